@@ -1,0 +1,336 @@
+//! Values to bytes and back: the one file that names the serialisation crate.
+//!
+//! The format is bincode's with integers of fixed width: the fastest to write, and one in which
+//! a decoded value never claims many more bytes than its encoding has.
+
+mod guard;
+
+use std::any::{Any, TypeId};
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A type that can travel between processes: serde's `Serialize` and `Deserialize`, owned.
+///
+/// It is implemented for every such type; there is nothing to implement by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent to a worker process",
+    label = "this type is not serialisable",
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to the type; it must own its data"
+)]
+pub trait Wire: Serialize + DeserializeOwned + 'static {}
+
+impl<T: Serialize + DeserializeOwned + 'static> Wire for T {}
+
+/// Why a value cannot be encoded or decoded.
+#[derive(Debug)]
+pub(crate) enum CodecError {
+    /// The encoding is larger than this many bytes.
+    TooLarge(usize),
+    /// The codec's or the type's own reason.
+    Invalid(String),
+}
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge(limit) => write!(f, "larger than {limit} bytes"),
+            Self::Invalid(reason) => f.write_str(reason),
+        }
+    }
+}
+
+type Config = bincode::config::Configuration<
+    bincode::config::LittleEndian,
+    bincode::config::Fixint,
+    bincode::config::NoLimit,
+>;
+const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding();
+
+/// Appends the encoding of a sized value to `out`, which must not grow beyond `limit` bytes.
+pub(crate) fn encode<T: Wire>(
+    value: &T,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), CodecError> {
+    if let Some(bytes) = (value as &dyn Any).downcast_ref::<Vec<u8>>() {
+        return encode_bytes(bytes, out, limit);
+    }
+    let start = out.len();
+    encode_serde(value, out, limit)?;
+    if cfg!(debug_assertions) {
+        check_once::<T>(&out[start..])?;
+    }
+    Ok(())
+}
+
+/// Appends the encoding of a slice, as that of the vector with the same elements.
+pub(crate) fn encode_slice<T: Wire>(
+    slice: &[T],
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), CodecError> {
+    if TypeId::of::<T>() == TypeId::of::<u8>() {
+        // Every element is a `u8`, so the loop is a copy after optimisation, without `unsafe`.
+        reserve(out, slice.len() + 8, limit)?;
+        out.extend_from_slice(&(slice.len() as u64).to_le_bytes());
+        out.extend(
+            slice
+                .iter()
+                .filter_map(|element| (element as &dyn Any).downcast_ref::<u8>().copied()),
+        );
+        return Ok(());
+    }
+    encode_serde(slice, out, limit)
+}
+
+/// Appends the encoding of anything that serde can walk.
+pub(crate) fn encode_serde<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), CodecError> {
+    let mut writer = Bounded {
+        out,
+        limit,
+        exceeded: false,
+    };
+    match bincode::serde::encode_into_writer(value, &mut writer, CONFIG) {
+        Ok(()) => Ok(()),
+        Err(_) if writer.exceeded => Err(CodecError::TooLarge(limit)),
+        Err(error) => Err(CodecError::Invalid(describe_encode(error))),
+    }
+}
+
+fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
+    reserve(out, bytes.len() + 8, limit)?;
+    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecError> {
+    if out.len().saturating_add(more) > limit {
+        return Err(CodecError::TooLarge(limit));
+    }
+    out.reserve(more);
+    Ok(())
+}
+
+/// Decodes one value from the front of `bytes`, which are advanced past it.
+///
+/// The bytes may come from a corrupted process: no claim of theirs is trusted with an
+/// allocation larger than they are themselves, nor with unbounded recursion.
+pub(crate) fn decode<T: Wire>(bytes: &mut &[u8]) -> Result<T, CodecError> {
+    if TypeId::of::<T>() == TypeId::of::<Vec<u8>>() {
+        let mut value = Some(decode_bytes(bytes)?.to_vec());
+        return match (&mut value as &mut dyn Any).downcast_mut::<Option<T>>() {
+            Some(value) => Ok(value.take().expect("it was just put there")),
+            None => unreachable!("both are the same type"),
+        };
+    }
+    let (value, read) =
+        bincode::serde::seed_decode_from_slice(guard::Seed::<T>::new(), bytes, CONFIG)
+            .map_err(|error| CodecError::Invalid(describe_decode(error)))?;
+    *bytes = &bytes[read..];
+    Ok(value)
+}
+
+/// Decodes a value that is all there is.
+pub(crate) fn decode_all<T: Wire>(mut bytes: &[u8]) -> Result<T, CodecError> {
+    let value = decode(&mut bytes)?;
+    if bytes.is_empty() {
+        Ok(value)
+    } else {
+        Err(CodecError::Invalid(format!(
+            "{} bytes are left over",
+            bytes.len()
+        )))
+    }
+}
+
+fn decode_bytes<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], CodecError> {
+    let ends_early = || CodecError::Invalid("the bytes end early".to_owned());
+    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(ends_early)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| ends_early())?;
+    let (content, rest) = rest.split_at_checked(length).ok_or_else(ends_early)?;
+    *bytes = rest;
+    Ok(content)
+}
+
+/// bincode is not self-describing, so that some types encode to what they cannot be decoded
+/// from. In debug builds the first value of each type shows whether its type is one of them.
+fn check_once<T: Wire>(encoded: &[u8]) -> Result<(), CodecError> {
+    use std::collections::HashSet;
+    use std::sync::{LazyLock, Mutex, PoisonError};
+
+    static CHECKED: LazyLock<Mutex<HashSet<TypeId>>> = LazyLock::new(Mutex::default);
+    let type_id = TypeId::of::<T>();
+    if CHECKED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .contains(&type_id)
+    {
+        return Ok(());
+    }
+    let unsound = |reason: String| {
+        CodecError::Invalid(format!(
+            "`{}` does not come back from its own encoding ({reason}); serde attributes such as \
+             flatten, untagged, tag and skip_serializing_if need a self-describing format: wrap \
+             the value in retry_runtime::Json (feature `json`)",
+            std::any::type_name::<T>()
+        ))
+    };
+    let decoded: T = decode_all(encoded).map_err(|error| unsound(error.to_string()))?;
+    let mut again = Vec::with_capacity(encoded.len());
+    // Not compared byte by byte: a hash map comes back in another order.
+    match encode_serde(&decoded, &mut again, usize::MAX) {
+        Ok(()) if again.len() == encoded.len() => {}
+        Ok(()) => {
+            return Err(unsound(format!(
+                "{} bytes instead of {}",
+                again.len(),
+                encoded.len()
+            )));
+        }
+        Err(error) => return Err(unsound(error.to_string())),
+    }
+    CHECKED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(type_id);
+    Ok(())
+}
+
+/// Writes into a vector up to a limit.
+struct Bounded<'a> {
+    out: &'a mut Vec<u8>,
+    limit: usize,
+    exceeded: bool,
+}
+
+impl bincode::enc::write::Writer for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        if self.out.len() + bytes.len() > self.limit {
+            self.exceeded = true;
+            return Err(bincode::error::EncodeError::UnexpectedEnd);
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn describe_encode(error: bincode::error::EncodeError) -> String {
+    match error {
+        bincode::error::EncodeError::OtherString(message) => message,
+        bincode::error::EncodeError::Other(message) => message.to_owned(),
+        error => error.to_string(),
+    }
+}
+
+fn describe_decode(error: bincode::error::DecodeError) -> String {
+    match error {
+        bincode::error::DecodeError::OtherString(message) => message,
+        bincode::error::DecodeError::Other(message) => message.to_owned(),
+        bincode::error::DecodeError::UnexpectedEnd { .. } => "the bytes end early".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    fn round_trip<T: Wire + PartialEq + fmt::Debug>(value: T) {
+        let mut bytes = Vec::new();
+        encode(&value, &mut bytes, usize::MAX).unwrap();
+        assert_eq!(decode_all::<T>(&bytes).unwrap(), value);
+        for cut in 0..bytes.len() {
+            assert!(decode_all::<T>(&bytes[..cut]).is_err());
+        }
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Shape {
+        Unit,
+        New(String),
+        Pair(u8, i128),
+        Named { map: std::collections::BTreeMap<String, Option<char>> },
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Nest(Option<Box<Nest>>);
+
+    #[test]
+    fn values_come_back() {
+        round_trip(u64::MAX);
+        round_trip(vec![1u8, 2, 3]);
+        round_trip(vec![(1.5f32, true), (-0.0, false)]);
+        round_trip(String::from("grüße"));
+        round_trip(vec![
+            Shape::Unit,
+            Shape::New("x".into()),
+            Shape::Pair(3, i128::MIN),
+            Shape::Named {
+                map: [("k".to_owned(), Some('ß')), ("l".to_owned(), None)].into(),
+            },
+        ]);
+    }
+
+    #[test]
+    fn a_slice_is_encoded_as_its_vector() {
+        let (mut slice, mut vector) = (Vec::new(), Vec::new());
+        encode_slice(&[7u8, 8], &mut slice, 100).unwrap();
+        encode(&vec![7u8, 8], &mut vector, 100).unwrap();
+        assert_eq!(slice, vector);
+        let (mut slice, mut vector) = (Vec::new(), Vec::new());
+        encode_slice(&[7u32, 8], &mut slice, 100).unwrap();
+        encode(&vec![7u32, 8], &mut vector, 100).unwrap();
+        assert_eq!(slice, vector);
+    }
+
+    #[test]
+    fn a_length_that_lies_allocates_nothing() {
+        let lie = u64::MAX.to_le_bytes();
+        assert!(decode_all::<String>(&lie).is_err());
+        assert!(decode_all::<Vec<u8>>(&lie).is_err());
+        assert!(decode_all::<Vec<u64>>(&lie).is_err());
+        assert!(decode_all::<std::ffi::CString>(&lie).is_err());
+        assert!(decode_all::<Vec<()>>(&(1u64 << 40).to_le_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_nest_without_end_is_an_error_instead_of_a_stack_overflow() {
+        let bytes = vec![1u8; 1_000_000];
+        let error = decode_all::<Nest>(&bytes).unwrap_err();
+        assert!(error.to_string().contains("nested"), "{error}");
+    }
+
+    #[test]
+    fn the_limit_is_kept() {
+        let mut out = Vec::new();
+        let error = encode(&vec![0u64; 100], &mut out, 99).unwrap_err();
+        assert!(matches!(error, CodecError::TooLarge(99)));
+        assert!(out.len() <= 99);
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    fn a_type_that_needs_a_self_describing_format_is_named() {
+        #[derive(Serialize, Deserialize)]
+        struct Sparse {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            missing: Option<u32>,
+            last: u32,
+        }
+        let value = Sparse {
+            missing: None,
+            last: 3,
+        };
+        let error = encode(&value, &mut Vec::new(), 1000).unwrap_err();
+        assert!(error.to_string().contains("Sparse"), "{error}");
+        assert!(error.to_string().contains("Json"), "{error}");
+    }
+}

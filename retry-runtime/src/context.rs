@@ -1,0 +1,206 @@
+//! The circumstances of a failed call: which function, which input, which attempts.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::ExitCause;
+
+/// The number of attempts that a context remembers: the last ones.
+const REMEMBERED_ATTEMPTS: usize = 32;
+
+/// The identity of a call within this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub(crate) u64);
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "call-{}", self.0)
+    }
+}
+
+/// How one attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttemptOutcome {
+    /// The function returned `Err`.
+    Failed,
+    /// The function panicked.
+    Panicked,
+    /// The worker died while it was executing the call.
+    Crashed(ExitCause),
+    /// The attempt was stopped when it had been executing for this long.
+    TimedOut(Duration),
+    /// The attempt was stopped because nobody wanted its result any more.
+    Cancelled,
+    /// The worker answered something that is not a result.
+    Lost,
+}
+
+impl fmt::Display for AttemptOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed => f.write_str("failed"),
+            Self::Panicked => f.write_str("panicked"),
+            Self::Crashed(cause) => write!(f, "{cause}"),
+            Self::TimedOut(limit) => write!(f, "timed out after {limit:?}"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Lost => f.write_str("lost"),
+        }
+    }
+}
+
+/// One execution of a call, in one worker.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// Counted from 1.
+    pub number: u32,
+    /// The worker's process id.
+    pub worker_pid: Option<u32>,
+    /// When the function was started, on the monotonic clock.
+    pub start: Instant,
+    /// How long it ran.
+    pub duration: Duration,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+}
+
+/// The circumstances of a call that failed, the same in every [`CallError`](crate::CallError).
+#[derive(Clone)]
+pub struct Context(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    function: &'static str,
+    call_id: CallId,
+    input_index: Option<u64>,
+    attempts: Vec<Attempt>,
+    stderr_tail: Option<Arc<str>>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        function: &'static str,
+        call_id: CallId,
+        input_index: Option<u64>,
+        attempts: Vec<Attempt>,
+        stderr_tail: Option<Arc<str>>,
+    ) -> Self {
+        Self(Box::new(Inner {
+            function,
+            call_id,
+            input_index,
+            attempts,
+            stderr_tail,
+        }))
+    }
+
+    /// The function's registered name.
+    #[must_use]
+    pub fn function(&self) -> &str {
+        self.0.function
+    }
+
+    /// The call's identity.
+    #[must_use]
+    pub fn call_id(&self) -> CallId {
+        self.0.call_id
+    }
+
+    /// The position of the input in its map; `None` for a single call.
+    #[must_use]
+    pub fn input_index(&self) -> Option<u64> {
+        self.0.input_index
+    }
+
+    /// The attempts that were made, oldest first: all of them up to 32, then the last 32.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.0.attempts
+    }
+
+    /// The last lines that the last attempt's worker wrote to its standard error, as far as
+    /// they are known; empty if there are none.
+    #[must_use]
+    pub fn stderr_tail(&self) -> &str {
+        self.0.stderr_tail.as_deref().unwrap_or("")
+    }
+
+    /// `resize` or, in a map, `resize[812]`.
+    pub(crate) fn subject(&self) -> impl fmt::Display + '_ {
+        struct Subject<'a>(&'a Inner);
+        impl fmt::Display for Subject<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(short_name(self.0.function))?;
+                match self.0.input_index {
+                    Some(index) => write!(f, "[{index}]"),
+                    None => Ok(()),
+                }
+            }
+        }
+        Subject(&self.0)
+    }
+
+    /// ` after 4 attempts`, or nothing where there was no more than one.
+    pub(crate) fn after_attempts(&self) -> impl fmt::Display + '_ {
+        struct After<'a>(&'a Inner);
+        impl fmt::Display for After<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.0.attempts.last() {
+                    Some(last) if last.number > 1 => write!(f, " after {} attempts", last.number),
+                    _ => Ok(()),
+                }
+            }
+        }
+        After(&self.0)
+    }
+
+    /// The lines of a report below its headline.
+    pub(crate) fn write_report(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n    function  {}, {}", self.0.function, self.0.call_id)?;
+        for (position, attempt) in self.0.attempts.iter().enumerate() {
+            let label = if position == 0 { "attempts" } else { "" };
+            write!(
+                f,
+                "\n    {label:<8}  {}  {}, ran {:.3?}",
+                attempt.number, attempt.outcome, attempt.duration
+            )?;
+            if let Some(pid) = attempt.worker_pid {
+                write!(f, ", worker pid {pid}")?;
+            }
+        }
+        if !self.stderr_tail().is_empty() {
+            f.write_str("\n    stderr    (last lines of the last attempt's worker)")?;
+            for line in self.stderr_tail().lines() {
+                write!(f, "\n      {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("function", &self.0.function)
+            .field("call_id", &self.0.call_id)
+            .field("input_index", &self.0.input_index)
+            .field("attempts", &self.0.attempts)
+            .field("stderr_tail", &self.stderr_tail())
+            .finish()
+    }
+}
+
+/// Appends an attempt, forgetting the oldest where there are too many to keep.
+pub(crate) fn remember(attempts: &mut Vec<Attempt>, attempt: Attempt) {
+    if attempts.len() == REMEMBERED_ATTEMPTS {
+        attempts.remove(0);
+    }
+    attempts.push(attempt);
+}
+
+/// The last segment of a registered name.
+pub(crate) fn short_name(name: &str) -> &str {
+    name.rsplit("::").next().unwrap_or(name)
+}

@@ -1,0 +1,598 @@
+//! Why a call has no result.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::CrashLimit;
+use crate::context::Context;
+
+/// Why a call has no result.
+///
+/// `E` is the function's own error type where serde can carry it, so that a caller can match on
+/// it; [`RemoteError`](crate::RemoteError) where serde cannot; `Infallible` for a function that
+/// does not return a `Result`.
+///
+/// `Display` is one line; `Debug` is a report of several lines, since `main` and `unwrap` print
+/// that.
+#[non_exhaustive]
+pub enum CallError<E> {
+    /// The function returned `Err`; it ran to its end.
+    Function(E, Context),
+    /// The function panicked.
+    Panicked(Panic, Context),
+    /// The worker process died while it was executing the call.
+    Crashed(Crash, Context),
+    /// A limit in time was reached.
+    TimedOut(TimedOut, Context),
+    /// The worker never became ready; the call did not run.
+    Startup(Startup, Context),
+    /// The function's workers crash too often.
+    CrashLimit(CrashLimitExceeded, Context),
+    /// The call was cancelled.
+    Cancelled(Cancelled, Context),
+    /// The call was refused before it was run.
+    Rejected(Rejected, Context),
+    /// The call may have run, but its result is lost.
+    Lost(Lost, Context),
+}
+
+impl<E> CallError<E> {
+    /// The circumstances: function, input, attempts, and the worker's last words.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        match self {
+            Self::Function(_, context)
+            | Self::Panicked(_, context)
+            | Self::Crashed(_, context)
+            | Self::TimedOut(_, context)
+            | Self::Startup(_, context)
+            | Self::CrashLimit(_, context)
+            | Self::Cancelled(_, context)
+            | Self::Rejected(_, context)
+            | Self::Lost(_, context) => context,
+        }
+    }
+
+    /// Whether it is certain that the function's body was never entered for this call, so that
+    /// calling again cannot repeat an effect.
+    #[must_use]
+    pub fn did_not_run(&self) -> bool {
+        match self {
+            Self::Rejected(..) => true,
+            Self::Startup(_, context)
+            | Self::CrashLimit(_, context)
+            | Self::Cancelled(_, context)
+            | Self::TimedOut(_, context) => context.attempts().is_empty(),
+            Self::Function(..) | Self::Panicked(..) | Self::Crashed(..) | Self::Lost(..) => false,
+        }
+    }
+
+    /// One line, with the function's own error shown by `show`.
+    fn write_line(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        show: impl FnOnce(&E, &mut fmt::Formatter<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        let context = self.context();
+        write!(f, "{}", context.subject())?;
+        let after = context.after_attempts();
+        match self {
+            Self::Function(error, _) => {
+                write!(f, " failed{after}: ")?;
+                show(error, f)?;
+            }
+            Self::Panicked(panic, _) => write!(f, " panicked{after}: {panic}")?,
+            Self::Crashed(crash, _) => write!(f, " crashed{after}: {crash}")?,
+            Self::TimedOut(timed_out, _) => write!(f, " timed out{after}: {timed_out}")?,
+            Self::Startup(startup, _) => write!(f, " could not start: {startup}")?,
+            Self::CrashLimit(exceeded, _) => write!(f, " was given up{after}: {exceeded}")?,
+            Self::Cancelled(cancelled, _) => write!(f, " was cancelled: {cancelled}")?,
+            Self::Rejected(rejected, _) => write!(f, " was rejected: {rejected}")?,
+            Self::Lost(lost, _) => write!(f, " lost its result{after}: {lost}")?,
+        }
+        // A report has the whole tail; one line only has room for where it ends.
+        if !f.alternate()
+            && matches!(self, Self::Crashed(..) | Self::Startup(..))
+            && let Some(last) = context.stderr_tail().lines().next_back()
+        {
+            write!(f, "; stderr ends: {last:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_line(f, |error, f| write!(f, "{error}"))
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Headline<'a, E>(&'a CallError<E>);
+        impl<E: fmt::Debug> fmt::Display for Headline<'_, E> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.write_line(f, |error, f| write!(f, "{error:?}"))
+            }
+        }
+        write!(f, "{:#}", Headline(self))?;
+        if let Self::Panicked(panic, _) = self
+            && let Some(backtrace) = panic.backtrace()
+        {
+            write!(f, "\n{}", backtrace.trim_end())?;
+        }
+        self.context().write_report(f)
+    }
+}
+
+impl<E: Error + 'static> Error for CallError<E> {
+    /// What is behind the line that `Display` prints: the sources of the function's own error,
+    /// which is itself already part of that line.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Function(error, _) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+/// A panic of the function, as its panic hook saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Panic(Box<PanicParts>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PanicParts {
+    message: String,
+    location: Option<String>,
+    backtrace: Option<String>,
+}
+
+impl Panic {
+    pub(crate) fn new(
+        message: String,
+        location: Option<String>,
+        backtrace: Option<String>,
+    ) -> Self {
+        Self(Box::new(PanicParts {
+            message,
+            location,
+            backtrace,
+        }))
+    }
+
+    /// The panic's message; `Box<dyn Any>` where it was not a string.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// File, line and column, as in `src/main.rs:12:5`.
+    #[must_use]
+    pub fn location(&self) -> Option<&str> {
+        self.0.location.as_deref()
+    }
+
+    /// The backtrace, where `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` asks for one.
+    #[must_use]
+    pub fn backtrace(&self) -> Option<&str> {
+        self.0.backtrace.as_deref()
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        match &self.0.location {
+            Some(location) => write!(f, " ({location})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How a process ended, as the operating system tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExitCause {
+    /// A signal ended it.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+        /// Whether a core was dumped.
+        core_dumped: bool,
+    },
+    /// It exited by itself with this code.
+    Code(i32),
+    /// The operating system did not tell, because something else in this program waited for the
+    /// process or `SIGCHLD` is ignored.
+    Unknown,
+}
+
+impl ExitCause {
+    /// The name of the signal, with what it commonly means.
+    fn signal_name(signal: i32) -> Option<(&'static str, &'static str)> {
+        Some(match signal {
+            1 => ("SIGHUP", "hang-up"),
+            2 => ("SIGINT", "interrupt"),
+            3 => ("SIGQUIT", "quit"),
+            4 => ("SIGILL", "illegal instruction"),
+            5 => ("SIGTRAP", "trap"),
+            6 => ("SIGABRT", "abort"),
+            7 => ("SIGBUS", "bad memory access"),
+            8 => ("SIGFPE", "arithmetic error"),
+            9 => ("SIGKILL", "killed from outside"),
+            10 => ("SIGUSR1", "user signal"),
+            11 => ("SIGSEGV", "invalid memory reference"),
+            12 => ("SIGUSR2", "user signal"),
+            13 => ("SIGPIPE", "broken pipe"),
+            14 => ("SIGALRM", "alarm"),
+            15 => ("SIGTERM", "termination request"),
+            24 => ("SIGXCPU", "CPU time limit"),
+            25 => ("SIGXFSZ", "file size limit"),
+            31 => ("SIGSYS", "bad system call"),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for ExitCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Signal {
+                signal,
+                core_dumped,
+            } => {
+                match Self::signal_name(signal) {
+                    Some((name, meaning)) => write!(f, "{name} ({meaning})")?,
+                    None => write!(f, "signal {signal}")?,
+                }
+                if core_dumped {
+                    f.write_str(", core dumped")?;
+                }
+                Ok(())
+            }
+            Self::Code(0) => f.write_str("exited with success in the middle of a call"),
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Unknown => f.write_str("exit status unknown"),
+        }
+    }
+}
+
+/// The death of a worker in the middle of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    cause: ExitCause,
+}
+
+impl Crash {
+    pub(crate) fn new(cause: ExitCause) -> Self {
+        Self { cause }
+    }
+
+    /// How the process ended.
+    #[must_use]
+    pub fn cause(&self) -> ExitCause {
+        self.cause
+    }
+
+    /// The number of the signal that ended it, if one did.
+    #[must_use]
+    pub fn signal(&self) -> Option<i32> {
+        match self.cause {
+            ExitCause::Signal { signal, .. } => Some(signal),
+            _ => None,
+        }
+    }
+
+    /// The code it exited with, if it did.
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        match self.cause {
+            ExitCause::Code(code) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Whether a core was dumped.
+    #[must_use]
+    pub fn core_dumped(&self) -> bool {
+        matches!(
+            self.cause,
+            ExitCause::Signal {
+                core_dumped: true,
+                ..
+            }
+        )
+    }
+}
+
+impl fmt::Display for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cause)
+    }
+}
+
+/// Which limit in time was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// `timeout`: one attempt's execution.
+    Attempt,
+    /// `deadline`: queue, attempts and delays together.
+    Deadline,
+    /// `startup_timeout`: from the start of a worker until it is ready.
+    Startup,
+}
+
+/// A limit in time that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut {
+    limit: Limit,
+    after: Duration,
+}
+
+impl TimedOut {
+    pub(crate) fn new(limit: Limit, after: Duration) -> Self {
+        Self { limit, after }
+    }
+
+    /// Which limit it was.
+    #[must_use]
+    pub fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// How long the limit is.
+    #[must_use]
+    pub fn after(&self) -> Duration {
+        self.after
+    }
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let after = self.after;
+        match self.limit {
+            Limit::Attempt => write!(f, "an attempt ran longer than its timeout of {after:?}"),
+            Limit::Deadline => write!(f, "no result within the deadline of {after:?}"),
+            Limit::Startup => write!(
+                f,
+                "the worker was not ready within its startup_timeout of {after:?}"
+            ),
+        }
+    }
+}
+
+/// Why a worker never became ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Startup {
+    /// The process ended before it was ready.
+    Exited(ExitCause),
+    /// The function's `setup` returned an error or panicked; this is its text.
+    SetUp(Box<str>),
+    /// The worker was not ready in time.
+    TimedOut(TimedOut),
+    /// The operating system would not start the process.
+    Spawn(Box<str>),
+    /// What answered is not a worker of this program.
+    Handshake(Box<str>),
+}
+
+impl fmt::Display for Startup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(ExitCause::Code(code)) => {
+                write!(f, "the worker exited with code {code} before it was ready")
+            }
+            Self::Exited(cause) => {
+                write!(f, "the worker crashed before it was ready: {cause}")
+            }
+            Self::SetUp(message) => write!(f, "setup failed: {message}"),
+            Self::TimedOut(timed_out) => write!(f, "{timed_out}"),
+            Self::Spawn(message) => write!(f, "the worker process cannot be started: {message}"),
+            Self::Handshake(message) => write!(f, "{message}"),
+        }
+    }
+}
+
+/// The function's workers crash too often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrashLimitExceeded {
+    crashes: u32,
+    completed: u64,
+    limit: CrashLimit,
+    last: ExitCause,
+}
+
+impl CrashLimitExceeded {
+    pub(crate) fn new(crashes: u32, completed: u64, limit: CrashLimit, last: ExitCause) -> Self {
+        Self {
+            crashes,
+            completed,
+            limit,
+            last,
+        }
+    }
+
+    /// How many workers crashed within the window.
+    #[must_use]
+    pub fn crashes(&self) -> u32 {
+        self.crashes
+    }
+
+    /// How many attempts were completed within the window.
+    #[must_use]
+    pub fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    /// The limit that was reached.
+    #[must_use]
+    pub fn limit(&self) -> CrashLimit {
+        self.limit
+    }
+
+    /// How the last of them ended.
+    #[must_use]
+    pub fn last_crash(&self) -> ExitCause {
+        self.last
+    }
+}
+
+impl fmt::Display for CrashLimitExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let window = self.limit.get().map_or(Duration::ZERO, |(_, window)| window);
+        write!(
+            f,
+            "{} workers of this function crashed within {window:?} and only {} attempts were \
+             completed; the last one: {}",
+            self.crashes, self.completed, self.last
+        )
+    }
+}
+
+/// Who cancelled a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cancelled {
+    /// The caller, through [`FunctionCall::cancel`](crate::FunctionCall::cancel).
+    ByCaller,
+    /// The runtime, when it was shut down.
+    ByShutdown,
+}
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ByCaller => "by its caller",
+            Self::ByShutdown => "the runtime was shut down",
+        })
+    }
+}
+
+/// Why a call was refused before it was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// An argument cannot be encoded.
+    NotEncodable {
+        /// The parameter's name.
+        parameter: &'static str,
+        /// Why.
+        reason: Box<str>,
+    },
+    /// An argument cannot be decoded by the worker.
+    NotDecodable {
+        /// Why.
+        reason: Box<str>,
+    },
+    /// The arguments are larger than the limit.
+    TooLarge {
+        /// The parameter that went over the limit.
+        parameter: &'static str,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// This process may not start workers.
+    NotInitialised,
+    /// Calls are nested too deeply.
+    TooDeep {
+        /// The deepest nesting that is allowed.
+        limit: u32,
+    },
+    /// Two functions are registered under this name.
+    DuplicateName {
+        /// Where each of them stands.
+        places: Box<str>,
+    },
+    /// The runtime is shut down.
+    ShutDown,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotEncodable { parameter, reason } => {
+                write!(f, "argument `{parameter}` cannot be encoded: {reason}")
+            }
+            Self::NotDecodable { reason } => {
+                write!(f, "an argument cannot be decoded by the worker: {reason}")
+            }
+            Self::TooLarge { parameter, limit } => write!(
+                f,
+                "with argument `{parameter}` the input is larger than the limit of {limit} bytes \
+                 (RETRY_MAX_MESSAGE); pass a path instead of its contents, or raise the limit"
+            ),
+            Self::NotInitialised => f.write_str(
+                "this process may not start workers, since they would run `main` again: put \
+                 #[local_entrypoint] on `main`, or make `retry_runtime::init();` its first line; \
+                 in a test use #[retry_runtime::test] instead of #[test]",
+            ),
+            Self::TooDeep { limit } => {
+                write!(f, "calls are nested deeper than {limit} levels")
+            }
+            Self::DuplicateName { places } => write!(
+                f,
+                "the name is registered twice, {places}; give one of them another with \
+                 #[function(name = \"..\")]"
+            ),
+            Self::ShutDown => f.write_str("the runtime is shut down"),
+        }
+    }
+}
+
+/// Why the result of a call that may have run is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lost {
+    /// The worker could not encode the function's result.
+    NotEncodable {
+        /// Why.
+        reason: Box<str>,
+    },
+    /// The caller could not decode the function's result.
+    NotDecodable {
+        /// Why.
+        reason: Box<str>,
+    },
+    /// The function's result is larger than the limit.
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The worker sent something that is not a message.
+    Protocol {
+        /// What was wrong with it.
+        reason: Box<str>,
+    },
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotEncodable { reason } => write!(f, "the result cannot be encoded: {reason}"),
+            Self::NotDecodable { reason } => {
+                write!(f, "the function ran, but its result cannot be decoded: {reason}")
+            }
+            Self::TooLarge { limit } => write!(
+                f,
+                "the function ran, but its result is larger than the limit of {limit} bytes \
+                 (RETRY_MAX_MESSAGE); write it to a file and return the path, or raise the limit"
+            ),
+            Self::Protocol { reason } => write!(f, "the worker broke the protocol: {reason}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_error_is_small_enough_to_be_returned_by_value() {
+        assert!(size_of::<CallError<()>>() <= 64);
+    }
+}

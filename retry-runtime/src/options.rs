@@ -1,0 +1,142 @@
+//! Overrides at the place of the call.
+
+use std::time::Duration;
+
+use crate::{FunctionSpec, Retries};
+
+/// An option as a call site may give it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Override<T> {
+    /// As the attribute says.
+    #[default]
+    Inherit,
+    Set(T),
+    Unset,
+}
+
+impl<T: Copy> Override<T> {
+    fn resolve(self, inherited: Option<T>) -> Option<T> {
+        match self {
+            Self::Inherit => inherited,
+            Self::Set(value) => Some(value),
+            Self::Unset => None,
+        }
+    }
+
+    fn or(self, earlier: Self) -> Self {
+        match self {
+            Self::Inherit => earlier,
+            given => given,
+        }
+    }
+}
+
+/// Overrides of a function's options for some of its calls.
+///
+/// What is not mentioned stays as the attribute says.
+///
+/// ```
+/// # use retry_runtime::{function, Options};
+/// # use std::time::Duration;
+/// #[function(retries = 3, timeout = "10s")]
+/// fn fetch(url: &str) -> String {
+///     url.to_owned()
+/// }
+///
+/// let patient = fetch.with_options(Options::new().retries(10).no_timeout());
+/// # let _call = patient.remote("https://example.org");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Options {
+    retries: Override<Retries>,
+    timeout: Override<Duration>,
+    deadline: Override<Duration>,
+}
+
+impl Options {
+    /// No overrides yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            retries: Override::Inherit,
+            timeout: Override::Inherit,
+            deadline: Override::Inherit,
+        }
+    }
+
+    /// Another retry policy; a number means that many retries, one second apart.
+    ///
+    /// # Panics
+    ///
+    /// If the policy's initial delay is longer than its cap.
+    #[must_use]
+    pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
+        self.retries = Override::Set(retries.into().checked());
+        self
+    }
+
+    /// No retries.
+    #[must_use]
+    pub fn no_retries(mut self) -> Self {
+        self.retries = Override::Unset;
+        self
+    }
+
+    /// Another limit on one attempt's execution.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Override::Set(timeout);
+        self
+    }
+
+    /// No limit on one attempt's execution.
+    #[must_use]
+    pub fn no_timeout(mut self) -> Self {
+        self.timeout = Override::Unset;
+        self
+    }
+
+    /// Another limit on queue, attempts and delays together.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Override::Set(deadline);
+        self
+    }
+
+    /// No limit on queue, attempts and delays together.
+    #[must_use]
+    pub fn no_deadline(mut self) -> Self {
+        self.deadline = Override::Unset;
+        self
+    }
+
+    /// These overrides on top of `earlier` ones.
+    pub(crate) fn over(self, earlier: Self) -> Self {
+        Self {
+            retries: self.retries.or(earlier.retries),
+            timeout: self.timeout.or(earlier.timeout),
+            deadline: self.deadline.or(earlier.deadline),
+        }
+    }
+
+    pub(crate) fn policy(&self, spec: &FunctionSpec) -> Policy {
+        Policy {
+            retries: self
+                .retries
+                .resolve(Some(spec.retries))
+                .unwrap_or(Retries::none()),
+            timeout: self.timeout.resolve(spec.timeout),
+            deadline: self.deadline.resolve(spec.deadline),
+            at_most_once: spec.at_most_once,
+        }
+    }
+}
+
+/// What holds for one call once attribute and call site are taken together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Policy {
+    pub(crate) retries: Retries,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) at_most_once: bool,
+}

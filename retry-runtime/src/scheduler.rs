@@ -1,0 +1,1264 @@
+//! The decisions: which call runs where and when, and what becomes of it.
+//!
+//! A pure state machine. What happened goes in as method calls with the time given; what is to
+//! be done comes out as [`Action`]s. There is no I/O here, no clock, no thread and no lock, so
+//! that every rule can be tested by the million.
+//!
+//! Several inputs may be on their way to a worker. Each has a ticket, counted up per worker. A
+//! worker *claims* a ticket before it runs the input, in memory that the parent can read also
+//! after the worker's death; and the parent can *recall* all tickets that are not claimed yet.
+//! Thus it is always exact which input was executing, and nothing is stranded behind a slow one.
+
+mod function;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use slab::Slab;
+
+use crate::context::{Attempt, AttemptOutcome, CallId, remember};
+use crate::error::{
+    Cancelled, Crash, ExitCause, Limit, Lost, Panic, Rejected, Startup, TimedOut,
+};
+use crate::events::Event;
+use crate::options::Policy;
+
+use function::Function;
+pub(crate) use function::FunctionPolicy;
+
+/// An input that has been executing in this many crashes is given up.
+const CRASHES_PER_INPUT: u32 = 3;
+
+/// Where workers of a function were ready before, this many failed starts in a row are needed
+/// before its calls fail.
+const FAILED_STARTS: u32 = 3;
+
+/// A registered function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FunctionKey(usize);
+
+/// A call that is not resolved yet. Keys are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct CallKey {
+    index: usize,
+    pub(crate) id: CallId,
+}
+
+/// A worker process. Keys are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkerKey {
+    index: usize,
+    pub(crate) id: u64,
+}
+
+/// What the outside is to do.
+#[derive(Debug)]
+pub(crate) enum Action<P> {
+    /// Start a worker.
+    Spawn {
+        worker: WorkerKey,
+        function: FunctionKey,
+    },
+    /// Hand a call to a worker.
+    Send {
+        worker: WorkerKey,
+        ticket: u64,
+        call: CallKey,
+        attempt: u32,
+    },
+    /// Take back what the worker has not claimed; answered by [`Scheduler::recalled`].
+    Recall { worker: WorkerKey },
+    /// See what the worker is doing; answered by [`Scheduler::probed`].
+    Probe { worker: WorkerKey },
+    /// Kill the worker's process group.
+    Kill { worker: WorkerKey },
+    /// Let the worker end in order: it has nothing to do.
+    Retire { worker: WorkerKey },
+    /// Give a call's outcome to whoever waits for it.
+    Resolve { payload: P, outcome: Outcome },
+    /// Tell the subscribers.
+    Publish(Event),
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) call: CallId,
+    pub(crate) result: Result<Bytes, Failure>,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) stderr_tail: Option<Arc<str>>,
+}
+
+/// Why a call has no result, before its error type is known.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    Function(Bytes),
+    Panicked(Panic),
+    Crashed(Crash),
+    TimedOut(TimedOut),
+    Startup(Startup),
+    CrashLimit(crate::error::CrashLimitExceeded),
+    Cancelled(Cancelled),
+    Rejected(Rejected),
+    Lost(Lost),
+}
+
+/// What a worker answered to a call.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Ok(Bytes),
+    Err { error: Bytes, retry: bool },
+    Panicked(Panic),
+    Rejected(Rejected),
+    Lost(Lost),
+}
+
+/// A worker's answer with the time it took.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) answer: Answer,
+    pub(crate) duration: Duration,
+    pub(crate) stderr_tail: Option<Arc<str>>,
+}
+
+/// What is left of a worker when its process has ended.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    pub(crate) cause: ExitCause,
+    /// The last ticket that the worker claimed.
+    pub(crate) claimed: u64,
+    /// The panic that aborted the process, where panics abort.
+    pub(crate) panic: Option<Panic>,
+    pub(crate) stderr_tail: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Call<P> {
+    id: CallId,
+    function: FunctionKey,
+    policy: Policy,
+    deadline: Option<Instant>,
+    state: State,
+    /// The number of the attempt that is next or under way, from 1.
+    attempt: u32,
+    /// Failures that were charged to the retry policy.
+    failures: u32,
+    crashes: u32,
+    attempts: Vec<Attempt>,
+    payload: P,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Queued,
+    /// Waiting for its next attempt.
+    Delayed,
+    Sent { worker: WorkerKey, ticket: u64 },
+}
+
+#[derive(Debug)]
+struct Worker {
+    id: u64,
+    function: FunctionKey,
+    pid: Option<u32>,
+    phase: Phase,
+    /// What was sent and is not answered, in the order of the tickets.
+    inflight: VecDeque<Inflight>,
+    next_ticket: u64,
+    /// Calls that were sent and not recalled, ever.
+    accepted: u64,
+    /// When the worker is to be probed for an attempt that runs too long.
+    probe_at: Option<Instant>,
+    idle_since: Instant,
+    idle_timer: bool,
+    recall_pending: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Ready,
+    /// Was told to end; has nothing to do.
+    Retiring,
+    /// Was killed by us.
+    Killed,
+    /// Was killed by us because it broke the protocol.
+    Broken(Box<str>),
+    /// Failed to start, which is already accounted for.
+    FailedStart,
+}
+
+#[derive(Debug)]
+struct Inflight {
+    ticket: u64,
+    /// `None` once nobody waits for the answer any more.
+    call: Option<CallKey>,
+    sent: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Retry(CallKey),
+    Deadline(CallKey),
+    Probe(WorkerKey),
+    Startup(WorkerKey),
+    Idle(WorkerKey),
+}
+
+/// The state of all calls, workers and functions of one runtime.
+pub(crate) struct Scheduler<P> {
+    calls: Slab<Call<P>>,
+    workers: Slab<Worker>,
+    functions: Vec<Function>,
+    timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    actions: VecDeque<Action<P>>,
+    random: fastrand::Rng,
+    next_call: u64,
+    next_worker: u64,
+    observed: bool,
+    shut_down: bool,
+}
+
+impl<P> Scheduler<P> {
+    /// A scheduler without functions; `seed` decides the jitter of retries.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            calls: Slab::new(),
+            workers: Slab::new(),
+            functions: Vec::new(),
+            timers: BinaryHeap::new(),
+            actions: VecDeque::new(),
+            random: fastrand::Rng::with_seed(seed),
+            next_call: 1,
+            next_worker: 1,
+            observed: false,
+            shut_down: false,
+        }
+    }
+
+    pub(crate) fn add_function(&mut self, policy: FunctionPolicy) -> FunctionKey {
+        self.functions.push(Function::new(policy));
+        FunctionKey(self.functions.len() - 1)
+    }
+
+    /// Whether events are to be published.
+    pub(crate) fn set_observed(&mut self, observed: bool) {
+        self.observed = observed;
+    }
+
+    pub(crate) fn next_action(&mut self) -> Option<Action<P>> {
+        self.actions.pop_front()
+    }
+
+    /// The time at which [`tick`](Self::tick) is to be called next.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    pub(crate) fn payload(&self, call: CallKey) -> Option<&P> {
+        self.call(call).map(|call| &call.payload)
+    }
+
+    pub(crate) fn function_of(&self, worker: WorkerKey) -> Option<&FunctionPolicy> {
+        let worker = self.worker(worker)?;
+        Some(&self.functions[worker.function.0].policy)
+    }
+
+    /// The last ticket that was sent to a worker.
+    pub(crate) fn last_ticket(&self, worker: WorkerKey) -> u64 {
+        self.worker(worker).map_or(0, |worker| worker.next_ticket - 1)
+    }
+
+    // ---------------------------------------------------------------- calls
+
+    /// A call was made. [`dispatch`](Self::dispatch) is to follow; many calls may share one.
+    pub(crate) fn submit(
+        &mut self,
+        now: Instant,
+        function: FunctionKey,
+        policy: Policy,
+        payload: P,
+    ) -> CallKey {
+        let id = CallId(self.next_call);
+        self.next_call += 1;
+        let deadline = policy.deadline.and_then(|limit| now.checked_add(limit));
+        let index = self.calls.insert(Call {
+            id,
+            function,
+            policy,
+            deadline,
+            state: State::Queued,
+            attempt: 1,
+            failures: 0,
+            crashes: 0,
+            attempts: Vec::new(),
+            payload,
+        });
+        let key = CallKey { index, id };
+        if self.observed {
+            let function = self.functions[function.0].policy.name;
+            self.publish(Event::CallQueued { function, call: id });
+        }
+        if let Some(at) = deadline {
+            self.arm(at, Timer::Deadline(key));
+        }
+        if self.shut_down {
+            self.resolve(key, Err(Failure::Rejected(Rejected::ShutDown)), None);
+        } else {
+            self.enqueue_back(now, key);
+        }
+        key
+    }
+
+    /// Hands queued calls of a function to its workers, starts workers where there are too few,
+    /// and takes back what waits behind a busy worker while another one is idle.
+    pub(crate) fn dispatch(&mut self, now: Instant, function: FunctionKey) {
+        self.hand_out(now, function);
+        self.scale(function);
+        self.steal(function);
+    }
+
+    /// Nobody wants the results of these calls any more.
+    pub(crate) fn cancel(
+        &mut self,
+        now: Instant,
+        calls: impl IntoIterator<Item = CallKey>,
+        why: Cancelled,
+    ) {
+        for key in calls {
+            self.withdraw(now, key, Failure::Cancelled(why), AttemptOutcome::Cancelled);
+        }
+    }
+
+    /// Cancels everything and ends all workers; calls that come later are rejected.
+    pub(crate) fn shut_down(&mut self, now: Instant) {
+        self.shut_down = true;
+        let calls: Vec<CallKey> = self
+            .calls
+            .iter()
+            .map(|(index, call)| CallKey { index, id: call.id })
+            .collect();
+        self.cancel(now, calls, Cancelled::ByShutdown);
+        let workers: Vec<WorkerKey> = self
+            .workers
+            .iter()
+            .map(|(index, worker)| WorkerKey {
+                index,
+                id: worker.id,
+            })
+            .collect();
+        for worker in workers {
+            match self.workers[worker.index].phase {
+                Phase::Ready if self.workers[worker.index].inflight.is_empty() => {
+                    self.retire(worker);
+                }
+                Phase::Ready | Phase::Starting => self.kill(worker, Phase::Killed),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether no worker is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    // -------------------------------------------------------------- workers
+
+    /// The worker's process exists.
+    pub(crate) fn spawned(&mut self, now: Instant, key: WorkerKey, pid: u32) {
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
+        worker.pid = Some(pid);
+        let function = worker.function;
+        if worker.phase == Phase::Starting {
+            let limit = self.functions[function.0].policy.startup_timeout;
+            if let Some(at) = now.checked_add(limit) {
+                self.arm(at, Timer::Startup(key));
+            }
+        }
+    }
+
+    /// The worker's process could not be started.
+    pub(crate) fn spawn_failed(&mut self, now: Instant, key: WorkerKey, reason: Box<str>) {
+        let Some(worker) = self.worker(key) else {
+            return;
+        };
+        let function = worker.function;
+        let accounted = worker.phase != Phase::Starting;
+        self.remove_worker(key);
+        if !accounted {
+            self.start_failed(now, function, Startup::Spawn(reason), None);
+        }
+        self.dispatch(now, function);
+    }
+
+    /// The worker's set-up is done.
+    pub(crate) fn ready(&mut self, now: Instant, key: WorkerKey) {
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
+        if worker.phase != Phase::Starting {
+            return;
+        }
+        worker.phase = Phase::Ready;
+        worker.idle_since = now;
+        let (function, worker_pid) = (worker.function, worker.pid);
+        let state = &mut self.functions[function.0];
+        state.ever_ready = true;
+        state.failed_starts = 0;
+        if self.observed {
+            let function = self.functions[function.0].policy.name;
+            self.publish(Event::WorkerUp {
+                function,
+                worker_pid,
+            });
+        }
+        self.dispatch(now, function);
+        self.arm_idle(key);
+    }
+
+    /// The worker told why it cannot become ready.
+    pub(crate) fn failed_to_start(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        startup: Startup,
+        stderr_tail: Option<Arc<str>>,
+    ) {
+        let Some(worker) = self.worker(key) else {
+            return;
+        };
+        if worker.phase != Phase::Starting {
+            return;
+        }
+        let function = worker.function;
+        self.kill(key, Phase::FailedStart);
+        self.start_failed(now, function, startup, stderr_tail);
+        self.dispatch(now, function);
+    }
+
+    /// The worker answered. [`dispatch`](Self::dispatch) is to follow; many answers may share
+    /// one. An answer to what was not asked breaks the protocol.
+    pub(crate) fn finished(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        ticket: u64,
+        reply: Reply,
+    ) -> Result<Option<FunctionKey>, UnknownTicket> {
+        let Some(worker) = self.worker_mut(key) else {
+            return Ok(None);
+        };
+        let position = worker
+            .inflight
+            .iter()
+            .position(|inflight| inflight.ticket == ticket)
+            .ok_or(UnknownTicket)?;
+        let call = worker
+            .inflight
+            .remove(position)
+            .and_then(|inflight| inflight.call);
+        let function = worker.function;
+        if worker.inflight.is_empty() {
+            worker.idle_since = now;
+            self.arm_idle(key);
+        }
+        let state = &mut self.functions[function.0];
+        state.completed(now, reply.duration);
+        if let Some(call) = call {
+            self.answered(now, key, call, reply);
+        }
+        self.retire_when_used_up(key);
+        Ok(Some(function))
+    }
+
+    /// The worker sent something that makes no sense.
+    pub(crate) fn broken(&mut self, key: WorkerKey, reason: Box<str>) {
+        if let Some(worker) = self.worker(key) {
+            match worker.phase {
+                Phase::Ready | Phase::Retiring => self.kill(key, Phase::Broken(reason)),
+                // Before it is ready it is just another way not to start; the exit tells.
+                Phase::Starting => self.actions.push_back(Action::Kill { worker: key }),
+                Phase::Killed | Phase::Broken(_) | Phase::FailedStart => {}
+            }
+        }
+    }
+
+    /// What the worker had not claimed was taken back: everything after `claimed`.
+    pub(crate) fn recalled(&mut self, now: Instant, key: WorkerKey, claimed: u64) {
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
+        worker.recall_pending = false;
+        let function = worker.function;
+        let alive = worker.phase == Phase::Ready;
+        let mut recalled = Vec::new();
+        while let Some(inflight) = worker.inflight.pop_back_if(|last| last.ticket > claimed) {
+            worker.accepted -= 1;
+            recalled.extend(inflight.call);
+        }
+        // The worker executes the last ticket that it claimed. If nobody wants that any more,
+        // it is stopped; tickets before it are done and only not reported yet.
+        let executes_unwanted = worker
+            .inflight
+            .iter()
+            .any(|inflight| inflight.ticket == claimed && inflight.call.is_none());
+        if worker.inflight.is_empty() {
+            worker.idle_since = now;
+        }
+        for call in recalled {
+            self.enqueue_front(now, call);
+        }
+        if alive && executes_unwanted {
+            self.kill(key, Phase::Killed);
+        }
+        self.hand_out(now, function);
+        self.scale(function);
+        self.arm_idle(key);
+    }
+
+    /// The worker's last claimed ticket, and when it was claimed.
+    pub(crate) fn probed(&mut self, now: Instant, key: WorkerKey, claimed: u64, started: Instant) {
+        let Some(worker) = self.worker(key) else {
+            return;
+        };
+        if worker.phase != Phase::Ready {
+            return;
+        }
+        let mut next: Option<Instant> = None;
+        let mut expired = None;
+        for inflight in &worker.inflight {
+            let Some((call, timeout)) = inflight
+                .call
+                .and_then(|call| Some((call, self.call(call)?.policy.timeout?)))
+            else {
+                continue;
+            };
+            let at = if inflight.ticket == claimed {
+                // The time comes from the worker: it cannot be before the call was sent.
+                let started = started.clamp(inflight.sent, now);
+                if now.saturating_duration_since(started) >= timeout {
+                    expired = Some((call, timeout, started));
+                    break;
+                }
+                started.checked_add(timeout)
+            } else {
+                now.checked_add(timeout)
+            };
+            next = match (next, at) {
+                (Some(next), Some(at)) => Some(next.min(at)),
+                (next, at) => next.or(at),
+            };
+        }
+        if let Some((call, timeout, started)) = expired {
+            let pid = worker.pid;
+            let function = worker.function;
+            self.detach(call);
+            self.kill(key, Phase::Killed);
+            self.functions[function.0].completed(now, timeout);
+            self.attempt_failed(
+                now,
+                call,
+                Failure::TimedOut(TimedOut::new(Limit::Attempt, timeout)),
+                true,
+                AttemptEnd {
+                    outcome: AttemptOutcome::TimedOut(timeout),
+                    start: started,
+                    duration: now.saturating_duration_since(started),
+                    pid,
+                    stderr_tail: None,
+                },
+            );
+            self.dispatch(now, function);
+        } else if let Some(at) = next {
+            self.arm_probe(key, at);
+        }
+    }
+
+    /// The worker's process has ended, and everything it had sent was taken in before.
+    pub(crate) fn exited(&mut self, now: Instant, key: WorkerKey, remains: Remains) {
+        let Some(worker) = self.remove_worker(key) else {
+            return;
+        };
+        let function = worker.function;
+        if self.observed {
+            let function = self.functions[function.0].policy.name;
+            self.publish(Event::WorkerDown {
+                function,
+                worker_pid: worker.pid,
+                cause: remains.cause,
+            });
+        }
+        match worker.phase {
+            Phase::Starting => {
+                let startup = Startup::Exited(remains.cause);
+                self.start_failed(now, function, startup, remains.stderr_tail);
+            }
+            Phase::FailedStart => {}
+            Phase::Ready | Phase::Retiring | Phase::Killed | Phase::Broken(_) => {
+                self.take_over(now, worker, remains);
+            }
+        }
+        self.dispatch(now, function);
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        while let Some(Reverse((_, timer))) = self.timers.pop_if(|Reverse((at, _))| *at <= now) {
+            match timer {
+                Timer::Retry(key) => {
+                    if let Some(call) = self.call(key) {
+                        let function = call.function;
+                        self.enqueue_back(now, key);
+                        self.dispatch(now, function);
+                    }
+                }
+                Timer::Deadline(key) => {
+                    if let Some(limit) = self.call(key).and_then(|call| call.policy.deadline) {
+                        let failure = Failure::TimedOut(TimedOut::new(Limit::Deadline, limit));
+                        self.withdraw(now, key, failure, AttemptOutcome::TimedOut(limit));
+                    }
+                }
+                Timer::Probe(key) => {
+                    if let Some(worker) = self.worker_mut(key)
+                        && worker.probe_at.take_if(|at| *at <= now).is_some()
+                        && worker.phase == Phase::Ready
+                        && !worker.inflight.is_empty()
+                    {
+                        self.actions.push_back(Action::Probe { worker: key });
+                    }
+                }
+                Timer::Startup(key) => {
+                    if let Some(worker) = self.worker(key) {
+                        let limit = self.functions[worker.function.0].policy.startup_timeout;
+                        let startup = Startup::TimedOut(TimedOut::new(Limit::Startup, limit));
+                        // The tail is with whoever drains the worker's output.
+                        self.failed_to_start(now, key, startup, None);
+                    }
+                }
+                Timer::Idle(key) => self.idle_too_long(now, key),
+            }
+        }
+    }
+
+    // ------------------------------------------------------------- inside
+
+    /// A worker died or was killed: what it was executing is accounted for, the rest goes back.
+    fn take_over(&mut self, now: Instant, worker: Worker, remains: Remains) {
+        let function = worker.function;
+        let ours = worker.phase == Phase::Killed;
+        let mut executing = Vec::new();
+        let mut behind = Vec::new();
+        for inflight in worker.inflight {
+            let Some(call) = inflight.call else { continue };
+            if inflight.ticket <= remains.claimed && !ours {
+                executing.push((call, inflight.sent));
+            } else {
+                behind.push(call);
+            }
+        }
+        let aborted_by_panic = remains.panic.is_some();
+        // Counted before any work is handed out again.
+        if !executing.is_empty() && !aborted_by_panic {
+            self.functions[function.0].crashed(now, remains.cause);
+        }
+        for call in behind.into_iter().rev() {
+            self.enqueue_front(now, call);
+        }
+        for (key, sent) in executing {
+            let mut end = AttemptEnd {
+                outcome: AttemptOutcome::Crashed(remains.cause),
+                start: sent,
+                duration: now.saturating_duration_since(sent),
+                pid: worker.pid,
+                stderr_tail: remains.stderr_tail.clone(),
+            };
+            if let Some(panic) = &remains.panic {
+                end.outcome = AttemptOutcome::Panicked;
+                let failure = Failure::Panicked(panic.clone());
+                self.attempt_failed(now, key, failure, true, end);
+                continue;
+            }
+            let failure = match &worker.phase {
+                Phase::Broken(reason) => {
+                    end.outcome = AttemptOutcome::Lost;
+                    Failure::Lost(Lost::Protocol {
+                        reason: reason.clone(),
+                    })
+                }
+                _ => Failure::Crashed(Crash::new(remains.cause)),
+            };
+            self.attempt_crashed(now, key, failure, end);
+        }
+        self.enforce_crash_limit(now, function);
+    }
+
+    fn attempt_crashed(&mut self, now: Instant, key: CallKey, failure: Failure, end: AttemptEnd) {
+        if self.observed
+            && let Some(call) = self.call(key)
+            && let AttemptOutcome::Crashed(cause) = end.outcome
+        {
+            let event = Event::Crashed {
+                function: self.functions[call.function.0].policy.name,
+                call: key.id,
+                attempt: call.attempt,
+                worker_pid: end.pid,
+                cause,
+            };
+            self.publish(event);
+        }
+        let Some(call) = self.call_mut(key) else {
+            return;
+        };
+        let tail = end.stderr_tail.clone();
+        call.record(end);
+        call.crashes += 1;
+        if call.policy.at_most_once || call.crashes >= CRASHES_PER_INPUT {
+            self.resolve(key, Err(failure), tail);
+        } else {
+            // At the back: those that do not crash come first.
+            self.enqueue_back(now, key);
+        }
+    }
+
+    /// A worker answered a call that somebody waits for.
+    fn answered(&mut self, now: Instant, worker: WorkerKey, key: CallKey, reply: Reply) {
+        let pid = self.worker(worker).and_then(|worker| worker.pid);
+        let (failure, outcome, retry) = match reply.answer {
+            Answer::Ok(bytes) => return self.resolve(key, Ok(bytes), None),
+            Answer::Err { error, retry } => {
+                (Failure::Function(error), AttemptOutcome::Failed, retry)
+            }
+            Answer::Panicked(panic) => (Failure::Panicked(panic), AttemptOutcome::Panicked, true),
+            Answer::Rejected(rejected) => {
+                return self.resolve(key, Err(Failure::Rejected(rejected)), reply.stderr_tail);
+            }
+            Answer::Lost(lost) => (Failure::Lost(lost), AttemptOutcome::Lost, false),
+        };
+        self.attempt_failed(
+            now,
+            key,
+            failure,
+            retry,
+            AttemptEnd {
+                outcome,
+                start: now.checked_sub(reply.duration).unwrap_or(now),
+                duration: reply.duration,
+                pid,
+                stderr_tail: reply.stderr_tail,
+            },
+        );
+    }
+
+    /// An attempt ended in a way that the retry policy is for, if `retry` says so.
+    fn attempt_failed(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        failure: Failure,
+        retry: bool,
+        end: AttemptEnd,
+    ) {
+        let Some(index) = self.call(key).map(|_| key.index) else {
+            return;
+        };
+        let call = &mut self.calls[index];
+        let attempt = call.attempt;
+        let outcome = end.outcome.clone();
+        let tail = end.stderr_tail.clone();
+        call.record(end);
+        let delay = if retry {
+            call.policy
+                .retries
+                .draw_delay(call.failures + 1, &mut self.random)
+        } else {
+            None
+        };
+        let Some(delay) = delay else {
+            return self.resolve(key, Err(failure), tail);
+        };
+        let due = now.checked_add(delay);
+        if let (Some(deadline), Some(limit)) = (call.deadline, call.policy.deadline)
+            && due.is_none_or(|due| due >= deadline)
+        {
+            let failure = Failure::TimedOut(TimedOut::new(Limit::Deadline, limit));
+            return self.resolve(key, Err(failure), tail);
+        }
+        call.failures += 1;
+        call.state = State::Delayed;
+        if self.observed {
+            let function = self.functions[self.calls[index].function.0].policy.name;
+            self.publish(Event::Retried {
+                function,
+                call: key.id,
+                attempt,
+                outcome,
+                delay,
+            });
+        }
+        match due {
+            // At once means at once: before those that never ran, and without a timer.
+            _ if delay.is_zero() => self.enqueue_front(now, key),
+            Some(due) => self.arm(due, Timer::Retry(key)),
+            None => {}
+        }
+    }
+
+    /// Ends a call from outside: by cancellation or deadline.
+    fn withdraw(&mut self, now: Instant, key: CallKey, failure: Failure, outcome: AttemptOutcome) {
+        let Some(call) = self.call(key) else { return };
+        let function = call.function;
+        match call.state {
+            State::Queued => self.functions[function.0].queued -= 1,
+            State::Delayed => {}
+            State::Sent { worker, .. } => {
+                if let Some((start, pid)) = self.detach(key) {
+                    self.call_mut(key).expect("it exists").record(AttemptEnd {
+                        outcome,
+                        start,
+                        duration: now.saturating_duration_since(start),
+                        pid,
+                        stderr_tail: None,
+                    });
+                }
+                self.recall(worker);
+            }
+        }
+        self.resolve(key, Err(failure), None);
+    }
+
+    /// Makes a call that was sent unknown to its worker, so that a late answer is ignored.
+    fn detach(&mut self, key: CallKey) -> Option<(Instant, Option<u32>)> {
+        let State::Sent { worker, ticket } = self.call(key)?.state else {
+            return None;
+        };
+        let worker = self.worker_mut(worker)?;
+        let inflight = worker
+            .inflight
+            .iter_mut()
+            .find(|inflight| inflight.ticket == ticket)?;
+        inflight.call = None;
+        Some((inflight.sent, worker.pid))
+    }
+
+    fn resolve(
+        &mut self,
+        key: CallKey,
+        result: Result<Bytes, Failure>,
+        stderr_tail: Option<Arc<str>>,
+    ) {
+        let call = self.calls.remove(key.index);
+        debug_assert_eq!(call.id, key.id);
+        if self.observed {
+            let function = self.functions[call.function.0].policy.name;
+            let succeeded = result.is_ok();
+            self.publish(Event::Finished {
+                function,
+                call: key.id,
+                succeeded,
+            });
+        }
+        self.actions.push_back(Action::Resolve {
+            payload: call.payload,
+            outcome: Outcome {
+                call: key.id,
+                result,
+                attempts: call.attempts,
+                stderr_tail,
+            },
+        });
+    }
+
+    fn enqueue_back(&mut self, now: Instant, key: CallKey) {
+        if let Some(function) = self.enter_queue(now, key) {
+            self.functions[function.0].queue.push_back(key);
+        }
+    }
+
+    fn enqueue_front(&mut self, now: Instant, key: CallKey) {
+        if let Some(function) = self.enter_queue(now, key) {
+            self.functions[function.0].queue.push_front(key);
+        }
+    }
+
+    /// Marks a call as queued, unless its function's workers crash too often.
+    fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<FunctionKey> {
+        let call = self.call_mut(key)?;
+        call.state = State::Queued;
+        let function = call.function;
+        if let Some(exceeded) = self.functions[function.0].crash_limit_exceeded(now) {
+            self.resolve(key, Err(Failure::CrashLimit(exceeded)), None);
+            return None;
+        }
+        self.functions[function.0].queued += 1;
+        Some(function)
+    }
+
+    /// Fails all pending calls of a function whose workers crash too often. What other workers
+    /// are executing may end; it fails if it would have to be run again.
+    fn enforce_crash_limit(&mut self, now: Instant, function: FunctionKey) {
+        let Some(exceeded) = self.functions[function.0].crash_limit_exceeded(now) else {
+            return;
+        };
+        let pending: Vec<CallKey> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| {
+                call.function == function && !matches!(call.state, State::Sent { .. })
+            })
+            .map(|(index, call)| CallKey { index, id: call.id })
+            .collect();
+        self.functions[function.0].clear_queue();
+        for key in pending {
+            self.resolve(key, Err(Failure::CrashLimit(exceeded.clone())), None);
+        }
+        let workers = self.functions[function.0].workers.clone();
+        for worker in workers {
+            self.recall(worker);
+        }
+    }
+
+    /// A worker of a function failed to start.
+    fn start_failed(
+        &mut self,
+        now: Instant,
+        function: FunctionKey,
+        startup: Startup,
+        stderr_tail: Option<Arc<str>>,
+    ) {
+        let _ = now;
+        let state = &mut self.functions[function.0];
+        state.failed_starts += 1;
+        if state.ever_ready && state.failed_starts < FAILED_STARTS {
+            return;
+        }
+        let queue = state.clear_queue();
+        for key in queue {
+            if self
+                .call(key)
+                .is_some_and(|call| call.state == State::Queued)
+            {
+                let failure = Failure::Startup(startup.clone());
+                self.resolve(key, Err(failure), stderr_tail.clone());
+            }
+        }
+    }
+
+    /// Hands queued calls to workers: first to those that have least to do.
+    fn hand_out(&mut self, now: Instant, function: FunctionKey) {
+        loop {
+            let state = &mut self.functions[function.0];
+            if state.queued == 0 {
+                state.queue.clear();
+                return;
+            }
+            let depth = state.depth();
+            let mut ready = 0;
+            let mut best: Option<(usize, WorkerKey)> = None;
+            for &key in &state.workers {
+                let worker = &self.workers[key.index];
+                if worker.phase != Phase::Ready || worker.remaining(&state.policy) == 0 {
+                    continue;
+                }
+                ready += 1;
+                let load = worker.inflight.len();
+                if load < depth && best.is_none_or(|(least, _)| load < least) {
+                    best = Some((load, key));
+                }
+            }
+            let Some((load, key)) = best else { return };
+            // An even share for each worker that can take calls, and at least one call.
+            let share = state.queued.div_ceil(ready).min(depth - load).max(1) as u64;
+            let share = share.min(self.workers[key.index].remaining(&state.policy));
+            for _ in 0..share {
+                self.send_next(now, function, key);
+            }
+        }
+    }
+
+    fn send_next(&mut self, now: Instant, function: FunctionKey, worker: WorkerKey) {
+        let call = loop {
+            let Some(key) = self.functions[function.0].queue.pop_front() else {
+                return;
+            };
+            // Calls that were withdrawn while they were queued are still in the queue.
+            if self
+                .call(key)
+                .is_some_and(|call| call.state == State::Queued)
+            {
+                break key;
+            }
+        };
+        self.functions[function.0].queued -= 1;
+        let target = &mut self.workers[worker.index];
+        let ticket = target.next_ticket;
+        target.next_ticket += 1;
+        target.accepted += 1;
+        target.inflight.push_back(Inflight {
+            ticket,
+            call: Some(call),
+            sent: now,
+        });
+        let worker_pid = target.pid;
+        let entry = &mut self.calls[call.index];
+        entry.state = State::Sent { worker, ticket };
+        let attempt = entry.attempt;
+        if let Some(at) = entry
+            .policy
+            .timeout
+            .and_then(|timeout| now.checked_add(timeout))
+        {
+            self.arm_probe(worker, at);
+        }
+        self.actions.push_back(Action::Send {
+            worker,
+            ticket,
+            call,
+            attempt,
+        });
+        if self.observed {
+            let function = self.functions[function.0].policy.name;
+            self.publish(Event::AttemptStarted {
+                function,
+                call: call.id,
+                attempt,
+                worker_pid,
+            });
+        }
+    }
+
+    /// Starts as many workers as have something to do at once, up to the limit.
+    fn scale(&mut self, function: FunctionKey) {
+        if self.shut_down {
+            return;
+        }
+        loop {
+            let state = &self.functions[function.0];
+            let (mut starting, mut alive, mut waiting) = (0, 0, state.queued);
+            for key in &state.workers {
+                let worker = &self.workers[key.index];
+                match worker.phase {
+                    Phase::Starting => starting += 1,
+                    Phase::Ready => waiting += worker.inflight.len().saturating_sub(1),
+                    _ => continue,
+                }
+                alive += 1;
+            }
+            let wanted = waiting > starting || alive < state.policy.min_workers && waiting > 0;
+            if !wanted || alive >= state.policy.max_workers {
+                return;
+            }
+            let id = self.next_worker;
+            self.next_worker += 1;
+            let index = self.workers.insert(Worker::new(id, function));
+            let worker = WorkerKey { index, id };
+            self.functions[function.0].workers.push(worker);
+            self.actions.push_back(Action::Spawn { worker, function });
+        }
+    }
+
+    /// If a worker is idle while calls wait behind another one, takes those back.
+    fn steal(&mut self, function: FunctionKey) {
+        let state = &self.functions[function.0];
+        if state.queued > 0 {
+            return;
+        }
+        let ready = || {
+            state.workers.iter().filter(|key| {
+                let worker = &self.workers[key.index];
+                worker.phase == Phase::Ready
+            })
+        };
+        let idle = ready().any(|key| {
+            let worker = &self.workers[key.index];
+            worker.inflight.is_empty() && worker.remaining(&state.policy) > 0
+        });
+        if !idle {
+            return;
+        }
+        let victim = ready().max_by_key(|key| self.workers[key.index].inflight.len());
+        if let Some(&victim) = victim
+            && self.workers[victim.index].inflight.len() > 1
+        {
+            self.recall(victim);
+        }
+    }
+
+    fn recall(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.worker_mut(key)
+            && worker.phase == Phase::Ready
+            && !worker.inflight.is_empty()
+            && !worker.recall_pending
+        {
+            worker.recall_pending = true;
+            self.actions.push_back(Action::Recall { worker: key });
+        }
+    }
+
+    /// Kills a worker; what it has not claimed goes back into the queue at once.
+    fn kill(&mut self, key: WorkerKey, phase: Phase) {
+        self.recall(key);
+        if let Some(worker) = self.worker_mut(key) {
+            worker.phase = phase;
+            self.actions.push_back(Action::Kill { worker: key });
+        }
+    }
+
+    fn retire(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.worker_mut(key)
+            && worker.phase == Phase::Ready
+        {
+            worker.phase = Phase::Retiring;
+            self.actions.push_back(Action::Retire { worker: key });
+        }
+    }
+
+    fn retire_when_used_up(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.worker(key) {
+            let policy = &self.functions[worker.function.0].policy;
+            if worker.inflight.is_empty() && worker.remaining(policy) == 0 {
+                self.retire(key);
+            }
+        }
+    }
+
+    fn idle_too_long(&mut self, now: Instant, key: WorkerKey) {
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
+        worker.idle_timer = false;
+        if worker.phase != Phase::Ready || !worker.inflight.is_empty() {
+            return;
+        }
+        let (idle_since, function) = (worker.idle_since, worker.function);
+        let state = &self.functions[function.0];
+        let window = state.policy.scaledown_window;
+        if now.saturating_duration_since(idle_since) < window {
+            self.arm_idle(key);
+        } else if state.workers.len() > state.policy.min_workers {
+            self.retire(key);
+        }
+    }
+
+    fn arm_idle(&mut self, key: WorkerKey) {
+        let Some(worker) = self.worker(key) else {
+            return;
+        };
+        if worker.idle_timer || worker.phase != Phase::Ready || !worker.inflight.is_empty() {
+            return;
+        }
+        let window = self.functions[worker.function.0].policy.scaledown_window;
+        if let Some(at) = worker.idle_since.checked_add(window) {
+            self.workers[key.index].idle_timer = true;
+            self.arm(at, Timer::Idle(key));
+        }
+    }
+
+    fn arm_probe(&mut self, key: WorkerKey, at: Instant) {
+        let worker = &mut self.workers[key.index];
+        if worker.probe_at.is_none_or(|armed| at < armed) {
+            worker.probe_at = Some(at);
+            self.arm(at, Timer::Probe(key));
+        }
+    }
+
+    fn arm(&mut self, at: Instant, timer: Timer) {
+        self.timers.push(Reverse((at, timer)));
+    }
+
+    fn publish(&mut self, event: Event) {
+        self.actions.push_back(Action::Publish(event));
+    }
+
+    fn call(&self, key: CallKey) -> Option<&Call<P>> {
+        self.calls.get(key.index).filter(|call| call.id == key.id)
+    }
+
+    fn call_mut(&mut self, key: CallKey) -> Option<&mut Call<P>> {
+        self.calls
+            .get_mut(key.index)
+            .filter(|call| call.id == key.id)
+    }
+
+    fn worker(&self, key: WorkerKey) -> Option<&Worker> {
+        self.workers
+            .get(key.index)
+            .filter(|worker| worker.id == key.id)
+    }
+
+    fn worker_mut(&mut self, key: WorkerKey) -> Option<&mut Worker> {
+        self.workers
+            .get_mut(key.index)
+            .filter(|worker| worker.id == key.id)
+    }
+
+    fn remove_worker(&mut self, key: WorkerKey) -> Option<Worker> {
+        self.worker(key)?;
+        let worker = self.workers.remove(key.index);
+        self.functions[worker.function.0]
+            .workers
+            .retain(|other| *other != key);
+        Some(worker)
+    }
+}
+
+/// A worker answered a ticket that it does not hold.
+#[derive(Debug)]
+pub(crate) struct UnknownTicket;
+
+/// How an attempt ended, for the call's history.
+struct AttemptEnd {
+    outcome: AttemptOutcome,
+    start: Instant,
+    duration: Duration,
+    pid: Option<u32>,
+    stderr_tail: Option<Arc<str>>,
+}
+
+impl<P> Call<P> {
+    fn record(&mut self, end: AttemptEnd) {
+        let attempt = Attempt {
+            number: self.attempt,
+            worker_pid: end.pid,
+            start: end.start,
+            duration: end.duration,
+            outcome: end.outcome,
+        };
+        remember(&mut self.attempts, attempt);
+        self.attempt += 1;
+    }
+}
+
+impl Worker {
+    fn new(id: u64, function: FunctionKey) -> Self {
+        Self {
+            id,
+            function,
+            pid: None,
+            phase: Phase::Starting,
+            inflight: VecDeque::new(),
+            next_ticket: 1,
+            accepted: 0,
+            probe_at: None,
+            idle_since: Instant::now(),
+            idle_timer: false,
+            recall_pending: false,
+        }
+    }
+
+    /// How many more calls it may take.
+    fn remaining(&self, policy: &FunctionPolicy) -> u64 {
+        policy
+            .max_calls_per_worker
+            .map_or(u64::MAX, |most| most.saturating_sub(self.accepted))
+    }
+}

@@ -1,0 +1,119 @@
+//! What the scheduler keeps per function.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::window::SlidingCount;
+use super::{CallKey, WorkerKey};
+use crate::CrashLimit;
+use crate::error::{CrashLimitExceeded, ExitCause};
+
+/// How much work is handed to a worker ahead of time: enough that it does not wait for the next
+/// input, little enough that not much has to be taken back.
+const WORK_AHEAD: Duration = Duration::from_millis(2);
+
+/// The most inputs that are on their way to one worker.
+const DEEPEST: usize = 512;
+
+/// The rules for one function's workers.
+#[derive(Clone, Debug)]
+pub(crate) struct FunctionPolicy {
+    pub(crate) name: &'static str,
+    pub(crate) max_workers: usize,
+    pub(crate) min_workers: usize,
+    pub(crate) startup_timeout: Duration,
+    pub(crate) scaledown_window: Duration,
+    pub(crate) max_calls_per_worker: Option<u64>,
+    pub(crate) crash_limit: CrashLimit,
+}
+
+#[derive(Debug)]
+pub(super) struct Function {
+    pub(super) policy: FunctionPolicy,
+    /// Calls in the order in which they are to run, some of which may not be queued any more.
+    pub(super) queue: VecDeque<CallKey>,
+    /// How many calls are queued.
+    pub(super) queued: usize,
+    pub(super) workers: Vec<WorkerKey>,
+    pub(super) ever_ready: bool,
+    /// Failed starts since a worker was last ready.
+    pub(super) failed_starts: u32,
+    crashes: SlidingCount,
+    completions: SlidingCount,
+    last_crash: ExitCause,
+    /// A moving average of how long an attempt takes, in nanoseconds.
+    duration: Option<f64>,
+    /// Doubles with the answers that come in: nothing is known about the first inputs.
+    confidence: usize,
+}
+
+impl Function {
+    pub(super) fn new(policy: FunctionPolicy) -> Self {
+        let window = policy
+            .crash_limit
+            .get()
+            .map_or(Duration::from_secs(1), |(_, window)| window);
+        Self {
+            policy,
+            queue: VecDeque::new(),
+            queued: 0,
+            workers: Vec::new(),
+            ever_ready: false,
+            failed_starts: 0,
+            crashes: SlidingCount::new(window),
+            completions: SlidingCount::new(window),
+            last_crash: ExitCause::Unknown,
+            duration: None,
+            confidence: 2,
+        }
+    }
+
+    /// How many inputs may be on their way to one worker.
+    pub(super) fn depth(&self) -> usize {
+        let Some(duration) = self.duration else {
+            return self.confidence;
+        };
+        let fitting = WORK_AHEAD.as_nanos() as f64 / duration.max(1.0);
+        // One to execute and one to go on with, however long they take.
+        (fitting as usize).clamp(2, self.confidence)
+    }
+
+    /// An attempt ran to its end, whatever that was.
+    pub(super) fn completed(&mut self, now: Instant, duration: Duration) {
+        self.completions.add(now);
+        let nanos = duration.as_nanos() as f64;
+        self.duration = Some(match self.duration {
+            Some(average) => average + (nanos - average) / 16.0,
+            None => nanos,
+        });
+        self.confidence = (self.confidence + 2).min(DEEPEST);
+    }
+
+    /// A worker died while it was executing.
+    pub(super) fn crashed(&mut self, now: Instant, cause: ExitCause) {
+        self.crashes.add(now);
+        self.last_crash = cause;
+    }
+
+    pub(super) fn crash_limit_exceeded(&mut self, now: Instant) -> Option<CrashLimitExceeded> {
+        let (limit, _) = self.policy.crash_limit.get()?;
+        if self.crashes.is_empty() {
+            return None;
+        }
+        let crashes = self.crashes.count(now);
+        let completed = self.completions.count(now);
+        (crashes >= u64::from(limit) && crashes > completed).then(|| {
+            CrashLimitExceeded::new(
+                u32::try_from(crashes).unwrap_or(u32::MAX),
+                completed,
+                self.policy.crash_limit,
+                self.last_crash,
+            )
+        })
+    }
+
+    pub(super) fn clear_queue(&mut self) -> VecDeque<CallKey> {
+        self.queued = 0;
+        std::mem::take(&mut self.queue)
+    }
+}

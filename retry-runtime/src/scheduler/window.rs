@@ -1,0 +1,56 @@
+//! Counting within a sliding window, in constant memory.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// The window is this many slices long; what is counted leaves it a slice at a time.
+const SLICES: u32 = 60;
+
+/// How often something happened within the last so many seconds.
+#[derive(Debug)]
+pub(super) struct SlidingCount {
+    window: Duration,
+    slices: VecDeque<(Instant, u64)>,
+    total: u64,
+}
+
+impl SlidingCount {
+    pub(super) fn new(window: Duration) -> Self {
+        Self {
+            window,
+            slices: VecDeque::new(),
+            total: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    pub(super) fn add(&mut self, now: Instant) {
+        self.total += 1;
+        let slice = self.window / SLICES;
+        match self.slices.back_mut() {
+            Some((start, count)) if now.saturating_duration_since(*start) <= slice => *count += 1,
+            _ => {
+                self.forget(now);
+                self.slices.push_back((now, 1));
+            }
+        }
+    }
+
+    pub(super) fn count(&mut self, now: Instant) -> u64 {
+        self.forget(now);
+        self.total
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let window = self.window;
+        while let Some((_, count)) = self
+            .slices
+            .pop_front_if(|(start, _)| now.saturating_duration_since(*start) > window)
+        {
+            self.total -= count;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What is known about an annotated function before it is ever called.
+
+use std::time::Duration;
+
+use crate::{CrashLimit, Retries};
+
+/// The static description of a function: its name, where it stands, and its options.
+///
+/// Returned by the stub's `spec()`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FunctionSpec {
+    /// The registered name: module path and function, or the attribute's `name`.
+    pub name: &'static str,
+    /// The source file of the annotation.
+    pub file: &'static str,
+    /// The line of the annotation.
+    pub line: u32,
+    /// The names of the parameters that callers pass.
+    pub parameters: &'static [&'static str],
+    /// The retry policy.
+    pub retries: Retries,
+    /// The limit on one attempt's execution.
+    pub timeout: Option<Duration>,
+    /// The limit on queue, attempts and delays together.
+    pub deadline: Option<Duration>,
+    /// The limit from the start of a worker until it is ready.
+    pub startup_timeout: Duration,
+    /// The largest number of workers; `None` is the number of cores.
+    pub max_workers: Option<usize>,
+    /// The number of workers that are kept even when idle, once there has been a call.
+    pub min_workers: usize,
+    /// How long an idle worker is kept.
+    pub scaledown_window: Duration,
+    /// After how many calls a worker is replaced.
+    pub max_calls_per_worker: Option<u64>,
+    /// When the function's workers crash too often.
+    pub crash_limit: CrashLimit,
+    /// Whether a call whose worker crashed is given up instead of run again.
+    pub at_most_once: bool,
+    /// Whether it is an `async fn`.
+    pub is_async: bool,
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty => $field:ident = $value:expr;)*) => {
+        /// Setters for generated code.
+        #[doc(hidden)]
+        impl FunctionSpec {
+            $(
+                #[allow(missing_docs)]
+                #[must_use]
+                pub const fn $name(mut self, $name: $type) -> Self {
+                    self.$field = $value;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    retries: Retries => retries = retries.checked();
+    timeout: Duration => timeout = Some(timeout);
+    deadline: Duration => deadline = Some(deadline);
+    startup_timeout: Duration => startup_timeout = startup_timeout;
+    max_workers: usize => max_workers = {
+        assert!(max_workers > 0, "max_workers must be at least 1");
+        Some(max_workers)
+    };
+    min_workers: usize => min_workers = min_workers;
+    scaledown_window: Duration => scaledown_window = scaledown_window;
+    max_calls_per_worker: u64 => max_calls_per_worker = {
+        assert!(max_calls_per_worker > 0, "max_calls_per_worker must be at least 1");
+        Some(max_calls_per_worker)
+    };
+    crash_limit: CrashLimit => crash_limit = crash_limit;
+}
+
+#[doc(hidden)]
+impl FunctionSpec {
+    #[allow(missing_docs)]
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        file: &'static str,
+        line: u32,
+        parameters: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            file,
+            line,
+            parameters,
+            retries: Retries::none(),
+            timeout: None,
+            deadline: None,
+            startup_timeout: Duration::from_secs(60),
+            max_workers: None,
+            min_workers: 0,
+            scaledown_window: Duration::from_secs(60),
+            max_calls_per_worker: None,
+            crash_limit: CrashLimit::DEFAULT,
+            at_most_once: false,
+            is_async: false,
+        }
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub const fn single_use_workers(mut self) -> Self {
+        self.max_calls_per_worker = Some(1);
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub const fn at_most_once(mut self) -> Self {
+        self.at_most_once = true;
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub const fn asynchronous(mut self) -> Self {
+        self.is_async = true;
+        self
+    }
+}
