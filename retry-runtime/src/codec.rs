@@ -257,7 +257,9 @@ mod tests {
         Unit,
         New(String),
         Pair(u8, i128),
-        Named { map: std::collections::BTreeMap<String, Option<char>> },
+        Named {
+            map: std::collections::BTreeMap<String, Option<char>>,
+        },
     }
 
     #[derive(Debug, Serialize, Deserialize)]

@@ -444,7 +444,10 @@ impl CrashLimitExceeded {
 
 impl fmt::Display for CrashLimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let window = self.limit.get().map_or(Duration::ZERO, |(_, window)| window);
+        let window = self
+            .limit
+            .get()
+            .map_or(Duration::ZERO, |(_, window)| window);
         write!(
             f,
             "{} workers of this function crashed within {window:?} and only {} attempts were \
@@ -575,7 +578,10 @@ impl fmt::Display for Lost {
         match self {
             Self::NotEncodable { reason } => write!(f, "the result cannot be encoded: {reason}"),
             Self::NotDecodable { reason } => {
-                write!(f, "the function ran, but its result cannot be decoded: {reason}")
+                write!(
+                    f,
+                    "the function ran, but its result cannot be decoded: {reason}"
+                )
             }
             Self::TooLarge { limit } => write!(
                 f,

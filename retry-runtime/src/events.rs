@@ -24,10 +24,16 @@ pub enum Stream {
 /// Something that happened to a call or a worker.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "the fields are the same everywhere and named after what they are")]
+#[expect(
+    missing_docs,
+    reason = "the fields are the same everywhere and named after what they are"
+)]
 pub enum Event {
     /// A call was submitted.
-    CallQueued { function: &'static str, call: CallId },
+    CallQueued {
+        function: &'static str,
+        call: CallId,
+    },
     /// A call was handed to a worker; it runs as soon as what was handed over before it is done.
     AttemptStarted {
         function: &'static str,

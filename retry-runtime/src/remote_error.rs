@@ -28,14 +28,19 @@ impl RemoteError {
     }
 
     /// From an error and all that caused it.
-    pub(crate) fn chained(error: &dyn Error, debug: String) -> Self {
+    pub(crate) fn chained(error: &(impl Error + ?Sized), debug: String) -> Self {
         // A chain may be endless where an error names itself as its cause.
         const LONGEST_CHAIN: usize = 64;
-        let chain: Vec<&dyn Error> = std::iter::successors(Some(error), |error| error.source())
-            .take(LONGEST_CHAIN)
-            .collect();
+        let mut chain: Vec<&dyn Error> = Vec::new();
+        let mut next = error.source();
+        while let Some(cause) = next
+            && chain.len() < LONGEST_CHAIN
+        {
+            chain.push(cause);
+            next = cause.source();
+        }
         let mut source = None;
-        for cause in chain[1..].iter().rev() {
+        for cause in chain.iter().rev() {
             source = Some(Box::new(Self {
                 message: cause.to_string().into(),
                 source,

@@ -24,9 +24,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use crate::context::{Attempt, AttemptOutcome, CallId, remember};
-use crate::error::{
-    Cancelled, Crash, ExitCause, Limit, Lost, Panic, Rejected, Startup, TimedOut,
-};
+use crate::error::{Cancelled, Crash, ExitCause, Limit, Lost, Panic, Rejected, Startup, TimedOut};
 use crate::events::Event;
 use crate::options::Policy;
 
@@ -62,10 +60,7 @@ pub(crate) struct WorkerKey {
 #[derive(Debug)]
 pub(crate) enum Action<P> {
     /// Start a worker.
-    Spawn {
-        worker: WorkerKey,
-        function: FunctionKey,
-    },
+    Spawn { worker: WorkerKey },
     /// Hand a call to a worker.
     Send {
         worker: WorkerKey,
@@ -160,7 +155,10 @@ enum State {
     Queued,
     /// Waiting for its next attempt.
     Delayed,
-    Sent { worker: WorkerKey, ticket: u64 },
+    Sent {
+        worker: WorkerKey,
+        ticket: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -191,8 +189,8 @@ enum Phase {
     Killed,
     /// Was killed by us because it broke the protocol.
     Broken(Box<str>),
-    /// Failed to start, which is already accounted for.
-    FailedStart,
+    /// Failed to start and was killed; accounted for when it is gone and its output drained.
+    FailedStart(Startup),
 }
 
 #[derive(Debug)]
@@ -223,7 +221,6 @@ pub(crate) struct Scheduler<P> {
     next_call: u64,
     next_worker: u64,
     observed: bool,
-    shut_down: bool,
 }
 
 impl<P> Scheduler<P> {
@@ -239,7 +236,6 @@ impl<P> Scheduler<P> {
             next_call: 1,
             next_worker: 1,
             observed: false,
-            shut_down: false,
         }
     }
 
@@ -271,9 +267,16 @@ impl<P> Scheduler<P> {
         Some(&self.functions[worker.function.0].policy)
     }
 
+    /// Whether a worker that was asked for is still to come up.
+    pub(crate) fn is_wanted(&self, worker: WorkerKey) -> bool {
+        self.worker(worker)
+            .is_some_and(|worker| worker.phase == Phase::Starting)
+    }
+
     /// The last ticket that was sent to a worker.
     pub(crate) fn last_ticket(&self, worker: WorkerKey) -> u64 {
-        self.worker(worker).map_or(0, |worker| worker.next_ticket - 1)
+        self.worker(worker)
+            .map_or(0, |worker| worker.next_ticket - 1)
     }
 
     // ---------------------------------------------------------------- calls
@@ -309,11 +312,7 @@ impl<P> Scheduler<P> {
         if let Some(at) = deadline {
             self.arm(at, Timer::Deadline(key));
         }
-        if self.shut_down {
-            self.resolve(key, Err(Failure::Rejected(Rejected::ShutDown)), None);
-        } else {
-            self.enqueue_back(now, key);
-        }
+        self.enqueue_back(now, key);
         key
     }
 
@@ -335,39 +334,6 @@ impl<P> Scheduler<P> {
         for key in calls {
             self.withdraw(now, key, Failure::Cancelled(why), AttemptOutcome::Cancelled);
         }
-    }
-
-    /// Cancels everything and ends all workers; calls that come later are rejected.
-    pub(crate) fn shut_down(&mut self, now: Instant) {
-        self.shut_down = true;
-        let calls: Vec<CallKey> = self
-            .calls
-            .iter()
-            .map(|(index, call)| CallKey { index, id: call.id })
-            .collect();
-        self.cancel(now, calls, Cancelled::ByShutdown);
-        let workers: Vec<WorkerKey> = self
-            .workers
-            .iter()
-            .map(|(index, worker)| WorkerKey {
-                index,
-                id: worker.id,
-            })
-            .collect();
-        for worker in workers {
-            match self.workers[worker.index].phase {
-                Phase::Ready if self.workers[worker.index].inflight.is_empty() => {
-                    self.retire(worker);
-                }
-                Phase::Ready | Phase::Starting => self.kill(worker, Phase::Killed),
-                _ => {}
-            }
-        }
-    }
-
-    /// Whether no worker is left.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.workers.is_empty()
     }
 
     // -------------------------------------------------------------- workers
@@ -393,11 +359,8 @@ impl<P> Scheduler<P> {
             return;
         };
         let function = worker.function;
-        let accounted = worker.phase != Phase::Starting;
         self.remove_worker(key);
-        if !accounted {
-            self.start_failed(now, function, Startup::Spawn(reason), None);
-        }
+        self.start_failed(function, &Startup::Spawn(reason), None);
         self.dispatch(now, function);
     }
 
@@ -427,23 +390,12 @@ impl<P> Scheduler<P> {
     }
 
     /// The worker told why it cannot become ready.
-    pub(crate) fn failed_to_start(
-        &mut self,
-        now: Instant,
-        key: WorkerKey,
-        startup: Startup,
-        stderr_tail: Option<Arc<str>>,
-    ) {
-        let Some(worker) = self.worker(key) else {
-            return;
-        };
-        if worker.phase != Phase::Starting {
-            return;
+    pub(crate) fn failed_to_start(&mut self, key: WorkerKey, startup: Startup) {
+        if let Some(worker) = self.worker(key)
+            && worker.phase == Phase::Starting
+        {
+            self.kill(key, Phase::FailedStart(startup));
         }
-        let function = worker.function;
-        self.kill(key, Phase::FailedStart);
-        self.start_failed(now, function, startup, stderr_tail);
-        self.dispatch(now, function);
     }
 
     /// The worker answered. [`dispatch`](Self::dispatch) is to follow; many answers may share
@@ -486,15 +438,15 @@ impl<P> Scheduler<P> {
         if let Some(worker) = self.worker(key) {
             match worker.phase {
                 Phase::Ready | Phase::Retiring => self.kill(key, Phase::Broken(reason)),
-                // Before it is ready it is just another way not to start; the exit tells.
-                Phase::Starting => self.actions.push_back(Action::Kill { worker: key }),
-                Phase::Killed | Phase::Broken(_) | Phase::FailedStart => {}
+                Phase::Starting => self.failed_to_start(key, Startup::Handshake(reason)),
+                Phase::Killed | Phase::Broken(_) | Phase::FailedStart(_) => {}
             }
         }
     }
 
-    /// What the worker had not claimed was taken back: everything after `claimed`.
-    pub(crate) fn recalled(&mut self, now: Instant, key: WorkerKey, claimed: u64) {
+    /// What the worker had not claimed was taken back: everything after `claimed`. The ticket
+    /// that it claimed last is `executing`.
+    pub(crate) fn recalled(&mut self, now: Instant, key: WorkerKey, claimed: u64, executing: u64) {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
@@ -511,7 +463,7 @@ impl<P> Scheduler<P> {
         let executes_unwanted = worker
             .inflight
             .iter()
-            .any(|inflight| inflight.ticket == claimed && inflight.call.is_none());
+            .any(|inflight| inflight.ticket == executing && inflight.call.is_none());
         if worker.inflight.is_empty() {
             worker.idle_since = now;
         }
@@ -526,8 +478,14 @@ impl<P> Scheduler<P> {
         self.arm_idle(key);
     }
 
-    /// The worker's last claimed ticket, and when it was claimed.
-    pub(crate) fn probed(&mut self, now: Instant, key: WorkerKey, claimed: u64, started: Instant) {
+    /// The ticket that the worker claimed last, and when it did.
+    pub(crate) fn probed(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        executing: u64,
+        started: Instant,
+    ) {
         let Some(worker) = self.worker(key) else {
             return;
         };
@@ -543,7 +501,7 @@ impl<P> Scheduler<P> {
             else {
                 continue;
             };
-            let at = if inflight.ticket == claimed {
+            let at = if inflight.ticket == executing {
                 // The time comes from the worker: it cannot be before the call was sent.
                 let started = started.clamp(inflight.sent, now);
                 if now.saturating_duration_since(started) >= timeout {
@@ -601,9 +559,11 @@ impl<P> Scheduler<P> {
         match worker.phase {
             Phase::Starting => {
                 let startup = Startup::Exited(remains.cause);
-                self.start_failed(now, function, startup, remains.stderr_tail);
+                self.start_failed(function, &startup, remains.stderr_tail);
             }
-            Phase::FailedStart => {}
+            Phase::FailedStart(ref startup) => {
+                self.start_failed(function, startup, remains.stderr_tail);
+            }
             Phase::Ready | Phase::Retiring | Phase::Killed | Phase::Broken(_) => {
                 self.take_over(now, worker, remains);
             }
@@ -613,7 +573,10 @@ impl<P> Scheduler<P> {
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Instant) {
-        while let Some(Reverse((_, timer))) = self.timers.pop_if(|Reverse((at, _))| *at <= now) {
+        while self.next_timer().is_some_and(|at| at <= now) {
+            let Some(Reverse((_, timer))) = self.timers.pop() else {
+                return;
+            };
             match timer {
                 Timer::Retry(key) => {
                     if let Some(call) = self.call(key) {
@@ -641,8 +604,7 @@ impl<P> Scheduler<P> {
                     if let Some(worker) = self.worker(key) {
                         let limit = self.functions[worker.function.0].policy.startup_timeout;
                         let startup = Startup::TimedOut(TimedOut::new(Limit::Startup, limit));
-                        // The tail is with whoever drains the worker's output.
-                        self.failed_to_start(now, key, startup, None);
+                        self.failed_to_start(key, startup);
                     }
                 }
                 Timer::Idle(key) => self.idle_too_long(now, key),
@@ -930,12 +892,10 @@ impl<P> Scheduler<P> {
     /// A worker of a function failed to start.
     fn start_failed(
         &mut self,
-        now: Instant,
         function: FunctionKey,
-        startup: Startup,
+        startup: &Startup,
         stderr_tail: Option<Arc<str>>,
     ) {
-        let _ = now;
         let state = &mut self.functions[function.0];
         state.failed_starts += 1;
         if state.ever_ready && state.failed_starts < FAILED_STARTS {
@@ -1038,16 +998,13 @@ impl<P> Scheduler<P> {
 
     /// Starts as many workers as have something to do at once, up to the limit.
     fn scale(&mut self, function: FunctionKey) {
-        if self.shut_down {
-            return;
-        }
         loop {
             let state = &self.functions[function.0];
             let (mut starting, mut alive, mut waiting) = (0, 0, state.queued);
             for key in &state.workers {
                 let worker = &self.workers[key.index];
                 match worker.phase {
-                    Phase::Starting => starting += 1,
+                    Phase::Starting | Phase::FailedStart(_) => starting += 1,
                     Phase::Ready => waiting += worker.inflight.len().saturating_sub(1),
                     _ => continue,
                 }
@@ -1062,7 +1019,7 @@ impl<P> Scheduler<P> {
             let index = self.workers.insert(Worker::new(id, function));
             let worker = WorkerKey { index, id };
             self.functions[function.0].workers.push(worker);
-            self.actions.push_back(Action::Spawn { worker, function });
+            self.actions.push_back(Action::Spawn { worker });
         }
     }
 

@@ -1,0 +1,147 @@
+//! `#[local_entrypoint]`: the worker check, then the command line, then the user's `main`.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::{Attribute, FnArg, ItemFn, Meta, Pat, Type};
+
+use crate::fallback;
+
+/// What tells clap that a parameter is not to be a `--long` option.
+const OWN_FORM: &[&str] = &["long", "index", "last", "trailing_var_arg", "positional"];
+
+pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    match expand(&attribute, item.clone()) {
+        Ok(tokens) => tokens,
+        Err(error) => fallback::item(&error, &item),
+    }
+}
+
+fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    let private = crate::private_module(&quote!(::retry_runtime));
+    if !attribute.is_empty() {
+        let message = "#[local_entrypoint] takes no arguments; those of `main` are its options";
+        return Err(syn::Error::new_spanned(attribute, message));
+    }
+    let mut main: ItemFn = syn::parse2(item)?;
+    if main.sig.ident != "main" {
+        let message = "#[local_entrypoint] belongs on `fn main`";
+        return Err(syn::Error::new_spanned(&main.sig.ident, message));
+    }
+    if !main.sig.generics.params.is_empty() {
+        let message = "`main` cannot be generic";
+        return Err(syn::Error::new_spanned(&main.sig.generics, message));
+    }
+    let mut fields = Vec::new();
+    let mut names = Vec::new();
+    for input in &mut main.sig.inputs {
+        let (name, ty, attributes) = option(input)?;
+        fields.push(quote!(#(#attributes)* #name: #ty));
+        names.push(name);
+    }
+    let (docs, attributes): (Vec<Attribute>, Vec<Attribute>) = main
+        .attrs
+        .drain(..)
+        .partition(|attribute| attribute.path().is_ident("doc"));
+    let output = &main.sig.output;
+    let call = if main.sig.asyncness.is_some() {
+        quote!(#private::block_on_main(main(#(#names),*)))
+    } else {
+        quote!(main(#(#names),*))
+    };
+    let arguments = if fields.is_empty() {
+        let about = about(&docs);
+        quote!(#private::no_arguments(::core::env!("CARGO_PKG_NAME"), #about);)
+    } else {
+        // The derive names `clap` itself, which the user's crate need not depend on.
+        quote! {
+            #private::require_cli! {}
+            let __Arguments { #(#names),* } = {
+                use #private::clap;
+                <__Arguments as clap::Parser>::parse()
+            };
+        }
+    };
+    let definition = (!fields.is_empty()).then(|| {
+        quote! {
+            use #private::clap;
+            #(#docs)*
+            #[derive(clap::Parser)]
+            #[command(version)]
+            #[allow(non_camel_case_types, clippy::all, clippy::pedantic)]
+            struct __Arguments { #(#fields),* }
+        }
+    });
+    Ok(quote! {
+        #(#docs)*
+        #(#attributes)*
+        fn main() #output {
+            #private::init();
+            #definition
+            #arguments
+            #[allow(clippy::items_after_statements)]
+            #main
+            #call
+        }
+    })
+}
+
+/// One parameter as an option: its name, type and attributes, which it then loses.
+fn option(input: &mut FnArg) -> syn::Result<(syn::Ident, Type, Vec<TokenStream>)> {
+    let FnArg::Typed(typed) = input else {
+        return Err(syn::Error::new_spanned(input, "`main` has no `self`"));
+    };
+    let Pat::Ident(name) = &*typed.pat else {
+        let message = "a parameter of `main` needs a name, which is that of its option";
+        return Err(syn::Error::new_spanned(&typed.pat, message));
+    };
+    if let Type::Reference(_) = &*typed.ty {
+        let message = "an option owns its value; take `String` or `PathBuf` instead";
+        return Err(syn::Error::new_spanned(&typed.ty, message));
+    }
+    let name = name.ident.clone();
+    let name = format_ident!("{}", name, span = name.span());
+    let attributes: Vec<Attribute> = typed.attrs.drain(..).collect();
+    let has_own_form = attributes.iter().any(|attribute| {
+        let Meta::List(list) = &attribute.meta else {
+            return false;
+        };
+        list.path.is_ident("arg")
+            && list.tokens.clone().into_iter().any(|token| {
+                matches!(&token, proc_macro2::TokenTree::Ident(ident)
+                    if OWN_FORM.iter().any(|form| ident == form))
+            })
+    });
+    let mut result: Vec<TokenStream> = attributes
+        .iter()
+        .filter(|attribute| !is_positional(attribute))
+        .map(|attribute| quote!(#attribute))
+        .collect();
+    if !has_own_form {
+        result.push(quote!(#[arg(long)]));
+    }
+    Ok((name, (*typed.ty).clone(), result))
+}
+
+/// `#[arg(positional)]` is ours: an option without `long` is positional for clap.
+fn is_positional(attribute: &Attribute) -> bool {
+    matches!(&attribute.meta, Meta::List(list)
+        if list.path.is_ident("arg") && list.tokens.to_string() == "positional")
+}
+
+/// The doc comment of `main` as one text.
+fn about(docs: &[Attribute]) -> String {
+    let lines: Vec<String> = docs
+        .iter()
+        .filter_map(|doc| match &doc.meta {
+            Meta::NameValue(pair) => match &pair.value {
+                syn::Expr::Lit(syn::ExprLit {
+                    lit: syn::Lit::Str(text),
+                    ..
+                }) => Some(text.value().trim().to_owned()),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    lines.join("\n")
+}

@@ -1,0 +1,46 @@
+//! `#[retry_runtime::test]`: a worker of a test re-enters the same test by its name.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::ItemFn;
+
+use crate::fallback;
+
+pub(crate) fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    match expand(&attribute, item.clone()) {
+        Ok(tokens) => tokens,
+        Err(error) => fallback::item(&error, &item),
+    }
+}
+
+fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    let private = crate::private_module(&quote!(::retry_runtime));
+    if !attribute.is_empty() {
+        let message = "#[retry_runtime::test] takes no arguments";
+        return Err(syn::Error::new_spanned(attribute, message));
+    }
+    let ItemFn {
+        attrs,
+        vis,
+        mut sig,
+        block,
+    } = syn::parse2(item)?;
+    if !sig.inputs.is_empty() || !sig.generics.params.is_empty() {
+        let message = "a test has no parameters";
+        return Err(syn::Error::new_spanned(&sig, message));
+    }
+    let name = sig.ident.to_string();
+    let body = if sig.asyncness.take().is_some() {
+        quote!(#private::block_on_test(async move #block))
+    } else {
+        quote!(#block)
+    };
+    Ok(quote! {
+        #(#attrs)*
+        #[::core::prelude::v1::test]
+        #vis #sig {
+            #private::enter_test(::core::concat!(::core::module_path!(), "::", #name));
+            #body
+        }
+    })
+}

@@ -1,0 +1,226 @@
+//! How arguments travel: what callers pass, what is sent, and what the function is given.
+
+use std::borrow::Borrow;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use crate::codec::{self, CodecError, Wire};
+
+/// A parameter that is passed by value.
+pub struct Val<T>(PhantomData<fn(T)>);
+
+/// A parameter that is passed by reference: the worker owns what is referred to.
+pub struct Ref<T: ?Sized>(PhantomData<fn(&T)>);
+
+/// One parameter.
+pub trait Argument {
+    /// What a caller of `.remote()` passes.
+    type Passed<'a>;
+    /// What the worker holds.
+    type Owned: Wire;
+
+    #[doc(hidden)]
+    fn encode(
+        passed: &Self::Passed<'_>,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), EncodeError>;
+}
+
+/// Why an argument cannot be sent.
+#[derive(Debug)]
+pub struct EncodeError(pub(crate) CodecError);
+
+impl<T: Wire> Argument for Val<T> {
+    type Passed<'a> = T;
+    type Owned = T;
+
+    fn encode(passed: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode(passed, out, limit).map_err(EncodeError)
+    }
+}
+
+impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
+    type Passed<'a> = &'a T;
+    type Owned = T::Owned;
+
+    fn encode(passed: &&T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        passed.encode_referred(out, limit)
+    }
+}
+
+/// What a parameter may refer to.
+#[diagnostic::on_unimplemented(
+    message = "`&{Self}` cannot be sent to a worker process",
+    label = "what this refers to is not serialisable",
+    note = "a parameter may be `&str`, `&[T]`, `&Path`, or `&T` with a `T` that derives serde's \
+            Serialize and Deserialize"
+)]
+pub trait Referred {
+    /// The owned form of it.
+    type Owned: Wire;
+
+    #[doc(hidden)]
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
+}
+
+impl<T: Wire> Referred for T {
+    type Owned = T;
+
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode(self, out, limit).map_err(EncodeError)
+    }
+}
+
+impl Referred for str {
+    type Owned = String;
+
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_serde(self, out, limit).map_err(EncodeError)
+    }
+}
+
+impl Referred for Path {
+    type Owned = PathBuf;
+
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_serde(self, out, limit).map_err(EncodeError)
+    }
+}
+
+impl<T: Wire> Referred for [T] {
+    type Owned = Vec<T>;
+
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_slice(self, out, limit).map_err(EncodeError)
+    }
+}
+
+/// What a map may be fed with for a parameter: the value itself, or for a parameter that is a
+/// reference whatever can be borrowed as what it refers to.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not fit the function's parameter",
+    label = "the items of this are passed to the function"
+)]
+pub trait Feed<P> {
+    #[doc(hidden)]
+    fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
+}
+
+impl<T: Wire> Feed<Val<T>> for T {
+    fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode(self, out, limit).map_err(EncodeError)
+    }
+}
+
+impl<X: Borrow<T>, T: Referred + ?Sized> Feed<Ref<T>> for X {
+    fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        self.borrow().encode_referred(out, limit)
+    }
+}
+
+/// The parameters that callers pass, as a tuple of [`Val`] and [`Ref`].
+pub trait Arguments {
+    /// What the worker holds.
+    type Owned;
+
+    #[doc(hidden)]
+    fn decode(bytes: &[u8]) -> Result<Self::Owned, EncodeError>;
+}
+
+/// One item of a map's input: a value, or a tuple for a function of several parameters.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not fit the function's parameters",
+    label = "an item has to be the parameter, or a tuple of the parameters"
+)]
+pub trait Item<A> {
+    /// Appends the item's encoding; on failure the position of the parameter.
+    #[doc(hidden)]
+    fn encode_item(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), (usize, EncodeError)>;
+}
+
+impl std::fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// All bytes are to be used up: what is left over was not written for these parameters.
+fn finish<T>(value: T, rest: &[u8]) -> Result<T, EncodeError> {
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(EncodeError(CodecError::Invalid(format!(
+            "{} bytes are left over",
+            rest.len()
+        ))))
+    }
+}
+
+macro_rules! arguments {
+    ($($P:ident $x:ident $index:tt),*) => {
+        impl<$($P: Argument),*> Arguments for ($($P,)*) {
+            type Owned = ($($P::Owned,)*);
+
+            fn decode(bytes: &[u8]) -> Result<Self::Owned, EncodeError> {
+                #[allow(unused_mut)]
+                let mut rest = bytes;
+                $(let $x = codec::decode(&mut rest).map_err(EncodeError)?;)*
+                finish(($($x,)*), rest)
+            }
+        }
+    };
+}
+
+macro_rules! items {
+    ($($X:ident $P:ident $index:tt),+) => {
+        impl<$($X: Feed<$P>, $P),+> Item<($($P,)+)> for ($($X,)+) {
+            fn encode_item(
+                &self,
+                out: &mut Vec<u8>,
+                limit: usize,
+            ) -> Result<(), (usize, EncodeError)> {
+                $(self.$index.feed(out, limit).map_err(|error| ($index, error))?;)+
+                Ok(())
+            }
+        }
+    };
+}
+
+impl Item<()> for () {
+    fn encode_item(&self, _: &mut Vec<u8>, _: usize) -> Result<(), (usize, EncodeError)> {
+        Ok(())
+    }
+}
+
+impl<X: Feed<P>, P> Item<(P,)> for X {
+    fn encode_item(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), (usize, EncodeError)> {
+        self.feed(out, limit).map_err(|error| (0, error))
+    }
+}
+
+arguments!();
+arguments!(A a 0);
+arguments!(A a 0, B b 1);
+arguments!(A a 0, B b 1, C c 2);
+arguments!(A a 0, B b 1, C c 2, D d 3);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6, H h 7);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6, H h 7, I i 8);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6, H h 7, I i 8, J j 9);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6, H h 7, I i 8, J j 9, K k 10);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6, H h 7, I i 8, J j 9, K k 10, L l 11);
+
+items!(X0 P0 0, X1 P1 1);
+items!(X0 P0 0, X1 P1 1, X2 P2 2);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6, X7 P7 7);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6, X7 P7 7, X8 P8 8);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6, X7 P7 7, X8 P8 8, X9 P9 9);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6, X7 P7 7, X8 P8 8, X9 P9 9, X10 P10 10);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6, X7 P7 7, X8 P8 8, X9 P9 9, X10 P10 10, X11 P11 11);

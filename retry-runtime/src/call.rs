@@ -1,0 +1,303 @@
+//! Single calls.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::block;
+use crate::codec::{CodecError, Wire};
+use crate::context::{CallId, Context};
+use crate::delivery::{Sink, Slot};
+use crate::engine::{Engine, Job, rejected};
+use crate::error::{CallError, Lost, Rejected};
+use crate::registry::Registration;
+use crate::scheduler::{CallKey, Failure, Outcome};
+use crate::{Options, Retries};
+
+/// How the results of a function are decoded.
+pub(crate) struct Decoders<T, E> {
+    pub(crate) value: fn(&[u8]) -> Result<T, CodecError>,
+    pub(crate) error: fn(&[u8]) -> Result<E, CodecError>,
+}
+
+impl<T, E> Clone for Decoders<T, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, E> Copy for Decoders<T, E> {}
+
+impl<T: Wire, E: Wire> Decoders<T, E> {
+    pub(crate) fn wire() -> Self {
+        Self {
+            value: crate::codec::decode_all::<T>,
+            error: crate::codec::decode_all::<E>,
+        }
+    }
+}
+
+impl<T: Wire> Decoders<T, std::convert::Infallible> {
+    pub(crate) fn infallible() -> Self {
+        Self {
+            value: crate::codec::decode_all::<T>,
+            error: |_| {
+                Err(CodecError::Invalid(
+                    "an error of a function that has none".to_owned(),
+                ))
+            },
+        }
+    }
+}
+
+impl<T, E> Decoders<T, E> {
+    /// What the caller gets.
+    pub(crate) fn decode(
+        &self,
+        registration: &'static Registration,
+        index: Option<u64>,
+        outcome: Outcome,
+    ) -> Result<T, CallError<E>> {
+        let Outcome {
+            call,
+            result,
+            attempts,
+            stderr_tail,
+        } = outcome;
+        let context =
+            |attempts| Context::new(registration.spec.name, call, index, attempts, stderr_tail);
+        let lost = |error: CodecError| Lost::NotDecodable {
+            reason: error.to_string().into(),
+        };
+        let failure = match result {
+            Ok(bytes) => {
+                return (self.value)(&bytes)
+                    .map_err(|error| CallError::Lost(lost(error), context(attempts)));
+            }
+            Err(failure) => failure,
+        };
+        let context = context(attempts);
+        Err(match failure {
+            Failure::Function(bytes) => match (self.error)(&bytes) {
+                Ok(error) => CallError::Function(error, context),
+                Err(error) => CallError::Lost(lost(error), context),
+            },
+            Failure::Panicked(panic) => CallError::Panicked(panic, context),
+            Failure::Crashed(crash) => CallError::Crashed(crash, context),
+            Failure::TimedOut(timed_out) => CallError::TimedOut(timed_out, context),
+            Failure::Startup(startup) => CallError::Startup(startup, context),
+            Failure::CrashLimit(exceeded) => CallError::CrashLimit(exceeded, context),
+            Failure::Cancelled(cancelled) => CallError::Cancelled(cancelled, context),
+            Failure::Rejected(rejected) => CallError::Rejected(rejected, context),
+            Failure::Lost(lost) => CallError::Lost(lost, context),
+        })
+    }
+}
+
+/// A call that is not made before it is awaited or waited for.
+///
+/// Dropping it while it is under way cancels it: if it is being executed, its worker is killed.
+#[must_use = "a call does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
+pub struct Call<T, E> {
+    registration: &'static Registration,
+    options: Options,
+    input: Result<Bytes, Rejected>,
+    decoders: Decoders<T, E>,
+    running: Option<Running>,
+}
+
+struct Running {
+    slot: Arc<Slot>,
+    key: Option<CallKey>,
+}
+
+impl<T, E> Call<T, E> {
+    pub(crate) fn new(
+        registration: &'static Registration,
+        options: Options,
+        input: Result<Bytes, Rejected>,
+        decoders: Decoders<T, E>,
+    ) -> Self {
+        Self {
+            registration,
+            options,
+            input,
+            decoders,
+            running: None,
+        }
+    }
+
+    /// Another retry policy for this call; a number means that many retries, one second apart.
+    pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
+        self.options = self.options.retries(retries);
+        self
+    }
+
+    /// Another limit on one attempt's execution.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options = self.options.timeout(timeout);
+        self
+    }
+
+    /// Another limit on queue, attempts and delays together.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.options = self.options.deadline(deadline);
+        self
+    }
+
+    /// Makes the call and blocks this thread until its result is there.
+    ///
+    /// # Errors
+    ///
+    /// Whatever becomes of the call instead of a value.
+    pub fn wait(mut self) -> Result<T, CallError<E>> {
+        block::block_on(|context| Pin::new(&mut self).poll(context))
+    }
+
+    /// Makes the call.
+    fn start(&mut self) -> Arc<Slot> {
+        if let Some(running) = &self.running {
+            return Arc::clone(&running.slot);
+        }
+        let slot = Arc::new(Slot::default());
+        let mut key = None;
+        let input = std::mem::replace(&mut self.input, Err(Rejected::ShutDown));
+        let submitted = input.and_then(|input| {
+            let job = Job {
+                sink: Sink::Slot(Arc::clone(&slot)),
+                index: None,
+                input,
+            };
+            let policy = self.options.policy(self.registration.spec);
+            Engine::global().submit(self.registration, policy, [job], |submitted| {
+                key = Some(submitted);
+            })
+        });
+        if let Err(reason) = submitted {
+            slot.fill(rejected(reason));
+        }
+        self.running = Some(Running {
+            slot: Arc::clone(&slot),
+            key,
+        });
+        slot
+    }
+
+    /// Makes the call and lets it run on its own.
+    pub(crate) fn spawn(mut self) -> FunctionCall<T, E> {
+        let slot = self.start();
+        let key = self.running.take().and_then(|running| running.key);
+        FunctionCall {
+            registration: self.registration,
+            decoders: self.decoders,
+            slot,
+            key,
+        }
+    }
+}
+
+impl<T, E> Future for Call<T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let slot = this.start();
+        slot.poll_take(context.waker()).map(|outcome| {
+            if let Some(running) = &mut this.running {
+                running.key = None;
+            }
+            this.decoders.decode(this.registration, None, outcome)
+        })
+    }
+}
+
+impl<T, E> Drop for Call<T, E> {
+    fn drop(&mut self) {
+        if let Some(key) = self.running.as_ref().and_then(|running| running.key) {
+            Engine::global().cancel([key]);
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Call<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("function", &self.registration.spec.name)
+            .field("started", &self.running.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call that has been made and runs on its own. Dropping it does not end the call.
+///
+/// The result is handed out once: by awaiting, [`wait`](Self::wait), [`get`](Self::get) or
+/// [`try_get`](Self::try_get).
+#[must_use = "the call's result, and whether it failed, is only known through this"]
+pub struct FunctionCall<T, E> {
+    registration: &'static Registration,
+    decoders: Decoders<T, E>,
+    slot: Arc<Slot>,
+    key: Option<CallKey>,
+}
+
+impl<T, E> FunctionCall<T, E> {
+    /// Blocks this thread until the result is there.
+    ///
+    /// # Errors
+    ///
+    /// Whatever became of the call instead of a value.
+    pub fn wait(mut self) -> Result<T, CallError<E>> {
+        block::block_on(|context| Pin::new(&mut self).poll(context))
+    }
+
+    /// Blocks this thread until the result is there, but no longer than `timeout`. `None` leaves
+    /// the call running.
+    pub fn get(&mut self, timeout: Duration) -> Option<Result<T, CallError<E>>> {
+        let until = Instant::now().checked_add(timeout);
+        block::block_on_until(until, |context| Pin::new(&mut *self).poll(context))
+    }
+
+    /// The result, if it is there already.
+    pub fn try_get(&mut self) -> Option<Result<T, CallError<E>>> {
+        let outcome = self.slot.try_take()?;
+        Some(self.decoders.decode(self.registration, None, outcome))
+    }
+
+    /// Ends the call: removed if it is queued, its worker killed if it is being executed. It is
+    /// not retried, and its result is [`CallError::Cancelled`] unless it was there already.
+    pub fn cancel(&self) {
+        if let Some(key) = self.key {
+            Engine::global().cancel([key]);
+        }
+    }
+
+    /// The call's identity.
+    #[must_use]
+    pub fn id(&self) -> CallId {
+        self.key.map_or(CallId(0), |key| key.id)
+    }
+}
+
+impl<T, E> Future for FunctionCall<T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
+        self.slot
+            .poll_take(context.waker())
+            .map(|outcome| self.decoders.decode(self.registration, None, outcome))
+    }
+}
+
+impl<T, E> fmt::Debug for FunctionCall<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FunctionCall")
+            .field("function", &self.registration.spec.name)
+            .field("id", &self.id())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! How outcomes reach those who wait for them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+
+use crate::engine::Job;
+use crate::map::Shared;
+use crate::scheduler::Outcome;
+
+/// Where an outcome goes.
+pub(crate) enum Sink {
+    /// To the one who waits for a single call.
+    Slot(Arc<Slot>),
+    /// To a map, at an entry of it.
+    Map(Arc<Shared>, usize),
+}
+
+/// A place for one outcome.
+#[derive(Default)]
+pub(crate) struct Slot(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    outcome: Option<Outcome>,
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    pub(crate) fn fill(&self, outcome: Outcome) {
+        let waker = {
+            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.outcome = Some(outcome);
+            waiting.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn try_take(&self) -> Option<Outcome> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .outcome
+            .take()
+    }
+
+    pub(crate) fn poll_take(&self, waker: &Waker) -> Poll<Outcome> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match waiting.outcome.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                if !waiting
+                    .waker
+                    .as_ref()
+                    .is_some_and(|known| known.will_wake(waker))
+                {
+                    waiting.waker = Some(waker.clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Gives outcomes to those who wait for them, taking each map's lock once per run of its own.
+pub(crate) fn deliver(outcomes: Vec<(Job, Outcome)>) {
+    let mut outcomes = outcomes.into_iter().peekable();
+    while let Some((job, outcome)) = outcomes.next() {
+        match job.sink {
+            Sink::Slot(slot) => slot.fill(outcome),
+            Sink::Map(map, entry) => {
+                let mut delivery = map.delivery();
+                delivery.put(entry, job.index, outcome);
+                while let Some((job, outcome)) = outcomes.next_if(
+                    |(job, _)| matches!(&job.sink, Sink::Map(next, _) if Arc::ptr_eq(next, &map)),
+                ) {
+                    if let Sink::Map(_, entry) = job.sink {
+                        delivery.put(entry, job.index, outcome);
+                    }
+                }
+                delivery.finish();
+            }
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! The thin shell around the scheduler: it feeds in what happened and does what is decided.
+//!
+//! Callers and the I/O thread both step the scheduler, under one lock, and perform its actions
+//! before they let go of it. Outcomes are delivered after that, since they wake user code.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use rustix::process::{Pid, Signal};
+
+use crate::delivery::{self, Sink};
+use crate::entry;
+use crate::error::{Cancelled, Rejected, Startup};
+use crate::events::{Events, Publisher};
+use crate::options::Policy;
+use crate::pool::{self, Inbox, Writable};
+use crate::registry::{self, NotFound, Registration};
+use crate::scheduler::{
+    Action, CallKey, Failure, FunctionKey, FunctionPolicy, Outcome, Scheduler, WorkerKey,
+};
+use crate::sys;
+use crate::transport::frame::CallHeader;
+use crate::transport::outgoing::Outgoing;
+use crate::transport::{Board, DEPTH_VARIABLE};
+
+/// The default limit on the size of a message.
+const MAX_MESSAGE: usize = 256 * 1024 * 1024;
+
+/// The deepest that calls may be nested.
+const DEEPEST: u32 = 10;
+
+/// A call's input and where its outcome goes.
+pub(crate) struct Job {
+    pub(crate) sink: Sink,
+    pub(crate) index: Option<u64>,
+    pub(crate) input: Bytes,
+}
+
+/// Everything behind the calls of one process.
+pub(crate) struct Engine {
+    core: Mutex<Core>,
+    inbox: Inbox,
+    publisher: Publisher,
+    max_message: AtomicUsize,
+}
+
+pub(crate) struct Core {
+    pub(crate) scheduler: Scheduler<Job>,
+    functions: HashMap<&'static str, Result<FunctionKey, Rejected>>,
+    links: HashMap<u64, Link>,
+    /// Workers with something new to write.
+    dirty: Vec<u64>,
+    writable: Writable,
+    /// When the I/O thread will wake up by itself.
+    armed: Option<Instant>,
+}
+
+/// The sending side of the connection to a worker.
+pub(crate) struct Link {
+    pub(crate) key: WorkerKey,
+    pub(crate) pid: u32,
+    pub(crate) socket: Arc<OwnedFd>,
+    pub(crate) board: Arc<Board>,
+    outgoing: Outgoing,
+    /// Whether the socket was full, so that the I/O thread goes on writing.
+    full: bool,
+    /// The last ticket that was taken back, and the one that was executing then.
+    recalled: Option<(u64, u64)>,
+}
+
+impl Link {
+    pub(crate) fn new(key: WorkerKey, pid: u32, socket: Arc<OwnedFd>, board: Arc<Board>) -> Self {
+        Self {
+            key,
+            pid,
+            socket,
+            board,
+            outgoing: Outgoing::default(),
+            full: false,
+            recalled: None,
+        }
+    }
+
+    /// The ticket that the worker itself claimed last, given what the board says.
+    fn executing(&self, claimed: u64) -> u64 {
+        match self.recalled {
+            Some((to, executing)) if to == claimed => executing,
+            _ => claimed,
+        }
+    }
+}
+
+impl Engine {
+    /// The engine of this process.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system has no thread or descriptor left for it.
+    pub(crate) fn global() -> &'static Arc<Self> {
+        static GLOBAL: OnceLock<Arc<Engine>> = OnceLock::new();
+        GLOBAL.get_or_init(|| {
+            let max_message = std::env::var("RETRY_MAX_MESSAGE")
+                .ok()
+                .and_then(|value| value.parse().ok())
+                .unwrap_or(MAX_MESSAGE);
+            let inbox = Inbox::new().expect("a descriptor for the engine");
+            let engine = Arc::new(Self {
+                core: Mutex::new(Core {
+                    scheduler: Scheduler::new(sys::monotonic_nanos()),
+                    functions: HashMap::new(),
+                    links: HashMap::new(),
+                    dirty: Vec::new(),
+                    writable: inbox.writable(),
+                    armed: None,
+                }),
+                inbox,
+                publisher: Publisher::default(),
+                max_message: AtomicUsize::new(0),
+            });
+            engine.set_max_message(max_message);
+            pool::start(&engine).expect("a thread for the engine");
+            engine
+        })
+    }
+
+    pub(crate) fn max_message(&self) -> usize {
+        self.max_message.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_max_message(&self, bytes: usize) {
+        // A message's length is told in 32 bits.
+        let bytes = bytes.clamp(64, u32::MAX as usize - 64);
+        self.max_message.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    pub(crate) fn subscribe(&self) -> Events {
+        let events = self.publisher.subscribe();
+        self.step(|core, _| core.scheduler.set_observed(true));
+        events
+    }
+
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// Submits calls of one function, in order.
+    pub(crate) fn submit(
+        &self,
+        registration: &'static Registration,
+        policy: Policy,
+        jobs: impl IntoIterator<Item = Job>,
+        mut submitted: impl FnMut(CallKey),
+    ) -> Result<(), Rejected> {
+        if entry::worker_arguments().is_none() {
+            return Err(Rejected::NotInitialised);
+        }
+        if depth() >= DEEPEST {
+            return Err(Rejected::TooDeep { limit: DEEPEST });
+        }
+        self.step(|core, now| {
+            let function = core.function(registration)?;
+            for job in jobs {
+                submitted(core.scheduler.submit(now, function, policy, job));
+            }
+            core.scheduler.dispatch(now, function);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn cancel(&self, calls: impl IntoIterator<Item = CallKey>) {
+        self.step(|core, now| core.scheduler.cancel(now, calls, Cancelled::ByCaller));
+    }
+
+    /// Steps the scheduler and does what it decides.
+    pub(crate) fn step<R>(&self, step: impl FnOnce(&mut Core, Instant) -> R) -> R {
+        let mut outcomes = Vec::new();
+        let mut core = self.lock();
+        let result = step(&mut core, Instant::now());
+        self.perform(&mut core, &mut outcomes);
+        let wake = core.rearm();
+        drop(core);
+        if wake {
+            self.inbox.ring();
+        }
+        delivery::deliver(outcomes);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn perform(&self, core: &mut Core, outcomes: &mut Vec<(Job, Outcome)>) {
+        while let Some(action) = core.scheduler.next_action() {
+            match action {
+                Action::Spawn { worker } => {
+                    if let Some(policy) = core.scheduler.function_of(worker) {
+                        pool::request_worker(worker, policy.name);
+                    }
+                }
+                Action::Send {
+                    worker,
+                    ticket,
+                    call,
+                    attempt,
+                } => core.send(worker, ticket, call, attempt),
+                Action::Recall { worker } => {
+                    let last = core.scheduler.last_ticket(worker);
+                    let Some(link) = core.links.get_mut(&worker.id) else {
+                        continue;
+                    };
+                    match link.board.recall(last) {
+                        Some(claimed) => {
+                            let executing = link.executing(claimed);
+                            link.recalled = Some((last, executing));
+                            core.scheduler
+                                .recalled(Instant::now(), worker, claimed, executing);
+                        }
+                        None => core
+                            .scheduler
+                            .broken(worker, "it claimed a ticket that was never sent".into()),
+                    }
+                }
+                Action::Probe { worker } => {
+                    if let Some(link) = core.links.get(&worker.id) {
+                        let executing = link.executing(link.board.claimed());
+                        let started = sys::instant_of(link.board.started());
+                        core.scheduler
+                            .probed(Instant::now(), worker, executing, started);
+                    }
+                }
+                Action::Kill { worker } => {
+                    if let Some(link) = core.links.get(&worker.id) {
+                        kill_group(link.pid);
+                    }
+                }
+                Action::Retire { worker } => {
+                    if let Some(link) = core.links.get(&worker.id) {
+                        let _ = rustix::net::shutdown(&link.socket, rustix::net::Shutdown::Write);
+                    }
+                }
+                Action::Resolve { payload, outcome } => outcomes.push((payload, outcome)),
+                Action::Publish(event) => {
+                    self.publisher.publish(&event);
+                    if !self.publisher.is_observed() {
+                        core.scheduler.set_observed(false);
+                    }
+                }
+            }
+        }
+        core.flush_dirty();
+    }
+}
+
+impl Core {
+    fn function(&mut self, registration: &'static Registration) -> Result<FunctionKey, Rejected> {
+        let spec = registration.spec;
+        if let Some(known) = self.functions.get(spec.name) {
+            return known.clone();
+        }
+        let known = match registry::find(spec.name) {
+            Err(NotFound::Duplicate(places)) => Err(Rejected::DuplicateName {
+                places: places.into(),
+            }),
+            // The stub itself proves that the function is there.
+            Ok(_) | Err(NotFound::Missing(_)) => {
+                let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+                Ok(self.scheduler.add_function(FunctionPolicy {
+                    name: spec.name,
+                    max_workers: spec.max_workers.unwrap_or_else(cores),
+                    min_workers: spec.min_workers,
+                    startup_timeout: spec.startup_timeout,
+                    scaledown_window: spec.scaledown_window,
+                    max_calls_per_worker: spec.max_calls_per_worker,
+                    crash_limit: spec.crash_limit,
+                }))
+            }
+        };
+        self.functions.insert(spec.name, known.clone());
+        known
+    }
+
+    fn send(&mut self, worker: WorkerKey, ticket: u64, call: CallKey, attempt: u32) {
+        let (Some(link), Some(job)) =
+            (self.links.get_mut(&worker.id), self.scheduler.payload(call))
+        else {
+            return;
+        };
+        let header = CallHeader {
+            length: u32::try_from(job.input.len()).expect("the limit is below 4 GiB"),
+            attempt,
+            ticket,
+            call: call.id.0,
+            index: job.index,
+        };
+        // While the socket is full the I/O thread goes on writing by itself.
+        if link.outgoing.is_empty() {
+            self.dirty.push(worker.id);
+        }
+        link.outgoing.push(&header.encode(), &job.input);
+    }
+
+    fn flush_dirty(&mut self) {
+        while let Some(worker) = self.dirty.pop() {
+            self.flush(worker);
+        }
+    }
+
+    /// Goes on writing to a worker; what the socket does not take waits until it does.
+    pub(crate) fn flush(&mut self, worker: u64) {
+        if let Some(link) = self.links.get_mut(&worker) {
+            // A broken connection shows on the reading side, where the exit is seen as well.
+            let full = matches!(link.outgoing.write_to(&link.socket), Ok(false));
+            if full != link.full {
+                link.full = full;
+                self.writable.set(&link.socket, worker, full);
+            }
+        }
+    }
+
+    /// A worker's process exists.
+    pub(crate) fn adopt(&mut self, now: Instant, link: Link) {
+        let (key, pid) = (link.key, link.pid);
+        self.links.insert(key.id, link);
+        self.scheduler.spawned(now, key, pid);
+        // It may have been given up while it was being started.
+        if !self.scheduler.is_wanted(key) {
+            kill_group(pid);
+        }
+    }
+
+    pub(crate) fn abandon(&mut self, now: Instant, key: WorkerKey, error: &io::Error) {
+        self.scheduler
+            .spawn_failed(now, key, error.to_string().into());
+    }
+
+    /// Forgets the sending side of a worker that has ended; its pid may now be reused.
+    pub(crate) fn unlink(&mut self, key: WorkerKey) {
+        self.links.remove(&key.id);
+    }
+
+    /// Whether the I/O thread has to wake up earlier than it means to.
+    fn rearm(&mut self) -> bool {
+        match (self.scheduler.next_timer(), self.armed) {
+            (Some(next), armed) if armed.is_none_or(|armed| next < armed) => {
+                self.armed = Some(next);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Called by the I/O thread before it waits: until when.
+    pub(crate) fn arm(&mut self) -> Option<Instant> {
+        self.armed = self.scheduler.next_timer();
+        self.armed
+    }
+
+    pub(crate) fn handshake_failed(&mut self, key: WorkerKey, reason: String) {
+        self.scheduler
+            .failed_to_start(key, Startup::Handshake(reason.into()));
+    }
+}
+
+/// Kills a worker's process group. Only for a process that was not waited for yet, so that the
+/// number still is its own.
+pub(crate) fn kill_group(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+    }
+}
+
+/// How deeply the calls of this process are nested: 0 outside of workers.
+pub(crate) fn depth() -> u32 {
+    static DEPTH: OnceLock<u32> = OnceLock::new();
+    *DEPTH.get_or_init(|| {
+        std::env::var(DEPTH_VARIABLE)
+            .ok()
+            .and_then(|depth| depth.parse().ok())
+            .unwrap_or(0)
+    })
+}
+
+/// An outcome for a call that never got as far as the scheduler.
+pub(crate) fn rejected(rejected: Rejected) -> Outcome {
+    Outcome {
+        call: crate::context::CallId(0),
+        result: Err(Failure::Rejected(rejected)),
+        attempts: Vec::new(),
+        stderr_tail: None,
+    }
+}

@@ -1,0 +1,56 @@
+//! Where a process decides whether it is a worker, and whether it may start some.
+
+use std::ffi::OsString;
+use std::sync::OnceLock;
+
+use crate::worker;
+
+/// How a worker process reaches the point where it turns into one.
+#[derive(Clone, Debug)]
+enum Entry {
+    /// By running `main` from the start.
+    Main,
+    /// By running the test of this name.
+    Test(String),
+}
+
+static ENTRY: OnceLock<Entry> = OnceLock::new();
+
+/// Makes this process a worker if it was started as one; else allows it to start workers.
+///
+/// It has to be the first line of `main`: in a worker process it never returns, so that what
+/// comes after it runs in the parent only. [`local_entrypoint`](crate::local_entrypoint) calls
+/// it by itself.
+///
+/// ```no_run
+/// fn main() {
+///     retry_runtime::init();
+///     // ...
+/// }
+/// ```
+pub fn init() {
+    if let Some(link) = worker::Link::detect() {
+        worker::serve(link);
+    }
+    let _ = ENTRY.set(Entry::Main);
+}
+
+/// The same for a test: a worker is the test binary told to run this test alone.
+pub fn enter_test(path: &'static str) {
+    if let Some(link) = worker::Link::detect() {
+        worker::serve(link);
+    }
+    // The test harness names tests without their crate.
+    let name = path.split_once("::").map_or(path, |(_, name)| name);
+    let _ = ENTRY.set(Entry::Test(name.to_owned()));
+}
+
+/// The arguments for a worker of this process, or `None` if it may not start workers.
+pub(crate) fn worker_arguments() -> Option<Vec<OsString>> {
+    Some(match ENTRY.get()? {
+        Entry::Main => Vec::new(),
+        Entry::Test(name) => ["--exact", name, "--nocapture", "--include-ignored"]
+            .map(OsString::from)
+            .into(),
+    })
+}

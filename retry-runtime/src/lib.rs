@@ -1,0 +1,108 @@
+//! Run annotated functions in worker processes, retried by a policy that the compiler has
+//! checked, with the death of a process costing nothing but the attempt that ran in it.
+//!
+//! ```no_run
+//! use retry_runtime::{CallError, function, local_entrypoint};
+//!
+//! #[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
+//! enum ParseError {
+//!     #[error("line {0} is empty")]
+//!     Empty(usize),
+//! }
+//!
+//! #[function(retries = 3)]
+//! fn parse(number: usize, line: String) -> Result<usize, ParseError> {
+//!     if line.is_empty() { Err(ParseError::Empty(number)) } else { Ok(line.len()) }
+//! }
+//!
+//! #[local_entrypoint]
+//! fn main() {
+//!     for result in parse.map(["one", "", "three"].map(String::from).into_iter().enumerate()) {
+//!         match result {
+//!             Ok(length) => println!("{length}"),
+//!             Err(CallError::Function(ParseError::Empty(line), _)) => println!("no line {line}"),
+//!             Err(error) => eprintln!("{error}"),
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! # At least once
+//!
+//! A call whose worker dies is run again, and a worker may die after the function has done its
+//! work and before its result is known. A function may therefore run more often than once for
+//! one call, and should be idempotent. `#[function(at_most_once)]` gives the call up instead.
+//!
+//! # Platform
+//!
+//! Linux, since processes are supervised through `pidfd`, `epoll` and sealed shared memory.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("retry-runtime supervises its workers through interfaces that only Linux has");
+
+mod args;
+mod block;
+mod call;
+mod codec;
+mod context;
+mod crash_limit;
+mod delivery;
+mod engine;
+mod entry;
+mod error;
+mod events;
+mod map;
+mod options;
+mod pool;
+mod registry;
+mod remote_error;
+mod retries;
+mod scheduler;
+mod spec;
+mod stub;
+mod sys;
+mod transport;
+mod worker;
+
+pub use call::{Call, FunctionCall};
+pub use codec::Wire;
+pub use context::{Attempt, AttemptOutcome, CallId, Context};
+pub use crash_limit::CrashLimit;
+pub use entry::init;
+pub use error::{
+    CallError, Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected,
+    Startup, TimedOut,
+};
+pub use events::{Event, Events, Stream};
+pub use map::{ForEach, Map, MapFuture, MapIter, MapStream, TryCollect};
+pub use options::Options;
+pub use remote_error::RemoteError;
+pub use retries::Retries;
+pub use retry_macros::{function, local_entrypoint, test};
+pub use spec::FunctionSpec;
+pub use worker::{Current, current};
+
+/// What happens to calls and workers from now on.
+///
+/// ```no_run
+/// for event in retry_runtime::events() {
+///     eprintln!("{event:?}");
+/// }
+/// ```
+#[must_use]
+pub fn events() -> Events {
+    engine::Engine::global().subscribe()
+}
+
+/// Sets the largest size in bytes of one call's arguments, and of one result; 256 MiB unless
+/// the variable `RETRY_MAX_MESSAGE` says otherwise.
+///
+/// It holds for calls that are made and workers that are started from now on.
+pub fn set_max_message(bytes: usize) {
+    engine::Engine::global().set_max_message(bytes);
+}
+
+/// For generated code alone: nothing in here is stable.
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private0;

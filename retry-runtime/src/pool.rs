@@ -1,0 +1,9 @@
+//! Processes: started, supervised and reaped. Knows nothing of policy.
+
+mod output;
+mod peer;
+mod reactor;
+mod spawner;
+
+pub(crate) use reactor::{Inbox, Writable, start};
+pub(crate) use spawner::request_worker;

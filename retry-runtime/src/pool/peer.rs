@@ -1,0 +1,292 @@
+//! The parent's view of one worker process: what it says, prints, and leaves behind.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStderr, ChildStdout};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::output::{Output, Tail, forward};
+use crate::codec;
+use crate::engine::{Core, Engine, kill_group};
+use crate::error::{ExitCause, Lost, Panic, Rejected, Startup};
+use crate::events::{Event, Stream};
+use crate::registry;
+use crate::scheduler::{Answer, FunctionKey, Remains, Reply, WorkerKey};
+use crate::sys;
+use crate::transport::Board;
+use crate::transport::frame::{AnswerHeader, Kind};
+
+/// How many bytes are read at once.
+const READ: usize = 256 * 1024;
+
+/// How long a worker may live after it has closed its connection.
+const DYING: Duration = Duration::from_secs(1);
+
+/// The receiving side of the connection to a worker, with its process.
+pub(crate) struct Peer {
+    pub(super) key: WorkerKey,
+    function: &'static str,
+    child: Child,
+    pub(super) pidfd: OwnedFd,
+    pub(super) socket: Arc<OwnedFd>,
+    board: Arc<Board>,
+    limit: usize,
+    input: BytesMut,
+    pub(super) stdout: Output<ChildStdout>,
+    pub(super) stderr: Output<ChildStderr>,
+    tail: Tail,
+    /// It has said hello: what it prints from now on is the program's.
+    greeted: bool,
+    /// It has sent what makes no sense; nothing more is read.
+    broken: bool,
+    /// When it closed its connection.
+    pub(super) closed: Option<Instant>,
+}
+
+/// What reading found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Connection {
+    Open,
+    Closed,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        key: WorkerKey,
+        function: &'static str,
+        mut child: Child,
+        pidfd: OwnedFd,
+        socket: Arc<OwnedFd>,
+        board: Arc<Board>,
+        limit: usize,
+    ) -> Self {
+        let stdout = child.stdout.take();
+        let stderr = child.stderr.take();
+        // Without this a read would wait for the worker; a failure would show as exactly that.
+        if let Some(pipe) = &stdout {
+            let _ = rustix::io::ioctl_fionbio(pipe, true);
+        }
+        if let Some(pipe) = &stderr {
+            let _ = rustix::io::ioctl_fionbio(pipe, true);
+        }
+        Self {
+            key,
+            function,
+            child,
+            pidfd,
+            socket,
+            board,
+            limit,
+            input: BytesMut::new(),
+            stdout: Output::new(stdout, Stream::Stdout),
+            stderr: Output::new(stderr, Stream::Stderr),
+            tail: Tail::default(),
+            greeted: false,
+            broken: false,
+            closed: None,
+        }
+    }
+
+    /// Takes in what the worker has sent. What it printed before is passed on first.
+    pub(super) fn receive(&mut self, engine: &Engine) -> Connection {
+        let mut connection = Connection::Open;
+        if !self.broken {
+            match sys::read_into(&*self.socket, &mut self.input, READ) {
+                Ok(0) => connection = Connection::Closed,
+                Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(_) => connection = Connection::Closed,
+            }
+        }
+        self.print(engine);
+        engine.step(|core, now| self.take_in(core, now));
+        connection
+    }
+
+    /// Passes on what the worker has printed.
+    pub(super) fn print(&mut self, engine: &Engine) {
+        let Self {
+            stdout,
+            stderr,
+            tail,
+            greeted,
+            function,
+            child,
+            ..
+        } = self;
+        let pass_on = |stream: Stream, line: &[u8]| {
+            forward(stream, line);
+            if engine.publisher().is_observed() {
+                engine.publisher().publish(&Event::Output {
+                    function,
+                    worker_pid: Some(child.id()),
+                    stream,
+                    line: String::from_utf8_lossy(line).trim_end().to_owned(),
+                });
+            }
+        };
+        stdout.drain(|line| {
+            // Before it says hello a test harness may print its own opening.
+            if *greeted {
+                pass_on(Stream::Stdout, line);
+            }
+        });
+        stderr.drain(|line| {
+            tail.push(line);
+            pass_on(Stream::Stderr, line);
+        });
+    }
+
+    /// Hands all whole messages to the scheduler.
+    fn take_in(&mut self, core: &mut Core, now: Instant) {
+        let mut function: Option<FunctionKey> = None;
+        while !self.broken {
+            let taken = match AnswerHeader::take(&mut self.input, self.limit) {
+                Ok(None) => break,
+                Ok(Some((header, payload))) => self.message(core, now, &header, payload),
+                Err(reason) => Err(reason),
+            };
+            match taken {
+                Ok(touched) => function = touched.or(function),
+                Err(reason) => {
+                    self.broken = true;
+                    core.scheduler.broken(self.key, reason.into());
+                }
+            }
+        }
+        if let Some(function) = function {
+            core.scheduler.dispatch(now, function);
+        }
+    }
+
+    /// One message. An error is a breach of the protocol.
+    fn message(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        header: &AnswerHeader,
+        payload: Bytes,
+    ) -> Result<Option<FunctionKey>, String> {
+        let text = || Box::<str>::from(String::from_utf8_lossy(&payload));
+        let answer = match header.kind {
+            Kind::Hello => {
+                if payload[..] != registry::fingerprint().to_le_bytes() {
+                    let reason = "the worker's program registers other functions than this one; \
+                                  was it rebuilt?";
+                    core.handshake_failed(self.key, reason.to_owned());
+                }
+                self.greeted = true;
+                return Ok(None);
+            }
+            Kind::Ready => {
+                core.scheduler.ready(now, self.key);
+                return Ok(None);
+            }
+            Kind::SetUpFailed => {
+                core.scheduler
+                    .failed_to_start(self.key, Startup::SetUp(text()));
+                return Ok(None);
+            }
+            Kind::Ok => Answer::Ok(payload),
+            Kind::Err | Kind::FinalErr => Answer::Err {
+                error: payload,
+                retry: header.kind == Kind::Err,
+            },
+            Kind::Panicked => match codec::decode_all::<Panic>(&payload) {
+                Ok(panic) => Answer::Panicked(panic),
+                Err(error) => return Err(format!("a panic that cannot be decoded: {error}")),
+            },
+            Kind::NotDecodable => Answer::Rejected(Rejected::NotDecodable { reason: text() }),
+            Kind::NotEncodable => Answer::Lost(Lost::NotEncodable { reason: text() }),
+            Kind::TooLarge => Answer::Lost(Lost::TooLarge { limit: self.limit }),
+        };
+        let failed = !matches!(answer, Answer::Ok(_));
+        let reply = Reply {
+            answer,
+            duration: Duration::from_nanos(header.duration),
+            stderr_tail: if failed { self.tail.text() } else { None },
+        };
+        match core.scheduler.finished(now, self.key, header.ticket, reply) {
+            Ok(function) => Ok(function),
+            // A late copy of an answer that was taken from the board is no breach, but such
+            // copies only exist after the worker's end.
+            Err(_) if self.closed.is_some() => Ok(None),
+            Err(_) => Err(format!(
+                "an answer to ticket {}, which it does not hold",
+                header.ticket
+            )),
+        }
+    }
+
+    /// The connection was closed: the process is dying, or it will have to.
+    pub(super) fn close(&mut self, now: Instant) -> Instant {
+        *self.closed.get_or_insert(now) + DYING
+    }
+
+    /// The process lives on without its connection.
+    pub(super) fn overdue(&self, core: &mut Core) {
+        core.scheduler
+            .broken(self.key, "it closed its connection".into());
+        kill_group(self.child.id());
+    }
+
+    /// The process has ended: takes in all that it left, and reaps it.
+    pub(super) fn bury(mut self, engine: &Engine) {
+        while self.closed.is_none() && !self.broken {
+            match sys::read_into(&*self.socket, &mut self.input, READ) {
+                Ok(0) => break,
+                Ok(_) => engine.step(|core, now| self.take_in(core, now)),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        // Answers that were kept and not sent. Some may have been sent as well.
+        self.closed.get_or_insert_with(Instant::now);
+        self.input = BytesMut::from(&self.board.unsent()[..]);
+        engine.step(|core, now| {
+            self.take_in(core, now);
+            core.unlink(self.key);
+        });
+        // While the process is not waited for its number cannot belong to another group.
+        kill_group(self.child.id());
+        let cause = match self.child.wait() {
+            Ok(status) => match (status.signal(), status.code()) {
+                (Some(signal), _) => ExitCause::Signal {
+                    signal,
+                    core_dumped: status.core_dumped(),
+                },
+                (None, Some(code)) => ExitCause::Code(code),
+                (None, None) => ExitCause::Unknown,
+            },
+            Err(_) => ExitCause::Unknown,
+        };
+        self.print(engine);
+        // A grandchild may hold the pipes open: what is there now is all that is waited for.
+        let Self {
+            stdout,
+            stderr,
+            tail,
+            ..
+        } = &mut self;
+        let stream = stdout.stream();
+        stdout.finish(|line| forward(stream, line));
+        stderr.finish(|line| {
+            tail.push(line);
+            forward(Stream::Stderr, line);
+        });
+        let panic = self
+            .board
+            .last_words()
+            .filter(|_| matches!(cause, ExitCause::Signal { signal: 6, .. }))
+            .and_then(|words| codec::decode_all::<Panic>(&words).ok());
+        let remains = Remains {
+            cause,
+            claimed: self.board.claimed(),
+            panic,
+            stderr_tail: self.tail.text(),
+        };
+        engine.step(|core, now| core.scheduler.exited(now, self.key, remains));
+    }
+}

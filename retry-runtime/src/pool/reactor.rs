@@ -1,0 +1,228 @@
+//! The thread that waits for everything: messages, output, the end of processes, and timers.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+
+use super::peer::{Connection, Peer};
+use crate::engine::Engine;
+
+/// How new workers reach the thread, and how it is woken.
+pub(crate) struct Inbox {
+    epoll: Arc<OwnedFd>,
+    bell: OwnedFd,
+    peers: Mutex<Vec<Peer>>,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            epoll: Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?),
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            peers: Mutex::default(),
+        })
+    }
+
+    /// What tells that a socket takes more.
+    pub(crate) fn writable(&self) -> Writable {
+        Writable(Arc::clone(&self.epoll))
+    }
+
+    pub(crate) fn register(&self, peer: Peer) {
+        self.peers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(peer);
+        self.ring();
+    }
+
+    /// Wakes the thread.
+    pub(crate) fn ring(&self) {
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
+}
+
+/// Where a full socket is put down to be written to again.
+pub(crate) struct Writable(Arc<OwnedFd>);
+
+impl Writable {
+    /// Has the thread write to a worker's socket when it takes more, or not any longer.
+    pub(crate) fn set(&self, socket: &OwnedFd, worker: u64, wanted: bool) {
+        let flags = if wanted {
+            EventFlags::IN | EventFlags::OUT
+        } else {
+            EventFlags::IN
+        };
+        let data = EventData::new_u64(worker * SOURCES + SOCKET);
+        let _ = epoll::modify(&*self.0, socket, data, flags);
+    }
+}
+
+/// Starts the thread; it never ends.
+pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
+    let epoll = Arc::clone(&engine.inbox().epoll);
+    let engine = Arc::clone(engine);
+    let data = EventData::new_u64(BELL);
+    epoll::add(&*epoll, &engine.inbox().bell, data, EventFlags::IN)?;
+    let mut reactor = Reactor {
+        engine,
+        epoll,
+        peers: HashMap::new(),
+        closing: Vec::new(),
+    };
+    std::thread::Builder::new()
+        .name("retry-io".to_owned())
+        .spawn(move || {
+            loop {
+                reactor.turn();
+            }
+        })?;
+    Ok(())
+}
+
+/// What became ready is told by the worker's number and one of these.
+const SOCKET: u64 = 0;
+const STDOUT: u64 = 1;
+const STDERR: u64 = 2;
+const PROCESS: u64 = 3;
+const SOURCES: u64 = 4;
+
+/// Worker numbers start at 1, so this is none of theirs.
+const BELL: u64 = 0;
+
+struct Reactor {
+    engine: Arc<Engine>,
+    epoll: Arc<OwnedFd>,
+    peers: HashMap<u64, Peer>,
+    /// Workers that closed their connection, and when they have to be dead.
+    closing: Vec<(Instant, u64)>,
+}
+
+impl Reactor {
+    fn turn(&mut self) {
+        let mut until = self.engine.step(|core, now| {
+            core.scheduler.tick(now);
+            core.arm()
+        });
+        if let Some((at, _)) = self.closing.first() {
+            until = Some(until.map_or(*at, |until| until.min(*at)));
+        }
+        let timeout = until.map(|until| {
+            let left = until.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        let mut events = [Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        }; 64];
+        let ready = match epoll::wait(&*self.epoll, &mut events[..], timeout.as_ref()) {
+            Ok(ready) => ready,
+            Err(_) => 0,
+        };
+        // Ends come last: what a process said before it ended counts.
+        let mut ended = Vec::new();
+        for event in &events[..ready] {
+            let (flags, data) = (event.flags, event.data.u64());
+            if data == BELL {
+                let _ = rustix::io::read(&self.engine.inbox().bell, &mut [0u8; 8]);
+                self.take_new_peers();
+                continue;
+            }
+            let worker = data / SOURCES;
+            match data % SOURCES {
+                SOCKET => self.socket(worker, flags),
+                PROCESS => ended.push(worker),
+                _ => self.output(worker),
+            }
+        }
+        for worker in ended {
+            if let Some(peer) = self.peers.remove(&worker) {
+                // Closing the descriptors also takes them off the list, but a descriptor that a
+                // grandchild holds would stay on it.
+                let _ = epoll::delete(&*self.epoll, &peer.pidfd);
+                let _ = epoll::delete(&*self.epoll, &*peer.socket);
+                self.remove_output(&peer);
+                peer.bury(&self.engine);
+            }
+        }
+        let now = Instant::now();
+        self.closing.retain(|(at, worker)| {
+            let overdue = *at <= now;
+            if overdue && let Some(peer) = self.peers.get(worker) {
+                self.engine.step(|core, _| peer.overdue(core));
+            }
+            !overdue
+        });
+    }
+
+    fn take_new_peers(&mut self) {
+        let new = std::mem::take(
+            &mut *self
+                .engine
+                .inbox()
+                .peers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for peer in new {
+            let base = peer.key.id * SOURCES;
+            let readable = EventFlags::IN;
+            self.watch(&*peer.socket, base + SOCKET, readable);
+            if let Some(pipe) = peer.stdout.pipe() {
+                self.watch(pipe, base + STDOUT, readable);
+            }
+            if let Some(pipe) = peer.stderr.pipe() {
+                self.watch(pipe, base + STDERR, readable);
+            }
+            self.watch(&peer.pidfd, base + PROCESS, readable);
+            self.peers.insert(peer.key.id, peer);
+        }
+    }
+
+    fn watch(&self, file: impl AsFd, data: u64, flags: EventFlags) {
+        // Fails only without memory; then the worker's start-up timeout or its end tells.
+        let _ = epoll::add(&*self.epoll, file, EventData::new_u64(data), flags);
+    }
+
+    fn socket(&mut self, worker: u64, flags: EventFlags) {
+        if flags.contains(EventFlags::OUT) {
+            self.engine.step(|core, _| core.flush(worker));
+        }
+        let Some(peer) = self.peers.get_mut(&worker) else {
+            return;
+        };
+        if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR | EventFlags::RDHUP)
+        {
+            return;
+        }
+        if peer.receive(&self.engine) == Connection::Closed && peer.closed.is_none() {
+            let _ = epoll::delete(&*self.epoll, &*peer.socket);
+            let at = peer.close(Instant::now());
+            self.closing.push((at, worker));
+        }
+    }
+
+    fn output(&mut self, worker: u64) {
+        if let Some(peer) = self.peers.get_mut(&worker) {
+            // A pipe that has ended is closed by this, which takes it off the list.
+            peer.print(&self.engine);
+        }
+    }
+
+    fn remove_output(&self, peer: &Peer) {
+        if let Some(pipe) = peer.stdout.pipe() {
+            let _ = epoll::delete(&*self.epoll, pipe);
+        }
+        if let Some(pipe) = peer.stderr.pipe() {
+            let _ = epoll::delete(&*self.epoll, pipe);
+        }
+    }
+}

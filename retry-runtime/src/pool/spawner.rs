@@ -1,0 +1,147 @@
+//! The one thread that starts processes. It never ends, since what the kernel ties to a child's
+//! parent it ties to the thread that started the child.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
+
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use rustix::process::{Pid, PidfdFlags};
+
+use super::peer::Peer;
+use crate::engine::{Engine, Link, depth};
+use crate::entry;
+use crate::scheduler::WorkerKey;
+use crate::transport::{Board, DEPTH_VARIABLE, WORKER_VARIABLE};
+use crate::worker::Orders;
+
+struct Request {
+    worker: WorkerKey,
+    function: &'static str,
+}
+
+/// Asks for a worker; the engine is told what became of it.
+pub(crate) fn request_worker(worker: WorkerKey, function: &'static str) {
+    static SPAWNER: OnceLock<Sender<Request>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, receiver) = channel::<Request>();
+        std::thread::Builder::new()
+            .name("retry-spawner".to_owned())
+            .spawn(move || {
+                for request in receiver {
+                    fulfil(Engine::global(), &request);
+                }
+            })
+            .expect("a thread for the spawner");
+        sender
+    });
+    spawner
+        .send(Request { worker, function })
+        .expect("the spawner never ends");
+}
+
+fn fulfil(engine: &Arc<Engine>, request: &Request) {
+    match spawn(engine, request) {
+        Ok((link, peer)) => {
+            // First the link: the peer's first message may already need it.
+            engine.step(|core, now| core.adopt(now, link));
+            engine.inbox().register(peer);
+        }
+        Err(error) => engine.step(|core, now| core.abandon(now, request.worker, &error)),
+    }
+}
+
+fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let (board, board_file) = Board::create()?;
+    let mut child = command()?
+        .env(WORKER_VARIABLE, std::process::id().to_string())
+        .env(DEPTH_VARIABLE, (depth() + 1).to_string())
+        // Handed over as standard input, which keeps the fast way of starting a process open.
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
+    let orders = Orders {
+        limit: engine.max_message() as u64,
+        function: request.function.to_owned(),
+    };
+    let connect = || -> io::Result<OwnedFd> {
+        send_orders(&ours, &orders, &board_file)?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+    };
+    match connect() {
+        Ok(pidfd) => {
+            let socket = Arc::new(ours);
+            let board = Arc::new(board);
+            let link = Link::new(
+                request.worker,
+                child.id(),
+                Arc::clone(&socket),
+                Arc::clone(&board),
+            );
+            let peer = Peer::new(
+                request.worker,
+                request.function,
+                child,
+                pidfd,
+                socket,
+                board,
+                engine.max_message(),
+            );
+            Ok((link, peer))
+        }
+        Err(error) => {
+            crate::engine::kill_group(child.id());
+            let _ = child.wait();
+            Err(error)
+        }
+    }
+}
+
+/// The program that is running, also where its file has been replaced or deleted.
+fn command() -> io::Result<Command> {
+    let arguments = entry::worker_arguments()
+        .ok_or_else(|| io::Error::other("this process may not start workers"))?;
+    let this = "/proc/self/exe";
+    let mut command = if std::fs::symlink_metadata(this).is_ok() {
+        Command::new(this)
+    } else {
+        Command::new(std::env::current_exe()?)
+    };
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    command.args(arguments);
+    Ok(command)
+}
+
+fn send_orders(socket: impl AsFd, orders: &Orders, board: &OwnedFd) -> io::Result<()> {
+    let bytes = orders.encode();
+    let files = [board.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&files));
+    rustix::net::sendmsg(
+        socket,
+        &[io::IoSlice::new(&bytes)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! What an annotated function turns into.
+//!
+//! The stub is a chain of layers, each of which derefs to the next and the last one to the
+//! function itself. What callers write, such as `remote`, is an inherent method of each layer
+//! under the layer's own bounds. The compiler takes the first layer whose bounds hold: so the
+//! error type is chosen by type, aliases included, without a trait to import.
+
+use std::error::Error;
+use std::fmt::{Debug, Display};
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use bytes::Bytes;
+
+use crate::args::{Argument, Item};
+use crate::call::{Call, Decoders, FunctionCall};
+use crate::codec::Wire;
+use crate::engine::Engine;
+use crate::error::Rejected;
+use crate::map::{ForEach, Map, refuse};
+use crate::registry::Registration;
+use crate::worker::Invocation;
+use crate::{FunctionSpec, Options, RemoteError};
+
+/// What all layers share.
+struct Target<F, A, R> {
+    function: F,
+    registration: &'static Registration,
+    options: Options,
+    signature: PhantomData<fn(A) -> R>,
+}
+
+impl<F, A, R> Target<F, A, R> {
+    fn input(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), (usize, crate::args::EncodeError)>,
+    ) -> Result<Bytes, Rejected> {
+        let limit = Engine::global().max_message();
+        let mut input = Vec::new();
+        match encode(&mut input, limit) {
+            Ok(()) => Ok(Bytes::from(input)),
+            Err((parameter, error)) => Err(refuse(self.registration, parameter, error, limit)),
+        }
+    }
+}
+
+macro_rules! layers {
+    ($($(#[$doc:meta])* $layer:ident => $next:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub struct $layer<F, A, R>($next<F, A, R>);
+
+            impl<F, A, R> Deref for $layer<F, A, R> {
+                type Target = $next<F, A, R>;
+
+                fn deref(&self) -> &Self::Target {
+                    &self.0
+                }
+            }
+
+            impl<F, A, R> $layer<F, A, R> {
+                fn target(&self) -> &Target<F, A, R> {
+                    self.0.target()
+                }
+            }
+        )*
+    };
+}
+
+layers! {
+    /// The first layer: an error that serde can carry arrives as itself.
+    Typed => Chained;
+    /// An error that is a pointer to another one, such as `anyhow::Error` or `Box<dyn Error>`.
+    Chained => Standard;
+    /// An error of the standard kind, such as `std::io::Error`.
+    Standard => Shown;
+    /// An error that can be shown, and nothing else.
+    Shown => Plain;
+}
+
+/// The last layer: a function that does not return a `Result`.
+pub struct Plain<F, A, R>(Target<F, A, R>);
+
+impl<F, A, R> Deref for Plain<F, A, R> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        &self.0.function
+    }
+}
+
+impl<F, A, R> Plain<F, A, R> {
+    fn target(&self) -> &Target<F, A, R> {
+        &self.0
+    }
+}
+
+impl<F, A, R> Typed<F, A, R> {
+    /// The stub of a registered function.
+    pub const fn new(function: F, registration: &'static Registration) -> Self {
+        Self(Chained(Standard(Shown(Plain(Target {
+            function,
+            registration,
+            options: Options::new(),
+            signature: PhantomData,
+        })))))
+    }
+
+    /// The same function with other options; what they do not mention stays as it is.
+    #[must_use]
+    pub fn with_options(&self, options: Options) -> Self
+    where
+        F: Copy,
+    {
+        let target = self.target();
+        Self(Chained(Standard(Shown(Plain(Target {
+            function: target.function,
+            registration: target.registration,
+            options: options.over(target.options),
+            signature: PhantomData,
+        })))))
+    }
+
+    /// The registered name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.spec().name
+    }
+
+    /// The static description.
+    #[must_use]
+    pub fn spec(&self) -> &'static FunctionSpec {
+        self.target().registration.spec
+    }
+}
+
+/// `remote` and `spawn` of one layer for one number of parameters.
+macro_rules! call {
+    ([$layer:ident] [$($bounds:tt)*] [$R:ty] [$T:ty] [$E:ty] [$decoders:expr]
+     $($P:ident $p:ident $index:tt),*) => {
+        #[expect(clippy::too_many_arguments, reason = "as many as the function has")]
+        #[allow(unfulfilled_lint_expectations)]
+        impl<F, $($P: Argument,)* $($bounds)*> $layer<F, ($($P,)*), $R> {
+            /// A call in a worker process. It is made when it is awaited or waited for.
+            pub fn remote(&self, $($p: $P::Passed<'_>),*) -> Call<$T, $E> {
+                let target = self.target();
+                #[allow(unused_variables)]
+                let input = target.input(|out, limit| {
+                    $($P::encode(&$p, out, limit).map_err(|error| ($index, error))?;)*
+                    Ok(())
+                });
+                Call::new(target.registration, target.options, input, $decoders)
+            }
+
+            /// A call in a worker process that is made at once and runs on its own.
+            pub fn spawn(&self, $($p: $P::Passed<'_>),*) -> FunctionCall<$T, $E> {
+                self.remote($($p),*).spawn()
+            }
+        }
+    };
+}
+
+macro_rules! layer {
+    ($layer:ident [$($bounds:tt)*] $R:ty => $T:ty, $E:ty, $decoders:expr,
+     |$result:ident, $invocation:ident| $reply:expr) => {
+        impl<F, A, $($bounds)*> $layer<F, A, $R> {
+            /// The function over many inputs: one input per item, a tuple where the function has
+            /// several parameters.
+            pub fn map<I>(&self, inputs: I) -> Map<I::IntoIter, $T, $E>
+            where
+                I: IntoIterator,
+                I::Item: Item<A>,
+            {
+                let target = self.target();
+                Map::new(
+                    target.registration,
+                    target.options,
+                    $decoders,
+                    inputs.into_iter(),
+                    |item, out, limit| item.encode_item(out, limit),
+                )
+            }
+
+            /// Runs the function over all inputs for its effects; the first error cancels what
+            /// is outstanding.
+            pub fn for_each<I>(&self, inputs: I) -> ForEach<I::IntoIter, $T, $E>
+            where
+                I: IntoIterator,
+                I::Item: Item<A>,
+            {
+                ForEach::new(self.map(inputs))
+            }
+
+            #[doc(hidden)]
+            pub fn __reply(&self, $invocation: &mut Invocation<'_>, $result: $R) {
+                $reply
+            }
+        }
+
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders] P0 p0 0);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders] P0 p0 0, P1 p1 1);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders] P0 p0 0, P1 p1 1, P2 p2 2);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
+            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
+            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
+            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
+            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
+            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
+            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7, P8 p8 8);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
+            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7, P8 p8 8,
+            P9 p9 9);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
+            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7, P8 p8 8,
+            P9 p9 9, P10 p10 10);
+        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
+            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7, P8 p8 8,
+            P9 p9 9, P10 p10 10, P11 p11 11);
+    };
+}
+
+layer! {
+    Typed [T: Wire, E: Wire] Result<T, E> => T, E, Decoders::wire(),
+    |result, invocation| match result {
+        Ok(value) => invocation.succeed(&value),
+        Err(error) => invocation.fail(&error),
+    }
+}
+
+layer! {
+    Chained [T: Wire, E: Deref<Target: Error> + Debug] Result<T, E> => T, RemoteError, Decoders::wire(),
+    |result, invocation| match result {
+        Ok(value) => invocation.succeed(&value),
+        Err(error) => {
+            let debug = format!("{error:?}");
+            invocation.fail(&RemoteError::chained(&*error, debug));
+        }
+    }
+}
+
+layer! {
+    Standard [T: Wire, E: Error] Result<T, E> => T, RemoteError, Decoders::wire(),
+    |result, invocation| match result {
+        Ok(value) => invocation.succeed(&value),
+        Err(error) => {
+            let debug = format!("{error:?}");
+            invocation.fail(&RemoteError::chained(&error, debug));
+        }
+    }
+}
+
+layer! {
+    Shown [T: Wire, E: Display + Debug] Result<T, E> => T, RemoteError, Decoders::wire(),
+    |result, invocation| match result {
+        Ok(value) => invocation.succeed(&value),
+        Err(error) => invocation.fail(&RemoteError::shown(&error)),
+    }
+}
+
+layer! {
+    Plain [T: Wire] T => T, std::convert::Infallible, Decoders::infallible(),
+    |result, invocation| invocation.succeed(&result)
+}

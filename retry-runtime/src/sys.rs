@@ -1,0 +1,148 @@
+//! All calls to the operating system that need `unsafe`, each with the reason why it is sound.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::time::ClockId;
+
+/// Memory that a parent and its worker share.
+///
+/// It is sealed against changes of its size, so that a corrupted worker cannot make the parent
+/// fault by truncating it.
+pub(crate) struct SharedMemory {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, is not tied to a thread, and is only accessed
+// through atomics and through raw copies whose callers hold a lock or outlive the other side.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// New memory, and the descriptor by which another process can map it.
+    pub(crate) fn create(length: usize) -> io::Result<(Self, OwnedFd)> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = rustix::fs::memfd_create("retry-worker", flags)?;
+        rustix::fs::ftruncate(&file, length as u64)?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Ok((Self::map(&file, length)?, file))
+    }
+
+    /// Maps memory that another process created.
+    pub(crate) fn map(file: impl AsFd, length: usize) -> io::Result<Self> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory.
+        let start = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                length,
+                protection,
+                MapFlags::SHARED,
+                file,
+                0,
+            )?
+        };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, length })
+    }
+
+    /// The number at an offset in bytes.
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.length);
+        // SAFETY: the offset is inside the mapping and aligned, since mappings start at a page;
+        // the mapping lives as long as `self`; every access to these bytes is atomic.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
+    }
+
+    /// Writes bytes at an offset. The caller makes sure that nobody reads them meanwhile.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset + bytes.len() <= self.length);
+        // SAFETY: the target is inside the mapping, and a slice of this process cannot overlap
+        // it, since no slice of the mapping is ever made except by `with_bytes`.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.start.as_ptr().add(offset),
+                bytes.len(),
+            );
+        }
+    }
+
+    /// Copies bytes out. They may be anything; what they claim is checked on the copy.
+    pub(crate) fn read(&self, offset: usize, length: usize) -> Vec<u8> {
+        assert!(offset.saturating_add(length) <= self.length);
+        let mut bytes = vec![0; length];
+        // SAFETY: the source is inside the mapping and the target is as long.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.start.as_ptr().add(offset),
+                bytes.as_mut_ptr(),
+                length,
+            );
+        }
+        bytes
+    }
+
+    /// Lends the bytes at an offset to `f`. The caller makes sure that nobody writes them
+    /// meanwhile; the other side of this memory only reads.
+    pub(crate) fn with_bytes<R>(
+        &self,
+        offset: usize,
+        length: usize,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> R {
+        assert!(offset.saturating_add(length) <= self.length);
+        // SAFETY: the slice is inside the mapping, and nobody writes it while it lives.
+        f(unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), length) })
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map` with this length, and all borrows have ended.
+        // Failure would leave the memory mapped, which harms nobody.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// Nanoseconds on the monotonic clock, which all processes of a machine share.
+pub(crate) fn monotonic_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// The instant that another process saw as `nanos` on the monotonic clock; not in the future.
+pub(crate) fn instant_of(nanos: u64) -> Instant {
+    let now = Instant::now();
+    let ago = monotonic_nanos().saturating_sub(nanos);
+    now.checked_sub(Duration::from_nanos(ago)).unwrap_or(now)
+}
+
+/// Reads a word as the other side last stored it.
+pub(crate) fn load(word: &AtomicU64) -> u64 {
+    word.load(Ordering::Acquire)
+}
+
+/// Reads at most `want` bytes to the end of a buffer.
+pub(crate) fn read_into(
+    file: impl AsFd,
+    buffer: &mut bytes::BytesMut,
+    want: usize,
+) -> rustix::io::Result<usize> {
+    buffer.reserve(want);
+    let spare = &mut buffer.spare_capacity_mut()[..want];
+    let (read, _) = rustix::io::read(file, spare)?;
+    let read = read.len();
+    let length = buffer.len() + read;
+    // SAFETY: the kernel has initialised that many bytes behind the ones that were there.
+    unsafe { buffer.set_len(length) };
+    Ok(read)
+}

@@ -1,0 +1,188 @@
+//! Messages: a header of fixed size and a payload.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// The size of a header from the parent.
+pub(crate) const CALL_HEADER: usize = 40;
+
+/// The size of a header from a worker.
+pub(crate) const ANSWER_HEADER: usize = 24;
+
+const NO_INDEX: u64 = u64::MAX;
+
+/// A call on its way to a worker, without its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallHeader {
+    pub(crate) length: u32,
+    pub(crate) attempt: u32,
+    pub(crate) ticket: u64,
+    pub(crate) call: u64,
+    pub(crate) index: Option<u64>,
+}
+
+impl CallHeader {
+    pub(crate) fn encode(&self) -> [u8; CALL_HEADER] {
+        let mut bytes = [0; CALL_HEADER];
+        bytes[0..4].copy_from_slice(&self.length.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.attempt.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.ticket.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.call.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.index.unwrap_or(NO_INDEX).to_le_bytes());
+        bytes
+    }
+
+    /// Takes a whole message from the front of a buffer, if there is one.
+    pub(crate) fn take(buffer: &mut BytesMut) -> Option<(Self, Bytes)> {
+        let mut header = buffer.get(..CALL_HEADER)?;
+        let length = header.get_u32_le();
+        let message = Self {
+            length,
+            attempt: header.get_u32_le(),
+            ticket: header.get_u64_le(),
+            call: header.get_u64_le(),
+            index: Some(header.get_u64_le()).filter(|index| *index != NO_INDEX),
+        };
+        if buffer.len() - CALL_HEADER < length as usize {
+            return None;
+        }
+        buffer.advance(CALL_HEADER);
+        Some((message, buffer.split_to(length as usize).freeze()))
+    }
+}
+
+/// What a worker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// It has come up; the payload is the registry's fingerprint.
+    Hello = 1,
+    /// Its set-up is done.
+    Ready,
+    /// Its set-up failed; the payload is a text.
+    SetUpFailed,
+    /// A function returned, `Ok` where it returns a `Result`.
+    Ok,
+    /// A function returned an `Err` that may be retried.
+    Err,
+    /// A function returned an `Err` that `retry_if` refuses.
+    FinalErr,
+    /// A function panicked.
+    Panicked,
+    /// The arguments could not be decoded; the payload is a text.
+    NotDecodable,
+    /// The result could not be encoded; the payload is a text.
+    NotEncodable,
+    /// The result is larger than the limit.
+    TooLarge,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Hello,
+            2 => Self::Ready,
+            3 => Self::SetUpFailed,
+            4 => Self::Ok,
+            5 => Self::Err,
+            6 => Self::FinalErr,
+            7 => Self::Panicked,
+            8 => Self::NotDecodable,
+            9 => Self::NotEncodable,
+            10 => Self::TooLarge,
+            _ => return None,
+        })
+    }
+}
+
+/// A message from a worker, without its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AnswerHeader {
+    pub(crate) length: u32,
+    pub(crate) kind: Kind,
+    pub(crate) ticket: u64,
+    /// How long the function ran, in nanoseconds.
+    pub(crate) duration: u64,
+}
+
+impl AnswerHeader {
+    pub(crate) fn encode(&self) -> [u8; ANSWER_HEADER] {
+        let mut bytes = [0; ANSWER_HEADER];
+        bytes[0..4].copy_from_slice(&self.length.to_le_bytes());
+        bytes[4] = self.kind as u8;
+        bytes[8..16].copy_from_slice(&self.ticket.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.duration.to_le_bytes());
+        bytes
+    }
+
+    /// Takes a whole message from the front of a buffer, if there is one. The bytes may be
+    /// anything: an impossible header is an error before anything is allocated for it.
+    pub(crate) fn take(
+        buffer: &mut BytesMut,
+        limit: usize,
+    ) -> Result<Option<(Self, Bytes)>, String> {
+        let Some(mut header) = buffer.get(..ANSWER_HEADER) else {
+            return Ok(None);
+        };
+        let length = header.get_u32_le();
+        let kind = header.get_u8();
+        header.advance(3);
+        let kind = Kind::from_byte(kind).ok_or_else(|| format!("unknown message {kind}"))?;
+        if length as usize > limit {
+            return Err(format!(
+                "a message of {length} bytes, more than the limit of {limit}"
+            ));
+        }
+        let message = Self {
+            length,
+            kind,
+            ticket: header.get_u64_le(),
+            duration: header.get_u64_le(),
+        };
+        if buffer.len() - ANSWER_HEADER < length as usize {
+            return Ok(None);
+        }
+        buffer.advance(ANSWER_HEADER);
+        Ok(Some((message, buffer.split_to(length as usize).freeze())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_come_back_and_wait_for_their_payload() {
+        let header = CallHeader {
+            length: 3,
+            attempt: 2,
+            ticket: 9,
+            call: 7,
+            index: None,
+        };
+        let mut buffer = BytesMut::from(&header.encode()[..]);
+        assert_eq!(CallHeader::take(&mut buffer), None);
+        buffer.extend_from_slice(b"abcd");
+        assert_eq!(
+            CallHeader::take(&mut buffer),
+            Some((header, Bytes::from_static(b"abc")))
+        );
+        assert_eq!(&buffer[..], b"d");
+    }
+
+    #[test]
+    fn any_bytes_from_a_worker_are_a_message_or_an_error_and_never_a_panic() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..100_000 {
+            let mut bytes = vec![0u8; random.usize(0..64)];
+            random.fill(&mut bytes);
+            if random.bool() && bytes.len() > 4 {
+                bytes[2..4].fill(0);
+                bytes[4] %= 11;
+            }
+            let mut buffer = BytesMut::from(&bytes[..]);
+            while let Ok(Some((header, payload))) = AnswerHeader::take(&mut buffer, 1000) {
+                assert_eq!(header.length as usize, payload.len());
+            }
+        }
+    }
+}

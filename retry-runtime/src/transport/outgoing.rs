@@ -1,0 +1,77 @@
+//! What is to be written to a socket that may be full.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+
+use bytes::{Buf, Bytes, BytesMut};
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+
+/// Payloads up to this size are copied next to their headers; larger ones are only referred to.
+const COPIED: usize = 8 * 1024;
+
+/// How many parts one system call takes.
+const PARTS: usize = 16;
+
+/// Bytes in the order in which they are to be written.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    done: VecDeque<Bytes>,
+    /// The part that small pieces are still added to.
+    open: BytesMut,
+}
+
+impl Outgoing {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.open.is_empty()
+    }
+
+    pub(crate) fn push(&mut self, header: &[u8], payload: &Bytes) {
+        self.open.extend_from_slice(header);
+        if payload.len() <= COPIED {
+            self.open.extend_from_slice(payload);
+        } else {
+            let open = self.open.split().freeze();
+            self.done.push_back(open);
+            self.done.push_back(payload.clone());
+        }
+    }
+
+    /// Writes as much as the socket takes; true if that is everything.
+    pub(crate) fn write_to(&mut self, socket: impl AsFd) -> io::Result<bool> {
+        loop {
+            if !self.open.is_empty() {
+                let open = self.open.split().freeze();
+                self.done.push_back(open);
+            }
+            if self.done.is_empty() {
+                return Ok(true);
+            }
+            let parts: Vec<IoSlice<'_>> = self
+                .done
+                .iter()
+                .take(PARTS)
+                .map(|part| IoSlice::new(part))
+                .collect();
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            let mut control = SendAncillaryBuffer::default();
+            let mut written = match rustix::net::sendmsg(&socket, &parts, &mut control, flags) {
+                Ok(written) => written,
+                Err(rustix::io::Errno::AGAIN) => return Ok(false),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            while written > 0 {
+                let Some(part) = self.done.front_mut() else {
+                    break;
+                };
+                let step = written.min(part.len());
+                part.advance(step);
+                written -= step;
+                if part.is_empty() {
+                    self.done.pop_front();
+                }
+            }
+        }
+    }
+}

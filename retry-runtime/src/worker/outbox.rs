@@ -1,0 +1,126 @@
+//! Answers on their way to the parent.
+
+use std::io::IoSlice;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::net::{SendAncillaryBuffer, SendFlags};
+
+use crate::transport::Board;
+use crate::transport::board::OUTBOX_CAPACITY;
+use crate::transport::frame::{ANSWER_HEADER, AnswerHeader, Kind};
+
+/// How many answers are kept back while there is more to do.
+const KEPT: usize = 128;
+
+/// How many bytes of answers are kept back.
+const KEPT_BYTES: usize = 32 * 1024;
+
+/// Collects answers so that one system call sends many. They lie on the [`Board`] meanwhile, so
+/// that none is lost when the process dies: an input that was answered never runs again because
+/// of the one after it.
+pub(super) struct Outbox {
+    socket: Arc<OwnedFd>,
+    board: Arc<Board>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    answers: usize,
+    length: usize,
+    /// Whether the watchdog has been told that something is kept.
+    watched: bool,
+}
+
+impl Outbox {
+    pub(super) fn new(socket: Arc<OwnedFd>, board: Arc<Board>) -> Self {
+        Self {
+            socket,
+            board,
+            kept: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn answer(&self, kind: Kind, ticket: u64, duration: u64, payload: &[u8]) {
+        let header = AnswerHeader {
+            length: u32::try_from(payload.len()).expect("the limit is below 4 GiB"),
+            kind,
+            ticket,
+            duration,
+        }
+        .encode();
+        let size = ANSWER_HEADER + payload.len();
+        let mut kept = self.lock();
+        if kept.length + size > OUTBOX_CAPACITY {
+            self.send_kept(&mut kept);
+        }
+        if size > OUTBOX_CAPACITY {
+            // Too large to keep: until it is sent, its input counts as being executed.
+            self.send(&header, payload);
+            return;
+        }
+        kept.length = self.board.keep(kept.length, [&header, payload]);
+        kept.answers += 1;
+        if kept.answers >= KEPT || kept.length >= KEPT_BYTES {
+            self.send_kept(&mut kept);
+        }
+    }
+
+    /// Sends what is kept.
+    pub(super) fn flush(&self) {
+        self.send_kept(&mut self.lock());
+    }
+
+    /// Whether something is kept that nobody watches yet; the caller is to watch it.
+    pub(super) fn needs_watching(&self) -> bool {
+        let mut kept = self.lock();
+        let needs = kept.length > 0 && !kept.watched;
+        kept.watched |= needs;
+        needs
+    }
+
+    /// Called by the watchdog now and then: true if it may stop watching.
+    pub(super) fn flush_watched(&self) -> bool {
+        let mut kept = self.lock();
+        if kept.length == 0 {
+            kept.watched = false;
+            return true;
+        }
+        self.send_kept(&mut kept);
+        false
+    }
+
+    fn send_kept(&self, kept: &mut Kept) {
+        if kept.length > 0 {
+            self.board
+                .with_outbox(kept.length, |bytes| self.send(bytes, &[]));
+            // If the process dies before this line the parent sees these answers twice and
+            // ignores the second.
+            self.board.commit(0);
+            kept.length = 0;
+            kept.answers = 0;
+        }
+    }
+
+    fn send(&self, mut first: &[u8], mut second: &[u8]) {
+        while !first.is_empty() || !second.is_empty() {
+            let parts = [IoSlice::new(first), IoSlice::new(second)];
+            let mut control = SendAncillaryBuffer::default();
+            match rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL) {
+                Ok(sent) => {
+                    let of_first = sent.min(first.len());
+                    first = &first[of_first..];
+                    second = &second[sent - of_first..];
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                // The parent is gone, which the watchdog deals with.
+                Err(_) => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A thread of a worker that does what the serving thread cannot while it runs a function: notice
+//! that the parent is gone, and send answers that are kept for too long.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::process::Signal;
+
+use super::outbox::Outbox;
+
+/// How long an answer may be kept while a function runs after it.
+const LONGEST_KEPT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000,
+};
+
+/// Wakes the watchdog.
+pub(super) struct Watchdog {
+    bell: Arc<OwnedFd>,
+}
+
+impl Watchdog {
+    /// Starts the thread.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system has no thread or descriptor left for it: a worker that cannot
+    /// notice its parent's death must not run.
+    pub(super) fn start(socket: Arc<OwnedFd>, outbox: Arc<Outbox>) -> Self {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .expect("a descriptor for the watchdog");
+        let bell = Arc::new(bell);
+        let heard = Arc::clone(&bell);
+        std::thread::Builder::new()
+            .name("retry-watchdog".to_owned())
+            .stack_size(128 * 1024)
+            .spawn(move || watch(&socket, &heard, &outbox))
+            .expect("a thread for the watchdog");
+        Self { bell }
+    }
+
+    /// Asks for kept answers to be sent soon.
+    pub(super) fn ring(&self) {
+        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+    }
+}
+
+fn watch(socket: &OwnedFd, bell: &OwnedFd, outbox: &Outbox) {
+    let mut armed = false;
+    loop {
+        // No events are asked for on the socket: a hang-up is always reported.
+        let mut files = [
+            PollFd::new(socket, PollFlags::empty()),
+            PollFd::new(bell, PollFlags::IN),
+        ];
+        let timeout = armed.then_some(&LONGEST_KEPT);
+        match poll(&mut files, timeout) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => end(),
+        }
+        if files[0].revents().contains(PollFlags::HUP) {
+            end();
+        }
+        if files[1].revents().contains(PollFlags::IN) {
+            let _ = rustix::io::read(bell, &mut [0u8; 8]);
+            armed = true;
+        } else if armed {
+            armed = !outbox.flush_watched();
+        }
+    }
+}
+
+/// The parent is gone: nothing that this worker has started may outlive it either. The worker
+/// leads its own process group, so the signal takes the whole of it, and this process with it.
+///
+/// A death signal from the kernel (`PR_SET_PDEATHSIG`) would come too early: it would end the
+/// worker before it can take its group along.
+fn end() -> ! {
+    let _ = rustix::process::kill_current_process_group(Signal::KILL);
+    std::process::abort()
+}
