@@ -1,1 +1,123 @@
-fn main() {}
+//! Hashes every file below a directory, one input per file, in worker processes.
+//!
+//! `cargo run --release --example hash_tree -- --root <dir>`
+//!
+//! Prints the lines of `sha256sum`. With `--crash <name>` the worker dies on files of that name,
+//! as it would in a parser of hostile input: the other lines are all still there.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use retry_runtime::{CallError, function, local_entrypoint};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Why a file has no hash.
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+enum HashError {
+    #[error("it vanished")]
+    Vanished,
+    #[error("it is not a regular file")]
+    NotRegular,
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl From<io::Error> for HashError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Vanished,
+            _ => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+// A path need not be UTF-8, which serde asks of `Path`; `OsString` travels as it is.
+#[function(retry_if = may_pass)]
+fn hash(path: OsString, crash: Vec<OsString>) -> Result<String, HashError> {
+    let path = Path::new(&path);
+    if path
+        .file_name()
+        .is_some_and(|name| crash.iter().any(|crash| crash == name))
+    {
+        eprintln!("hash_tree: told to crash on {}", path.display());
+        std::process::abort();
+    }
+    if !std::fs::symlink_metadata(path)?.is_file() {
+        return Err(HashError::NotRegular);
+    }
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+/// A file that vanished will not come back.
+fn may_pass(error: &HashError) -> bool {
+    matches!(error, HashError::Unreadable(_))
+}
+
+/// Hash every file below a directory, as sha256sum does.
+#[local_entrypoint]
+fn main(
+    /// The directory.
+    root: PathBuf,
+    /// Crash the worker on files of this name; may be given several times.
+    crash: Vec<OsString>,
+) -> io::Result<ExitCode> {
+    let mut paths = Vec::new();
+    let mut failures = 0;
+    for entry in walkdir::WalkDir::new(&root).sort_by_file_name() {
+        match entry {
+            Ok(entry) if entry.file_type().is_dir() => {}
+            Ok(entry) => paths.push(entry.into_path()),
+            Err(error) => {
+                eprintln!("hash_tree: {error}");
+                failures += 1;
+            }
+        }
+    }
+    let inputs = paths
+        .iter()
+        .map(|path| (path.clone().into_os_string(), crash.clone()));
+    let mut out = io::stdout().lock();
+    for (path, result) in paths.iter().zip(hash.map(inputs)) {
+        match result {
+            Ok(digest) => {
+                write!(out, "{digest}  ")?;
+                out.write_all(path.as_os_str().as_bytes())?;
+                writeln!(out)?;
+                continue;
+            }
+            Err(CallError::Function(error, _)) => {
+                eprintln!("hash_tree: {}: {error}", path.display());
+            }
+            Err(CallError::Crashed(crash, context)) => eprintln!(
+                "hash_tree: {}: crashed {} times: {crash}",
+                path.display(),
+                context.attempts().len()
+            ),
+            Err(error) => eprintln!("hash_tree: {}: {error}", path.display()),
+        }
+        failures += 1;
+    }
+    Ok(if failures == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -29,20 +29,22 @@ static ENTRY: OnceLock<Entry> = OnceLock::new();
 /// }
 /// ```
 pub fn init() {
-    if let Some(link) = worker::Link::detect() {
-        worker::serve(link);
-    }
-    let _ = ENTRY.set(Entry::Main);
+    enter(Entry::Main);
 }
 
 /// The same for a test: a worker is the test binary told to run this test alone.
 pub fn enter_test(path: &'static str) {
+    // The test harness names tests without their crate.
+    let name = path.split_once("::").map_or(path, |(_, name)| name);
+    enter(Entry::Test(name.to_owned()));
+}
+
+fn enter(entry: Entry) {
+    // A worker may start workers of its own, for calls that are nested.
+    let _ = ENTRY.set(entry);
     if let Some(link) = worker::Link::detect() {
         worker::serve(link);
     }
-    // The test harness names tests without their crate.
-    let name = path.split_once("::").map_or(path, |(_, name)| name);
-    let _ = ENTRY.set(Entry::Test(name.to_owned()));
 }
 
 /// The arguments for a worker of this process, or `None` if it may not start workers.

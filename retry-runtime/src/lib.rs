@@ -51,6 +51,8 @@ mod engine;
 mod entry;
 mod error;
 mod events;
+#[cfg(feature = "json")]
+mod json;
 mod map;
 mod options;
 mod pool;
@@ -74,6 +76,8 @@ pub use error::{
     Startup, TimedOut,
 };
 pub use events::{Event, Events, Stream};
+#[cfg(feature = "json")]
+pub use json::Json;
 pub use map::{ForEach, Map, MapFuture, MapIter, MapStream, TryCollect};
 pub use options::Options;
 pub use remote_error::RemoteError;
@@ -106,3 +110,7 @@ pub fn set_max_message(bytes: usize) {
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private0;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

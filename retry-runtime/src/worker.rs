@@ -29,6 +29,9 @@ use watchdog::Watchdog;
 /// The code with which a worker exits that does not know its parent.
 const STRANGER: i32 = 70;
 
+/// The stack of a worker that does not serve on its main thread: as large as that one's.
+const STACK: usize = 8 * 1024 * 1024;
+
 /// How many bytes a worker reads at once.
 const READ: usize = 256 * 1024;
 
@@ -109,10 +112,22 @@ pub(crate) fn serve(link: Link) -> ! {
     if !parent_is_alive {
         exit(STRANGER);
     }
-    match link.receive_orders() {
-        Ok((orders, board)) => Server::new(link.socket, board, orders).run(),
-        Err(_) => exit(STRANGER),
+    let Ok((orders, board)) = link.receive_orders() else {
+        exit(STRANGER);
+    };
+    let server = Server::new(link.socket, board, orders);
+    if tokio::runtime::Handle::try_current().is_err() {
+        server.run();
     }
+    // The check stands inside an async `main`, where async functions could not be run.
+    let thread = std::thread::Builder::new()
+        .name("retry-worker".to_owned())
+        .stack_size(STACK)
+        .spawn(move || server.run());
+    if let Ok(thread) = thread {
+        let _ = thread.join();
+    }
+    exit(STRANGER)
 }
 
 /// Ends this process without running what the program registered for its own end.

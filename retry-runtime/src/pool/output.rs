@@ -1,7 +1,7 @@
 //! What workers print: passed on line by line, and the last lines kept for error reports.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::Arc;
 
 use crate::events::Stream;
@@ -89,12 +89,21 @@ impl<R: Read> Output<R> {
     }
 }
 
-/// Passes a line on to this program's own stream. That it may be closed is no failure of ours.
-pub(super) fn forward(stream: Stream, line: &[u8]) {
-    let _ = match stream {
-        Stream::Stdout => std::io::stdout().lock().write_all(line),
-        Stream::Stderr => std::io::stderr().lock().write_all(line),
+/// Passes a line on to this program's own stream: to the descriptor itself, since the program may
+/// hold the lock of its standard output for as long as it waits for a call. That the stream is
+/// closed, or full and not to be waited for, is no failure of ours.
+pub(super) fn forward(stream: Stream, mut line: &[u8]) {
+    let file = match stream {
+        Stream::Stdout => rustix::stdio::stdout(),
+        Stream::Stderr => rustix::stdio::stderr(),
     };
+    while !line.is_empty() {
+        match rustix::io::write(file, line) {
+            Ok(written) => line = &line[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// The last lines of a worker's standard error.

@@ -1,0 +1,79 @@
+//! What runs in the workers, once for each way of calling it.
+
+use std::time::Duration;
+
+use retry_runtime::{CrashLimit, Retries, function};
+use serde::de::{Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+#[function]
+pub(crate) fn add_one(number: u64) -> u64 {
+    number + 1
+}
+
+#[function]
+pub(crate) fn echo(bytes: Vec<u8>) -> Vec<u8> {
+    bytes
+}
+
+/// Tells which process is to be killed. With two workers the other one would take over.
+#[function(max_workers = 1, crash_limit = CrashLimit::unlimited())]
+pub(crate) fn process_id() -> u32 {
+    std::process::id()
+}
+
+const AT_ONCE: Retries = Retries::fixed(1, Duration::ZERO);
+
+/// Fails in its first attempt if it is told to.
+#[function(retries = AT_ONCE)]
+pub(crate) fn succeed_at_last(fail_first: bool) -> Result<u32, String> {
+    let attempt = retry_runtime::current().map_or(0, |call| call.attempt());
+    if fail_first && attempt == 1 {
+        return Err(String::from("the first attempt"));
+    }
+    Ok(attempt)
+}
+
+pub(crate) fn plain_add_one(number: u64) -> u64 {
+    number + 1
+}
+
+pub(crate) fn plain_echo(bytes: Blob) -> Blob {
+    bytes
+}
+
+pub(crate) fn plain_process_id((): ()) -> u32 {
+    std::process::id()
+}
+
+/// Bytes that serde sees as bytes: a `Vec<u8>`, which it sees as a sequence of numbers, would make
+/// the peers slower than they have to be.
+pub(crate) struct Blob(pub(crate) Vec<u8>);
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Blob;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Blob, E> {
+                Ok(Blob(bytes.to_vec()))
+            }
+
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Blob, E> {
+                Ok(Blob(bytes))
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}

@@ -1,0 +1,163 @@
+//! The examples, run as a newcomer would.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
+}
+
+/// Builds the examples once, and says where one of them is.
+fn example(name: &str) -> Command {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let directory = BUILT.get_or_init(|| {
+        let status = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "retry-examples",
+                "--examples",
+            ])
+            .current_dir(root())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        // Next to the directory of this test's own program.
+        let this = std::env::current_exe().unwrap();
+        this.parent().unwrap().parent().unwrap().join("examples")
+    });
+    Command::new(directory.join(name))
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8(output.stdout.clone())
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn failures_and_retries_shows_the_page() {
+    let output = example("failures_and_retries").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    for expected in [
+        "matched SquareError::Odd(1)",
+        "got 4",
+        "succeeded on attempt 3",
+        "never_good failed after 6 attempts",
+        "attempt 6 came 1.0 s after attempt 5 had failed",
+        "the worker exited with code 3 before it was ready",
+        "survived SIGKILL",
+        "survived SIGSEGV",
+        "survived abort",
+        "survived exit 0",
+        "8 workers of this function crashed within 60s",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in:\n{text}");
+    }
+    assert!(output.status.success());
+}
+
+/// What `sha256sum` says about the same files.
+fn sha256sum(files: &[PathBuf]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for files in files.chunks(500) {
+        let output = Command::new("sha256sum").args(files).output().unwrap();
+        lines.extend(
+            String::from_utf8(output.stdout)
+                .unwrap()
+                .lines()
+                .map(str::to_owned),
+        );
+    }
+    lines.sort();
+    lines
+}
+
+fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            files_below(&path, found);
+        } else if path.is_file() && !path.is_symlink() {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn hash_tree_says_of_the_repository_what_sha256sum_says() {
+    let directories = ["retry-macros", "retry-runtime", "examples", "tests", "docs"];
+    for directory in directories.map(|name| root().join(name)) {
+        let mut files = Vec::new();
+        files_below(&directory, &mut files);
+        let output = example("hash_tree")
+            .arg("--root")
+            .arg(&directory)
+            .output()
+            .unwrap();
+        let mut hashed = lines(&output);
+        hashed.sort();
+        assert_eq!(hashed, sha256sum(&files));
+        assert!(output.status.success());
+    }
+}
+
+#[test]
+fn hash_tree_survives_crashes_and_names_the_files() {
+    let tree = tempfile::tempdir().unwrap();
+    let mut good = Vec::new();
+    for number in 0..300u32 {
+        let directory = tree.path().join(format!("d{}", number % 7));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(format!("f{number}"));
+        std::fs::write(&path, vec![b'x'; (number * 997) as usize]).unwrap();
+        if number % 100 != 50 {
+            good.push(path);
+        }
+    }
+    std::os::unix::fs::symlink("nowhere", tree.path().join("link")).unwrap();
+    let output = example("hash_tree")
+        .arg("--root")
+        .arg(tree.path())
+        .args(["--crash", "f50", "--crash", "f150", "--crash", "f250"])
+        .output()
+        .unwrap();
+    let mut hashed = lines(&output);
+    hashed.sort();
+    assert_eq!(hashed, sha256sum(&good));
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    for name in ["f50", "f150", "f250"] {
+        assert!(
+            complaints.contains(&format!("{name}: crashed 3 times: SIGABRT (abort)")),
+            "{complaints}"
+        );
+    }
+    assert!(
+        complaints.contains("link: it is not a regular file"),
+        "{complaints}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_program_explains_its_arguments() {
+    let help = example("hash_tree").arg("--help").output().unwrap();
+    let text = String::from_utf8_lossy(&help.stdout);
+    assert!(text.contains("Hash every file below a directory"), "{text}");
+    assert!(text.contains("--root <ROOT>"), "{text}");
+    assert!(text.contains("The directory"), "{text}");
+    let wrong = example("hash_tree").arg("--rot").output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    let stray = example("failures_and_retries")
+        .arg("stray")
+        .output()
+        .unwrap();
+    assert_eq!(stray.status.code(), Some(2));
+}

@@ -1,0 +1,197 @@
+//! Maps: order, windows, work that is taken back, and input iterators that misbehave.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use retry_runtime::{CallError, function};
+use retry_tests::{Ledger, fixture, record};
+use serde::{Deserialize, Serialize};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[derive(Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[error("{0} is unlucky")]
+struct Unlucky(u64);
+
+#[function]
+fn double(number: u64) -> Result<u64, Unlucky> {
+    if number == 13 {
+        Err(Unlucky(13))
+    } else {
+        Ok(number * 2)
+    }
+}
+
+#[function]
+fn add(a: u64, b: &str) -> u64 {
+    a + b.len() as u64
+}
+
+#[function]
+fn naps(ledger: PathBuf, input: u64, millis: u64) -> u64 {
+    record(&ledger, input);
+    std::thread::sleep(Duration::from_millis(millis));
+    input
+}
+
+fn serves() -> bool {
+    double.remote(1).wait().is_ok_and(|value| value == 2)
+}
+
+#[retry_runtime::test]
+fn results_come_in_the_order_of_the_inputs_with_errors_in_their_place() {
+    fixture(LIMIT, serves, || {
+        for (input, result) in (0..5000).zip(double.map(0..5000)) {
+            match result {
+                Ok(value) => assert_eq!(value, input * 2),
+                Err(CallError::Function(Unlucky(13), context)) => {
+                    assert_eq!(input, 13);
+                    assert_eq!(context.input_index(), Some(13));
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(double.map([0; 0]).into_iter().count(), 0);
+        let sums: Vec<u64> = add
+            .map([(1, "a".to_owned()), (2, "bb".to_owned())])
+            .try_collect()
+            .wait()
+            .unwrap();
+        assert_eq!(sums, [2, 4]);
+    });
+}
+
+#[retry_runtime::test]
+async fn a_map_can_be_awaited_streamed_and_collected() {
+    let all = double.map(10..20).await;
+    assert_eq!(all.len(), 10);
+    assert!(all[3].is_err());
+    let mut stream = double.map(0..10).stream();
+    let mut next = 0;
+    while let Some(result) = stream.next().await {
+        assert_eq!(result.unwrap(), next * 2);
+        next += 1;
+    }
+    let mut any: Vec<u64> = double
+        .map(0..10)
+        .unordered()
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    any.sort_unstable();
+    assert_eq!(any, (0..10).map(|n| n * 2).collect::<Vec<_>>());
+    let error = double
+        .map(0..100_000)
+        .try_collect::<Vec<u64>>()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CallError::Function(Unlucky(13), _)));
+    double.for_each(20..40).await.unwrap();
+    assert!(double.for_each(0..40).wait().is_err());
+}
+
+#[retry_runtime::test]
+fn a_map_is_lazy_and_takes_no_more_than_its_window() {
+    fixture(LIMIT, serves, || {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&taken);
+        let inputs = (0..).inspect(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let map = double.map(inputs).window(10);
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
+        let mut results = map.into_iter();
+        for handed_out in 1..=5 {
+            results.next().unwrap().unwrap();
+            assert!(taken.load(Ordering::Relaxed) <= handed_out + 10);
+        }
+    });
+}
+
+#[retry_runtime::test]
+fn a_slow_input_does_not_strand_those_behind_it() {
+    fixture(LIMIT, serves, || {
+        let ledger = Ledger::new();
+        // Fast ones first, so that many inputs are on their way to each worker.
+        let inputs = (0..2000).map(|input| {
+            let millis = if input == 1000 { 3000 } else { 0 };
+            (ledger.path(), input, millis)
+        });
+        let begun = Instant::now();
+        let mut others = 0;
+        for result in naps.map(inputs).unordered() {
+            if result.unwrap() != 1000 {
+                others += 1;
+                if others == 1999 {
+                    assert!(
+                        begun.elapsed() < Duration::from_millis(2900),
+                        "{:?}",
+                        begun.elapsed()
+                    );
+                }
+            }
+        }
+        assert!(
+            ledger
+                .executions()
+                .values()
+                .all(|executions| *executions == 1)
+        );
+        assert_eq!(ledger.total(), 2000);
+    });
+}
+
+#[retry_runtime::test]
+fn an_input_iterator_that_panics_does_so_at_its_position() {
+    fixture(LIMIT, serves, || {
+        let inputs = (100..).inspect(|input| assert!(*input != 150, "no more inputs"));
+        let mut results = double.map(inputs).into_iter();
+        for input in 100..150 {
+            assert_eq!(results.next().unwrap().unwrap(), input * 2);
+        }
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| results.next()));
+        assert!(panic.is_err());
+    });
+}
+
+#[retry_runtime::test]
+fn a_dropped_map_cancels_what_is_outstanding() {
+    fixture(LIMIT, serves, || {
+        let ledger = Ledger::new();
+        let inputs = (0..1000).map(|input| (ledger.path(), input, 20));
+        let mut results = naps.map(inputs).into_iter();
+        results.next().unwrap().unwrap();
+        drop(results);
+        let after = ledger.total();
+        assert_eq!(naps.remote(ledger.path(), 5000, 0).wait().unwrap(), 5000);
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(
+            ledger.total() <= after + 3,
+            "{} after {after}",
+            ledger.total()
+        );
+    });
+}
+
+#[retry_runtime::test]
+fn large_inputs_travel_in_both_directions_at_once() {
+    #[function]
+    fn reversed(mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.reverse();
+        bytes
+    }
+    fixture(LIMIT, serves, || {
+        let inputs = (0..100u8).map(|first| {
+            let mut bytes = vec![0; 1 << 20];
+            bytes[0] = first;
+            bytes
+        });
+        for (first, result) in (0..).zip(reversed.map(inputs)) {
+            let bytes: Vec<u8> = result.unwrap();
+            assert_eq!((bytes.len(), bytes.last()), (1 << 20, Some(&first)));
+        }
+    });
+}

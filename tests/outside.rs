@@ -1,0 +1,102 @@
+//! A crate of its own, outside the workspace, as a user would make it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
+}
+
+/// The first program in the README.
+fn readme_program() -> String {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    readme
+        .split("```rust")
+        .skip(1)
+        .filter_map(|block| block.split_once('\n')?.1.split("```").next())
+        .find(|block| block.contains("fn main("))
+        .expect("the README has a program")
+        .to_owned()
+}
+
+fn run(name: &str, main: &str, manifest_tail: &str, arguments: &[&str]) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = root().join("retry-runtime");
+    let manifest = format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n\
+         [dependencies]\nretry-runtime = {{ path = {runtime:?} }}\n\
+         serde = {{ version = \"1\", features = [\"derive\"] }}\nthiserror = \"2\"\n\n\
+         [workspace]\n\n{manifest_tail}"
+    );
+    std::fs::write(directory.path().join("Cargo.toml"), manifest).unwrap();
+    std::fs::copy(
+        root().join("Cargo.lock"),
+        directory.path().join("Cargo.lock"),
+    )
+    .unwrap();
+    std::fs::create_dir(directory.path().join("src")).unwrap();
+    std::fs::write(directory.path().join("src/main.rs"), main).unwrap();
+    Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--"])
+        .args(arguments)
+        .current_dir(directory.path())
+        .env(
+            "CARGO_TARGET_DIR",
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(name),
+        )
+        .env_remove("RUSTFLAGS")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_readmes_program_builds_and_runs_in_a_crate_of_its_own() {
+    let input = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(input.path(), "12\n\n30\n").unwrap();
+    let path = input.path().to_str().unwrap();
+    let output = run("outside", &readme_program(), "", &["--path", path]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{complaints}");
+    assert!(
+        text.contains("12") && text.contains("30"),
+        "{text}{complaints}"
+    );
+}
+
+const ABORTING: &str = r#"
+use retry_runtime::{function, CallError};
+
+#[function]
+fn checked(number: u64) -> u64 {
+    assert!(number != 3, "three is refused");
+    number
+}
+
+fn main() {
+    retry_runtime::init();
+    for result in checked.map(0..6) {
+        match result {
+            Ok(number) => println!("{number}"),
+            Err(CallError::Panicked(panic, _)) => println!("panicked: {}", panic.message()),
+            Err(other) => println!("{other:?}"),
+        }
+    }
+}
+"#;
+
+#[test]
+fn a_panic_is_the_same_where_panics_abort() {
+    let tail = "[profile.dev]\npanic = \"abort\"\n";
+    let output = run("aborting", ABORTING, tail, &[]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(
+        text,
+        "0\n1\n2\npanicked: three is refused\n4\n5\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
