@@ -11,6 +11,12 @@ pub(crate) fn add_one(number: u64) -> u64 {
     number + 1
 }
 
+/// The workers of each function are its own, so that these stay where they were started.
+#[function]
+pub(crate) fn add_one_on_one_core(number: u64) -> u64 {
+    number + 1
+}
+
 #[function]
 pub(crate) fn echo(bytes: Vec<u8>) -> Vec<u8> {
     bytes

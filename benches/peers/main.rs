@@ -10,17 +10,20 @@ mod modes;
 mod table;
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, SamplingMode};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode};
+use retry_runtime::Call;
 use rustix::process::{Pid, Signal, kill_process};
 
 use functions::{
-    Blob, add_one, echo, plain_add_one, plain_echo, plain_process_id, process_id, succeed_at_last,
+    Blob, add_one, add_one_on_one_core, echo, plain_add_one, plain_echo, plain_process_id,
+    process_id, succeed_at_last,
 };
 use modes::Bare;
 use table::{Row, Unit};
@@ -61,7 +64,10 @@ fn main() {
         procspawn: inputs / 200,
     };
 
-    round_trip(&mut criterion);
+    round_trip_on_one_core(&mut criterion);
+    round_trip(&mut criterion, "round_trip", TURNS, |number| {
+        add_one.remote(number)
+    });
     map_numbers(&mut criterion, sizes);
     map_bytes(&mut criterion);
     cold_start(&mut criterion);
@@ -77,7 +83,7 @@ struct Sizes {
     procspawn: u64,
 }
 
-fn rows(sizes: Sizes) -> [Row; 7] {
+fn rows(sizes: Sizes) -> [Row; 9] {
     let row = |title, group, unit, goal| Row {
         title,
         group,
@@ -86,30 +92,22 @@ fn rows(sizes: Sizes) -> [Row; 7] {
         unit,
         goal,
     };
+    let trip = |title, group, ours| Row {
+        ours,
+        ..row(title, group, Unit::Microseconds, "1.5 x bare")
+    };
     let inputs = Unit::Inputs {
         ours: sizes.ours,
         procspawn: sizes.procspawn,
     };
     let bytes = Unit::Bytes((2 * LARGE_INPUTS * MIB) as u64);
+    let (free, one_core) = ("round_trip", "round_trip_on_one_core");
+    let (awaited, waited) = ("retry_runtime_awaited", "retry_runtime_waited");
     [
-        Row {
-            ours: "retry_runtime_awaited",
-            ..row(
-                "round trip of a `u64`, awaited",
-                "round_trip",
-                Unit::Microseconds,
-                "1.5 x bare",
-            )
-        },
-        Row {
-            ours: "retry_runtime_waited",
-            ..row(
-                "round trip of a `u64`, waited for",
-                "round_trip",
-                Unit::Microseconds,
-                "1.5 x bare",
-            )
-        },
+        trip("round trip of a `u64`, awaited", free, awaited),
+        trip("round trip of a `u64`, waited for", free, waited),
+        trip("the same on one core, awaited", one_core, awaited),
+        trip("the same on one core, waited for", one_core, waited),
         row(
             "map over `u64`s",
             "map_u64",
@@ -118,7 +116,7 @@ fn rows(sizes: Sizes) -> [Row; 7] {
         ),
         row("map over 200 x 1 MiB, in + out", "map_1_mib", bytes, ""),
         row(
-            "cold start to first result; bare: an empty program",
+            "cold start to first result (bare: start of an empty program)",
             "cold_start",
             Unit::Milliseconds,
             "",
@@ -133,7 +131,7 @@ fn rows(sizes: Sizes) -> [Row; 7] {
             ours: "one_retry",
             minus: Some("no_retry"),
             ..row(
-                "what a retry without delay adds to a call",
+                "what a retry without delay adds, on one core",
                 "retry",
                 Unit::Microseconds,
                 "1000 us",
@@ -166,37 +164,54 @@ fn time(work: impl FnOnce()) -> Duration {
 
 // --------------------------------------------------------------------------------- the benchmarks
 
-fn round_trip(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("round_trip");
-    group.bench_function("bare", |bencher| {
-        let mut peer = Bare::start();
-        bencher.iter(|| peer.round_trip(black_box(1)));
+/// Where the kernel puts two processes that talk to each other changes between two runs, and with it
+/// the time of a round trip, several times over. So everybody has several turns.
+const TURNS: usize = 3;
+
+/// The same with everything on one core, where it is the work alone that counts.
+fn round_trip_on_one_core(criterion: &mut Criterion) {
+    modes::use_cores(Some(0));
+    round_trip(criterion, "round_trip_on_one_core", 1, |number| {
+        add_one_on_one_core.remote(number)
     });
-    group.bench_function("retry_runtime_awaited", |bencher| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("an async runtime");
-        bencher.iter_custom(|times| {
-            runtime.block_on(async {
-                let before = Instant::now();
-                for _ in 0..times {
-                    black_box(add_one.remote(black_box(1)).await).expect("a result");
-                }
-                before.elapsed()
-            })
+    modes::use_cores(None);
+}
+
+fn round_trip<F>(criterion: &mut Criterion, name: &str, turns: usize, function: F)
+where
+    F: Fn(u64) -> Call<u64, Infallible>,
+{
+    let mut group = criterion.benchmark_group(name);
+    for turn in 0..turns {
+        group.bench_function(BenchmarkId::new("bare", turn), |bencher| {
+            let mut peer = Bare::start();
+            bencher.iter(|| peer.round_trip(black_box(1)));
         });
-    });
-    group.bench_function("retry_runtime_waited", |bencher| {
-        bencher.iter(|| add_one.remote(black_box(1)).wait().expect("a result"));
-    });
-    group.bench_function("procspawn", |bencher| {
-        let pool = procspawn::Pool::new(1).expect("a pool");
-        bencher.iter(|| {
-            pool.spawn(black_box(1), plain_add_one)
-                .join()
-                .expect("a result")
+        group.bench_function(BenchmarkId::new("retry_runtime_awaited", turn), |bencher| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .expect("an async runtime");
+            bencher.iter_custom(|times| {
+                runtime.block_on(async {
+                    let before = Instant::now();
+                    for _ in 0..times {
+                        black_box(function(black_box(1)).await).expect("a result");
+                    }
+                    before.elapsed()
+                })
+            });
         });
-    });
+        group.bench_function(BenchmarkId::new("retry_runtime_waited", turn), |bencher| {
+            bencher.iter(|| function(black_box(1)).wait().expect("a result"));
+        });
+        group.bench_function(BenchmarkId::new("procspawn", turn), |bencher| {
+            let pool = procspawn::Pool::new(1).expect("a pool");
+            bencher.iter(|| {
+                let call = pool.spawn(black_box(1), plain_add_one);
+                call.join().expect("a result")
+            });
+        });
+    }
 }
 
 fn map_numbers(criterion: &mut Criterion, sizes: Sizes) {
@@ -327,14 +342,17 @@ fn kill(process: u32) {
     kill_process(process.expect("a process"), Signal::KILL).expect("it is a worker of ours");
 }
 
+/// On one core: free placement changes more between two measurements than the retry costs.
 fn retry(criterion: &mut Criterion) {
+    modes::use_cores(Some(0));
     let mut group = criterion.benchmark_group("retry");
     for (name, fail_first, attempts) in [("no_retry", false, 1), ("one_retry", true, 2)] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let attempt = succeed_at_last.remote(fail_first).wait().expect("a result");
-                assert_eq!(attempt, attempts);
+                let call = succeed_at_last.remote(fail_first);
+                assert_eq!(call.wait().expect("a result"), attempts);
             });
         });
     }
+    modes::use_cores(None);
 }

@@ -1,10 +1,13 @@
-//! What this program is when it starts itself, other than a worker.
+//! What this program is when it starts itself, other than a worker, and where it runs.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::functions::{add_one, plain_add_one};
 
@@ -135,4 +138,22 @@ pub(crate) fn start_of_empty() -> Duration {
     let elapsed = before.elapsed();
     child.wait().expect("the empty program ends");
     elapsed
+}
+
+// ------------------------------------------------------------------------------------- placement
+
+/// Puts all threads of this process, and so all that it starts from now on, on one core or on any.
+pub(crate) fn use_cores(only: Option<usize>) {
+    let mut cores = CpuSet::new();
+    match only {
+        Some(core) => cores.set(core),
+        None => (0..CpuSet::MAX_CPU).for_each(|core| cores.set(core)),
+    }
+    for thread in std::fs::read_dir("/proc/self/task").expect("this process has threads") {
+        let thread = thread
+            .ok()
+            .and_then(|thread| thread.file_name().to_str()?.parse().ok());
+        // A thread that has ended meanwhile needs no place.
+        let _ = sched_setaffinity(thread.and_then(Pid::from_raw), &cores);
+    }
 }

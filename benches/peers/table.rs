@@ -81,8 +81,15 @@ pub(crate) fn print(directory: &Path, begun: SystemTime, rows: &[Row]) {
     }
 }
 
-/// The median in nanoseconds; `None` if it was not measured since `begun`.
+/// The median in nanoseconds, over all turns; `None` if it was not measured since `begun`.
 fn median(directory: &Path, begun: SystemTime) -> Option<f64> {
+    let turns = (0..).map_while(|turn: u32| estimate(&directory.join(turn.to_string()), begun));
+    let mut medians: Vec<f64> = turns.chain(estimate(directory, begun)).collect();
+    medians.sort_by(f64::total_cmp);
+    medians.get(medians.len() / 2).copied()
+}
+
+fn estimate(directory: &Path, begun: SystemTime) -> Option<f64> {
     let file = directory.join("new/estimates.json");
     if std::fs::metadata(&file).ok()?.modified().ok()? < begun {
         return None;

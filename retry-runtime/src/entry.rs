@@ -23,10 +23,8 @@ static ENTRY: OnceLock<Entry> = OnceLock::new();
 /// it by itself.
 ///
 /// ```no_run
-/// fn main() {
-///     retry_runtime::init();
-///     // ...
-/// }
+/// retry_runtime::init();
+/// // and only then whatever the program does
 /// ```
 pub fn init() {
     enter(Entry::Main);

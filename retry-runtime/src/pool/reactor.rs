@@ -123,10 +123,9 @@ impl Reactor {
             flags: EventFlags::empty(),
             data: EventData::new_u64(0),
         }; 64];
-        let ready = match epoll::wait(&*self.epoll, &mut events[..], timeout.as_ref()) {
-            Ok(ready) => ready,
-            Err(_) => 0,
-        };
+        // An interruption is a turn without events.
+        let ready =
+            epoll::wait(&*self.epoll, &mut events[..], timeout.as_ref()).unwrap_or_default();
         // Ends come last: what a process said before it ended counts.
         let mut ended = Vec::new();
         for event in &events[..ready] {

@@ -1,2 +1,576 @@
-#[cfg(test)]
-mod tests {}
+//! The rules, on histories without processes: thousands of them, each from a seed that is printed
+//! when it fails.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{CrashLimit, Retries};
+
+const SIGSEGV: ExitCause = ExitCause::Signal {
+    signal: 11,
+    core_dumped: false,
+};
+
+fn function_policy(max_workers: usize) -> FunctionPolicy {
+    FunctionPolicy {
+        name: "f",
+        max_workers,
+        min_workers: 0,
+        startup_timeout: Duration::from_secs(60),
+        scaledown_window: Duration::from_secs(60),
+        max_calls_per_worker: None,
+        crash_limit: CrashLimit::default(),
+    }
+}
+
+fn call_policy(retries: Retries) -> Policy {
+    Policy {
+        retries,
+        timeout: None,
+        deadline: None,
+        at_most_once: false,
+    }
+}
+
+/// A worker as the scheduler's actions make it.
+#[derive(Default)]
+struct FakeWorker {
+    ready: bool,
+    killed: bool,
+    retired: bool,
+    /// What was sent: tickets and the payloads.
+    inbox: VecDeque<(u64, u64, u32)>,
+    claimed: u64,
+    executing: Option<(u64, u64, u32)>,
+    last_executed: u64,
+    started: Option<Instant>,
+}
+
+/// A world around a scheduler: workers that do what they are told, and a clock that is moved.
+struct World {
+    scheduler: Scheduler<u64>,
+    function: FunctionKey,
+    now: Instant,
+    workers: BTreeMap<WorkerKey, FakeWorker>,
+    outcomes: BTreeMap<u64, Outcome>,
+    spawned: usize,
+}
+
+impl World {
+    fn new(policy: FunctionPolicy) -> Self {
+        let mut scheduler = Scheduler::new(1);
+        let function = scheduler.add_function(policy);
+        Self {
+            scheduler,
+            function,
+            now: Instant::now(),
+            workers: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            spawned: 0,
+        }
+    }
+
+    fn submit(&mut self, policy: Policy, payloads: impl IntoIterator<Item = u64>) -> Vec<CallKey> {
+        let keys = payloads
+            .into_iter()
+            .map(|payload| {
+                self.scheduler
+                    .submit(self.now, self.function, policy, payload)
+            })
+            .collect();
+        self.scheduler.dispatch(self.now, self.function);
+        self.perform();
+        keys
+    }
+
+    fn perform(&mut self) {
+        while let Some(action) = self.scheduler.next_action() {
+            match action {
+                Action::Spawn { worker } => {
+                    self.spawned += 1;
+                    self.workers.insert(worker, FakeWorker::default());
+                    self.scheduler.spawned(self.now, worker, 1);
+                }
+                Action::Send {
+                    worker,
+                    ticket,
+                    call,
+                    attempt,
+                } => {
+                    let payload = *self.scheduler.payload(call).expect("it is pending");
+                    let worker = self.workers.get_mut(&worker).expect("it is alive");
+                    assert!(worker.ready && !worker.killed && !worker.retired);
+                    worker.inbox.push_back((ticket, payload, attempt));
+                }
+                Action::Recall { worker: key } => {
+                    let last = self.scheduler.last_ticket(key);
+                    let worker = self.workers.get_mut(&key).expect("it is alive");
+                    let claimed = worker.claimed;
+                    worker.claimed = last;
+                    worker.inbox.clear();
+                    let executing = worker.last_executed;
+                    self.scheduler.recalled(self.now, key, claimed, executing);
+                }
+                Action::Probe { worker: key } => {
+                    let worker = &self.workers[&key];
+                    let started = worker.started.unwrap_or(self.now);
+                    self.scheduler
+                        .probed(self.now, key, worker.last_executed, started);
+                }
+                Action::Kill { worker } => {
+                    self.workers.get_mut(&worker).expect("it is alive").killed = true;
+                }
+                Action::Retire { worker } => {
+                    self.workers.get_mut(&worker).expect("it is alive").retired = true;
+                }
+                Action::Resolve { payload, outcome } => {
+                    let known = self.outcomes.insert(payload, outcome);
+                    assert!(known.is_none(), "{payload} was resolved twice");
+                }
+                Action::Publish(_) => {}
+            }
+        }
+    }
+
+    fn ready(&mut self, key: WorkerKey) {
+        self.workers.get_mut(&key).expect("it is alive").ready = true;
+        self.scheduler.ready(self.now, key);
+        self.perform();
+    }
+
+    fn all_ready(&mut self) {
+        let starting: Vec<WorkerKey> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| !worker.ready && !worker.killed)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in starting {
+            self.ready(key);
+        }
+    }
+
+    /// A worker takes its next input; what it is and the attempt.
+    fn begin(&mut self, key: WorkerKey) -> Option<(u64, u32)> {
+        let now = self.now;
+        let worker = self.workers.get_mut(&key)?;
+        if worker.executing.is_some() || worker.killed {
+            return None;
+        }
+        let next = worker.inbox.pop_front()?;
+        worker.claimed = next.0;
+        worker.last_executed = next.0;
+        worker.started = Some(now);
+        worker.executing = Some(next);
+        Some((next.1, next.2))
+    }
+
+    fn answer(&mut self, key: WorkerKey, answer: Answer) {
+        let worker = self.workers.get_mut(&key).expect("it is alive");
+        let (ticket, ..) = worker.executing.take().expect("it executes");
+        let reply = Reply {
+            answer,
+            duration: Duration::from_micros(1),
+            stderr_tail: None,
+        };
+        let function = self
+            .scheduler
+            .finished(self.now, key, ticket, reply)
+            .expect("the ticket is known");
+        if let Some(function) = function {
+            self.scheduler.dispatch(self.now, function);
+        }
+        self.perform();
+    }
+
+    fn exit(&mut self, key: WorkerKey, cause: ExitCause) {
+        let worker = self.workers.remove(&key).expect("it is alive");
+        let remains = Remains {
+            cause,
+            claimed: worker.claimed,
+            panic: None,
+            stderr_tail: None,
+        };
+        self.scheduler.exited(self.now, key, remains);
+        self.perform();
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.now += by;
+        self.scheduler.tick(self.now);
+        self.perform();
+    }
+
+    fn first(&self) -> WorkerKey {
+        *self.workers.keys().next().expect("a worker")
+    }
+
+    fn failure(&self, payload: u64) -> &Failure {
+        match &self.outcomes[&payload].result {
+            Err(failure) => failure,
+            Ok(_) => panic!("{payload} succeeded"),
+        }
+    }
+}
+
+fn ok(payload: u64) -> Answer {
+    Answer::Ok(Bytes::copy_from_slice(&payload.to_le_bytes()))
+}
+
+fn err(retry: bool) -> Answer {
+    Answer::Err {
+        error: Bytes::new(),
+        retry,
+    }
+}
+
+#[test]
+fn retries_wait_for_their_delay_and_zero_means_at_once() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::from(1)), [1]);
+    world.submit(call_policy(Retries::fixed(1, Duration::ZERO)), [2]);
+    world.all_ready();
+    let worker = world.first();
+    assert_eq!(world.begin(worker), Some((1, 1)));
+    world.answer(worker, err(true));
+    assert_eq!(world.begin(worker), Some((2, 1)));
+    world.answer(worker, err(true));
+    assert_eq!(world.begin(worker), Some((2, 2)), "without a timer");
+    world.answer(worker, ok(2));
+    world.advance(Duration::from_millis(999));
+    assert_eq!(world.begin(worker), None);
+    world.advance(Duration::from_millis(1));
+    assert_eq!(world.begin(worker), Some((1, 2)));
+    world.answer(worker, err(true));
+    assert!(matches!(world.failure(1), Failure::Function(_)));
+    assert_eq!(world.outcomes[&1].attempts.len(), 2);
+}
+
+#[test]
+fn only_the_executing_input_is_blamed_for_a_crash() {
+    let mut world = World::new(function_policy(1));
+    let policy = Policy {
+        at_most_once: true,
+        ..call_policy(Retries::none())
+    };
+    world.submit(policy, [1, 2]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.exit(worker, SIGSEGV);
+    assert!(matches!(world.failure(1), Failure::Crashed(_)));
+    world.all_ready();
+    let worker = world.first();
+    assert_eq!(
+        world.begin(worker),
+        Some((2, 1)),
+        "never blamed, first attempt"
+    );
+}
+
+#[test]
+fn the_third_crash_of_an_input_is_final() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), [1]);
+    for attempt in 1..=3 {
+        world.all_ready();
+        let worker = world.first();
+        assert_eq!(world.begin(worker), Some((1, attempt)));
+        world.exit(worker, SIGSEGV);
+    }
+    assert!(matches!(world.failure(1), Failure::Crashed(_)));
+    assert!(world.workers.is_empty(), "nothing to do, so no worker");
+}
+
+#[test]
+fn a_crash_at_start_up_fails_what_is_queued_without_a_restart() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::from(5)), 0..10);
+    let worker = world.first();
+    world.exit(worker, ExitCause::Code(3));
+    assert_eq!(world.outcomes.len(), 10);
+    assert!(matches!(world.failure(9), Failure::Startup(_)));
+    assert_eq!(world.spawned, 1);
+}
+
+#[test]
+fn where_workers_were_ready_before_three_failed_starts_come_first() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), [1, 2]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.exit(worker, SIGSEGV);
+    for _ in 0..2 {
+        let worker = world.first();
+        world.exit(worker, ExitCause::Code(3));
+        assert!(world.outcomes.is_empty());
+    }
+    let worker = world.first();
+    world.exit(worker, ExitCause::Code(3));
+    assert_eq!(world.outcomes.len(), 2);
+    assert!(matches!(world.failure(2), Failure::Startup(_)));
+}
+
+#[test]
+fn the_crash_limit_fails_all_pending_inputs_and_opens_again_with_time() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), 0..20);
+    for _ in 0..8 {
+        world.all_ready();
+        let worker = world.first();
+        world.begin(worker).expect("an input");
+        world.exit(worker, SIGSEGV);
+    }
+    assert_eq!(world.outcomes.len(), 20);
+    assert!(matches!(world.failure(19), Failure::CrashLimit(_)));
+    world.submit(call_policy(Retries::none()), [100]);
+    assert!(matches!(world.failure(100), Failure::CrashLimit(_)));
+    world.advance(Duration::from_secs(62));
+    world.submit(call_policy(Retries::none()), [101]);
+    world.all_ready();
+    let worker = world.first();
+    assert_eq!(world.begin(worker), Some((101, 1)));
+}
+
+#[test]
+fn more_completions_than_crashes_keep_a_function_going() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), 0..40);
+    for _ in 0..9 {
+        world.all_ready();
+        let worker = world.first();
+        for _ in 0..2 {
+            let (input, _) = world.begin(worker).expect("an input");
+            world.answer(worker, ok(input));
+        }
+        world.begin(worker).expect("an input");
+        world.exit(worker, SIGSEGV);
+    }
+    assert!(
+        world
+            .outcomes
+            .values()
+            .all(|outcome| outcome.result.is_ok())
+    );
+}
+
+#[test]
+fn a_timeout_counts_execution_only_and_kills_the_worker() {
+    let mut world = World::new(function_policy(1));
+    let policy = Policy {
+        timeout: Some(Duration::from_secs(1)),
+        ..call_policy(Retries::none())
+    };
+    world.submit(policy, [1, 2]);
+    world.advance(Duration::from_secs(5));
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.advance(Duration::from_millis(999));
+    assert!(world.outcomes.is_empty());
+    world.advance(Duration::from_millis(1));
+    assert!(matches!(world.failure(1), Failure::TimedOut(_)));
+    assert!(world.workers[&worker].killed);
+    // The other one was never started, and runs on the next worker.
+    world.exit(
+        worker,
+        ExitCause::Signal {
+            signal: 9,
+            core_dumped: false,
+        },
+    );
+    world.all_ready();
+    let worker = world.first();
+    assert_eq!(world.begin(worker), Some((2, 1)));
+}
+
+#[test]
+fn a_deadline_covers_the_queue_and_a_delay_that_would_cross_it_fails_now() {
+    let mut world = World::new(function_policy(1));
+    let policy = Policy {
+        deadline: Some(Duration::from_millis(500)),
+        ..call_policy(Retries::from(3))
+    };
+    world.submit(policy, [1]);
+    world.advance(Duration::from_millis(500));
+    assert!(matches!(world.failure(1), Failure::TimedOut(_)));
+    world.submit(policy, [2]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.answer(worker, err(true));
+    assert!(matches!(world.failure(2), Failure::TimedOut(_)));
+}
+
+#[test]
+fn an_idle_worker_gets_what_waits_behind_a_busy_one() {
+    let mut world = World::new(function_policy(2));
+    world.submit(call_policy(Retries::none()), [1, 2]);
+    assert_eq!(world.spawned, 2);
+    let keys: Vec<WorkerKey> = world.workers.keys().copied().collect();
+    world.ready(keys[0]);
+    assert_eq!(world.begin(keys[0]), Some((1, 1)));
+    assert_eq!(world.workers[&keys[0]].inbox.len(), 1);
+    world.ready(keys[1]);
+    assert_eq!(world.begin(keys[1]), Some((2, 1)));
+}
+
+#[test]
+fn cancelling_kills_only_the_workers_that_execute_what_is_cancelled() {
+    let mut world = World::new(function_policy(2));
+    let keys = world.submit(call_policy(Retries::none()), 0..100);
+    world.all_ready();
+    let workers: Vec<WorkerKey> = world.workers.keys().copied().collect();
+    let (kept, _) = world.begin(workers[0]).expect("an input");
+    world.begin(workers[1]).expect("an input");
+    let cancelled = keys
+        .iter()
+        .zip(0..)
+        .filter(|(_, payload)| *payload != kept)
+        .map(|(key, _)| *key);
+    let now = world.now;
+    world.scheduler.cancel(now, cancelled, Cancelled::ByCaller);
+    world.perform();
+    assert_eq!(world.outcomes.len(), 99);
+    assert!(!world.workers[&workers[0]].killed);
+    assert!(world.workers[&workers[1]].killed);
+    world.answer(workers[0], ok(kept));
+    assert!(world.outcomes[&kept].result.is_ok());
+}
+
+#[test]
+fn an_idle_worker_is_retired_after_its_window() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), [1]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.answer(worker, ok(1));
+    world.advance(Duration::from_secs(59));
+    assert!(!world.workers[&worker].retired);
+    world.advance(Duration::from_secs(2));
+    assert!(world.workers[&worker].retired);
+}
+
+/// What the model expects of an input: how often it is executed, and what becomes of it.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    errors: u32,
+    crashes: u32,
+}
+
+/// Random histories: whatever the order in which workers start, answer, crash and are recalled,
+/// every input is resolved once, is executed exactly as often as its plan says, and no worker
+/// ever executes what was given to another.
+#[test]
+fn every_history_resolves_every_input_exactly_once() {
+    let first = std::env::var("RETRY_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seeds = first.map_or(0..4000, |seed: u64| seed..seed + 1);
+    for seed in seeds {
+        if let Err(panic) = std::panic::catch_unwind(|| history(seed)) {
+            eprintln!("RETRY_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+fn history(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut policy = function_policy(random.usize(1..5));
+    policy.crash_limit = CrashLimit::unlimited();
+    if random.u8(0..4) == 0 {
+        policy.max_calls_per_worker = Some(random.u64(1..6));
+    }
+    let retries = random.u32(0..3);
+    let mut world = World::new(policy.clone());
+    let inputs = random.u64(1..60);
+    let plans: Vec<Plan> = (0..inputs)
+        .map(|_| Plan {
+            errors: if random.u8(0..5) == 0 {
+                random.u32(0..4)
+            } else {
+                0
+            },
+            crashes: if random.u8(0..5) == 0 {
+                random.u32(0..5)
+            } else {
+                0
+            },
+        })
+        .collect();
+    let mut executions = vec![0u32; plans.len()];
+    let mut submitted = 0;
+    let delay = Duration::from_millis(random.u64(0..3));
+    for step in 0.. {
+        assert!(step < 100_000, "it does not end");
+        if world.outcomes.len() as u64 == inputs {
+            break;
+        }
+        if submitted < inputs && random.bool() {
+            let more = random.u64(1..=inputs - submitted);
+            let policy = call_policy(Retries::fixed(retries, delay));
+            world.submit(policy, submitted..submitted + more);
+            submitted += more;
+        }
+        let keys: Vec<WorkerKey> = world.workers.keys().copied().collect();
+        assert!(
+            keys.iter()
+                .filter(|key| !world.workers[key].killed && !world.workers[key].retired)
+                .count()
+                <= policy.max_workers
+        );
+        let Some(key) = random.choice(&keys).copied() else {
+            world.advance(Duration::from_millis(1));
+            continue;
+        };
+        let worker = &world.workers[&key];
+        if worker.retired || worker.killed {
+            world.exit(key, ExitCause::Code(0));
+        } else if !worker.ready {
+            world.ready(key);
+        } else if let Some((_, input, _)) = worker.executing {
+            let index = usize::try_from(input).expect("it is small");
+            let plan = plans[index];
+            let done = executions[index];
+            if done <= plan.crashes {
+                world.exit(key, SIGSEGV);
+            } else if done <= plan.crashes + plan.errors {
+                world.answer(key, err(true));
+            } else {
+                world.answer(key, ok(input));
+            }
+        } else if let Some((input, attempt)) = world.begin(key) {
+            let index = usize::try_from(input).expect("it is small");
+            executions[index] += 1;
+            assert_eq!(
+                attempt, executions[index],
+                "attempts are numbered as they are made"
+            );
+        } else if random.u8(0..20) == 0 {
+            // Somebody kills an idle worker.
+            world.exit(key, SIGSEGV);
+        } else {
+            world.advance(Duration::from_millis(random.u64(0..3)));
+        }
+    }
+    for (index, plan) in plans.iter().enumerate() {
+        let outcome = &world.outcomes[&(index as u64)];
+        let expected = if plan.crashes >= CRASHES_PER_INPUT {
+            assert!(matches!(outcome.result, Err(Failure::Crashed(_))));
+            CRASHES_PER_INPUT
+        } else if plan.errors > retries {
+            assert!(matches!(outcome.result, Err(Failure::Function(_))));
+            plan.crashes + retries + 1
+        } else {
+            assert!(outcome.result.is_ok());
+            plan.crashes + plan.errors + 1
+        };
+        assert_eq!(executions[index], expected, "input {index}, {plan:?}");
+    }
+}

@@ -1,0 +1,6 @@
+#[retry_runtime::function]
+fn f(text: &str) -> &str {
+    text
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::function(retries = -1)]
+fn f() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::function(retrys = 3)]
+fn f() {}
+
+fn main() {}
