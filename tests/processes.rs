@@ -69,6 +69,26 @@ fn the_program_may_be_deleted_while_it_runs() {
 }
 
 #[test]
+fn main_may_be_tokios_of_either_flavour_and_calls_may_be_nested() {
+    for flavour in ["current", "multi"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_tokio_main"))
+            .arg(flavour)
+            .output()
+            .unwrap();
+        let text = stdout(&output);
+        assert!(
+            text.contains("[0, 2, 4, 6, 8, 10, 12, 14, 16, 18]"),
+            "{text}"
+        );
+        assert!(text.contains("Ok(2)"), "{text}");
+        assert!(
+            text.contains("calls are nested deeper than 10 levels"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_killed_parent_leaves_no_worker_and_no_grandchild() {
     let seed = std::env::var("RETRY_SEED")
         .ok()

@@ -101,20 +101,30 @@ fn expand(
         }
     };
 
-    // An async function's pointer returns a boxed future, which has a type that can be named.
-    let lifetime = syn::Lifetime::new(LIFETIME, proc_macro2::Span::call_site());
+    // An async function's pointer returns a boxed future, which has a type that can be named. It
+    // holds the references that the function is given.
     let (pointer, start, entry) = if asyncness.is_some() {
         let types: Vec<_> = signature
             .all()
             .map(|parameter| signature::with_lifetime(&parameter.ty, LIFETIME))
             .collect();
+        let borrows = signature
+            .all()
+            .any(|parameter| parameter.referred().is_some());
+        let name = if borrows { LIFETIME } else { "'static" };
+        let lifetime = syn::Lifetime::new(name, proc_macro2::Span::call_site());
         let future = quote!(#private::BoxFuture<#lifetime, #output>);
+        let (binder, generics) = if borrows {
+            (Some(quote!(for<#lifetime>)), Some(quote!(<#lifetime>)))
+        } else {
+            (None, None)
+        };
         (
-            quote!(for<#lifetime> fn(#(#types),*) -> #future),
+            quote!(#binder fn(#(#types),*) -> #future),
             Some(quote! {
                 #[doc(hidden)]
                 #[allow(clippy::all, clippy::pedantic)]
-                fn __start<#lifetime>(#(#names: #types),*) -> #future {
+                fn __start #generics (#(#names: #types),*) -> #future {
                     ::std::boxed::Box::pin(Self::#body(#(#names),*))
                 }
             }),
@@ -143,6 +153,12 @@ fn expand(
             quote_spanned!(parameter.ty.span()=> const _: () = #private::assert_argument::<#marker>();)
         });
 
+    // The state has the type that the set-up gives it, which may be `Vec` or `String`.
+    let state_lints = policy
+        .setup
+        .as_ref()
+        .map(|_| quote!(#[allow(clippy::ptr_arg)]));
+
     quote! {
         #(#docs)*
         #(#cfgs)*
@@ -155,6 +171,7 @@ fn expand(
         impl #stub {
             #(#body_attributes)*
             #[doc(hidden)]
+            #state_lints
             #asyncness fn #body(#inputs) #returns #block
 
             #start

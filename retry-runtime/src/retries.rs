@@ -34,6 +34,16 @@ const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// # use retry_runtime::Retries;
 /// const TOO_STEEP: Retries = Retries::exponential(5).backoff_coefficient(10.5);
 /// ```
+///
+/// ```compile_fail
+/// # use retry_runtime::{Retries, function};
+/// # use std::time::Duration;
+/// const STARTS_ABOVE_ITS_CAP: Retries =
+///     Retries::exponential(3).initial_delay(Duration::from_secs(61));
+///
+/// #[function(retries = STARTS_ABOVE_ITS_CAP)]
+/// fn f() {}
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Retries {
     max_retries: u32,
