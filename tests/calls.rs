@@ -134,7 +134,7 @@ fn a_call_gives_the_value_and_an_ordinary_call_still_works() {
     assert_eq!(divide(7, 2), Ok(3));
     assert_eq!(divide.local(7, 2), Ok(3));
     nothing.remote().wait().unwrap();
-    nothing();
+    nothing.local();
 }
 
 #[retry_runtime::test]
