@@ -60,6 +60,12 @@ fn the_library_prints_nothing_of_its_own() {
 }
 
 #[test]
+fn what_workers_print_is_out_before_the_result_even_while_stdout_is_locked() {
+    let output = victim("locked");
+    assert_eq!(stdout(&output), format!("{}45\n", "worker\n".repeat(10)));
+}
+
+#[test]
 fn the_program_may_be_deleted_while_it_runs() {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("copy");

@@ -47,7 +47,7 @@ fn main() {
     let (warm_up, measured, inputs) = if quick {
         (100, 300, 100_000)
     } else {
-        (500, 2500, 1_000_000)
+        (300, 1500, 1_000_000)
     };
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("criterion");
     let mut criterion = Criterion::default()

@@ -320,7 +320,7 @@ impl<P> Scheduler<P> {
     /// and takes back what waits behind a busy worker while another one is idle.
     pub(crate) fn dispatch(&mut self, now: Instant, function: FunctionKey) {
         self.hand_out(now, function);
-        self.scale(function);
+        self.scale(now, function);
         self.steal(function);
     }
 
@@ -474,7 +474,7 @@ impl<P> Scheduler<P> {
             self.kill(key, Phase::Killed);
         }
         self.hand_out(now, function);
-        self.scale(function);
+        self.scale(now, function);
         self.arm_idle(key);
     }
 
@@ -997,7 +997,7 @@ impl<P> Scheduler<P> {
     }
 
     /// Starts as many workers as have something to do at once, up to the limit.
-    fn scale(&mut self, function: FunctionKey) {
+    fn scale(&mut self, now: Instant, function: FunctionKey) {
         loop {
             let state = &self.functions[function.0];
             let (mut starting, mut alive, mut waiting) = (0, 0, state.queued);
@@ -1016,7 +1016,7 @@ impl<P> Scheduler<P> {
             }
             let id = self.next_worker;
             self.next_worker += 1;
-            let index = self.workers.insert(Worker::new(id, function));
+            let index = self.workers.insert(Worker::new(id, function, now));
             let worker = WorkerKey { index, id };
             self.functions[function.0].workers.push(worker);
             self.actions.push_back(Action::Spawn { worker });
@@ -1196,7 +1196,7 @@ impl<P> Call<P> {
 }
 
 impl Worker {
-    fn new(id: u64, function: FunctionKey) -> Self {
+    fn new(id: u64, function: FunctionKey, now: Instant) -> Self {
         Self {
             id,
             function,
@@ -1206,7 +1206,7 @@ impl Worker {
             next_ticket: 1,
             accepted: 0,
             probe_at: None,
-            idle_since: Instant::now(),
+            idle_since: now,
             idle_timer: false,
             recall_pending: false,
         }

@@ -19,6 +19,12 @@ fn echo(value: u64) -> u64 {
     value
 }
 
+#[function]
+fn prints(value: u64) -> u64 {
+    println!("worker");
+    value
+}
+
 #[function(startup_timeout = "400ms")]
 fn never_greets(value: u64) -> u64 {
     value
@@ -98,6 +104,15 @@ fn main() {
                 .map(|r| r.expect("a value"))
                 .sum();
             println!("{sum}");
+        }
+        Some("locked") => {
+            let mut out = std::io::stdout().lock();
+            let sum: u64 = prints
+                .map(0..10)
+                .into_iter()
+                .map(|r| r.expect("a value"))
+                .sum();
+            writeln!(out, "{sum}").expect("stdout");
         }
         Some("deleted") => {
             println!("{:?}", echo.remote(1).wait());
