@@ -232,7 +232,8 @@ fn a_function_that_always_crashes_is_stopped_and_leaves_others_alone() {
         assert!(begun.elapsed() < Duration::from_secs(30));
         match always_dies.remote(1).wait() {
             Err(CallError::CrashLimit(exceeded, _)) => {
-                assert_eq!(exceeded.crashes(), 8);
+                // Another worker may have been dying at the same moment.
+                assert!(exceeded.crashes() >= 8);
                 assert_eq!(exceeded.limit(), CrashLimit::default());
             }
             other => panic!("{other:?}"),

@@ -30,7 +30,7 @@ fn add(a: u64, b: &str) -> u64 {
     a + b.len() as u64
 }
 
-#[function]
+#[function(max_workers = 2)]
 fn naps(ledger: PathBuf, input: u64, millis: u64) -> u64 {
     record(&ledger, input);
     std::thread::sleep(Duration::from_millis(millis));

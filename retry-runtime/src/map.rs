@@ -395,7 +395,11 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
 
     /// A result that has already arrived, as long as the workers have enough to do.
     fn next_arrived(&mut self) -> Option<Result<T, CallError<E>>> {
-        if self.inputs.is_some() && self.outstanding < self.window / 4 {
+        // Inputs are worth a submission by the chunk: one for each result would cost a lock, a
+        // system call and a wake-up each.
+        let room = self.window - self.pending;
+        let chunk = (self.window / 4).clamp(1, CHUNK);
+        if self.inputs.is_some() && self.outstanding < self.window / 4 && room >= chunk {
             return None;
         }
         self.hand_out()

@@ -20,7 +20,7 @@ use crate::codec::{self, CodecError, Wire};
 use crate::context::CallId;
 use crate::registry::{self, NotFound, Registration};
 use crate::sys;
-use crate::transport::frame::{CallHeader, Kind};
+use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind};
 use crate::transport::{Board, MAGIC, WORKER_VARIABLE};
 
 use outbox::Outbox;
@@ -254,8 +254,7 @@ impl Server {
                 return Some(message);
             }
             self.outbox.flush();
-            // A large message is read in steps that grow with what has arrived.
-            let want = READ.max(self.input.len());
+            let want = frame::wanted(&self.input, CALL_HEADER, READ, self.limit.max(READ));
             match sys::read_into(self.socket.as_fd(), &mut self.input, want) {
                 Ok(0) => return None,
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}

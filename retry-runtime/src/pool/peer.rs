@@ -17,10 +17,13 @@ use crate::registry;
 use crate::scheduler::{Answer, FunctionKey, Remains, Reply, WorkerKey};
 use crate::sys;
 use crate::transport::Board;
-use crate::transport::frame::{AnswerHeader, Kind};
+use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
 
 /// How many bytes are read at once.
 const READ: usize = 256 * 1024;
+
+/// How many bytes are read at once of a message that says it is that large.
+const READ_LARGE: usize = 4 * 1024 * 1024;
 
 /// How long a worker may live after it has closed its connection.
 const DYING: Duration = Duration::from_secs(1);
@@ -94,7 +97,8 @@ impl Peer {
     pub(super) fn receive(&mut self, engine: &Engine) -> Connection {
         let mut connection = Connection::Open;
         if !self.broken {
-            match sys::read_into(&*self.socket, &mut self.input, READ) {
+            let want = frame::wanted(&self.input, ANSWER_HEADER, READ, READ_LARGE);
+            match sys::read_into(&*self.socket, &mut self.input, want) {
                 Ok(0) => connection = Connection::Closed,
                 Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                 Err(_) => connection = Connection::Closed,

@@ -73,6 +73,8 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
         engine,
         epoll,
         peers: HashMap::new(),
+        timer: None,
+        rung: true,
         closing: Vec::new(),
     };
     std::thread::Builder::new()
@@ -99,16 +101,25 @@ struct Reactor {
     engine: Arc<Engine>,
     epoll: Arc<OwnedFd>,
     peers: HashMap<u64, Peer>,
+    /// The next timer, as far as this thread knows.
+    timer: Option<Instant>,
+    /// Whether that is to be looked at again.
+    rung: bool,
     /// Workers that closed their connection, and when they have to be dead.
     closing: Vec<(Instant, u64)>,
 }
 
 impl Reactor {
     fn turn(&mut self) {
-        let mut until = self.engine.step(|core, now| {
-            core.scheduler.tick(now);
-            core.arm()
-        });
+        // Whoever arms an earlier timer rings the bell, so that most turns need not look.
+        if self.rung || self.timer.is_some_and(|at| at <= Instant::now()) {
+            self.rung = false;
+            self.timer = self.engine.step(|core, now| {
+                core.scheduler.tick(now);
+                core.arm()
+            });
+        }
+        let mut until = self.timer;
         if let Some((at, _)) = self.closing.first() {
             until = Some(until.map_or(*at, |until| until.min(*at)));
         }
@@ -132,6 +143,7 @@ impl Reactor {
             let (flags, data) = (event.flags, event.data.u64());
             if data == BELL {
                 let _ = rustix::io::read(&self.engine.inbox().bell, &mut [0u8; 8]);
+                self.rung = true;
                 self.take_new_peers();
                 continue;
             }

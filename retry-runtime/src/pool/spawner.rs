@@ -21,6 +21,9 @@ use crate::scheduler::WorkerKey;
 use crate::transport::{Board, DEPTH_VARIABLE, WORKER_VARIABLE};
 use crate::worker::Orders;
 
+/// How many bytes may be on their way in each direction of a connection.
+const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
+
 struct Request {
     worker: WorkerKey,
     function: &'static str,
@@ -64,6 +67,10 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
         SocketFlags::CLOEXEC,
         None,
     )?;
+    for end in [&ours, &theirs] {
+        // As much as the system allows: large messages then need fewer turns. Less does no harm.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER);
+    }
     let (board, board_file) = Board::create()?;
     let mut child = command()?
         .env(WORKER_VARIABLE, std::process::id().to_string())

@@ -10,6 +10,16 @@ pub(crate) const ANSWER_HEADER: usize = 24;
 
 const NO_INDEX: u64 = u64::MAX;
 
+/// How many bytes to read next into a buffer of messages: `least`, or what is missing of a large
+/// message, which is not believed beyond `most`. Every header begins with its payload's length.
+pub(crate) fn wanted(buffer: &BytesMut, header: usize, least: usize, most: usize) -> usize {
+    let Some(length) = buffer.first_chunk::<4>() else {
+        return least;
+    };
+    let whole = header + u32::from_le_bytes(*length) as usize;
+    whole.saturating_sub(buffer.len()).clamp(least, most)
+}
+
 /// A call on its way to a worker, without its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CallHeader {

@@ -84,15 +84,20 @@ impl Outbox {
         needs
     }
 
-    /// Called by the watchdog now and then: true if it may stop watching.
+    /// Called by the watchdog now and then: sends what is kept, and says whether that was
+    /// anything.
     pub(super) fn flush_watched(&self) -> bool {
         let mut kept = self.lock();
-        if kept.length == 0 {
-            kept.watched = false;
-            return true;
-        }
+        let anything = kept.length > 0;
         self.send_kept(&mut kept);
-        false
+        anything
+    }
+
+    /// The watchdog stops watching, unless something is kept.
+    pub(super) fn stop_watching(&self) -> bool {
+        let mut kept = self.lock();
+        kept.watched = kept.length > 0;
+        !kept.watched
     }
 
     fn send_kept(&self, kept: &mut Kept) {

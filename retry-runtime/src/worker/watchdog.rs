@@ -15,6 +15,9 @@ const LONGEST_KEPT: Timespec = Timespec {
     tv_nsec: 250_000,
 };
 
+/// After how many looks at nothing the watchdog goes to sleep: waking it costs more than a look.
+const PATIENCE: u32 = 20;
+
 /// Wakes the watchdog.
 pub(super) struct Watchdog {
     bell: Arc<OwnedFd>,
@@ -48,6 +51,7 @@ impl Watchdog {
 
 fn watch(socket: &OwnedFd, bell: &OwnedFd, outbox: &Outbox) {
     let mut armed = false;
+    let mut idle = 0;
     loop {
         // No events are asked for on the socket: a hang-up is always reported.
         let mut files = [
@@ -65,8 +69,12 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, outbox: &Outbox) {
         if files[1].revents().contains(PollFlags::IN) {
             let _ = rustix::io::read(bell, &mut [0u8; 8]);
             armed = true;
+            idle = 0;
         } else if armed {
-            armed = !outbox.flush_watched();
+            idle = if outbox.flush_watched() { 0 } else { idle + 1 };
+            if idle >= PATIENCE {
+                armed = !outbox.stop_watching();
+            }
         }
     }
 }
