@@ -53,6 +53,17 @@ fn a_corrupt_frame_costs_the_worker_and_nothing_else() {
 }
 
 #[test]
+fn a_name_that_is_registered_twice_is_reported_with_both_places() {
+    let text = stdout(&victim("twins"));
+    let lines: Vec<&str> = text.lines().collect();
+    for line in &lines[..2] {
+        assert_eq!(line.matches("tests/bin/victim.rs:").count(), 2, "{line}");
+        assert!(line.contains("#[function(name = "), "{line}");
+    }
+    assert_eq!(lines[2], "Ok(5)");
+}
+
+#[test]
 fn the_library_prints_nothing_of_its_own() {
     let output = victim("silent");
     assert_eq!(stdout(&output), "4950\n");

@@ -30,6 +30,12 @@ fn never_greets(value: u64) -> u64 {
     value
 }
 
+#[function(name = "twin")]
+fn one_twin() {}
+
+#[function(name = "twin")]
+fn other_twin() {}
+
 /// Closes the descriptor of the protocol, or writes nonsense into it.
 #[function]
 fn breaks_the_protocol(how: String) -> String {
@@ -104,6 +110,17 @@ fn main() {
                 .map(|r| r.expect("a value"))
                 .sum();
             println!("{sum}");
+        }
+        Some("twins") => {
+            println!(
+                "{}",
+                one_twin.remote().wait().expect_err("it must be refused")
+            );
+            println!(
+                "{}",
+                other_twin.remote().wait().expect_err("it must be refused")
+            );
+            println!("{:?}", echo.remote(5).wait());
         }
         Some("locked") => {
             let mut out = std::io::stdout().lock();
