@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a thread stays awake for what it waits for.
+const SOON: Duration = Duration::from_micros(40);
 
 /// Unparks a thread.
 struct Unpark {
@@ -48,6 +51,12 @@ pub(crate) fn block_on_until<T>(
             break Some(value);
         }
         let mut late = false;
+        // A result that comes soon is not worth the sleep: waking up again takes longer than the
+        // whole call. Yielding leaves the core to whoever can use it.
+        let patient = Instant::now() + SOON;
+        while !unpark.woken.load(Ordering::Acquire) && Instant::now() < patient {
+            thread::yield_now();
+        }
         while !late && !unpark.woken.load(Ordering::Acquire) {
             match until {
                 None => thread::park(),
