@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
@@ -73,6 +73,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
         engine,
         epoll,
         peers: HashMap::new(),
+        awake_until: Instant::now(),
         timer: None,
         rung: true,
         closing: Vec::new(),
@@ -86,6 +87,9 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
         })?;
     Ok(())
 }
+
+/// How long the thread stays awake after an event.
+const SOON: Duration = Duration::from_micros(40);
 
 /// What became ready is told by the worker's number and one of these.
 const SOCKET: u64 = 0;
@@ -101,6 +105,8 @@ struct Reactor {
     engine: Arc<Engine>,
     epoll: Arc<OwnedFd>,
     peers: HashMap<u64, Peer>,
+    /// Until when to look for events instead of sleeping.
+    awake_until: Instant,
     /// The next timer, as far as this thread knows.
     timer: Option<Instant>,
     /// Whether that is to be looked at again.
@@ -123,20 +129,21 @@ impl Reactor {
         if let Some((at, _)) = self.closing.first() {
             until = Some(until.map_or(*at, |until| until.min(*at)));
         }
-        let timeout = until.map(|until| {
-            let left = until.saturating_duration_since(Instant::now());
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            }
-        });
         let mut events = [Event {
             flags: EventFlags::empty(),
             data: EventData::new_u64(0),
         }; 64];
-        // An interruption is a turn without events.
-        let ready =
-            epoll::wait(&*self.epoll, &mut events[..], timeout.as_ref()).unwrap_or_default();
+        // Answers tend to follow each other: looking again is cheaper than waking up again.
+        // Yielding leaves the core to whoever can use it.
+        let mut ready = 0;
+        while ready == 0 && Instant::now() < self.awake_until {
+            std::thread::yield_now();
+            ready = self.wait(&mut events, Some(Instant::now()));
+        }
+        if ready == 0 {
+            ready = self.wait(&mut events, until);
+        }
+        self.awake_until = Instant::now() + SOON;
         // Ends come last: what a process said before it ended counts.
         let mut ended = Vec::new();
         for event in &events[..ready] {
@@ -172,6 +179,18 @@ impl Reactor {
             }
             !overdue
         });
+    }
+
+    /// Waits for events until the given time; an interruption is a turn without any.
+    fn wait(&self, events: &mut [Event], until: Option<Instant>) -> usize {
+        let timeout = until.map(|until| {
+            let left = until.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        epoll::wait(&*self.epoll, events, timeout.as_ref()).unwrap_or_default()
     }
 
     fn take_new_peers(&mut self) {
