@@ -69,54 +69,42 @@ pub fn record(ledger: &Path, input: u64) {
         .expect("the ledger can be written to");
 }
 
+/// The processes of this machine whose directory in `/proc` is one that `wanted` wants.
+fn processes(wanted: impl Fn(&Path) -> bool) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            wanted(&entry.path()).then_some(pid)
+        })
+        .collect()
+}
+
 /// All processes, zombies aside, that have `token` in their environment.
 #[must_use]
 pub fn processes_with(token: &str) -> Vec<i32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environment
+    processes(|process| {
+        let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+        environment
             .split(|byte| *byte == 0)
             .any(|variable| variable == token.as_bytes())
-        {
-            found.push(pid);
-        }
-    }
-    found
+    })
 }
 
 /// The children of this process that have ended and were not waited for.
 #[must_use]
 pub fn zombies() -> Vec<i32> {
     let parent = std::process::id().to_string();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+    processes(|process| {
+        let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
         let fields: Vec<&str> = stat
             .rsplit(')')
             .next()
             .unwrap_or_default()
             .split_whitespace()
             .collect();
-        if fields.first() == Some(&"Z") && fields.get(1) == Some(&parent.as_str()) {
-            found.push(pid);
-        }
-    }
-    found
+        fields.first() == Some(&"Z") && fields.get(1) == Some(&parent.as_str())
+    })
 }
 
 /// Waits until something holds.

@@ -5,7 +5,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, ItemFn};
 
-use crate::args::{self, Args, Errors};
+use crate::args::{self, Errors};
 use crate::fallback;
 use crate::policy::{self, Policy};
 use crate::signature::{self, Signature};
@@ -45,7 +45,7 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
         (Some(error), None) => {
             let usable = Policy {
                 setup: policy.setup,
-                ..policy_without(&Args::new(), &private)
+                ..Policy::default()
             };
             let stub = expand(&function, &signature, &usable, &private);
             let errors = error.to_compile_error();
@@ -57,10 +57,6 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
             fallback::item(&error, &item)
         }
     }
-}
-
-fn policy_without(args: &Args, private: &TokenStream) -> Policy {
-    policy::check(args, private, &mut Errors::default())
 }
 
 fn expand(

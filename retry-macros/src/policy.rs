@@ -78,7 +78,6 @@ pub(crate) struct Policy {
     pub(crate) retry_if: Option<Expr>,
     pub(crate) setup: Option<Expr>,
     pub(crate) name: Option<LitStr>,
-    pub(crate) runtime: Option<Path>,
 }
 
 /// Where the runtime is, which has to be known before anything else.
@@ -141,13 +140,10 @@ pub(crate) fn check(args: &Args, private: &TokenStream, errors: &mut Errors) -> 
                 policy.name = Some(name);
                 TokenStream::new()
             }),
-            "crate" => {
-                policy.runtime = runtime(args);
-                match policy.runtime {
-                    Some(_) => Ok(TokenStream::new()),
-                    None => Err(checker.error("`crate` takes a path: `crate = ::my::runtime`")),
-                }
-            }
+            "crate" => match runtime(args) {
+                Some(_) => Ok(TokenStream::new()),
+                None => Err(checker.error("`crate` takes a path: `crate = ::my::runtime`")),
+            },
             _ => Err(unknown(key)),
         };
         if let Some(setter) = errors.keep(setter) {
