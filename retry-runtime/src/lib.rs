@@ -83,7 +83,7 @@ pub use options::Options;
 pub use remote_error::RemoteError;
 pub use retries::Retries;
 pub use retry_macros::{function, local_entrypoint, test};
-pub use spec::FunctionSpec;
+pub use spec::{Batch, FunctionSpec};
 pub use worker::{Current, current};
 
 /// What happens to calls and workers from now on.

@@ -34,12 +34,32 @@ pub struct FunctionSpec {
     pub scaledown_window: Duration,
     /// After how many calls a worker is replaced.
     pub max_calls_per_worker: Option<u64>,
+    /// The limit in bytes on the memory of one worker with all that it started.
+    pub memory: Option<u64>,
+    /// By how many bytes a worker may grow over its first calls before it is replaced.
+    pub max_rss_growth: Option<u64>,
+    /// How long a call that is to be stopped is asked before its worker is killed.
+    pub grace: Duration,
+    /// How many inputs run at once in one worker.
+    pub concurrency: usize,
+    /// How inputs are collected, for a function that takes many at once.
+    pub batch: Option<Batch>,
     /// When the function's workers crash too often.
     pub crash_limit: CrashLimit,
     /// Whether a call whose worker crashed is given up instead of run again.
     pub at_most_once: bool,
     /// Whether it is an `async fn`.
     pub is_async: bool,
+}
+
+/// How inputs are collected before they are handed to a function that takes many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Batch {
+    /// The most inputs that one execution gets.
+    pub max_size: usize,
+    /// How long the first input waits for others.
+    pub max_wait: Duration,
 }
 
 macro_rules! setters {
@@ -75,6 +95,19 @@ setters! {
         Some(max_calls_per_worker)
     };
     crash_limit: CrashLimit => crash_limit = crash_limit;
+    memory: u64 => memory = {
+        assert!(memory > 0, "memory must be more than zero");
+        Some(memory)
+    };
+    max_rss_growth: u64 => max_rss_growth = {
+        assert!(max_rss_growth > 0, "max_rss_growth must be more than zero");
+        Some(max_rss_growth)
+    };
+    grace: Duration => grace = grace;
+    concurrency: usize => concurrency = {
+        assert!(concurrency > 0, "concurrency must be at least 1");
+        concurrency
+    };
 }
 
 #[doc(hidden)]
@@ -100,6 +133,11 @@ impl FunctionSpec {
             min_workers: 0,
             scaledown_window: Duration::from_secs(60),
             max_calls_per_worker: None,
+            memory: None,
+            max_rss_growth: None,
+            grace: Duration::ZERO,
+            concurrency: 1,
+            batch: None,
             crash_limit: CrashLimit::DEFAULT,
             at_most_once: false,
             is_async: false,
@@ -110,6 +148,14 @@ impl FunctionSpec {
     #[must_use]
     pub const fn single_use_workers(mut self) -> Self {
         self.max_calls_per_worker = Some(1);
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub const fn batch(mut self, max_size: usize, max_wait: Duration) -> Self {
+        assert!(max_size > 0, "batch(max_size) must be at least 1");
+        self.batch = Some(Batch { max_size, max_wait });
         self
     }
 
