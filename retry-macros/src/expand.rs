@@ -86,7 +86,16 @@ fn expand(
         .iter()
         .map(|parameter| signature::marker(parameter, private))
         .collect();
-    let arguments = quote!((#(#markers,)*));
+    let (arguments, result) = if policy.batch {
+        // Callers pass and get single items.
+        let inputs = signature.parameters.first().map(|parameter| &parameter.ty);
+        (
+            quote!((#private::Val<<#inputs as #private::Batched>::Item>,)),
+            quote!(<#output as #private::Batched>::Item),
+        )
+    } else {
+        (quote!((#(#markers,)*)), quote!(#output))
+    };
 
     let await_it = asyncness.is_some().then(|| quote!(.await));
     let local = quote! {
@@ -131,18 +140,14 @@ fn expand(
     };
 
     let spec = spec(function, signature, policy, private);
-    let run = run(function, signature, policy, private, &arguments);
-    let set_up = policy.setup.as_ref().map(|setup| {
-        let state = state_type(signature);
-        quote! {
-            fn set_up() -> #private::SetUp {
-                #private::set_up::<#state, _>(#setup())
-            }
-        }
-    });
-    let with_set_up = policy.setup.as_ref().map(|_| quote!(.setup(set_up)));
-    let probes = signature
-        .parameters
+    let (kind, run) = run(function, signature, policy, private, &arguments);
+    let (state, with_state) = state(signature, policy, private);
+    let checked = if policy.batch {
+        &[]
+    } else {
+        &signature.parameters[..]
+    };
+    let probes = checked
         .iter()
         .zip(&markers)
         .map(|(parameter, marker)| {
@@ -182,19 +187,19 @@ fn expand(
 
             static SPEC: #private::FunctionSpec = #spec;
             static REGISTRATION: #private::Registration =
-                #private::Registration::new(&SPEC, run) #with_set_up;
+                #private::Registration::new(&SPEC, #private::Run::#kind(run)) #with_state;
 
-            #set_up
+            #state
             #run
 
             impl ::core::ops::Deref for #stub {
-                type Target = #private::Typed<#pointer, #arguments, #output>;
+                type Target = #private::Typed<#pointer, #arguments, #result>;
 
                 fn deref(&self) -> &Self::Target {
                     static STUB: #private::Typed<
                         #pointer,
                         #arguments,
-                        #output,
+                        #result,
                     > = #private::Typed::new(#stub::#entry, &REGISTRATION);
                     &STUB
                 }
@@ -240,15 +245,81 @@ fn spec(
     }
 }
 
-/// The function that a worker calls for each input.
+/// What makes a worker's state and takes it back, and how both are registered.
+fn state(
+    signature: &Signature,
+    policy: &Policy,
+    private: &TokenStream,
+) -> (TokenStream, TokenStream) {
+    let Some(setup) = &policy.setup else {
+        return (TokenStream::new(), TokenStream::new());
+    };
+    let state = state_type(signature);
+    let mut functions = quote! {
+        fn set_up() -> #private::SetUp {
+            #private::set_up::<#state, _>(#setup())
+        }
+    };
+    let mut registration = quote!(.setup(set_up));
+    if signature.changes_state() {
+        registration.extend(quote!(.exclusive_state()));
+    }
+    if let Some(teardown) = &policy.teardown {
+        functions.extend(quote! {
+            fn tear_down(state: ::std::boxed::Box<dyn ::core::any::Any>) {
+                #private::tear_down::<#state>(state, #teardown);
+            }
+        });
+        registration.extend(quote!(.teardown(tear_down)));
+    }
+    (functions, registration)
+}
+
+/// The function that a worker calls for each input, and which kind it is.
 fn run(
     function: &ItemFn,
     signature: &Signature,
     policy: &Policy,
     private: &TokenStream,
     arguments: &TokenStream,
-) -> TokenStream {
+) -> (TokenStream, TokenStream) {
     let stub = &function.sig.ident;
+    let state = signature.state.as_ref().map(|_| {
+        let state = state_type(signature);
+        if signature.changes_state() {
+            quote!(&mut *state.write::<#state>(),)
+        } else {
+            quote!(&*state.read::<#state>(),)
+        }
+    });
+    let retry_if = policy
+        .retry_if
+        .as_ref()
+        .map(|predicate| quote!(invocation.retry_if(&result, #predicate);));
+    let reply = quote! {
+        #retry_if
+        invocation.retry({
+            use #private::{Says as _, Silent as _};
+            (&#private::Probe(&result)).ask()
+        });
+        #stub.__reply(invocation, result);
+    };
+    if policy.batch {
+        let bind = state
+            .is_some()
+            .then(|| quote!(let state = #private::Invocation::shared_state(batch);));
+        let run = quote! {
+            fn run(batch: &mut [#private::Invocation]) {
+                #bind
+                #private::run_batch(
+                    batch,
+                    |inputs| #stub::__body(#state inputs),
+                    |invocation, result| { #reply },
+                );
+            }
+        };
+        return (quote!(Batch), run);
+    }
     let bindings: Vec<_> = (0..signature.parameters.len())
         .map(|position| format_ident!("argument{}", position))
         .collect();
@@ -260,39 +331,49 @@ fn run(
             Some(_) => quote!(&#binding),
             None => quote!(#binding),
         });
-    let state = signature.state.as_ref().map(|parameter| {
-        let state = state_type(signature);
-        match parameter.referred() {
-            Some(reference) if reference.mutability.is_some() => {
-                quote!(invocation.state::<#state>(),)
-            }
-            _ => quote!(&*invocation.state::<#state>(),),
-        }
-    });
+    let bind = state
+        .is_some()
+        .then(|| quote!(let state = invocation.state();));
     let call = quote!(#stub::__body(#state #(#passed),*));
-    let call = if function.sig.asyncness.is_some() {
-        quote!(#private::block_on(#call))
+    // The arguments are dropped before the answer is given.
+    if function.sig.asyncness.is_some() {
+        let run = quote! {
+            fn run(
+                mut owned: #private::Invocation,
+            ) -> #private::LocalFuture<#private::Invocation> {
+                ::std::boxed::Box::pin(async move {
+                    let invocation = &mut owned;
+                    #bind
+                    let result = {
+                        let ::core::option::Option::Some((#(#bindings,)*)) =
+                            invocation.arguments::<#arguments>()
+                        else {
+                            return owned;
+                        };
+                        #call.await
+                    };
+                    #reply
+                    owned
+                })
+            }
+        };
+        (quote!(Async), run)
     } else {
-        call
-    };
-    let retry_if = policy
-        .retry_if
-        .as_ref()
-        .map(|predicate| quote!(invocation.retry_if(&result, #predicate);));
-    quote! {
-        fn run(invocation: &mut #private::Invocation<'_>) {
-            // The arguments are dropped before the answer is given.
-            let result = {
-                let ::core::option::Option::Some((#(#bindings,)*)) =
-                    invocation.arguments::<#arguments>()
-                else {
-                    return;
+        let run = quote! {
+            fn run(invocation: &mut #private::Invocation) {
+                #bind
+                let result = {
+                    let ::core::option::Option::Some((#(#bindings,)*)) =
+                        invocation.arguments::<#arguments>()
+                    else {
+                        return;
+                    };
+                    #call
                 };
-                #call
-            };
-            #retry_if
-            #stub.__reply(invocation, result);
-        }
+                #reply
+            }
+        };
+        (quote!(Blocking), run)
     }
 }
 

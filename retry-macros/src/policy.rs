@@ -14,6 +14,12 @@ const KEYS: &[&str] = &[
     "deadline",
     "startup_timeout",
     "setup",
+    "teardown",
+    "grace",
+    "memory",
+    "max_rss_growth",
+    "concurrency",
+    "batch",
     "max_workers",
     "min_workers",
     "scaledown_window",
@@ -40,11 +46,6 @@ const FOREIGN: &[(&str, &str)] = &[
         "is called `scaledown_window` here",
     ),
     ("max_retries", "is called `retries` here"),
-    ("memory", "is not supported yet"),
-    ("concurrency", "is not supported yet"),
-    ("batch", "is not supported yet"),
-    ("teardown", "is not supported yet"),
-    ("grace", "is not supported yet"),
     (
         "gpu",
         "is not supported: workers run on this machine as it is",
@@ -77,6 +78,8 @@ pub(crate) struct Policy {
     pub(crate) setters: Vec<TokenStream>,
     pub(crate) retry_if: Option<Expr>,
     pub(crate) setup: Option<Expr>,
+    pub(crate) teardown: Option<Expr>,
+    pub(crate) batch: bool,
     pub(crate) name: Option<LitStr>,
 }
 
@@ -112,7 +115,17 @@ pub(crate) fn check(args: &Args, private: &TokenStream, errors: &mut Errors) -> 
                 }
                 checker.retries()
             }
-            name @ ("timeout" | "deadline" | "startup_timeout" | "scaledown_window") => {
+            "memory" | "max_rss_growth" => checker.size(),
+            "concurrency" => checker.integer("usize", 1),
+            "batch" => {
+                policy.batch = true;
+                checker.batch()
+            }
+            "teardown" => checker.expression("a function `fn(S)`").map(|value| {
+                policy.teardown = Some(value.clone());
+                TokenStream::new()
+            }),
+            name @ ("timeout" | "deadline" | "startup_timeout" | "scaledown_window" | "grace") => {
                 checker.duration(name)
             }
             "max_workers" => checker.integer("usize", 1),
@@ -224,6 +237,42 @@ impl<'a> Checker<'a> {
         let duration = duration(key, value, self.private)?;
         let key = &self.arg.key;
         Ok(quote!(.#key(#duration)))
+    }
+
+    fn size(&self) -> syn::Result<TokenStream> {
+        let key = &self.arg.key;
+        let value = self.expression("a size")?;
+        let Some(Lit::Str(text)) = literal(value) else {
+            return Ok(quote!(.#key(#value)));
+        };
+        let text = text.value();
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit: u64 = match &text[digits.len()..] {
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return Err(self.error("a size is written as in \"512MiB\"")),
+        };
+        let number: u64 = digits.parse().map_err(|_| self.error("not a size"))?;
+        let bytes = number * unit;
+        Ok(quote!(.#key(#bytes)))
+    }
+
+    fn batch(&self) -> syn::Result<TokenStream> {
+        let Value::List(list) = &self.arg.value else {
+            return Err(self.error("`batch(max_size = 64)`"));
+        };
+        let (mut size, mut wait) = (quote!(1), quote!(::core::time::Duration::from_millis(10)));
+        for arg in list {
+            let checker = Checker { arg, private: self.private };
+            let value = checker.expression("a value")?;
+            if arg.key == "max_size" {
+                size = quote!(#value);
+            } else {
+                wait = duration("max_wait", value, self.private)?;
+            }
+        }
+        Ok(quote!(.batch(#size, #wait)))
     }
 
     fn retries(&self) -> syn::Result<TokenStream> {

@@ -35,6 +35,12 @@ pub(crate) struct Signature {
 }
 
 impl Signature {
+    /// Whether the function may change its worker's state.
+    pub(crate) fn changes_state(&self) -> bool {
+        let state = self.state.as_ref().and_then(Parameter::referred);
+        state.is_some_and(|reference| reference.mutability.is_some())
+    }
+
     /// The state and the parameters.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Parameter> {
         self.state.iter().chain(&self.parameters)

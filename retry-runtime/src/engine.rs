@@ -18,13 +18,13 @@ use crate::entry;
 use crate::error::{Cancelled, Rejected, Startup};
 use crate::events::{Events, Publisher};
 use crate::options::Policy;
-use crate::pool::{self, Inbox, Writable};
+use crate::pool::{self, Inbox, Writable, memory};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
-    Action, CallKey, Failure, FunctionKey, FunctionPolicy, Outcome, Scheduler, WorkerKey,
+    Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Outcome, Scheduler, WorkerKey,
 };
 use crate::sys;
-use crate::transport::frame::CallHeader;
+use crate::transport::frame::{CallHeader, Order};
 use crate::transport::outgoing::Outgoing;
 use crate::transport::{Board, DEPTH_VARIABLE};
 
@@ -69,12 +69,18 @@ pub(crate) struct Link {
     outgoing: Outgoing,
     /// Whether the socket was full, so that the I/O thread goes on writing.
     full: bool,
-    /// The last ticket that was taken back, and the one that was executing then.
-    recalled: Option<(u64, u64)>,
+    /// How many inputs it executes at once.
+    slots: usize,
 }
 
 impl Link {
-    pub(crate) fn new(key: WorkerKey, pid: u32, socket: Arc<OwnedFd>, board: Arc<Board>) -> Self {
+    pub(crate) fn new(
+        key: WorkerKey,
+        pid: u32,
+        socket: Arc<OwnedFd>,
+        board: Arc<Board>,
+        slots: usize,
+    ) -> Self {
         Self {
             key,
             pid,
@@ -82,15 +88,7 @@ impl Link {
             board,
             outgoing: Outgoing::default(),
             full: false,
-            recalled: None,
-        }
-    }
-
-    /// The ticket that the worker itself claimed last, given what the board says.
-    fn executing(&self, claimed: u64) -> u64 {
-        match self.recalled {
-            Some((to, executing)) if to == claimed => executing,
-            _ => claimed,
+            slots,
         }
     }
 }
@@ -204,7 +202,7 @@ impl Engine {
             match action {
                 Action::Spawn { worker } => {
                     if let Some(policy) = core.scheduler.function_of(worker) {
-                        pool::request_worker(worker, policy.name);
+                        pool::request_worker(worker, policy.name, policy.at_once);
                     }
                 }
                 Action::Send {
@@ -215,15 +213,12 @@ impl Engine {
                 } => core.send(worker, ticket, call, attempt),
                 Action::Recall { worker } => {
                     let last = core.scheduler.last_ticket(worker);
-                    let Some(link) = core.links.get_mut(&worker.id) else {
+                    let Some(link) = core.links.get(&worker.id) else {
                         continue;
                     };
                     match link.board.recall(last) {
                         Some(claimed) => {
-                            let executing = link.executing(claimed);
-                            link.recalled = Some((last, executing));
-                            core.scheduler
-                                .recalled(Instant::now(), worker, claimed, executing);
+                            core.scheduler.recalled(Instant::now(), worker, claimed);
                         }
                         None => core
                             .scheduler
@@ -232,10 +227,28 @@ impl Engine {
                 }
                 Action::Probe { worker } => {
                     if let Some(link) = core.links.get(&worker.id) {
-                        let executing = link.executing(link.board.claimed());
-                        let started = sys::instant_of(link.board.started());
-                        core.scheduler
-                            .probed(Instant::now(), worker, executing, started);
+                        let executing: Vec<Executing> = link
+                            .board
+                            .executing(link.slots)
+                            .map(|(ticket, since)| Executing {
+                                ticket,
+                                since: sys::instant_of(since),
+                            })
+                            .collect();
+                        core.scheduler.probed(Instant::now(), worker, &executing);
+                    }
+                }
+                Action::Measure { worker } => {
+                    if let Some(link) = core.links.get(&worker.id) {
+                        let bytes = memory::of_tree(link.pid);
+                        core.scheduler.measured(Instant::now(), worker, bytes);
+                    }
+                }
+                Action::Ask { worker, ticket } => core.tell(worker, Order::Ask, ticket),
+                Action::Abort { worker, ticket } => core.tell(worker, Order::Abort, ticket),
+                Action::Terminate { worker } => {
+                    if let Some(link) = core.links.get(&worker.id) {
+                        signal_group(link.pid, Signal::TERM);
                     }
                 }
                 Action::Kill { worker } => {
@@ -281,6 +294,10 @@ impl Core {
                     startup_timeout: spec.startup_timeout,
                     scaledown_window: spec.scaledown_window,
                     max_calls_per_worker: spec.max_calls_per_worker,
+                    at_once: spec.at_once(),
+                    separable: spec.concurrency > 1,
+                    grace: spec.grace,
+                    memory: spec.memory,
                     crash_limit: spec.crash_limit,
                 }))
             }
@@ -296,6 +313,7 @@ impl Core {
             return;
         };
         let header = CallHeader {
+            order: Order::Run,
             length: u32::try_from(job.input.len()).expect("the limit is below 4 GiB"),
             attempt,
             ticket,
@@ -307,6 +325,24 @@ impl Core {
             self.dirty.push(worker.id);
         }
         link.outgoing.push(&header.encode(), &job.input);
+    }
+
+    /// Tells a worker about what it is executing. A function that does not yield sees it on the
+    /// board, an async one is woken by the message.
+    fn tell(&mut self, worker: WorkerKey, order: Order, ticket: u64) {
+        let Some(link) = self.links.get_mut(&worker.id) else {
+            return;
+        };
+        link.board.ask(link.slots, ticket);
+        if link.outgoing.is_empty() {
+            self.dirty.push(worker.id);
+        }
+        let header = CallHeader {
+            order,
+            ticket,
+            ..CallHeader::default()
+        };
+        link.outgoing.push(&header.encode(), &Bytes::new());
     }
 
     fn flush_dirty(&mut self) {
@@ -374,8 +410,12 @@ impl Core {
 /// Kills a worker's process group. Only for a process that was not waited for yet, so that the
 /// number still is its own.
 pub(crate) fn kill_group(pid: u32) {
+    signal_group(pid, Signal::KILL);
+}
+
+fn signal_group(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        let _ = rustix::process::kill_process_group(pid, signal);
     }
 }
 

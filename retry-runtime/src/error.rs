@@ -205,6 +205,13 @@ pub enum ExitCause {
     },
     /// It exited by itself with this code.
     Code(i32),
+    /// It was killed because it took more memory than it may: that is known, not guessed.
+    OutOfMemory {
+        /// The limit in bytes.
+        limit: u64,
+        /// The most that it was seen to take, in bytes.
+        peak: u64,
+    },
     /// The operating system did not tell, because something else in this program waited for the
     /// process or `SIGCHLD` is ignored.
     Unknown,
@@ -255,7 +262,36 @@ impl fmt::Display for ExitCause {
             }
             Self::Code(0) => f.write_str("exited with success in the middle of a call"),
             Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::OutOfMemory { limit, peak } => write!(
+                f,
+                "killed for using too much memory (limit {}, peak {})",
+                Bytes(limit),
+                Bytes(peak)
+            ),
             Self::Unknown => f.write_str("exit status unknown"),
+        }
+    }
+}
+
+/// A number of bytes as people write it.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = ["KiB", "MiB", "GiB", "TiB"];
+        let mut value = self.0 as f64;
+        let mut unit = "B";
+        for next in units {
+            if value < 1024.0 {
+                break;
+            }
+            value /= 1024.0;
+            unit = next;
+        }
+        if value.fract() == 0.0 {
+            write!(f, "{value} {unit}")
+        } else {
+            write!(f, "{value:.2} {unit}")
         }
     }
 }
@@ -264,11 +300,19 @@ impl fmt::Display for ExitCause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crash {
     cause: ExitCause,
+    together: usize,
 }
 
 impl Crash {
-    pub(crate) fn new(cause: ExitCause) -> Self {
-        Self { cause }
+    pub(crate) fn new(cause: ExitCause, together: usize) -> Self {
+        Self { cause, together }
+    }
+
+    /// How many inputs the worker was executing: more than one only where the function has a
+    /// `concurrency`. Any of them may be to blame.
+    #[must_use]
+    pub fn executing(&self) -> usize {
+        self.together
     }
 
     /// How the process ended.
@@ -310,7 +354,11 @@ impl Crash {
 
 impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.cause)
+        write!(f, "{}", self.cause)?;
+        match self.together {
+            0 | 1 => Ok(()),
+            several => write!(f, ", while its worker was executing {several} inputs"),
+        }
     }
 }
 
@@ -400,7 +448,10 @@ impl fmt::Display for Startup {
 
 /// The function's workers crash too often.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CrashLimitExceeded {
+pub struct CrashLimitExceeded(Box<Crashes>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Crashes {
     crashes: u32,
     completed: u64,
     limit: CrashLimit,
@@ -409,50 +460,52 @@ pub struct CrashLimitExceeded {
 
 impl CrashLimitExceeded {
     pub(crate) fn new(crashes: u32, completed: u64, limit: CrashLimit, last: ExitCause) -> Self {
-        Self {
+        Self(Box::new(Crashes {
             crashes,
             completed,
             limit,
             last,
-        }
+        }))
     }
 
     /// How many workers crashed within the window.
     #[must_use]
     pub fn crashes(&self) -> u32 {
-        self.crashes
+        self.0.crashes
     }
 
     /// How many attempts were completed within the window.
     #[must_use]
     pub fn completed(&self) -> u64 {
-        self.completed
+        self.0.completed
     }
 
     /// The limit that was reached.
     #[must_use]
     pub fn limit(&self) -> CrashLimit {
-        self.limit
+        self.0.limit
     }
 
     /// How the last of them ended.
     #[must_use]
     pub fn last_crash(&self) -> ExitCause {
-        self.last
+        self.0.last
     }
 }
 
 impl fmt::Display for CrashLimitExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let window = self
-            .limit
-            .get()
-            .map_or(Duration::ZERO, |(_, window)| window);
+        let Crashes {
+            crashes,
+            completed,
+            limit,
+            last,
+        } = &*self.0;
+        let window = limit.get().map_or(Duration::ZERO, |(_, window)| window);
         write!(
             f,
-            "{} workers of this function crashed within {window:?} and only {} attempts were \
-             completed; the last one: {}",
-            self.crashes, self.completed, self.last
+            "{crashes} workers of this function crashed within {window:?} and only {completed} \
+             attempts were completed; the last one: {last}"
         )
     }
 }
@@ -566,6 +619,14 @@ pub enum Lost {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A function with `batch` returned another number of results than it was given inputs, so
+    /// that no result can be told to belong to this input.
+    WrongLength {
+        /// How many inputs the batch had.
+        inputs: u64,
+        /// How many results there were.
+        results: u64,
+    },
     /// The worker sent something that is not a message.
     Protocol {
         /// What was wrong with it.
@@ -587,6 +648,11 @@ impl fmt::Display for Lost {
                 f,
                 "the function ran, but its result is larger than the limit of {limit} bytes \
                  (RETRY_MAX_MESSAGE); write it to a file and return the path, or raise the limit"
+            ),
+            Self::WrongLength { inputs, results } => write!(
+                f,
+                "the function returned {results} results for a batch of {inputs} inputs; it has \
+                 to return one for each, in their order"
             ),
             Self::Protocol { reason } => write!(f, "the worker broke the protocol: {reason}"),
         }

@@ -59,6 +59,7 @@ mod pool;
 mod registry;
 mod remote_error;
 mod retries;
+mod retryable;
 mod scheduler;
 mod spec;
 mod stub;
@@ -82,9 +83,10 @@ pub use map::{ForEach, Map, MapFuture, MapIter, MapStream, TryCollect};
 pub use options::Options;
 pub use remote_error::RemoteError;
 pub use retries::Retries;
+pub use retryable::Retryable;
 pub use retry_macros::{function, local_entrypoint, test};
 pub use spec::{Batch, FunctionSpec};
-pub use worker::{Current, current};
+pub use worker::{CancelToken, Current, Retry, current};
 
 /// What happens to calls and workers from now on.
 ///

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 pub use crate::args::{Argument, Arguments, Ref, Val};
 pub use crate::entry::{enter_test, init};
-pub use crate::registry::{Registration, SetUp, Submission, set_up};
+pub use crate::registry::{Registration, Run, SetUp, Submission, set_up, tear_down};
+pub use crate::retryable::{Probe, Says, Silent};
 pub use crate::stub::Typed;
-pub use crate::worker::{Invocation, block_on};
+pub use crate::worker::{Batched, Invocation, LocalFuture, State, block_on, run_batch};
 pub use crate::{CrashLimit, FunctionSpec, Retries};
 #[cfg(feature = "cli")]
 pub use clap;

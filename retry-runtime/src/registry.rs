@@ -6,26 +6,44 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use crate::FunctionSpec;
-use crate::worker::Invocation;
+use crate::transport::board::SLOTS;
+use crate::worker::{Invocation, LocalFuture};
 
 /// The state that a function's `setup` made for a worker.
 pub type SetUp = Result<Box<dyn Any>, String>;
 
+/// How a worker runs a call.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// To its end, on the worker's thread.
+    Blocking(fn(&mut Invocation)),
+    /// As a future, perhaps together with others.
+    Async(fn(Invocation) -> LocalFuture<Invocation>),
+    /// Many at once, to their end.
+    Batch(fn(&mut [Invocation])),
+}
+
 /// An annotated function as generated code registers it.
 pub struct Registration {
     pub(crate) spec: &'static FunctionSpec,
-    pub(crate) run: fn(&mut Invocation<'_>),
+    pub(crate) run: Run,
     pub(crate) set_up: Option<fn() -> SetUp>,
+    pub(crate) tear_down: Option<fn(Box<dyn Any>)>,
 }
 
 impl Registration {
     /// A function without set-up.
     #[must_use]
-    pub const fn new(spec: &'static FunctionSpec, run: fn(&mut Invocation<'_>)) -> Self {
+    pub const fn new(spec: &'static FunctionSpec, run: Run) -> Self {
+        assert!(
+            spec.at_once() <= SLOTS,
+            "one worker can execute at most 1024 inputs at once: allow more workers instead"
+        );
         Self {
             spec,
             run,
             set_up: None,
+            tear_down: None,
         }
     }
 
@@ -33,6 +51,23 @@ impl Registration {
     #[must_use]
     pub const fn setup(mut self, set_up: fn() -> SetUp) -> Self {
         self.set_up = Some(set_up);
+        self
+    }
+
+    /// The same where each call may change the state.
+    #[must_use]
+    pub const fn exclusive_state(self) -> Self {
+        assert!(
+            self.spec.concurrency == 1,
+            "with `concurrency` several calls share the state: take it as `&S`"
+        );
+        self
+    }
+
+    /// The same with something to do when a worker ends in order.
+    #[must_use]
+    pub const fn teardown(mut self, tear_down: fn(Box<dyn Any>)) -> Self {
+        self.tear_down = Some(tear_down);
         self
     }
 }
@@ -122,4 +157,11 @@ impl<S, E: fmt::Debug + fmt::Display> IntoSetUp<S> for Result<S, E> {
 /// The text of the set-up's own error.
 pub fn set_up<S: Any, O: IntoSetUp<S>>(output: O) -> SetUp {
     output.into_set_up().map(|state| Box::new(state) as _)
+}
+
+/// Hands the state that a worker had to the function's `teardown`.
+pub fn tear_down<S: Any>(state: Box<dyn Any>, tear_down: fn(S)) {
+    if let Ok(state) = state.downcast() {
+        tear_down(*state);
+    }
 }

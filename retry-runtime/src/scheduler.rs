@@ -10,6 +10,8 @@
 //! Thus it is always exact which input was executing, and nothing is stranded behind a slow one.
 
 mod function;
+mod memory;
+mod stop;
 mod window;
 
 #[cfg(test)]
@@ -23,16 +25,25 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use slab::Slab;
 
+use stop::Stop;
+
 use crate::context::{Attempt, AttemptOutcome, CallId, remember};
 use crate::error::{Cancelled, Crash, ExitCause, Limit, Lost, Panic, Rejected, Startup, TimedOut};
 use crate::events::Event;
 use crate::options::Policy;
+use crate::worker::Retry;
 
 use function::Function;
 pub(crate) use function::FunctionPolicy;
 
 /// An input that has been executing in this many crashes is given up.
 const CRASHES_PER_INPUT: u32 = 3;
+
+/// The longest delay that an error may ask for.
+const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a worker that ends in order may take for its teardown.
+const TEAR_DOWN: Duration = Duration::from_secs(30);
 
 /// Where workers of a function were ready before, this many failed starts in a row are needed
 /// before its calls fail.
@@ -72,6 +83,14 @@ pub(crate) enum Action<P> {
     Recall { worker: WorkerKey },
     /// See what the worker is doing; answered by [`Scheduler::probed`].
     Probe { worker: WorkerKey },
+    /// See how much memory the worker takes; answered by [`Scheduler::measured`].
+    Measure { worker: WorkerKey },
+    /// Tell a running function that it is to stop.
+    Ask { worker: WorkerKey, ticket: u64 },
+    /// Stop a running async function where it yields.
+    Abort { worker: WorkerKey, ticket: u64 },
+    /// Send the worker's process group the signal that asks it to end.
+    Terminate { worker: WorkerKey },
     /// Kill the worker's process group.
     Kill { worker: WorkerKey },
     /// Let the worker end in order: it has nothing to do.
@@ -109,10 +128,12 @@ pub(crate) enum Failure {
 #[derive(Debug)]
 pub(crate) enum Answer {
     Ok(Bytes),
-    Err { error: Bytes, retry: bool },
+    Err { error: Bytes, retry: Retry },
     Panicked(Panic),
     Rejected(Rejected),
     Lost(Lost),
+    /// It was aborted because the parent asked for that.
+    Aborted,
 }
 
 /// A worker's answer with the time it took.
@@ -120,7 +141,16 @@ pub(crate) enum Answer {
 pub(crate) struct Reply {
     pub(crate) answer: Answer,
     pub(crate) duration: Duration,
+    /// The worker asks to be replaced.
+    pub(crate) used_up: bool,
     pub(crate) stderr_tail: Option<Arc<str>>,
+}
+
+/// A ticket that a worker says it is executing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Executing {
+    pub(crate) ticket: u64,
+    pub(crate) since: Instant,
 }
 
 /// What is left of a worker when its process has ended.
@@ -177,6 +207,11 @@ struct Worker {
     idle_since: Instant,
     idle_timer: bool,
     recall_pending: bool,
+    measure_timer: bool,
+    /// It asked to be replaced.
+    used_up: bool,
+    /// The most memory that it was seen to take, in bytes.
+    peak: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -189,6 +224,8 @@ enum Phase {
     Killed,
     /// Was killed by us because it broke the protocol.
     Broken(Box<str>),
+    /// Was killed by us because it took more memory than it may.
+    OutOfMemory,
     /// Failed to start and was killed; accounted for when it is gone and its output drained.
     FailedStart(Startup),
 }
@@ -199,6 +236,8 @@ struct Inflight {
     /// `None` once nobody waits for the answer any more.
     call: Option<CallKey>,
     sent: Instant,
+    /// Set once it is to stop.
+    stop: Option<Stop>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -208,6 +247,9 @@ enum Timer {
     Probe(WorkerKey),
     Startup(WorkerKey),
     Idle(WorkerKey),
+    Stop(WorkerKey),
+    Measure(WorkerKey),
+    TearDown(WorkerKey),
 }
 
 /// The state of all calls, workers and functions of one runtime.
@@ -350,6 +392,7 @@ impl<P> Scheduler<P> {
             if let Some(at) = now.checked_add(limit) {
                 self.arm(at, Timer::Startup(key));
             }
+            self.arm_measure(now, key);
         }
     }
 
@@ -410,26 +453,30 @@ impl<P> Scheduler<P> {
         let Some(worker) = self.worker_mut(key) else {
             return Ok(None);
         };
+        let worker_pid = worker.pid;
         let position = worker
             .inflight
             .iter()
             .position(|inflight| inflight.ticket == ticket)
             .ok_or(UnknownTicket)?;
-        let call = worker
-            .inflight
-            .remove(position)
-            .and_then(|inflight| inflight.call);
+        let inflight = worker.inflight.remove(position).ok_or(UnknownTicket)?;
         let function = worker.function;
+        worker.used_up |= reply.used_up;
         if worker.inflight.is_empty() {
             worker.idle_since = now;
             self.arm_idle(key);
+        } else if reply.used_up {
+            self.recall(key);
         }
         let state = &mut self.functions[function.0];
         state.completed(now, reply.duration);
-        if let Some(call) = call {
-            self.answered(now, key, call, reply);
+        if let Some(call) = inflight.call {
+            match inflight.stop.and_then(|stop| stop.expired) {
+                Some(expired) => self.expired(now, call, expired, worker_pid, reply.stderr_tail),
+                None => self.answered(now, key, call, reply),
+            }
         }
-        self.retire_when_used_up(key);
+        self.retire_when_used_up(now, key);
         Ok(Some(function))
     }
 
@@ -439,115 +486,49 @@ impl<P> Scheduler<P> {
             match worker.phase {
                 Phase::Ready | Phase::Retiring => self.kill(key, Phase::Broken(reason)),
                 Phase::Starting => self.failed_to_start(key, Startup::Handshake(reason)),
-                Phase::Killed | Phase::Broken(_) | Phase::FailedStart(_) => {}
+                Phase::Killed
+                | Phase::Broken(_)
+                | Phase::OutOfMemory
+                | Phase::FailedStart(_) => {}
             }
         }
     }
 
-    /// What the worker had not claimed was taken back: everything after `claimed`. The ticket
-    /// that it claimed last is `executing`.
-    pub(crate) fn recalled(&mut self, now: Instant, key: WorkerKey, claimed: u64, executing: u64) {
+    /// What the worker had not claimed was taken back: everything after `claimed`.
+    pub(crate) fn recalled(&mut self, now: Instant, key: WorkerKey, claimed: u64) {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
         worker.recall_pending = false;
         let function = worker.function;
-        let alive = worker.phase == Phase::Ready;
         let mut recalled = Vec::new();
         while let Some(inflight) = worker.inflight.pop_back_if(|last| last.ticket > claimed) {
             worker.accepted -= 1;
             recalled.extend(inflight.call);
         }
-        // The worker executes the last ticket that it claimed. If nobody wants that any more,
-        // it is stopped; tickets before it are done and only not reported yet.
-        let executes_unwanted = worker
-            .inflight
-            .iter()
-            .any(|inflight| inflight.ticket == executing && inflight.call.is_none());
         if worker.inflight.is_empty() {
             worker.idle_since = now;
         }
+        // What nobody wants and was claimed may be executing, or done and not reported yet.
+        if worker.phase == Phase::Ready && worker.inflight.iter().any(Inflight::is_unwanted) {
+            self.actions.push_back(Action::Probe { worker: key });
+        }
         for call in recalled {
             self.enqueue_front(now, call);
-        }
-        if alive && executes_unwanted {
-            self.kill(key, Phase::Killed);
         }
         self.hand_out(now, function);
         self.scale(now, function);
         self.arm_idle(key);
     }
 
-    /// The ticket that the worker claimed last, and when it did.
-    pub(crate) fn probed(
-        &mut self,
-        now: Instant,
-        key: WorkerKey,
-        executing: u64,
-        started: Instant,
-    ) {
-        let Some(worker) = self.worker(key) else {
-            return;
-        };
-        if worker.phase != Phase::Ready {
-            return;
-        }
-        let mut next: Option<Instant> = None;
-        let mut expired = None;
-        for inflight in &worker.inflight {
-            let Some((call, timeout)) = inflight
-                .call
-                .and_then(|call| Some((call, self.call(call)?.policy.timeout?)))
-            else {
-                continue;
-            };
-            let at = if inflight.ticket == executing {
-                // The time comes from the worker: it cannot be before the call was sent.
-                let started = started.clamp(inflight.sent, now);
-                if now.saturating_duration_since(started) >= timeout {
-                    expired = Some((call, timeout, started));
-                    break;
-                }
-                started.checked_add(timeout)
-            } else {
-                now.checked_add(timeout)
-            };
-            next = match (next, at) {
-                (Some(next), Some(at)) => Some(next.min(at)),
-                (next, at) => next.or(at),
-            };
-        }
-        if let Some((call, timeout, started)) = expired {
-            let pid = worker.pid;
-            let function = worker.function;
-            self.detach(call);
-            self.kill(key, Phase::Killed);
-            self.functions[function.0].completed(now, timeout);
-            self.attempt_failed(
-                now,
-                call,
-                Failure::TimedOut(TimedOut::new(Limit::Attempt, timeout)),
-                true,
-                AttemptEnd {
-                    outcome: AttemptOutcome::TimedOut(timeout),
-                    start: started,
-                    duration: now.saturating_duration_since(started),
-                    pid,
-                    stderr_tail: None,
-                },
-            );
-            self.dispatch(now, function);
-        } else if let Some(at) = next {
-            self.arm_probe(key, at);
-        }
-    }
-
     /// The worker's process has ended, and everything it had sent was taken in before.
-    pub(crate) fn exited(&mut self, now: Instant, key: WorkerKey, remains: Remains) {
+    pub(crate) fn exited(&mut self, now: Instant, key: WorkerKey, mut remains: Remains) {
         let Some(worker) = self.remove_worker(key) else {
             return;
         };
         let function = worker.function;
+        let limit = self.functions[function.0].policy.memory;
+        remains.cause = worker.cause(remains.cause, limit);
         if self.observed {
             let function = self.functions[function.0].policy.name;
             self.publish(Event::WorkerDown {
@@ -564,9 +545,11 @@ impl<P> Scheduler<P> {
             Phase::FailedStart(ref startup) => {
                 self.start_failed(function, startup, remains.stderr_tail);
             }
-            Phase::Ready | Phase::Retiring | Phase::Killed | Phase::Broken(_) => {
-                self.take_over(now, worker, remains);
-            }
+            Phase::Ready
+            | Phase::Retiring
+            | Phase::Killed
+            | Phase::Broken(_)
+            | Phase::OutOfMemory => self.take_over(now, worker, remains),
         }
         self.dispatch(now, function);
     }
@@ -608,6 +591,16 @@ impl<P> Scheduler<P> {
                     }
                 }
                 Timer::Idle(key) => self.idle_too_long(now, key),
+                Timer::Stop(key) => self.stop_further(now, key),
+                Timer::Measure(key) => self.measure(key),
+                Timer::TearDown(key) => {
+                    if self
+                        .worker(key)
+                        .is_some_and(|worker| worker.phase == Phase::Retiring)
+                    {
+                        self.kill(key, Phase::Killed);
+                    }
+                }
             }
         }
     }
@@ -617,12 +610,19 @@ impl<P> Scheduler<P> {
     /// A worker died or was killed: what it was executing is accounted for, the rest goes back.
     fn take_over(&mut self, now: Instant, worker: Worker, remains: Remains) {
         let function = worker.function;
-        let ours = worker.phase == Phase::Killed;
+        let ours = worker.phase == Phase::Killed
+            || worker.inflight.iter().any(|inflight| {
+                let stop = inflight.stop.as_ref();
+                stop.is_some_and(|stop| stop.terminated)
+            });
         let mut executing = Vec::new();
         let mut behind = Vec::new();
         for inflight in worker.inflight {
             let Some(call) = inflight.call else { continue };
-            if inflight.ticket <= remains.claimed && !ours {
+            if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
+                let tail = remains.stderr_tail.clone();
+                self.expired(now, call, expired, worker.pid, tail);
+            } else if inflight.ticket <= remains.claimed && !ours {
                 executing.push((call, inflight.sent));
             } else {
                 behind.push(call);
@@ -636,6 +636,7 @@ impl<P> Scheduler<P> {
         for call in behind.into_iter().rev() {
             self.enqueue_front(now, call);
         }
+        let together = executing.len();
         for (key, sent) in executing {
             let mut end = AttemptEnd {
                 outcome: AttemptOutcome::Crashed(remains.cause),
@@ -647,7 +648,7 @@ impl<P> Scheduler<P> {
             if let Some(panic) = &remains.panic {
                 end.outcome = AttemptOutcome::Panicked;
                 let failure = Failure::Panicked(panic.clone());
-                self.attempt_failed(now, key, failure, true, end);
+                self.attempt_failed(now, key, failure, Retry::Default, end);
                 continue;
             }
             let failure = match &worker.phase {
@@ -657,7 +658,7 @@ impl<P> Scheduler<P> {
                         reason: reason.clone(),
                     })
                 }
-                _ => Failure::Crashed(Crash::new(remains.cause)),
+                _ => Failure::Crashed(Crash::new(remains.cause, together)),
             };
             self.attempt_crashed(now, key, failure, end);
         }
@@ -700,11 +701,18 @@ impl<P> Scheduler<P> {
             Answer::Err { error, retry } => {
                 (Failure::Function(error), AttemptOutcome::Failed, retry)
             }
-            Answer::Panicked(panic) => (Failure::Panicked(panic), AttemptOutcome::Panicked, true),
+            Answer::Panicked(panic) => (Failure::Panicked(panic), AttemptOutcome::Panicked, Retry::Default),
             Answer::Rejected(rejected) => {
                 return self.resolve(key, Err(Failure::Rejected(rejected)), reply.stderr_tail);
             }
-            Answer::Lost(lost) => (Failure::Lost(lost), AttemptOutcome::Lost, false),
+            Answer::Lost(lost) => (Failure::Lost(lost), AttemptOutcome::Lost, Retry::No),
+            // Only what nobody waits for is aborted, or what has expired.
+            Answer::Aborted => {
+                let lost = Lost::Protocol {
+                    reason: "it aborted a call that it was not asked to abort".into(),
+                };
+                (Failure::Lost(lost), AttemptOutcome::Lost, Retry::No)
+            }
         };
         self.attempt_failed(
             now,
@@ -721,13 +729,13 @@ impl<P> Scheduler<P> {
         );
     }
 
-    /// An attempt ended in a way that the retry policy is for, if `retry` says so.
+    /// An attempt ended in a way that the retry policy is for, unless `retry` says no.
     fn attempt_failed(
         &mut self,
         now: Instant,
         key: CallKey,
         failure: Failure,
-        retry: bool,
+        retry: Retry,
         end: AttemptEnd,
     ) {
         let Some(index) = self.call(key).map(|_| key.index) else {
@@ -738,12 +746,14 @@ impl<P> Scheduler<P> {
         let outcome = end.outcome.clone();
         let tail = end.stderr_tail.clone();
         call.record(end);
-        let delay = if retry {
-            call.policy
-                .retries
-                .draw_delay(call.failures + 1, &mut self.random)
-        } else {
-            None
+        let scheduled = call
+            .policy
+            .retries
+            .draw_delay(call.failures + 1, &mut self.random);
+        let delay = match retry {
+            Retry::No => None,
+            Retry::Default => scheduled,
+            Retry::After(delay) => scheduled.map(|_| delay.min(LONGEST_DELAY)),
         };
         let Some(delay) = delay else {
             return self.resolve(key, Err(failure), tail);
@@ -773,43 +783,6 @@ impl<P> Scheduler<P> {
             Some(due) => self.arm(due, Timer::Retry(key)),
             None => {}
         }
-    }
-
-    /// Ends a call from outside: by cancellation or deadline.
-    fn withdraw(&mut self, now: Instant, key: CallKey, failure: Failure, outcome: AttemptOutcome) {
-        let Some(call) = self.call(key) else { return };
-        let function = call.function;
-        match call.state {
-            State::Queued => self.functions[function.0].queued -= 1,
-            State::Delayed => {}
-            State::Sent { worker, .. } => {
-                if let Some((start, pid)) = self.detach(key) {
-                    self.call_mut(key).expect("it exists").record(AttemptEnd {
-                        outcome,
-                        start,
-                        duration: now.saturating_duration_since(start),
-                        pid,
-                        stderr_tail: None,
-                    });
-                }
-                self.recall(worker);
-            }
-        }
-        self.resolve(key, Err(failure), None);
-    }
-
-    /// Makes a call that was sent unknown to its worker, so that a late answer is ignored.
-    fn detach(&mut self, key: CallKey) -> Option<(Instant, Option<u32>)> {
-        let State::Sent { worker, ticket } = self.call(key)?.state else {
-            return None;
-        };
-        let worker = self.worker_mut(worker)?;
-        let inflight = worker
-            .inflight
-            .iter_mut()
-            .find(|inflight| inflight.ticket == ticket)?;
-        inflight.call = None;
-        Some((inflight.sent, worker.pid))
     }
 
     fn resolve(
@@ -967,6 +940,7 @@ impl<P> Scheduler<P> {
             ticket,
             call: Some(call),
             sent: now,
+            stop: None,
         });
         let worker_pid = target.pid;
         let entry = &mut self.calls[call.index];
@@ -985,6 +959,7 @@ impl<P> Scheduler<P> {
             call,
             attempt,
         });
+        self.arm_measure(now, worker);
         if self.observed {
             let function = self.functions[function.0].policy.name;
             self.publish(Event::AttemptStarted {
@@ -1000,17 +975,20 @@ impl<P> Scheduler<P> {
     fn scale(&mut self, now: Instant, function: FunctionKey) {
         loop {
             let state = &self.functions[function.0];
+            let at_once = state.policy.at_once;
             let (mut starting, mut alive, mut waiting) = (0, 0, state.queued);
             for key in &state.workers {
                 let worker = &self.workers[key.index];
                 match worker.phase {
                     Phase::Starting | Phase::FailedStart(_) => starting += 1,
-                    Phase::Ready => waiting += worker.inflight.len().saturating_sub(1),
+                    Phase::Ready => waiting += worker.inflight.len().saturating_sub(at_once),
                     _ => continue,
                 }
                 alive += 1;
             }
-            let wanted = waiting > starting || alive < state.policy.min_workers && waiting > 0;
+            // The floor is not worth a restart loop: after a failed start it waits for a call.
+            let floor = alive < state.policy.min_workers && state.failed_starts == 0;
+            let wanted = waiting > starting * at_once || floor;
             if !wanted || alive >= state.policy.max_workers {
                 return;
             }
@@ -1044,7 +1022,7 @@ impl<P> Scheduler<P> {
         }
         let victim = ready().max_by_key(|key| self.workers[key.index].inflight.len());
         if let Some(&victim) = victim
-            && self.workers[victim.index].inflight.len() > 1
+            && self.workers[victim.index].inflight.len() > state.policy.at_once
         {
             self.recall(victim);
         }
@@ -1070,20 +1048,23 @@ impl<P> Scheduler<P> {
         }
     }
 
-    fn retire(&mut self, key: WorkerKey) {
+    fn retire(&mut self, now: Instant, key: WorkerKey) {
         if let Some(worker) = self.worker_mut(key)
             && worker.phase == Phase::Ready
         {
             worker.phase = Phase::Retiring;
             self.actions.push_back(Action::Retire { worker: key });
+            if let Some(at) = now.checked_add(TEAR_DOWN) {
+                self.arm(at, Timer::TearDown(key));
+            }
         }
     }
 
-    fn retire_when_used_up(&mut self, key: WorkerKey) {
+    fn retire_when_used_up(&mut self, now: Instant, key: WorkerKey) {
         if let Some(worker) = self.worker(key) {
             let policy = &self.functions[worker.function.0].policy;
             if worker.inflight.is_empty() && worker.remaining(policy) == 0 {
-                self.retire(key);
+                self.retire(now, key);
             }
         }
     }
@@ -1102,7 +1083,7 @@ impl<P> Scheduler<P> {
         if now.saturating_duration_since(idle_since) < window {
             self.arm_idle(key);
         } else if state.workers.len() > state.policy.min_workers {
-            self.retire(key);
+            self.retire(now, key);
         }
     }
 
@@ -1209,11 +1190,17 @@ impl Worker {
             idle_since: now,
             idle_timer: false,
             recall_pending: false,
+            measure_timer: false,
+            used_up: false,
+            peak: 0,
         }
     }
 
     /// How many more calls it may take.
     fn remaining(&self, policy: &FunctionPolicy) -> u64 {
+        if self.used_up {
+            return 0;
+        }
         policy
             .max_calls_per_worker
             .map_or(u64::MAX, |most| most.saturating_sub(self.accepted))

@@ -62,6 +62,14 @@ pub struct Batch {
     pub max_wait: Duration,
 }
 
+impl Batch {
+    /// No batch at all.
+    pub(crate) const ONE: Self = Self {
+        max_size: 1,
+        max_wait: Duration::ZERO,
+    };
+}
+
 macro_rules! setters {
     ($($name:ident: $type:ty => $field:ident = $value:expr;)*) => {
         /// Setters for generated code.
@@ -108,6 +116,16 @@ setters! {
         assert!(concurrency > 0, "concurrency must be at least 1");
         concurrency
     };
+}
+
+impl FunctionSpec {
+    /// How many inputs one worker executes at once.
+    pub(crate) const fn at_once(&self) -> usize {
+        match self.batch {
+            Some(batch) => batch.max_size,
+            None => self.concurrency,
+        }
+    }
 }
 
 #[doc(hidden)]

@@ -192,7 +192,7 @@ macro_rules! layer {
             }
 
             #[doc(hidden)]
-            pub fn __reply(&self, $invocation: &mut Invocation<'_>, $result: $R) {
+            pub fn __reply(&self, $invocation: &mut Invocation, $result: $R) {
                 $reply
             }
         }

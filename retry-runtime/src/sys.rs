@@ -4,12 +4,15 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::time::ClockId;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Memory that a parent and its worker share.
 ///
@@ -137,12 +140,42 @@ pub(crate) fn read_into(
     buffer: &mut bytes::BytesMut,
     want: usize,
 ) -> rustix::io::Result<usize> {
+    fill(buffer, want, |spare| {
+        let (read, _) = rustix::io::read(file, spare)?;
+        Ok(read.len())
+    })
+}
+
+/// Receives at most `want` bytes to the end of a buffer.
+pub(crate) fn receive_into(
+    socket: impl AsFd,
+    buffer: &mut bytes::BytesMut,
+    want: usize,
+    flags: rustix::net::RecvFlags,
+) -> rustix::io::Result<usize> {
+    fill(buffer, want, |spare| {
+        let ((received, _), _) = rustix::net::recv(socket, spare, flags)?;
+        Ok(received.len())
+    })
+}
+
+/// Appends what `read` initialises at the start of the bytes it is given.
+fn fill(
+    buffer: &mut bytes::BytesMut,
+    want: usize,
+    read: impl FnOnce(&mut [std::mem::MaybeUninit<u8>]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<usize> {
     buffer.reserve(want);
-    let spare = &mut buffer.spare_capacity_mut()[..want];
-    let (read, _) = rustix::io::read(file, spare)?;
-    let read = read.len();
+    let read = read(&mut buffer.spare_capacity_mut()[..want])?;
     let length = buffer.len() + read;
-    // SAFETY: the kernel has initialised that many bytes behind the ones that were there.
+    // SAFETY: both callers return the length of the part that rustix has proved initialised.
     unsafe { buffer.set_len(length) };
     Ok(read)
+}
+
+/// A descriptor as an async runtime watches it for something to read.
+pub(crate) fn watch_readable(file: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    // SAFETY: the descriptor stays open and the same for as long as the result holds the `Arc`.
+    let watched = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
+    Ok(watched?)
 }

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStderr, ChildStdout};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::output::{Output, Tail, forward};
 use crate::codec;
@@ -17,6 +17,7 @@ use crate::registry;
 use crate::scheduler::{Answer, FunctionKey, Remains, Reply, WorkerKey};
 use crate::sys;
 use crate::transport::Board;
+use crate::worker::Retry;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
 
 /// How many bytes are read at once.
@@ -196,8 +197,29 @@ impl Peer {
             Kind::Ok => Answer::Ok(payload),
             Kind::Err | Kind::FinalErr => Answer::Err {
                 error: payload,
-                retry: header.kind == Kind::Err,
+                retry: if header.kind == Kind::Err {
+                    Retry::Default
+                } else {
+                    Retry::No
+                },
             },
+            Kind::ErrAfter => {
+                let mut error = payload;
+                let Ok(nanos) = error.try_get_u64_le() else {
+                    return Err("an error without its delay".to_owned());
+                };
+                Answer::Err {
+                    error,
+                    retry: Retry::After(Duration::from_nanos(nanos)),
+                }
+            }
+            Kind::Aborted => Answer::Aborted,
+            Kind::WrongLength => {
+                let mut numbers = payload;
+                let mut number = || numbers.try_get_u64_le().map_err(|error| error.to_string());
+                let (inputs, results) = (number()?, number()?);
+                Answer::Lost(Lost::WrongLength { inputs, results })
+            }
             Kind::Panicked => match codec::decode_all::<Panic>(&payload) {
                 Ok(panic) => Answer::Panicked(panic),
                 Err(error) => return Err(format!("a panic that cannot be decoded: {error}")),
@@ -210,6 +232,7 @@ impl Peer {
         let reply = Reply {
             answer,
             duration: Duration::from_nanos(header.duration),
+            used_up: header.used_up,
             stderr_tail: if failed { self.tail.text() } else { None },
         };
         match core.scheduler.finished(now, self.key, header.ticket, reply) {

@@ -27,10 +27,12 @@ const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 struct Request {
     worker: WorkerKey,
     function: &'static str,
+    /// How many inputs it will execute at once.
+    slots: usize,
 }
 
 /// Asks for a worker; the engine is told what became of it.
-pub(crate) fn request_worker(worker: WorkerKey, function: &'static str) {
+pub(crate) fn request_worker(worker: WorkerKey, function: &'static str, slots: usize) {
     static SPAWNER: OnceLock<Sender<Request>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (sender, receiver) = channel::<Request>();
@@ -45,7 +47,11 @@ pub(crate) fn request_worker(worker: WorkerKey, function: &'static str) {
         sender
     });
     spawner
-        .send(Request { worker, function })
+        .send(Request {
+            worker,
+            function,
+            slots,
+        })
         .expect("the spawner never ends");
 }
 
@@ -101,6 +107,7 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
                 child.id(),
                 Arc::clone(&socket),
                 Arc::clone(&board),
+                request.slots,
             );
             let peer = Peer::new(
                 request.worker,

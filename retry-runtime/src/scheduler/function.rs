@@ -24,6 +24,12 @@ pub(crate) struct FunctionPolicy {
     pub(crate) startup_timeout: Duration,
     pub(crate) scaledown_window: Duration,
     pub(crate) max_calls_per_worker: Option<u64>,
+    /// How many inputs a worker executes at once.
+    pub(crate) at_once: usize,
+    /// Whether one of them can be stopped without the others.
+    pub(crate) separable: bool,
+    pub(crate) grace: Duration,
+    pub(crate) memory: Option<u64>,
     pub(crate) crash_limit: CrashLimit,
 }
 
@@ -70,12 +76,13 @@ impl Function {
 
     /// How many inputs may be on their way to one worker.
     pub(super) fn depth(&self) -> usize {
+        // Those that execute at once, and one to go on with, however long they take.
+        let least = self.policy.at_once + 1;
         let Some(duration) = self.duration else {
-            return self.confidence;
+            return self.confidence.max(least);
         };
         let fitting = WORK_AHEAD.as_nanos() as f64 / duration.max(1.0);
-        // One to execute and one to go on with, however long they take.
-        (fitting as usize).clamp(2, self.confidence)
+        (fitting as usize).min(self.confidence).max(least)
     }
 
     /// An attempt ran to its end, whatever that was.

@@ -22,6 +22,10 @@ fn function_policy(max_workers: usize) -> FunctionPolicy {
         startup_timeout: Duration::from_secs(60),
         scaledown_window: Duration::from_secs(60),
         max_calls_per_worker: None,
+        at_once: 1,
+        separable: false,
+        grace: Duration::ZERO,
+        memory: None,
         crash_limit: CrashLimit::default(),
     }
 }
@@ -111,14 +115,19 @@ impl World {
                     let claimed = worker.claimed;
                     worker.claimed = last;
                     worker.inbox.clear();
-                    let executing = worker.last_executed;
-                    self.scheduler.recalled(self.now, key, claimed, executing);
+                    self.scheduler.recalled(self.now, key, claimed);
                 }
                 Action::Probe { worker: key } => {
                     let worker = &self.workers[&key];
-                    let started = worker.started.unwrap_or(self.now);
-                    self.scheduler
-                        .probed(self.now, key, worker.last_executed, started);
+                    let executing: Vec<Executing> = worker
+                        .executing
+                        .iter()
+                        .map(|(ticket, ..)| Executing {
+                            ticket: *ticket,
+                            since: worker.started.unwrap_or(self.now),
+                        })
+                        .collect();
+                    self.scheduler.probed(self.now, key, &executing);
                 }
                 Action::Kill { worker } => {
                     self.workers.get_mut(&worker).expect("it is alive").killed = true;
@@ -130,7 +139,11 @@ impl World {
                     let known = self.outcomes.insert(payload, outcome);
                     assert!(known.is_none(), "{payload} was resolved twice");
                 }
-                Action::Publish(_) => {}
+                Action::Measure { .. }
+                | Action::Ask { .. }
+                | Action::Abort { .. }
+                | Action::Terminate { .. }
+                | Action::Publish(_) => {}
             }
         }
     }
@@ -174,6 +187,7 @@ impl World {
         let reply = Reply {
             answer,
             duration: Duration::from_micros(1),
+            used_up: false,
             stderr_tail: None,
         };
         let function = self
@@ -223,7 +237,7 @@ fn ok(payload: u64) -> Answer {
 fn err(retry: bool) -> Answer {
     Answer::Err {
         error: Bytes::new(),
-        retry,
+        retry: if retry { Retry::Default } else { Retry::No },
     }
 }
 

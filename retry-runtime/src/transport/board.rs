@@ -2,18 +2,22 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::{self, SharedMemory};
 
 const CLAIMED: usize = 0;
-const STARTED: usize = 8;
 const OUTBOX_LENGTH: usize = 16;
 const LAST_WORDS_TICKET: usize = 24;
 const LAST_WORDS_LENGTH: usize = 32;
 const LAST_WORDS: usize = 64;
 const LAST_WORDS_CAPACITY: usize = 4096 - LAST_WORDS;
-const OUTBOX: usize = 4096;
+const SLOTS_AT: usize = 4096;
+const SLOT: usize = 32;
+const OUTBOX: usize = SLOTS_AT + SLOTS * SLOT;
+
+/// The most inputs that a worker executes at once.
+pub(crate) const SLOTS: usize = 1024;
 
 /// How many bytes of answers a worker keeps before it must send them.
 pub(crate) const OUTBOX_CAPACITY: usize = 64 * 1024;
@@ -36,13 +40,37 @@ impl Board {
 
     // ------------------------------------------------------ the worker's side
 
-    /// Claims a ticket; false if the parent took it back.
-    pub(crate) fn claim(&self, ticket: u64, now: u64) -> bool {
-        self.0.word(STARTED).store(now, Ordering::Relaxed);
-        self.0
+    /// Claims a ticket, to be executed in a slot; false if the parent took it back.
+    pub(crate) fn claim(&self, slot: usize, ticket: u64, now: u64) -> bool {
+        // First the slot: a ticket that is claimed is found in one until it is done.
+        let [shown, started, _] = self.slot(slot);
+        started.store(now, Ordering::Relaxed);
+        shown.store(ticket, Ordering::Release);
+        let claimed = self
+            .0
             .word(CLAIMED)
             .compare_exchange(ticket - 1, ticket, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+            .is_ok();
+        if !claimed {
+            self.done(slot);
+        }
+        claimed
+    }
+
+    /// What was executed in a slot has been answered.
+    pub(crate) fn done(&self, slot: usize) {
+        self.slot(slot)[0].store(0, Ordering::Release);
+    }
+
+    /// Whether a ticket that is executed in a slot is to stop.
+    pub(crate) fn is_asked(&self, slot: usize, ticket: u64) -> bool {
+        sys::load(self.slot(slot)[2]) == ticket
+    }
+
+    /// The ticket, when it was started, and the ticket that is asked to stop.
+    fn slot(&self, slot: usize) -> [&AtomicU64; 3] {
+        let at = SLOTS_AT + slot * SLOT;
+        [at, at + 8, at + 16].map(|at| self.0.word(at))
     }
 
     /// Keeps bytes behind the first `at` bytes of the outbox, and commits them.
@@ -89,9 +117,24 @@ impl Board {
         sys::load(self.0.word(CLAIMED))
     }
 
-    /// When the worker last claimed a ticket, on the monotonic clock.
-    pub(crate) fn started(&self) -> u64 {
-        sys::load(self.0.word(STARTED))
+    /// The tickets that the worker says it is executing in its first slots, and since when on
+    /// the monotonic clock.
+    pub(crate) fn executing(&self, slots: usize) -> impl Iterator<Item = (u64, u64)> {
+        (0..slots.min(SLOTS)).filter_map(|slot| {
+            let [shown, started, _] = self.slot(slot);
+            let ticket = sys::load(shown);
+            (ticket != 0).then(|| (ticket, sys::load(started)))
+        })
+    }
+
+    /// Asks the function that executes a ticket to stop.
+    pub(crate) fn ask(&self, slots: usize, ticket: u64) {
+        for slot in 0..slots.min(SLOTS) {
+            let [shown, _, asked] = self.slot(slot);
+            if sys::load(shown) == ticket {
+                asked.store(ticket, Ordering::Release);
+            }
+        }
     }
 
     /// Takes back every ticket up to `last` that is not claimed. Returns the last one that was
@@ -131,12 +174,31 @@ mod tests {
     fn a_ticket_is_either_claimed_or_taken_back() {
         let (board, file) = Board::create().unwrap();
         let worker = Board::map(&file).unwrap();
-        assert!(worker.claim(1, 5));
+        assert!(worker.claim(0, 1, 5));
         assert_eq!(board.recall(3), Some(1));
-        assert!(!worker.claim(2, 6));
-        assert!(!worker.claim(3, 7));
-        assert!(worker.claim(4, 8));
+        assert!(!worker.claim(1, 2, 6));
+        assert!(!worker.claim(1, 3, 7));
+        assert!(worker.claim(1, 4, 8));
         assert_eq!(board.claimed(), 4);
+        assert_eq!(
+            board.executing(8).collect::<Vec<_>>(),
+            [(1, 5), (4, 8)],
+            "what was taken back is not shown"
+        );
+    }
+
+    #[test]
+    fn only_the_ticket_that_is_meant_is_asked_to_stop() {
+        let (board, file) = Board::create().unwrap();
+        let worker = Board::map(&file).unwrap();
+        worker.claim(0, 1, 5);
+        board.ask(1, 1);
+        assert!(worker.is_asked(0, 1));
+        worker.done(0);
+        worker.claim(0, 2, 6);
+        assert!(!worker.is_asked(0, 2));
+        board.ask(1, 1);
+        assert!(!worker.is_asked(0, 2));
     }
 
     #[test]

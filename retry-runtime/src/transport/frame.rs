@@ -20,10 +20,24 @@ pub(crate) fn wanted(buffer: &BytesMut, header: usize, least: usize, most: usize
     whole.saturating_sub(buffer.len()).clamp(least, most)
 }
 
-/// A call on its way to a worker, without its arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a worker is to do about a ticket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Order {
+    /// Run the function.
+    #[default]
+    Run,
+    /// Tell the running function that it is to stop.
+    Ask,
+    /// Abort the running function where it yields.
+    Abort,
+}
+
+/// A call on its way to a worker, without its arguments; or an order about one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CallHeader {
     pub(crate) length: u32,
+    pub(crate) order: Order,
     pub(crate) attempt: u32,
     pub(crate) ticket: u64,
     pub(crate) call: u64,
@@ -38,6 +52,7 @@ impl CallHeader {
         bytes[8..16].copy_from_slice(&self.ticket.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.call.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.index.unwrap_or(NO_INDEX).to_le_bytes());
+        bytes[32..36].copy_from_slice(&(self.order as u32).to_le_bytes());
         bytes
     }
 
@@ -51,6 +66,11 @@ impl CallHeader {
             ticket: header.get_u64_le(),
             call: header.get_u64_le(),
             index: Some(header.get_u64_le()).filter(|index| *index != NO_INDEX),
+            order: match header.get_u32_le() {
+                1 => Order::Ask,
+                2 => Order::Abort,
+                _ => Order::Run,
+            },
         };
         if buffer.len() - CALL_HEADER < length as usize {
             return None;
@@ -84,6 +104,12 @@ pub(crate) enum Kind {
     NotEncodable,
     /// The result is larger than the limit.
     TooLarge,
+    /// The function was aborted as it was asked to be.
+    Aborted,
+    /// As `Err`, with the delay in nanoseconds that the error asks for before its text.
+    ErrAfter,
+    /// A batch had another number of results than of inputs: both numbers.
+    WrongLength,
 }
 
 impl Kind {
@@ -99,6 +125,9 @@ impl Kind {
             8 => Self::NotDecodable,
             9 => Self::NotEncodable,
             10 => Self::TooLarge,
+            11 => Self::Aborted,
+            12 => Self::ErrAfter,
+            13 => Self::WrongLength,
             _ => return None,
         })
     }
@@ -109,6 +138,8 @@ impl Kind {
 pub(crate) struct AnswerHeader {
     pub(crate) length: u32,
     pub(crate) kind: Kind,
+    /// Whether the worker asks to be replaced.
+    pub(crate) used_up: bool,
     pub(crate) ticket: u64,
     /// How long the function ran, in nanoseconds.
     pub(crate) duration: u64,
@@ -119,6 +150,7 @@ impl AnswerHeader {
         let mut bytes = [0; ANSWER_HEADER];
         bytes[0..4].copy_from_slice(&self.length.to_le_bytes());
         bytes[4] = self.kind as u8;
+        bytes[5] = self.used_up.into();
         bytes[8..16].copy_from_slice(&self.ticket.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.duration.to_le_bytes());
         bytes
@@ -135,7 +167,8 @@ impl AnswerHeader {
         };
         let length = header.get_u32_le();
         let kind = header.get_u8();
-        header.advance(3);
+        let used_up = header.get_u8() != 0;
+        header.advance(2);
         let kind = Kind::from_byte(kind).ok_or_else(|| format!("unknown message {kind}"))?;
         if length as usize > limit {
             return Err(format!(
@@ -145,6 +178,7 @@ impl AnswerHeader {
         let message = Self {
             length,
             kind,
+            used_up,
             ticket: header.get_u64_le(),
             duration: header.get_u64_le(),
         };
@@ -168,6 +202,7 @@ mod tests {
             ticket: 9,
             call: 7,
             index: None,
+            order: Order::Run,
         };
         let mut buffer = BytesMut::from(&header.encode()[..]);
         assert_eq!(CallHeader::take(&mut buffer), None);
@@ -187,7 +222,7 @@ mod tests {
             random.fill(&mut bytes);
             if random.bool() && bytes.len() > 4 {
                 bytes[2..4].fill(0);
-                bytes[4] %= 11;
+                bytes[4] %= 14;
             }
             let mut buffer = BytesMut::from(&bytes[..]);
             while let Ok(Some((header, payload))) = AnswerHeader::take(&mut buffer, 1000) {

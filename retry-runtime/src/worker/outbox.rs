@@ -46,10 +46,24 @@ impl Outbox {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn answer(&self, kind: Kind, ticket: u64, duration: u64, payload: &[u8]) {
+    /// Says something that is no answer, at once.
+    pub(super) fn tell(&self, kind: Kind, payload: &[u8]) {
+        self.answer(kind, 0, 0, false, payload);
+        self.flush();
+    }
+
+    pub(super) fn answer(
+        &self,
+        kind: Kind,
+        ticket: u64,
+        duration: u64,
+        used_up: bool,
+        payload: &[u8],
+    ) {
         let header = AnswerHeader {
             length: u32::try_from(payload.len()).expect("the limit is below 4 GiB"),
             kind,
+            used_up,
             ticket,
             duration,
         }

@@ -1,0 +1,70 @@
+//! Workers that take more memory than they may.
+
+use std::time::{Duration, Instant};
+
+use super::{Action, Phase, Scheduler, Timer, WorkerKey};
+use crate::error::{ExitCause, Startup};
+
+/// How often the memory of a worker that has something to do is looked at.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+impl<P> Scheduler<P> {
+    /// The worker, with everything that it started, takes this many bytes.
+    pub(crate) fn measured(&mut self, now: Instant, key: WorkerKey, bytes: u64) {
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
+        worker.peak = worker.peak.max(bytes);
+        let function = worker.function;
+        let Some(limit) = self.functions[function.0].policy.memory else {
+            return;
+        };
+        if bytes <= limit {
+            return self.arm_measure(now, key);
+        }
+        let worker = &self.workers[key.index];
+        match worker.phase {
+            Phase::Ready | Phase::Retiring => self.kill(key, Phase::OutOfMemory),
+            Phase::Starting => {
+                let peak = worker.peak;
+                let cause = ExitCause::OutOfMemory { limit, peak };
+                self.failed_to_start(key, Startup::Exited(cause));
+            }
+            Phase::Killed | Phase::Broken(_) | Phase::OutOfMemory | Phase::FailedStart(_) => {}
+        }
+    }
+
+    /// Looks at a worker's memory soon, if there is a limit on it and the worker has something
+    /// to do.
+    pub(super) fn arm_measure(&mut self, now: Instant, key: WorkerKey) {
+        let Some(worker) = self.worker(key) else {
+            return;
+        };
+        let limited = self.functions[worker.function.0].policy.memory.is_some();
+        let busy = worker.phase == Phase::Starting || !worker.inflight.is_empty();
+        if limited && busy && !worker.measure_timer {
+            self.workers[key.index].measure_timer = true;
+            self.arm(now + INTERVAL, Timer::Measure(key));
+        }
+    }
+
+    pub(super) fn measure(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.worker_mut(key) {
+            worker.measure_timer = false;
+            self.actions.push_back(Action::Measure { worker: key });
+        }
+    }
+}
+
+impl super::Worker {
+    /// How it ended: what the operating system says, unless we know better.
+    pub(super) fn cause(&self, cause: ExitCause, limit: Option<u64>) -> ExitCause {
+        match (&self.phase, limit) {
+            (Phase::OutOfMemory, Some(limit)) => ExitCause::OutOfMemory {
+                limit,
+                peak: self.peak,
+            },
+            _ => cause,
+        }
+    }
+}

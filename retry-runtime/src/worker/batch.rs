@@ -1,0 +1,156 @@
+//! The loop of functions that take many inputs at once.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::current::{self, Current};
+use super::invocation::{Invocation, State};
+use super::panics;
+use super::serve::{Growth, READ, Server, encode_panic};
+use crate::args::Val;
+use crate::codec::Wire;
+use crate::registry::Registration;
+use crate::spec::Batch;
+use crate::sys;
+use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
+
+/// A collection of the inputs or of the results of a batch.
+#[diagnostic::on_unimplemented(
+    message = "a function with `batch` takes a `Vec` of inputs and returns a `Vec` of results",
+    label = "this is not a `Vec`"
+)]
+pub trait Batched {
+    /// What callers pass or get.
+    type Item;
+}
+
+impl<T> Batched for Vec<T> {
+    type Item = T;
+}
+
+/// Runs a batch: hands all inputs to `body` and each of them its own result through `reply`.
+pub fn run_batch<T: Wire, R>(
+    batch: &mut [Invocation],
+    body: impl FnOnce(Vec<T>) -> Vec<R>,
+    mut reply: impl FnMut(&mut Invocation, R),
+) {
+    let mut inputs = Vec::with_capacity(batch.len());
+    let mut accepted = Vec::with_capacity(batch.len());
+    for invocation in batch {
+        if let Some((input,)) = invocation.arguments::<(Val<T>,)>() {
+            inputs.push(input);
+            accepted.push(invocation);
+        }
+    }
+    if accepted.is_empty() {
+        return;
+    }
+    let results = body(inputs);
+    if results.len() == accepted.len() {
+        for (invocation, result) in accepted.into_iter().zip(results) {
+            reply(invocation, result);
+        }
+    } else {
+        let expected = accepted.len();
+        for invocation in accepted {
+            invocation.wrong_length(expected, results.len());
+        }
+    }
+}
+
+/// Serves until the parent ends the connection.
+pub(super) fn serve(
+    server: &mut Server,
+    registration: &Registration,
+    run: fn(&mut [Invocation]),
+    batch: Batch,
+    state: &State,
+) {
+    let mut growth = Growth::new(registration);
+    while let Some(collected) = collect(server, batch) {
+        let started = sys::monotonic_nanos();
+        let mut headers = Vec::with_capacity(collected.len());
+        let mut invocations = Vec::with_capacity(collected.len());
+        for (header, payload) in collected {
+            if server.board.claim(headers.len(), header.ticket, started) {
+                headers.push(header);
+                let state = state.clone();
+                invocations.push(Invocation::new(payload, state, server.limit, Vec::new()));
+            }
+        }
+        let Some(first) = headers.first() else {
+            continue;
+        };
+        let previous = current::enter(Current::new(first, 0));
+        panics::forget();
+        let ran = catch_unwind(AssertUnwindSafe(|| run(&mut invocations)));
+        current::leave(previous);
+        let _ = io::stdout().flush();
+        let duration = sys::monotonic_nanos().saturating_sub(started);
+        let used_up = growth.is_exceeded();
+        let panic = ran.err().map(|payload| {
+            let panic = panics::take(&*payload);
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+            panic
+        });
+        for (slot, (header, invocation)) in headers.iter().zip(invocations).enumerate() {
+            let mut kind = invocation.kind();
+            let mut output = invocation.into_output();
+            if let Some(panic) = &panic {
+                kind = Kind::Panicked;
+                encode_panic(panic, &mut output);
+            }
+            server
+                .outbox
+                .answer(kind, header.ticket, duration, used_up, &output);
+            server.board.done(slot);
+        }
+    }
+}
+
+/// The inputs of the next batch: as many as it may have, or what comes within its time. `None`
+/// when the parent has ended the connection.
+fn collect(server: &mut Server, batch: Batch) -> Option<Vec<(CallHeader, Bytes)>> {
+    let mut collected = Vec::new();
+    let mut until: Option<Instant> = None;
+    loop {
+        while collected.len() < batch.max_size
+            && let Some(message) = CallHeader::take(&mut server.input)
+        {
+            if message.0.order == Order::Run {
+                collected.push(message);
+            }
+        }
+        if collected.len() == batch.max_size {
+            return Some(collected);
+        }
+        server.outbox.flush();
+        if !collected.is_empty() {
+            let until = *until.get_or_insert_with(|| Instant::now() + batch.max_wait);
+            let left = until.saturating_duration_since(Instant::now());
+            let mut files = [PollFd::new(&*server.socket, PollFlags::IN)];
+            let timeout = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            match poll(&mut files, Some(&timeout)) {
+                Ok(0) => return Some(collected),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return None,
+            }
+        }
+        let want = frame::wanted(&server.input, CALL_HEADER, READ, server.limit.max(READ));
+        match sys::read_into(server.socket.as_fd(), &mut server.input, want) {
+            // What has been collected is still to be run.
+            Ok(0) if !collected.is_empty() => return Some(collected),
+            Ok(0) => return None,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The loop of async functions: several calls at once on the worker's one thread.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use rustix::net::RecvFlags;
+use tokio::io::unix::AsyncFd;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
+
+use super::current::{self, Current};
+use super::invocation::{Invocation, LocalFuture, State};
+use super::panics;
+use super::serve::{Growth, READ, Server};
+use crate::registry::Registration;
+use crate::sys;
+use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
+
+/// Serves until the parent ends the connection.
+///
+/// # Panics
+///
+/// If the operating system does not give what an async runtime needs.
+pub(super) fn serve(
+    server: &mut Server,
+    registration: &'static Registration,
+    start: fn(Invocation) -> LocalFuture<Invocation>,
+    state: &State,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("an async runtime can be started");
+    let local = LocalSet::new();
+    let socket = Arc::clone(&server.socket);
+    let mut executor = Executor {
+        registration,
+        start,
+        state,
+        waiting: VecDeque::new(),
+        slots: vec![false; registration.spec.concurrency],
+        running: HashMap::new(),
+        tasks: JoinSet::new(),
+        growth: Growth::new(registration),
+        server,
+    };
+    local.block_on(&runtime, async {
+        // Reading never blocks, by a flag of each call; sending may, as everywhere in a worker.
+        let socket = sys::watch_readable(socket).expect("the socket can be watched");
+        while poll_fn(|context| executor.turn(&socket, context)).await {}
+    });
+}
+
+struct Executor<'a> {
+    server: &'a mut Server,
+    registration: &'static Registration,
+    start: fn(Invocation) -> LocalFuture<Invocation>,
+    state: &'a State,
+    /// What has come and is not claimed.
+    waiting: VecDeque<(CallHeader, Bytes)>,
+    /// Which slots are taken.
+    slots: Vec<bool>,
+    running: HashMap<Id, Running>,
+    tasks: JoinSet<(Kind, Vec<u8>)>,
+    growth: Growth,
+}
+
+struct Running {
+    slot: usize,
+    ticket: u64,
+    started: u64,
+    abort: AbortHandle,
+}
+
+impl Executor<'_> {
+    /// Does what there is to do; false at the end of the connection.
+    fn turn(
+        &mut self,
+        socket: &AsyncFd<Arc<OwnedFd>>,
+        context: &mut Context<'_>,
+    ) -> Poll<bool> {
+        loop {
+            let mut idle = true;
+            while let Poll::Ready(Some(done)) = self.tasks.poll_join_next_with_id(context) {
+                self.answer(done);
+                idle = false;
+            }
+            // Until it is pending: only then this is woken when more comes.
+            while let Poll::Ready(Ok(mut ready)) = socket.poll_read_ready(context) {
+                match ready.try_io(|_| self.read()) {
+                    Ok(Ok(0) | Err(_)) => return Poll::Ready(false),
+                    Ok(Ok(_)) => idle = false,
+                    Err(_would_block) => {}
+                }
+            }
+            self.take_orders();
+            while self.start_next() {
+                idle = false;
+            }
+            if idle {
+                self.server.outbox.flush();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn read(&mut self) -> io::Result<usize> {
+        let server = &mut *self.server;
+        let want = frame::wanted(
+            &server.input,
+            CALL_HEADER,
+            READ,
+            server.limit.max(READ),
+        );
+        loop {
+            let flags = RecvFlags::DONTWAIT;
+            match sys::receive_into(&*server.socket, &mut server.input, want, flags) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Orders are obeyed at once, also where calls that came before them still wait.
+    fn take_orders(&mut self) {
+        while let Some((header, payload)) = CallHeader::take(&mut self.server.input) {
+            match header.order {
+                Order::Run => self.waiting.push_back((header, payload)),
+                Order::Ask => current::asked(header.ticket),
+                Order::Abort => {
+                    let mut running = self.running.values();
+                    if let Some(running) = running.find(|one| one.ticket == header.ticket) {
+                        running.abort.abort();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts a call if there is one and a slot for it.
+    fn start_next(&mut self) -> bool {
+        let Some(slot) = self.slots.iter().position(|taken| !taken) else {
+            return false;
+        };
+        let Some((header, payload)) = self.waiting.pop_front() else {
+            return false;
+        };
+        let started = sys::monotonic_nanos();
+        if self.server.board.claim(slot, header.ticket, started) {
+            let state = self.state.clone();
+            let invocation = Invocation::new(payload, state, self.server.limit, Vec::new());
+            let abort = self.tasks.spawn_local(Attempt {
+                current: Current::new(&header, slot),
+                start: Some((self.start, invocation)),
+                future: None,
+            });
+            let id = abort.id();
+            self.slots[slot] = true;
+            let running = Running {
+                slot,
+                ticket: header.ticket,
+                started,
+                abort,
+            };
+            self.running.insert(id, running);
+        }
+        true
+    }
+
+    fn answer(&mut self, done: Result<(Id, (Kind, Vec<u8>)), JoinError>) {
+        let (id, kind, output) = match done {
+            Ok((id, (kind, output))) => (id, kind, output),
+            // Panics are caught inside, so that it can only have been aborted.
+            Err(error) => (error.id(), Kind::Aborted, Vec::new()),
+        };
+        let Some(running) = self.running.remove(&id) else {
+            return;
+        };
+        let _ = io::stdout().flush();
+        let duration = sys::monotonic_nanos().saturating_sub(running.started);
+        let used_up = self.growth.is_exceeded();
+        let server = &mut *self.server;
+        server
+            .outbox
+            .answer(kind, running.ticket, duration, used_up, &output);
+        server.board.done(running.slot);
+        self.slots[running.slot] = false;
+        debug_assert!(self.registration.spec.concurrency >= self.running.len());
+    }
+}
+
+/// One attempt: a future that catches panics and during which its call is the current one.
+struct Attempt {
+    current: Current,
+    start: Option<(fn(Invocation) -> LocalFuture<Invocation>, Invocation)>,
+    future: Option<LocalFuture<Invocation>>,
+}
+
+impl Future for Attempt {
+    type Output = (Kind, Vec<u8>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let previous = current::enter(this.current);
+        panics::forget();
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            if let Some((start, invocation)) = this.start.take() {
+                this.future = Some(start(invocation));
+            }
+            let future = this.future.as_mut().expect("it was started");
+            future.as_mut().poll(context)
+        }));
+        current::leave(previous);
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(invocation)) => {
+                let kind = invocation.kind();
+                Poll::Ready((kind, invocation.into_output()))
+            }
+            Err(payload) => {
+                let mut output = Vec::new();
+                super::serve::encode_panic(&panics::take(&*payload), &mut output);
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+                // What the future holds is dropped here, where a panic can still be caught.
+                let _ = catch_unwind(AssertUnwindSafe(|| this.future = None));
+                Poll::Ready((Kind::Panicked, output))
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One call as generated code sees it.
+
+use std::any::Any;
+use std::cell::{Ref, RefCell, RefMut};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{panics, serve};
+use crate::args::Arguments;
+use crate::codec::{self, CodecError, Wire};
+use crate::transport::frame::Kind;
+
+/// The future of an async function's call, on the worker's one thread.
+pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// What a function's `setup` made, shared by the calls of one worker.
+#[derive(Clone)]
+pub struct State(Rc<RefCell<Box<dyn Any>>>);
+
+impl State {
+    pub(super) fn new(state: Box<dyn Any>) -> Self {
+        Self(Rc::new(RefCell::new(state)))
+    }
+
+    /// The state, for calls that only read it.
+    ///
+    /// # Panics
+    ///
+    /// If the state is of another type, which generated code rules out.
+    #[must_use]
+    pub fn read<S: Any>(&self) -> Ref<'_, S> {
+        Ref::map(self.0.borrow(), |state| {
+            state.downcast_ref().expect("the set-up made this type")
+        })
+    }
+
+    /// The state, for the one call that changes it.
+    ///
+    /// # Panics
+    ///
+    /// As [`read`](Self::read).
+    #[must_use]
+    pub fn write<S: Any>(&self) -> RefMut<'_, S> {
+        RefMut::map(self.0.borrow_mut(), |state| {
+            state.downcast_mut().expect("the set-up made this type")
+        })
+    }
+
+    /// The state itself, once no call has it any more.
+    pub(super) fn into_inner(self) -> Box<dyn Any> {
+        self.0.replace(Box::new(()))
+    }
+}
+
+/// One call as generated code sees it.
+pub struct Invocation {
+    input: Bytes,
+    state: State,
+    limit: usize,
+    retry: Retry,
+    answer: Option<Kind>,
+    output: Vec<u8>,
+}
+
+/// What an error says about being retried.
+///
+/// See [`Retryable`](crate::Retryable).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retry {
+    /// As the function's policy says.
+    #[default]
+    Default,
+    /// Never: trying again cannot help.
+    No,
+    /// Not before this time has passed. It takes the place of the policy's delay; the number of
+    /// retries and the deadline still hold.
+    After(Duration),
+}
+
+impl Invocation {
+    pub(super) fn new(input: Bytes, state: State, limit: usize, output: Vec<u8>) -> Self {
+        Self {
+            input,
+            state,
+            limit,
+            retry: Retry::Default,
+            answer: None,
+            output,
+        }
+    }
+
+    /// The arguments, or `None` if they cannot be decoded, which is then the answer.
+    pub fn arguments<A: Arguments>(&mut self) -> Option<A::Owned> {
+        match A::decode(&self.input) {
+            Ok(arguments) => {
+                self.input = Bytes::new();
+                Some(arguments)
+            }
+            Err(error) => {
+                self.output.extend_from_slice(error.to_string().as_bytes());
+                self.answer = Some(Kind::NotDecodable);
+                None
+            }
+        }
+    }
+
+    /// What the function's `setup` made.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state.clone()
+    }
+
+    /// The same for a whole batch.
+    ///
+    /// # Panics
+    ///
+    /// If the batch is empty, which it never is.
+    #[must_use]
+    pub fn shared_state(batch: &[Self]) -> State {
+        batch.first().expect("a batch has inputs").state()
+    }
+
+    /// Asks the function's `retry_if` about its error.
+    pub fn retry_if<T, E>(&mut self, result: &Result<T, E>, retry_if: fn(&E) -> bool) {
+        if let Err(error) = result
+            && !retry_if(error)
+        {
+            self.retry = Retry::No;
+        }
+    }
+
+    /// Takes over what the error says itself; `retry_if` goes first.
+    pub fn retry(&mut self, retry: Retry) {
+        if self.retry == Retry::Default {
+            self.retry = retry;
+        }
+    }
+
+    /// Answers with a value.
+    pub(crate) fn succeed<T: Wire>(&mut self, value: &T) {
+        self.respond(Kind::Ok, |output, limit| {
+            codec::encode(value, output, limit)
+        });
+    }
+
+    /// Answers with an error.
+    pub(crate) fn fail<E: Wire>(&mut self, error: &E) {
+        let kind = match self.retry {
+            Retry::Default => Kind::Err,
+            Retry::No => Kind::FinalErr,
+            Retry::After(delay) => {
+                let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+                self.output.extend_from_slice(&nanos.to_le_bytes());
+                Kind::ErrAfter
+            }
+        };
+        self.respond(kind, |output, limit| codec::encode(error, output, limit));
+    }
+
+    fn respond(
+        &mut self,
+        kind: Kind,
+        encode: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), CodecError>,
+    ) {
+        self.answer = Some(match encode(&mut self.output, self.limit) {
+            Ok(()) => kind,
+            Err(CodecError::TooLarge(_)) => {
+                self.output.clear();
+                Kind::TooLarge
+            }
+            Err(CodecError::Invalid(reason)) => {
+                self.output.clear();
+                self.output.extend_from_slice(reason.as_bytes());
+                Kind::NotEncodable
+            }
+        });
+    }
+
+    /// The function returned more or fewer results than its batch had inputs.
+    pub(super) fn wrong_length(&mut self, expected: usize, returned: usize) {
+        self.output.clear();
+        for number in [expected, returned] {
+            self.output.extend_from_slice(&(number as u64).to_le_bytes());
+        }
+        self.answer = Some(Kind::WrongLength);
+    }
+
+    /// The function panicked, with this payload.
+    pub(super) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
+        let panic = panics::take(&*payload);
+        // The payload's own destructor may panic as well.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+        serve::encode_panic(&panic, &mut self.output);
+    }
+
+    /// What kind of answer the output is.
+    pub(super) fn kind(&self) -> Kind {
+        self.answer.unwrap_or(Kind::NotEncodable)
+    }
+
+    pub(super) fn into_output(self) -> Vec<u8> {
+        self.output
+    }
+}
+
+/// Runs the future of an async function to its end.
+///
+/// # Panics
+///
+/// If the operating system does not give what an async runtime needs.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("an async runtime can be started");
+    }
+    RUNTIME.with(|runtime| runtime.block_on(future))
+}

@@ -1,0 +1,188 @@
+//! The worker's loop: take a call, run it, answer.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::current::{self, Current};
+use super::invocation::{Invocation, State};
+use super::outbox::Outbox;
+use super::watchdog::Watchdog;
+use super::{Orders, exit, panics};
+use crate::codec;
+use crate::pool::memory;
+use crate::registry::{self, NotFound, Registration, Run};
+use crate::sys;
+use crate::transport::Board;
+use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
+
+/// How many bytes a worker reads at once.
+pub(super) const READ: usize = 256 * 1024;
+
+pub(super) struct Server {
+    pub(super) socket: Arc<OwnedFd>,
+    pub(super) board: Arc<Board>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) limit: usize,
+    function: String,
+    pub(super) input: BytesMut,
+}
+
+impl Server {
+    pub(super) fn new(socket: OwnedFd, board: Board, orders: Orders) -> Self {
+        let socket = Arc::new(socket);
+        let board = Arc::new(board);
+        Self {
+            outbox: Arc::new(Outbox::new(Arc::clone(&socket), Arc::clone(&board))),
+            socket,
+            board,
+            limit: usize::try_from(orders.limit).unwrap_or(usize::MAX),
+            function: orders.function,
+            input: BytesMut::new(),
+        }
+    }
+
+    pub(super) fn run(mut self) -> ! {
+        let watchdog = Watchdog::start(Arc::clone(&self.socket), Arc::clone(&self.outbox));
+        panics::install(Arc::clone(&self.board));
+        current::install(Arc::clone(&self.board));
+        let fingerprint = registry::fingerprint().to_le_bytes();
+        self.outbox.tell(Kind::Hello, &fingerprint);
+        let (registration, state) = match self.prepare() {
+            Ok(prepared) => prepared,
+            Err(message) => {
+                let _ = io::stdout().flush();
+                self.outbox.tell(Kind::SetUpFailed, message.as_bytes());
+                // The parent has the reason; this only ends the process.
+                exit(1);
+            }
+        };
+        let _ = io::stdout().flush();
+        self.outbox.tell(Kind::Ready, &[]);
+        match registration.run {
+            Run::Blocking(run) => self.serve(&watchdog, registration, run, &state),
+            Run::Batch(run) => {
+                let batch = registration.spec.batch.unwrap_or(crate::spec::Batch::ONE);
+                super::batch::serve(&mut self, registration, run, batch, &state);
+            }
+            Run::Async(start) => super::concurrent::serve(&mut self, registration, start, &state),
+        }
+        self.outbox.flush();
+        if let Some(tear_down) = registration.tear_down {
+            // Its panic has been printed, and there is nobody left to tell.
+            let _ = catch_unwind(AssertUnwindSafe(|| tear_down(state.into_inner())));
+        }
+        exit(0)
+    }
+
+    /// Runs calls one after the other, until the parent ends the connection.
+    fn serve(
+        &mut self,
+        watchdog: &Watchdog,
+        registration: &Registration,
+        run: fn(&mut Invocation),
+        state: &State,
+    ) {
+        let mut growth = Growth::new(registration);
+        let mut scratch = Vec::new();
+        while let Some((header, payload)) = self.next_call() {
+            let started = sys::monotonic_nanos();
+            // What a function that does not yield is to know stands on the board.
+            if header.order != Order::Run || !self.board.claim(0, header.ticket, started) {
+                continue;
+            }
+            let mut invocation = Invocation::new(payload, state.clone(), self.limit, scratch);
+            let previous = current::enter(Current::new(&header, 0));
+            panics::forget();
+            let kind = match catch_unwind(AssertUnwindSafe(|| run(&mut invocation))) {
+                Ok(()) => invocation.kind(),
+                Err(payload) => {
+                    invocation.panicked(payload);
+                    Kind::Panicked
+                }
+            };
+            current::leave(previous);
+            scratch = invocation.into_output();
+            // What was printed before the result is to be out before the result is.
+            let _ = io::stdout().flush();
+            let duration = sys::monotonic_nanos().saturating_sub(started);
+            let used_up = growth.is_exceeded();
+            self.outbox
+                .answer(kind, header.ticket, duration, used_up, &scratch);
+            self.board.done(0);
+            if !self.input.is_empty() && self.outbox.needs_watching() {
+                watchdog.ring();
+            }
+            scratch.clear();
+            if scratch.capacity() > READ {
+                scratch = Vec::new();
+            }
+        }
+    }
+
+    /// Finds the function and runs its set-up.
+    fn prepare(&self) -> Result<(&'static Registration, State), String> {
+        let registration = registry::find(&self.function).map_err(|error| match error {
+            NotFound::Duplicate(places) => {
+                format!("`{}` is registered twice, {places}", self.function)
+            }
+            NotFound::Missing(message) => message,
+        })?;
+        let state = match registration.set_up {
+            None => Box::new(()) as _,
+            Some(set_up) => match catch_unwind(set_up) {
+                Ok(state) => state?,
+                Err(payload) => return Err(format!("panicked: {}", panics::take(&*payload))),
+            },
+        };
+        Ok((registration, State::new(state)))
+    }
+
+    /// The next call, waiting for it; `None` when the parent has ended the connection.
+    fn next_call(&mut self) -> Option<(CallHeader, Bytes)> {
+        loop {
+            if let Some(message) = CallHeader::take(&mut self.input) {
+                return Some(message);
+            }
+            self.outbox.flush();
+            let want = frame::wanted(&self.input, CALL_HEADER, READ, self.limit.max(READ));
+            match sys::read_into(self.socket.as_fd(), &mut self.input, want) {
+                Ok(0) => return None,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Whether this process has grown by more than it may since its first call.
+pub(super) struct Growth {
+    most: Option<u64>,
+    baseline: Option<u64>,
+}
+
+impl Growth {
+    pub(super) fn new(registration: &Registration) -> Self {
+        Self {
+            most: registration.spec.max_rss_growth,
+            baseline: None,
+        }
+    }
+
+    /// Called after each call.
+    pub(super) fn is_exceeded(&mut self) -> bool {
+        let Some(most) = self.most else { return false };
+        let now = memory::own();
+        let baseline = *self.baseline.get_or_insert(now);
+        now.saturating_sub(baseline) > most
+    }
+}
+
+/// The text of a panic, encoded.
+pub(super) fn encode_panic(panic: &crate::error::Panic, output: &mut Vec<u8>) {
+    output.clear();
+    let _ = codec::encode(panic, output, usize::MAX);
+}
