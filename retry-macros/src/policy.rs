@@ -264,7 +264,10 @@ impl<'a> Checker<'a> {
         };
         let (mut size, mut wait) = (quote!(1), quote!(::core::time::Duration::from_millis(10)));
         for arg in list {
-            let checker = Checker { arg, private: self.private };
+            let checker = Checker {
+                arg,
+                private: self.private,
+            };
             let value = checker.expression("a value")?;
             if arg.key == "max_size" {
                 size = quote!(#value);

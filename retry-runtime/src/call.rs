@@ -13,7 +13,7 @@ use crate::block;
 use crate::codec::{CodecError, Wire};
 use crate::context::{CallId, Context};
 use crate::delivery::{Sink, Slot};
-use crate::engine::{Engine, Job, rejected};
+use crate::engine::{Host, Job, rejected};
 use crate::error::{CallError, Lost, Rejected};
 use crate::registry::Registration;
 use crate::scheduler::{CallKey, Failure, Outcome};
@@ -104,6 +104,7 @@ impl<T, E> Decoders<T, E> {
 /// Dropping it while it is under way cancels it: if it is being executed, its worker is killed.
 #[must_use = "a call does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
 pub struct Call<T, E> {
+    host: Host,
     registration: &'static Registration,
     options: Options,
     input: Result<Bytes, Rejected>,
@@ -118,12 +119,14 @@ struct Running {
 
 impl<T, E> Call<T, E> {
     pub(crate) fn new(
+        host: Host,
         registration: &'static Registration,
         options: Options,
         input: Result<Bytes, Rejected>,
         decoders: Decoders<T, E>,
     ) -> Self {
         Self {
+            host,
             registration,
             options,
             input,
@@ -174,9 +177,10 @@ impl<T, E> Call<T, E> {
                 input,
             };
             let policy = self.options.policy(self.registration.spec);
-            Engine::global().submit(self.registration, policy, [job], |submitted| {
-                key = Some(submitted);
-            })
+            self.host
+                .submit(self.registration, policy, [job], |submitted| {
+                    key = Some(submitted);
+                })
         });
         if let Err(reason) = submitted {
             slot.fill(rejected(reason));
@@ -193,6 +197,7 @@ impl<T, E> Call<T, E> {
         let slot = self.start();
         let key = self.running.take().and_then(|running| running.key);
         FunctionCall {
+            host: self.host.clone(),
             registration: self.registration,
             decoders: self.decoders,
             slot,
@@ -219,7 +224,7 @@ impl<T, E> Future for Call<T, E> {
 impl<T, E> Drop for Call<T, E> {
     fn drop(&mut self) {
         if let Some(key) = self.running.as_ref().and_then(|running| running.key) {
-            Engine::global().cancel([key]);
+            self.host.cancel([key]);
         }
     }
 }
@@ -239,6 +244,7 @@ impl<T, E> fmt::Debug for Call<T, E> {
 /// [`try_get`](Self::try_get).
 #[must_use = "the call's result, and whether it failed, is only known through this"]
 pub struct FunctionCall<T, E> {
+    host: Host,
     registration: &'static Registration,
     decoders: Decoders<T, E>,
     slot: Arc<Slot>,
@@ -272,7 +278,7 @@ impl<T, E> FunctionCall<T, E> {
     /// not retried, and its result is [`CallError::Cancelled`] unless it was there already.
     pub fn cancel(&self) {
         if let Some(key) = self.key {
-            Engine::global().cancel([key]);
+            self.host.cancel([key]);
         }
     }
 

@@ -1,8 +1,11 @@
 //! The circumstances of a failed call: which function, which input, which attempts.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::ExitCause;
 
@@ -10,17 +13,37 @@ use crate::error::ExitCause;
 const REMEMBERED_ATTEMPTS: usize = 32;
 
 /// The identity of a call within this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CallId(pub(crate) u64);
 
+impl CallId {
+    /// The identity of a call that is made in a worker: unique among those of all workers.
+    pub(crate) fn nested(worker: u64, number: u32) -> Self {
+        Self(worker << 32 | u64::from(number))
+    }
+
+    /// Its number among the calls of its process.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the upper half is the process"
+    )]
+    pub(crate) fn number(self) -> u32 {
+        self.0 as u32
+    }
+}
+
 impl fmt::Display for CallId {
+    /// `call-7`, or `call-3.7` for the seventh call that was made in the third worker.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "call-{}", self.0)
+        match (self.0 >> 32, self.0 & u64::from(u32::MAX)) {
+            (0, number) => write!(f, "call-{number}"),
+            (worker, number) => write!(f, "call-{worker}.{number}"),
+        }
     }
 }
 
 /// How one attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AttemptOutcome {
     /// The function returned `Err`.
@@ -51,7 +74,7 @@ impl fmt::Display for AttemptOutcome {
 }
 
 /// One execution of a call, in one worker.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Attempt {
     /// Counted from 1.
@@ -59,6 +82,7 @@ pub struct Attempt {
     /// The worker's process id.
     pub worker_pid: Option<u32>,
     /// When the function was started, on the monotonic clock.
+    #[serde(with = "instant")]
     pub start: Instant,
     /// How long it ran.
     pub duration: Duration,
@@ -67,16 +91,55 @@ pub struct Attempt {
 }
 
 /// The circumstances of a call that failed, the same in every [`CallError`](crate::CallError).
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Context(Box<Inner>);
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Inner {
-    function: &'static str,
+    function: Cow<'static, str>,
     call_id: CallId,
     input_index: Option<u64>,
     attempts: Vec<Attempt>,
+    #[serde(with = "text")]
     stderr_tail: Option<Arc<str>>,
+}
+
+/// An instant as nanoseconds on the monotonic clock, which all processes of a machine share.
+mod instant {
+    use std::time::Instant;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::sys;
+
+    pub(super) fn serialize<S: Serializer>(at: &Instant, to: S) -> Result<S::Ok, S::Error> {
+        let ago = u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        sys::monotonic_nanos().saturating_sub(ago).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Instant, D::Error> {
+        u64::deserialize(from).map(sys::instant_of)
+    }
+}
+
+/// A shared text as a text.
+mod text {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        text: &Option<Arc<str>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        text.as_deref().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Arc<str>>, D::Error> {
+        Ok(Option::<String>::deserialize(from)?.map(Arc::from))
+    }
 }
 
 impl Context {
@@ -88,7 +151,7 @@ impl Context {
         stderr_tail: Option<Arc<str>>,
     ) -> Self {
         Self(Box::new(Inner {
-            function,
+            function: function.into(),
             call_id,
             input_index,
             attempts,
@@ -99,7 +162,7 @@ impl Context {
     /// The function's registered name.
     #[must_use]
     pub fn function(&self) -> &str {
-        self.0.function
+        &self.0.function
     }
 
     /// The call's identity.
@@ -132,7 +195,7 @@ impl Context {
         struct Subject<'a>(&'a Inner);
         impl fmt::Display for Subject<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(short_name(self.0.function))?;
+                f.write_str(short_name(&self.0.function))?;
                 match self.0.input_index {
                     Some(index) => write!(f, "[{index}]"),
                     None => Ok(()),

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// const STRICT: CrashLimit = CrashLimit::new(3, Duration::from_secs(10));
 /// assert_ne!(STRICT, CrashLimit::default());
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CrashLimit {
     limit: Option<(u32, Duration)>,
 }

@@ -5,6 +5,7 @@ use std::task::{Poll, Waker};
 
 use crate::engine::Job;
 use crate::map::Shared;
+use crate::nested::Downstream;
 use crate::scheduler::Outcome;
 
 /// Where an outcome goes.
@@ -13,6 +14,8 @@ pub(crate) enum Sink {
     Slot(Arc<Slot>),
     /// To a map, at an entry of it.
     Map(Arc<Shared>, usize),
+    /// To the worker that made the call, under the number it gave it.
+    Nested(Arc<Downstream>, u32),
 }
 
 /// A place for one outcome.
@@ -69,6 +72,7 @@ pub(crate) fn deliver(outcomes: Vec<(Job, Outcome)>) {
     while let Some((job, outcome)) = outcomes.next() {
         match job.sink {
             Sink::Slot(slot) => slot.fill(outcome),
+            Sink::Nested(worker, number) => worker.send(number, outcome),
             Sink::Map(map, entry) => {
                 let mut delivery = map.delivery();
                 delivery.put(entry, job.index, outcome);

@@ -17,8 +17,9 @@ use crate::delivery::{self, Sink};
 use crate::entry;
 use crate::error::{Cancelled, Rejected, Startup};
 use crate::events::{Events, Publisher};
+use crate::nested::Upstream;
 use crate::options::Policy;
-use crate::pool::{self, Inbox, Writable, memory};
+use crate::pool::{self, Inbox, SOCKET, Writable, memory};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
     Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Outcome, Scheduler, WorkerKey,
@@ -39,6 +40,54 @@ pub(crate) struct Job {
     pub(crate) sink: Sink,
     pub(crate) index: Option<u64>,
     pub(crate) input: Bytes,
+}
+
+/// Where the calls of this process are scheduled: here, or by the parent of this worker.
+#[derive(Clone)]
+pub(crate) enum Host {
+    Here(Arc<Engine>),
+    Parent(&'static Upstream),
+}
+
+impl Host {
+    /// Where calls go unless they are told otherwise.
+    pub(crate) fn global() -> Self {
+        match Upstream::get() {
+            Some(upstream) => Self::Parent(upstream),
+            None => Self::Here(Arc::clone(Engine::global())),
+        }
+    }
+
+    pub(crate) fn max_message(&self) -> usize {
+        match self {
+            Self::Here(engine) => engine.max_message(),
+            Self::Parent(upstream) => upstream.max_message(),
+        }
+    }
+
+    /// Submits calls of one function, in order.
+    pub(crate) fn submit(
+        &self,
+        registration: &'static Registration,
+        policy: Policy,
+        jobs: impl IntoIterator<Item = Job>,
+        submitted: impl FnMut(CallKey),
+    ) -> Result<(), Rejected> {
+        match self {
+            Self::Here(engine) => engine.submit(registration, policy, jobs, submitted),
+            Self::Parent(upstream) => {
+                upstream.submit(registration, policy, jobs, submitted);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn cancel(&self, calls: impl IntoIterator<Item = CallKey>) {
+        match self {
+            Self::Here(engine) => engine.cancel(calls),
+            Self::Parent(upstream) => upstream.cancel(calls),
+        }
+    }
 }
 
 /// Everything behind the calls of one process.
@@ -184,6 +233,9 @@ impl Engine {
         let mut core = self.lock();
         let result = step(&mut core, Instant::now());
         self.perform(&mut core, &mut outcomes);
+        while core.scheduler.settle(Instant::now()) {
+            self.perform(&mut core, &mut outcomes);
+        }
         let wake = core.rearm();
         drop(core);
         if wake {
@@ -275,7 +327,10 @@ impl Engine {
 }
 
 impl Core {
-    fn function(&mut self, registration: &'static Registration) -> Result<FunctionKey, Rejected> {
+    pub(crate) fn function(
+        &mut self,
+        registration: &'static Registration,
+    ) -> Result<FunctionKey, Rejected> {
         let spec = registration.spec;
         if let Some(known) = self.functions.get(spec.name) {
             return known.clone();
@@ -358,7 +413,7 @@ impl Core {
             let full = matches!(link.outgoing.write_to(&link.socket), Ok(false));
             if full != link.full {
                 link.full = full;
-                self.writable.set(&link.socket, worker, full);
+                self.writable.set(&link.socket, worker, SOCKET, full);
             }
         }
     }

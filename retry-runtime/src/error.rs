@@ -17,6 +17,7 @@ use crate::context::Context;
 ///
 /// `Display` is one line; `Debug` is a report of several lines, since `main` and `unwrap` print
 /// that.
+#[derive(Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CallError<E> {
     /// The function returned `Err`; it ran to its end.
@@ -193,7 +194,7 @@ impl fmt::Display for Panic {
 }
 
 /// How a process ended, as the operating system tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExitCause {
     /// A signal ended it.
@@ -297,7 +298,7 @@ impl fmt::Display for Bytes {
 }
 
 /// The death of a worker in the middle of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crash {
     cause: ExitCause,
     together: usize,
@@ -363,7 +364,7 @@ impl fmt::Display for Crash {
 }
 
 /// Which limit in time was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Limit {
     /// `timeout`: one attempt's execution.
@@ -375,7 +376,7 @@ pub enum Limit {
 }
 
 /// A limit in time that was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimedOut {
     limit: Limit,
     after: Duration,
@@ -414,7 +415,7 @@ impl fmt::Display for TimedOut {
 }
 
 /// Why a worker never became ready.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Startup {
     /// The process ended before it was ready.
@@ -447,10 +448,10 @@ impl fmt::Display for Startup {
 }
 
 /// The function's workers crash too often.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrashLimitExceeded(Box<Crashes>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Crashes {
     crashes: u32,
     completed: u64,
@@ -511,13 +512,15 @@ impl fmt::Display for CrashLimitExceeded {
 }
 
 /// Who cancelled a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cancelled {
     /// The caller, through [`FunctionCall::cancel`](crate::FunctionCall::cancel).
     ByCaller,
     /// The runtime, when it was shut down.
     ByShutdown,
+    /// The end of the call that made this one.
+    WithOuterCall,
 }
 
 impl fmt::Display for Cancelled {
@@ -525,18 +528,19 @@ impl fmt::Display for Cancelled {
         f.write_str(match self {
             Self::ByCaller => "by its caller",
             Self::ByShutdown => "the runtime was shut down",
+            Self::WithOuterCall => "the call that made it has ended",
         })
     }
 }
 
 /// Why a call was refused before it was run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Rejected {
     /// An argument cannot be encoded.
     NotEncodable {
         /// The parameter's name.
-        parameter: &'static str,
+        parameter: Box<str>,
         /// Why.
         reason: Box<str>,
     },
@@ -548,7 +552,7 @@ pub enum Rejected {
     /// The arguments are larger than the limit.
     TooLarge {
         /// The parameter that went over the limit.
-        parameter: &'static str,
+        parameter: Box<str>,
         /// The limit in bytes.
         limit: usize,
     },
@@ -601,7 +605,7 @@ impl fmt::Display for Rejected {
 }
 
 /// Why the result of a call that may have run is not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Lost {
     /// The worker could not encode the function's result.

@@ -29,10 +29,11 @@ pub enum Stream {
     reason = "the fields are the same everywhere and named after what they are"
 )]
 pub enum Event {
-    /// A call was submitted.
+    /// A call was submitted, by the function of another call if it has a parent.
     CallQueued {
         function: &'static str,
         call: CallId,
+        parent: Option<CallId>,
     },
     /// A call was handed to a worker; it runs as soon as what was handed over before it is done.
     AttemptStarted {

@@ -54,6 +54,7 @@ mod events;
 #[cfg(feature = "json")]
 mod json;
 mod map;
+mod nested;
 mod options;
 mod pool;
 mod registry;
@@ -83,8 +84,8 @@ pub use map::{ForEach, Map, MapFuture, MapIter, MapStream, TryCollect};
 pub use options::Options;
 pub use remote_error::RemoteError;
 pub use retries::Retries;
-pub use retryable::Retryable;
 pub use retry_macros::{function, local_entrypoint, test};
+pub use retryable::Retryable;
 pub use spec::{Batch, FunctionSpec};
 pub use worker::{CancelToken, Current, Retry, current};
 

@@ -19,7 +19,7 @@ use crate::block;
 use crate::call::Decoders;
 use crate::codec::CodecError;
 use crate::delivery::Sink;
-use crate::engine::{Engine, Job, rejected};
+use crate::engine::{Host, Job, rejected};
 use crate::error::{CallError, Rejected, Startup};
 use crate::registry::Registration;
 use crate::scheduler::{CallKey, Failure, Outcome};
@@ -57,6 +57,7 @@ type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Result<(), (usize, EncodeError)>;
 /// consumer.
 #[must_use = "a map does nothing unless it is consumed: loop over it, or `.await` it"]
 pub struct Map<I: Iterator, T, E> {
+    host: Host,
     registration: &'static Registration,
     options: Options,
     decoders: Decoders<T, E>,
@@ -68,6 +69,7 @@ pub struct Map<I: Iterator, T, E> {
 
 impl<I: Iterator, T, E> Map<I, T, E> {
     pub(crate) fn new(
+        host: Host,
         registration: &'static Registration,
         options: Options,
         decoders: Decoders<T, E>,
@@ -75,6 +77,7 @@ impl<I: Iterator, T, E> Map<I, T, E> {
         encode: Encode<I::Item>,
     ) -> Self {
         Self {
+            host,
             registration,
             options,
             decoders,
@@ -351,6 +354,7 @@ impl Entries {
 
 /// Takes inputs, submits them and collects what became of them.
 struct Driver<I: Iterator, T, E> {
+    host: Host,
     registration: &'static Registration,
     options: Options,
     decoders: Decoders<T, E>,
@@ -376,6 +380,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         let shared = Shared::default();
         shared.lock().ordered = map.ordered;
         Self {
+            host: map.host,
             registration: map.registration,
             options: map.options,
             decoders: map.decoders,
@@ -460,8 +465,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
 
     /// Takes inputs and submits them, a chunk at most. True if there is room for more.
     fn feed(&mut self) -> bool {
-        let engine = Engine::global();
-        let limit = engine.max_message();
+        let limit = self.host.max_message();
         let room = |driver: &Self, taken: usize, bytes: usize| {
             driver.inputs.is_some()
                 && driver.pending < driver.window
@@ -492,7 +496,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
                 }
             });
         }
-        self.submit(engine, Bytes::from(buffer), ends);
+        self.submit(Bytes::from(buffer), ends);
         self.inputs.is_some() && self.pending < self.window && self.outstanding_bytes < WINDOW_BYTES
     }
 
@@ -512,7 +516,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         }
     }
 
-    fn submit(&mut self, engine: &Engine, buffer: Bytes, ends: Vec<Result<usize, Rejected>>) {
+    fn submit(&mut self, buffer: Bytes, ends: Vec<Result<usize, Rejected>>) {
         let mut jobs = Vec::with_capacity(ends.len());
         let mut refused = Vec::new();
         let mut entries = self.shared.lock();
@@ -554,14 +558,15 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             .iter()
             .filter_map(|job| match job.sink {
                 Sink::Map(_, entry) => Some((entry, job.index)),
-                Sink::Slot(_) => None,
+                Sink::Slot(_) | Sink::Nested(..) => None,
             })
             .collect();
         let mut keys = Vec::with_capacity(jobs.len());
         let result = if jobs.is_empty() {
             Ok(())
         } else {
-            engine.submit(self.registration, policy, jobs, |key| keys.push(key))
+            self.host
+                .submit(self.registration, policy, jobs, |key| keys.push(key))
         };
         let mut delivery = self.shared.delivery();
         if let Err(reason) = result {
@@ -598,7 +603,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         self.outstanding = 0;
         self.arrived.clear();
         if !calls.is_empty() {
-            Engine::global().cancel(calls);
+            self.host.cancel(calls);
         }
     }
 }
@@ -623,9 +628,12 @@ pub(crate) fn refuse(
         .copied()
         .unwrap_or("_");
     match error.0 {
-        CodecError::TooLarge(_) => Rejected::TooLarge { parameter, limit },
+        CodecError::TooLarge(_) => Rejected::TooLarge {
+            parameter: parameter.into(),
+            limit,
+        },
         CodecError::Invalid(reason) => Rejected::NotEncodable {
-            parameter,
+            parameter: parameter.into(),
             reason: reason.into(),
         },
     }

@@ -133,7 +133,7 @@ impl Options {
 }
 
 /// What holds for one call once attribute and call site are taken together.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Policy {
     pub(crate) retries: Retries,
     pub(crate) timeout: Option<Duration>,

@@ -6,5 +6,5 @@ mod peer;
 mod reactor;
 mod spawner;
 
-pub(crate) use reactor::{Inbox, Writable, start};
+pub(crate) use reactor::{Inbox, NESTED, SOCKET, Writable, start};
 pub(crate) use spawner::request_worker;

@@ -44,7 +44,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// #[function(retries = STARTS_ABOVE_ITS_CAP)]
 /// fn f() {}
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Retries {
     max_retries: u32,
     backoff_coefficient: f64,
@@ -54,6 +54,13 @@ pub struct Retries {
 }
 
 impl Retries {
+    /// Whether it could have been built here: it may come from another process.
+    pub(crate) fn is_valid(&self) -> bool {
+        (1.0..=10.0).contains(&self.backoff_coefficient)
+            && self.initial_delay <= self.max_delay
+            && self.max_delay <= LONGEST_DELAY
+    }
+
     /// No retries: the first failure is final.
     #[must_use]
     pub const fn none() -> Self {

@@ -11,6 +11,7 @@
 
 mod function;
 mod memory;
+mod nested;
 mod stop;
 mod window;
 
@@ -18,11 +19,12 @@ mod window;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use stop::Stop;
@@ -35,6 +37,8 @@ use crate::worker::Retry;
 
 use function::Function;
 pub(crate) use function::FunctionPolicy;
+pub(crate) use nested::Origin;
+use nested::Parent;
 
 /// An input that has been executing in this many crashes is given up.
 const CRASHES_PER_INPUT: u32 = 3;
@@ -111,9 +115,8 @@ pub(crate) struct Outcome {
 }
 
 /// Why a call has no result, before its error type is known.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Failure {
-    Function(Bytes),
     Panicked(Panic),
     Crashed(Crash),
     TimedOut(TimedOut),
@@ -122,13 +125,20 @@ pub(crate) enum Failure {
     Cancelled(Cancelled),
     Rejected(Rejected),
     Lost(Lost),
+    /// The error's bytes, which travel by themselves. At the end: serde counts the variants that
+    /// it skips when it writes, and not when it reads.
+    #[serde(skip)]
+    Function(Bytes),
 }
 
 /// What a worker answered to a call.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Ok(Bytes),
-    Err { error: Bytes, retry: Retry },
+    Err {
+        error: Bytes,
+        retry: Retry,
+    },
     Panicked(Panic),
     Rejected(Rejected),
     Lost(Lost),
@@ -177,6 +187,10 @@ struct Call<P> {
     failures: u32,
     crashes: u32,
     attempts: Vec<Attempt>,
+    /// The call that made it, if one did.
+    parent: Option<Parent>,
+    /// How many calls are above it.
+    depth: usize,
     payload: P,
 }
 
@@ -200,6 +214,8 @@ struct Worker {
     /// What was sent and is not answered, in the order of the tickets.
     inflight: VecDeque<Inflight>,
     next_ticket: u64,
+    /// What its functions have called, by the number that it gave it.
+    children: HashMap<u32, CallKey>,
     /// Calls that were sent and not recalled, ever.
     accepted: u64,
     /// When the worker is to be probed for an attempt that runs too long.
@@ -259,10 +275,19 @@ pub(crate) struct Scheduler<P> {
     functions: Vec<Function>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     actions: VecDeque<Action<P>>,
+    /// Functions to dispatch for before anything else.
+    unsettled: Vec<FunctionKey>,
     random: fastrand::Rng,
     next_call: u64,
     next_worker: u64,
     observed: bool,
+}
+
+impl CallKey {
+    /// The key of a call that another process schedules.
+    pub(crate) fn nested(id: CallId) -> Self {
+        Self { index: 0, id }
+    }
 }
 
 impl<P> Scheduler<P> {
@@ -274,6 +299,7 @@ impl<P> Scheduler<P> {
             functions: Vec::new(),
             timers: BinaryHeap::new(),
             actions: VecDeque::new(),
+            unsettled: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
             next_call: 1,
             next_worker: 1,
@@ -331,8 +357,24 @@ impl<P> Scheduler<P> {
         policy: Policy,
         payload: P,
     ) -> CallKey {
-        let id = CallId(self.next_call);
-        self.next_call += 1;
+        self.enter(now, function, policy, payload, None, None, 0)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a call, each once")]
+    fn enter(
+        &mut self,
+        now: Instant,
+        function: FunctionKey,
+        policy: Policy,
+        payload: P,
+        id: Option<CallId>,
+        parent: Option<Parent>,
+        depth: usize,
+    ) -> CallKey {
+        let id = id.unwrap_or_else(|| {
+            self.next_call += 1;
+            CallId(self.next_call - 1)
+        });
         let deadline = policy.deadline.and_then(|limit| now.checked_add(limit));
         let index = self.calls.insert(Call {
             id,
@@ -344,12 +386,18 @@ impl<P> Scheduler<P> {
             failures: 0,
             crashes: 0,
             attempts: Vec::new(),
+            parent,
+            depth,
             payload,
         });
         let key = CallKey { index, id };
         if self.observed {
             let function = self.functions[function.0].policy.name;
-            self.publish(Event::CallQueued { function, call: id });
+            self.publish(Event::CallQueued {
+                function,
+                call: id,
+                parent: parent.map(|parent| parent.call),
+            });
         }
         if let Some(at) = deadline {
             self.arm(at, Timer::Deadline(key));
@@ -486,10 +534,7 @@ impl<P> Scheduler<P> {
             match worker.phase {
                 Phase::Ready | Phase::Retiring => self.kill(key, Phase::Broken(reason)),
                 Phase::Starting => self.failed_to_start(key, Startup::Handshake(reason)),
-                Phase::Killed
-                | Phase::Broken(_)
-                | Phase::OutOfMemory
-                | Phase::FailedStart(_) => {}
+                Phase::Killed | Phase::Broken(_) | Phase::OutOfMemory | Phase::FailedStart(_) => {}
             }
         }
     }
@@ -529,6 +574,7 @@ impl<P> Scheduler<P> {
         let function = worker.function;
         let limit = self.functions[function.0].policy.memory;
         remains.cause = worker.cause(remains.cause, limit);
+        self.orphan(now, worker.children.values().copied().collect());
         if self.observed {
             let function = self.functions[function.0].policy.name;
             self.publish(Event::WorkerDown {
@@ -701,7 +747,11 @@ impl<P> Scheduler<P> {
             Answer::Err { error, retry } => {
                 (Failure::Function(error), AttemptOutcome::Failed, retry)
             }
-            Answer::Panicked(panic) => (Failure::Panicked(panic), AttemptOutcome::Panicked, Retry::Default),
+            Answer::Panicked(panic) => (
+                Failure::Panicked(panic),
+                AttemptOutcome::Panicked,
+                Retry::Default,
+            ),
             Answer::Rejected(rejected) => {
                 return self.resolve(key, Err(Failure::Rejected(rejected)), reply.stderr_tail);
             }
@@ -793,6 +843,9 @@ impl<P> Scheduler<P> {
     ) {
         let call = self.calls.remove(key.index);
         debug_assert_eq!(call.id, key.id);
+        if let Some(parent) = call.parent {
+            self.leave_parent(parent.worker, call.id);
+        }
         if self.observed {
             let function = self.functions[call.function.0].policy.name;
             let succeeded = result.is_ok();
@@ -814,28 +867,28 @@ impl<P> Scheduler<P> {
     }
 
     fn enqueue_back(&mut self, now: Instant, key: CallKey) {
-        if let Some(function) = self.enter_queue(now, key) {
-            self.functions[function.0].queue.push_back(key);
+        if let Some((function, depth)) = self.enter_queue(now, key) {
+            self.functions[function.0].queue.push_back(depth, key);
         }
     }
 
     fn enqueue_front(&mut self, now: Instant, key: CallKey) {
-        if let Some(function) = self.enter_queue(now, key) {
-            self.functions[function.0].queue.push_front(key);
+        if let Some((function, depth)) = self.enter_queue(now, key) {
+            self.functions[function.0].queue.push_front(depth, key);
         }
     }
 
     /// Marks a call as queued, unless its function's workers crash too often.
-    fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<FunctionKey> {
+    fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(FunctionKey, usize)> {
         let call = self.call_mut(key)?;
         call.state = State::Queued;
-        let function = call.function;
+        let (function, depth) = (call.function, call.depth);
         if let Some(exceeded) = self.functions[function.0].crash_limit_exceeded(now) {
             self.resolve(key, Err(Failure::CrashLimit(exceeded)), None);
             return None;
         }
         self.functions[function.0].queued += 1;
-        Some(function)
+        Some((function, depth))
     }
 
     /// Fails all pending calls of a function whose workers crash too often. What other workers
@@ -852,7 +905,7 @@ impl<P> Scheduler<P> {
             })
             .map(|(index, call)| CallKey { index, id: call.id })
             .collect();
-        self.functions[function.0].clear_queue();
+        drop(self.functions[function.0].take_queue());
         for key in pending {
             self.resolve(key, Err(Failure::CrashLimit(exceeded.clone())), None);
         }
@@ -874,8 +927,8 @@ impl<P> Scheduler<P> {
         if state.ever_ready && state.failed_starts < FAILED_STARTS {
             return;
         }
-        let queue = state.clear_queue();
-        for key in queue {
+        let mut queue = state.take_queue();
+        while let Some(key) = queue.pop_front() {
             if self
                 .call(key)
                 .is_some_and(|call| call.state == State::Queued)
@@ -895,11 +948,14 @@ impl<P> Scheduler<P> {
                 return;
             }
             let depth = state.depth();
+            let state = &self.functions[function.0];
+            // More than may run are there where some had waited for others.
+            let full = self.running(function) >= state.policy.max_workers;
             let mut ready = 0;
             let mut best: Option<(usize, WorkerKey)> = None;
             for &key in &state.workers {
                 let worker = &self.workers[key.index];
-                if worker.phase != Phase::Ready || worker.remaining(&state.policy) == 0 {
+                if !worker.takes_calls(&state.policy) || full && worker.inflight.is_empty() {
                     continue;
                 }
                 ready += 1;
@@ -980,6 +1036,7 @@ impl<P> Scheduler<P> {
             for key in &state.workers {
                 let worker = &self.workers[key.index];
                 match worker.phase {
+                    _ if !worker.children.is_empty() => continue,
                     Phase::Starting | Phase::FailedStart(_) => starting += 1,
                     Phase::Ready => waiting += worker.inflight.len().saturating_sub(at_once),
                     _ => continue,
@@ -1015,9 +1072,9 @@ impl<P> Scheduler<P> {
         };
         let idle = ready().any(|key| {
             let worker = &self.workers[key.index];
-            worker.inflight.is_empty() && worker.remaining(&state.policy) > 0
+            worker.inflight.is_empty() && worker.takes_calls(&state.policy)
         });
-        if !idle {
+        if !idle || self.running(function) >= state.policy.max_workers {
             return;
         }
         let victim = ready().max_by_key(|key| self.workers[key.index].inflight.len());
@@ -1063,7 +1120,10 @@ impl<P> Scheduler<P> {
     fn retire_when_used_up(&mut self, now: Instant, key: WorkerKey) {
         if let Some(worker) = self.worker(key) {
             let policy = &self.functions[worker.function.0].policy;
-            if worker.inflight.is_empty() && worker.remaining(policy) == 0 {
+            if worker.inflight.is_empty()
+                && worker.children.is_empty()
+                && worker.remaining(policy) == 0
+            {
                 self.retire(now, key);
             }
         }
@@ -1074,7 +1134,7 @@ impl<P> Scheduler<P> {
             return;
         };
         worker.idle_timer = false;
-        if worker.phase != Phase::Ready || !worker.inflight.is_empty() {
+        if worker.phase != Phase::Ready || worker.is_busy() {
             return;
         }
         let (idle_since, function) = (worker.idle_since, worker.function);
@@ -1091,7 +1151,7 @@ impl<P> Scheduler<P> {
         let Some(worker) = self.worker(key) else {
             return;
         };
-        if worker.idle_timer || worker.phase != Phase::Ready || !worker.inflight.is_empty() {
+        if worker.idle_timer || worker.phase != Phase::Ready || worker.is_busy() {
             return;
         }
         let window = self.functions[worker.function.0].policy.scaledown_window;
@@ -1185,6 +1245,7 @@ impl Worker {
             phase: Phase::Starting,
             inflight: VecDeque::new(),
             next_ticket: 1,
+            children: HashMap::new(),
             accepted: 0,
             probe_at: None,
             idle_since: now,
@@ -1194,6 +1255,16 @@ impl Worker {
             used_up: false,
             peak: 0,
         }
+    }
+
+    /// Whether it executes something, or something that it called is under way.
+    fn is_busy(&self) -> bool {
+        !self.inflight.is_empty() || !self.children.is_empty()
+    }
+
+    /// Whether it can be given calls.
+    fn takes_calls(&self, policy: &FunctionPolicy) -> bool {
+        self.phase == Phase::Ready && self.children.is_empty() && self.remaining(policy) > 0
     }
 
     /// How many more calls it may take.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::args::{Argument, Item};
 use crate::call::{Call, Decoders, FunctionCall};
 use crate::codec::Wire;
-use crate::engine::Engine;
+use crate::engine::Host;
 use crate::error::Rejected;
 use crate::map::{ForEach, Map, refuse};
 use crate::registry::Registration;
@@ -33,9 +33,10 @@ struct Target<F, A, R> {
 impl<F, A, R> Target<F, A, R> {
     fn input(
         &self,
+        host: &Host,
         encode: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), (usize, crate::args::EncodeError)>,
     ) -> Result<Bytes, Rejected> {
-        let limit = Engine::global().max_message();
+        let limit = host.max_message();
         let mut input = Vec::new();
         match encode(&mut input, limit) {
             Ok(()) => Ok(Bytes::from(input)),
@@ -144,12 +145,13 @@ macro_rules! call {
             /// A call in a worker process. It is made when it is awaited or waited for.
             pub fn remote(&self, $($p: $P::Passed<'_>),*) -> Call<$T, $E> {
                 let target = self.target();
+                let host = Host::global();
                 #[allow(unused_variables)]
-                let input = target.input(|out, limit| {
+                let input = target.input(&host, |out, limit| {
                     $($P::encode(&$p, out, limit).map_err(|error| ($index, error))?;)*
                     Ok(())
                 });
-                Call::new(target.registration, target.options, input, $decoders)
+                Call::new(host, target.registration, target.options, input, $decoders)
             }
 
             /// A call in a worker process that is made at once and runs on its own.
@@ -173,6 +175,7 @@ macro_rules! layer {
             {
                 let target = self.target();
                 Map::new(
+                    Host::global(),
                     target.registration,
                     target.options,
                     $decoders,

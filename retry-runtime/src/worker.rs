@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use bytes::{Buf, BufMut};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
+use crate::nested::Upstream;
 use crate::transport::{Board, MAGIC, WORKER_VARIABLE};
 
 pub use batch::{Batched, run_batch};
@@ -55,9 +56,9 @@ impl Link {
     }
 
     /// The parent's first message: what to serve.
-    fn receive_orders(&self) -> io::Result<(Orders, Board)> {
+    fn receive_orders(&self) -> io::Result<(Orders, Board, OwnedFd)> {
         let mut bytes = vec![0; 4096];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = rustix::net::recvmsg(
             &self.socket,
@@ -65,20 +66,20 @@ impl Link {
             &mut control,
             RecvFlags::CMSG_CLOEXEC,
         )?;
-        let board = control
-            .drain()
-            .find_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-                _ => None,
-            })
-            .ok_or(io::ErrorKind::InvalidData)?;
+        let files = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut files) => files.next().zip(files.next()),
+            _ => None,
+        });
+        let (board, nested) = files.ok_or(io::ErrorKind::InvalidData)?;
         let orders = Orders::decode(&bytes[..received.bytes]).ok_or(io::ErrorKind::InvalidData)?;
-        Ok((orders, Board::map(&board)?))
+        Ok((orders, Board::map(&board)?, nested))
     }
 }
 
 /// What a parent tells a worker first.
 pub(crate) struct Orders {
+    /// The worker's number.
+    pub(crate) worker: u64,
     pub(crate) limit: u64,
     pub(crate) function: String,
 }
@@ -86,6 +87,7 @@ pub(crate) struct Orders {
 impl Orders {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
+        bytes.put_u64_le(self.worker);
         bytes.put_u64_le(self.limit);
         bytes.extend_from_slice(self.function.as_bytes());
         bytes
@@ -93,9 +95,14 @@ impl Orders {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(&MAGIC)?;
+        let worker = rest.try_get_u64_le().ok()?;
         let limit = rest.try_get_u64_le().ok()?;
         let function = String::from_utf8(rest.to_vec()).ok()?;
-        Some(Self { limit, function })
+        Some(Self {
+            worker,
+            limit,
+            function,
+        })
     }
 }
 
@@ -106,9 +113,11 @@ pub(crate) fn serve(link: Link) -> ! {
     if !parent_is_alive {
         exit(STRANGER);
     }
-    let Ok((orders, board)) = link.receive_orders() else {
+    let Ok((orders, board, nested)) = link.receive_orders() else {
         exit(STRANGER);
     };
+    let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
+    Upstream::install(nested, orders.worker, limit);
     let server = Server::new(link.socket, board, orders);
     if tokio::runtime::Handle::try_current().is_err() {
         server.run();

@@ -13,12 +13,13 @@ use crate::codec;
 use crate::engine::{Core, Engine, kill_group};
 use crate::error::{ExitCause, Lost, Panic, Rejected, Startup};
 use crate::events::{Event, Stream};
+use crate::nested::Requests;
 use crate::registry;
 use crate::scheduler::{Answer, FunctionKey, Remains, Reply, WorkerKey};
 use crate::sys;
 use crate::transport::Board;
-use crate::worker::Retry;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
+use crate::worker::Retry;
 
 /// How many bytes are read at once.
 const READ: usize = 256 * 1024;
@@ -37,6 +38,7 @@ pub(crate) struct Peer {
     pub(super) pidfd: OwnedFd,
     pub(super) socket: Arc<OwnedFd>,
     board: Arc<Board>,
+    pub(super) requests: Requests,
     limit: usize,
     input: BytesMut,
     pub(super) stdout: Output<ChildStdout>,
@@ -58,6 +60,10 @@ pub(super) enum Connection {
 }
 
 impl Peer {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a worker, each once"
+    )]
     pub(crate) fn new(
         key: WorkerKey,
         function: &'static str,
@@ -65,6 +71,7 @@ impl Peer {
         pidfd: OwnedFd,
         socket: Arc<OwnedFd>,
         board: Arc<Board>,
+        requests: Requests,
         limit: usize,
     ) -> Self {
         let stdout = child.stdout.take();
@@ -83,6 +90,7 @@ impl Peer {
             pidfd,
             socket,
             board,
+            requests,
             limit,
             input: BytesMut::new(),
             stdout: Output::new(stdout, Stream::Stdout),
@@ -108,6 +116,16 @@ impl Peer {
         self.print(engine);
         engine.step(|core, now| self.take_in(core, now));
         connection
+    }
+
+    /// Takes in what the worker's functions call.
+    pub(super) fn receive_requests(&mut self, engine: &Engine) {
+        if !self.broken
+            && let Err(reason) = self.requests.receive(engine)
+        {
+            self.broken = true;
+            engine.step(|core, _| core.scheduler.broken(self.key, reason.into()));
+        }
     }
 
     /// Passes on what the worker has printed.

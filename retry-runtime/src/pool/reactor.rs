@@ -51,14 +51,14 @@ impl Inbox {
 pub(crate) struct Writable(Arc<OwnedFd>);
 
 impl Writable {
-    /// Has the thread write to a worker's socket when it takes more, or not any longer.
-    pub(crate) fn set(&self, socket: &OwnedFd, worker: u64, wanted: bool) {
+    /// Has the thread write to one of a worker's sockets when it takes more, or not any longer.
+    pub(crate) fn set(&self, socket: &OwnedFd, worker: u64, source: u64, wanted: bool) {
         let flags = if wanted {
             EventFlags::IN | EventFlags::OUT
         } else {
             EventFlags::IN
         };
-        let data = EventData::new_u64(worker * SOURCES + SOCKET);
+        let data = EventData::new_u64(worker * SOURCES + source);
         let _ = epoll::modify(&*self.0, socket, data, flags);
     }
 }
@@ -92,11 +92,12 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
 const SOON: Duration = Duration::from_micros(40);
 
 /// What became ready is told by the worker's number and one of these.
-const SOCKET: u64 = 0;
+pub(crate) const SOCKET: u64 = 0;
 const STDOUT: u64 = 1;
 const STDERR: u64 = 2;
 const PROCESS: u64 = 3;
-const SOURCES: u64 = 4;
+pub(crate) const NESTED: u64 = 4;
+const SOURCES: u64 = 8;
 
 /// Worker numbers start at 1, so this is none of theirs.
 const BELL: u64 = 0;
@@ -157,6 +158,7 @@ impl Reactor {
             let worker = data / SOURCES;
             match data % SOURCES {
                 SOCKET => self.socket(worker, flags),
+                NESTED => self.nested(worker, flags),
                 PROCESS => ended.push(worker),
                 _ => self.output(worker),
             }
@@ -167,6 +169,7 @@ impl Reactor {
                 // grandchild holds would stay on it.
                 let _ = epoll::delete(&*self.epoll, &peer.pidfd);
                 let _ = epoll::delete(&*self.epoll, &*peer.socket);
+                let _ = epoll::delete(&*self.epoll, peer.requests.socket());
                 self.remove_output(&peer);
                 peer.bury(&self.engine);
             }
@@ -206,6 +209,7 @@ impl Reactor {
             let base = peer.key.id * SOURCES;
             let readable = EventFlags::IN;
             self.watch(&*peer.socket, base + SOCKET, readable);
+            self.watch(peer.requests.socket(), base + NESTED, readable);
             if let Some(pipe) = peer.stdout.pipe() {
                 self.watch(pipe, base + STDOUT, readable);
             }
@@ -237,6 +241,22 @@ impl Reactor {
             let _ = epoll::delete(&*self.epoll, &*peer.socket);
             let at = peer.close(Instant::now());
             self.closing.push((at, worker));
+        }
+    }
+
+    fn nested(&mut self, worker: u64, flags: EventFlags) {
+        let Some(peer) = self.peers.get_mut(&worker) else {
+            return;
+        };
+        if flags.contains(EventFlags::OUT) {
+            peer.requests.replies.flush();
+        }
+        if flags.contains(EventFlags::IN) {
+            peer.receive_requests(&self.engine);
+        }
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+            // The worker is ending; it would be reported again and again.
+            let _ = epoll::delete(&*self.epoll, peer.requests.socket());
         }
     }
 

@@ -17,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags};
 use super::peer::Peer;
 use crate::engine::{Engine, Link, depth};
 use crate::entry;
+use crate::nested::{Downstream, Requests};
 use crate::scheduler::WorkerKey;
 use crate::transport::{Board, DEPTH_VARIABLE, WORKER_VARIABLE};
 use crate::worker::Orders;
@@ -67,12 +68,8 @@ fn fulfil(engine: &Arc<Engine>, request: &Request) {
 }
 
 fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
-    let (ours, theirs) = rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let (ours, theirs) = connection()?;
+    let (nested, their_nested) = connection()?;
     for end in [&ours, &theirs] {
         // As much as the system allows: large messages then need fewer turns. Less does no harm.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER);
@@ -88,12 +85,14 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
         .process_group(0)
         .spawn()?;
     let orders = Orders {
+        worker: request.worker.id,
         limit: engine.max_message() as u64,
         function: request.function.to_owned(),
     };
     let connect = || -> io::Result<OwnedFd> {
-        send_orders(&ours, &orders, &board_file)?;
+        send_orders(&ours, &orders, &board_file, &their_nested)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
+        rustix::io::ioctl_fionbio(&nested, true)?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
         Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
@@ -109,6 +108,8 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
                 Arc::clone(&board),
                 request.slots,
             );
+            let writable = engine.inbox().writable();
+            let replies = Downstream::new(request.worker.id, Arc::new(nested), writable);
             let peer = Peer::new(
                 request.worker,
                 request.function,
@@ -116,6 +117,7 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
                 pidfd,
                 socket,
                 board,
+                Requests::new(request.worker, replies),
                 engine.max_message(),
             );
             Ok((link, peer))
@@ -145,10 +147,24 @@ fn command() -> io::Result<Command> {
     Ok(command)
 }
 
-fn send_orders(socket: impl AsFd, orders: &Orders, board: &OwnedFd) -> io::Result<()> {
+fn connection() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+}
+
+fn send_orders(
+    socket: impl AsFd,
+    orders: &Orders,
+    board: &OwnedFd,
+    nested: &OwnedFd,
+) -> io::Result<()> {
     let bytes = orders.encode();
-    let files = [board.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let files = [board.as_fd(), nested.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&files));
     rustix::net::sendmsg(

@@ -37,7 +37,7 @@ pub(crate) struct FunctionPolicy {
 pub(super) struct Function {
     pub(super) policy: FunctionPolicy,
     /// Calls in the order in which they are to run, some of which may not be queued any more.
-    pub(super) queue: VecDeque<CallKey>,
+    pub(super) queue: Queue,
     /// How many calls are queued.
     pub(super) queued: usize,
     pub(super) workers: Vec<WorkerKey>,
@@ -61,7 +61,7 @@ impl Function {
             .map_or(Duration::from_secs(1), |(_, window)| window);
         Self {
             policy,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             queued: 0,
             workers: Vec::new(),
             ever_ready: false,
@@ -119,8 +119,37 @@ impl Function {
         })
     }
 
-    pub(super) fn clear_queue(&mut self) -> VecDeque<CallKey> {
+    pub(super) fn take_queue(&mut self) -> Queue {
         self.queued = 0;
         std::mem::take(&mut self.queue)
+    }
+}
+
+/// Calls by how deeply they are nested. The deepest go first: others wait for them.
+#[derive(Debug, Default)]
+pub(super) struct Queue(Vec<VecDeque<CallKey>>);
+
+impl Queue {
+    fn level(&mut self, depth: usize) -> &mut VecDeque<CallKey> {
+        if self.0.len() <= depth {
+            self.0.resize_with(depth + 1, VecDeque::new);
+        }
+        &mut self.0[depth]
+    }
+
+    pub(super) fn push_front(&mut self, depth: usize, key: CallKey) {
+        self.level(depth).push_front(key);
+    }
+
+    pub(super) fn push_back(&mut self, depth: usize, key: CallKey) {
+        self.level(depth).push_back(key);
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<CallKey> {
+        self.0.iter_mut().rev().find_map(VecDeque::pop_front)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
     }
 }

@@ -75,3 +75,25 @@ impl Outgoing {
         }
     }
 }
+
+/// Writes both parts to a socket that blocks.
+pub(crate) fn send_all(
+    socket: impl AsFd,
+    mut first: &[u8],
+    mut second: &[u8],
+) -> rustix::io::Result<()> {
+    while !first.is_empty() || !second.is_empty() {
+        let parts = [IoSlice::new(first), IoSlice::new(second)];
+        let mut control = SendAncillaryBuffer::default();
+        match rustix::net::sendmsg(&socket, &parts, &mut control, SendFlags::NOSIGNAL) {
+            Ok(sent) => {
+                let of_first = sent.min(first.len());
+                first = &first[of_first..];
+                second = &second[sent - of_first..];
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -22,6 +22,9 @@ use crate::registry::Registration;
 use crate::sys;
 use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
 
+/// What makes a call a future.
+type Start = fn(Invocation) -> LocalFuture<Invocation>;
+
 /// Serves until the parent ends the connection.
 ///
 /// # Panics
@@ -30,7 +33,7 @@ use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
 pub(super) fn serve(
     server: &mut Server,
     registration: &'static Registration,
-    start: fn(Invocation) -> LocalFuture<Invocation>,
+    start: Start,
     state: &State,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -60,7 +63,7 @@ pub(super) fn serve(
 struct Executor<'a> {
     server: &'a mut Server,
     registration: &'static Registration,
-    start: fn(Invocation) -> LocalFuture<Invocation>,
+    start: Start,
     state: &'a State,
     /// What has come and is not claimed.
     waiting: VecDeque<(CallHeader, Bytes)>,
@@ -80,11 +83,7 @@ struct Running {
 
 impl Executor<'_> {
     /// Does what there is to do; false at the end of the connection.
-    fn turn(
-        &mut self,
-        socket: &AsyncFd<Arc<OwnedFd>>,
-        context: &mut Context<'_>,
-    ) -> Poll<bool> {
+    fn turn(&mut self, socket: &AsyncFd<Arc<OwnedFd>>, context: &mut Context<'_>) -> Poll<bool> {
         loop {
             let mut idle = true;
             while let Poll::Ready(Some(done)) = self.tasks.poll_join_next_with_id(context) {
@@ -112,12 +111,7 @@ impl Executor<'_> {
 
     fn read(&mut self) -> io::Result<usize> {
         let server = &mut *self.server;
-        let want = frame::wanted(
-            &server.input,
-            CALL_HEADER,
-            READ,
-            server.limit.max(READ),
-        );
+        let want = frame::wanted(&server.input, CALL_HEADER, READ, server.limit.max(READ));
         loop {
             let flags = RecvFlags::DONTWAIT;
             match sys::receive_into(&*server.socket, &mut server.input, want, flags) {
@@ -198,7 +192,7 @@ impl Executor<'_> {
 /// One attempt: a future that catches panics and during which its call is the current one.
 struct Attempt {
     current: Current,
-    start: Option<(fn(Invocation) -> LocalFuture<Invocation>, Invocation)>,
+    start: Option<(Start, Invocation)>,
     future: Option<LocalFuture<Invocation>>,
 }
 

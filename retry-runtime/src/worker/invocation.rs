@@ -185,7 +185,8 @@ impl Invocation {
     pub(super) fn wrong_length(&mut self, expected: usize, returned: usize) {
         self.output.clear();
         for number in [expected, returned] {
-            self.output.extend_from_slice(&(number as u64).to_le_bytes());
+            self.output
+                .extend_from_slice(&(number as u64).to_le_bytes());
         }
         self.answer = Some(Kind::WrongLength);
     }

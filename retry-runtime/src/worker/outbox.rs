@@ -1,14 +1,12 @@
 //! Answers on their way to the parent.
 
-use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::transport::Board;
 use crate::transport::board::OUTBOX_CAPACITY;
 use crate::transport::frame::{ANSWER_HEADER, AnswerHeader, Kind};
+use crate::transport::outgoing;
 
 /// How many answers are kept back while there is more to do.
 const KEPT: usize = 128;
@@ -126,20 +124,8 @@ impl Outbox {
         }
     }
 
-    fn send(&self, mut first: &[u8], mut second: &[u8]) {
-        while !first.is_empty() || !second.is_empty() {
-            let parts = [IoSlice::new(first), IoSlice::new(second)];
-            let mut control = SendAncillaryBuffer::default();
-            match rustix::net::sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL) {
-                Ok(sent) => {
-                    let of_first = sent.min(first.len());
-                    first = &first[of_first..];
-                    second = &second[sent - of_first..];
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                // The parent is gone, which the watchdog deals with.
-                Err(_) => return,
-            }
-        }
+    fn send(&self, first: &[u8], second: &[u8]) {
+        // The parent is gone if this fails, which the watchdog deals with.
+        let _ = outgoing::send_all(&self.socket, first, second);
     }
 }

@@ -1,0 +1,162 @@
+//! The parent's side of the connection for nested calls.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+
+use super::wire::{self, Reply, Request, Submission};
+use crate::context::CallId;
+use crate::delivery::Sink;
+use crate::engine::{Engine, Job, rejected};
+use crate::error::{Cancelled, Rejected};
+use crate::pool::{NESTED, Writable};
+use crate::registry;
+use crate::scheduler::{CallKey, Origin, Outcome, WorkerKey};
+use crate::sys;
+use crate::transport::outgoing::Outgoing;
+
+/// How many bytes are read at once.
+const READ: usize = 64 * 1024;
+
+/// Where outcomes for one worker go.
+pub(crate) struct Downstream {
+    worker: u64,
+    socket: Arc<OwnedFd>,
+    writable: Writable,
+    outgoing: Mutex<(Outgoing, bool)>,
+}
+
+impl Downstream {
+    pub(crate) fn new(worker: u64, socket: Arc<OwnedFd>, writable: Writable) -> Self {
+        Self {
+            worker,
+            socket,
+            writable,
+            outgoing: Mutex::default(),
+        }
+    }
+
+    /// Sends what became of a call; what the socket does not take waits until it does.
+    pub(crate) fn send(&self, number: u32, outcome: Outcome) {
+        let (reply, payload) = Reply::new(number, outcome);
+        let head = wire::encode(&reply, payload.len());
+        self.with_outgoing(|outgoing| outgoing.push(&head, &payload));
+    }
+
+    /// The socket takes more.
+    pub(crate) fn flush(&self) {
+        self.with_outgoing(|_| {});
+    }
+
+    fn with_outgoing(&self, change: impl FnOnce(&mut Outgoing)) {
+        let mut guard = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (outgoing, was_full) = &mut *guard;
+        change(outgoing);
+        // A broken connection shows on the reading side.
+        let full = matches!(outgoing.write_to(&self.socket), Ok(false));
+        if full != *was_full {
+            *was_full = full;
+            self.writable.set(&self.socket, self.worker, NESTED, full);
+        }
+    }
+}
+
+/// What one worker asks for.
+pub(crate) struct Requests {
+    worker: WorkerKey,
+    pub(crate) replies: Arc<Downstream>,
+    input: BytesMut,
+}
+
+impl Requests {
+    pub(crate) fn new(worker: WorkerKey, replies: Downstream) -> Self {
+        Self {
+            worker,
+            replies: Arc::new(replies),
+            input: BytesMut::new(),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.replies.socket
+    }
+
+    /// Takes in what has come. An error is a breach of the protocol.
+    pub(crate) fn receive(&mut self, engine: &Engine) -> Result<(), String> {
+        let limit = engine.max_message();
+        let want = wire::wanted(&self.input, READ, limit);
+        match sys::read_into(&*self.replies.socket, &mut self.input, want) {
+            Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            // The worker is ending, which its process tells.
+            Err(_) => return Ok(()),
+        }
+        while let Some((request, payload)) = wire::take(&mut self.input, limit)? {
+            match request {
+                Request::Submit(submission) => self.submit(engine, submission, payload)?,
+                Request::Cancel(numbers) => {
+                    let worker = self.worker.id;
+                    let keys = numbers
+                        .into_iter()
+                        .map(|number| CallId::nested(worker, number));
+                    engine.step(|core, now| {
+                        let keys: Vec<CallKey> = keys
+                            .filter_map(|id| core.scheduler.find_nested(self.worker, id))
+                            .collect();
+                        core.scheduler.cancel(now, keys, Cancelled::ByCaller);
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn submit(
+        &self,
+        engine: &Engine,
+        submission: Submission,
+        mut payload: Bytes,
+    ) -> Result<(), String> {
+        if !submission.policy.retries.is_valid() {
+            return Err("a nested call with an impossible policy".to_owned());
+        }
+        let mut jobs = Vec::with_capacity(submission.calls.len());
+        for call in submission.calls {
+            if call.length as usize > payload.len() {
+                return Err("a nested call longer than its message".to_owned());
+            }
+            let job = Job {
+                sink: Sink::Nested(Arc::clone(&self.replies), call.number),
+                index: call.index,
+                input: payload.split_to(call.length as usize),
+            };
+            jobs.push((CallId::nested(self.worker.id, call.number), job));
+        }
+        let Ok(registration) = registry::find(&submission.function) else {
+            return Err(format!("a nested call of `{}`", submission.function));
+        };
+        let refused = engine.step(|core, now| match core.function(registration) {
+            Ok(function) => {
+                for (id, job) in jobs {
+                    let origin = Origin {
+                        id,
+                        worker: self.worker,
+                        ticket: submission.ticket,
+                    };
+                    core.scheduler
+                        .submit_nested(now, function, submission.policy, origin, job);
+                }
+                core.scheduler.dispatch(now, function);
+                None
+            }
+            Err(reason) => Some((reason, jobs)),
+        });
+        if let Some((reason, jobs)) = refused {
+            let refuse = |reason: &Rejected| rejected(reason.clone());
+            for (id, _) in jobs {
+                self.replies.send(id.number(), refuse(&reason));
+            }
+        }
+        Ok(())
+    }
+}

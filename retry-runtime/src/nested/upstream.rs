@@ -1,0 +1,147 @@
+//! The worker's side: hands calls to the parent and waits for what becomes of them.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::BytesMut;
+
+use super::wire::{self, Item, Reply, Request, Submission};
+use crate::context::CallId;
+use crate::delivery;
+use crate::engine::Job;
+use crate::options::Policy;
+use crate::registry::Registration;
+use crate::scheduler::CallKey;
+use crate::sys;
+use crate::transport::outgoing;
+use crate::worker::current;
+
+/// How many bytes are read at once.
+const READ: usize = 64 * 1024;
+
+static UPSTREAM: OnceLock<Upstream> = OnceLock::new();
+
+/// The connection of this worker.
+pub(crate) struct Upstream {
+    socket: Arc<OwnedFd>,
+    worker: u64,
+    limit: usize,
+    /// Held while writing, so that messages do not mix.
+    writing: Mutex<()>,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Default)]
+struct Pending {
+    jobs: HashMap<u32, Job>,
+    next: u32,
+    /// Whether the thread that reads is there.
+    reading: bool,
+}
+
+impl Upstream {
+    /// Makes the connection that this worker was given known.
+    pub(crate) fn install(socket: OwnedFd, worker: u64, limit: usize) {
+        let _ = UPSTREAM.set(Self {
+            socket: Arc::new(socket),
+            worker,
+            limit,
+            writing: Mutex::default(),
+            pending: Mutex::default(),
+        });
+    }
+
+    /// The connection, if this process is a worker.
+    pub(crate) fn get() -> Option<&'static Self> {
+        UPSTREAM.get()
+    }
+
+    pub(crate) fn max_message(&self) -> usize {
+        self.limit
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Submits calls of one function, in order.
+    pub(crate) fn submit(
+        &'static self,
+        registration: &'static Registration,
+        policy: Policy,
+        jobs: impl IntoIterator<Item = Job>,
+        mut submitted: impl FnMut(CallKey),
+    ) {
+        let mut calls = Vec::new();
+        let mut payload = Vec::new();
+        let mut pending = self.pending();
+        for job in jobs {
+            pending.next = pending.next.wrapping_add(1).max(1);
+            let number = pending.next;
+            calls.push(Item {
+                number,
+                index: job.index,
+                length: u32::try_from(job.input.len()).expect("the limit is below 4 GiB"),
+            });
+            payload.extend_from_slice(&job.input);
+            submitted(CallKey::nested(CallId::nested(self.worker, number)));
+            pending.jobs.insert(number, job);
+        }
+        let start_reading = !std::mem::replace(&mut pending.reading, true);
+        drop(pending);
+        if start_reading {
+            std::thread::Builder::new()
+                .name("retry-nested".to_owned())
+                .spawn(|| self.read())
+                .expect("a thread for nested calls");
+        }
+        let head = Request::Submit(Submission {
+            function: registration.spec.name.to_owned(),
+            policy,
+            ticket: current().map_or(0, |call| call.ticket()),
+            calls,
+        });
+        self.write(&head, &payload);
+    }
+
+    pub(crate) fn cancel(&self, calls: impl IntoIterator<Item = CallKey>) {
+        let numbers = calls.into_iter().map(|key| key.id.number()).collect();
+        self.write(&Request::Cancel(numbers), &[]);
+    }
+
+    fn write(&self, request: &Request, payload: &[u8]) {
+        let head = wire::encode(request, payload.len());
+        let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        // The parent is gone if this fails, which the watchdog deals with.
+        let _ = outgoing::send_all(&self.socket, &head, payload);
+    }
+
+    /// Takes in what became of calls, until the end of the connection.
+    fn read(&self) {
+        let mut input = BytesMut::new();
+        loop {
+            loop {
+                let (reply, payload) = match wire::take::<Reply>(&mut input, usize::MAX) {
+                    Ok(Some(message)) => message,
+                    Ok(None) => break,
+                    // The parent is this very program; to go on would be to wait for ever.
+                    Err(reason) => {
+                        eprintln!("the parent sent {reason}");
+                        std::process::abort();
+                    }
+                };
+                let job = self.pending().jobs.remove(&reply.number);
+                if let Some(job) = job {
+                    delivery::deliver(vec![(job, reply.into_outcome(payload))]);
+                }
+            }
+            let want = wire::wanted(&input, READ, self.limit.max(READ));
+            match sys::read_into(self.socket.as_fd(), &mut input, want) {
+                Ok(0) => return,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}

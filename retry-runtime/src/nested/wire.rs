@@ -1,0 +1,199 @@
+//! What goes over the connection for nested calls.
+//!
+//! Each message is two lengths of 32 bits, a head in the runtime's own codec, and a payload of
+//! arguments or of a result as it is.
+
+use bytes::{Buf, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::context::{Attempt, CallId};
+use crate::options::Policy;
+use crate::scheduler::{Failure, Outcome};
+
+/// The size of both lengths.
+const LENGTHS: usize = 8;
+
+/// The largest head: a chunk of calls, or the history of one.
+const LARGEST_HEAD: usize = 16 * 1024 * 1024;
+
+/// What a worker asks for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    Submit(Submission),
+    Cancel(Vec<u32>),
+}
+
+/// Calls of one function.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Submission {
+    pub(super) function: String,
+    pub(super) policy: Policy,
+    /// The ticket of the call that makes them.
+    pub(super) ticket: u64,
+    pub(super) calls: Vec<Item>,
+}
+
+/// One of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Item {
+    pub(super) number: u32,
+    pub(super) index: Option<u64>,
+    /// How much of the payload is its input.
+    pub(super) length: u32,
+}
+
+/// What became of a call; the payload is its value or its error.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Reply {
+    pub(super) number: u32,
+    call: CallId,
+    attempts: Vec<Attempt>,
+    stderr_tail: Option<String>,
+    end: End,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum End {
+    Ok,
+    Function,
+    Other(Failure),
+}
+
+impl Reply {
+    pub(super) fn new(number: u32, outcome: Outcome) -> (Self, Bytes) {
+        let (end, payload) = match outcome.result {
+            Ok(value) => (End::Ok, value),
+            Err(Failure::Function(error)) => (End::Function, error),
+            Err(other) => (End::Other(other), Bytes::new()),
+        };
+        let reply = Self {
+            number,
+            call: outcome.call,
+            attempts: outcome.attempts,
+            stderr_tail: outcome.stderr_tail.as_deref().map(str::to_owned),
+            end,
+        };
+        (reply, payload)
+    }
+
+    pub(super) fn into_outcome(self, payload: Bytes) -> Outcome {
+        Outcome {
+            call: self.call,
+            result: match self.end {
+                End::Ok => Ok(payload),
+                End::Function => Err(Failure::Function(payload)),
+                End::Other(failure) => Err(failure),
+            },
+            attempts: self.attempts,
+            stderr_tail: self.stderr_tail.map(Into::into),
+        }
+    }
+}
+
+/// Lengths and head of a message.
+pub(super) fn encode(head: &impl codec::Wire, payload: usize) -> Vec<u8> {
+    let mut bytes = vec![0; LENGTHS];
+    // These types have nothing in them that cannot be encoded.
+    let _ = codec::encode(head, &mut bytes, usize::MAX);
+    let head = u32::try_from(bytes.len() - LENGTHS).unwrap_or(u32::MAX);
+    bytes[..4].copy_from_slice(&head.to_le_bytes());
+    let payload = u32::try_from(payload).expect("the limit is below 4 GiB");
+    bytes[4..LENGTHS].copy_from_slice(&payload.to_le_bytes());
+    bytes
+}
+
+/// How many bytes to read next: what is missing of a message, which is not believed beyond
+/// `most`.
+pub(super) fn wanted(buffer: &BytesMut, least: usize, most: usize) -> usize {
+    let Some(lengths) = buffer.first_chunk::<LENGTHS>() else {
+        return least;
+    };
+    let whole = lengths
+        .chunks(4)
+        .map(|mut length| length.get_u32_le() as usize)
+        .sum::<usize>();
+    (LENGTHS + whole)
+        .saturating_sub(buffer.len())
+        .clamp(least, most)
+}
+
+/// Takes a whole message from the front of a buffer, if there is one.
+pub(super) fn take<H: codec::Wire>(
+    buffer: &mut BytesMut,
+    limit: usize,
+) -> Result<Option<(H, Bytes)>, String> {
+    let Some(mut lengths) = buffer.get(..LENGTHS) else {
+        return Ok(None);
+    };
+    let head = lengths.get_u32_le() as usize;
+    let payload = lengths.get_u32_le() as usize;
+    if head > LARGEST_HEAD || payload > limit {
+        return Err(format!("a nested message of {head} and {payload} bytes"));
+    }
+    if buffer.len() - LENGTHS < head + payload {
+        return Ok(None);
+    }
+    buffer.advance(LENGTHS);
+    let head = buffer.split_to(head);
+    let payload = buffer.split_to(payload).freeze();
+    match codec::decode_all(&head) {
+        Ok(head) => Ok(Some((head, payload))),
+        Err(error) => Err(format!("a nested message that cannot be decoded: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_comes_back_as_itself() {
+        use crate::error::{Cancelled, Lost, Rejected};
+        let failures = [
+            Failure::Function(Bytes::from_static(b"error")),
+            Failure::Rejected(Rejected::TooDeep { limit: 10 }),
+            Failure::Cancelled(Cancelled::WithOuterCall),
+            Failure::Lost(Lost::TooLarge { limit: 5 }),
+        ];
+        for failure in failures {
+            let expected = format!("{failure:?}");
+            let outcome = Outcome {
+                call: CallId::nested(3, 7),
+                result: Err(failure),
+                attempts: Vec::new(),
+                stderr_tail: Some("tail".into()),
+            };
+            let (reply, payload) = Reply::new(7, outcome);
+            let mut message = BytesMut::from(&encode(&reply, payload.len())[..]);
+            message.extend_from_slice(&payload);
+            let (reply, payload) = take::<Reply>(&mut message, 100).unwrap().unwrap();
+            assert_eq!(reply.number, 7);
+            let outcome = reply.into_outcome(payload);
+            assert_eq!(format!("{:?}", outcome.result.unwrap_err()), expected);
+            assert_eq!(outcome.call.to_string(), "call-3.7");
+        }
+    }
+
+    #[test]
+    fn messages_come_back_whole_and_garbage_is_an_error() {
+        let head = encode(&Request::Cancel(vec![1, 2]), 3);
+        let mut buffer = BytesMut::from(&head[..]);
+        assert!(take::<Request>(&mut buffer, 10).unwrap().is_none());
+        buffer.extend_from_slice(b"abcd");
+        let (request, payload) = take::<Request>(&mut buffer, 10).unwrap().unwrap();
+        assert!(matches!(request, Request::Cancel(numbers) if numbers == [1, 2]));
+        assert_eq!((&payload[..], &buffer[..]), (&b"abc"[..], &b"d"[..]));
+        let mut random = fastrand::Rng::with_seed(5);
+        for _ in 0..20_000 {
+            let mut bytes = vec![0u8; random.usize(0..80)];
+            random.fill(&mut bytes);
+            if bytes.len() > 8 {
+                bytes[1..4].fill(0);
+                bytes[5..8].fill(0);
+            }
+            let mut buffer = BytesMut::from(&bytes[..]);
+            while let Ok(Some(_)) = take::<Request>(&mut buffer, 1000) {}
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Calls that are made by calls.
+//!
+//! A worker that waits for calls of its own makes room: what it has not claimed goes back, it is
+//! given nothing more, and it does not count as one of its function's workers. Thus a nested call
+//! always finds a worker or may have one started.
+
+use std::time::Instant;
+
+use super::{CallKey, Failure, FunctionKey, Phase, Scheduler, WorkerKey};
+use crate::context::{AttemptOutcome, CallId};
+use crate::error::{Cancelled, Rejected};
+use crate::options::Policy;
+
+/// The deepest that calls may be nested.
+pub(super) const DEEPEST: usize = 10;
+
+/// Who makes a nested call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The identity that the worker gave the call.
+    pub(crate) id: CallId,
+    pub(crate) worker: WorkerKey,
+    /// The ticket of the call that makes it.
+    pub(crate) ticket: u64,
+}
+
+/// A call's place below another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parent {
+    pub(super) worker: WorkerKey,
+    pub(super) call: CallId,
+}
+
+impl<P> Scheduler<P> {
+    /// A running function made a call. [`dispatch`](Self::dispatch) is to follow.
+    pub(crate) fn submit_nested(
+        &mut self,
+        now: Instant,
+        function: FunctionKey,
+        mut policy: Policy,
+        origin: Origin,
+        payload: P,
+    ) {
+        let Some(worker) = self.worker(origin.worker) else {
+            return;
+        };
+        if worker.children.contains_key(&origin.id.number()) {
+            let reason = "it made two calls of one number".into();
+            return self.broken(origin.worker, reason);
+        }
+        let outer = worker
+            .inflight
+            .iter()
+            .find(|inflight| inflight.ticket == origin.ticket)
+            .or(worker.inflight.front())
+            .and_then(|inflight| self.call(inflight.call?));
+        let depth = outer.map_or(1, |outer| outer.depth + 1);
+        let left = outer
+            .and_then(|outer| outer.deadline)
+            .map(|deadline| deadline.saturating_duration_since(now));
+        policy.deadline = match (policy.deadline, left) {
+            (Some(own), Some(left)) => Some(own.min(left)),
+            (own, left) => own.or(left),
+        };
+        let parent = outer.map(|outer| Parent {
+            worker: origin.worker,
+            call: outer.id,
+        });
+        let was_waiting = self.is_waiting(origin.worker);
+        let key = self.enter(
+            now,
+            function,
+            policy,
+            payload,
+            Some(origin.id),
+            parent,
+            depth,
+        );
+        if let Some(worker) = self.worker_mut(origin.worker) {
+            worker.children.insert(origin.id.number(), key);
+        }
+        if parent.is_none() {
+            let why = Failure::Cancelled(Cancelled::WithOuterCall);
+            return self.withdraw(now, key, why, AttemptOutcome::Cancelled);
+        }
+        if depth > DEEPEST {
+            let limit = u32::try_from(DEEPEST).unwrap_or(u32::MAX);
+            let why = Failure::Rejected(Rejected::TooDeep { limit });
+            return self.withdraw(now, key, why, AttemptOutcome::Cancelled);
+        }
+        if !was_waiting {
+            self.recall(origin.worker);
+            self.unsettle(origin.worker);
+        }
+    }
+
+    /// A call that a worker made, if it is not resolved yet.
+    pub(crate) fn find_nested(&self, worker: WorkerKey, id: CallId) -> Option<CallKey> {
+        let worker = self.worker(worker)?;
+        worker.children.get(&id.number()).copied()
+    }
+
+    /// Dispatches for functions whose workers began or ceased to wait; false if there is none.
+    pub(crate) fn settle(&mut self, now: Instant) -> bool {
+        let unsettled = std::mem::take(&mut self.unsettled);
+        for function in &unsettled {
+            self.dispatch(now, *function);
+        }
+        !unsettled.is_empty()
+    }
+
+    /// Whether a worker waits for calls of its own.
+    pub(super) fn is_waiting(&self, key: WorkerKey) -> bool {
+        self.worker(key)
+            .is_some_and(|worker| !worker.children.is_empty())
+    }
+
+    fn unsettle(&mut self, key: WorkerKey) {
+        if let Some(function) = self.worker(key).map(|worker| worker.function)
+            && !self.unsettled.contains(&function)
+        {
+            self.unsettled.push(function);
+        }
+    }
+
+    /// A call that was made by a worker is resolved.
+    pub(super) fn leave_parent(&mut self, worker: WorkerKey, id: CallId) {
+        let Some(parent) = self.worker_mut(worker) else {
+            return;
+        };
+        parent.children.remove(&id.number());
+        if parent.children.is_empty() {
+            self.unsettle(worker);
+            self.arm_idle(worker);
+        }
+    }
+
+    /// A worker is gone: nobody waits for what it has called.
+    pub(super) fn orphan(&mut self, now: Instant, children: Vec<CallKey>) {
+        for key in children {
+            let why = Failure::Cancelled(Cancelled::WithOuterCall);
+            self.withdraw(now, key, why, AttemptOutcome::Cancelled);
+        }
+    }
+
+    /// How many workers of a function are executing and do not wait for others.
+    pub(super) fn running(&self, function: FunctionKey) -> usize {
+        let workers = self.functions[function.0].workers.iter();
+        workers
+            .filter(|key| {
+                let worker = &self.workers[key.index];
+                worker.phase == Phase::Ready
+                    && worker.children.is_empty()
+                    && !worker.inflight.is_empty()
+            })
+            .count()
+    }
+}
