@@ -76,11 +76,14 @@ fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream
         #(#attributes)*
         fn main() #output {
             #private::init();
+            #private::begin();
             #definition
             #arguments
             #[allow(clippy::items_after_statements)]
             #main
-            #call
+            let __result = #call;
+            #private::finish();
+            __result
         }
     })
 }

@@ -176,7 +176,8 @@ impl<T, E> Call<T, E> {
                 index: None,
                 input,
             };
-            let policy = self.options.policy(self.registration.spec);
+            let options = self.options.over(self.host.options());
+            let policy = options.policy(self.registration.spec);
             self.host
                 .submit(self.registration, policy, [job], |submitted| {
                     key = Some(submitted);

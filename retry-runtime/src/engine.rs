@@ -4,15 +4,20 @@
 //! before they let go of it. Outcomes are delivered after that, since they wake user code.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::process::{Pid, Signal};
 
+use crate::Options;
+use crate::config::Config;
+use crate::context::CallId;
 use crate::delivery::{self, Sink};
 use crate::entry;
 use crate::error::{Cancelled, Rejected, Startup};
@@ -29,11 +34,10 @@ use crate::transport::frame::{CallHeader, Order};
 use crate::transport::outgoing::Outgoing;
 use crate::transport::{Board, DEPTH_VARIABLE};
 
-/// The default limit on the size of a message.
-const MAX_MESSAGE: usize = 256 * 1024 * 1024;
-
-/// The deepest that calls may be nested.
+/// The deepest that programs which make calls may start each other.
 const DEEPEST: u32 = 10;
+
+static GLOBAL: OnceLock<Arc<Engine>> = OnceLock::new();
 
 /// A call's input and where its outcome goes.
 pub(crate) struct Job {
@@ -55,6 +59,14 @@ impl Host {
         match Upstream::get() {
             Some(upstream) => Self::Parent(upstream),
             None => Self::Here(Arc::clone(Engine::global())),
+        }
+    }
+
+    /// The options that hold where neither attribute nor call site says otherwise.
+    pub(crate) fn options(&self) -> Options {
+        match self {
+            Self::Here(engine) => engine.config.options,
+            Self::Parent(upstream) => upstream.options(),
         }
     }
 
@@ -96,10 +108,20 @@ pub(crate) struct Engine {
     inbox: Inbox,
     publisher: Publisher,
     max_message: AtomicUsize,
+    config: Arc<Config>,
+    /// Itself, for the threads that work for it.
+    this: Weak<Engine>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
 }
 
 pub(crate) struct Core {
     pub(crate) scheduler: Scheduler<Job>,
+    config: Arc<Config>,
     functions: HashMap<&'static str, Result<FunctionKey, Rejected>>,
     links: HashMap<u64, Link>,
     /// Workers with something new to write.
@@ -107,6 +129,8 @@ pub(crate) struct Core {
     writable: Writable,
     /// When the I/O thread will wake up by itself.
     armed: Option<Instant>,
+    /// Those who wait for the end of all calls and workers.
+    draining: Vec<Waker>,
 }
 
 /// The sending side of the connection to a worker.
@@ -143,36 +167,79 @@ impl Link {
 }
 
 impl Engine {
-    /// The engine of this process.
+    /// The engine that calls of this process use unless they are told otherwise.
     ///
     /// # Panics
     ///
     /// If the operating system has no thread or descriptor left for it.
     pub(crate) fn global() -> &'static Arc<Self> {
-        static GLOBAL: OnceLock<Arc<Engine>> = OnceLock::new();
         GLOBAL.get_or_init(|| {
-            let max_message = std::env::var("RETRY_MAX_MESSAGE")
-                .ok()
-                .and_then(|value| value.parse().ok())
-                .unwrap_or(MAX_MESSAGE);
-            let inbox = Inbox::new().expect("a descriptor for the engine");
-            let engine = Arc::new(Self {
-                core: Mutex::new(Core {
-                    scheduler: Scheduler::new(sys::monotonic_nanos()),
-                    functions: HashMap::new(),
-                    links: HashMap::new(),
-                    dirty: Vec::new(),
-                    writable: inbox.writable(),
-                    armed: None,
-                }),
-                inbox,
-                publisher: Publisher::default(),
-                max_message: AtomicUsize::new(0),
-            });
-            engine.set_max_message(max_message);
-            pool::start(&engine).expect("a thread for the engine");
-            engine
+            Self::start(Config::from_environment()).expect("a thread and a descriptor for calls")
         })
+    }
+
+    /// The same, if there has been a call already.
+    pub(crate) fn global_if_started() -> Option<&'static Arc<Self>> {
+        GLOBAL.get()
+    }
+
+    /// A new engine with its I/O thread.
+    pub(crate) fn start(config: Config) -> io::Result<Arc<Self>> {
+        let inbox = Inbox::new()?;
+        let seed = config.seed.unwrap_or_else(sys::monotonic_nanos);
+        let max_message = config.max_message;
+        let config = Arc::new(config);
+        let engine = Arc::new_cyclic(|this| Self {
+            core: Mutex::new(Core {
+                scheduler: Scheduler::new(seed),
+                config: Arc::clone(&config),
+                functions: HashMap::new(),
+                links: HashMap::new(),
+                dirty: Vec::new(),
+                writable: inbox.writable(),
+                armed: None,
+                draining: Vec::new(),
+            }),
+            inbox,
+            publisher: Publisher::default(),
+            max_message: AtomicUsize::new(0),
+            config,
+            this: Weak::clone(this),
+        });
+        engine.set_max_message(max_message);
+        pool::start(&engine)?;
+        Ok(engine)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Begins the end; see [`Scheduler::shut_down`].
+    pub(crate) fn shut_down(&self, grace: Duration, queued: bool) {
+        self.step(|core, now| core.scheduler.shut_down(now, grace, queued));
+        // The I/O thread looks whether it is needed any longer.
+        self.inbox.ring();
+    }
+
+    /// Ready when no call and no worker is left: the calls that were given up.
+    pub(crate) fn poll_drained(&self, waker: &Waker) -> Poll<Vec<(CallId, &'static str)>> {
+        let mut core = self.lock();
+        if core.scheduler.is_drained() {
+            return Poll::Ready(core.scheduler.abandoned().to_vec());
+        }
+        core.draining.push(waker.clone());
+        Poll::Pending
+    }
+
+    /// How many calls are running, and how many are not.
+    pub(crate) fn pending(&self) -> (usize, usize) {
+        self.lock().scheduler.pending()
+    }
+
+    /// Whether the I/O thread has nothing more to do, ever.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.lock().scheduler.is_drained()
     }
 
     pub(crate) fn max_message(&self) -> usize {
@@ -207,7 +274,10 @@ impl Engine {
         jobs: impl IntoIterator<Item = Job>,
         mut submitted: impl FnMut(CallKey),
     ) -> Result<(), Rejected> {
-        if entry::worker_arguments().is_none() {
+        if let Some(problem) = &self.config.invalid {
+            return Err(Rejected::Configuration(problem.clone()));
+        }
+        if entry::worker_arguments().is_none() && !self.config.inline {
             return Err(Rejected::NotInitialised);
         }
         if depth() >= DEEPEST {
@@ -237,11 +307,19 @@ impl Engine {
             self.perform(&mut core, &mut outcomes);
         }
         let wake = core.rearm();
+        let drained = if core.draining.is_empty() || !core.scheduler.is_drained() {
+            Vec::new()
+        } else {
+            std::mem::take(&mut core.draining)
+        };
         drop(core);
         if wake {
             self.inbox.ring();
         }
         delivery::deliver(outcomes);
+        for waker in drained {
+            waker.wake();
+        }
         result
     }
 
@@ -253,8 +331,10 @@ impl Engine {
         while let Some(action) = core.scheduler.next_action() {
             match action {
                 Action::Spawn { worker } => {
-                    if let Some(policy) = core.scheduler.function_of(worker) {
-                        pool::request_worker(worker, policy.name, policy.at_once);
+                    if let (Some(policy), Some(engine)) =
+                        (core.scheduler.function_of(worker), self.this.upgrade())
+                    {
+                        pool::request_worker(engine, worker, policy.name, policy.at_once);
                     }
                 }
                 Action::Send {
@@ -341,13 +421,14 @@ impl Core {
             }),
             // The stub itself proves that the function is there.
             Ok(_) | Err(NotFound::Missing(_)) => {
+                let given = &self.config;
                 let cores = || std::thread::available_parallelism().map_or(1, usize::from);
                 Ok(self.scheduler.add_function(FunctionPolicy {
                     name: spec.name,
-                    max_workers: spec.max_workers.unwrap_or_else(cores),
-                    min_workers: spec.min_workers,
-                    startup_timeout: spec.startup_timeout,
-                    scaledown_window: spec.scaledown_window,
+                    max_workers: given.max_workers.or(spec.max_workers).unwrap_or_else(cores),
+                    min_workers: given.min_workers.unwrap_or(spec.min_workers),
+                    startup_timeout: given.startup_timeout.unwrap_or(spec.startup_timeout),
+                    scaledown_window: given.scaledown_window.unwrap_or(spec.scaledown_window),
                     max_calls_per_worker: spec.max_calls_per_worker,
                     at_once: spec.at_once(),
                     separable: spec.concurrency > 1,

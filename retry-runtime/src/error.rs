@@ -568,6 +568,8 @@ pub enum Rejected {
         /// Where each of them stands.
         places: Box<str>,
     },
+    /// A setting from outside makes no sense: which, and what it has to be.
+    Configuration(Box<str>),
     /// The runtime is shut down.
     ShutDown,
 }
@@ -599,6 +601,7 @@ impl fmt::Display for Rejected {
                 "the name is registered twice, {places}; give one of them another with \
                  #[function(name = \"..\")]"
             ),
+            Self::Configuration(problem) => f.write_str(problem),
             Self::ShutDown => f.write_str("the runtime is shut down"),
         }
     }

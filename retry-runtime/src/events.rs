@@ -75,9 +75,10 @@ pub enum Event {
         worker_pid: Option<u32>,
         cause: ExitCause,
     },
-    /// A worker wrote a line.
+    /// A worker wrote a line, while it was executing a call if that is certain.
     Output {
         function: &'static str,
+        call: Option<CallId>,
         worker_pid: Option<u32>,
         stream: Stream,
         line: String,

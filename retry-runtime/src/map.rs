@@ -553,7 +553,8 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             }
         }
         drop(entries);
-        let policy = self.options.policy(self.registration.spec);
+        let options = self.options.over(self.host.options());
+        let policy = options.policy(self.registration.spec);
         let submitted: Vec<(usize, Option<u64>)> = jobs
             .iter()
             .filter_map(|job| match job.sink {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub use crate::args::{Argument, Arguments, Ref, Val};
 pub use crate::entry::{enter_test, init};
+pub use crate::program::{begin, finish};
 pub use crate::registry::{Registration, Run, SetUp, Submission, set_up, tear_down};
 pub use crate::retryable::{Probe, Says, Silent};
 pub use crate::stub::Typed;

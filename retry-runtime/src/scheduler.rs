@@ -12,6 +12,7 @@
 mod function;
 mod memory;
 mod nested;
+mod shutdown;
 mod stop;
 mod window;
 
@@ -266,6 +267,7 @@ enum Timer {
     Stop(WorkerKey),
     Measure(WorkerKey),
     TearDown(WorkerKey),
+    ShutDown,
 }
 
 /// The state of all calls, workers and functions of one runtime.
@@ -275,6 +277,10 @@ pub(crate) struct Scheduler<P> {
     functions: Vec<Function>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     actions: VecDeque<Action<P>>,
+    /// No further calls are taken.
+    draining: bool,
+    /// What the shutdown did not wait for.
+    abandoned: Vec<(CallId, &'static str)>,
     /// Functions to dispatch for before anything else.
     unsettled: Vec<FunctionKey>,
     random: fastrand::Rng,
@@ -299,6 +305,8 @@ impl<P> Scheduler<P> {
             functions: Vec::new(),
             timers: BinaryHeap::new(),
             actions: VecDeque::new(),
+            draining: false,
+            abandoned: Vec::new(),
             unsettled: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
             next_call: 1,
@@ -341,6 +349,16 @@ impl<P> Scheduler<P> {
             .is_some_and(|worker| worker.phase == Phase::Starting)
     }
 
+    /// The call that a worker is executing, given the last ticket that it claimed; `None` if it
+    /// may be one of several.
+    pub(crate) fn executing(&self, worker: WorkerKey, claimed: u64) -> Option<(CallId, &P)> {
+        let inflight = &self.worker(worker)?.inflight;
+        let mut claimed = inflight.iter().filter(|one| one.ticket <= claimed);
+        let only = claimed.next().filter(|_| claimed.next().is_none())?;
+        let call = self.call(only.call?)?;
+        Some((call.id, &call.payload))
+    }
+
     /// The last ticket that was sent to a worker.
     pub(crate) fn last_ticket(&self, worker: WorkerKey) -> u64 {
         self.worker(worker)
@@ -357,7 +375,12 @@ impl<P> Scheduler<P> {
         policy: Policy,
         payload: P,
     ) -> CallKey {
-        self.enter(now, function, policy, payload, None, None, 0)
+        let key = self.enter(now, function, policy, payload, None, None, 0);
+        if self.draining {
+            let why = Failure::Rejected(Rejected::ShutDown);
+            self.withdraw(now, key, why, AttemptOutcome::Cancelled);
+        }
+        key
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a call, each once")]
@@ -412,6 +435,7 @@ impl<P> Scheduler<P> {
         self.hand_out(now, function);
         self.scale(now, function);
         self.steal(function);
+        self.drain(now);
     }
 
     /// Nobody wants the results of these calls any more.
@@ -564,6 +588,7 @@ impl<P> Scheduler<P> {
         self.hand_out(now, function);
         self.scale(now, function);
         self.arm_idle(key);
+        self.drain(now);
     }
 
     /// The worker's process has ended, and everything it had sent was taken in before.
@@ -639,6 +664,7 @@ impl<P> Scheduler<P> {
                 Timer::Idle(key) => self.idle_too_long(now, key),
                 Timer::Stop(key) => self.stop_further(now, key),
                 Timer::Measure(key) => self.measure(key),
+                Timer::ShutDown => self.abandon_all(now),
                 Timer::TearDown(key) => {
                     if self
                         .worker(key)
@@ -1044,7 +1070,8 @@ impl<P> Scheduler<P> {
                 alive += 1;
             }
             // The floor is not worth a restart loop: after a failed start it waits for a call.
-            let floor = alive < state.policy.min_workers && state.failed_starts == 0;
+            let floor =
+                alive < state.policy.min_workers && state.failed_starts == 0 && !self.draining;
             let wanted = waiting > starting * at_once || floor;
             if !wanted || alive >= state.policy.max_workers {
                 return;

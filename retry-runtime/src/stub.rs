@@ -20,17 +20,25 @@ use crate::error::Rejected;
 use crate::map::{ForEach, Map, refuse};
 use crate::registry::Registration;
 use crate::worker::Invocation;
-use crate::{FunctionSpec, Options, RemoteError};
+use crate::{FunctionSpec, Options, RemoteError, Runtime};
 
 /// What all layers share.
 struct Target<F, A, R> {
     function: F,
     registration: &'static Registration,
     options: Options,
+    runtime: Option<Runtime>,
     signature: PhantomData<fn(A) -> R>,
 }
 
 impl<F, A, R> Target<F, A, R> {
+    fn host(&self) -> Host {
+        match &self.runtime {
+            Some(runtime) => runtime.host().clone(),
+            None => Host::global(),
+        }
+    }
+
     fn input(
         &self,
         host: &Host,
@@ -99,12 +107,17 @@ impl<F, A, R> Plain<F, A, R> {
 impl<F, A, R> Typed<F, A, R> {
     /// The stub of a registered function.
     pub const fn new(function: F, registration: &'static Registration) -> Self {
-        Self(Chained(Standard(Shown(Plain(Target {
+        Self::of(Target {
             function,
             registration,
             options: Options::new(),
+            runtime: None,
             signature: PhantomData,
-        })))))
+        })
+    }
+
+    const fn of(target: Target<F, A, R>) -> Self {
+        Self(Chained(Standard(Shown(Plain(target)))))
     }
 
     /// The same function with other options; what they do not mention stays as it is.
@@ -114,12 +127,24 @@ impl<F, A, R> Typed<F, A, R> {
         F: Copy,
     {
         let target = self.target();
-        Self(Chained(Standard(Shown(Plain(Target {
-            function: target.function,
-            registration: target.registration,
+        Self::of(Target {
             options: options.over(target.options),
-            signature: PhantomData,
-        })))))
+            runtime: target.runtime.clone(),
+            ..*target
+        })
+    }
+
+    /// The same function with the workers of a runtime of its own.
+    #[must_use]
+    pub fn on(&self, runtime: &Runtime) -> Self
+    where
+        F: Copy,
+    {
+        let target = self.target();
+        Self::of(Target {
+            runtime: Some(runtime.clone()),
+            ..*target
+        })
     }
 
     /// The registered name.
@@ -145,7 +170,7 @@ macro_rules! call {
             /// A call in a worker process. It is made when it is awaited or waited for.
             pub fn remote(&self, $($p: $P::Passed<'_>),*) -> Call<$T, $E> {
                 let target = self.target();
-                let host = Host::global();
+                let host = target.host();
                 #[allow(unused_variables)]
                 let input = target.input(&host, |out, limit| {
                     $($P::encode(&$p, out, limit).map_err(|error| ($index, error))?;)*
@@ -175,7 +200,7 @@ macro_rules! layer {
             {
                 let target = self.target();
                 Map::new(
-                    Host::global(),
+                    target.host(),
                     target.registration,
                     target.options,
                     $decoders,

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::BytesMut;
 
 use super::wire::{self, Item, Reply, Request, Submission};
+use crate::Options;
+use crate::config::Config;
 use crate::context::CallId;
 use crate::delivery;
 use crate::engine::Job;
@@ -27,6 +29,7 @@ pub(crate) struct Upstream {
     socket: Arc<OwnedFd>,
     worker: u64,
     limit: usize,
+    options: Options,
     /// Held while writing, so that messages do not mix.
     writing: Mutex<()>,
     pending: Mutex<Pending>,
@@ -47,6 +50,8 @@ impl Upstream {
             socket: Arc::new(socket),
             worker,
             limit,
+            // Workers inherit the environment; nothing else reaches them.
+            options: Config::from_environment().options,
             writing: Mutex::default(),
             pending: Mutex::default(),
         });
@@ -59,6 +64,10 @@ impl Upstream {
 
     pub(crate) fn max_message(&self) -> usize {
         self.limit
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        self.options
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {

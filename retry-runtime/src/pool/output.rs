@@ -21,16 +21,14 @@ const PER_TURN: usize = 1024 * 1024;
 /// One output stream of a worker.
 pub(super) struct Output<R> {
     pipe: Option<R>,
-    stream: Stream,
     line: Vec<u8>,
 }
 
 impl<R: Read> Output<R> {
     /// `pipe` does not block.
-    pub(super) fn new(pipe: Option<R>, stream: Stream) -> Self {
+    pub(super) fn new(pipe: Option<R>) -> Self {
         Self {
             pipe,
-            stream,
             line: Vec::new(),
         }
     }
@@ -82,10 +80,6 @@ impl<R: Read> Output<R> {
             take(&self.line);
             self.line.clear();
         }
-    }
-
-    pub(super) fn stream(&self) -> Stream {
-        self.stream
     }
 }
 

@@ -10,6 +10,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::output::{Output, Tail, forward};
 use crate::codec;
+use crate::config::OutputMode;
+use crate::context::short_name;
 use crate::engine::{Core, Engine, kill_group};
 use crate::error::{ExitCause, Lost, Panic, Rejected, Startup};
 use crate::events::{Event, Stream};
@@ -93,8 +95,8 @@ impl Peer {
             requests,
             limit,
             input: BytesMut::new(),
-            stdout: Output::new(stdout, Stream::Stdout),
-            stderr: Output::new(stderr, Stream::Stderr),
+            stdout: Output::new(stdout),
+            stderr: Output::new(stderr),
             tail: Tail::default(),
             greeted: false,
             broken: false,
@@ -113,7 +115,7 @@ impl Peer {
                 Err(_) => connection = Connection::Closed,
             }
         }
-        self.print(engine);
+        self.print(engine, false);
         engine.step(|core, now| self.take_in(core, now));
         connection
     }
@@ -128,8 +130,8 @@ impl Peer {
         }
     }
 
-    /// Passes on what the worker has printed.
-    pub(super) fn print(&mut self, engine: &Engine) {
+    /// Passes on what the worker has printed: whole lines, or everything if this is the end.
+    pub(super) fn print(&mut self, engine: &Engine, end: bool) {
         let Self {
             stdout,
             stderr,
@@ -137,29 +139,63 @@ impl Peer {
             greeted,
             function,
             child,
+            key,
+            board,
             ..
         } = self;
-        let pass_on = |stream: Stream, line: &[u8]| {
-            forward(stream, line);
-            if engine.publisher().is_observed() {
+        let mode = engine.config().output;
+        let observed = engine.publisher().is_observed();
+        let mut executing = None;
+        let mut pass_on = |stream: Stream, line: &[u8]| {
+            // Looked up once, and only if there is a line at all.
+            let (call, index) = *executing.get_or_insert_with(|| {
+                let claimed = board.claimed();
+                engine.step(|core, _| {
+                    let executing = core.scheduler.executing(*key, claimed);
+                    executing.map_or((None, None), |(call, job)| (Some(call), job.index))
+                })
+            });
+            match mode {
+                OutputMode::Prefixed => {
+                    let name = short_name(function);
+                    let mut prefixed = match index {
+                        Some(index) => format!("{name}[{index}]: ").into_bytes(),
+                        None => format!("{name}: ").into_bytes(),
+                    };
+                    prefixed.extend_from_slice(line);
+                    forward(stream, &prefixed);
+                }
+                OutputMode::Raw => forward(stream, line),
+                OutputMode::None => {}
+            }
+            if observed {
                 engine.publisher().publish(&Event::Output {
                     function,
+                    call,
                     worker_pid: Some(child.id()),
                     stream,
                     line: String::from_utf8_lossy(line).trim_end().to_owned(),
                 });
             }
         };
-        stdout.drain(|line| {
+        let mut from_stdout = |line: &[u8]| {
             // Before it says hello a test harness may print its own opening.
             if *greeted {
                 pass_on(Stream::Stdout, line);
             }
-        });
-        stderr.drain(|line| {
+        };
+        stdout.drain(&mut from_stdout);
+        if end {
+            stdout.finish(&mut from_stdout);
+        }
+        let mut from_stderr = |line: &[u8]| {
             tail.push(line);
             pass_on(Stream::Stderr, line);
-        });
+        };
+        stderr.drain(&mut from_stderr);
+        if end {
+            stderr.finish(&mut from_stderr);
+        }
     }
 
     /// Hands all whole messages to the scheduler.
@@ -307,20 +343,8 @@ impl Peer {
             },
             Err(_) => ExitCause::Unknown,
         };
-        self.print(engine);
         // A grandchild may hold the pipes open: what is there now is all that is waited for.
-        let Self {
-            stdout,
-            stderr,
-            tail,
-            ..
-        } = &mut self;
-        let stream = stdout.stream();
-        stdout.finish(|line| forward(stream, line));
-        stderr.finish(|line| {
-            tail.push(line);
-            forward(Stream::Stderr, line);
-        });
+        self.print(engine, true);
         let panic = self
             .board
             .last_words()

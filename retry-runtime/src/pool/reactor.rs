@@ -63,7 +63,7 @@ impl Writable {
     }
 }
 
-/// Starts the thread; it never ends.
+/// Starts the thread; it ends when the engine is shut down and drained.
 pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
     let epoll = Arc::clone(&engine.inbox().epoll);
     let engine = Arc::clone(engine);
@@ -81,7 +81,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
     std::thread::Builder::new()
         .name("retry-io".to_owned())
         .spawn(move || {
-            loop {
+            while !reactor.is_done() {
                 reactor.turn();
             }
         })?;
@@ -117,6 +117,10 @@ struct Reactor {
 }
 
 impl Reactor {
+    fn is_done(&self) -> bool {
+        self.rung && self.peers.is_empty() && self.engine.is_drained()
+    }
+
     fn turn(&mut self) {
         // Whoever arms an earlier timer rings the bell, so that most turns need not look.
         if self.rung || self.timer.is_some_and(|at| at <= Instant::now()) {
@@ -163,6 +167,8 @@ impl Reactor {
                 _ => self.output(worker),
             }
         }
+        // The last worker may have been waited for.
+        self.rung |= !ended.is_empty();
         for worker in ended {
             if let Some(peer) = self.peers.remove(&worker) {
                 // Closing the descriptors also takes them off the list, but a descriptor that a
@@ -263,7 +269,7 @@ impl Reactor {
     fn output(&mut self, worker: u64) {
         if let Some(peer) = self.peers.get_mut(&worker) {
             // A pipe that has ended is closed by this, which takes it off the list.
-            peer.print(&self.engine);
+            peer.print(&self.engine, false);
         }
     }
 

@@ -15,6 +15,7 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags};
 
 use super::peer::Peer;
+use crate::config::Config;
 use crate::engine::{Engine, Link, depth};
 use crate::entry;
 use crate::nested::{Downstream, Requests};
@@ -26,6 +27,7 @@ use crate::worker::Orders;
 const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 
 struct Request {
+    engine: Arc<Engine>,
     worker: WorkerKey,
     function: &'static str,
     /// How many inputs it will execute at once.
@@ -33,7 +35,12 @@ struct Request {
 }
 
 /// Asks for a worker; the engine is told what became of it.
-pub(crate) fn request_worker(worker: WorkerKey, function: &'static str, slots: usize) {
+pub(crate) fn request_worker(
+    engine: Arc<Engine>,
+    worker: WorkerKey,
+    function: &'static str,
+    slots: usize,
+) {
     static SPAWNER: OnceLock<Sender<Request>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (sender, receiver) = channel::<Request>();
@@ -41,7 +48,7 @@ pub(crate) fn request_worker(worker: WorkerKey, function: &'static str, slots: u
             .name("retry-spawner".to_owned())
             .spawn(move || {
                 for request in receiver {
-                    fulfil(Engine::global(), &request);
+                    fulfil(&request);
                 }
             })
             .expect("a thread for the spawner");
@@ -49,6 +56,7 @@ pub(crate) fn request_worker(worker: WorkerKey, function: &'static str, slots: u
     });
     spawner
         .send(Request {
+            engine,
             worker,
             function,
             slots,
@@ -56,7 +64,8 @@ pub(crate) fn request_worker(worker: WorkerKey, function: &'static str, slots: u
         .expect("the spawner never ends");
 }
 
-fn fulfil(engine: &Arc<Engine>, request: &Request) {
+fn fulfil(request: &Request) {
+    let engine = &request.engine;
     match spawn(engine, request) {
         Ok((link, peer)) => {
             // First the link: the peer's first message may already need it.
@@ -75,7 +84,7 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER);
     }
     let (board, board_file) = Board::create()?;
-    let mut child = command()?
+    let mut child = command(engine.config())?
         .env(WORKER_VARIABLE, std::process::id().to_string())
         .env(DEPTH_VARIABLE, (depth() + 1).to_string())
         // Handed over as standard input, which keeps the fast way of starting a process open.
@@ -131,15 +140,24 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
 }
 
 /// The program that is running, also where its file has been replaced or deleted.
-fn command() -> io::Result<Command> {
+fn command(config: &Config) -> io::Result<Command> {
     let arguments = entry::worker_arguments()
         .ok_or_else(|| io::Error::other("this process may not start workers"))?;
     let this = "/proc/self/exe";
-    let mut command = if std::fs::symlink_metadata(this).is_ok() {
-        Command::new(this)
-    } else {
-        Command::new(std::env::current_exe()?)
+    let mut command = match &config.program {
+        Some(program) => Command::new(program),
+        None if std::fs::symlink_metadata(this).is_ok() => Command::new(this),
+        None => Command::new(std::env::current_exe()?),
     };
+    for (name, value) in &config.environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(directory) = &config.directory {
+        command.current_dir(directory);
+    }
     if let Some(name) = std::env::args_os().next() {
         command.arg0(name);
     }

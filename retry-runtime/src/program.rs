@@ -1,0 +1,122 @@
+//! What `#[local_entrypoint]` makes of a `main`: a program that ends in order, by itself or by a
+//! signal. Nothing else in this library writes to the terminal or handles signals.
+
+use std::thread;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config;
+use crate::engine::{Engine, Host};
+use crate::runtime::Shutdown;
+
+/// The exit codes of a program that was ended by a signal: 128 and the signal's number.
+const BY_SIGNAL: i32 = 128;
+
+/// Called after the worker check and before the command line is looked at.
+pub fn begin() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for warning in config::warnings(names) {
+        eprintln!("warning: {warning}");
+    }
+    // Without the thread the signals do what they do by default, and the workers end with us.
+    let _ = thread::Builder::new()
+        .name("retry-signals".to_owned())
+        .spawn(handle_signals);
+}
+
+/// Called when `main` has returned: waits for calls that it has spawned, for a while.
+pub fn finish() {
+    let Some(engine) = Engine::global_if_started() else {
+        return;
+    };
+    let grace = engine.config().shutdown_grace;
+    let (running, queued) = engine.pending();
+    match running + queued {
+        0 => {}
+        1 => eprintln!("waiting for 1 spawned call, at most {grace:?}; Ctrl-C to abandon it"),
+        calls => {
+            eprintln!(
+                "waiting for {calls} spawned calls, at most {grace:?}; Ctrl-C to abandon them"
+            );
+        }
+    }
+    let shutdown = Shutdown::begin(&Host::Here(std::sync::Arc::clone(engine)), grace);
+    for abandoned in shutdown.wait() {
+        eprintln!("abandoned {abandoned}");
+    }
+}
+
+fn handle_signals() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    else {
+        return;
+    };
+    runtime.block_on(async {
+        let mut signals = Signals::new();
+        let first = signals.next().await;
+        let Some(engine) = Engine::global_if_started() else {
+            std::process::exit(BY_SIGNAL + first);
+        };
+        let grace = engine.config().shutdown_grace;
+        let (running, queued) = engine.pending();
+        if running + queued > 0 {
+            eprintln!(
+                "cancelling: {running} running ({grace:?} to end), {queued} not started; Ctrl-C \
+                 again to kill now"
+            );
+        }
+        engine.shut_down(grace, false);
+        let drained = async {
+            std::future::poll_fn(|context| engine.poll_drained(context.waker())).await;
+            // What the end of the calls makes `main` print is to be out.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            first
+        };
+        let code = first_of(drained, signals.next()).await;
+        // The workers that are left end with this process.
+        std::process::exit(BY_SIGNAL + code);
+    });
+}
+
+/// The output of whichever future is ready first.
+async fn first_of<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    let (mut one, mut other) = (std::pin::pin!(one), std::pin::pin!(other));
+    std::future::poll_fn(|context| match one.as_mut().poll(context) {
+        std::task::Poll::Pending => other.as_mut().poll(context),
+        ready => ready,
+    })
+    .await
+}
+
+/// The signals that ask a program to end.
+struct Signals(Vec<(i32, Signal)>);
+
+impl Signals {
+    fn new() -> Self {
+        let kinds = [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ];
+        let handled = kinds
+            .into_iter()
+            .filter_map(|kind| Some((kind.as_raw_value(), signal(kind).ok()?)));
+        Self(handled.collect())
+    }
+
+    /// The number of the next one.
+    async fn next(&mut self) -> i32 {
+        std::future::poll_fn(|context| {
+            for (number, signal) in &mut self.0 {
+                if signal.poll_recv(context).is_ready() {
+                    return std::task::Poll::Ready(*number);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+}
