@@ -3,7 +3,8 @@
 //! `cargo run --release --example hash_tree -- --root <dir>`
 //!
 //! Prints the lines of `sha256sum`. With `--crash <name>` the worker dies on files of that name,
-//! as it would in a parser of hostile input: the other lines are all still there.
+//! as it would in a parser of hostile input: the other lines are all still there. With
+//! `--skip <name>` directories of that name are left out.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -78,10 +79,19 @@ fn main(
     root: PathBuf,
     /// Crash the worker on files of this name; may be given several times.
     crash: Vec<OsString>,
+    /// Leave out directories of this name; may be given several times.
+    skip: Vec<OsString>,
 ) -> io::Result<ExitCode> {
     let mut paths = Vec::new();
     let mut failures = 0;
-    for entry in walkdir::WalkDir::new(&root).sort_by_file_name() {
+    let walk = walkdir::WalkDir::new(&root).sort_by_file_name();
+    let kept = walk.into_iter().filter_entry(|entry| {
+        // The root itself was asked for, whatever its name is.
+        entry.depth() == 0
+            || !entry.file_type().is_dir()
+            || !skip.iter().any(|name| name == entry.file_name())
+    });
+    for entry in kept {
         match entry {
             Ok(entry) if entry.file_type().is_dir() => {}
             Ok(entry) => paths.push(entry.into_path()),

@@ -88,11 +88,14 @@ fn sha256sum(files: &[PathBuf]) -> Vec<String> {
     lines
 }
 
-fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
+/// All files below a directory, without directories of a name that is to be skipped.
+fn files_below(directory: &Path, skip: &[&str], found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.is_symlink() {
-            files_below(&path, found);
+            if !skip.iter().any(|name| path.ends_with(name)) {
+                files_below(&path, skip, found);
+            }
         } else if path.is_file() && !path.is_symlink() {
             found.push(path);
         }
@@ -102,20 +105,53 @@ fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
 #[test]
 fn hash_tree_says_of_the_repository_what_sha256sum_says() {
     fixture_outside(LIMIT, || {
-        let directories = ["retry-macros", "retry-runtime", "examples", "tests", "docs"];
-        for directory in directories.map(|name| root().join(name)) {
-            let mut files = Vec::new();
-            files_below(&directory, &mut files);
-            let output = example("hash_tree")
-                .arg("--root")
-                .arg(&directory)
-                .output()
-                .unwrap();
-            let mut hashed = lines(&output);
-            hashed.sort();
-            assert_eq!(hashed, sha256sum(&files));
-            assert!(output.status.success());
+        // All of it, `.git` included; only what is being built right now changes meanwhile.
+        let mut files = Vec::new();
+        files_below(&root(), &["target"], &mut files);
+        let has = |name: &str| {
+            files
+                .iter()
+                .any(|file| file.iter().any(|part| part == name))
+        };
+        assert!(has("Cargo.lock") && !has("target"));
+        assert_eq!(has(".git"), root().join(".git").exists());
+        let output = example("hash_tree")
+            .arg("--root")
+            .arg(root())
+            .args(["--skip", "target"])
+            .output()
+            .unwrap();
+        let mut hashed = lines(&output);
+        hashed.sort();
+        assert_eq!(hashed, sha256sum(&files));
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complaints}");
+    });
+}
+
+#[test]
+fn hash_tree_leaves_out_the_directories_it_is_told_to() {
+    fixture_outside(LIMIT, || {
+        let tree = tempfile::tempdir().unwrap();
+        let root = tree.path().join("target");
+        for path in ["a/x", "target/x", "a/target/x", "b/skipped/x", "target2/x"] {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, path.as_os_str().as_encoded_bytes()).unwrap();
         }
+        // A file of that name is no directory.
+        std::fs::write(root.join("b/target"), "a file").unwrap();
+        let output = example("hash_tree")
+            .arg("--root")
+            .arg(&root)
+            .args(["--skip", "target", "--skip", "skipped"])
+            .output()
+            .unwrap();
+        let mut hashed = lines(&output);
+        hashed.sort();
+        let kept = ["a/x", "b/target", "target2/x"].map(|path| root.join(path));
+        assert_eq!(hashed, sha256sum(&kept));
+        assert!(output.status.success());
     });
 }
 
