@@ -78,6 +78,19 @@ fn what_a_worker_has_started_is_noticed() {
 }
 
 #[retry_runtime::test]
+fn what_a_dead_worker_has_started_is_no_worker() {
+    refused("processes that are no workers", || {
+        fixture(LIMIT, serves, || {
+            // It kills the worker when it has left the worker's group, not before.
+            let script = "exec setsid sh -c 'kill -9 $0; exec sleep 30' $PPID";
+            let arguments = ["-c", script].map(str::to_owned);
+            let call = starts.remote("sh".to_owned(), arguments.into());
+            let _ = call.wait();
+        });
+    });
+}
+
+#[retry_runtime::test]
 fn memory_that_stays_is_noticed() {
     refused("bytes resident", || {
         fixture(LIMIT, serves, || std::mem::forget(vec![1u8; 32 << 20]));

@@ -43,12 +43,18 @@ impl Process {
         self.state == 'Z'
     }
 
-    /// Whether it is a worker of this process.
+    /// Whether it is a worker of this process: a child with the variable that makes a worker, and
+    /// of the same program, since what a worker has started inherits the variable and becomes a
+    /// child of this process, the subreaper, when that worker dies.
     #[must_use]
     pub fn is_worker(&self) -> bool {
         let own = std::process::id();
         let variable = format!("RETRY_WORKER={own}");
-        self.parent == own && !self.is_zombie() && has_variable(self.pid, &variable)
+        let program = |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+        self.parent == own
+            && !self.is_zombie()
+            && has_variable(self.pid, &variable)
+            && program(&self.pid.to_string()) == program("self")
     }
 }
 
