@@ -21,21 +21,21 @@ fn root() -> PathBuf {
 fn example(name: &str) -> Command {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let directory = BUILT.get_or_init(|| {
+        // Next to the directory of this test's own program, and of the same profile.
+        let this = std::env::current_exe().unwrap();
+        let target = this.parent().unwrap().parent().unwrap();
+        let profile = match target.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            other => other,
+        };
         let status = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "retry-examples",
-                "--examples",
-            ])
+            .args(["build", "--quiet", "--package", "retry-examples"])
+            .args(["--examples", "--profile", profile])
             .current_dir(root())
             .status()
             .unwrap();
         assert!(status.success());
-        // Next to the directory of this test's own program.
-        let this = std::env::current_exe().unwrap();
-        this.parent().unwrap().parent().unwrap().join("examples")
+        target.join("examples")
     });
     Command::new(directory.join(name))
 }

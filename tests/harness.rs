@@ -93,7 +93,9 @@ fn what_a_dead_worker_has_started_is_no_worker() {
 #[retry_runtime::test]
 fn memory_that_stays_is_noticed() {
     refused("bytes resident", || {
-        fixture(LIMIT, serves, || std::mem::forget(vec![1u8; 32 << 20]));
+        fixture(LIMIT, serves, || {
+            std::mem::forget(std::hint::black_box(vec![1u8; 32 << 20]))
+        });
     });
 }
 
