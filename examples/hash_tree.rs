@@ -72,6 +72,12 @@ fn may_pass(error: &HashError) -> bool {
     matches!(error, HashError::Unreadable(_))
 }
 
+/// One line in one write: what workers print is passed on between any two writes.
+fn complain(what: &dyn std::fmt::Display) {
+    let line = format!("hash_tree: {what}\n");
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
 /// Hash every file below a directory, as sha256sum does.
 #[local_entrypoint]
 fn main(
@@ -96,7 +102,7 @@ fn main(
             Ok(entry) if entry.file_type().is_dir() => {}
             Ok(entry) => paths.push(entry.into_path()),
             Err(error) => {
-                eprintln!("hash_tree: {error}");
+                complain(&error);
                 failures += 1;
             }
         }
@@ -114,14 +120,14 @@ fn main(
                 continue;
             }
             Err(CallError::Function(error, _)) => {
-                eprintln!("hash_tree: {}: {error}", path.display());
+                complain(&format_args!("{}: {error}", path.display()));
             }
-            Err(CallError::Crashed(crash, context)) => eprintln!(
-                "hash_tree: {}: crashed {} times: {crash}",
+            Err(CallError::Crashed(crash, context)) => complain(&format_args!(
+                "{}: crashed {} times: {crash}",
                 path.display(),
                 context.attempts().len()
-            ),
-            Err(error) => eprintln!("hash_tree: {}: {error}", path.display()),
+            )),
+            Err(error) => complain(&format_args!("{}: {error}", path.display())),
         }
         failures += 1;
     }
