@@ -3,7 +3,8 @@
 //! `cargo run --release --example hash_tree -- --root <dir>`
 //!
 //! Prints the lines of `sha256sum`. With `--crash <name>` the worker dies on files of that name,
-//! as it would in a parser of hostile input: the other lines are all still there.
+//! as it would in a parser of hostile input: the other lines are all still there. With
+//! `--skip <name>` directories of that name are left out.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -71,6 +72,12 @@ fn may_pass(error: &HashError) -> bool {
     matches!(error, HashError::Unreadable(_))
 }
 
+/// One line in one write: what workers print is passed on between any two writes.
+fn complain(what: &dyn std::fmt::Display) {
+    let line = format!("hash_tree: {what}\n");
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
 /// Hash every file below a directory, as sha256sum does.
 #[local_entrypoint]
 fn main(
@@ -78,15 +85,24 @@ fn main(
     root: PathBuf,
     /// Crash the worker on files of this name; may be given several times.
     crash: Vec<OsString>,
+    /// Leave out directories of this name; may be given several times.
+    skip: Vec<OsString>,
 ) -> io::Result<ExitCode> {
     let mut paths = Vec::new();
     let mut failures = 0;
-    for entry in walkdir::WalkDir::new(&root).sort_by_file_name() {
+    let walk = walkdir::WalkDir::new(&root).sort_by_file_name();
+    let kept = walk.into_iter().filter_entry(|entry| {
+        // The root itself was asked for, whatever its name is.
+        entry.depth() == 0
+            || !entry.file_type().is_dir()
+            || !skip.iter().any(|name| name == entry.file_name())
+    });
+    for entry in kept {
         match entry {
             Ok(entry) if entry.file_type().is_dir() => {}
             Ok(entry) => paths.push(entry.into_path()),
             Err(error) => {
-                eprintln!("hash_tree: {error}");
+                complain(&error);
                 failures += 1;
             }
         }
@@ -104,14 +120,14 @@ fn main(
                 continue;
             }
             Err(CallError::Function(error, _)) => {
-                eprintln!("hash_tree: {}: {error}", path.display());
+                complain(&format_args!("{}: {error}", path.display()));
             }
-            Err(CallError::Crashed(crash, context)) => eprintln!(
-                "hash_tree: {}: crashed {} times: {crash}",
+            Err(CallError::Crashed(crash, context)) => complain(&format_args!(
+                "{}: crashed {} times: {crash}",
                 path.display(),
                 context.attempts().len()
-            ),
-            Err(error) => eprintln!("hash_tree: {}: {error}", path.display()),
+            )),
+            Err(error) => complain(&format_args!("{}: {error}", path.display())),
         }
         failures += 1;
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use retry_runtime::{CallError, function};
-use retry_tests::{Ledger, fixture, record};
+use retry_tests::{Ledger, fixture, fixture_async, record};
 use serde::{Deserialize, Serialize};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -66,31 +66,34 @@ fn results_come_in_the_order_of_the_inputs_with_errors_in_their_place() {
 
 #[retry_runtime::test]
 async fn a_map_can_be_awaited_streamed_and_collected() {
-    let all = double.map(10..20).await;
-    assert_eq!(all.len(), 10);
-    assert!(all[3].is_err());
-    let mut stream = double.map(0..10).stream();
-    let mut next = 0;
-    while let Some(result) = stream.next().await {
-        assert_eq!(result.unwrap(), next * 2);
-        next += 1;
-    }
-    let mut any: Vec<u64> = double
-        .map(0..10)
-        .unordered()
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
-    any.sort_unstable();
-    assert_eq!(any, (0..10).map(|n| n * 2).collect::<Vec<_>>());
-    let error = double
-        .map(0..100_000)
-        .try_collect::<Vec<u64>>()
-        .await
-        .unwrap_err();
-    assert!(matches!(error, CallError::Function(Unlucky(13), _)));
-    double.for_each(20..40).await.unwrap();
-    assert!(double.for_each(0..40).wait().is_err());
+    fixture_async(LIMIT, serves, async {
+        let all = double.map(10..20).await;
+        assert_eq!(all.len(), 10);
+        assert!(all[3].is_err());
+        let mut stream = double.map(0..10).stream();
+        let mut next = 0;
+        while let Some(result) = stream.next().await {
+            assert_eq!(result.unwrap(), next * 2);
+            next += 1;
+        }
+        let mut any: Vec<u64> = double
+            .map(0..10)
+            .unordered()
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        any.sort_unstable();
+        assert_eq!(any, (0..10).map(|n| n * 2).collect::<Vec<_>>());
+        let error = double
+            .map(0..100_000)
+            .try_collect::<Vec<u64>>()
+            .await
+            .unwrap_err();
+        assert!(matches!(error, CallError::Function(Unlucky(13), _)));
+        double.for_each(20..40).await.unwrap();
+        assert!(double.for_each(0..40).wait().is_err());
+    })
+    .await;
 }
 
 #[retry_runtime::test]

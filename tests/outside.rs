@@ -2,6 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
+
+use retry_tests::fixture_outside;
+
+/// A whole crate is built.
+const LIMIT: Duration = Duration::from_secs(600);
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -54,15 +60,17 @@ fn run(name: &str, main: &str, manifest_tail: &str, arguments: &[&str]) -> Outpu
 
 #[test]
 fn the_readmes_program_builds_and_runs_in_a_crate_of_its_own() {
-    let input = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(input.path(), "12\n\n30\n").unwrap();
-    let path = input.path().to_str().unwrap();
-    let output = run("outside", &readme_program(), "", &["--path", path]);
-    let text = String::from_utf8_lossy(&output.stdout);
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{complaints}");
-    assert_eq!(text, "42\n", "{complaints}");
-    assert!(complaints.contains("skipped line 1"), "{complaints}");
+    fixture_outside(LIMIT, || {
+        let input = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(input.path(), "12\n\n30\n").unwrap();
+        let path = input.path().to_str().unwrap();
+        let output = run("outside", &readme_program(), "", &["--path", path]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}{complaints}");
+        assert_eq!(text, "42\n", "{complaints}");
+        assert!(complaints.contains("skipped line 1"), "{complaints}");
+    });
 }
 
 const ABORTING: &str = r#"
@@ -88,13 +96,15 @@ fn main() {
 
 #[test]
 fn a_panic_is_the_same_where_panics_abort() {
-    let tail = "[profile.dev]\npanic = \"abort\"\n";
-    let output = run("aborting", ABORTING, tail, &[]);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(
-        text,
-        "0\n1\n2\npanicked: three is refused\n4\n5\n",
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    fixture_outside(LIMIT, || {
+        let tail = "[profile.dev]\npanic = \"abort\"\n";
+        let output = run("aborting", ABORTING, tail, &[]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(
+            text,
+            "0\n1\n2\npanicked: three is refused\n4\n5\n",
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    });
 }

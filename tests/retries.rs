@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use retry_runtime::{CallError, Options, Retries, function};
-use retry_tests::{Ledger, record};
+use retry_tests::{Ledger, fixture, record};
 use serde::{Deserialize, Serialize};
+
+const LIMIT: Duration = Duration::from_secs(120);
 
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 enum Trouble {
@@ -24,6 +26,12 @@ fn troubled(ledger: PathBuf, good_from: u32, fatal: bool) -> Result<u32, Trouble
         () if fatal => Err(Trouble::Fatal),
         () => Err(Trouble::Passing),
     }
+}
+
+/// The function that fails on demand also serves.
+fn serves() -> bool {
+    let ledger = Ledger::new();
+    troubled.remote(ledger.path(), 0, false).wait().is_ok()
 }
 
 fn is_passing(trouble: &Trouble) -> bool {
@@ -59,53 +67,63 @@ fn hangs_once() -> u32 {
 
 #[retry_runtime::test]
 fn n_retries_are_at_most_n_plus_one_attempts() {
-    let ledger = Ledger::new();
-    let error = troubled
-        .remote(ledger.path(), 99, false)
-        .wait()
-        .unwrap_err();
-    assert!(matches!(error, CallError::Function(Trouble::Passing, _)));
-    assert_eq!(error.context().attempts().len(), 4);
-    assert_eq!(ledger.total(), 4);
-    assert_eq!(
-        error.to_string(),
-        "troubled failed after 4 attempts: try again"
-    );
+    fixture(LIMIT, serves, || {
+        let ledger = Ledger::new();
+        let error = troubled
+            .remote(ledger.path(), 99, false)
+            .wait()
+            .unwrap_err();
+        assert!(matches!(error, CallError::Function(Trouble::Passing, _)));
+        assert_eq!(error.context().attempts().len(), 4);
+        assert_eq!(ledger.total(), 4);
+        assert_eq!(
+            error.to_string(),
+            "troubled failed after 4 attempts: try again"
+        );
+    });
 }
 
 #[retry_runtime::test]
 fn a_success_ends_the_retries() {
-    let ledger = Ledger::new();
-    assert_eq!(troubled.remote(ledger.path(), 3, false).wait().unwrap(), 3);
-    assert_eq!(ledger.total(), 3);
+    fixture(LIMIT, serves, || {
+        let ledger = Ledger::new();
+        assert_eq!(troubled.remote(ledger.path(), 3, false).wait().unwrap(), 3);
+        assert_eq!(ledger.total(), 3);
+    });
 }
 
 #[retry_runtime::test]
 fn retry_if_decides_about_errors() {
-    let ledger = Ledger::new();
-    let error = troubled.remote(ledger.path(), 99, true).wait().unwrap_err();
-    assert!(matches!(error, CallError::Function(Trouble::Fatal, _)));
-    assert_eq!(ledger.total(), 1);
+    fixture(LIMIT, serves, || {
+        let ledger = Ledger::new();
+        let error = troubled.remote(ledger.path(), 99, true).wait().unwrap_err();
+        assert!(matches!(error, CallError::Function(Trouble::Fatal, _)));
+        assert_eq!(ledger.total(), 1);
+    });
 }
 
 #[retry_runtime::test]
 fn panics_and_timeouts_are_retried() {
-    let ledger = Ledger::new();
-    assert_eq!(panics_once.remote(ledger.path()).wait().unwrap(), 2);
-    assert_eq!(hangs_once.remote().wait().unwrap(), 2);
+    fixture(LIMIT, serves, || {
+        let ledger = Ledger::new();
+        assert_eq!(panics_once.remote(ledger.path()).wait().unwrap(), 2);
+        assert_eq!(hangs_once.remote().wait().unwrap(), 2);
+    });
 }
 
 #[retry_runtime::test]
 fn options_override_and_unset() {
-    let ledger = Ledger::new();
-    let once = troubled.with_options(Options::new().no_retries());
-    assert!(once.remote(ledger.path(), 99, false).wait().is_err());
-    assert_eq!(ledger.total(), 1);
-    let twice = once
-        .remote(ledger.path(), 99, false)
-        .retries(Retries::fixed(1, Duration::ZERO));
-    assert!(twice.wait().is_err());
-    assert_eq!(ledger.total(), 3);
+    fixture(LIMIT, serves, || {
+        let ledger = Ledger::new();
+        let once = troubled.with_options(Options::new().no_retries());
+        assert!(once.remote(ledger.path(), 99, false).wait().is_err());
+        assert_eq!(ledger.total(), 1);
+        let twice = once
+            .remote(ledger.path(), 99, false)
+            .retries(Retries::fixed(1, Duration::ZERO));
+        assert!(twice.wait().is_err());
+        assert_eq!(ledger.total(), 3);
+    });
 }
 
 /// The gaps between a failure and the next attempt, compared with what they should be.
@@ -134,28 +152,32 @@ fn assert_gaps<E: std::fmt::Debug>(error: &CallError<E>, expected: &[u64]) {
 
 #[retry_runtime::test]
 fn observed_delays_are_those_of_the_schedule() {
-    let calls = std::thread::spawn(|| fixed.remote().wait().unwrap_err());
-    assert_gaps(
-        &exponential.remote().wait().unwrap_err(),
-        &[200, 400, 800, 1000, 1000],
-    );
-    assert_gaps(&calls.join().unwrap(), &[1000, 1000, 1000]);
+    fixture(LIMIT, serves, || {
+        let calls = std::thread::spawn(|| fixed.remote().wait().unwrap_err());
+        assert_gaps(
+            &exponential.remote().wait().unwrap_err(),
+            &[200, 400, 800, 1000, 1000],
+        );
+        assert_gaps(&calls.join().unwrap(), &[1000, 1000, 1000]);
+    });
 }
 
 #[retry_runtime::test]
 fn a_delay_that_would_cross_the_deadline_fails_now() {
-    let begun = Instant::now();
-    let error = fixed
-        .remote()
-        .deadline(Duration::from_millis(900))
-        .wait()
-        .unwrap_err();
-    assert!(begun.elapsed() < Duration::from_millis(900));
-    match error {
-        CallError::TimedOut(timed_out, context) => {
-            assert_eq!(timed_out.limit(), retry_runtime::Limit::Deadline);
-            assert_eq!(context.attempts().len(), 1);
+    fixture(LIMIT, serves, || {
+        let begun = Instant::now();
+        let error = fixed
+            .remote()
+            .deadline(Duration::from_millis(900))
+            .wait()
+            .unwrap_err();
+        assert!(begun.elapsed() < Duration::from_millis(900));
+        match error {
+            CallError::TimedOut(timed_out, context) => {
+                assert_eq!(timed_out.limit(), retry_runtime::Limit::Deadline);
+                assert_eq!(context.attempts().len(), 1);
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
-    }
+    });
 }

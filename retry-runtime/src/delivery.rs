@@ -1,5 +1,6 @@
 //! How outcomes reach those who wait for them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -36,7 +37,7 @@ impl Slot {
             waiting.waker.take()
         };
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
     }
 
@@ -64,6 +65,12 @@ impl Slot {
             }
         }
     }
+}
+
+/// Wakes whoever waits. That is the caller's executor: if it panics, that is its own affair, and
+/// no reason for this thread to end.
+pub(crate) fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// Gives outcomes to those who wait for them, taking each map's lock once per run of its own.

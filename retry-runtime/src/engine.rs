@@ -318,7 +318,7 @@ impl Engine {
         }
         delivery::deliver(outcomes);
         for waker in drained {
-            waker.wake();
+            delivery::wake(waker);
         }
         result
     }

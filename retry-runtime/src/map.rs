@@ -18,7 +18,7 @@ use crate::args::EncodeError;
 use crate::block;
 use crate::call::Decoders;
 use crate::codec::CodecError;
-use crate::delivery::Sink;
+use crate::delivery::{self, Sink};
 use crate::engine::{Host, Job, rejected};
 use crate::error::{CallError, Rejected, Startup};
 use crate::registry::Registration;
@@ -323,7 +323,7 @@ impl Delivery<'_> {
         };
         drop(self);
         if let Some(waker) = waker {
-            waker.wake();
+            delivery::wake(waker);
         }
     }
 }
@@ -484,10 +484,21 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             let Some(input) = self.next_input() else {
                 break;
             };
-            self.pending += 1;
             let start = buffer.len();
             // The limit is on one input; the buffer holds several.
-            let encoded = (self.encode)(input, &mut buffer, start.saturating_add(limit));
+            let most = start.saturating_add(limit);
+            let encode = || (self.encode)(input, &mut buffer, most);
+            let encoded = match catch_unwind(AssertUnwindSafe(encode)) {
+                Ok(encoded) => encoded,
+                // As if the iterator had panicked: at this input's position.
+                Err(panic) => {
+                    buffer.truncate(start);
+                    self.panic = Some(panic);
+                    self.inputs = None;
+                    break;
+                }
+            };
+            self.pending += 1;
             ends.push(match encoded {
                 Ok(()) => Ok(buffer.len()),
                 Err((parameter, error)) => {

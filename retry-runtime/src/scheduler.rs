@@ -227,6 +227,8 @@ struct Worker {
     measure_timer: bool,
     /// It asked to be replaced.
     used_up: bool,
+    /// Something that it executes is to stop: it is given nothing more until that has ended.
+    halting: bool,
     /// The most memory that it was seen to take, in bytes.
     peak: u64,
 }
@@ -533,6 +535,7 @@ impl<P> Scheduler<P> {
             .ok_or(UnknownTicket)?;
         let inflight = worker.inflight.remove(position).ok_or(UnknownTicket)?;
         let function = worker.function;
+        worker.halting &= worker.inflight.iter().any(|one| one.stop.is_some());
         worker.used_up |= reply.used_up;
         if worker.inflight.is_empty() {
             worker.idle_since = now;
@@ -694,7 +697,7 @@ impl<P> Scheduler<P> {
             if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
                 let tail = remains.stderr_tail.clone();
                 self.expired(now, call, expired, worker.pid, tail);
-            } else if inflight.ticket <= remains.claimed && !ours {
+            } else if inflight.ticket <= remains.claimed && (!ours || self.is_at_most_once(call)) {
                 executing.push((call, inflight.sent));
             } else {
                 behind.push(call);
@@ -702,7 +705,7 @@ impl<P> Scheduler<P> {
         }
         let aborted_by_panic = remains.panic.is_some();
         // Counted before any work is handed out again.
-        if !executing.is_empty() && !aborted_by_panic {
+        if !executing.is_empty() && !aborted_by_panic && !ours {
             self.functions[function.0].crashed(now, remains.cause);
         }
         for call in behind.into_iter().rev() {
@@ -732,15 +735,25 @@ impl<P> Scheduler<P> {
                 }
                 _ => Failure::Crashed(Crash::new(remains.cause, together)),
             };
-            self.attempt_crashed(now, key, failure, end);
+            self.attempt_crashed(now, key, failure, remains.cause, end);
         }
         self.enforce_crash_limit(now, function);
     }
 
-    fn attempt_crashed(&mut self, now: Instant, key: CallKey, failure: Failure, end: AttemptEnd) {
+    fn is_at_most_once(&self, key: CallKey) -> bool {
+        self.call(key).is_some_and(|call| call.policy.at_most_once)
+    }
+
+    fn attempt_crashed(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        failure: Failure,
+        cause: ExitCause,
+        end: AttemptEnd,
+    ) {
         if self.observed
             && let Some(call) = self.call(key)
-            && let AttemptOutcome::Crashed(cause) = end.outcome
         {
             let event = Event::Crashed {
                 function: self.functions[call.function.0].policy.name,
@@ -1280,6 +1293,7 @@ impl Worker {
             recall_pending: false,
             measure_timer: false,
             used_up: false,
+            halting: false,
             peak: 0,
         }
     }
@@ -1291,7 +1305,10 @@ impl Worker {
 
     /// Whether it can be given calls.
     fn takes_calls(&self, policy: &FunctionPolicy) -> bool {
-        self.phase == Phase::Ready && self.children.is_empty() && self.remaining(policy) > 0
+        self.phase == Phase::Ready
+            && !self.halting
+            && self.children.is_empty()
+            && self.remaining(policy) > 0
     }
 
     /// How many more calls it may take.

@@ -200,6 +200,7 @@ impl Peer {
 
     /// Hands all whole messages to the scheduler.
     fn take_in(&mut self, core: &mut Core, now: Instant) {
+        let large = self.input.len() > READ;
         let mut function: Option<FunctionKey> = None;
         while !self.broken {
             let taken = match AnswerHeader::take(&mut self.input, self.limit) {
@@ -214,6 +215,10 @@ impl Peer {
                     core.scheduler.broken(self.key, reason.into());
                 }
             }
+        }
+        // The room for a large message is given back with the message.
+        if large && self.input.is_empty() {
+            self.input = BytesMut::new();
         }
         if let Some(function) = function {
             core.scheduler.dispatch(now, function);

@@ -96,6 +96,22 @@ impl<P> Scheduler<P> {
         if let Some(at) = next {
             self.arm_probe(key, at);
         }
+        let worker = self.worker_mut(key).expect("it was there");
+        if ends.is_empty() {
+            if std::mem::replace(&mut worker.halting, false) {
+                let function = worker.function;
+                self.dispatch(now, function);
+            }
+            return;
+        }
+        // Until everything else is taken back it may go on to the next input at any moment, and
+        // that one must not be hit. Only what is still executing after that is stopped.
+        if !worker.halting {
+            worker.halting = true;
+            self.recall(key);
+            self.actions.push_back(Action::Probe { worker: key });
+            return;
+        }
         for (ticket, expired) in ends {
             self.stop(now, key, ticket, expired);
         }

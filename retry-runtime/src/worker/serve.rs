@@ -144,7 +144,12 @@ impl Server {
     /// The next call, waiting for it; `None` when the parent has ended the connection.
     fn next_call(&mut self) -> Option<(CallHeader, Bytes)> {
         loop {
+            let large = self.input.len() > READ;
             if let Some(message) = CallHeader::take(&mut self.input) {
+                // The room for a large message is given back with the message.
+                if large && self.input.is_empty() {
+                    self.input = BytesMut::new();
+                }
                 return Some(message);
             }
             self.outbox.flush();
