@@ -41,7 +41,7 @@ fn at_most_once_holds_behind_an_input_that_times_out() {
             busy.map(inputs)
                 .timeout(Duration::from_millis(2))
                 .into_iter()
-                .for_each(|result| drop(result));
+                .for_each(drop);
             let executions = ledger.executions();
             assert!(
                 executions.values().all(|times| *times == 1),
