@@ -13,7 +13,7 @@ use crate::block;
 use crate::codec::{CodecError, Wire};
 use crate::context::{CallId, Context};
 use crate::delivery::{Sink, Slot};
-use crate::engine::{Host, Job, rejected};
+use crate::engine::{Callee, Host, Job, rejected};
 use crate::error::{CallError, Lost, Rejected};
 use crate::registry::Registration;
 use crate::scheduler::{CallKey, Failure, Outcome};
@@ -105,6 +105,7 @@ impl<T, E> Decoders<T, E> {
 #[must_use = "a call does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
 pub struct Call<T, E> {
     host: Host,
+    config: Option<Arc<[u8]>>,
     registration: &'static Registration,
     options: Options,
     input: Result<Bytes, Rejected>,
@@ -120,6 +121,7 @@ struct Running {
 impl<T, E> Call<T, E> {
     pub(crate) fn new(
         host: Host,
+        config: Option<Arc<[u8]>>,
         registration: &'static Registration,
         options: Options,
         input: Result<Bytes, Rejected>,
@@ -127,6 +129,7 @@ impl<T, E> Call<T, E> {
     ) -> Self {
         Self {
             host,
+            config,
             registration,
             options,
             input,
@@ -175,13 +178,18 @@ impl<T, E> Call<T, E> {
                 sink: Sink::Slot(Arc::clone(&slot)),
                 index: None,
                 input,
+                method: self.registration.place(),
             };
             let options = self.options.over(self.host.options());
-            let policy = options.policy(self.registration.spec);
-            self.host
-                .submit(self.registration, policy, [job], |submitted| {
-                    key = Some(submitted);
-                })
+            let callee = Callee {
+                registration: self.registration,
+                config: self.config.clone(),
+                policy: options.policy(self.registration.spec),
+                budget: None,
+            };
+            self.host.submit(&callee, [job], |submitted| {
+                key = Some(submitted);
+            })
         });
         if let Err(reason) = submitted {
             slot.fill(rejected(reason));
@@ -306,5 +314,69 @@ impl<T, E> fmt::Debug for FunctionCall<T, E> {
             .field("function", &self.registration.spec.name)
             .field("id", &self.id())
             .finish_non_exhaustive()
+    }
+}
+
+/// Many spawned calls, as [`join`] takes them.
+#[must_use = "the calls run on their own, but their results are only known through this"]
+pub struct Join<T, E> {
+    calls: Vec<FunctionCall<T, E>>,
+    results: Vec<Option<Result<T, CallError<E>>>>,
+}
+
+/// Waits for many spawned calls: their results in the order of the calls. Await it, or
+/// [`wait`](Join::wait) for it. Dropping it leaves the calls running.
+///
+/// ```no_run
+/// # use retry_runtime::{function, join};
+/// #[function]
+/// fn square(number: u64) -> u64 {
+///     number * number
+/// }
+///
+/// let calls = (0..10).map(|number| square.spawn(number));
+/// for result in join(calls).wait() {
+///     println!("{}", result.unwrap());
+/// }
+/// ```
+pub fn join<T, E>(calls: impl IntoIterator<Item = FunctionCall<T, E>>) -> Join<T, E> {
+    let calls: Vec<_> = calls.into_iter().collect();
+    let results = calls.iter().map(|_| None).collect();
+    Join { calls, results }
+}
+
+impl<T, E> Join<T, E> {
+    /// Blocks this thread until all results are there.
+    pub fn wait(mut self) -> Vec<Result<T, CallError<E>>> {
+        block::block_on(|context| Pin::new(&mut self).poll(context))
+    }
+}
+
+impl<T, E> Unpin for Join<T, E> {}
+
+impl<T, E> Future for Join<T, E> {
+    type Output = Vec<Result<T, CallError<E>>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let Self { calls, results } = &mut *self;
+        let mut pending = false;
+        for (call, result) in calls.iter_mut().zip(results.iter_mut()) {
+            if result.is_none() {
+                match Pin::new(call).poll(context) {
+                    Poll::Ready(ready) => *result = Some(ready),
+                    Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending {
+            return Poll::Pending;
+        }
+        Poll::Ready(results.drain(..).flatten().collect())
+    }
+}
+
+impl<T, E> fmt::Debug for Join<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.calls).finish()
     }
 }

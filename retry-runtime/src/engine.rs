@@ -16,6 +16,7 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal};
 
 use crate::Options;
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::context::CallId;
 use crate::delivery::{self, Sink};
@@ -24,10 +25,11 @@ use crate::error::{Cancelled, Rejected, Startup};
 use crate::events::{Events, Publisher};
 use crate::nested::Upstream;
 use crate::options::Policy;
-use crate::pool::{self, Inbox, SOCKET, Writable, memory};
+use crate::pool::{self, Inbox, Request, SOCKET, Writable, memory};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
-    Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Outcome, Scheduler, WorkerKey,
+    Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Outcome, Scheduler, Terms,
+    WorkerKey,
 };
 use crate::sys;
 use crate::transport::frame::{CallHeader, Order};
@@ -44,6 +46,28 @@ pub(crate) struct Job {
     pub(crate) sink: Sink,
     pub(crate) index: Option<u64>,
     pub(crate) input: Bytes,
+    /// Which method of a service is called.
+    pub(crate) method: u16,
+}
+
+/// What is called, and on what terms.
+#[derive(Clone)]
+pub(crate) struct Callee {
+    pub(crate) registration: &'static Registration,
+    /// The encoded parameters of the service's constructor.
+    pub(crate) config: Option<Arc<[u8]>>,
+    pub(crate) policy: Policy,
+    pub(crate) budget: Option<Arc<Budget>>,
+}
+
+impl Callee {
+    pub(crate) fn terms(&self) -> Terms {
+        Terms {
+            name: self.registration.spec.name,
+            policy: self.policy,
+            budget: self.budget.clone(),
+        }
+    }
 }
 
 /// Where the calls of this process are scheduled: here, or by the parent of this worker.
@@ -80,15 +104,14 @@ impl Host {
     /// Submits calls of one function, in order.
     pub(crate) fn submit(
         &self,
-        registration: &'static Registration,
-        policy: Policy,
+        callee: &Callee,
         jobs: impl IntoIterator<Item = Job>,
         submitted: impl FnMut(CallKey),
     ) -> Result<(), Rejected> {
         match self {
-            Self::Here(engine) => engine.submit(registration, policy, jobs, submitted),
+            Self::Here(engine) => engine.submit(callee, jobs, submitted),
             Self::Parent(upstream) => {
-                upstream.submit(registration, policy, jobs, submitted);
+                upstream.submit(callee, jobs, submitted);
                 Ok(())
             }
         }
@@ -122,7 +145,9 @@ impl fmt::Debug for Engine {
 pub(crate) struct Core {
     pub(crate) scheduler: Scheduler<Job>,
     config: Arc<Config>,
-    functions: HashMap<&'static str, Result<FunctionKey, Rejected>>,
+    functions: HashMap<PoolName, Result<FunctionKey, Rejected>>,
+    /// What the constructor of a service is given, by pool.
+    configs: HashMap<FunctionKey, Arc<[u8]>>,
     links: HashMap<u64, Link>,
     /// Workers with something new to write.
     dirty: Vec<u64>,
@@ -132,6 +157,9 @@ pub(crate) struct Core {
     /// Those who wait for the end of all calls and workers.
     draining: Vec<Waker>,
 }
+
+/// A function's or service's name, and the configuration of the service.
+type PoolName = (&'static str, Option<Arc<[u8]>>);
 
 /// The sending side of the connection to a worker.
 pub(crate) struct Link {
@@ -194,6 +222,7 @@ impl Engine {
                 scheduler: Scheduler::new(seed),
                 config: Arc::clone(&config),
                 functions: HashMap::new(),
+                configs: HashMap::new(),
                 links: HashMap::new(),
                 dirty: Vec::new(),
                 writable: inbox.writable(),
@@ -269,8 +298,7 @@ impl Engine {
     /// Submits calls of one function, in order.
     pub(crate) fn submit(
         &self,
-        registration: &'static Registration,
-        policy: Policy,
+        callee: &Callee,
         jobs: impl IntoIterator<Item = Job>,
         mut submitted: impl FnMut(CallKey),
     ) -> Result<(), Rejected> {
@@ -284,9 +312,9 @@ impl Engine {
             return Err(Rejected::TooDeep { limit: DEEPEST });
         }
         self.step(|core, now| {
-            let function = core.function(registration)?;
+            let function = core.function(callee)?;
             for job in jobs {
-                submitted(core.scheduler.submit(now, function, policy, job));
+                submitted(core.scheduler.submit(now, function, callee.terms(), job));
             }
             core.scheduler.dispatch(now, function);
             Ok(())
@@ -331,10 +359,16 @@ impl Engine {
         while let Some(action) = core.scheduler.next_action() {
             match action {
                 Action::Spawn { worker } => {
-                    if let (Some(policy), Some(engine)) =
+                    if let (Some((function, policy)), Some(engine)) =
                         (core.scheduler.function_of(worker), self.this.upgrade())
                     {
-                        pool::request_worker(engine, worker, policy.name, policy.at_once);
+                        pool::request_worker(Request {
+                            engine,
+                            worker,
+                            function: policy.name,
+                            config: core.configs.get(&function).cloned(),
+                            slots: policy.at_once,
+                        });
                     }
                 }
                 Action::Send {
@@ -407,15 +441,15 @@ impl Engine {
 }
 
 impl Core {
-    pub(crate) fn function(
-        &mut self,
-        registration: &'static Registration,
-    ) -> Result<FunctionKey, Rejected> {
-        let spec = registration.spec;
-        if let Some(known) = self.functions.get(spec.name) {
+    /// The pool of workers that run what is called.
+    pub(crate) fn function(&mut self, callee: &Callee) -> Result<FunctionKey, Rejected> {
+        let registration = callee.registration;
+        let spec = registration.pool();
+        let name = (spec.name, callee.config.clone());
+        if let Some(known) = self.functions.get(&name) {
             return known.clone();
         }
-        let known = match registry::find(spec.name) {
+        let known = match registry::find(registration.spec.name) {
             Err(NotFound::Duplicate(places)) => Err(Rejected::DuplicateName {
                 places: places.into(),
             }),
@@ -438,7 +472,10 @@ impl Core {
                 }))
             }
         };
-        self.functions.insert(spec.name, known.clone());
+        if let (Ok(function), Some(config)) = (&known, &callee.config) {
+            self.configs.insert(*function, Arc::clone(config));
+        }
+        self.functions.insert(name, known.clone());
         known
     }
 
@@ -455,6 +492,7 @@ impl Core {
             ticket,
             call: call.id.0,
             index: job.index,
+            method: job.method,
         };
         // While the socket is full the I/O thread goes on writing by itself.
         if link.outgoing.is_empty() {

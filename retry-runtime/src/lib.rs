@@ -42,6 +42,7 @@ compile_error!("retry-runtime supervises its workers through interfaces that onl
 
 mod args;
 mod block;
+mod budget;
 mod call;
 mod codec;
 mod config;
@@ -71,7 +72,7 @@ mod sys;
 mod transport;
 mod worker;
 
-pub use call::{Call, FunctionCall};
+pub use call::{Call, FunctionCall, Join, join};
 pub use codec::Wire;
 pub use context::{Attempt, AttemptOutcome, CallId, Context};
 pub use crash_limit::CrashLimit;

@@ -16,10 +16,11 @@ use slab::Slab;
 
 use crate::args::EncodeError;
 use crate::block;
+use crate::budget::Budget;
 use crate::call::Decoders;
 use crate::codec::CodecError;
 use crate::delivery::{self, Sink};
-use crate::engine::{Host, Job, rejected};
+use crate::engine::{Callee, Host, Job, rejected};
 use crate::error::{CallError, Rejected, Startup};
 use crate::registry::Registration;
 use crate::scheduler::{CallKey, Failure, Outcome};
@@ -58,6 +59,8 @@ type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Result<(), (usize, EncodeError)>;
 #[must_use = "a map does nothing unless it is consumed: loop over it, or `.await` it"]
 pub struct Map<I: Iterator, T, E> {
     host: Host,
+    config: Option<Arc<[u8]>>,
+    budget: Option<f64>,
     registration: &'static Registration,
     options: Options,
     decoders: Decoders<T, E>,
@@ -70,6 +73,7 @@ pub struct Map<I: Iterator, T, E> {
 impl<I: Iterator, T, E> Map<I, T, E> {
     pub(crate) fn new(
         host: Host,
+        config: Option<Arc<[u8]>>,
         registration: &'static Registration,
         options: Options,
         decoders: Decoders<T, E>,
@@ -78,6 +82,8 @@ impl<I: Iterator, T, E> Map<I, T, E> {
     ) -> Self {
         Self {
             host,
+            config,
+            budget: None,
             registration,
             options,
             decoders,
@@ -109,6 +115,23 @@ impl<I: Iterator, T, E> Map<I, T, E> {
     /// Results come as they are ready instead of in the order of the inputs.
     pub fn unordered(mut self) -> Self {
         self.ordered = false;
+        self
+    }
+
+    /// The share of all attempts that may be retries, such as 0.1. Inputs that fail when it is
+    /// used up fail now: what is down is not brought back by asking it more often. Ten retries
+    /// are always allowed.
+    ///
+    /// # Panics
+    ///
+    /// If `ratio` is not between 0 and 1.
+    #[track_caller]
+    pub fn retry_budget(mut self, ratio: f64) -> Self {
+        assert!(
+            (0.0..=1.0).contains(&ratio),
+            "the retry budget of a map must be between 0.0 and 1.0"
+        );
+        self.budget = Some(ratio);
         self
     }
 
@@ -355,6 +378,8 @@ impl Entries {
 /// Takes inputs, submits them and collects what became of them.
 struct Driver<I: Iterator, T, E> {
     host: Host,
+    config: Option<Arc<[u8]>>,
+    budget: Option<Arc<Budget>>,
     registration: &'static Registration,
     options: Options,
     decoders: Decoders<T, E>,
@@ -381,6 +406,8 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         shared.lock().ordered = map.ordered;
         Self {
             host: map.host,
+            config: map.config,
+            budget: map.budget.map(|ratio| Arc::new(Budget::new(ratio))),
             registration: map.registration,
             options: map.options,
             decoders: map.decoders,
@@ -559,13 +586,23 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
                 (Ok(end), None) => {
                     let input = buffer.slice(start..end);
                     start = end;
-                    jobs.push(Job { sink, index, input });
+                    jobs.push(Job {
+                        sink,
+                        index,
+                        input,
+                        method: self.registration.place(),
+                    });
                 }
             }
         }
         drop(entries);
         let options = self.options.over(self.host.options());
-        let policy = options.policy(self.registration.spec);
+        let callee = Callee {
+            registration: self.registration,
+            config: self.config.clone(),
+            policy: options.policy(self.registration.spec),
+            budget: self.budget.clone(),
+        };
         let submitted: Vec<(usize, Option<u64>)> = jobs
             .iter()
             .filter_map(|job| match job.sink {
@@ -577,8 +614,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         let result = if jobs.is_empty() {
             Ok(())
         } else {
-            self.host
-                .submit(self.registration, policy, jobs, |key| keys.push(key))
+            self.host.submit(&callee, jobs, |key| keys.push(key))
         };
         let mut delivery = self.shared.delivery();
         if let Err(reason) = result {

@@ -7,4 +7,4 @@ mod reactor;
 mod spawner;
 
 pub(crate) use reactor::{Inbox, NESTED, SOCKET, Writable, start};
-pub(crate) use spawner::request_worker;
+pub(crate) use spawner::{Request, request_worker};

@@ -27,6 +27,8 @@ pub enum Run {
 pub struct Registration {
     pub(crate) spec: &'static FunctionSpec,
     pub(crate) run: Run,
+    /// The service that it is a method of, and its place in it.
+    pub(crate) service: Option<(&'static Service, u16)>,
     pub(crate) set_up: Option<fn() -> SetUp>,
     pub(crate) tear_down: Option<fn(Box<dyn Any>)>,
 }
@@ -42,6 +44,7 @@ impl Registration {
         Self {
             spec,
             run,
+            service: None,
             set_up: None,
             tear_down: None,
         }
@@ -64,11 +67,97 @@ impl Registration {
         self
     }
 
+    /// The same as a method of a service.
+    #[must_use]
+    pub const fn method_of(mut self, service: &'static Service, place: u16) -> Self {
+        self.service = Some((service, place));
+        self
+    }
+
+    /// What decides about the workers that run it.
+    pub(crate) fn pool(&self) -> &'static FunctionSpec {
+        match self.service {
+            Some((service, _)) => service.spec,
+            None => self.spec,
+        }
+    }
+
+    /// Its place among the methods of its service.
+    pub(crate) fn place(&self) -> u16 {
+        self.service.map_or(0, |(_, place)| place)
+    }
+
     /// The same with something to do when a worker ends in order.
     #[must_use]
     pub const fn teardown(mut self, tear_down: fn(Box<dyn Any>)) -> Self {
         self.tear_down = Some(tear_down);
         self
+    }
+}
+
+/// A type whose methods run in workers that hold one value of it each.
+pub struct Service {
+    /// What holds for its workers.
+    pub spec: &'static FunctionSpec,
+    /// Makes the value from the encoded parameters of its constructor.
+    pub set_up: fn(&[u8]) -> SetUp,
+    /// Takes the value back when a worker ends in order.
+    pub tear_down: Option<fn(Box<dyn Any>)>,
+    /// Its methods, each at its place.
+    pub methods: &'static [&'static Registration],
+}
+
+/// What a worker serves.
+#[derive(Clone, Copy)]
+pub(crate) enum Served {
+    Function(&'static Registration),
+    Service(&'static Service),
+}
+
+impl Served {
+    pub(crate) fn spec(&self) -> &'static FunctionSpec {
+        match self {
+            Self::Function(function) => function.spec,
+            Self::Service(service) => service.spec,
+        }
+    }
+
+    /// How a call is run that names the method at a place.
+    pub(crate) fn run(&self, place: u16) -> Option<Run> {
+        match self {
+            Self::Function(function) => Some(function.run),
+            Self::Service(service) => {
+                let method = service.methods.get(usize::from(place))?;
+                Some(method.run)
+            }
+        }
+    }
+
+    /// Makes the state, from the configuration of a service.
+    pub(crate) fn set_up(&self, config: &[u8]) -> SetUp {
+        match self {
+            Self::Function(function) => match function.set_up {
+                Some(set_up) => set_up(),
+                None => Ok(Box::new(())),
+            },
+            Self::Service(service) => (service.set_up)(config),
+        }
+    }
+
+    pub(crate) fn tear_down(&self) -> Option<fn(Box<dyn Any>)> {
+        match self {
+            Self::Function(function) => function.tear_down,
+            Self::Service(service) => service.tear_down,
+        }
+    }
+
+    /// Whether it needs an async runtime.
+    pub(crate) fn is_async(&self) -> bool {
+        let is_async = |run: &Run| matches!(run, Run::Async(_));
+        match self {
+            Self::Function(function) => is_async(&function.run),
+            Self::Service(service) => service.methods.iter().any(|method| is_async(&method.run)),
+        }
     }
 }
 
@@ -118,6 +207,16 @@ pub(crate) fn find(name: &str) -> Result<&'static Registration, NotFound> {
                 names.join(", ")
             )))
         }
+    }
+}
+
+/// What a worker of this name serves: a function, or a service through its methods.
+pub(crate) fn served(name: &str) -> Result<Served, NotFound> {
+    let services = REGISTRY.values().flatten().filter_map(|one| one.service);
+    let mut of_name = services.filter(|(service, _)| service.spec.name == name);
+    match of_name.next() {
+        Some((service, _)) => Ok(Served::Service(service)),
+        None => find(name).map(Served::Function),
     }
 }
 

@@ -30,6 +30,7 @@ use slab::Slab;
 
 use stop::Stop;
 
+use crate::budget::Budget;
 use crate::context::{Attempt, AttemptOutcome, CallId, remember};
 use crate::error::{Cancelled, Crash, ExitCause, Limit, Lost, Panic, Rejected, Startup, TimedOut};
 use crate::events::Event;
@@ -39,7 +40,7 @@ use crate::worker::Retry;
 use function::Function;
 pub(crate) use function::FunctionPolicy;
 pub(crate) use nested::Origin;
-use nested::Parent;
+use nested::{Parent, Place};
 
 /// An input that has been executing in this many crashes is given up.
 const CRASHES_PER_INPUT: u32 = 3;
@@ -175,11 +176,23 @@ pub(crate) struct Remains {
     pub(crate) stderr_tail: Option<Arc<str>>,
 }
 
+/// What holds for a call.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// The name of what is called; that of a service's pool is another one.
+    pub(crate) name: &'static str,
+    pub(crate) policy: Policy,
+    /// The retries that the call shares with others.
+    pub(crate) budget: Option<Arc<Budget>>,
+}
+
 #[derive(Debug)]
 struct Call<P> {
     id: CallId,
+    name: &'static str,
     function: FunctionKey,
     policy: Policy,
+    budget: Option<Arc<Budget>>,
     deadline: Option<Instant>,
     state: State,
     /// The number of the attempt that is next or under way, from 1.
@@ -340,9 +353,9 @@ impl<P> Scheduler<P> {
         self.call(call).map(|call| &call.payload)
     }
 
-    pub(crate) fn function_of(&self, worker: WorkerKey) -> Option<&FunctionPolicy> {
-        let worker = self.worker(worker)?;
-        Some(&self.functions[worker.function.0].policy)
+    pub(crate) fn function_of(&self, worker: WorkerKey) -> Option<(FunctionKey, &FunctionPolicy)> {
+        let function = self.worker(worker)?.function;
+        Some((function, &self.functions[function.0].policy))
     }
 
     /// Whether a worker that was asked for is still to come up.
@@ -374,10 +387,12 @@ impl<P> Scheduler<P> {
         &mut self,
         now: Instant,
         function: FunctionKey,
-        policy: Policy,
+        terms: Terms,
         payload: P,
     ) -> CallKey {
-        let key = self.enter(now, function, policy, payload, None, None, 0);
+        let id = CallId(self.next_call);
+        self.next_call += 1;
+        let key = self.enter(now, function, terms, payload, Place { id, ..Place::TOP });
         if self.draining {
             let why = Failure::Rejected(Rejected::ShutDown);
             self.withdraw(now, key, why, AttemptOutcome::Cancelled);
@@ -385,26 +400,27 @@ impl<P> Scheduler<P> {
         key
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of a call, each once")]
     fn enter(
         &mut self,
         now: Instant,
         function: FunctionKey,
-        policy: Policy,
+        terms: Terms,
         payload: P,
-        id: Option<CallId>,
-        parent: Option<Parent>,
-        depth: usize,
+        place: Place,
     ) -> CallKey {
-        let id = id.unwrap_or_else(|| {
-            self.next_call += 1;
-            CallId(self.next_call - 1)
-        });
+        let Place { id, parent, depth } = place;
+        let Terms {
+            name,
+            policy,
+            budget,
+        } = terms;
         let deadline = policy.deadline.and_then(|limit| now.checked_add(limit));
         let index = self.calls.insert(Call {
             id,
+            name,
             function,
             policy,
+            budget,
             deadline,
             state: State::Queued,
             attempt: 1,
@@ -417,9 +433,8 @@ impl<P> Scheduler<P> {
         });
         let key = CallKey { index, id };
         if self.observed {
-            let function = self.functions[function.0].policy.name;
             self.publish(Event::CallQueued {
-                function,
+                function: name,
                 call: id,
                 parent: parent.map(|parent| parent.call),
             });
@@ -756,7 +771,7 @@ impl<P> Scheduler<P> {
             && let Some(call) = self.call(key)
         {
             let event = Event::Crashed {
-                function: self.functions[call.function.0].policy.name,
+                function: call.name,
                 call: key.id,
                 attempt: call.attempt,
                 worker_pid: end.pid,
@@ -844,6 +859,8 @@ impl<P> Scheduler<P> {
             Retry::Default => scheduled,
             Retry::After(delay) => scheduled.map(|_| delay.min(LONGEST_DELAY)),
         };
+        let budget = call.budget.as_ref();
+        let delay = delay.filter(|_| budget.is_none_or(|budget| budget.allows()));
         let Some(delay) = delay else {
             return self.resolve(key, Err(failure), tail);
         };
@@ -857,7 +874,7 @@ impl<P> Scheduler<P> {
         call.failures += 1;
         call.state = State::Delayed;
         if self.observed {
-            let function = self.functions[self.calls[index].function.0].policy.name;
+            let function = self.calls[index].name;
             self.publish(Event::Retried {
                 function,
                 call: key.id,
@@ -886,7 +903,7 @@ impl<P> Scheduler<P> {
             self.leave_parent(parent.worker, call.id);
         }
         if self.observed {
-            let function = self.functions[call.function.0].policy.name;
+            let function = call.name;
             let succeeded = result.is_ok();
             self.publish(Event::Finished {
                 function,
@@ -1041,6 +1058,9 @@ impl<P> Scheduler<P> {
         let entry = &mut self.calls[call.index];
         entry.state = State::Sent { worker, ticket };
         let attempt = entry.attempt;
+        if let Some(budget) = &entry.budget {
+            budget.attempt();
+        }
         if let Some(at) = entry
             .policy
             .timeout
@@ -1056,7 +1076,7 @@ impl<P> Scheduler<P> {
         });
         self.arm_measure(now, worker);
         if self.observed {
-            let function = self.functions[function.0].policy.name;
+            let function = self.calls[call.index].name;
             self.publish(Event::AttemptStarted {
                 function,
                 call: call.id,

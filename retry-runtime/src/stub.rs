@@ -9,6 +9,7 @@ use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -28,6 +29,8 @@ struct Target<F, A, R> {
     registration: &'static Registration,
     options: Options,
     runtime: Option<Runtime>,
+    /// The encoded parameters of the service's constructor.
+    config: Option<Arc<[u8]>>,
     signature: PhantomData<fn(A) -> R>,
 }
 
@@ -112,6 +115,7 @@ impl<F, A, R> Typed<F, A, R> {
             registration,
             options: Options::new(),
             runtime: None,
+            config: None,
             signature: PhantomData,
         })
     }
@@ -130,6 +134,7 @@ impl<F, A, R> Typed<F, A, R> {
         Self::of(Target {
             options: options.over(target.options),
             runtime: target.runtime.clone(),
+            config: target.config.clone(),
             ..*target
         })
     }
@@ -143,7 +148,20 @@ impl<F, A, R> Typed<F, A, R> {
         let target = self.target();
         Self::of(Target {
             runtime: Some(runtime.clone()),
+            config: target.config.clone(),
             ..*target
+        })
+    }
+
+    /// The stub of a service's method, for the workers of one configuration.
+    pub fn method(function: F, registration: &'static Registration, config: Arc<[u8]>) -> Self {
+        Self::of(Target {
+            function,
+            registration,
+            options: Options::new(),
+            runtime: None,
+            config: Some(config),
+            signature: PhantomData,
         })
     }
 
@@ -176,7 +194,7 @@ macro_rules! call {
                     $($P::encode(&$p, out, limit).map_err(|error| ($index, error))?;)*
                     Ok(())
                 });
-                Call::new(host, target.registration, target.options, input, $decoders)
+                Call::new(host, target.config.clone(), target.registration, target.options, input, $decoders)
             }
 
             /// A call in a worker process that is made at once and runs on its own.
@@ -201,6 +219,7 @@ macro_rules! layer {
                 let target = self.target();
                 Map::new(
                     target.host(),
+                    target.config.clone(),
                     target.registration,
                     target.options,
                     $decoders,

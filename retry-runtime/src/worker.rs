@@ -57,7 +57,7 @@ impl Link {
 
     /// The parent's first message: what to serve.
     fn receive_orders(&self) -> io::Result<(Orders, Board, OwnedFd)> {
-        let mut bytes = vec![0; 4096];
+        let mut bytes = vec![0; HEAD + 1024];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = rustix::net::recvmsg(
@@ -71,17 +71,33 @@ impl Link {
             _ => None,
         });
         let (board, nested) = files.ok_or(io::ErrorKind::InvalidData)?;
-        let orders = Orders::decode(&bytes[..received.bytes]).ok_or(io::ErrorKind::InvalidData)?;
+        bytes.truncate(received.bytes);
+        // The configuration of a service may be long.
+        let length = Orders::length(&bytes).ok_or(io::ErrorKind::InvalidData)?;
+        while bytes.len() < length {
+            let mut more = vec![0; length - bytes.len()];
+            match rustix::io::read(&self.socket, &mut more)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => bytes.extend_from_slice(&more[..read]),
+            }
+        }
+        let orders = Orders::decode(&bytes).ok_or(io::ErrorKind::InvalidData)?;
         Ok((orders, Board::map(&board)?, nested))
     }
 }
+
+/// The part of the orders that has a fixed size.
+const HEAD: usize = MAGIC.len() + 24;
 
 /// What a parent tells a worker first.
 pub(crate) struct Orders {
     /// The worker's number.
     pub(crate) worker: u64,
     pub(crate) limit: u64,
+    /// What to serve.
     pub(crate) function: String,
+    /// The configuration of a service.
+    pub(crate) config: Vec<u8>,
 }
 
 impl Orders {
@@ -89,19 +105,32 @@ impl Orders {
         let mut bytes = MAGIC.to_vec();
         bytes.put_u64_le(self.worker);
         bytes.put_u64_le(self.limit);
+        bytes.put_u32_le(u32::try_from(self.function.len()).unwrap_or(u32::MAX));
+        bytes.put_u32_le(u32::try_from(self.config.len()).unwrap_or(u32::MAX));
         bytes.extend_from_slice(self.function.as_bytes());
+        bytes.extend_from_slice(&self.config);
         bytes
+    }
+
+    /// How many bytes all of it takes, given its beginning.
+    fn length(bytes: &[u8]) -> Option<usize> {
+        let mut lengths = bytes.get(HEAD - 8..HEAD)?;
+        let (function, config) = (lengths.get_u32_le(), lengths.get_u32_le());
+        Some(HEAD + function as usize + config as usize)
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(&MAGIC)?;
         let worker = rest.try_get_u64_le().ok()?;
         let limit = rest.try_get_u64_le().ok()?;
-        let function = String::from_utf8(rest.to_vec()).ok()?;
+        let function = rest.try_get_u32_le().ok()?;
+        rest.try_get_u32_le().ok()?;
+        let (function, config) = rest.split_at_checked(function as usize)?;
         Some(Self {
             worker,
             limit,
-            function,
+            function: String::from_utf8(function.to_vec()).ok()?,
+            config: config.to_vec(),
         })
     }
 }

@@ -1,14 +1,16 @@
 //! The parent's side of the connection for nested calls.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 
 use super::wire::{self, Reply, Request, Submission};
+use crate::budget::Budget;
 use crate::context::CallId;
 use crate::delivery::Sink;
-use crate::engine::{Engine, Job, rejected};
+use crate::engine::{Callee, Engine, Job, rejected};
 use crate::error::{Cancelled, Rejected};
 use crate::pool::{NESTED, Writable};
 use crate::registry;
@@ -67,6 +69,8 @@ pub(crate) struct Requests {
     worker: WorkerKey,
     pub(crate) replies: Arc<Downstream>,
     input: BytesMut,
+    /// The retries that maps of this worker share, as long as there are calls of them.
+    budgets: HashMap<u64, Weak<Budget>>,
 }
 
 impl Requests {
@@ -75,6 +79,7 @@ impl Requests {
             worker,
             replies: Arc::new(replies),
             input: BytesMut::new(),
+            budgets: HashMap::new(),
         }
     }
 
@@ -111,8 +116,18 @@ impl Requests {
         Ok(())
     }
 
+    fn budget(&mut self, (name, ratio): (u64, f64)) -> Arc<Budget> {
+        self.budgets.retain(|_, budget| budget.strong_count() > 0);
+        let known = self.budgets.get(&name).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let budget = Arc::new(Budget::new(ratio));
+            self.budgets.insert(name, Arc::downgrade(&budget));
+            budget
+        })
+    }
+
     fn submit(
-        &self,
+        &mut self,
         engine: &Engine,
         submission: Submission,
         mut payload: Bytes,
@@ -120,6 +135,15 @@ impl Requests {
         if !submission.policy.retries.is_valid() {
             return Err("a nested call with an impossible policy".to_owned());
         }
+        let Ok(registration) = registry::find(&submission.function) else {
+            return Err(format!("a nested call of `{}`", submission.function));
+        };
+        let callee = Callee {
+            registration,
+            config: submission.config.map(Arc::from),
+            policy: submission.policy,
+            budget: submission.budget.map(|budget| self.budget(budget)),
+        };
         let mut jobs = Vec::with_capacity(submission.calls.len());
         for call in submission.calls {
             if call.length as usize > payload.len() {
@@ -129,13 +153,11 @@ impl Requests {
                 sink: Sink::Nested(Arc::clone(&self.replies), call.number),
                 index: call.index,
                 input: payload.split_to(call.length as usize),
+                method: registration.place(),
             };
             jobs.push((CallId::nested(self.worker.id, call.number), job));
         }
-        let Ok(registration) = registry::find(&submission.function) else {
-            return Err(format!("a nested call of `{}`", submission.function));
-        };
-        let refused = engine.step(|core, now| match core.function(registration) {
+        let refused = engine.step(|core, now| match core.function(&callee) {
             Ok(function) => {
                 for (id, job) in jobs {
                     let origin = Origin {
@@ -144,7 +166,7 @@ impl Requests {
                         ticket: submission.ticket,
                     };
                     core.scheduler
-                        .submit_nested(now, function, submission.policy, origin, job);
+                        .submit_nested(now, function, callee.terms(), origin, job);
                 }
                 core.scheduler.dispatch(now, function);
                 None

@@ -11,9 +11,7 @@ use crate::Options;
 use crate::config::Config;
 use crate::context::CallId;
 use crate::delivery;
-use crate::engine::Job;
-use crate::options::Policy;
-use crate::registry::Registration;
+use crate::engine::{Callee, Job};
 use crate::scheduler::CallKey;
 use crate::sys;
 use crate::transport::outgoing;
@@ -77,8 +75,7 @@ impl Upstream {
     /// Submits calls of one function, in order.
     pub(crate) fn submit(
         &'static self,
-        registration: &'static Registration,
-        policy: Policy,
+        callee: &Callee,
         jobs: impl IntoIterator<Item = Job>,
         mut submitted: impl FnMut(CallKey),
     ) {
@@ -106,8 +103,13 @@ impl Upstream {
                 .expect("a thread for nested calls");
         }
         let head = Request::Submit(Submission {
-            function: registration.spec.name.to_owned(),
-            policy,
+            function: callee.registration.spec.name.to_owned(),
+            config: callee.config.as_deref().map(<[u8]>::to_vec),
+            policy: callee.policy,
+            budget: callee.budget.as_ref().map(|budget| {
+                // Its address is a name for it as long as the map lives that it belongs to.
+                (Arc::as_ptr(budget) as usize as u64, budget.ratio())
+            }),
             ticket: current().map_or(0, |call| call.ticket()),
             calls,
         });

@@ -28,7 +28,11 @@ pub(super) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Submission {
     pub(super) function: String,
+    /// The configuration, if it is the method of a service.
+    pub(super) config: Option<Vec<u8>>,
     pub(super) policy: Policy,
+    /// The retries that the calls of a map share: which, and their share.
+    pub(super) budget: Option<(u64, f64)>,
     /// The ticket of the call that makes them.
     pub(super) ticket: u64,
     pub(super) calls: Vec<Item>,

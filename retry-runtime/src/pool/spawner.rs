@@ -20,27 +20,27 @@ use crate::engine::{Engine, Link, depth};
 use crate::entry;
 use crate::nested::{Downstream, Requests};
 use crate::scheduler::WorkerKey;
+use crate::transport::outgoing;
 use crate::transport::{Board, DEPTH_VARIABLE, WORKER_VARIABLE};
 use crate::worker::Orders;
 
 /// How many bytes may be on their way in each direction of a connection.
 const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 
-struct Request {
-    engine: Arc<Engine>,
-    worker: WorkerKey,
-    function: &'static str,
+/// A worker that is to be started.
+pub(crate) struct Request {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) worker: WorkerKey,
+    /// What it is to serve.
+    pub(crate) function: &'static str,
+    /// The configuration of a service.
+    pub(crate) config: Option<Arc<[u8]>>,
     /// How many inputs it will execute at once.
-    slots: usize,
+    pub(crate) slots: usize,
 }
 
 /// Asks for a worker; the engine is told what became of it.
-pub(crate) fn request_worker(
-    engine: Arc<Engine>,
-    worker: WorkerKey,
-    function: &'static str,
-    slots: usize,
-) {
+pub(crate) fn request_worker(request: Request) {
     static SPAWNER: OnceLock<Sender<Request>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (sender, receiver) = channel::<Request>();
@@ -54,14 +54,7 @@ pub(crate) fn request_worker(
             .expect("a thread for the spawner");
         sender
     });
-    spawner
-        .send(Request {
-            engine,
-            worker,
-            function,
-            slots,
-        })
-        .expect("the spawner never ends");
+    spawner.send(request).expect("the spawner never ends");
 }
 
 fn fulfil(request: &Request) {
@@ -97,6 +90,7 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
         worker: request.worker.id,
         limit: engine.max_message() as u64,
         function: request.function.to_owned(),
+        config: request.config.as_deref().unwrap_or_default().to_vec(),
     };
     let connect = || -> io::Result<OwnedFd> {
         send_orders(&ours, &orders, &board_file, &their_nested)?;
@@ -185,11 +179,12 @@ fn send_orders(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&files));
-    rustix::net::sendmsg(
-        socket,
+    let sent = rustix::net::sendmsg(
+        &socket,
         &[io::IoSlice::new(&bytes)],
         &mut control,
         SendFlags::NOSIGNAL,
     )?;
+    outgoing::send_all(&socket, &bytes[sent..], &[])?;
     Ok(())
 }

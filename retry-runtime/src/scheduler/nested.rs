@@ -6,10 +6,9 @@
 
 use std::time::Instant;
 
-use super::{CallKey, Failure, FunctionKey, Phase, Scheduler, WorkerKey};
+use super::{CallKey, Failure, FunctionKey, Phase, Scheduler, Terms, WorkerKey};
 use crate::context::{AttemptOutcome, CallId};
 use crate::error::{Cancelled, Rejected};
-use crate::options::Policy;
 
 /// The deepest that calls may be nested.
 pub(super) const DEEPEST: usize = 10;
@@ -31,13 +30,30 @@ pub(super) struct Parent {
     pub(super) call: CallId,
 }
 
+/// Where a call stands among others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) id: CallId,
+    pub(super) parent: Option<Parent>,
+    pub(super) depth: usize,
+}
+
+impl Place {
+    /// Below no other call.
+    pub(super) const TOP: Self = Self {
+        id: CallId(0),
+        parent: None,
+        depth: 0,
+    };
+}
+
 impl<P> Scheduler<P> {
     /// A running function made a call. [`dispatch`](Self::dispatch) is to follow.
     pub(crate) fn submit_nested(
         &mut self,
         now: Instant,
         function: FunctionKey,
-        mut policy: Policy,
+        mut terms: Terms,
         origin: Origin,
         payload: P,
     ) {
@@ -58,7 +74,7 @@ impl<P> Scheduler<P> {
         let left = outer
             .and_then(|outer| outer.deadline)
             .map(|deadline| deadline.saturating_duration_since(now));
-        policy.deadline = match (policy.deadline, left) {
+        terms.policy.deadline = match (terms.policy.deadline, left) {
             (Some(own), Some(left)) => Some(own.min(left)),
             (own, left) => own.or(left),
         };
@@ -67,15 +83,12 @@ impl<P> Scheduler<P> {
             call: outer.id,
         });
         let was_waiting = self.is_waiting(origin.worker);
-        let key = self.enter(
-            now,
-            function,
-            policy,
-            payload,
-            Some(origin.id),
+        let place = Place {
+            id: origin.id,
             parent,
             depth,
-        );
+        };
+        let key = self.enter(now, function, terms, payload, place);
         if let Some(worker) = self.worker_mut(origin.worker) {
             worker.children.insert(origin.id.number(), key);
         }

@@ -81,8 +81,13 @@ impl World {
         let keys = payloads
             .into_iter()
             .map(|payload| {
+                let terms = Terms {
+                    name: "f",
+                    policy,
+                    budget: None,
+                };
                 self.scheduler
-                    .submit(self.now, self.function, policy, payload)
+                    .submit(self.now, self.function, terms, payload)
             })
             .collect();
         self.scheduler.dispatch(self.now, self.function);

@@ -42,6 +42,8 @@ pub(crate) struct CallHeader {
     pub(crate) ticket: u64,
     pub(crate) call: u64,
     pub(crate) index: Option<u64>,
+    /// Which method of a service is called.
+    pub(crate) method: u16,
 }
 
 impl CallHeader {
@@ -53,6 +55,7 @@ impl CallHeader {
         bytes[16..24].copy_from_slice(&self.call.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.index.unwrap_or(NO_INDEX).to_le_bytes());
         bytes[32..36].copy_from_slice(&(self.order as u32).to_le_bytes());
+        bytes[36..38].copy_from_slice(&self.method.to_le_bytes());
         bytes
     }
 
@@ -71,6 +74,7 @@ impl CallHeader {
                 2 => Order::Abort,
                 _ => Order::Run,
             },
+            method: header.get_u16_le(),
         };
         if buffer.len() - CALL_HEADER < length as usize {
             return None;
@@ -203,6 +207,7 @@ mod tests {
             call: 7,
             index: None,
             order: Order::Run,
+            method: 5,
         };
         let mut buffer = BytesMut::from(&header.encode()[..]);
         assert_eq!(CallHeader::take(&mut buffer), None);

@@ -14,7 +14,7 @@ use super::panics;
 use super::serve::{Growth, READ, Server, encode_panic};
 use crate::args::Val;
 use crate::codec::Wire;
-use crate::registry::Registration;
+use crate::registry::Served;
 use crate::spec::Batch;
 use crate::sys;
 use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
@@ -66,12 +66,12 @@ pub fn run_batch<T: Wire, R>(
 /// Serves until the parent ends the connection.
 pub(super) fn serve(
     server: &mut Server,
-    registration: &Registration,
+    served: Served,
     run: fn(&mut [Invocation]),
-    batch: Batch,
     state: &State,
 ) {
-    let mut growth = Growth::new(registration);
+    let batch = served.spec().batch.unwrap_or(Batch::ONE);
+    let mut growth = Growth::new(served);
     while let Some(collected) = collect(server, batch) {
         let started = sys::monotonic_nanos();
         let mut headers = Vec::with_capacity(collected.len());

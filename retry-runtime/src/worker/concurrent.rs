@@ -16,26 +16,18 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
 
 use super::current::{self, Current};
 use super::invocation::{Invocation, LocalFuture, State};
-use super::panics;
 use super::serve::{Growth, READ, Server};
-use crate::registry::Registration;
+use super::{STRANGER, exit, panics};
+use crate::registry::{Run, Served};
 use crate::sys;
 use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
-
-/// What makes a call a future.
-type Start = fn(Invocation) -> LocalFuture<Invocation>;
 
 /// Serves until the parent ends the connection.
 ///
 /// # Panics
 ///
 /// If the operating system does not give what an async runtime needs.
-pub(super) fn serve(
-    server: &mut Server,
-    registration: &'static Registration,
-    start: Start,
-    state: &State,
-) {
+pub(super) fn serve(server: &mut Server, served: Served, state: &State) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -43,14 +35,13 @@ pub(super) fn serve(
     let local = LocalSet::new();
     let socket = Arc::clone(&server.socket);
     let mut executor = Executor {
-        registration,
-        start,
+        served,
         state,
         waiting: VecDeque::new(),
-        slots: vec![false; registration.spec.concurrency],
+        slots: vec![false; served.spec().concurrency],
         running: HashMap::new(),
         tasks: JoinSet::new(),
-        growth: Growth::new(registration),
+        growth: Growth::new(served),
         server,
     };
     local.block_on(&runtime, async {
@@ -62,8 +53,7 @@ pub(super) fn serve(
 
 struct Executor<'a> {
     server: &'a mut Server,
-    registration: &'static Registration,
-    start: Start,
+    served: Served,
     state: &'a State,
     /// What has come and is not claimed.
     waiting: VecDeque<(CallHeader, Bytes)>,
@@ -145,13 +135,16 @@ impl Executor<'_> {
         let Some((header, payload)) = self.waiting.pop_front() else {
             return false;
         };
+        let Some(run) = self.served.run(header.method) else {
+            exit(STRANGER);
+        };
         let started = sys::monotonic_nanos();
         if self.server.board.claim(slot, header.ticket, started) {
             let state = self.state.clone();
             let invocation = Invocation::new(payload, state, self.server.limit, Vec::new());
             let abort = self.tasks.spawn_local(Attempt {
                 current: Current::new(&header, slot),
-                start: Some((self.start, invocation)),
+                start: Some((run, invocation)),
                 future: None,
             });
             let id = abort.id();
@@ -185,14 +178,13 @@ impl Executor<'_> {
             .answer(kind, running.ticket, duration, used_up, &output);
         server.board.done(running.slot);
         self.slots[running.slot] = false;
-        debug_assert!(self.registration.spec.concurrency >= self.running.len());
     }
 }
 
 /// One attempt: a future that catches panics and during which its call is the current one.
 struct Attempt {
     current: Current,
-    start: Option<(Start, Invocation)>,
+    start: Option<(Run, Invocation)>,
     future: Option<LocalFuture<Invocation>>,
 }
 
@@ -204,8 +196,19 @@ impl Future for Attempt {
         let previous = current::enter(this.current);
         panics::forget();
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            if let Some((start, invocation)) = this.start.take() {
-                this.future = Some(start(invocation));
+            if let Some((run, mut invocation)) = this.start.take() {
+                match run {
+                    Run::Async(start) => this.future = Some(start(invocation)),
+                    // A method that is not async, of a service that has others which are.
+                    Run::Blocking(run) => {
+                        run(&mut invocation);
+                        return Poll::Ready(invocation);
+                    }
+                    Run::Batch(run) => {
+                        run(std::slice::from_mut(&mut invocation));
+                        return Poll::Ready(invocation);
+                    }
+                }
             }
             let future = this.future.as_mut().expect("it was started");
             future.as_mut().poll(context)

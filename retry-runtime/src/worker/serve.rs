@@ -11,10 +11,10 @@ use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::outbox::Outbox;
 use super::watchdog::Watchdog;
-use super::{Orders, exit, panics};
+use super::{Orders, STRANGER, exit, panics};
 use crate::codec;
 use crate::pool::memory;
-use crate::registry::{self, NotFound, Registration, Run};
+use crate::registry::{self, NotFound, Run, Served};
 use crate::sys;
 use crate::transport::Board;
 use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
@@ -28,6 +28,7 @@ pub(super) struct Server {
     pub(super) outbox: Arc<Outbox>,
     pub(super) limit: usize,
     function: String,
+    config: Vec<u8>,
     pub(super) input: BytesMut,
 }
 
@@ -41,6 +42,7 @@ impl Server {
             board,
             limit: usize::try_from(orders.limit).unwrap_or(usize::MAX),
             function: orders.function,
+            config: orders.config,
             input: BytesMut::new(),
         }
     }
@@ -51,7 +53,7 @@ impl Server {
         current::install(Arc::clone(&self.board));
         let fingerprint = registry::fingerprint().to_le_bytes();
         self.outbox.tell(Kind::Hello, &fingerprint);
-        let (registration, state) = match self.prepare() {
+        let (served, state) = match self.prepare() {
             Ok(prepared) => prepared,
             Err(message) => {
                 let _ = io::stdout().flush();
@@ -62,16 +64,15 @@ impl Server {
         };
         let _ = io::stdout().flush();
         self.outbox.tell(Kind::Ready, &[]);
-        match registration.run {
-            Run::Blocking(run) => self.serve(&watchdog, registration, run, &state),
-            Run::Batch(run) => {
-                let batch = registration.spec.batch.unwrap_or(crate::spec::Batch::ONE);
-                super::batch::serve(&mut self, registration, run, batch, &state);
-            }
-            Run::Async(start) => super::concurrent::serve(&mut self, registration, start, &state),
+        if served.is_async() {
+            super::concurrent::serve(&mut self, served, &state);
+        } else if let Some(Run::Batch(run)) = served.run(0) {
+            super::batch::serve(&mut self, served, run, &state);
+        } else {
+            self.serve(&watchdog, served, &state);
         }
         self.outbox.flush();
-        if let Some(tear_down) = registration.tear_down {
+        if let Some(tear_down) = served.tear_down() {
             // Its panic has been printed, and there is nobody left to tell.
             let _ = catch_unwind(AssertUnwindSafe(|| tear_down(state.into_inner())));
         }
@@ -79,14 +80,8 @@ impl Server {
     }
 
     /// Runs calls one after the other, until the parent ends the connection.
-    fn serve(
-        &mut self,
-        watchdog: &Watchdog,
-        registration: &Registration,
-        run: fn(&mut Invocation),
-        state: &State,
-    ) {
-        let mut growth = Growth::new(registration);
+    fn serve(&mut self, watchdog: &Watchdog, served: Served, state: &State) {
+        let mut growth = Growth::new(served);
         let mut scratch = Vec::new();
         while let Some((header, payload)) = self.next_call() {
             let started = sys::monotonic_nanos();
@@ -94,6 +89,9 @@ impl Server {
             if header.order != Order::Run || !self.board.claim(0, header.ticket, started) {
                 continue;
             }
+            let Some(Run::Blocking(run)) = served.run(header.method) else {
+                exit(STRANGER);
+            };
             let mut invocation = Invocation::new(payload, state.clone(), self.limit, scratch);
             let previous = current::enter(Current::new(&header, 0));
             panics::forget();
@@ -123,22 +121,18 @@ impl Server {
         }
     }
 
-    /// Finds the function and runs its set-up.
-    fn prepare(&self) -> Result<(&'static Registration, State), String> {
-        let registration = registry::find(&self.function).map_err(|error| match error {
+    /// Finds what is to be served and runs its set-up.
+    fn prepare(&self) -> Result<(Served, State), String> {
+        let served = registry::served(&self.function).map_err(|error| match error {
             NotFound::Duplicate(places) => {
                 format!("`{}` is registered twice, {places}", self.function)
             }
             NotFound::Missing(message) => message,
         })?;
-        let state = match registration.set_up {
-            None => Box::new(()) as _,
-            Some(set_up) => match catch_unwind(set_up) {
-                Ok(state) => state?,
-                Err(payload) => return Err(format!("panicked: {}", panics::take(&*payload))),
-            },
-        };
-        Ok((registration, State::new(state)))
+        match catch_unwind(AssertUnwindSafe(|| served.set_up(&self.config))) {
+            Ok(state) => Ok((served, State::new(state?))),
+            Err(payload) => Err(format!("panicked: {}", panics::take(&*payload))),
+        }
     }
 
     /// The next call, waiting for it; `None` when the parent has ended the connection.
@@ -170,9 +164,9 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    pub(super) fn new(registration: &Registration) -> Self {
+    pub(super) fn new(served: Served) -> Self {
         Self {
-            most: registration.spec.max_rss_growth,
+            most: served.spec().max_rss_growth,
             baseline: None,
         }
     }

@@ -1,0 +1,59 @@
+//! How many of a map's attempts may be retries.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// So many retries are always allowed: a share of little says nothing.
+const FLOOR: f64 = 10.0;
+
+/// The attempts and retries of one map.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    ratio: f64,
+    attempts: AtomicU64,
+    retries: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) fn new(ratio: f64) -> Self {
+        Self {
+            ratio,
+            attempts: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn ratio(&self) -> f64 {
+        self.ratio
+    }
+
+    /// An attempt begins.
+    pub(crate) fn attempt(&self) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether there may be another retry, which then counts.
+    pub(crate) fn allows(&self) -> bool {
+        let attempts = self.attempts.load(Ordering::Relaxed) as f64;
+        let retries = (self.retries.load(Ordering::Relaxed) + 1) as f64;
+        let allowed = retries <= FLOOR.max(self.ratio * attempts);
+        if allowed {
+            self.retries.fetch_add(1, Ordering::Relaxed);
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_attempts_may_be_retries_and_a_few_always() {
+        let budget = Budget::new(0.1);
+        assert_eq!((0..100).filter(|_| budget.allows()).count(), 10);
+        for _ in 0..1000 {
+            budget.attempt();
+        }
+        assert_eq!((0..1000).filter(|_| budget.allows()).count(), 90);
+    }
+}
