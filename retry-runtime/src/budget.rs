@@ -26,7 +26,7 @@ impl Budget {
         self.ratio
     }
 
-    /// An attempt begins.
+    /// An attempt has ended.
     pub(crate) fn attempt(&self) {
         self.attempts.fetch_add(1, Ordering::Relaxed);
     }

@@ -6,14 +6,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::process::{Pid, Signal};
 
 use crate::Options;
 use crate::budget::Budget;
@@ -23,18 +21,19 @@ use crate::delivery::{self, Sink};
 use crate::entry;
 use crate::error::{Cancelled, Rejected, Startup};
 use crate::events::{Events, Publisher};
+use crate::faults;
+use crate::inline;
 use crate::nested::Upstream;
 use crate::options::Policy;
-use crate::pool::{self, Inbox, Request, SOCKET, Writable, memory};
+use crate::pool::{self, Inbox, Request};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
-    Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Outcome, Scheduler, Terms,
-    WorkerKey,
+    Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Origin, Outcome, Scheduler,
+    Terms, WorkerKey,
 };
 use crate::sys;
 use crate::transport::frame::{CallHeader, Order};
-use crate::transport::outgoing::Outgoing;
-use crate::transport::{Board, DEPTH_VARIABLE};
+use crate::transport::{DEPTH_VARIABLE, Link};
 
 /// The deepest that programs which make calls may start each other.
 const DEEPEST: u32 = 10;
@@ -148,10 +147,11 @@ pub(crate) struct Core {
     functions: HashMap<PoolName, Result<FunctionKey, Rejected>>,
     /// What the constructor of a service is given, by pool.
     configs: HashMap<FunctionKey, Arc<[u8]>>,
-    links: HashMap<u64, Link>,
+    links: HashMap<u64, Box<dyn Link>>,
     /// Workers with something new to write.
     dirty: Vec<u64>,
-    writable: Writable,
+    /// How much further than the real one the clock is: only where a test lets it be.
+    ahead: Duration,
     /// When the I/O thread will wake up by itself.
     armed: Option<Instant>,
     /// Those who wait for the end of all calls and workers.
@@ -160,39 +160,6 @@ pub(crate) struct Core {
 
 /// A function's or service's name, and the configuration of the service.
 type PoolName = (&'static str, Option<Arc<[u8]>>);
-
-/// The sending side of the connection to a worker.
-pub(crate) struct Link {
-    pub(crate) key: WorkerKey,
-    pub(crate) pid: u32,
-    pub(crate) socket: Arc<OwnedFd>,
-    pub(crate) board: Arc<Board>,
-    outgoing: Outgoing,
-    /// Whether the socket was full, so that the I/O thread goes on writing.
-    full: bool,
-    /// How many inputs it executes at once.
-    slots: usize,
-}
-
-impl Link {
-    pub(crate) fn new(
-        key: WorkerKey,
-        pid: u32,
-        socket: Arc<OwnedFd>,
-        board: Arc<Board>,
-        slots: usize,
-    ) -> Self {
-        Self {
-            key,
-            pid,
-            socket,
-            board,
-            outgoing: Outgoing::default(),
-            full: false,
-            slots,
-        }
-    }
-}
 
 impl Engine {
     /// The engine that calls of this process use unless they are told otherwise.
@@ -225,7 +192,7 @@ impl Engine {
                 configs: HashMap::new(),
                 links: HashMap::new(),
                 dirty: Vec::new(),
-                writable: inbox.writable(),
+                ahead: Duration::ZERO,
                 armed: None,
                 draining: Vec::new(),
             }),
@@ -313,8 +280,18 @@ impl Engine {
         }
         self.step(|core, now| {
             let function = core.function(callee)?;
+            let outer = inline::current();
             for job in jobs {
-                submitted(core.scheduler.submit(now, function, callee.terms(), job));
+                let terms = callee.terms();
+                submitted(match outer {
+                    Some((worker, ticket)) if core.links.contains_key(&worker.id) => {
+                        let id = core.scheduler.next_nested(worker);
+                        let origin = Origin { id, worker, ticket };
+                        core.scheduler
+                            .submit_nested(now, function, terms, origin, job)
+                    }
+                    _ => core.scheduler.submit(now, function, terms, job),
+                });
             }
             core.scheduler.dispatch(now, function);
             Ok(())
@@ -329,10 +306,14 @@ impl Engine {
     pub(crate) fn step<R>(&self, step: impl FnOnce(&mut Core, Instant) -> R) -> R {
         let mut outcomes = Vec::new();
         let mut core = self.lock();
-        let result = step(&mut core, Instant::now());
-        self.perform(&mut core, &mut outcomes);
-        while core.scheduler.settle(Instant::now()) {
-            self.perform(&mut core, &mut outcomes);
+        let now = core.now();
+        let result = step(&mut core, now);
+        self.settle(&mut core, &mut outcomes);
+        while let Some(next) = core.skippable_until() {
+            let ahead = next.saturating_duration_since(core.now());
+            core.ahead += ahead;
+            core.scheduler.tick(next);
+            self.settle(&mut core, &mut outcomes);
         }
         let wake = core.rearm();
         let drained = if core.draining.is_empty() || !core.scheduler.is_drained() {
@@ -355,6 +336,13 @@ impl Engine {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn settle(&self, core: &mut Core, outcomes: &mut Vec<(Job, Outcome)>) {
+        self.perform(core, outcomes);
+        while core.scheduler.settle(core.now()) {
+            self.perform(core, outcomes);
+        }
+    }
+
     fn perform(&self, core: &mut Core, outcomes: &mut Vec<(Job, Outcome)>) {
         while let Some(action) = core.scheduler.next_action() {
             match action {
@@ -362,13 +350,19 @@ impl Engine {
                     if let (Some((function, policy)), Some(engine)) =
                         (core.scheduler.function_of(worker), self.this.upgrade())
                     {
-                        pool::request_worker(Request {
+                        let request = Request {
                             engine,
                             worker,
                             function: policy.name,
                             config: core.configs.get(&function).cloned(),
                             slots: policy.at_once,
-                        });
+                            fails: faults::start_fails(policy.name),
+                        };
+                        if self.config.inline {
+                            inline::start(core, request);
+                        } else {
+                            pool::request_worker(request);
+                        }
                     }
                 }
                 Action::Send {
@@ -379,13 +373,12 @@ impl Engine {
                 } => core.send(worker, ticket, call, attempt),
                 Action::Recall { worker } => {
                     let last = core.scheduler.last_ticket(worker);
-                    let Some(link) = core.links.get(&worker.id) else {
+                    let Some(link) = core.links.get_mut(&worker.id) else {
                         continue;
                     };
-                    match link.board.recall(last) {
-                        Some(claimed) => {
-                            core.scheduler.recalled(Instant::now(), worker, claimed);
-                        }
+                    let now = Instant::now() + core.ahead;
+                    match link.recall(last) {
+                        Some(claimed) => core.scheduler.recalled(now, worker, claimed),
                         None => core
                             .scheduler
                             .broken(worker, "it claimed a ticket that was never sent".into()),
@@ -394,37 +387,39 @@ impl Engine {
                 Action::Probe { worker } => {
                     if let Some(link) = core.links.get(&worker.id) {
                         let executing: Vec<Executing> = link
-                            .board
-                            .executing(link.slots)
+                            .executing()
+                            .into_iter()
                             .map(|(ticket, since)| Executing {
                                 ticket,
-                                since: sys::instant_of(since),
+                                since: sys::instant_of(since) + core.ahead,
                             })
                             .collect();
-                        core.scheduler.probed(Instant::now(), worker, &executing);
+                        core.scheduler.probed(core.now(), worker, &executing);
                     }
                 }
                 Action::Measure { worker } => {
                     if let Some(link) = core.links.get(&worker.id) {
-                        let bytes = memory::of_tree(link.pid);
-                        core.scheduler.measured(Instant::now(), worker, bytes);
+                        let bytes = link.memory();
+                        core.scheduler.measured(core.now(), worker, bytes);
                     }
                 }
                 Action::Ask { worker, ticket } => core.tell(worker, Order::Ask, ticket),
                 Action::Abort { worker, ticket } => core.tell(worker, Order::Abort, ticket),
                 Action::Terminate { worker } => {
                     if let Some(link) = core.links.get(&worker.id) {
-                        signal_group(link.pid, Signal::TERM);
+                        link.terminate();
                     }
                 }
                 Action::Kill { worker } => {
-                    if let Some(link) = core.links.get(&worker.id) {
-                        kill_group(link.pid);
+                    let link = core.links.get_mut(&worker.id);
+                    if let Some(remains) = link.and_then(|link| link.kill()) {
+                        core.links.remove(&worker.id);
+                        core.scheduler.exited(core.now(), worker, remains);
                     }
                 }
                 Action::Retire { worker } => {
-                    if let Some(link) = core.links.get(&worker.id) {
-                        let _ = rustix::net::shutdown(&link.socket, rustix::net::Shutdown::Write);
+                    if let Some(link) = core.links.get_mut(&worker.id) {
+                        link.retire();
                     }
                 }
                 Action::Resolve { payload, outcome } => outcomes.push((payload, outcome)),
@@ -479,8 +474,23 @@ impl Core {
         known
     }
 
+    /// What time it is for the scheduler.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::now() + self.ahead
+    }
+
+    /// The time of the next timer, if a test does not want to wait for it and nothing else is
+    /// going on.
+    fn skippable_until(&self) -> Option<Instant> {
+        if faults::is_clock_paused() && self.scheduler.only_waits() {
+            self.scheduler.next_timer()
+        } else {
+            None
+        }
+    }
+
     fn send(&mut self, worker: WorkerKey, ticket: u64, call: CallKey, attempt: u32) {
-        let (Some(link), Some(job)) =
+        let (Some(link), Some((name, job))) =
             (self.links.get_mut(&worker.id), self.scheduler.payload(call))
         else {
             return;
@@ -493,30 +503,28 @@ impl Core {
             call: call.id.0,
             index: job.index,
             method: job.method,
+            fault: faults::pick(name, attempt, job.index),
         };
-        // While the socket is full the I/O thread goes on writing by itself.
-        if link.outgoing.is_empty() {
+        if link.send(&header, &job.input) {
             self.dirty.push(worker.id);
         }
-        link.outgoing.push(&header.encode(), &job.input);
     }
 
-    /// Tells a worker about what it is executing. A function that does not yield sees it on the
-    /// board, an async one is woken by the message.
+    /// Tells a worker about what it is executing. A function that does not yield sees it without
+    /// a message, an async one is woken by it.
     fn tell(&mut self, worker: WorkerKey, order: Order, ticket: u64) {
         let Some(link) = self.links.get_mut(&worker.id) else {
             return;
         };
-        link.board.ask(link.slots, ticket);
-        if link.outgoing.is_empty() {
-            self.dirty.push(worker.id);
-        }
+        link.ask(ticket);
         let header = CallHeader {
             order,
             ticket,
             ..CallHeader::default()
         };
-        link.outgoing.push(&header.encode(), &Bytes::new());
+        if link.send(&header, &Bytes::new()) {
+            self.dirty.push(worker.id);
+        }
     }
 
     fn flush_dirty(&mut self) {
@@ -525,27 +533,27 @@ impl Core {
         }
     }
 
-    /// Goes on writing to a worker; what the socket does not take waits until it does.
+    /// Goes on sending to a worker.
     pub(crate) fn flush(&mut self, worker: u64) {
         if let Some(link) = self.links.get_mut(&worker) {
-            // A broken connection shows on the reading side, where the exit is seen as well.
-            let full = matches!(link.outgoing.write_to(&link.socket), Ok(false));
-            if full != link.full {
-                link.full = full;
-                self.writable.set(&link.socket, worker, SOCKET, full);
-            }
+            link.flush();
         }
     }
 
-    /// A worker's process exists.
-    pub(crate) fn adopt(&mut self, now: Instant, link: Link) {
-        let (key, pid) = (link.key, link.pid);
-        self.links.insert(key.id, link);
+    /// A worker exists.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        pid: u32,
+        mut link: Box<dyn Link>,
+    ) {
         self.scheduler.spawned(now, key, pid);
         // It may have been given up while it was being started.
         if !self.scheduler.is_wanted(key) {
-            kill_group(pid);
+            link.kill();
         }
+        self.links.insert(key.id, link);
     }
 
     pub(crate) fn abandon(&mut self, now: Instant, key: WorkerKey, error: &io::Error) {
@@ -572,24 +580,12 @@ impl Core {
     /// Called by the I/O thread before it waits: until when.
     pub(crate) fn arm(&mut self) -> Option<Instant> {
         self.armed = self.scheduler.next_timer();
-        self.armed
+        self.armed.and_then(|at| at.checked_sub(self.ahead))
     }
 
     pub(crate) fn handshake_failed(&mut self, key: WorkerKey, reason: String) {
         self.scheduler
             .failed_to_start(key, Startup::Handshake(reason.into()));
-    }
-}
-
-/// Kills a worker's process group. Only for a process that was not waited for yet, so that the
-/// number still is its own.
-pub(crate) fn kill_group(pid: u32) {
-    signal_group(pid, Signal::KILL);
-}
-
-fn signal_group(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = rustix::process::kill_process_group(pid, signal);
     }
 }
 

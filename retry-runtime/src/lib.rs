@@ -53,6 +53,8 @@ mod engine;
 mod entry;
 mod error;
 mod events;
+mod faults;
+mod inline;
 #[cfg(feature = "json")]
 mod json;
 mod map;
@@ -82,6 +84,8 @@ pub use error::{
     Startup, TimedOut,
 };
 pub use events::{Event, Events, Stream};
+#[cfg(feature = "testing")]
+pub use faults::testing;
 #[cfg(feature = "json")]
 pub use json::Json;
 pub use map::{ForEach, Map, MapFuture, MapIter, MapStream, TryCollect};

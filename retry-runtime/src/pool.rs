@@ -6,5 +6,6 @@ mod peer;
 mod reactor;
 mod spawner;
 
+pub(crate) use peer::Reading;
 pub(crate) use reactor::{Inbox, NESTED, SOCKET, Writable, start};
 pub(crate) use spawner::{Request, request_worker};

@@ -230,6 +230,7 @@ struct Worker {
     next_ticket: u64,
     /// What its functions have called, by the number that it gave it.
     children: HashMap<u32, CallKey>,
+    next_child: u32,
     /// Calls that were sent and not recalled, ever.
     accepted: u64,
     /// When the worker is to be probed for an attempt that runs too long.
@@ -349,8 +350,15 @@ impl<P> Scheduler<P> {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    pub(crate) fn payload(&self, call: CallKey) -> Option<&P> {
-        self.call(call).map(|call| &call.payload)
+    /// What is called, and the payload.
+    pub(crate) fn payload(&self, call: CallKey) -> Option<(&'static str, &P)> {
+        self.call(call).map(|call| (call.name, &call.payload))
+    }
+
+    /// Whether all calls wait for their next attempt.
+    pub(crate) fn only_waits(&self) -> bool {
+        let mut calls = self.calls.iter();
+        !self.calls.is_empty() && calls.all(|(_, call)| call.state == State::Delayed)
     }
 
     pub(crate) fn function_of(&self, worker: WorkerKey) -> Option<(FunctionKey, &FunctionPolicy)> {
@@ -797,7 +805,12 @@ impl<P> Scheduler<P> {
     fn answered(&mut self, now: Instant, worker: WorkerKey, key: CallKey, reply: Reply) {
         let pid = self.worker(worker).and_then(|worker| worker.pid);
         let (failure, outcome, retry) = match reply.answer {
-            Answer::Ok(bytes) => return self.resolve(key, Ok(bytes), None),
+            Answer::Ok(bytes) => {
+                if let Some(budget) = self.call(key).and_then(|call| call.budget.as_ref()) {
+                    budget.attempt();
+                }
+                return self.resolve(key, Ok(bytes), None);
+            }
             Answer::Err { error, retry } => {
                 (Failure::Function(error), AttemptOutcome::Failed, retry)
             }
@@ -859,8 +872,13 @@ impl<P> Scheduler<P> {
             Retry::Default => scheduled,
             Retry::After(delay) => scheduled.map(|_| delay.min(LONGEST_DELAY)),
         };
-        let budget = call.budget.as_ref();
-        let delay = delay.filter(|_| budget.is_none_or(|budget| budget.allows()));
+        let delay = match &call.budget {
+            Some(budget) => {
+                budget.attempt();
+                delay.filter(|_| budget.allows())
+            }
+            None => delay,
+        };
         let Some(delay) = delay else {
             return self.resolve(key, Err(failure), tail);
         };
@@ -1058,9 +1076,6 @@ impl<P> Scheduler<P> {
         let entry = &mut self.calls[call.index];
         entry.state = State::Sent { worker, ticket };
         let attempt = entry.attempt;
-        if let Some(budget) = &entry.budget {
-            budget.attempt();
-        }
         if let Some(at) = entry
             .policy
             .timeout
@@ -1306,6 +1321,7 @@ impl Worker {
             inflight: VecDeque::new(),
             next_ticket: 1,
             children: HashMap::new(),
+            next_child: 0,
             accepted: 0,
             probe_at: None,
             idle_since: now,

@@ -6,9 +6,11 @@
 
 pub(crate) mod board;
 pub(crate) mod frame;
+pub(crate) mod link;
 pub(crate) mod outgoing;
 
 pub(crate) use board::Board;
+pub(crate) use link::{Link, SocketLink, kill_group};
 
 /// The environment variable by which a process knows that it is a worker: its parent's pid.
 pub(crate) const WORKER_VARIABLE: &str = "RETRY_WORKER";

@@ -22,6 +22,8 @@ use crate::transport::{Board, MAGIC, WORKER_VARIABLE};
 pub use batch::{Batched, run_batch};
 pub use current::{CancelToken, Current, current};
 pub use invocation::{Invocation, LocalFuture, Retry, State, block_on};
+pub(crate) use outbox::Outbox;
+pub(crate) use panics::message as panic_message;
 use serve::Server;
 
 /// The code with which a worker exits that does not know its parent.
@@ -87,7 +89,7 @@ impl Link {
 }
 
 /// The part of the orders that has a fixed size.
-const HEAD: usize = MAGIC.len() + 24;
+const HEAD: usize = MAGIC.len() + 25;
 
 /// What a parent tells a worker first.
 pub(crate) struct Orders {
@@ -98,6 +100,8 @@ pub(crate) struct Orders {
     pub(crate) function: String,
     /// The configuration of a service.
     pub(crate) config: Vec<u8>,
+    /// Whether a test wants the set-up to fail.
+    pub(crate) fails: bool,
 }
 
 impl Orders {
@@ -105,6 +109,7 @@ impl Orders {
         let mut bytes = MAGIC.to_vec();
         bytes.put_u64_le(self.worker);
         bytes.put_u64_le(self.limit);
+        bytes.put_u8(self.fails.into());
         bytes.put_u32_le(u32::try_from(self.function.len()).unwrap_or(u32::MAX));
         bytes.put_u32_le(u32::try_from(self.config.len()).unwrap_or(u32::MAX));
         bytes.extend_from_slice(self.function.as_bytes());
@@ -123,6 +128,7 @@ impl Orders {
         let mut rest = bytes.strip_prefix(&MAGIC)?;
         let worker = rest.try_get_u64_le().ok()?;
         let limit = rest.try_get_u64_le().ok()?;
+        let fails = rest.try_get_u8().ok()? != 0;
         let function = rest.try_get_u32_le().ok()?;
         rest.try_get_u32_le().ok()?;
         let (function, config) = rest.split_at_checked(function as usize)?;
@@ -131,6 +137,7 @@ impl Orders {
             limit,
             function: String::from_utf8(function.to_vec()).ok()?,
             config: config.to_vec(),
+            fails,
         })
     }
 }

@@ -12,15 +12,15 @@ use super::output::{Output, Tail, forward};
 use crate::codec;
 use crate::config::OutputMode;
 use crate::context::short_name;
-use crate::engine::{Core, Engine, kill_group};
+use crate::engine::{Core, Engine};
 use crate::error::{ExitCause, Lost, Panic, Rejected, Startup};
 use crate::events::{Event, Stream};
 use crate::nested::Requests;
 use crate::registry;
 use crate::scheduler::{Answer, FunctionKey, Remains, Reply, WorkerKey};
 use crate::sys;
-use crate::transport::Board;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
+use crate::transport::{Board, kill_group};
 use crate::worker::Retry;
 
 /// How many bytes are read at once.
@@ -233,7 +233,6 @@ impl Peer {
         header: &AnswerHeader,
         payload: Bytes,
     ) -> Result<Option<FunctionKey>, String> {
-        let text = || Box::<str>::from(String::from_utf8_lossy(&payload));
         let answer = match header.kind {
             Kind::Hello => {
                 if payload[..] != registry::fingerprint().to_le_bytes() {
@@ -244,48 +243,20 @@ impl Peer {
                 self.greeted = true;
                 return Ok(None);
             }
+            Kind::OutOfMemory => {
+                core.scheduler.out_of_memory(self.key);
+                return Ok(None);
+            }
             Kind::Ready => {
                 core.scheduler.ready(now, self.key);
                 return Ok(None);
             }
             Kind::SetUpFailed => {
                 core.scheduler
-                    .failed_to_start(self.key, Startup::SetUp(text()));
+                    .failed_to_start(self.key, Startup::SetUp(text(&payload)));
                 return Ok(None);
             }
-            Kind::Ok => Answer::Ok(payload),
-            Kind::Err | Kind::FinalErr => Answer::Err {
-                error: payload,
-                retry: if header.kind == Kind::Err {
-                    Retry::Default
-                } else {
-                    Retry::No
-                },
-            },
-            Kind::ErrAfter => {
-                let mut error = payload;
-                let Ok(nanos) = error.try_get_u64_le() else {
-                    return Err("an error without its delay".to_owned());
-                };
-                Answer::Err {
-                    error,
-                    retry: Retry::After(Duration::from_nanos(nanos)),
-                }
-            }
-            Kind::Aborted => Answer::Aborted,
-            Kind::WrongLength => {
-                let mut numbers = payload;
-                let mut number = || numbers.try_get_u64_le().map_err(|error| error.to_string());
-                let (inputs, results) = (number()?, number()?);
-                Answer::Lost(Lost::WrongLength { inputs, results })
-            }
-            Kind::Panicked => match codec::decode_all::<Panic>(&payload) {
-                Ok(panic) => Answer::Panicked(panic),
-                Err(error) => return Err(format!("a panic that cannot be decoded: {error}")),
-            },
-            Kind::NotDecodable => Answer::Rejected(Rejected::NotDecodable { reason: text() }),
-            Kind::NotEncodable => Answer::Lost(Lost::NotEncodable { reason: text() }),
-            Kind::TooLarge => Answer::Lost(Lost::TooLarge { limit: self.limit }),
+            _ => Reading { limit: self.limit }.answer(header, payload)?,
         };
         let failed = !matches!(answer, Answer::Ok(_));
         let reply = Reply {
@@ -363,4 +334,61 @@ impl Peer {
         };
         engine.step(|core, now| core.scheduler.exited(now, self.key, remains));
     }
+}
+
+/// How answers are read.
+pub(crate) struct Reading {
+    pub(crate) limit: usize,
+}
+
+impl Reading {
+    /// What a worker answered. An error is a breach of the protocol.
+    pub(crate) fn answer(&self, header: &AnswerHeader, payload: Bytes) -> Result<Answer, String> {
+        Ok(match header.kind {
+            Kind::Ok => Answer::Ok(payload),
+            Kind::Err | Kind::FinalErr => Answer::Err {
+                error: payload,
+                retry: if header.kind == Kind::Err {
+                    Retry::Default
+                } else {
+                    Retry::No
+                },
+            },
+            Kind::ErrAfter => {
+                let mut error = payload;
+                let Ok(nanos) = error.try_get_u64_le() else {
+                    return Err("an error without its delay".to_owned());
+                };
+                Answer::Err {
+                    error,
+                    retry: Retry::After(Duration::from_nanos(nanos)),
+                }
+            }
+            Kind::Aborted => Answer::Aborted,
+            Kind::WrongLength => {
+                let mut numbers = payload;
+                let mut number = || numbers.try_get_u64_le().map_err(|error| error.to_string());
+                let (inputs, results) = (number()?, number()?);
+                Answer::Lost(Lost::WrongLength { inputs, results })
+            }
+            Kind::Panicked => match codec::decode_all::<Panic>(&payload) {
+                Ok(panic) => Answer::Panicked(panic),
+                Err(error) => return Err(format!("a panic that cannot be decoded: {error}")),
+            },
+            Kind::NotDecodable => Answer::Rejected(Rejected::NotDecodable {
+                reason: text(&payload),
+            }),
+            Kind::NotEncodable => Answer::Lost(Lost::NotEncodable {
+                reason: text(&payload),
+            }),
+            Kind::TooLarge => Answer::Lost(Lost::TooLarge { limit: self.limit }),
+            Kind::Hello | Kind::Ready | Kind::SetUpFailed | Kind::OutOfMemory => {
+                return Err("a message that is no answer".to_owned());
+            }
+        })
+    }
+}
+
+fn text(payload: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(payload).into()
 }

@@ -16,12 +16,12 @@ use rustix::process::{Pid, PidfdFlags};
 
 use super::peer::Peer;
 use crate::config::Config;
-use crate::engine::{Engine, Link, depth};
+use crate::engine::{Engine, depth};
 use crate::entry;
 use crate::nested::{Downstream, Requests};
 use crate::scheduler::WorkerKey;
 use crate::transport::outgoing;
-use crate::transport::{Board, DEPTH_VARIABLE, WORKER_VARIABLE};
+use crate::transport::{Board, DEPTH_VARIABLE, SocketLink, WORKER_VARIABLE, kill_group};
 use crate::worker::Orders;
 
 /// How many bytes may be on their way in each direction of a connection.
@@ -37,6 +37,8 @@ pub(crate) struct Request {
     pub(crate) config: Option<Arc<[u8]>>,
     /// How many inputs it will execute at once.
     pub(crate) slots: usize,
+    /// Whether a test wants its set-up to fail.
+    pub(crate) fails: bool,
 }
 
 /// Asks for a worker; the engine is told what became of it.
@@ -60,16 +62,16 @@ pub(crate) fn request_worker(request: Request) {
 fn fulfil(request: &Request) {
     let engine = &request.engine;
     match spawn(engine, request) {
-        Ok((link, peer)) => {
+        Ok((pid, link, peer)) => {
             // First the link: the peer's first message may already need it.
-            engine.step(|core, now| core.adopt(now, link));
+            engine.step(|core, now| core.adopt(now, request.worker, pid, Box::new(link)));
             engine.inbox().register(peer);
         }
         Err(error) => engine.step(|core, now| core.abandon(now, request.worker, &error)),
     }
 }
 
-fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
+fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, SocketLink, Peer)> {
     let (ours, theirs) = connection()?;
     let (nested, their_nested) = connection()?;
     for end in [&ours, &theirs] {
@@ -91,6 +93,7 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
         limit: engine.max_message() as u64,
         function: request.function.to_owned(),
         config: request.config.as_deref().unwrap_or_default().to_vec(),
+        fails: request.fails,
     };
     let connect = || -> io::Result<OwnedFd> {
         send_orders(&ours, &orders, &board_file, &their_nested)?;
@@ -104,11 +107,13 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
         Ok(pidfd) => {
             let socket = Arc::new(ours);
             let board = Arc::new(board);
-            let link = Link::new(
-                request.worker,
-                child.id(),
+            let pid = child.id();
+            let link = SocketLink::new(
+                request.worker.id,
+                pid,
                 Arc::clone(&socket),
                 Arc::clone(&board),
+                engine.inbox().writable(),
                 request.slots,
             );
             let writable = engine.inbox().writable();
@@ -123,10 +128,10 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(Link, Peer)> {
                 Requests::new(request.worker, replies),
                 engine.max_message(),
             );
-            Ok((link, peer))
+            Ok((pid, link, peer))
         }
         Err(error) => {
-            crate::engine::kill_group(child.id());
+            kill_group(child.id());
             let _ = child.wait();
             Err(error)
         }

@@ -34,6 +34,15 @@ impl<P> Scheduler<P> {
         }
     }
 
+    /// A test wants it so.
+    pub(crate) fn out_of_memory(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.worker(key)
+            && worker.phase == Phase::Ready
+        {
+            self.kill(key, Phase::OutOfMemory);
+        }
+    }
+
     /// Looks at a worker's memory soon, if there is a limit on it and the worker has something
     /// to do.
     pub(super) fn arm_measure(&mut self, now: Instant, key: WorkerKey) {
@@ -59,12 +68,11 @@ impl<P> Scheduler<P> {
 impl super::Worker {
     /// How it ended: what the operating system says, unless we know better.
     pub(super) fn cause(&self, cause: ExitCause, limit: Option<u64>) -> ExitCause {
-        match (&self.phase, limit) {
-            (Phase::OutOfMemory, Some(limit)) => ExitCause::OutOfMemory {
-                limit,
-                peak: self.peak,
-            },
-            _ => cause,
+        if self.phase == Phase::OutOfMemory {
+            let peak = self.peak;
+            let limit = limit.unwrap_or(peak);
+            return ExitCause::OutOfMemory { limit, peak };
         }
+        cause
     }
 }

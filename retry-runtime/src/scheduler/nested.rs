@@ -56,13 +56,15 @@ impl<P> Scheduler<P> {
         mut terms: Terms,
         origin: Origin,
         payload: P,
-    ) {
+    ) -> CallKey {
+        let unknown = CallKey::nested(origin.id);
         let Some(worker) = self.worker(origin.worker) else {
-            return;
+            return unknown;
         };
         if worker.children.contains_key(&origin.id.number()) {
             let reason = "it made two calls of one number".into();
-            return self.broken(origin.worker, reason);
+            self.broken(origin.worker, reason);
+            return unknown;
         }
         let outer = worker
             .inflight
@@ -94,17 +96,25 @@ impl<P> Scheduler<P> {
         }
         if parent.is_none() {
             let why = Failure::Cancelled(Cancelled::WithOuterCall);
-            return self.withdraw(now, key, why, AttemptOutcome::Cancelled);
-        }
-        if depth > DEEPEST {
+            self.withdraw(now, key, why, AttemptOutcome::Cancelled);
+        } else if depth > DEEPEST {
             let limit = u32::try_from(DEEPEST).unwrap_or(u32::MAX);
             let why = Failure::Rejected(Rejected::TooDeep { limit });
-            return self.withdraw(now, key, why, AttemptOutcome::Cancelled);
-        }
-        if !was_waiting {
+            self.withdraw(now, key, why, AttemptOutcome::Cancelled);
+        } else if !was_waiting {
             self.recall(origin.worker);
             self.unsettle(origin.worker);
         }
+        key
+    }
+
+    /// An identity for a call that a worker of this process makes.
+    pub(crate) fn next_nested(&mut self, worker: WorkerKey) -> CallId {
+        let Some(parent) = self.worker_mut(worker) else {
+            return CallId(0);
+        };
+        parent.next_child += 1;
+        CallId::nested(worker.id, parent.next_child)
     }
 
     /// A call that a worker made, if it is not resolved yet.

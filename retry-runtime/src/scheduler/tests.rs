@@ -109,7 +109,8 @@ impl World {
                     call,
                     attempt,
                 } => {
-                    let payload = *self.scheduler.payload(call).expect("it is pending");
+                    let (_, payload) = self.scheduler.payload(call).expect("it is pending");
+                    let payload = *payload;
                     let worker = self.workers.get_mut(&worker).expect("it is alive");
                     assert!(worker.ready && !worker.killed && !worker.retired);
                     worker.inbox.push_back((ticket, payload, attempt));

@@ -44,6 +44,8 @@ pub(crate) struct CallHeader {
     pub(crate) index: Option<u64>,
     /// Which method of a service is called.
     pub(crate) method: u16,
+    /// What a test wants to go wrong.
+    pub(crate) fault: u16,
 }
 
 impl CallHeader {
@@ -56,6 +58,7 @@ impl CallHeader {
         bytes[24..32].copy_from_slice(&self.index.unwrap_or(NO_INDEX).to_le_bytes());
         bytes[32..36].copy_from_slice(&(self.order as u32).to_le_bytes());
         bytes[36..38].copy_from_slice(&self.method.to_le_bytes());
+        bytes[38..40].copy_from_slice(&self.fault.to_le_bytes());
         bytes
     }
 
@@ -75,6 +78,7 @@ impl CallHeader {
                 _ => Order::Run,
             },
             method: header.get_u16_le(),
+            fault: header.get_u16_le(),
         };
         if buffer.len() - CALL_HEADER < length as usize {
             return None;
@@ -112,6 +116,8 @@ pub(crate) enum Kind {
     Aborted,
     /// As `Err`, with the delay in nanoseconds that the error asks for before its text.
     ErrAfter,
+    /// A test wants this worker to have taken too much memory.
+    OutOfMemory,
     /// A batch had another number of results than of inputs: both numbers.
     WrongLength,
 }
@@ -131,7 +137,8 @@ impl Kind {
             10 => Self::TooLarge,
             11 => Self::Aborted,
             12 => Self::ErrAfter,
-            13 => Self::WrongLength,
+            13 => Self::OutOfMemory,
+            14 => Self::WrongLength,
             _ => return None,
         })
     }
@@ -208,6 +215,7 @@ mod tests {
             index: None,
             order: Order::Run,
             method: 5,
+            fault: 6,
         };
         let mut buffer = BytesMut::from(&header.encode()[..]);
         assert_eq!(CallHeader::take(&mut buffer), None);
@@ -227,7 +235,7 @@ mod tests {
             random.fill(&mut bytes);
             if random.bool() && bytes.len() > 4 {
                 bytes[2..4].fill(0);
-                bytes[4] %= 14;
+                bytes[4] %= 15;
             }
             let mut buffer = BytesMut::from(&bytes[..]);
             while let Ok(Some((header, payload))) = AnswerHeader::take(&mut buffer, 1000) {

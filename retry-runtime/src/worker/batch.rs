@@ -14,6 +14,7 @@ use super::panics;
 use super::serve::{Growth, READ, Server, encode_panic};
 use crate::args::Val;
 use crate::codec::Wire;
+use crate::faults;
 use crate::registry::Served;
 use crate::spec::Batch;
 use crate::sys;
@@ -88,7 +89,12 @@ pub(super) fn serve(
         };
         let previous = current::enter(Current::new(first, 0));
         panics::forget();
-        let ran = catch_unwind(AssertUnwindSafe(|| run(&mut invocations)));
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            for header in &headers {
+                faults::act(header.fault, &server.outbox);
+            }
+            run(&mut invocations);
+        }));
         current::leave(previous);
         let _ = io::stdout().flush();
         let duration = sys::monotonic_nanos().saturating_sub(started);

@@ -16,8 +16,10 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
 
 use super::current::{self, Current};
 use super::invocation::{Invocation, LocalFuture, State};
+use super::outbox::Outbox;
 use super::serve::{Growth, READ, Server};
 use super::{STRANGER, exit, panics};
+use crate::faults;
 use crate::registry::{Run, Served};
 use crate::sys;
 use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
@@ -144,6 +146,8 @@ impl Executor<'_> {
             let invocation = Invocation::new(payload, state, self.server.limit, Vec::new());
             let abort = self.tasks.spawn_local(Attempt {
                 current: Current::new(&header, slot),
+                fault: header.fault,
+                outbox: Arc::clone(&self.server.outbox),
                 start: Some((run, invocation)),
                 future: None,
             });
@@ -184,6 +188,8 @@ impl Executor<'_> {
 /// One attempt: a future that catches panics and during which its call is the current one.
 struct Attempt {
     current: Current,
+    fault: u16,
+    outbox: Arc<Outbox>,
     start: Option<(Run, Invocation)>,
     future: Option<LocalFuture<Invocation>>,
 }
@@ -197,6 +203,7 @@ impl Future for Attempt {
         panics::forget();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             if let Some((run, mut invocation)) = this.start.take() {
+                faults::act(this.fault, &this.outbox);
                 match run {
                     Run::Async(start) => this.future = Some(start(invocation)),
                     // A method that is not async, of a service that has others which are.

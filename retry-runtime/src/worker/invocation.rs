@@ -23,7 +23,7 @@ pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 pub struct State(Rc<RefCell<Box<dyn Any>>>);
 
 impl State {
-    pub(super) fn new(state: Box<dyn Any>) -> Self {
+    pub(crate) fn new(state: Box<dyn Any>) -> Self {
         Self(Rc::new(RefCell::new(state)))
     }
 
@@ -52,7 +52,7 @@ impl State {
     }
 
     /// The state itself, once no call has it any more.
-    pub(super) fn into_inner(self) -> Box<dyn Any> {
+    pub(crate) fn into_inner(self) -> Box<dyn Any> {
         self.0.replace(Box::new(()))
     }
 }
@@ -83,7 +83,7 @@ pub enum Retry {
 }
 
 impl Invocation {
-    pub(super) fn new(input: Bytes, state: State, limit: usize, output: Vec<u8>) -> Self {
+    pub(crate) fn new(input: Bytes, state: State, limit: usize, output: Vec<u8>) -> Self {
         Self {
             input,
             state,
@@ -182,7 +182,7 @@ impl Invocation {
     }
 
     /// The function returned more or fewer results than its batch had inputs.
-    pub(super) fn wrong_length(&mut self, expected: usize, returned: usize) {
+    pub(crate) fn wrong_length(&mut self, expected: usize, returned: usize) {
         self.output.clear();
         for number in [expected, returned] {
             self.output
@@ -192,7 +192,7 @@ impl Invocation {
     }
 
     /// The function panicked, with this payload.
-    pub(super) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
+    pub(crate) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
         let panic = panics::take(&*payload);
         // The payload's own destructor may panic as well.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
@@ -200,11 +200,11 @@ impl Invocation {
     }
 
     /// What kind of answer the output is.
-    pub(super) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.answer.unwrap_or(Kind::NotEncodable)
     }
 
-    pub(super) fn into_output(self) -> Vec<u8> {
+    pub(crate) fn into_output(self) -> Vec<u8> {
         self.output
     }
 }

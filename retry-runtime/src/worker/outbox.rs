@@ -17,7 +17,7 @@ const KEPT_BYTES: usize = 32 * 1024;
 /// Collects answers so that one system call sends many. They lie on the [`Board`] meanwhile, so
 /// that none is lost when the process dies: an input that was answered never runs again because
 /// of the one after it.
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     socket: Arc<OwnedFd>,
     board: Arc<Board>,
     kept: Mutex<Kept>,
@@ -45,7 +45,7 @@ impl Outbox {
     }
 
     /// Says something that is no answer, at once.
-    pub(super) fn tell(&self, kind: Kind, payload: &[u8]) {
+    pub(crate) fn tell(&self, kind: Kind, payload: &[u8]) {
         self.answer(kind, 0, 0, false, payload);
         self.flush();
     }
@@ -81,6 +81,13 @@ impl Outbox {
         if kept.answers >= KEPT || kept.length >= KEPT_BYTES {
             self.send_kept(&mut kept);
         }
+    }
+
+    /// Sends what is no message.
+    #[cfg(feature = "testing")]
+    pub(crate) fn garble(&self) {
+        self.flush();
+        self.send(&[0xff; 64], &[]);
     }
 
     /// Sends what is kept.

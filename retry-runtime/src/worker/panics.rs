@@ -60,7 +60,7 @@ pub(super) fn take(payload: &(dyn Any + Send)) -> Panic {
         .unwrap_or_else(|| Panic::new(message(payload), None, None))
 }
 
-fn message(payload: &(dyn Any + Send)) -> String {
+pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = payload.downcast_ref::<String>() {

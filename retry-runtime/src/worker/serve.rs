@@ -13,6 +13,7 @@ use super::outbox::Outbox;
 use super::watchdog::Watchdog;
 use super::{Orders, STRANGER, exit, panics};
 use crate::codec;
+use crate::faults;
 use crate::pool::memory;
 use crate::registry::{self, NotFound, Run, Served};
 use crate::sys;
@@ -29,6 +30,7 @@ pub(super) struct Server {
     pub(super) limit: usize,
     function: String,
     config: Vec<u8>,
+    fails: bool,
     pub(super) input: BytesMut,
 }
 
@@ -43,6 +45,7 @@ impl Server {
             limit: usize::try_from(orders.limit).unwrap_or(usize::MAX),
             function: orders.function,
             config: orders.config,
+            fails: orders.fails,
             input: BytesMut::new(),
         }
     }
@@ -95,7 +98,11 @@ impl Server {
             let mut invocation = Invocation::new(payload, state.clone(), self.limit, scratch);
             let previous = current::enter(Current::new(&header, 0));
             panics::forget();
-            let kind = match catch_unwind(AssertUnwindSafe(|| run(&mut invocation))) {
+            let ran = catch_unwind(AssertUnwindSafe(|| {
+                faults::act(header.fault, &self.outbox);
+                run(&mut invocation);
+            }));
+            let kind = match ran {
                 Ok(()) => invocation.kind(),
                 Err(payload) => {
                     invocation.panicked(payload);
@@ -129,6 +136,9 @@ impl Server {
             }
             NotFound::Missing(message) => message,
         })?;
+        if self.fails {
+            return Err(faults::MESSAGE.to_owned());
+        }
         match catch_unwind(AssertUnwindSafe(|| served.set_up(&self.config))) {
             Ok(state) => Ok((served, State::new(state?))),
             Err(payload) => Err(format!("panicked: {}", panics::take(&*payload))),

@@ -1,0 +1,252 @@
+//! Workers that are threads of this process: for debuggers and coverage.
+//!
+//! Everything else is as with processes: arguments and results go through the codec, retries,
+//! deadlines and limits hold. What only a process can do is missing: a function that is stopped
+//! keeps its thread until it returns, and a crash takes the program along.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::codec;
+use crate::engine::{Core, Engine};
+use crate::error::{ExitCause, Panic, Startup};
+use crate::pool::{Reading, Request};
+use crate::registry::{self, NotFound, Run};
+use crate::scheduler::{Remains, Reply, WorkerKey};
+use crate::sys;
+use crate::transport::Link;
+use crate::transport::frame::{AnswerHeader, CallHeader, Kind, Order};
+use crate::worker::{Invocation, State, block_on};
+
+thread_local! {
+    static CURRENT: Cell<Option<(WorkerKey, u64)>> = const { Cell::new(None) };
+}
+
+/// The worker that this thread is, and the ticket that it executes.
+pub(crate) fn current() -> Option<(WorkerKey, u64)> {
+    CURRENT.get()
+}
+
+/// What a thread and its link share.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<Inbox>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Inbox {
+    calls: VecDeque<(CallHeader, Bytes)>,
+    claimed: u64,
+    executing: Option<(u64, u64)>,
+    /// Nothing more will come.
+    closed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next call, which is then claimed.
+    fn next(&self) -> Option<(CallHeader, Bytes)> {
+        let mut inbox = self.lock();
+        loop {
+            if let Some((header, input)) = inbox.calls.pop_front() {
+                inbox.claimed = header.ticket;
+                inbox.executing = Some((header.ticket, sys::monotonic_nanos()));
+                return Some((header, input));
+            }
+            if inbox.closed {
+                return None;
+            }
+            inbox = self
+                .changed
+                .wait(inbox)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+struct InlineLink(Arc<Shared>);
+
+impl Link for InlineLink {
+    fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool {
+        if header.order == Order::Run {
+            self.0.lock().calls.push_back((*header, input.clone()));
+            self.0.changed.notify_one();
+        }
+        false
+    }
+
+    fn flush(&mut self) {}
+
+    fn recall(&mut self, last: u64) -> Option<u64> {
+        let mut inbox = self.0.lock();
+        inbox.calls.clear();
+        Some(std::mem::replace(&mut inbox.claimed, last))
+    }
+
+    fn ask(&self, _: u64) {}
+
+    fn executing(&self) -> Vec<(u64, u64)> {
+        self.0.lock().executing.into_iter().collect()
+    }
+
+    fn memory(&self) -> u64 {
+        0
+    }
+
+    fn terminate(&self) {}
+
+    fn kill(&mut self) -> Option<Remains> {
+        let mut inbox = self.0.lock();
+        inbox.closed = true;
+        inbox.calls.clear();
+        self.0.changed.notify_one();
+        Some(remains(inbox.claimed))
+    }
+
+    fn retire(&mut self) {
+        self.0.lock().closed = true;
+        self.0.changed.notify_one();
+    }
+}
+
+fn remains(claimed: u64) -> Remains {
+    Remains {
+        cause: ExitCause::Unknown,
+        claimed,
+        panic: None,
+        stderr_tail: None,
+    }
+}
+
+/// Starts a worker. Its link is there at once, its thread soon.
+pub(crate) fn start(core: &mut Core, request: Request) {
+    let shared = Arc::new(Shared::default());
+    let link = Box::new(InlineLink(Arc::clone(&shared)));
+    let (worker, now) = (request.worker, core.now());
+    core.adopt(now, worker, std::process::id(), link);
+    let thread = std::thread::Builder::new().name("retry-inline".to_owned());
+    if let Err(error) = thread.spawn(move || serve(&request, &shared)) {
+        core.unlink(worker);
+        core.abandon(now, worker, &error);
+    }
+}
+
+fn serve(request: &Request, shared: &Shared) {
+    let Request { engine, worker, .. } = request;
+    let worker = *worker;
+    let set_up = registry::served(request.function)
+        .map_err(|error| match error {
+            NotFound::Duplicate(message) | NotFound::Missing(message) => message,
+        })
+        .and_then(|served| {
+            let config = request.config.as_deref().unwrap_or_default();
+            match catch_unwind(AssertUnwindSafe(|| served.set_up(config))) {
+                Ok(state) => Ok((served, State::new(state?))),
+                Err(payload) => Err(format!("panicked: {}", message(&*payload))),
+            }
+        });
+    let (served, state) = match set_up {
+        Ok(ready) => ready,
+        Err(reason) => {
+            engine.step(|core, _| {
+                let startup = Startup::SetUp(reason.into());
+                core.scheduler.failed_to_start(worker, startup);
+            });
+            return;
+        }
+    };
+    engine.step(|core, now| core.scheduler.ready(now, worker));
+    while let Some((header, input)) = shared.next() {
+        let Some(run) = served.run(header.method) else {
+            break;
+        };
+        CURRENT.set(Some((worker, header.ticket)));
+        let started = sys::monotonic_nanos();
+        let (kind, output) = invoke(engine, run, input, &state);
+        CURRENT.set(None);
+        let duration = sys::monotonic_nanos().saturating_sub(started);
+        shared.lock().executing = None;
+        answer(engine, worker, header.ticket, duration, kind, output);
+    }
+    if let Some(tear_down) = served.tear_down() {
+        let _ = catch_unwind(AssertUnwindSafe(|| tear_down(state.into_inner())));
+    }
+    engine.step(|core, now| {
+        core.unlink(worker);
+        let remains = remains(shared.lock().claimed);
+        core.scheduler.exited(now, worker, remains);
+    });
+}
+
+fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Vec<u8>) {
+    let limit = engine.max_message();
+    let mut invocation = Invocation::new(input, state.clone(), limit, Vec::new());
+    let ran = catch_unwind(AssertUnwindSafe(|| match run {
+        Run::Blocking(run) => {
+            run(&mut invocation);
+            invocation
+        }
+        Run::Async(start) => block_on(start(invocation)),
+        Run::Batch(run) => {
+            run(std::slice::from_mut(&mut invocation));
+            invocation
+        }
+    }));
+    match ran {
+        Ok(invocation) => (invocation.kind(), invocation.into_output()),
+        Err(payload) => {
+            let mut output = Vec::new();
+            let panic = Panic::new(message(&*payload), None, None);
+            let _ = codec::encode(&panic, &mut output, usize::MAX);
+            (Kind::Panicked, output)
+        }
+    }
+}
+
+fn answer(
+    engine: &Engine,
+    worker: WorkerKey,
+    ticket: u64,
+    duration: u64,
+    kind: Kind,
+    output: Vec<u8>,
+) {
+    let header = AnswerHeader {
+        length: 0,
+        kind,
+        used_up: false,
+        ticket,
+        duration,
+    };
+    let reading = Reading {
+        limit: engine.max_message(),
+    };
+    let Ok(answer) = reading.answer(&header, Bytes::from(output)) else {
+        return;
+    };
+    engine.step(|core, now| {
+        let reply = Reply {
+            answer,
+            duration: Duration::from_nanos(duration),
+            used_up: false,
+            stderr_tail: None,
+        };
+        // Unknown if it was stopped meanwhile.
+        if let Ok(Some(function)) = core.scheduler.finished(now, worker, ticket, reply) {
+            core.scheduler.dispatch(now, function);
+        }
+    });
+}
+
+fn message(payload: &(dyn std::any::Any + Send)) -> String {
+    crate::worker::panic_message(payload)
+}

@@ -1,0 +1,265 @@
+//! The test kit: what can go wrong, on demand; and a clock that does not make a test wait.
+//!
+//! With the feature `testing`, for the tests of programs that use this library.
+//!
+//! ```no_run
+//! use retry_runtime::testing::{Fault, Rule, inject, pause_clock};
+//! use retry_runtime::{Retries, function};
+//!
+//! #[function(retries = Retries::exponential(5))]
+//! fn fetch(url: &str) -> String {
+//!     url.to_owned()
+//! }
+//!
+//! #[retry_runtime::test]
+//! fn fetching_survives_two_panics_and_a_segfault() {
+//!     let _clock = pause_clock(); // delays of retries take no time
+//!     let _faults = inject(1, [
+//!         Rule::new(Fault::Panic).function(fetch.name()).times(2),
+//!         Rule::new(Fault::Signal(11)).function(fetch.name()).attempt(3),
+//!     ]);
+//!     assert!(fetch.remote("https://example.org").wait().is_ok());
+//! }
+//! ```
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::MESSAGE;
+use crate::transport::frame::Kind;
+use crate::worker::Outbox;
+
+/// Something that can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The worker dies by this signal in the middle of the call.
+    Signal(u8),
+    /// The worker exits with this code in the middle of the call.
+    Exit(u8),
+    /// The function panics.
+    Panic,
+    /// The function does not come to an end.
+    Hang,
+    /// The function takes this much longer, in steps of 10 ms and at most 40 s.
+    Slow(Duration),
+    /// The worker answers something that is no message.
+    CorruptResult,
+    /// The worker is killed for using too much memory.
+    OutOfMemory,
+    /// The worker's set-up fails.
+    StartUp,
+}
+
+/// Which attempts a fault is for: all of them unless told otherwise.
+#[derive(Clone, Debug)]
+#[must_use = "a rule does nothing unless it is injected"]
+pub struct Rule {
+    fault: Fault,
+    function: Option<String>,
+    attempt: Option<u32>,
+    input: Option<u64>,
+    share: f64,
+    times: u32,
+}
+
+impl Rule {
+    /// A fault for every attempt of every function.
+    pub fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            function: None,
+            attempt: None,
+            input: None,
+            share: 1.0,
+            times: u32::MAX,
+        }
+    }
+
+    /// Only for the function of this registered name, as `f.name()` gives it.
+    pub fn function(mut self, name: impl Into<String>) -> Self {
+        self.function = Some(name.into());
+        self
+    }
+
+    /// Only for this attempt of a call, counted from 1.
+    pub fn attempt(mut self, number: u32) -> Self {
+        self.attempt = Some(number);
+        self
+    }
+
+    /// Only for this input of a map, counted from 0.
+    pub fn input(mut self, index: u64) -> Self {
+        self.input = Some(index);
+        self
+    }
+
+    /// Only for this share of the attempts, drawn with the seed that [`inject`] was given.
+    ///
+    /// # Panics
+    ///
+    /// If it is not between 0 and 1.
+    #[track_caller]
+    pub fn share(mut self, share: f64) -> Self {
+        assert!(
+            (0.0..=1.0).contains(&share),
+            "a share is between 0.0 and 1.0"
+        );
+        self.share = share;
+        self
+    }
+
+    /// Only so often.
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = times;
+        self
+    }
+
+    fn matches(&self, function: &str, attempt: u32, input: Option<u64>) -> bool {
+        self.times > 0
+            && self.function.as_deref().is_none_or(|name| name == function)
+            && self.attempt.is_none_or(|number| number == attempt)
+            && self.input.is_none_or(|index| Some(index) == input)
+    }
+}
+
+struct Plan {
+    rules: Vec<Rule>,
+    random: fastrand::Rng,
+}
+
+static PLAN: Mutex<Option<Plan>> = Mutex::new(None);
+
+fn plan() -> MutexGuard<'static, Option<Plan>> {
+    PLAN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets faults happen to the calls of this process, until what this returns is dropped. For each
+/// attempt the first rule that fits counts. One seed gives the same faults to the same sequence
+/// of attempts.
+pub fn inject(seed: u64, rules: impl IntoIterator<Item = Rule>) -> Injected {
+    *plan() = Some(Plan {
+        rules: rules.into_iter().collect(),
+        random: fastrand::Rng::with_seed(seed),
+    });
+    Injected(())
+}
+
+/// Faults happen as long as this is kept.
+#[derive(Debug)]
+#[must_use = "the faults end when this is dropped"]
+pub struct Injected(());
+
+impl Drop for Injected {
+    fn drop(&mut self) {
+        *plan() = None;
+    }
+}
+
+static PAUSED: AtomicUsize = AtomicUsize::new(0);
+
+/// Stops the clock by which retries are delayed, until what this returns is dropped: when all
+/// calls wait for their next attempt, the time of the first one has come. What attempts report
+/// as their start shows the delays as if they had passed.
+pub fn pause_clock() -> Paused {
+    PAUSED.fetch_add(1, Ordering::Relaxed);
+    Paused(())
+}
+
+/// The clock is stopped as long as this is kept.
+#[derive(Debug)]
+#[must_use = "the clock goes on when this is dropped"]
+pub struct Paused(());
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        PAUSED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn is_clock_paused() -> bool {
+    PAUSED.load(Ordering::Relaxed) > 0
+}
+
+/// The bits of a code that say which fault it is; the lower ones say how much.
+const KIND: u32 = 12;
+
+/// What is to go wrong with an attempt, as a worker is told; 0 for nothing.
+pub(crate) fn pick(function: &'static str, attempt: u32, input: Option<u64>) -> u16 {
+    match draw(|rule| rule.fault != Fault::StartUp && rule.matches(function, attempt, input)) {
+        Some(fault) => code(fault),
+        None => 0,
+    }
+}
+
+/// Whether the start of a worker is to fail.
+pub(crate) fn start_fails(function: &'static str) -> bool {
+    draw(|rule| rule.fault == Fault::StartUp && rule.matches(function, 1, None)).is_some()
+}
+
+fn draw(fits: impl Fn(&Rule) -> bool) -> Option<Fault> {
+    let mut plan = plan();
+    let Plan { rules, random } = plan.as_mut()?;
+    let rule = rules
+        .iter_mut()
+        .find(|rule| fits(rule) && (rule.share >= 1.0 || random.f64() < rule.share))?;
+    rule.times -= 1;
+    Some(rule.fault)
+}
+
+fn code(fault: Fault) -> u16 {
+    let (kind, amount) = match fault {
+        Fault::Signal(number) => (1, u16::from(number)),
+        Fault::Exit(code) => (2, u16::from(code)),
+        Fault::Panic => (3, 0),
+        Fault::Hang => (4, 0),
+        Fault::Slow(by) => {
+            let steps = u16::try_from(by.as_millis().div_ceil(10)).unwrap_or(u16::MAX);
+            (5, steps.min((1 << KIND) - 1))
+        }
+        Fault::CorruptResult => (6, 0),
+        Fault::OutOfMemory => (7, 0),
+        Fault::StartUp => (0, 0),
+    };
+    kind << KIND | amount
+}
+
+/// Lets a fault happen, on the worker's thread.
+///
+/// # Panics
+///
+/// If that is the fault.
+pub(crate) fn act(code: u16, outbox: &Outbox) {
+    let amount = code & ((1 << KIND) - 1);
+    match code >> KIND {
+        1 => {
+            let signal = Signal::from_named_raw(i32::from(amount)).unwrap_or(Signal::KILL);
+            // More than once: Rust's own handler of SIGSEGV lets the first one pass.
+            loop {
+                let _ = kill_process(getpid(), signal);
+            }
+        }
+        2 => std::process::exit(i32::from(amount)),
+        3 => panic!("{MESSAGE}"),
+        4 => hang(),
+        5 => std::thread::sleep(Duration::from_millis(10) * u32::from(amount)),
+        6 => {
+            outbox.garble();
+            hang();
+        }
+        7 => {
+            outbox.tell(Kind::OutOfMemory, &[]);
+            hang();
+        }
+        _ => {}
+    }
+}
+
+fn hang() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
