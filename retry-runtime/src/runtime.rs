@@ -63,7 +63,6 @@ impl Drop for Owner {
 
 impl Runtime {
     /// A runtime to be set up.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder {
             config: Config::from_environment(),
