@@ -1,9 +1,9 @@
 //! The attribute as written.
 
-use proc_macro2::Ident;
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::ext::IdentExt;
-use syn::parse::{Parse, ParseStream};
-use syn::punctuated::Punctuated;
+use syn::parse::{ParseStream, Parser};
 use syn::{Expr, Token, token};
 
 /// One `key`, `key = value` or `key(..)`.
@@ -16,37 +16,90 @@ pub(crate) enum Value {
     Flag,
     Given(Box<Expr>),
     List(Args),
+    /// What follows the key cannot be read, which has been reported.
+    Broken,
 }
 
 /// What stands between the attribute's parentheses.
-pub(crate) type Args = Punctuated<Arg, Token![,]>;
+pub(crate) type Args = Vec<Arg>;
 
-impl Parse for Arg {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let key = input.call(Ident::parse_any)?;
-        let value = if input.peek(Token![=]) {
-            input.parse::<Token![=]>()?;
-            if input.is_empty() || input.peek(Token![,]) {
-                return Err(syn::Error::new(
-                    key.span(),
-                    format!("`{key}` has no value after its `=`"),
-                ));
+/// Reads what stands between the attribute's parentheses. What cannot be read is reported, and
+/// the next option is looked for behind the next comma.
+pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Args {
+    let mut args = Args::new();
+    let read = (|input: ParseStream<'_>| {
+        read(input, &mut args, errors);
+        Ok(())
+    })
+    .parse2(tokens);
+    errors.keep(read);
+    args
+}
+
+fn read(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) {
+    while !input.is_empty() {
+        match option(input, args, errors) {
+            Ok(()) => {}
+            Err(error) => {
+                errors.push(error);
+                skip_to_comma(input);
             }
-            Value::Given(input.parse()?)
-        } else if input.peek(token::Paren) {
-            let content;
-            syn::parenthesized!(content in input);
-            Value::List(Args::parse_terminated(&content)?)
-        } else {
-            Value::Flag
-        };
-        Ok(Self { key, value })
+        }
+        if input.parse::<Token![,]>().is_err() && !input.is_empty() {
+            errors.push(input.error("expected a comma before the next option"));
+            skip_to_comma(input);
+            // The comma itself; at the end there is none.
+            input.parse::<Token![,]>().ok();
+        }
     }
 }
 
-/// Parses what stands between the attribute's parentheses.
-pub(crate) fn parse(tokens: proc_macro2::TokenStream) -> syn::Result<Args> {
-    syn::parse::Parser::parse2(Args::parse_terminated, tokens)
+fn option(input: ParseStream<'_>, args: &mut Args, errors: &mut Errors) -> syn::Result<()> {
+    let Ok(key) = input.call(Ident::parse_any) else {
+        return Err(input.error("expected an option, such as `retries = 3`"));
+    };
+    let mut arg = Arg {
+        key,
+        value: Value::Broken,
+    };
+    let value = value(input, &arg.key, errors);
+    let result = value.map(|value| arg.value = value);
+    args.push(arg);
+    result
+}
+
+fn value(input: ParseStream<'_>, key: &Ident, errors: &mut Errors) -> syn::Result<Value> {
+    if input.peek(token::Paren) {
+        let content;
+        syn::parenthesized!(content in input);
+        let mut list = Args::new();
+        read(&content, &mut list, errors);
+        return Ok(Value::List(list));
+    }
+    if input.is_empty() || input.peek(Token![,]) {
+        return Ok(Value::Flag);
+    }
+    if !input.peek(Token![=]) || input.peek(Token![==]) {
+        let message = format!("expected `=` after `{key}`, as in `{key} = ..`");
+        return Err(input.error(message));
+    }
+    input.parse::<Token![=]>()?;
+    if input.is_empty() || input.peek(Token![,]) {
+        let message = format!("`{key}` has no value after its `=`");
+        return Err(syn::Error::new(key.span(), message));
+    }
+    let start = input.span();
+    match input.parse() {
+        Ok(value) => Ok(Value::Given(Box::new(value))),
+        Err(_) => Err(syn::Error::new(
+            start,
+            format!("the value of `{key}` is not an expression"),
+        )),
+    }
+}
+
+fn skip_to_comma(input: ParseStream<'_>) {
+    while !input.peek(Token![,]) && input.parse::<TokenTree>().is_ok() {}
 }
 
 /// Collects errors, so that all of them are reported at once.
@@ -61,7 +114,13 @@ impl Errors {
         }
     }
 
-    pub(crate) fn report(&mut self, at: &impl quote::ToTokens, message: impl std::fmt::Display) {
+    pub(crate) fn append(&mut self, other: Self) {
+        if let Some(errors) = other.0 {
+            self.push(errors);
+        }
+    }
+
+    pub(crate) fn report(&mut self, at: &impl ToTokens, message: impl std::fmt::Display) {
         self.push(syn::Error::new_spanned(at, message));
     }
 
@@ -69,8 +128,18 @@ impl Errors {
         result.map_err(|error| self.push(error)).ok()
     }
 
-    pub(crate) fn into_error(self) -> Option<syn::Error> {
-        self.0
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// A value, if there was no error.
+    pub(crate) fn finish<T>(self, value: T) -> syn::Result<T> {
+        self.0.map_or(Ok(value), Err)
+    }
+
+    /// What the compiler is to say; nothing if there was no error.
+    pub(crate) fn to_compile_error(&self) -> Option<TokenStream> {
+        self.0.as_ref().map(syn::Error::to_compile_error)
     }
 
     #[cfg(test)]
@@ -78,5 +147,47 @@ impl Errors {
         self.0
             .map(|errors| errors.into_iter().map(|error| error.to_string()).collect())
             .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quote::quote;
+
+    fn messages(attribute: TokenStream) -> (usize, Vec<String>) {
+        let mut errors = Errors::default();
+        let args = parse(attribute, &mut errors);
+        (args.len(), errors.messages())
+    }
+
+    #[test]
+    fn half_an_option_leaves_the_others_alone() {
+        let (count, messages) = messages(quote!(retries =, timeout = "3s"));
+        assert_eq!(count, 2);
+        assert_eq!(messages, ["`retries` has no value after its `=`"]);
+    }
+
+    #[test]
+    fn an_option_that_is_no_option_is_skipped() {
+        let (count, messages) =
+            messages(quote!("3", timeout: "3s", retries 3, name = ;, setup(a=)));
+        assert_eq!(count, 4);
+        assert_eq!(
+            messages,
+            [
+                "expected an option, such as `retries = 3`",
+                "expected `=` after `timeout`, as in `timeout = ..`",
+                "expected `=` after `retries`, as in `retries = ..`",
+                "the value of `name` is not an expression",
+                "`a` has no value after its `=`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_missing_comma_is_told() {
+        let (_, messages) = messages(quote!(retries = 3 timeout = "3s", name = "x"));
+        assert_eq!(messages, ["expected a comma before the next option"]);
     }
 }

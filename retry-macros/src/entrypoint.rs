@@ -2,42 +2,91 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use syn::{Attribute, FnArg, ItemFn, Meta, Pat, Type};
+use syn::{Attribute, FnArg, Meta, Pat, Type};
 
+use crate::args::Errors;
 use crate::fallback;
+use crate::item::{self, Function};
 
 /// What tells clap that a parameter is not to be a `--long` option.
 const OWN_FORM: &[&str] = &["long", "index", "last", "trailing_var_arg", "positional"];
 
 pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    match expand(&attribute, item.clone()) {
-        Ok(tokens) => tokens,
-        Err(error) => fallback::item(&error, &item),
+    let mut errors = Errors::default();
+    if !attribute.is_empty() {
+        let message = "#[local_entrypoint] takes no arguments; those of `main` are its options";
+        errors.report(&attribute, message);
+    }
+    let mut main: Function = match syn::parse2(item.clone()) {
+        Ok(main) => main,
+        Err(error) if item::looks_like_a_function(&item) => return fallback::item(&error, &item),
+        Err(_) => {
+            errors.report(&item, "#[local_entrypoint] belongs on `fn main`");
+            let errors = errors.to_compile_error();
+            return quote!(#item #errors);
+        }
+    };
+    let options = check(&mut main, &mut errors);
+    let Some(errors) = errors.to_compile_error() else {
+        return expand(main, &options);
+    };
+    if main.sig.ident == "main" {
+        // The compiler has its own opinion of a `main` with parameters, so it gets another one.
+        quote! {
+            #[allow(dead_code)]
+            fn main() { #main }
+            #errors
+        }
+    } else {
+        quote!(#main #errors)
     }
 }
 
-fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
-    let private = crate::private_module(&quote!(::retry_runtime));
-    if !attribute.is_empty() {
-        let message = "#[local_entrypoint] takes no arguments; those of `main` are its options";
-        return Err(syn::Error::new_spanned(attribute, message));
-    }
-    let mut main: ItemFn = syn::parse2(item)?;
+/// A parameter of `main`, which is an option of the program.
+struct Opt {
+    name: syn::Ident,
+    ty: Type,
+    attributes: Vec<TokenStream>,
+}
+
+fn check(main: &mut Function, errors: &mut Errors) -> Vec<Opt> {
+    main.attrs.retain(|attribute| {
+        let path = attribute.path();
+        let is_function = path
+            .segments
+            .last()
+            .is_some_and(|last| last.ident == "function");
+        if is_function {
+            let message = "`main` cannot be a #[function]: it calls them; remove this line";
+            errors.report(attribute, message);
+        }
+        !is_function
+    });
     if main.sig.ident != "main" {
-        let message = "#[local_entrypoint] belongs on `fn main`";
-        return Err(syn::Error::new_spanned(&main.sig.ident, message));
+        errors.report(&main.sig.ident, "#[local_entrypoint] belongs on `fn main`");
     }
     if !main.sig.generics.params.is_empty() {
-        let message = "`main` cannot be generic";
-        return Err(syn::Error::new_spanned(&main.sig.generics, message));
+        errors.report(&main.sig.generics, "`main` cannot be generic");
     }
-    let mut fields = Vec::new();
-    let mut names = Vec::new();
-    for input in &mut main.sig.inputs {
-        let (name, ty, attributes) = option(input)?;
-        fields.push(quote!(#(#attributes)* #name: #ty));
-        names.push(name);
-    }
+    let inputs = main.sig.inputs.iter_mut();
+    inputs
+        .filter_map(|input| errors.keep(option(input)))
+        .collect()
+}
+
+fn expand(mut main: Function, options: &[Opt]) -> TokenStream {
+    let private = crate::private_module(&quote!(::retry_runtime));
+    let names: Vec<_> = options.iter().map(|option| &option.name).collect();
+    let fields: Vec<_> = options
+        .iter()
+        .map(
+            |Opt {
+                 name,
+                 ty,
+                 attributes,
+             }| quote!(#(#attributes)* #name: #ty),
+        )
+        .collect();
     let (docs, attributes): (Vec<Attribute>, Vec<Attribute>) = main
         .attrs
         .drain(..)
@@ -71,7 +120,7 @@ fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream
             struct __Arguments { #(#fields),* }
         }
     });
-    Ok(quote! {
+    quote! {
         #(#docs)*
         #(#attributes)*
         fn main() #output {
@@ -85,11 +134,11 @@ fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream
             #private::finish();
             __result
         }
-    })
+    }
 }
 
 /// One parameter as an option: its name, type and attributes, which it then loses.
-fn option(input: &mut FnArg) -> syn::Result<(syn::Ident, Type, Vec<TokenStream>)> {
+fn option(input: &mut FnArg) -> syn::Result<Opt> {
     let FnArg::Typed(typed) = input else {
         return Err(syn::Error::new_spanned(input, "`main` has no `self`"));
     };
@@ -114,15 +163,19 @@ fn option(input: &mut FnArg) -> syn::Result<(syn::Ident, Type, Vec<TokenStream>)
                     if OWN_FORM.iter().any(|form| ident == form))
             })
     });
-    let mut result: Vec<TokenStream> = attributes
+    let mut passed: Vec<TokenStream> = attributes
         .iter()
         .filter(|attribute| !is_positional(attribute))
         .map(|attribute| quote!(#attribute))
         .collect();
     if !has_own_form {
-        result.push(quote!(#[arg(long)]));
+        passed.push(quote!(#[arg(long)]));
     }
-    Ok((name, (*typed.ty).clone(), result))
+    Ok(Opt {
+        name,
+        ty: (*typed.ty).clone(),
+        attributes: passed,
+    })
 }
 
 /// `#[arg(positional)]` is ours: an option without `long` is positional for clap.

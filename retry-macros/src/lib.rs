@@ -1,39 +1,59 @@
 //! The macros of `retry-runtime`, which re-exports and documents them.
 //!
-//! One file per stage: `args` is the attribute as written, `policy` the options once checked,
-//! `signature` the function once checked, `expand` the code that comes out, and `fallback` what
-//! comes out when something was wrong.
+//! One file per stage: `args` is the attribute as written, `item` the function as written,
+//! `policy` the options once checked, `signature` the signature once checked, `expand` the code
+//! that comes out, with `stub` for the caller's side of it and `worker` for the other, and
+//! `fallback` what comes out when something was wrong.
 
 mod args;
 mod entrypoint;
 mod expand;
 mod fallback;
+mod item;
 mod policy;
 mod signature;
+mod stub;
 mod test;
+mod worker;
 
 use proc_macro::TokenStream;
 
 /// Gives a function `.remote()`, `.map()` and `.spawn()`: see the crate `retry-runtime`.
 #[proc_macro_attribute]
 pub fn function(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    expand::function(attribute.into(), item.into()).into()
+    fallback::guarded("function", expand::function, attribute, item)
 }
 
 /// Turns a `main` into a program with arguments: see the crate `retry-runtime`.
 #[proc_macro_attribute]
 pub fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    entrypoint::local_entrypoint(attribute.into(), item.into()).into()
+    let expand = entrypoint::local_entrypoint;
+    fallback::guarded("local_entrypoint", expand, attribute, item)
 }
 
 /// A test that can use workers: see the crate `retry-runtime`.
 #[proc_macro_attribute]
 pub fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    test::test(attribute.into(), item.into()).into()
+    fallback::guarded("retry_runtime::test", test::test, attribute, item)
 }
 
 /// The runtime's hidden module, whose name carries the patch version.
 fn private_module(runtime: &proc_macro2::TokenStream) -> proc_macro2::TokenStream {
     let module = quote::format_ident!("__private{}", env!("CARGO_PKG_VERSION_PATCH"));
     quote::quote!(#runtime::#module)
+}
+
+/// The same tokens at another place: there the compiler reports what is wrong with them.
+fn respanned(
+    tokens: &proc_macro2::TokenStream,
+    span: proc_macro2::Span,
+) -> proc_macro2::TokenStream {
+    tokens
+        .clone()
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(span);
+            token
+        })
+        .collect()
 }

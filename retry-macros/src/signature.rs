@@ -1,9 +1,13 @@
 //! The function once checked.
 
-use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote};
 use syn::visit::Visit;
-use syn::{FnArg, Ident, ItemFn, Lifetime, Pat, ReturnType, Type, TypeReference};
+use syn::visit_mut::VisitMut;
+use syn::{
+    FnArg, GenericArgument, GenericParam, Generics, Lifetime, Pat, PathArguments, ReturnType, Type,
+    TypeReference,
+};
 
 use crate::args::Errors;
 
@@ -34,6 +38,16 @@ pub(crate) struct Signature {
     pub(crate) output: Type,
 }
 
+/// What a signature that was refused still allows.
+pub(crate) enum Verdict {
+    /// It is sound.
+    Sound,
+    /// It is wrong, but callers can be given a stub.
+    Wrong,
+    /// Its types cannot be named outside of it.
+    Hopeless,
+}
+
 impl Signature {
     /// Whether the function may change its worker's state.
     pub(crate) fn changes_state(&self) -> bool {
@@ -45,14 +59,120 @@ impl Signature {
     pub(crate) fn all(&self) -> impl Iterator<Item = &Parameter> {
         self.state.iter().chain(&self.parameters)
     }
+
+    /// The same without what was refused, as far as a stub needs it.
+    pub(crate) fn repair(&mut self) {
+        let types = self
+            .state
+            .iter_mut()
+            .chain(&mut self.parameters)
+            .map(|parameter| &mut parameter.ty);
+        for ty in types {
+            if let Type::Reference(reference) = ty {
+                reference.lifetime = None;
+                StaticLifetimes.visit_type_mut(&mut reference.elem);
+            } else {
+                StaticLifetimes.visit_type_mut(ty);
+            }
+        }
+        StaticLifetimes.visit_type_mut(&mut self.output);
+        self.parameters.truncate(MOST_PARAMETERS);
+    }
 }
 
-/// Checks a function's signature; `has_setup` says whether its first parameter is the state.
-pub(crate) fn check(function: &ItemFn, has_setup: bool, errors: &mut Errors) -> Signature {
-    let signature = &function.sig;
+/// Checks a function's signature; `has_setup` says whether its first parameter is the state, and
+/// `is_batch` whether the others are one, a vector.
+pub(crate) fn check(
+    signature: &syn::Signature,
+    has_setup: bool,
+    is_batch: bool,
+    errors: &mut Errors,
+) -> (Signature, Verdict) {
+    let mut wrong = Errors::default();
+    let is_hopeless = is_hopeless(signature);
+    check_kind(signature, &mut wrong);
+    check_generics(&signature.generics, &mut wrong);
+    let mut parameters: Vec<Parameter> = signature
+        .inputs
+        .iter()
+        .enumerate()
+        .filter_map(|(position, input)| parameter(&signature.ident, position, input, &mut wrong))
+        .collect();
+    let state = (has_setup && !parameters.is_empty()).then(|| parameters.remove(0));
+    if has_setup {
+        check_state(signature, state.as_ref(), &mut wrong);
+    }
+    if parameters.len() > MOST_PARAMETERS {
+        wrong.report(
+            &signature.inputs,
+            format!("more than {MOST_PARAMETERS} parameters; put some of them into a struct"),
+        );
+    }
+    for parameter in state.iter().chain(&parameters) {
+        check_parameter(parameter, &signature.generics, &mut wrong);
+    }
+    for parameter in &parameters {
+        if let Some(reference) = parameter.referred()
+            && reference.mutability.is_some()
+        {
+            let message =
+                "a `&mut` parameter would only change the worker's copy; return the new value";
+            wrong.report(&parameter.ty, message);
+        }
+    }
+    let output = match &signature.output {
+        ReturnType::Default => syn::parse_quote!(()),
+        ReturnType::Type(_, ty) => {
+            let message = "the result is made in another process, so it cannot borrow; return an \
+                           owned value";
+            Borrows::new(&mut wrong, message, &Generics::default()).visit_type(ty);
+            (**ty).clone()
+        }
+    };
+    if is_batch {
+        check_batch(signature, &parameters, &output, &mut wrong);
+    }
+    let verdict = match (wrong.is_empty(), is_hopeless) {
+        (true, _) => Verdict::Sound,
+        (false, false) => Verdict::Wrong,
+        (false, true) => Verdict::Hopeless,
+    };
+    errors.append(wrong);
+    let signature = Signature {
+        state,
+        parameters,
+        output,
+    };
+    (signature, verdict)
+}
+
+/// Whether its types have no names outside of the function.
+fn is_hopeless(signature: &syn::Signature) -> bool {
+    struct FindImpl(bool);
+    impl<'ast> Visit<'ast> for FindImpl {
+        fn visit_type_impl_trait(&mut self, _: &'ast syn::TypeImplTrait) {
+            self.0 = true;
+        }
+    }
+    let is_lifetime = |param: &GenericParam| matches!(param, GenericParam::Lifetime(_));
+    let mut find = FindImpl(false);
+    find.visit_signature(signature);
+    find.0
+        || signature.receiver().is_some()
+        || signature.variadic.is_some()
+        || signature.ident == "main"
+        || signature.inputs.iter().any(|input| {
+            matches!(input, FnArg::Typed(typed)
+                if matches!(&*typed.pat, Pat::Ident(name) if name.ident == signature.ident))
+        })
+        || !signature.generics.params.iter().all(is_lifetime)
+}
+
+/// What stands before `fn`, and the name.
+fn check_kind(signature: &syn::Signature, errors: &mut Errors) {
     let before = "a #[function] is called in another process, so it ";
     if let Some(token) = &signature.constness {
-        errors.report(token, format!("{before}cannot be `const`"));
+        errors.report(token, format!("{before}cannot be `const`; remove the word"));
     }
     if let Some(token) = &signature.unsafety {
         errors.report(
@@ -61,18 +181,12 @@ pub(crate) fn check(function: &ItemFn, has_setup: bool, errors: &mut Errors) -> 
         );
     }
     if let Some(abi) = &signature.abi {
-        errors.report(abi, format!("{before}cannot be `extern`"));
+        errors.report(abi, format!("{before}cannot be `extern`; remove the word"));
     }
     if let Some(variadic) = &signature.variadic {
-        errors.report(variadic, format!("{before}cannot be variadic"));
-    }
-    if !signature.generics.params.is_empty() {
         errors.report(
-            &signature.generics,
-            format!(
-                "{before}cannot be generic: a worker has to know which function to run; write \
-                 one #[function] for each type"
-            ),
+            variadic,
+            format!("{before}cannot be variadic; take a `Vec`"),
         );
     }
     if signature.ident == "main" {
@@ -81,79 +195,90 @@ pub(crate) fn check(function: &ItemFn, has_setup: bool, errors: &mut Errors) -> 
             "`main` cannot be a #[function]; use #[local_entrypoint] for it",
         );
     }
-    let mut parameters: Vec<Parameter> = signature
-        .inputs
-        .iter()
-        .filter_map(|input| parameter(input, errors))
-        .collect();
-    let state = (has_setup && !parameters.is_empty()).then(|| parameters.remove(0));
-    if has_setup {
-        match &state {
-            Some(state) if state.referred().is_some() => {}
-            Some(state) => errors.report(
-                &state.ty,
-                "with `setup` the first parameter is the worker's state: make it `&S` or `&mut S`",
-            ),
-            None => errors.report(
-                &signature.ident,
-                "with `setup` the first parameter has to be the worker's state, `&S` or `&mut S`",
-            ),
-        }
-    }
-    if parameters.len() > MOST_PARAMETERS {
+}
+
+fn check_generics(generics: &Generics, errors: &mut Errors) {
+    let is_lifetime = |param: &GenericParam| matches!(param, GenericParam::Lifetime(_));
+    if let (true, Some(clause)) = (generics.params.is_empty(), &generics.where_clause) {
         errors.report(
-            &signature.inputs,
-            format!("more than {MOST_PARAMETERS} parameters; put some of them into a struct"),
+            clause,
+            "a #[function] has no type parameters; remove the `where`",
         );
     }
-    for parameter in &parameters {
-        if let Some(TypeReference {
-            mutability: Some(_),
-            ..
-        }) = parameter.referred()
-        {
-            errors.report(
-                &parameter.ty,
-                "a `&mut` parameter would only change the worker's copy; return the new value",
-            );
-        }
+    if generics.params.is_empty() {
+        return;
     }
-    for parameter in state.iter().chain(&parameters) {
-        let inner = match parameter.referred() {
-            Some(reference) => {
-                if let Some(lifetime) = &reference.lifetime {
-                    errors.report(
-                        lifetime,
-                        "leave the lifetime out: the worker owns the value",
-                    );
-                }
-                &*reference.elem
-            }
-            None => &parameter.ty,
-        };
-        Borrows(
-            errors,
-            "a parameter may be a reference, but not contain one",
-        )
-        .visit_type(inner);
-    }
-    let output = match &signature.output {
-        ReturnType::Default => syn::parse_quote!(()),
-        ReturnType::Type(_, ty) => {
-            let message = "the result is made in another process, so it cannot borrow; return an \
-                           owned value";
-            Borrows(errors, message).visit_type(ty);
-            (**ty).clone()
-        }
-    };
-    Signature {
-        state,
-        parameters,
-        output,
+    if generics.params.iter().all(is_lifetime) {
+        errors.report(
+            generics,
+            "leave the lifetimes out: the worker owns what the parameters refer to",
+        );
+    } else {
+        errors.report(
+            generics,
+            "a #[function] is called in another process, so it cannot be generic: a worker has to \
+             know which function to run; write one #[function] for each type",
+        );
     }
 }
 
-fn parameter(input: &FnArg, errors: &mut Errors) -> Option<Parameter> {
+fn check_state(signature: &syn::Signature, state: Option<&Parameter>, errors: &mut Errors) {
+    match state {
+        Some(state) if state.referred().is_some() => {}
+        Some(state) => errors.report(
+            &state.ty,
+            "with `setup` the first parameter is the worker's state: make it `&S` or `&mut S`",
+        ),
+        None => errors.report(
+            &signature.ident,
+            "with `setup` the first parameter has to be the worker's state, `&S` or `&mut S`",
+        ),
+    }
+}
+
+/// A batch is one vector, and so are its results. Whether a name stands for one, its type
+/// decides.
+fn check_batch(
+    signature: &syn::Signature,
+    parameters: &[Parameter],
+    output: &Type,
+    errors: &mut Errors,
+) {
+    let inputs = "with `batch` a function takes all inputs of an execution as one `Vec<T>`";
+    match parameters {
+        [parameter] if cannot_be_a_vector(&parameter.ty) => errors.report(&parameter.ty, inputs),
+        [_] => {}
+        [] => errors.report(&signature.ident, inputs),
+        [_, second, ..] => errors.report(&second.ty, inputs),
+    }
+    if cannot_be_a_vector(output) {
+        let message = "with `batch` a function returns one result for each input, as a `Vec<R>`";
+        match &signature.output {
+            ReturnType::Default => errors.report(&signature.ident, message),
+            ReturnType::Type(_, ty) => errors.report(ty, message),
+        }
+    }
+}
+
+/// Whether a type is written as something that no alias can make a vector of.
+fn cannot_be_a_vector(ty: &Type) -> bool {
+    const OTHERS: &[&str] = &[
+        "bool", "char", "String", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8",
+        "u16", "u32", "u64", "u128", "usize",
+    ];
+    match ty {
+        Type::Path(path) => OTHERS.iter().any(|other| path.path.is_ident(other)),
+        Type::Reference(_) | Type::Slice(_) | Type::Array(_) | Type::Tuple(_) => true,
+        _ => false,
+    }
+}
+
+fn parameter(
+    function: &Ident,
+    position: usize,
+    input: &FnArg,
+    errors: &mut Errors,
+) -> Option<Parameter> {
     let typed = match input {
         FnArg::Typed(typed) => typed,
         FnArg::Receiver(receiver) => {
@@ -165,13 +290,21 @@ fn parameter(input: &FnArg, errors: &mut Errors) -> Option<Parameter> {
         }
     };
     let name = match &*typed.pat {
-        Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => name.ident.clone(),
+        Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
+            if name.ident == *function {
+                let message = "a parameter cannot have the name of its #[function], which stands \
+                               for a unit struct; rename it";
+                errors.report(&name.ident, message);
+            }
+            name.ident.clone()
+        }
+        Pat::Wild(_) => format_ident!("argument{}", position),
         pattern => {
             errors.report(
                 pattern,
                 "a parameter of a #[function] needs a name; take the pattern apart in the body",
             );
-            return None;
+            format_ident!("argument{}", position)
         }
     };
     Some(Parameter {
@@ -180,31 +313,67 @@ fn parameter(input: &FnArg, errors: &mut Errors) -> Option<Parameter> {
     })
 }
 
+fn check_parameter(parameter: &Parameter, generics: &Generics, errors: &mut Errors) {
+    let inner = match parameter.referred() {
+        Some(reference) => {
+            if let Some(lifetime) = &reference.lifetime
+                && !declares(generics, lifetime)
+            {
+                let message = "leave the lifetime out: the worker owns what a parameter refers to";
+                errors.report(lifetime, message);
+            }
+            &*reference.elem
+        }
+        None => &parameter.ty,
+    };
+    let message = "a parameter may be a reference, but not contain one";
+    Borrows::new(errors, message, generics).visit_type(inner);
+}
+
+/// Whether the function has the lifetime as a parameter, which has been reported.
+fn declares(generics: &Generics, lifetime: &Lifetime) -> bool {
+    generics
+        .lifetimes()
+        .any(|param| param.lifetime.ident == lifetime.ident)
+}
+
 /// Reports references, lifetimes and `impl Trait` inside a type.
-struct Borrows<'a>(&'a mut Errors, &'static str);
+struct Borrows<'a> {
+    errors: &'a mut Errors,
+    message: &'static str,
+    /// Lifetimes that have been reported where they are declared.
+    generics: &'a Generics,
+}
+
+impl<'a> Borrows<'a> {
+    fn new(errors: &'a mut Errors, message: &'static str, generics: &'a Generics) -> Self {
+        Self {
+            errors,
+            message,
+            generics,
+        }
+    }
+}
 
 impl<'ast> Visit<'ast> for Borrows<'_> {
     fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
-        let is_static = reference
-            .lifetime
-            .as_ref()
-            .is_some_and(|lifetime| lifetime.ident == "static");
-        let message = if is_static {
+        let is_static = |lifetime: &Lifetime| lifetime.ident == "static";
+        let message = if reference.lifetime.as_ref().is_some_and(is_static) {
             "a `&'static` value cannot be made from what another process sends; use an owned type"
         } else {
-            self.1
+            self.message
         };
-        self.0.report(reference, message);
+        self.errors.report(reference, message);
     }
 
     fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
-        if lifetime.ident != "static" {
-            self.0.report(lifetime, self.1);
+        if lifetime.ident != "static" && !declares(self.generics, lifetime) {
+            self.errors.report(lifetime, self.message);
         }
     }
 
     fn visit_type_impl_trait(&mut self, ty: &'ast syn::TypeImplTrait) {
-        self.0.report(
+        self.errors.report(
             ty,
             "`impl Trait` has no name by which another process could know it; name the type",
         );
@@ -212,6 +381,61 @@ impl<'ast> Visit<'ast> for Borrows<'_> {
 
     // What stands in a function pointer or a trait object is not part of the value.
     fn visit_type_bare_fn(&mut self, _: &'ast syn::TypeBareFn) {}
+    fn visit_type_trait_object(&mut self, _: &'ast syn::TypeTraitObject) {}
+}
+
+/// Makes a type that stands on its own of one that borrows.
+struct StaticLifetimes;
+
+impl VisitMut for StaticLifetimes {
+    fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
+        reference.lifetime = Some(Lifetime::new("'static", Span::call_site()));
+        self.visit_type_mut(&mut reference.elem);
+    }
+
+    fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
+        *lifetime = Lifetime::new("'static", lifetime.span());
+    }
+
+    fn visit_type_bare_fn_mut(&mut self, _: &mut syn::TypeBareFn) {}
+}
+
+/// The value and the error of a type that is spelled as a `Result`. This only says where to
+/// point: what the type is, the compiler decides.
+pub(crate) fn parts(ty: &Type) -> Option<(&Type, &Type)> {
+    match generic_arguments(ty, "Result")?[..] {
+        [value, error] => Some((value, error)),
+        _ => None,
+    }
+}
+
+/// What the vectors of a function with `batch` contain.
+pub(crate) fn batched(ty: &Type, private: &TokenStream) -> Type {
+    match generic_arguments(ty, "Vec").as_deref() {
+        Some([item]) => (*item).clone(),
+        _ => syn::parse_quote!(<#ty as #private::Batched>::Item),
+    }
+}
+
+/// The types between the angle brackets of a type whose path ends in that name.
+fn generic_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
+    let Type::Path(path) = ty else {
+        return None;
+    };
+    let last = path.path.segments.last()?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
+    let types = arguments.args.iter().filter_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    });
+    (last.ident == name).then(|| types.collect())
+}
+
+/// Whether a type is written as `()`.
+pub(crate) fn is_unit(ty: &Type) -> bool {
+    matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty())
 }
 
 /// A parameter's type as a marker for the runtime.

@@ -2,9 +2,9 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::ItemFn;
 
 use crate::fallback;
+use crate::item::Function;
 
 pub(crate) fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
     match expand(&attribute, item.clone()) {
@@ -19,15 +19,19 @@ fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream
         let message = "#[retry_runtime::test] takes no arguments";
         return Err(syn::Error::new_spanned(attribute, message));
     }
-    let ItemFn {
+    let Function {
         attrs,
         vis,
         mut sig,
         block,
     } = syn::parse2(item)?;
-    if !sig.inputs.is_empty() || !sig.generics.params.is_empty() {
-        let message = "a test has no parameters";
-        return Err(syn::Error::new_spanned(&sig, message));
+    if !sig.generics.params.is_empty() {
+        let message = "a test cannot be generic";
+        return Err(syn::Error::new_spanned(&sig.generics, message));
+    }
+    if !sig.inputs.is_empty() {
+        let message = "a test has no parameters: nobody would pass them";
+        return Err(syn::Error::new_spanned(&sig.inputs, message));
     }
     let name = sig.ident.to_string();
     let body = if sig.asyncness.take().is_some() {

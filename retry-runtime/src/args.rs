@@ -12,10 +12,26 @@ pub struct Val<T>(PhantomData<fn(T)>);
 /// A parameter that is passed by reference: the worker owns what is referred to.
 pub struct Ref<T: ?Sized>(PhantomData<fn(&T)>);
 
-/// One parameter.
-pub trait Argument {
+/// One parameter, whether or not it can be sent.
+pub trait Parameter {
     /// What a caller of `.remote()` passes.
     type Passed<'a>;
+    /// What generated code refers to where the parameter cannot be sent.
+    type Held;
+}
+
+impl<T> Parameter for Val<T> {
+    type Passed<'a> = T;
+    type Held = T;
+}
+
+impl<T: ?Sized + 'static> Parameter for Ref<T> {
+    type Passed<'a> = &'a T;
+    type Held = Box<T>;
+}
+
+/// One parameter that can be sent.
+pub trait Argument: Parameter {
     /// What the worker holds.
     type Owned: Wire;
 
@@ -32,7 +48,6 @@ pub trait Argument {
 pub struct EncodeError(pub(crate) CodecError);
 
 impl<T: Wire> Argument for Val<T> {
-    type Passed<'a> = T;
     type Owned = T;
 
     fn encode(passed: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
@@ -41,7 +56,6 @@ impl<T: Wire> Argument for Val<T> {
 }
 
 impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
-    type Passed<'a> = &'a T;
     type Owned = T::Owned;
 
     fn encode(passed: &&T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
@@ -53,8 +67,10 @@ impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
 #[diagnostic::on_unimplemented(
     message = "`&{Self}` cannot be sent to a worker process",
     label = "what this refers to is not serialisable",
-    note = "a parameter may be `&str`, `&[T]`, `&Path`, or `&T` with a `T` that derives serde's \
-            Serialize and Deserialize"
+    note = "a parameter may be `&str`, `&[T]`, `&Path`, or `&T` where the `T` has \
+            `#[derive(serde::Serialize, serde::Deserialize)]` and owns its data",
+    note = "a type that serde can carry, but bincode cannot, travels inside of \
+            `retry_runtime::Json<T>`"
 )]
 pub trait Referred {
     /// The owned form of it.
@@ -64,6 +80,7 @@ pub trait Referred {
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Wire> Referred for T {
     type Owned = T;
 
@@ -72,6 +89,7 @@ impl<T: Wire> Referred for T {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Referred for str {
     type Owned = String;
 
@@ -80,6 +98,7 @@ impl Referred for str {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Referred for Path {
     type Owned = PathBuf;
 
@@ -88,6 +107,7 @@ impl Referred for Path {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Wire> Referred for [T] {
     type Owned = Vec<T>;
 
@@ -107,12 +127,14 @@ pub trait Feed<P> {
     fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Wire> Feed<Val<T>> for T {
     fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         codec::encode(self, out, limit).map_err(EncodeError)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<X: Borrow<T>, T: Referred + ?Sized> Feed<Ref<T>> for X {
     fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         self.borrow().encode_referred(out, limit)
@@ -120,6 +142,12 @@ impl<X: Borrow<T>, T: Referred + ?Sized> Feed<Ref<T>> for X {
 }
 
 /// The parameters that callers pass, as a tuple of [`Val`] and [`Ref`].
+pub trait Parameters {
+    /// What generated code refers to where they cannot be sent.
+    type Held;
+}
+
+/// The same where they can be sent.
 pub trait Arguments {
     /// What the worker holds.
     type Owned;
@@ -159,6 +187,10 @@ fn finish<T>(value: T, rest: &[u8]) -> Result<T, EncodeError> {
 
 macro_rules! arguments {
     ($($P:ident $x:ident $index:tt),*) => {
+        impl<$($P: Parameter),*> Parameters for ($($P,)*) {
+            type Held = ($($P::Held,)*);
+        }
+
         impl<$($P: Argument),*> Arguments for ($($P,)*) {
             type Owned = ($($P::Owned,)*);
 
@@ -174,6 +206,7 @@ macro_rules! arguments {
 
 macro_rules! items {
     ($($X:ident $P:ident $index:tt),+) => {
+        #[diagnostic::do_not_recommend]
         impl<$($X: Feed<$P>, $P),+> Item<($($P,)+)> for ($($X,)+) {
             fn encode_item(
                 &self,
@@ -187,12 +220,14 @@ macro_rules! items {
     };
 }
 
+#[diagnostic::do_not_recommend]
 impl Item<()> for () {
     fn encode_item(&self, _: &mut Vec<u8>, _: usize) -> Result<(), (usize, EncodeError)> {
         Ok(())
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<X: Feed<P>, P> Item<(P,)> for X {
     fn encode_item(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), (usize, EncodeError)> {
         self.feed(out, limit).map_err(|error| (0, error))

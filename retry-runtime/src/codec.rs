@@ -17,10 +17,14 @@ use serde::de::DeserializeOwned;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent to a worker process",
     label = "this type is not serialisable",
-    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to the type; it must own its data"
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and to what it \
+            contains; it must own its data",
+    note = "a type that serde can carry, but bincode cannot, travels inside of \
+            `retry_runtime::Json<T>`"
 )]
 pub trait Wire: Serialize + DeserializeOwned + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + 'static> Wire for T {}
 
 /// Why a value cannot be encoded or decoded.

@@ -30,14 +30,15 @@ impl CrashLimit {
     ///
     /// If `crashes` or `window` is zero; in a constant that is a compile error.
     #[must_use]
+    #[track_caller]
     pub const fn new(crashes: u32, window: Duration) -> Self {
         assert!(
             crashes > 0,
-            "crash_limit needs at least one crash; use CrashLimit::unlimited() for none"
+            "`crash_limit` needs at least one crash; use CrashLimit::unlimited() for none"
         );
         assert!(
             !window.is_zero(),
-            "crash_limit needs a window longer than zero"
+            "`crash_limit` needs a window longer than zero"
         );
         Self {
             limit: Some((crashes, window)),

@@ -61,6 +61,7 @@ mod map;
 mod nested;
 mod options;
 mod pool;
+mod probe;
 mod program;
 mod registry;
 mod remote_error;

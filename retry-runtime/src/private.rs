@@ -8,11 +8,12 @@ use std::time::Duration;
 
 pub use crate::args::{Argument, Arguments, Ref, Val};
 pub use crate::entry::{enter_test, init};
+pub use crate::probe::{Input, Output, ask, assert_referred, assert_sent};
 pub use crate::program::{begin, finish};
 pub use crate::registry::{Registration, Run, SetUp, Submission, set_up, tear_down};
 pub use crate::retryable::{Probe, Says, Silent};
 pub use crate::stub::Typed;
-pub use crate::worker::{Batched, Invocation, LocalFuture, State, block_on, run_batch};
+pub use crate::worker::{Batched, Invocation, LocalFuture, State, block_on};
 pub use crate::{CrashLimit, FunctionSpec, Retries};
 #[cfg(feature = "cli")]
 pub use clap;
@@ -21,39 +22,130 @@ pub use inventory;
 /// What an async function's pointer returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+// What follows checks constants. A value and its check are apart, so that a value that is refused
+// is refused in one place: the description that contains it is evaluated nevertheless.
+
 /// A retry policy from a constant: of type `Retries`, or a number.
 pub struct RetriesFrom<T>(pub T);
 
+/// A policy, and what is wrong with it.
+#[derive(Clone, Copy)]
+pub struct RetriesOr(pub Retries, Option<&'static str>);
+
+impl RetriesOr {
+    #[track_caller]
+    pub const fn check(self) {
+        if let Some(message) = self.1 {
+            panic!("{}", message);
+        }
+    }
+}
+
 impl RetriesFrom<Retries> {
     #[must_use]
-    pub const fn get(self) -> Retries {
-        self.0.checked()
+    pub const fn get(self) -> RetriesOr {
+        RetriesOr(self.0, self.0.fault())
     }
 }
 
-impl RetriesFrom<u32> {
-    #[must_use]
-    pub const fn get(self) -> Retries {
-        Retries::fixed(self.0, Duration::from_secs(1))
-    }
+macro_rules! retries_from {
+    ($($integer:ty)*) => {
+        $(
+            impl RetriesFrom<$integer> {
+                #[must_use]
+                #[allow(unused_comparisons, clippy::cast_possible_truncation)]
+                pub const fn get(self) -> RetriesOr {
+                    let fault = if self.0 < 0 {
+                        Some("`retries` must not be negative")
+                    } else if self.0 as u128 > u32::MAX as u128 {
+                        Some("`retries` must not be larger than 4294967295")
+                    } else {
+                        None
+                    };
+                    RetriesOr(Retries::fixed(self.0 as u32, Duration::from_secs(1)), fault)
+                }
+            }
+        )*
+    };
 }
 
-/// A limit in time from a constant.
-pub struct DurationFrom<T>(pub T);
+retries_from!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize);
 
-impl DurationFrom<Duration> {
-    #[must_use]
-    pub const fn get(self) -> Duration {
-        assert!(
-            !self.0.is_zero(),
-            "a limit in time must be longer than zero"
-        );
-        self.0
-    }
+macro_rules! no_retries_from {
+    ($($other:ty)*) => {
+        $(
+            impl RetriesFrom<$other> {
+                #[must_use]
+                pub const fn get(self) -> RetriesOr {
+                    let fault = "`retries` takes an integer or a const Retries";
+                    RetriesOr(Retries::none(), Some(fault))
+                }
+            }
+        )*
+    };
 }
 
-/// Fails to compile, at the parameter's type, if it cannot be sent.
-pub const fn assert_argument<P: Argument>() {}
+// What a number or a policy is taken for.
+no_retries_from!(&str f32 f64 bool Duration Option<u32> Option<Retries>);
+
+/// The policy of a list.
+#[must_use]
+pub const fn retries(
+    max_retries: u32,
+    backoff_coefficient: f64,
+    initial_delay: Duration,
+    max_delay: Duration,
+    jitter: bool,
+) -> Retries {
+    Retries::unchecked(
+        max_retries,
+        backoff_coefficient,
+        initial_delay,
+        max_delay,
+        jitter,
+    )
+}
+
+macro_rules! checks {
+    ($($(#[$doc:meta])* $name:ident($value:ident: $type:ty) $is_right:expr;)*) => {
+        $(
+            $(#[$doc])*
+            #[track_caller]
+            pub const fn $name($value: $type, message: &str) {
+                if !$is_right {
+                    panic!("{}", message);
+                }
+            }
+        )*
+    };
+}
+
+checks! {
+    /// A number is not zero.
+    check_usize(value: usize) value > 0;
+    /// The same.
+    check_u64(value: u64) value > 0;
+    /// A duration is not zero.
+    check_duration(value: Duration) !value.is_zero();
+    /// A coefficient is within its range.
+    check_coefficient(value: f64) value >= 1.0 && value <= 10.0;
+    /// A cap on delays is short enough.
+    check_cap(value: Duration) value.as_nanos() <= Retries::LONGEST_DELAY.as_nanos();
+    /// The first delay is not above the cap.
+    check_initial(policy: Retries) policy.initial_fits();
+    /// The floor of workers is not above their limit.
+    check_workers(spec: &FunctionSpec) match spec.max_workers {
+        Some(most) => spec.min_workers <= most,
+        None => true,
+    };
+    /// The whole is not shorter than a part.
+    check_deadline(spec: &FunctionSpec) match (spec.timeout, spec.deadline) {
+        (Some(timeout), Some(deadline)) => timeout.as_nanos() <= deadline.as_nanos(),
+        _ => true,
+    };
+    /// What runs at most once is not run again.
+    check_once(spec: &FunctionSpec) !spec.at_most_once || spec.retries.max_retries() == 0;
+}
 
 /// Runs an async `main`.
 ///

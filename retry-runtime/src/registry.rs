@@ -232,6 +232,11 @@ pub(crate) fn fingerprint() -> u64 {
 }
 
 /// What a `setup` function may return: the state itself, or a `Result` with it.
+#[diagnostic::on_unimplemented(
+    message = "`setup` returns `{Self}`, but the function's first parameter is a reference to \
+               `{S}`",
+    label = "this does not make the function's state"
+)]
 pub trait IntoSetUp<S> {
     /// The state, or why there is none.
     fn into_set_up(self) -> Result<S, String>;
@@ -243,6 +248,7 @@ impl<S> IntoSetUp<S> for S {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<S, E: fmt::Debug + fmt::Display> IntoSetUp<S> for Result<S, E> {
     fn into_set_up(self) -> Result<S, String> {
         self.map_err(|error| format!("{error:#}"))

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-/// The longest delay that a policy may ask for.
-const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// A retry policy: how many further attempts a failing call gets, and the delay before each.
 ///
 /// `N` retries are at most `N + 1` attempts. The delay before retry `n` (counted from 1) is
@@ -54,11 +51,31 @@ pub struct Retries {
 }
 
 impl Retries {
+    /// The longest delay that a policy may ask for.
+    pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// A policy of parts that are checked elsewhere.
+    pub(crate) const fn unchecked(
+        max_retries: u32,
+        backoff_coefficient: f64,
+        initial_delay: Duration,
+        max_delay: Duration,
+        jitter: bool,
+    ) -> Self {
+        Self {
+            max_retries,
+            backoff_coefficient,
+            initial_delay,
+            max_delay,
+            jitter,
+        }
+    }
+
     /// Whether it could have been built here: it may come from another process.
     pub(crate) fn is_valid(&self) -> bool {
         (1.0..=10.0).contains(&self.backoff_coefficient)
             && self.initial_delay <= self.max_delay
-            && self.max_delay <= LONGEST_DELAY
+            && self.max_delay <= Self::LONGEST_DELAY
     }
 
     /// No retries: the first failure is final.
@@ -75,6 +92,7 @@ impl Retries {
     ///
     /// If `delay` is longer than 24 hours; in a constant that is a compile error.
     #[must_use]
+    #[track_caller]
     pub const fn fixed(max_retries: u32, delay: Duration) -> Self {
         check_longest(delay);
         Self {
@@ -104,10 +122,11 @@ impl Retries {
     ///
     /// Outside that range; in a constant that is a compile error.
     #[must_use]
+    #[track_caller]
     pub const fn backoff_coefficient(mut self, coefficient: f64) -> Self {
         assert!(
             coefficient >= 1.0 && coefficient <= 10.0,
-            "backoff_coefficient must be between 1.0 (fixed delay) and 10.0"
+            "`backoff_coefficient` must be between 1.0 (fixed delay) and 10.0"
         );
         self.backoff_coefficient = coefficient;
         self
@@ -127,6 +146,7 @@ impl Retries {
     ///
     /// If `delay` is longer than 24 hours; in a constant that is a compile error.
     #[must_use]
+    #[track_caller]
     pub const fn max_delay(mut self, delay: Duration) -> Self {
         check_longest(delay);
         self.max_delay = delay;
@@ -195,19 +215,33 @@ impl Retries {
     /// If the initial delay is longer than the cap.
     #[doc(hidden)]
     #[must_use]
+    #[track_caller]
     pub const fn checked(self) -> Self {
-        assert!(
-            self.initial_delay.as_nanos() <= self.max_delay.as_nanos(),
-            "initial_delay must not be longer than max_delay"
-        );
+        if let Some(fault) = self.fault() {
+            panic!("{}", fault);
+        }
         self
+    }
+
+    /// Why the policy's parts do not fit together.
+    pub(crate) const fn fault(&self) -> Option<&'static str> {
+        if self.initial_fits() {
+            None
+        } else {
+            Some("`initial_delay` must not be longer than `max_delay`")
+        }
+    }
+
+    pub(crate) const fn initial_fits(&self) -> bool {
+        self.initial_delay.as_nanos() <= self.max_delay.as_nanos()
     }
 }
 
+#[track_caller]
 const fn check_longest(delay: Duration) {
     assert!(
-        delay.as_nanos() <= LONGEST_DELAY.as_nanos(),
-        "max_delay must not be longer than 24 hours"
+        delay.as_nanos() <= Retries::LONGEST_DELAY.as_nanos(),
+        "`max_delay` must not be longer than 24 hours"
     );
 }
 
@@ -265,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "initial_delay must not be longer than max_delay")]
+    #[should_panic(expected = "`initial_delay` must not be longer than `max_delay`")]
     fn an_initial_delay_above_the_cap_is_refused() {
         let _ = Retries::exponential(1)
             .initial_delay(Duration::from_secs(61))

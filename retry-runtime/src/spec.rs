@@ -87,35 +87,21 @@ macro_rules! setters {
     };
 }
 
+// Generated code checks the values: see `private.rs`.
 setters! {
-    retries: Retries => retries = retries.checked();
+    retries: Retries => retries = retries;
     timeout: Duration => timeout = Some(timeout);
     deadline: Duration => deadline = Some(deadline);
     startup_timeout: Duration => startup_timeout = startup_timeout;
-    max_workers: usize => max_workers = {
-        assert!(max_workers > 0, "max_workers must be at least 1");
-        Some(max_workers)
-    };
+    max_workers: usize => max_workers = Some(max_workers);
     min_workers: usize => min_workers = min_workers;
     scaledown_window: Duration => scaledown_window = scaledown_window;
-    max_calls_per_worker: u64 => max_calls_per_worker = {
-        assert!(max_calls_per_worker > 0, "max_calls_per_worker must be at least 1");
-        Some(max_calls_per_worker)
-    };
+    max_calls_per_worker: u64 => max_calls_per_worker = Some(max_calls_per_worker);
     crash_limit: CrashLimit => crash_limit = crash_limit;
-    memory: u64 => memory = {
-        assert!(memory > 0, "memory must be more than zero");
-        Some(memory)
-    };
-    max_rss_growth: u64 => max_rss_growth = {
-        assert!(max_rss_growth > 0, "max_rss_growth must be more than zero");
-        Some(max_rss_growth)
-    };
+    memory: u64 => memory = Some(memory);
+    max_rss_growth: u64 => max_rss_growth = Some(max_rss_growth);
     grace: Duration => grace = grace;
-    concurrency: usize => concurrency = {
-        assert!(concurrency > 0, "concurrency must be at least 1");
-        concurrency
-    };
+    concurrency: usize => concurrency = concurrency;
 }
 
 impl FunctionSpec {
@@ -172,7 +158,6 @@ impl FunctionSpec {
     #[allow(missing_docs)]
     #[must_use]
     pub const fn batch(mut self, max_size: usize, max_wait: Duration) -> Self {
-        assert!(max_size > 0, "batch(max_size) must be at least 1");
         self.batch = Some(Batch { max_size, max_wait });
         self
     }

@@ -5,6 +5,7 @@
 //! under the layer's own bounds. The compiler takes the first layer whose bounds hold: so the
 //! error type is chosen by type, aliases included, without a trait to import.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::marker::PhantomData;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::args::{Argument, Item};
+use crate::args::{Argument, Arguments, Item, Parameter};
 use crate::call::{Call, Decoders, FunctionCall};
 use crate::codec::Wire;
 use crate::engine::Host;
@@ -88,12 +89,17 @@ layers! {
     Standard => Shown;
     /// An error that can be shown, and nothing else.
     Shown => Plain;
+    /// A function that does not return a `Result`.
+    Plain => Failed;
+    /// A function with types that cannot be sent. That is reported where it is defined, and
+    /// would only be said again where it is called: so there is something to call.
+    Failed => Unsent;
 }
 
-/// The last layer: a function that does not return a `Result`.
-pub struct Plain<F, A, R>(Target<F, A, R>);
+/// The last layer: the same for a function that does not return a `Result`.
+pub struct Unsent<F, A, R>(Target<F, A, R>);
 
-impl<F, A, R> Deref for Plain<F, A, R> {
+impl<F, A, R> Deref for Unsent<F, A, R> {
     type Target = F;
 
     fn deref(&self) -> &F {
@@ -101,7 +107,7 @@ impl<F, A, R> Deref for Plain<F, A, R> {
     }
 }
 
-impl<F, A, R> Plain<F, A, R> {
+impl<F, A, R> Unsent<F, A, R> {
     fn target(&self) -> &Target<F, A, R> {
         &self.0
     }
@@ -121,7 +127,7 @@ impl<F, A, R> Typed<F, A, R> {
     }
 
     const fn of(target: Target<F, A, R>) -> Self {
-        Self(Chained(Standard(Shown(Plain(target)))))
+        Self(Chained(Standard(Shown(Plain(Failed(Unsent(target)))))))
     }
 
     /// The same function with other options; what they do not mention stays as it is.
@@ -178,9 +184,32 @@ impl<F, A, R> Typed<F, A, R> {
     }
 }
 
+/// Expands a macro for each number of parameters that a function may have.
+macro_rules! for_each_arity {
+    ($expand:ident $layer:tt) => {
+        $expand!($layer);
+        $expand!($layer P0 p0 0);
+        $expand!($layer P0 p0 0, P1 p1 1);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7,
+            P8 p8 8);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7,
+            P8 p8 8, P9 p9 9);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7,
+            P8 p8 8, P9 p9 9, P10 p10 10);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7,
+            P8 p8 8, P9 p9 9, P10 p10 10, P11 p11 11);
+    };
+}
+
 /// `remote` and `spawn` of one layer for one number of parameters.
 macro_rules! call {
-    ([$layer:ident] [$($bounds:tt)*] [$R:ty] [$T:ty] [$E:ty] [$decoders:expr]
+    ([[$layer:ident] [$($bounds:tt)*] [$R:ty] [$T:ty] [$E:ty] [$decoders:expr]]
      $($P:ident $p:ident $index:tt),*) => {
         #[expect(clippy::too_many_arguments, reason = "as many as the function has")]
         #[allow(unfulfilled_lint_expectations)]
@@ -208,7 +237,7 @@ macro_rules! call {
 macro_rules! layer {
     ($layer:ident [$($bounds:tt)*] $R:ty => $T:ty, $E:ty, $decoders:expr,
      |$result:ident, $invocation:ident| $reply:expr) => {
-        impl<F, A, $($bounds)*> $layer<F, A, $R> {
+        impl<F, A: Arguments, $($bounds)*> $layer<F, A, $R> {
             /// The function over many inputs: one input per item, a tuple where the function has
             /// several parameters.
             pub fn map<I>(&self, inputs: I) -> Map<I::IntoIter, $T, $E>
@@ -244,31 +273,7 @@ macro_rules! layer {
             }
         }
 
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders] P0 p0 0);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders] P0 p0 0, P1 p1 1);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders] P0 p0 0, P1 p1 1, P2 p2 2);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
-            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
-            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
-            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
-            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
-            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
-            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7, P8 p8 8);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
-            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7, P8 p8 8,
-            P9 p9 9);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
-            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7, P8 p8 8,
-            P9 p9 9, P10 p10 10);
-        call!([$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]
-            P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7, P8 p8 8,
-            P9 p9 9, P10 p10 10, P11 p11 11);
+        for_each_arity!(call [[$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]]);
     };
 }
 
@@ -311,6 +316,55 @@ layer! {
 }
 
 layer! {
-    Plain [T: Wire] T => T, std::convert::Infallible, Decoders::infallible(),
+    Plain [T: Wire] T => T, Infallible, Decoders::infallible(),
     |result, invocation| invocation.succeed(&result)
+}
+
+/// `remote` and `spawn` where something cannot be sent.
+macro_rules! unsent_call {
+    ([[$layer:ident] [$($bounds:tt)*] [$R:ty] [$T:ty] [$E:ty]]
+     $($P:ident $p:ident $index:tt),*) => {
+        #[expect(clippy::too_many_arguments, reason = "as many as the function has")]
+        #[allow(unfulfilled_lint_expectations)]
+        impl<F, $($P: Parameter,)* $($bounds)*> $layer<F, ($($P,)*), $R> {
+            #[doc(hidden)]
+            pub fn remote(&self, $(_: $P::Passed<'_>),*) -> Call<$T, $E> {
+                never_compiled()
+            }
+
+            #[doc(hidden)]
+            pub fn spawn(&self, $(_: $P::Passed<'_>),*) -> FunctionCall<$T, $E> {
+                never_compiled()
+            }
+        }
+    };
+}
+
+macro_rules! unsent {
+    ($layer:ident [$($bounds:tt)*] $R:ty => $T:ty, $E:ty) => {
+        #[doc(hidden)]
+        impl<F, A, $($bounds)*> $layer<F, A, $R> {
+            pub fn map<I: IntoIterator>(&self, _: I) -> Map<I::IntoIter, $T, $E> {
+                never_compiled()
+            }
+
+            pub fn for_each<I: IntoIterator>(&self, _: I) -> ForEach<I::IntoIter, $T, $E> {
+                never_compiled()
+            }
+
+            pub fn __reply(&self, _: &mut Invocation, _: $R) {
+                never_compiled()
+            }
+        }
+
+        for_each_arity!(unsent_call [[$layer] [$($bounds)*] [$R] [$T] [$E]]);
+    };
+}
+
+unsent! { Failed [T, E] Result<T, E> => T, E }
+unsent! { Unsent [R] R => R, Infallible }
+
+/// What stands behind a type that cannot be sent, in a program that is not compiled because of it.
+fn never_compiled() -> ! {
+    unreachable!("generated code asserts that all types can be sent")
 }

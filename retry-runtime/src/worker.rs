@@ -19,7 +19,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use crate::nested::Upstream;
 use crate::transport::{Board, MAGIC, WORKER_VARIABLE};
 
-pub use batch::{Batched, run_batch};
+pub use batch::Batched;
+pub(crate) use batch::run_batch;
 pub use current::{CancelToken, Current, current};
 pub use invocation::{Invocation, LocalFuture, Retry, State, block_on};
 pub(crate) use outbox::Outbox;

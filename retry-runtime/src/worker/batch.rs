@@ -35,7 +35,7 @@ impl<T> Batched for Vec<T> {
 }
 
 /// Runs a batch: hands all inputs to `body` and each of them its own result through `reply`.
-pub fn run_batch<T: Wire, R>(
+pub(crate) fn run_batch<T: Wire, R>(
     batch: &mut [Invocation],
     body: impl FnOnce(Vec<T>) -> Vec<R>,
     mut reply: impl FnMut(&mut Invocation, R),

@@ -126,7 +126,11 @@ impl Invocation {
     }
 
     /// Asks the function's `retry_if` about its error.
-    pub fn retry_if<T, E>(&mut self, result: &Result<T, E>, retry_if: fn(&E) -> bool) {
+    pub(crate) fn retry_if<T, E>(
+        &mut self,
+        result: &Result<T, E>,
+        retry_if: impl FnOnce(&E) -> bool,
+    ) {
         if let Err(error) = result
             && !retry_if(error)
         {

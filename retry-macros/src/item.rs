@@ -1,0 +1,123 @@
+//! A function as it was written.
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Signature, Visibility, token};
+
+use crate::args::Errors;
+
+/// A function. Its body is not looked into: what stands there is the compiler's business, and
+/// may be half-typed.
+pub(crate) struct Function {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) sig: Signature,
+    /// With its braces.
+    pub(crate) block: Group,
+}
+
+impl Parse for Function {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let vis = input.parse()?;
+        let sig: Signature = input.parse()?;
+        if !input.peek(token::Brace) {
+            let message = "a #[function] needs a body";
+            return Err(syn::Error::new(sig.ident.span(), message));
+        }
+        let content;
+        let brace = syn::braced!(content in input);
+        let mut block = Group::new(Delimiter::Brace, content.parse()?);
+        block.set_span(brace.span.join());
+        Ok(Self {
+            attrs,
+            vis,
+            sig,
+            block,
+        })
+    }
+}
+
+/// Whether an item is meant to be a function, although it cannot be read as one.
+pub(crate) fn looks_like_a_function(item: &TokenStream) -> bool {
+    const BEFORE: &[&str] = &["pub", "const", "async", "unsafe", "extern", "default"];
+    for token in item.clone() {
+        match token {
+            TokenTree::Ident(ident) if ident == "fn" => return true,
+            TokenTree::Ident(ident) if BEFORE.iter().any(|word| ident == word) => {}
+            // Attributes, `pub(..)` and the name of an ABI.
+            TokenTree::Punct(_) | TokenTree::Group(_) | TokenTree::Literal(_) => {}
+            TokenTree::Ident(_) => return false,
+        }
+    }
+    false
+}
+
+impl ToTokens for Function {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        for attribute in &self.attrs {
+            attribute.to_tokens(tokens);
+        }
+        self.vis.to_tokens(tokens);
+        self.sig.to_tokens(tokens);
+        self.block.to_tokens(tokens);
+    }
+}
+
+/// Reports and removes attributes of ours that stand below this one.
+pub(crate) fn alone(function: &mut Function, errors: &mut Errors) {
+    let is_main = function.sig.ident == "main";
+    function.attrs.retain(|attribute| {
+        let Some(last) = attribute.path().segments.last() else {
+            return true;
+        };
+        if last.ident == "function" {
+            let message = "#[function] is written twice; put all options into one of them";
+            errors.report(attribute, message);
+            false
+        } else if last.ident == "local_entrypoint" && !is_main {
+            let message = "#[local_entrypoint] is for `main`, and #[function] for what it calls; \
+                           remove one of them";
+            errors.report(attribute, message);
+            false
+        } else {
+            true
+        }
+    });
+}
+
+/// Lint levels that hold for the stub as well as for the body.
+const LINT_LEVELS: &[&str] = &["allow", "expect", "warn", "deny", "forbid"];
+
+/// A function's attributes by where they go.
+#[derive(Default)]
+pub(crate) struct Attributes<'a> {
+    /// To everything that is emitted.
+    pub(crate) cfgs: Vec<&'a Attribute>,
+    /// To the stub alone.
+    pub(crate) docs: Vec<&'a Attribute>,
+    /// To the stub and to the body.
+    pub(crate) lints: Vec<&'a Attribute>,
+    /// To the body alone.
+    pub(crate) body: Vec<&'a Attribute>,
+}
+
+impl<'a> Attributes<'a> {
+    pub(crate) fn sort(attributes: &'a [Attribute]) -> Self {
+        let mut sorted = Self::default();
+        for attribute in attributes {
+            let path = attribute.path();
+            if path.is_ident("cfg") {
+                sorted.cfgs.push(attribute);
+            } else if path.is_ident("doc") || path.is_ident("deprecated") {
+                sorted.docs.push(attribute);
+            } else if LINT_LEVELS.iter().any(|level| path.is_ident(level)) {
+                sorted.lints.push(attribute);
+            } else {
+                sorted.body.push(attribute);
+            }
+        }
+        sorted
+    }
+}

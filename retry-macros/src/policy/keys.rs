@@ -1,0 +1,189 @@
+//! The names of the options, and what to say about a name that is none.
+
+use proc_macro2::Ident;
+
+/// The options of `#[function]`.
+pub(super) const KEYS: &[&str] = &[
+    "retries",
+    "retry_if",
+    "timeout",
+    "deadline",
+    "startup_timeout",
+    "setup",
+    "teardown",
+    "max_workers",
+    "min_workers",
+    "scaledown_window",
+    "max_calls_per_worker",
+    "single_use_workers",
+    "memory",
+    "max_rss_growth",
+    "grace",
+    "concurrency",
+    "batch",
+    "crash_limit",
+    "at_most_once",
+    "name",
+    "crate",
+];
+
+const MACHINE: &str = "is not supported because workers run on this machine as it is";
+const FILES: &str = "is not supported because workers see this machine's files";
+const CONTAINER: &str = "is not supported because a worker is a process and not a container";
+
+/// Names that are known from elsewhere, with what to say about them.
+const FOREIGN: &[(&str, &str)] = &[
+    ("max_containers", "is called `max_workers` here"),
+    ("concurrency_limit", "is called `max_workers` here"),
+    ("min_containers", "is called `min_workers` here"),
+    ("keep_warm", "is called `min_workers` here"),
+    (
+        "buffer_containers",
+        "is not supported because a worker starts within milliseconds; see `min_workers`",
+    ),
+    (
+        "single_use_containers",
+        "is called `single_use_workers` here",
+    ),
+    (
+        "container_idle_timeout",
+        "is called `scaledown_window` here",
+    ),
+    ("max_inputs", "is called `max_calls_per_worker` here"),
+    ("allow_concurrent_inputs", "is called `concurrency` here"),
+    ("max_concurrent_inputs", "is called `concurrency` here"),
+    ("max_batch_size", "is written `batch(max_size = ..)` here"),
+    ("batch_max_size", "is written `batch(max_size = ..)` here"),
+    ("wait_ms", "is written `batch(max_wait = \"..ms\")` here"),
+    (
+        "batch_wait_ms",
+        "is written `batch(max_wait = \"..ms\")` here",
+    ),
+    ("max_retries", "is called `retries` here"),
+    ("enter", "is called `setup` here"),
+    ("exit", "is called `teardown` here"),
+    (
+        "max_delay",
+        "belongs into a list: `retries(max_retries = 3, max_delay = \"20s\")`",
+    ),
+    (
+        "initial_delay",
+        "belongs into a list: `retries(max_retries = 3, initial_delay = \"200ms\")`",
+    ),
+    (
+        "backoff_coefficient",
+        "belongs into a list: `retries(max_retries = 3, backoff_coefficient = 2.0)`",
+    ),
+    (
+        "jitter",
+        "belongs into a list: `retries(max_retries = 3, jitter)`",
+    ),
+    ("gpu", MACHINE),
+    ("cpu", MACHINE),
+    ("cloud", MACHINE),
+    ("region", MACHINE),
+    ("nonpreemptible", MACHINE),
+    ("proxy", MACHINE),
+    ("block_network", MACHINE),
+    ("i6pn", MACHINE),
+    ("volumes", FILES),
+    ("mounts", FILES),
+    ("network_file_systems", FILES),
+    ("ephemeral_disk", FILES),
+    ("enable_memory_snapshot", CONTAINER),
+    (
+        "image",
+        "is not supported because a worker is the program itself",
+    ),
+    (
+        "serialized",
+        "is not supported because a worker is the program itself",
+    ),
+    (
+        "schedule",
+        "is not supported because nothing runs between calls; call the function when it is due",
+    ),
+    (
+        "secrets",
+        "is not supported because workers inherit the environment",
+    ),
+    (
+        "is_generator",
+        "is not supported because a call has one result; return a `Vec`, or map over inputs",
+    ),
+];
+
+/// What is wrong with an option's name.
+pub(super) fn unknown(key: &Ident) -> syn::Error {
+    let name = key.to_string();
+    let message = match FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
+        Some((_, instead)) => format!("`{name}` {instead}"),
+        None => not_among(&name, "", KEYS),
+    };
+    syn::Error::new(key.span(), message)
+}
+
+/// What is wrong with a name that is not among those of a list.
+pub(super) fn not_among(name: &str, place: &str, keys: &[&str]) -> String {
+    let near = keys
+        .iter()
+        .map(|key| (distance(name, key), key))
+        .filter(|(distance, key)| *distance <= key.len().div_ceil(3))
+        .min()
+        .map_or_else(String::new, |(_, key)| format!(", did you mean `{key}`?"));
+    let end = if near.is_empty() { "." } else { "" };
+    format!(
+        "unknown option `{name}`{place}{near}{end} Known are: {}",
+        keys.join(", ")
+    )
+}
+
+/// The edit distance of two words (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(x != *y)).min(above.min(row[j]) + 1);
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_not_foreign() {
+        for (foreign, _) in FOREIGN {
+            assert!(!KEYS.contains(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn what_is_near_is_suggested() {
+        assert!(not_among("retrys", "", KEYS).contains("did you mean `retries`?"));
+        assert!(not_among("timout", "", KEYS).contains("did you mean `timeout`?"));
+        assert!(!not_among("colour", "", KEYS).contains("did you mean"));
+    }
+
+    #[test]
+    fn the_distance_counts_single_edits() {
+        for (a, b, edits) in [
+            ("", "", 0),
+            ("abc", "", 3),
+            ("", "ab", 2),
+            ("abc", "abc", 0),
+            ("abc", "abd", 1),
+            ("abc", "bc", 1),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(a, b), edits, "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The value of one option, by kind.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Expr, Lit, LitStr};
+
+use super::units::{self, Units, is_negative, literal};
+use crate::args::{Arg, Value};
+
+/// What is known of a value here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    Literal(u128),
+    /// Known to the compiler alone.
+    Constant,
+    /// Wrong, which has been reported; that the option is there still counts.
+    Broken,
+}
+
+/// A value that was checked, as code.
+pub(super) struct Checked {
+    pub(super) known: Known,
+    pub(super) code: TokenStream,
+    /// What the compiler is to check, as items. They are not part of the value, so that a
+    /// constant that is refused is not refused again by everything that uses it.
+    pub(super) items: TokenStream,
+}
+
+impl Checked {
+    pub(super) fn new(known: Known, code: TokenStream) -> Self {
+        Self {
+            known,
+            code,
+            items: TokenStream::new(),
+        }
+    }
+}
+
+/// One option, and where the runtime is.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) arg: &'a Arg,
+    pub(super) private: &'a TokenStream,
+}
+
+impl<'a> Given<'a> {
+    /// The option's name as it was written.
+    pub(super) fn key(self) -> String {
+        self.arg.key.to_string()
+    }
+
+    /// An error at the value, or at the name of an option without one.
+    pub(super) fn error(self, message: impl std::fmt::Display) -> syn::Error {
+        match &self.arg.value {
+            Value::Given(value) => syn::Error::new_spanned(value, message),
+            _ => syn::Error::new(self.arg.key.span(), message),
+        }
+    }
+
+    pub(super) fn expression(self, what: &str, example: &str) -> syn::Result<&'a Expr> {
+        match &self.arg.value {
+            Value::Given(value) => Ok(value),
+            _ => {
+                let key = self.key();
+                Err(self.error(format!("`{key}` takes {what}: `{key} = {example}`")))
+            }
+        }
+    }
+
+    /// An option that is there or not.
+    pub(super) fn flag(self) -> syn::Result<Checked> {
+        match &self.arg.value {
+            Value::Flag => Ok(Checked::new(Known::Constant, TokenStream::new())),
+            _ => {
+                let key = self.key();
+                Err(self.error(format!("`{key}` takes no value: write `{key}` alone")))
+            }
+        }
+    }
+
+    /// A function, by its path or as a closure.
+    pub(super) fn function(self, form: &str, example: &str) -> syn::Result<Expr> {
+        let value = self.expression(&format!("a function `{form}`"), example)?;
+        let key = self.key();
+        match value {
+            Expr::Call(call) if call.args.is_empty() => {
+                let function = &call.func;
+                let function = quote!(#function);
+                Err(self.error(format!(
+                    "`{key}` takes the function itself: write `{key} = {function}`"
+                )))
+            }
+            Expr::Lit(_) => Err(self.error(format!(
+                "`{key}` takes a function `{form}`: `{key} = {example}`"
+            ))),
+            value => Ok(value.clone()),
+        }
+    }
+
+    /// The path of the runtime, which has been taken in before.
+    pub(super) fn path(self) -> syn::Result<()> {
+        match &self.arg.value {
+            Value::Given(value) if matches!(**value, Expr::Path(_)) => Ok(()),
+            _ => Err(self.error("`crate` takes the path of the runtime: `crate = ::my::runtime`")),
+        }
+    }
+
+    /// A string that is not empty.
+    pub(super) fn name(self) -> syn::Result<LitStr> {
+        match literal(self.expression("a string", "\"resize\"")?) {
+            Some(Lit::Str(name)) if !name.value().is_empty() => Ok(name.clone()),
+            _ => Err(self.error("`name` takes a string that is not empty: `name = \"resize\"`")),
+        }
+    }
+
+    /// A constant of one of the runtime's own types.
+    pub(super) fn constant(self, ty: &str, example: &str) -> syn::Result<Checked> {
+        let what = format!("a const {ty}");
+        let value = self.expression(&what, example)?;
+        if literal(value).is_some() || is_negative(value) {
+            let key = self.key();
+            return Err(self.error(format!("`{key}` takes {what}: `{key} = {example}`")));
+        }
+        let private = self.private_at(value.span());
+        let ty = format_ident!("{}", ty);
+        Ok(self.named(value, &quote!(#private::#ty)))
+    }
+
+    /// An integer of the given type, not below `least`.
+    pub(super) fn integer(self, ty: &str, least: u8) -> syn::Result<Checked> {
+        let key = self.key();
+        let value = self.expression("an integer", "4")?;
+        if is_negative(value) {
+            return Err(self.error(format!("`{key}` must not be negative")));
+        }
+        let too_small = format!("`{key}` must be at least {least}");
+        match literal(value) {
+            None => Ok(self.constant_of(value, ty, (least > 0).then_some(too_small))),
+            Some(Lit::Int(number)) if ["", ty].contains(&number.suffix()) => {
+                let number: u64 = number.base10_parse().map_err(|_| {
+                    self.error(format!("`{key}` must not be larger than {}", u64::MAX))
+                })?;
+                if number < u64::from(least) {
+                    return Err(self.error(too_small));
+                }
+                let literal = proc_macro2::Literal::u64_unsuffixed(number);
+                Ok(Checked::new(
+                    Known::Literal(number.into()),
+                    quote!(#literal),
+                ))
+            }
+            Some(Lit::Int(number)) => {
+                let digits = number.base10_digits();
+                Err(self.error(format!(
+                    "`{key}` takes an integer: write `{key} = {digits}`"
+                )))
+            }
+            Some(_) => Err(self.error(format!("`{key}` takes an integer, as in `{key} = 4`"))),
+        }
+    }
+
+    /// A duration. Zero is refused with what to do instead, where that is given.
+    pub(super) fn duration(self, no_zero: Option<&str>) -> syn::Result<Checked> {
+        self.quantity(&units::TIME, no_zero.map(|cure| ("longer than zero", cure)))
+    }
+
+    /// A size in bytes that is not zero.
+    pub(super) fn size(self) -> syn::Result<Checked> {
+        let no_zero = ("more than zero", "leave it out for no limit");
+        self.quantity(&units::BYTES, Some(no_zero))
+    }
+
+    fn quantity(self, units: &Units, no_zero: Option<(&str, &str)>) -> syn::Result<Checked> {
+        let key = self.key();
+        let Value::Given(value) = &self.arg.value else {
+            return Err(self.error(units.expected(&key)));
+        };
+        let zero = no_zero.map(|(more, cure)| format!("`{key}` must be {more}; {cure}"));
+        match (units.read(&key, value)?, zero) {
+            (Some(0), Some(zero)) => Err(self.error(zero)),
+            (Some(total), _) => Ok(Checked::new(Known::Literal(total), units.code(total))),
+            (None, zero) => Ok(self.constant_of(value, units.constant, zero)),
+        }
+    }
+
+    /// A constant of a type with that name. Zero is refused by the compiler's evaluation with the
+    /// sentence that is given.
+    fn constant_of(self, value: &Expr, name: &str, no_zero: Option<String>) -> Checked {
+        let ident = format_ident!("{}", name);
+        let ty = match name {
+            "Duration" => quote_spanned!(value.span()=> ::core::time::#ident),
+            _ => quote_spanned!(value.span()=> ::core::primitive::#ident),
+        };
+        let mut constant = self.named(value, &ty);
+        if let Some(message) = no_zero {
+            let check = format!("check_{}", name.to_lowercase());
+            self.check_by(&mut constant, &check, &message);
+        }
+        constant
+    }
+
+    /// An expression that the compiler is to evaluate, of a type that it is to have.
+    pub(super) fn named(self, value: &Expr, ty: &TokenStream) -> Checked {
+        let name = format_ident!("__{}", self.key().to_uppercase());
+        Checked {
+            known: Known::Constant,
+            code: quote!(#name),
+            items: quote_spanned!(value.span()=> const #name: #ty = #value;),
+        }
+    }
+
+    /// Has a value checked by a function of the runtime's.
+    pub(super) fn check_by(self, checked: &mut Checked, check: &str, message: &str) {
+        let span = self.span();
+        let private = self.private_at(span);
+        let check = format_ident!("{}", check, span = span);
+        let code = &checked.code;
+        checked.items.extend(quote_spanned! {span=>
+            const _: () = #private::#check(#code, #message);
+        });
+    }
+
+    /// Where the value stands.
+    pub(super) fn span(self) -> Span {
+        match &self.arg.value {
+            Value::Given(value) => value.span(),
+            _ => self.arg.key.span(),
+        }
+    }
+
+    /// The runtime's module for code that the compiler is to report at that place.
+    pub(super) fn private_at(self, span: Span) -> TokenStream {
+        crate::respanned(self.private, span)
+    }
+}

@@ -1,0 +1,237 @@
+//! What generated code asks about a function's types.
+//!
+//! Like the stub, a probe is a chain of layers. What holds for a type is a method of an early
+//! layer; the last layer has the same method without conditions. So a type that cannot travel is
+//! reported once, where generated code asserts that it can, and nowhere else.
+#![allow(missing_docs)]
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt::{Debug, Display};
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::args::{Arguments, Parameters, Referred, Val};
+use crate::codec::Wire;
+use crate::worker::{Invocation, run_batch};
+
+/// A value that can be sent back. `Self` is the part of the signature to point at.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` cannot be sent from a worker process",
+    label = "this type is not serialisable",
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and to what it \
+            contains; it must own its data",
+    note = "a type that serde can carry, but bincode cannot, travels inside of \
+            `retry_runtime::Json<T>`"
+)]
+pub trait Returned<T> {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + 'static, X: ?Sized> Returned<T> for X {}
+
+/// An error that can be sent back, as itself or as its text. `Self` is the part of the signature
+/// to point at.
+#[diagnostic::on_unimplemented(
+    message = "the error `{E}` cannot be sent from a worker process",
+    label = "this error is not serialisable, and cannot be shown either",
+    note = "to match on it in the caller, add `#[derive(serde::Serialize, serde::Deserialize)]` \
+            to it and to what it contains",
+    note = "or implement Display and Debug for it: it then arrives as a `RemoteError`, which \
+            keeps its text"
+)]
+pub trait Failed<E> {}
+
+#[diagnostic::do_not_recommend]
+impl<E: Serialize + DeserializeOwned + 'static, X: ?Sized> Failed<E> for X {}
+
+/// A type that has errors to ask about.
+#[diagnostic::on_unimplemented(
+    message = "`retry_if` decides about errors, but the function returns `{Self}`",
+    label = "there is no error to decide about",
+    note = "remove `retry_if`, or return a `Result`"
+)]
+pub trait HasErrors {}
+
+#[diagnostic::do_not_recommend]
+impl<T, E> HasErrors for Result<T, E> {}
+
+/// A function that decides about errors.
+#[diagnostic::on_unimplemented(
+    message = "`retry_if` takes a function `fn(&{E}) -> bool`, since the function's error is \
+               `{E}`",
+    label = "this is another kind of function"
+)]
+pub trait Judge<E> {}
+
+// What is a judge is decided by `Ask`; the trait is there for its message alone. With an
+// implementation it is not called a trait that nobody implements.
+#[diagnostic::do_not_recommend]
+impl<E> Judge<E> for Infallible {}
+
+/// Fails to compile, at the type, if it cannot be sent.
+pub const fn assert_sent<T: Wire>() {}
+
+/// The same for what a parameter refers to.
+pub const fn assert_referred<T: Referred + ?Sized>() {}
+
+macro_rules! layers {
+    ($($(#[$doc:meta])* $layer:ident => $next:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub struct $layer<T>($next<T>);
+
+            impl<T> Deref for $layer<T> {
+                type Target = $next<T>;
+
+                fn deref(&self) -> &Self::Target {
+                    &self.0
+                }
+            }
+        )*
+    };
+}
+
+layers! {
+    /// What a function returns. Its checks hold where serde can carry it.
+    Output => Pointing;
+    /// An error that is a pointer to another one.
+    Pointing => Shown;
+    /// An error that can be shown.
+    Shown => Unknown;
+    /// A `Result`.
+    Unknown => Whole;
+    /// What a worker is given.
+    Input => Unsent;
+    /// A result and a function that decides about its error.
+    Ask => Misjudged;
+    /// A result and something else.
+    Misjudged => Unjudged;
+}
+
+/// Anything else.
+pub struct Whole<R>(PhantomData<fn() -> R>);
+
+/// Parameters that cannot be sent, which has been reported.
+pub struct Unsent<A>(PhantomData<fn(A)>);
+
+// `X` is the part of the signature to point at.
+
+impl<R> Output<R> {
+    /// The probe.
+    pub const NEW: Self = Self(Pointing(Shown(Unknown(Whole(PhantomData)))));
+}
+
+impl<T: Wire, E> Output<Result<T, E>> {
+    pub fn value<X: ?Sized>(&self) {}
+}
+
+impl<T, E: Wire> Output<Result<T, E>> {
+    pub fn error<X: ?Sized>(&self) {}
+}
+
+impl<T, E: Deref<Target: Error> + Debug> Pointing<Result<T, E>> {
+    pub fn error<X: ?Sized>(&self) {}
+}
+
+impl<T, E: Display + Debug> Shown<Result<T, E>> {
+    pub fn error<X: ?Sized>(&self) {}
+}
+
+impl<T, E> Unknown<Result<T, E>> {
+    pub fn value<X: Returned<T> + ?Sized>(&self) {}
+    pub fn error<X: Failed<E> + ?Sized>(&self) {}
+
+    /// Asks a closure about the error. This tells it what its parameter is.
+    pub fn retry_if_closure(
+        &self,
+        invocation: &mut Invocation,
+        result: &Result<T, E>,
+        retry_if: fn(&E) -> bool,
+    ) {
+        invocation.retry_if(result, retry_if);
+    }
+}
+
+impl<R> Whole<R> {
+    pub fn value<X: Returned<R> + ?Sized>(&self) {}
+    pub fn error<X: ?Sized>(&self) {}
+
+    pub fn retry_if_closure<E>(&self, _: &mut Invocation, _: &R, _: fn(&E) -> bool)
+    where
+        R: HasErrors,
+    {
+    }
+}
+
+/// Something that decides about the errors of results that have none.
+pub struct Unjudged<T>(PhantomData<fn(T)>);
+
+/// The probe for a result and what is to decide about its error.
+pub const fn ask<R, F>(_: &R, _: &F) -> Ask<(R, F)> {
+    Ask(Misjudged(Unjudged(PhantomData)))
+}
+
+impl<T, E, F: Fn(&E) -> bool> Ask<(Result<T, E>, F)> {
+    pub fn retry_if(&self, invocation: &mut Invocation, result: &Result<T, E>, judge: F) {
+        invocation.retry_if(result, judge);
+    }
+}
+
+impl<T, E, F> Misjudged<(Result<T, E>, F)> {
+    pub fn retry_if(&self, _: &mut Invocation, _: &Result<T, E>, _: F)
+    where
+        F: Judge<E>,
+    {
+    }
+}
+
+impl<R, F> Unjudged<(R, F)> {
+    pub fn retry_if(&self, _: &mut Invocation, _: &R, _: F)
+    where
+        R: HasErrors,
+    {
+    }
+}
+
+impl<A> Input<A> {
+    /// The probe.
+    pub const NEW: Self = Self(Unsent(PhantomData));
+}
+
+impl<A: Arguments> Input<A> {
+    /// See [`Invocation::arguments`].
+    pub fn arguments(&self, invocation: &mut Invocation) -> Option<A::Owned> {
+        invocation.arguments::<A>()
+    }
+}
+
+impl<T: Wire> Input<(Val<T>,)> {
+    /// See [`run_batch`].
+    pub fn batch<R>(
+        &self,
+        batch: &mut [Invocation],
+        body: impl FnOnce(Vec<T>) -> Vec<R>,
+        reply: impl FnMut(&mut Invocation, R),
+    ) {
+        run_batch(batch, body, reply);
+    }
+}
+
+impl<A: Parameters> Unsent<A> {
+    pub fn arguments(&self, _: &mut Invocation) -> Option<A::Held> {
+        None
+    }
+}
+
+impl<T> Unsent<(Val<T>,)> {
+    pub fn batch<R>(
+        &self,
+        _: &mut [Invocation],
+        _: impl FnOnce(Vec<T>) -> Vec<R>,
+        _: impl FnMut(&mut Invocation, R),
+    ) {
+    }
+}

@@ -1,0 +1,4 @@
+#[retry_runtime::function(concurrency = 8)]
+fn f() {}
+
+fn main() {}

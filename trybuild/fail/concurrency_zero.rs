@@ -1,0 +1,4 @@
+#[retry_runtime::function(concurrency = 0)]
+async fn f() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::function]
+const fn f() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+const LIMIT: u64 = 0;
+
+#[retry_runtime::function(memory = LIMIT)]
+fn f() {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+const LIMIT: u64 = 30;
+
+#[retry_runtime::function(timeout = LIMIT)]
+fn f() {}
+
+fn main() {}

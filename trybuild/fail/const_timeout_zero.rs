@@ -1,0 +1,8 @@
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::ZERO;
+
+#[retry_runtime::function(timeout = LIMIT)]
+fn f() {}
+
+fn main() {}

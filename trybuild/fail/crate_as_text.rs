@@ -1,0 +1,4 @@
+#[retry_runtime::function(crate = "retry_runtime")]
+fn f() {}
+
+fn main() {}

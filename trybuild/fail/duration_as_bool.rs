@@ -1,0 +1,4 @@
+#[retry_runtime::function(timeout = true)]
+fn f() {}
+
+fn main() {}

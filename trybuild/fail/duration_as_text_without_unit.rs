@@ -1,0 +1,4 @@
+#[retry_runtime::function(timeout = "30")]
+fn f() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::function(timeout = "-5s")]
+fn f() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::local_entrypoint]
+fn main(path: &str) {
+    let _ = path;
+}

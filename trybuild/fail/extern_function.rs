@@ -1,0 +1,4 @@
+#[retry_runtime::function]
+extern "C" fn f() {}
+
+fn main() {}

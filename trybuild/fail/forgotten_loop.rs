@@ -1,0 +1,10 @@
+#![deny(unused_must_use)]
+
+#[retry_runtime::function]
+fn f(number: u64) -> u64 {
+    number
+}
+
+fn main() {
+    f.map([1, 2]);
+}

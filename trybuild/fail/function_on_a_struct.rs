@@ -1,0 +1,4 @@
+#[retry_runtime::function]
+struct F;
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[retry_runtime::function]
+impl F {}
+
+struct F;
+
+fn main() {}

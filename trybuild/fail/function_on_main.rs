@@ -1,0 +1,2 @@
+#[retry_runtime::function]
+fn main() {}

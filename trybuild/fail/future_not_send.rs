@@ -1,0 +1,8 @@
+#[retry_runtime::function]
+async fn f() {
+    let shared = std::rc::Rc::new(1);
+    std::future::ready(()).await;
+    drop(shared);
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::function(memory = "512 mb")]
+fn f() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::function(memory = 512)]
+fn f() {}
+
+fn main() {}

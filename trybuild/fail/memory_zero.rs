@@ -1,0 +1,4 @@
+#[retry_runtime::function(memory = "0MiB")]
+fn f() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::function("3")]
+fn f() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+struct NotSerde;
+
+#[retry_runtime::function]
+fn f() -> NotSerde {
+    NotSerde
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::function(retries(initial_delay = "1s"))]
+fn f() {}
+
+fn main() {}

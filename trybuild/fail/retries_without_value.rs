@@ -1,0 +1,4 @@
+#[retry_runtime::function(retries)]
+fn f() {}
+
+fn main() {}

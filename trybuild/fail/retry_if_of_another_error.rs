@@ -1,0 +1,10 @@
+#[retry_runtime::function(retry_if = is_transient)]
+fn f() -> Result<u64, String> {
+    Ok(1)
+}
+
+fn is_transient(_: &std::io::Error) -> bool {
+    true
+}
+
+fn main() {}

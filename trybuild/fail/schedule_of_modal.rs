@@ -1,0 +1,4 @@
+#[retry_runtime::function(schedule = "daily")]
+fn f() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+struct NotSerde;
+
+#[retry_runtime::function]
+fn f(values: &[NotSerde]) -> usize {
+    values.len()
+}
+
+fn main() {}

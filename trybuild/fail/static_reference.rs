@@ -1,0 +1,6 @@
+#[retry_runtime::function]
+fn f(text: &'static str) -> usize {
+    text.len()
+}
+
+fn main() {}

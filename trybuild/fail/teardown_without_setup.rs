@@ -1,0 +1,6 @@
+#[retry_runtime::function(teardown = close)]
+fn f() {}
+
+fn close(_: u64) {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[retry_runtime::test]
+fn works(number: u64) {
+    let _ = number;
+}
+
+fn main() {}

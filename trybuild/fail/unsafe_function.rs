@@ -1,0 +1,4 @@
+#[retry_runtime::function]
+unsafe fn f() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+#[retry_runtime::function]
+fn f()
+where
+    u64: Copy,
+{
+}
+
+fn main() {}
