@@ -7,11 +7,13 @@ use syn::parse::{ParseStream, Parser};
 use syn::{Expr, Token, token};
 
 /// One `key`, `key = value` or `key(..)`.
+#[derive(Clone)]
 pub(crate) struct Arg {
     pub(crate) key: Ident,
     pub(crate) value: Value,
 }
 
+#[derive(Clone)]
 pub(crate) enum Value {
     Flag,
     Given(Box<Expr>),

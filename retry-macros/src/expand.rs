@@ -3,6 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::Type;
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::args::{self, Errors};
@@ -60,10 +61,14 @@ pub(crate) struct Expansion<'a> {
     pub(crate) result: Type,
     /// Whether the signature is.
     pub(crate) is_sound: bool,
+    /// The last part of the registered name, unless the options give it one.
+    pub(crate) title: String,
+    /// How the registration says that this is a method of a service.
+    pub(crate) service: Option<TokenStream>,
 }
 
 impl<'a> Expansion<'a> {
-    fn new(
+    pub(crate) fn new(
         function: &'a Function,
         signature: &'a Signature,
         policy: &'a Policy,
@@ -90,10 +95,12 @@ impl<'a> Expansion<'a> {
             arguments: quote!((#(#markers,)*)),
             result,
             is_sound: true,
+            title: function.sig.ident.unraw().to_string(),
+            service: None,
         }
     }
 
-    fn whole(&self) -> TokenStream {
+    pub(crate) fn whole(&self) -> TokenStream {
         let private = self.private;
         let (kind, run) = self.run();
         let (state, with_state) = self.state();

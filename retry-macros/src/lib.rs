@@ -11,6 +11,7 @@ mod expand;
 mod fallback;
 mod item;
 mod policy;
+mod service;
 mod signature;
 mod stub;
 mod test;
@@ -22,6 +23,12 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn function(attribute: TokenStream, item: TokenStream) -> TokenStream {
     fallback::guarded("function", expand::function, attribute, item)
+}
+
+/// Runs the methods of a type in workers that hold a value of it: see the crate `retry-runtime`.
+#[proc_macro_attribute]
+pub fn service(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    fallback::guarded("service", service::service, attribute, item)
 }
 
 /// Turns a `main` into a program with arguments: see the crate `retry-runtime`.

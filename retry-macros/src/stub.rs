@@ -201,7 +201,7 @@ impl Expansion<'_> {
         let name = match &self.policy.name {
             Some(name) => quote!(#name),
             None => {
-                let name = self.function.sig.ident.unraw().to_string();
+                let name = &self.title;
                 quote!(::core::concat!(::core::module_path!(), "::", #name))
             }
         };

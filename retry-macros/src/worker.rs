@@ -20,6 +20,12 @@ impl Expansion<'_> {
             private,
             ..
         } = self;
+        if let Some(service) = &self.service {
+            let exclusive = signature
+                .changes_state()
+                .then(|| quote!(.exclusive_state()));
+            return (TokenStream::new(), quote!(#service #exclusive));
+        }
         let Some(setup) = &policy.setup else {
             return (TokenStream::new(), TokenStream::new());
         };

@@ -93,7 +93,7 @@ pub use map::{ForEach, Map, MapFuture, MapIter, MapStream, TryCollect};
 pub use options::Options;
 pub use remote_error::RemoteError;
 pub use retries::Retries;
-pub use retry_macros::{function, local_entrypoint, test};
+pub use retry_macros::{function, local_entrypoint, service, test};
 pub use retryable::Retryable;
 pub use runtime::{Abandoned, Builder, Drained, Runtime, Shutdown, shutdown};
 pub use spec::{Batch, FunctionSpec};

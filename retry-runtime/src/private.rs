@@ -10,11 +10,13 @@ pub use crate::args::{Argument, Arguments, Ref, Val};
 pub use crate::entry::{enter_test, init};
 pub use crate::probe::{Input, Output, ask, assert_referred, assert_sent};
 pub use crate::program::{begin, finish};
-pub use crate::registry::{Registration, Run, SetUp, Submission, set_up, tear_down};
+pub use crate::registry::{
+    Registration, Run, Service, SetUp, Submission, configuration, configure, set_up, tear_down,
+};
 pub use crate::retryable::{Probe, Says, Silent};
 pub use crate::stub::Typed;
 pub use crate::worker::{Batched, Invocation, LocalFuture, State, block_on};
-pub use crate::{CrashLimit, FunctionSpec, Retries};
+pub use crate::{CrashLimit, FunctionSpec, Retries, Runtime};
 #[cfg(feature = "cli")]
 pub use clap;
 pub use inventory;

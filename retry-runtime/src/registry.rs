@@ -3,9 +3,10 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use crate::FunctionSpec;
+use crate::codec::{self, Wire};
 use crate::transport::board::SLOTS;
 use crate::worker::{Invocation, LocalFuture};
 
@@ -61,7 +62,7 @@ impl Registration {
     #[must_use]
     pub const fn exclusive_state(self) -> Self {
         assert!(
-            self.spec.concurrency == 1,
+            self.pool().concurrency == 1,
             "with `concurrency` several calls share the state: take it as `&S`"
         );
         self
@@ -75,7 +76,7 @@ impl Registration {
     }
 
     /// What decides about the workers that run it.
-    pub(crate) fn pool(&self) -> &'static FunctionSpec {
+    pub(crate) const fn pool(&self) -> &'static FunctionSpec {
         match self.service {
             Some((service, _)) => service.spec,
             None => self.spec,
@@ -103,22 +104,21 @@ pub struct Service {
     pub set_up: fn(&[u8]) -> SetUp,
     /// Takes the value back when a worker ends in order.
     pub tear_down: Option<fn(Box<dyn Any>)>,
-    /// Its methods, each at its place.
-    pub methods: &'static [&'static Registration],
 }
 
 /// What a worker serves.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) enum Served {
     Function(&'static Registration),
-    Service(&'static Service),
+    /// With its methods, each at its place.
+    Service(&'static Service, Vec<Option<Run>>),
 }
 
 impl Served {
     pub(crate) fn spec(&self) -> &'static FunctionSpec {
         match self {
             Self::Function(function) => function.spec,
-            Self::Service(service) => service.spec,
+            Self::Service(service, _) => service.spec,
         }
     }
 
@@ -126,10 +126,7 @@ impl Served {
     pub(crate) fn run(&self, place: u16) -> Option<Run> {
         match self {
             Self::Function(function) => Some(function.run),
-            Self::Service(service) => {
-                let method = service.methods.get(usize::from(place))?;
-                Some(method.run)
-            }
+            Self::Service(_, methods) => *methods.get(usize::from(place))?,
         }
     }
 
@@ -140,14 +137,14 @@ impl Served {
                 Some(set_up) => set_up(),
                 None => Ok(Box::new(())),
             },
-            Self::Service(service) => (service.set_up)(config),
+            Self::Service(service, _) => (service.set_up)(config),
         }
     }
 
     pub(crate) fn tear_down(&self) -> Option<fn(Box<dyn Any>)> {
         match self {
             Self::Function(function) => function.tear_down,
-            Self::Service(service) => service.tear_down,
+            Self::Service(service, _) => service.tear_down,
         }
     }
 
@@ -156,7 +153,7 @@ impl Served {
         let is_async = |run: &Run| matches!(run, Run::Async(_));
         match self {
             Self::Function(function) => is_async(&function.run),
-            Self::Service(service) => service.methods.iter().any(|method| is_async(&method.run)),
+            Self::Service(_, methods) => methods.iter().flatten().any(is_async),
         }
     }
 }
@@ -212,10 +209,21 @@ pub(crate) fn find(name: &str) -> Result<&'static Registration, NotFound> {
 
 /// What a worker of this name serves: a function, or a service through its methods.
 pub(crate) fn served(name: &str) -> Result<Served, NotFound> {
-    let services = REGISTRY.values().flatten().filter_map(|one| one.service);
-    let mut of_name = services.filter(|(service, _)| service.spec.name == name);
-    match of_name.next() {
-        Some((service, _)) => Ok(Served::Service(service)),
+    let mut found: Option<(&'static Service, Vec<Option<Run>>)> = None;
+    for registration in REGISTRY.values().flatten() {
+        if let Some((service, place)) = registration.service
+            && service.spec.name == name
+        {
+            let (_, methods) = found.get_or_insert((service, Vec::new()));
+            let place = usize::from(place);
+            if methods.len() <= place {
+                methods.resize(place + 1, None);
+            }
+            methods[place] = Some(registration.run);
+        }
+    }
+    match found {
+        Some((service, methods)) => Ok(Served::Service(service, methods)),
         None => find(name).map(Served::Function),
     }
 }
@@ -269,4 +277,34 @@ pub fn tear_down<S: Any>(state: Box<dyn Any>, tear_down: fn(S)) {
     if let Ok(state) = state.downcast() {
         tear_down(*state);
     }
+}
+
+/// The parameters of a service's constructor, encoded.
+///
+/// # Panics
+///
+/// If they cannot be encoded, or are longer than a mebibyte.
+#[track_caller]
+#[must_use]
+pub fn configure<T: Wire>(parameters: &T) -> Arc<[u8]> {
+    const LONGEST: usize = 1024 * 1024;
+    let mut bytes = Vec::new();
+    if let Err(error) = codec::encode(parameters, &mut bytes, LONGEST) {
+        panic!(
+            "the parameters of the service's constructor cannot be sent to its workers: {error} \
+             (at most {LONGEST} bytes; pass a path instead of its contents)"
+        );
+    }
+    bytes.into()
+}
+
+/// The parameters of a service's constructor, decoded.
+///
+/// # Errors
+///
+/// If they cannot be.
+pub fn configuration<T: Wire>(bytes: &[u8]) -> Result<T, String> {
+    codec::decode_all(bytes).map_err(|error| {
+        format!("the parameters of the service's constructor cannot be decoded: {error}")
+    })
 }

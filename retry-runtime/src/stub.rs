@@ -159,15 +159,18 @@ impl<F, A, R> Typed<F, A, R> {
         })
     }
 
-    /// The stub of a service's method, for the workers of one configuration.
-    pub fn method(function: F, registration: &'static Registration, config: Arc<[u8]>) -> Self {
+    /// The same function with the workers of one configuration of its service.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_service(&self, config: &Arc<[u8]>) -> Self
+    where
+        F: Copy,
+    {
+        let target = self.target();
         Self::of(Target {
-            function,
-            registration,
-            options: Options::new(),
-            runtime: None,
-            config: Some(config),
-            signature: PhantomData,
+            runtime: target.runtime.clone(),
+            config: Some(Arc::clone(config)),
+            ..*target
         })
     }
 

@@ -67,7 +67,7 @@ pub(crate) fn run_batch<T: Wire, R>(
 /// Serves until the parent ends the connection.
 pub(super) fn serve(
     server: &mut Server,
-    served: Served,
+    served: &Served,
     run: fn(&mut [Invocation]),
     state: &State,
 ) {

@@ -29,7 +29,7 @@ use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
 /// # Panics
 ///
 /// If the operating system does not give what an async runtime needs.
-pub(super) fn serve(server: &mut Server, served: Served, state: &State) {
+pub(super) fn serve(server: &mut Server, served: &Served, state: &State) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -55,7 +55,7 @@ pub(super) fn serve(server: &mut Server, served: Served, state: &State) {
 
 struct Executor<'a> {
     server: &'a mut Server,
-    served: Served,
+    served: &'a Served,
     state: &'a State,
     /// What has come and is not claimed.
     waiting: VecDeque<(CallHeader, Bytes)>,

@@ -68,11 +68,11 @@ impl Server {
         let _ = io::stdout().flush();
         self.outbox.tell(Kind::Ready, &[]);
         if served.is_async() {
-            super::concurrent::serve(&mut self, served, &state);
+            super::concurrent::serve(&mut self, &served, &state);
         } else if let Some(Run::Batch(run)) = served.run(0) {
-            super::batch::serve(&mut self, served, run, &state);
+            super::batch::serve(&mut self, &served, run, &state);
         } else {
-            self.serve(&watchdog, served, &state);
+            self.serve(&watchdog, &served, &state);
         }
         self.outbox.flush();
         if let Some(tear_down) = served.tear_down() {
@@ -83,7 +83,7 @@ impl Server {
     }
 
     /// Runs calls one after the other, until the parent ends the connection.
-    fn serve(&mut self, watchdog: &Watchdog, served: Served, state: &State) {
+    fn serve(&mut self, watchdog: &Watchdog, served: &Served, state: &State) {
         let mut growth = Growth::new(served);
         let mut scratch = Vec::new();
         while let Some((header, payload)) = self.next_call() {
@@ -174,7 +174,7 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    pub(super) fn new(served: Served) -> Self {
+    pub(super) fn new(served: &Served) -> Self {
         Self {
             most: served.spec().max_rss_growth,
             baseline: None,
