@@ -19,6 +19,7 @@ fn serves() -> bool {
     echo.remote(1).wait().is_ok_and(|value| value == 1)
 }
 
+/// What a scaler is made with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     ledger: PathBuf,
@@ -32,6 +33,7 @@ pub struct Scaler {
     ledger: PathBuf,
 }
 
+/// There is nothing to scale by.
 #[derive(Debug, thiserror::Error)]
 #[error("a factor of zero makes no sense")]
 pub struct NoFactor;
@@ -66,6 +68,7 @@ impl Scaler {
         Ok(number * self.factor)
     }
 
+    /// Where it is.
     #[method]
     pub fn pid(&self) -> u32 {
         std::process::id()
@@ -76,6 +79,7 @@ impl Scaler {
         self.factor
     }
 
+    /// The end.
     #[teardown]
     pub fn close(self) {
         record(&self.ledger, 2000 + self.factor);
