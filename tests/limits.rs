@@ -98,6 +98,7 @@ fn allocates(megabytes: usize) -> usize {
     let mut held = Vec::new();
     for _ in 0..megabytes {
         held.push(vec![1u8; 1024 * 1024]);
+        // Slowly enough to be seen where only we look, and not the kernel.
         std::thread::sleep(Duration::from_micros(300));
     }
     held.len()
@@ -123,13 +124,14 @@ fn too_much_memory_is_named_with_limit_and_peak_and_only_then() {
                     panic!("{crash:?}");
                 };
                 assert_eq!(limit, 200 * 1024 * 1024);
-                assert!(peak > limit && peak < 2 * limit, "{peak}");
+                // The kernel stops it at the limit, or we do soon after.
+                assert!(peak > limit / 10 * 9 && peak < 2 * limit, "{peak}");
                 assert_eq!(context.attempts().len(), 3);
             }
             other => panic!("{other:?}"),
         }
         assert!(
-            error.to_string().contains("limit 200 MiB, peak 2"),
+            error.to_string().contains("limit 200 MiB, peak "),
             "{error}"
         );
         let error = is_killed_from_outside.remote().wait().unwrap_err();

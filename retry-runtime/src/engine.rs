@@ -356,6 +356,7 @@ impl Engine {
                             function: policy.name,
                             config: core.configs.get(&function).cloned(),
                             slots: policy.at_once,
+                            memory: policy.memory,
                             fails: faults::start_fails(policy.name),
                         };
                         if self.config.inline {

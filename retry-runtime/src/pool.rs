@@ -1,5 +1,6 @@
 //! Processes: started, supervised and reaped. Knows nothing of policy.
 
+mod cgroup;
 pub(crate) mod memory;
 mod output;
 mod peer;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::cgroup::Cgroup;
 use super::output::{Output, Tail, forward};
 use crate::codec;
 use crate::config::OutputMode;
@@ -41,6 +42,8 @@ pub(crate) struct Peer {
     pub(super) socket: Arc<OwnedFd>,
     board: Arc<Board>,
     pub(super) requests: Requests,
+    /// What limits its memory, where the kernel does.
+    cgroup: Option<Cgroup>,
     limit: usize,
     input: BytesMut,
     pub(super) stdout: Output<ChildStdout>,
@@ -66,7 +69,7 @@ impl Peer {
         clippy::too_many_arguments,
         reason = "the parts of a worker, each once"
     )]
-    pub(crate) fn new(
+    pub(super) fn new(
         key: WorkerKey,
         function: &'static str,
         mut child: Child,
@@ -74,6 +77,7 @@ impl Peer {
         socket: Arc<OwnedFd>,
         board: Arc<Board>,
         requests: Requests,
+        cgroup: Option<Cgroup>,
         limit: usize,
     ) -> Self {
         let stdout = child.stdout.take();
@@ -93,6 +97,7 @@ impl Peer {
             socket,
             board,
             requests,
+            cgroup,
             limit,
             input: BytesMut::new(),
             stdout: Output::new(stdout),
@@ -308,7 +313,7 @@ impl Peer {
         });
         // While the process is not waited for its number cannot belong to another group.
         kill_group(self.child.id());
-        let cause = match self.child.wait() {
+        let mut cause = match self.child.wait() {
             Ok(status) => match (status.signal(), status.code()) {
                 (Some(signal), _) => ExitCause::Signal {
                     signal,
@@ -319,6 +324,12 @@ impl Peer {
             },
             Err(_) => ExitCause::Unknown,
         };
+        // Claimed only if the kernel says that it was that.
+        if matches!(cause, ExitCause::Signal { signal: 9, .. })
+            && let Some((limit, peak)) = self.cgroup.take().and_then(|one| one.out_of_memory())
+        {
+            cause = ExitCause::OutOfMemory { limit, peak };
+        }
         // A grandchild may hold the pipes open: what is there now is all that is waited for.
         self.print(engine, true);
         let panic = self

@@ -14,6 +14,7 @@ use rustix::net::{
 };
 use rustix::process::{Pid, PidfdFlags};
 
+use super::cgroup::Cgroup;
 use super::peer::Peer;
 use crate::config::Config;
 use crate::engine::{Engine, depth};
@@ -37,6 +38,8 @@ pub(crate) struct Request {
     pub(crate) config: Option<Arc<[u8]>>,
     /// How many inputs it will execute at once.
     pub(crate) slots: usize,
+    /// How many bytes of memory it may take.
+    pub(crate) memory: Option<u64>,
     /// Whether a test wants its set-up to fail.
     pub(crate) fails: bool,
 }
@@ -95,6 +98,11 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, SocketLink, Pee
         config: request.config.as_deref().unwrap_or_default().to_vec(),
         fails: request.fails,
     };
+    // It waits for its orders: nothing of the user's runs before it is in its group.
+    let cgroup = request
+        .memory
+        .and_then(|limit| Cgroup::create(request.worker.id, limit))
+        .filter(|cgroup| cgroup.admit(child.id()));
     let connect = || -> io::Result<OwnedFd> {
         send_orders(&ours, &orders, &board_file, &their_nested)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
@@ -126,6 +134,7 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, SocketLink, Pee
                 socket,
                 board,
                 Requests::new(request.worker, replies),
+                cgroup,
                 engine.max_message(),
             );
             Ok((pid, link, peer))
