@@ -38,8 +38,10 @@ pub(super) struct Function {
     pub(super) policy: FunctionPolicy,
     /// Calls in the order in which they are to run, some of which may not be queued any more.
     pub(super) queue: Queue,
-    /// How many calls are queued.
-    pub(super) queued: usize,
+    /// How many calls are queued that no other call waits for.
+    pub(super) queued_top: usize,
+    /// How many calls are queued that were made by other calls.
+    pub(super) queued_nested: usize,
     pub(super) workers: Vec<WorkerKey>,
     pub(super) ever_ready: bool,
     /// Failed starts since a worker was last ready.
@@ -62,7 +64,8 @@ impl Function {
         Self {
             policy,
             queue: Queue::default(),
-            queued: 0,
+            queued_top: 0,
+            queued_nested: 0,
             workers: Vec::new(),
             ever_ready: false,
             failed_starts: 0,
@@ -119,8 +122,22 @@ impl Function {
         })
     }
 
+    /// How many calls are queued.
+    pub(super) fn queued(&self) -> usize {
+        self.queued_top + self.queued_nested
+    }
+
+    /// The count that a call at a depth is part of.
+    pub(super) fn queued_at(&mut self, depth: usize) -> &mut usize {
+        match depth {
+            0 => &mut self.queued_top,
+            _ => &mut self.queued_nested,
+        }
+    }
+
     pub(super) fn take_queue(&mut self) -> Queue {
-        self.queued = 0;
+        self.queued_top = 0;
+        self.queued_nested = 0;
         std::mem::take(&mut self.queue)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::{CallKey, Failure, FunctionKey, Phase, Scheduler, Terms, WorkerKey};
+use super::{CallKey, Failure, FunctionKey, Scheduler, Terms, WorkerKey};
 use crate::context::{AttemptOutcome, CallId};
 use crate::error::{Cancelled, Rejected};
 
@@ -91,7 +91,11 @@ impl<P> Scheduler<P> {
             depth,
         };
         let key = self.enter(now, function, terms, payload, place);
-        if let Some(worker) = self.worker_mut(origin.worker) {
+        // It may have been resolved at once; then nobody waits for it.
+        if parent.is_some()
+            && self.call(key).is_some()
+            && let Some(worker) = self.worker_mut(origin.worker)
+        {
             worker.children.insert(origin.id.number(), key);
         }
         if parent.is_none() {
@@ -123,13 +127,14 @@ impl<P> Scheduler<P> {
         worker.children.get(&id.number()).copied()
     }
 
-    /// Dispatches for functions whose workers began or ceased to wait; false if there is none.
+    /// To be called after each step, until there is nothing to do: dispatches for functions whose
+    /// workers began or ceased to wait, and ends workers that a shutdown has left without work.
     pub(crate) fn settle(&mut self, now: Instant) -> bool {
-        let unsettled = std::mem::take(&mut self.unsettled);
-        for function in &unsettled {
-            self.dispatch(now, *function);
+        for function in std::mem::take(&mut self.unsettled) {
+            self.dispatch(now, function);
         }
-        !unsettled.is_empty()
+        self.drain(now);
+        !self.actions.is_empty()
     }
 
     /// Whether a worker waits for calls of its own.
@@ -164,18 +169,5 @@ impl<P> Scheduler<P> {
             let why = Failure::Cancelled(Cancelled::WithOuterCall);
             self.withdraw(now, key, why, AttemptOutcome::Cancelled);
         }
-    }
-
-    /// How many workers of a function are executing and do not wait for others.
-    pub(super) fn running(&self, function: FunctionKey) -> usize {
-        let workers = self.functions[function.0].workers.iter();
-        workers
-            .filter(|key| {
-                let worker = &self.workers[key.index];
-                worker.phase == Phase::Ready
-                    && worker.children.is_empty()
-                    && !worker.inflight.is_empty()
-            })
-            .count()
     }
 }

@@ -19,7 +19,6 @@ impl<P> Scheduler<P> {
             Some(_) => self.abandon_all(now),
             None => {}
         }
-        self.drain(now);
     }
 
     /// Whether no call and no worker is left, and none will come.

@@ -248,9 +248,8 @@ impl<P> Scheduler<P> {
         outcome: AttemptOutcome,
     ) {
         let Some(call) = self.call(key) else { return };
-        let function = call.function;
         match call.state {
-            State::Queued => self.functions[function.0].queued -= 1,
+            State::Queued => self.leave_queue(key),
             State::Delayed => {}
             State::Sent { worker, .. } => {
                 if let Some((start, pid)) = self.detach(key) {

@@ -1,6 +1,8 @@
 //! The rules, on histories without processes: thousands of them, each from a seed that is printed
 //! when it fails.
 
+mod life;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -40,7 +42,7 @@ fn call_policy(retries: Retries) -> Policy {
 }
 
 /// A worker as the scheduler's actions make it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct FakeWorker {
     ready: bool,
     killed: bool,
@@ -48,9 +50,12 @@ struct FakeWorker {
     /// What was sent: tickets and the payloads.
     inbox: VecDeque<(u64, u64, u32)>,
     claimed: u64,
-    executing: Option<(u64, u64, u32)>,
-    last_executed: u64,
-    started: Option<Instant>,
+    /// What is executing, since when.
+    executing: Vec<(u64, u64, u32, Instant)>,
+    /// Tickets that were asked to stop, and to be aborted.
+    asked: Vec<u64>,
+    aborted: Vec<u64>,
+    terminated: bool,
 }
 
 /// A world around a scheduler: workers that do what they are told, and a clock that is moved.
@@ -61,11 +66,14 @@ struct World {
     workers: BTreeMap<WorkerKey, FakeWorker>,
     outcomes: BTreeMap<u64, Outcome>,
     spawned: usize,
+    /// How many inputs a worker executes at once.
+    at_once: usize,
 }
 
 impl World {
     fn new(policy: FunctionPolicy) -> Self {
         let mut scheduler = Scheduler::new(1);
+        let at_once = policy.at_once;
         let function = scheduler.add_function(policy);
         Self {
             scheduler,
@@ -74,6 +82,7 @@ impl World {
             workers: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             spawned: 0,
+            at_once,
         }
     }
 
@@ -96,6 +105,13 @@ impl World {
     }
 
     fn perform(&mut self) {
+        self.act();
+        while self.scheduler.settle(self.now) {
+            self.act();
+        }
+    }
+
+    fn act(&mut self) {
         while let Some(action) = self.scheduler.next_action() {
             match action {
                 Action::Spawn { worker } => {
@@ -109,11 +125,17 @@ impl World {
                     call,
                     attempt,
                 } => {
-                    let (_, payload) = self.scheduler.payload(call).expect("it is pending");
+                    // It may have been withdrawn meanwhile, and its ticket taken back.
+                    let Some((_, payload)) = self.scheduler.payload(call) else {
+                        continue;
+                    };
                     let payload = *payload;
                     let worker = self.workers.get_mut(&worker).expect("it is alive");
                     assert!(worker.ready && !worker.killed && !worker.retired);
-                    worker.inbox.push_back((ticket, payload, attempt));
+                    // What was taken back before it was sent cannot be claimed any more.
+                    if ticket > worker.claimed {
+                        worker.inbox.push_back((ticket, payload, attempt));
+                    }
                 }
                 Action::Recall { worker: key } => {
                     let last = self.scheduler.last_ticket(key);
@@ -128,9 +150,9 @@ impl World {
                     let executing: Vec<Executing> = worker
                         .executing
                         .iter()
-                        .map(|(ticket, ..)| Executing {
+                        .map(|(ticket, _, _, since)| Executing {
                             ticket: *ticket,
-                            since: worker.started.unwrap_or(self.now),
+                            since: *since,
                         })
                         .collect();
                     self.scheduler.probed(self.now, key, &executing);
@@ -145,11 +167,21 @@ impl World {
                     let known = self.outcomes.insert(payload, outcome);
                     assert!(known.is_none(), "{payload} was resolved twice");
                 }
-                Action::Measure { .. }
-                | Action::Ask { .. }
-                | Action::Abort { .. }
-                | Action::Terminate { .. }
-                | Action::Publish(_) => {}
+                Action::Ask { worker, ticket } => {
+                    let worker = self.workers.get_mut(&worker).expect("it is alive");
+                    worker.asked.push(ticket);
+                }
+                Action::Abort { worker, ticket } => {
+                    let worker = self.workers.get_mut(&worker).expect("it is alive");
+                    worker.aborted.push(ticket);
+                }
+                Action::Terminate { worker } => {
+                    self.workers
+                        .get_mut(&worker)
+                        .expect("it is alive")
+                        .terminated = true;
+                }
+                Action::Measure { .. } | Action::Publish(_) => {}
             }
         }
     }
@@ -176,20 +208,18 @@ impl World {
     fn begin(&mut self, key: WorkerKey) -> Option<(u64, u32)> {
         let now = self.now;
         let worker = self.workers.get_mut(&key)?;
-        if worker.executing.is_some() || worker.killed {
+        if worker.executing.len() >= self.at_once || worker.killed {
             return None;
         }
         let next = worker.inbox.pop_front()?;
         worker.claimed = next.0;
-        worker.last_executed = next.0;
-        worker.started = Some(now);
-        worker.executing = Some(next);
+        worker.executing.push((next.0, next.1, next.2, now));
         Some((next.1, next.2))
     }
 
     fn answer(&mut self, key: WorkerKey, answer: Answer) {
         let worker = self.workers.get_mut(&key).expect("it is alive");
-        let (ticket, ..) = worker.executing.take().expect("it executes");
+        let (ticket, ..) = worker.executing.remove(0);
         let reply = Reply {
             answer,
             duration: Duration::from_micros(1),
@@ -554,7 +584,7 @@ fn history(seed: u64) {
             world.exit(key, ExitCause::Code(0));
         } else if !worker.ready {
             world.ready(key);
-        } else if let Some((_, input, _)) = worker.executing {
+        } else if let Some((_, input, ..)) = worker.executing.first().copied() {
             let index = usize::try_from(input).expect("it is small");
             let plan = plans[index];
             let done = executions[index];

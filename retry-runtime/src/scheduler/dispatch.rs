@@ -1,0 +1,303 @@
+//! Which worker gets which call, and how many workers there are.
+
+use std::time::Instant;
+
+use super::{
+    Action, Event, FunctionKey, Inflight, Phase, Scheduler, State, TEAR_DOWN, Timer, Worker,
+    WorkerKey,
+};
+
+/// The workers of a function, counted.
+///
+/// A call at the top starts only if fewer calls than there may be workers are under way, those
+/// included that wait for calls of their own. A nested call starts if fewer are executing: those
+/// that wait make room for it, since they wait for it or its like. Thus calls cannot wait for
+/// each other, and at each depth there are no more workers than there may be at all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Census {
+    /// Those that are there or coming up.
+    alive: usize,
+    starting: usize,
+    /// Those that wait for calls of their own.
+    waiting: usize,
+    /// Those that have something to execute, whether they wait or not.
+    busy: usize,
+    /// Calls that stand behind others at a worker.
+    behind: usize,
+}
+
+impl Census {
+    /// Whether an idle worker may be given a call.
+    fn allows(&self, max_workers: usize, nested: bool) -> bool {
+        let counted = if nested {
+            self.busy - self.waiting
+        } else {
+            self.busy
+        };
+        counted < max_workers
+    }
+
+    /// Whether there may be another worker, for a call at the top or for a nested one.
+    fn allows_another(&self, max_workers: usize, nested: bool) -> bool {
+        let counted = if nested {
+            self.alive - self.waiting
+        } else {
+            self.alive
+        };
+        counted < max_workers
+    }
+}
+
+impl<P> Scheduler<P> {
+    fn census(&self, function: FunctionKey) -> Census {
+        let state = &self.functions[function.0];
+        let mut census = Census::default();
+        for key in &state.workers {
+            let worker = &self.workers[key.index];
+            match worker.phase {
+                Phase::Starting | Phase::FailedStart(_) => census.starting += 1,
+                Phase::Ready => {
+                    let inflight = worker.inflight.len();
+                    census.behind += inflight.saturating_sub(state.policy.at_once);
+                    let waits = !worker.children.is_empty();
+                    census.waiting += usize::from(waits);
+                    census.busy += usize::from(waits || inflight > 0);
+                }
+                _ => continue,
+            }
+            census.alive += 1;
+        }
+        census
+    }
+
+    /// Hands queued calls of a function to its workers, starts workers where there are too few,
+    /// and takes back what waits behind a busy worker while another one is idle.
+    pub(crate) fn dispatch(&mut self, now: Instant, function: FunctionKey) {
+        self.hand_out(now, function);
+        self.scale(now, function);
+        self.steal(function);
+    }
+
+    /// Hands queued calls to workers: first to those that have least to do.
+    pub(super) fn hand_out(&mut self, now: Instant, function: FunctionKey) {
+        loop {
+            let state = &mut self.functions[function.0];
+            if state.queued() == 0 {
+                state.queue.clear();
+                return;
+            }
+            let nested = state.queued_nested > 0;
+            let deepest = state.depth();
+            let census = self.census(function);
+            let state = &self.functions[function.0];
+            let at_once = state.policy.at_once;
+            let allowed = census.allows(state.policy.max_workers, nested);
+            // Where some wait, nothing is given ahead of time: who is next is known only when
+            // they go on.
+            let depth = if census.waiting > 0 { at_once } else { deepest };
+            let mut ready = 0;
+            let mut best: Option<(usize, WorkerKey)> = None;
+            for &key in &state.workers {
+                let worker = &self.workers[key.index];
+                if !worker.takes_calls(&state.policy) || !allowed && worker.inflight.is_empty() {
+                    continue;
+                }
+                ready += 1;
+                let load = worker.inflight.len();
+                if load < depth && best.is_none_or(|(least, _)| load < least) {
+                    best = Some((load, key));
+                }
+            }
+            let Some((load, key)) = best else { return };
+            // An even share for each worker that can take calls, and at least one call.
+            let queued = if nested {
+                state.queued_nested
+            } else {
+                state.queued_top
+            };
+            let share = queued.div_ceil(ready).min(depth - load).max(1) as u64;
+            let share = share.min(self.workers[key.index].remaining(&state.policy));
+            for _ in 0..share {
+                self.send_next(now, function, key);
+            }
+        }
+    }
+
+    pub(super) fn send_next(&mut self, now: Instant, function: FunctionKey, worker: WorkerKey) {
+        let call = loop {
+            let Some(key) = self.functions[function.0].queue.pop_front() else {
+                return;
+            };
+            // Calls that were withdrawn while they were queued are still in the queue.
+            if self
+                .call(key)
+                .is_some_and(|call| call.state == State::Queued)
+            {
+                break key;
+            }
+        };
+        self.leave_queue(call);
+        let target = &mut self.workers[worker.index];
+        let ticket = target.next_ticket;
+        target.next_ticket += 1;
+        target.accepted += 1;
+        target.inflight.push_back(Inflight {
+            ticket,
+            call: Some(call),
+            sent: now,
+            stop: None,
+        });
+        let worker_pid = target.pid;
+        let entry = &mut self.calls[call.index];
+        entry.state = State::Sent { worker, ticket };
+        let attempt = entry.attempt;
+        if let Some(at) = entry
+            .policy
+            .timeout
+            .and_then(|timeout| now.checked_add(timeout))
+        {
+            self.arm_probe(worker, at);
+        }
+        self.actions.push_back(Action::Send {
+            worker,
+            ticket,
+            call,
+            attempt,
+        });
+        self.arm_measure(now, worker);
+        if self.observed {
+            let function = self.calls[call.index].name;
+            self.publish(Event::AttemptStarted {
+                function,
+                call: call.id,
+                attempt,
+                worker_pid,
+            });
+        }
+    }
+
+    /// Starts as many workers as have something to do at once, up to the limit.
+    pub(super) fn scale(&mut self, now: Instant, function: FunctionKey) {
+        loop {
+            let state = &self.functions[function.0];
+            let policy = &state.policy;
+            let census = self.census(function);
+            let coming = census.starting * policy.at_once;
+            let nested =
+                state.queued_nested > coming && census.allows_another(policy.max_workers, true);
+            let top = state.queued() + census.behind > coming
+                && census.allows_another(policy.max_workers, false);
+            // The floor is not worth a restart loop: after a failed start it waits for a call.
+            let floor = census.alive < policy.min_workers.min(policy.max_workers)
+                && state.failed_starts == 0
+                && !self.draining;
+            if !(nested || top || floor) {
+                return;
+            }
+            let id = self.next_worker;
+            self.next_worker += 1;
+            let index = self.workers.insert(Worker::new(id, function, now));
+            let worker = WorkerKey { index, id };
+            self.functions[function.0].workers.push(worker);
+            self.actions.push_back(Action::Spawn { worker });
+        }
+    }
+
+    /// If a worker is idle while calls wait behind another one, takes those back.
+    pub(super) fn steal(&mut self, function: FunctionKey) {
+        let state = &self.functions[function.0];
+        if state.queued() > 0
+            || !self
+                .census(function)
+                .allows(state.policy.max_workers, false)
+        {
+            return;
+        }
+        let ready = || {
+            state.workers.iter().filter(|key| {
+                let worker = &self.workers[key.index];
+                worker.phase == Phase::Ready
+            })
+        };
+        let idle = ready().any(|key| {
+            let worker = &self.workers[key.index];
+            worker.inflight.is_empty() && worker.takes_calls(&state.policy)
+        });
+        if !idle {
+            return;
+        }
+        let victim = ready().max_by_key(|key| self.workers[key.index].inflight.len());
+        if let Some(&victim) = victim
+            && self.workers[victim.index].inflight.len() > state.policy.at_once
+        {
+            self.recall(victim);
+        }
+    }
+
+    pub(super) fn recall(&mut self, key: WorkerKey) {
+        if let Some(worker) = self.worker_mut(key)
+            && worker.phase == Phase::Ready
+            && !worker.inflight.is_empty()
+            && !worker.recall_pending
+        {
+            worker.recall_pending = true;
+            self.actions.push_back(Action::Recall { worker: key });
+        }
+    }
+
+    pub(super) fn retire(&mut self, now: Instant, key: WorkerKey) {
+        if let Some(worker) = self.worker_mut(key)
+            && worker.phase == Phase::Ready
+        {
+            worker.phase = Phase::Retiring;
+            self.actions.push_back(Action::Retire { worker: key });
+            if let Some(at) = now.checked_add(TEAR_DOWN) {
+                self.arm(at, Timer::TearDown(key));
+            }
+        }
+    }
+
+    pub(super) fn retire_when_used_up(&mut self, now: Instant, key: WorkerKey) {
+        if let Some(worker) = self.worker(key) {
+            let policy = &self.functions[worker.function.0].policy;
+            if worker.inflight.is_empty()
+                && worker.children.is_empty()
+                && worker.remaining(policy) == 0
+            {
+                self.retire(now, key);
+            }
+        }
+    }
+
+    pub(super) fn idle_too_long(&mut self, now: Instant, key: WorkerKey) {
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
+        worker.idle_timer = false;
+        if worker.phase != Phase::Ready || worker.is_busy() {
+            return;
+        }
+        let (idle_since, function) = (worker.idle_since, worker.function);
+        let state = &self.functions[function.0];
+        let window = state.policy.scaledown_window;
+        if now.saturating_duration_since(idle_since) < window {
+            self.arm_idle(key);
+        } else if state.workers.len() > state.policy.min_workers {
+            self.retire(now, key);
+        }
+    }
+
+    pub(super) fn arm_idle(&mut self, key: WorkerKey) {
+        let Some(worker) = self.worker(key) else {
+            return;
+        };
+        if worker.idle_timer || worker.phase != Phase::Ready || worker.is_busy() {
+            return;
+        }
+        let window = self.functions[worker.function.0].policy.scaledown_window;
+        if let Some(at) = worker.idle_since.checked_add(window) {
+            self.workers[key.index].idle_timer = true;
+            self.arm(at, Timer::Idle(key));
+        }
+    }
+}

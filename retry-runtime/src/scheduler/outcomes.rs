@@ -1,0 +1,337 @@
+//! What becomes of calls: answers, crashes, retries and the end of each.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{
+    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, FAILED_STARTS, Failure, FunctionKey,
+    LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, Worker, WorkerKey,
+};
+use crate::context::AttemptOutcome;
+use crate::error::{Crash, ExitCause, Limit, Lost, Startup, TimedOut};
+use crate::events::Event;
+use crate::worker::Retry;
+
+impl<P> Scheduler<P> {
+    /// A worker died or was killed: what it was executing is accounted for, the rest goes back.
+    pub(super) fn take_over(&mut self, now: Instant, worker: Worker, remains: Remains) {
+        let function = worker.function;
+        let ours = worker.phase == Phase::Killed
+            || worker.inflight.iter().any(|inflight| {
+                let stop = inflight.stop.as_ref();
+                stop.is_some_and(|stop| stop.terminated)
+            });
+        let mut executing = Vec::new();
+        let mut behind = Vec::new();
+        for inflight in worker.inflight {
+            let Some(call) = inflight.call else { continue };
+            if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
+                let tail = remains.stderr_tail.clone();
+                self.expired(now, call, expired, worker.pid, tail);
+            } else if inflight.ticket <= remains.claimed && (!ours || self.is_at_most_once(call)) {
+                executing.push((call, inflight.sent));
+            } else {
+                behind.push(call);
+            }
+        }
+        let aborted_by_panic = remains.panic.is_some();
+        // Counted before any work is handed out again.
+        if !executing.is_empty() && !aborted_by_panic && !ours {
+            self.functions[function.0].crashed(now, remains.cause);
+        }
+        for call in behind.into_iter().rev() {
+            self.enqueue_front(now, call);
+        }
+        let together = executing.len();
+        for (key, sent) in executing {
+            let mut end = AttemptEnd {
+                outcome: AttemptOutcome::Crashed(remains.cause),
+                start: sent,
+                duration: now.saturating_duration_since(sent),
+                pid: worker.pid,
+                stderr_tail: remains.stderr_tail.clone(),
+            };
+            if let Some(panic) = &remains.panic {
+                end.outcome = AttemptOutcome::Panicked;
+                let failure = Failure::Panicked(panic.clone());
+                self.attempt_failed(now, key, failure, Retry::Default, end);
+                continue;
+            }
+            let failure = match &worker.phase {
+                Phase::Broken(reason) => {
+                    end.outcome = AttemptOutcome::Lost;
+                    Failure::Lost(Lost::Protocol {
+                        reason: reason.clone(),
+                    })
+                }
+                _ => Failure::Crashed(Crash::new(remains.cause, together)),
+            };
+            self.attempt_crashed(now, key, failure, remains.cause, end);
+        }
+        self.enforce_crash_limit(now, function);
+    }
+
+    pub(super) fn is_at_most_once(&self, key: CallKey) -> bool {
+        self.call(key).is_some_and(|call| call.policy.at_most_once)
+    }
+
+    pub(super) fn attempt_crashed(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        failure: Failure,
+        cause: ExitCause,
+        end: AttemptEnd,
+    ) {
+        if self.observed
+            && let Some(call) = self.call(key)
+        {
+            let event = Event::Crashed {
+                function: call.name,
+                call: key.id,
+                attempt: call.attempt,
+                worker_pid: end.pid,
+                cause,
+            };
+            self.publish(event);
+        }
+        let Some(call) = self.call_mut(key) else {
+            return;
+        };
+        let tail = end.stderr_tail.clone();
+        call.record(end);
+        call.crashes += 1;
+        if call.policy.at_most_once || call.crashes >= CRASHES_PER_INPUT {
+            self.resolve(key, Err(failure), tail);
+        } else {
+            // At the back: those that do not crash come first.
+            self.enqueue_back(now, key);
+        }
+    }
+
+    /// A worker answered a call that somebody waits for.
+    pub(super) fn answered(&mut self, now: Instant, worker: WorkerKey, key: CallKey, reply: Reply) {
+        let pid = self.worker(worker).and_then(|worker| worker.pid);
+        let (failure, outcome, retry) = match reply.answer {
+            Answer::Ok(bytes) => {
+                if let Some(budget) = self.call(key).and_then(|call| call.budget.as_ref()) {
+                    budget.attempt();
+                }
+                return self.resolve(key, Ok(bytes), None);
+            }
+            Answer::Err { error, retry } => {
+                (Failure::Function(error), AttemptOutcome::Failed, retry)
+            }
+            Answer::Panicked(panic) => (
+                Failure::Panicked(panic),
+                AttemptOutcome::Panicked,
+                Retry::Default,
+            ),
+            Answer::Rejected(rejected) => {
+                return self.resolve(key, Err(Failure::Rejected(rejected)), reply.stderr_tail);
+            }
+            Answer::Lost(lost) => (Failure::Lost(lost), AttemptOutcome::Lost, Retry::No),
+            // Only what nobody waits for is aborted, or what has expired.
+            Answer::Aborted => {
+                let lost = Lost::Protocol {
+                    reason: "it aborted a call that it was not asked to abort".into(),
+                };
+                (Failure::Lost(lost), AttemptOutcome::Lost, Retry::No)
+            }
+        };
+        self.attempt_failed(
+            now,
+            key,
+            failure,
+            retry,
+            AttemptEnd {
+                outcome,
+                start: now.checked_sub(reply.duration).unwrap_or(now),
+                duration: reply.duration,
+                pid,
+                stderr_tail: reply.stderr_tail,
+            },
+        );
+    }
+
+    /// An attempt ended in a way that the retry policy is for, unless `retry` says no.
+    pub(super) fn attempt_failed(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        failure: Failure,
+        retry: Retry,
+        end: AttemptEnd,
+    ) {
+        let Some(index) = self.call(key).map(|_| key.index) else {
+            return;
+        };
+        let call = &mut self.calls[index];
+        let attempt = call.attempt;
+        let outcome = end.outcome.clone();
+        let tail = end.stderr_tail.clone();
+        call.record(end);
+        let scheduled = call
+            .policy
+            .retries
+            .draw_delay(call.failures + 1, &mut self.random);
+        let delay = match retry {
+            Retry::No => None,
+            Retry::Default => scheduled,
+            Retry::After(delay) => scheduled.map(|_| delay.min(LONGEST_DELAY)),
+        };
+        let delay = match &call.budget {
+            Some(budget) => {
+                budget.attempt();
+                delay.filter(|_| budget.allows())
+            }
+            None => delay,
+        };
+        let Some(delay) = delay else {
+            return self.resolve(key, Err(failure), tail);
+        };
+        let due = now.checked_add(delay);
+        if let (Some(deadline), Some(limit)) = (call.deadline, call.policy.deadline)
+            && due.is_none_or(|due| due >= deadline)
+        {
+            let failure = Failure::TimedOut(TimedOut::new(Limit::Deadline, limit));
+            return self.resolve(key, Err(failure), tail);
+        }
+        call.failures += 1;
+        call.state = State::Delayed;
+        if self.observed {
+            let function = self.calls[index].name;
+            self.publish(Event::Retried {
+                function,
+                call: key.id,
+                attempt,
+                outcome,
+                delay,
+            });
+        }
+        match due {
+            // At once means at once: before those that never ran, and without a timer.
+            _ if delay.is_zero() => self.enqueue_front(now, key),
+            Some(due) => self.arm(due, Timer::Retry(key)),
+            None => {}
+        }
+    }
+
+    pub(super) fn resolve(
+        &mut self,
+        key: CallKey,
+        result: Result<Bytes, Failure>,
+        stderr_tail: Option<Arc<str>>,
+    ) {
+        let call = self.calls.remove(key.index);
+        debug_assert_eq!(call.id, key.id);
+        if let Some(parent) = call.parent {
+            self.leave_parent(parent.worker, call.id);
+        }
+        if self.observed {
+            let function = call.name;
+            let succeeded = result.is_ok();
+            self.publish(Event::Finished {
+                function,
+                call: key.id,
+                succeeded,
+            });
+        }
+        self.actions.push_back(Action::Resolve {
+            payload: call.payload,
+            outcome: Outcome {
+                call: key.id,
+                result,
+                attempts: call.attempts,
+                stderr_tail,
+            },
+        });
+    }
+
+    pub(super) fn enqueue_back(&mut self, now: Instant, key: CallKey) {
+        if let Some((function, depth)) = self.enter_queue(now, key) {
+            self.functions[function.0].queue.push_back(depth, key);
+        }
+    }
+
+    pub(super) fn enqueue_front(&mut self, now: Instant, key: CallKey) {
+        if let Some((function, depth)) = self.enter_queue(now, key) {
+            self.functions[function.0].queue.push_front(depth, key);
+        }
+    }
+
+    /// Marks a call as queued, unless its function's workers crash too often.
+    pub(super) fn enter_queue(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+    ) -> Option<(FunctionKey, usize)> {
+        let call = self.call_mut(key)?;
+        call.state = State::Queued;
+        let (function, depth) = (call.function, call.depth);
+        if let Some(exceeded) = self.functions[function.0].crash_limit_exceeded(now) {
+            self.resolve(key, Err(Failure::CrashLimit(exceeded)), None);
+            return None;
+        }
+        *self.functions[function.0].queued_at(depth) += 1;
+        Some((function, depth))
+    }
+
+    /// A call that was queued is not any more.
+    pub(super) fn leave_queue(&mut self, key: CallKey) {
+        if let Some(call) = self.call(key) {
+            let (function, depth) = (call.function, call.depth);
+            *self.functions[function.0].queued_at(depth) -= 1;
+        }
+    }
+
+    /// Fails all pending calls of a function whose workers crash too often. What other workers
+    /// are executing may end; it fails if it would have to be run again.
+    pub(super) fn enforce_crash_limit(&mut self, now: Instant, function: FunctionKey) {
+        let Some(exceeded) = self.functions[function.0].crash_limit_exceeded(now) else {
+            return;
+        };
+        let pending: Vec<CallKey> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| {
+                call.function == function && !matches!(call.state, State::Sent { .. })
+            })
+            .map(|(index, call)| CallKey { index, id: call.id })
+            .collect();
+        drop(self.functions[function.0].take_queue());
+        for key in pending {
+            self.resolve(key, Err(Failure::CrashLimit(exceeded.clone())), None);
+        }
+        let workers = self.functions[function.0].workers.clone();
+        for worker in workers {
+            self.recall(worker);
+        }
+    }
+
+    /// A worker of a function failed to start.
+    pub(super) fn start_failed(
+        &mut self,
+        function: FunctionKey,
+        startup: &Startup,
+        stderr_tail: Option<Arc<str>>,
+    ) {
+        let state = &mut self.functions[function.0];
+        state.failed_starts += 1;
+        if state.ever_ready && state.failed_starts < FAILED_STARTS {
+            return;
+        }
+        let mut queue = state.take_queue();
+        while let Some(key) = queue.pop_front() {
+            if self
+                .call(key)
+                .is_some_and(|call| call.state == State::Queued)
+            {
+                let failure = Failure::Startup(startup.clone());
+                self.resolve(key, Err(failure), stderr_tail.clone());
+            }
+        }
+    }
+}

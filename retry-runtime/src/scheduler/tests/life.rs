@@ -1,0 +1,432 @@
+//! The life of a call: limits, stops, nesting and the end of everything.
+
+use super::*;
+use crate::error::Rejected;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const KILLED: ExitCause = ExitCause::Signal {
+    signal: 9,
+    core_dumped: false,
+};
+
+fn with_timeout(timeout: Duration) -> Policy {
+    Policy {
+        timeout: Some(timeout),
+        ..call_policy(Retries::none())
+    }
+}
+
+impl World {
+    fn with_grace(grace: Duration) -> Self {
+        Self::new(FunctionPolicy {
+            grace,
+            ..function_policy(1)
+        })
+    }
+
+    /// The function of what a worker executes first makes a call.
+    fn nest(&mut self, worker: WorkerKey, number: u32, payload: u64) -> CallKey {
+        let (ticket, ..) = self.workers[&worker].executing[0];
+        let origin = Origin {
+            id: CallId::nested(worker.id, number),
+            worker,
+            ticket,
+        };
+        let terms = Terms {
+            name: "f",
+            policy: call_policy(Retries::none()),
+            budget: None,
+        };
+        let (now, function) = (self.now, self.function);
+        let key = self
+            .scheduler
+            .submit_nested(now, function, terms, origin, payload);
+        self.scheduler.dispatch(now, function);
+        self.perform();
+        key
+    }
+
+    fn worker_of(&self, payload: u64) -> WorkerKey {
+        let holds = |worker: &FakeWorker| worker.inbox.iter().any(|(_, held, _)| *held == payload);
+        let mut workers = self.workers.iter();
+        *workers
+            .find(|(_, worker)| holds(worker))
+            .expect("it was sent")
+            .0
+    }
+
+    fn is_ok(&self, payload: u64) -> bool {
+        self.outcomes[&payload].result.is_ok()
+    }
+}
+
+#[test]
+fn with_a_grace_the_function_is_asked_then_the_process_and_then_it_is_killed() {
+    let mut world = World::with_grace(2 * SECOND);
+    world.submit(with_timeout(SECOND), [1]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.advance(SECOND);
+    assert_eq!(world.workers[&worker].asked, [1]);
+    assert!(!world.workers[&worker].terminated);
+    world.advance(SECOND);
+    assert!(world.workers[&worker].terminated && !world.workers[&worker].killed);
+    assert!(world.outcomes.is_empty(), "the attempt has not ended yet");
+    world.advance(SECOND);
+    assert!(world.workers[&worker].killed);
+    assert!(matches!(world.failure(1), Failure::TimedOut(_)));
+}
+
+#[test]
+fn what_ends_within_its_grace_has_timed_out_and_its_worker_goes_on() {
+    let mut world = World::with_grace(2 * SECOND);
+    world.submit(with_timeout(SECOND), [1, 2]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.advance(SECOND);
+    world.answer(worker, ok(1));
+    assert!(matches!(world.failure(1), Failure::TimedOut(_)));
+    assert_eq!(world.begin(worker), Some((2, 1)));
+    world.advance(Duration::from_millis(1500));
+    assert!(!world.workers[&worker].terminated, "that was the other one");
+}
+
+#[test]
+fn one_of_several_async_inputs_is_aborted_alone() {
+    let mut world = World::new(FunctionPolicy {
+        at_once: 3,
+        separable: true,
+        ..function_policy(1)
+    });
+    world.submit(with_timeout(SECOND), [1]);
+    world.submit(with_timeout(10 * SECOND), [2, 3]);
+    world.all_ready();
+    let worker = world.first();
+    while world.begin(worker).is_some() {}
+    world.advance(SECOND);
+    assert_eq!(world.workers[&worker].aborted, [1]);
+    assert!(!world.workers[&worker].killed);
+    world.answer(worker, Answer::Aborted);
+    assert!(matches!(world.failure(1), Failure::TimedOut(_)));
+    world.answer(worker, ok(2));
+    world.answer(worker, ok(3));
+    assert!(world.is_ok(2) && world.is_ok(3));
+}
+
+#[test]
+fn one_that_does_not_yield_is_killed_and_the_others_go_back_unblamed() {
+    let mut world = World::new(FunctionPolicy {
+        at_once: 2,
+        separable: true,
+        ..function_policy(1)
+    });
+    world.submit(with_timeout(SECOND), [1]);
+    world.submit(call_policy(Retries::none()), [2]);
+    world.all_ready();
+    let worker = world.first();
+    while world.begin(worker).is_some() {}
+    world.advance(SECOND);
+    world.advance(Duration::from_millis(50));
+    assert!(world.workers[&worker].killed);
+    world.exit(worker, KILLED);
+    world.all_ready();
+    let worker = world.first();
+    assert_eq!(world.begin(worker), Some((2, 1)));
+}
+
+#[test]
+fn a_batch_is_not_stopped_for_one_of_its_inputs() {
+    let mut world = World::new(FunctionPolicy {
+        at_once: 2,
+        ..function_policy(1)
+    });
+    let keys = world.submit(call_policy(Retries::none()), [1, 2]);
+    world.all_ready();
+    let worker = world.first();
+    while world.begin(worker).is_some() {}
+    let now = world.now;
+    world.scheduler.cancel(now, [keys[0]], Cancelled::ByCaller);
+    world.perform();
+    assert!(!world.workers[&worker].killed);
+    world.scheduler.cancel(now, [keys[1]], Cancelled::ByCaller);
+    world.perform();
+    assert!(world.workers[&worker].killed, "now nobody wants it");
+}
+
+#[test]
+fn too_much_memory_is_a_crash_that_says_so() {
+    let mut world = World::new(FunctionPolicy {
+        memory: Some(100),
+        ..function_policy(1)
+    });
+    let once = Policy {
+        at_most_once: true,
+        ..call_policy(Retries::none())
+    };
+    world.submit(once, [1]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.scheduler.measured(world.now, worker, 100);
+    assert!(!world.workers[&worker].killed);
+    world.scheduler.measured(world.now, worker, 101);
+    world.perform();
+    assert!(world.workers[&worker].killed);
+    world.exit(worker, KILLED);
+    let Failure::Crashed(crash) = world.failure(1) else {
+        panic!("{:?}", world.failure(1));
+    };
+    let limit = 100;
+    assert_eq!(crash.cause(), ExitCause::OutOfMemory { limit, peak: 101 });
+}
+
+#[test]
+fn the_floor_is_kept_but_no_reason_for_a_restart_loop() {
+    let mut world = World::new(FunctionPolicy {
+        min_workers: 2,
+        ..function_policy(4)
+    });
+    world.submit(call_policy(Retries::none()), [1]);
+    assert_eq!(world.spawned, 2);
+    world.all_ready();
+    let worker = world.worker_of(1);
+    world.begin(worker);
+    world.answer(worker, ok(1));
+    world.advance(Duration::from_secs(200));
+    assert!(world.workers.values().all(|worker| !worker.retired));
+    world.exit(worker, KILLED);
+    assert_eq!(world.spawned, 3, "restored");
+    let starting = world.workers.iter().find(|(_, worker)| !worker.ready);
+    let starting = *starting.expect("the new one").0;
+    world.exit(starting, ExitCause::Code(1));
+    assert_eq!(world.spawned, 3, "no call waits");
+}
+
+#[test]
+fn a_worker_that_waits_for_its_own_call_makes_room_for_it() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), [1, 2]);
+    world.all_ready();
+    let outer = world.first();
+    world.begin(outer);
+    assert_eq!(world.workers[&outer].inbox.len(), 1);
+    world.nest(outer, 1, 10);
+    assert!(world.workers[&outer].inbox.is_empty(), "it was taken back");
+    assert_eq!(world.spawned, 2);
+    world.all_ready();
+    let inner = world.worker_of(10);
+    assert_eq!(
+        world.begin(inner),
+        Some((10, 1)),
+        "before what waited longer"
+    );
+    world.answer(inner, ok(10));
+    assert!(world.is_ok(10));
+    // Both workers could run it now, but only one may.
+    assert_eq!(world.begin(inner), None);
+    world.answer(outer, ok(1));
+    let next = world.worker_of(2);
+    assert_eq!(world.begin(next), Some((2, 1)));
+}
+
+#[test]
+fn nesting_has_an_end() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), [0]);
+    for level in 0..10 {
+        world.all_ready();
+        let worker = world.worker_of(level);
+        world.begin(worker);
+        world.nest(worker, 1, level + 1);
+    }
+    world.all_ready();
+    let deepest = world.worker_of(10);
+    world.begin(deepest);
+    world.nest(deepest, 1, 11);
+    let Failure::Rejected(Rejected::TooDeep { limit }) = world.failure(11) else {
+        panic!("{:?}", world.failure(11));
+    };
+    assert_eq!(*limit, 10);
+    assert_eq!(world.outcomes.len(), 1);
+}
+
+#[test]
+fn with_the_outer_call_the_inner_one_ends() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), [1]);
+    world.all_ready();
+    let outer = world.first();
+    world.begin(outer);
+    world.nest(outer, 1, 10);
+    world.all_ready();
+    let inner = world.worker_of(10);
+    world.begin(inner);
+    world.exit(outer, SIGSEGV);
+    let Failure::Cancelled(why) = world.failure(10) else {
+        panic!("{:?}", world.failure(10));
+    };
+    assert_eq!(*why, Cancelled::WithOuterCall);
+    assert!(world.workers[&inner].killed);
+}
+
+#[test]
+fn a_shutdown_takes_nothing_more_waits_for_its_grace_and_ends_the_workers() {
+    let mut world = World::new(function_policy(2));
+    world.submit(call_policy(Retries::none()), [1, 2]);
+    world.all_ready();
+    let (quick, slow) = (world.worker_of(1), world.worker_of(2));
+    world.begin(quick);
+    world.begin(slow);
+    world.scheduler.shut_down(world.now, SECOND, true);
+    world.perform();
+    world.submit(call_policy(Retries::none()), [3]);
+    let shut_down = |failure: &Failure| matches!(failure, Failure::Rejected(Rejected::ShutDown));
+    assert!(shut_down(world.failure(3)));
+    world.answer(quick, ok(1));
+    assert!(world.is_ok(1));
+    world.advance(SECOND);
+    assert!(matches!(world.failure(2), Failure::Cancelled(_)));
+    assert_eq!(world.scheduler.abandoned().len(), 1);
+    assert!(world.workers[&slow].killed);
+    world.exit(slow, KILLED);
+    assert!(world.workers[&quick].retired);
+    assert!(!world.scheduler.is_drained());
+    world.exit(quick, ExitCause::Code(0));
+    assert!(world.scheduler.is_drained());
+}
+
+/// Random histories with everything at once. Whatever happens, every call is resolved once, what
+/// runs at most once runs at most once, and a shutdown comes to an end.
+#[test]
+fn every_history_with_stops_nesting_and_a_shutdown_comes_to_an_end() {
+    let first = std::env::var("RETRY_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seeds = first.map_or(0..3000, |seed: u64| seed..seed + 1);
+    for seed in seeds {
+        if let Err(panic) = std::panic::catch_unwind(|| life(seed)) {
+            eprintln!("RETRY_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+fn random_policy(random: &mut fastrand::Rng) -> Policy {
+    let milliseconds = |random: &mut fastrand::Rng| Duration::from_millis(random.u64(1..200));
+    let at_most_once = random.u8(0..5) == 0;
+    let retries = if at_most_once { 0 } else { random.u32(0..3) };
+    Policy {
+        retries: Retries::fixed(retries, Duration::from_millis(random.u64(0..5))),
+        timeout: random.bool().then(|| milliseconds(random)),
+        deadline: (random.u8(0..4) == 0).then(|| 3 * milliseconds(random)),
+        at_most_once,
+    }
+}
+
+fn life(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let at_once = random.choice([1, 1, 1, 3]).unwrap_or(1);
+    let mut world = World::new(FunctionPolicy {
+        at_once,
+        separable: at_once > 1 && random.bool(),
+        grace: Duration::from_millis(random.choice([0, 0, 40]).unwrap_or(0)),
+        crash_limit: CrashLimit::unlimited(),
+        min_workers: random.usize(0..2),
+        ..function_policy(random.usize(1..4))
+    });
+    let mut keys = Vec::new();
+    let mut once = Vec::new();
+    let mut executions = BTreeMap::<u64, u32>::new();
+    let mut next = 0;
+    let mut nested = 0;
+    for step in 0..400 {
+        if step < 300 && random.u8(0..3) == 0 {
+            let policy = random_policy(&mut random);
+            if policy.at_most_once {
+                once.push(next);
+            }
+            keys.extend(world.submit(policy, [next]));
+            next += 1;
+        }
+        if random.u8(0..10) == 0
+            && let Some(key) = random.choice(&keys)
+        {
+            let now = world.now;
+            world.scheduler.cancel(now, [*key], Cancelled::ByCaller);
+            world.perform();
+        }
+        if step == 350 {
+            let grace = Duration::from_millis(random.u64(0..50));
+            let now = world.now;
+            world.scheduler.shut_down(now, grace, random.bool());
+            world.perform();
+        }
+        let workers: Vec<WorkerKey> = world.workers.keys().copied().collect();
+        let Some(key) = random.choice(&workers).copied() else {
+            world.advance(Duration::from_millis(random.u64(0..20)));
+            continue;
+        };
+        let worker = &world.workers[&key];
+        if worker.killed || worker.terminated || worker.retired && worker.inbox.is_empty() {
+            world.exit(key, KILLED);
+        } else if !worker.ready {
+            if random.u8(0..20) == 0 {
+                world.exit(key, ExitCause::Code(1));
+            } else {
+                world.ready(key);
+            }
+        } else if let Some((input, _)) = world.begin(key) {
+            *executions.entry(input).or_default() += 1;
+        } else if !world.workers[&key].executing.is_empty() {
+            match random.u8(0..12) {
+                0 => world.exit(key, SIGSEGV),
+                1 | 2 => world.answer(key, err(random.bool())),
+                3 if step < 300 => {
+                    nested += 1;
+                    world.nest(key, nested, next);
+                    next += 1;
+                }
+                4..=6 => world.advance(Duration::from_millis(random.u64(0..60))),
+                _ => {
+                    let first = world.workers[&key].executing[0];
+                    if world.workers[&key].aborted.contains(&first.0) {
+                        world.answer(key, Answer::Aborted);
+                    } else {
+                        world.answer(key, ok(first.1));
+                    }
+                }
+            }
+        } else {
+            world.advance(Duration::from_millis(random.u64(0..20)));
+        }
+    }
+    // Everything that still runs comes to its end.
+    for step in 0.. {
+        assert!(step < 10_000, "it does not end");
+        if world.scheduler.is_drained() {
+            break;
+        }
+        world.advance(Duration::from_millis(10));
+        let workers: Vec<WorkerKey> = world.workers.keys().copied().collect();
+        for key in workers {
+            let worker = &world.workers[&key];
+            if worker.killed || worker.terminated || worker.retired {
+                world.exit(key, KILLED);
+            } else if !worker.ready {
+                world.ready(key);
+            } else if let Some((input, _)) = world.begin(key) {
+                *executions.entry(input).or_default() += 1;
+            } else if !world.workers[&key].executing.is_empty() {
+                world.answer(key, ok(0));
+            }
+        }
+    }
+    assert_eq!(world.outcomes.len() as u64, next, "every call is resolved");
+    for input in once {
+        let executed = executions.get(&input).copied().unwrap_or(0);
+        assert!(executed <= 1, "input {input} was executed {executed} times");
+    }
+}
