@@ -122,8 +122,11 @@ fn the_methods_of_a_value_are_called_in_its_workers() {
         runtime.shutdown(Duration::from_secs(5)).wait();
         let executions = ledger.executions();
         assert!(executions[&1003] <= 2 && executions[&1005] <= 2);
-        assert_eq!(executions[&1003], executions[&2003], "each was closed");
-        assert_eq!(executions[&1005], executions[&2005], "each was closed");
+        // One that was still being made when the end came is not closed.
+        for factor in [3, 5] {
+            let closed = executions[&(2000 + factor)];
+            assert!(closed >= 1 && closed <= executions[&(1000 + factor)]);
+        }
     });
 }
 
