@@ -87,8 +87,9 @@ pub(crate) fn alone(function: &mut Function, errors: &mut Errors) {
     });
 }
 
-/// Lint levels that hold for the stub as well as for the body.
-const LINT_LEVELS: &[&str] = &["allow", "expect", "warn", "deny", "forbid"];
+/// Lint levels that hold for the stub as well as for the body. What is expected is found in one
+/// of them, which is the body for all that one could expect of a function.
+const LINT_LEVELS: &[&str] = &["allow", "warn", "deny", "forbid"];
 
 /// A function's attributes by where they go.
 #[derive(Default)]

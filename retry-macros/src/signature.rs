@@ -126,7 +126,7 @@ pub(crate) fn check(
             let message = "the result is made in another process, so it cannot borrow; return an \
                            owned value";
             Borrows::new(&mut wrong, message, &Generics::default()).visit_type(ty);
-            (**ty).clone()
+            ungrouped(ty).clone()
         }
     };
     if is_batch {
@@ -309,7 +309,7 @@ fn parameter(
     };
     Some(Parameter {
         name,
-        ty: (*typed.ty).clone(),
+        ty: ungrouped(&typed.ty).clone(),
     })
 }
 
@@ -419,7 +419,7 @@ pub(crate) fn batched(ty: &Type, private: &TokenStream) -> Type {
 
 /// The types between the angle brackets of a type whose path ends in that name.
 fn generic_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
-    let Type::Path(path) = ty else {
+    let Type::Path(path) = ungrouped(ty) else {
         return None;
     };
     let last = path.path.segments.last()?;
@@ -431,6 +431,15 @@ fn generic_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
         _ => None,
     });
     (last.ident == name).then(|| types.collect())
+}
+
+/// A type without the invisible parentheses that it has when a macro was given it.
+fn ungrouped(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => ungrouped(&group.elem),
+        Type::Paren(paren) => ungrouped(&paren.elem),
+        ty => ty,
+    }
 }
 
 /// Whether a type is written as `()`.
