@@ -12,6 +12,8 @@ mod fallback;
 mod item;
 mod policy;
 mod signature;
+#[cfg(test)]
+mod snapshots;
 mod stub;
 mod test;
 mod worker;
