@@ -23,15 +23,14 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
         }
     };
     let mut errors = Errors::default();
-    item::alone(&mut function, &mut errors);
+    item::check(&mut function, &mut errors);
     let args = args::parse(attribute, &mut errors);
     let runtime = policy::runtime(&args)
         .map_or_else(|| quote!(::retry_runtime), |path| path.to_token_stream());
     let private = crate::private_module(&runtime);
     let policy = policy::check(&args, &function.sig, &private, &mut errors);
     let has_setup = policy::mentions(&args, "setup");
-    let (mut signature, verdict) =
-        signature::check(&function.sig, has_setup, policy.batch, &mut errors);
+    let (mut signature, verdict) = signature::check(&function.sig, has_setup, &policy, &mut errors);
     let Some(errors) = errors.to_compile_error() else {
         return Expansion::new(&function, &signature, &policy, &private).whole();
     };

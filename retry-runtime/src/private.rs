@@ -137,6 +137,8 @@ checks! {
     check_u64(value: u64) value > 0;
     /// A duration is not zero.
     check_duration(value: Duration) !value.is_zero();
+    /// One worker can have so many calls at once.
+    check_at_once(value: usize) value <= crate::transport::board::SLOTS;
     /// A coefficient is within its range.
     check_coefficient(value: f64) value >= 1.0 && value <= 10.0;
     /// A cap on delays is short enough.
