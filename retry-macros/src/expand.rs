@@ -24,15 +24,14 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
         }
     };
     let mut errors = Errors::default();
-    item::alone(&mut function, &mut errors);
+    item::check(&mut function, &mut errors);
     let args = args::parse(attribute, &mut errors);
     let runtime = policy::runtime(&args)
         .map_or_else(|| quote!(::retry_runtime), |path| path.to_token_stream());
     let private = crate::private_module(&runtime);
     let policy = policy::check(&args, &function.sig, &private, &mut errors);
     let has_setup = policy::mentions(&args, "setup");
-    let (mut signature, verdict) =
-        signature::check(&function.sig, has_setup, policy.batch, &mut errors);
+    let (mut signature, verdict) = signature::check(&function.sig, has_setup, &policy, &mut errors);
     let Some(errors) = errors.to_compile_error() else {
         return Expansion::new(&function, &signature, &policy, &private).whole();
     };
@@ -162,94 +161,145 @@ impl<'a> Expansion<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proc_macro2::{LineColumn, TokenTree};
+
     use super::*;
 
-    fn expanded(attribute: TokenStream, item: TokenStream) -> String {
-        let tokens = function(attribute, item);
-        let file = syn::parse2(tokens).expect("what comes out is Rust");
-        prettyplease::unparse(&file)
-    }
-
-    #[test]
-    fn every_kind_of_function_expands_to_rust() {
-        for (attribute, item) in [
-            (
-                quote!(),
-                quote!(
-                    fn f() {}
-                ),
-            ),
-            (
-                quote!(retries = 3),
-                quote!(
-                    pub fn f(a: u64, b: &str) -> Result<u64, E> {
-                        Ok(a)
-                    }
-                ),
-            ),
-            (
-                quote!(setup = load),
-                quote!(
-                    fn f(s: &mut S, a: u64) -> u64 {
-                        a
-                    }
-                ),
-            ),
-            (
-                quote!(retry_if = is_io),
-                quote!(
-                    async fn f(a: &str, b: &[u8]) -> Result<(), E> {
-                        Ok(())
-                    }
-                ),
-            ),
-        ] {
-            let code = expanded(attribute, item);
-            assert!(code.contains("struct f;"), "{code}");
-            assert!(!code.contains("compile_error"), "{code}");
+    /// Where an identifier stands in what comes out, if it is where the source has it.
+    fn places(tokens: TokenStream, ident: &str, found: &mut Vec<(usize, LineColumn)>) {
+        for token in tokens {
+            let position = found.len();
+            match token {
+                TokenTree::Ident(other) if other == ident => {
+                    found.push((position, other.span().start()));
+                }
+                TokenTree::Group(group) => places(group.stream(), ident, found),
+                _ => {}
+            }
         }
     }
 
+    fn expanded(attribute: &str, item: &str) -> TokenStream {
+        let parse = |text: &str| text.parse().expect("the case consists of tokens");
+        function(parse(attribute), parse(item))
+    }
+
+    /// An editor looks up what stands under the cursor in what the macro made of it: so the stub
+    /// is named, first of all, where the function is.
     #[test]
-    fn after_a_wrong_option_the_stub_is_still_there() {
-        let code = expanded(
-            quote!(retries = -1, timeout = 3),
-            quote!(
-                fn f(a: u64) {}
-            ),
+    fn the_stub_is_named_where_the_function_is() {
+        for (attribute, item) in [
+            ("", "fn name(a: u64) {}"),
+            ("retries = -1", "fn name(a: u64) {}"),
+            ("retries =", "fn name(a: u64) { a. }"),
+            ("", "fn name((a, b): (u64, u64)) {}"),
+            ("", "fn name<T>(a: T) {}"),
+        ] {
+            let mut found = Vec::new();
+            places(expanded(attribute, item), "name", &mut found);
+            let (_, first) = found.first().expect("it is there");
+            assert_eq!((first.line, first.column), (1, 3), "{attribute} {item}");
+        }
+    }
+
+    /// The same for what stands in the body, which is where most is typed.
+    #[test]
+    fn the_body_stays_where_it_is() {
+        let mut found = Vec::new();
+        places(
+            expanded("", "fn f(a: u64) { cursor. }"),
+            "cursor",
+            &mut found,
         );
-        assert!(code.contains("struct f;"), "{code}");
-        assert_eq!(code.matches("compile_error").count(), 2, "{code}");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].1.column, 15);
     }
 
     #[test]
-    fn after_a_wrong_signature_the_function_is_still_there() {
-        let code = expanded(
-            quote!(),
-            quote!(
-                fn f<T>(&self, (a, b): (T, T)) {}
-            ),
-        );
-        assert!(code.contains("fn f<T>"), "{code}");
-        assert_eq!(code.matches("compile_error").count(), 3, "{code}");
-    }
-
-    #[test]
-    fn half_typed_code_is_no_reason_to_panic() {
-        for attribute in [quote!(retries =), quote!(retries()), quote!(,), quote!(=)] {
-            function(
-                attribute,
-                quote!(
-                    fn f() {}
-                ),
+    fn errors_come_after_what_was_written() {
+        for item in ["fn f(a: u64) {}", "fn f<T>(a: T) {}", "struct S;"] {
+            let code = expanded("retries = -1", item).to_string();
+            let error = code.find("compile_error").expect("there is an error");
+            assert!(
+                code.find(['f', 'S']).is_some_and(|item| item < error),
+                "{code}"
             );
         }
-        function(
-            quote!(),
-            quote!(
-                struct S;
-            ),
-        );
-        function(quote!(), quote!(fn f()));
+    }
+
+    #[test]
+    fn nothing_that_can_be_typed_makes_it_panic() {
+        let attributes = [
+            "",
+            ",",
+            "=",
+            "==",
+            "retries",
+            "retries =",
+            "retries = =",
+            "retries()",
+            "retries(,)",
+            "retries(=)",
+            "retries(max_retries)",
+            "retries(max_retries =)",
+            "batch",
+            "batch()",
+            "batch(max_size =)",
+            "batch(max_size = x)",
+            "setup",
+            "setup =",
+            "setup = |",
+            "timeout = \"",
+            "timeout = \"\"",
+            "timeout = 1e999s",
+            "timeout = \"1e999s\"",
+            "memory = \".\"",
+            "memory = \"1.99999999999999999999999999999999999999999B\"",
+            "name = name",
+            "crate =",
+            "crate = 3",
+            "3",
+            "'a'",
+            "retries = 3;",
+            "a::b = 3",
+            "-",
+            "#",
+        ];
+        let items = [
+            "",
+            "f",
+            "fn",
+            "fn f",
+            "fn f(",
+            "fn f()",
+            "fn f();",
+            "fn f() {",
+            "fn f() {}",
+            "fn f(self) {}",
+            "fn f(&self, a: u64) {}",
+            "fn f(a) {}",
+            "fn f(a: ) {}",
+            "fn f(a: &) {}",
+            "fn f(...) {}",
+            "fn f(_: u64, _: &'a &str) -> &'b dyn Fn(&str) {}",
+            "fn f<'a, T>(a: &'a mut T) -> impl Fn(T) {}",
+            "async fn f(a: &'static [&str]) {}",
+            "pub(in) fn f() {}",
+            "const unsafe extern \"C\" fn f() {}",
+            "fn r#fn(r#type: u64) {}",
+            "fn f(a: u64) -> {}",
+            "fn f(a: fn(&str) -> &str) {}",
+            "impl S {}",
+            "#[x] #[function] fn f() {}",
+        ];
+        for attribute in attributes {
+            for item in items {
+                // What the compiler itself does not pass on, because it has no tokens for it.
+                let (Ok(attribute), Ok(item)) = (attribute.parse(), item.parse()) else {
+                    continue;
+                };
+                function(attribute, item);
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! A function as it was written.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
-use quote::ToTokens;
+use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, Signature, Visibility, token};
+use syn::{Attribute, Signature, Token, Visibility, token};
 
 use crate::args::Errors;
 
@@ -15,6 +15,8 @@ pub(crate) struct Function {
     pub(crate) sig: Signature,
     /// With its braces.
     pub(crate) block: Group,
+    /// Whether the body is the user's.
+    pub(crate) has_body: bool,
 }
 
 impl Parse for Function {
@@ -22,19 +24,23 @@ impl Parse for Function {
         let attrs = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
         let sig: Signature = input.parse()?;
-        if !input.peek(token::Brace) {
-            let message = "a #[function] needs a body";
-            return Err(syn::Error::new(sig.ident.span(), message));
-        }
-        let content;
-        let brace = syn::braced!(content in input);
-        let mut block = Group::new(Delimiter::Brace, content.parse()?);
-        block.set_span(brace.span.join());
+        let has_body = input.peek(token::Brace);
+        let block = if has_body {
+            let content;
+            let brace = syn::braced!(content in input);
+            let mut block = Group::new(Delimiter::Brace, content.parse()?);
+            block.set_span(brace.span.join());
+            block
+        } else {
+            input.parse::<Option<Token![;]>>()?;
+            Group::new(Delimiter::Brace, quote!(::core::unreachable!()))
+        };
         Ok(Self {
             attrs,
             vis,
             sig,
             block,
+            has_body,
         })
     }
 }
@@ -65,8 +71,12 @@ impl ToTokens for Function {
     }
 }
 
-/// Reports and removes attributes of ours that stand below this one.
-pub(crate) fn alone(function: &mut Function, errors: &mut Errors) {
+/// Reports what is wrong with a function that concerns neither options nor types: attributes of
+/// ours that stand below this one, which are removed, and a body that is not there.
+pub(crate) fn check(function: &mut Function, errors: &mut Errors) {
+    if !function.has_body {
+        errors.report(&function.sig.ident, "a #[function] needs a body");
+    }
     let is_main = function.sig.ident == "main";
     function.attrs.retain(|attribute| {
         let Some(last) = attribute.path().segments.last() else {
@@ -87,8 +97,9 @@ pub(crate) fn alone(function: &mut Function, errors: &mut Errors) {
     });
 }
 
-/// Lint levels that hold for the stub as well as for the body.
-const LINT_LEVELS: &[&str] = &["allow", "expect", "warn", "deny", "forbid"];
+/// Lint levels that hold for the stub as well as for the body. What is expected is found in one
+/// of them, which is the body for all that one could expect of a function.
+const LINT_LEVELS: &[&str] = &["allow", "warn", "deny", "forbid"];
 
 /// A function's attributes by where they go.
 #[derive(Default)]

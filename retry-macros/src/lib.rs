@@ -13,6 +13,8 @@ mod item;
 mod policy;
 mod service;
 mod signature;
+#[cfg(test)]
+mod snapshots;
 mod stub;
 mod test;
 mod worker;

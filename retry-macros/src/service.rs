@@ -15,7 +15,7 @@ use crate::args::{self, Args, Errors};
 use crate::expand::Expansion;
 use crate::fallback;
 use crate::item::Function;
-use crate::policy;
+use crate::policy::{self, Policy};
 use crate::signature::{self, Parameter, Verdict};
 
 /// The options that are about workers, which all methods share.
@@ -166,7 +166,7 @@ impl<'a> Service<'a> {
         }
         let mut constructor = setup.sig.clone();
         constructor.output = syn::ReturnType::Default;
-        let (signature, _) = signature::check(&constructor, false, false, errors);
+        let (signature, _) = signature::check(&constructor, false, &Policy::default(), errors);
         for parameter in &signature.parameters {
             if parameter.referred().is_some() {
                 let message = "the value is made in each worker: take the parameter by value";
@@ -381,10 +381,11 @@ impl<'a> Service<'a> {
                 .collect(),
             vis: syn::Visibility::Inherited,
             block: syn::parse2(body).ok()?,
+            has_body: true,
             sig,
         };
         let policy = policy::check(options, &function.sig, private, errors);
-        let (signature, verdict) = signature::check(&function.sig, true, false, errors);
+        let (signature, verdict) = signature::check(&function.sig, true, &policy, errors);
         let Verdict::Sound = verdict else { return None };
         let mut expansion = Expansion::new(&function, &signature, &policy, private);
         expansion.title = format!("{}::{}", self.name.unraw(), original.unraw());

@@ -10,6 +10,7 @@ use syn::{
 };
 
 use crate::args::Errors;
+use crate::policy::Policy;
 
 /// The most parameters that callers may pass.
 const MOST_PARAMETERS: usize = 12;
@@ -80,12 +81,11 @@ impl Signature {
     }
 }
 
-/// Checks a function's signature; `has_setup` says whether its first parameter is the state, and
-/// `is_batch` whether the others are one, a vector.
+/// Checks a function's signature; `has_setup` says whether its first parameter is the state.
 pub(crate) fn check(
     signature: &syn::Signature,
     has_setup: bool,
-    is_batch: bool,
+    policy: &Policy,
     errors: &mut Errors,
 ) -> (Signature, Verdict) {
     let mut wrong = Errors::default();
@@ -100,7 +100,7 @@ pub(crate) fn check(
         .collect();
     let state = (has_setup && !parameters.is_empty()).then(|| parameters.remove(0));
     if has_setup {
-        check_state(signature, state.as_ref(), &mut wrong);
+        check_state(signature, state.as_ref(), policy, &mut wrong);
     }
     if parameters.len() > MOST_PARAMETERS {
         wrong.report(
@@ -126,10 +126,10 @@ pub(crate) fn check(
             let message = "the result is made in another process, so it cannot borrow; return an \
                            owned value";
             Borrows::new(&mut wrong, message, &Generics::default()).visit_type(ty);
-            (**ty).clone()
+            ungrouped(ty).clone()
         }
     };
-    if is_batch {
+    if policy.batch {
         check_batch(signature, &parameters, &output, &mut wrong);
     }
     let verdict = match (wrong.is_empty(), is_hopeless) {
@@ -222,16 +222,28 @@ fn check_generics(generics: &Generics, errors: &mut Errors) {
     }
 }
 
-fn check_state(signature: &syn::Signature, state: Option<&Parameter>, errors: &mut Errors) {
-    match state {
-        Some(state) if state.referred().is_some() => {}
-        Some(state) => errors.report(
-            &state.ty,
-            "with `setup` the first parameter is the worker's state: make it `&S` or `&mut S`",
-        ),
-        None => errors.report(
+fn check_state(
+    signature: &syn::Signature,
+    state: Option<&Parameter>,
+    policy: &Policy,
+    errors: &mut Errors,
+) {
+    let Some(state) = state else {
+        errors.report(
             &signature.ident,
             "with `setup` the first parameter has to be the worker's state, `&S` or `&mut S`",
+        );
+        return;
+    };
+    match state.referred() {
+        Some(reference) if policy.is_concurrent && reference.mutability.is_some() => errors.report(
+            &state.ty,
+            "with `concurrency` several calls share the state: take it as `&S`",
+        ),
+        Some(_) => {}
+        None => errors.report(
+            &state.ty,
+            "with `setup` the first parameter is the worker's state: make it `&S` or `&mut S`",
         ),
     }
 }
@@ -309,7 +321,7 @@ fn parameter(
     };
     Some(Parameter {
         name,
-        ty: (*typed.ty).clone(),
+        ty: ungrouped(&typed.ty).clone(),
     })
 }
 
@@ -419,7 +431,7 @@ pub(crate) fn batched(ty: &Type, private: &TokenStream) -> Type {
 
 /// The types between the angle brackets of a type whose path ends in that name.
 fn generic_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
-    let Type::Path(path) = ty else {
+    let Type::Path(path) = ungrouped(ty) else {
         return None;
     };
     let last = path.path.segments.last()?;
@@ -431,6 +443,15 @@ fn generic_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
         _ => None,
     });
     (last.ident == name).then(|| types.collect())
+}
+
+/// A type without the invisible parentheses that it has when a macro was given it.
+fn ungrouped(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => ungrouped(&group.elem),
+        Type::Paren(paren) => ungrouped(&paren.elem),
+        ty => ty,
+    }
 }
 
 /// Whether a type is written as `()`.

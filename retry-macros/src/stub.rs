@@ -52,6 +52,10 @@ impl Expansion<'_> {
             start,
         } = self.entry();
 
+        // A private type of a public function is said to leak here.
+        let target_type = quote_spanned! {stub.span()=>
+            type Target = #private::Typed<#pointer, #arguments, #result>;
+        };
         // A function that was refused is not called.
         let unused = (!self.is_sound).then(|| quote!(#[allow(dead_code)]));
         // The state has the type that the set-up gives it, which may be `Vec` or `String`.
@@ -90,7 +94,7 @@ impl Expansion<'_> {
                 #rest
 
                 impl ::core::ops::Deref for #stub {
-                    type Target = #private::Typed<#pointer, #arguments, #result>;
+                    #target_type
 
                     fn deref(&self) -> &Self::Target {
                         static __STUB: #private::Typed<#pointer, #arguments, #result> =

@@ -24,6 +24,7 @@ fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream
         vis,
         mut sig,
         block,
+        ..
     } = syn::parse2(item)?;
     if !sig.generics.params.is_empty() {
         let message = "a test cannot be generic";

@@ -50,13 +50,23 @@ impl RetriesFrom<Retries> {
     }
 }
 
+impl RetriesFrom<u32> {
+    #[must_use]
+    pub const fn get(self) -> RetriesOr {
+        RetriesOr(Retries::fixed(self.0, Duration::from_secs(1)), None)
+    }
+}
+
+// Method lookup comes to what takes a reference later, so that a number whose type is still open,
+// as in `1 + 1`, is a `u32`.
+
 macro_rules! retries_from {
     ($($integer:ty)*) => {
         $(
             impl RetriesFrom<$integer> {
                 #[must_use]
                 #[allow(unused_comparisons, clippy::cast_possible_truncation)]
-                pub const fn get(self) -> RetriesOr {
+                pub const fn get(&self) -> RetriesOr {
                     let fault = if self.0 < 0 {
                         Some("`retries` must not be negative")
                     } else if self.0 as u128 > u32::MAX as u128 {
@@ -71,14 +81,14 @@ macro_rules! retries_from {
     };
 }
 
-retries_from!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize);
+retries_from!(i8 i16 i32 i64 i128 isize u8 u16 u64 u128 usize);
 
 macro_rules! no_retries_from {
     ($($other:ty)*) => {
         $(
             impl RetriesFrom<$other> {
                 #[must_use]
-                pub const fn get(self) -> RetriesOr {
+                pub const fn get(&self) -> RetriesOr {
                     let fault = "`retries` takes an integer or a const Retries";
                     RetriesOr(Retries::none(), Some(fault))
                 }
@@ -129,6 +139,8 @@ checks! {
     check_u64(value: u64) value > 0;
     /// A duration is not zero.
     check_duration(value: Duration) !value.is_zero();
+    /// One worker can have so many calls at once.
+    check_at_once(value: usize) value <= crate::transport::board::SLOTS;
     /// A coefficient is within its range.
     check_coefficient(value: f64) value >= 1.0 && value <= 10.0;
     /// A cap on delays is short enough.

@@ -7,7 +7,6 @@ use std::sync::{Arc, LazyLock};
 
 use crate::FunctionSpec;
 use crate::codec::{self, Wire};
-use crate::transport::board::SLOTS;
 use crate::worker::{Invocation, LocalFuture};
 
 /// The state that a function's `setup` made for a worker.
@@ -38,10 +37,6 @@ impl Registration {
     /// A function without set-up.
     #[must_use]
     pub const fn new(spec: &'static FunctionSpec, run: Run) -> Self {
-        assert!(
-            spec.at_once() <= SLOTS,
-            "one worker can execute at most 1024 inputs at once: allow more workers instead"
-        );
         Self {
             spec,
             run,
@@ -60,11 +55,11 @@ impl Registration {
 
     /// The same where each call may change the state.
     #[must_use]
+    #[track_caller]
     pub const fn exclusive_state(self) -> Self {
-        assert!(
-            self.pool().concurrency == 1,
-            "with `concurrency` several calls share the state: take it as `&S`"
-        );
+        if self.pool().concurrency > 1 {
+            panic!("with `concurrency` several calls share the state: take it as `&S`");
+        }
         self
     }
 

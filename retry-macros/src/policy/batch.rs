@@ -39,7 +39,7 @@ pub(super) fn check(given: Given<'_>) -> syn::Result<Checked> {
         let given = Given { arg, private };
         match key.to_string().as_str() {
             "max_size" => {
-                if let Some(size) = errors.keep(given.integer("usize", 1)) {
+                if let Some(size) = errors.keep(given.at_once()) {
                     max_size = size.code;
                     items.extend(size.items);
                 }

@@ -24,6 +24,8 @@ pub(crate) struct Policy {
     pub(crate) setup: Option<Expr>,
     pub(crate) teardown: Option<Expr>,
     pub(crate) batch: bool,
+    /// Whether several calls share the state, as far as the macro can see.
+    pub(crate) is_concurrent: bool,
     pub(crate) name: Option<LitStr>,
 }
 
@@ -97,7 +99,8 @@ impl Policy {
             ))?,
             "grace" => given.duration(None)?,
             "memory" | "max_rss_growth" => given.size()?,
-            "max_workers" | "concurrency" => given.integer("usize", 1)?,
+            "max_workers" => given.integer("usize", 1)?,
+            "concurrency" => given.at_once()?,
             "min_workers" => given.integer("usize", 0)?,
             "max_calls_per_worker" => given.integer("u64", 1)?,
             "batch" => {
@@ -113,6 +116,9 @@ impl Policy {
             let message = "`concurrency` is for an `async fn`; a function that blocks runs one \
                            call at a time in each of its `max_workers`";
             return Err(syn::Error::new(key.span(), message));
+        }
+        if let ("concurrency", Known::Literal(2..)) = (&*name, checked.known) {
+            self.is_concurrent = true;
         }
         let code = checked.code;
         self.checks.push(checked.items);

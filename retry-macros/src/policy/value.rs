@@ -8,6 +8,9 @@ use syn::{Expr, Lit, LitStr};
 use super::units::{self, Units, is_negative, literal};
 use crate::args::{Arg, Value};
 
+/// The most calls that the runtime hands to one worker at once.
+const MOST_AT_ONCE: u128 = 1024;
+
 /// What is known of a value here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
@@ -158,6 +161,22 @@ impl<'a> Given<'a> {
             }
             Some(_) => Err(self.error(format!("`{key}` takes an integer, as in `{key} = 4`"))),
         }
+    }
+
+    /// How many calls a worker is to have at once.
+    pub(super) fn at_once(self) -> syn::Result<Checked> {
+        let key = self.key();
+        let mut number = self.integer("usize", 1)?;
+        let message = format!(
+            "`{key}` must not be larger than {MOST_AT_ONCE}, which is what one worker can have at \
+             once; allow more workers instead"
+        );
+        match number.known {
+            Known::Literal(known) if known > MOST_AT_ONCE => return Err(self.error(message)),
+            Known::Literal(_) => {}
+            _ => self.check_by(&mut number, "check_at_once", &message),
+        }
+        Ok(number)
     }
 
     /// A duration. Zero is refused with what to do instead, where that is given.

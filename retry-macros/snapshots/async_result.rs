@@ -1,0 +1,98 @@
+// #[function(concurrency = 8)]
+// pub(crate) async fn fetch(url: &str) -> Result<String, FetchError> { get(url).await }
+
+#[allow(non_camel_case_types)]
+pub(crate) struct fetch;
+impl fetch {
+    #[doc(hidden)]
+    async fn __body(url: &str) -> Result<String, FetchError> {
+        get(url).await
+    }
+    #[doc(hidden)]
+    #[allow(clippy::all, clippy::pedantic)]
+    fn __start<'__call>(
+        url: &'__call str,
+    ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<String, FetchError>> {
+        ::std::boxed::Box::pin(Self::__body(url))
+    }
+    /// Calls the function in this process: an ordinary call, to which no policy applies.
+    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+    pub(crate) async fn local(&self, url: &str) -> Result<String, FetchError> {
+        Self::__body(url).await
+    }
+}
+#[allow(clippy::all, clippy::pedantic, deprecated)]
+const _: () = {
+    static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
+            ::core::concat!(::core::module_path!(), "::", "fetch"),
+            ::core::file!(),
+            ::core::line!(),
+            &["url"],
+        )
+        .concurrency(8)
+        .asynchronous();
+    const _: () = ::retry_runtime::__private0::assert_referred::<str>();
+    const _: fn() = || {
+        ::retry_runtime::__private0::Output::<Result<String, FetchError>>::NEW
+            .value::<String>();
+        ::retry_runtime::__private0::Output::<Result<String, FetchError>>::NEW
+            .error::<FetchError>();
+    };
+    static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
+        &__SPEC,
+        ::retry_runtime::__private0::Run::Async(__run),
+    );
+    fn __run(
+        mut __owned: ::retry_runtime::__private0::Invocation,
+    ) -> ::retry_runtime::__private0::LocalFuture<
+        ::retry_runtime::__private0::Invocation,
+    > {
+        ::std::boxed::Box::pin(async move {
+            let __invocation = &mut __owned;
+            let __result = {
+                let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
+                    (::retry_runtime::__private0::Ref<str>,),
+                >::NEW
+                    .arguments(__invocation) else {
+                    return __owned;
+                };
+                fetch::__body(&__argument0).await
+            };
+            __invocation
+                .retry({
+                    use ::retry_runtime::__private0::{Says as _, Silent as _};
+                    (&::retry_runtime::__private0::Probe(&__result)).ask()
+                });
+            fetch.__reply(__invocation, __result);
+            __owned
+        })
+    }
+    ::retry_runtime::__private0::inventory::submit! {
+        ::retry_runtime::__private0::Submission(& __REGISTRATION)
+    }
+    impl ::core::ops::Deref for fetch {
+        type Target = ::retry_runtime::__private0::Typed<
+            for<'__call> fn(
+                &'__call str,
+            ) -> ::retry_runtime::__private0::BoxFuture<
+                '__call,
+                Result<String, FetchError>,
+            >,
+            (::retry_runtime::__private0::Ref<str>,),
+            Result<String, FetchError>,
+        >;
+        fn deref(&self) -> &Self::Target {
+            static __STUB: ::retry_runtime::__private0::Typed<
+                for<'__call> fn(
+                    &'__call str,
+                ) -> ::retry_runtime::__private0::BoxFuture<
+                    '__call,
+                    Result<String, FetchError>,
+                >,
+                (::retry_runtime::__private0::Ref<str>,),
+                Result<String, FetchError>,
+            > = ::retry_runtime::__private0::Typed::new(fetch::__start, &__REGISTRATION);
+            &__STUB
+        }
+    }
+};

@@ -1,0 +1,7 @@
+// #[function]
+// struct F;
+
+struct F;
+::core::compile_error! {
+    "#[function] belongs on a function"
+}

@@ -1,0 +1,88 @@
+// #[function(retries = 3, timeout = "30s")]
+// /// Adds.
+// pub fn add(a: u64, b: u64) -> u64 { a + b }
+
+/// Adds.
+#[allow(non_camel_case_types)]
+pub struct add;
+impl add {
+    #[doc(hidden)]
+    fn __body(a: u64, b: u64) -> u64 {
+        a + b
+    }
+    /// Calls the function in this process: an ordinary call, to which no policy applies.
+    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+    pub fn local(&self, a: u64, b: u64) -> u64 {
+        Self::__body(a, b)
+    }
+}
+#[allow(clippy::all, clippy::pedantic, deprecated)]
+const _: () = {
+    static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
+            ::core::concat!(::core::module_path!(), "::", "add"),
+            ::core::file!(),
+            ::core::line!(),
+            &["a", "b"],
+        )
+        .retries(
+            ::retry_runtime::__private0::Retries::fixed(
+                3,
+                ::core::time::Duration::from_secs(1),
+            ),
+        )
+        .timeout(::core::time::Duration::from_nanos(30000000000u64));
+    const _: () = ::retry_runtime::__private0::assert_sent::<u64>();
+    const _: () = ::retry_runtime::__private0::assert_sent::<u64>();
+    const _: fn() = || {
+        ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
+        ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
+    };
+    static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
+        &__SPEC,
+        ::retry_runtime::__private0::Run::Blocking(__run),
+    );
+    fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
+        let __result = {
+            let ::core::option::Option::Some((__argument0, __argument1)) = ::retry_runtime::__private0::Input::<
+                (
+                    ::retry_runtime::__private0::Val<u64>,
+                    ::retry_runtime::__private0::Val<u64>,
+                ),
+            >::NEW
+                .arguments(__invocation) else {
+                return;
+            };
+            add::__body(__argument0, __argument1)
+        };
+        __invocation
+            .retry({
+                use ::retry_runtime::__private0::{Says as _, Silent as _};
+                (&::retry_runtime::__private0::Probe(&__result)).ask()
+            });
+        add.__reply(__invocation, __result);
+    }
+    ::retry_runtime::__private0::inventory::submit! {
+        ::retry_runtime::__private0::Submission(& __REGISTRATION)
+    }
+    impl ::core::ops::Deref for add {
+        type Target = ::retry_runtime::__private0::Typed<
+            fn(u64, u64) -> u64,
+            (
+                ::retry_runtime::__private0::Val<u64>,
+                ::retry_runtime::__private0::Val<u64>,
+            ),
+            u64,
+        >;
+        fn deref(&self) -> &Self::Target {
+            static __STUB: ::retry_runtime::__private0::Typed<
+                fn(u64, u64) -> u64,
+                (
+                    ::retry_runtime::__private0::Val<u64>,
+                    ::retry_runtime::__private0::Val<u64>,
+                ),
+                u64,
+            > = ::retry_runtime::__private0::Typed::new(add::__body, &__REGISTRATION);
+            &__STUB
+        }
+    }
+};

@@ -1,0 +1,4 @@
+#[retry_runtime::function]
+fn f();
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::function(memory = true)]
+fn f() {}
+
+fn main() {}

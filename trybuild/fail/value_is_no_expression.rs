@@ -1,0 +1,4 @@
+#[retry_runtime::function(name = ;)]
+fn f() {}
+
+fn main() {}

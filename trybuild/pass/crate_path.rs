@@ -1,0 +1,21 @@
+//! A renamed or re-exported runtime is found by its path.
+mod facade {
+    pub use retry_runtime as jobs;
+}
+
+#[facade::jobs::function(crate = crate::facade::jobs, retries = 2, timeout = "3s")]
+fn f(number: u64) -> u64 {
+    number
+}
+
+#[facade::jobs::function(crate = facade::jobs, retries(max_retries = N, jitter))]
+async fn g(text: &str) -> Result<usize, String> {
+    Ok(text.len())
+}
+
+const N: u32 = 3;
+
+fn main() {
+    assert_eq!(f(1), 1);
+    assert_eq!(g.spec().retries.max_retries(), 3);
+}

@@ -1,0 +1,21 @@
+//! `mut` and `_` are fine as parameters.
+#![deny(warnings)]
+use retry_runtime::function;
+
+#[function]
+fn f(mut number: u64, _: String, _unused: u8) -> u64 {
+    number += 1;
+    number
+}
+
+#[function]
+async fn g(_: &str, mut numbers: Vec<u64>) -> usize {
+    numbers.push(1);
+    numbers.len()
+}
+
+fn main() {
+    assert_eq!(f(1, String::new(), 0), 2);
+    let _ = f.remote(1, String::new(), 0);
+    let _ = g.remote("", vec![]);
+}

@@ -1,0 +1,40 @@
+//! A state that is made, that may fail to be made, and that is given back.
+use retry_runtime::function;
+
+struct Model {
+    weights: Vec<f64>,
+}
+
+fn load() -> Model {
+    Model { weights: vec![1.0] }
+}
+
+fn try_load() -> Result<Model, std::io::Error> {
+    Ok(load())
+}
+
+fn close(model: Model) {
+    drop(model);
+}
+
+#[function(setup = load)]
+fn shared(model: &Model, x: f64) -> f64 {
+    model.weights[0] * x
+}
+
+#[function(setup = try_load, teardown = close)]
+fn changed(model: &mut Model, x: f64) {
+    model.weights.push(x);
+}
+
+#[function(setup = || vec![1u8, 2], teardown = |bytes| drop(bytes))]
+async fn closure(state: &Vec<u8>) -> usize {
+    state.len()
+}
+
+fn main() {
+    assert_eq!(shared(&load(), 2.0), 2.0);
+    let _ = shared.remote(2.0);
+    let _ = changed.for_each([1.0, 2.0]);
+    let _ = closure.remote();
+}
