@@ -15,7 +15,7 @@ fn primes_in(range: Range<u64>) -> usize {
 
 fn is_prime(number: u64) -> bool {
     let mut divisors = (2..).take_while(|divisor| divisor * divisor <= number);
-    number >= 2 && divisors.all(|divisor| number % divisor != 0)
+    number >= 2 && divisors.all(|divisor| !number.is_multiple_of(divisor))
 }
 
 /// Cuts its range into ten and has them counted. It holds its own worker meanwhile, even if it
