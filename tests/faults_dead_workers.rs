@@ -308,8 +308,17 @@ fn a_worker_that_closes_its_connection_costs_no_more_than_itself() {
 #[retry_runtime::test]
 fn a_worker_that_cannot_start_is_an_error_and_no_storm() {
     fixture(LIMIT, serves, || {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("worker");
+        std::fs::write(
+            &script,
+            "#!/bin/sh\nsleep 0.1\necho no licence >&2\nexit 3\n",
+        )
+        .unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, executable).unwrap();
         for (program, expected) in [
-            ("/bin/false", "exited with code 1"),
+            (script.to_str().unwrap(), "exited with code 3"),
             ("/nonexistent/program", "No such file or directory"),
             ("/", "Permission denied"),
         ] {
@@ -320,6 +329,8 @@ fn a_worker_that_cannot_start_is_an_error_and_no_storm() {
                 assert!(matches!(error, CallError::Startup(..)), "{error:?}");
                 assert!(error.to_string().contains(expected), "{error}");
                 assert!(error.did_not_run());
+                let told = error.context().stderr_tail().contains("no licence");
+                assert_eq!(told, program.ends_with("worker"));
             }
             assert!(begun.elapsed() < Duration::from_secs(10));
             runtime.shutdown(Duration::ZERO).wait();
