@@ -2,43 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use retry_tests::fixture_outside;
+use retry_tests::{example, fixture_outside, root};
 
 /// The examples may have to be built first.
 const LIMIT: Duration = Duration::from_secs(600);
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .unwrap()
-}
-
-/// Builds the examples once, and says where one of them is.
-fn example(name: &str) -> Command {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let directory = BUILT.get_or_init(|| {
-        // Next to the directory of this test's own program, and of the same profile.
-        let this = std::env::current_exe().unwrap();
-        let target = this.parent().unwrap().parent().unwrap();
-        let profile = match target.file_name().unwrap().to_str().unwrap() {
-            "debug" => "dev",
-            other => other,
-        };
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "retry-examples"])
-            .args(["--examples", "--profile", profile])
-            .current_dir(root())
-            .status()
-            .unwrap();
-        assert!(status.success());
-        target.join("examples")
-    });
-    Command::new(directory.join(name))
-}
 
 fn lines(output: &Output) -> Vec<String> {
     String::from_utf8(output.stdout.clone())
@@ -209,5 +178,176 @@ fn a_program_explains_its_arguments() {
             .output()
             .unwrap();
         assert_eq!(stray.status.code(), Some(2));
+    });
+}
+
+/// Runs an example and checks that these lines come out, in this order.
+fn shows(name: &str, expected: &[&str]) -> Vec<String> {
+    let output = example(name).output().unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    let lines = lines(&output);
+    let mut rest = lines.iter();
+    for expected in expected {
+        assert!(
+            rest.any(|line| line.trim_start() == *expected),
+            "{expected:?} does not come, or not in this order, in {lines:#?}\n{complaints}"
+        );
+    }
+    assert!(output.status.success(), "{complaints}");
+    complaints.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn lookup_table_loads_once_per_worker_and_closes_what_it_loaded() {
+    fixture_outside(LIMIT, || {
+        let complaints = shows(
+            "lookup_table",
+            &[
+                "H2O: 18.015 g/mol",
+                "C6H12O6: 180.156 g/mol",
+                "Fe2O3: 159.687 g/mol",
+                "Xy: there is no element Xy",
+                "C8H10N4O2: 194.194 g/mol",
+                "2000 alkanes, the heaviest 28056 g/mol",
+            ],
+        );
+        let loaded = |line: &&String| *line == "molar_mass: loaded 92 elements";
+        let loaded = complaints.iter().filter(loaded).count();
+        assert!((1..=2).contains(&loaded), "{complaints:?}");
+        let look_ups: Vec<u32> = complaints
+            .iter()
+            .filter_map(|line| line.strip_prefix("molar_mass: closed after "))
+            .map(|line| line.strip_suffix(" look-ups").unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(look_ups.len(), loaded);
+        assert_eq!(look_ups.iter().sum::<u32>(), 4012);
+    });
+}
+
+#[test]
+fn limits_shows_each_limit() {
+    fixture_outside(LIMIT, || {
+        shows(
+            "limits",
+            &[
+                "1. endless timed out: an attempt ran longer than its timeout of 200ms",
+                "tidies_up: asked to stop: temporary files removed",
+                "2. tidies_up timed out: an attempt ran longer than its timeout of 200ms",
+                "3. within the limit: Some(20)",
+                "out of memory in 3 attempts",
+                "4. nine calls in 3 processes",
+                "twelve calls that leak in more than one: true",
+            ],
+        );
+    });
+}
+
+#[test]
+fn cancellation_shows_the_ways_to_end_a_call() {
+    fixture_outside(LIMIT, || {
+        // What workers print comes when it comes, but in the order of the calls.
+        shows(
+            "cancellation",
+            &[
+                "cancelled by its caller",
+                "given up: true",
+                "-3 is negative, the rest is cancelled",
+                "at once: true",
+                "the other one goes on: Some(300)",
+            ],
+        );
+        shows(
+            "cancellation",
+            &[
+                "count: a counter was asked to stop",
+                "count: another counter was asked to stop",
+                "5. what does not listen is killed",
+            ],
+        );
+        shows(
+            "cancellation",
+            &["detached: ran, although nobody waits for it"],
+        );
+    });
+}
+
+#[test]
+fn nested_counts_primes_and_sorts() {
+    fixture_outside(LIMIT, || {
+        shows(
+            "nested",
+            &[
+                "1229 primes in 0..10000",
+                "1033 primes in 10000..20000",
+                "983 primes in 20000..30000",
+                "958 primes in 30000..40000",
+                "930 primes in 40000..50000",
+                "2000 numbers sorted: true",
+            ],
+        );
+    });
+}
+
+#[test]
+fn concurrency_fetches_many_pages_with_one_worker() {
+    fixture_outside(LIMIT, || {
+        shows(
+            "concurrency",
+            &[
+                "40 pages by 1 worker",
+                "faster than the 4 s of one after the other: true",
+            ],
+        );
+    });
+}
+
+#[test]
+fn batching_gives_each_caller_its_own_result() {
+    fixture_outside(LIMIT, || {
+        shows(
+            "batching",
+            &[
+                "customer 500 cannot order for 0 cents",
+                "999 orders inserted, at most 50 at once",
+                "alone: a batch of 1",
+            ],
+        );
+    });
+}
+
+#[test]
+fn runtimes_have_settings_and_an_end_of_their_own() {
+    fixture_outside(LIMIT, || {
+        shows(
+            "runtimes",
+            &[
+                "Hello, Ada",
+                "Bonjour, Ada",
+                "the short call: Some(200)",
+                "abandoned: 1 call",
+                "the long call: sleeps was cancelled: the runtime was shut down",
+                "rejected",
+                "the other one still does: true",
+            ],
+        );
+    });
+}
+
+#[test]
+fn retry_control_shows_which_failures_are_tried_again() {
+    fixture_outside(LIMIT, || {
+        shows(
+            "retry_control",
+            &[
+                "1. a schedule: [100ms, 200ms, 400ms, 800ms, 1s, 1s]",
+                "4 x: read failed after 4 attempts: the file is being written",
+                "1 x: read failed: the file is not ours",
+                "1 x, with pauses: false: fetch failed: not found",
+                "3 x, with pauses: true: fetch failed after 3 attempts: busy, come back in 200ms",
+                "3 x, with pauses: false: fetch failed after 3 attempts: connection reset",
+                "1 x: fetch failed: connection reset",
+                "2 x: fetch timed out after 2 attempts: no result within the deadline of 250ms",
+            ],
+        );
     });
 }

@@ -1,14 +1,17 @@
-//! What the tests share: the fixture, ledgers in which functions write down that they ran, what
-//! the operating system knows, and chance that can be repeated.
+//! What the tests share: the fixture, ledgers in which functions write down that they ran, the
+//! examples as programs, what the operating system knows, and chance that can be repeated.
 
 mod fixture;
 mod ledger;
+mod programs;
 mod seeded;
 mod system;
 
 pub use fixture::{Conditions, fixture, fixture_async, fixture_outside, fixture_under, refused};
 pub use ledger::{Entry, Ledger, record};
+pub use programs::{example, root};
 pub use seeded::seeded;
 pub use system::{
-    Process, descendants, descriptors, eventually, kill_child, processes_with, threads, workers,
+    Process, close_descriptor, descendants, descriptors, eventually, kill_child, processes_with,
+    threads, workers,
 };

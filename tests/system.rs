@@ -164,6 +164,16 @@ pub fn descriptors() -> Vec<String> {
     all
 }
 
+/// Closes a descriptor of this process, whoever it belongs to.
+pub fn close_descriptor(number: i32) {
+    // SAFETY: none. A function that does this to its worker is what is tested, and nothing that
+    // the descriptor belonged to is relied upon after it.
+    #[expect(unsafe_code, reason = "nothing safe can do what is to be survived")]
+    unsafe {
+        rustix::io::close(number);
+    }
+}
+
 /// The names of the threads of this process.
 #[must_use]
 pub fn threads() -> Vec<String> {

@@ -127,3 +127,31 @@ pub mod __private0;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/cancellation.md")]
+struct GuideCancellation;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/configuration.md")]
+struct GuideConfiguration;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/deploying.md")]
+struct GuideDeploying;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/limits.md")]
+struct GuideLimits;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/nesting.md")]
+struct GuideNesting;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/state.md")]
+struct GuideState;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/together.md")]
+struct GuideTogether;

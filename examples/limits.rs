@@ -1,0 +1,104 @@
+//! Limits on time and memory, and workers that are replaced before they grow old.
+//!
+//! `cargo run --example limits`
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use retry_runtime::{CallError, ExitCause, function, local_entrypoint};
+
+// -------------------------------------------------------------------------------------- the time
+
+/// Is killed when its time is up, with everything that it has started.
+#[function(timeout = "200ms")]
+fn endless() -> u64 {
+    loop {
+        sleep(Duration::from_secs(1));
+    }
+}
+
+/// Is asked first, and given two seconds to tidy up.
+#[function(timeout = "200ms", grace = "2s")]
+fn tidies_up() {
+    let token = retry_runtime::current().expect("runs in a worker").token();
+    while !token.is_cancelled() {
+        sleep(Duration::from_millis(5));
+    }
+    println!("asked to stop: temporary files removed");
+}
+
+// ------------------------------------------------------------------------------------ the memory
+
+/// May take 128 MiB. Two crashes are made up for by running it again; the third is the end.
+#[function(memory = "128MiB")]
+fn hoards(megabytes: usize) -> usize {
+    let mut hoard = Vec::new();
+    for _ in 0..megabytes {
+        hoard.push(vec![1u8; 1024 * 1024]);
+        sleep(Duration::from_micros(500));
+    }
+    hoard.len()
+}
+
+// ----------------------------------------------------------------------------------- the workers
+
+/// A library that leaks is given a new process every three calls.
+#[function(max_workers = 1, max_calls_per_worker = 3)]
+fn recycled_by_calls() -> u32 {
+    std::process::id()
+}
+
+/// Or once it has grown by 32 MiB.
+#[function(max_workers = 1, max_rss_growth = "32MiB")]
+fn recycled_by_growth() -> u32 {
+    std::mem::forget(vec![1u8; 10 * 1024 * 1024]);
+    std::process::id()
+}
+
+/// Shows each limit.
+#[local_entrypoint]
+fn main() {
+    let begun = Instant::now();
+    let error = endless.remote().wait().expect_err("it never returns");
+    println!("1. {error}");
+    println!("   after {:.1} s", begun.elapsed().as_secs_f64());
+
+    let error = tidies_up.remote().wait().expect_err("it is too late");
+    println!("2. {error}");
+
+    println!("3. within the limit: {:?}", hoards.remote(20).wait().ok());
+    match hoards.remote(2000).wait() {
+        Err(CallError::Crashed(crash, context)) => {
+            if let ExitCause::OutOfMemory { limit, peak } = crash.cause() {
+                assert!(peak > limit);
+                println!("   out of memory in {} attempts", context.attempts().len());
+            }
+        }
+        other => println!("   unexpected: {other:?}"),
+    }
+
+    let by_calls = changes(
+        &recycled_by_calls
+            .map([(); 9])
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>(),
+    );
+    println!("4. nine calls in {by_calls} processes");
+    let by_growth = changes(
+        &recycled_by_growth
+            .map([(); 12])
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>(),
+    );
+    println!(
+        "   twelve calls that leak in more than one: {}",
+        by_growth > 1
+    );
+}
+
+/// How many processes there were, one after the other.
+fn changes(pids: &[u32]) -> usize {
+    1 + pids.windows(2).filter(|pair| pair[0] != pair[1]).count()
+}

@@ -1,0 +1,215 @@
+//! Programs in which many things happen at once or in odd places, for the tests of faults. The
+//! first argument says which.
+
+use std::io::Write;
+use std::process::Command;
+use std::sync::Barrier;
+use std::time::Duration;
+
+use retry_runtime::{CallError, Event, Runtime, function};
+
+#[function]
+fn echo(value: u64) -> u64 {
+    value
+}
+
+/// Writes this many mebibytes, in lines of this length, or in none.
+#[function(max_workers = 1)]
+fn floods(mebibytes: usize, line: Option<usize>) -> usize {
+    let mut chunk = vec![b'x'; 1 << 20];
+    if let Some(line) = line {
+        chunk
+            .iter_mut()
+            .skip(line - 1)
+            .step_by(line)
+            .for_each(|byte| *byte = b'\n');
+    }
+    let mut out = std::io::stdout().lock();
+    for _ in 0..mebibytes {
+        out.write_all(&chunk).expect("stdout");
+    }
+    mebibytes
+}
+
+#[function(max_workers = 1)]
+fn prints(bytes: Vec<u8>) {
+    std::io::stdout().write_all(&bytes).expect("stdout");
+}
+
+/// Lines of one letter each, many at once.
+#[function(max_workers = 16)]
+fn prints_letters(letter: u8, length: usize, lines: usize) {
+    let mut line = vec![letter; length];
+    line.push(b'\n');
+    for _ in 0..lines {
+        std::io::stdout().write_all(&line).expect("stdout");
+    }
+}
+
+#[function(max_workers = 2)]
+fn sleeps(milliseconds: u64) -> u64 {
+    println!("sleeping");
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    milliseconds
+}
+
+/// The directory, the umask and a variable of the worker.
+#[function(max_workers = 1, single_use_workers)]
+fn surroundings() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let umask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Umask:\t"));
+    let directory = std::env::current_dir().expect("a directory");
+    format!("{} {}", umask.expect("a umask"), directory.display())
+}
+
+#[function(at_most_once)]
+fn aborts() {
+    std::process::abort();
+}
+
+/// Leaves a process behind whose parent has ended.
+#[function]
+fn leaves_an_orphan() {
+    let script = "sleep 0.1 & exit 0";
+    let status = Command::new("sh")
+        .args(["-c", script])
+        .status()
+        .expect("sh");
+    assert!(status.success());
+}
+
+/// One line of `/proc/self/status`.
+fn status(key: &str) -> String {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.expect("the key").trim().to_owned()
+}
+
+fn show<T: std::fmt::Debug, E: std::fmt::Display>(result: Result<T, CallError<E>>) {
+    match result {
+        Ok(value) => println!("{value:?}"),
+        Err(error) => println!("{error}"),
+    }
+}
+
+/// Two calls that run on when this returns.
+fn run_two() {
+    let mut events = retry_runtime::events();
+    drop([sleeps.spawn(600_000), sleeps.spawn(600_000)]);
+    let mut running = 0;
+    while running < 2 {
+        match events.next() {
+            Some(Event::Output { .. }) => running += 1,
+            Some(_) => {}
+            None => return,
+        }
+    }
+}
+
+fn main() {
+    retry_runtime::init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |index: usize| -> Option<usize> { arguments.get(index)?.parse().ok() };
+    match arguments[0].as_str() {
+        "flood" => {
+            echo.remote(1).wait().expect("a value");
+            let before = status("VmHWM:");
+            let written = floods.remote(number(1).expect("a size"), number(2)).wait();
+            eprintln!("{:?} MiB, {before}, {}", written.ok(), status("VmHWM:"));
+        }
+        "bytes" => {
+            let bytes = std::fs::read(&arguments[1]).expect("a file");
+            prints.remote(bytes).wait().expect("it prints");
+            retry_runtime::shutdown(Duration::from_secs(5)).wait();
+        }
+        "letters" => {
+            let length = number(1).expect("a length");
+            let inputs = (0..16).map(|letter| (b'a' + letter, length, 20));
+            for result in prints_letters.map(inputs) {
+                result.expect("it prints");
+            }
+        }
+        "echo" => {
+            show(echo.remote(5).wait());
+            show(aborts.remote().wait());
+            show(echo.remote(6).wait());
+        }
+        "streams" => {
+            // Nothing may go to the streams: there are none.
+            let sum: u64 = echo.map(0..100).into_iter().flatten().sum();
+            prints.remote(b"lost\n".to_vec()).wait().expect("it prints");
+            std::fs::write(&arguments[1], sum.to_string()).expect("a file");
+        }
+        "exit" => {
+            run_two();
+            std::process::exit(3);
+        }
+        "abort" => {
+            run_two();
+            std::process::abort();
+        }
+        "return" => run_two(),
+        "race" => {
+            let barrier = Barrier::new(64);
+            let sum: u64 = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..64)
+                    .map(|value| {
+                        let barrier = &barrier;
+                        scope.spawn(move || {
+                            barrier.wait();
+                            echo.remote(value).wait().expect("a value")
+                        })
+                    })
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().expect("a value"))
+                    .sum()
+            });
+            let tasks = std::fs::read_dir("/proc/self/task")
+                .expect("/proc")
+                .flatten();
+            let names =
+                tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+            let engines = names.filter(|name| name.trim() == "retry-io").count();
+            println!("{sum} by {engines}");
+        }
+        "signals" => {
+            let kinds = ["SigCgt:", "SigIgn:", "SigBlk:"];
+            let before = kinds.map(status);
+            show(echo.remote(5).wait());
+            show(aborts.remote().wait());
+            retry_runtime::shutdown(Duration::from_secs(5)).wait();
+            for (before, after) in before.into_iter().zip(kinds.map(status)) {
+                println!("{before} {after}");
+            }
+        }
+        "surroundings" => {
+            show(surroundings.remote().wait());
+            std::env::set_current_dir("/").expect("the root");
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o77));
+            show(surroundings.remote().wait());
+        }
+        "first" => {
+            // Process 1 of its own world.
+            println!("process {}", std::process::id());
+            show(echo.remote(5).wait());
+            show(aborts.remote().wait());
+            show(leaves_an_orphan.remote().wait());
+            let runtime = Runtime::builder().build().expect("a runtime");
+            show(echo.on(&runtime).remote(6).wait());
+            runtime.shutdown(Duration::from_secs(5)).wait();
+            std::thread::sleep(Duration::from_millis(300));
+            let children = std::fs::read_to_string("/proc/self/task/1/children");
+            let children = children.expect("/proc");
+            let children = children.split_whitespace().map(|pid| {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+                stat.unwrap_or_default().contains("(sleep) Z")
+            });
+            println!("orphans {}", children.filter(|orphan| *orphan).count());
+        }
+        other => panic!("unknown mode {other:?}"),
+    }
+}

@@ -1,0 +1,243 @@
+//! Faults of section E: what workers print. The numbers are those of the table in
+//! `docs/faults.md`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use retry_runtime::function;
+use retry_tests::{close_descriptor, eventually, fixture, fixture_outside, processes_with};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[function]
+fn echo(value: u64) -> u64 {
+    value
+}
+
+fn serves() -> bool {
+    echo.remote(1).wait().is_ok_and(|value| value == 1)
+}
+
+fn faulty(mode: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_faulty"));
+    command.arg(mode);
+    command
+}
+
+/// Runs it with this way of passing output on, and gives its standard output.
+fn printed(command: &mut Command, output: &str) -> Vec<u8> {
+    let output = command.env("RETRY_OUTPUT", output).output().unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaints}");
+    output.stdout
+}
+
+// E1
+#[test]
+fn a_gibibyte_of_output_passes_through_in_little_memory() {
+    fixture_outside(LIMIT, || {
+        // In lines, and without a single one.
+        for (mebibytes, line) in [(1024, Some("4096")), (128, None)] {
+            let mut command = faulty("flood");
+            command.arg(mebibytes.to_string()).args(line);
+            let begun = Instant::now();
+            let mut process = command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stdout = process.stdout.take().unwrap();
+            let mut buffer = vec![0; 1 << 20];
+            let mut total = 0;
+            loop {
+                match stdout.read(&mut buffer).unwrap() {
+                    0 => break,
+                    read => total += read,
+                }
+            }
+            let output = process.wait_with_output().unwrap();
+            let report = String::from_utf8(output.stderr).unwrap();
+            eprintln!("{total} bytes in {:?}: {report}", begun.elapsed());
+            assert!(total > mebibytes << 20, "{total}");
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            // `Some(1024) MiB, 5344 kB, 5380 kB`: the most that was resident before, and in all.
+            let numbers: Vec<usize> = report
+                .split(|letter: char| !letter.is_ascii_digit())
+                .filter_map(|number| number.parse().ok())
+                .collect();
+            assert_eq!(numbers[0], mebibytes, "{report}");
+            assert!(numbers[2] - numbers[1] < 16 * 1024, "{report}");
+        }
+    });
+}
+
+// E3
+#[test]
+fn odd_bytes_are_passed_on_as_they_are_and_a_prefix_never_splits_a_line() {
+    fixture_outside(LIMIT, || {
+        let odd = b"over\rwritten\n\0nul\0\n\n\xff\xfe\xc3(\n\x1b[31mred\x1b[0m\nlast";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), odd).unwrap();
+        let raw = printed(faulty("bytes").arg(file.path()), "raw");
+        // The end of the worker ends its last line.
+        let with_end = [&odd[..], b"\n"].concat();
+        assert_eq!(raw, with_end);
+        let prefixed = printed(faulty("bytes").arg(file.path()), "prefixed");
+        for line in with_end.split_inclusive(|byte| *byte == b'\n') {
+            let expected = [b"prints: ", line].concat();
+            let found = prefixed
+                .windows(expected.len())
+                .filter(|window| *window == expected);
+            assert_eq!(found.count(), 1, "{line:?} in {prefixed:?}");
+        }
+    });
+}
+
+// E4
+#[test]
+fn lines_of_sixteen_workers_do_not_mix() {
+    fixture_outside(LIMIT, || {
+        // What is longer than 64 KiB is passed on in pieces.
+        let length = 60_000;
+        let text = printed(faulty("letters").arg(length.to_string()), "raw");
+        let lines: Vec<&[u8]> = text
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .collect();
+        assert_eq!(lines.len(), 16 * 20);
+        for line in lines {
+            assert_eq!(line.len(), length);
+            assert!(line.iter().all(|byte| *byte == line[0]));
+        }
+    });
+}
+
+/// What a message of the protocol might look like: a header that promises much, or nothing.
+#[function(max_workers = 1)]
+fn prints_messages(round: u8) -> u8 {
+    for stream in 0..2 {
+        for kind in 0..16 {
+            let mut header = vec![0, 0, 0, 1, kind, 0, 0, 0, round];
+            header.resize(40, round);
+            header.push(b'\n');
+            match stream {
+                0 => std::io::stdout().write_all(&header).unwrap(),
+                _ => std::io::stderr().write_all(&header).unwrap(),
+            }
+        }
+    }
+    round
+}
+
+// E5
+#[retry_runtime::test]
+fn what_is_printed_cannot_be_taken_for_a_message() {
+    fixture(LIMIT, serves, || {
+        for round in 0..20 {
+            assert_eq!(prints_messages.remote(round).wait().unwrap(), round);
+        }
+    });
+}
+
+/// Closes its streams, of which no trace is to remain in the pool.
+#[function(single_use_workers)]
+fn closes_its_streams(value: u64) -> u64 {
+    for stream in 0..3 {
+        close_descriptor(stream);
+    }
+    // Somebody else's file is now what was standard output.
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let _ = std::io::stdout().write_all(b"lost\n");
+    drop(file);
+    value
+}
+
+// E6
+#[retry_runtime::test]
+fn a_worker_that_closes_its_streams_still_answers() {
+    fixture(LIMIT, serves, || {
+        for value in 0..5 {
+            assert_eq!(closes_its_streams.remote(value).wait().unwrap(), value);
+        }
+    });
+}
+
+#[function(single_use_workers)]
+fn prints_into(file: PathBuf) -> u64 {
+    let file = std::fs::File::create(file).unwrap();
+    rustix::stdio::dup2_stdout(&file).unwrap();
+    println!("into the file");
+    3
+}
+
+// E8
+#[retry_runtime::test]
+fn a_worker_may_put_a_file_in_the_place_of_its_output() {
+    fixture(LIMIT, serves, || {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(prints_into.remote(file.path().into()).wait().unwrap(), 3);
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert_eq!(text, "into the file\n");
+    });
+}
+
+#[function(at_most_once)]
+fn starts_a_session(mark: String) {
+    let mut command = Command::new("setsid");
+    command.args(["sleep", "600"]).env("MARK", mark);
+    command.status().unwrap();
+}
+
+// E11: the known gap
+#[retry_runtime::test]
+fn what_left_for_a_session_of_its_own_is_not_reached() {
+    fixture(LIMIT, serves, || {
+        let mark = format!("of {}", std::process::id());
+        let call = starts_a_session.spawn(mark.clone());
+        let mark = format!("MARK={mark}");
+        eventually("it has started", Duration::from_secs(20), || {
+            processes_with(&mark).iter().any(|pid| {
+                let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+                name.is_ok_and(|name| name.trim() == "sleep")
+            })
+        });
+        call.cancel();
+        assert!(call.wait().is_err());
+        let left = processes_with(&mark);
+        assert_eq!(
+            left.len(),
+            1,
+            "it lives on, and does not keep its worker's end from us"
+        );
+        let pid = Pid::from_raw(i32::try_from(left[0]).unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        // The fixture's process becomes its parent when the worker is gone.
+        eventually("it has ended", Duration::from_secs(5), || {
+            waitpid(Some(pid), WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some())
+        });
+    });
+}
+
+// E12
+#[test]
+fn a_reader_that_goes_away_does_no_harm() {
+    fixture_outside(LIMIT, || {
+        let mut process = faulty("letters")
+            .arg("10000")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        assert!(line.starts_with("prints_letters"), "{line}");
+        drop(stdout);
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert!(output.status.success());
+    });
+}
