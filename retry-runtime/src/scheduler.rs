@@ -606,6 +606,7 @@ impl<P> Scheduler<P> {
         }
         self.hand_out(now, function);
         self.scale(now, function);
+        self.retire_when_used_up(now, key);
         self.arm_idle(key);
     }
 

@@ -68,6 +68,8 @@ struct World {
     spawned: usize,
     /// How many inputs a worker executes at once.
     at_once: usize,
+    /// Whether workers ask to be replaced when they answer.
+    used_up: bool,
 }
 
 impl World {
@@ -83,6 +85,7 @@ impl World {
             outcomes: BTreeMap::new(),
             spawned: 0,
             at_once,
+            used_up: false,
         }
     }
 
@@ -223,7 +226,7 @@ impl World {
         let reply = Reply {
             answer,
             duration: Duration::from_micros(1),
-            used_up: false,
+            used_up: self.used_up,
             stderr_tail: None,
         };
         let function = self

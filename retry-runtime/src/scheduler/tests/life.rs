@@ -184,6 +184,22 @@ fn too_much_memory_is_a_crash_that_says_so() {
 }
 
 #[test]
+fn a_worker_that_asks_to_be_replaced_gives_back_what_it_has_and_is() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), [1, 2]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.used_up = true;
+    world.answer(worker, ok(1));
+    assert!(world.workers[&worker].retired);
+    world.exit(worker, ExitCause::Code(0));
+    world.all_ready();
+    let worker = world.first();
+    assert_eq!(world.begin(worker), Some((2, 1)));
+}
+
+#[test]
 fn the_floor_is_kept_but_no_reason_for_a_restart_loop() {
     let mut world = World::new(FunctionPolicy {
         min_workers: 2,
@@ -343,6 +359,7 @@ fn life(seed: u64) {
     let mut next = 0;
     let mut nested = 0;
     for step in 0..400 {
+        world.used_up = random.u8(0..10) == 0;
         if step < 300 && random.u8(0..3) == 0 {
             let policy = random_policy(&mut random);
             if policy.at_most_once {
@@ -404,6 +421,7 @@ fn life(seed: u64) {
         }
     }
     // Everything that still runs comes to its end.
+    world.used_up = false;
     for step in 0.. {
         assert!(step < 10_000, "it does not end");
         if world.scheduler.is_drained() {
