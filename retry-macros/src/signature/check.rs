@@ -1,0 +1,328 @@
+//! What a signature may not have, and what to write instead.
+
+use proc_macro2::Ident;
+use quote::format_ident;
+use syn::visit::Visit;
+use syn::{FnArg, GenericParam, Generics, Lifetime, Pat, ReturnType, Type, TypeReference};
+
+use super::{Parameter, Signature, Verdict, ungrouped};
+use crate::args::Errors;
+use crate::policy::Policy;
+
+/// The most parameters that callers may pass.
+pub(super) const MOST_PARAMETERS: usize = 12;
+
+/// Checks a function's signature; `has_setup` says whether its first parameter is the state.
+pub(crate) fn check(
+    signature: &syn::Signature,
+    has_setup: bool,
+    policy: &Policy,
+    errors: &mut Errors,
+) -> (Signature, Verdict) {
+    let mut wrong = Errors::default();
+    let is_hopeless = is_hopeless(signature);
+    check_kind(signature, &mut wrong);
+    check_generics(&signature.generics, &mut wrong);
+    let mut parameters: Vec<Parameter> = signature
+        .inputs
+        .iter()
+        .enumerate()
+        .filter_map(|(position, input)| parameter(&signature.ident, position, input, &mut wrong))
+        .collect();
+    let state = (has_setup && !parameters.is_empty()).then(|| parameters.remove(0));
+    if has_setup {
+        check_state(signature, state.as_ref(), policy, &mut wrong);
+    }
+    if parameters.len() > MOST_PARAMETERS {
+        wrong.report(
+            &signature.inputs,
+            format!("more than {MOST_PARAMETERS} parameters; put some of them into a struct"),
+        );
+    }
+    for parameter in state.iter().chain(&parameters) {
+        check_parameter(parameter, &signature.generics, &mut wrong);
+    }
+    for parameter in &parameters {
+        if let Some(reference) = parameter.referred()
+            && reference.mutability.is_some()
+        {
+            let message =
+                "a `&mut` parameter would only change the worker's copy; return the new value";
+            wrong.report(&parameter.ty, message);
+        }
+    }
+    let output = match &signature.output {
+        ReturnType::Default => syn::parse_quote!(()),
+        ReturnType::Type(_, ty) => {
+            let message = "the result is made in another process, so it cannot borrow; return an \
+                           owned value";
+            Borrows::new(&mut wrong, message, &Generics::default()).visit_type(ty);
+            ungrouped(ty).clone()
+        }
+    };
+    if policy.batch {
+        check_batch(signature, &parameters, &output, &mut wrong);
+    }
+    let verdict = match (wrong.is_empty(), is_hopeless) {
+        (true, _) => Verdict::Sound,
+        (false, false) => Verdict::Wrong,
+        (false, true) => Verdict::Hopeless,
+    };
+    errors.append(wrong);
+    let signature = Signature {
+        state,
+        parameters,
+        output,
+    };
+    (signature, verdict)
+}
+
+/// Whether its types have no names outside of the function.
+fn is_hopeless(signature: &syn::Signature) -> bool {
+    struct FindImpl(bool);
+    impl<'ast> Visit<'ast> for FindImpl {
+        fn visit_type_impl_trait(&mut self, _: &'ast syn::TypeImplTrait) {
+            self.0 = true;
+        }
+    }
+    let is_lifetime = |param: &GenericParam| matches!(param, GenericParam::Lifetime(_));
+    let mut find = FindImpl(false);
+    find.visit_signature(signature);
+    find.0
+        || signature.receiver().is_some()
+        || signature.variadic.is_some()
+        || signature.ident == "main"
+        || signature.inputs.iter().any(|input| {
+            matches!(input, FnArg::Typed(typed)
+                if matches!(&*typed.pat, Pat::Ident(name) if name.ident == signature.ident))
+        })
+        || !signature.generics.params.iter().all(is_lifetime)
+}
+
+/// What stands before `fn`, and the name.
+fn check_kind(signature: &syn::Signature, errors: &mut Errors) {
+    let before = "a #[function] is called in another process, so it ";
+    if let Some(token) = &signature.constness {
+        errors.report(token, format!("{before}cannot be `const`; remove the word"));
+    }
+    if let Some(token) = &signature.unsafety {
+        errors.report(
+            token,
+            format!("{before}cannot be `unsafe`; wrap what is unsafe in a safe function"),
+        );
+    }
+    if let Some(abi) = &signature.abi {
+        errors.report(abi, format!("{before}cannot be `extern`; remove the word"));
+    }
+    if let Some(variadic) = &signature.variadic {
+        errors.report(
+            variadic,
+            format!("{before}cannot be variadic; take a `Vec`"),
+        );
+    }
+    if signature.ident == "main" {
+        errors.report(
+            &signature.ident,
+            "`main` cannot be a #[function]; use #[local_entrypoint] for it",
+        );
+    }
+}
+
+fn check_generics(generics: &Generics, errors: &mut Errors) {
+    let is_lifetime = |param: &GenericParam| matches!(param, GenericParam::Lifetime(_));
+    if let (true, Some(clause)) = (generics.params.is_empty(), &generics.where_clause) {
+        errors.report(
+            clause,
+            "a #[function] has no type parameters; remove the `where`",
+        );
+    }
+    if generics.params.is_empty() {
+        return;
+    }
+    if generics.params.iter().all(is_lifetime) {
+        errors.report(
+            generics,
+            "leave the lifetimes out: the worker owns what the parameters refer to",
+        );
+    } else {
+        errors.report(
+            generics,
+            "a #[function] is called in another process, so it cannot be generic: a worker has to \
+             know which function to run; write one #[function] for each type",
+        );
+    }
+}
+
+fn check_state(
+    signature: &syn::Signature,
+    state: Option<&Parameter>,
+    policy: &Policy,
+    errors: &mut Errors,
+) {
+    let Some(state) = state else {
+        errors.report(
+            &signature.ident,
+            "with `setup` the first parameter has to be the worker's state, `&S` or `&mut S`",
+        );
+        return;
+    };
+    match state.referred() {
+        Some(reference) if policy.is_concurrent && reference.mutability.is_some() => errors.report(
+            &state.ty,
+            "with `concurrency` several calls share the state: take it as `&S`",
+        ),
+        Some(_) => {}
+        None => errors.report(
+            &state.ty,
+            "with `setup` the first parameter is the worker's state: make it `&S` or `&mut S`",
+        ),
+    }
+}
+
+/// A batch is one vector, and so are its results. Whether a name stands for one, its type
+/// decides.
+fn check_batch(
+    signature: &syn::Signature,
+    parameters: &[Parameter],
+    output: &Type,
+    errors: &mut Errors,
+) {
+    let inputs = "with `batch` a function takes all inputs of an execution as one `Vec<T>`";
+    match parameters {
+        [parameter] if cannot_be_a_vector(&parameter.ty) => errors.report(&parameter.ty, inputs),
+        [_] => {}
+        [] => errors.report(&signature.ident, inputs),
+        [_, second, ..] => errors.report(&second.ty, inputs),
+    }
+    if cannot_be_a_vector(output) {
+        let message = "with `batch` a function returns one result for each input, as a `Vec<R>`";
+        match &signature.output {
+            ReturnType::Default => errors.report(&signature.ident, message),
+            ReturnType::Type(_, ty) => errors.report(ty, message),
+        }
+    }
+}
+
+/// Whether a type is written as something that no alias can make a vector of.
+fn cannot_be_a_vector(ty: &Type) -> bool {
+    const OTHERS: &[&str] = &[
+        "bool", "char", "String", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8",
+        "u16", "u32", "u64", "u128", "usize",
+    ];
+    match ty {
+        Type::Path(path) => OTHERS.iter().any(|other| path.path.is_ident(other)),
+        Type::Reference(_) | Type::Slice(_) | Type::Array(_) | Type::Tuple(_) => true,
+        _ => false,
+    }
+}
+
+fn parameter(
+    function: &Ident,
+    position: usize,
+    input: &FnArg,
+    errors: &mut Errors,
+) -> Option<Parameter> {
+    let typed = match input {
+        FnArg::Typed(typed) => typed,
+        FnArg::Receiver(receiver) => {
+            errors.report(
+                receiver,
+                "a #[function] cannot be a method; write a free function that takes the value",
+            );
+            return None;
+        }
+    };
+    let name = match &*typed.pat {
+        Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
+            if name.ident == *function {
+                let message = "a parameter cannot have the name of its #[function], which stands \
+                               for a unit struct; rename it";
+                errors.report(&name.ident, message);
+            }
+            name.ident.clone()
+        }
+        Pat::Wild(_) => format_ident!("argument{}", position),
+        pattern => {
+            errors.report(
+                pattern,
+                "a parameter of a #[function] needs a name; take the pattern apart in the body",
+            );
+            format_ident!("argument{}", position)
+        }
+    };
+    Some(Parameter {
+        name,
+        ty: ungrouped(&typed.ty).clone(),
+    })
+}
+
+fn check_parameter(parameter: &Parameter, generics: &Generics, errors: &mut Errors) {
+    let inner = match parameter.referred() {
+        Some(reference) => {
+            if let Some(lifetime) = &reference.lifetime
+                && !declares(generics, lifetime)
+            {
+                let message = "leave the lifetime out: the worker owns what a parameter refers to";
+                errors.report(lifetime, message);
+            }
+            &*reference.elem
+        }
+        None => &parameter.ty,
+    };
+    let message = "a parameter may be a reference, but not contain one";
+    Borrows::new(errors, message, generics).visit_type(inner);
+}
+
+/// Whether the function has the lifetime as a parameter, which has been reported.
+fn declares(generics: &Generics, lifetime: &Lifetime) -> bool {
+    generics
+        .lifetimes()
+        .any(|param| param.lifetime.ident == lifetime.ident)
+}
+
+/// Reports references, lifetimes and `impl Trait` inside a type.
+struct Borrows<'a> {
+    errors: &'a mut Errors,
+    message: &'static str,
+    /// Lifetimes that have been reported where they are declared.
+    generics: &'a Generics,
+}
+
+impl<'a> Borrows<'a> {
+    fn new(errors: &'a mut Errors, message: &'static str, generics: &'a Generics) -> Self {
+        Self {
+            errors,
+            message,
+            generics,
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Borrows<'_> {
+    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+        let is_static = |lifetime: &Lifetime| lifetime.ident == "static";
+        let message = if reference.lifetime.as_ref().is_some_and(is_static) {
+            "a `&'static` value cannot be made from what another process sends; use an owned type"
+        } else {
+            self.message
+        };
+        self.errors.report(reference, message);
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        if lifetime.ident != "static" && !declares(self.generics, lifetime) {
+            self.errors.report(lifetime, self.message);
+        }
+    }
+
+    fn visit_type_impl_trait(&mut self, ty: &'ast syn::TypeImplTrait) {
+        self.errors.report(
+            ty,
+            "`impl Trait` has no name by which another process could know it; name the type",
+        );
+    }
+
+    // What stands in a function pointer or a trait object is not part of the value.
+    fn visit_type_bare_fn(&mut self, _: &'ast syn::TypeBareFn) {}
+    fn visit_type_trait_object(&mut self, _: &'ast syn::TypeTraitObject) {}
+}
