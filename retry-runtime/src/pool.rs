@@ -7,6 +7,7 @@ mod peer;
 mod reactor;
 mod spawner;
 
+pub(crate) use cgroup::Cgroup;
 pub(crate) use peer::Reading;
 pub(crate) use reactor::{Inbox, NESTED, SOCKET, Writable, start};
 pub(crate) use spawner::{Request, request_worker};

@@ -35,7 +35,7 @@ const VERSION_2: Files = Files {
 };
 
 /// A control group with a limit on memory, for one worker.
-pub(super) struct Cgroup {
+pub(crate) struct Cgroup {
     directory: PathBuf,
     files: &'static Files,
     limit: u64,
@@ -57,6 +57,9 @@ impl Cgroup {
         };
         // Dropped, and with that removed, if the limit cannot be set.
         fs::write(group.directory.join(files.limit), limit.to_string()).ok()?;
+        // In version 2 all of the group is killed together. In version 1 it is one process, which
+        // need not be the worker; then the worker is ended as soon as that is seen.
+        let _ = fs::write(group.directory.join("memory.oom.group"), "1");
         Some(group)
     }
 
@@ -66,7 +69,7 @@ impl Cgroup {
     }
 
     /// The limit and the peak, if the kernel has killed a process of the group for its memory.
-    pub(super) fn out_of_memory(&self) -> Option<(u64, u64)> {
+    pub(crate) fn out_of_memory(&self) -> Option<(u64, u64)> {
         let events = fs::read_to_string(self.directory.join(self.files.events)).ok()?;
         (kills(&events) > 0).then(|| {
             let peak = fs::read_to_string(self.directory.join(self.files.peak)).ok();

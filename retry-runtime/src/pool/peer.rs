@@ -43,7 +43,7 @@ pub(crate) struct Peer {
     board: Arc<Board>,
     pub(super) requests: Requests,
     /// What limits its memory, where the kernel does.
-    cgroup: Option<Cgroup>,
+    cgroup: Option<Arc<Cgroup>>,
     limit: usize,
     input: BytesMut,
     pub(super) stdout: Output<ChildStdout>,
@@ -77,7 +77,7 @@ impl Peer {
         socket: Arc<OwnedFd>,
         board: Arc<Board>,
         requests: Requests,
-        cgroup: Option<Cgroup>,
+        cgroup: Option<Arc<Cgroup>>,
         limit: usize,
     ) -> Self {
         let stdout = child.stdout.take();

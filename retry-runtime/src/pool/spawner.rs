@@ -102,7 +102,8 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, SocketLink, Pee
     let cgroup = request
         .memory
         .and_then(|limit| Cgroup::create(request.worker.id, limit))
-        .filter(|cgroup| cgroup.admit(child.id()));
+        .filter(|cgroup| cgroup.admit(child.id()))
+        .map(Arc::new);
     let connect = || -> io::Result<OwnedFd> {
         send_orders(&ours, &orders, &board_file, &their_nested)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
@@ -122,6 +123,7 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, SocketLink, Pee
                 Arc::clone(&socket),
                 Arc::clone(&board),
                 engine.inbox().writable(),
+                cgroup.clone(),
                 request.slots,
             );
             let writable = engine.inbox().writable();

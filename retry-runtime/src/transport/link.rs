@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal};
 use super::Board;
 use super::frame::CallHeader;
 use super::outgoing::Outgoing;
-use crate::pool::{SOCKET, Writable, memory};
+use crate::pool::{Cgroup, SOCKET, Writable, memory};
 use crate::scheduler::Remains;
 
 /// What can be done to a worker. This is the seam between what is decided and how it gets there:
@@ -54,6 +54,8 @@ pub(crate) struct SocketLink {
     board: Arc<Board>,
     outgoing: Outgoing,
     writable: Writable,
+    /// What limits its memory, where the kernel does.
+    cgroup: Option<Arc<Cgroup>>,
     /// Whether the socket was full, so that the I/O thread goes on writing.
     full: bool,
     /// How many inputs it executes at once.
@@ -67,6 +69,7 @@ impl SocketLink {
         socket: Arc<OwnedFd>,
         board: Arc<Board>,
         writable: Writable,
+        cgroup: Option<Arc<Cgroup>>,
         slots: usize,
     ) -> Self {
         Self {
@@ -76,6 +79,7 @@ impl SocketLink {
             board,
             outgoing: Outgoing::default(),
             writable,
+            cgroup,
             full: false,
             slots,
         }
@@ -112,7 +116,13 @@ impl Link for SocketLink {
     }
 
     fn memory(&self) -> u64 {
-        memory::of_tree(self.pid)
+        let resident = memory::of_tree(self.pid);
+        // What it had started may have been killed in its place.
+        let killed = self
+            .cgroup
+            .as_ref()
+            .and_then(|cgroup| cgroup.out_of_memory());
+        killed.map_or(resident, |(limit, peak)| resident.max(peak).max(limit + 1))
     }
 
     fn terminate(&self) {
