@@ -133,7 +133,6 @@ fn control_c_lets_what_runs_end_and_the_rest_not_begin() {
 
 // G4
 #[test]
-#[ignore = "it exits with 0: a main that returns before the exit by the signal wins"]
 fn control_c_is_seen_in_the_exit_code_also_where_main_returns_at_once() {
     fixture_outside(LIMIT, || {
         let mut terminal = Terminal::start(300, 0);

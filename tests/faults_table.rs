@@ -43,8 +43,6 @@ fn the_table_names_tests_that_exist_and_all_those_of_its_own() {
             file.display()
         );
     }
-    // The one that is ignored is told in words.
-    let ignored = "control_c_is_seen_in_the_exit_code_also_where_main_returns_at_once";
     for file in [
         "concurrency",
         "dead_workers",
@@ -56,7 +54,7 @@ fn the_table_names_tests_that_exist_and_all_those_of_its_own() {
         let file = format!("faults_{file}");
         for test in tests_in(&root().join("tests").join(&file).with_extension("rs")) {
             assert!(
-                named.contains(&(file.as_str(), test.as_str())) || test == ignored,
+                named.contains(&(file.as_str(), test.as_str())),
                 "{file}::{test} is not in the table"
             );
         }

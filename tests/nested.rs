@@ -215,3 +215,27 @@ fn async_functions_await_their_calls() {
         }
     });
 }
+
+#[function]
+fn marks(ledger: PathBuf, input: u64) {
+    record(&ledger, input);
+}
+
+#[function]
+fn leaves_behind(ledger: PathBuf, input: u64) {
+    drop(marks.spawn(ledger, input));
+}
+
+#[retry_runtime::test]
+fn what_a_function_spawns_and_leaves_behind_is_run() {
+    fixture(LIMIT, serves, || {
+        let ledger = Ledger::new();
+        let inputs = (0..200).map(|input| (ledger.path(), input));
+        for result in leaves_behind.map(inputs) {
+            result.unwrap();
+        }
+        eventually("all have run", Duration::from_secs(20), || {
+            ledger.executions().len() == 200
+        });
+    });
+}

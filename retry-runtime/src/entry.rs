@@ -1,6 +1,7 @@
 //! Where a process decides whether it is a worker, and whether it may start some.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::sync::OnceLock;
 
 use crate::worker;
@@ -15,6 +16,14 @@ enum Entry {
 }
 
 static ENTRY: OnceLock<Entry> = OnceLock::new();
+
+/// What a worker that runs inside of a test harness prints before anything of the test's own.
+pub(crate) const MARK: &[u8] = b"\x1e\n";
+
+/// Whether workers print the mark.
+pub(crate) fn marks_output() -> bool {
+    matches!(ENTRY.get(), Some(Entry::Test(_)))
+}
 
 /// Makes this process a worker if it was started as one; else allows it to start workers.
 ///
@@ -41,6 +50,10 @@ fn enter(entry: Entry) {
     // A worker may start workers of its own, for calls that are nested.
     let _ = ENTRY.set(entry);
     if let Some(link) = worker::Link::detect() {
+        if marks_output() {
+            let mut stdout = std::io::stdout().lock();
+            let _ = stdout.write_all(MARK).and_then(|()| stdout.flush());
+        }
         worker::serve(link);
     }
 }

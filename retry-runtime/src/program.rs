@@ -1,6 +1,7 @@
 //! What `#[local_entrypoint]` makes of a `main`: a program that ends in order, by itself or by a
 //! signal. Nothing else in this library writes to the terminal or handles signals.
 
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use crate::runtime::Shutdown;
 
 /// The exit codes of a program that was ended by a signal: 128 and the signal's number.
 const BY_SIGNAL: i32 = 128;
+
+/// The signal that asked this program to end, once there was one.
+static ASKED: AtomicI32 = AtomicI32::new(0);
 
 /// Called after the worker check and before the command line is looked at.
 pub fn begin() {
@@ -27,6 +31,10 @@ pub fn begin() {
 
 /// Called when `main` has returned: waits for calls that it has spawned, for a while.
 pub fn finish() {
+    // The thread that handles signals ends the program, with the exit code for that.
+    while ASKED.load(Ordering::Acquire) != 0 {
+        thread::park();
+    }
     let Some(engine) = Engine::global_if_started() else {
         return;
     };
@@ -57,6 +65,7 @@ fn handle_signals() {
     runtime.block_on(async {
         let mut signals = Signals::new();
         let first = signals.next().await;
+        ASKED.store(first, Ordering::Release);
         let Some(engine) = Engine::global_if_started() else {
             std::process::exit(BY_SIGNAL + first);
         };

@@ -297,6 +297,8 @@ pub(crate) struct Scheduler<P> {
     actions: VecDeque<Action<P>>,
     /// No further calls are taken.
     draining: bool,
+    /// What does not run yet is cancelled.
+    cancels_queued: bool,
     /// What the shutdown did not wait for.
     abandoned: Vec<(CallId, &'static str)>,
     /// Functions to dispatch for before anything else.
@@ -324,6 +326,7 @@ impl<P> Scheduler<P> {
             timers: BinaryHeap::new(),
             actions: VecDeque::new(),
             draining: false,
+            cancels_queued: false,
             abandoned: Vec::new(),
             unsettled: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -403,7 +406,7 @@ impl<P> Scheduler<P> {
         let id = CallId(self.next_call);
         self.next_call += 1;
         let key = self.enter(now, function, terms, payload, Place { id, ..Place::TOP });
-        if self.draining {
+        if self.draining && self.call(key).is_some() {
             let why = Failure::Rejected(Rejected::ShutDown);
             self.withdraw(now, key, why, AttemptOutcome::Cancelled);
         }

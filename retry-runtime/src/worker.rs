@@ -21,6 +21,7 @@ use crate::transport::{Board, MAGIC, WORKER_VARIABLE};
 
 pub use batch::Batched;
 pub(crate) use batch::run_batch;
+pub(crate) use current::count_request;
 pub use current::{CancelToken, Current, current};
 pub use invocation::{Invocation, LocalFuture, Retry, State, block_on};
 pub(crate) use outbox::Outbox;

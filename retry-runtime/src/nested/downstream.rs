@@ -69,6 +69,8 @@ pub(crate) struct Requests {
     worker: WorkerKey,
     pub(crate) replies: Arc<Downstream>,
     input: BytesMut,
+    /// How many requests were taken in.
+    pub(crate) taken: u64,
     /// The retries that maps of this worker share, as long as there are calls of them.
     budgets: HashMap<u64, Weak<Budget>>,
 }
@@ -79,6 +81,7 @@ impl Requests {
             worker,
             replies: Arc::new(replies),
             input: BytesMut::new(),
+            taken: 0,
             budgets: HashMap::new(),
         }
     }
@@ -87,16 +90,18 @@ impl Requests {
         &self.replies.socket
     }
 
-    /// Takes in what has come. An error is a breach of the protocol.
-    pub(crate) fn receive(&mut self, engine: &Engine) -> Result<(), String> {
+    /// Takes in what has come; whether that was anything. An error is a breach of the protocol.
+    pub(crate) fn receive(&mut self, engine: &Engine) -> Result<bool, String> {
         let limit = engine.max_message();
         let want = wire::wanted(&self.input, READ, limit);
         match sys::read_into(&*self.replies.socket, &mut self.input, want) {
-            Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-            // The worker is ending, which its process tells.
-            Err(_) => return Ok(()),
+            Ok(0) => return Ok(false),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            // Nothing yet; or the worker is ending, which its process tells.
+            Err(_) => return Ok(false),
         }
         while let Some((request, payload)) = wire::take(&mut self.input, limit)? {
+            self.taken += 1;
             match request {
                 Request::Submit(submission) => self.submit(engine, submission, payload)?,
                 Request::Cancel(numbers) => {
@@ -113,7 +118,7 @@ impl Requests {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn budget(&mut self, (name, ratio): (u64, f64)) -> Arc<Budget> {

@@ -15,7 +15,7 @@ use crate::engine::{Callee, Job};
 use crate::scheduler::CallKey;
 use crate::sys;
 use crate::transport::outgoing;
-use crate::worker::current;
+use crate::worker::{count_request, current};
 
 /// How many bytes are read at once.
 const READ: usize = 64 * 1024;
@@ -124,6 +124,8 @@ impl Upstream {
     fn write(&self, request: &Request, payload: &[u8]) {
         let head = wire::encode(request, payload.len());
         let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        // An answer that follows on the other connection must not overtake this.
+        count_request();
         // The parent is gone if this fails, which the watchdog deals with.
         let _ = outgoing::send_all(&self.socket, &head, payload);
     }

@@ -14,6 +14,7 @@ use crate::codec;
 use crate::config::OutputMode;
 use crate::context::short_name;
 use crate::engine::{Core, Engine};
+use crate::entry;
 use crate::error::{ExitCause, Lost, Panic, Rejected, Startup};
 use crate::events::{Event, Stream};
 use crate::nested::Requests;
@@ -49,7 +50,7 @@ pub(crate) struct Peer {
     pub(super) stdout: Output<ChildStdout>,
     pub(super) stderr: Output<ChildStderr>,
     tail: Tail,
-    /// It has said hello: what it prints from now on is the program's.
+    /// What it prints from now on is the program's.
     greeted: bool,
     /// It has sent what makes no sense; nothing more is read.
     broken: bool,
@@ -103,7 +104,7 @@ impl Peer {
             stdout: Output::new(stdout),
             stderr: Output::new(stderr),
             tail: Tail::default(),
-            greeted: false,
+            greeted: !entry::marks_output(),
             broken: false,
             closed: None,
         }
@@ -121,17 +122,25 @@ impl Peer {
             }
         }
         self.print(engine, false);
+        // What a function has called before it answered comes before its answer.
+        if self.board.requests() != self.requests.taken {
+            self.receive_requests(engine);
+        }
         engine.step(|core, now| self.take_in(core, now));
         connection
     }
 
     /// Takes in what the worker's functions call.
     pub(super) fn receive_requests(&mut self, engine: &Engine) {
-        if !self.broken
-            && let Err(reason) = self.requests.receive(engine)
-        {
-            self.broken = true;
-            engine.step(|core, _| core.scheduler.broken(self.key, reason.into()));
+        while !self.broken {
+            match self.requests.receive(engine) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(reason) => {
+                    self.broken = true;
+                    engine.step(|core, _| core.scheduler.broken(self.key, reason.into()));
+                }
+            }
         }
     }
 
@@ -184,9 +193,11 @@ impl Peer {
             }
         };
         let mut from_stdout = |line: &[u8]| {
-            // Before it says hello a test harness may print its own opening.
+            // What a test harness prints first ends with a mark.
             if *greeted {
                 pass_on(Stream::Stdout, line);
+            } else if line.ends_with(entry::MARK) {
+                *greeted = true;
             }
         };
         stdout.drain(&mut from_stdout);
@@ -245,7 +256,6 @@ impl Peer {
                                   was it rebuilt?";
                     core.handshake_failed(self.key, reason.to_owned());
                 }
-                self.greeted = true;
                 return Ok(None);
             }
             Kind::OutOfMemory => {

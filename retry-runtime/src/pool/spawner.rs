@@ -105,7 +105,11 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, SocketLink, Pee
         .filter(|cgroup| cgroup.admit(child.id()))
         .map(Arc::new);
     let connect = || -> io::Result<OwnedFd> {
-        send_orders(&ours, &orders, &board_file, &their_nested)?;
+        match send_orders(&ours, &orders, &board_file, &their_nested) {
+            // It has ended already: its exit status says more than that.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            sent => sent?,
+        }
         rustix::io::ioctl_fionbio(&ours, true)?;
         rustix::io::ioctl_fionbio(&nested, true)?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);

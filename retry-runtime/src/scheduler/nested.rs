@@ -69,8 +69,8 @@ impl<P> Scheduler<P> {
         let outer = worker
             .inflight
             .iter()
-            .find(|inflight| inflight.ticket == origin.ticket)
-            .or(worker.inflight.front())
+            // A thread that the function has started does not know whose it is.
+            .find(|inflight| inflight.ticket == origin.ticket || origin.ticket == 0)
             .and_then(|inflight| self.call(inflight.call?));
         let depth = outer.map_or(1, |outer| outer.depth + 1);
         let left = outer

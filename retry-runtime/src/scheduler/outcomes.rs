@@ -10,7 +10,7 @@ use super::{
     LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, Worker, WorkerKey,
 };
 use crate::context::AttemptOutcome;
-use crate::error::{Crash, ExitCause, Limit, Lost, Startup, TimedOut};
+use crate::error::{Cancelled, Crash, ExitCause, Limit, Lost, Startup, TimedOut};
 use crate::events::Event;
 use crate::worker::Retry;
 
@@ -271,6 +271,11 @@ impl<P> Scheduler<P> {
         let call = self.call_mut(key)?;
         call.state = State::Queued;
         let (function, depth) = (call.function, call.depth);
+        if self.cancels_queued {
+            let why = Failure::Cancelled(Cancelled::ByShutdown);
+            self.resolve(key, Err(why), None);
+            return None;
+        }
         if let Some(exceeded) = self.functions[function.0].crash_limit_exceeded(now) {
             self.resolve(key, Err(Failure::CrashLimit(exceeded)), None);
             return None;

@@ -12,7 +12,13 @@ impl<P> Scheduler<P> {
     pub(crate) fn shut_down(&mut self, now: Instant, grace: Duration, queued: bool) {
         self.draining = true;
         if !queued {
+            self.cancels_queued = true;
             self.cancel_where(now, |call| !matches!(call, State::Sent { .. }));
+            // What was sent and does not run either comes back, and is cancelled then.
+            let workers = self.functions.iter().flat_map(|one| &one.workers);
+            for worker in workers.copied().collect::<Vec<_>>() {
+                self.recall(worker);
+            }
         }
         match now.checked_add(grace) {
             Some(at) if !grace.is_zero() => self.arm(at, Timer::ShutDown),

@@ -8,6 +8,7 @@ use crate::sys::{self, SharedMemory};
 
 const CLAIMED: usize = 0;
 const OUTBOX_LENGTH: usize = 16;
+const REQUESTS: usize = 8;
 const LAST_WORDS_TICKET: usize = 24;
 const LAST_WORDS_LENGTH: usize = 32;
 const LAST_WORDS: usize = 64;
@@ -55,6 +56,11 @@ impl Board {
             self.done(slot);
         }
         claimed
+    }
+
+    /// A request goes over the connection for nested calls; to be called before.
+    pub(crate) fn count_request(&self) {
+        self.0.word(REQUESTS).fetch_add(1, Ordering::AcqRel);
     }
 
     /// What was executed in a slot has been answered.
@@ -115,6 +121,11 @@ impl Board {
     /// The last ticket that was claimed or taken back.
     pub(crate) fn claimed(&self) -> u64 {
         sys::load(self.0.word(CLAIMED))
+    }
+
+    /// How many requests have gone over the connection for nested calls.
+    pub(crate) fn requests(&self) -> u64 {
+        sys::load(self.0.word(REQUESTS))
     }
 
     /// The tickets that the worker says it is executing in its first slots, and since when on

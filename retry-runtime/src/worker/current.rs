@@ -37,6 +37,13 @@ pub(super) fn install(board: Arc<Board>) {
     let _ = BOARD.set(board);
 }
 
+/// Notes on the board that this worker asks its parent for something.
+pub(crate) fn count_request() {
+    if let Some(board) = BOARD.get() {
+        board.count_request();
+    }
+}
+
 /// Sets the call that is running on this thread; what was there before.
 pub(super) fn enter(call: Current) -> Option<Current> {
     CURRENT.replace(Some(call))
