@@ -272,7 +272,7 @@ struct Inflight {
     call: Option<CallKey>,
     sent: Instant,
     /// Set once it is to stop.
-    stop: Option<Stop>,
+    stop: Option<Box<Stop>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -554,7 +554,10 @@ impl<P> Scheduler<P> {
             .ok_or(UnknownTicket)?;
         let inflight = worker.inflight.remove(position).ok_or(UnknownTicket)?;
         let function = worker.function;
-        worker.halting &= worker.inflight.iter().any(|one| one.stop.is_some());
+        // Looked at only then: there may be hundreds on their way.
+        if worker.halting {
+            worker.halting = worker.inflight.iter().any(|one| one.stop.is_some());
+        }
         worker.used_up |= reply.used_up;
         if worker.inflight.is_empty() {
             worker.idle_since = now;

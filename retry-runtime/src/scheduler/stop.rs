@@ -135,13 +135,13 @@ impl<P> Scheduler<P> {
         else {
             return;
         };
-        inflight.stop = Some(Stop {
+        inflight.stop = Some(Box::new(Stop {
             press,
             pressed: false,
             kill,
             terminated: false,
             expired,
-        });
+        }));
         if !grace.is_zero() {
             self.actions.push_back(Action::Ask {
                 worker: key,
