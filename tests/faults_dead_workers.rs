@@ -290,10 +290,8 @@ fn closes_everything(goes_on: bool) {
 #[retry_runtime::test]
 fn a_worker_that_closes_its_connection_costs_no_more_than_itself() {
     fixture(LIMIT, serves, || {
-        match closes_everything.remote(false).wait() {
-            Err(CallError::Crashed(crash, _)) => assert_eq!(crash.code(), Some(0)),
-            other => panic!("{other:?}"),
-        }
+        // The answer needs no connection, and the worker ends when it finds that it has none.
+        closes_everything.remote(false).wait().unwrap();
         // The watchdog's own wait keeps the connection open: there is nothing to notice until
         // the function ends, or its time is up.
         let begun = Instant::now();

@@ -1,14 +1,23 @@
 //! Waiting for a future without an async runtime.
 
 use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long a thread stays awake for what it waits for.
-const SOON: Duration = Duration::from_micros(40);
+use crate::spin::{Patience, Spin};
+
+/// What a thread can wait for.
+pub(crate) trait Wait: Future + Unpin {
+    /// Does something for the result to come, until there is `enough` or the patience is over.
+    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
+        while !enough() && spin.goes_on() {}
+    }
+}
 
 /// Unparks a thread.
 struct Unpark {
@@ -23,41 +32,56 @@ impl Wake for Unpark {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.woken.swap(true, Ordering::Release) {
-            self.thread.unpark();
+            // A thread that looks for itself need not be woken.
+            if self.thread.id() != thread::current().id() {
+                self.thread.unpark();
+            }
         }
     }
 }
 
-/// Polls until there is something or the time has come.
-pub(crate) fn block_on_until<T>(
-    until: Option<Instant>,
-    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-) -> Option<T> {
-    thread_local! {
-        static WAKER: RefCell<Option<(Arc<Unpark>, Waker)>> = const { RefCell::new(None) };
-    }
-    // User code runs inside `poll`, and may block on something of its own: it finds none here.
-    let (unpark, waker) = WAKER.take().unwrap_or_else(|| {
+/// What a thread needs to wait, kept for the next time.
+struct Waiter {
+    unpark: Arc<Unpark>,
+    waker: Waker,
+    patience: Patience,
+}
+
+impl Waiter {
+    fn new() -> Self {
         let unpark = Arc::new(Unpark {
             thread: thread::current(),
             woken: AtomicBool::new(false),
         });
-        (Arc::clone(&unpark), Waker::from(unpark))
-    });
-    let mut context = Context::from_waker(&waker);
+        Self {
+            waker: Waker::from(Arc::clone(&unpark)),
+            unpark,
+            patience: Patience::new(),
+        }
+    }
+
+    fn is_woken(&self) -> bool {
+        self.unpark.woken.load(Ordering::Acquire)
+    }
+}
+
+/// Waits until there is something or the time has come.
+pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> Option<W::Output> {
+    thread_local! {
+        static WAITER: RefCell<Option<Waiter>> = const { RefCell::new(None) };
+    }
+    // User code runs inside `poll`, and may block on something of its own: it finds none here.
+    let mut waiter = WAITER.take().unwrap_or_else(Waiter::new);
     let result = loop {
-        unpark.woken.store(false, Ordering::Release);
-        if let Poll::Ready(value) = poll(&mut context) {
+        waiter.unpark.woken.store(false, Ordering::Release);
+        let mut context = Context::from_waker(&waiter.waker);
+        if let Poll::Ready(value) = Pin::new(&mut *wait).poll(&mut context) {
             break Some(value);
         }
+        let mut spin = waiter.patience.spin();
+        wait.attend(&mut spin, &mut || waiter.is_woken());
         let mut late = false;
-        // A result that comes soon is not worth the sleep: waking up again takes longer than the
-        // whole call. Yielding leaves the core to whoever can use it.
-        let patient = Instant::now() + SOON;
-        while !unpark.woken.load(Ordering::Acquire) && Instant::now() < patient {
-            thread::yield_now();
-        }
-        while !late && !unpark.woken.load(Ordering::Acquire) {
+        while !late && !waiter.is_woken() {
             match until {
                 None => thread::park(),
                 Some(until) => {
@@ -70,12 +94,13 @@ pub(crate) fn block_on_until<T>(
         if late {
             break None;
         }
+        waiter.patience.learn(&spin);
     };
-    WAKER.set(Some((unpark, waker)));
+    WAITER.set(Some(waiter));
     result
 }
 
-/// Polls until there is something.
-pub(crate) fn block_on<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
-    block_on_until(None, poll).expect("it only gives up when it is told to")
+/// Waits until there is something.
+pub(crate) fn block_on<W: Wait>(mut wait: W) -> W::Output {
+    block_on_until(None, &mut wait).expect("it only gives up when it is told to")
 }

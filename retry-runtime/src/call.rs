@@ -1,5 +1,6 @@
 //! Single calls.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -9,15 +10,21 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::block;
+use crate::block::{self, Wait};
 use crate::codec::{CodecError, Wire};
 use crate::context::{CallId, Context};
 use crate::delivery::{Sink, Slot};
-use crate::engine::{Callee, Host, Job, rejected};
+use crate::engine::{Answers, Callee, Host, Job, rejected};
 use crate::error::{CallError, Lost, Rejected};
 use crate::registry::Registration;
 use crate::scheduler::{CallKey, Failure, Outcome};
+use crate::spin::{Patience, Spin};
 use crate::{Options, Retries};
+
+thread_local! {
+    /// How long it is worth to look for the answers of awaited calls.
+    static PATIENCE: RefCell<Patience> = const { RefCell::new(Patience::new()) };
+}
 
 /// How the results of a function are decoded.
 pub(crate) struct Decoders<T, E> {
@@ -116,6 +123,8 @@ pub struct Call<T, E> {
 struct Running {
     slot: Arc<Slot>,
     key: Option<CallKey>,
+    /// The look for the answer before this was left to others.
+    lingered: Option<Spin>,
 }
 
 impl<T, E> Call<T, E> {
@@ -162,7 +171,8 @@ impl<T, E> Call<T, E> {
     ///
     /// Whatever becomes of the call instead of a value.
     pub fn wait(mut self) -> Result<T, CallError<E>> {
-        block::block_on(|context| Pin::new(&mut self).poll(context))
+        self.start();
+        block::block_on(self)
     }
 
     /// Makes the call.
@@ -197,8 +207,26 @@ impl<T, E> Call<T, E> {
         self.running = Some(Running {
             slot: Arc::clone(&slot),
             key,
+            lingered: None,
         });
         slot
+    }
+
+    /// Looks for the answer of a function that is quicker than a thread is woken. It takes no
+    /// longer than [`Patience`] has, which an executor can spare.
+    fn linger(&mut self, slot: &Slot) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        if let Some(call) = running.key
+            && self.host.is_quick(call)
+        {
+            let mut spin = PATIENCE.with_borrow(Patience::spin);
+            let answers = Answers::To(Some(call));
+            self.host
+                .attend(answers, &mut spin, &mut || slot.is_filled());
+            running.lingered = Some(spin);
+        }
     }
 
     /// Makes the call and lets it run on its own.
@@ -220,13 +248,27 @@ impl<T, E> Future for Call<T, E> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        let first = this.running.is_none();
         let slot = this.start();
+        if first {
+            this.linger(&slot);
+        }
         slot.poll_take(context.waker()).map(|outcome| {
             if let Some(running) = &mut this.running {
                 running.key = None;
+                if let Some(spin) = running.lingered.take() {
+                    PATIENCE.with_borrow_mut(|patience| patience.learn(&spin));
+                }
             }
             this.decoders.decode(this.registration, None, outcome)
         })
+    }
+}
+
+impl<T, E> Wait for Call<T, E> {
+    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
+        let call = self.running.as_ref().and_then(|running| running.key);
+        self.host.attend(Answers::To(call), spin, enough);
     }
 }
 
@@ -266,15 +308,15 @@ impl<T, E> FunctionCall<T, E> {
     /// # Errors
     ///
     /// Whatever became of the call instead of a value.
-    pub fn wait(mut self) -> Result<T, CallError<E>> {
-        block::block_on(|context| Pin::new(&mut self).poll(context))
+    pub fn wait(self) -> Result<T, CallError<E>> {
+        block::block_on(self)
     }
 
     /// Blocks this thread until the result is there, but no longer than `timeout`. `None` leaves
     /// the call running.
     pub fn get(&mut self, timeout: Duration) -> Option<Result<T, CallError<E>>> {
         let until = Instant::now().checked_add(timeout);
-        block::block_on_until(until, |context| Pin::new(&mut *self).poll(context))
+        block::block_on_until(until, self)
     }
 
     /// The result, if it is there already.
@@ -305,6 +347,12 @@ impl<T, E> Future for FunctionCall<T, E> {
         self.slot
             .poll_take(context.waker())
             .map(|outcome| self.decoders.decode(self.registration, None, outcome))
+    }
+}
+
+impl<T, E> Wait for FunctionCall<T, E> {
+    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
+        self.host.attend(Answers::To(self.key), spin, enough);
     }
 }
 
@@ -347,8 +395,8 @@ pub fn join<T, E>(calls: impl IntoIterator<Item = FunctionCall<T, E>>) -> Join<T
 
 impl<T, E> Join<T, E> {
     /// Blocks this thread until all results are there.
-    pub fn wait(mut self) -> Vec<Result<T, CallError<E>>> {
-        block::block_on(|context| Pin::new(&mut self).poll(context))
+    pub fn wait(self) -> Vec<Result<T, CallError<E>>> {
+        block::block_on(self)
     }
 }
 
@@ -372,6 +420,15 @@ impl<T, E> Future for Join<T, E> {
             return Poll::Pending;
         }
         Poll::Ready(results.drain(..).flatten().collect())
+    }
+}
+
+impl<T, E> Wait for Join<T, E> {
+    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
+        let mut calls = self.calls.iter().zip(&self.results);
+        if let Some((call, _)) = calls.find(|(_, result)| result.is_none()) {
+            call.host.attend(Answers::To(call.key), spin, enough);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Options, Retries};
+use crate::{Options, Retries, spin};
 
 /// The default limit on the size of a message.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) shutdown_grace: Duration,
     pub(crate) inline: bool,
     pub(crate) seed: Option<u64>,
+    /// Whether threads look for what comes soon before they sleep.
+    pub(crate) spin: bool,
     /// Variables for the workers; `None` removes one.
     pub(crate) environment: Vec<(OsString, Option<OsString>)>,
     pub(crate) directory: Option<PathBuf>,
@@ -118,6 +120,14 @@ const VARIABLES: &[(&str, Set)] = &[
         config.seed = Some(number(text)?);
         Ok(())
     }),
+    ("RETRY_SPIN", |config, text| {
+        config.spin = match text {
+            "0" => false,
+            "1" => true,
+            _ => return Err("must be 0 or 1".to_owned()),
+        };
+        Ok(())
+    }),
 ];
 
 /// Variables that the runtime sets itself for its workers.
@@ -136,6 +146,7 @@ impl Default for Config {
             shutdown_grace: SHUTDOWN_GRACE,
             inline: false,
             seed: None,
+            spin: true,
             environment: Vec::new(),
             directory: None,
             program: None,
@@ -147,7 +158,9 @@ impl Default for Config {
 impl Config {
     /// What the environment says.
     pub(crate) fn from_environment() -> Self {
-        Self::from(|name| std::env::var(name).ok())
+        let config = Self::from(|name| std::env::var(name).ok());
+        spin::enable(config.spin);
+        config
     }
 
     fn from(variable: impl Fn(&str) -> Option<String>) -> Self {

@@ -41,6 +41,11 @@ impl Slot {
         }
     }
 
+    pub(crate) fn is_filled(&self) -> bool {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.outcome.is_some()
+    }
+
     pub(crate) fn try_take(&self) -> Option<Outcome> {
         self.0
             .lock()

@@ -25,18 +25,22 @@ use crate::faults;
 use crate::inline;
 use crate::nested::Upstream;
 use crate::options::Policy;
-use crate::pool::{self, Inbox, Request};
+use crate::pool::{self, Inbox, Inlet, Request};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
     Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Origin, Outcome, Scheduler,
     Terms, WorkerKey,
 };
+use crate::spin::Spin;
 use crate::sys;
 use crate::transport::frame::{CallHeader, Order};
 use crate::transport::{DEPTH_VARIABLE, Link};
 
 /// The deepest that programs which make calls may start each other.
 const DEEPEST: u32 = 10;
+
+/// How many workers a thread looks after while it waits.
+const ATTENDED: usize = 8;
 
 static GLOBAL: OnceLock<Arc<Engine>> = OnceLock::new();
 
@@ -100,19 +104,43 @@ impl Host {
         }
     }
 
-    /// Submits calls of one function, in order.
+    /// Submits calls of one function, in order. Returns where to look for their answers, if that
+    /// can be done from here.
     pub(crate) fn submit(
         &self,
         callee: &Callee,
         jobs: impl IntoIterator<Item = Job>,
         submitted: impl FnMut(CallKey),
-    ) -> Result<(), Rejected> {
+    ) -> Result<Option<FunctionKey>, Rejected> {
         match self {
-            Self::Here(engine) => engine.submit(callee, jobs, submitted),
+            Self::Here(engine) => engine.submit(callee, jobs, submitted).map(Some),
             Self::Parent(upstream) => {
                 upstream.submit(callee, jobs, submitted);
-                Ok(())
+                Ok(None)
             }
+        }
+    }
+
+    /// Whether a worker is about to execute a call whose function is quick.
+    pub(crate) fn is_quick(&self, call: CallKey) -> bool {
+        match self {
+            Self::Here(engine) => engine.lock().scheduler.is_quick(call),
+            Self::Parent(_) => false,
+        }
+    }
+
+    /// Looks for answers, until there is `enough` or the patience is over.
+    pub(crate) fn attend(
+        &self,
+        answers: Answers,
+        spin: &mut Spin,
+        enough: &mut dyn FnMut() -> bool,
+    ) {
+        if let Self::Here(engine) = self {
+            let inlets = engine.lock().inlets(answers);
+            pool::attend(engine, &inlets, spin, enough);
+        } else {
+            while !enough() && spin.goes_on() {}
         }
     }
 
@@ -122,6 +150,15 @@ impl Host {
             Self::Parent(upstream) => upstream.cancel(calls),
         }
     }
+}
+
+/// Which answers are looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answers {
+    /// Those of all workers of a function.
+    Of(FunctionKey),
+    /// The one to a call.
+    To(Option<CallKey>),
 }
 
 /// Everything behind the calls of one process.
@@ -149,7 +186,7 @@ pub(crate) struct Core {
     configs: HashMap<FunctionKey, Arc<[u8]>>,
     links: HashMap<u64, Box<dyn Link>>,
     /// Workers with something new to write.
-    dirty: Vec<u64>,
+    dirty: Vec<WorkerKey>,
     /// How much further than the real one the clock is: only where a test lets it be.
     ahead: Duration,
     /// When the I/O thread will wake up by itself.
@@ -268,7 +305,7 @@ impl Engine {
         callee: &Callee,
         jobs: impl IntoIterator<Item = Job>,
         mut submitted: impl FnMut(CallKey),
-    ) -> Result<(), Rejected> {
+    ) -> Result<FunctionKey, Rejected> {
         if let Some(problem) = &self.config.invalid {
             return Err(Rejected::Configuration(problem.clone()));
         }
@@ -294,7 +331,7 @@ impl Engine {
                 });
             }
             core.scheduler.dispatch(now, function);
-            Ok(())
+            Ok(function)
         })
     }
 
@@ -344,7 +381,14 @@ impl Engine {
     }
 
     fn perform(&self, core: &mut Core, outcomes: &mut Vec<(Job, Outcome)>) {
-        while let Some(action) = core.scheduler.next_action() {
+        loop {
+            let Some(action) = core.scheduler.next_action() else {
+                if core.dirty.is_empty() {
+                    return;
+                }
+                core.flush_dirty();
+                continue;
+            };
             match action {
                 Action::Spawn { worker } => {
                     if let (Some((function, policy)), Some(engine)) =
@@ -432,7 +476,6 @@ impl Engine {
                 }
             }
         }
-        core.flush_dirty();
     }
 }
 
@@ -507,7 +550,7 @@ impl Core {
             fault: faults::pick(name, attempt, job.index),
         };
         if link.send(&header, &job.input) {
-            self.dirty.push(worker.id);
+            self.dirty.push(worker);
         }
     }
 
@@ -524,7 +567,7 @@ impl Core {
             ..CallHeader::default()
         };
         if link.send(&header, &Bytes::new()) {
-            self.dirty.push(worker.id);
+            self.dirty.push(worker);
         }
     }
 
@@ -535,9 +578,11 @@ impl Core {
     }
 
     /// Goes on sending to a worker.
-    pub(crate) fn flush(&mut self, worker: u64) {
-        if let Some(link) = self.links.get_mut(&worker) {
-            link.flush();
+    pub(crate) fn flush(&mut self, worker: WorkerKey) {
+        if let Some(link) = self.links.get_mut(&worker.id)
+            && let Err(corrupt) = link.flush()
+        {
+            self.scheduler.broken(worker, corrupt.to_string().into());
         }
     }
 
@@ -560,6 +605,17 @@ impl Core {
     pub(crate) fn abandon(&mut self, now: Instant, key: WorkerKey, error: &io::Error) {
         self.scheduler
             .spawn_failed(now, key, error.to_string().into());
+    }
+
+    /// Where answers will arrive, as far as that can be looked after.
+    fn inlets(&self, answers: Answers) -> Vec<Arc<Inlet>> {
+        let workers = match answers {
+            Answers::Of(function) => self.scheduler.workers_of(function),
+            Answers::To(Some(call)) => self.scheduler.workers_for(call),
+            Answers::To(None) => &[],
+        };
+        let inlet = |worker: &WorkerKey| self.links.get(&worker.id)?.inlet();
+        workers.iter().take(ATTENDED).filter_map(inlet).collect()
     }
 
     /// Forgets the sending side of a worker that has ended; its pid may now be reused.

@@ -21,6 +21,7 @@ use crate::scheduler::{Remains, Reply, WorkerKey};
 use crate::sys;
 use crate::transport::Link;
 use crate::transport::frame::{AnswerHeader, CallHeader, Kind, Order};
+use crate::transport::ring::Corrupt;
 use crate::worker::{Invocation, State, block_on};
 
 thread_local! {
@@ -84,7 +85,9 @@ impl Link for InlineLink {
         false
     }
 
-    fn flush(&mut self) {}
+    fn flush(&mut self) -> Result<(), Corrupt> {
+        Ok(())
+    }
 
     fn recall(&mut self, last: u64) -> Option<u64> {
         let mut inbox = self.0.lock();

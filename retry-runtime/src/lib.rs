@@ -70,6 +70,7 @@ mod retryable;
 mod runtime;
 mod scheduler;
 mod spec;
+mod spin;
 mod stub;
 mod sys;
 mod transport;

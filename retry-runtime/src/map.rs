@@ -15,15 +15,16 @@ use bytes::Bytes;
 use slab::Slab;
 
 use crate::args::EncodeError;
-use crate::block;
+use crate::block::{self, Wait};
 use crate::budget::Budget;
 use crate::call::Decoders;
 use crate::codec::CodecError;
 use crate::delivery::{self, Sink};
-use crate::engine::{Callee, Host, Job, rejected};
+use crate::engine::{Answers, Callee, Host, Job, rejected};
 use crate::error::{CallError, Rejected, Startup};
 use crate::registry::Registration;
-use crate::scheduler::{CallKey, Failure, Outcome};
+use crate::scheduler::{CallKey, Failure, FunctionKey, Outcome};
+use crate::spin::Spin;
 use crate::{Options, Retries};
 
 /// How many inputs are taken ahead of the consumer unless told otherwise.
@@ -205,12 +206,31 @@ impl<I: Iterator, T, E> Iterator for MapIter<I, T, E> {
     fn next(&mut self) -> Option<Self::Item> {
         match self.0.next_arrived() {
             Some(item) => Some(item),
-            None => block::block_on(|context| self.0.poll_next(context)),
+            None => block::block_on(Next(&mut self.0)),
         }
     }
 }
 
 impl<I: Iterator, T, E> FusedIterator for MapIter<I, T, E> {}
+
+/// The next result of a map.
+struct Next<'a, I: Iterator, T, E>(&'a mut Driver<I, T, E>);
+
+impl<I: Iterator, T, E> Unpin for Next<'_, I, T, E> {}
+
+impl<I: Iterator, T, E> Future for Next<'_, I, T, E> {
+    type Output = Option<Result<T, CallError<E>>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_next(context)
+    }
+}
+
+impl<I: Iterator, T, E> Wait for Next<'_, I, T, E> {
+    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
+        self.0.attend(spin, enough);
+    }
+}
 
 /// The results of a [`Map`] as a stream.
 #[must_use = "streams do nothing unless they are polled"]
@@ -262,8 +282,8 @@ impl<I: Iterator, T, E, C: Default + Extend<T>> TryCollect<I, T, E, C> {
     /// # Errors
     ///
     /// The first error; what is outstanding then is cancelled.
-    pub fn wait(mut self) -> Result<C, CallError<E>> {
-        block::block_on(|context| Pin::new(&mut self).poll(context))
+    pub fn wait(self) -> Result<C, CallError<E>> {
+        block::block_on(self)
     }
 }
 
@@ -283,6 +303,12 @@ impl<I: Iterator, T, E, C: Default + Extend<T>> Future for TryCollect<I, T, E, C
                 None => return Poll::Ready(Ok(std::mem::take(&mut self.collected))),
             }
         }
+    }
+}
+
+impl<I: Iterator, T, E, C: Default + Extend<T>> Wait for TryCollect<I, T, E, C> {
+    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
+        self.driver.attend(spin, enough);
     }
 }
 
@@ -398,6 +424,8 @@ struct Driver<I: Iterator, T, E> {
     panic: Option<Box<dyn Any + Send>>,
     /// Why workers do not start: reason enough not to try for each further input.
     startup: Option<Startup>,
+    /// Whose answers can be looked for.
+    function: Option<FunctionKey>,
 }
 
 impl<I: Iterator, T, E> Driver<I, T, E> {
@@ -422,6 +450,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             outstanding_bytes: 0,
             panic: None,
             startup: None,
+            function: None,
         }
     }
 
@@ -488,6 +517,12 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             entries.waker = Some(context.waker().clone());
             return Poll::Pending;
         }
+    }
+
+    /// Looks for answers, until there is `enough` or the patience is over.
+    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
+        let answers = self.function.map_or(Answers::To(None), Answers::Of);
+        self.host.attend(answers, spin, enough);
     }
 
     /// Takes inputs and submits them, a chunk at most. True if there is room for more.
@@ -612,19 +647,23 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             .collect();
         let mut keys = Vec::with_capacity(jobs.len());
         let result = if jobs.is_empty() {
-            Ok(())
+            Ok(self.function)
         } else {
             self.host.submit(&callee, jobs, |key| keys.push(key))
         };
         let mut delivery = self.shared.delivery();
-        if let Err(reason) = result {
-            for (entry, index) in submitted {
-                delivery.put(entry, index, rejected(reason.clone()));
+        match result {
+            Err(reason) => {
+                for (entry, index) in submitted {
+                    delivery.put(entry, index, rejected(reason.clone()));
+                }
             }
-        } else {
-            for ((entry, _), key) in submitted.into_iter().zip(keys) {
-                // Nobody else removes entries, so that it is still there.
-                delivery.0.entries[entry].call = Some(key);
+            Ok(function) => {
+                self.function = function;
+                for ((entry, _), key) in submitted.into_iter().zip(keys) {
+                    // Nobody else removes entries, so that it is still there.
+                    delivery.0.entries[entry].call = Some(key);
+                }
             }
         }
         for (entry, index, outcome) in refused {
@@ -701,8 +740,8 @@ impl<I: Iterator, T, E> ForEach<I, T, E> {
     /// # Errors
     ///
     /// The first error; what is outstanding then is cancelled.
-    pub fn wait(mut self) -> Result<(), CallError<E>> {
-        block::block_on(|context| Pin::new(&mut self).poll(context))
+    pub fn wait(self) -> Result<(), CallError<E>> {
+        block::block_on(self)
     }
 }
 
@@ -722,5 +761,11 @@ impl<I: Iterator, T, E> Future for ForEach<I, T, E> {
                 None => return Poll::Ready(Ok(())),
             }
         }
+    }
+}
+
+impl<I: Iterator, T, E> Wait for ForEach<I, T, E> {
+    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
+        self.0.attend(spin, enough);
     }
 }

@@ -1,5 +1,6 @@
 //! Processes: started, supervised and reaped. Knows nothing of policy.
 
+mod attend;
 mod cgroup;
 pub(crate) mod memory;
 mod output;
@@ -7,7 +8,8 @@ mod peer;
 mod reactor;
 mod spawner;
 
+pub(crate) use attend::attend;
 pub(crate) use cgroup::Cgroup;
-pub(crate) use peer::Reading;
-pub(crate) use reactor::{Inbox, NESTED, SOCKET, Writable, start};
+pub(crate) use peer::{Inlet, Reading};
+pub(crate) use reactor::{Inbox, NESTED, Writable, start};
 pub(crate) use spawner::{Request, request_worker};

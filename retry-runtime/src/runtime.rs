@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::Retries;
-use crate::block;
+use crate::block::{self, Wait};
 use crate::config::Config;
 use crate::context::{CallId, short_name};
 use crate::engine::{Engine, Host};
@@ -146,8 +146,7 @@ impl Shutdown {
     /// Blocks this thread until all calls and workers have ended; the calls that the grace was
     /// too short for.
     pub fn wait(self) -> Vec<Abandoned> {
-        let mut drained = self.into_future();
-        block::block_on(|context| Pin::new(&mut drained).poll(context))
+        block::block_on(self.into_future())
     }
 }
 
@@ -164,6 +163,8 @@ impl IntoFuture for Shutdown {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Drained(Shutdown);
+
+impl Wait for Drained {}
 
 impl Future for Drained {
     type Output = Vec<Abandoned>;

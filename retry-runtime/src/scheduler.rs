@@ -360,6 +360,33 @@ impl<P> Scheduler<P> {
         self.call(call).map(|call| (call.name, &call.payload))
     }
 
+    /// The workers of a function.
+    pub(crate) fn workers_of(&self, function: FunctionKey) -> &[WorkerKey] {
+        &self.functions[function.0].workers
+    }
+
+    /// Who may answer a call: the worker that has it, or those that may come to have it.
+    pub(crate) fn workers_for(&self, call: CallKey) -> &[WorkerKey] {
+        let Some(call) = self.call(call) else {
+            return &[];
+        };
+        let workers = self.workers_of(call.function);
+        match call.state {
+            State::Queued | State::Delayed => workers,
+            State::Sent { worker, .. } => {
+                let place = workers.iter().position(|other| *other == worker);
+                place.map_or(&[], |place| &workers[place..=place])
+            }
+        }
+    }
+
+    /// Whether a call was sent, to a function that is quick.
+    pub(crate) fn is_quick(&self, call: CallKey) -> bool {
+        self.call(call).is_some_and(|call| {
+            matches!(call.state, State::Sent { .. }) && self.functions[call.function.0].is_quick()
+        })
+    }
+
     /// Whether all calls wait for their next attempt.
     pub(crate) fn only_waits(&self) -> bool {
         let mut calls = self.calls.iter();

@@ -69,7 +69,7 @@ impl SharedMemory {
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(offset + bytes.len() <= self.length);
         // SAFETY: the target is inside the mapping, and a slice of this process cannot overlap
-        // it, since no slice of the mapping is ever made except by `with_bytes`.
+        // it, since no slice of the mapping is ever made.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 bytes.as_ptr(),
@@ -94,17 +94,20 @@ impl SharedMemory {
         bytes
     }
 
-    /// Lends the bytes at an offset to `f`. The caller makes sure that nobody writes them
-    /// meanwhile; the other side of this memory only reads.
-    pub(crate) fn with_bytes<R>(
-        &self,
-        offset: usize,
-        length: usize,
-        f: impl FnOnce(&[u8]) -> R,
-    ) -> R {
+    /// Copies bytes to the end of a buffer. As with [`read`](Self::read), they may be anything.
+    pub(crate) fn read_into(&self, offset: usize, length: usize, buffer: &mut bytes::BytesMut) {
         assert!(offset.saturating_add(length) <= self.length);
-        // SAFETY: the slice is inside the mapping, and nobody writes it while it lives.
-        f(unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), length) })
+        buffer.reserve(length);
+        // SAFETY: the source is inside the mapping; the target has room for as many bytes, which
+        // are initialised by this, and belongs to this process alone.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.start.as_ptr().add(offset),
+                buffer.spare_capacity_mut().as_mut_ptr().cast(),
+                length,
+            );
+            buffer.set_len(buffer.len() + length);
+        }
     }
 }
 
@@ -140,36 +143,11 @@ pub(crate) fn read_into(
     buffer: &mut bytes::BytesMut,
     want: usize,
 ) -> rustix::io::Result<usize> {
-    fill(buffer, want, |spare| {
-        let (read, _) = rustix::io::read(file, spare)?;
-        Ok(read.len())
-    })
-}
-
-/// Receives at most `want` bytes to the end of a buffer.
-pub(crate) fn receive_into(
-    socket: impl AsFd,
-    buffer: &mut bytes::BytesMut,
-    want: usize,
-    flags: rustix::net::RecvFlags,
-) -> rustix::io::Result<usize> {
-    fill(buffer, want, |spare| {
-        let ((received, _), _) = rustix::net::recv(socket, spare, flags)?;
-        Ok(received.len())
-    })
-}
-
-/// Appends what `read` initialises at the start of the bytes it is given.
-fn fill(
-    buffer: &mut bytes::BytesMut,
-    want: usize,
-    read: impl FnOnce(&mut [std::mem::MaybeUninit<u8>]) -> rustix::io::Result<usize>,
-) -> rustix::io::Result<usize> {
     buffer.reserve(want);
-    let read = read(&mut buffer.spare_capacity_mut()[..want])?;
-    let length = buffer.len() + read;
-    // SAFETY: both callers return the length of the part that rustix has proved initialised.
-    unsafe { buffer.set_len(length) };
+    let (read, _) = rustix::io::read(file, &mut buffer.spare_capacity_mut()[..want])?;
+    let read = read.len();
+    // SAFETY: rustix has proved that so many bytes after the old ones are initialised.
+    unsafe { buffer.set_len(buffer.len() + read) };
     Ok(read)
 }
 

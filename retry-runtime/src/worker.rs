@@ -1,6 +1,7 @@
 //! The child's side: from the first line of `main` to the last answer.
 
 mod batch;
+mod calls;
 mod concurrent;
 mod current;
 mod invocation;

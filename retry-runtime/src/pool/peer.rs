@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, ChildStdout};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -20,27 +21,94 @@ use crate::events::{Event, Stream};
 use crate::nested::Requests;
 use crate::registry;
 use crate::scheduler::{Answer, FunctionKey, Remains, Reply, WorkerKey};
-use crate::sys;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
-use crate::transport::{Board, kill_group};
+use crate::transport::ring::{self, Reader};
+use crate::transport::{Board, bell, kill_group};
 use crate::worker::Retry;
 
-/// How many bytes are read at once.
-const READ: usize = 256 * 1024;
-
-/// How many bytes are read at once of a message that says it is that large.
-const READ_LARGE: usize = 4 * 1024 * 1024;
+/// How much room is made at once for a message that says it is that large.
+const ROOM: usize = 4 * 1024 * 1024;
 
 /// How long a worker may live after it has closed its connection.
 const DYING: Duration = Duration::from_secs(1);
 
+/// Where a worker's answers arrive. The I/O thread looks there when the worker wakes it; who
+/// waits for an answer may look for it there itself, which wakes nobody.
+pub(crate) struct Inlet {
+    pub(crate) key: WorkerKey,
+    pub(crate) socket: OwnedFd,
+    peer: Mutex<Peer>,
+    /// How many threads wait for the peer.
+    wanted: AtomicUsize,
+    /// Whether calls wait for room on their way to the worker.
+    full: AtomicBool,
+}
+
+impl Inlet {
+    pub(super) fn new(socket: OwnedFd, peer: Peer) -> Self {
+        Self {
+            key: peer.key,
+            socket,
+            peer: Mutex::new(peer),
+            wanted: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
+        }
+    }
+
+    /// The peer, as soon as whoever looks for answers there lets go of it.
+    pub(super) fn peer(&self) -> MutexGuard<'_, Peer> {
+        if let Some(peer) = self.try_peer() {
+            return peer;
+        }
+        let _wanted = self.want();
+        self.peer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has whoever looks for answers let go of the peer.
+    pub(super) fn want(&self) -> Wanted<'_> {
+        self.wanted.fetch_add(1, Ordering::Relaxed);
+        Wanted(self)
+    }
+
+    /// The peer, unless somebody looks for answers there already.
+    pub(super) fn try_peer(&self) -> Option<MutexGuard<'_, Peer>> {
+        match self.peer.try_lock() {
+            Ok(peer) => Some(peer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Whether another thread waits for the peer.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+    }
+}
+
+/// As long as this is there a thread waits for a peer.
+pub(super) struct Wanted<'a>(&'a Inlet);
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The receiving side of the connection to a worker, with its process.
 pub(crate) struct Peer {
-    pub(super) key: WorkerKey,
+    key: WorkerKey,
     function: &'static str,
     child: Child,
     pub(super) pidfd: OwnedFd,
-    pub(super) socket: Arc<OwnedFd>,
+    reader: Reader,
     board: Arc<Board>,
     pub(super) requests: Requests,
     /// What limits its memory, where the kernel does.
@@ -58,13 +126,6 @@ pub(crate) struct Peer {
     pub(super) closed: Option<Instant>,
 }
 
-/// What reading found.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Connection {
-    Open,
-    Closed,
-}
-
 impl Peer {
     #[expect(
         clippy::too_many_arguments,
@@ -75,7 +136,7 @@ impl Peer {
         function: &'static str,
         mut child: Child,
         pidfd: OwnedFd,
-        socket: Arc<OwnedFd>,
+        reader: Reader,
         board: Arc<Board>,
         requests: Requests,
         cgroup: Option<Arc<Cgroup>>,
@@ -95,7 +156,7 @@ impl Peer {
             function,
             child,
             pidfd,
-            socket,
+            reader,
             board,
             requests,
             cgroup,
@@ -110,24 +171,49 @@ impl Peer {
         }
     }
 
-    /// Takes in what the worker has sent. What it printed before is passed on first.
-    pub(super) fn receive(&mut self, engine: &Engine) -> Connection {
-        let mut connection = Connection::Open;
-        if !self.broken {
-            let want = frame::wanted(&self.input, ANSWER_HEADER, READ, READ_LARGE);
-            match sys::read_into(&*self.socket, &mut self.input, want) {
-                Ok(0) => connection = Connection::Closed,
-                Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                Err(_) => connection = Connection::Closed,
-            }
+    /// Says that somebody looks for answers.
+    pub(super) fn is_looked_after(&self) {
+        self.reader.is_awake();
+    }
+
+    /// Says that nobody will look for answers any more unless the worker asks for it. False if
+    /// there is something to take in first.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.broken || self.reader.sleeps()
+    }
+
+    /// Takes in what the worker has said, if anything. What it printed before is passed on first.
+    pub(super) fn look(&mut self, engine: &Engine, socket: &OwnedFd) -> bool {
+        if self.broken || self.reader.is_empty() {
+            return false;
         }
+        self.read(engine, socket);
         self.print(engine, false);
         // What a function has called before it answered comes before its answer.
         if self.board.requests() != self.requests.taken {
             self.receive_requests(engine);
         }
         engine.step(|core, now| self.take_in(core, now));
-        connection
+        true
+    }
+
+    fn read(&mut self, engine: &Engine, socket: &OwnedFd) {
+        let missing = frame::wanted(&self.input, ANSWER_HEADER, 0, ROOM);
+        self.input.reserve(missing);
+        match self.reader.read_into(&mut self.input) {
+            Ok(_) => {
+                if self.reader.wakes() {
+                    bell::ring(socket);
+                }
+            }
+            Err(corrupt) => self.breach(engine, corrupt.to_string()),
+        }
+    }
+
+    /// The worker has broken the protocol: nothing that it says is listened to any longer.
+    fn breach(&mut self, engine: &Engine, reason: String) {
+        self.broken = true;
+        engine.step(|core, _| core.scheduler.broken(self.key, reason.into()));
     }
 
     /// Takes in what the worker's functions call.
@@ -136,10 +222,7 @@ impl Peer {
             match self.requests.receive(engine) {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(reason) => {
-                    self.broken = true;
-                    engine.step(|core, _| core.scheduler.broken(self.key, reason.into()));
-                }
+                Err(reason) => self.breach(engine, reason),
             }
         }
     }
@@ -216,7 +299,7 @@ impl Peer {
 
     /// Hands all whole messages to the scheduler.
     fn take_in(&mut self, core: &mut Core, now: Instant) {
-        let large = self.input.len() > READ;
+        let large = self.input.len() > ring::CAPACITY;
         let mut function: Option<FunctionKey> = None;
         while !self.broken {
             let taken = match AnswerHeader::take(&mut self.input, self.limit) {
@@ -282,9 +365,6 @@ impl Peer {
         };
         match core.scheduler.finished(now, self.key, header.ticket, reply) {
             Ok(function) => Ok(function),
-            // A late copy of an answer that was taken from the board is no breach, but such
-            // copies only exist after the worker's end.
-            Err(_) if self.closed.is_some() => Ok(None),
             Err(_) => Err(format!(
                 "an answer to ticket {}, which it does not hold",
                 header.ticket
@@ -298,29 +378,22 @@ impl Peer {
     }
 
     /// The process lives on without its connection.
-    pub(super) fn overdue(&self, core: &mut Core) {
-        core.scheduler
-            .broken(self.key, "it closed its connection".into());
+    pub(super) fn overdue(&mut self, engine: &Engine) {
+        self.breach(engine, "it closed its connection".to_owned());
         kill_group(self.child.id());
     }
 
     /// The process has ended: takes in all that it left, and reaps it.
-    pub(super) fn bury(mut self, engine: &Engine) {
-        while self.closed.is_none() && !self.broken {
-            match sys::read_into(&*self.socket, &mut self.input, READ) {
-                Ok(0) => break,
-                Ok(_) => engine.step(|core, now| self.take_in(core, now)),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => break,
-            }
+    pub(super) fn bury(&mut self, engine: &Engine, socket: &OwnedFd) {
+        if !self.broken {
+            self.read(engine, socket);
         }
-        // Answers that were kept and not sent. Some may have been sent as well.
-        self.closed.get_or_insert_with(Instant::now);
-        self.input = BytesMut::from(&self.board.unsent()[..]);
         engine.step(|core, now| {
             self.take_in(core, now);
             core.unlink(self.key);
         });
+        // Nothing more is looked for.
+        self.broken = true;
         // While the process is not waited for its number cannot belong to another group.
         kill_group(self.child.id());
         let mut cause = match self.child.wait() {

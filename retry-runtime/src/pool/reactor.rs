@@ -4,19 +4,22 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
-use super::peer::{Connection, Peer};
+use super::attend::attend_all;
+use super::peer::{Inlet, Peer};
 use crate::engine::Engine;
+use crate::spin::{Patience, Spin};
+use crate::transport::bell::{self, Heard};
 
 /// How new workers reach the thread, and how it is woken.
 pub(crate) struct Inbox {
     epoll: Arc<OwnedFd>,
     bell: OwnedFd,
-    peers: Mutex<Vec<Peer>>,
+    new: Mutex<Vec<Arc<Inlet>>>,
 }
 
 impl Inbox {
@@ -24,7 +27,7 @@ impl Inbox {
         Ok(Self {
             epoll: Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?),
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            peers: Mutex::default(),
+            new: Mutex::default(),
         })
     }
 
@@ -33,11 +36,11 @@ impl Inbox {
         Writable(Arc::clone(&self.epoll))
     }
 
-    pub(crate) fn register(&self, peer: Peer) {
-        self.peers
+    pub(crate) fn register(&self, inlet: Arc<Inlet>) {
+        self.new
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(peer);
+            .push(inlet);
         self.ring();
     }
 
@@ -72,8 +75,10 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
     let mut reactor = Reactor {
         engine,
         epoll,
-        peers: HashMap::new(),
-        awake_until: Instant::now(),
+        inlets: HashMap::new(),
+        hot: Vec::new(),
+        patience: Patience::new(),
+        spin: None,
         timer: None,
         rung: true,
         closing: Vec::new(),
@@ -88,11 +93,8 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
     Ok(())
 }
 
-/// How long the thread stays awake after an event.
-const SOON: Duration = Duration::from_micros(40);
-
 /// What became ready is told by the worker's number and one of these.
-pub(crate) const SOCKET: u64 = 0;
+const SOCKET: u64 = 0;
 const STDOUT: u64 = 1;
 const STDERR: u64 = 2;
 const PROCESS: u64 = 3;
@@ -105,9 +107,12 @@ const BELL: u64 = 0;
 struct Reactor {
     engine: Arc<Engine>,
     epoll: Arc<OwnedFd>,
-    peers: HashMap<u64, Peer>,
-    /// Until when to look for events instead of sleeping.
-    awake_until: Instant,
+    inlets: HashMap<u64, Arc<Inlet>>,
+    /// Those that have just been heard of: more may follow.
+    hot: Vec<Arc<Inlet>>,
+    patience: Patience,
+    /// The last look for more.
+    spin: Option<Spin>,
     /// The next timer, as far as this thread knows.
     timer: Option<Instant>,
     /// Whether that is to be looked at again.
@@ -118,7 +123,7 @@ struct Reactor {
 
 impl Reactor {
     fn is_done(&self) -> bool {
-        self.rung && self.peers.is_empty() && self.engine.is_drained()
+        self.rung && self.inlets.is_empty() && self.engine.is_drained()
     }
 
     fn turn(&mut self) {
@@ -138,17 +143,21 @@ impl Reactor {
             flags: EventFlags::empty(),
             data: EventData::new_u64(0),
         }; 64];
-        // Answers tend to follow each other: looking again is cheaper than waking up again.
-        // Yielding leaves the core to whoever can use it.
+        // Answers tend to follow each other.
         let mut ready = 0;
-        while ready == 0 && Instant::now() < self.awake_until {
-            std::thread::yield_now();
-            ready = self.wait(&mut events, Some(Instant::now()));
+        if !self.hot.is_empty() {
+            let hot = std::mem::take(&mut self.hot);
+            let mut spin = self.patience.spin();
+            attend_all(&self.engine, &hot, &mut spin, &mut || {
+                let now = Instant::now();
+                ready = self.wait(&mut events, Some(now));
+                ready > 0 || until.is_some_and(|until| until <= now)
+            });
+            self.spin = Some(spin);
         }
         if ready == 0 {
             ready = self.wait(&mut events, until);
         }
-        self.awake_until = Instant::now() + SOON;
         // Ends come last: what a process said before it ended counts.
         let mut ended = Vec::new();
         for event in &events[..ready] {
@@ -160,31 +169,36 @@ impl Reactor {
                 continue;
             }
             let worker = data / SOURCES;
+            let Some(inlet) = self.inlets.get(&worker).map(Arc::clone) else {
+                continue;
+            };
             match data % SOURCES {
-                SOCKET => self.socket(worker, flags),
-                NESTED => self.nested(worker, flags),
+                SOCKET => self.rung_by(inlet),
+                NESTED => self.nested(&inlet, flags),
                 PROCESS => ended.push(worker),
-                _ => self.output(worker),
+                // A pipe that has ended is closed by this, which takes it off the list.
+                _ => inlet.peer().print(&self.engine, false),
             }
         }
         // The last worker may have been waited for.
         self.rung |= !ended.is_empty();
         for worker in ended {
-            if let Some(peer) = self.peers.remove(&worker) {
+            if let Some(inlet) = self.inlets.remove(&worker) {
+                let mut peer = inlet.peer();
                 // Closing the descriptors also takes them off the list, but a descriptor that a
                 // grandchild holds would stay on it.
                 let _ = epoll::delete(&*self.epoll, &peer.pidfd);
-                let _ = epoll::delete(&*self.epoll, &*peer.socket);
+                let _ = epoll::delete(&*self.epoll, &inlet.socket);
                 let _ = epoll::delete(&*self.epoll, peer.requests.socket());
                 self.remove_output(&peer);
-                peer.bury(&self.engine);
+                peer.bury(&self.engine, &inlet.socket);
             }
         }
         let now = Instant::now();
         self.closing.retain(|(at, worker)| {
             let overdue = *at <= now;
-            if overdue && let Some(peer) = self.peers.get(worker) {
-                self.engine.step(|core, _| peer.overdue(core));
+            if overdue && let Some(inlet) = self.inlets.get(worker) {
+                inlet.peer().overdue(&self.engine);
             }
             !overdue
         });
@@ -207,14 +221,15 @@ impl Reactor {
             &mut *self
                 .engine
                 .inbox()
-                .peers
+                .new
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
-        for peer in new {
-            let base = peer.key.id * SOURCES;
+        for inlet in new {
+            let base = inlet.key.id * SOURCES;
             let readable = EventFlags::IN;
-            self.watch(&*peer.socket, base + SOCKET, readable);
+            self.watch(&inlet.socket, base + SOCKET, readable);
+            let peer = inlet.peer();
             self.watch(peer.requests.socket(), base + NESTED, readable);
             if let Some(pipe) = peer.stdout.pipe() {
                 self.watch(pipe, base + STDOUT, readable);
@@ -223,7 +238,10 @@ impl Reactor {
                 self.watch(pipe, base + STDERR, readable);
             }
             self.watch(&peer.pidfd, base + PROCESS, readable);
-            self.peers.insert(peer.key.id, peer);
+            drop(peer);
+            self.inlets.insert(inlet.key.id, Arc::clone(&inlet));
+            // It may have spoken before anybody listened.
+            self.is_hot(inlet);
         }
     }
 
@@ -232,28 +250,31 @@ impl Reactor {
         let _ = epoll::add(&*self.epoll, file, EventData::new_u64(data), flags);
     }
 
-    fn socket(&mut self, worker: u64, flags: EventFlags) {
-        if flags.contains(EventFlags::OUT) {
+    /// A worker has rung, or is gone.
+    fn rung_by(&mut self, inlet: Arc<Inlet>) {
+        if let Some(spin) = self.spin.take() {
+            self.patience.learn(&spin);
+        }
+        if bell::look(&inlet.socket) == Heard::End {
+            let _ = epoll::delete(&*self.epoll, &inlet.socket);
+            let at = inlet.peer().close(Instant::now());
+            self.closing.push((at, inlet.key.id));
+        }
+        if inlet.is_full() {
+            let worker = inlet.key;
             self.engine.step(|core, _| core.flush(worker));
         }
-        let Some(peer) = self.peers.get_mut(&worker) else {
-            return;
-        };
-        if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR | EventFlags::RDHUP)
-        {
-            return;
-        }
-        if peer.receive(&self.engine) == Connection::Closed && peer.closed.is_none() {
-            let _ = epoll::delete(&*self.epoll, &*peer.socket);
-            let at = peer.close(Instant::now());
-            self.closing.push((at, worker));
+        self.is_hot(inlet);
+    }
+
+    fn is_hot(&mut self, inlet: Arc<Inlet>) {
+        if !self.hot.iter().any(|hot| Arc::ptr_eq(hot, &inlet)) {
+            self.hot.push(inlet);
         }
     }
 
-    fn nested(&mut self, worker: u64, flags: EventFlags) {
-        let Some(peer) = self.peers.get_mut(&worker) else {
-            return;
-        };
+    fn nested(&self, inlet: &Inlet, flags: EventFlags) {
+        let mut peer = inlet.peer();
         if flags.contains(EventFlags::OUT) {
             peer.requests.replies.flush();
         }
@@ -263,13 +284,6 @@ impl Reactor {
         if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
             // The worker is ending; it would be reported again and again.
             let _ = epoll::delete(&*self.epoll, peer.requests.socket());
-        }
-    }
-
-    fn output(&mut self, worker: u64) {
-        if let Some(peer) = self.peers.get_mut(&worker) {
-            // A pipe that has ended is closed by this, which takes it off the list.
-            peer.print(&self.engine, false);
         }
     }
 

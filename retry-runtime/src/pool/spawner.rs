@@ -15,18 +15,15 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags};
 
 use super::cgroup::Cgroup;
-use super::peer::Peer;
+use super::peer::{Inlet, Peer};
 use crate::config::Config;
 use crate::engine::{Engine, depth};
 use crate::entry;
 use crate::nested::{Downstream, Requests};
 use crate::scheduler::WorkerKey;
 use crate::transport::outgoing;
-use crate::transport::{Board, DEPTH_VARIABLE, SocketLink, WORKER_VARIABLE, kill_group};
+use crate::transport::{Board, DEPTH_VARIABLE, Link, RingLink, WORKER_VARIABLE, kill_group};
 use crate::worker::Orders;
-
-/// How many bytes may be on their way in each direction of a connection.
-const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 
 /// A worker that is to be started.
 pub(crate) struct Request {
@@ -65,22 +62,21 @@ pub(crate) fn request_worker(request: Request) {
 fn fulfil(request: &Request) {
     let engine = &request.engine;
     match spawn(engine, request) {
-        Ok((pid, link, peer)) => {
-            // First the link: the peer's first message may already need it.
+        Ok((pid, link)) => {
+            let inlet = link.inlet();
+            // First the link: the worker's first message may already need it.
             engine.step(|core, now| core.adopt(now, request.worker, pid, Box::new(link)));
-            engine.inbox().register(peer);
+            inlet
+                .into_iter()
+                .for_each(|inlet| engine.inbox().register(inlet));
         }
         Err(error) => engine.step(|core, now| core.abandon(now, request.worker, &error)),
     }
 }
 
-fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, SocketLink, Peer)> {
+fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
     let (ours, theirs) = connection()?;
     let (nested, their_nested) = connection()?;
-    for end in [&ours, &theirs] {
-        // As much as the system allows: large messages then need fewer turns. Less does no harm.
-        let _ = rustix::net::sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER);
-    }
     let (board, board_file) = Board::create()?;
     let mut child = command(engine.config())?
         .env(WORKER_VARIABLE, std::process::id().to_string())
@@ -118,18 +114,9 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, SocketLink, Pee
     };
     match connect() {
         Ok(pidfd) => {
-            let socket = Arc::new(ours);
-            let board = Arc::new(board);
             let pid = child.id();
-            let link = SocketLink::new(
-                request.worker.id,
-                pid,
-                Arc::clone(&socket),
-                Arc::clone(&board),
-                engine.inbox().writable(),
-                cgroup.clone(),
-                request.slots,
-            );
+            let board = Arc::new(board);
+            let (writer, reader) = board.parent_ends();
             let writable = engine.inbox().writable();
             let replies = Downstream::new(request.worker.id, Arc::new(nested), writable);
             let peer = Peer::new(
@@ -137,13 +124,15 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, SocketLink, Pee
                 request.function,
                 child,
                 pidfd,
-                socket,
-                board,
+                reader,
+                Arc::clone(&board),
                 Requests::new(request.worker, replies),
-                cgroup,
+                cgroup.clone(),
                 engine.max_message(),
             );
-            Ok((pid, link, peer))
+            let inlet = Arc::new(Inlet::new(ours, peer));
+            let link = RingLink::new(pid, inlet, board, writer, cgroup, request.slots);
+            Ok((pid, link))
         }
         Err(error) => {
             kill_group(child.id());

@@ -15,6 +15,9 @@ const WORK_AHEAD: Duration = Duration::from_millis(2);
 /// The most inputs that are on their way to one worker.
 const DEEPEST: usize = 512;
 
+/// An attempt that takes no longer is quick.
+const QUICK: Duration = Duration::from_micros(10);
+
 /// The rules for one function's workers.
 #[derive(Clone, Debug)]
 pub(crate) struct FunctionPolicy {
@@ -86,6 +89,12 @@ impl Function {
         };
         let fitting = WORK_AHEAD.as_nanos() as f64 / duration.max(1.0);
         (fitting as usize).min(self.confidence).max(least)
+    }
+
+    /// Whether attempts take less time than it takes to wake a thread.
+    pub(super) fn is_quick(&self) -> bool {
+        let quick = QUICK.as_nanos() as f64;
+        self.duration.is_some_and(|duration| duration < quick)
     }
 
     /// An attempt ran to its end, whatever that was.

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::ring::{self, Reader, Writer};
 use crate::sys::{self, SharedMemory};
 
 const CLAIMED: usize = 0;
-const OUTBOX_LENGTH: usize = 16;
 const REQUESTS: usize = 8;
 const LAST_WORDS_TICKET: usize = 24;
 const LAST_WORDS_LENGTH: usize = 32;
@@ -15,31 +16,37 @@ const LAST_WORDS: usize = 64;
 const LAST_WORDS_CAPACITY: usize = 4096 - LAST_WORDS;
 const SLOTS_AT: usize = 4096;
 const SLOT: usize = 32;
-const OUTBOX: usize = SLOTS_AT + SLOTS * SLOT;
+const CALLS: usize = SLOTS_AT + SLOTS * SLOT;
+const ANSWERS: usize = (CALLS + ring::LENGTH).next_multiple_of(64);
+const LENGTH: usize = ANSWERS + ring::LENGTH;
 
 /// The most inputs that a worker executes at once.
 pub(crate) const SLOTS: usize = 1024;
 
-/// How many bytes of answers a worker keeps before it must send them.
-pub(crate) const OUTBOX_CAPACITY: usize = 64 * 1024;
-
-const LENGTH: usize = OUTBOX + OUTBOX_CAPACITY;
-
-/// The shared page. Its parts are written by the worker, except that the parent moves the claim
-/// forward to take tickets back.
-pub(crate) struct Board(SharedMemory);
+/// The shared memory: what a worker shows of its state, and a ring for each direction. Its own
+/// parts are written by the worker, except that the parent moves the claim forward to take
+/// tickets back.
+pub(crate) struct Board(Arc<SharedMemory>);
 
 impl Board {
     pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
         let (memory, file) = SharedMemory::create(LENGTH)?;
-        Ok((Self(memory), file))
+        Ok((Self(Arc::new(memory)), file))
     }
 
     pub(crate) fn map(file: impl AsFd) -> io::Result<Self> {
-        Ok(Self(SharedMemory::map(file, LENGTH)?))
+        Ok(Self(Arc::new(SharedMemory::map(file, LENGTH)?)))
     }
 
     // ------------------------------------------------------ the worker's side
+
+    /// The worker's ends of the two rings; to be asked for once.
+    pub(crate) fn worker_ends(&self) -> (Reader, Writer) {
+        (
+            Reader::new(Arc::clone(&self.0), CALLS),
+            Writer::new(Arc::clone(&self.0), ANSWERS),
+        )
+    }
 
     /// Claims a ticket, to be executed in a slot; false if the parent took it back.
     pub(crate) fn claim(&self, slot: usize, ticket: u64, now: u64) -> bool {
@@ -79,29 +86,6 @@ impl Board {
         [at, at + 8, at + 16].map(|at| self.0.word(at))
     }
 
-    /// Keeps bytes behind the first `at` bytes of the outbox, and commits them.
-    pub(crate) fn keep(&self, at: usize, parts: [&[u8]; 2]) -> usize {
-        let mut end = at;
-        for part in parts {
-            self.0.write(OUTBOX + end, part);
-            end += part.len();
-        }
-        self.commit(end);
-        end
-    }
-
-    /// Says how many bytes of the outbox count.
-    pub(crate) fn commit(&self, length: usize) {
-        self.0
-            .word(OUTBOX_LENGTH)
-            .store(length as u64, Ordering::Release);
-    }
-
-    /// Lends the first bytes of the outbox to `f`.
-    pub(crate) fn with_outbox<R>(&self, length: usize, f: impl FnOnce(&[u8]) -> R) -> R {
-        self.0.with_bytes(OUTBOX, length, f)
-    }
-
     /// Leaves a message for the case that the process ends now.
     pub(crate) fn leave_last_words(&self, words: &[u8]) {
         if words.len() <= LAST_WORDS_CAPACITY {
@@ -117,6 +101,14 @@ impl Board {
     }
 
     // ------------------------------------------------------ the parent's side
+
+    /// The parent's ends of the two rings; to be asked for once.
+    pub(crate) fn parent_ends(&self) -> (Writer, Reader) {
+        (
+            Writer::new(Arc::clone(&self.0), CALLS),
+            Reader::new(Arc::clone(&self.0), ANSWERS),
+        )
+    }
 
     /// The last ticket that was claimed or taken back.
     pub(crate) fn claimed(&self) -> u64 {
@@ -157,15 +149,6 @@ impl Board {
                 (claimed <= last).then_some(last)
             })
             .ok()
-    }
-
-    /// The answers that were kept and perhaps not sent. For a worker that has ended.
-    pub(crate) fn unsent(&self) -> Vec<u8> {
-        let length = usize::try_from(sys::load(self.0.word(OUTBOX_LENGTH))).unwrap_or(usize::MAX);
-        if length > OUTBOX_CAPACITY {
-            return Vec::new();
-        }
-        self.0.read(OUTBOX, length)
     }
 
     /// What was left by [`leave_last_words`](Self::leave_last_words) for the last ticket.
@@ -218,11 +201,6 @@ mod tests {
         let worker = Board::map(&file).unwrap();
         worker.0.word(CLAIMED).store(99, Ordering::Relaxed);
         assert_eq!(board.recall(3), None);
-        worker
-            .0
-            .word(OUTBOX_LENGTH)
-            .store(u64::MAX, Ordering::Relaxed);
-        assert!(board.unsent().is_empty());
         worker
             .0
             .word(LAST_WORDS_LENGTH)

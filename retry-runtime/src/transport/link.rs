@@ -1,15 +1,15 @@
 //! The parent's sending side of a worker.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::process::{Pid, Signal};
 
-use super::Board;
 use super::frame::CallHeader;
 use super::outgoing::Outgoing;
-use crate::pool::{Cgroup, SOCKET, Writable, memory};
+use super::ring::{Corrupt, Writer};
+use super::{Board, bell};
+use crate::pool::{Cgroup, Inlet, memory};
 use crate::scheduler::Remains;
 
 /// What can be done to a worker. This is the seam between what is decided and how it gets there:
@@ -18,8 +18,14 @@ pub(crate) trait Link: Send {
     /// Queues a call, or an order about one, and says whether it has to be flushed.
     fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool;
 
-    /// Sends what is queued; what does not fit goes on by itself.
-    fn flush(&mut self);
+    /// Sends what is queued; what does not fit goes on by itself. An error is a breach of the
+    /// protocol by the worker.
+    fn flush(&mut self) -> Result<(), Corrupt>;
+
+    /// Where answers can be looked for by who waits for them.
+    fn inlet(&self) -> Option<Arc<Inlet>> {
+        None
+    }
 
     /// Takes back every ticket up to `last` that is not claimed. Returns the last one that was
     /// claimed or taken back before; `None` if the worker claims what cannot be.
@@ -46,61 +52,81 @@ pub(crate) trait Link: Send {
     fn retire(&mut self);
 }
 
-/// A process at the other end of a socket.
-pub(crate) struct SocketLink {
-    worker: u64,
+/// A process at the other end of two rings.
+pub(crate) struct RingLink {
     pid: u32,
-    socket: Arc<OwnedFd>,
+    inlet: Arc<Inlet>,
     board: Arc<Board>,
+    writer: Writer,
+    /// What did not fit.
     outgoing: Outgoing,
-    writable: Writable,
+    /// Whether something was written that is not published.
+    dirty: bool,
     /// What limits its memory, where the kernel does.
     cgroup: Option<Arc<Cgroup>>,
-    /// Whether the socket was full, so that the I/O thread goes on writing.
-    full: bool,
     /// How many inputs it executes at once.
     slots: usize,
 }
 
-impl SocketLink {
+impl RingLink {
     pub(crate) fn new(
-        worker: u64,
         pid: u32,
-        socket: Arc<OwnedFd>,
+        inlet: Arc<Inlet>,
         board: Arc<Board>,
-        writable: Writable,
+        writer: Writer,
         cgroup: Option<Arc<Cgroup>>,
         slots: usize,
     ) -> Self {
         Self {
-            worker,
             pid,
-            socket,
+            inlet,
             board,
+            writer,
             outgoing: Outgoing::default(),
-            writable,
+            dirty: false,
             cgroup,
-            full: false,
             slots,
         }
     }
 }
 
-impl Link for SocketLink {
+impl Link for RingLink {
     fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool {
-        // While the socket is full the I/O thread goes on writing by itself.
-        let first = self.outgoing.is_empty();
-        self.outgoing.push(&header.encode(), input);
-        first
+        let head = header.encode();
+        // A breach of the protocol shows again when this is flushed.
+        if self.outgoing.is_empty() && self.writer.fits(head.len() + input.len()) == Ok(true) {
+            let _ = self.writer.write(&head);
+            let _ = self.writer.write(input);
+        } else {
+            self.outgoing.push(&head, input);
+        }
+        !std::mem::replace(&mut self.dirty, true)
     }
 
-    fn flush(&mut self) {
-        // A broken connection shows on the reading side, where the exit is seen as well.
-        let full = matches!(self.outgoing.write_to(&self.socket), Ok(false));
-        if full != self.full {
-            self.full = full;
-            self.writable.set(&self.socket, self.worker, SOCKET, full);
+    fn flush(&mut self) -> Result<(), Corrupt> {
+        self.dirty = false;
+        loop {
+            while let Some(part) = self.outgoing.front() {
+                let length = part.len();
+                let written = self.writer.write(part)?;
+                self.outgoing.advance(written);
+                if written < length {
+                    break;
+                }
+            }
+            if self.writer.publish() {
+                bell::ring(&self.inlet.socket);
+            }
+            let full = !self.outgoing.is_empty();
+            self.inlet.set_full(full);
+            if !full || self.writer.waits_for_room()? {
+                return Ok(());
+            }
         }
+    }
+
+    fn inlet(&self) -> Option<Arc<Inlet>> {
+        Some(Arc::clone(&self.inlet))
     }
 
     fn recall(&mut self, last: u64) -> Option<u64> {
@@ -135,7 +161,7 @@ impl Link for SocketLink {
     }
 
     fn retire(&mut self) {
-        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
+        let _ = rustix::net::shutdown(&self.inlet.socket, rustix::net::Shutdown::Write);
     }
 }
 

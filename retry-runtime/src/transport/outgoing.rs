@@ -1,4 +1,4 @@
-//! What is to be written to a socket that may be full.
+//! What is to be written to what may be full.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -37,6 +37,30 @@ impl Outgoing {
         }
     }
 
+    /// The next bytes that are to be written.
+    pub(crate) fn front(&mut self) -> Option<&Bytes> {
+        if self.done.is_empty() && !self.open.is_empty() {
+            let open = self.open.split().freeze();
+            self.done.push_back(open);
+        }
+        self.done.front()
+    }
+
+    /// So many bytes were written.
+    pub(crate) fn advance(&mut self, mut written: usize) {
+        while written > 0 {
+            let Some(part) = self.done.front_mut() else {
+                break;
+            };
+            let step = written.min(part.len());
+            part.advance(step);
+            written -= step;
+            if part.is_empty() {
+                self.done.pop_front();
+            }
+        }
+    }
+
     /// Writes as much as the socket takes; true if that is everything.
     pub(crate) fn write_to(&mut self, socket: impl AsFd) -> io::Result<bool> {
         loop {
@@ -55,23 +79,13 @@ impl Outgoing {
                 .collect();
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
             let mut control = SendAncillaryBuffer::default();
-            let mut written = match rustix::net::sendmsg(&socket, &parts, &mut control, flags) {
+            let written = match rustix::net::sendmsg(&socket, &parts, &mut control, flags) {
                 Ok(written) => written,
                 Err(rustix::io::Errno::AGAIN) => return Ok(false),
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            while written > 0 {
-                let Some(part) = self.done.front_mut() else {
-                    break;
-                };
-                let step = written.min(part.len());
-                part.advance(step);
-                written -= step;
-                if part.is_empty() {
-                    self.done.pop_front();
-                }
-            }
+            self.advance(written);
         }
     }
 }

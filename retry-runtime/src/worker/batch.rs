@@ -1,24 +1,21 @@
 //! The loop of functions that take many inputs at once.
 
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
-
-use bytes::Bytes;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::panics;
-use super::serve::{Growth, READ, Server, encode_panic};
+use super::serve::{Growth, Server, encode_panic};
 use crate::args::Val;
 use crate::codec::Wire;
 use crate::faults;
 use crate::registry::Served;
 use crate::spec::Batch;
 use crate::sys;
-use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
+use crate::transport::frame::{CallHeader, Kind, Order};
+use bytes::Bytes;
 
 /// A collection of the inputs or of the results of a batch.
 #[diagnostic::on_unimplemented(
@@ -126,7 +123,7 @@ fn collect(server: &mut Server, batch: Batch) -> Option<Vec<(CallHeader, Bytes)>
     let mut until: Option<Instant> = None;
     loop {
         while collected.len() < batch.max_size
-            && let Some(message) = CallHeader::take(&mut server.input)
+            && let Some(message) = server.calls.take()
         {
             if message.0.order == Order::Run {
                 collected.push(message);
@@ -136,27 +133,15 @@ fn collect(server: &mut Server, batch: Batch) -> Option<Vec<(CallHeader, Bytes)>
             return Some(collected);
         }
         server.outbox.flush();
-        if !collected.is_empty() {
-            let until = *until.get_or_insert_with(|| Instant::now() + batch.max_wait);
-            let left = until.saturating_duration_since(Instant::now());
-            let mut files = [PollFd::new(&*server.socket, PollFlags::IN)];
-            let timeout = Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            };
-            match poll(&mut files, Some(&timeout)) {
-                Ok(0) => return Some(collected),
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return None,
+        if collected.is_empty() {
+            if !server.calls.wait() {
+                return None;
             }
-        }
-        let want = frame::wanted(&server.input, CALL_HEADER, READ, server.limit.max(READ));
-        match sys::read_into(server.socket.as_fd(), &mut server.input, want) {
-            // What has been collected is still to be run.
-            Ok(0) if !collected.is_empty() => return Some(collected),
-            Ok(0) => return None,
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return None,
+        } else {
+            let until = *until.get_or_insert_with(|| Instant::now() + batch.max_wait);
+            if !server.calls.wait_until(until) {
+                return Some(collected);
+            }
         }
     }
 }

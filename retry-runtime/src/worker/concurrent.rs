@@ -10,19 +10,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use rustix::net::RecvFlags;
 use tokio::io::unix::AsyncFd;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
 
 use super::current::{self, Current};
 use super::invocation::{Invocation, LocalFuture, State};
 use super::outbox::Outbox;
-use super::serve::{Growth, READ, Server};
+use super::serve::{Growth, Server};
 use super::{STRANGER, exit, panics};
 use crate::faults;
 use crate::registry::{Run, Served};
 use crate::sys;
-use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
+use crate::transport::bell::{self, Heard};
+use crate::transport::frame::{CallHeader, Kind, Order};
 
 /// Serves until the parent ends the connection.
 ///
@@ -76,6 +76,7 @@ struct Running {
 impl Executor<'_> {
     /// Does what there is to do; false at the end of the connection.
     fn turn(&mut self, socket: &AsyncFd<Arc<OwnedFd>>, context: &mut Context<'_>) -> Poll<bool> {
+        let mut ended = false;
         loop {
             let mut idle = true;
             while let Poll::Ready(Some(done)) = self.tasks.poll_join_next_with_id(context) {
@@ -84,10 +85,13 @@ impl Executor<'_> {
             }
             // Until it is pending: only then this is woken when more comes.
             while let Poll::Ready(Ok(mut ready)) = socket.poll_read_ready(context) {
-                match ready.try_io(|_| self.read()) {
-                    Ok(Ok(0) | Err(_)) => return Poll::Ready(false),
-                    Ok(Ok(_)) => idle = false,
-                    Err(_would_block) => {}
+                match bell::look(&**socket.get_ref()) {
+                    Heard::Ring => {}
+                    Heard::Nothing => ready.clear_ready(),
+                    Heard::End => {
+                        ended = true;
+                        break;
+                    }
                 }
             }
             self.take_orders();
@@ -96,26 +100,20 @@ impl Executor<'_> {
             }
             if idle {
                 self.server.outbox.flush();
-                return Poll::Pending;
-            }
-        }
-    }
-
-    fn read(&mut self) -> io::Result<usize> {
-        let server = &mut *self.server;
-        let want = frame::wanted(&server.input, CALL_HEADER, READ, server.limit.max(READ));
-        loop {
-            let flags = RecvFlags::DONTWAIT;
-            match sys::receive_into(&*server.socket, &mut server.input, want, flags) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => return Ok(other?),
+                if self.server.calls.sleeps() {
+                    return if ended {
+                        Poll::Ready(false)
+                    } else {
+                        Poll::Pending
+                    };
+                }
             }
         }
     }
 
     /// Orders are obeyed at once, also where calls that came before them still wait.
     fn take_orders(&mut self) {
-        while let Some((header, payload)) = CallHeader::take(&mut self.server.input) {
+        while let Some((header, payload)) = self.server.calls.take() {
             match header.order {
                 Order::Run => self.waiting.push_back((header, payload)),
                 Order::Ask => current::asked(header.ticket),

@@ -2,41 +2,48 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use crate::transport::Board;
-use crate::transport::board::OUTBOX_CAPACITY;
+use super::{STRANGER, exit};
+use crate::transport::bell::{self, Heard};
 use crate::transport::frame::{ANSWER_HEADER, AnswerHeader, Kind};
-use crate::transport::outgoing;
+use crate::transport::ring::{Corrupt, Writer};
 
-/// How many answers are kept back while there is more to do.
+/// How many answers lie there before a parent that sleeps is woken, while there is more to do.
 const KEPT: usize = 128;
 
-/// How many bytes of answers are kept back.
+/// The same in bytes.
 const KEPT_BYTES: usize = 32 * 1024;
 
-/// Collects answers so that one system call sends many. They lie on the [`Board`] meanwhile, so
-/// that none is lost when the process dies: an input that was answered never runs again because
-/// of the one after it.
+/// The worker's end of the way that answers take. An answer is there as soon as it is given, also
+/// after this process has died: an input that was answered never runs again because of the one
+/// after it. To wake a parent that sleeps is worth it for many answers, or when there is nothing
+/// more to do.
 pub(crate) struct Outbox {
     socket: Arc<OwnedFd>,
-    board: Arc<Board>,
     kept: Mutex<Kept>,
 }
 
-#[derive(Default)]
 struct Kept {
+    writer: Writer,
+    /// What the parent has not been woken for.
     answers: usize,
-    length: usize,
+    bytes: usize,
     /// Whether the watchdog has been told that something is kept.
     watched: bool,
 }
 
 impl Outbox {
-    pub(super) fn new(socket: Arc<OwnedFd>, board: Arc<Board>) -> Self {
+    pub(super) fn new(socket: Arc<OwnedFd>, writer: Writer) -> Self {
         Self {
             socket,
-            board,
-            kept: Mutex::default(),
+            kept: Mutex::new(Kept {
+                writer,
+                answers: 0,
+                bytes: 0,
+                watched: false,
+            }),
         }
     }
 
@@ -66,73 +73,97 @@ impl Outbox {
             duration,
         }
         .encode();
-        let size = ANSWER_HEADER + payload.len();
         let mut kept = self.lock();
-        if kept.length + size > OUTBOX_CAPACITY {
-            self.send_kept(&mut kept);
-        }
-        if size > OUTBOX_CAPACITY {
-            // Too large to keep: until it is sent, its input counts as being executed.
-            self.send(&header, payload);
-            return;
-        }
-        kept.length = self.board.keep(kept.length, [&header, payload]);
+        self.write(&mut kept, &header, payload);
         kept.answers += 1;
-        if kept.answers >= KEPT || kept.length >= KEPT_BYTES {
-            self.send_kept(&mut kept);
+        kept.bytes += ANSWER_HEADER + payload.len();
+        if kept.answers >= KEPT || kept.bytes >= KEPT_BYTES {
+            self.wake(&mut kept);
         }
     }
 
-    /// Sends what is no message.
+    /// Says what is no message.
     #[cfg(feature = "testing")]
     pub(crate) fn garble(&self) {
-        self.flush();
-        self.send(&[0xff; 64], &[]);
+        let mut kept = self.lock();
+        self.write(&mut kept, &[0xff; 64], &[]);
+        kept.answers += 1;
+        self.wake(&mut kept);
     }
 
-    /// Sends what is kept.
+    /// Wakes the parent if it sleeps over something that is there for it.
     pub(super) fn flush(&self) {
-        self.send_kept(&mut self.lock());
+        self.wake(&mut self.lock());
     }
 
     /// Whether something is kept that nobody watches yet; the caller is to watch it.
     pub(super) fn needs_watching(&self) -> bool {
         let mut kept = self.lock();
-        let needs = kept.length > 0 && !kept.watched;
+        let needs = kept.answers > 0 && !kept.watched;
         kept.watched |= needs;
         needs
     }
 
-    /// Called by the watchdog now and then: sends what is kept, and says whether that was
-    /// anything.
+    /// Called by the watchdog now and then: does what [`flush`](Self::flush) does, and says
+    /// whether there was anything to do it for.
     pub(super) fn flush_watched(&self) -> bool {
-        let mut kept = self.lock();
-        let anything = kept.length > 0;
-        self.send_kept(&mut kept);
+        // Who holds the lock may wait for room, and the watchdog must not wait with it.
+        let Ok(mut kept) = self.kept.try_lock() else {
+            return true;
+        };
+        let anything = kept.answers > 0;
+        self.wake(&mut kept);
         anything
     }
 
     /// The watchdog stops watching, unless something is kept.
     pub(super) fn stop_watching(&self) -> bool {
         let mut kept = self.lock();
-        kept.watched = kept.length > 0;
+        kept.watched = kept.answers > 0;
         !kept.watched
     }
 
-    fn send_kept(&self, kept: &mut Kept) {
-        if kept.length > 0 {
-            self.board
-                .with_outbox(kept.length, |bytes| self.send(bytes, &[]));
-            // If the process dies before this line the parent sees these answers twice and
-            // ignores the second.
-            self.board.commit(0);
-            kept.length = 0;
+    fn wake(&self, kept: &mut Kept) {
+        if kept.answers > 0 {
             kept.answers = 0;
+            kept.bytes = 0;
+            if kept.writer.wakes() {
+                bell::ring(&self.socket);
+            }
         }
     }
 
-    fn send(&self, first: &[u8], second: &[u8]) {
-        // The parent is gone if this fails, which the watchdog deals with.
-        let _ = outgoing::send_all(&self.socket, first, second);
+    /// Writes a message. It is shown as a whole, unless it is larger than the ring: until all of
+    /// that is written its input counts as being executed.
+    fn write(&self, kept: &mut Kept, header: &[u8], payload: &[u8]) {
+        if !sound(kept.writer.fits(header.len() + payload.len())) {
+            kept.writer.show();
+        }
+        for mut part in [header, payload] {
+            while !part.is_empty() {
+                part = &part[sound(kept.writer.write(part))..];
+                if !part.is_empty() {
+                    self.wait_for_room(kept);
+                }
+            }
+        }
+        kept.writer.show();
     }
+
+    fn wait_for_room(&self, kept: &mut Kept) {
+        if kept.writer.publish() {
+            bell::ring(&self.socket);
+        }
+        while sound(kept.writer.waits_for_room()) {
+            if bell::wait(&self.socket) == Heard::End {
+                // The parent rings no more, but as long as it is there it reads on.
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+/// The parent is this very program: it writes no numbers that cannot be.
+fn sound<T>(result: Result<T, Corrupt>) -> T {
+    result.unwrap_or_else(|_| exit(STRANGER))
 }

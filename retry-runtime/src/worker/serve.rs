@@ -1,12 +1,13 @@
 //! The worker's loop: take a call, run it, answer.
 
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::calls::Calls;
 use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::outbox::Outbox;
@@ -18,10 +19,10 @@ use crate::pool::memory;
 use crate::registry::{self, NotFound, Run, Served};
 use crate::sys;
 use crate::transport::Board;
-use crate::transport::frame::{self, CALL_HEADER, CallHeader, Kind, Order};
+use crate::transport::frame::{CallHeader, Kind, Order};
 
-/// How many bytes a worker reads at once.
-pub(super) const READ: usize = 256 * 1024;
+/// The room for a result that is larger is given back.
+const SCRATCH: usize = 256 * 1024;
 
 pub(super) struct Server {
     pub(super) socket: Arc<OwnedFd>,
@@ -31,22 +32,23 @@ pub(super) struct Server {
     function: String,
     config: Vec<u8>,
     fails: bool,
-    pub(super) input: BytesMut,
+    pub(super) calls: Calls,
 }
 
 impl Server {
     pub(super) fn new(socket: OwnedFd, board: Board, orders: Orders) -> Self {
         let socket = Arc::new(socket);
-        let board = Arc::new(board);
+        let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
+        let (reader, writer) = board.worker_ends();
         Self {
-            outbox: Arc::new(Outbox::new(Arc::clone(&socket), Arc::clone(&board))),
+            outbox: Arc::new(Outbox::new(Arc::clone(&socket), writer)),
+            calls: Calls::new(Arc::clone(&socket), reader, limit),
             socket,
-            board,
-            limit: usize::try_from(orders.limit).unwrap_or(usize::MAX),
+            board: Arc::new(board),
+            limit,
             function: orders.function,
             config: orders.config,
             fails: orders.fails,
-            input: BytesMut::new(),
         }
     }
 
@@ -118,11 +120,11 @@ impl Server {
             self.outbox
                 .answer(kind, header.ticket, duration, used_up, &scratch);
             self.board.done(0);
-            if !self.input.is_empty() && self.outbox.needs_watching() {
+            if self.calls.has_more() && self.outbox.needs_watching() {
                 watchdog.ring();
             }
             scratch.clear();
-            if scratch.capacity() > READ {
+            if scratch.capacity() > SCRATCH {
                 scratch = Vec::new();
             }
         }
@@ -148,20 +150,12 @@ impl Server {
     /// The next call, waiting for it; `None` when the parent has ended the connection.
     fn next_call(&mut self) -> Option<(CallHeader, Bytes)> {
         loop {
-            let large = self.input.len() > READ;
-            if let Some(message) = CallHeader::take(&mut self.input) {
-                // The room for a large message is given back with the message.
-                if large && self.input.is_empty() {
-                    self.input = BytesMut::new();
-                }
-                return Some(message);
+            if let Some(call) = self.calls.take() {
+                return Some(call);
             }
             self.outbox.flush();
-            let want = frame::wanted(&self.input, CALL_HEADER, READ, self.limit.max(READ));
-            match sys::read_into(self.socket.as_fd(), &mut self.input, want) {
-                Ok(0) => return None,
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return None,
+            if !self.calls.wait() {
+                return None;
             }
         }
     }

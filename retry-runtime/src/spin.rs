@@ -1,0 +1,134 @@
+//! How long a thread looks for something before it sleeps.
+//!
+//! To wake a thread on another core takes longer than a whole call does, so what comes soon is
+//! worth to be looked for. What comes late is not: the core has better things to do. Each place
+//! where something is waited for has its [`Patience`], which learns from how long it took the
+//! last times. Where somebody else wants the core, nobody looks for a while.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use crate::sys;
+
+/// The longest look, in nanoseconds: about what it takes to wake a thread.
+const LONGEST: u64 = 50_000;
+
+/// A shorter look is not worth it.
+const SHORTEST: u64 = 2_000;
+
+/// What took no longer than this may have been late only because somebody had to be woken.
+const SOON: u64 = 150_000;
+
+/// Who gives up the core for a moment and gets it back after so long was not alone on it.
+const CROWDED: u64 = 20_000;
+
+/// How long nobody looks after that.
+const RESPITE: u64 = 5_000_000;
+
+/// How many looks are taken before the core is offered to others.
+const LOOKS: u32 = 8;
+
+static ENABLED: AtomicBool = AtomicBool::new(true);
+
+/// Until when nobody is to look, on the monotonic clock.
+static RESPITE_ENDS: AtomicU64 = AtomicU64::new(0);
+
+/// Whether anybody is to look at all.
+pub(crate) fn enable(enabled: bool) {
+    ENABLED.store(enabled, Ordering::Relaxed);
+}
+
+/// How long it is worth to look, as far as is known.
+#[derive(Debug)]
+pub(crate) struct Patience(u64);
+
+impl Patience {
+    pub(crate) const fn new() -> Self {
+        Self(LONGEST)
+    }
+
+    /// Begins to look.
+    pub(crate) fn spin(&self) -> Spin {
+        let begun = sys::monotonic_nanos();
+        let crowded = begun < RESPITE_ENDS.load(Ordering::Relaxed);
+        let patience = if crowded || !ENABLED.load(Ordering::Relaxed) {
+            0
+        } else {
+            self.0
+        };
+        Spin {
+            begun,
+            patience,
+            looks: 0,
+            last: begun,
+        }
+    }
+
+    /// What was looked for has come.
+    pub(crate) fn learn(&mut self, spin: &Spin) {
+        let took = sys::monotonic_nanos().saturating_sub(spin.begun);
+        self.0 = match self.0 / 2 {
+            _ if took < SOON => LONGEST,
+            half if half < SHORTEST => 0,
+            half => half,
+        };
+    }
+}
+
+/// A look that has begun.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    begun: u64,
+    patience: u64,
+    looks: u32,
+    last: u64,
+}
+
+impl Spin {
+    /// Called where a look has found nothing: whether to look again.
+    pub(crate) fn goes_on(&mut self) -> bool {
+        if self.patience == 0 {
+            return false;
+        }
+        self.looks += 1;
+        if !self.looks.is_multiple_of(LOOKS) {
+            std::hint::spin_loop();
+            return true;
+        }
+        thread::yield_now();
+        let now = sys::monotonic_nanos();
+        if now.saturating_sub(self.last) > CROWDED {
+            RESPITE_ENDS.store(now + RESPITE, Ordering::Relaxed);
+            self.patience = 0;
+        }
+        self.last = now;
+        now.saturating_sub(self.begun) < self.patience
+    }
+
+    /// Something was found: what comes next may take as long again.
+    pub(crate) fn found(&mut self) {
+        self.begun = sys::monotonic_nanos();
+        self.last = self.begun;
+        self.looks = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_in_vain_looks_no_longer_until_something_comes_soon() {
+        let mut patience = Patience::new();
+        let mut late = patience.spin();
+        late.begun = 0;
+        for _ in 0..8 {
+            patience.learn(&late);
+        }
+        assert_eq!(patience.0, 0);
+        assert!(!patience.spin().goes_on());
+        let soon = patience.spin();
+        patience.learn(&soon);
+        assert_eq!(patience.0, LONGEST);
+    }
+}

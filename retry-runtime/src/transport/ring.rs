@@ -1,0 +1,349 @@
+//! One direction of a connection: a ring of bytes in memory that both sides see.
+//!
+//! The writer counts the bytes that it has ever written, the reader those that it has ever read,
+//! each on a cache line of its own. Bytes count as written once they are published, so that what
+//! a writer has said is there whole after its death, and what it was about to say is not.
+//!
+//! Nobody is woken who is awake. A reader says that it is about to sleep and then looks once
+//! more; a writer publishes and then looks whether the reader sleeps. Whichever comes first, one
+//! of them sees the other. The same holds for a writer that waits for room. How a side is woken
+//! is not the ring's affair: its methods say when it is to be.
+//!
+//! Each side keeps its own count to itself and checks the other's: whatever is written there, it
+//! reads and writes inside of the ring, or says [`Corrupt`].
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use bytes::BytesMut;
+
+use crate::sys::SharedMemory;
+
+/// Written by the writer: how many bytes there have ever been.
+const WRITTEN: usize = 0;
+/// Set by the writer: it waits for room.
+const WAITS: usize = 8;
+/// Written by the reader: how many bytes it has ever taken.
+const TAKEN: usize = 64;
+/// Set by the reader: it is about to sleep.
+const SLEEPS: usize = 72;
+const BYTES: usize = 128;
+
+/// How many bytes fit into a ring.
+pub(crate) const CAPACITY: usize = 256 * 1024;
+
+/// How much memory a ring takes.
+pub(crate) const LENGTH: usize = BYTES + CAPACITY;
+
+/// The other side has written a number that cannot be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Corrupt;
+
+impl std::fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("impossible numbers in the memory that it shares with its parent")
+    }
+}
+
+/// The side that writes.
+pub(crate) struct Writer {
+    memory: Arc<SharedMemory>,
+    at: usize,
+    written: u64,
+    published: u64,
+    /// What the reader had taken when it was last looked at.
+    taken: u64,
+}
+
+impl Writer {
+    /// The writing side of the ring that begins at an offset of the memory, which nobody has
+    /// written to yet.
+    pub(crate) fn new(memory: Arc<SharedMemory>, at: usize) -> Self {
+        Self {
+            memory,
+            at,
+            written: 0,
+            published: 0,
+            taken: 0,
+        }
+    }
+
+    /// Writes as many of the bytes as there is room for, and says how many. They are not seen
+    /// before they are [published](Self::publish).
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, Corrupt> {
+        if self.room() < bytes.len() {
+            self.look()?;
+        }
+        let bytes = &bytes[..bytes.len().min(self.room())];
+        let start = position(self.written);
+        let (first, second) = bytes.split_at(bytes.len().min(CAPACITY - start));
+        self.memory.write(self.at + BYTES + start, first);
+        self.memory.write(self.at + BYTES, second);
+        self.written += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    /// Whether so many bytes can be written at once.
+    pub(crate) fn fits(&mut self, bytes: usize) -> Result<bool, Corrupt> {
+        if self.room() < bytes {
+            self.look()?;
+        }
+        Ok(self.room() >= bytes)
+    }
+
+    /// Shows what was written. True if the reader slept: then it is to be woken.
+    pub(crate) fn publish(&mut self) -> bool {
+        self.show();
+        self.wakes()
+    }
+
+    /// Shows what was written, without a look at whether the reader sleeps.
+    pub(crate) fn show(&mut self) {
+        if self.published != self.written {
+            self.published = self.written;
+            self.memory
+                .word(self.at + WRITTEN)
+                .store(self.written, Ordering::Release);
+        }
+    }
+
+    /// Whether the reader sleeps; it is to be woken, which is asked for once.
+    pub(crate) fn wakes(&self) -> bool {
+        fence(Ordering::SeqCst);
+        let sleeps = self.memory.word(self.at + SLEEPS);
+        sleeps.load(Ordering::Relaxed) != 0 && sleeps.swap(0, Ordering::AcqRel) != 0
+    }
+
+    /// Says that room is waited for. False if there is some: then nobody will wake this side.
+    pub(crate) fn waits_for_room(&mut self) -> Result<bool, Corrupt> {
+        let waits = self.memory.word(self.at + WAITS);
+        waits.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.look()?;
+        if self.room() > 0 {
+            self.memory
+                .word(self.at + WAITS)
+                .store(0, Ordering::Relaxed);
+        }
+        Ok(self.room() == 0)
+    }
+
+    fn room(&self) -> usize {
+        CAPACITY - (self.written - self.taken) as usize
+    }
+
+    fn look(&mut self) -> Result<(), Corrupt> {
+        let taken = self.memory.word(self.at + TAKEN).load(Ordering::Acquire);
+        if taken < self.taken || taken > self.published {
+            return Err(Corrupt);
+        }
+        self.taken = taken;
+        Ok(())
+    }
+}
+
+/// The side that reads.
+pub(crate) struct Reader {
+    memory: Arc<SharedMemory>,
+    at: usize,
+    taken: u64,
+}
+
+impl Reader {
+    /// The reading side of the ring that begins at an offset of the memory, which nobody has
+    /// read from yet.
+    pub(crate) fn new(memory: Arc<SharedMemory>, at: usize) -> Self {
+        Self {
+            memory,
+            at,
+            taken: 0,
+        }
+    }
+
+    /// Whether there is nothing to read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.memory.word(self.at + WRITTEN).load(Ordering::Acquire) == self.taken
+    }
+
+    fn available(&self) -> Result<usize, Corrupt> {
+        let written = self.memory.word(self.at + WRITTEN).load(Ordering::Acquire);
+        match written.checked_sub(self.taken) {
+            Some(available) if available <= CAPACITY as u64 => Ok(available as usize),
+            _ => Err(Corrupt),
+        }
+    }
+
+    /// Copies what is there to the end of a buffer, and says how many bytes that were. To be
+    /// followed by a look at [`wakes`](Self::wakes).
+    pub(crate) fn read_into(&mut self, buffer: &mut BytesMut) -> Result<usize, Corrupt> {
+        let available = self.available()?;
+        if available > 0 {
+            let start = position(self.taken);
+            let first = available.min(CAPACITY - start);
+            buffer.reserve(available);
+            self.memory
+                .read_into(self.at + BYTES + start, first, buffer);
+            self.memory
+                .read_into(self.at + BYTES, available - first, buffer);
+            self.taken += available as u64;
+            self.memory
+                .word(self.at + TAKEN)
+                .store(self.taken, Ordering::Release);
+        }
+        Ok(available)
+    }
+
+    /// Whether the writer waits for room; it is to be woken, which is asked for once.
+    pub(crate) fn wakes(&self) -> bool {
+        fence(Ordering::SeqCst);
+        let waits = self.memory.word(self.at + WAITS);
+        waits.load(Ordering::Relaxed) != 0 && waits.swap(0, Ordering::AcqRel) != 0
+    }
+
+    /// Says that this side is about to sleep. False if there is something to read: then nobody
+    /// will wake it.
+    pub(crate) fn sleeps(&self) -> bool {
+        let sleeps = self.memory.word(self.at + SLEEPS);
+        sleeps.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let sleeps_on = self.is_empty();
+        if !sleeps_on {
+            self.is_awake();
+        }
+        sleeps_on
+    }
+
+    /// Says that this side looks for itself.
+    pub(crate) fn is_awake(&self) {
+        self.memory
+            .word(self.at + SLEEPS)
+            .store(0, Ordering::Relaxed);
+    }
+}
+
+fn position(count: u64) -> usize {
+    (count % CAPACITY as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    fn ring() -> (Writer, Reader) {
+        let (memory, _) = SharedMemory::create(LENGTH.next_multiple_of(4096)).unwrap();
+        let memory = Arc::new(memory);
+        (Writer::new(Arc::clone(&memory), 0), Reader::new(memory, 0))
+    }
+
+    #[test]
+    fn what_is_not_published_is_not_there() {
+        let (mut writer, mut reader) = ring();
+        let mut buffer = BytesMut::new();
+        assert_eq!(writer.write(b"one"), Ok(3));
+        assert_eq!(reader.read_into(&mut buffer), Ok(0));
+        assert!(!writer.publish());
+        assert_eq!(reader.read_into(&mut buffer), Ok(3));
+        assert_eq!(&buffer[..], b"one");
+    }
+
+    #[test]
+    fn no_more_is_written_than_there_is_room_for() {
+        let (mut writer, mut reader) = ring();
+        let most = vec![7; CAPACITY + 5];
+        assert_eq!(writer.write(&most), Ok(CAPACITY));
+        assert_eq!(writer.write(b"more"), Ok(0));
+        writer.publish();
+        assert_eq!(writer.waits_for_room(), Ok(true));
+        let mut buffer = BytesMut::new();
+        assert_eq!(reader.read_into(&mut buffer), Ok(CAPACITY));
+        assert!(reader.wakes());
+        assert!(!reader.wakes(), "once is enough");
+        assert_eq!(writer.waits_for_room(), Ok(false));
+        assert!(!reader.wakes(), "it has found room by itself");
+        assert_eq!(writer.write(b"more"), Ok(4));
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_are_noticed_on_both_sides() {
+        let (mut writer, mut reader) = ring();
+        let memory = Arc::clone(&writer.memory);
+        for impossible in [1, CAPACITY as u64 + 1, u64::MAX] {
+            memory.word(TAKEN).store(impossible, Ordering::Relaxed);
+            assert_eq!(writer.waits_for_room(), Err(Corrupt));
+        }
+        for impossible in [CAPACITY as u64 + 1, u64::MAX] {
+            memory.word(WRITTEN).store(impossible, Ordering::Relaxed);
+            assert_eq!(reader.read_into(&mut BytesMut::new()), Err(Corrupt));
+        }
+        writer.taken = 0;
+        reader.taken = 5;
+        memory.word(WRITTEN).store(4, Ordering::Relaxed);
+        assert_eq!(reader.read_into(&mut BytesMut::new()), Err(Corrupt));
+    }
+
+    /// Bytes go through two rings and back between two threads that sleep whenever they can, and
+    /// wake each other only when the rings say so: none is lost, and nobody sleeps for ever.
+    #[test]
+    fn nobody_sleeps_while_there_is_something_to_do() {
+        fn pass_on(
+            mut reader: Reader,
+            mut writer: Writer,
+            bell: &Receiver<()>,
+            other: &Sender<()>,
+            total: usize,
+        ) {
+            let mut buffer = BytesMut::new();
+            let mut passed = 0;
+            while passed < total {
+                if reader.read_into(&mut buffer).unwrap() > 0 && reader.wakes() {
+                    other.send(()).unwrap();
+                }
+                let written = writer.write(&buffer).unwrap();
+                let _ = buffer.split_to(written);
+                passed += written;
+                if writer.publish() {
+                    other.send(()).unwrap();
+                }
+                let waits = buffer.is_empty() || writer.waits_for_room().unwrap();
+                if passed < total && waits && reader.sleeps() {
+                    bell.recv_timeout(std::time::Duration::from_secs(30))
+                        .expect("somebody rings");
+                }
+            }
+        }
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        const TOTAL: usize = 16 * CAPACITY;
+        let (mut to_there, there) = ring();
+        let (back, mut from_there) = ring();
+        let (ring_there, bell_there) = channel();
+        let (ring_here, bell_here) = channel();
+        let echo = std::thread::spawn(move || pass_on(there, back, &bell_there, &ring_here, TOTAL));
+        let (mut sent, mut received) = (0, 0);
+        let mut buffer = BytesMut::new();
+        while received < TOTAL {
+            let length = random.usize(1..4000).min(TOTAL - sent);
+            let bytes: Vec<u8> = (sent..sent + length).map(|at| (at % 251) as u8).collect();
+            sent += to_there.write(&bytes).unwrap();
+            if to_there.publish() {
+                ring_there.send(()).unwrap();
+            }
+            if from_there.read_into(&mut buffer).unwrap() > 0 && from_there.wakes() {
+                ring_there.send(()).unwrap();
+            }
+            for byte in buffer.split() {
+                assert_eq!(byte, (received % 251) as u8);
+                received += 1;
+            }
+            let waits = sent == TOTAL || to_there.waits_for_room().unwrap();
+            if received < TOTAL && waits && from_there.sleeps() {
+                bell_here
+                    .recv_timeout(std::time::Duration::from_secs(30))
+                    .expect("somebody rings");
+            }
+        }
+        echo.join().unwrap();
+    }
+}
