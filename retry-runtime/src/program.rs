@@ -18,15 +18,29 @@ const BY_SIGNAL: i32 = 128;
 static ASKED: AtomicI32 = AtomicI32::new(0);
 
 /// Called after the worker check and before the command line is looked at.
+///
+/// # Panics
+///
+/// If the operating system has no thread left for the signals.
 pub fn begin() {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for warning in config::warnings(names) {
         eprintln!("warning: {warning}");
     }
-    // Without the thread the signals do what they do by default, and the workers end with us.
-    let _ = thread::Builder::new()
+    // Without a runtime the signals do what they do by default, and the workers end with us.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else { return };
+    // From here on they are seen, also before the thread has begun to look for them.
+    let signals = {
+        let _context = runtime.enter();
+        Signals::new()
+    };
+    thread::Builder::new()
         .name("retry-signals".to_owned())
-        .spawn(handle_signals);
+        .spawn(move || runtime.block_on(handle(signals)))
+        .expect("a thread for the signals");
 }
 
 /// Called when `main` has returned: waits for calls that it has spawned, for a while.
@@ -55,39 +69,30 @@ pub fn finish() {
     }
 }
 
-fn handle_signals() {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    else {
-        return;
+async fn handle(mut signals: Signals) {
+    let first = signals.next().await;
+    ASKED.store(first, Ordering::Release);
+    let Some(engine) = Engine::global_if_started() else {
+        std::process::exit(BY_SIGNAL + first);
     };
-    runtime.block_on(async {
-        let mut signals = Signals::new();
-        let first = signals.next().await;
-        ASKED.store(first, Ordering::Release);
-        let Some(engine) = Engine::global_if_started() else {
-            std::process::exit(BY_SIGNAL + first);
-        };
-        let grace = engine.config().shutdown_grace;
-        let (running, queued) = engine.pending();
-        if running + queued > 0 {
-            eprintln!(
-                "cancelling: {running} running ({grace:?} to end), {queued} not started; Ctrl-C \
-                 again to kill now"
-            );
-        }
-        engine.shut_down(grace, false);
-        let drained = async {
-            std::future::poll_fn(|context| engine.poll_drained(context.waker())).await;
-            // What the end of the calls makes `main` print is to be out.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            first
-        };
-        let code = first_of(drained, signals.next()).await;
-        // The workers that are left end with this process.
-        std::process::exit(BY_SIGNAL + code);
-    });
+    let grace = engine.config().shutdown_grace;
+    let (running, queued) = engine.pending();
+    if running + queued > 0 {
+        eprintln!(
+            "cancelling: {running} running ({grace:?} to end), {queued} not started; Ctrl-C \
+             again to kill now"
+        );
+    }
+    engine.shut_down(grace, false);
+    let drained = async {
+        std::future::poll_fn(|context| engine.poll_drained(context.waker())).await;
+        // What the end of the calls makes `main` print is to be out.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        first
+    };
+    let code = first_of(drained, signals.next()).await;
+    // The workers that are left end with this process.
+    std::process::exit(BY_SIGNAL + code);
 }
 
 /// The output of whichever future is ready first.
