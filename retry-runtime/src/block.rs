@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
+use crate::pool::{Inlet, Sleeper};
 use crate::spin::{Patience, Spin};
 
 /// What a thread can wait for.
@@ -17,12 +18,34 @@ pub(crate) trait Wait: Future + Unpin {
     fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
         while !enough() && spin.goes_on() {}
     }
+
+    /// Sleeps where the result will arrive first, if there is such a place, until the thread is
+    /// woken or the time has come.
+    fn rest(&mut self, _until: Option<Instant>, _sleeper: &dyn Sleeper) {}
 }
 
 /// Unparks a thread.
 struct Unpark {
     thread: Thread,
     woken: AtomicBool,
+    /// Where it sleeps, if it is not parked.
+    bed: Mutex<Option<Arc<Inlet>>>,
+}
+
+impl Unpark {
+    fn bed(&self) -> MutexGuard<'_, Option<Arc<Inlet>>> {
+        self.bed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sleeper for Unpark {
+    fn goes_to_bed(&self, inlet: Option<Arc<Inlet>>) {
+        *self.bed() = inlet;
+    }
+
+    fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::SeqCst)
+    }
 }
 
 impl Wake for Unpark {
@@ -31,11 +54,12 @@ impl Wake for Unpark {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::Release) {
-            // A thread that looks for itself need not be woken.
-            if self.thread.id() != thread::current().id() {
-                self.thread.unpark();
+        // A thread that looks for itself need not be woken.
+        if !self.woken.swap(true, Ordering::SeqCst) && self.thread.id() != thread::current().id() {
+            if let Some(inlet) = &*self.bed() {
+                inlet.rouse();
             }
+            self.thread.unpark();
         }
     }
 }
@@ -52,6 +76,7 @@ impl Waiter {
         let unpark = Arc::new(Unpark {
             thread: thread::current(),
             woken: AtomicBool::new(false),
+            bed: Mutex::new(None),
         });
         Self {
             waker: Waker::from(Arc::clone(&unpark)),
@@ -61,7 +86,7 @@ impl Waiter {
     }
 
     fn is_woken(&self) -> bool {
-        self.unpark.woken.load(Ordering::Acquire)
+        self.unpark.is_woken()
     }
 }
 
@@ -73,13 +98,16 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
     // User code runs inside `poll`, and may block on something of its own: it finds none here.
     let mut waiter = WAITER.take().unwrap_or_else(Waiter::new);
     let result = loop {
-        waiter.unpark.woken.store(false, Ordering::Release);
+        waiter.unpark.woken.store(false, Ordering::SeqCst);
         let mut context = Context::from_waker(&waiter.waker);
         if let Poll::Ready(value) = Pin::new(&mut *wait).poll(&mut context) {
             break Some(value);
         }
         let mut spin = waiter.patience.spin();
         wait.attend(&mut spin, &mut || waiter.is_woken());
+        if !waiter.is_woken() {
+            wait.rest(until, &*waiter.unpark);
+        }
         let mut late = false;
         while !late && !waiter.is_woken() {
             match until {

@@ -16,6 +16,7 @@ use crate::context::{CallId, Context};
 use crate::delivery::{Sink, Slot};
 use crate::engine::{Answers, Callee, Host, Job, rejected};
 use crate::error::{CallError, Lost, Rejected};
+use crate::pool::Sleeper;
 use crate::registry::Registration;
 use crate::scheduler::{CallKey, Failure, Outcome};
 use crate::spin::{Patience, Spin};
@@ -175,6 +176,10 @@ impl<T, E> Call<T, E> {
         block::block_on(self)
     }
 
+    fn key(&self) -> Option<CallKey> {
+        self.running.as_ref().and_then(|running| running.key)
+    }
+
     /// Makes the call.
     fn start(&mut self) -> Arc<Slot> {
         if let Some(running) = &self.running {
@@ -267,14 +272,17 @@ impl<T, E> Future for Call<T, E> {
 
 impl<T, E> Wait for Call<T, E> {
     fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
-        let call = self.running.as_ref().and_then(|running| running.key);
-        self.host.attend(Answers::To(call), spin, enough);
+        self.host.attend(Answers::To(self.key()), spin, enough);
+    }
+
+    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper) {
+        self.host.rest(self.key(), until, sleeper);
     }
 }
 
 impl<T, E> Drop for Call<T, E> {
     fn drop(&mut self) {
-        if let Some(key) = self.running.as_ref().and_then(|running| running.key) {
+        if let Some(key) = self.key() {
             self.host.cancel([key]);
         }
     }
@@ -353,6 +361,10 @@ impl<T, E> Future for FunctionCall<T, E> {
 impl<T, E> Wait for FunctionCall<T, E> {
     fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
         self.host.attend(Answers::To(self.key), spin, enough);
+    }
+
+    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper) {
+        self.host.rest(self.key, until, sleeper);
     }
 }
 

@@ -25,7 +25,7 @@ use crate::faults;
 use crate::inline;
 use crate::nested::Upstream;
 use crate::options::Policy;
-use crate::pool::{self, Inbox, Inlet, Request};
+use crate::pool::{self, Inbox, Inlet, Request, Sleeper};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
     Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Origin, Outcome, Scheduler,
@@ -141,6 +141,22 @@ impl Host {
             pool::attend(engine, &inlets, spin, enough);
         } else {
             while !enough() && spin.goes_on() {}
+        }
+    }
+
+    /// Sleeps at the worker that has a call, if that can be done, until the thread is woken or the
+    /// time has come.
+    pub(crate) fn rest(
+        &self,
+        call: Option<CallKey>,
+        until: Option<Instant>,
+        sleeper: &dyn Sleeper,
+    ) {
+        if let Self::Here(engine) = self {
+            let inlets = engine.lock().inlets(Answers::To(call));
+            if let [inlet] = &inlets[..] {
+                pool::rest(engine, inlet, until, sleeper);
+            }
         }
     }
 

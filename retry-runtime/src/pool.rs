@@ -8,7 +8,7 @@ mod peer;
 mod reactor;
 mod spawner;
 
-pub(crate) use attend::attend;
+pub(crate) use attend::{Sleeper, attend, rest};
 pub(crate) use cgroup::Cgroup;
 pub(crate) use peer::{Inlet, Reading};
 pub(crate) use reactor::{Inbox, NESTED, Writable, start};

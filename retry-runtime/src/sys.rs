@@ -5,12 +5,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
-use rustix::time::ClockId;
+use rustix::thread::futex;
+use rustix::time::{ClockId, Timespec};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -63,6 +64,30 @@ impl SharedMemory {
         // SAFETY: the offset is inside the mapping and aligned, since mappings start at a page;
         // the mapping lives as long as `self`; every access to these bytes is atomic.
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
+    }
+
+    /// Sleeps as long as the number at an offset is `value`, until another process or thread
+    /// [wakes](Self::wake) who sleeps there, or for no reason.
+    pub(crate) fn sleep(&self, offset: usize, value: u32, timeout: Option<Duration>) {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        // A number that is another one, an interruption, the end of the time: all the same.
+        let word = self.half_word(offset);
+        let _ = futex::wait(word, futex::Flags::empty(), value, timeout.as_ref());
+    }
+
+    /// Wakes one that sleeps at an offset.
+    pub(crate) fn wake(&self, offset: usize) {
+        let _ = futex::wake(self.half_word(offset), futex::Flags::empty(), 1);
+    }
+
+    /// The small number at an offset in bytes.
+    pub(crate) fn half_word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.length);
+        // SAFETY: as in `word`; no bytes are accessed by both.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 
     /// Writes bytes at an offset. The caller makes sure that nobody reads them meanwhile.

@@ -1,6 +1,7 @@
 //! Looking for answers, on whichever thread waits for one.
 
 use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
 
 use super::peer::{Inlet, Peer};
 use crate::engine::Engine;
@@ -69,6 +70,58 @@ fn attend_to(
             peer.look(engine, &inlet.socket);
         }
     }
+}
+
+/// How long a thread sleeps at a worker's ring before it looks again whether it has to: what
+/// stands there is no more to be trusted than anything else that a worker writes.
+const NAP: Duration = Duration::from_millis(100);
+
+/// Sleeps until a worker answers, and delivers that, until this thread is woken, the time has come
+/// or the worker has ended. Nobody else is woken for the answers. Returns at once if another
+/// thread sleeps there.
+pub(crate) fn rest(
+    engine: &Engine,
+    inlet: &Arc<Inlet>,
+    until: Option<Instant>,
+    sleeper: &dyn Sleeper,
+) {
+    if !inlet.takes_in_guest() {
+        return;
+    }
+    sleeper.goes_to_bed(Some(Arc::clone(inlet)));
+    loop {
+        let mut peer = inlet.peer();
+        peer.is_looked_after();
+        while peer.look(engine, &inlet.socket) {}
+        let now = Instant::now();
+        let late = until.is_some_and(|until| until <= now);
+        if late || sleeper.is_woken() || peer.is_done() {
+            while !peer.is_left_alone() {
+                peer.look(engine, &inlet.socket);
+            }
+            break;
+        }
+        if !peer.is_slept_at() {
+            continue;
+        }
+        drop(peer);
+        // Who wakes this thread after this look also rouses it from the bed.
+        if !sleeper.is_woken() {
+            let nap = until.map_or(NAP, |until| until.saturating_duration_since(now).min(NAP));
+            inlet.bed.sleep(Some(nap));
+        }
+    }
+    sleeper.goes_to_bed(None);
+    inlet.lets_guest_go();
+}
+
+/// A thread that sleeps at a worker's ring.
+pub(crate) trait Sleeper {
+    /// Says where it sleeps, for those who wake it.
+    fn goes_to_bed(&self, inlet: Option<Arc<Inlet>>);
+
+    /// Whether it was woken.
+    fn is_woken(&self) -> bool;
 }
 
 fn take_over(inlet: &Inlet) -> Option<MutexGuard<'_, Peer>> {

@@ -22,7 +22,7 @@ use crate::nested::Requests;
 use crate::registry;
 use crate::scheduler::{Answer, FunctionKey, Remains, Reply, WorkerKey};
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
-use crate::transport::ring::{self, Reader};
+use crate::transport::ring::{self, Bed, Reader, Sleep};
 use crate::transport::{Board, bell, kill_group};
 use crate::worker::Retry;
 
@@ -42,6 +42,10 @@ pub(crate) struct Inlet {
     wanted: AtomicUsize,
     /// Whether calls wait for room on their way to the worker.
     full: AtomicBool,
+    /// Where a thread sleeps that waits for an answer.
+    pub(super) bed: Bed,
+    /// Whether there is one.
+    occupied: AtomicBool,
 }
 
 impl Inlet {
@@ -49,9 +53,11 @@ impl Inlet {
         Self {
             key: peer.key,
             socket,
+            bed: peer.reader.bed(),
             peer: Mutex::new(peer),
             wanted: AtomicUsize::new(0),
             full: AtomicBool::new(false),
+            occupied: AtomicBool::new(false),
         }
     }
 
@@ -82,6 +88,20 @@ impl Inlet {
     /// Whether another thread waits for the peer.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) > 0
+    }
+
+    /// Lets one thread at a time sleep here.
+    pub(super) fn takes_in_guest(&self) -> bool {
+        !self.occupied.swap(true, Ordering::Acquire)
+    }
+
+    pub(super) fn lets_guest_go(&self) {
+        self.occupied.store(false, Ordering::Release);
+    }
+
+    /// Wakes the thread that sleeps here, or is about to.
+    pub(crate) fn rouse(&self) {
+        self.bed.rouse();
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -179,7 +199,17 @@ impl Peer {
     /// Says that nobody will look for answers any more unless the worker asks for it. False if
     /// there is something to take in first.
     pub(super) fn is_left_alone(&self) -> bool {
-        self.broken || self.reader.sleeps()
+        self.is_done() || self.reader.sleeps(Sleep::Bell)
+    }
+
+    /// Says that somebody sleeps at the ring. False if there is something to take in first.
+    pub(super) fn is_slept_at(&self) -> bool {
+        self.reader.sleeps(Sleep::Here)
+    }
+
+    /// Whether nothing more is taken in.
+    pub(super) fn is_done(&self) -> bool {
+        self.broken
     }
 
     /// Takes in what the worker has said, if anything. What it printed before is passed on first.

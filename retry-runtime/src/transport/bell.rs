@@ -4,12 +4,15 @@ use std::os::fd::AsFd;
 
 use rustix::net::{RecvFlags, SendFlags};
 
-/// Wakes the other side. It need not be known whether it is still there: who notices that it is
-/// not looks at the socket's other direction.
-pub(crate) fn ring(socket: impl AsFd) {
+/// Wakes the other side. False if the socket is none any more: something in this process has
+/// closed it. That the other side is gone shows elsewhere.
+pub(crate) fn ring(socket: impl AsFd) -> bool {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     // A full socket is one that has been rung already.
-    let _ = rustix::net::send(socket, &[0], flags);
+    !matches!(
+        rustix::net::send(socket, &[0], flags),
+        Err(rustix::io::Errno::BADF | rustix::io::Errno::NOTSOCK)
+    )
 }
 
 /// What a side that was woken finds.
@@ -23,18 +26,9 @@ pub(crate) enum Heard {
     End,
 }
 
-/// Waits until the other side rings.
-pub(crate) fn wait(socket: impl AsFd) -> Heard {
-    receive(socket, RecvFlags::empty())
-}
-
 /// Looks whether the other side has rung.
 pub(crate) fn look(socket: impl AsFd) -> Heard {
-    receive(socket, RecvFlags::DONTWAIT)
-}
-
-fn receive(socket: impl AsFd, flags: RecvFlags) -> Heard {
-    match rustix::net::recv(socket, &mut [0u8; 64], flags) {
+    match rustix::net::recv(socket, &mut [0u8; 64], RecvFlags::DONTWAIT) {
         Ok((0, _)) => Heard::End,
         Ok(_) => Heard::Ring,
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Heard::Nothing,

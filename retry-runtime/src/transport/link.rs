@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal};
 
 use super::frame::CallHeader;
 use super::outgoing::Outgoing;
-use super::ring::{Corrupt, Writer};
+use super::ring::{Corrupt, Sleep, Writer};
 use super::{Board, bell};
 use crate::pool::{Cgroup, Inlet, memory};
 use crate::scheduler::Remains;
@@ -119,7 +119,7 @@ impl Link for RingLink {
             }
             let full = !self.outgoing.is_empty();
             self.inlet.set_full(full);
-            if !full || self.writer.waits_for_room()? {
+            if !full || self.writer.waits_for_room(Sleep::Bell)? {
                 return Ok(());
             }
         }
@@ -161,6 +161,8 @@ impl Link for RingLink {
     }
 
     fn retire(&mut self) {
+        let _ = self.writer.close();
+        // Who does not sleep at the ring is woken by this.
         let _ = rustix::net::shutdown(&self.inlet.socket, rustix::net::Shutdown::Write);
     }
 }

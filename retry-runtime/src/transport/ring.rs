@@ -6,14 +6,16 @@
 //!
 //! Nobody is woken who is awake. A reader says that it is about to sleep and then looks once
 //! more; a writer publishes and then looks whether the reader sleeps. Whichever comes first, one
-//! of them sees the other. The same holds for a writer that waits for room. How a side is woken
-//! is not the ring's affair: its methods say when it is to be.
+//! of them sees the other. The same holds for a writer that waits for room. A side sleeps either
+//! at the ring itself, where the other one wakes it, or elsewhere: then the methods of the other
+//! one say when the [bell](super::bell) is to be rung.
 //!
 //! Each side keeps its own count to itself and checks the other's: whatever is written there, it
 //! reads and writes inside of the ring, or says [`Corrupt`].
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -21,11 +23,13 @@ use crate::sys::SharedMemory;
 
 /// Written by the writer: how many bytes there have ever been.
 const WRITTEN: usize = 0;
-/// Set by the writer: it waits for room.
+/// Set by the writer that waits for room.
 const WAITS: usize = 8;
+/// Set by the writer that will write nothing more.
+const CLOSED: usize = 16;
 /// Written by the reader: how many bytes it has ever taken.
 const TAKEN: usize = 64;
-/// Set by the reader: it is about to sleep.
+/// Set by the reader that is about to sleep.
 const SLEEPS: usize = 72;
 const BYTES: usize = 128;
 
@@ -34,6 +38,33 @@ pub(crate) const CAPACITY: usize = 256 * 1024;
 
 /// How much memory a ring takes.
 pub(crate) const LENGTH: usize = BYTES + CAPACITY;
+
+/// What a side does that is not looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Sleep {
+    /// Nothing: it looks.
+    Not,
+    /// It sleeps elsewhere and wants the bell to be rung.
+    Bell,
+    /// It sleeps at the ring.
+    Here,
+}
+
+/// Wakes the side that has said at an offset that it sleeps, if it has. True if that takes the
+/// bell.
+fn wake(memory: &SharedMemory, at: usize) -> bool {
+    fence(Ordering::SeqCst);
+    let word = memory.half_word(at);
+    if word.load(Ordering::Relaxed) == Sleep::Not as u32 {
+        return false;
+    }
+    let sleep = word.swap(Sleep::Not as u32, Ordering::AcqRel);
+    if sleep == Sleep::Here as u32 {
+        memory.wake(at);
+    }
+    sleep == Sleep::Bell as u32
+}
 
 /// The other side has written a number that cannot be.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,7 +122,7 @@ impl Writer {
         Ok(self.room() >= bytes)
     }
 
-    /// Shows what was written. True if the reader slept: then it is to be woken.
+    /// Shows what was written, and wakes the reader if it sleeps. True if that takes the bell.
     pub(crate) fn publish(&mut self) -> bool {
         self.show();
         self.wakes()
@@ -107,25 +138,37 @@ impl Writer {
         }
     }
 
-    /// Whether the reader sleeps; it is to be woken, which is asked for once.
+    /// Wakes the reader if it sleeps. True if that takes the bell.
     pub(crate) fn wakes(&self) -> bool {
-        fence(Ordering::SeqCst);
-        let sleeps = self.memory.word(self.at + SLEEPS);
-        sleeps.load(Ordering::Relaxed) != 0 && sleeps.swap(0, Ordering::AcqRel) != 0
+        wake(&self.memory, self.at + SLEEPS)
+    }
+
+    /// Says that nothing more will be written, and wakes the reader.
+    pub(crate) fn close(&mut self) -> bool {
+        let closed = self.memory.half_word(self.at + CLOSED);
+        closed.store(1, Ordering::Release);
+        self.publish()
     }
 
     /// Says that room is waited for. False if there is some: then nobody will wake this side.
-    pub(crate) fn waits_for_room(&mut self) -> Result<bool, Corrupt> {
-        let waits = self.memory.word(self.at + WAITS);
-        waits.store(1, Ordering::Relaxed);
+    pub(crate) fn waits_for_room(&mut self, how: Sleep) -> Result<bool, Corrupt> {
+        let waits = self.memory.half_word(self.at + WAITS);
+        waits.store(how as u32, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.look()?;
         if self.room() > 0 {
-            self.memory
-                .word(self.at + WAITS)
-                .store(0, Ordering::Relaxed);
+            let waits = self.memory.half_word(self.at + WAITS);
+            waits.store(Sleep::Not as u32, Ordering::Relaxed);
         }
         Ok(self.room() == 0)
+    }
+
+    /// Sleeps until the reader has made room.
+    pub(crate) fn sleep_for_room(&mut self) -> Result<(), Corrupt> {
+        while self.waits_for_room(Sleep::Here)? {
+            self.memory.sleep(self.at + WAITS, Sleep::Here as u32, None);
+        }
+        Ok(())
     }
 
     fn room(&self) -> usize {
@@ -193,31 +236,70 @@ impl Reader {
         Ok(available)
     }
 
-    /// Whether the writer waits for room; it is to be woken, which is asked for once.
+    /// Wakes the writer if it waits for room. True if that takes the bell.
     pub(crate) fn wakes(&self) -> bool {
-        fence(Ordering::SeqCst);
-        let waits = self.memory.word(self.at + WAITS);
-        waits.load(Ordering::Relaxed) != 0 && waits.swap(0, Ordering::AcqRel) != 0
+        wake(&self.memory, self.at + WAITS)
     }
 
-    /// Says that this side is about to sleep. False if there is something to read: then nobody
-    /// will wake it.
-    pub(crate) fn sleeps(&self) -> bool {
-        let sleeps = self.memory.word(self.at + SLEEPS);
-        sleeps.store(1, Ordering::Relaxed);
+    /// Whether nothing more will be written.
+    pub(crate) fn is_closed(&self) -> bool {
+        let closed = self.memory.half_word(self.at + CLOSED);
+        closed.load(Ordering::Acquire) != 0
+    }
+
+    /// Says that this side is about to sleep. False if there is something to read, or will never
+    /// be: then nobody will wake it.
+    pub(crate) fn sleeps(&self, how: Sleep) -> bool {
+        let sleeps = self.memory.half_word(self.at + SLEEPS);
+        sleeps.store(how as u32, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let sleeps_on = self.is_empty();
+        let sleeps_on = self.is_empty() && !self.is_closed();
         if !sleeps_on {
             self.is_awake();
         }
         sleeps_on
     }
 
+    /// Sleeps, if it has said so, until the writer wakes it, until somebody
+    /// [rouses](Self::bed) it, or for no reason.
+    pub(crate) fn sleep(&self) {
+        self.bed().sleep(None);
+    }
+
+    /// Where this side sleeps, for others to see.
+    pub(crate) fn bed(&self) -> Bed {
+        Bed {
+            memory: Arc::clone(&self.memory),
+            at: self.at + SLEEPS,
+        }
+    }
+
     /// Says that this side looks for itself.
     pub(crate) fn is_awake(&self) {
-        self.memory
-            .word(self.at + SLEEPS)
-            .store(0, Ordering::Relaxed);
+        let sleeps = self.memory.half_word(self.at + SLEEPS);
+        sleeps.store(Sleep::Not as u32, Ordering::Relaxed);
+    }
+}
+
+/// Where a thread sleeps that waits for something to read.
+pub(crate) struct Bed {
+    memory: Arc<SharedMemory>,
+    at: usize,
+}
+
+impl Bed {
+    /// Sleeps, if the reader has said so, until somebody wakes it, or for no reason.
+    pub(crate) fn sleep(&self, timeout: Option<Duration>) {
+        self.memory.sleep(self.at, Sleep::Here as u32, timeout);
+    }
+
+    /// Wakes who sleeps here, or is about to. The bell will be rung from now on.
+    pub(crate) fn rouse(&self) {
+        let (here, bell) = (Sleep::Here as u32, Sleep::Bell as u32);
+        fence(Ordering::SeqCst);
+        let word = self.memory.half_word(self.at);
+        let _ = word.compare_exchange(here, bell, Ordering::AcqRel, Ordering::Relaxed);
+        self.memory.wake(self.at);
     }
 }
 
@@ -254,12 +336,12 @@ mod tests {
         assert_eq!(writer.write(&most), Ok(CAPACITY));
         assert_eq!(writer.write(b"more"), Ok(0));
         writer.publish();
-        assert_eq!(writer.waits_for_room(), Ok(true));
+        assert_eq!(writer.waits_for_room(Sleep::Bell), Ok(true));
         let mut buffer = BytesMut::new();
         assert_eq!(reader.read_into(&mut buffer), Ok(CAPACITY));
         assert!(reader.wakes());
         assert!(!reader.wakes(), "once is enough");
-        assert_eq!(writer.waits_for_room(), Ok(false));
+        assert_eq!(writer.waits_for_room(Sleep::Bell), Ok(false));
         assert!(!reader.wakes(), "it has found room by itself");
         assert_eq!(writer.write(b"more"), Ok(4));
     }
@@ -270,7 +352,7 @@ mod tests {
         let memory = Arc::clone(&writer.memory);
         for impossible in [1, CAPACITY as u64 + 1, u64::MAX] {
             memory.word(TAKEN).store(impossible, Ordering::Relaxed);
-            assert_eq!(writer.waits_for_room(), Err(Corrupt));
+            assert_eq!(writer.waits_for_room(Sleep::Bell), Err(Corrupt));
         }
         for impossible in [CAPACITY as u64 + 1, u64::MAX] {
             memory.word(WRITTEN).store(impossible, Ordering::Relaxed);
@@ -305,8 +387,8 @@ mod tests {
                 if writer.publish() {
                     other.send(()).unwrap();
                 }
-                let waits = buffer.is_empty() || writer.waits_for_room().unwrap();
-                if passed < total && waits && reader.sleeps() {
+                let waits = buffer.is_empty() || writer.waits_for_room(Sleep::Bell).unwrap();
+                if passed < total && waits && reader.sleeps(Sleep::Bell) {
                     bell.recv_timeout(std::time::Duration::from_secs(30))
                         .expect("somebody rings");
                 }
@@ -337,8 +419,8 @@ mod tests {
                 assert_eq!(byte, (received % 251) as u8);
                 received += 1;
             }
-            let waits = sent == TOTAL || to_there.waits_for_room().unwrap();
-            if received < TOTAL && waits && from_there.sleeps() {
+            let waits = sent == TOTAL || to_there.waits_for_room(Sleep::Bell).unwrap();
+            if received < TOTAL && waits && from_there.sleeps(Sleep::Bell) {
                 bell_here
                     .recv_timeout(std::time::Duration::from_secs(30))
                     .expect("somebody rings");

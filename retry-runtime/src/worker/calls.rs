@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{STRANGER, exit};
 use crate::spin::Patience;
-use crate::transport::bell::{self, Heard};
+use crate::transport::bell;
 use crate::transport::frame::{self, CALL_HEADER, CallHeader};
-use crate::transport::ring::{self, Reader};
+use crate::transport::ring::{self, Reader, Sleep};
 
 /// The worker's end of the way that calls take.
 pub(super) struct Calls {
@@ -91,39 +90,34 @@ impl Calls {
     }
 
     fn sleep(&self) -> bool {
-        while self.sleeps() {
-            if bell::wait(&self.socket) == Heard::End {
-                return !self.reader.is_empty();
-            }
+        while self.reader.sleeps(Sleep::Here) {
+            self.reader.sleep();
         }
-        true
+        !self.reader.is_empty()
     }
 
     /// Waits until more comes, but no longer than the given time; false if nothing has come, or
     /// nothing will.
     pub(super) fn wait_until(&self, until: Instant) -> bool {
-        while self.sleeps() {
+        while self.reader.sleeps(Sleep::Here) {
             let left = until.saturating_duration_since(Instant::now());
-            let mut files = [PollFd::new(&*self.socket, PollFlags::IN)];
-            let timeout = Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            };
-            let rung = match poll(&mut files, Some(&timeout)) {
-                Ok(0) => false,
-                Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) => bell::look(&self.socket) != Heard::End,
-                Err(_) => false,
-            };
-            if !rung {
-                return !self.reader.is_empty();
+            if left.is_zero() {
+                self.reader.is_awake();
+                break;
             }
+            self.reader.bed().sleep(Some(left));
         }
-        true
+        !self.reader.is_empty()
     }
 
-    /// Says that this side is about to sleep. False if something has come.
+    /// Says that this side is about to sleep until the bell rings. False if something has come,
+    /// or nothing will.
     pub(super) fn sleeps(&self) -> bool {
-        self.reader.sleeps()
+        self.reader.sleeps(Sleep::Bell)
+    }
+
+    /// Whether the parent has ended the connection.
+    pub(super) fn is_closed(&self) -> bool {
+        self.reader.is_closed()
     }
 }

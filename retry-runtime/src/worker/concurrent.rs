@@ -76,7 +76,6 @@ struct Running {
 impl Executor<'_> {
     /// Does what there is to do; false at the end of the connection.
     fn turn(&mut self, socket: &AsyncFd<Arc<OwnedFd>>, context: &mut Context<'_>) -> Poll<bool> {
-        let mut ended = false;
         loop {
             let mut idle = true;
             while let Poll::Ready(Some(done)) = self.tasks.poll_join_next_with_id(context) {
@@ -88,10 +87,7 @@ impl Executor<'_> {
                 match bell::look(&**socket.get_ref()) {
                     Heard::Ring => {}
                     Heard::Nothing => ready.clear_ready(),
-                    Heard::End => {
-                        ended = true;
-                        break;
-                    }
+                    Heard::End => break,
                 }
             }
             self.take_orders();
@@ -101,11 +97,10 @@ impl Executor<'_> {
             if idle {
                 self.server.outbox.flush();
                 if self.server.calls.sleeps() {
-                    return if ended {
-                        Poll::Ready(false)
-                    } else {
-                        Poll::Pending
-                    };
+                    return Poll::Pending;
+                }
+                if self.server.calls.is_closed() && !self.server.calls.has_more() {
+                    return Poll::Ready(false);
                 }
             }
         }

@@ -2,11 +2,9 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use super::{STRANGER, exit};
-use crate::transport::bell::{self, Heard};
+use crate::transport::bell;
 use crate::transport::frame::{ANSWER_HEADER, AnswerHeader, Kind};
 use crate::transport::ring::{Corrupt, Writer};
 
@@ -128,8 +126,15 @@ impl Outbox {
             kept.answers = 0;
             kept.bytes = 0;
             if kept.writer.wakes() {
-                bell::ring(&self.socket);
+                self.ring();
             }
+        }
+    }
+
+    fn ring(&self) {
+        if !bell::ring(&self.socket) {
+            // Nobody would hear of its answers any more.
+            exit(STRANGER);
         }
     }
 
@@ -152,14 +157,9 @@ impl Outbox {
 
     fn wait_for_room(&self, kept: &mut Kept) {
         if kept.writer.publish() {
-            bell::ring(&self.socket);
+            self.ring();
         }
-        while sound(kept.writer.waits_for_room()) {
-            if bell::wait(&self.socket) == Heard::End {
-                // The parent rings no more, but as long as it is there it reads on.
-                thread::sleep(Duration::from_millis(1));
-            }
-        }
+        sound(kept.writer.sleep_for_room());
     }
 }
 
