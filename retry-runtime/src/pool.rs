@@ -6,6 +6,7 @@ mod output;
 mod peer;
 mod reactor;
 mod spawner;
+mod streams;
 
 pub(crate) use cgroup::Cgroup;
 pub(crate) use peer::Reading;

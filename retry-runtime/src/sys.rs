@@ -179,3 +179,14 @@ pub(crate) fn watch_readable(file: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<Owned
     let watched = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
     Ok(watched?)
 }
+
+/// Has `f` called when the program ends by the end of `main` or by `exit`.
+pub(crate) fn at_exit(f: extern "C" fn()) {
+    // SAFETY: this is the C library's `atexit`. Any function may be given to it that does not
+    // unwind, and a Rust function of this type aborts instead.
+    unsafe extern "C" {
+        safe fn atexit(f: extern "C" fn()) -> std::ffi::c_int;
+    }
+    // Without memory for it the end of the program waits for nothing.
+    let _ = atexit(f);
+}

@@ -46,6 +46,15 @@ fn prints_letters(letter: u8, length: usize, lines: usize) {
     }
 }
 
+/// Lines that say which they are, every tenth of them longer than what a pipe takes at once.
+#[function(max_workers = 2)]
+fn prints_numbered(letter: char, lines: usize) {
+    for line in 0..lines {
+        let length = if line % 10 == 0 { 9000 } else { 70 };
+        println!("{letter} {line} {}", letter.to_string().repeat(length));
+    }
+}
+
 #[function(max_workers = 2)]
 fn sleeps(milliseconds: u64) -> u64 {
     println!("sleeping");
@@ -130,6 +139,32 @@ fn main() {
             for result in prints_letters.map(inputs) {
                 result.expect("it prints");
             }
+        }
+        "full" => {
+            // Both print into a stream that nobody reads.
+            let lines = number(1).expect("a number of lines");
+            let printing = ['a', 'b'].map(|letter| prints_numbered.spawn(letter, lines));
+            for call in printing {
+                call.wait().expect("it prints");
+            }
+            eprintln!("printed");
+            eprintln!("{:?}", echo.remote(5).wait().ok());
+            let limit = Duration::from_millis(100);
+            let late = sleeps.remote(600_000).timeout(limit).wait();
+            eprintln!("{}", late.expect_err("it is stopped"));
+            // It ends when it is told to, or at once.
+            let _ = std::io::stdin().read_line(&mut String::new());
+        }
+        "overfull" => {
+            echo.remote(1).wait().expect("a value");
+            let before = status("VmHWM:");
+            let flood = floods.spawn(number(1).expect("a size"), Some(4096));
+            let sum: u64 = (0..100)
+                .map(|value| sleeps.remote(value % 10).wait().expect("a value"))
+                .sum();
+            eprintln!("{sum}");
+            let written = flood.wait();
+            eprintln!("{:?} MiB, {before}, {}", written.ok(), status("VmHWM:"));
         }
         "echo" => {
             show(echo.remote(5).wait());

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::cgroup::Cgroup;
-use super::output::{Output, Tail, forward};
+use super::output::{Output, Tail};
+use super::streams::{forward, has_room};
 use crate::codec;
 use crate::config::OutputMode;
 use crate::context::short_name;
@@ -144,7 +145,8 @@ impl Peer {
         }
     }
 
-    /// Passes on what the worker has printed: whole lines, or everything if this is the end.
+    /// Passes on what the worker has printed: whole lines, or everything if this is the end. While
+    /// too much waits for a reader, the rest is left in the worker's pipe.
     pub(super) fn print(&mut self, engine: &Engine, end: bool) {
         let Self {
             stdout,
@@ -158,6 +160,9 @@ impl Peer {
             ..
         } = self;
         let mode = engine.config().output;
+        let room = |stream: Stream| {
+            end || mode == OutputMode::None || has_room(stream, engine.inbox().bell())
+        };
         let observed = engine.publisher().is_observed();
         let mut executing = None;
         let mut pass_on = |stream: Stream, line: &[u8]| {
@@ -200,7 +205,7 @@ impl Peer {
                 *greeted = true;
             }
         };
-        stdout.drain(&mut from_stdout);
+        stdout.drain(|| room(Stream::Stdout), &mut from_stdout);
         if end {
             stdout.finish(&mut from_stdout);
         }
@@ -208,7 +213,7 @@ impl Peer {
             tail.push(line);
             pass_on(Stream::Stderr, line);
         };
-        stderr.drain(&mut from_stderr);
+        stderr.drain(|| room(Stream::Stderr), &mut from_stderr);
         if end {
             stderr.finish(&mut from_stderr);
         }

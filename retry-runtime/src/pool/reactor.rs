@@ -15,7 +15,7 @@ use crate::engine::Engine;
 /// How new workers reach the thread, and how it is woken.
 pub(crate) struct Inbox {
     epoll: Arc<OwnedFd>,
-    bell: OwnedFd,
+    bell: Arc<OwnedFd>,
     peers: Mutex<Vec<Peer>>,
 }
 
@@ -23,7 +23,7 @@ impl Inbox {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             epoll: Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?),
-            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            bell: Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
             peers: Mutex::default(),
         })
     }
@@ -43,7 +43,12 @@ impl Inbox {
 
     /// Wakes the thread.
     pub(crate) fn ring(&self) {
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+    }
+
+    /// What wakes the thread.
+    pub(super) fn bell(&self) -> &Arc<OwnedFd> {
+        &self.bell
     }
 }
 
@@ -68,7 +73,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
     let epoll = Arc::clone(&engine.inbox().epoll);
     let engine = Arc::clone(engine);
     let data = EventData::new_u64(BELL);
-    epoll::add(&*epoll, &engine.inbox().bell, data, EventFlags::IN)?;
+    epoll::add(&*epoll, engine.inbox().bell(), data, EventFlags::IN)?;
     let mut reactor = Reactor {
         engine,
         epoll,
@@ -76,6 +81,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
         awake_until: Instant::now(),
         timer: None,
         rung: true,
+        put_off: false,
         closing: Vec::new(),
     };
     std::thread::Builder::new()
@@ -112,6 +118,8 @@ struct Reactor {
     timer: Option<Instant>,
     /// Whether that is to be looked at again.
     rung: bool,
+    /// Output is left unread until the bell rings.
+    put_off: bool,
     /// Workers that closed their connection, and when they have to be dead.
     closing: Vec<(Instant, u64)>,
 }
@@ -154,9 +162,10 @@ impl Reactor {
         for event in &events[..ready] {
             let (flags, data) = (event.flags, event.data.u64());
             if data == BELL {
-                let _ = rustix::io::read(&self.engine.inbox().bell, &mut [0u8; 8]);
+                let _ = rustix::io::read(self.engine.inbox().bell(), &mut [0u8; 8]);
                 self.rung = true;
                 self.take_new_peers();
+                self.take_up_output();
                 continue;
             }
             let worker = data / SOURCES;
@@ -270,6 +279,18 @@ impl Reactor {
         if let Some(peer) = self.peers.get_mut(&worker) {
             // A pipe that has ended is closed by this, which takes it off the list.
             peer.print(&self.engine, false);
+            self.put_off |= peer.stdout.put_off(&self.epoll) | peer.stderr.put_off(&self.epoll);
+        }
+    }
+
+    /// There may be room for output again.
+    fn take_up_output(&mut self) {
+        if std::mem::take(&mut self.put_off) {
+            for (worker, peer) in &mut self.peers {
+                let base = worker * SOURCES;
+                peer.stdout.take_up(&self.epoll, base + STDOUT);
+                peer.stderr.take_up(&self.epoll, base + STDERR);
+            }
         }
     }
 
