@@ -10,8 +10,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use retry_runtime::function;
-use retry_tests::{close_descriptor, eventually, fixture, fixture_outside, processes_with};
+use retry_runtime::{Event, Events, events, function};
+use retry_tests::{
+    Conditions, close_descriptor, eventually, fixture, fixture_outside, fixture_under,
+    processes_with,
+};
 use rustix::fs::{Mode, OFlags, mkfifoat};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -88,9 +91,9 @@ fn odd_bytes_are_passed_on_as_they_are_and_a_prefix_never_splits_a_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), odd).unwrap();
         let raw = printed(faulty("bytes").arg(file.path()), "raw");
-        // The end of the worker ends its last line.
+        assert_eq!(raw, odd);
+        // The end of the call ends its last line.
         let with_end = [&odd[..], b"\n"].concat();
-        assert_eq!(raw, with_end);
         let prefixed = printed(faulty("bytes").arg(file.path()), "prefixed");
         for line in with_end.split_inclusive(|byte| *byte == b'\n') {
             let expected = [b"prints: ", line].concat();
@@ -99,6 +102,82 @@ fn odd_bytes_are_passed_on_as_they_are_and_a_prefix_never_splits_a_line() {
                 .filter(|window| *window == expected);
             assert_eq!(found.count(), 1, "{line:?} in {prefixed:?}");
         }
+    });
+}
+
+#[test]
+fn half_a_line_is_passed_on_before_the_result_and_ended_only_behind_a_prefix() {
+    fixture_outside(LIMIT, || {
+        let rounds = |half: &str| {
+            let rounds = (0..100).map(|round| format!("{half}{round}\n"));
+            rounds.collect::<String>()
+        };
+        let raw = String::from_utf8(printed(&mut faulty("halves"), "raw")).unwrap();
+        assert_eq!(raw, rounds("half") + "last");
+        let prefixed = String::from_utf8(printed(&mut faulty("halves"), "prefixed")).unwrap();
+        assert_eq!(prefixed, rounds("prints: half\n") + "prints: last\n");
+    });
+}
+
+/// Standard error has no buffer: this line is written in seven pieces.
+#[function(max_workers = 1)]
+fn complains(value: u64) -> u64 {
+    eprintln!("of {value} it is {value} that {value} is");
+    value
+}
+
+/// Prints a line in halves, the second one when it is told to.
+#[function(max_workers = 1, concurrency = 2)]
+async fn prints_in_halves(go_on: Option<PathBuf>) {
+    let Some(go_on) = go_on else { return };
+    eprint!("one half, ");
+    while !go_on.exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    eprintln!("the other half");
+}
+
+/// The lines that a function printed, up to the end of so many of its calls.
+fn lines_of(events: &mut Events, name: &str, calls: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut finished = 0;
+    while finished < calls {
+        match events.next_timeout(LIMIT).expect("the end of a call") {
+            Event::Output { function, line, .. } if function == name => lines.push(line),
+            Event::Finished { function, .. } if function == name => finished += 1,
+            _ => {}
+        }
+    }
+    lines
+}
+
+#[retry_runtime::test]
+fn a_line_that_another_call_is_still_printing_is_not_cut() {
+    fixture_under(&Conditions::ALL, LIMIT, serves, || {
+        let mut events = events();
+        let calls = 3_000;
+        assert!(
+            complains
+                .map(0..calls as u64)
+                .into_iter()
+                .all(|result| result.is_ok())
+        );
+        let lines = lines_of(&mut events, complains.name(), calls);
+        assert_eq!(lines.len(), calls);
+        for (value, line) in lines.iter().enumerate() {
+            assert_eq!(*line, format!("of {value} it is {value} that {value} is"));
+        }
+
+        let directory = tempfile::tempdir().unwrap();
+        let go_on = directory.path().join("go on");
+        let first = prints_in_halves.spawn(Some(go_on.clone()));
+        for _ in 0..20 {
+            prints_in_halves.remote(None).wait().unwrap();
+        }
+        std::fs::write(&go_on, "").unwrap();
+        first.wait().unwrap();
+        let lines = lines_of(&mut events, prints_in_halves.name(), 21);
+        assert_eq!(lines, ["one half, the other half"]);
     });
 }
 

@@ -133,6 +133,14 @@ fn main() {
             prints.remote(bytes).wait().expect("it prints");
             retry_runtime::shutdown(Duration::from_secs(5)).wait();
         }
+        "halves" => {
+            // What the program itself prints after a call comes after what the call has printed.
+            for round in 0..100 {
+                prints.remote(b"half".to_vec()).wait().expect("it prints");
+                println!("{round}");
+            }
+            prints.remote(b"last".to_vec()).wait().expect("it prints");
+        }
         "letters" => {
             let length = number(1).expect("a length");
             let inputs = (0..16).map(|letter| (b'a' + letter, length, 20));

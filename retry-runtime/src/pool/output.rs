@@ -45,7 +45,7 @@ impl<R: Read> Output<R> {
     }
 
     /// Reads what is there, as long as there is room for it, and calls `take` with each line,
-    /// newline included. True when the stream has ended.
+    /// newline included, and without one at the end of the stream. True when the stream has ended.
     pub(super) fn drain(
         &mut self,
         mut has_room: impl FnMut() -> bool,
@@ -117,10 +117,13 @@ impl<R: Read> Output<R> {
         }
     }
 
-    /// Passes on a last line without a newline.
+    pub(super) fn is_unfinished(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Passes on a line that is not finished, without a newline.
     pub(super) fn finish(&mut self, mut take: impl FnMut(&[u8])) {
         if !self.line.is_empty() {
-            self.line.push(b'\n');
             take(&self.line);
             self.line.clear();
         }
