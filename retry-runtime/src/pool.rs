@@ -1,6 +1,7 @@
 //! Processes: started, supervised and reaped. Knows nothing of policy.
 
 mod cgroup;
+pub(crate) mod children;
 pub(crate) mod memory;
 mod output;
 mod peer;

@@ -190,3 +190,15 @@ pub(crate) fn at_exit(f: extern "C" fn()) {
     // Without memory for it the end of the program waits for nothing.
     let _ = atexit(f);
 }
+
+/// Gives a signal the action it has by default.
+pub(crate) fn default_action(of: rustix::process::Signal) {
+    const DEFAULT: usize = 0;
+    // SAFETY: this is the C library's `signal`, whose handlers are pointers and as large as that.
+    // The default action is no handler, so that nothing is called that might not be sound.
+    unsafe extern "C" {
+        fn signal(number: std::ffi::c_int, action: usize) -> usize;
+    }
+    // SAFETY: as above. It fails for numbers that are no signals only.
+    let _ = unsafe { signal(of.as_raw(), DEFAULT) };
+}

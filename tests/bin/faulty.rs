@@ -78,6 +78,28 @@ fn aborts() {
     std::process::abort();
 }
 
+/// The code with which a program ends that a function starts.
+#[function]
+fn starts() -> Result<Option<i32>, String> {
+    let status = Command::new("sh").args(["-c", "exit 3"]).status();
+    status
+        .map(|status| status.code())
+        .map_err(|error| error.to_string())
+}
+
+#[expect(unsafe_code, reason = "nothing safe sets it")]
+fn ignore_children() {
+    // SAFETY: this is the C library's `signal`.
+    unsafe extern "C" {
+        fn signal(number: std::ffi::c_int, action: usize) -> usize;
+    }
+    const IGNORE: usize = 1;
+    // SAFETY: there is no handler that would have to be sound.
+    unsafe {
+        signal(rustix::process::Signal::CHILD.as_raw(), IGNORE);
+    }
+}
+
 /// Leaves a process behind whose parent has ended.
 #[function]
 fn leaves_an_orphan() {
@@ -218,6 +240,15 @@ fn main() {
                 tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
             let engines = names.filter(|name| name.trim() == "retry-io").count();
             println!("{sum} by {engines}");
+        }
+        "childless" => {
+            // From now on nobody can tell how a child has ended.
+            ignore_children();
+            show(echo.remote(5).wait());
+        }
+        "commands" => {
+            // What a function starts can be waited for.
+            show(starts.remote().wait());
         }
         "signals" => {
             let kinds = ["SigCgt:", "SigIgn:", "SigBlk:"];

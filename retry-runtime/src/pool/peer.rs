@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::cgroup::Cgroup;
+use super::children;
 use super::output::{Output, Tail};
 use super::streams::{forward, has_room};
 use crate::codec;
@@ -334,8 +335,7 @@ impl Peer {
             self.take_in(core, now);
             core.unlink(self.key);
         });
-        // While the process is not waited for its number cannot belong to another group.
-        kill_group(self.child.id());
+        children::kill_rest(self.child.id(), kill_group);
         let mut cause = match self.child.wait() {
             Ok(status) => match (status.signal(), status.code()) {
                 (Some(signal), _) => ExitCause::Signal {
