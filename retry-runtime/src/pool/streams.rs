@@ -49,7 +49,10 @@ static PROCESS: AtomicU32 = AtomicU32::new(0);
 struct Queues([Queue; 2]);
 
 struct Queue {
-    bytes: VecDeque<u8>,
+    /// What is written at once: as many lines as a pipe takes as a whole, or a longer one.
+    pieces: VecDeque<Vec<u8>>,
+    /// How many bytes that is.
+    length: usize,
     /// There is a thread that writes. What it has taken is no longer in the queue.
     writing: bool,
     /// Whom to wake when there is room again.
@@ -59,23 +62,30 @@ struct Queue {
 impl Queue {
     const fn new() -> Self {
         Self {
-            bytes: VecDeque::new(),
+            pieces: VecDeque::new(),
+            length: 0,
             writing: false,
             waiting: Vec::new(),
         }
     }
 
-    /// Takes what is to be written next: whole lines, if a whole one is short enough.
-    fn take(&mut self) -> Vec<u8> {
-        let (front, back) = self.bytes.as_slices();
-        let from_front = &front[..front.len().min(WHOLE)];
-        let from_back = &back[..back.len().min(WHOLE - from_front.len())];
-        let mut piece = [from_front, from_back].concat();
-        if let Some(newline) = piece.iter().rposition(|byte| *byte == b'\n') {
-            piece.truncate(newline + 1);
+    fn push(&mut self, bytes: &[u8]) {
+        self.length += bytes.len();
+        match self.pieces.back_mut() {
+            Some(last) if last.len() + bytes.len() <= WHOLE => last.extend_from_slice(bytes),
+            _ => self.pieces.push_back(bytes.to_vec()),
         }
-        self.bytes.drain(..piece.len());
-        piece
+    }
+
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let piece = self.pieces.pop_front()?;
+        self.length -= piece.len();
+        Some(piece)
+    }
+
+    fn clear(&mut self) {
+        self.pieces.clear();
+        self.length = 0;
     }
 
     fn wake(&mut self) {
@@ -118,15 +128,15 @@ pub(super) fn forward(stream: Stream, line: &[u8]) {
     } else {
         write_now(descriptor(place), line)
     };
-    if rest.is_empty() || queue.bytes.len() + rest.len() > MOST {
+    if rest.is_empty() || queue.length + rest.len() > MOST {
         return;
     }
-    queue.bytes.extend(rest);
+    queue.push(rest);
     if !queue.writing {
         queue.writing = start(place);
         if !queue.writing {
             // Without a thread nobody could wait for the reader.
-            queue.bytes.clear();
+            queue.clear();
         }
         BUSY.fetch_or(queue.writing, Ordering::Relaxed);
     }
@@ -140,7 +150,7 @@ pub(super) fn has_room(stream: Stream, bell: &Arc<OwnedFd>) -> bool {
     let mut queues = Queues::lock();
     let place = queues.place(stream);
     let queue = &mut queues.0[place];
-    if queue.bytes.len() < ENOUGH {
+    if queue.length < ENOUGH {
         return true;
     }
     if !queue.waiting.iter().any(|known| Arc::ptr_eq(known, bell)) {
@@ -167,20 +177,20 @@ fn write_queued(place: usize) {
         let mut queues = Queues::lock();
         let queue = &mut queues.0[place];
         let piece = queue.take();
-        if queue.bytes.len() < ENOUGH / 2 {
+        if queue.length < ENOUGH / 2 {
             queue.wake();
         }
-        if piece.is_empty() {
+        let Some(piece) = piece else {
             *queue = Queue::new();
             let busy = queues.0.iter().any(|queue| queue.writing);
             BUSY.store(busy, Ordering::Relaxed);
             EMPTY.notify_all();
             return;
-        }
+        };
         drop(queues);
         if write_all(descriptor(place), &piece).is_err() {
             // There is no reader any more.
-            Queues::lock().0[place].bytes.clear();
+            Queues::lock().0[place].clear();
         }
     }
 }
@@ -298,17 +308,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_lines_are_taken_from_the_queue_as_long_as_they_are_short() {
+    fn lines_are_written_together_as_long_as_a_pipe_takes_them_whole() {
         let mut queue = Queue::new();
-        queue.bytes.extend(b"one\ntwo\n");
-        queue.bytes.extend(vec![b'x'; 2 * WHOLE]);
-        queue.bytes.extend(b"\nlast");
-        assert_eq!(queue.take(), b"one\ntwo\n");
-        assert_eq!(queue.take(), vec![b'x'; WHOLE]);
-        assert_eq!(queue.take(), vec![b'x'; WHOLE]);
-        assert_eq!(queue.take(), b"\n");
-        assert_eq!(queue.take(), b"last");
-        assert_eq!(queue.take(), b"");
+        let long = vec![b'x'; 2 * WHOLE];
+        for line in [&b"one\n"[..], b"two\n", &long, b"last", &[b'y'; WHOLE - 4]] {
+            queue.push(line);
+        }
+        assert_eq!(queue.length, 8 + 3 * WHOLE);
+        assert_eq!(queue.take().unwrap(), b"one\ntwo\n");
+        assert_eq!(queue.take().unwrap(), long);
+        assert_eq!(queue.take().unwrap().len(), WHOLE);
+        assert_eq!(queue.take(), None);
+        assert_eq!(queue.length, 0);
     }
 
     #[test]
