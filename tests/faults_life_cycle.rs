@@ -267,13 +267,29 @@ fn a_program_may_be_process_1_and_waits_for_its_own_workers_alone() {
 #[test]
 fn calls_work_where_nobody_wants_to_hear_of_children() {
     fixture_outside(LIMIT, || {
-        let output = Command::new("env")
-            .args(["--ignore-signal=CHLD", FAULTY, "echo"])
-            .output()
-            .unwrap();
-        // The kernel does not keep the status of the dead then.
-        let expected = ["5", "aborts crashed: exit status unknown", "6"];
-        assert_eq!(lines(&output), expected);
+        let ignored = |mode: &str| {
+            let mut command = Command::new("env");
+            let output = command
+                .args(["--ignore-signal=CHLD", FAULTY, mode])
+                .output();
+            output.unwrap()
+        };
+        // Whoever started the program did not want to; the program wants to know.
+        let expected = ["5", "aborts crashed: SIGABRT (abort)", "6"];
+        assert_eq!(lines(&ignored("echo")), expected);
+        assert_eq!(lines(&ignored("commands")), ["Some(3)"]);
+    });
+}
+
+// G17
+#[test]
+fn a_program_that_does_not_want_to_hear_of_children_is_told_so() {
+    fixture_outside(LIMIT, || {
+        let output = Command::new(FAULTY).arg("childless").output().unwrap();
+        let error = "echo could not start: the worker process cannot be started: this program \
+                     ignores SIGCHLD, so that the kernel does not keep how its children end; set \
+                     its action back to SIG_DFL, or handle it";
+        assert_eq!(lines(&output), [error]);
     });
 }
 

@@ -2,12 +2,15 @@
 //! `docs/faults.md`.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use retry_runtime::testing::pause_clock;
-use retry_runtime::{AttemptOutcome, CallError, Event, Limit, Retries, Retry, Retryable, function};
+use retry_runtime::{
+    AttemptOutcome, CallError, Event, Limit, Options, Retries, Retry, Retryable, Runtime, function,
+};
 use retry_tests::{Ledger, eventually, fixture, record, workers};
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -161,6 +164,44 @@ fn limits_may_be_longer_than_any_clock() {
         let policy = Retries::exponential(u32::MAX).max_delay(Duration::from_secs(86_400));
         assert_eq!(policy.delay(u32::MAX), Some(Duration::from_secs(86_400)));
         assert_eq!(echo.remote(7).retries(policy).wait().unwrap(), 7);
+    });
+}
+
+/// What a setter says about a limit of zero.
+fn refusal<T>(set: impl FnOnce() -> T) -> String {
+    let result = catch_unwind(AssertUnwindSafe(set)).map(|_| ());
+    let panic = result.expect_err("it is refused");
+    let message = panic.downcast_ref::<&str>().expect("a sentence");
+    (*message).to_owned()
+}
+
+// B14
+#[retry_runtime::test]
+fn a_limit_of_zero_is_refused_where_it_is_set() {
+    fixture(LIMIT, serves, || {
+        let zero = Duration::ZERO;
+        let timeout = "`timeout` must be longer than zero; leave it out for no limit";
+        let deadline = "`deadline` must be longer than zero; leave it out for no limit";
+        assert_eq!(refusal(|| Options::new().timeout(zero)), timeout);
+        assert_eq!(refusal(|| Options::new().deadline(zero)), deadline);
+        assert_eq!(refusal(|| echo.remote(1).timeout(zero)), timeout);
+        assert_eq!(refusal(|| echo.remote(1).deadline(zero)), deadline);
+        assert_eq!(refusal(|| echo.map([1]).timeout(zero)), timeout);
+        assert_eq!(refusal(|| echo.map([1]).deadline(zero)), deadline);
+        let builder = Runtime::builder;
+        assert_eq!(refusal(|| builder().timeout(zero)), timeout);
+        assert_eq!(refusal(|| builder().deadline(zero)), deadline);
+        assert_eq!(
+            refusal(|| builder().startup_timeout(zero)),
+            "`startup_timeout` must be longer than zero; leave it out for 60s"
+        );
+        assert_eq!(
+            refusal(|| builder().scaledown_window(zero)),
+            "`scaledown_window` must be longer than zero; for a new worker per call there is \
+             `single_use_workers`"
+        );
+        let short = echo.remote(1).timeout(Duration::from_nanos(1)).wait();
+        assert!(matches!(short, Ok(1) | Err(CallError::TimedOut(..))));
     });
 }
 

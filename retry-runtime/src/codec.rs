@@ -3,6 +3,7 @@
 //! The format is bincode's with integers of fixed width: the fastest to write, and one in which
 //! a decoded value never claims many more bytes than its encoding has.
 
+mod encoder;
 mod guard;
 
 use std::any::{Any, TypeId};
@@ -95,16 +96,9 @@ pub(crate) fn encode_serde<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    let mut writer = Bounded {
-        out,
-        limit,
-        exceeded: false,
-    };
-    match bincode::serde::encode_into_writer(value, &mut writer, CONFIG) {
-        Ok(()) => Ok(()),
-        Err(_) if writer.exceeded => Err(CodecError::TooLarge(limit)),
-        Err(error) => Err(CodecError::Invalid(describe_encode(error))),
-    }
+    value
+        .serialize(&mut encoder::Encoder::new(out, limit))
+        .map_err(encoder::Failure::into_inner)
 }
 
 fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
@@ -186,7 +180,11 @@ fn check_once<T: Wire>(encoded: &[u8]) -> Result<(), CodecError> {
             std::any::type_name::<T>()
         ))
     };
-    let decoded: T = decode_all(encoded).map_err(|error| unsound(error.to_string()))?;
+    let decoded: T = decode_all(encoded).map_err(|error| match error.to_string() {
+        // That is the value's fault and not its type's.
+        reason if reason == guard::too_deep() => CodecError::Invalid(reason),
+        reason => unsound(reason),
+    })?;
     let mut again = Vec::with_capacity(encoded.len());
     // Not compared byte by byte: a hash map comes back in another order.
     match encode_serde(&decoded, &mut again, usize::MAX) {
@@ -205,32 +203,6 @@ fn check_once<T: Wire>(encoded: &[u8]) -> Result<(), CodecError> {
         .unwrap_or_else(PoisonError::into_inner)
         .insert(type_id);
     Ok(())
-}
-
-/// Writes into a vector up to a limit.
-struct Bounded<'a> {
-    out: &'a mut Vec<u8>,
-    limit: usize,
-    exceeded: bool,
-}
-
-impl bincode::enc::write::Writer for Bounded<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-        if self.out.len() + bytes.len() > self.limit {
-            self.exceeded = true;
-            return Err(bincode::error::EncodeError::UnexpectedEnd);
-        }
-        self.out.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-fn describe_encode(error: bincode::error::EncodeError) -> String {
-    match error {
-        bincode::error::EncodeError::OtherString(message) => message,
-        bincode::error::EncodeError::Other(message) => message.to_owned(),
-        error => error.to_string(),
-    }
 }
 
 fn describe_decode(error: bincode::error::DecodeError) -> String {
@@ -268,6 +240,35 @@ mod tests {
 
     #[derive(Debug, Serialize, Deserialize)]
     struct Nest(Option<Box<Nest>>);
+
+    #[test]
+    fn the_encoding_is_that_of_the_crate_that_decodes_it() {
+        #[derive(Serialize)]
+        struct All<'a> {
+            numbers: (i8, i16, i32, i64, i128, u8, u16, u32, u64, u128, f32, f64),
+            plain: (bool, char, char, &'a str, (), Option<()>),
+            shapes: Vec<Shape>,
+            address: std::net::IpAddr,
+            length: usize,
+        }
+        let all = All {
+            numbers: (-1, -2, -3, -4, -5, 6, 7, 8, 9, 10, 11.5, -12.5),
+            plain: (true, 'x', 'ß', "grüße", (), Some(())),
+            shapes: vec![
+                Shape::Unit,
+                Shape::New("x".into()),
+                Shape::Pair(3, i128::MIN),
+                Shape::Named {
+                    map: [("k".to_owned(), Some('ß')), ("l".to_owned(), None)].into(),
+                },
+            ],
+            address: [127, 0, 0, 1].into(),
+            length: 13,
+        };
+        let mut bytes = Vec::new();
+        encode_serde(&all, &mut bytes, usize::MAX).unwrap();
+        assert_eq!(bytes, bincode::serde::encode_to_vec(&all, CONFIG).unwrap());
+    }
 
     #[test]
     fn values_come_back() {
@@ -312,6 +313,61 @@ mod tests {
         let bytes = vec![1u8; 1_000_000];
         let error = decode_all::<Nest>(&bytes).unwrap_err();
         assert!(error.to_string().contains("nested"), "{error}");
+    }
+
+    #[test]
+    fn what_can_be_encoded_is_not_nested_too_deeply_to_be_decoded() {
+        fn nest(depth: u32) -> Nest {
+            (1..depth).fold(Nest(None), |inner, _| Nest(Some(Box::new(inner))))
+        }
+        // Each is a struct and an option.
+        round_trip_length(&nest(256));
+        let error = encode(&nest(257), &mut Vec::new(), usize::MAX).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the value is nested deeper than 512 levels"
+        );
+
+        #[derive(Serialize, Deserialize)]
+        enum Chain {
+            End,
+            Plain(Box<Chain>),
+            Pair(u8, Box<Chain>),
+            Named { next: Box<Chain> },
+            Listed(Vec<Chain>),
+            Mapped(std::collections::BTreeMap<u8, Chain>),
+            Tuple((Box<Chain>, bool)),
+        }
+        let longest = |link: fn(Chain) -> Chain| {
+            let chain = |links| (0..links).fold(Chain::End, |chain, _| link(chain));
+            (0..600)
+                .take_while(|links| {
+                    let mut bytes = Vec::new();
+                    // Without the check of debug builds, which decodes as well.
+                    encode_serde(&chain(*links), &mut bytes, usize::MAX).is_ok_and(|()| {
+                        assert!(decode_all::<Chain>(&bytes).is_ok());
+                        true
+                    })
+                })
+                .count()
+        };
+        assert_eq!(longest(|next| Chain::Plain(Box::new(next))), 512);
+        assert_eq!(longest(|next| Chain::Pair(0, Box::new(next))), 512);
+        let named = |next| Chain::Named {
+            next: Box::new(next),
+        };
+        assert_eq!(longest(named), 512);
+        // These are two levels each, and the end is one.
+        assert_eq!(longest(|next| Chain::Listed(vec![next])), 256);
+        assert_eq!(longest(|next| Chain::Mapped([(0, next)].into())), 256);
+        assert_eq!(longest(|next| Chain::Tuple((Box::new(next), true))), 256);
+    }
+
+    fn round_trip_length<T: Wire>(value: &T) {
+        let (mut bytes, mut again) = (Vec::new(), Vec::new());
+        encode(value, &mut bytes, usize::MAX).unwrap();
+        encode(&decode_all::<T>(&bytes).unwrap(), &mut again, usize::MAX).unwrap();
+        assert_eq!(bytes, again);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::sync::OnceLock;
 
+use crate::pool::children;
 use crate::worker;
 
 /// How a worker process reaches the point where it turns into one.
@@ -31,6 +32,9 @@ pub(crate) fn marks_output() -> bool {
 /// comes after it runs in the parent only. [`local_entrypoint`](crate::local_entrypoint) calls
 /// it by itself.
 ///
+/// If this program was started with SIGCHLD ignored, the signal gets its default action back:
+/// otherwise nobody could tell how a worker, or any other child, has ended.
+///
 /// ```no_run
 /// retry_runtime::init();
 /// // and only then whatever the program does
@@ -47,6 +51,7 @@ pub fn enter_test(path: &'static str) {
 }
 
 fn enter(entry: Entry) {
+    children::keep();
     // A worker may start workers of its own, for calls that are nested.
     let _ = ENTRY.set(entry);
     if let Some(link) = worker::Link::detect() {

@@ -69,7 +69,8 @@ pub enum Event {
         function: &'static str,
         worker_pid: Option<u32>,
     },
-    /// A worker is gone.
+    /// A worker is gone. One that was killed may be replaced before its process has ended, so that
+    /// the next worker may be up before this is told.
     WorkerDown {
         function: &'static str,
         worker_pid: Option<u32>,

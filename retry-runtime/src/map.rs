@@ -102,12 +102,22 @@ impl<I: Iterator, T, E> Map<I, T, E> {
     }
 
     /// Another limit on one attempt's execution.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options = self.options.timeout(timeout);
         self
     }
 
     /// Another limit on queue, attempts and delays together, for each input.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options = self.options.deadline(deadline);
         self

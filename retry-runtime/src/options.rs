@@ -83,8 +83,17 @@ impl Options {
     }
 
     /// Another limit on one attempt's execution.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
     #[must_use]
+    #[track_caller]
     pub fn timeout(mut self, timeout: Duration) -> Self {
+        assert!(
+            !timeout.is_zero(),
+            "`timeout` must be longer than zero; leave it out for no limit"
+        );
         self.timeout = Override::Set(timeout);
         self
     }
@@ -97,8 +106,17 @@ impl Options {
     }
 
     /// Another limit on queue, attempts and delays together.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
     #[must_use]
+    #[track_caller]
     pub fn deadline(mut self, deadline: Duration) -> Self {
+        assert!(
+            !deadline.is_zero(),
+            "`deadline` must be longer than zero; leave it out for no limit"
+        );
         self.deadline = Override::Set(deadline);
         self
     }

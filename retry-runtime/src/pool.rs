@@ -2,11 +2,13 @@
 
 mod attend;
 mod cgroup;
+pub(crate) mod children;
 pub(crate) mod memory;
 mod output;
 mod peer;
 mod reactor;
 mod spawner;
+mod streams;
 
 pub(crate) use attend::{Sleeper, attend, rest};
 pub(crate) use cgroup::Cgroup;

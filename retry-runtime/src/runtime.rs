@@ -217,13 +217,32 @@ impl Builder {
     }
 
     /// How long an idle worker is kept.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
     pub fn scaledown_window(mut self, window: Duration) -> Self {
+        assert!(
+            !window.is_zero(),
+            "`scaledown_window` must be longer than zero; for a new worker per call there is \
+             `single_use_workers`"
+        );
         self.config.scaledown_window = Some(window);
         self
     }
 
     /// The limit from the start of a worker until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
     pub fn startup_timeout(mut self, limit: Duration) -> Self {
+        assert!(
+            !limit.is_zero(),
+            "`startup_timeout` must be longer than zero; leave it out for 60s"
+        );
         self.config.startup_timeout = Some(limit);
         self
     }
@@ -235,12 +254,22 @@ impl Builder {
     }
 
     /// The limit on one attempt's execution.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.config.options = self.config.options.timeout(limit);
         self
     }
 
     /// The limit on queue, attempts and delays together.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.config.options = self.config.options.deadline(limit);
         self

@@ -414,6 +414,12 @@ impl<P> Scheduler<P> {
         Some((call.id, &call.payload))
     }
 
+    /// Whether a worker has answered everything up to this ticket, or has no longer to.
+    pub(crate) fn executes_nothing(&self, worker: WorkerKey, claimed: u64) -> bool {
+        let executes = |worker: &Worker| worker.inflight.iter().any(|one| one.ticket <= claimed);
+        !self.worker(worker).is_some_and(executes)
+    }
+
     /// The last ticket that was sent to a worker.
     pub(crate) fn last_ticket(&self, worker: WorkerKey) -> u64 {
         self.worker(worker)

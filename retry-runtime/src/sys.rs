@@ -182,3 +182,26 @@ pub(crate) fn watch_readable(file: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<Owned
     let watched = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
     Ok(watched?)
 }
+
+/// Has `f` called when the program ends by the end of `main` or by `exit`.
+pub(crate) fn at_exit(f: extern "C" fn()) {
+    // SAFETY: this is the C library's `atexit`. Any function may be given to it that does not
+    // unwind, and a Rust function of this type aborts instead.
+    unsafe extern "C" {
+        safe fn atexit(f: extern "C" fn()) -> std::ffi::c_int;
+    }
+    // Without memory for it the end of the program waits for nothing.
+    let _ = atexit(f);
+}
+
+/// Gives a signal the action it has by default.
+pub(crate) fn default_action(of: rustix::process::Signal) {
+    const DEFAULT: usize = 0;
+    // SAFETY: this is the C library's `signal`, whose handlers are pointers and as large as that.
+    // The default action is no handler, so that nothing is called that might not be sound.
+    unsafe extern "C" {
+        fn signal(number: std::ffi::c_int, action: usize) -> usize;
+    }
+    // SAFETY: as above. It fails for numbers that are no signals only.
+    let _ = unsafe { signal(of.as_raw(), DEFAULT) };
+}

@@ -46,6 +46,15 @@ fn prints_letters(letter: u8, length: usize, lines: usize) {
     }
 }
 
+/// Lines that say which they are, every tenth of them longer than what a pipe takes at once.
+#[function(max_workers = 2)]
+fn prints_numbered(letter: char, lines: usize) {
+    for line in 0..lines {
+        let length = if line % 10 == 0 { 9000 } else { 70 };
+        println!("{letter} {line} {}", letter.to_string().repeat(length));
+    }
+}
+
 #[function(max_workers = 2)]
 fn sleeps(milliseconds: u64) -> u64 {
     println!("sleeping");
@@ -67,6 +76,28 @@ fn surroundings() -> String {
 #[function(at_most_once)]
 fn aborts() {
     std::process::abort();
+}
+
+/// The code with which a program ends that a function starts.
+#[function]
+fn starts() -> Result<Option<i32>, String> {
+    let status = Command::new("sh").args(["-c", "exit 3"]).status();
+    status
+        .map(|status| status.code())
+        .map_err(|error| error.to_string())
+}
+
+#[expect(unsafe_code, reason = "nothing safe sets it")]
+fn ignore_children() {
+    // SAFETY: this is the C library's `signal`.
+    unsafe extern "C" {
+        fn signal(number: std::ffi::c_int, action: usize) -> usize;
+    }
+    const IGNORE: usize = 1;
+    // SAFETY: there is no handler that would have to be sound.
+    unsafe {
+        signal(rustix::process::Signal::CHILD.as_raw(), IGNORE);
+    }
 }
 
 /// Leaves a process behind whose parent has ended.
@@ -124,12 +155,46 @@ fn main() {
             prints.remote(bytes).wait().expect("it prints");
             retry_runtime::shutdown(Duration::from_secs(5)).wait();
         }
+        "halves" => {
+            // What the program itself prints after a call comes after what the call has printed.
+            for round in 0..100 {
+                prints.remote(b"half".to_vec()).wait().expect("it prints");
+                println!("{round}");
+            }
+            prints.remote(b"last".to_vec()).wait().expect("it prints");
+        }
         "letters" => {
             let length = number(1).expect("a length");
             let inputs = (0..16).map(|letter| (b'a' + letter, length, 20));
             for result in prints_letters.map(inputs) {
                 result.expect("it prints");
             }
+        }
+        "full" => {
+            // Both print into a stream that nobody reads.
+            let lines = number(1).expect("a number of lines");
+            let printing = ['a', 'b'].map(|letter| prints_numbered.spawn(letter, lines));
+            for call in printing {
+                call.wait().expect("it prints");
+            }
+            eprintln!("printed");
+            eprintln!("{:?}", echo.remote(5).wait().ok());
+            let limit = Duration::from_millis(100);
+            let late = sleeps.remote(600_000).timeout(limit).wait();
+            eprintln!("{}", late.expect_err("it is stopped"));
+            // It ends when it is told to, or at once.
+            let _ = std::io::stdin().read_line(&mut String::new());
+        }
+        "overfull" => {
+            echo.remote(1).wait().expect("a value");
+            let before = status("VmHWM:");
+            let flood = floods.spawn(number(1).expect("a size"), Some(4096));
+            let sum: u64 = (0..100)
+                .map(|value| sleeps.remote(value % 10).wait().expect("a value"))
+                .sum();
+            eprintln!("{sum}");
+            let written = flood.wait();
+            eprintln!("{:?} MiB, {before}, {}", written.ok(), status("VmHWM:"));
         }
         "echo" => {
             show(echo.remote(5).wait());
@@ -175,6 +240,15 @@ fn main() {
                 tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
             let engines = names.filter(|name| name.trim() == "retry-io").count();
             println!("{sum} by {engines}");
+        }
+        "childless" => {
+            // From now on nobody can tell how a child has ended.
+            ignore_children();
+            show(echo.remote(5).wait());
+        }
+        "commands" => {
+            // What a function starts can be waited for.
+            show(starts.remote().wait());
         }
         "signals" => {
             let kinds = ["SigCgt:", "SigIgn:", "SigBlk:"];

@@ -14,10 +14,15 @@ use serde::de::{
 };
 
 /// How deeply a value may be nested: each struct, sequence, option and so on is one level.
-const DEEPEST: u16 = 512;
+pub(super) const DEEPEST: u16 = 512;
 
 /// The most elements a sequence may have; only one of zero-sized elements gets there.
 const LONGEST: usize = 1 << 32;
+
+/// What is said about a value that is nested too deeply.
+pub(super) fn too_deep() -> String {
+    format!("the value is nested deeper than {DEEPEST} levels")
+}
 
 /// Deserializes a `T` through the guard.
 pub(super) struct Seed<T>(PhantomData<fn() -> T>);
@@ -50,9 +55,7 @@ impl<I> Guard<I> {
     fn below<J, E: Error>(&self, inner: J) -> Result<Guard<J>, E> {
         match self.depth.checked_sub(1) {
             Some(depth) => Ok(Guard { inner, depth }),
-            None => Err(E::custom(format_args!(
-                "the value is nested deeper than {DEEPEST} levels"
-            ))),
+            None => Err(E::custom(too_deep())),
         }
     }
 }

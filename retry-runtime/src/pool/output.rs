@@ -1,10 +1,11 @@
 //! What workers print: passed on line by line, and the last lines kept for error reports.
 
 use std::collections::VecDeque;
-use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use crate::events::Stream;
+use rustix::event::epoll::{self, EventData, EventFlags};
 
 /// How many lines of standard error are kept.
 const TAIL_LINES: usize = 20;
@@ -22,14 +23,20 @@ const PER_TURN: usize = 1024 * 1024;
 pub(super) struct Output<R> {
     pipe: Option<R>,
     line: Vec<u8>,
+    /// There was more to read than is taken.
+    full: bool,
+    /// The I/O thread does not hear of it.
+    put_off: bool,
 }
 
-impl<R: Read> Output<R> {
+impl<R: AsFd> Output<R> {
     /// `pipe` does not block.
     pub(super) fn new(pipe: Option<R>) -> Self {
         Self {
             pipe,
             line: Vec::new(),
+            full: false,
+            put_off: false,
         }
     }
 
@@ -37,20 +44,29 @@ impl<R: Read> Output<R> {
         self.pipe.as_ref()
     }
 
-    /// Reads what is there and calls `take` with each line, newline included. True when the
-    /// stream has ended.
-    pub(super) fn drain(&mut self, mut take: impl FnMut(&[u8])) -> bool {
+    /// Reads what is there, as long as there is room for it, and calls `take` with each line,
+    /// newline included, and without one at the end of the stream. True when the stream has ended.
+    pub(super) fn drain(
+        &mut self,
+        mut has_room: impl FnMut() -> bool,
+        mut take: impl FnMut(&[u8]),
+    ) -> bool {
         let Some(pipe) = &mut self.pipe else {
             return false;
         };
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
         let mut total = 0;
+        self.full = false;
         let ended = loop {
-            match pipe.read(&mut buffer) {
-                Ok(0) => break true,
-                Ok(read) => {
-                    total += read;
-                    for piece in buffer[..read].split_inclusive(|byte| *byte == b'\n') {
+            if !has_room() {
+                self.full = true;
+                break false;
+            }
+            match rustix::io::read(&*pipe, &mut buffer) {
+                Ok(([], _)) => break true,
+                Ok((read, _)) => {
+                    total += read.len();
+                    for piece in read.split_inclusive(|byte| *byte == b'\n') {
                         self.line.extend_from_slice(piece);
                         if piece.ends_with(b"\n") || self.line.len() >= LONGEST_LINE {
                             take(&self.line);
@@ -61,8 +77,8 @@ impl<R: Read> Output<R> {
                         break false;
                     }
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break false,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => break false,
                 Err(_) => break true,
             }
         };
@@ -73,29 +89,37 @@ impl<R: Read> Output<R> {
         ended
     }
 
-    /// Passes on a last line without a newline.
-    pub(super) fn finish(&mut self, mut take: impl FnMut(&[u8])) {
-        if !self.line.is_empty() {
-            self.line.push(b'\n');
-            take(&self.line);
-            self.line.clear();
+    /// Takes it off the list of what is waited for, if there was no room for more: it would be
+    /// reported again and again. True if it is off the list.
+    pub(super) fn put_off(&mut self, epoll: &OwnedFd) -> bool {
+        if let Some(pipe) = &self.pipe
+            && self.full
+            && !self.put_off
+        {
+            let _ = epoll::delete(epoll, pipe);
+            self.put_off = true;
+        }
+        self.put_off
+    }
+
+    /// Puts it back on the list.
+    pub(super) fn take_up(&mut self, epoll: &OwnedFd, data: u64) {
+        if let Some(pipe) = &self.pipe
+            && std::mem::take(&mut self.put_off)
+        {
+            let _ = epoll::add(epoll, pipe, EventData::new_u64(data), EventFlags::IN);
         }
     }
-}
 
-/// Passes a line on to this program's own stream: to the descriptor itself, since the program may
-/// hold the lock of its standard output for as long as it waits for a call. That the stream is
-/// closed, or full and not to be waited for, is no failure of ours.
-pub(super) fn forward(stream: Stream, mut line: &[u8]) {
-    let file = match stream {
-        Stream::Stdout => rustix::stdio::stdout(),
-        Stream::Stderr => rustix::stdio::stderr(),
-    };
-    while !line.is_empty() {
-        match rustix::io::write(file, line) {
-            Ok(written) => line = &line[written..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return,
+    pub(super) fn is_unfinished(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Passes on a line that is not finished, without a newline.
+    pub(super) fn finish(&mut self, mut take: impl FnMut(&[u8])) {
+        if !self.line.is_empty() {
+            take(&self.line);
+            self.line.clear();
         }
     }
 }

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::cgroup::Cgroup;
-use super::output::{Output, Tail, forward};
+use super::children;
+use super::output::{Output, Tail};
+use super::streams::{forward, has_room};
 use crate::codec;
 use crate::config::OutputMode;
-use crate::context::short_name;
+use crate::context::{CallId, short_name};
 use crate::engine::{Core, Engine};
 use crate::entry;
 use crate::error::{ExitCause, Lost, Panic, Rejected, Startup};
@@ -223,7 +225,14 @@ impl Peer {
         if self.board.requests() != self.requests.taken {
             self.receive_requests(engine);
         }
-        engine.step(|core, now| self.take_in(core, now));
+        engine.step(|core, now| {
+            let unfinished = self.unfinished(core);
+            self.take_in(core, now);
+            // Before the answers are delivered, which they are at the end of the step.
+            if let Some((claimed, of)) = unfinished {
+                self.finish(engine, core, claimed, of);
+            }
+        });
         true
     }
 
@@ -257,54 +266,21 @@ impl Peer {
         }
     }
 
-    /// Passes on what the worker has printed: whole lines, or everything if this is the end.
+    /// Passes on what the worker has printed: whole lines, or everything if this is the end. While
+    /// too much waits for a reader, the rest is left in the worker's pipe.
     pub(super) fn print(&mut self, engine: &Engine, end: bool) {
-        let Self {
-            stdout,
-            stderr,
-            tail,
-            greeted,
-            function,
-            child,
-            key,
-            board,
-            ..
-        } = self;
-        let mode = engine.config().output;
-        let observed = engine.publisher().is_observed();
+        let printed = self.printed();
+        let room = |stream: Stream| end || printed.has_room(engine, stream);
         let mut executing = None;
         let mut pass_on = |stream: Stream, line: &[u8]| {
             // Looked up once, and only if there is a line at all.
-            let (call, index) = *executing.get_or_insert_with(|| {
-                let claimed = board.claimed();
-                engine.step(|core, _| {
-                    let executing = core.scheduler.executing(*key, claimed);
-                    executing.map_or((None, None), |(call, job)| (Some(call), job.index))
-                })
+            let of = *executing.get_or_insert_with(|| {
+                let claimed = self.board.claimed();
+                engine.step(|core, _| Of::executing(core, self.key, claimed))
             });
-            match mode {
-                OutputMode::Prefixed => {
-                    let name = short_name(function);
-                    let mut prefixed = match index {
-                        Some(index) => format!("{name}[{index}]: ").into_bytes(),
-                        None => format!("{name}: ").into_bytes(),
-                    };
-                    prefixed.extend_from_slice(line);
-                    forward(stream, &prefixed);
-                }
-                OutputMode::Raw => forward(stream, line),
-                OutputMode::None => {}
-            }
-            if observed {
-                engine.publisher().publish(&Event::Output {
-                    function,
-                    call,
-                    worker_pid: Some(child.id()),
-                    stream,
-                    line: String::from_utf8_lossy(line).trim_end().to_owned(),
-                });
-            }
+            printed.pass_on(engine, stream, of, line);
         };
+        let greeted = &mut self.greeted;
         let mut from_stdout = |line: &[u8]| {
             // What a test harness prints first ends with a mark.
             if *greeted {
@@ -313,17 +289,53 @@ impl Peer {
                 *greeted = true;
             }
         };
-        stdout.drain(&mut from_stdout);
+        self.stdout.drain(|| room(Stream::Stdout), &mut from_stdout);
         if end {
-            stdout.finish(&mut from_stdout);
+            self.stdout.finish(&mut from_stdout);
         }
         let mut from_stderr = |line: &[u8]| {
-            tail.push(line);
+            self.tail.push(line);
             pass_on(Stream::Stderr, line);
         };
-        stderr.drain(&mut from_stderr);
+        self.stderr.drain(|| room(Stream::Stderr), &mut from_stderr);
         if end {
-            stderr.finish(&mut from_stderr);
+            self.stderr.finish(&mut from_stderr);
+        }
+    }
+
+    /// Whether a line is unfinished that belongs to what is executing, to be asked before answers
+    /// are taken in: which tickets are claimed, and what the line belongs to.
+    fn unfinished(&self, core: &Core) -> Option<(u64, Of)> {
+        if !self.stdout.is_unfinished() && !self.stderr.is_unfinished() {
+            return None;
+        }
+        // Looked at after the pipes were read: what is claimed later has printed nothing of it.
+        let claimed = self.board.claimed();
+        (!core.scheduler.executes_nothing(self.key, claimed))
+            .then(|| (claimed, Of::executing(core, self.key, claimed)))
+    }
+
+    /// Passes on a line that is unfinished when all those are answered that may have printed it.
+    /// Somebody who is still executing might be in the middle of it.
+    fn finish(&mut self, engine: &Engine, core: &Core, claimed: u64, of: Of) {
+        if !core.scheduler.executes_nothing(self.key, claimed) {
+            return;
+        }
+        let printed = self.printed();
+        if self.greeted {
+            self.stdout
+                .finish(|line| printed.pass_on(engine, Stream::Stdout, of, line));
+        }
+        self.stderr.finish(|line| {
+            self.tail.push(line);
+            printed.pass_on(engine, Stream::Stderr, of, line);
+        });
+    }
+
+    fn printed(&self) -> Printed {
+        Printed {
+            function: self.function,
+            worker_pid: self.child.id(),
         }
     }
 
@@ -415,6 +427,8 @@ impl Peer {
 
     /// The process has ended: takes in all that it left, and reaps it.
     pub(super) fn bury(&mut self, engine: &Engine, socket: &OwnedFd) {
+        // What it printed comes before the answers that it left.
+        self.print(engine, true);
         if !self.broken {
             self.read(engine, socket);
         }
@@ -424,8 +438,7 @@ impl Peer {
         });
         // Nothing more is looked for.
         self.broken = true;
-        // While the process is not waited for its number cannot belong to another group.
-        kill_group(self.child.id());
+        children::kill_rest(self.child.id(), kill_group);
         let mut cause = match self.child.wait() {
             Ok(status) => match (status.signal(), status.code()) {
                 (Some(signal), _) => ExitCause::Signal {
@@ -457,6 +470,67 @@ impl Peer {
             stderr_tail: self.tail.text(),
         };
         engine.step(|core, now| core.scheduler.exited(now, self.key, remains));
+    }
+}
+
+/// Who has printed something.
+#[derive(Clone, Copy)]
+struct Printed {
+    function: &'static str,
+    worker_pid: u32,
+}
+
+/// What a line belongs to, where it is certain.
+#[derive(Clone, Copy)]
+struct Of {
+    call: Option<CallId>,
+    index: Option<u64>,
+}
+
+impl Of {
+    /// What a worker is executing, if it is a single call.
+    fn executing(core: &Core, worker: WorkerKey, claimed: u64) -> Self {
+        let executing = core.scheduler.executing(worker, claimed);
+        Self {
+            call: executing.map(|(call, _)| call),
+            index: executing.and_then(|(_, job)| job.index),
+        }
+    }
+}
+
+impl Printed {
+    fn has_room(self, engine: &Engine, stream: Stream) -> bool {
+        engine.config().output == OutputMode::None || has_room(stream, engine.inbox().bell())
+    }
+
+    /// Passes a line on, which ends with a newline or is unfinished.
+    fn pass_on(self, engine: &Engine, stream: Stream, of: Of, line: &[u8]) {
+        match engine.config().output {
+            OutputMode::Prefixed => {
+                let name = short_name(self.function);
+                let mut prefixed = match of.index {
+                    Some(index) => format!("{name}[{index}]: ").into_bytes(),
+                    None => format!("{name}: ").into_bytes(),
+                };
+                prefixed.extend_from_slice(line);
+                // What comes next has a prefix as well.
+                if !line.ends_with(b"\n") {
+                    prefixed.push(b'\n');
+                }
+                forward(stream, &prefixed);
+            }
+            OutputMode::Raw => forward(stream, line),
+            OutputMode::None => {}
+        }
+        if engine.publisher().is_observed() {
+            engine.publisher().publish(&Event::Output {
+                function: self.function,
+                call: of.call,
+                worker_pid: Some(self.worker_pid),
+                stream,
+                line: String::from_utf8_lossy(line).trim_end().to_owned(),
+            });
+        }
     }
 }
 

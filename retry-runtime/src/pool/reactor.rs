@@ -18,7 +18,7 @@ use crate::transport::bell::{self, Heard};
 /// How new workers reach the thread, and how it is woken.
 pub(crate) struct Inbox {
     epoll: Arc<OwnedFd>,
-    bell: OwnedFd,
+    bell: Arc<OwnedFd>,
     new: Mutex<Vec<Arc<Inlet>>>,
 }
 
@@ -26,7 +26,7 @@ impl Inbox {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             epoll: Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?),
-            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            bell: Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
             new: Mutex::default(),
         })
     }
@@ -46,7 +46,12 @@ impl Inbox {
 
     /// Wakes the thread.
     pub(crate) fn ring(&self) {
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+    }
+
+    /// What wakes the thread.
+    pub(super) fn bell(&self) -> &Arc<OwnedFd> {
+        &self.bell
     }
 }
 
@@ -71,7 +76,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
     let epoll = Arc::clone(&engine.inbox().epoll);
     let engine = Arc::clone(engine);
     let data = EventData::new_u64(BELL);
-    epoll::add(&*epoll, &engine.inbox().bell, data, EventFlags::IN)?;
+    epoll::add(&*epoll, engine.inbox().bell(), data, EventFlags::IN)?;
     let mut reactor = Reactor {
         engine,
         epoll,
@@ -81,6 +86,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
         spin: None,
         timer: None,
         rung: true,
+        put_off: false,
         closing: Vec::new(),
     };
     std::thread::Builder::new()
@@ -117,6 +123,8 @@ struct Reactor {
     timer: Option<Instant>,
     /// Whether that is to be looked at again.
     rung: bool,
+    /// Output is left unread until the bell rings.
+    put_off: bool,
     /// Workers that closed their connection, and when they have to be dead.
     closing: Vec<(Instant, u64)>,
 }
@@ -163,9 +171,10 @@ impl Reactor {
         for event in &events[..ready] {
             let (flags, data) = (event.flags, event.data.u64());
             if data == BELL {
-                let _ = rustix::io::read(&self.engine.inbox().bell, &mut [0u8; 8]);
+                let _ = rustix::io::read(self.engine.inbox().bell(), &mut [0u8; 8]);
                 self.rung = true;
                 self.take_new_peers();
+                self.take_up_output();
                 continue;
             }
             let worker = data / SOURCES;
@@ -176,8 +185,7 @@ impl Reactor {
                 SOCKET => self.rung_by(inlet),
                 NESTED => self.nested(&inlet, flags),
                 PROCESS => ended.push(worker),
-                // A pipe that has ended is closed by this, which takes it off the list.
-                _ => inlet.peer().print(&self.engine, false),
+                _ => self.output(&inlet),
             }
         }
         // The last worker may have been waited for.
@@ -284,6 +292,25 @@ impl Reactor {
         if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
             // The worker is ending; it would be reported again and again.
             let _ = epoll::delete(&*self.epoll, peer.requests.socket());
+        }
+    }
+
+    fn output(&mut self, inlet: &Inlet) {
+        let mut peer = inlet.peer();
+        // A pipe that has ended is closed by this, which takes it off the list.
+        peer.print(&self.engine, false);
+        self.put_off |= peer.stdout.put_off(&self.epoll) | peer.stderr.put_off(&self.epoll);
+    }
+
+    /// There may be room for output again.
+    fn take_up_output(&mut self) {
+        if std::mem::take(&mut self.put_off) {
+            for (worker, inlet) in &self.inlets {
+                let base = worker * SOURCES;
+                let mut peer = inlet.peer();
+                peer.stdout.take_up(&self.epoll, base + STDOUT);
+                peer.stderr.take_up(&self.epoll, base + STDERR);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags};
 
 use super::cgroup::Cgroup;
+use super::children;
 use super::peer::{Inlet, Peer};
 use crate::config::Config;
 use crate::engine::{Engine, depth};
@@ -75,6 +76,7 @@ fn fulfil(request: &Request) {
 }
 
 fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
+    children::check()?;
     let (ours, theirs) = connection()?;
     let (nested, their_nested) = connection()?;
     let (board, board_file) = Board::create()?;

@@ -442,6 +442,22 @@ fn a_timeout_counts_execution_only_and_kills_the_worker() {
 }
 
 #[test]
+fn the_place_of_a_worker_that_was_killed_is_free_before_it_has_ended() {
+    let mut world = World::new(function_policy(1));
+    let policy = Policy {
+        timeout: Some(Duration::from_secs(1)),
+        ..call_policy(Retries::fixed(1, Duration::ZERO))
+    };
+    world.submit(policy, [1]);
+    world.all_ready();
+    let first = world.first();
+    world.begin(first);
+    world.advance(Duration::from_secs(1));
+    assert!(world.workers[&first].killed);
+    assert_eq!(world.spawned, 2, "a process may take long to end");
+}
+
+#[test]
 fn a_deadline_covers_the_queue_and_a_delay_that_would_cross_it_fails_now() {
     let mut world = World::new(function_policy(1));
     let policy = Policy {

@@ -1,0 +1,72 @@
+//! Whether the kernel keeps children that have ended until they are waited for. Only then it is
+//! known how a worker ended, and only then its number stays its own until its group is killed.
+
+use std::io;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, test_kill_process, waitid};
+
+use crate::sys;
+
+/// Where a program was started by one that ignores SIGCHLD, it ignores it as well, without having
+/// said so, and the kernel keeps none of its children. Puts that back to the default, which hears
+/// of no signal either.
+pub(crate) fn keep() {
+    if are_ignored() {
+        sys::default_action(Signal::CHILD);
+    }
+}
+
+/// An error where the program ignores SIGCHLD itself: its own children may depend on that.
+pub(super) fn check() -> io::Result<()> {
+    if are_ignored() {
+        return Err(io::Error::other(
+            "this program ignores SIGCHLD, so that the kernel does not keep how its children end; \
+             set its action back to SIG_DFL, or handle it",
+        ));
+    }
+    Ok(())
+}
+
+/// Kills what is left of the group of a worker that has ended.
+pub(super) fn kill_rest(pid: u32, kill_group: impl FnOnce(u32)) {
+    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // While it is not waited for its number cannot belong to another group. Where it was not kept
+    // (SA_NOCLDWAIT), the number may be another process's by now.
+    if waitid(WaitId::Pid(raw), options).is_ok() || test_kill_process(raw).is_err() {
+        kill_group(pid);
+    }
+}
+
+/// Whether SIGCHLD is ignored, as far as the system tells.
+fn are_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 << (Signal::CHILD.as_raw() - 1) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_group_is_not_killed_whose_number_is_another_process_s() {
+        let kills = |pid| {
+            let mut killed = None;
+            kill_rest(pid, |pid| killed = Some(pid));
+            killed == Some(pid)
+        };
+        let mut child = Command::new("true").spawn().unwrap();
+        assert!(kills(child.id()), "it was not waited for");
+        child.wait().unwrap();
+        assert!(!kills(std::process::id()), "it is no child");
+        assert!(kills(i32::MAX as u32), "nobody has that number");
+    }
+}
