@@ -1,5 +1,6 @@
 //! The test kit, the inline engine, budgets and joins: what programs test themselves with.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -87,6 +88,56 @@ fn faults_are_for_the_attempts_inputs_and_shares_that_are_named() {
         for (input, result) in (0..2000).zip(doubles.map(0..2000)) {
             assert_eq!(result.unwrap(), input * 2);
         }
+    });
+}
+
+#[retry_runtime::test]
+fn faults_of_two_threads_do_not_mix() {
+    fixture(LIMIT, serves, || {
+        std::thread::scope(|scope| {
+            for (fault, text) in [
+                (Fault::Panic, "panicked"),
+                (Fault::Exit(3), "exited with code 3"),
+            ] {
+                scope.spawn(move || {
+                    for round in 0..20 {
+                        let _clock = pause_clock();
+                        let rule = Rule::new(fault).function(doubles.name());
+                        let _faults = inject(round, [rule]);
+                        let error = doubles.remote(1).wait().unwrap_err();
+                        assert!(error.to_string().contains(text), "{error}");
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[retry_runtime::test]
+fn what_is_injected_last_is_asked_first_and_hides_nothing_else() {
+    fixture(LIMIT, serves, || {
+        let _clock = pause_clock();
+        let rule = |fault| Rule::new(fault).function(doubles.name());
+        let _outer = inject(1, [rule(Fault::Panic).attempt(1)]);
+        let outcomes = |error: CallError<Infallible>| -> Vec<AttemptOutcome> {
+            let attempts = error.context().attempts().iter();
+            attempts.map(|attempt| attempt.outcome.clone()).collect()
+        };
+        let crashed = AttemptOutcome::Crashed(ExitCause::Code(3));
+        let inner = inject(1, [rule(Fault::Exit(3)).attempt(2)]);
+        let call = doubles.remote(1).retries(Retries::fixed(1, Duration::ZERO));
+        assert_eq!(call.wait().unwrap(), 2, "a crash is not a retry");
+        let once = inject(1, [rule(Fault::Exit(3))]);
+        assert_eq!(
+            outcomes(doubles.remote(1).wait().unwrap_err()),
+            [crashed.clone(), crashed.clone(), crashed]
+        );
+        drop((once, inner));
+        let call = doubles.remote(1).retries(Retries::none());
+        assert_eq!(
+            outcomes(call.wait().unwrap_err()),
+            [AttemptOutcome::Panicked]
+        );
     });
 }
 

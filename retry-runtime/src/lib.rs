@@ -152,6 +152,10 @@ struct GuideNesting;
 #[doc = include_str!("../../docs/guide/state.md")]
 struct GuideState;
 
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/guide/testing.md")]
+struct GuideTesting;
+
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/together.md")]
 struct GuideTogether;
