@@ -166,6 +166,28 @@ fn with_the_clock_paused_a_schedule_takes_no_time_and_shows_in_the_attempts() {
     });
 }
 
+#[retry_runtime::test]
+fn a_clock_that_was_put_forward_does_not_hold_up_the_timeouts_of_what_runs() {
+    fixture(LIMIT, serves, || {
+        let _clock = pause_clock();
+        for _ in 0..3 {
+            // From here on no worker is started, which would make the I/O thread look again.
+            assert_eq!(doubles.remote(1).wait().unwrap(), 2);
+            // It gives up after 7 s, and the time of its deadline is passed over by the next one,
+            // whose delays take 31 s.
+            let late = never_works.remote().deadline(Duration::from_secs(10));
+            assert!(late.wait().is_err());
+            assert!(never_works.remote().wait().is_err());
+            let _faults = inject(1, [Rule::new(Fault::Hang).function(doubles.name())]);
+            let begun = Instant::now();
+            let hangs = doubles.remote(1).timeout(Duration::from_millis(10));
+            let hangs = hangs.retries(Retries::none()).wait();
+            assert!(matches!(hangs, Err(CallError::TimedOut(..))), "{hangs:?}");
+            assert!(begun.elapsed() < Duration::from_secs(3));
+        }
+    });
+}
+
 #[function(retries = Retries::fixed(2, Duration::ZERO))]
 fn fails(ledger: PathBuf, input: u64) -> Result<(), String> {
     record(&ledger, input);
