@@ -427,3 +427,14 @@ fn search_finds_what_awk_finds() {
         assert_eq!(answered.sum::<u32>(), 146, "{complaints}");
     });
 }
+
+/// Its own tests are run by `cargo test` as well.
+#[test]
+fn tested_runs_as_a_program_too() {
+    fixture_outside(LIMIT, || {
+        shows(
+            "tested",
+            &["Survey { mean: Some(155), unknown: [200], silent: [] }"],
+        );
+    });
+}
