@@ -63,6 +63,7 @@ mod options;
 mod pool;
 mod probe;
 mod program;
+mod progress;
 mod registry;
 mod remote_error;
 mod retries;

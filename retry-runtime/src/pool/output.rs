@@ -87,6 +87,7 @@ impl<R: Read> Output<R> {
 /// hold the lock of its standard output for as long as it waits for a call. That the stream is
 /// closed, or full and not to be waited for, is no failure of ours.
 pub(super) fn forward(stream: Stream, mut line: &[u8]) {
+    let _room = crate::progress::make_room();
     let file = match stream {
         Stream::Stdout => rustix::stdio::stdout(),
         Stream::Stderr => rustix::stdio::stderr(),
