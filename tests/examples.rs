@@ -351,3 +351,90 @@ fn retry_control_shows_which_failures_are_tried_again() {
         );
     });
 }
+
+#[test]
+fn search_finds_what_awk_finds() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let text = directory.path().join("text");
+        let output = example("search")
+            .arg("--text-file")
+            .arg(&text)
+            .args(["--lines", "1000"])
+            .output()
+            .unwrap();
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complaints}");
+        let lines = lines(&output);
+
+        // The lines that have both words, of which the short ones are not in the index.
+        let words: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line.split_once(": ")?.0.split_once(' '))
+            .map(|(_, second)| second)
+            .take(12)
+            .collect();
+        assert_eq!(words.len(), 12);
+        let awk = Command::new("awk")
+            .args(["-v", &format!("words={}", words.join(" "))])
+            .arg(
+                r#"
+                { delete has; for (i = 1; i <= NF; i++) if (length($i) >= 3) has[$i] = 1
+                  for (a in has) for (b in has)
+                      found[a " " b] = found[a " " b] (found[a " " b] ? ", " : "") NR }
+                END { n = split(words, word)
+                  for (i = 1; i <= n; i++) for (j = 1; j <= n; j++)
+                      print word[i] " " word[j] ": [" found[word[i] " " word[j]] "]" }"#,
+            )
+            .arg(&text)
+            .output()
+            .unwrap();
+        let expected = String::from_utf8(awk.stdout).unwrap();
+        let expected: Vec<&str> = expected.lines().collect();
+        assert_eq!(expected.len(), 144);
+        assert!(expected.iter().filter(|line| line.ends_with("[]")).count() < 72);
+        assert_eq!(lines[..144], expected[..]);
+
+        let grep = Command::new("grep")
+            .args(["-c", "-w", "heron"])
+            .arg(&text)
+            .output()
+            .unwrap();
+        let count = String::from_utf8(grep.stdout).unwrap();
+        assert_eq!(
+            lines[144..],
+            [
+                &format!("heron is on {} lines", count.trim()),
+                "of is on 0 lines",
+                "error: there is nothing to look for",
+                "error: \"Amber\" is not a word",
+                "error: No such file or directory (os error 2)",
+            ]
+        );
+
+        // 144 queries and 2 that were refused, by at most two workers that indexed the text once.
+        let after = |text: &str| {
+            complaints
+                .lines()
+                .filter(|line| line.contains(text))
+                .count()
+        };
+        assert!((1..=2).contains(&after("indexed 10 words")), "{complaints}");
+        let answered = complaints.lines().filter_map(|line| {
+            let (count, _) = line.rsplit_once(": ")?.1.split_once(" queries to ")?;
+            count.parse::<u32>().ok()
+        });
+        assert_eq!(answered.sum::<u32>(), 146, "{complaints}");
+    });
+}
+
+/// Its own tests are run by `cargo test` as well.
+#[test]
+fn tested_runs_as_a_program_too() {
+    fixture_outside(LIMIT, || {
+        shows(
+            "tested",
+            &["Survey { mean: Some(155), unknown: [200], silent: [] }"],
+        );
+    });
+}

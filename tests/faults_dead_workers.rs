@@ -316,7 +316,8 @@ fn a_worker_that_cannot_start_is_an_error_and_no_storm() {
         let script = directory.path().join("worker");
         std::fs::write(
             &script,
-            "#!/bin/sh\nsleep 0.1\necho no licence >&2\nexit 3\n",
+            // It ends before it can have been told anything, or after that.
+            "#!/bin/sh\necho no licence >&2\nexit 3\n",
         )
         .unwrap();
         let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);

@@ -1,5 +1,6 @@
 //! The test kit, the inline engine, budgets and joins: what programs test themselves with.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -90,6 +91,56 @@ fn faults_are_for_the_attempts_inputs_and_shares_that_are_named() {
     });
 }
 
+#[retry_runtime::test]
+fn faults_of_two_threads_do_not_mix() {
+    fixture(LIMIT, serves, || {
+        std::thread::scope(|scope| {
+            for (fault, text) in [
+                (Fault::Panic, "panicked"),
+                (Fault::Exit(3), "exited with code 3"),
+            ] {
+                scope.spawn(move || {
+                    for round in 0..20 {
+                        let _clock = pause_clock();
+                        let rule = Rule::new(fault).function(doubles.name());
+                        let _faults = inject(round, [rule]);
+                        let error = doubles.remote(1).wait().unwrap_err();
+                        assert!(error.to_string().contains(text), "{error}");
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[retry_runtime::test]
+fn what_is_injected_last_is_asked_first_and_hides_nothing_else() {
+    fixture(LIMIT, serves, || {
+        let _clock = pause_clock();
+        let rule = |fault| Rule::new(fault).function(doubles.name());
+        let _outer = inject(1, [rule(Fault::Panic).attempt(1)]);
+        let outcomes = |error: CallError<Infallible>| -> Vec<AttemptOutcome> {
+            let attempts = error.context().attempts().iter();
+            attempts.map(|attempt| attempt.outcome.clone()).collect()
+        };
+        let crashed = AttemptOutcome::Crashed(ExitCause::Code(3));
+        let inner = inject(1, [rule(Fault::Exit(3)).attempt(2)]);
+        let call = doubles.remote(1).retries(Retries::fixed(1, Duration::ZERO));
+        assert_eq!(call.wait().unwrap(), 2, "a crash is not a retry");
+        let once = inject(1, [rule(Fault::Exit(3))]);
+        assert_eq!(
+            outcomes(doubles.remote(1).wait().unwrap_err()),
+            [crashed.clone(), crashed.clone(), crashed]
+        );
+        drop((once, inner));
+        let call = doubles.remote(1).retries(Retries::none());
+        assert_eq!(
+            outcomes(call.wait().unwrap_err()),
+            [AttemptOutcome::Panicked]
+        );
+    });
+}
+
 #[function(retries = Retries::exponential(5))]
 fn never_works() -> Result<(), String> {
     Err("no".to_owned())
@@ -111,6 +162,28 @@ fn with_the_clock_paused_a_schedule_takes_no_time_and_shows_in_the_attempts() {
                 gap >= expected && gap < expected + Duration::from_millis(500),
                 "{gap:?} instead of {expected:?}"
             );
+        }
+    });
+}
+
+#[retry_runtime::test]
+fn a_clock_that_was_put_forward_does_not_hold_up_the_timeouts_of_what_runs() {
+    fixture(LIMIT, serves, || {
+        let _clock = pause_clock();
+        for _ in 0..3 {
+            // From here on no worker is started, which would make the I/O thread look again.
+            assert_eq!(doubles.remote(1).wait().unwrap(), 2);
+            // It gives up after 7 s, and the time of its deadline is passed over by the next one,
+            // whose delays take 31 s.
+            let late = never_works.remote().deadline(Duration::from_secs(10));
+            assert!(late.wait().is_err());
+            assert!(never_works.remote().wait().is_err());
+            let _faults = inject(1, [Rule::new(Fault::Hang).function(doubles.name())]);
+            let begun = Instant::now();
+            let hangs = doubles.remote(1).timeout(Duration::from_millis(10));
+            let hangs = hangs.retries(Retries::none()).wait();
+            assert!(matches!(hangs, Err(CallError::TimedOut(..))), "{hangs:?}");
+            assert!(begun.elapsed() < Duration::from_secs(3));
         }
     });
 }

@@ -28,14 +28,22 @@ fn readme_program() -> String {
         .to_owned()
 }
 
-fn run(name: &str, main: &str, manifest_tail: &str, arguments: &[&str]) -> Output {
+/// The blocks of a page that begin with these words.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let page = std::fs::read_to_string(root().join(page)).unwrap();
+    let fence = format!("```{language}\n");
+    page.split(&fence)
+        .skip(1)
+        .filter_map(|block| Some(block.split_once("```")?.0.to_owned()))
+        .collect()
+}
+
+/// Makes a crate of these files and lets cargo do something with it.
+fn cargo(name: &str, manifest: &str, files: &[(String, String)], arguments: &[&str]) -> Output {
     let directory = tempfile::tempdir().unwrap();
-    let runtime = root().join("retry-runtime");
     let manifest = format!(
         "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n\
-         [dependencies]\nretry-runtime = {{ path = {runtime:?} }}\n\
-         serde = {{ version = \"1\", features = [\"derive\"] }}\nthiserror = \"2\"\n\n\
-         [workspace]\n\n{manifest_tail}"
+         {manifest}\n\n[workspace]\n"
     );
     std::fs::write(directory.path().join("Cargo.toml"), manifest).unwrap();
     std::fs::copy(
@@ -43,10 +51,12 @@ fn run(name: &str, main: &str, manifest_tail: &str, arguments: &[&str]) -> Outpu
         directory.path().join("Cargo.lock"),
     )
     .unwrap();
-    std::fs::create_dir(directory.path().join("src")).unwrap();
-    std::fs::write(directory.path().join("src/main.rs"), main).unwrap();
+    for (path, text) in files {
+        let path = directory.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
     Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--"])
         .args(arguments)
         .current_dir(directory.path())
         .env(
@@ -56,6 +66,18 @@ fn run(name: &str, main: &str, manifest_tail: &str, arguments: &[&str]) -> Outpu
         .env_remove("RUSTFLAGS")
         .output()
         .unwrap()
+}
+
+fn run(name: &str, main: &str, manifest_tail: &str, arguments: &[&str]) -> Output {
+    let runtime = root().join("retry-runtime");
+    let manifest = format!(
+        "[dependencies]\nretry-runtime = {{ path = {runtime:?} }}\n\
+         serde = {{ version = \"1\", features = [\"derive\"] }}\nthiserror = \"2\"\n\n\
+         {manifest_tail}"
+    );
+    let main = ("src/main.rs".to_owned(), main.to_owned());
+    let arguments = [&["run", "--quiet", "--"], arguments].concat();
+    cargo(name, &manifest, &[main], &arguments)
 }
 
 #[test]
@@ -70,6 +92,32 @@ fn the_readmes_program_builds_and_runs_in_a_crate_of_its_own() {
         assert!(output.status.success(), "{text}{complaints}");
         assert_eq!(text, "42\n", "{complaints}");
         assert!(complaints.contains("skipped line 1"), "{complaints}");
+    });
+}
+
+#[test]
+fn the_tests_of_the_guide_pass_in_a_crate_of_their_own() {
+    fixture_outside(LIMIT, || {
+        let page = "docs/guide/testing.md";
+        let runtime = root().join("retry-runtime");
+        let manifest = blocks(page, "toml").concat();
+        assert_eq!(manifest.matches("path = \"..\"").count(), 2);
+        let manifest = manifest.replace("\"..\"", &format!("{runtime:?}"));
+        let tests = blocks(page, "rust,test_harness");
+        assert_eq!(tests.len(), 5);
+        let expected: usize = tests
+            .iter()
+            .map(|text| text.matches("test]\n").count())
+            .sum();
+        let mut files = vec![("src/lib.rs".to_owned(), String::new())];
+        for (number, text) in tests.into_iter().enumerate() {
+            files.push((format!("tests/page_{number}.rs"), text));
+        }
+        let output = cargo("guide", &manifest, &files, &["test"]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}{complaints}");
+        assert_eq!(text.matches(" ... ok\n").count(), expected, "{text}");
     });
 }
 

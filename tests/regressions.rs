@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use retry_runtime::{Event, function};
+use retry_runtime::{Event, Stream, function};
 use retry_tests::{Ledger, fixture, record, seeded};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -149,5 +149,44 @@ fn an_attempt_that_breaks_the_protocol_has_an_event() {
             }
         }
         assert!(crashed);
+    });
+}
+
+fn prints_while_it_is_set_up() -> u32 {
+    println!("from the set-up");
+    eprintln!("and from there, too");
+    7
+}
+
+#[function(setup = prints_while_it_is_set_up, max_workers = 1)]
+fn is_set_up(state: &u32) -> u32 {
+    *state
+}
+
+#[retry_runtime::test]
+fn what_a_set_up_prints_is_passed_on_and_what_the_harness_prints_is_not() {
+    fixture(LIMIT, serves, || {
+        let mut stream = retry_runtime::events();
+        assert_eq!(is_set_up.remote().wait().unwrap(), 7);
+        let mut printed = Vec::new();
+        while printed.len() < 2 {
+            match stream.next_timeout(LIMIT).expect("both lines") {
+                Event::Output {
+                    function,
+                    stream,
+                    line,
+                    ..
+                } if function == is_set_up.name() => printed.push((stream, line)),
+                _ => {}
+            }
+        }
+        printed.sort_by_key(|(stream, _)| *stream == Stream::Stderr);
+        assert_eq!(
+            printed,
+            [
+                (Stream::Stdout, "from the set-up".to_owned()),
+                (Stream::Stderr, "and from there, too".to_owned()),
+            ]
+        );
     });
 }

@@ -24,6 +24,18 @@ pub(crate) enum OutputMode {
     None,
 }
 
+/// Whether a program with `#[local_entrypoint]` shows how far its calls are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ProgressMode {
+    /// By a line that is drawn again and again on a terminal, by single lines elsewhere.
+    #[default]
+    Auto,
+    /// By single lines.
+    Lines,
+    /// Not at all.
+    None,
+}
+
 /// The settings of one runtime. Where something is given, it takes the place of what the
 /// attributes say.
 #[derive(Clone, Debug)]
@@ -35,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) scaledown_window: Option<Duration>,
     pub(crate) max_message: usize,
     pub(crate) output: OutputMode,
+    pub(crate) progress: ProgressMode,
     pub(crate) shutdown_grace: Duration,
     pub(crate) inline: bool,
     pub(crate) seed: Option<u64>,
@@ -108,6 +121,15 @@ const VARIABLES: &[(&str, Set)] = &[
         };
         Ok(())
     }),
+    ("RETRY_PROGRESS", |config, text| {
+        config.progress = match text {
+            "auto" => ProgressMode::Auto,
+            "lines" => ProgressMode::Lines,
+            "none" => ProgressMode::None,
+            _ => return Err("must be auto, lines or none".to_owned()),
+        };
+        Ok(())
+    }),
     ("RETRY_ENGINE", |config, text| {
         config.inline = match text {
             "inline" => true,
@@ -143,6 +165,7 @@ impl Default for Config {
             scaledown_window: None,
             max_message: MAX_MESSAGE,
             output: OutputMode::default(),
+            progress: ProgressMode::default(),
             shutdown_grace: SHUTDOWN_GRACE,
             inline: false,
             seed: None,
@@ -277,10 +300,12 @@ mod tests {
             ("RETRY_MAX_WORKERS", "3"),
             ("RETRY_MAX_MESSAGE", "2MiB"),
             ("RETRY_STARTUP_TIMEOUT", "1.5s"),
+            ("RETRY_PROGRESS", "lines"),
         ]);
         assert_eq!(read.max_workers, Some(3));
         assert_eq!(read.max_message, 2 << 20);
         assert_eq!(read.startup_timeout, Some(Duration::from_millis(1500)));
+        assert_eq!(read.progress, ProgressMode::Lines);
         assert_eq!(read.invalid, None);
         let wrong = config(&[("RETRY_TIMEOUT", "30")]);
         assert_eq!(
@@ -291,10 +316,19 @@ mod tests {
 
     #[test]
     fn a_typing_mistake_is_named_with_the_nearest_variable() {
-        let names = ["RETRY_MAX_WORKER", "RETRY_WORKER", "RETRY_TIMEOUT", "PATH"];
+        let names = [
+            "RETRY_MAX_WORKER",
+            "RETRY_WORKER",
+            "RETRY_TIMEOUT",
+            "PATH",
+            "RETRY_PROGRES",
+        ];
         assert_eq!(
             warnings(names.map(String::from)),
-            ["RETRY_MAX_WORKER is unknown; did you mean RETRY_MAX_WORKERS?"]
+            [
+                "RETRY_MAX_WORKER is unknown; did you mean RETRY_MAX_WORKERS?",
+                "RETRY_PROGRES is unknown; did you mean RETRY_PROGRESS?",
+            ]
         );
         let strange = warnings(["RETRY_COLOUR_OF_THE_SKY".to_owned()]);
         assert_eq!(strange, ["RETRY_COLOUR_OF_THE_SKY is unknown"]);

@@ -365,6 +365,8 @@ impl Engine {
         while let Some(next) = core.skippable_until() {
             let ahead = next.saturating_duration_since(core.now());
             core.ahead += ahead;
+            // The I/O thread waits by the clock as it was.
+            core.armed = None;
             core.scheduler.tick(next);
             self.settle(&mut core, &mut outcomes);
         }

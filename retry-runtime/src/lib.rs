@@ -63,6 +63,7 @@ mod options;
 mod pool;
 mod probe;
 mod program;
+mod progress;
 mod registry;
 mod remote_error;
 mod retries;
@@ -152,6 +153,10 @@ struct GuideNesting;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/state.md")]
 struct GuideState;
+
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../docs/guide/testing.md")]
+struct GuideTesting;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/together.md")]

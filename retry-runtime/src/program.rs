@@ -1,5 +1,6 @@
 //! What `#[local_entrypoint]` makes of a `main`: a program that ends in order, by itself or by a
-//! signal. Nothing else in this library writes to the terminal or handles signals.
+//! signal, and shows meanwhile how far it is (`progress.rs`). Nothing else in this library writes to
+//! the terminal of its own accord, or handles signals.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -7,8 +8,9 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config;
+use crate::config::{self, Config};
 use crate::engine::{Engine, Host};
+use crate::progress;
 use crate::runtime::Shutdown;
 
 /// The exit codes of a program that was ended by a signal: 128 and the signal's number.
@@ -41,6 +43,13 @@ pub fn begin() {
         .name("retry-signals".to_owned())
         .spawn(move || runtime.block_on(handle(signals)))
         .expect("a thread for the signals");
+    progress::begin(Config::from_environment().progress);
+}
+
+/// Says something about the end of the program.
+fn say(text: &str) {
+    let _room = progress::make_room();
+    eprintln!("{text}");
 }
 
 /// Called when `main` has returned: waits for calls that it has spawned, for a while.
@@ -49,39 +58,45 @@ pub fn finish() {
     while ASKED.load(Ordering::Acquire) != 0 {
         thread::park();
     }
-    let Some(engine) = Engine::global_if_started() else {
-        return;
-    };
-    let grace = engine.config().shutdown_grace;
-    let (running, queued) = engine.pending();
-    match running + queued {
-        0 => {}
-        1 => eprintln!("waiting for 1 spawned call, at most {grace:?}; Ctrl-C to abandon it"),
-        calls => {
-            eprintln!(
+    if let Some(engine) = Engine::global_if_started() {
+        let grace = engine.config().shutdown_grace;
+        let (running, queued) = engine.pending();
+        match running + queued {
+            0 => {}
+            1 => say(&format!(
+                "waiting for 1 spawned call, at most {grace:?}; Ctrl-C to abandon it"
+            )),
+            calls => say(&format!(
                 "waiting for {calls} spawned calls, at most {grace:?}; Ctrl-C to abandon them"
-            );
+            )),
+        }
+        let shutdown = Shutdown::begin(&Host::Here(std::sync::Arc::clone(engine)), grace);
+        for abandoned in shutdown.wait() {
+            say(&format!("abandoned {abandoned}"));
         }
     }
-    let shutdown = Shutdown::begin(&Host::Here(std::sync::Arc::clone(engine)), grace);
-    for abandoned in shutdown.wait() {
-        eprintln!("abandoned {abandoned}");
-    }
+    progress::end();
+}
+
+/// Ends the program because of a signal.
+fn exit(signal: i32) -> ! {
+    progress::end();
+    std::process::exit(BY_SIGNAL + signal)
 }
 
 async fn handle(mut signals: Signals) {
     let first = signals.next().await;
     ASKED.store(first, Ordering::Release);
     let Some(engine) = Engine::global_if_started() else {
-        std::process::exit(BY_SIGNAL + first);
+        exit(first);
     };
     let grace = engine.config().shutdown_grace;
     let (running, queued) = engine.pending();
     if running + queued > 0 {
-        eprintln!(
+        say(&format!(
             "cancelling: {running} running ({grace:?} to end), {queued} not started; Ctrl-C \
              again to kill now"
-        );
+        ));
     }
     engine.shut_down(grace, false);
     let drained = async {
@@ -92,7 +107,7 @@ async fn handle(mut signals: Signals) {
     };
     let code = first_of(drained, signals.next()).await;
     // The workers that are left end with this process.
-    std::process::exit(BY_SIGNAL + code);
+    exit(code);
 }
 
 /// The output of whichever future is ready first.

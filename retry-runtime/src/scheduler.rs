@@ -40,7 +40,7 @@ use crate::options::Policy;
 use crate::worker::Retry;
 
 use function::Function;
-pub(crate) use function::FunctionPolicy;
+pub(crate) use function::{Counts, FunctionPolicy};
 pub(crate) use nested::Origin;
 use nested::{Parent, Place};
 
@@ -355,6 +355,15 @@ impl<P> Scheduler<P> {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// What has become of the calls of each function, and how many of them are being executed.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, Counts, usize)> {
+        self.functions.iter().map(|function| {
+            let busy = function.workers.iter().filter_map(|key| self.worker(*key));
+            let running = busy.map(|worker| worker.inflight.len().min(function.policy.at_once));
+            (function.policy.name, function.counts, running.sum())
+        })
+    }
+
     /// What is called, and the payload.
     pub(crate) fn payload(&self, call: CallKey) -> Option<(&'static str, &P)> {
         self.call(call).map(|call| (call.name, &call.payload))
@@ -478,6 +487,7 @@ impl<P> Scheduler<P> {
             payload,
         });
         let key = CallKey { index, id };
+        self.functions[function.0].counts.submitted += 1;
         if self.observed {
             self.publish(Event::CallQueued {
                 function: name,

@@ -23,7 +23,8 @@
 //! ```
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
@@ -126,45 +127,101 @@ impl Rule {
     }
 }
 
+/// What one call of [`inject`] asked for.
 struct Plan {
+    number: u64,
     rules: Vec<Rule>,
     random: fastrand::Rng,
 }
 
-static PLAN: Mutex<Option<Plan>> = Mutex::new(None);
+/// What the process has of the kit. Faults and the clock are those of all its tests, so one thread
+/// at a time has a hold on it, as many times as it likes.
+struct Kit {
+    owner: Option<ThreadId>,
+    holds: usize,
+    /// How many injections there were.
+    injected: u64,
+    /// What is injected now, the latest last.
+    plans: Vec<Plan>,
+}
 
-fn plan() -> MutexGuard<'static, Option<Plan>> {
-    PLAN.lock().unwrap_or_else(PoisonError::into_inner)
+static KIT: Mutex<Kit> = Mutex::new(Kit {
+    owner: None,
+    holds: 0,
+    injected: 0,
+    plans: Vec::new(),
+});
+
+/// Told when no thread has a hold on the kit any more.
+static FREE: Condvar = Condvar::new();
+
+fn kit() -> MutexGuard<'static, Kit> {
+    KIT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The kit, once no other thread has a hold on it, for this one.
+fn hold() -> MutexGuard<'static, Kit> {
+    let this = thread::current().id();
+    let mut kit = kit();
+    while kit.owner.is_some_and(|owner| owner != this) {
+        kit = FREE.wait(kit).unwrap_or_else(PoisonError::into_inner);
+    }
+    kit.owner = Some(this);
+    kit.holds += 1;
+    kit
+}
+
+fn release(mut kit: MutexGuard<'static, Kit>) {
+    kit.holds -= 1;
+    if kit.holds == 0 {
+        kit.owner = None;
+        FREE.notify_one();
+    }
 }
 
 /// Lets faults happen to the calls of this process, until what this returns is dropped. For each
 /// attempt the first rule that fits counts. One seed gives the same faults to the same sequence
 /// of attempts.
+///
+/// `cargo test` runs the tests of a file as threads of one process, so this waits until no other
+/// thread has injected faults or paused the clock. A thread that injects once more adds to what it
+/// has; the latest rules are asked first. Without rules it only keeps other tests' faults away.
 pub fn inject(seed: u64, rules: impl IntoIterator<Item = Rule>) -> Injected {
-    *plan() = Some(Plan {
-        rules: rules.into_iter().collect(),
+    let rules = rules.into_iter().collect();
+    let mut kit = hold();
+    kit.injected += 1;
+    let number = kit.injected;
+    kit.plans.push(Plan {
+        number,
+        rules,
         random: fastrand::Rng::with_seed(seed),
     });
-    Injected(())
+    Injected(number)
 }
 
 /// Faults happen as long as this is kept.
 #[derive(Debug)]
 #[must_use = "the faults end when this is dropped"]
-pub struct Injected(());
+pub struct Injected(u64);
 
 impl Drop for Injected {
     fn drop(&mut self) {
-        *plan() = None;
+        let mut kit = kit();
+        kit.plans.retain(|plan| plan.number != self.0);
+        release(kit);
     }
 }
 
+/// How often the clock is paused; beside the kit, since it is asked at each step.
 static PAUSED: AtomicUsize = AtomicUsize::new(0);
 
 /// Stops the clock by which retries are delayed, until what this returns is dropped: when all
 /// calls wait for their next attempt, the time of the first one has come. What attempts report
 /// as their start shows the delays as if they had passed.
+///
+/// It waits for other threads as [`inject`] does.
 pub fn pause_clock() -> Paused {
+    let _kit = hold();
     PAUSED.fetch_add(1, Ordering::Relaxed);
     Paused(())
 }
@@ -177,6 +234,7 @@ pub struct Paused(());
 impl Drop for Paused {
     fn drop(&mut self) {
         PAUSED.fetch_sub(1, Ordering::Relaxed);
+        release(kit());
     }
 }
 
@@ -201,13 +259,14 @@ pub(crate) fn start_fails(function: &'static str) -> bool {
 }
 
 fn draw(fits: impl Fn(&Rule) -> bool) -> Option<Fault> {
-    let mut plan = plan();
-    let Plan { rules, random } = plan.as_mut()?;
-    let rule = rules
-        .iter_mut()
-        .find(|rule| fits(rule) && (rule.share >= 1.0 || random.f64() < rule.share))?;
-    rule.times -= 1;
-    Some(rule.fault)
+    kit().plans.iter_mut().rev().find_map(|plan| {
+        let Plan { rules, random, .. } = plan;
+        let rule = rules
+            .iter_mut()
+            .find(|rule| fits(rule) && (rule.share >= 1.0 || random.f64() < rule.share))?;
+        rule.times -= 1;
+        Some(rule.fault)
+    })
 }
 
 fn code(fault: Fault) -> u16 {

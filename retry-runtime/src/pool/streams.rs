@@ -16,6 +16,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use rustix::net::SendFlags;
 
 use crate::events::Stream;
+use crate::progress;
 use crate::sys;
 
 /// How many bytes may be queued for a stream before the pipes of workers are left unread. A worker
@@ -120,6 +121,7 @@ impl Queues {
 /// the program may hold the lock of its standard output for as long as it waits for a call. That a
 /// stream is closed is no failure of ours.
 pub(super) fn forward(stream: Stream, line: &[u8]) {
+    let _room = progress::make_room();
     let mut queues = Queues::lock();
     let place = queues.place(stream);
     let queue = &mut queues.0[place];

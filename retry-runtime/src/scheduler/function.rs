@@ -36,9 +36,23 @@ pub(crate) struct FunctionPolicy {
     pub(crate) crash_limit: CrashLimit,
 }
 
+/// What has become of the calls of one function so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Calls that were made, ever.
+    pub(crate) submitted: u64,
+    /// Those of them that have their result or their error.
+    pub(crate) finished: u64,
+    /// Those of these that have an error.
+    pub(crate) failed: u64,
+    /// Attempts that were to be made again, after a failure or a crash.
+    pub(crate) retried: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Function {
     pub(super) policy: FunctionPolicy,
+    pub(super) counts: Counts,
     /// Calls in the order in which they are to run, some of which may not be queued any more.
     pub(super) queue: Queue,
     /// How many calls are queued that no other call waits for.
@@ -66,6 +80,7 @@ impl Function {
             .map_or(Duration::from_secs(1), |(_, window)| window);
         Self {
             policy,
+            counts: Counts::default(),
             queue: Queue::default(),
             queued_top: 0,
             queued_nested: 0,

@@ -106,6 +106,8 @@ impl<P> Scheduler<P> {
         if call.policy.at_most_once || call.crashes >= CRASHES_PER_INPUT {
             self.resolve(key, Err(failure), tail);
         } else {
+            let function = call.function;
+            self.functions[function.0].counts.retried += 1;
             // At the back: those that do not crash come first.
             self.enqueue_back(now, key);
         }
@@ -201,6 +203,7 @@ impl<P> Scheduler<P> {
         }
         call.failures += 1;
         call.state = State::Delayed;
+        self.functions[call.function.0].counts.retried += 1;
         if self.observed {
             let function = self.calls[index].name;
             self.publish(Event::Retried {
@@ -230,6 +233,9 @@ impl<P> Scheduler<P> {
         if let Some(parent) = call.parent {
             self.leave_parent(parent.worker, call.id);
         }
+        let counts = &mut self.functions[call.function.0].counts;
+        counts.finished += 1;
+        counts.failed += u64::from(result.is_err());
         if self.observed {
             let function = call.name;
             let succeeded = result.is_ok();

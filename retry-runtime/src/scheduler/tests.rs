@@ -339,6 +339,41 @@ fn the_third_crash_of_an_input_is_final() {
 }
 
 #[test]
+fn the_counts_tell_what_has_become_of_the_calls() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::fixed(1, Duration::ZERO)), [7, 8]);
+    world.all_ready();
+    let counts = |world: &World| world.scheduler.counts().next().unwrap();
+    let expect = |world: &World, numbers: [u64; 4], running| {
+        let [submitted, finished, failed, retried] = numbers;
+        let expected = Counts {
+            submitted,
+            finished,
+            failed,
+            retried,
+        };
+        assert_eq!(counts(world), ("f", expected, running));
+    };
+    expect(&world, [2, 0, 0, 0], 1);
+    let worker = world.first();
+    world.begin(worker);
+    world.exit(worker, SIGSEGV);
+    expect(&world, [2, 0, 0, 1], 0);
+    world.all_ready();
+    // The one that crashed is behind the other one.
+    for (answer, numbers) in [
+        (ok(8), [2, 1, 0, 1]),
+        (err(true), [2, 1, 0, 2]),
+        (err(true), [2, 2, 1, 2]),
+    ] {
+        let worker = world.first();
+        world.begin(worker);
+        world.answer(worker, answer);
+        expect(&world, numbers, usize::from(numbers[1] < 2));
+    }
+}
+
+#[test]
 fn a_crash_at_start_up_fails_what_is_queued_without_a_restart() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::from(5)), 0..10);

@@ -1,0 +1,412 @@
+//! How far the calls of a program are, on its standard error, under `#[local_entrypoint]`.
+//!
+//! It is told by the scheduler's counts, which are looked at when a line is due. The events would say
+//! the same, at the price of three messages per call, and with gaps where there are more than fit.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::config::ProgressMode;
+use crate::context::short_name;
+use crate::engine::Engine;
+use crate::scheduler::Counts;
+
+/// How often a terminal's line is drawn again.
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// What takes less time than this is not worth a line.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// How often a line is written where there is no terminal.
+const LINES: Duration = Duration::from_secs(10);
+
+/// Over how long the rate is taken.
+const RATE: Duration = Duration::from_secs(5);
+
+/// The width of a terminal that does not tell.
+const WIDTH: usize = 80;
+
+/// Takes away what is below the cursor: the line, since it is drawn there.
+const CLEAR: &str = "\x1b[J";
+
+/// Whether there may be a line that is in the way of others.
+static ON: AtomicBool = AtomicBool::new(false);
+
+/// Whether there is one. Whoever writes to the terminal holds this meanwhile.
+static DRAWN: Mutex<bool> = Mutex::new(false);
+
+/// The right to write to the terminal, on which there is no line of ours as long as this is kept.
+pub(crate) struct Room(#[expect(dead_code, reason = "it is dropped")] MutexGuard<'static, bool>);
+
+/// To be called by whoever writes to the standard streams. Costs one relaxed load where no line is
+/// drawn, and does not wait for a terminal that is stopped.
+pub(crate) fn make_room() -> Option<Room> {
+    if !ON.load(Ordering::Relaxed) {
+        return None;
+    }
+    let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if *drawn && takes_more() {
+        write(CLEAR);
+        *drawn = false;
+    }
+    Some(Room(drawn))
+}
+
+/// Takes the line away for good.
+pub(crate) fn end() {
+    // A line is only drawn by who finds it on while it holds the lock.
+    let room = make_room();
+    ON.store(false, Ordering::Relaxed);
+    drop(room);
+}
+
+/// Begins to show how far the calls are.
+pub(crate) fn begin(mode: ProgressMode) {
+    let dumb = std::env::var_os("TERM").is_none_or(|name| name == "dumb");
+    let terminal = mode == ProgressMode::Auto && !dumb && std::io::stderr().is_terminal();
+    if mode == ProgressMode::None {
+        return;
+    }
+    let thread = thread::Builder::new().name("retry-progress".to_owned());
+    // A program without the thread works as well, and says less.
+    let _ = thread.spawn(move || {
+        if terminal {
+            ON.store(true, Ordering::Relaxed);
+            draw_lines();
+        } else {
+            write_lines();
+        }
+    });
+}
+
+/// Draws one line again and again while calls are pending.
+fn draw_lines() {
+    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut meter = Meter::new(Instant::now());
+    let mut busy_since = None;
+    while ON.load(Ordering::Relaxed) {
+        thread::sleep(REDRAW);
+        let now = Instant::now();
+        let lines = meter.read(now);
+        let shown: Vec<Line> = lines.into_iter().filter(Line::is_pending).collect();
+        if shown.is_empty() {
+            busy_since = None;
+            drop(make_room());
+            continue;
+        }
+        if now - *busy_since.get_or_insert(now) >= SHORT && takes_more() {
+            let line = render(&shown, width(), colour);
+            let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+            if ON.load(Ordering::Relaxed) {
+                write(&below_the_cursor(&line));
+                *drawn = true;
+            }
+        }
+    }
+}
+
+/// Writes a line now and then while something happens.
+fn write_lines() {
+    let mut meter = Meter::new(Instant::now());
+    let mut last = Vec::new();
+    loop {
+        thread::sleep(LINES);
+        let lines = meter.read(Instant::now());
+        let counts: Vec<_> = lines.iter().map(|line| line.counts).collect();
+        let shown: Vec<Line> = lines
+            .into_iter()
+            .enumerate()
+            .filter(|(place, line)| line.is_pending() || last.get(*place) != Some(&line.counts))
+            .map(|(_, line)| line)
+            .filter(|line| line.counts.submitted > 0)
+            .collect();
+        last = counts;
+        if !shown.is_empty() && takes_more() {
+            write(&format!("{}\n", render(&shown, usize::MAX, false)));
+        }
+    }
+}
+
+/// What there is to say about one function.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    name: &'static str,
+    counts: Counts,
+    running: usize,
+    /// How many calls end in a second.
+    rate: f64,
+}
+
+impl Line {
+    fn is_pending(&self) -> bool {
+        self.counts.finished < self.counts.submitted
+    }
+}
+
+/// Knows how fast calls end, from what it has seen before.
+struct Meter {
+    /// How many calls of each function had ended at which time.
+    seen: HashMap<usize, VecDeque<(Instant, u64)>>,
+    /// When it was read last, or began: what is not known had no calls then.
+    last: Instant,
+}
+
+impl Meter {
+    fn new(now: Instant) -> Self {
+        Self {
+            seen: HashMap::new(),
+            last: now,
+        }
+    }
+
+    /// Each function, in the order in which they were called first.
+    fn read(&mut self, now: Instant) -> Vec<Line> {
+        let Some(engine) = Engine::global_if_started() else {
+            return Vec::new();
+        };
+        let counts: Vec<_> = engine.step(|core, _| core.scheduler.counts().collect());
+        let counts = counts.into_iter().enumerate();
+        let lines = counts
+            .map(|(place, (name, counts, running))| Line {
+                name,
+                counts,
+                running,
+                rate: self.rate(place, now, counts.finished),
+            })
+            .collect();
+        self.last = now;
+        lines
+    }
+
+    fn rate(&mut self, place: usize, now: Instant, finished: u64) -> f64 {
+        let last = self.last;
+        let unknown = || VecDeque::from([(last, 0)]);
+        let seen = self.seen.entry(place).or_insert_with(unknown);
+        // The last one that is old enough stays: what is taken is the time since then.
+        while seen.get(1).is_some_and(|(at, _)| now - *at >= RATE) {
+            seen.pop_front();
+        }
+        seen.push_back((now, finished));
+        match seen.front() {
+            Some((at, before)) if now > *at => {
+                #[expect(clippy::cast_precision_loss, reason = "it is shown with three digits")]
+                let ended = (finished - before) as f64;
+                ended / (now - *at).as_secs_f64()
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+/// One line about these functions, of at most `width` columns.
+fn render(lines: &[Line], width: usize, colour: bool) -> String {
+    let mut text = String::new();
+    let mut room = width;
+    let mut put = |piece: &str, red: bool| {
+        let piece: String = piece.chars().take(room).collect();
+        room -= piece.chars().count();
+        if red && !piece.is_empty() {
+            let _ = write!(text, "\x1b[31m{piece}\x1b[0m");
+        } else {
+            text.push_str(&piece);
+        }
+    };
+    for (position, line) in lines.iter().enumerate() {
+        let Counts {
+            submitted,
+            finished,
+            failed,
+            retried,
+        } = line.counts;
+        if position > 0 {
+            put("; ", false);
+        }
+        let (done, total) = (grouped(finished), grouped(submitted));
+        put(&format!("{} {done}/{total}", short_name(line.name)), false);
+        for (count, what) in [(failed, "failed"), (retried, "retried")] {
+            if count > 0 {
+                put("  ", false);
+                put(
+                    &format!("{} {what}", grouped(count)),
+                    colour && what == "failed",
+                );
+            }
+        }
+        if line.running > 0 {
+            put(&format!("  {} running", line.running), false);
+        }
+        if line.rate > 0.0 {
+            put(&format!("  {}/s", per_second(line.rate)), false);
+        }
+    }
+    text
+}
+
+/// `4,120`
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `812`, or `0.7` where that says more.
+fn per_second(rate: f64) -> String {
+    if rate < 9.95 {
+        format!("{rate:.1}")
+    } else {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is neither negative nor that large"
+        )]
+        grouped(rate.round() as u64)
+    }
+}
+
+/// What draws a line below the cursor and brings the cursor back: what the program itself prints,
+/// which nobody can announce, then begins where it would have without us.
+fn below_the_cursor(line: &str) -> String {
+    // The last one away, on which the cursor may stand by now; a row down and up again, so that
+    // there is one; save; down, to its beginning, the line; restore.
+    format!("{CLEAR}\x1bD\x1b[A\x1b7\x1b[B\r{line}\x1b8")
+}
+
+/// How many columns the terminal has, less one: some go to the next line after the last one.
+fn width() -> usize {
+    match rustix::termios::tcgetwinsize(rustix::stdio::stderr()) {
+        Ok(size) if size.ws_col > 1 => usize::from(size.ws_col) - 1,
+        _ => WIDTH - 1,
+    }
+}
+
+/// Whether standard error takes something without our having to wait: a terminal may be stopped.
+fn takes_more() -> bool {
+    let stderr = rustix::stdio::stderr();
+    let mut files = [PollFd::new(&stderr, PollFlags::OUT)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut files, Some(&at_once)).is_ok_and(|ready| ready == 1)
+}
+
+/// Writes to the descriptor itself: the program may hold the lock of its standard error. That it is
+/// closed is no failure of ours.
+fn write(text: &str) {
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(rustix::stdio::stderr(), rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(name: &'static str, finished: u64, submitted: u64) -> Line {
+        Line {
+            name,
+            counts: Counts {
+                submitted,
+                finished,
+                ..Counts::default()
+            },
+            running: 0,
+            rate: 0.0,
+        }
+    }
+
+    fn busy() -> Line {
+        Line {
+            counts: Counts {
+                submitted: 10_000,
+                finished: 4_120,
+                failed: 3,
+                retried: 17,
+            },
+            running: 8,
+            rate: 812.4,
+            ..line("photos::resize", 0, 0)
+        }
+    }
+
+    #[test]
+    fn a_line_says_what_there_is_to_say() {
+        assert_eq!(
+            render(&[busy()], 100, false),
+            "resize 4,120/10,000  3 failed  17 retried  8 running  812/s"
+        );
+        assert_eq!(render(&[line("a::b", 0, 1)], 100, false), "b 0/1");
+        assert_eq!(
+            render(&[line("a", 1, 2), line("b", 0, 1_000_000)], 100, false),
+            "a 1/2; b 0/1,000,000"
+        );
+    }
+
+    #[test]
+    fn a_line_is_no_wider_than_the_terminal() {
+        assert_eq!(render(&[busy(), busy()], 30, false).len(), 30);
+        assert_eq!(render(&[line("größe", 1, 2)], 5, false), "größe");
+        assert_eq!(render(&[busy()], 0, true), "");
+    }
+
+    #[test]
+    fn failures_are_red_unless_colours_are_not_wanted() {
+        let text = render(&[busy()], 100, true);
+        assert!(
+            text.contains("  \x1b[31m3 failed\x1b[0m  17 retried"),
+            "{text:?}"
+        );
+        assert!(!render(&[busy()], 100, false).contains('\x1b'));
+    }
+
+    #[test]
+    fn numbers_are_read_at_a_glance() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+        for (rate, text) in [(0.04, "0.0"), (0.7, "0.7"), (9.96, "10"), (1500.0, "1,500")] {
+            assert_eq!(per_second(rate), text);
+        }
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds() {
+        let begun = Instant::now();
+        let mut meter = Meter::new(begun);
+        let mut rates = Vec::new();
+        for second in 0..20 {
+            // 100 in each of the first ten seconds, then none.
+            let finished = 100 * second.min(10);
+            rates.push(meter.rate(0, begun + Duration::from_secs(second), finished));
+        }
+        assert_eq!(rates[0], 0.0, "nothing is known yet");
+        assert_eq!(rates[1], 100.0);
+        assert_eq!(rates[10], 100.0);
+        assert_eq!(rates[12], 60.0);
+        assert_eq!(rates[15], 0.0);
+        assert!(meter.seen[&0].len() < 10, "what is old is forgotten");
+    }
+}

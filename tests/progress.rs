@@ -1,0 +1,175 @@
+//! What a program with `#[local_entrypoint]` shows of the progress of its calls.
+
+use std::fs::File;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use retry_tests::fixture_outside;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A program that makes three calls of this length, one after the other, and prints.
+fn program(milliseconds: u64) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_interactive"));
+    command
+        .args(["--milliseconds", &milliseconds.to_string()])
+        .args(["--linger", "0"])
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null());
+    command
+}
+
+/// All that a program writes to a terminal.
+fn at_a_terminal(mut command: Command) -> String {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let slave = File::options()
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    command.stdout(slave.try_clone().unwrap()).stderr(slave);
+    let mut process = command.spawn().unwrap();
+    // Only the program has the terminal now, so that it ends with the program.
+    drop(command);
+    let (mut master, mut written) = (File::from(master), Vec::new());
+    let mut buffer = [0; 4096];
+    while let Ok(read @ 1..) = master.read(&mut buffer) {
+        written.extend_from_slice(&buffer[..read]);
+    }
+    let text = String::from_utf8(written).unwrap();
+    assert!(process.wait().unwrap().success(), "{text}");
+    text
+}
+
+/// A terminal of a few rows, as far as it is used here.
+struct Screen {
+    scrolled: Vec<String>,
+    rows: Vec<Vec<char>>,
+    row: usize,
+    column: usize,
+    saved: (usize, usize),
+}
+
+impl Screen {
+    const ROWS: usize = 4;
+
+    /// What stands on it in the end, with what has left it at the top.
+    fn after(text: &str) -> Vec<String> {
+        let mut screen = Self {
+            scrolled: Vec::new(),
+            rows: vec![Vec::new(); Self::ROWS],
+            row: 0,
+            column: 0,
+            saved: (0, 0),
+        };
+        let mut letters = text.chars();
+        while let Some(letter) = letters.next() {
+            match letter {
+                '\r' => screen.column = 0,
+                '\n' => screen.down(),
+                '\x1b' => screen.obey(&mut letters),
+                letter => {
+                    let row = &mut screen.rows[screen.row];
+                    row.resize(row.len().max(screen.column + 1), ' ');
+                    row[screen.column] = letter;
+                    screen.column += 1;
+                }
+            }
+        }
+        let rows = screen.rows.iter().map(|row| row.iter().collect());
+        let mut lines: Vec<String> = screen.scrolled.into_iter().chain(rows).collect();
+        while lines.last().is_some_and(|line| line.trim().is_empty()) {
+            lines.pop();
+        }
+        lines
+    }
+
+    fn obey(&mut self, letters: &mut impl Iterator<Item = char>) {
+        match letters.next() {
+            Some('D') => self.down(),
+            Some('7') => self.saved = (self.row, self.column),
+            Some('8') => (self.row, self.column) = self.saved,
+            Some('[') => match letters.next() {
+                Some('A') => self.row = self.row.saturating_sub(1),
+                Some('B') => self.row = (self.row + 1).min(Self::ROWS - 1),
+                Some('J') => {
+                    self.rows[self.row].truncate(self.column);
+                    for row in &mut self.rows[self.row + 1..] {
+                        row.clear();
+                    }
+                }
+                other => panic!("not known here: {other:?}"),
+            },
+            other => panic!("not known here: {other:?}"),
+        }
+    }
+
+    fn down(&mut self) {
+        if self.row + 1 == Self::ROWS {
+            self.scrolled
+                .push(self.rows.remove(0).into_iter().collect());
+            self.rows.push(Vec::new());
+        } else {
+            self.row += 1;
+        }
+    }
+}
+
+#[test]
+fn a_terminal_shows_how_far_the_calls_are_and_in_the_end_nothing_of_it() {
+    fixture_outside(LIMIT, || {
+        let mut program = program(700);
+        program.env("RETRY_OUTPUT", "raw");
+        let text = at_a_terminal(program);
+        assert!(text.contains("sleeps 1/3  1 running"), "{text:?}");
+        assert!(text.contains("sleeps 2/3  1 running"), "{text:?}");
+        let mut shown = Screen::after(&text);
+        // The worker's lines and the program's own are written by two threads.
+        shown.sort();
+        let lines = ["sleeping for 700 ms", "slept", "slept for 700 ms"];
+        assert_eq!(shown, lines.map(|line| [line; 3]).concat(), "{text:?}");
+    });
+}
+
+#[test]
+fn a_short_run_a_simple_terminal_and_one_who_does_not_want_it_see_nothing() {
+    fixture_outside(LIMIT, || {
+        let mut simple = program(500);
+        simple.env("TERM", "dumb");
+        let mut unwanted = program(500);
+        unwanted.env("RETRY_PROGRESS", "none");
+        for command in [program(50), simple, unwanted] {
+            let text = at_a_terminal(command);
+            assert_eq!(text.matches("slept for").count(), 3);
+            assert!(!text.contains('\x1b') && !text.contains("/3"), "{text:?}");
+        }
+    });
+}
+
+#[test]
+fn without_a_terminal_there_is_a_line_every_ten_seconds() {
+    fixture_outside(LIMIT, || {
+        let output = program(4000).output().unwrap();
+        let complaints = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(complaints, "sleeps 2/3  1 running  0.2/s\n");
+        assert_eq!(
+            output.stdout.iter().filter(|byte| **byte == b'\n').count(),
+            9
+        );
+    });
+}
+
+#[test]
+fn a_mode_that_does_not_exist_is_refused() {
+    fixture_outside(LIMIT, || {
+        let output = program(1).env("RETRY_PROGRESS", "bar").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let expected = "RETRY_PROGRESS=\"bar\" must be auto, lines or none";
+        assert!(text.contains(expected), "{text}");
+    });
+}
