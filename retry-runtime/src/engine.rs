@@ -64,12 +64,12 @@ pub(crate) struct Callee {
 }
 
 impl Callee {
-    pub(crate) fn terms(&self) -> Terms {
-        Terms {
+    pub(crate) fn terms(&self) -> Arc<Terms> {
+        Arc::new(Terms {
             name: self.registration.spec.name,
             policy: self.policy,
             budget: self.budget.clone(),
-        }
+        })
     }
 }
 
@@ -334,8 +334,9 @@ impl Engine {
         self.step(|core, now| {
             let function = core.function(callee)?;
             let outer = inline::current();
+            let terms = callee.terms();
             for job in jobs {
-                let terms = callee.terms();
+                let terms = Arc::clone(&terms);
                 submitted(match outer {
                     Some((worker, ticket)) if core.links.contains_key(&worker.id) => {
                         let id = core.scheduler.next_nested(worker);

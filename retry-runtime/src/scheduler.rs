@@ -178,7 +178,7 @@ pub(crate) struct Remains {
     pub(crate) stderr_tail: Option<Arc<str>>,
 }
 
-/// What holds for a call.
+/// What holds for a call, shared by those that were made together.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
     /// The name of what is called; that of a service's pool is another one.
@@ -191,10 +191,8 @@ pub(crate) struct Terms {
 #[derive(Debug)]
 struct Call<P> {
     id: CallId,
-    name: &'static str,
     function: FunctionKey,
-    policy: Policy,
-    budget: Option<Arc<Budget>>,
+    terms: Arc<Terms>,
     deadline: Option<Instant>,
     state: State,
     /// The number of the attempt that is next or under way, from 1.
@@ -366,7 +364,7 @@ impl<P> Scheduler<P> {
 
     /// What is called, and the payload.
     pub(crate) fn payload(&self, call: CallKey) -> Option<(&'static str, &P)> {
-        self.call(call).map(|call| (call.name, &call.payload))
+        self.call(call).map(|call| (call.terms.name, &call.payload))
     }
 
     /// The workers of a function.
@@ -442,7 +440,7 @@ impl<P> Scheduler<P> {
         &mut self,
         now: Instant,
         function: FunctionKey,
-        terms: Terms,
+        terms: Arc<Terms>,
         payload: P,
     ) -> CallKey {
         let id = CallId(self.next_call);
@@ -459,23 +457,20 @@ impl<P> Scheduler<P> {
         &mut self,
         now: Instant,
         function: FunctionKey,
-        terms: Terms,
+        terms: Arc<Terms>,
         payload: P,
         place: Place,
     ) -> CallKey {
         let Place { id, parent, depth } = place;
-        let Terms {
-            name,
-            policy,
-            budget,
-        } = terms;
-        let deadline = policy.deadline.and_then(|limit| now.checked_add(limit));
+        let name = terms.name;
+        let deadline = terms
+            .policy
+            .deadline
+            .and_then(|limit| now.checked_add(limit));
         let index = self.calls.insert(Call {
             id,
-            name,
             function,
-            policy,
-            budget,
+            terms,
             deadline,
             state: State::Queued,
             attempt: 1,
@@ -708,7 +703,8 @@ impl<P> Scheduler<P> {
                     }
                 }
                 Timer::Deadline(key) => {
-                    if let Some(limit) = self.call(key).and_then(|call| call.policy.deadline) {
+                    if let Some(limit) = self.call(key).and_then(|call| call.terms.policy.deadline)
+                    {
                         let failure = Failure::TimedOut(TimedOut::new(Limit::Deadline, limit));
                         self.withdraw(now, key, failure, AttemptOutcome::TimedOut(limit));
                     }

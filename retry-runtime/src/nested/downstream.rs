@@ -164,6 +164,7 @@ impl Requests {
         }
         let refused = engine.step(|core, now| match core.function(&callee) {
             Ok(function) => {
+                let terms = callee.terms();
                 for (id, job) in jobs {
                     let origin = Origin {
                         id,
@@ -171,7 +172,7 @@ impl Requests {
                         ticket: submission.ticket,
                     };
                     core.scheduler
-                        .submit_nested(now, function, callee.terms(), origin, job);
+                        .submit_nested(now, function, Arc::clone(&terms), origin, job);
                 }
                 core.scheduler.dispatch(now, function);
                 None

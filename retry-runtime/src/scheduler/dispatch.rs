@@ -152,6 +152,7 @@ impl<P> Scheduler<P> {
         entry.state = State::Sent { worker, ticket };
         let attempt = entry.attempt;
         if let Some(at) = entry
+            .terms
             .policy
             .timeout
             .and_then(|timeout| now.checked_add(timeout))
@@ -166,7 +167,7 @@ impl<P> Scheduler<P> {
         });
         self.arm_measure(now, worker);
         if self.observed {
-            let function = self.calls[call.index].name;
+            let function = self.calls[call.index].terms.name;
             self.publish(Event::AttemptStarted {
                 function,
                 call: call.id,

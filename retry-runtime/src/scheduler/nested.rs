@@ -4,6 +4,7 @@
 //! given nothing more, and it does not count as one of its function's workers. Thus a nested call
 //! always finds a worker or may have one started.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{CallKey, Failure, FunctionKey, Scheduler, Terms, WorkerKey};
@@ -53,7 +54,7 @@ impl<P> Scheduler<P> {
         &mut self,
         now: Instant,
         function: FunctionKey,
-        mut terms: Terms,
+        mut terms: Arc<Terms>,
         origin: Origin,
         payload: P,
     ) -> CallKey {
@@ -76,10 +77,11 @@ impl<P> Scheduler<P> {
         let left = outer
             .and_then(|outer| outer.deadline)
             .map(|deadline| deadline.saturating_duration_since(now));
-        terms.policy.deadline = match (terms.policy.deadline, left) {
-            (Some(own), Some(left)) => Some(own.min(left)),
-            (own, left) => own.or(left),
-        };
+        if let Some(left) = left
+            && terms.policy.deadline.is_none_or(|own| left < own)
+        {
+            Arc::make_mut(&mut terms).policy.deadline = Some(left);
+        }
         let parent = outer.map(|outer| Parent {
             worker: origin.worker,
             call: outer.id,

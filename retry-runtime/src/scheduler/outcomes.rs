@@ -74,7 +74,8 @@ impl<P> Scheduler<P> {
     }
 
     pub(super) fn is_at_most_once(&self, key: CallKey) -> bool {
-        self.call(key).is_some_and(|call| call.policy.at_most_once)
+        self.call(key)
+            .is_some_and(|call| call.terms.policy.at_most_once)
     }
 
     pub(super) fn attempt_crashed(
@@ -89,7 +90,7 @@ impl<P> Scheduler<P> {
             && let Some(call) = self.call(key)
         {
             let event = Event::Crashed {
-                function: call.name,
+                function: call.terms.name,
                 call: key.id,
                 attempt: call.attempt,
                 worker_pid: end.pid,
@@ -103,7 +104,7 @@ impl<P> Scheduler<P> {
         let tail = end.stderr_tail.clone();
         call.record(end);
         call.crashes += 1;
-        if call.policy.at_most_once || call.crashes >= CRASHES_PER_INPUT {
+        if call.terms.policy.at_most_once || call.crashes >= CRASHES_PER_INPUT {
             self.resolve(key, Err(failure), tail);
         } else {
             let function = call.function;
@@ -118,7 +119,7 @@ impl<P> Scheduler<P> {
         let pid = self.worker(worker).and_then(|worker| worker.pid);
         let (failure, outcome, retry) = match reply.answer {
             Answer::Ok(bytes) => {
-                if let Some(budget) = self.call(key).and_then(|call| call.budget.as_ref()) {
+                if let Some(budget) = self.call(key).and_then(|call| call.terms.budget.as_ref()) {
                     budget.attempt();
                 }
                 return self.resolve(key, Ok(bytes), None);
@@ -176,6 +177,7 @@ impl<P> Scheduler<P> {
         let tail = end.stderr_tail.clone();
         call.record(end);
         let scheduled = call
+            .terms
             .policy
             .retries
             .draw_delay(call.failures + 1, &mut self.random);
@@ -184,7 +186,7 @@ impl<P> Scheduler<P> {
             Retry::Default => scheduled,
             Retry::After(delay) => scheduled.map(|_| delay.min(LONGEST_DELAY)),
         };
-        let delay = match &call.budget {
+        let delay = match &call.terms.budget {
             Some(budget) => {
                 budget.attempt();
                 delay.filter(|_| budget.allows())
@@ -195,7 +197,7 @@ impl<P> Scheduler<P> {
             return self.resolve(key, Err(failure), tail);
         };
         let due = now.checked_add(delay);
-        if let (Some(deadline), Some(limit)) = (call.deadline, call.policy.deadline)
+        if let (Some(deadline), Some(limit)) = (call.deadline, call.terms.policy.deadline)
             && due.is_none_or(|due| due >= deadline)
         {
             let failure = Failure::TimedOut(TimedOut::new(Limit::Deadline, limit));
@@ -205,7 +207,7 @@ impl<P> Scheduler<P> {
         call.state = State::Delayed;
         self.functions[call.function.0].counts.retried += 1;
         if self.observed {
-            let function = self.calls[index].name;
+            let function = self.calls[index].terms.name;
             self.publish(Event::Retried {
                 function,
                 call: key.id,
@@ -237,7 +239,7 @@ impl<P> Scheduler<P> {
         counts.finished += 1;
         counts.failed += u64::from(result.is_err());
         if self.observed {
-            let function = call.name;
+            let function = call.terms.name;
             let succeeded = result.is_ok();
             self.publish(Event::Finished {
                 function,

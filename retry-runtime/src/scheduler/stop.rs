@@ -77,7 +77,7 @@ impl<P> Scheduler<P> {
                 }
                 continue;
             };
-            let Some(timeout) = self.call(call).and_then(|call| call.policy.timeout) else {
+            let Some(timeout) = self.call(call).and_then(|call| call.terms.policy.timeout) else {
                 continue;
             };
             let at = match since {

@@ -90,16 +90,16 @@ impl World {
     }
 
     fn submit(&mut self, policy: Policy, payloads: impl IntoIterator<Item = u64>) -> Vec<CallKey> {
+        let terms = Arc::new(Terms {
+            name: "f",
+            policy,
+            budget: None,
+        });
         let keys = payloads
             .into_iter()
             .map(|payload| {
-                let terms = Terms {
-                    name: "f",
-                    policy,
-                    budget: None,
-                };
                 self.scheduler
-                    .submit(self.now, self.function, terms, payload)
+                    .submit(self.now, self.function, Arc::clone(&terms), payload)
             })
             .collect();
         self.scheduler.dispatch(self.now, self.function);

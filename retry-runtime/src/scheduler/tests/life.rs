@@ -33,11 +33,11 @@ impl World {
             worker,
             ticket,
         };
-        let terms = Terms {
+        let terms = Arc::new(Terms {
             name: "f",
             policy: call_policy(Retries::none()),
             budget: None,
-        };
+        });
         let (now, function) = (self.now, self.function);
         let key = self
             .scheduler
