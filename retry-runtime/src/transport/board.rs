@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ring::{self, Reader, Writer};
+use super::ring::{self, Mapped, Reader, Writer};
 use crate::sys::{self, SharedMemory};
 
 const CLAIMED: usize = 0;
@@ -43,8 +43,8 @@ impl Board {
     /// The worker's ends of the two rings; to be asked for once.
     pub(crate) fn worker_ends(&self) -> (Reader, Writer) {
         (
-            Reader::new(Arc::clone(&self.0), CALLS),
-            Writer::new(Arc::clone(&self.0), ANSWERS),
+            Reader::new(Mapped::new(Arc::clone(&self.0), CALLS)),
+            Writer::new(Mapped::new(Arc::clone(&self.0), ANSWERS)),
         )
     }
 
@@ -105,8 +105,8 @@ impl Board {
     /// The parent's ends of the two rings; to be asked for once.
     pub(crate) fn parent_ends(&self) -> (Writer, Reader) {
         (
-            Writer::new(Arc::clone(&self.0), CALLS),
-            Reader::new(Arc::clone(&self.0), ANSWERS),
+            Writer::new(Mapped::new(Arc::clone(&self.0), CALLS)),
+            Reader::new(Mapped::new(Arc::clone(&self.0), ANSWERS)),
         )
     }
 

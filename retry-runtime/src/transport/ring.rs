@@ -51,15 +51,118 @@ pub(crate) enum Sleep {
     Here,
 }
 
+/// What a ring lies in. The offsets are those of the ring's own parts, wherever it begins.
+pub(crate) trait Memory {
+    /// How many bytes fit into the ring.
+    const CAPACITY: usize;
+
+    /// Reads a count, and sees what was written before it.
+    fn count(&self, at: usize) -> u64;
+
+    /// Writes a count, and shows what was written before it.
+    fn set_count(&self, at: usize, count: u64);
+
+    /// A word about sleep. Alone it neither shows nor sees anything else.
+    fn sleep_word(&self, at: usize) -> u32;
+
+    fn set_sleep_word(&self, at: usize, word: u32);
+
+    /// Writes a word and returns what it was.
+    fn swap_sleep_word(&self, at: usize, word: u32) -> u32;
+
+    /// Writes a word if it is what is expected.
+    fn replace_sleep_word(&self, at: usize, expected: u32, word: u32);
+
+    /// What comes before this is seen by all before what comes after it.
+    fn fence(&self);
+
+    /// Sleeps as long as a word is what is given, until somebody wakes it, or for no reason.
+    fn sleep(&self, at: usize, word: u32, timeout: Option<Duration>);
+
+    /// Wakes one that sleeps at a word.
+    fn wake(&self, at: usize);
+
+    /// Writes bytes that nobody reads meanwhile.
+    fn write(&self, at: usize, bytes: &[u8]);
+
+    /// Copies bytes that nobody should be writing meanwhile to the end of a buffer.
+    fn read_into(&self, at: usize, length: usize, buffer: &mut BytesMut);
+}
+
+/// A ring in memory that two processes share.
+#[derive(Clone)]
+pub(crate) struct Mapped {
+    memory: Arc<SharedMemory>,
+    /// Where the ring begins.
+    at: usize,
+}
+
+impl Mapped {
+    pub(crate) fn new(memory: Arc<SharedMemory>, at: usize) -> Self {
+        Self { memory, at }
+    }
+}
+
+impl Memory for Mapped {
+    const CAPACITY: usize = CAPACITY;
+
+    fn count(&self, at: usize) -> u64 {
+        self.memory.word(self.at + at).load(Ordering::Acquire)
+    }
+
+    fn set_count(&self, at: usize, count: u64) {
+        let word = self.memory.word(self.at + at);
+        word.store(count, Ordering::Release);
+    }
+
+    fn sleep_word(&self, at: usize) -> u32 {
+        self.memory.half_word(self.at + at).load(Ordering::Relaxed)
+    }
+
+    fn set_sleep_word(&self, at: usize, word: u32) {
+        let half = self.memory.half_word(self.at + at);
+        half.store(word, Ordering::Relaxed);
+    }
+
+    fn swap_sleep_word(&self, at: usize, word: u32) -> u32 {
+        let half = self.memory.half_word(self.at + at);
+        half.swap(word, Ordering::AcqRel)
+    }
+
+    fn replace_sleep_word(&self, at: usize, expected: u32, word: u32) {
+        let half = self.memory.half_word(self.at + at);
+        let _ = half.compare_exchange(expected, word, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    fn sleep(&self, at: usize, word: u32, timeout: Option<Duration>) {
+        self.memory.sleep(self.at + at, word, timeout);
+    }
+
+    fn wake(&self, at: usize) {
+        self.memory.wake(self.at + at);
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) {
+        self.memory.write(self.at + at, bytes);
+    }
+
+    fn read_into(&self, at: usize, length: usize, buffer: &mut BytesMut) {
+        self.memory.read_into(self.at + at, length, buffer);
+    }
+}
+
 /// Wakes the side that has said at an offset that it sleeps, if it has. True if that takes the
 /// bell.
-fn wake(memory: &SharedMemory, at: usize) -> bool {
-    fence(Ordering::SeqCst);
-    let word = memory.half_word(at);
-    if word.load(Ordering::Relaxed) == Sleep::Not as u32 {
+fn wake(memory: &impl Memory, at: usize) -> bool {
+    memory.fence();
+    if memory.sleep_word(at) == Sleep::Not as u32 {
         return false;
     }
-    let sleep = word.swap(Sleep::Not as u32, Ordering::AcqRel);
+    let sleep = memory.swap_sleep_word(at, Sleep::Not as u32);
     if sleep == Sleep::Here as u32 {
         memory.wake(at);
     }
@@ -77,22 +180,19 @@ impl std::fmt::Display for Corrupt {
 }
 
 /// The side that writes.
-pub(crate) struct Writer {
-    memory: Arc<SharedMemory>,
-    at: usize,
+pub(crate) struct Writer<M = Mapped> {
+    memory: M,
     written: u64,
     published: u64,
     /// What the reader had taken when it was last looked at.
     taken: u64,
 }
 
-impl Writer {
-    /// The writing side of the ring that begins at an offset of the memory, which nobody has
-    /// written to yet.
-    pub(crate) fn new(memory: Arc<SharedMemory>, at: usize) -> Self {
+impl<M: Memory> Writer<M> {
+    /// The writing side of a ring that nobody has written to yet.
+    pub(crate) fn new(memory: M) -> Self {
         Self {
             memory,
-            at,
             written: 0,
             published: 0,
             taken: 0,
@@ -106,10 +206,10 @@ impl Writer {
             self.look()?;
         }
         let bytes = &bytes[..bytes.len().min(self.room())];
-        let start = position(self.written);
-        let (first, second) = bytes.split_at(bytes.len().min(CAPACITY - start));
-        self.memory.write(self.at + BYTES + start, first);
-        self.memory.write(self.at + BYTES, second);
+        let start = position::<M>(self.written);
+        let (first, second) = bytes.split_at(bytes.len().min(M::CAPACITY - start));
+        self.memory.write(BYTES + start, first);
+        self.memory.write(BYTES, second);
         self.written += bytes.len() as u64;
         Ok(bytes.len())
     }
@@ -132,33 +232,28 @@ impl Writer {
     pub(crate) fn show(&mut self) {
         if self.published != self.written {
             self.published = self.written;
-            self.memory
-                .word(self.at + WRITTEN)
-                .store(self.written, Ordering::Release);
+            self.memory.set_count(WRITTEN, self.written);
         }
     }
 
     /// Wakes the reader if it sleeps. True if that takes the bell.
     pub(crate) fn wakes(&self) -> bool {
-        wake(&self.memory, self.at + SLEEPS)
+        wake(&self.memory, SLEEPS)
     }
 
     /// Says that nothing more will be written, and wakes the reader.
     pub(crate) fn close(&mut self) -> bool {
-        let closed = self.memory.half_word(self.at + CLOSED);
-        closed.store(1, Ordering::Release);
+        self.memory.set_count(CLOSED, 1);
         self.publish()
     }
 
     /// Says that room is waited for. False if there is some: then nobody will wake this side.
     pub(crate) fn waits_for_room(&mut self, how: Sleep) -> Result<bool, Corrupt> {
-        let waits = self.memory.half_word(self.at + WAITS);
-        waits.store(how as u32, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.memory.set_sleep_word(WAITS, how as u32);
+        self.memory.fence();
         self.look()?;
         if self.room() > 0 {
-            let waits = self.memory.half_word(self.at + WAITS);
-            waits.store(Sleep::Not as u32, Ordering::Relaxed);
+            self.memory.set_sleep_word(WAITS, Sleep::Not as u32);
         }
         Ok(self.room() == 0)
     }
@@ -166,17 +261,17 @@ impl Writer {
     /// Sleeps until the reader has made room.
     pub(crate) fn sleep_for_room(&mut self) -> Result<(), Corrupt> {
         while self.waits_for_room(Sleep::Here)? {
-            self.memory.sleep(self.at + WAITS, Sleep::Here as u32, None);
+            self.memory.sleep(WAITS, Sleep::Here as u32, None);
         }
         Ok(())
     }
 
     fn room(&self) -> usize {
-        CAPACITY - (self.written - self.taken) as usize
+        M::CAPACITY - (self.written - self.taken) as usize
     }
 
     fn look(&mut self) -> Result<(), Corrupt> {
-        let taken = self.memory.word(self.at + TAKEN).load(Ordering::Acquire);
+        let taken = self.memory.count(TAKEN);
         if taken < self.taken || taken > self.published {
             return Err(Corrupt);
         }
@@ -186,32 +281,26 @@ impl Writer {
 }
 
 /// The side that reads.
-pub(crate) struct Reader {
-    memory: Arc<SharedMemory>,
-    at: usize,
+pub(crate) struct Reader<M = Mapped> {
+    memory: M,
     taken: u64,
 }
 
-impl Reader {
-    /// The reading side of the ring that begins at an offset of the memory, which nobody has
-    /// read from yet.
-    pub(crate) fn new(memory: Arc<SharedMemory>, at: usize) -> Self {
-        Self {
-            memory,
-            at,
-            taken: 0,
-        }
+impl<M: Memory + Clone> Reader<M> {
+    /// The reading side of a ring that nobody has read from yet.
+    pub(crate) fn new(memory: M) -> Self {
+        Self { memory, taken: 0 }
     }
 
     /// Whether there is nothing to read.
     pub(crate) fn is_empty(&self) -> bool {
-        self.memory.word(self.at + WRITTEN).load(Ordering::Acquire) == self.taken
+        self.memory.count(WRITTEN) == self.taken
     }
 
     fn available(&self) -> Result<usize, Corrupt> {
-        let written = self.memory.word(self.at + WRITTEN).load(Ordering::Acquire);
+        let written = self.memory.count(WRITTEN);
         match written.checked_sub(self.taken) {
-            Some(available) if available <= CAPACITY as u64 => Ok(available as usize),
+            Some(available) if available <= M::CAPACITY as u64 => Ok(available as usize),
             _ => Err(Corrupt),
         }
     }
@@ -221,38 +310,32 @@ impl Reader {
     pub(crate) fn read_into(&mut self, buffer: &mut BytesMut) -> Result<usize, Corrupt> {
         let available = self.available()?;
         if available > 0 {
-            let start = position(self.taken);
-            let first = available.min(CAPACITY - start);
+            let start = position::<M>(self.taken);
+            let first = available.min(M::CAPACITY - start);
             buffer.reserve(available);
-            self.memory
-                .read_into(self.at + BYTES + start, first, buffer);
-            self.memory
-                .read_into(self.at + BYTES, available - first, buffer);
+            self.memory.read_into(BYTES + start, first, buffer);
+            self.memory.read_into(BYTES, available - first, buffer);
             self.taken += available as u64;
-            self.memory
-                .word(self.at + TAKEN)
-                .store(self.taken, Ordering::Release);
+            self.memory.set_count(TAKEN, self.taken);
         }
         Ok(available)
     }
 
     /// Wakes the writer if it waits for room. True if that takes the bell.
     pub(crate) fn wakes(&self) -> bool {
-        wake(&self.memory, self.at + WAITS)
+        wake(&self.memory, WAITS)
     }
 
     /// Whether nothing more will be written.
     pub(crate) fn is_closed(&self) -> bool {
-        let closed = self.memory.half_word(self.at + CLOSED);
-        closed.load(Ordering::Acquire) != 0
+        self.memory.count(CLOSED) != 0
     }
 
     /// Says that this side is about to sleep. False if there is something to read, or will never
     /// be: then nobody will wake it.
     pub(crate) fn sleeps(&self, how: Sleep) -> bool {
-        let sleeps = self.memory.half_word(self.at + SLEEPS);
-        sleeps.store(how as u32, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.memory.set_sleep_word(SLEEPS, how as u32);
+        self.memory.fence();
         let sleeps_on = self.is_empty() && !self.is_closed();
         if !sleeps_on {
             self.is_awake();
@@ -267,45 +350,40 @@ impl Reader {
     }
 
     /// Where this side sleeps, for others to see.
-    pub(crate) fn bed(&self) -> Bed {
-        Bed {
-            memory: Arc::clone(&self.memory),
-            at: self.at + SLEEPS,
-        }
+    pub(crate) fn bed(&self) -> Bed<M> {
+        Bed(self.memory.clone())
     }
 
     /// Says that this side looks for itself.
     pub(crate) fn is_awake(&self) {
-        let sleeps = self.memory.half_word(self.at + SLEEPS);
-        sleeps.store(Sleep::Not as u32, Ordering::Relaxed);
+        self.memory.set_sleep_word(SLEEPS, Sleep::Not as u32);
     }
 }
 
 /// Where a thread sleeps that waits for something to read.
-pub(crate) struct Bed {
-    memory: Arc<SharedMemory>,
-    at: usize,
-}
+pub(crate) struct Bed<M = Mapped>(M);
 
-impl Bed {
+impl<M: Memory> Bed<M> {
     /// Sleeps, if the reader has said so, until somebody wakes it, or for no reason.
     pub(crate) fn sleep(&self, timeout: Option<Duration>) {
-        self.memory.sleep(self.at, Sleep::Here as u32, timeout);
+        self.0.sleep(SLEEPS, Sleep::Here as u32, timeout);
     }
 
     /// Wakes who sleeps here, or is about to. The bell will be rung from now on.
     pub(crate) fn rouse(&self) {
         let (here, bell) = (Sleep::Here as u32, Sleep::Bell as u32);
-        fence(Ordering::SeqCst);
-        let word = self.memory.half_word(self.at);
-        let _ = word.compare_exchange(here, bell, Ordering::AcqRel, Ordering::Relaxed);
-        self.memory.wake(self.at);
+        self.0.fence();
+        self.0.replace_sleep_word(SLEEPS, here, bell);
+        self.0.wake(SLEEPS);
     }
 }
 
-fn position(count: u64) -> usize {
-    (count % CAPACITY as u64) as usize
+fn position<M: Memory>(count: u64) -> usize {
+    (count % M::CAPACITY as u64) as usize
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {
@@ -315,7 +393,10 @@ mod tests {
     fn ring() -> (Writer, Reader) {
         let (memory, _) = SharedMemory::create(LENGTH.next_multiple_of(4096)).unwrap();
         let memory = Arc::new(memory);
-        (Writer::new(Arc::clone(&memory), 0), Reader::new(memory, 0))
+        (
+            Writer::new(Mapped::new(Arc::clone(&memory), 0)),
+            Reader::new(Mapped::new(memory, 0)),
+        )
     }
 
     #[test]
@@ -349,7 +430,7 @@ mod tests {
     #[test]
     fn numbers_that_cannot_be_are_noticed_on_both_sides() {
         let (mut writer, mut reader) = ring();
-        let memory = Arc::clone(&writer.memory);
+        let memory = Arc::clone(&writer.memory.memory);
         for impossible in [1, CAPACITY as u64 + 1, u64::MAX] {
             memory.word(TAKEN).store(impossible, Ordering::Relaxed);
             assert_eq!(writer.waits_for_room(Sleep::Bell), Err(Corrupt));
@@ -362,6 +443,39 @@ mod tests {
         reader.taken = 5;
         memory.word(WRITTEN).store(4, Ordering::Relaxed);
         assert_eq!(reader.read_into(&mut BytesMut::new()), Err(Corrupt));
+    }
+
+    #[test]
+    fn whatever_the_other_side_writes_nobody_leaves_the_ring() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut buffer = BytesMut::new();
+        for _ in 0..300 {
+            let (mut writer, mut reader) = ring();
+            let words = writer.memory.clone();
+            for _ in 0..100 {
+                let count = match random.u8(..3) {
+                    0 => random.u64(..),
+                    1 => random.u64(..2 * CAPACITY as u64),
+                    _ => reader.taken.wrapping_add(random.u64(..100)),
+                };
+                words.set_count([WRITTEN, TAKEN, CLOSED][random.usize(..3)], count);
+                words.set_sleep_word([SLEEPS, WAITS][random.usize(..2)], random.u32(..5));
+                buffer.clear();
+                if let Ok(read) = reader.read_into(&mut buffer) {
+                    assert!(read <= CAPACITY && buffer.len() == read);
+                }
+                let bytes = vec![0; random.usize(..2 * CAPACITY)];
+                if let Ok(written) = writer.write(&bytes) {
+                    assert!(written <= CAPACITY);
+                }
+                let _ = writer.publish();
+                let _ = writer.waits_for_room(Sleep::Bell);
+                let _ = reader.sleeps(Sleep::Bell);
+                let _ = reader.wakes();
+            }
+        }
     }
 
     /// Bytes go through two rings and back between two threads that sleep whenever they can, and

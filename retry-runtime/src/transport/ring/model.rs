@@ -1,0 +1,199 @@
+//! All orders in which two sides of a ring can come, as far as a small ring shows them.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+use super::{BYTES, CLOSED, Memory, Reader, SLEEPS, Sleep, TAKEN, WAITS, WRITTEN, Writer};
+
+/// Memory whose accesses are watched. Bytes that one side writes while the other reads are found
+/// as well.
+struct Watched {
+    counts: [AtomicU64; 3],
+    sleep_words: [AtomicU32; 2],
+    bytes: [UnsafeCell<u8>; <Ring as Memory>::CAPACITY],
+    /// How often somebody was woken, by word.
+    woken: [(Mutex<u32>, Condvar); 2],
+}
+
+#[derive(Clone)]
+struct Ring(Arc<Watched>);
+
+impl Ring {
+    fn new() -> Self {
+        Self(Arc::new(Watched {
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            sleep_words: std::array::from_fn(|_| AtomicU32::new(0)),
+            bytes: std::array::from_fn(|_| UnsafeCell::new(0)),
+            woken: std::array::from_fn(|_| (Mutex::new(0), Condvar::new())),
+        }))
+    }
+
+    fn place(at: usize) -> usize {
+        match at {
+            WRITTEN | WAITS => 0,
+            TAKEN | SLEEPS => 1,
+            CLOSED => 2,
+            _ => unreachable!(),
+        }
+    }
+}
+
+impl Memory for Ring {
+    const CAPACITY: usize = 2;
+
+    fn count(&self, at: usize) -> u64 {
+        self.0.counts[Self::place(at)].load(Ordering::Acquire)
+    }
+
+    fn set_count(&self, at: usize, count: u64) {
+        self.0.counts[Self::place(at)].store(count, Ordering::Release);
+    }
+
+    fn sleep_word(&self, at: usize) -> u32 {
+        self.0.sleep_words[Self::place(at)].load(Ordering::Relaxed)
+    }
+
+    fn set_sleep_word(&self, at: usize, word: u32) {
+        self.0.sleep_words[Self::place(at)].store(word, Ordering::Relaxed);
+    }
+
+    fn swap_sleep_word(&self, at: usize, word: u32) -> u32 {
+        self.0.sleep_words[Self::place(at)].swap(word, Ordering::AcqRel)
+    }
+
+    fn replace_sleep_word(&self, at: usize, expected: u32, word: u32) {
+        let words = &self.0.sleep_words[Self::place(at)];
+        let _ = words.compare_exchange(expected, word, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+
+    /// As the kernel does it: looks at the word and falls asleep in one step, as far as those who
+    /// wake are concerned.
+    fn sleep(&self, at: usize, word: u32, _: Option<Duration>) {
+        let (woken, changed) = &self.0.woken[Self::place(at)];
+        let mut times = woken.lock().unwrap();
+        let before = *times;
+        // An atomic exchange always sees the last value, as the kernel does.
+        let words = &self.0.sleep_words[Self::place(at)];
+        let now = words.fetch_add(0, Ordering::AcqRel);
+        while now == word && *times == before {
+            times = changed.wait(times).unwrap();
+        }
+    }
+
+    fn wake(&self, at: usize) {
+        let (woken, changed) = &self.0.woken[Self::place(at)];
+        *woken.lock().unwrap() += 1;
+        changed.notify_all();
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) {
+        for (cell, byte) in self.0.bytes[at - BYTES..].iter().zip(bytes) {
+            // SAFETY: none is needed: the cell says if another thread has a part in this.
+            cell.with_mut(|_| ());
+            let _ = byte;
+        }
+    }
+
+    fn read_into(&self, at: usize, length: usize, buffer: &mut BytesMut) {
+        for cell in &self.0.bytes[at - BYTES..][..length] {
+            cell.with(|_| ());
+            buffer.extend_from_slice(&[0]);
+        }
+    }
+}
+
+fn check(what: fn()) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(what);
+}
+
+/// More goes through a ring than fits, and each side sleeps whenever it can.
+#[test]
+fn no_order_leaves_both_sides_asleep_or_lets_them_touch_the_same_bytes() {
+    check(|| {
+        let ring = Ring::new();
+        let mut writer = Writer::new(ring.clone());
+        let mut reader = Reader::new(ring);
+        const TOTAL: usize = 3;
+        let other = thread::spawn(move || {
+            let mut left = TOTAL;
+            while left > 0 {
+                left -= writer.write(&[0; TOTAL][..left]).unwrap();
+                assert!(!writer.publish(), "nobody waits for the bell");
+                if left > 0 {
+                    writer.sleep_for_room().unwrap();
+                }
+            }
+        });
+        let mut buffer = BytesMut::new();
+        while buffer.len() < TOTAL {
+            if reader.read_into(&mut buffer).unwrap() > 0 {
+                assert!(!reader.wakes(), "nobody waits for the bell");
+            } else if reader.sleeps(Sleep::Here) {
+                reader.sleep();
+            }
+        }
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn the_end_wakes_who_sleeps() {
+    check(|| {
+        let ring = Ring::new();
+        let mut writer = Writer::new(ring.clone());
+        let mut reader = Reader::new(ring);
+        let other = thread::spawn(move || {
+            writer.write(&[0]).unwrap();
+            writer.publish();
+            writer.close();
+        });
+        let mut buffer = BytesMut::new();
+        loop {
+            while reader.sleeps(Sleep::Here) {
+                reader.sleep();
+            }
+            let closed = reader.is_closed();
+            if reader.read_into(&mut buffer).unwrap() == 0 && closed {
+                break;
+            }
+        }
+        assert_eq!(buffer.len(), 1, "what was written before the end is there");
+        other.join().unwrap();
+    });
+}
+
+/// A thread sleeps at the ring until it is told, by another one than the writer, that it need not
+/// sleep any more.
+#[test]
+fn who_is_roused_does_not_sleep_on() {
+    check(|| {
+        let ring = Ring::new();
+        let reader = Reader::new(ring.clone());
+        let told = Arc::new(AtomicU32::new(0));
+        let tells = Arc::clone(&told);
+        let bed = reader.bed();
+        let other = thread::spawn(move || {
+            tells.store(1, Ordering::SeqCst);
+            bed.rouse();
+        });
+        while told.load(Ordering::SeqCst) == 0 {
+            // As `rest` does it: says so, looks once more, sleeps.
+            if reader.sleeps(Sleep::Here) && told.load(Ordering::SeqCst) == 0 {
+                reader.sleep();
+            }
+        }
+        other.join().unwrap();
+        drop(ring);
+    });
+}
