@@ -18,6 +18,7 @@ const THE_COMPILERS_OWN: &[&str] = &[
     "forgotten_loop",
     "forgotten_wait",
     "future_not_send",
+    "service_method_future_not_send",
 ];
 
 /// A line, a column, and what is said there.
