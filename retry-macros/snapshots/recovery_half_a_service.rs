@@ -1,10 +1,12 @@
 // #[service]
-// impl Counter {
+// unsafe impl Counter {
 // #[setup]
 // fn new() -> Self { Self }
 // #[doc(method)]
 // #[method(retries = 3)]
-// fn next(&mut self) -> u64 { self. }
+// fn next(&mut self, by: ) -> u64 { [method] }
+// #[teardown]
+// fn close(self) {}
 // }
 
-impl Counter { fn new () -> Self { Self } # [doc (method)] fn next (& mut self) -> u64 { self . } } :: core :: compile_error ! { "unexpected end of input, expected identifier or integer" }
+unsafe impl Counter { fn new () -> Self { Self } # [doc (method)] fn next (& mut self , by :) -> u64 { [method] } fn close (self) { } } :: core :: compile_error ! { "unexpected end of input, expected one of: `for`, parentheses, `fn`, `unsafe`, `extern`, identifier, `::`, `<`, `dyn`, square brackets, `*`, `&`, `!`, `impl`, `_`, lifetime" }

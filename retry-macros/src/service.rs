@@ -12,7 +12,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
-use syn::{FnArg, ImplItemFn, ItemImpl, Receiver, ReturnType, parse_quote_spanned};
+use syn::{FnArg, ImplItemFn, Receiver, ReturnType, parse_quote_spanned};
 
 use crate::args::{self, Args, Errors};
 use crate::expand::Expansion;
@@ -24,7 +24,7 @@ use check::{SelfIs, Service};
 use parts::Parts;
 
 pub(crate) fn service(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    let mut block: ItemImpl = match syn::parse2(item.clone()) {
+    let mut block = match parts::read(item.clone()) {
         Ok(block) => block,
         Err(error) if item::looks_like("impl", &item) => {
             return fallback::item(&error, &parts::strip(item));

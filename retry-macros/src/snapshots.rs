@@ -138,7 +138,7 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
         }",
     ),
     (
-        "recovery_half_a_service",
+        "recovery_half_a_method",
         "service",
         "",
         "impl Counter {\n\
@@ -147,6 +147,34 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
             #[doc(method)]\n\
             #[method(retries = 3)]\n\
             fn next(&mut self) -> u64 { self. }\n\
+        }",
+    ),
+    (
+        "recovery_half_a_service",
+        "service",
+        "",
+        "unsafe impl Counter {\n\
+            #[setup]\n\
+            fn new() -> Self { Self }\n\
+            #[doc(method)]\n\
+            #[method(retries = 3)]\n\
+            fn next(&mut self, by: ) -> u64 { [method] }\n\
+            #[teardown]\n\
+            fn close(self) {}\n\
+        }",
+    ),
+    (
+        "service_with_all_kinds_of_items",
+        "service",
+        "",
+        "impl Counter {\n\
+            #![allow(dead_code)]\n\
+            const FIRST: u64 = { 1 };\n\
+            #[setup]\n\
+            fn new() -> Self { Self }\n\
+            #[method]\n\
+            fn next(&mut self) -> u64 { Self::FIRST }\n\
+            methods! { more }\n\
         }",
     ),
     (

@@ -1,13 +1,62 @@
 //! The methods of a service as they were written.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
-use syn::{Attribute, ImplItem, ImplItemFn, ItemImpl, Meta};
+use quote::quote;
+use syn::parse::{ParseStream, Parser};
+use syn::{Attribute, Expr, ImplItem, ImplItemFn, ItemImpl, Meta, Stmt};
 
 use crate::args::{self, Args, Errors};
+use crate::item::Function;
 
 const SETUP: &str = "setup";
 const METHOD: &str = "method";
 const TEARDOWN: &str = "teardown";
+
+/// Reads an `impl`. The bodies of its functions are not looked into, and may be half-typed.
+pub(super) fn read(item: TokenStream) -> syn::Result<ItemImpl> {
+    let mut header: Vec<TokenTree> = item.into_iter().collect();
+    let body = match header.pop() {
+        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => group,
+        last => {
+            header.extend(last);
+            return syn::parse2(header.into_iter().collect());
+        }
+    };
+    let mut empty = Group::new(Delimiter::Brace, TokenStream::new());
+    empty.set_span(body.span());
+    header.push(empty.into());
+    let mut block: ItemImpl = syn::parse2(header.into_iter().collect())?;
+    let items = |input: ParseStream<'_>| {
+        block.attrs.extend(input.call(Attribute::parse_inner)?);
+        while !input.is_empty() {
+            block.items.push(part(input)?);
+        }
+        Ok(())
+    };
+    items.parse2(body.stream())?;
+    Ok(block)
+}
+
+fn part(input: ParseStream<'_>) -> syn::Result<ImplItem> {
+    let is_a_function =
+        matches!(input.fork().parse::<Function>(), Ok(function) if function.has_body);
+    if !is_a_function {
+        return input.parse();
+    }
+    let Function {
+        attrs,
+        vis,
+        sig,
+        block,
+        ..
+    } = input.parse()?;
+    let mut method: ImplItemFn = syn::parse2(quote!(#vis #sig {}))?;
+    method.attrs = attrs;
+    method.block.brace_token.span = block.delim_span();
+    let body = Expr::Verbatim(block.stream());
+    method.block.stmts.push(Stmt::Expr(body, None));
+    Ok(ImplItem::Fn(method))
+}
 
 /// The methods with an attribute of ours, which they then lose.
 #[derive(Default)]
