@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, TokenStream};
 use syn::visit_mut::VisitMut;
-use syn::{FnArg, ImplItemFn, ItemImpl, Path, ReturnType, Type};
+use syn::{FnArg, ImplItem, ImplItemFn, ItemImpl, Path, ReturnType, Type};
 
 use super::options;
 use super::parts::Parts;
@@ -58,6 +58,16 @@ impl<'a> Service<'a> {
             errors.report(&block.self_ty, message);
             return None;
         };
+        let with = block.items.iter().find_map(|item| match item {
+            ImplItem::Fn(function) if function.sig.ident == "with" => Some(&function.sig.ident),
+            _ => None,
+        });
+        if let Some(with) = with {
+            let message = "`with` is what callers make a handle with, which #[service] writes; \
+                           rename this";
+            errors.report(with, message);
+            return None;
+        }
         if parts.methods.is_empty() {
             let message = "a service needs something to call: put #[method] on a method";
             errors.report(&block.self_ty, message);
