@@ -1,4 +1,5 @@
 // #[service]
+// #[allow(dead_code)]
 // unsafe impl Counter {
 // #[setup]
 // fn new() -> Self { Self }
@@ -9,4 +10,4 @@
 // fn close(self) {}
 // }
 
-unsafe impl Counter { fn new () -> Self { Self } # [doc (method)] fn next (& mut self , by :) -> u64 { [method] } fn close (self) { } } :: core :: compile_error ! { "unexpected end of input, expected one of: `for`, parentheses, `fn`, `unsafe`, `extern`, identifier, `::`, `<`, `dyn`, square brackets, `*`, `&`, `!`, `impl`, `_`, lifetime" }
+# [allow (dead_code)] unsafe impl Counter { fn new () -> Self { Self } # [doc (method)] fn next (& mut self , by :) -> u64 { [method] } fn close (self) { } } :: core :: compile_error ! { "unexpected end of input, expected one of: `for`, parentheses, `fn`, `unsafe`, `extern`, identifier, `::`, `<`, `dyn`, square brackets, `*`, `&`, `!`, `impl`, `_`, lifetime" }

@@ -1,7 +1,7 @@
 // #[service(max_workers = 0, timeout = "3s")]
 // impl Counter {
 // #[setup]
-// fn new(name: &str) -> Self { Self }
+// fn new<'a>(names: Vec<&'a str>) -> Self { Self }
 // #[method(retries = -1)]
 // fn right(&self, number: u64) -> u64 { number }
 // #[method]
@@ -13,7 +13,7 @@
 // }
 
 impl Counter {
-    fn new(name: &str) -> Self {
+    fn new<'a>(names: Vec<&'a str>) -> Self {
         Self
     }
     fn right(&self, number: u64) -> u64 {
@@ -39,7 +39,7 @@ impl Counter {
     ///
     /// If the parameters cannot be encoded.
     #[track_caller]
-    fn with(name: &str) -> CounterHandle {
+    fn with(names: Vec<&'static str>) -> CounterHandle {
         ::core::unreachable!()
     }
 }

@@ -126,7 +126,7 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
         "max_workers = 0, timeout = \"3s\"",
         "impl Counter {\n\
             #[setup]\n\
-            fn new(name: &str) -> Self { Self }\n\
+            fn new<'a>(names: Vec<&'a str>) -> Self { Self }\n\
             #[method(retries = -1)]\n\
             fn right(&self, number: u64) -> u64 { number }\n\
             #[method]\n\
@@ -153,7 +153,7 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
         "recovery_half_a_service",
         "service",
         "",
-        "unsafe impl Counter {\n\
+        "#[allow(dead_code)]\nunsafe impl Counter {\n\
             #[setup]\n\
             fn new() -> Self { Self }\n\
             #[doc(method)]\n\

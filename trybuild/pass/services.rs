@@ -71,7 +71,7 @@ mod inner {
 #[service]
 impl inner::Other {
     #[setup]
-    fn new() -> Result<Self, String> {
+    fn new() -> Result<Self, &'static str> {
         Ok(Self)
     }
 
