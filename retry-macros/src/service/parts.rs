@@ -16,7 +16,7 @@ const TEARDOWN: &str = "teardown";
 pub(super) fn read(item: TokenStream) -> syn::Result<ItemImpl> {
     let mut header: Vec<TokenTree> = item.into_iter().collect();
     let body = match header.pop() {
-        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => group,
+        Some(TokenTree::Group(group)) => group,
         last => {
             header.extend(last);
             return syn::parse2(header.into_iter().collect());
