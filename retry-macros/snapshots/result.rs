@@ -1,4 +1,4 @@
-// #[function(retries(max_retries = 5, initial_delay = "200ms", jitter), retry_if = is_transient)]
+// #[function(retries(max_retries = 5, initial_delay = "200ms", max_delay = "20s", jitter), retry_if = is_transient)]
 // fn fetch(url: String) -> Result<Vec<u8>, FetchError> { get(url) }
 
 #[allow(non_camel_case_types)]
@@ -27,7 +27,7 @@ const _: () = {
                 5,
                 2.0,
                 ::core::time::Duration::from_nanos(200000000u64),
-                ::core::time::Duration::from_nanos(60000000000u64),
+                ::core::time::Duration::from_nanos(20000000000u64),
                 true,
             ),
         );

@@ -29,13 +29,14 @@ const _: () = {
         ::retry_runtime::__private0::Output::<Vec<f32>>::NEW.value::<Vec<f32>>();
         ::retry_runtime::__private0::Output::<Vec<f32>>::NEW.error::<Vec<f32>>();
     };
-    static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
-            &__SPEC,
-            ::retry_runtime::__private0::Run::Blocking(__run),
-        )
-        .setup(__set_up)
-        .exclusive_state()
-        .teardown(__tear_down);
+    static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::exclusive_state(
+        ::retry_runtime::__private0::Registration::new(
+                &__SPEC,
+                ::retry_runtime::__private0::Run::Blocking(__run),
+            )
+            .setup(__set_up)
+            .teardown(__tear_down),
+    );
     fn __set_up() -> ::retry_runtime::__private0::SetUp {
         ::retry_runtime::__private0::set_up::<Model, _>((load)())
     }

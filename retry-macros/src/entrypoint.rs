@@ -19,7 +19,7 @@ pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> Tok
     }
     let mut main: Function = match syn::parse2(item.clone()) {
         Ok(main) => main,
-        Err(error) if item::looks_like_a_function(&item) => return fallback::item(&error, &item),
+        Err(error) if item::looks_like("fn", &item) => return fallback::item(&error, &item),
         Err(_) => {
             errors.report(&item, "#[local_entrypoint] belongs on `fn main`");
             let errors = errors.to_compile_error();

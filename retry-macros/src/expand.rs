@@ -10,13 +10,13 @@ use crate::args::{self, Errors};
 use crate::fallback;
 use crate::item::{self, Function};
 use crate::policy::{self, Policy};
-use crate::signature::{self, Signature, Verdict};
+use crate::signature::{self, Role, Signature, Verdict};
 
 /// Expands, or falls back.
 pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let mut function: Function = match syn::parse2(item.clone()) {
         Ok(function) => function,
-        Err(error) if item::looks_like_a_function(&item) => return fallback::item(&error, &item),
+        Err(error) if item::looks_like("fn", &item) => return fallback::item(&error, &item),
         Err(_) => {
             let message = "#[function] belongs on a function";
             let error = syn::Error::new_spanned(&item, message);
@@ -30,8 +30,10 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
         .map_or_else(|| quote!(::retry_runtime), |path| path.to_token_stream());
     let private = crate::private_module(&runtime);
     let policy = policy::check(&args, &function.sig, &private, &mut errors);
-    let has_setup = policy::mentions(&args, "setup");
-    let (mut signature, verdict) = signature::check(&function.sig, has_setup, &policy, &mut errors);
+    let role = Role::Function {
+        has_setup: policy::mentions(&args, "setup"),
+    };
+    let (mut signature, verdict) = signature::check(&function.sig, role, &policy, &mut errors);
     let Some(errors) = errors.to_compile_error() else {
         return Expansion::new(&function, &signature, &policy, &private).whole();
     };
@@ -103,14 +105,16 @@ impl<'a> Expansion<'a> {
         let private = self.private;
         let (kind, run) = self.run();
         let (state, with_state) = self.state();
+        let registration = self.exclusive(quote! {
+            #private::Registration::new(&__SPEC, #private::Run::#kind(__run)) #with_state
+        });
         let probes = self.probes();
         let checks = &self.policy.checks;
         self.stub(&quote! {
             #probes
             #(#checks)*
 
-            static __REGISTRATION: #private::Registration =
-                #private::Registration::new(&__SPEC, #private::Run::#kind(__run)) #with_state;
+            static __REGISTRATION: #private::Registration = #registration;
 
             #state
             #run
@@ -120,7 +124,7 @@ impl<'a> Expansion<'a> {
     }
 
     /// What callers see, for a signature that was refused.
-    fn stub_alone(mut self) -> TokenStream {
+    pub(crate) fn stub_alone(mut self) -> TokenStream {
         self.is_sound = false;
         let private = self.private;
         self.stub(&quote! {
@@ -213,6 +217,39 @@ mod tests {
         );
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].1.column, 15);
+    }
+
+    /// A constant is refused where it is written, which is not where it is declared.
+    #[test]
+    fn a_constant_is_checked_where_it_is_written() {
+        for (attribute, check) in [
+            ("max_workers = MOST", "check_usize"),
+            ("timeout     = LIMIT", "check_duration"),
+            ("concurrency = MANY", "check_at_once"),
+        ] {
+            let mut found = Vec::new();
+            let code = expanded(attribute, "async fn f() {}");
+            places(code, check, &mut found);
+            assert_eq!(found.len(), 1, "{attribute}");
+            assert_eq!(found[0].1.column, 14, "{attribute}");
+        }
+    }
+
+    #[test]
+    fn what_can_have_no_stub_is_left_as_it_is() {
+        for item in [
+            "fn f (& self) { }",
+            "fn f (f : u64) { }",
+            "fn main () { }",
+            "fn f (a : u64 , ...) { }",
+            "fn f (a : impl Copy) { }",
+            "fn f () -> impl Copy { }",
+            "fn f < T > (a : T) { }",
+        ] {
+            let code = expanded("", item).to_string();
+            let (left, _) = code.split_once(":: core").expect("there is an error");
+            assert_eq!(left.trim(), item);
+        }
     }
 
     #[test]

@@ -45,12 +45,12 @@ impl Parse for Function {
     }
 }
 
-/// Whether an item is meant to be a function, although it cannot be read as one.
-pub(crate) fn looks_like_a_function(item: &TokenStream) -> bool {
+/// Whether an item is meant to be one with that keyword, although it cannot be read as one.
+pub(crate) fn looks_like(keyword: &str, item: &TokenStream) -> bool {
     const BEFORE: &[&str] = &["pub", "const", "async", "unsafe", "extern", "default"];
     for token in item.clone() {
         match token {
-            TokenTree::Ident(ident) if ident == "fn" => return true,
+            TokenTree::Ident(ident) if ident == keyword => return true,
             TokenTree::Ident(ident) if BEFORE.iter().any(|word| ident == word) => {}
             // Attributes, `pub(..)` and the name of an ABI.
             TokenTree::Punct(_) | TokenTree::Group(_) | TokenTree::Literal(_) => {}
@@ -130,5 +130,33 @@ impl<'a> Attributes<'a> {
             }
         }
         sorted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_half_typed_is_known_by_its_first_words() {
+        for (keyword, item, is_one) in [
+            ("fn", "fn f(", true),
+            (
+                "fn",
+                "#[x] pub(crate) const async unsafe extern \"C\" fn f(a: )",
+                true,
+            ),
+            ("fn", "static F: fn() = f;", false),
+            ("fn", "struct S", false),
+            ("impl", "unsafe impl S { fn }", true),
+            ("impl", "fn f(a: impl Copy)", false),
+        ] {
+            // Half a group is nothing that the compiler passes on.
+            let item = item
+                .trim_end_matches('(')
+                .parse()
+                .expect("it consists of tokens");
+            assert_eq!(looks_like(keyword, &item), is_one, "{keyword} {item}");
+        }
     }
 }

@@ -6,6 +6,8 @@
 //! `fallback` what comes out when something was wrong.
 
 mod args;
+#[cfg(test)]
+mod cases;
 mod entrypoint;
 mod expand;
 mod fallback;

@@ -3,46 +3,37 @@
 //! Each method becomes a function of its own, whose state is the value, and the type gets `with`,
 //! which gives a handle with one field for each method.
 
-use proc_macro2::{Ident, TokenStream};
-use quote::{ToTokens, format_ident, quote};
+mod check;
+mod options;
+mod parts;
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
-use syn::{
-    Attribute, FnArg, ImplItem, ImplItemFn, ItemImpl, Meta, Path, Receiver, Type, parse_quote,
-};
+use syn::{FnArg, ImplItemFn, Receiver, ReturnType, parse_quote_spanned};
 
 use crate::args::{self, Args, Errors};
 use crate::expand::Expansion;
 use crate::fallback;
-use crate::item::Function;
-use crate::policy::{self, Policy};
-use crate::signature::{self, Parameter, Verdict};
-
-/// The options that are about workers, which all methods share.
-const OF_WORKERS: &[&str] = &[
-    "max_workers",
-    "min_workers",
-    "scaledown_window",
-    "startup_timeout",
-    "max_calls_per_worker",
-    "single_use_workers",
-    "memory",
-    "max_rss_growth",
-    "concurrency",
-    "grace",
-    "crash_limit",
-];
-
-/// The options that are about calls, which each method has for itself.
-const OF_CALLS: &[&str] = &["retries", "retry_if", "timeout", "deadline", "at_most_once"];
-
-/// Those that both may have.
-const OF_BOTH: &[&str] = &["name"];
+use crate::item::{self, Function};
+use crate::policy;
+use crate::signature::{self, Role, Verdict};
+use check::{SelfIs, Service};
+use parts::Parts;
 
 pub(crate) fn service(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    let mut block: ItemImpl = match syn::parse2(item.clone()) {
+    let mut block = match parts::read(item.clone()) {
         Ok(block) => block,
-        Err(error) => return fallback::item(&error, &item),
+        Err(error) if item::looks_like("impl", &item) => {
+            return fallback::item(&error, &parts::strip(item));
+        }
+        Err(_) => {
+            let message = "#[service] belongs on an `impl` of a type";
+            let error = syn::Error::new_spanned(&item, message);
+            return fallback::item(&error, &item);
+        }
     };
     let mut errors = Errors::default();
     let args = args::parse(attribute, &mut errors);
@@ -51,160 +42,27 @@ pub(crate) fn service(attribute: TokenStream, item: TokenStream) -> TokenStream 
     let private = crate::private_module(&runtime);
     let parts = Parts::take(&mut block, &mut errors);
     let code = Service::check(&args, &block, parts, &private, &mut errors)
-        .map(|service| service.expand(&args, &mut errors));
-    match (code, errors.to_compile_error()) {
-        (Some(code), None) => quote!(#block #code),
-        (_, errors) => quote!(#block #errors),
-    }
+        .map(|service| service.expand(&mut errors));
+    let errors = errors.to_compile_error();
+    quote!(#block #code #errors)
 }
 
-/// The methods with an attribute of ours, which they then lose.
-#[derive(Default)]
-struct Parts {
-    setup: Option<ImplItemFn>,
-    teardown: Option<ImplItemFn>,
-    methods: Vec<(Args, ImplItemFn)>,
-}
-
-impl Parts {
-    fn take(block: &mut ItemImpl, errors: &mut Errors) -> Self {
-        let mut parts = Self::default();
-        for item in &mut block.items {
-            let ImplItem::Fn(method) = item else { continue };
-            let ours = |attribute: &Attribute| {
-                ["setup", "method", "teardown"]
-                    .into_iter()
-                    .find(|name| attribute.path().is_ident(name))
-            };
-            let Some(at) = method.attrs.iter().position(|one| ours(one).is_some()) else {
-                continue;
-            };
-            let attribute = method.attrs.remove(at);
-            if let Some(second) = method.attrs.iter().find(|one| ours(one).is_some()) {
-                errors.report(second, "a method has one of these attributes, not several");
-            }
-            match ours(&attribute) {
-                Some("setup") if parts.setup.is_some() => {
-                    errors.report(&attribute, "a service has one #[setup]");
-                }
-                Some("setup") => parts.setup = Some(method.clone()),
-                Some("teardown") if parts.teardown.is_some() => {
-                    errors.report(&attribute, "a service has one #[teardown]");
-                }
-                Some("teardown") => parts.teardown = Some(method.clone()),
-                _ => {
-                    let options = match &attribute.meta {
-                        Meta::List(list) => list.tokens.clone(),
-                        _ => TokenStream::new(),
-                    };
-                    let args = args::parse(options, errors);
-                    parts.methods.push((args, method.clone()));
-                }
-            }
-        }
-        parts
-    }
-}
-
-/// A service once its parts are known to be there.
-struct Service<'a> {
-    private: &'a TokenStream,
-    /// The type, and its last segment.
-    ty: Path,
-    name: Ident,
-    setup: ImplItemFn,
-    /// The parameters of the constructor.
-    parameters: Vec<Parameter>,
-    teardown: Option<ImplItemFn>,
-    methods: Vec<(Args, ImplItemFn)>,
-}
-
-impl<'a> Service<'a> {
-    fn check(
-        args: &Args,
-        block: &ItemImpl,
-        parts: Parts,
-        private: &'a TokenStream,
-        errors: &mut Errors,
-    ) -> Option<Self> {
-        for arg in args {
-            let key = arg.key.to_string();
-            if OF_CALLS.contains(&key.as_str()) {
-                let message = format!("`{key}` is for single methods: #[method({key} ..)]");
-                errors.report(&arg.key, message);
-            } else if ["setup", "teardown", "batch"].contains(&key.as_str()) {
-                let message =
-                    format!("a service has no `{key} = ..`; see #[setup] and #[teardown]");
-                errors.report(&arg.key, message);
-            }
-        }
-        if let Some((_, path, _)) = &block.trait_ {
-            errors.report(
-                path,
-                "#[service] belongs on the type's own methods: `impl Type`",
-            );
-        }
-        if !block.generics.params.is_empty() {
-            let message = "a service cannot be generic: a worker has to know which type to make";
-            errors.report(&block.generics, message);
-        }
-        let (Type::Path(ty), Some(setup)) = (&*block.self_ty, parts.setup) else {
-            let message = "a service needs a constructor: put #[setup] on `fn new(..) -> Self`";
-            errors.report(&block.self_ty, message);
-            return None;
-        };
-        let name = ty.path.segments.last()?.ident.clone();
-        if parts.methods.is_empty() {
-            let message = "a service needs something to call: put #[method] on a method";
-            errors.report(&block.self_ty, message);
-        }
-        if let Some(token) = &setup.sig.asyncness {
-            errors.report(
-                token,
-                "#[setup] cannot be `async`; use a runtime's `block_on` in it",
-            );
-        }
-        let mut constructor = setup.sig.clone();
-        constructor.output = syn::ReturnType::Default;
-        let (signature, _) = signature::check(&constructor, false, &Policy::default(), errors);
-        for parameter in &signature.parameters {
-            if parameter.referred().is_some() {
-                let message = "the value is made in each worker: take the parameter by value";
-                errors.report(&parameter.ty, message);
-            }
-        }
-        if let Some(teardown) = &parts.teardown
-            && !matches!(teardown.sig.inputs.first(), Some(FnArg::Receiver(receiver))
-                if receiver.reference.is_none())
-        {
-            errors.report(
-                &teardown.sig,
-                "#[teardown] takes the value: `fn close(self)`",
-            );
-        }
-        Some(Self {
-            private,
-            ty: ty.path.clone(),
-            name,
-            setup,
-            parameters: signature.parameters,
-            teardown: parts.teardown,
-            methods: parts.methods,
-        })
-    }
-
-    fn expand(&self, args: &Args, errors: &mut Errors) -> TokenStream {
+impl Service<'_> {
+    /// What callers see is there after a mistake, too, so that they are not told of it again.
+    fn expand(self, errors: &mut Errors) -> TokenStream {
         let Self {
             private, ty, name, ..
-        } = self;
+        } = &self;
         let pool = format_ident!("__service_{}", name.unraw());
         let handle = format_ident!("{}Handle", name.unraw());
-        let description = self.description(args, errors);
         let mut stubs = Vec::new();
         let mut fields = Vec::new();
         for (place, (options, method)) in self.methods.iter().enumerate() {
             let place = u16::try_from(place).unwrap_or(u16::MAX);
-            stubs.extend(self.stub(&pool, place, options, method, errors));
+            let Some(stub) = self.stub(&pool, place, options, method, errors) else {
+                continue;
+            };
+            stubs.push(stub);
             let (vis, field) = (&method.vis, &method.sig.ident);
             let stub = self.stub_name(field);
             let docs = method.attrs.iter().filter(|one| one.path().is_ident("doc"));
@@ -231,16 +89,16 @@ impl<'a> Service<'a> {
              by all handles that were made with the same parameters, which are those of `{constructor}`."
         );
         let about = format!("The methods of [`{name}`] in worker processes.");
-        let tear_down = match &self.teardown {
-            Some(teardown) => {
-                let teardown = &teardown.sig.ident;
-                quote! {
-                    ::core::option::Option::Some(|__state| {
-                        #private::tear_down::<#ty>(__state, <#ty>::#teardown);
-                    })
-                }
+        let description = self.description(errors);
+        let (set_up, tear_down) = (self.set_up(), self.tear_down());
+        let make = if self.is_sound {
+            let passed = quote_spanned!(self.parameters_span()=> &(#(#names,)*));
+            quote! {
+                let __config = #private::configure(#passed);
+                #handle { #(#made,)* }
             }
-            None => quote!(::core::option::Option::None),
+        } else {
+            quote!(::core::unreachable!())
         };
         quote! {
             #[doc = #about]
@@ -249,7 +107,7 @@ impl<'a> Service<'a> {
                 #(#declared,)*
             }
 
-            #[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
+            #[allow(private_interfaces, dead_code, unused_variables, clippy::all, clippy::pedantic)]
             impl #ty {
                 #[doc = #with]
                 ///
@@ -258,8 +116,7 @@ impl<'a> Service<'a> {
                 /// If the parameters cannot be encoded.
                 #[track_caller]
                 #vis fn with(#(#names: #types),*) -> #handle {
-                    let __config = #private::configure(&(#(#names,)*));
-                    #handle { #(#made,)* }
+                    #make
                 }
             }
 
@@ -277,10 +134,7 @@ impl<'a> Service<'a> {
                 static __SPEC: #private::FunctionSpec = #description;
                 #private::Service {
                     spec: &__SPEC,
-                    set_up: |__config| {
-                        let (#(#names,)*) = #private::configuration::<(#(#types,)*)>(__config)?;
-                        #private::set_up::<#ty, _>(<#ty>::#constructor(#(#names),*))
-                    },
+                    set_up: #set_up,
                     tear_down: #tear_down,
                 }
             };
@@ -290,37 +144,76 @@ impl<'a> Service<'a> {
     }
 
     /// What holds for the workers.
-    fn description(&self, args: &Args, errors: &mut Errors) -> TokenStream {
+    fn description(&self, errors: &Errors) -> TokenStream {
         let private = self.private;
-        let mut signature = self.setup.sig.clone();
-        let is_async = |(_, method): &(Args, ImplItemFn)| method.sig.asyncness;
-        signature.asyncness = self.methods.iter().find_map(is_async);
-        let known = |arg: &&args::Arg| {
-            let key = arg.key.to_string();
-            !OF_CALLS.contains(&key.as_str())
-                && !["setup", "teardown", "batch"].contains(&key.as_str())
-        };
-        let kept: Vec<_> = args.iter().filter(known).cloned().collect();
-        let policy = policy::check(&kept, &signature, private, errors);
-        let name = match &policy.name {
+        let name = match &self.policy.name {
             Some(name) => quote!(#name),
             None => {
                 let name = self.name.unraw().to_string();
                 quote!(::core::concat!(::core::module_path!(), "::", #name))
             }
         };
-        let (setters, checks) = (&policy.setters, &policy.checks);
+        let is_sound = errors.is_empty();
+        let setters = self.policy.setters.iter().filter(|_| is_sound);
+        let checks = self.policy.checks.iter().filter(|_| is_sound);
         quote! {{
             #(#checks)*
             #private::FunctionSpec::new(#name, ::core::file!(), ::core::line!(), &[]) #(#setters)*
         }}
     }
 
-    fn stub_name(&self, method: &Ident) -> Ident {
-        format_ident!("__{}_{}", self.name.unraw(), method.unraw())
+    /// Where it is said that a parameter of the constructor cannot be sent.
+    fn parameters_span(&self) -> Span {
+        match &self.parameters[..] {
+            [] => Span::call_site(),
+            [parameter, ..] => parameter.ty.span(),
+        }
     }
 
-    /// A method as a function whose state is the service's value.
+    /// Makes the value in a worker. A constructor that was refused is not called.
+    fn set_up(&self) -> TokenStream {
+        if !self.is_sound {
+            return quote!(|_| ::core::unreachable!());
+        }
+        let ty = &self.ty;
+        let private = self.private;
+        let constructor = &self.setup.sig.ident;
+        let names: Vec<_> = self.parameters.iter().map(|one| &one.name).collect();
+        let types = self.parameters.iter().map(|one| &one.ty);
+        let types = quote_spanned!(self.parameters_span()=> (#(#types,)*));
+        // What is wrong with what it returns is to be said there.
+        let span = self.setup.sig.output.span();
+        let made = {
+            let private = crate::respanned(private, span);
+            quote_spanned!(span=> #private::set_up::<#ty, _>(<#ty>::#constructor(#(#names),*)))
+        };
+        quote! {
+            |__config| {
+                let (#(#names,)*) = #private::configuration::<#types>(__config)?;
+                #made
+            }
+        }
+    }
+
+    fn tear_down(&self) -> TokenStream {
+        let Some(teardown) = &self.teardown else {
+            return quote!(::core::option::Option::None);
+        };
+        let (private, ty, teardown) = (self.private, &self.ty, &teardown.sig.ident);
+        quote! {
+            ::core::option::Option::Some(|__state| {
+                #private::tear_down::<#ty>(__state, <#ty>::#teardown);
+            })
+        }
+    }
+
+    fn stub_name(&self, method: &Ident) -> Ident {
+        let name = self.name.unraw();
+        format_ident!("__{}_{}", name, method.unraw(), span = method.span())
+    }
+
+    /// A method as a function whose state is the service's value; `None` if its types have no
+    /// names outside of it.
     fn stub(
         &self,
         pool: &Ident,
@@ -330,21 +223,7 @@ impl<'a> Service<'a> {
         errors: &mut Errors,
     ) -> Option<TokenStream> {
         let (private, ty) = (self.private, &self.ty);
-        for arg in options {
-            let key = arg.key.to_string();
-            if !OF_CALLS.contains(&key.as_str()) && !OF_BOTH.contains(&key.as_str()) {
-                let message = if OF_WORKERS.contains(&key.as_str()) {
-                    format!(
-                        "`{key}` is for the workers, which all methods share: #[service({key} ..)]"
-                    )
-                } else {
-                    let known = OF_CALLS.join(", ");
-                    format!("unknown option `{key}` of a method; known are: {known}, name")
-                };
-                errors.report(&arg.key, message);
-                return None;
-            }
-        }
+        let options = options::of_method(options, errors);
         let mut sig = method.sig.clone();
         SelfIs(ty).visit_signature_mut(&mut sig);
         let Some(FnArg::Receiver(Receiver {
@@ -353,55 +232,65 @@ impl<'a> Service<'a> {
             ..
         })) = sig.inputs.first()
         else {
-            errors.report(&method.sig, "#[method] needs `&self` or `&mut self` first");
+            let message = "#[method] needs `&self` or `&mut self` first";
+            match method.sig.inputs.first() {
+                Some(first) => errors.report(first, message),
+                None => errors.report(&method.sig.ident, message),
+            }
             return None;
         };
-        sig.inputs[0] = parse_quote!(__service: &#mutability #ty);
-        let original = &method.sig.ident;
-        sig.ident = self.stub_name(original);
-        let names: Vec<Ident> = sig
-            .inputs
-            .iter()
-            .filter_map(|input| match input {
-                FnArg::Typed(typed) => match &*typed.pat {
-                    syn::Pat::Ident(pat) => Some(pat.ident.clone()),
-                    _ => None,
-                },
-                FnArg::Receiver(_) => None,
-            })
-            .collect();
-        let await_it = sig.asyncness.map(|_| quote!(.await));
-        let body = quote!({ <#ty>::#original(#(#names),*) #await_it });
-        let function = Function {
-            attrs: method
-                .attrs
-                .iter()
-                .filter(|one| one.path().is_ident("cfg"))
-                .cloned()
-                .collect(),
-            vis: syn::Visibility::Inherited,
-            block: syn::parse2(body).ok()?,
-            has_body: true,
-            sig,
+        if self.policy.is_concurrent && mutability.is_some() {
+            let message = "with `concurrency` several calls share the value: take it as `&self`";
+            errors.report(&method.sig.inputs[0], message);
+        }
+        let span = method.sig.inputs[0].span();
+        sig.inputs[0] = parse_quote_spanned!(span=> __service: &#mutability #ty);
+        let policy = policy::check(&options, &sig, private, errors);
+        let (mut signature, verdict) = signature::check(&sig, Role::Method, &policy, errors);
+        let is_sound = match verdict {
+            Verdict::Sound => true,
+            Verdict::Wrong => false,
+            Verdict::Hopeless => return None,
         };
-        let policy = policy::check(options, &function.sig, private, errors);
-        let (signature, verdict) = signature::check(&function.sig, true, &policy, errors);
-        let Verdict::Sound = verdict else { return None };
+        if !is_sound {
+            signature.repair();
+        }
+        let inputs = signature.all().map(|parameter| {
+            let (name, ty) = (&parameter.name, &parameter.ty);
+            quote!(#name: #ty)
+        });
+        let (original, stub) = (&method.sig.ident, self.stub_name(&method.sig.ident));
+        let asyncness = &sig.asyncness;
+        let output = &signature.output;
+        let output = match &sig.output {
+            ReturnType::Default => None,
+            ReturnType::Type(..) => Some(quote!(-> #output)),
+        };
+        let names = signature.all().map(|parameter| &parameter.name);
+        let body = if is_sound {
+            let await_it = asyncness.map(|_| quote!(.await));
+            quote!(<#ty>::#original(#(#names),*) #await_it)
+        } else {
+            quote!(::core::unreachable!())
+        };
+        let cfgs = method.attrs.iter().filter(|one| one.path().is_ident("cfg"));
+        let function: Function = syn::parse2(quote! {
+            #(#cfgs)*
+            #[allow(dead_code, deprecated, unused_variables)]
+            #asyncness fn #stub(#(#inputs),*) #output { #body }
+        })
+        .ok()?;
+        let policy = if errors.is_empty() {
+            policy
+        } else {
+            policy.recovered()
+        };
         let mut expansion = Expansion::new(&function, &signature, &policy, private);
         expansion.title = format!("{}::{}", self.name.unraw(), original.unraw());
+        if !is_sound {
+            return Some(expansion.stub_alone());
+        }
         expansion.service = Some(quote!(.method_of(&#pool, #place)));
         Some(expansion.whole())
-    }
-}
-
-/// Writes out what `Self` is.
-struct SelfIs<'a>(&'a Path);
-
-impl VisitMut for SelfIs<'_> {
-    fn visit_path_mut(&mut self, path: &mut Path) {
-        if path.is_ident("Self") {
-            *path = self.0.clone();
-        }
-        syn::visit_mut::visit_path_mut(self, path);
     }
 }

@@ -10,6 +10,27 @@ use syn::{GenericArgument, Lifetime, PathArguments, Type, TypeReference};
 use check::MOST_PARAMETERS;
 pub(crate) use check::check;
 
+/// What a signature is of, which decides what it may have, and what it is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A function. With a set-up its first parameter is the state.
+    Function { has_setup: bool },
+    /// A method of a service, whose first parameter is the value.
+    Method,
+    /// What makes the value of a service.
+    Constructor,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Function { .. } => "#[function]",
+            Self::Method => "#[method]",
+            Self::Constructor => "#[setup]",
+        })
+    }
+}
+
 /// A parameter.
 pub(crate) struct Parameter {
     pub(crate) name: Ident,
@@ -126,7 +147,7 @@ fn generic_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
 }
 
 /// A type without the invisible parentheses that it has when a macro was given it.
-fn ungrouped(ty: &Type) -> &Type {
+pub(crate) fn ungrouped(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => ungrouped(&group.elem),
         Type::Paren(paren) => ungrouped(&paren.elem),

@@ -1,4 +1,4 @@
-//! The expansions themselves, for one function of each kind and for what is left of broken ones:
+//! The expansions themselves, for one item of each kind and for what is left of broken ones:
 //! `snapshots/` has them as a reader would want to see them.
 //!
 //! `SNAPSHOTS=overwrite cargo test -p retry-macros` writes them anew.
@@ -17,7 +17,8 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "result",
-        "retries(max_retries = 5, initial_delay = \"200ms\", jitter), retry_if = is_transient",
+        "retries(max_retries = 5, initial_delay = \"200ms\", max_delay = \"20s\", jitter), \
+         retry_if = is_transient",
         "fn fetch(url: String) -> Result<Vec<u8>, FetchError> { get(url) }",
     ),
     (
@@ -46,6 +47,23 @@ const CASES: &[(&str, &str, &str)] = &[
         "fn f() {}",
     ),
     (
+        "constants_in_a_list",
+        "retries(max_retries = N, backoff_coefficient = C, initial_delay = FIRST, \
+         max_delay = \"20s\"), min_workers = FEWEST, max_workers = MOST",
+        "fn f() {}",
+    ),
+    ("another_runtime", "crate = ::my::runtime", "fn f() {}"),
+    (
+        "recovery_batch",
+        "batch(max_size = 64), timeout = 3",
+        "fn f(numbers: Vec<u64>) -> Vec<u64> { numbers }",
+    ),
+    (
+        "recovery_lifetimes",
+        "",
+        "fn f<'a>(text: &'a str, more: Cow<'a, str>) -> u64 { 1 }",
+    ),
+    (
         "recovery_wrong_option",
         "retries = -1, timeout = 3, setup = load",
         "fn f(state: &State, a: u64) -> u64 { a }",
@@ -71,18 +89,171 @@ const CASES: &[(&str, &str, &str)] = &[
     ("recovery_not_a_function", "", "struct F;"),
 ];
 
+/// The same for the other attributes, with the attribute in the second place.
+const OTHERS: &[(&str, &str, &str, &str)] = &[
+    (
+        "service",
+        "service",
+        "max_workers = 2, memory = LIMIT",
+        "impl Scaler {\n\
+            #[setup]\n\
+            pub fn new(config: Config, by: u64) -> Result<Self, NoFactor> { make(config, by) }\n\
+            /// One number.\n\
+            #[method(retries = 2)]\n\
+            pub fn scale(&self, number: u64) -> u64 { number * self.factor }\n\
+            #[cfg(feature = \"parse\")]\n\
+            #[method]\n\
+            async fn parse(&mut self, _: &str, mut of: Option<Self>) -> Result<Self, String> { .. }\n\
+            pub fn factor(&self) -> u64 { self.factor }\n\
+            #[teardown]\n\
+            fn close(self) {}\n\
+        }",
+    ),
+    (
+        "service_without_parameters",
+        "service",
+        "crate = ::my::runtime, name = \"counter\"",
+        "impl my::Counter {\n\
+            #[setup]\n\
+            fn new() -> Self { Self }\n\
+            #[method]\n\
+            fn next(&mut self) -> u64 { 1 }\n\
+        }",
+    ),
+    (
+        "recovery_service",
+        "service",
+        "max_workers = 0, timeout = \"3s\"",
+        "impl Counter {\n\
+            #[setup]\n\
+            fn new<'a>(names: Vec<&'a str>) -> Self { Self }\n\
+            #[method(retries = -1)]\n\
+            fn right(&self, number: u64) -> u64 { number }\n\
+            #[method]\n\
+            fn wrong(&self, (a, b): (u64, u64)) -> &str { \"\" }\n\
+            #[method]\n\
+            fn hopeless<T>(&self, value: T) {}\n\
+            #[teardown]\n\
+            fn close(&self) {}\n\
+        }",
+    ),
+    (
+        "recovery_half_a_method",
+        "service",
+        "",
+        "impl Counter {\n\
+            #[setup]\n\
+            fn new() -> Self { Self }\n\
+            #[doc(method)]\n\
+            #[method(retries = 3)]\n\
+            fn next(&mut self) -> u64 { self. }\n\
+        }",
+    ),
+    (
+        "recovery_half_a_service",
+        "service",
+        "",
+        "#[allow(dead_code)]\nunsafe impl Counter {\n\
+            #[setup]\n\
+            fn new() -> Self { Self }\n\
+            #[doc(method)]\n\
+            #[method(retries = 3)]\n\
+            fn next(&mut self, by: ) -> u64 { [method] }\n\
+            #[teardown]\n\
+            fn close(self) {}\n\
+        }",
+    ),
+    (
+        "service_with_all_kinds_of_items",
+        "service",
+        "",
+        "impl Counter {\n\
+            #![allow(dead_code)]\n\
+            const FIRST: u64 = { 1 };\n\
+            #[setup]\n\
+            fn new() -> Self { Self }\n\
+            #[method]\n\
+            fn next(&mut self) -> u64 { Self::FIRST }\n\
+            methods! { more }\n\
+        }",
+    ),
+    (
+        "entrypoint",
+        "local_entrypoint",
+        "",
+        "/// Adds.\n///\n/// Slowly.\n#[allow(dead_code)]\nfn main() -> Result<(), String> { run() }",
+    ),
+    (
+        "entrypoint_with_options",
+        "local_entrypoint",
+        "",
+        "/// Adds.\n\
+         async fn main(\n\
+            plain: u64,\n\
+            /// Told.\n\
+            #[arg(default_value = \"3\")] told: u64,\n\
+            #[arg(short, long)] short: bool,\n\
+            #[arg(positional)] file: PathBuf,\n\
+         ) { run().await }",
+    ),
+    (
+        "recovery_entrypoint",
+        "local_entrypoint",
+        "3",
+        "/// Adds.\n#[function]\nfn main() { run() }",
+    ),
+    (
+        "recovery_entrypoint_not_main",
+        "local_entrypoint",
+        "",
+        "fn start() { run() }",
+    ),
+    (
+        "recovery_half_an_entrypoint",
+        "local_entrypoint",
+        "",
+        "pub async fn main(a: ) { run() }",
+    ),
+    (
+        "test",
+        "retry_runtime::test",
+        "",
+        "#[should_panic]\nfn it_works() { work() }",
+    ),
+    (
+        "async_test",
+        "retry_runtime::test",
+        "",
+        "async fn it_works() -> Result<(), String> { work().await }",
+    ),
+];
+
 fn path(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots");
     directory.join(name).with_extension("rs")
 }
 
+/// All cases, with the attribute in the second place.
+fn cases() -> impl Iterator<Item = (&'static str, &'static str, &'static str, &'static str)> {
+    let functions = CASES
+        .iter()
+        .map(|(name, options, item)| (*name, "function", *options, *item));
+    functions.chain(OTHERS.iter().copied())
+}
+
 /// What is written, and what becomes of it.
-fn snapshot(attribute: &str, item: &str) -> String {
+fn snapshot(attribute: &str, options: &str, item: &str) -> String {
     let parse = |text: &str| -> TokenStream { text.parse().expect("the case consists of tokens") };
-    let tokens = crate::expand::function(parse(attribute), parse(item));
-    let attribute = match attribute {
-        "" => "#[function]".to_owned(),
-        options => format!("#[function({options})]"),
+    let expand = match attribute {
+        "function" => crate::expand::function,
+        "service" => crate::service::service,
+        "local_entrypoint" => crate::entrypoint::local_entrypoint,
+        _ => crate::test::test,
+    };
+    let tokens = expand(parse(options), parse(item));
+    let attribute = match options {
+        "" => format!("#[{attribute}]"),
+        options => format!("#[{attribute}({options})]"),
     };
     let written: String = attribute
         .lines()
@@ -107,8 +278,8 @@ fn contains_verbatim(file: &syn::File) -> bool {
 fn expansions_are_as_they_were() {
     let overwrite = std::env::var_os("SNAPSHOTS").is_some_and(|value| value == "overwrite");
     let mut different = Vec::new();
-    for (name, attribute, item) in CASES {
-        let is = snapshot(attribute, item);
+    for (name, attribute, options, item) in cases() {
+        let is = snapshot(attribute, options, item);
         if overwrite {
             std::fs::write(path(name), is).expect("a snapshot can be written");
         } else if std::fs::read_to_string(path(name)).ok().as_ref() != Some(&is) {
@@ -126,7 +297,7 @@ fn expansions_are_as_they_were() {
 fn each_snapshot_has_its_case() {
     for entry in std::fs::read_dir(path("x").with_file_name("")).expect("there are snapshots") {
         let file = entry.expect("an entry").path();
-        let is_a_case = CASES.iter().any(|(name, ..)| path(name) == file);
+        let is_a_case = cases().any(|(name, ..)| path(name) == file);
         assert!(is_a_case, "{} has no case", file.display());
     }
 }

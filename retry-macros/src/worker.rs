@@ -21,10 +21,7 @@ impl Expansion<'_> {
             ..
         } = self;
         if let Some(service) = &self.service {
-            let exclusive = signature
-                .changes_state()
-                .then(|| quote!(.exclusive_state()));
-            return (TokenStream::new(), quote!(#service #exclusive));
+            return (TokenStream::new(), quote!(#service));
         }
         let Some(setup) = &policy.setup else {
             return (TokenStream::new(), TokenStream::new());
@@ -40,9 +37,6 @@ impl Expansion<'_> {
             }
         };
         let mut registration = quote!(.setup(__set_up));
-        if signature.changes_state() {
-            registration.extend(quote!(.exclusive_state()));
-        }
         if let Some(teardown) = &policy.teardown {
             let private = crate::respanned(private, teardown.span());
             let tear_down = quote_spanned! {teardown.span()=>
@@ -56,6 +50,18 @@ impl Expansion<'_> {
             registration.extend(quote!(.teardown(__tear_down)));
         }
         (functions, registration)
+    }
+
+    /// A registration as that of a function that may change its state. If several calls share it,
+    /// that is to be said of the parameter.
+    pub(crate) fn exclusive(&self, registration: TokenStream) -> TokenStream {
+        let state = self.signature.state.as_ref();
+        let Some(state) = state.filter(|_| self.signature.changes_state()) else {
+            return registration;
+        };
+        let span = state.ty.span();
+        let private = crate::respanned(self.private, span);
+        quote_spanned!(span=> #private::Registration::exclusive_state(#registration))
     }
 
     /// The function that a worker calls for each input, and which kind it is.

@@ -237,17 +237,16 @@ macro_rules! call {
     };
 }
 
+/// What takes inputs is named at each layer: the compiler shows that line to somebody whose items do
+/// not fit, and would show this macro with all of its invocation otherwise.
 macro_rules! layer {
     ($layer:ident [$($bounds:tt)*] $R:ty => $T:ty, $E:ty, $decoders:expr,
+     fn $map:ident, $for_each:ident<I: $Inputs:path>,
      |$result:ident, $invocation:ident| $reply:expr) => {
         impl<F, A: Arguments, $($bounds)*> $layer<F, A, $R> {
             /// The function over many inputs: one input per item, a tuple where the function has
             /// several parameters.
-            pub fn map<I>(&self, inputs: I) -> Map<I::IntoIter, $T, $E>
-            where
-                I: IntoIterator,
-                I::Item: Item<A>,
-            {
+            pub fn $map<I: $Inputs>(&self, inputs: I) -> Map<I::IntoIter, $T, $E> {
                 let target = self.target();
                 Map::new(
                     target.host(),
@@ -262,11 +261,7 @@ macro_rules! layer {
 
             /// Runs the function over all inputs for its effects; the first error cancels what
             /// is outstanding.
-            pub fn for_each<I>(&self, inputs: I) -> ForEach<I::IntoIter, $T, $E>
-            where
-                I: IntoIterator,
-                I::Item: Item<A>,
-            {
+            pub fn $for_each<I: $Inputs>(&self, inputs: I) -> ForEach<I::IntoIter, $T, $E> {
                 ForEach::new(self.map(inputs))
             }
 
@@ -282,6 +277,7 @@ macro_rules! layer {
 
 layer! {
     Typed [T: Wire, E: Wire] Result<T, E> => T, E, Decoders::wire(),
+    fn map, for_each<I: IntoIterator<Item: Item<A>>>,
     |result, invocation| match result {
         Ok(value) => invocation.succeed(&value),
         Err(error) => invocation.fail(&error),
@@ -290,6 +286,7 @@ layer! {
 
 layer! {
     Chained [T: Wire, E: Deref<Target: Error> + Debug] Result<T, E> => T, RemoteError, Decoders::wire(),
+    fn map, for_each<I: IntoIterator<Item: Item<A>>>,
     |result, invocation| match result {
         Ok(value) => invocation.succeed(&value),
         Err(error) => {
@@ -301,6 +298,7 @@ layer! {
 
 layer! {
     Standard [T: Wire, E: Error] Result<T, E> => T, RemoteError, Decoders::wire(),
+    fn map, for_each<I: IntoIterator<Item: Item<A>>>,
     |result, invocation| match result {
         Ok(value) => invocation.succeed(&value),
         Err(error) => {
@@ -312,6 +310,7 @@ layer! {
 
 layer! {
     Shown [T: Wire, E: Display + Debug] Result<T, E> => T, RemoteError, Decoders::wire(),
+    fn map, for_each<I: IntoIterator<Item: Item<A>>>,
     |result, invocation| match result {
         Ok(value) => invocation.succeed(&value),
         Err(error) => invocation.fail(&RemoteError::shown(&error)),
@@ -320,6 +319,7 @@ layer! {
 
 layer! {
     Plain [T: Wire] T => T, Infallible, Decoders::infallible(),
+    fn map, for_each<I: IntoIterator<Item: Item<A>>>,
     |result, invocation| invocation.succeed(&result)
 }
 

@@ -1,5 +1,6 @@
 //! What parameters may refer to.
 use retry_runtime::function;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -14,6 +15,11 @@ fn all(text: &str, bytes: &[u8], path: &Path, settings: &Settings, numbers: &Vec
 }
 
 #[function]
+fn shared(text: Cow<'static, str>, names: &[Cow<'static, str>]) -> usize {
+    text.len() + names.len()
+}
+
+#[function]
 async fn later(text: &str, settings: &Settings) -> usize {
     text.len() + settings.names.len()
 }
@@ -23,6 +29,7 @@ fn main() {
     let text = String::from("text");
     assert_eq!(all(&text, b"b", Path::new("/"), &settings, &vec![1], String::new()), 7);
     let _ = all.remote(&text, b"b", Path::new("/"), &settings, &vec![1], String::new());
+    let _ = shared.remote("text".into(), &[]);
     let _ = later.remote(&text, &settings);
     let _ = later.map([(String::from("a"), settings)]);
 }

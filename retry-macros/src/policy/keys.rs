@@ -113,12 +113,12 @@ const FOREIGN: &[(&str, &str)] = &[
     ),
 ];
 
-/// What is wrong with an option's name.
-pub(super) fn unknown(key: &Ident) -> syn::Error {
+/// What is wrong with the name of an option that is not among those of a place.
+pub(crate) fn unknown(key: &Ident, place: &str, keys: &[&str]) -> syn::Error {
     let name = key.to_string();
     let message = match FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
         Some((_, instead)) => format!("`{name}` {instead}"),
-        None => not_among(&name, "", KEYS),
+        None => not_among(&name, place, keys),
     };
     syn::Error::new(key.span(), message)
 }

@@ -12,6 +12,7 @@ use quote::quote;
 use syn::{Expr, LitStr, Path, Signature};
 
 use crate::args::{Args, Errors, Value};
+pub(crate) use keys::unknown;
 use value::{Given, Known};
 
 /// The options that the macro itself needs, and the setters for the rest.
@@ -134,7 +135,7 @@ impl Policy {
             "teardown" => self.teardown = Some(given.function("fn(S)", "close")?),
             "name" => self.name = Some(given.name()?),
             "crate" => given.path()?,
-            _ => return Err(keys::unknown(&given.arg.key)),
+            _ => return Err(keys::unknown(&given.arg.key, "", keys::KEYS)),
         }
         Ok(())
     }
@@ -246,6 +247,9 @@ mod tests {
             quote!(retries(max_retries = 0), at_most_once),
             quote!(retries = POLICY, timeout = LIMIT, at_most_once),
             quote!(retries = 0, at_most_once),
+            quote!(retries(max_retries = 3, initial_delay = "60s")),
+            quote!(retries(max_retries = 3, max_delay = "24h")),
+            quote!(concurrency = 1024),
             quote!(retries = 3u32, max_workers = 3usize),
             quote!(timeout = "1s", deadline = "1s"),
             quote!(min_workers = 3, max_workers = 3),
@@ -256,6 +260,7 @@ mod tests {
                 concurrency = 8
             ),
             quote!(setup = load, teardown = close),
+            quote!(setup = loader(3)),
             quote!(setup = || 3, retry_if = |_| true),
             quote!(batch(max_size = 64)),
             quote!(batch(max_size = N, max_wait = "0s")),

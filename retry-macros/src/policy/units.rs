@@ -220,6 +220,8 @@ pub(super) fn is_negative(value: &Expr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use quote::ToTokens;
+
     use super::*;
 
     fn read(units: &Units, text: &str) -> Result<Option<u128>, String> {
@@ -245,6 +247,20 @@ mod tests {
         }
         assert_eq!(read(&TIME, "LIMIT"), Ok(None));
         assert_eq!(read(&TIME, "-LIMIT"), Ok(None));
+    }
+
+    /// A macro that passes on a value puts it between parentheses that nobody sees.
+    #[test]
+    fn a_value_that_a_macro_passes_on_is_read() {
+        let read = |text: &str| {
+            let value: TokenStream = text.parse().unwrap();
+            let group = proc_macro2::Group::new(proc_macro2::Delimiter::None, value);
+            let value = syn::parse2(group.to_token_stream()).unwrap();
+            let read = TIME.read("limit", &value);
+            read.map_err(|error| error.to_string())
+        };
+        assert_eq!(read("\"1s\""), Ok(Some(1_000_000_000)));
+        assert_eq!(read("-1"), Err("`limit` must not be negative".to_owned()));
     }
 
     #[test]

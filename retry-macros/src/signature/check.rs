@@ -5,30 +5,33 @@ use quote::format_ident;
 use syn::visit::Visit;
 use syn::{FnArg, GenericParam, Generics, Lifetime, Pat, ReturnType, Type, TypeReference};
 
-use super::{Parameter, Signature, Verdict, ungrouped};
+use super::{Parameter, Role, Signature, Verdict, ungrouped};
 use crate::args::Errors;
 use crate::policy::Policy;
 
 /// The most parameters that callers may pass.
 pub(super) const MOST_PARAMETERS: usize = 12;
 
-/// Checks a function's signature; `has_setup` says whether its first parameter is the state.
+/// Checks a function's signature.
 pub(crate) fn check(
     signature: &syn::Signature,
-    has_setup: bool,
+    role: Role,
     policy: &Policy,
     errors: &mut Errors,
 ) -> (Signature, Verdict) {
     let mut wrong = Errors::default();
-    let is_hopeless = is_hopeless(signature);
-    check_kind(signature, &mut wrong);
-    check_generics(&signature.generics, &mut wrong);
+    let is_hopeless = is_hopeless(signature, role);
+    check_kind(signature, role, &mut wrong);
+    check_generics(&signature.generics, role, &mut wrong);
     let mut parameters: Vec<Parameter> = signature
         .inputs
         .iter()
         .enumerate()
-        .filter_map(|(position, input)| parameter(&signature.ident, position, input, &mut wrong))
+        .filter_map(|(position, input)| {
+            parameter(&signature.ident, role, position, input, &mut wrong)
+        })
         .collect();
+    let has_setup = matches!(role, Role::Function { has_setup: true } | Role::Method);
     let state = (has_setup && !parameters.is_empty()).then(|| parameters.remove(0));
     if has_setup {
         check_state(signature, state.as_ref(), policy, &mut wrong);
@@ -40,10 +43,11 @@ pub(crate) fn check(
         );
     }
     for parameter in state.iter().chain(&parameters) {
-        check_parameter(parameter, &signature.generics, &mut wrong);
+        check_parameter(parameter, role, &signature.generics, &mut wrong);
     }
     for parameter in &parameters {
-        if let Some(reference) = parameter.referred()
+        if role != Role::Constructor
+            && let Some(reference) = parameter.referred()
             && reference.mutability.is_some()
         {
             let message =
@@ -53,6 +57,8 @@ pub(crate) fn check(
     }
     let output = match &signature.output {
         ReturnType::Default => syn::parse_quote!(()),
+        // The value stays where it is made.
+        ReturnType::Type(_, ty) if role == Role::Constructor => (**ty).clone(),
         ReturnType::Type(_, ty) => {
             let message = "the result is made in another process, so it cannot borrow; return an \
                            owned value";
@@ -78,7 +84,7 @@ pub(crate) fn check(
 }
 
 /// Whether its types have no names outside of the function.
-fn is_hopeless(signature: &syn::Signature) -> bool {
+fn is_hopeless(signature: &syn::Signature, role: Role) -> bool {
     struct FindImpl(bool);
     impl<'ast> Visit<'ast> for FindImpl {
         fn visit_type_impl_trait(&mut self, _: &'ast syn::TypeImplTrait) {
@@ -88,37 +94,44 @@ fn is_hopeless(signature: &syn::Signature) -> bool {
     let is_lifetime = |param: &GenericParam| matches!(param, GenericParam::Lifetime(_));
     let mut find = FindImpl(false);
     find.visit_signature(signature);
+    let is_a_function = matches!(role, Role::Function { .. });
     find.0
         || signature.receiver().is_some()
         || signature.variadic.is_some()
-        || signature.ident == "main"
-        || signature.inputs.iter().any(|input| {
-            matches!(input, FnArg::Typed(typed)
-                if matches!(&*typed.pat, Pat::Ident(name) if name.ident == signature.ident))
-        })
+        || is_a_function && signature.ident == "main"
+        || is_a_function
+            && signature.inputs.iter().any(|input| {
+                matches!(input, FnArg::Typed(typed)
+                    if matches!(&*typed.pat, Pat::Ident(name) if name.ident == signature.ident))
+            })
         || !signature.generics.params.iter().all(is_lifetime)
 }
 
-/// What stands before `fn`, and the name.
-fn check_kind(signature: &syn::Signature, errors: &mut Errors) {
-    let before = "a #[function] is called in another process, so it ";
-    if let Some(token) = &signature.constness {
-        errors.report(token, format!("{before}cannot be `const`; remove the word"));
-    }
+/// What stands before `fn`, and the name. A method is called by its name, where `const` and `extern`
+/// change nothing.
+fn check_kind(signature: &syn::Signature, role: Role, errors: &mut Errors) {
+    let before = format!("a {role} is called in another process, so it");
     if let Some(token) = &signature.unsafety {
         errors.report(
             token,
-            format!("{before}cannot be `unsafe`; wrap what is unsafe in a safe function"),
+            format!("{before} cannot be `unsafe`; wrap what is unsafe in a safe function"),
         );
-    }
-    if let Some(abi) = &signature.abi {
-        errors.report(abi, format!("{before}cannot be `extern`; remove the word"));
     }
     if let Some(variadic) = &signature.variadic {
         errors.report(
             variadic,
-            format!("{before}cannot be variadic; take a `Vec`"),
+            format!("{before} cannot be variadic; take a `Vec`"),
         );
+    }
+    let Role::Function { .. } = role else { return };
+    if let Some(token) = &signature.constness {
+        errors.report(
+            token,
+            format!("{before} cannot be `const`; remove the word"),
+        );
+    }
+    if let Some(abi) = &signature.abi {
+        errors.report(abi, format!("{before} cannot be `extern`; remove the word"));
     }
     if signature.ident == "main" {
         errors.report(
@@ -128,27 +141,38 @@ fn check_kind(signature: &syn::Signature, errors: &mut Errors) {
     }
 }
 
-fn check_generics(generics: &Generics, errors: &mut Errors) {
+fn check_generics(generics: &Generics, role: Role, errors: &mut Errors) {
     let is_lifetime = |param: &GenericParam| matches!(param, GenericParam::Lifetime(_));
     if let (true, Some(clause)) = (generics.params.is_empty(), &generics.where_clause) {
         errors.report(
             clause,
-            "a #[function] has no type parameters; remove the `where`",
+            format!("a {role} has no type parameters; remove the `where`"),
         );
     }
     if generics.params.is_empty() {
         return;
     }
     if generics.params.iter().all(is_lifetime) {
+        // A constructor cannot use one, and where it does that is said.
+        if role == Role::Constructor {
+            return;
+        }
         errors.report(
             generics,
             "leave the lifetimes out: the worker owns what the parameters refer to",
         );
+    } else if role == Role::Constructor {
+        errors.report(
+            generics,
+            "a #[setup] is called in another process, so it cannot be generic; name the types",
+        );
     } else {
         errors.report(
             generics,
-            "a #[function] is called in another process, so it cannot be generic: a worker has to \
-             know which function to run; write one #[function] for each type",
+            format!(
+                "a {role} is called in another process, so it cannot be generic: a worker has to \
+                 know which function to run; write one {role} for each type"
+            ),
         );
     }
 }
@@ -218,6 +242,7 @@ fn cannot_be_a_vector(ty: &Type) -> bool {
 
 fn parameter(
     function: &Ident,
+    role: Role,
     position: usize,
     input: &FnArg,
     errors: &mut Errors,
@@ -225,16 +250,19 @@ fn parameter(
     let typed = match input {
         FnArg::Typed(typed) => typed,
         FnArg::Receiver(receiver) => {
-            errors.report(
-                receiver,
-                "a #[function] cannot be a method; write a free function that takes the value",
-            );
+            let message = match role {
+                Role::Constructor => {
+                    "#[setup] makes the value, so there is no `self` yet: remove it"
+                }
+                _ => "a #[function] cannot be a method; write a free function that takes the value",
+            };
+            errors.report(receiver, message);
             return None;
         }
     };
     let name = match &*typed.pat {
         Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
-            if name.ident == *function {
+            if name.ident == *function && matches!(role, Role::Function { .. }) {
                 let message = "a parameter cannot have the name of its #[function], which stands \
                                for a unit struct; rename it";
                 errors.report(&name.ident, message);
@@ -245,7 +273,7 @@ fn parameter(
         pattern => {
             errors.report(
                 pattern,
-                "a parameter of a #[function] needs a name; take the pattern apart in the body",
+                format!("a parameter of a {role} needs a name; take the pattern apart in the body"),
             );
             format_ident!("argument{}", position)
         }
@@ -256,7 +284,13 @@ fn parameter(
     })
 }
 
-fn check_parameter(parameter: &Parameter, generics: &Generics, errors: &mut Errors) {
+fn check_parameter(parameter: &Parameter, role: Role, generics: &Generics, errors: &mut Errors) {
+    if role == Role::Constructor {
+        let message = "the value is made in each worker, so it cannot be made of what is borrowed; \
+                       take an owned type, such as `String`";
+        Borrows::new(errors, message, &Generics::default()).visit_type(&parameter.ty);
+        return;
+    }
     let inner = match parameter.referred() {
         Some(reference) => {
             if let Some(lifetime) = &reference.lifetime

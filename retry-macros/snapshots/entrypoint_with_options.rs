@@ -1,0 +1,45 @@
+// #[local_entrypoint]
+// /// Adds.
+// async fn main(
+// plain: u64,
+// /// Told.
+// #[arg(default_value = "3")] told: u64,
+// #[arg(short, long)] short: bool,
+// #[arg(positional)] file: PathBuf,
+// ) { run().await }
+
+/// Adds.
+fn main() {
+    ::retry_runtime::__private0::init();
+    ::retry_runtime::__private0::begin();
+    use ::retry_runtime::__private0::clap;
+    /// Adds.
+    #[derive(clap::Parser)]
+    #[command(version)]
+    #[allow(non_camel_case_types, clippy::all, clippy::pedantic)]
+    struct __Arguments {
+        #[arg(long)]
+        plain: u64,
+        /// Told.
+        #[arg(default_value = "3")]
+        #[arg(long)]
+        told: u64,
+        #[arg(short, long)]
+        short: bool,
+        file: PathBuf,
+    }
+    ::retry_runtime::__private0::require_cli! {}
+    let __Arguments { plain, told, short, file } = {
+        use ::retry_runtime::__private0::clap;
+        <__Arguments as clap::Parser>::parse()
+    };
+    #[allow(clippy::items_after_statements)]
+    async fn main(plain: u64, told: u64, short: bool, file: PathBuf) {
+        run().await
+    }
+    let __result = ::retry_runtime::__private0::block_on_main(
+        main(plain, told, short, file),
+    );
+    ::retry_runtime::__private0::finish();
+    __result
+}

@@ -1,0 +1,166 @@
+//! What a service has to have.
+
+use proc_macro2::{Ident, TokenStream};
+use syn::visit_mut::VisitMut;
+use syn::{FnArg, ImplItem, ImplItemFn, ItemImpl, Path, ReturnType, Type};
+
+use super::options;
+use super::parts::Parts;
+use crate::args::{Args, Errors};
+use crate::policy::{self, Policy};
+use crate::signature::{self, Parameter, Role, Verdict};
+
+/// A service once its parts are known to be there.
+pub(super) struct Service<'a> {
+    pub(super) private: &'a TokenStream,
+    /// The type, and its last segment.
+    pub(super) ty: Path,
+    pub(super) name: Ident,
+    /// What holds for the workers.
+    pub(super) policy: Policy,
+    pub(super) setup: ImplItemFn,
+    /// The parameters of the constructor.
+    pub(super) parameters: Vec<Parameter>,
+    /// Whether the constructor can be called.
+    pub(super) is_sound: bool,
+    pub(super) teardown: Option<ImplItemFn>,
+    pub(super) methods: Vec<(Args, ImplItemFn)>,
+}
+
+impl<'a> Service<'a> {
+    /// `None` if callers cannot be given anything.
+    pub(super) fn check(
+        args: &Args,
+        block: &ItemImpl,
+        parts: Parts,
+        private: &'a TokenStream,
+        errors: &mut Errors,
+    ) -> Option<Self> {
+        let args = options::of_service(args, errors);
+        if let Some((_, path, _)) = &block.trait_ {
+            let message = "#[service] belongs on the type's own methods: `impl Type`";
+            errors.report(path, message);
+            return None;
+        }
+        if !block.generics.params.is_empty() {
+            let message = "a service cannot be generic: a worker has to know which type to make; \
+                           write a #[service] for a type that has no parameters";
+            errors.report(&block.generics, message);
+            return None;
+        }
+        let Type::Path(ty) = signature::ungrouped(&block.self_ty) else {
+            let message = "#[service] belongs on a struct or an enum: `impl Type`";
+            errors.report(&block.self_ty, message);
+            return None;
+        };
+        let Some(mut setup) = parts.setup else {
+            let message = "a service needs a constructor: put #[setup] on `fn new(..) -> Self`";
+            errors.report(&block.self_ty, message);
+            return None;
+        };
+        let with = block.items.iter().find_map(|item| match item {
+            ImplItem::Fn(function) if function.sig.ident == "with" => Some(&function.sig.ident),
+            _ => None,
+        });
+        if let Some(with) = with {
+            let message = "`with` is what callers make a handle with, which #[service] writes; \
+                           rename this";
+            errors.report(with, message);
+            return None;
+        }
+        if parts.methods.is_empty() {
+            let message = "a service needs something to call: put #[method] on a method";
+            errors.report(&block.self_ty, message);
+        }
+        SelfIs(&ty.path).visit_signature_mut(&mut setup.sig);
+        let (parameters, is_sound) = constructor(&setup.sig, errors)?;
+        let teardown = parts
+            .teardown
+            .filter(|method| teardown(&method.sig, errors));
+        let mut workers = setup.sig.clone();
+        let asyncness = |(_, method): &(Args, ImplItemFn)| method.sig.asyncness;
+        workers.asyncness = parts.methods.iter().find_map(asyncness);
+        let policy = policy::check(&args, &workers, private, errors);
+        Some(Self {
+            private,
+            ty: ty.path.clone(),
+            name: ty.path.segments.last()?.ident.clone(),
+            policy,
+            setup,
+            parameters,
+            is_sound,
+            teardown,
+            methods: parts.methods,
+        })
+    }
+}
+
+/// The parameters, as far as there is a constructor to call, and whether it can be.
+fn constructor(sig: &syn::Signature, errors: &mut Errors) -> Option<(Vec<Parameter>, bool)> {
+    let mut wrong = Errors::default();
+    if let Some(token) = &sig.asyncness {
+        let message = "#[setup] cannot be `async`; use a runtime's `block_on` in it";
+        wrong.report(token, message);
+    }
+    let (mut signature, verdict) =
+        signature::check(sig, Role::Constructor, &Policy::default(), &mut wrong);
+    if signature::is_unit(&signature.output) {
+        let message = "#[setup] makes the value: `-> Self`, or `-> Result<Self, _>`";
+        match &sig.output {
+            ReturnType::Default => wrong.report(&sig.ident, message),
+            ReturnType::Type(_, ty) => wrong.report(ty, message),
+        }
+    }
+    let is_sound = wrong.is_empty();
+    errors.append(wrong);
+    if let Verdict::Hopeless = verdict {
+        return None;
+    }
+    if !is_sound {
+        signature.repair();
+    }
+    Some((signature.parameters, is_sound))
+}
+
+/// Whether a teardown can be called.
+fn teardown(sig: &syn::Signature, errors: &mut Errors) -> bool {
+    let mut wrong = Errors::default();
+    if let Some(token) = &sig.asyncness {
+        let message = "#[teardown] cannot be `async`; use a runtime's `block_on` in it";
+        wrong.report(token, message);
+    }
+    let takes_the_value = matches!(sig.inputs.first(), Some(FnArg::Receiver(receiver))
+        if receiver.reference.is_none() && receiver.colon_token.is_none());
+    if !takes_the_value || sig.inputs.len() > 1 {
+        let message = "#[teardown] takes the value and nothing else: `fn close(self)`";
+        if sig.inputs.is_empty() {
+            wrong.report(&sig.ident, message);
+        } else {
+            wrong.report(&sig.inputs, message);
+        }
+    }
+    if let ReturnType::Type(_, ty) = &sig.output
+        && !signature::is_unit(ty)
+    {
+        let message = "#[teardown] returns nothing: there is nobody left to take it";
+        wrong.report(ty, message);
+    }
+    let is_sound = wrong.is_empty();
+    errors.append(wrong);
+    is_sound
+}
+
+/// Writes out what `Self` is.
+pub(super) struct SelfIs<'a>(pub(super) &'a Path);
+
+impl VisitMut for SelfIs<'_> {
+    // `self` has this type without saying so.
+    fn visit_receiver_mut(&mut self, _: &mut syn::Receiver) {}
+
+    fn visit_path_mut(&mut self, path: &mut Path) {
+        if path.is_ident("Self") {
+            *path = self.0.clone();
+        }
+        syn::visit_mut::visit_path_mut(self, path);
+    }
+}

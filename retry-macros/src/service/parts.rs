@@ -1,0 +1,164 @@
+//! The methods of a service as they were written.
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use quote::quote;
+use syn::parse::{ParseStream, Parser};
+use syn::{Attribute, Expr, ImplItem, ImplItemFn, ItemImpl, Meta, Stmt};
+
+use crate::args::{self, Args, Errors};
+use crate::item::Function;
+
+const SETUP: &str = "setup";
+const METHOD: &str = "method";
+const TEARDOWN: &str = "teardown";
+
+/// Reads an `impl`. The bodies of its functions are not looked into, and may be half-typed.
+pub(super) fn read(item: TokenStream) -> syn::Result<ItemImpl> {
+    let mut header: Vec<TokenTree> = item.into_iter().collect();
+    let body = match header.pop() {
+        Some(TokenTree::Group(group)) => group,
+        last => {
+            header.extend(last);
+            return syn::parse2(header.into_iter().collect());
+        }
+    };
+    let mut empty = Group::new(Delimiter::Brace, TokenStream::new());
+    empty.set_span(body.span());
+    header.push(empty.into());
+    let mut block: ItemImpl = syn::parse2(header.into_iter().collect())?;
+    let items = |input: ParseStream<'_>| {
+        block.attrs.extend(input.call(Attribute::parse_inner)?);
+        while !input.is_empty() {
+            block.items.push(part(input)?);
+        }
+        Ok(())
+    };
+    items.parse2(body.stream())?;
+    Ok(block)
+}
+
+fn part(input: ParseStream<'_>) -> syn::Result<ImplItem> {
+    let is_a_function =
+        matches!(input.fork().parse::<Function>(), Ok(function) if function.has_body);
+    if !is_a_function {
+        return input.parse();
+    }
+    let Function {
+        attrs,
+        vis,
+        sig,
+        block,
+        ..
+    } = input.parse()?;
+    let mut method: ImplItemFn = syn::parse2(quote!(#vis #sig {}))?;
+    method.attrs = attrs;
+    method.block.brace_token.span = block.delim_span();
+    let body = Expr::Verbatim(block.stream());
+    method.block.stmts.push(Stmt::Expr(body, None));
+    Ok(ImplItem::Fn(method))
+}
+
+/// The methods with an attribute of ours, which they then lose.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) setup: Option<ImplItemFn>,
+    pub(super) teardown: Option<ImplItemFn>,
+    /// Each with its options.
+    pub(super) methods: Vec<(Args, ImplItemFn)>,
+}
+
+impl Parts {
+    pub(super) fn take(block: &mut ItemImpl, errors: &mut Errors) -> Self {
+        let mut parts = Self::default();
+        for item in &mut block.items {
+            let ImplItem::Fn(method) = item else { continue };
+            let is_ours = |one: &mut Attribute| name(one).is_some();
+            let ours: Vec<Attribute> = method.attrs.extract_if(.., is_ours).collect();
+            let [attribute, others @ ..] = &ours[..] else {
+                continue;
+            };
+            for other in others {
+                let message =
+                    "a method has one of #[setup], #[method] and #[teardown]; remove this";
+                errors.report(other, message);
+            }
+            parts.add(attribute, method, errors);
+        }
+        parts
+    }
+
+    fn add(&mut self, attribute: &Attribute, method: &ImplItemFn, errors: &mut Errors) {
+        let place = match name(attribute) {
+            Some(SETUP) => &mut self.setup,
+            Some(TEARDOWN) => &mut self.teardown,
+            _ => {
+                let args = args::parse(options(attribute, errors), errors);
+                self.methods.push((args, method.clone()));
+                return;
+            }
+        };
+        if !matches!(attribute.meta, Meta::Path(_)) {
+            let message = "this takes no options; those of the workers are in #[service(..)]";
+            errors.report(attribute, message);
+        }
+        if place.is_some() {
+            let message = "a service has one of these already; remove this attribute";
+            errors.report(attribute, message);
+        } else {
+            *place = Some(method.clone());
+        }
+    }
+}
+
+/// The attribute's name, if it is one of ours.
+fn name(attribute: &Attribute) -> Option<&'static str> {
+    let mut names = [SETUP, METHOD, TEARDOWN].into_iter();
+    names.find(|name| attribute.path().is_ident(name))
+}
+
+fn options(attribute: &Attribute, errors: &mut Errors) -> TokenStream {
+    match &attribute.meta {
+        Meta::Path(_) => TokenStream::new(),
+        Meta::List(list) => list.tokens.clone(),
+        Meta::NameValue(_) => {
+            let message = "options stand in parentheses: #[method(retries = 3)]";
+            errors.report(attribute, message);
+            TokenStream::new()
+        }
+    }
+}
+
+/// An `impl` that cannot be read, without our attributes, of which the compiler knows nothing.
+pub(super) fn strip(item: TokenStream) -> TokenStream {
+    item.into_iter()
+        .map(|token| match token {
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                let mut stripped = Group::new(Delimiter::Brace, without_ours(group.stream()));
+                stripped.set_span(group.span());
+                stripped.into()
+            }
+            token => token,
+        })
+        .collect()
+}
+
+fn without_ours(body: TokenStream) -> TokenStream {
+    let mut kept: Vec<TokenTree> = Vec::new();
+    for token in body {
+        let is_ours = matches!(&token, TokenTree::Group(group)
+            if group.delimiter() == Delimiter::Bracket
+                && [SETUP, METHOD, TEARDOWN].iter().any(|name| starts_with(group, name)));
+        let after_hash =
+            matches!(kept.last(), Some(TokenTree::Punct(hash)) if hash.as_char() == '#');
+        if is_ours && after_hash {
+            kept.pop();
+        } else {
+            kept.push(token);
+        }
+    }
+    kept.into_iter().collect()
+}
+
+fn starts_with(group: &Group, name: &str) -> bool {
+    matches!(group.stream().into_iter().next(), Some(TokenTree::Ident(ident)) if ident == name)
+}

@@ -1,0 +1,4 @@
+#[retry_runtime::local_entrypoint]
+struct Program;
+
+fn main() {}

@@ -1,0 +1,2 @@
+#[retry_runtime::local_entrypoint(threads = 3)]
+fn main() {}

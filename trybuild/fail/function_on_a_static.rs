@@ -1,0 +1,4 @@
+#[retry_runtime::function]
+static F: fn() = main;
+
+fn main() {}

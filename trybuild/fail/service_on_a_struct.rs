@@ -1,0 +1,4 @@
+#[retry_runtime::service]
+struct Counter(u64);
+
+fn main() {}

@@ -1,0 +1,16 @@
+struct Counter(u64);
+
+#[retry_runtime::service]
+impl Counter {
+    #[setup]
+    fn new(&self) -> Self {
+        Self(1)
+    }
+
+    #[method]
+    fn add(&self, number: u64) -> u64 {
+        self.0 + number
+    }
+}
+
+fn main() {}

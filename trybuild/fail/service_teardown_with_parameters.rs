@@ -1,0 +1,21 @@
+struct Counter(u64);
+
+#[retry_runtime::service]
+impl Counter {
+    #[setup]
+    fn new(start: u64) -> Self {
+        Self(start)
+    }
+
+    #[method]
+    fn add(&self, number: u64) -> u64 {
+        self.0 + number
+    }
+
+    #[teardown]
+    fn close(self, _: u64) {}
+}
+
+fn main() {
+    let _ = Counter::with(1).add.remote(2).wait();
+}

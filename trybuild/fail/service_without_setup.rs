@@ -1,0 +1,11 @@
+struct Counter(u64);
+
+#[retry_runtime::service]
+impl Counter {
+    #[method]
+    fn add(&self, number: u64) -> u64 {
+        self.0 + number
+    }
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[retry_runtime::function]
+fn f(texts: Vec<&'static str>) -> usize {
+    texts.len()
+}
+
+fn main() {}

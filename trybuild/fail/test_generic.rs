@@ -1,0 +1,4 @@
+#[retry_runtime::test]
+fn it_works<T>() {}
+
+fn main() {}

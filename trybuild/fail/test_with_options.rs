@@ -1,0 +1,4 @@
+#[retry_runtime::test(flavor = "multi_thread")]
+fn it_works() {}
+
+fn main() {}
