@@ -17,6 +17,18 @@ pub(crate) fn add_one_on_one_core(number: u64) -> u64 {
     number + 1
 }
 
+/// Works for as long as so many steps take, and on nothing but the processor.
+#[function]
+pub(crate) fn work(steps: u64) -> u64 {
+    plain_work(steps)
+}
+
+pub(crate) fn plain_work(steps: u64) -> u64 {
+    (0..steps).fold(steps, |state, step| {
+        std::hint::black_box(state.rotate_left(7) ^ step)
+    })
+}
+
 #[function]
 pub(crate) fn echo(bytes: Vec<u8>) -> Vec<u8> {
     bytes

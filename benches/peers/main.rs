@@ -12,18 +12,23 @@ mod table;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::hint::black_box;
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode};
+use rayon::prelude::*;
 use retry_runtime::Call;
 use rustix::process::{Pid, Signal, kill_process};
 
 use functions::{
     Blob, add_one, add_one_on_one_core, echo, plain_add_one, plain_echo, plain_process_id,
-    process_id, succeed_at_last,
+    plain_work, process_id, succeed_at_last, work,
 };
 use modes::Bare;
 use table::{Row, Unit};
@@ -68,7 +73,16 @@ fn main() {
     round_trip(&mut criterion, "round_trip", TURNS, |number| {
         add_one.remote(number)
     });
+    round_trip_at(&mut criterion, "round_trip_after_quiet", || {
+        std::thread::sleep(Duration::from_millis(10));
+    });
+    {
+        let _hogs = Hogs::start();
+        round_trip_at(&mut criterion, "round_trip_beside_hogs", || {});
+    }
     map_numbers(&mut criterion, sizes);
+    map_work(&mut criterion);
+    map_uneven_work(&mut criterion);
     map_bytes(&mut criterion);
     cold_start(&mut criterion);
     kill_to_next(&mut criterion);
@@ -83,7 +97,7 @@ struct Sizes {
     procspawn: u64,
 }
 
-fn rows(sizes: Sizes) -> [Row; 9] {
+fn rows(sizes: Sizes) -> Vec<Row> {
     let row = |title, group, unit, goal| Row {
         title,
         group,
@@ -102,17 +116,38 @@ fn rows(sizes: Sizes) -> [Row; 9] {
     };
     let bytes = Unit::Bytes((2 * LARGE_INPUTS * MIB) as u64);
     let (free, one_core) = ("round_trip", "round_trip_on_one_core");
+    let (quiet, hogs) = ("round_trip_after_quiet", "round_trip_beside_hogs");
     let (awaited, waited) = ("retry_runtime_awaited", "retry_runtime_waited");
-    [
+    let spare = |title, group, ours| Row {
+        goal: "1.2 x bare",
+        ..trip(title, group, ours)
+    };
+    vec![
         trip("round trip of a `u64`, awaited", free, awaited),
         trip("round trip of a `u64`, waited for", free, waited),
         trip("the same on one core, awaited", one_core, awaited),
         trip("the same on one core, waited for", one_core, waited),
+        spare("after 10 ms of quiet, awaited", quiet, awaited),
+        spare("after 10 ms of quiet, waited for", quiet, waited),
+        spare("with all cores busy, awaited", hogs, awaited),
+        spare("with all cores busy, waited for", hogs, waited),
         row(
             "map over `u64`s",
             "map_u64",
             inputs,
             "1 M/s, 20 x procspawn",
+        ),
+        row(
+            "map over 20 us of work each (bare: rayon, in this process)",
+            "map_work",
+            Unit::Milliseconds,
+            "1.1 x rayon",
+        ),
+        row(
+            "map where 1 % take 10 ms and the rest 10 us (bare: the ideal, computed)",
+            "map_uneven_work",
+            Unit::Milliseconds,
+            "1.1 x ideal",
         ),
         row("map over 200 x 1 MiB, in + out", "map_1_mib", bytes, ""),
         row(
@@ -156,9 +191,9 @@ fn timed(group: &mut Group<'_>, name: &str, mut once: impl FnMut() -> Duration) 
     });
 }
 
-fn time(work: impl FnOnce()) -> Duration {
+fn time(timed: impl FnOnce()) -> Duration {
     let before = Instant::now();
-    work();
+    timed();
     before.elapsed()
 }
 
@@ -211,6 +246,107 @@ where
                 call.join().expect("a result")
             });
         });
+    }
+}
+
+/// One round trip at a time, each under conditions that have to be made first.
+fn round_trip_at(criterion: &mut Criterion, name: &str, prepare: fn()) {
+    let mut group = slow(criterion, name, 30);
+    let mut peer = Bare::start();
+    timed(&mut group, "bare", || {
+        prepare();
+        time(|| {
+            peer.round_trip(black_box(1));
+        })
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("an async runtime");
+    timed(&mut group, "retry_runtime_awaited", || {
+        prepare();
+        time(|| {
+            let call = add_one.remote(black_box(1));
+            runtime.block_on(call).expect("a result");
+        })
+    });
+    timed(&mut group, "retry_runtime_waited", || {
+        prepare();
+        time(|| {
+            add_one.remote(black_box(1)).wait().expect("a result");
+        })
+    });
+}
+
+/// A thread for each core that wants all of it.
+struct Hogs {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Hogs {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let hog = |_| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || while !stop.load(Ordering::Relaxed) {})
+        };
+        let threads = (0..cores).map(hog).collect();
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How many steps of work take so long here.
+fn steps_in(time_of_work: Duration) -> u64 {
+    const PROBE: u64 = 10_000_000;
+    let probe = time(|| {
+        black_box(plain_work(PROBE));
+    });
+    let steps = PROBE as f64 * time_of_work.as_secs_f64() / probe.as_secs_f64();
+    steps as u64
+}
+
+fn map_work(criterion: &mut Criterion) {
+    let inputs = vec![steps_in(Duration::from_micros(20)); 20_000];
+    let mut group = slow(criterion, "map_work", 10);
+    timed(&mut group, "bare", || {
+        time(|| {
+            let sum: u64 = inputs.par_iter().map(|steps| plain_work(*steps) & 1).sum();
+            black_box(sum);
+        })
+    });
+    timed(&mut group, "retry_runtime", || time(|| all_done(&inputs)));
+}
+
+fn map_uneven_work(criterion: &mut Criterion) {
+    const INPUTS: u64 = 2000;
+    let (short, long) = (Duration::from_micros(10), Duration::from_millis(10));
+    let is_long = |input: u64| input % 100 == 50;
+    let (steps, many) = (steps_in(short), steps_in(long));
+    let inputs: Vec<u64> = (0..INPUTS)
+        .map(|input| if is_long(input) { many } else { steps })
+        .collect();
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let all: Duration = (0..INPUTS)
+        .map(|input| if is_long(input) { long } else { short })
+        .sum();
+    let mut group = slow(criterion, "map_uneven_work", 10);
+    timed(&mut group, "bare", || all / cores as u32);
+    timed(&mut group, "retry_runtime", || time(|| all_done(&inputs)));
+}
+
+fn all_done(inputs: &[u64]) {
+    for result in work.map(inputs.iter().copied()) {
+        black_box(result.expect("a result"));
     }
 }
 

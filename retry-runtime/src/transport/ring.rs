@@ -34,7 +34,7 @@ const SLEEPS: usize = 72;
 const BYTES: usize = 128;
 
 /// How many bytes fit into a ring.
-pub(crate) const CAPACITY: usize = 256 * 1024;
+pub(crate) const CAPACITY: usize = 512 * 1024;
 
 /// How much memory a ring takes.
 pub(crate) const LENGTH: usize = BYTES + CAPACITY;
