@@ -54,7 +54,9 @@ impl<R: AsFd> Output<R> {
         let Some(pipe) = &mut self.pipe else {
             return false;
         };
-        let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+        // Most of the time there is nothing, and the stack may be that of a small thread.
+        let mut little = [MaybeUninit::uninit(); 1024];
+        let mut much = Vec::new();
         let mut total = 0;
         self.full = false;
         let ended = loop {
@@ -62,10 +64,16 @@ impl<R: AsFd> Output<R> {
                 self.full = true;
                 break false;
             }
-            match rustix::io::read(&*pipe, &mut buffer) {
+            let buffer = if much.is_empty() {
+                &mut little[..]
+            } else {
+                &mut much[..]
+            };
+            match rustix::io::read(&*pipe, &mut *buffer) {
                 Ok(([], _)) => break true,
-                Ok((read, _)) => {
+                Ok((read, rest)) => {
                     total += read.len();
+                    let more = rest.is_empty();
                     for piece in read.split_inclusive(|byte| *byte == b'\n') {
                         self.line.extend_from_slice(piece);
                         if piece.ends_with(b"\n") || self.line.len() >= LONGEST_LINE {
@@ -75,6 +83,9 @@ impl<R: AsFd> Output<R> {
                     }
                     if total >= PER_TURN {
                         break false;
+                    }
+                    if more {
+                        much.resize(LONGEST_LINE, MaybeUninit::uninit());
                     }
                 }
                 Err(rustix::io::Errno::INTR) => {}
