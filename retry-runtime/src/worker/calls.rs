@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::{STRANGER, exit};
-use crate::spin::Patience;
+use crate::spin::{Patience, Spin};
 use crate::transport::bell;
 use crate::transport::frame::{self, CALL_HEADER, CallHeader};
 use crate::transport::ring::{self, Reader, Sleep};
@@ -20,6 +20,8 @@ pub(super) struct Calls {
     /// How long a message may be.
     limit: usize,
     patience: Patience,
+    /// The last look for more, until more has come.
+    spin: Option<Spin>,
 }
 
 impl Calls {
@@ -30,6 +32,7 @@ impl Calls {
             input: BytesMut::new(),
             limit,
             patience: Patience::new(),
+            spin: None,
         }
     }
 
@@ -61,6 +64,9 @@ impl Calls {
         match self.reader.read_into(&mut self.input) {
             Ok(0) => false,
             Ok(_) => {
+                if let Some(spin) = self.spin.take() {
+                    self.patience.learn(&spin);
+                }
                 if self.reader.wakes() {
                     bell::ring(&self.socket);
                 }
@@ -71,22 +77,22 @@ impl Calls {
         }
     }
 
-    /// Waits until more comes; false when the parent has ended the connection.
-    pub(super) fn wait(&mut self) -> bool {
-        let mut spin = self.patience.spin();
+    /// Looks for more for a moment; whether more has come.
+    pub(super) fn look(&mut self) -> bool {
+        let spin = self.spin.insert(self.patience.spin());
         loop {
             if !self.reader.is_empty() {
-                break;
+                return true;
             }
             if !spin.goes_on() {
-                if !self.sleep() {
-                    return false;
-                }
-                break;
+                return false;
             }
         }
-        self.patience.learn(&spin);
-        true
+    }
+
+    /// Waits until more comes; false when the parent has ended the connection.
+    pub(super) fn wait(&mut self) -> bool {
+        self.look() || self.sleep()
     }
 
     fn sleep(&self) -> bool {

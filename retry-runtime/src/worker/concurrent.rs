@@ -96,6 +96,9 @@ impl Executor<'_> {
             }
             if idle {
                 self.server.outbox.flush();
+                if self.running.is_empty() && self.server.calls.look() {
+                    continue;
+                }
                 if self.server.calls.sleeps() {
                     return Poll::Pending;
                 }
