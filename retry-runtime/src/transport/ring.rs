@@ -331,12 +331,12 @@ impl<M: Memory + Clone> Reader<M> {
         self.memory.count(CLOSED) != 0
     }
 
-    /// Says that this side is about to sleep. False if there is something to read, or will never
-    /// be: then nobody will wake it.
+    /// Says that this side is about to sleep. False if there is something to read: then nobody
+    /// will wake it. Who depends on it looks for [the end](Self::is_closed) as well.
     pub(crate) fn sleeps(&self, how: Sleep) -> bool {
         self.memory.set_sleep_word(SLEEPS, how as u32);
         self.memory.fence();
-        let sleeps_on = self.is_empty() && !self.is_closed();
+        let sleeps_on = self.is_empty();
         if !sleeps_on {
             self.is_awake();
         }

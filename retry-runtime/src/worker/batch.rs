@@ -113,6 +113,8 @@ pub(super) fn serve(
                 .answer(kind, header.ticket, duration, used_up, &output);
             server.board.done(slot);
         }
+        // The next batch may be there, and may take its time.
+        server.outbox.flush();
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{STRANGER, exit};
 use crate::spin::{Patience, Spin};
-use crate::transport::bell;
+use crate::transport::bell::{self, Heard};
 use crate::transport::frame::{self, CALL_HEADER, CallHeader};
 use crate::transport::ring::{self, Reader, Sleep};
 
@@ -96,16 +96,25 @@ impl Calls {
     }
 
     fn sleep(&self) -> bool {
-        while self.reader.sleeps(Sleep::Here) {
+        // A function may have closed all that it found: then nobody would wake this worker's
+        // watchdog when the parent is gone, and the parent could not be woken.
+        if bell::look(&self.socket) == Heard::End {
+            return !self.reader.is_empty();
+        }
+        while self.sleeps_at(Sleep::Here) {
             self.reader.sleep();
         }
         !self.reader.is_empty()
     }
 
+    fn sleeps_at(&self, how: Sleep) -> bool {
+        self.reader.sleeps(how) && !self.reader.is_closed()
+    }
+
     /// Waits until more comes, but no longer than the given time; false if nothing has come, or
     /// nothing will.
     pub(super) fn wait_until(&self, until: Instant) -> bool {
-        while self.reader.sleeps(Sleep::Here) {
+        while self.sleeps_at(Sleep::Here) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 self.reader.is_awake();
@@ -119,7 +128,7 @@ impl Calls {
     /// Says that this side is about to sleep until the bell rings. False if something has come,
     /// or nothing will.
     pub(super) fn sleeps(&self) -> bool {
-        self.reader.sleeps(Sleep::Bell)
+        self.sleeps_at(Sleep::Bell)
     }
 
     /// Whether the parent has ended the connection.

@@ -88,7 +88,7 @@ impl Server {
     fn serve(&mut self, watchdog: &Watchdog, served: &Served, state: &State) {
         let mut growth = Growth::new(served);
         let mut scratch = Vec::new();
-        while let Some((header, payload)) = self.next_call() {
+        while let Some((header, payload)) = self.next_call(watchdog) {
             let started = sys::monotonic_nanos();
             // What a function that does not yield is to know stands on the board.
             if header.order != Order::Run || !self.board.claim(0, header.ticket, started) {
@@ -120,9 +120,6 @@ impl Server {
             self.outbox
                 .answer(kind, header.ticket, duration, used_up, &scratch);
             self.board.done(0);
-            if self.calls.has_more() && self.outbox.needs_watching() {
-                watchdog.ring();
-            }
             scratch.clear();
             if scratch.capacity() > SCRATCH {
                 scratch = Vec::new();
@@ -148,9 +145,13 @@ impl Server {
     }
 
     /// The next call, waiting for it; `None` when the parent has ended the connection.
-    fn next_call(&mut self) -> Option<(CallHeader, Bytes)> {
+    fn next_call(&mut self, watchdog: &Watchdog) -> Option<(CallHeader, Bytes)> {
         loop {
             if let Some(call) = self.calls.take() {
+                // What is kept would else be kept for as long as this one runs.
+                if self.outbox.needs_watching() {
+                    watchdog.ring();
+                }
                 return Some(call);
             }
             self.outbox.flush();

@@ -63,7 +63,11 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, outbox: &Outbox) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => end(),
         }
-        if files[0].revents().contains(PollFlags::HUP) {
+        // One that is no descriptor any more would never tell.
+        if files[0]
+            .revents()
+            .intersects(PollFlags::HUP | PollFlags::NVAL)
+        {
             end();
         }
         if files[1].revents().contains(PollFlags::IN) {

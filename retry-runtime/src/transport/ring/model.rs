@@ -160,7 +160,8 @@ fn the_end_wakes_who_sleeps() {
         });
         let mut buffer = BytesMut::new();
         loop {
-            while reader.sleeps(Sleep::Here) {
+            // As a worker does it.
+            while reader.sleeps(Sleep::Here) && !reader.is_closed() {
                 reader.sleep();
             }
             let closed = reader.is_closed();
