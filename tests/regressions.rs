@@ -190,3 +190,45 @@ fn what_a_set_up_prints_is_passed_on_and_what_the_harness_prints_is_not() {
         );
     });
 }
+
+#[function(max_workers = 1)]
+fn sleeps_for(time: Duration) {
+    std::thread::sleep(time);
+}
+
+#[function(max_workers = 1, batch(max_size = 1, max_wait = "1ms"))]
+fn sleeps_for_each(times: Vec<Duration>) -> Vec<()> {
+    times.into_iter().map(std::thread::sleep).collect()
+}
+
+/// The second call comes while the first one runs, and the one who waits for the first does not look
+/// for its answer: it is the worker that has to tell.
+#[retry_runtime::test]
+fn an_answer_is_not_kept_while_the_next_call_runs() {
+    fixture(LIMIT, serves, || {
+        let (short, long) = (Duration::from_millis(100), Duration::from_secs(3));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let first_then_second = async |first: Later, second: Later| {
+            let first = tokio::spawn(first);
+            tokio::time::sleep(short / 2).await;
+            let second = tokio::spawn(second);
+            let begun = Instant::now();
+            first.await.unwrap();
+            assert!(begun.elapsed() < long / 2, "{:?}", begun.elapsed());
+            second.await.unwrap();
+        };
+        let call = |time| Box::pin(async move { sleeps_for.remote(time).await.unwrap() });
+        let batched = |time| Box::pin(async move { sleeps_for_each.remote(time).await.unwrap() });
+        runtime.block_on(async {
+            sleeps_for.remote(Duration::ZERO).await.unwrap();
+            first_then_second(call(short), call(long)).await;
+            sleeps_for_each.remote(Duration::ZERO).await.unwrap();
+            first_then_second(batched(short), batched(long)).await;
+        });
+    });
+}
+
+type Later = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
