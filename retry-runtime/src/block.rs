@@ -104,7 +104,9 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
             break Some(value);
         }
         let mut spin = waiter.patience.spin();
-        wait.attend(&mut spin, &mut || waiter.is_woken());
+        wait.attend(&mut spin, &mut || {
+            waiter.is_woken() || until.is_some_and(|until| until <= Instant::now())
+        });
         if !waiter.is_woken() {
             wait.rest(until, &*waiter.unpark);
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
+use rustix::process::Resource;
 use rustix::thread::futex;
 use rustix::time::{ClockId, Timespec};
 use tokio::io::Interest;
@@ -33,6 +34,11 @@ unsafe impl Sync for SharedMemory {}
 impl SharedMemory {
     /// New memory, and the descriptor by which another process can map it.
     pub(crate) fn create(length: usize) -> io::Result<(Self, OwnedFd)> {
+        // Beyond the limit on files there would be a signal, which ends the program.
+        let limit = rustix::process::getrlimit(Resource::Fsize).current;
+        if limit.is_some_and(|limit| limit < length as u64) {
+            return Err(rustix::io::Errno::FBIG.into());
+        }
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create("retry-worker", flags)?;
         rustix::fs::ftruncate(&file, length as u64)?;

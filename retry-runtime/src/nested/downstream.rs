@@ -71,6 +71,8 @@ pub(crate) struct Requests {
     input: BytesMut,
     /// How many requests were taken in.
     pub(crate) taken: u64,
+    /// Nothing more will come.
+    pub(crate) ended: bool,
     /// The retries that maps of this worker share, as long as there are calls of them.
     budgets: HashMap<u64, Weak<Budget>>,
 }
@@ -82,6 +84,7 @@ impl Requests {
             replies: Arc::new(replies),
             input: BytesMut::new(),
             taken: 0,
+            ended: false,
             budgets: HashMap::new(),
         }
     }
@@ -95,7 +98,10 @@ impl Requests {
         let limit = engine.max_message();
         let want = wire::wanted(&self.input, READ, limit);
         match sys::read_into(&*self.replies.socket, &mut self.input, want) {
-            Ok(0) => return Ok(false),
+            Ok(0) => {
+                self.ended = true;
+                return Ok(false);
+            }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             // Nothing yet; or the worker is ending, which its process tells.
             Err(_) => return Ok(false),

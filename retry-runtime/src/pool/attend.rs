@@ -10,6 +10,9 @@ use crate::spin::Spin;
 /// How often a caller tries to take over from a thread that looks already.
 const TRIES: u32 = 64;
 
+/// How often a thread that leaves takes in what has come in the meantime.
+const LAST_LOOKS: u32 = 4;
+
 /// Looks for answers of workers, and delivers them, until there are `enough` or the patience is
 /// over. Meanwhile these workers wake nobody; afterwards they wake the I/O thread. Workers that
 /// others look after are left to those.
@@ -21,32 +24,31 @@ pub(crate) fn attend(
 ) {
     let attended = inlets
         .iter()
-        .filter_map(|inlet| Some((&**inlet, take_over(inlet)?)))
+        .filter_map(|inlet| Some((inlet, take_over(inlet)?)))
         .collect();
-    attend_to(engine, attended, spin, enough);
+    for inlet in attend_to(engine, attended, spin, enough) {
+        engine.inbox().hand_over(inlet);
+    }
 }
 
 /// The same for workers that have woken this thread: nobody else will hear of that, so that it
-/// takes over from whoever looks after them.
+/// takes over from whoever looks after them. Returns those that still have something to say.
 pub(super) fn attend_all(
     engine: &Engine,
     inlets: &[Arc<Inlet>],
     spin: &mut Spin,
     enough: &mut dyn FnMut() -> bool,
-) {
-    let attended = inlets
-        .iter()
-        .map(|inlet| (&**inlet, inlet.peer()))
-        .collect();
-    attend_to(engine, attended, spin, enough);
+) -> Vec<Arc<Inlet>> {
+    let attended = inlets.iter().map(|inlet| (inlet, inlet.peer())).collect();
+    attend_to(engine, attended, spin, enough)
 }
 
 fn attend_to(
     engine: &Engine,
-    mut attended: Vec<(&Inlet, MutexGuard<'_, Peer>)>,
+    mut attended: Vec<(&Arc<Inlet>, MutexGuard<'_, Peer>)>,
     spin: &mut Spin,
     enough: &mut dyn FnMut() -> bool,
-) {
+) -> Vec<Arc<Inlet>> {
     for (_, peer) in &attended {
         peer.is_looked_after();
     }
@@ -65,11 +67,21 @@ fn attend_to(
             break;
         }
     }
-    for (inlet, peer) in &mut attended {
-        while !peer.is_left_alone() {
+    attended
+        .iter_mut()
+        .filter_map(|(inlet, peer)| (!leave(engine, inlet, peer)).then(|| Arc::clone(inlet)))
+        .collect()
+}
+
+/// Leaves a worker alone. False if it says more and more: then somebody else is to look after it.
+fn leave(engine: &Engine, inlet: &Inlet, peer: &mut Peer) -> bool {
+    (0..LAST_LOOKS).any(|_| {
+        let alone = peer.is_left_alone();
+        if !alone {
             peer.look(engine, &inlet.socket);
         }
-    }
+        alone
+    })
 }
 
 /// How long a thread sleeps at a worker's ring before it looks again whether it has to: what
@@ -92,12 +104,12 @@ pub(crate) fn rest(
     loop {
         let mut peer = inlet.peer();
         peer.is_looked_after();
-        while peer.look(engine, &inlet.socket) {}
+        peer.look(engine, &inlet.socket);
         let now = Instant::now();
         let late = until.is_some_and(|until| until <= now);
         if late || sleeper.is_woken() || peer.is_done() {
-            while !peer.is_left_alone() {
-                peer.look(engine, &inlet.socket);
+            if !leave(engine, inlet, &mut peer) {
+                engine.inbox().hand_over(Arc::clone(inlet));
             }
             break;
         }

@@ -142,6 +142,9 @@ pub(crate) struct Peer {
     tail: Tail,
     /// What it prints from now on is the program's.
     greeted: bool,
+    said_hello: bool,
+    /// It has said what became of its set-up.
+    said_ready: bool,
     /// It has sent what makes no sense; nothing more is read.
     broken: bool,
     /// When it closed its connection.
@@ -188,6 +191,8 @@ impl Peer {
             stderr: Output::new(stderr),
             tail: Tail::default(),
             greeted: !entry::marks_output(),
+            said_hello: false,
+            said_ready: false,
             broken: false,
             closed: None,
         }
@@ -375,7 +380,7 @@ impl Peer {
         payload: Bytes,
     ) -> Result<Option<FunctionKey>, String> {
         let answer = match header.kind {
-            Kind::Hello => {
+            Kind::Hello if !std::mem::replace(&mut self.said_hello, true) => {
                 if payload[..] != registry::fingerprint().to_le_bytes() {
                     let reason = "the worker's program registers other functions than this one; \
                                   was it rebuilt?";
@@ -387,11 +392,11 @@ impl Peer {
                 core.scheduler.out_of_memory(self.key);
                 return Ok(None);
             }
-            Kind::Ready => {
+            Kind::Ready if !std::mem::replace(&mut self.said_ready, true) => {
                 core.scheduler.ready(now, self.key);
                 return Ok(None);
             }
-            Kind::SetUpFailed => {
+            Kind::SetUpFailed if !std::mem::replace(&mut self.said_ready, true) => {
                 core.scheduler
                     .failed_to_start(self.key, Startup::SetUp(text(&payload)));
                 return Ok(None);

@@ -20,6 +20,8 @@ pub(crate) struct Inbox {
     epoll: Arc<OwnedFd>,
     bell: Arc<OwnedFd>,
     new: Mutex<Vec<Arc<Inlet>>>,
+    /// Those that others have looked after and that have more to say.
+    left: Mutex<Vec<Arc<Inlet>>>,
 }
 
 impl Inbox {
@@ -28,6 +30,7 @@ impl Inbox {
             epoll: Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?),
             bell: Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
             new: Mutex::default(),
+            left: Mutex::default(),
         })
     }
 
@@ -38,6 +41,15 @@ impl Inbox {
 
     pub(crate) fn register(&self, inlet: Arc<Inlet>) {
         self.new
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(inlet);
+        self.ring();
+    }
+
+    /// Has the thread look after a worker.
+    pub(super) fn hand_over(&self, inlet: Arc<Inlet>) {
+        self.left
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(inlet);
@@ -156,7 +168,7 @@ impl Reactor {
         if !self.hot.is_empty() {
             let hot = std::mem::take(&mut self.hot);
             let mut spin = self.patience.spin();
-            attend_all(&self.engine, &hot, &mut spin, &mut || {
+            self.hot = attend_all(&self.engine, &hot, &mut spin, &mut || {
                 let now = Instant::now();
                 ready = self.wait(&mut events, Some(now));
                 ready > 0 || until.is_some_and(|until| until <= now)
@@ -164,6 +176,12 @@ impl Reactor {
             self.spin = Some(spin);
         }
         if ready == 0 {
+            // Not for long, where somebody has more to say.
+            let until = if self.hot.is_empty() {
+                until
+            } else {
+                Some(Instant::now())
+            };
             ready = self.wait(&mut events, until);
         }
         // Ends come last: what a process said before it ended counts.
@@ -174,6 +192,7 @@ impl Reactor {
                 let _ = rustix::io::read(self.engine.inbox().bell(), &mut [0u8; 8]);
                 self.rung = true;
                 self.take_new_peers();
+                self.take_left_peers();
                 self.take_up_output();
                 continue;
             }
@@ -253,6 +272,14 @@ impl Reactor {
         }
     }
 
+    fn take_left_peers(&mut self) {
+        let inbox = self.engine.inbox();
+        let left = std::mem::take(&mut *inbox.left.lock().unwrap_or_else(PoisonError::into_inner));
+        for inlet in left {
+            self.is_hot(inlet);
+        }
+    }
+
     fn watch(&self, file: impl AsFd, data: u64, flags: EventFlags) {
         // Fails only without memory; then the worker's start-up timeout or its end tells.
         let _ = epoll::add(&*self.epoll, file, EventData::new_u64(data), flags);
@@ -289,8 +316,8 @@ impl Reactor {
         if flags.contains(EventFlags::IN) {
             peer.receive_requests(&self.engine);
         }
-        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
-            // The worker is ending; it would be reported again and again.
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR) || peer.requests.ended {
+            // The worker is ending, or will say nothing more there; it would be reported again and again.
             let _ = epoll::delete(&*self.epoll, peer.requests.socket());
         }
     }

@@ -7,12 +7,17 @@ use rustix::net::{RecvFlags, SendFlags};
 /// Wakes the other side. False if the socket is none any more: something in this process has
 /// closed it. That the other side is gone shows elsewhere.
 pub(crate) fn ring(socket: impl AsFd) -> bool {
+    use rustix::io::Errno;
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    // A full socket is one that has been rung already.
-    !matches!(
-        rustix::net::send(socket, &[0], flags),
-        Err(rustix::io::Errno::BADF | rustix::io::Errno::NOTSOCK)
-    )
+    loop {
+        match rustix::net::send(&socket, &[0], flags) {
+            Err(Errno::BADF | Errno::NOTSOCK) => return false,
+            // The kernel has no memory for it right now, and the other side sleeps.
+            Err(Errno::INTR | Errno::NOBUFS | Errno::NOMEM) => std::thread::yield_now(),
+            // A full socket is one that has been rung already.
+            Ok(_) | Err(_) => return true,
+        }
+    }
 }
 
 /// What a side that was woken finds.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{STRANGER, exit};
+use super::{STRANGER, exit, watchdog};
 use crate::spin::{Patience, Spin};
 use crate::transport::bell::{self, Heard};
 use crate::transport::frame::{self, CALL_HEADER, CallHeader};
@@ -67,8 +67,8 @@ impl Calls {
                 if let Some(spin) = self.spin.take() {
                     self.patience.learn(&spin);
                 }
-                if self.reader.wakes() {
-                    bell::ring(&self.socket);
+                if self.reader.wakes() && !bell::ring(&self.socket) {
+                    watchdog::end();
                 }
                 true
             }
@@ -96,10 +96,10 @@ impl Calls {
     }
 
     fn sleep(&self) -> bool {
-        // A function may have closed all that it found: then nobody would wake this worker's
-        // watchdog when the parent is gone, and the parent could not be woken.
-        if bell::look(&self.socket) == Heard::End {
-            return !self.reader.is_empty();
+        // The parent is gone, or a function has closed all that it found: then nobody would hear of
+        // the parent's end, and the parent not of answers.
+        if bell::look(&self.socket) == Heard::End && !self.reader.is_closed() {
+            watchdog::end();
         }
         while self.sleeps_at(Sleep::Here) {
             self.reader.sleep();

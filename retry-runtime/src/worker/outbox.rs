@@ -116,7 +116,10 @@ impl Outbox {
 
     /// The watchdog stops watching, unless something is kept.
     pub(super) fn stop_watching(&self) -> bool {
-        let mut kept = self.lock();
+        // As above.
+        let Ok(mut kept) = self.kept.try_lock() else {
+            return false;
+        };
         kept.watched = kept.answers > 0;
         !kept.watched
     }

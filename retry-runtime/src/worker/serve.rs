@@ -149,8 +149,8 @@ impl Server {
         loop {
             if let Some(call) = self.calls.take() {
                 // What is kept would else be kept for as long as this one runs.
-                if self.outbox.needs_watching() {
-                    watchdog.ring();
+                if self.outbox.needs_watching() && !watchdog.ring() {
+                    self.outbox.flush();
                 }
                 return Some(call);
             }

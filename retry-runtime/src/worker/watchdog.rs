@@ -43,9 +43,10 @@ impl Watchdog {
         Self { bell }
     }
 
-    /// Asks for kept answers to be sent soon.
-    pub(super) fn ring(&self) {
-        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+    /// Asks for the parent to be told of kept answers soon. False if a function has closed the way
+    /// to the watchdog.
+    pub(super) fn ring(&self) -> bool {
+        rustix::io::write(&*self.bell, &1u64.to_ne_bytes()).is_ok()
     }
 }
 
@@ -63,12 +64,13 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, outbox: &Outbox) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => end(),
         }
-        // One that is no descriptor any more would never tell.
-        if files[0]
-            .revents()
-            .intersects(PollFlags::HUP | PollFlags::NVAL)
-        {
+        let heard = files[0].revents();
+        if heard.contains(PollFlags::HUP) {
             end();
+        }
+        if heard.contains(PollFlags::NVAL) {
+            // The function has closed it. When it returns this process ends.
+            return;
         }
         if files[1].revents().contains(PollFlags::IN) {
             let _ = rustix::io::read(bell, &mut [0u8; 8]);
@@ -83,12 +85,12 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, outbox: &Outbox) {
     }
 }
 
-/// The parent is gone: nothing that this worker has started may outlive it either. The worker
+/// The parent is gone, or cannot be reached: nothing that this worker has started may outlive it. The worker
 /// leads its own process group, so the signal takes the whole of it, and this process with it.
 ///
 /// A death signal from the kernel (`PR_SET_PDEATHSIG`) would come too early: it would end the
 /// worker before it can take its group along.
-fn end() -> ! {
+pub(super) fn end() -> ! {
     let _ = rustix::process::kill_current_process_group(Signal::KILL);
     std::process::abort()
 }
