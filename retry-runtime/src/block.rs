@@ -16,7 +16,7 @@ use crate::spin::{Patience, Spin};
 pub(crate) trait Wait: Future + Unpin {
     /// Does something for the result to come, until there is `enough` or the patience is over.
     fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
-        while !enough() && spin.goes_on() {}
+        spin.look_until(enough);
     }
 
     /// Sleeps where the result will arrive first, if there is such a place, until the thread is

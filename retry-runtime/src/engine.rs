@@ -140,7 +140,7 @@ impl Host {
             let inlets = engine.lock().inlets(answers);
             pool::attend(engine, &inlets, spin, enough);
         } else {
-            while !enough() && spin.goes_on() {}
+            spin.look_until(enough);
         }
     }
 

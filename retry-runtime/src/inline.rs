@@ -22,7 +22,7 @@ use crate::sys;
 use crate::transport::Link;
 use crate::transport::frame::{AnswerHeader, CallHeader, Kind, Order};
 use crate::transport::ring::Corrupt;
-use crate::worker::{Invocation, State, block_on};
+use crate::worker::{Invocation, State, block_on, panic_message};
 
 thread_local! {
     static CURRENT: Cell<Option<(WorkerKey, u64)>> = const { Cell::new(None) };
@@ -154,7 +154,7 @@ fn serve(request: &Request, shared: &Shared) {
             let config = request.config.as_deref().unwrap_or_default();
             match catch_unwind(AssertUnwindSafe(|| served.set_up(config))) {
                 Ok(state) => Ok((served, State::new(state?))),
-                Err(payload) => Err(format!("panicked: {}", message(&*payload))),
+                Err(payload) => Err(format!("panicked: {}", panic_message(&*payload))),
             }
         });
     let (served, state) = match set_up {
@@ -208,7 +208,7 @@ fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Vec<
         Ok(invocation) => (invocation.kind(), invocation.into_output()),
         Err(payload) => {
             let mut output = Vec::new();
-            let panic = Panic::new(message(&*payload), None, None);
+            let panic = Panic::new(panic_message(&*payload), None, None);
             let _ = codec::encode(&panic, &mut output, usize::MAX);
             (Kind::Panicked, output)
         }
@@ -248,8 +248,4 @@ fn answer(
             core.scheduler.dispatch(now, function);
         }
     });
-}
-
-fn message(payload: &(dyn std::any::Any + Send)) -> String {
-    crate::worker::panic_message(payload)
 }

@@ -296,11 +296,7 @@ fn width() -> usize {
 fn takes_more() -> bool {
     let stderr = rustix::stdio::stderr();
     let mut files = [PollFd::new(&stderr, PollFlags::OUT)];
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut files, Some(&at_once)).is_ok_and(|ready| ready == 1)
+    poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready == 1)
 }
 
 /// Writes to the descriptor itself: the program may hold the lock of its standard error. That it is

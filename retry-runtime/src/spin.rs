@@ -121,6 +121,18 @@ impl Spin {
         !self.in_vain
     }
 
+    /// Looks until there is `enough`, or until it is not worth it any longer: which of both.
+    pub(crate) fn look_until(&mut self, enough: &mut dyn FnMut() -> bool) -> bool {
+        loop {
+            if enough() {
+                return true;
+            }
+            if !self.goes_on() {
+                return false;
+            }
+        }
+    }
+
     /// Something was found: what comes next may take as long again.
     pub(crate) fn found(&mut self) {
         self.begun = sys::monotonic_nanos();

@@ -75,10 +75,7 @@ impl SharedMemory {
     /// Sleeps as long as the number at an offset is `value`, until another process or thread
     /// [wakes](Self::wake) who sleeps there, or for no reason.
     pub(crate) fn sleep(&self, offset: usize, value: u32, timeout: Option<Duration>) {
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
+        let timeout = timeout.map(timespec);
         // A number that is another one, an interruption, the end of the time: all the same.
         let word = self.half_word(offset);
         let _ = futex::wait(word, futex::Flags::empty(), value, timeout.as_ref());
@@ -147,6 +144,14 @@ impl Drop for SharedMemory {
         // SAFETY: the mapping was made by `map` with this length, and all borrows have ended.
         // Failure would leave the memory mapped, which harms nobody.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// A time as the kernel takes it.
+pub(crate) fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
     }
 }
 

@@ -45,14 +45,14 @@ impl<R: AsFd> Output<R> {
     }
 
     /// Reads what is there, as long as there is room for it, and calls `take` with each line,
-    /// newline included, and without one at the end of the stream. True when the stream has ended.
+    /// newline included, and without one at the end of the stream.
     pub(super) fn drain(
         &mut self,
         mut has_room: impl FnMut() -> bool,
         mut take: impl FnMut(&[u8]),
-    ) -> bool {
+    ) {
         let Some(pipe) = &mut self.pipe else {
-            return false;
+            return;
         };
         // Most of the time there is nothing, and the stack may be that of a small thread.
         let mut little = [MaybeUninit::uninit(); 1024];
@@ -97,7 +97,6 @@ impl<R: AsFd> Output<R> {
             self.pipe = None;
             self.finish(take);
         }
-        ended
     }
 
     /// Takes it off the list of what is waited for, if there was no room for more: it would be

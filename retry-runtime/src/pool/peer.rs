@@ -32,7 +32,7 @@ use crate::worker::Retry;
 const ROOM: usize = 4 * 1024 * 1024;
 
 /// How long a worker may live after it has closed its connection.
-const DYING: Duration = Duration::from_secs(1);
+pub(super) const DYING: Duration = Duration::from_secs(1);
 
 /// Where a worker's answers arrive. The I/O thread looks there when the worker wakes it; who
 /// waits for an answer may look for it there itself, which wakes nobody.
@@ -147,8 +147,6 @@ pub(crate) struct Peer {
     said_ready: bool,
     /// It has sent what makes no sense; nothing more is read.
     broken: bool,
-    /// When it closed its connection.
-    pub(super) closed: Option<Instant>,
 }
 
 impl Peer {
@@ -194,7 +192,6 @@ impl Peer {
             said_hello: false,
             said_ready: false,
             broken: false,
-            closed: None,
         }
     }
 
@@ -417,11 +414,6 @@ impl Peer {
                 header.ticket
             )),
         }
-    }
-
-    /// The connection was closed: the process is dying, or it will have to.
-    pub(super) fn close(&mut self, now: Instant) -> Instant {
-        *self.closed.get_or_insert(now) + DYING
     }
 
     /// The process lives on without its connection.

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
-use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::event::{EventfdFlags, eventfd};
 
 use super::attend::attend_all;
-use super::peer::{Inlet, Peer};
+use super::peer::{DYING, Inlet, Peer};
 use crate::engine::Engine;
 use crate::spin::{Patience, Spin};
+use crate::sys;
 use crate::transport::bell::{self, Heard};
 
 /// How new workers reach the thread, and how it is woken.
@@ -233,13 +234,8 @@ impl Reactor {
 
     /// Waits for events until the given time; an interruption is a turn without any.
     fn wait(&self, events: &mut [Event], until: Option<Instant>) -> usize {
-        let timeout = until.map(|until| {
-            let left = until.saturating_duration_since(Instant::now());
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            }
-        });
+        let timeout =
+            until.map(|until| sys::timespec(until.saturating_duration_since(Instant::now())));
         epoll::wait(&*self.epoll, events, timeout.as_ref()).unwrap_or_default()
     }
 
@@ -292,8 +288,8 @@ impl Reactor {
         }
         if bell::look(&inlet.socket) == Heard::End {
             let _ = epoll::delete(&*self.epoll, &inlet.socket);
-            let at = inlet.peer().close(Instant::now());
-            self.closing.push((at, inlet.key.id));
+            // The process is dying, or it will have to.
+            self.closing.push((Instant::now() + DYING, inlet.key.id));
         }
         if inlet.is_full() {
             let worker = inlet.key;

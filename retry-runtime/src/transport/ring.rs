@@ -345,8 +345,8 @@ impl<M: Memory + Clone> Reader<M> {
 
     /// Sleeps, if it has said so, until the writer wakes it, until somebody
     /// [rouses](Self::bed) it, or for no reason.
-    pub(crate) fn sleep(&self) {
-        self.bed().sleep(None);
+    pub(crate) fn sleep(&self, timeout: Option<Duration>) {
+        self.memory.sleep(SLEEPS, Sleep::Here as u32, timeout);
     }
 
     /// Where this side sleeps, for others to see.

@@ -80,14 +80,7 @@ impl Calls {
     /// Looks for more for a moment; whether more has come.
     pub(super) fn look(&mut self) -> bool {
         let spin = self.spin.insert(self.patience.spin());
-        loop {
-            if !self.reader.is_empty() {
-                return true;
-            }
-            if !spin.goes_on() {
-                return false;
-            }
-        }
+        spin.look_until(&mut || !self.reader.is_empty())
     }
 
     /// Waits until more comes; false when the parent has ended the connection.
@@ -102,7 +95,7 @@ impl Calls {
             watchdog::end();
         }
         while self.sleeps_at(Sleep::Here) {
-            self.reader.sleep();
+            self.reader.sleep(None);
         }
         !self.reader.is_empty()
     }
@@ -120,7 +113,7 @@ impl Calls {
                 self.reader.is_awake();
                 break;
             }
-            self.reader.bed().sleep(Some(left));
+            self.reader.sleep(Some(left));
         }
         !self.reader.is_empty()
     }

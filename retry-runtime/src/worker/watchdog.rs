@@ -85,8 +85,9 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, outbox: &Outbox) {
     }
 }
 
-/// The parent is gone, or cannot be reached: nothing that this worker has started may outlive it. The worker
-/// leads its own process group, so the signal takes the whole of it, and this process with it.
+/// The parent is gone, or cannot be reached: nothing that this worker has started may outlive it.
+/// The worker leads its own process group, so the signal takes the whole of it, and this process
+/// with it.
 ///
 /// A death signal from the kernel (`PR_SET_PDEATHSIG`) would come too early: it would end the
 /// worker before it can take its group along.

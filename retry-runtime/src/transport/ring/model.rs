@@ -140,7 +140,7 @@ fn no_order_leaves_both_sides_asleep_or_lets_them_touch_the_same_bytes() {
             if reader.read_into(&mut buffer).unwrap() > 0 {
                 assert!(!reader.wakes(), "nobody waits for the bell");
             } else if reader.sleeps(Sleep::Here) {
-                reader.sleep();
+                reader.sleep(None);
             }
         }
         other.join().unwrap();
@@ -162,7 +162,7 @@ fn the_end_wakes_who_sleeps() {
         loop {
             // As a worker does it.
             while reader.sleeps(Sleep::Here) && !reader.is_closed() {
-                reader.sleep();
+                reader.sleep(None);
             }
             let closed = reader.is_closed();
             if reader.read_into(&mut buffer).unwrap() == 0 && closed {
@@ -191,7 +191,7 @@ fn who_is_roused_does_not_sleep_on() {
         while told.load(Ordering::SeqCst) == 0 {
             // As `rest` does it: says so, looks once more, sleeps.
             if reader.sleeps(Sleep::Here) && told.load(Ordering::SeqCst) == 0 {
-                reader.sleep();
+                reader.sleep(None);
             }
         }
         other.join().unwrap();
