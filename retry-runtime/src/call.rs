@@ -16,6 +16,7 @@ use crate::context::{CallId, Context};
 use crate::delivery::{Sink, Slot};
 use crate::engine::{Answers, Callee, Host, Job, rejected};
 use crate::error::{CallError, Lost, Rejected};
+use crate::parcel::Parcel;
 use crate::pool::Sleeper;
 use crate::registry::Registration;
 use crate::scheduler::{CallKey, Failure, Outcome};
@@ -63,6 +64,19 @@ impl<T: Wire> Decoders<T, std::convert::Infallible> {
     }
 }
 
+/// A value that makes no sense.
+#[cold]
+pub(crate) fn not_decodable<E>(
+    registration: &'static Registration,
+    call: CallId,
+    index: Option<u64>,
+    error: CodecError,
+) -> CallError<E> {
+    let context = Context::new(registration.spec.name, call, index, Vec::new(), None);
+    let reason = error.to_string().into();
+    CallError::Lost(Lost::NotDecodable { reason }, context)
+}
+
 impl<T, E> Decoders<T, E> {
     /// What the caller gets.
     pub(crate) fn decode(
@@ -83,8 +97,8 @@ impl<T, E> Decoders<T, E> {
             reason: error.to_string().into(),
         };
         let failure = match result {
-            Ok(bytes) => {
-                return (self.value)(&bytes)
+            Ok(value) => {
+                return (self.value)(&value.into_one())
                     .map_err(|error| CallError::Lost(lost(error), context(attempts)));
             }
             Err(failure) => failure,
@@ -202,7 +216,7 @@ impl<T, E> Call<T, E> {
             let job = Job {
                 sink: Sink::Slot(Arc::clone(&slot)),
                 index: None,
-                input,
+                input: Parcel::One(input),
                 method: self.registration.place(),
             };
             let options = self.options.over(self.host.options());
@@ -293,7 +307,7 @@ impl<T, E> Wait for Call<T, E> {
 impl<T, E> Drop for Call<T, E> {
     fn drop(&mut self) {
         if let Some(key) = self.key() {
-            self.host.cancel([key]);
+            self.host.cancel(key);
         }
     }
 }
@@ -347,7 +361,7 @@ impl<T, E> FunctionCall<T, E> {
     /// not retried, and its result is [`CallError::Cancelled`] unless it was there already.
     pub fn cancel(&self) {
         if let Some(key) = self.key {
-            self.host.cancel([key]);
+            self.host.cancel(key);
         }
     }
 

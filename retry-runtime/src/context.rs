@@ -16,10 +16,18 @@ const REMEMBERED_ATTEMPTS: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CallId(pub(crate) u64);
 
+/// Marks the calls that are made in workers.
+const NESTED: u64 = 1 << 63;
+
 impl CallId {
     /// The identity of a call that is made in a worker: unique among those of all workers.
     pub(crate) fn nested(worker: u64, number: u32) -> Self {
-        Self(worker << 32 | u64::from(number))
+        Self(NESTED | worker << 32 | u64::from(number))
+    }
+
+    /// This one and those that come after it.
+    pub(crate) fn following(self, count: u32) -> impl Iterator<Item = Self> {
+        (self.0..self.0 + u64::from(count)).map(Self)
     }
 
     /// Its number among the calls of its process.
@@ -35,10 +43,11 @@ impl CallId {
 impl fmt::Display for CallId {
     /// `call-7`, or `call-3.7` for the seventh call that was made in the third worker.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0 >> 32, self.0 & u64::from(u32::MAX)) {
-            (0, number) => write!(f, "call-{number}"),
-            (worker, number) => write!(f, "call-{worker}.{number}"),
+        if self.0 & NESTED == 0 {
+            return write!(f, "call-{}", self.0);
         }
+        let worker = (self.0 & !NESTED) >> 32;
+        write!(f, "call-{worker}.{}", self.number())
     }
 }
 

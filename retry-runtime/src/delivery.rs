@@ -10,13 +10,21 @@ use crate::nested::Downstream;
 use crate::scheduler::Outcome;
 
 /// Where an outcome goes.
+#[derive(Clone)]
 pub(crate) enum Sink {
     /// To the one who waits for a single call.
     Slot(Arc<Slot>),
-    /// To a map, at an entry of it.
-    Map(Arc<Shared>, usize),
+    /// To a map.
+    Map(Arc<Shared>),
     /// To the worker that made the call, under the number it gave it.
     Nested(Arc<Downstream>, u32),
+}
+
+impl Sink {
+    /// Whether it is this map.
+    pub(crate) fn is_of(&self, map: &Arc<Shared>) -> bool {
+        matches!(self, Self::Map(other) if Arc::ptr_eq(other, map))
+    }
 }
 
 /// A place for one outcome.
@@ -85,15 +93,11 @@ pub(crate) fn deliver(outcomes: Vec<(Job, Outcome)>) {
         match job.sink {
             Sink::Slot(slot) => slot.fill(outcome),
             Sink::Nested(worker, number) => worker.send(number, outcome),
-            Sink::Map(map, entry) => {
+            Sink::Map(map) => {
                 let mut delivery = map.delivery();
-                delivery.put(entry, job.index, outcome);
-                while let Some((job, outcome)) = outcomes.next_if(
-                    |(job, _)| matches!(&job.sink, Sink::Map(next, _) if Arc::ptr_eq(next, &map)),
-                ) {
-                    if let Sink::Map(_, entry) = job.sink {
-                        delivery.put(entry, job.index, outcome);
-                    }
+                delivery.put(job.index, &job.input, outcome);
+                while let Some((job, outcome)) = outcomes.next_if(|(job, _)| job.sink.is_of(&map)) {
+                    delivery.put(job.index, &job.input, outcome);
                 }
                 delivery.finish();
             }

@@ -23,8 +23,10 @@ use crate::error::{Cancelled, Rejected, Startup};
 use crate::events::{Events, Publisher};
 use crate::faults;
 use crate::inline;
+use crate::map;
 use crate::nested::Upstream;
 use crate::options::Policy;
+use crate::parcel::{self, Parcel, Parts};
 use crate::pool::{self, Inbox, Inlet, Request, Sleeper};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
@@ -44,13 +46,47 @@ const ATTENDED: usize = 8;
 
 static GLOBAL: OnceLock<Arc<Engine>> = OnceLock::new();
 
-/// A call's input and where its outcome goes.
+/// A call's input and where its outcome goes; or those of a chunk of calls.
 pub(crate) struct Job {
     pub(crate) sink: Sink,
+    /// The place of the first input in its map.
     pub(crate) index: Option<u64>,
-    pub(crate) input: Bytes,
+    pub(crate) input: Parcel,
     /// Which method of a service is called.
     pub(crate) method: u16,
+}
+
+impl Parts for Job {
+    fn count(&self) -> u32 {
+        self.input.count()
+    }
+
+    fn split_front(&mut self, count: u32) -> Self {
+        let front = Self {
+            sink: self.sink.clone(),
+            index: self.index,
+            input: self.input.split_front(count),
+            method: self.method,
+        };
+        self.index = self.index.map(|index| index + u64::from(count));
+        front
+    }
+}
+
+impl Job {
+    /// The calls of a chunk, one by one.
+    pub(crate) fn parts(self) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self);
+        std::iter::from_fn(move || {
+            let mut job = rest.take()?;
+            if job.count() > 1 {
+                let front = job.split_front(1);
+                rest = Some(job);
+                job = front;
+            }
+            Some(job)
+        })
+    }
 }
 
 /// What is called, and on what terms.
@@ -160,10 +196,18 @@ impl Host {
         }
     }
 
-    pub(crate) fn cancel(&self, calls: impl IntoIterator<Item = CallKey>) {
+    pub(crate) fn cancel(&self, call: CallKey) {
         match self {
-            Self::Here(engine) => engine.cancel(calls),
-            Self::Parent(upstream) => upstream.cancel(calls),
+            Self::Here(engine) => engine.cancel(call),
+            Self::Parent(upstream) => upstream.cancel(call),
+        }
+    }
+
+    /// Cancels what is left of a map.
+    pub(crate) fn cancel_map(&self, map: &Arc<map::Shared>) {
+        match self {
+            Self::Here(engine) => engine.cancel_map(map),
+            Self::Parent(upstream) => upstream.cancel_map(map),
         }
     }
 }
@@ -296,8 +340,7 @@ impl Engine {
     }
 
     pub(crate) fn set_max_message(&self, bytes: usize) {
-        // A message's length is told in 32 bits.
-        let bytes = bytes.clamp(64, u32::MAX as usize - 64);
+        let bytes = bytes.clamp(64, parcel::LONGEST);
         self.max_message.store(bytes, Ordering::Relaxed);
     }
 
@@ -336,24 +379,37 @@ impl Engine {
             let outer = inline::current();
             let terms = callee.terms();
             for job in jobs {
-                let terms = Arc::clone(&terms);
-                submitted(match outer {
+                match outer {
                     Some((worker, ticket)) if core.links.contains_key(&worker.id) => {
-                        let id = core.scheduler.next_nested(worker);
-                        let origin = Origin { id, worker, ticket };
-                        core.scheduler
-                            .submit_nested(now, function, terms, origin, job)
+                        for job in job.parts() {
+                            let id = core.scheduler.next_nested(worker);
+                            let origin = Origin { id, worker, ticket };
+                            let terms = Arc::clone(&terms);
+                            let scheduler = &mut core.scheduler;
+                            submitted(scheduler.submit_nested(now, function, terms, origin, job));
+                        }
                     }
-                    _ => core.scheduler.submit(now, function, terms, job),
-                });
+                    _ => {
+                        let terms = Arc::clone(&terms);
+                        submitted(core.scheduler.submit(now, function, terms, job));
+                    }
+                }
             }
             core.scheduler.dispatch(now, function);
             Ok(function)
         })
     }
 
-    pub(crate) fn cancel(&self, calls: impl IntoIterator<Item = CallKey>) {
-        self.step(|core, now| core.scheduler.cancel(now, calls, Cancelled::ByCaller));
+    pub(crate) fn cancel(&self, call: CallKey) {
+        self.step(|core, now| core.scheduler.cancel(now, [call], Cancelled::ByCaller));
+    }
+
+    fn cancel_map(&self, map: &Arc<map::Shared>) {
+        let of_map = |job: &Job| job.sink.is_of(map);
+        self.step(|core, now| {
+            core.scheduler
+                .cancel_where(now, of_map, Cancelled::ByCaller);
+        });
     }
 
     /// Steps the scheduler and does what it decides.
@@ -558,18 +614,40 @@ impl Core {
         else {
             return;
         };
-        let header = CallHeader {
+        let mut header = CallHeader {
             order: Order::Run,
-            length: u32::try_from(job.input.len()).expect("the limit is below 4 GiB"),
+            count: 1,
+            length: 0,
             attempt,
             ticket,
             call: call.id.0,
             index: job.index,
             method: job.method,
-            fault: faults::pick(name, attempt, job.index),
+            fault: 0,
         };
-        if link.send(&header, &job.input) {
-            self.dirty.push(worker);
+        let mut send = |header: &mut CallHeader, input: &Bytes| {
+            header.length = u32::try_from(input.len()).expect("the limit is below 4 GiB");
+            if link.send(header, input) {
+                self.dirty.push(worker);
+            }
+        };
+        match &job.input {
+            // A fault is one input's.
+            Parcel::Several(inputs) if faults::are_planned() => {
+                for input in inputs.clone() {
+                    header.fault = faults::pick(name, attempt, header.index);
+                    send(&mut header, &input);
+                    header.follow();
+                }
+            }
+            Parcel::Several(inputs) => {
+                header.count = inputs.len();
+                send(&mut header, inputs.bytes());
+            }
+            Parcel::One(input) => {
+                header.fault = faults::pick(name, attempt, job.index);
+                send(&mut header, input);
+            }
         }
     }
 

@@ -7,6 +7,11 @@ pub(crate) const MESSAGE: &str = "a fault of the test kit";
 mod absent {
     use crate::worker::Outbox;
 
+    /// Whether anything is to go wrong.
+    pub(crate) fn are_planned() -> bool {
+        false
+    }
+
     /// What is to go wrong with an attempt: nothing.
     pub(crate) fn pick(_: &'static str, _: u32, _: Option<u64>) -> u16 {
         0
@@ -24,9 +29,9 @@ mod absent {
 }
 
 #[cfg(not(feature = "testing"))]
-pub(crate) use absent::{act, is_clock_paused, pick, start_fails};
+pub(crate) use absent::{act, are_planned, is_clock_paused, pick, start_fails};
 #[cfg(feature = "testing")]
-pub(crate) use testing::{act, is_clock_paused, pick, start_fails};
+pub(crate) use testing::{act, are_planned, is_clock_paused, pick, start_fails};
 
 #[cfg(feature = "testing")]
 #[path = "testing.rs"]

@@ -20,7 +20,7 @@ use crate::registry::{self, NotFound, Run};
 use crate::scheduler::{Remains, Reply, WorkerKey};
 use crate::sys;
 use crate::transport::Link;
-use crate::transport::frame::{AnswerHeader, CallHeader, Kind, Order};
+use crate::transport::frame::{AnswerHeader, CallHeader, Chunk, Kind, Order};
 use crate::transport::ring::Corrupt;
 use crate::worker::{Invocation, State, block_on, panic_message};
 
@@ -79,7 +79,8 @@ struct InlineLink(Arc<Shared>);
 impl Link for InlineLink {
     fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool {
         if header.order == Order::Run {
-            self.0.lock().calls.push_back((*header, input.clone()));
+            let calls = Chunk::new(*header, input.clone());
+            self.0.lock().calls.extend(calls);
             self.0.changed.notify_one();
         }
         false
@@ -240,6 +241,7 @@ fn answer(
         let reply = Reply {
             answer,
             duration: Duration::from_nanos(duration),
+            timed: 1,
             used_up: false,
             stderr_tail: None,
         };

@@ -60,6 +60,7 @@ mod json;
 mod map;
 mod nested;
 mod options;
+mod parcel;
 mod pool;
 mod probe;
 mod program;

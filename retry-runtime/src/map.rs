@@ -1,7 +1,7 @@
 //! One function over many inputs.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::iter::FusedIterator;
@@ -12,18 +12,19 @@ use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use slab::Slab;
 
 use crate::args::EncodeError;
 use crate::block::{self, Wait};
 use crate::budget::Budget;
-use crate::call::Decoders;
+use crate::call::{Decoders, not_decodable};
 use crate::codec::CodecError;
+use crate::context::CallId;
 use crate::delivery::{self, Sink};
 use crate::engine::{Answers, Callee, Host, Job, rejected};
 use crate::error::{CallError, Rejected, Startup};
+use crate::parcel::{self, Parcel, Parts, Series};
 use crate::registry::Registration;
-use crate::scheduler::{CallKey, Failure, FunctionKey, Outcome};
+use crate::scheduler::{Failure, FunctionKey, Outcome};
 use crate::spin::Spin;
 use crate::{Options, Retries};
 
@@ -323,29 +324,39 @@ impl<I: Iterator, T, E, C: Default + Extend<T>> Wait for TryCollect<I, T, E, C> 
 }
 
 /// What a map and those who deliver to it share.
-#[derive(Default)]
-pub(crate) struct Shared(Mutex<Entries>);
+pub(crate) struct Shared(Mutex<Arrivals>);
 
-#[derive(Default)]
-struct Entries {
-    entries: Slab<Entry>,
-    /// The entries in the order of their inputs; only for a map that keeps it.
-    order: VecDeque<usize>,
-    /// The entries in the order in which they were done; only for a map without order.
-    ready: VecDeque<usize>,
-    ordered: bool,
+struct Arrivals {
+    /// What has arrived in the order of the inputs, by the index of the first; only for a map that
+    /// keeps it.
+    ordered: Option<BTreeMap<u64, Outcome>>,
+    /// What has arrived, in that order; only for a map without order.
+    unordered: VecDeque<(u64, Outcome)>,
+    /// The index that is handed out next, where the order is kept.
+    next: u64,
+    /// How many inputs have their results, and how many bytes these inputs took, that the consumer
+    /// does not know of.
+    returned: usize,
+    returned_bytes: usize,
+    /// Nobody wants anything any more.
+    closed: bool,
     waker: Option<Waker>,
 }
 
-struct Entry {
-    index: u64,
-    size: usize,
-    call: Option<CallKey>,
-    outcome: Option<Outcome>,
-}
-
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Entries> {
+    fn new(ordered: bool) -> Self {
+        Self(Mutex::new(Arrivals {
+            ordered: ordered.then(BTreeMap::new),
+            unordered: VecDeque::new(),
+            next: 0,
+            returned: 0,
+            returned_bytes: 0,
+            closed: false,
+            waker: None,
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arrivals> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -356,27 +367,32 @@ impl Shared {
 }
 
 /// Outcomes being put into a map.
-pub(crate) struct Delivery<'a>(MutexGuard<'a, Entries>);
+pub(crate) struct Delivery<'a>(MutexGuard<'a, Arrivals>);
 
 impl Delivery<'_> {
-    pub(crate) fn put(&mut self, entry: usize, index: Option<u64>, outcome: Outcome) {
-        let entries = &mut *self.0;
-        // The entry is gone if the map was dropped, and may then belong to nobody or another.
-        if let Some(place) = entries.entries.get_mut(entry)
-            && Some(place.index) == index
-        {
-            place.outcome = Some(outcome);
-            if !entries.ordered {
-                entries.ready.push_back(entry);
-            }
+    /// Puts in what became of inputs, the first of which has this index.
+    pub(crate) fn put(&mut self, index: Option<u64>, inputs: &Parcel, outcome: Outcome) {
+        let arrivals = &mut *self.0;
+        let Some(index) = index.filter(|_| !arrivals.closed) else {
+            return;
+        };
+        arrivals.returned += inputs.count() as usize;
+        arrivals.returned_bytes += inputs.size();
+        if outcome.result.is_ok() {
+            return arrivals.insert(index, outcome);
+        }
+        // What became of all of them is shown for each.
+        for (index, call) in (index..).zip(outcome.call.following(inputs.count())) {
+            let outcome = outcome.clone();
+            arrivals.insert(index, Outcome { call, ..outcome });
         }
     }
 
     /// Wakes the consumer if there is something for it.
     pub(crate) fn finish(mut self) {
-        let entries = &mut *self.0;
-        let waker = if entries.has_next() {
-            entries.waker.take()
+        let arrivals = &mut *self.0;
+        let waker = if arrivals.has_next() {
+            arrivals.waker.take()
         } else {
             None
         };
@@ -387,27 +403,38 @@ impl Delivery<'_> {
     }
 }
 
-impl Entries {
-    fn has_next(&self) -> bool {
-        if self.ordered {
-            self.order
-                .front()
-                .is_some_and(|entry| self.entries[*entry].outcome.is_some())
-        } else {
-            !self.ready.is_empty()
+impl Arrivals {
+    fn insert(&mut self, index: u64, outcome: Outcome) {
+        match &mut self.ordered {
+            Some(ordered) => {
+                ordered.insert(index, outcome);
+            }
+            None => self.unordered.push_back((index, outcome)),
         }
     }
 
-    fn take_next(&mut self) -> Option<Entry> {
+    fn has_next(&self) -> bool {
+        match &self.ordered {
+            Some(ordered) => ordered
+                .first_key_value()
+                .is_some_and(|(index, _)| *index == self.next),
+            None => !self.unordered.is_empty(),
+        }
+    }
+
+    fn take_next(&mut self) -> Option<(u64, Outcome)> {
         if !self.has_next() {
             return None;
         }
-        let entry = if self.ordered {
-            self.order.pop_front()
-        } else {
-            self.ready.pop_front()
+        let Some(ordered) = &mut self.ordered else {
+            return self.unordered.pop_front();
         };
-        entry.map(|entry| self.entries.remove(entry))
+        let (index, outcome) = ordered.pop_first()?;
+        self.next += outcome
+            .result
+            .as_ref()
+            .map_or(1, |values| u64::from(values.count()));
+        Some((index, outcome))
     }
 }
 
@@ -424,6 +451,8 @@ struct Driver<I: Iterator, T, E> {
     window: usize,
     shared: Arc<Shared>,
     arrived: VecDeque<(u64, Outcome)>,
+    /// What is left of several values, of which the next has this index and this identity.
+    values: Option<(u64, CallId, Series)>,
     next_index: u64,
     /// Inputs that were taken and whose results were not handed out.
     pending: usize,
@@ -440,8 +469,6 @@ struct Driver<I: Iterator, T, E> {
 
 impl<I: Iterator, T, E> Driver<I, T, E> {
     fn new(map: Map<I, T, E>) -> Self {
-        let shared = Shared::default();
-        shared.lock().ordered = map.ordered;
         Self {
             host: map.host,
             config: map.config,
@@ -452,8 +479,9 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             inputs: Some(map.inputs),
             encode: map.encode,
             window: map.window,
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(map.ordered)),
             arrived: VecDeque::new(),
+            values: None,
             next_index: 0,
             pending: 0,
             outstanding: 0,
@@ -477,15 +505,32 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     }
 
     fn hand_out(&mut self) -> Option<Result<T, CallError<E>>> {
-        let (index, outcome) = self.arrived.pop_front()?;
-        self.pending -= 1;
-        if let Err(Failure::Startup(startup)) = &outcome.result {
-            self.startup = Some(startup.clone());
+        if self.values.is_none() {
+            let (index, mut outcome) = self.arrived.pop_front()?;
+            match outcome.result {
+                Ok(Parcel::Several(values)) => self.values = Some((index, outcome.call, values)),
+                result => {
+                    outcome.result = result;
+                    self.pending -= 1;
+                    if let Err(Failure::Startup(startup)) = &outcome.result {
+                        self.startup = Some(startup.clone());
+                    }
+                    let decoders = &self.decoders;
+                    return Some(decoders.decode(self.registration, Some(index), outcome));
+                }
+            }
         }
-        Some(
-            self.decoders
-                .decode(self.registration, Some(index), outcome),
-        )
+        let (index, call, values) = self.values.as_mut()?;
+        self.pending -= 1;
+        let value = values.read(self.decoders.value)?;
+        let (this, which) = (*index, *call);
+        *index += 1;
+        call.0 += 1;
+        if values.len() == 0 {
+            self.values = None;
+        }
+        let function = self.registration;
+        Some(value.map_err(|error| not_decodable(function, which, Some(this), error)))
     }
 
     fn poll_next(
@@ -500,17 +545,14 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             if let Some(item) = self.hand_out() {
                 return Poll::Ready(Some(item));
             }
-            let shared = Arc::clone(&self.shared);
-            let mut entries = shared.lock();
-            while let Some(entry) = entries.take_next() {
-                self.outstanding -= 1;
-                self.outstanding_bytes -= entry.size;
-                if let Some(outcome) = entry.outcome {
-                    self.arrived.push_back((entry.index, outcome));
-                }
+            let mut arrivals = self.shared.lock();
+            self.outstanding -= std::mem::take(&mut arrivals.returned);
+            self.outstanding_bytes -= std::mem::take(&mut arrivals.returned_bytes);
+            while let Some(next) = arrivals.take_next() {
+                self.arrived.push_back(next);
             }
             if !self.arrived.is_empty() {
-                drop(entries);
+                drop(arrivals);
                 // Handed out even while there is room for more inputs: those may be slow.
                 return Poll::Ready(self.hand_out());
             }
@@ -518,13 +560,13 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
                 continue;
             }
             if self.pending == 0 {
-                drop(entries);
+                drop(arrivals);
                 return match self.panic.take() {
                     Some(panic) => resume_unwind(panic),
                     None => Poll::Ready(None),
                 };
             }
-            entries.waker = Some(context.waker().clone());
+            arrivals.waker = Some(context.waker().clone());
             return Poll::Pending;
         }
     }
@@ -538,9 +580,10 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     /// Takes inputs and submits them, a chunk at most. True if there is room for more.
     fn feed(&mut self) -> bool {
         let limit = self.host.max_message();
-        let room = |driver: &Self, taken: usize, bytes: usize| {
+        let room = |driver: &Self, taken: u32, bytes: usize| {
+            let taken = taken as usize;
             driver.inputs.is_some()
-                && driver.pending < driver.window
+                && driver.pending + taken < driver.window
                 && taken < CHUNK
                 && bytes < CHUNK_BYTES
                 && (driver.outstanding == 0 && taken == 0
@@ -551,36 +594,52 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         }
         let begun = Instant::now();
         let mut buffer = Vec::new();
-        let mut ends: Vec<Result<usize, Rejected>> = Vec::new();
-        while room(self, ends.len(), buffer.len()) && begun.elapsed() < CHUNK_TIME {
+        let mut count = 0;
+        let mut refused = None;
+        while room(self, count, buffer.len()) && begun.elapsed() < CHUNK_TIME {
             let Some(input) = self.next_input() else {
                 break;
             };
-            let start = buffer.len();
+            let start = parcel::begin(&mut buffer);
             // The limit is on one input; the buffer holds several.
             let most = start.saturating_add(limit);
             let encode = || (self.encode)(input, &mut buffer, most);
-            let encoded = match catch_unwind(AssertUnwindSafe(encode)) {
-                Ok(encoded) => encoded,
+            match catch_unwind(AssertUnwindSafe(encode)) {
+                Ok(Ok(())) => {
+                    parcel::end(&mut buffer, start);
+                    count += 1;
+                    continue;
+                }
+                Ok(Err((parameter, error))) => {
+                    refused = Some(refuse(self.registration, parameter, error, limit));
+                }
                 // As if the iterator had panicked: at this input's position.
                 Err(panic) => {
-                    buffer.truncate(start);
                     self.panic = Some(panic);
                     self.inputs = None;
-                    break;
                 }
-            };
-            self.pending += 1;
-            ends.push(match encoded {
-                Ok(()) => Ok(buffer.len()),
-                Err((parameter, error)) => {
-                    buffer.truncate(start);
-                    Err(refuse(self.registration, parameter, error, limit))
-                }
-            });
+            }
+            buffer.truncate(start - parcel::PREFIX);
+            break;
         }
-        self.submit(Bytes::from(buffer), ends);
+        if count > 0 {
+            self.submit(Parcel::new(count, Bytes::from(buffer)));
+        }
+        if let Some(reason) = refused {
+            let index = self.take(1);
+            let delivery = &mut self.shared.delivery();
+            delivery.put(index, &Parcel::NONE, rejected(reason));
+        }
         self.inputs.is_some() && self.pending < self.window && self.outstanding_bytes < WINDOW_BYTES
+    }
+
+    /// So many inputs were taken; the index of the first.
+    fn take(&mut self, count: u32) -> Option<u64> {
+        let first = self.next_index;
+        self.next_index += u64::from(count);
+        self.pending += count as usize;
+        self.outstanding += count as usize;
+        Some(first)
     }
 
     fn next_input(&mut self) -> Option<I::Item> {
@@ -599,48 +658,14 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         }
     }
 
-    fn submit(&mut self, buffer: Bytes, ends: Vec<Result<usize, Rejected>>) {
-        let mut jobs = Vec::with_capacity(ends.len());
-        let mut refused = Vec::new();
-        let mut entries = self.shared.lock();
-        let mut start = 0;
-        for end in ends {
-            let index = self.next_index;
-            self.next_index += 1;
-            let size = end.as_ref().map_or(0, |end| end - start);
-            let entry = entries.entries.insert(Entry {
-                index,
-                size,
-                call: None,
-                outcome: None,
-            });
-            if entries.ordered {
-                entries.order.push_back(entry);
-            }
-            self.outstanding += 1;
-            self.outstanding_bytes += size;
-            let sink = Sink::Map(Arc::clone(&self.shared), entry);
-            let index = Some(index);
-            match (end, &self.startup) {
-                (Err(reason), _) => refused.push((entry, index, rejected(reason))),
-                (Ok(_), Some(startup)) => {
-                    let mut outcome = rejected(Rejected::ShutDown);
-                    outcome.result = Err(Failure::Startup(startup.clone()));
-                    refused.push((entry, index, outcome));
-                }
-                (Ok(end), None) => {
-                    let input = buffer.slice(start..end);
-                    start = end;
-                    jobs.push(Job {
-                        sink,
-                        index,
-                        input,
-                        method: self.registration.place(),
-                    });
-                }
-            }
+    fn submit(&mut self, inputs: Parcel) {
+        let index = self.take(inputs.count());
+        self.outstanding_bytes += inputs.size();
+        if let Some(startup) = &self.startup {
+            let mut outcome = rejected(Rejected::ShutDown);
+            outcome.result = Err(Failure::Startup(startup.clone()));
+            return self.shared.delivery().put(index, &inputs, outcome);
         }
-        drop(entries);
         let options = self.options.over(self.host.options());
         let callee = Callee {
             registration: self.registration,
@@ -648,59 +673,37 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             policy: options.policy(self.registration.spec),
             budget: self.budget.clone(),
         };
-        let submitted: Vec<(usize, Option<u64>)> = jobs
-            .iter()
-            .filter_map(|job| match job.sink {
-                Sink::Map(_, entry) => Some((entry, job.index)),
-                Sink::Slot(_) | Sink::Nested(..) => None,
-            })
-            .collect();
-        let mut keys = Vec::with_capacity(jobs.len());
-        let result = if jobs.is_empty() {
-            Ok(self.function)
-        } else {
-            self.host.submit(&callee, jobs, |key| keys.push(key))
+        let job = Job {
+            sink: Sink::Map(Arc::clone(&self.shared)),
+            index,
+            input: inputs.clone(),
+            method: self.registration.place(),
         };
-        let mut delivery = self.shared.delivery();
-        match result {
+        match self.host.submit(&callee, [job], |_| {}) {
+            Ok(function) => self.function = function,
             Err(reason) => {
-                for (entry, index) in submitted {
-                    delivery.put(entry, index, rejected(reason.clone()));
-                }
-            }
-            Ok(function) => {
-                self.function = function;
-                for ((entry, _), key) in submitted.into_iter().zip(keys) {
-                    // Nobody else removes entries, so that it is still there.
-                    delivery.0.entries[entry].call = Some(key);
-                }
+                let outcome = rejected(reason);
+                self.shared.delivery().put(index, &inputs, outcome);
             }
         }
-        for (entry, index, outcome) in refused {
-            delivery.put(entry, index, outcome);
-        }
-        drop(delivery);
     }
 
     /// Cancels what is outstanding.
     fn cancel(&mut self) {
         self.inputs = None;
-        let calls: Vec<CallKey> = {
-            let mut entries = self.shared.lock();
-            entries.order.clear();
-            entries.ready.clear();
-            entries
-                .entries
-                .drain()
-                .filter(|entry| entry.outcome.is_none())
-                .filter_map(|entry| entry.call)
-                .collect()
-        };
+        let mut arrivals = self.shared.lock();
+        let outstanding = self.outstanding - std::mem::take(&mut arrivals.returned);
+        arrivals.closed = true;
+        let ordered = arrivals.ordered.as_mut().map(std::mem::take);
+        let unordered = std::mem::take(&mut arrivals.unordered);
+        drop(arrivals);
+        drop((ordered, unordered));
         self.pending = 0;
         self.outstanding = 0;
         self.arrived.clear();
-        if !calls.is_empty() {
-            self.host.cancel(calls);
+        self.values = None;
+        if outstanding > 0 {
+            self.host.cancel_map(&self.shared);
         }
     }
 }

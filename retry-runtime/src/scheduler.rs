@@ -9,11 +9,13 @@
 //! after the worker's death; and the parent can *recall* all tickets that are not claimed yet.
 //! Thus it is always exact which input was executing, and nothing is stranded behind a slow one.
 
+mod chunk;
 mod dispatch;
 mod function;
 mod memory;
 mod nested;
 mod outcomes;
+mod outstanding;
 mod shutdown;
 mod stop;
 mod window;
@@ -30,13 +32,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 
-use stop::Stop;
+use outstanding::{Inflight, Outstanding};
 
 use crate::budget::Budget;
 use crate::context::{Attempt, AttemptOutcome, CallId, remember};
 use crate::error::{Cancelled, Crash, ExitCause, Limit, Lost, Panic, Rejected, Startup, TimedOut};
 use crate::events::Event;
 use crate::options::Policy;
+use crate::parcel::{Parcel, Parts};
 use crate::worker::Retry;
 
 use function::Function;
@@ -61,7 +64,7 @@ const FAILED_STARTS: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FunctionKey(usize);
 
-/// A call that is not resolved yet. Keys are never reused.
+/// A call that is not resolved yet, or the first of a chunk of them. Keys are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CallKey {
     index: usize,
@@ -109,11 +112,12 @@ pub(crate) enum Action<P> {
     Publish(Event),
 }
 
-/// How a call ended.
-#[derive(Debug)]
+/// How a call ended, or the calls of a chunk.
+#[derive(Clone, Debug)]
 pub(crate) struct Outcome {
+    /// The first call.
     pub(crate) call: CallId,
-    pub(crate) result: Result<Bytes, Failure>,
+    pub(crate) result: Result<Parcel, Failure>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) stderr_tail: Option<Arc<str>>,
 }
@@ -138,7 +142,8 @@ pub(crate) enum Failure {
 /// What a worker answered to a call.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Ok(Bytes),
+    /// A value, or those of the tickets that follow as well.
+    Ok(Parcel),
     Err {
         error: Bytes,
         retry: Retry,
@@ -155,9 +160,24 @@ pub(crate) enum Answer {
 pub(crate) struct Reply {
     pub(crate) answer: Answer,
     pub(crate) duration: Duration,
+    /// How many attempts took so long together.
+    pub(crate) timed: u32,
     /// The worker asks to be replaced.
     pub(crate) used_up: bool,
     pub(crate) stderr_tail: Option<Arc<str>>,
+}
+
+impl Reply {
+    /// Values of which it is not known yet how long they took.
+    pub(crate) fn untimed(values: Parcel) -> Self {
+        Self {
+            answer: Answer::Ok(values),
+            duration: Duration::ZERO,
+            timed: 0,
+            used_up: false,
+            stderr_tail: None,
+        }
+    }
 }
 
 /// A ticket that a worker says it is executing.
@@ -188,8 +208,10 @@ pub(crate) struct Terms {
     pub(crate) budget: Option<Arc<Budget>>,
 }
 
+/// A call, or a [chunk](chunk) of them.
 #[derive(Debug)]
 struct Call<P> {
+    /// The first one's.
     id: CallId,
     function: FunctionKey,
     terms: Arc<Terms>,
@@ -215,6 +237,7 @@ enum State {
     Delayed,
     Sent {
         worker: WorkerKey,
+        /// The first one's.
         ticket: u64,
     },
 }
@@ -225,8 +248,7 @@ struct Worker {
     function: FunctionKey,
     pid: Option<u32>,
     phase: Phase,
-    /// What was sent and is not answered, in the order of the tickets.
-    inflight: VecDeque<Inflight>,
+    outstanding: Outstanding,
     next_ticket: u64,
     /// What its functions have called, by the number that it gave it.
     children: HashMap<u32, CallKey>,
@@ -261,16 +283,6 @@ enum Phase {
     OutOfMemory,
     /// Failed to start and was killed; accounted for when it is gone and its output drained.
     FailedStart(Startup),
-}
-
-#[derive(Debug)]
-struct Inflight {
-    ticket: u64,
-    /// `None` once nobody waits for the answer any more.
-    call: Option<CallKey>,
-    sent: Instant,
-    /// Set once it is to stop.
-    stop: Option<Box<Stop>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -314,7 +326,7 @@ impl CallKey {
     }
 }
 
-impl<P> Scheduler<P> {
+impl<P: Parts> Scheduler<P> {
     /// A scheduler without functions; `seed` decides the jitter of retries.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
@@ -357,7 +369,8 @@ impl<P> Scheduler<P> {
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, Counts, usize)> {
         self.functions.iter().map(|function| {
             let busy = function.workers.iter().filter_map(|key| self.worker(*key));
-            let running = busy.map(|worker| worker.inflight.len().min(function.policy.at_once));
+            let running =
+                busy.map(|worker| worker.outstanding.inputs().min(function.policy.at_once));
             (function.policy.name, function.counts, running.sum())
         })
     }
@@ -412,18 +425,22 @@ impl<P> Scheduler<P> {
     }
 
     /// The call that a worker is executing, given the last ticket that it claimed; `None` if it
-    /// may be one of several.
+    /// may be one of several. It is the first one of the payload.
     pub(crate) fn executing(&self, worker: WorkerKey, claimed: u64) -> Option<(CallId, &P)> {
-        let inflight = &self.worker(worker)?.inflight;
-        let mut claimed = inflight.iter().filter(|one| one.ticket <= claimed);
-        let only = claimed.next().filter(|_| claimed.next().is_none())?;
+        let outstanding = &self.worker(worker)?.outstanding;
+        let mut several = outstanding.iter().take_while(|one| one.ticket <= claimed);
+        let only = several.next().filter(|_| several.next().is_none())?;
+        // What is claimed after the first may be answered already.
+        if only.count > 1 && only.ticket != claimed {
+            return None;
+        }
         let call = self.call(only.call?)?;
         Some((call.id, &call.payload))
     }
 
     /// Whether a worker has answered everything up to this ticket, or has no longer to.
     pub(crate) fn executes_nothing(&self, worker: WorkerKey, claimed: u64) -> bool {
-        let executes = |worker: &Worker| worker.inflight.iter().any(|one| one.ticket <= claimed);
+        let executes = |worker: &Worker| worker.outstanding.any_up_to(claimed);
         !self.worker(worker).is_some_and(executes)
     }
 
@@ -435,7 +452,8 @@ impl<P> Scheduler<P> {
 
     // ---------------------------------------------------------------- calls
 
-    /// A call was made. [`dispatch`](Self::dispatch) is to follow; many calls may share one.
+    /// A call was made, or a chunk of them. [`dispatch`](Self::dispatch) is to follow; many calls
+    /// may share one.
     pub(crate) fn submit(
         &mut self,
         now: Instant,
@@ -444,7 +462,7 @@ impl<P> Scheduler<P> {
         payload: P,
     ) -> CallKey {
         let id = CallId(self.next_call);
-        self.next_call += 1;
+        self.next_call += u64::from(payload.count());
         let key = self.enter(now, function, terms, payload, Place { id, ..Place::TOP });
         if self.draining && self.call(key).is_some() {
             let why = Failure::Rejected(Rejected::ShutDown);
@@ -462,7 +480,7 @@ impl<P> Scheduler<P> {
         place: Place,
     ) -> CallKey {
         let Place { id, parent, depth } = place;
-        let name = terms.name;
+        let (name, count) = (terms.name, payload.count());
         let deadline = terms
             .policy
             .deadline
@@ -482,13 +500,15 @@ impl<P> Scheduler<P> {
             payload,
         });
         let key = CallKey { index, id };
-        self.functions[function.0].counts.submitted += 1;
+        self.functions[function.0].counts.submitted += u64::from(count);
         if self.observed {
-            self.publish(Event::CallQueued {
-                function: name,
-                call: id,
-                parent: parent.map(|parent| parent.call),
-            });
+            for call in id.following(count) {
+                self.publish(Event::CallQueued {
+                    function: name,
+                    call,
+                    parent: parent.map(|parent| parent.call),
+                });
+            }
         }
         if let Some(at) = deadline {
             self.arm(at, Timer::Deadline(key));
@@ -507,6 +527,25 @@ impl<P> Scheduler<P> {
         for key in calls {
             self.withdraw(now, key, Failure::Cancelled(why), AttemptOutcome::Cancelled);
         }
+    }
+
+    /// The same for all calls whose payload is such.
+    pub(crate) fn cancel_where(
+        &mut self,
+        now: Instant,
+        is_unwanted: impl Fn(&P) -> bool,
+        why: Cancelled,
+    ) {
+        let keys = self.keys_where(|call| is_unwanted(&call.payload));
+        self.cancel(now, keys, why);
+    }
+
+    fn keys_where(&self, is_meant: impl Fn(&Call<P>) -> bool) -> Vec<CallKey> {
+        self.calls
+            .iter()
+            .filter(|(_, call)| is_meant(call))
+            .map(|(index, call)| CallKey { index, id: call.id })
+            .collect()
     }
 
     // -------------------------------------------------------------- workers
@@ -581,35 +620,29 @@ impl<P> Scheduler<P> {
         ticket: u64,
         reply: Reply,
     ) -> Result<Option<FunctionKey>, UnknownTicket> {
-        let Some(worker) = self.worker_mut(key) else {
+        let Some(function) = self.worker(key).map(|worker| worker.function) else {
             return Ok(None);
         };
-        let worker_pid = worker.pid;
-        let position = worker
-            .inflight
-            .iter()
-            .position(|inflight| inflight.ticket == ticket)
-            .ok_or(UnknownTicket)?;
-        let inflight = worker.inflight.remove(position).ok_or(UnknownTicket)?;
-        let function = worker.function;
+        let used_up = reply.used_up;
+        let state = &mut self.functions[function.0];
+        if reply.timed > 0 {
+            state.took(reply.duration, reply.timed);
+        }
+        match reply.answer {
+            Answer::Ok(values) => self.succeeded(now, key, ticket, values)?,
+            answer => self.failed(now, key, ticket, Reply { answer, ..reply })?,
+        }
+        let worker = &mut self.workers[key.index];
         // Looked at only then: there may be hundreds on their way.
         if worker.halting {
-            worker.halting = worker.inflight.iter().any(|one| one.stop.is_some());
+            worker.halting = worker.outstanding.iter().any(|one| one.stop.is_some());
         }
-        worker.used_up |= reply.used_up;
-        if worker.inflight.is_empty() {
+        worker.used_up |= used_up;
+        if worker.outstanding.is_empty() {
             worker.idle_since = now;
             self.arm_idle(key);
-        } else if reply.used_up {
+        } else if used_up {
             self.recall(key);
-        }
-        let state = &mut self.functions[function.0];
-        state.completed(now, reply.duration);
-        if let Some(call) = inflight.call {
-            match inflight.stop.and_then(|stop| stop.expired) {
-                Some(expired) => self.expired(now, call, expired, worker_pid, reply.stderr_tail),
-                None => self.answered(now, key, call, reply),
-            }
         }
         self.retire_when_used_up(now, key);
         Ok(Some(function))
@@ -633,16 +666,18 @@ impl<P> Scheduler<P> {
         };
         worker.recall_pending = false;
         let function = worker.function;
+        self.part(key, claimed + 1);
+        let worker = &mut self.workers[key.index];
         let mut recalled = Vec::new();
-        while let Some(inflight) = worker.inflight.pop_back_if(|last| last.ticket > claimed) {
-            worker.accepted -= 1;
+        while let Some(inflight) = worker.outstanding.pop_after(claimed) {
+            worker.accepted -= u64::from(inflight.count);
             recalled.extend(inflight.call);
         }
-        if worker.inflight.is_empty() {
+        if worker.outstanding.is_empty() {
             worker.idle_since = now;
         }
         // What nobody wants and was claimed may be executing, or done and not reported yet.
-        if worker.phase == Phase::Ready && worker.inflight.iter().any(Inflight::is_unwanted) {
+        if worker.phase == Phase::Ready && worker.outstanding.iter().any(Inflight::is_unwanted) {
             self.actions.push_back(Action::Probe { worker: key });
         }
         for call in recalled {
@@ -656,6 +691,8 @@ impl<P> Scheduler<P> {
 
     /// The worker's process has ended, and everything it had sent was taken in before.
     pub(crate) fn exited(&mut self, now: Instant, key: WorkerKey, mut remains: Remains) {
+        // Each of those that were executing is looked at by itself.
+        self.isolate_up_to(key, remains.claimed);
         let Some(worker) = self.remove_worker(key) else {
             return;
         };
@@ -713,7 +750,7 @@ impl<P> Scheduler<P> {
                     if let Some(worker) = self.worker_mut(key)
                         && worker.probe_at.take_if(|at| *at <= now).is_some()
                         && worker.phase == Phase::Ready
-                        && !worker.inflight.is_empty()
+                        && !worker.outstanding.is_empty()
                     {
                         self.actions.push_back(Action::Probe { worker: key });
                     }
@@ -834,7 +871,7 @@ impl Worker {
             function,
             pid: None,
             phase: Phase::Starting,
-            inflight: VecDeque::new(),
+            outstanding: Outstanding::default(),
             next_ticket: 1,
             children: HashMap::new(),
             next_child: 0,
@@ -852,7 +889,7 @@ impl Worker {
 
     /// Whether it executes something, or something that it called is under way.
     fn is_busy(&self) -> bool {
-        !self.inflight.is_empty() || !self.children.is_empty()
+        !self.outstanding.is_empty() || !self.children.is_empty()
     }
 
     /// Whether it can be given calls.

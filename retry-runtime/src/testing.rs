@@ -245,6 +245,11 @@ pub(crate) fn is_clock_paused() -> bool {
 /// The bits of a code that say which fault it is; the lower ones say how much.
 const KIND: u32 = 12;
 
+/// Whether anything is to go wrong.
+pub(crate) fn are_planned() -> bool {
+    !kit().plans.is_empty()
+}
+
 /// What is to go wrong with an attempt, as a worker is told; 0 for nothing.
 pub(crate) fn pick(function: &'static str, attempt: u32, input: Option<u64>) -> u16 {
     match draw(|rule| rule.fault != Fault::StartUp && rule.matches(function, attempt, input)) {

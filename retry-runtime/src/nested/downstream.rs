@@ -12,6 +12,7 @@ use crate::context::CallId;
 use crate::delivery::Sink;
 use crate::engine::{Callee, Engine, Job, rejected};
 use crate::error::{Cancelled, Rejected};
+use crate::parcel::Parcel;
 use crate::pool::{NESTED, Writable};
 use crate::registry;
 use crate::scheduler::{CallKey, Origin, Outcome, WorkerKey};
@@ -163,7 +164,7 @@ impl Requests {
             let job = Job {
                 sink: Sink::Nested(Arc::clone(&self.replies), call.number),
                 index: call.index,
-                input: payload.split_to(call.length as usize),
+                input: Parcel::One(payload.split_to(call.length as usize)),
                 method: registration.place(),
             };
             jobs.push((CallId::nested(self.worker.id, call.number), job));

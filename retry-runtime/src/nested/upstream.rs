@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::context::CallId;
 use crate::delivery;
 use crate::engine::{Callee, Job};
+use crate::map::Shared;
 use crate::scheduler::CallKey;
 use crate::sys;
 use crate::transport::outgoing;
@@ -82,15 +83,16 @@ impl Upstream {
         let mut calls = Vec::new();
         let mut payload = Vec::new();
         let mut pending = self.pending();
-        for job in jobs {
+        for job in jobs.into_iter().flat_map(Job::parts) {
+            let input = job.input.clone().into_one();
             pending.next = pending.next.wrapping_add(1).max(1);
             let number = pending.next;
             calls.push(Item {
                 number,
                 index: job.index,
-                length: u32::try_from(job.input.len()).expect("the limit is below 4 GiB"),
+                length: u32::try_from(input.len()).expect("the limit is below 4 GiB"),
             });
-            payload.extend_from_slice(&job.input);
+            payload.extend_from_slice(&input);
             submitted(CallKey::nested(CallId::nested(self.worker, number)));
             pending.jobs.insert(number, job);
         }
@@ -116,8 +118,16 @@ impl Upstream {
         self.write(&head, &payload);
     }
 
-    pub(crate) fn cancel(&self, calls: impl IntoIterator<Item = CallKey>) {
-        let numbers = calls.into_iter().map(|key| key.id.number()).collect();
+    pub(crate) fn cancel(&self, call: CallKey) {
+        self.write(&Request::Cancel(vec![call.id.number()]), &[]);
+    }
+
+    /// Cancels what is left of a map.
+    pub(crate) fn cancel_map(&self, map: &Arc<Shared>) {
+        let pending = self.pending();
+        let of_map = pending.jobs.iter().filter(|(_, job)| job.sink.is_of(map));
+        let numbers = of_map.map(|(number, _)| *number).collect();
+        drop(pending);
         self.write(&Request::Cancel(numbers), &[]);
     }
 

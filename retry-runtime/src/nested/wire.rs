@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::context::{Attempt, CallId};
 use crate::options::Policy;
+use crate::parcel::Parcel;
 use crate::scheduler::{Failure, Outcome};
 
 /// The size of both lengths.
@@ -67,7 +68,7 @@ enum End {
 impl Reply {
     pub(super) fn new(number: u32, outcome: Outcome) -> (Self, Bytes) {
         let (end, payload) = match outcome.result {
-            Ok(value) => (End::Ok, value),
+            Ok(value) => (End::Ok, value.into_one()),
             Err(Failure::Function(error)) => (End::Function, error),
             Err(other) => (End::Other(other), Bytes::new()),
         };
@@ -85,7 +86,7 @@ impl Reply {
         Outcome {
             call: self.call,
             result: match self.end {
-                End::Ok => Ok(payload),
+                End::Ok => Ok(Parcel::One(payload)),
                 End::Function => Err(Failure::Function(payload)),
                 End::Other(failure) => Err(failure),
             },

@@ -21,6 +21,7 @@ use crate::entry;
 use crate::error::{ExitCause, Lost, Panic, Rejected, Startup};
 use crate::events::{Event, Stream};
 use crate::nested::Requests;
+use crate::parcel::{Parcel, Parts};
 use crate::registry;
 use crate::scheduler::{Answer, FunctionKey, Remains, Reply, WorkerKey};
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
@@ -147,6 +148,10 @@ pub(crate) struct Peer {
     said_ready: bool,
     /// It has sent what makes no sense; nothing more is read.
     broken: bool,
+    /// The last ticket that was answered.
+    answered: u64,
+    /// How many answers have come since it last told how long they took.
+    untimed: u32,
 }
 
 impl Peer {
@@ -192,6 +197,8 @@ impl Peer {
             said_hello: false,
             said_ready: false,
             broken: false,
+            answered: 0,
+            untimed: 0,
         }
     }
 
@@ -346,10 +353,14 @@ impl Peer {
         let large = self.input.len() > ring::CAPACITY;
         let mut function: Option<FunctionKey> = None;
         while !self.broken {
-            let taken = match AnswerHeader::take(&mut self.input, self.limit) {
-                Ok(None) => break,
-                Ok(Some((header, payload))) => self.message(core, now, &header, payload),
-                Err(reason) => Err(reason),
+            let taken = if let Some(values) = frame::take_short(&mut self.input) {
+                self.short(core, now, values)
+            } else {
+                match AnswerHeader::take(&mut self.input, self.limit) {
+                    Ok(None) => break,
+                    Ok(Some((header, payload))) => self.message(core, now, &header, payload),
+                    Err(reason) => Err(reason),
+                }
             };
             match taken {
                 Ok(touched) => function = touched.or(function),
@@ -366,6 +377,33 @@ impl Peer {
         if let Some(function) = function {
             core.scheduler.dispatch(now, function);
         }
+    }
+
+    /// Values that follow the last answer.
+    fn short(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        values: Parcel,
+    ) -> Result<Option<FunctionKey>, String> {
+        let count = values.count();
+        self.untimed = self.untimed.saturating_add(count);
+        let first = self.answered.saturating_add(1);
+        self.finished(core, now, first, count, Reply::untimed(values))
+    }
+
+    /// Answers to so many tickets, from this one on.
+    fn finished(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        ticket: u64,
+        count: u32,
+        reply: Reply,
+    ) -> Result<Option<FunctionKey>, String> {
+        let function = core.scheduler.finished(now, self.key, ticket, reply);
+        self.answered = ticket.saturating_add(u64::from(count) - 1);
+        function.map_err(|_| format!("an answer to ticket {ticket}, which it does not hold"))
     }
 
     /// One message. An error is a breach of the protocol.
@@ -400,20 +438,20 @@ impl Peer {
             }
             _ => Reading { limit: self.limit }.answer(header, payload)?,
         };
-        let failed = !matches!(answer, Answer::Ok(_));
+        let untimed = std::mem::take(&mut self.untimed);
+        let (tail, timed) = match answer {
+            Answer::Ok(_) => (None, untimed.saturating_add(1)),
+            // It tells of this one alone.
+            _ => (self.tail.text(), 1),
+        };
         let reply = Reply {
             answer,
             duration: Duration::from_nanos(header.duration),
+            timed,
             used_up: header.used_up,
-            stderr_tail: if failed { self.tail.text() } else { None },
+            stderr_tail: tail,
         };
-        match core.scheduler.finished(now, self.key, header.ticket, reply) {
-            Ok(function) => Ok(function),
-            Err(_) => Err(format!(
-                "an answer to ticket {}, which it does not hold",
-                header.ticket
-            )),
-        }
+        self.finished(core, now, header.ticket, 1, reply)
     }
 
     /// The process lives on without its connection.
@@ -540,7 +578,7 @@ impl Reading {
     /// What a worker answered. An error is a breach of the protocol.
     pub(crate) fn answer(&self, header: &AnswerHeader, payload: Bytes) -> Result<Answer, String> {
         Ok(match header.kind {
-            Kind::Ok => Answer::Ok(payload),
+            Kind::Ok => Answer::Ok(Parcel::One(payload)),
             Kind::Err | Kind::FinalErr => Answer::Err {
                 error: payload,
                 retry: if header.kind == Kind::Err {

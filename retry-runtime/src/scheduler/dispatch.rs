@@ -6,6 +6,7 @@ use super::{
     Action, Event, FunctionKey, Inflight, Phase, Scheduler, State, TEAR_DOWN, Timer, Worker,
     WorkerKey,
 };
+use crate::parcel::Parts;
 
 /// The workers of a function, counted.
 ///
@@ -22,7 +23,7 @@ struct Census {
     waiting: usize,
     /// Those that have something to execute, whether they wait or not.
     busy: usize,
-    /// Calls that stand behind others at a worker.
+    /// Inputs that stand behind others at a worker.
     behind: usize,
 }
 
@@ -48,7 +49,7 @@ impl Census {
     }
 }
 
-impl<P> Scheduler<P> {
+impl<P: Parts> Scheduler<P> {
     fn census(&self, function: FunctionKey) -> Census {
         let state = &self.functions[function.0];
         let mut census = Census::default();
@@ -57,7 +58,7 @@ impl<P> Scheduler<P> {
             match worker.phase {
                 Phase::Starting | Phase::FailedStart(_) => census.starting += 1,
                 Phase::Ready => {
-                    let inflight = worker.inflight.len();
+                    let inflight = worker.outstanding.inputs();
                     census.behind += inflight.saturating_sub(state.policy.at_once);
                     let waits = !worker.children.is_empty();
                     census.waiting += usize::from(waits);
@@ -99,11 +100,11 @@ impl<P> Scheduler<P> {
             let mut best: Option<(usize, WorkerKey)> = None;
             for &key in &state.workers {
                 let worker = &self.workers[key.index];
-                if !worker.takes_calls(&state.policy) || !allowed && worker.inflight.is_empty() {
+                if !worker.takes_calls(&state.policy) || !allowed && worker.outstanding.is_empty() {
                     continue;
                 }
                 ready += 1;
-                let load = worker.inflight.len();
+                let load = worker.outstanding.inputs();
                 if load < depth && best.is_none_or(|(least, _)| load < least) {
                     best = Some((load, key));
                 }
@@ -116,18 +117,27 @@ impl<P> Scheduler<P> {
                 state.queued_top
             };
             let share = queued.div_ceil(ready).min(depth - load).max(1) as u64;
-            let share = share.min(self.workers[key.index].remaining(&state.policy));
-            for _ in 0..share {
-                self.send_next(now, function, key);
+            let mut share = share.min(self.workers[key.index].remaining(&state.policy));
+            while share > 0 {
+                let most = u32::try_from(share).unwrap_or(u32::MAX);
+                let Some(sent) = self.send_next(now, function, key, most) else {
+                    break;
+                };
+                share -= u64::from(sent);
             }
         }
     }
 
-    pub(super) fn send_next(&mut self, now: Instant, function: FunctionKey, worker: WorkerKey) {
+    /// Sends what is next in the queue, but no more inputs than that; how many.
+    fn send_next(
+        &mut self,
+        now: Instant,
+        function: FunctionKey,
+        worker: WorkerKey,
+        most: u32,
+    ) -> Option<u32> {
         let call = loop {
-            let Some(key) = self.functions[function.0].queue.pop_front() else {
-                return;
-            };
+            let key = self.functions[function.0].queue.pop_front()?;
             // Calls that were withdrawn while they were queued are still in the queue.
             if self
                 .call(key)
@@ -136,13 +146,22 @@ impl<P> Scheduler<P> {
                 break key;
             }
         };
+        let entry = &self.calls[call.index];
+        let depth = entry.depth;
+        let count = entry.payload.count().min(most);
+        if count < entry.payload.count()
+            && let Some(rest) = self.split(call, count)
+        {
+            self.functions[function.0].queue.push_front(depth, rest);
+        }
         self.leave_queue(call);
         let target = &mut self.workers[worker.index];
         let ticket = target.next_ticket;
-        target.next_ticket += 1;
-        target.accepted += 1;
-        target.inflight.push_back(Inflight {
+        target.next_ticket += u64::from(count);
+        target.accepted += u64::from(count);
+        target.outstanding.push(Inflight {
             ticket,
+            count,
             call: Some(call),
             sent: now,
             stop: None,
@@ -168,13 +187,16 @@ impl<P> Scheduler<P> {
         self.arm_measure(now, worker);
         if self.observed {
             let function = self.calls[call.index].terms.name;
-            self.publish(Event::AttemptStarted {
-                function,
-                call: call.id,
-                attempt,
-                worker_pid,
-            });
+            for call in call.id.following(count) {
+                self.publish(Event::AttemptStarted {
+                    function,
+                    call,
+                    attempt,
+                    worker_pid,
+                });
+            }
         }
+        Some(count)
     }
 
     /// Starts as many workers as have something to do at once, up to the limit.
@@ -222,14 +244,15 @@ impl<P> Scheduler<P> {
         };
         let idle = ready().any(|key| {
             let worker = &self.workers[key.index];
-            worker.inflight.is_empty() && worker.takes_calls(&state.policy)
+            worker.outstanding.is_empty() && worker.takes_calls(&state.policy)
         });
         if !idle {
             return;
         }
-        let victim = ready().max_by_key(|key| self.workers[key.index].inflight.len());
+        let load = |key: &WorkerKey| self.workers[key.index].outstanding.inputs();
+        let victim = ready().max_by_key(|key| load(key));
         if let Some(&victim) = victim
-            && self.workers[victim.index].inflight.len() > state.policy.at_once
+            && load(&victim) > state.policy.at_once
         {
             self.recall(victim);
         }
@@ -238,7 +261,7 @@ impl<P> Scheduler<P> {
     pub(super) fn recall(&mut self, key: WorkerKey) {
         if let Some(worker) = self.worker_mut(key)
             && worker.phase == Phase::Ready
-            && !worker.inflight.is_empty()
+            && !worker.outstanding.is_empty()
             && !worker.recall_pending
         {
             worker.recall_pending = true;
@@ -261,7 +284,7 @@ impl<P> Scheduler<P> {
     pub(super) fn retire_when_used_up(&mut self, now: Instant, key: WorkerKey) {
         if let Some(worker) = self.worker(key) {
             let policy = &self.functions[worker.function.0].policy;
-            if worker.inflight.is_empty()
+            if worker.outstanding.is_empty()
                 && worker.children.is_empty()
                 && worker.remaining(policy) == 0
             {

@@ -13,7 +13,10 @@ use crate::error::{CrashLimitExceeded, ExitCause};
 const WORK_AHEAD: Duration = Duration::from_millis(2);
 
 /// The most inputs that are on their way to one worker.
-const DEEPEST: usize = 512;
+const DEEPEST: usize = 8192;
+
+/// How many attempts the average of their durations looks back on.
+const MEMORY: f64 = 16.0;
 
 /// An attempt that takes no longer is quick.
 const QUICK: Duration = Duration::from_micros(10);
@@ -112,20 +115,26 @@ impl Function {
         self.duration.is_some_and(|duration| duration < quick)
     }
 
-    /// An attempt ran to its end, whatever that was.
-    pub(super) fn completed(&mut self, now: Instant, duration: Duration) {
-        self.completions.add(now);
-        let nanos = duration.as_nanos() as f64;
+    /// So many attempts ran to their end, whatever that was.
+    pub(super) fn completed(&mut self, now: Instant, attempts: u32) {
+        self.completions.add(now, attempts);
+        let gained = 2 * attempts as usize;
+        self.confidence = (self.confidence + gained).min(DEEPEST);
+    }
+
+    /// So many attempts took so long, together.
+    pub(super) fn took(&mut self, duration: Duration, attempts: u32) {
+        let attempts = f64::from(attempts);
+        let nanos = duration.as_nanos() as f64 / attempts;
         self.duration = Some(match self.duration {
-            Some(average) => average + (nanos - average) / 16.0,
+            Some(average) => average + (nanos - average) * attempts / (attempts + MEMORY),
             None => nanos,
         });
-        self.confidence = (self.confidence + 2).min(DEEPEST);
     }
 
     /// A worker died while it was executing.
     pub(super) fn crashed(&mut self, now: Instant, cause: ExitCause) {
-        self.crashes.add(now);
+        self.crashes.add(now, 1);
         self.last_crash = cause;
     }
 
@@ -151,7 +160,7 @@ impl Function {
         self.queued_top + self.queued_nested
     }
 
-    /// The count that a call at a depth is part of.
+    /// The count that the inputs of a call at a depth are part of.
     pub(super) fn queued_at(&mut self, depth: usize) -> &mut usize {
         match depth {
             0 => &mut self.queued_top,

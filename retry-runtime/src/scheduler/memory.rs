@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::{Action, Phase, Scheduler, Timer, WorkerKey};
 use crate::error::{ExitCause, Startup};
+use crate::parcel::Parts;
 
 /// How often the memory of a worker that has something to do is looked at.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-impl<P> Scheduler<P> {
+impl<P: Parts> Scheduler<P> {
     /// The worker, with everything that it started, takes this many bytes.
     pub(crate) fn measured(&mut self, now: Instant, key: WorkerKey, bytes: u64) {
         let Some(worker) = self.worker_mut(key) else {
@@ -50,7 +51,7 @@ impl<P> Scheduler<P> {
             return;
         };
         let limited = self.functions[worker.function.0].policy.memory.is_some();
-        let busy = worker.phase == Phase::Starting || !worker.inflight.is_empty();
+        let busy = worker.phase == Phase::Starting || !worker.outstanding.is_empty();
         if limited && busy && !worker.measure_timer {
             self.workers[key.index].measure_timer = true;
             self.arm(now + INTERVAL, Timer::Measure(key));

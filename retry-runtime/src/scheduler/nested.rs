@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::{CallKey, Failure, FunctionKey, Scheduler, Terms, WorkerKey};
 use crate::context::{AttemptOutcome, CallId};
 use crate::error::{Cancelled, Rejected};
+use crate::parcel::Parts;
 
 /// The deepest that calls may be nested.
 pub(super) const DEEPEST: usize = 10;
@@ -48,7 +49,7 @@ impl Place {
     };
 }
 
-impl<P> Scheduler<P> {
+impl<P: Parts> Scheduler<P> {
     /// A running function made a call. [`dispatch`](Self::dispatch) is to follow.
     pub(crate) fn submit_nested(
         &mut self,
@@ -59,6 +60,7 @@ impl<P> Scheduler<P> {
         payload: P,
     ) -> CallKey {
         let unknown = CallKey::nested(origin.id);
+        self.isolate(origin.worker, origin.ticket);
         let Some(worker) = self.worker(origin.worker) else {
             return unknown;
         };
@@ -68,7 +70,7 @@ impl<P> Scheduler<P> {
             return unknown;
         }
         let outer = worker
-            .inflight
+            .outstanding
             .iter()
             // A thread that the function has started does not know whose it is.
             .find(|inflight| inflight.ticket == origin.ticket || origin.ticket == 0)

@@ -3,29 +3,29 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::{
     Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, FAILED_STARTS, Failure, FunctionKey,
-    LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, Worker, WorkerKey,
+    LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, UnknownTicket, Worker,
+    WorkerKey,
 };
 use crate::context::AttemptOutcome;
 use crate::error::{Cancelled, Crash, ExitCause, Limit, Lost, Startup, TimedOut};
 use crate::events::Event;
+use crate::parcel::{Parcel, Parts};
 use crate::worker::Retry;
 
-impl<P> Scheduler<P> {
+impl<P: Parts> Scheduler<P> {
     /// A worker died or was killed: what it was executing is accounted for, the rest goes back.
     pub(super) fn take_over(&mut self, now: Instant, worker: Worker, remains: Remains) {
         let function = worker.function;
         let ours = worker.phase == Phase::Killed
-            || worker.inflight.iter().any(|inflight| {
+            || worker.outstanding.iter().any(|inflight| {
                 let stop = inflight.stop.as_ref();
                 stop.is_some_and(|stop| stop.terminated)
             });
         let mut executing = Vec::new();
         let mut behind = Vec::new();
-        for inflight in worker.inflight {
+        for inflight in worker.outstanding {
             let Some(call) = inflight.call else { continue };
             if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
                 let tail = remains.stderr_tail.clone();
@@ -114,15 +114,83 @@ impl<P> Scheduler<P> {
         }
     }
 
-    /// A worker answered a call that somebody waits for.
-    pub(super) fn answered(&mut self, now: Instant, worker: WorkerKey, key: CallKey, reply: Reply) {
-        let pid = self.worker(worker).and_then(|worker| worker.pid);
-        let (failure, outcome, retry) = match reply.answer {
-            Answer::Ok(bytes) => {
-                if let Some(budget) = self.call(key).and_then(|call| call.terms.budget.as_ref()) {
-                    budget.attempt();
+    /// A worker answered tickets that follow each other with values.
+    pub(super) fn succeeded(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        mut ticket: u64,
+        mut values: Parcel,
+    ) -> Result<(), UnknownTicket> {
+        loop {
+            self.part(key, ticket);
+            let worker = self.worker_mut(key).ok_or(UnknownTicket)?;
+            let pid = worker.pid;
+            let function = worker.function;
+            let inflight = worker.outstanding.find(ticket).ok_or(UnknownTicket)?;
+            let count = inflight.count.min(values.count());
+            let (call, whole) = (inflight.call, count == inflight.count);
+            let expired = inflight.stop.take().and_then(|stop| stop.expired);
+            if whole {
+                worker.outstanding.remove(ticket);
+            } else {
+                worker.outstanding.answered(ticket, count);
+            }
+            self.functions[function.0].completed(now, count);
+            let last = count == values.count();
+            let part = if last {
+                std::mem::replace(&mut values, Parcel::NONE)
+            } else {
+                values.split_front(count)
+            };
+            ticket += u64::from(count);
+            match (call, expired) {
+                (Some(call), Some(expired)) => self.expired(now, call, expired, pid, None),
+                (Some(call), None) => {
+                    let left = self.succeed(call, part);
+                    if !whole
+                        && let Some(worker) = self.worker_mut(key)
+                        && let Some(inflight) = worker.outstanding.find(ticket)
+                    {
+                        inflight.call = left;
+                    }
                 }
-                return self.resolve(key, Ok(bytes), None);
+                (None, _) => {}
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A worker answered a ticket with anything but a value.
+    pub(super) fn failed(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        ticket: u64,
+        reply: Reply,
+    ) -> Result<(), UnknownTicket> {
+        self.isolate(key, ticket);
+        let worker = self.worker_mut(key).ok_or(UnknownTicket)?;
+        let (pid, function) = (worker.pid, worker.function);
+        let inflight = worker.outstanding.remove(ticket).ok_or(UnknownTicket)?;
+        self.functions[function.0].completed(now, 1);
+        if let Some(call) = inflight.call {
+            match inflight.stop.and_then(|stop| stop.expired) {
+                Some(expired) => self.expired(now, call, expired, pid, reply.stderr_tail),
+                None => self.answered(now, pid, call, reply),
+            }
+        }
+        Ok(())
+    }
+
+    /// A worker answered a call that somebody waits for.
+    fn answered(&mut self, now: Instant, pid: Option<u32>, key: CallKey, reply: Reply) {
+        let (failure, outcome, retry) = match reply.answer {
+            Answer::Ok(values) => {
+                self.succeed(key, values);
+                return;
             }
             Answer::Err { error, retry } => {
                 (Failure::Function(error), AttemptOutcome::Failed, retry)
@@ -188,7 +256,7 @@ impl<P> Scheduler<P> {
         };
         let delay = match &call.terms.budget {
             Some(budget) => {
-                budget.attempt();
+                budget.attempted(1);
                 delay.filter(|_| budget.allows())
             }
             None => delay,
@@ -227,7 +295,7 @@ impl<P> Scheduler<P> {
     pub(super) fn resolve(
         &mut self,
         key: CallKey,
-        result: Result<Bytes, Failure>,
+        result: Result<Parcel, Failure>,
         stderr_tail: Option<Arc<str>>,
     ) {
         let call = self.calls.remove(key.index);
@@ -235,18 +303,11 @@ impl<P> Scheduler<P> {
         if let Some(parent) = call.parent {
             self.leave_parent(parent.worker, call.id);
         }
+        let count = call.payload.count();
         let counts = &mut self.functions[call.function.0].counts;
-        counts.finished += 1;
-        counts.failed += u64::from(result.is_err());
-        if self.observed {
-            let function = call.terms.name;
-            let succeeded = result.is_ok();
-            self.publish(Event::Finished {
-                function,
-                call: key.id,
-                succeeded,
-            });
-        }
+        counts.finished += u64::from(count);
+        counts.failed += if result.is_err() { count.into() } else { 0 };
+        self.publish_finished(call.terms.name, key, count, result.is_ok());
         self.actions.push_back(Action::Resolve {
             payload: call.payload,
             outcome: Outcome {
@@ -278,7 +339,7 @@ impl<P> Scheduler<P> {
     ) -> Option<(FunctionKey, usize)> {
         let call = self.call_mut(key)?;
         call.state = State::Queued;
-        let (function, depth) = (call.function, call.depth);
+        let (function, depth, count) = (call.function, call.depth, call.payload.count());
         if self.cancels_queued {
             let why = Failure::Cancelled(Cancelled::ByShutdown);
             self.resolve(key, Err(why), None);
@@ -288,7 +349,7 @@ impl<P> Scheduler<P> {
             self.resolve(key, Err(Failure::CrashLimit(exceeded)), None);
             return None;
         }
-        *self.functions[function.0].queued_at(depth) += 1;
+        *self.functions[function.0].queued_at(depth) += count as usize;
         Some((function, depth))
     }
 
@@ -296,7 +357,8 @@ impl<P> Scheduler<P> {
     pub(super) fn leave_queue(&mut self, key: CallKey) {
         if let Some(call) = self.call(key) {
             let (function, depth) = (call.function, call.depth);
-            *self.functions[function.0].queued_at(depth) -= 1;
+            let count = call.payload.count() as usize;
+            *self.functions[function.0].queued_at(depth) -= count;
         }
     }
 
@@ -306,14 +368,9 @@ impl<P> Scheduler<P> {
         let Some(exceeded) = self.functions[function.0].crash_limit_exceeded(now) else {
             return;
         };
-        let pending: Vec<CallKey> = self
-            .calls
-            .iter()
-            .filter(|(_, call)| {
-                call.function == function && !matches!(call.state, State::Sent { .. })
-            })
-            .map(|(index, call)| CallKey { index, id: call.id })
-            .collect();
+        let pending = self.keys_where(|call| {
+            call.function == function && !matches!(call.state, State::Sent { .. })
+        });
         drop(self.functions[function.0].take_queue());
         for key in pending {
             self.resolve(key, Err(Failure::CrashLimit(exceeded.clone())), None);

@@ -2,18 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CallKey, Failure, Phase, Scheduler, State, Timer};
-use crate::context::{AttemptOutcome, CallId};
+use super::{Phase, Scheduler, State, Timer};
+use crate::context::CallId;
 use crate::error::Cancelled;
+use crate::parcel::Parts;
 
-impl<P> Scheduler<P> {
+impl<P: Parts> Scheduler<P> {
     /// Takes no further calls. Those that are there may end within the grace; then they are
     /// cancelled. Without `queued` those that do not run are cancelled at once.
     pub(crate) fn shut_down(&mut self, now: Instant, grace: Duration, queued: bool) {
         self.draining = true;
         if !queued {
             self.cancels_queued = true;
-            self.cancel_where(now, |call| !matches!(call, State::Sent { .. }));
+            self.cancel_at_shutdown(now, |call| !matches!(call, State::Sent { .. }));
             // What was sent and does not run either comes back, and is cancelled then.
             let workers = self.functions.iter().flat_map(|one| &one.workers);
             for worker in workers.copied().collect::<Vec<_>>() {
@@ -34,12 +35,15 @@ impl<P> Scheduler<P> {
 
     /// How many calls are executing or about to, and how many are not.
     pub(crate) fn pending(&self) -> (usize, usize) {
-        let running = self
-            .calls
-            .iter()
-            .filter(|(_, call)| matches!(call.state, State::Sent { .. }))
-            .count();
-        (running, self.calls.len() - running)
+        let mut pending = (0, 0);
+        for (_, call) in &self.calls {
+            let count = call.payload.count() as usize;
+            match call.state {
+                State::Sent { .. } => pending.0 += count,
+                State::Queued | State::Delayed => pending.1 += count,
+            }
+        }
+        pending
     }
 
     /// The calls that were given up by the shutdown, with their functions.
@@ -49,24 +53,17 @@ impl<P> Scheduler<P> {
 
     pub(super) fn abandon_all(&mut self, now: Instant) {
         let names = self.calls.iter().filter(|(_, call)| call.parent.is_none());
-        let names: Vec<_> = names
-            .map(|(_, call)| (call.id, self.functions[call.function.0].policy.name))
-            .collect();
-        self.abandoned.extend(names);
-        self.cancel_where(now, |_| true);
+        for (_, call) in names {
+            let name = self.functions[call.function.0].policy.name;
+            let calls = call.id.following(call.payload.count());
+            self.abandoned.extend(calls.map(|id| (id, name)));
+        }
+        self.cancel_at_shutdown(now, |_| true);
     }
 
-    fn cancel_where(&mut self, now: Instant, cancelled: impl Fn(State) -> bool) {
-        let keys: Vec<CallKey> = self
-            .calls
-            .iter()
-            .filter(|(_, call)| cancelled(call.state))
-            .map(|(index, call)| CallKey { index, id: call.id })
-            .collect();
-        for key in keys {
-            let why = Failure::Cancelled(Cancelled::ByShutdown);
-            self.withdraw(now, key, why, AttemptOutcome::Cancelled);
-        }
+    fn cancel_at_shutdown(&mut self, now: Instant, is_meant: impl Fn(State) -> bool) {
+        let keys = self.keys_where(|call| is_meant(call.state));
+        self.cancel(now, keys, Cancelled::ByShutdown);
     }
 
     /// Ends the workers once there is nothing more for them.
@@ -85,7 +82,7 @@ impl<P> Scheduler<P> {
             };
             match worker.phase {
                 // One that is still executing what nobody wants is ended by that.
-                Phase::Ready if worker.inflight.is_empty() => self.retire(now, key),
+                Phase::Ready if worker.outstanding.is_empty() => self.retire(now, key),
                 Phase::Starting => self.kill(key, Phase::Killed),
                 _ => {}
             }

@@ -8,11 +8,11 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Action, AttemptEnd, CallKey, Executing, Failure, Inflight, Phase, Scheduler, State, Timer,
-    WorkerKey,
+    Action, AttemptEnd, CallKey, Executing, Failure, Phase, Scheduler, State, Timer, WorkerKey,
 };
 use crate::context::AttemptOutcome;
 use crate::error::{Limit, TimedOut};
+use crate::parcel::Parts;
 use crate::worker::Retry;
 
 /// How long an async function may take to yield, once it is to be aborted.
@@ -39,16 +39,12 @@ pub(super) struct Expired {
     started: Instant,
 }
 
-impl Inflight {
-    /// Nobody waits for it, and nothing has been done about that yet.
-    pub(super) fn is_unwanted(&self) -> bool {
-        self.call.is_none() && self.stop.is_none()
-    }
-}
-
-impl<P> Scheduler<P> {
+impl<P: Parts> Scheduler<P> {
     /// What the worker is executing.
     pub(crate) fn probed(&mut self, now: Instant, key: WorkerKey, executing: &[Executing]) {
+        for one in executing {
+            self.isolate(key, one.ticket);
+        }
         let Some(worker) = self.worker(key) else {
             return;
         };
@@ -60,12 +56,12 @@ impl<P> Scheduler<P> {
         // A batch is not stopped for one of its inputs as long as others are wanted.
         let shared = !policy.separable
             && worker
-                .inflight
+                .outstanding
                 .iter()
                 .any(|one| one.call.is_some() && executes(one.ticket));
         let mut next: Option<Instant> = None;
         let mut ends = Vec::new();
-        for inflight in worker.inflight.iter().filter(|one| one.stop.is_none()) {
+        for inflight in worker.outstanding.iter().filter(|one| one.stop.is_none()) {
             let since = executing
                 .iter()
                 .find(|executing| executing.ticket == inflight.ticket)
@@ -131,7 +127,7 @@ impl<P> Scheduler<P> {
         };
         let Some(inflight) = self
             .worker_mut(key)
-            .and_then(|worker| worker.inflight.iter_mut().find(|one| one.ticket == ticket))
+            .and_then(|worker| worker.outstanding.find(ticket))
         else {
             return;
         };
@@ -164,7 +160,7 @@ impl<P> Scheduler<P> {
         let mut next: Option<Instant> = None;
         let mut actions = Vec::new();
         let worker = self.worker_mut(key).expect("it was there");
-        for inflight in &mut worker.inflight {
+        for inflight in worker.outstanding.iter_mut() {
             let Some(stop) = &mut inflight.stop else {
                 continue;
             };
@@ -199,7 +195,7 @@ impl<P> Scheduler<P> {
         };
         let (function, pid) = (worker.function, worker.pid);
         let expired: Vec<_> = worker
-            .inflight
+            .outstanding
             .iter_mut()
             .filter_map(|inflight| {
                 let expired = inflight.stop.as_ref()?.expired?;
@@ -208,7 +204,9 @@ impl<P> Scheduler<P> {
             .collect();
         self.kill(key, Phase::Killed);
         for (call, expired) in expired {
-            self.functions[function.0].completed(now, expired.timeout);
+            let state = &mut self.functions[function.0];
+            state.completed(now, 1);
+            state.took(expired.timeout, 1);
             self.expired(now, call, expired, pid, None);
         }
         self.dispatch(now, function);
@@ -251,7 +249,12 @@ impl<P> Scheduler<P> {
         match call.state {
             State::Queued => self.leave_queue(key),
             State::Delayed => {}
-            State::Sent { worker, .. } => {
+            State::Sent { worker, ticket } => {
+                // Of those that were sent together only the first one may be executing.
+                if let Some(others) = self.part(worker, ticket + 1) {
+                    self.detach(others);
+                    self.resolve(others, Err(failure.clone()), None);
+                }
                 if let Some((start, pid)) = self.detach(key) {
                     self.call_mut(key).expect("it exists").record(AttemptEnd {
                         outcome,
@@ -273,10 +276,7 @@ impl<P> Scheduler<P> {
             return None;
         };
         let worker = self.worker_mut(worker)?;
-        let inflight = worker
-            .inflight
-            .iter_mut()
-            .find(|inflight| inflight.ticket == ticket)?;
+        let inflight = worker.outstanding.find(ticket)?;
         inflight.call = None;
         Some((inflight.sent, worker.pid))
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::*;
+use crate::parcel;
 use crate::{CrashLimit, Retries};
 
 const SIGSEGV: ExitCause = ExitCause::Signal {
@@ -41,6 +42,33 @@ fn call_policy(retries: Retries) -> Policy {
     }
 }
 
+/// Inputs by their numbers, which follow each other.
+#[derive(Debug)]
+struct Inputs {
+    first: u64,
+    count: u32,
+}
+
+impl Parts for Inputs {
+    fn count(&self) -> u32 {
+        self.count
+    }
+
+    fn split_front(&mut self, count: u32) -> Self {
+        assert!(0 < count && count < self.count, "both parts have inputs");
+        let first = self.first;
+        self.first += u64::from(count);
+        self.count -= count;
+        Self { first, count }
+    }
+}
+
+impl Inputs {
+    fn one(first: u64) -> Self {
+        Self { first, count: 1 }
+    }
+}
+
 /// A worker as the scheduler's actions make it.
 #[derive(Debug, Default)]
 struct FakeWorker {
@@ -52,6 +80,8 @@ struct FakeWorker {
     claimed: u64,
     /// What is executing, since when.
     executing: Vec<(u64, u64, u32, Instant)>,
+    /// Values that were answered and are not taken in yet, with the ticket of the first.
+    unread: Option<(u64, Vec<u64>)>,
     /// Tickets that were asked to stop, and to be aborted.
     asked: Vec<u64>,
     aborted: Vec<u64>,
@@ -60,7 +90,7 @@ struct FakeWorker {
 
 /// A world around a scheduler: workers that do what they are told, and a clock that is moved.
 struct World {
-    scheduler: Scheduler<u64>,
+    scheduler: Scheduler<Inputs>,
     function: FunctionKey,
     now: Instant,
     workers: BTreeMap<WorkerKey, FakeWorker>,
@@ -70,6 +100,8 @@ struct World {
     at_once: usize,
     /// Whether workers ask to be replaced when they answer.
     used_up: bool,
+    /// Whether inputs are submitted together, which are to follow each other then.
+    chunks: bool,
 }
 
 impl World {
@@ -86,6 +118,7 @@ impl World {
             spawned: 0,
             at_once,
             used_up: false,
+            chunks: false,
         }
     }
 
@@ -95,7 +128,14 @@ impl World {
             policy,
             budget: None,
         });
-        let keys = payloads
+        let mut submitted: Vec<Inputs> = Vec::new();
+        for input in payloads {
+            match submitted.last_mut() {
+                Some(chunk) if self.chunks => chunk.count += 1,
+                _ => submitted.push(Inputs::one(input)),
+            }
+        }
+        let keys = submitted
             .into_iter()
             .map(|payload| {
                 self.scheduler
@@ -132,13 +172,14 @@ impl World {
                     let Some((_, payload)) = self.scheduler.payload(call) else {
                         continue;
                     };
-                    let payload = *payload;
+                    let inputs = payload.first..payload.first + u64::from(payload.count);
                     let worker = self.workers.get_mut(&worker).expect("it is alive");
                     assert!(worker.ready && !worker.killed && !worker.retired);
                     // What was taken back before it was sent cannot be claimed any more.
-                    if ticket > worker.claimed {
-                        worker.inbox.push_back((ticket, payload, attempt));
-                    }
+                    let sent = (ticket..).zip(inputs).filter(|one| one.0 > worker.claimed);
+                    worker
+                        .inbox
+                        .extend(sent.map(|(ticket, input)| (ticket, input, attempt)));
                 }
                 Action::Recall { worker: key } => {
                     let last = self.scheduler.last_ticket(key);
@@ -166,10 +207,7 @@ impl World {
                 Action::Retire { worker } => {
                     self.workers.get_mut(&worker).expect("it is alive").retired = true;
                 }
-                Action::Resolve { payload, outcome } => {
-                    let known = self.outcomes.insert(payload, outcome);
-                    assert!(known.is_none(), "{payload} was resolved twice");
-                }
+                Action::Resolve { payload, outcome } => self.resolved(payload, outcome),
                 Action::Ask { worker, ticket } => {
                     let worker = self.workers.get_mut(&worker).expect("it is alive");
                     worker.asked.push(ticket);
@@ -186,6 +224,25 @@ impl World {
                 }
                 Action::Measure { .. } | Action::Publish(_) => {}
             }
+        }
+    }
+
+    fn resolved(&mut self, mut inputs: Inputs, mut outcome: Outcome) {
+        loop {
+            let mut one = outcome.clone();
+            if let Ok(values) = &mut outcome.result {
+                assert_eq!(values.count(), inputs.count);
+                if inputs.count > 1 {
+                    one.result = Ok(values.split_front(1));
+                }
+            }
+            let known = self.outcomes.insert(inputs.first, one);
+            assert!(known.is_none(), "{} was resolved twice", inputs.first);
+            if inputs.count == 1 {
+                break;
+            }
+            inputs.split_front(1);
+            outcome.call.0 += 1;
         }
     }
 
@@ -220,15 +277,51 @@ impl World {
         Some((next.1, next.2))
     }
 
+    /// A worker says a value, which is taken in later.
+    fn answer_unread(&mut self, key: WorkerKey) {
+        let worker = self.workers.get_mut(&key).expect("it is alive");
+        let (ticket, input, ..) = worker.executing.remove(0);
+        match &mut worker.unread {
+            Some((first, values)) if *first + values.len() as u64 == ticket => values.push(input),
+            _ => {
+                self.read(key);
+                let worker = self.workers.get_mut(&key).expect("it is alive");
+                worker.unread = Some((ticket, vec![input]));
+            }
+        }
+    }
+
+    /// Takes in what a worker has said.
+    fn read(&mut self, key: WorkerKey) {
+        let worker = self.workers.get_mut(&key).expect("it is alive");
+        let Some((ticket, values)) = worker.unread.take() else {
+            return;
+        };
+        let mut buffer = Vec::new();
+        for value in &values {
+            let begun = parcel::begin(&mut buffer);
+            buffer.extend_from_slice(&value.to_le_bytes());
+            parcel::end(&mut buffer, begun);
+        }
+        let values = Parcel::new(values.len() as u32, Bytes::from(buffer));
+        self.take_in(key, ticket, Reply::untimed(values));
+    }
+
     fn answer(&mut self, key: WorkerKey, answer: Answer) {
+        self.read(key);
         let worker = self.workers.get_mut(&key).expect("it is alive");
         let (ticket, ..) = worker.executing.remove(0);
         let reply = Reply {
             answer,
             duration: Duration::from_micros(1),
+            timed: 1,
             used_up: self.used_up,
             stderr_tail: None,
         };
+        self.take_in(key, ticket, reply);
+    }
+
+    fn take_in(&mut self, key: WorkerKey, ticket: u64, reply: Reply) {
         let function = self
             .scheduler
             .finished(self.now, key, ticket, reply)
@@ -240,6 +333,8 @@ impl World {
     }
 
     fn exit(&mut self, key: WorkerKey, cause: ExitCause) {
+        // What a process said before it ended counts.
+        self.read(key);
         let worker = self.workers.remove(&key).expect("it is alive");
         let remains = Remains {
             cause,
@@ -270,7 +365,7 @@ impl World {
 }
 
 fn ok(payload: u64) -> Answer {
-    Answer::Ok(Bytes::copy_from_slice(&payload.to_le_bytes()))
+    Answer::Ok(Parcel::One(Bytes::copy_from_slice(&payload.to_le_bytes())))
 }
 
 fn err(retry: bool) -> Answer {
@@ -593,6 +688,7 @@ fn history(seed: u64) {
     }
     let retries = random.u32(0..3);
     let mut world = World::new(policy.clone());
+    world.chunks = random.bool();
     let inputs = random.u64(1..60);
     let plans: Vec<Plan> = (0..inputs)
         .map(|_| Plan {
@@ -646,6 +742,8 @@ fn history(seed: u64) {
                 world.exit(key, SIGSEGV);
             } else if done <= plan.crashes + plan.errors {
                 world.answer(key, err(true));
+            } else if random.bool() {
+                world.answer_unread(key);
             } else {
                 world.answer(key, ok(input));
             }
@@ -660,6 +758,7 @@ fn history(seed: u64) {
             // Somebody kills an idle worker.
             world.exit(key, SIGSEGV);
         } else {
+            world.read(key);
             world.advance(Duration::from_millis(random.u64(0..3)));
         }
     }
@@ -672,7 +771,8 @@ fn history(seed: u64) {
             assert!(matches!(outcome.result, Err(Failure::Function(_))));
             plan.crashes + retries + 1
         } else {
-            assert!(outcome.result.is_ok());
+            let value = outcome.result.clone().expect("a value").into_one();
+            assert_eq!(value, &(index as u64).to_le_bytes()[..]);
             plan.crashes + plan.errors + 1
         };
         assert_eq!(executions[index], expected, "input {index}, {plan:?}");

@@ -27,14 +27,16 @@ impl SlidingCount {
         self.total == 0
     }
 
-    pub(super) fn add(&mut self, now: Instant) {
-        self.total += 1;
+    pub(super) fn add(&mut self, now: Instant, times: u32) {
+        self.total += u64::from(times);
         let slice = self.window / SLICES;
         match self.slices.back_mut() {
-            Some((start, count)) if now.saturating_duration_since(*start) <= slice => *count += 1,
+            Some((start, count)) if now.saturating_duration_since(*start) <= slice => {
+                *count += u64::from(times);
+            }
             _ => {
                 self.forget(now);
-                self.slices.push_back((now, 1));
+                self.slices.push_back((now, times.into()));
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::parcel::{self, MARK, PREFIX, Parcel, Parts, Series};
+
 /// The size of a header from the parent.
 pub(crate) const CALL_HEADER: usize = 40;
 
@@ -10,19 +12,27 @@ pub(crate) const ANSWER_HEADER: usize = 24;
 
 const NO_INDEX: u64 = u64::MAX;
 
+/// The bits that tell how many calls a message is.
+const COUNT: u32 = (1 << 24) - 1;
+
 /// How many bytes to read next into a buffer of messages: `least`, or what is missing of a large
 /// message, which is not believed beyond `most`. Every header begins with its payload's length.
 pub(crate) fn wanted(buffer: &BytesMut, header: usize, least: usize, most: usize) -> usize {
     let Some(length) = buffer.first_chunk::<4>() else {
         return least;
     };
-    let whole = header + u32::from_le_bytes(*length) as usize;
+    let length = u32::from_le_bytes(*length);
+    // What is short is there as a whole.
+    if length >= MARK {
+        return least;
+    }
+    let whole = header + length as usize;
     whole.saturating_sub(buffer.len()).clamp(least, most)
 }
 
 /// What a worker is to do about a ticket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u8)]
 pub(crate) enum Order {
     /// Run the function.
     #[default]
@@ -38,6 +48,9 @@ pub(crate) enum Order {
 pub(crate) struct CallHeader {
     pub(crate) length: u32,
     pub(crate) order: Order,
+    /// How many calls these are. Their tickets, identities and places follow each other; with
+    /// more than one each has its own length before its arguments.
+    pub(crate) count: u32,
     pub(crate) attempt: u32,
     pub(crate) ticket: u64,
     pub(crate) call: u64,
@@ -49,6 +62,13 @@ pub(crate) struct CallHeader {
 }
 
 impl CallHeader {
+    /// Becomes that of the call after this one.
+    pub(crate) fn follow(&mut self) {
+        self.ticket += 1;
+        self.call += 1;
+        self.index = self.index.map(|index| index + 1);
+    }
+
     pub(crate) fn encode(&self) -> [u8; CALL_HEADER] {
         let mut bytes = [0; CALL_HEADER];
         bytes[0..4].copy_from_slice(&self.length.to_le_bytes());
@@ -56,7 +76,9 @@ impl CallHeader {
         bytes[8..16].copy_from_slice(&self.ticket.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.call.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.index.unwrap_or(NO_INDEX).to_le_bytes());
-        bytes[32..36].copy_from_slice(&(self.order as u32).to_le_bytes());
+        // The chunks of a map are shorter than this.
+        let count = self.count & COUNT | u32::from(self.order as u8) << 24;
+        bytes[32..36].copy_from_slice(&count.to_le_bytes());
         bytes[36..38].copy_from_slice(&self.method.to_le_bytes());
         bytes[38..40].copy_from_slice(&self.fault.to_le_bytes());
         bytes
@@ -66,20 +88,23 @@ impl CallHeader {
     pub(crate) fn take(buffer: &mut BytesMut) -> Option<(Self, Bytes)> {
         let mut header = buffer.get(..CALL_HEADER)?;
         let length = header.get_u32_le();
-        let message = Self {
+        let mut message = Self {
             length,
             attempt: header.get_u32_le(),
             ticket: header.get_u64_le(),
             call: header.get_u64_le(),
             index: Some(header.get_u64_le()).filter(|index| *index != NO_INDEX),
-            order: match header.get_u32_le() {
-                1 => Order::Ask,
-                2 => Order::Abort,
-                _ => Order::Run,
-            },
+            count: header.get_u32_le(),
+            order: Order::Run,
             method: header.get_u16_le(),
             fault: header.get_u16_le(),
         };
+        message.order = match message.count >> 24 {
+            1 => Order::Ask,
+            2 => Order::Abort,
+            _ => Order::Run,
+        };
+        message.count &= COUNT;
         if buffer.len() - CALL_HEADER < length as usize {
             return None;
         }
@@ -87,6 +112,79 @@ impl CallHeader {
         Some((message, buffer.split_to(length as usize).freeze()))
     }
 }
+
+/// The calls of one message, one by one.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    next: CallHeader,
+    inputs: Parcel,
+}
+
+impl Chunk {
+    pub(crate) fn new(header: CallHeader, payload: Bytes) -> Self {
+        let inputs = match header.count {
+            ..2 => Parcel::One(payload),
+            count => Parcel::Several(Series::new(count, payload)),
+        };
+        let next = CallHeader { count: 1, ..header };
+        Self { next, inputs }
+    }
+
+    /// A message without calls.
+    pub(crate) fn empty() -> Self {
+        let inputs = Parcel::Several(Series::new(0, Bytes::new()));
+        let next = CallHeader::default();
+        Self { next, inputs }
+    }
+
+    /// Whether there is another call.
+    pub(crate) fn has_more(&self) -> bool {
+        self.inputs.count() > 0
+    }
+}
+
+impl Iterator for Chunk {
+    type Item = (CallHeader, Bytes);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let input = match &mut self.inputs {
+            Parcel::Several(inputs) => inputs.next()?,
+            Parcel::One(input) => {
+                let input = std::mem::take(input);
+                self.inputs = Self::empty().inputs;
+                input
+            }
+        };
+        let header = self.next;
+        self.next.follow();
+        Some((header, input))
+    }
+}
+
+/// Values that a worker answered in short: each alone behind its length, which is marked. They
+/// belong to the tickets that follow the last answer, and the next answer in full tells how long
+/// all of them took.
+pub(crate) fn take_short(buffer: &mut BytesMut) -> Option<Parcel> {
+    let mut end = 0;
+    let mut count = 0;
+    while let Some(prefix) = buffer.get(end..).and_then(<[u8]>::first_chunk::<PREFIX>)
+        && u32::from_le_bytes(*prefix) >= MARK
+        && let Some(length) = parcel::length(prefix)
+        && end + PREFIX + length <= buffer.len()
+    {
+        end += PREFIX + length;
+        count += 1;
+    }
+    (count > 0).then(|| Parcel::new(count, buffer.split_to(end).freeze()))
+}
+
+/// The header of an answer in short.
+pub(crate) fn short_header(payload: &[u8]) -> [u8; PREFIX] {
+    (MARK | payload.len() as u32).to_le_bytes()
+}
+
+/// The longest value that is answered in short.
+pub(crate) const SHORT: usize = 4096;
 
 /// What a worker says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +312,7 @@ mod tests {
             call: 7,
             index: None,
             order: Order::Run,
+            count: 1,
             method: 5,
             fault: 6,
         };

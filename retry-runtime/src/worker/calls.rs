@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::{STRANGER, exit, watchdog};
 use crate::spin::{Patience, Spin};
 use crate::transport::bell::{self, Heard};
-use crate::transport::frame::{self, CALL_HEADER, CallHeader};
+use crate::transport::frame::{self, CALL_HEADER, CallHeader, Chunk};
 use crate::transport::ring::{self, Reader, Sleep};
 
 /// The worker's end of the way that calls take.
@@ -17,6 +17,8 @@ pub(super) struct Calls {
     socket: Arc<OwnedFd>,
     reader: Reader,
     input: BytesMut,
+    /// What is left of the last message.
+    chunk: Chunk,
     /// How long a message may be.
     limit: usize,
     patience: Patience,
@@ -30,6 +32,7 @@ impl Calls {
             socket,
             reader,
             input: BytesMut::new(),
+            chunk: Chunk::empty(),
             limit,
             patience: Patience::new(),
             spin: None,
@@ -39,15 +42,17 @@ impl Calls {
     /// The next one that has come.
     pub(super) fn take(&mut self) -> Option<(CallHeader, Bytes)> {
         loop {
+            if let Some(call) = self.chunk.next() {
+                return Some(call);
+            }
             let large = self.input.len() > ring::CAPACITY;
-            if let Some(message) = CallHeader::take(&mut self.input) {
+            if let Some((header, payload)) = CallHeader::take(&mut self.input) {
                 // The room for a large message is given back with the message.
                 if large && self.input.is_empty() {
                     self.input = BytesMut::new();
                 }
-                return Some(message);
-            }
-            if !self.read() {
+                self.chunk = Chunk::new(header, payload);
+            } else if !self.read() {
                 return None;
             }
         }
@@ -55,7 +60,12 @@ impl Calls {
 
     /// Whether more has come than was taken.
     pub(super) fn has_more(&self) -> bool {
-        !self.input.is_empty() || !self.reader.is_empty()
+        self.is_within_chunk() || !self.input.is_empty() || !self.reader.is_empty()
+    }
+
+    /// Whether more has come with the last one that was taken.
+    pub(super) fn is_within_chunk(&self) -> bool {
+        self.chunk.has_more()
     }
 
     fn read(&mut self) -> bool {

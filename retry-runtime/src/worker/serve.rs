@@ -117,8 +117,13 @@ impl Server {
             let _ = io::stdout().flush();
             let duration = sys::monotonic_nanos().saturating_sub(started);
             let used_up = growth.is_exceeded();
-            self.outbox
-                .answer(kind, header.ticket, duration, used_up, &scratch);
+            let ticket = header.ticket;
+            if kind == Kind::Ok && !used_up && self.calls.is_within_chunk() {
+                self.outbox.value(ticket, duration, &scratch);
+            } else {
+                self.outbox
+                    .answer(kind, ticket, duration, used_up, &scratch);
+            }
             self.board.done(0);
             scratch.clear();
             if scratch.capacity() > SCRATCH {

@@ -41,7 +41,7 @@ impl World {
         let (now, function) = (self.now, self.function);
         let key = self
             .scheduler
-            .submit_nested(now, function, terms, origin, payload);
+            .submit_nested(now, function, terms, origin, Inputs::one(payload));
         self.scheduler.dispatch(now, function);
         self.perform();
         key
@@ -353,6 +353,7 @@ fn life(seed: u64) {
         min_workers: random.usize(0..2),
         ..function_policy(random.usize(1..4))
     });
+    world.chunks = random.bool();
     let mut keys = Vec::new();
     let mut once = Vec::new();
     let mut executions = BTreeMap::<u64, u32>::new();
@@ -362,11 +363,12 @@ fn life(seed: u64) {
         world.used_up = random.u8(0..10) == 0;
         if step < 300 && random.u8(0..3) == 0 {
             let policy = random_policy(&mut random);
+            let last = next + if world.chunks { random.u64(0..8) } else { 0 };
             if policy.at_most_once {
-                once.push(next);
+                once.extend(next..=last);
             }
-            keys.extend(world.submit(policy, [next]));
-            next += 1;
+            keys.extend(world.submit(policy, next..=last));
+            next = last + 1;
         }
         if random.u8(0..10) == 0
             && let Some(key) = random.choice(&keys)
@@ -411,12 +413,15 @@ fn life(seed: u64) {
                     let first = world.workers[&key].executing[0];
                     if world.workers[&key].aborted.contains(&first.0) {
                         world.answer(key, Answer::Aborted);
+                    } else if random.bool() {
+                        world.answer_unread(key);
                     } else {
                         world.answer(key, ok(first.1));
                     }
                 }
             }
         } else {
+            world.read(key);
             world.advance(Duration::from_millis(random.u64(0..20)));
         }
     }
@@ -439,6 +444,8 @@ fn life(seed: u64) {
                 *executions.entry(input).or_default() += 1;
             } else if !world.workers[&key].executing.is_empty() {
                 world.answer(key, ok(0));
+            } else {
+                world.read(key);
             }
         }
     }

@@ -1,0 +1,141 @@
+//! Inputs that are scheduled together, as long as the same becomes of them.
+//!
+//! A call may stand for a whole chunk of inputs. They have identities and tickets that follow each
+//! other, and nothing has happened to any of them yet: as soon as one fails, is stopped or was
+//! executing in a crash, it is parted from the others and stands alone.
+
+use super::{Action, CallKey, Event, Outcome, Scheduler, State, Timer, WorkerKey};
+use crate::parcel::{Parcel, Parts};
+
+impl<P: Parts> Scheduler<P> {
+    /// Parts what was sent to a worker so that a ticket stands alone.
+    pub(super) fn isolate(&mut self, worker: WorkerKey, ticket: u64) {
+        self.part(worker, ticket);
+        self.part(worker, ticket + 1);
+    }
+
+    /// The same for each ticket up to this one.
+    pub(super) fn isolate_up_to(&mut self, key: WorkerKey, ticket: u64) {
+        let first = |worker: &super::Worker| worker.outstanding.iter().next().map(|one| one.ticket);
+        let Some(first) = self.worker(key).and_then(first) else {
+            return;
+        };
+        // A worker may say what it likes.
+        let end = self.last_ticket(key).min(ticket).saturating_add(1);
+        for ticket in first + 1..=end {
+            self.part(key, ticket);
+        }
+    }
+
+    /// Parts what was sent to a worker together before a ticket. The call of the others, if that
+    /// was within a call that is wanted.
+    pub(super) fn part(&mut self, key: WorkerKey, ticket: u64) -> Option<CallKey> {
+        let (call, back) = self.worker_mut(key)?.outstanding.part(ticket)?;
+        let count = back.count;
+        let call = call?;
+        let front = self.call(call)?.payload.count() - count;
+        let back = self.split(call, front);
+        let inflight = self.worker_mut(key)?.outstanding.find(ticket)?;
+        inflight.call = back;
+        back
+    }
+
+    /// Parts a call: its first inputs keep the key, the others get one of their own.
+    pub(super) fn split(&mut self, key: CallKey, front: u32) -> Option<CallKey> {
+        let call = self.call_mut(key)?;
+        let first = call.payload.split_front(front);
+        let rest = std::mem::replace(&mut call.payload, first);
+        let mut other = call.beside(rest);
+        other.advance(front);
+        let (id, deadline) = (other.id, other.deadline);
+        let index = self.calls.insert(other);
+        let other = CallKey { index, id };
+        if let Some(at) = deadline {
+            self.arm(at, Timer::Deadline(other));
+        }
+        Some(other)
+    }
+
+    /// The first inputs of a call have their values. What is left of the call, which has another
+    /// key then.
+    pub(super) fn succeed(&mut self, key: CallKey, values: Parcel) -> Option<CallKey> {
+        let call = self.call_mut(key)?;
+        let count = values.count();
+        if let Some(budget) = &call.terms.budget {
+            budget.attempted(count);
+        }
+        if count == call.payload.count() {
+            self.resolve(key, Ok(values), None);
+            return None;
+        }
+        let payload = call.payload.split_front(count);
+        call.advance(count);
+        let left = CallKey {
+            index: key.index,
+            id: call.id,
+        };
+        let (function, name, deadline) = (call.function, call.terms.name, call.deadline);
+        if let Some(at) = deadline {
+            self.arm(at, Timer::Deadline(left));
+        }
+        self.functions[function.0].counts.finished += u64::from(count);
+        self.publish_finished(name, key, count, true);
+        self.actions.push_back(Action::Resolve {
+            payload,
+            outcome: Outcome {
+                call: key.id,
+                result: Ok(values),
+                attempts: Vec::new(),
+                stderr_tail: None,
+            },
+        });
+        Some(left)
+    }
+
+    /// Tells the subscribers, if there are any, of each input.
+    pub(super) fn publish_finished(
+        &mut self,
+        function: &'static str,
+        first: CallKey,
+        count: u32,
+        succeeded: bool,
+    ) {
+        if self.observed {
+            for call in first.id.following(count) {
+                self.publish(Event::Finished {
+                    function,
+                    call,
+                    succeeded,
+                });
+            }
+        }
+    }
+}
+
+impl<P> super::Call<P> {
+    /// A call for inputs that were part of this one.
+    fn beside(&self, payload: P) -> Self {
+        Self {
+            id: self.id,
+            function: self.function,
+            terms: std::sync::Arc::clone(&self.terms),
+            deadline: self.deadline,
+            state: self.state,
+            attempt: self.attempt,
+            failures: self.failures,
+            crashes: self.crashes,
+            attempts: Vec::new(),
+            parent: self.parent,
+            depth: self.depth,
+            payload,
+        }
+    }
+
+    /// Its first inputs are no longer part of it.
+    fn advance(&mut self, count: u32) {
+        self.id.0 += u64::from(count);
+        if let State::Sent { ticket, .. } = &mut self.state {
+            *ticket += u64::from(count);
+        }
+    }
+}
