@@ -5,8 +5,9 @@
 
 mod encoder;
 mod guard;
+mod primitive;
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::fmt;
 
 use serde::Serialize;
@@ -59,8 +60,8 @@ pub(crate) fn encode<T: Wire>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    if let Some(bytes) = (value as &dyn Any).downcast_ref::<Vec<u8>>() {
-        return encode_bytes(bytes, out, limit);
+    if let Some(encode) = primitive::encode_vec() {
+        return encode(value, out, limit);
     }
     let start = out.len();
     encode_serde(value, out, limit)?;
@@ -76,16 +77,8 @@ pub(crate) fn encode_slice<T: Wire>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    if TypeId::of::<T>() == TypeId::of::<u8>() {
-        // Every element is a `u8`, so the loop is a copy after optimisation, without `unsafe`.
-        reserve(out, slice.len() + 8, limit)?;
-        out.extend_from_slice(&(slice.len() as u64).to_le_bytes());
-        out.extend(
-            slice
-                .iter()
-                .filter_map(|element| (element as &dyn Any).downcast_ref::<u8>().copied()),
-        );
-        return Ok(());
+    if let Some(encode) = primitive::encode_slice() {
+        return encode(slice, out, limit);
     }
     encode_serde(slice, out, limit)
 }
@@ -101,13 +94,6 @@ pub(crate) fn encode_serde<T: Serialize + ?Sized>(
         .map_err(encoder::Failure::into_inner)
 }
 
-fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
-    reserve(out, bytes.len() + 8, limit)?;
-    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-    out.extend_from_slice(bytes);
-    Ok(())
-}
-
 fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecError> {
     if out.len().saturating_add(more) > limit {
         return Err(CodecError::TooLarge(limit));
@@ -121,12 +107,8 @@ fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecErro
 /// The bytes may come from a corrupted process: no claim of theirs is trusted with an
 /// allocation larger than they are themselves, nor with unbounded recursion.
 pub(crate) fn decode<T: Wire>(bytes: &mut &[u8]) -> Result<T, CodecError> {
-    if TypeId::of::<T>() == TypeId::of::<Vec<u8>>() {
-        let mut value = Some(decode_bytes(bytes)?.to_vec());
-        return match (&mut value as &mut dyn Any).downcast_mut::<Option<T>>() {
-            Some(value) => Ok(value.take().expect("it was just put there")),
-            None => unreachable!("both are the same type"),
-        };
+    if let Some(decode) = primitive::decode_vec() {
+        return decode(bytes);
     }
     let (value, read) =
         bincode::serde::seed_decode_from_slice(guard::Seed::<T>::new(), bytes, CONFIG)
@@ -148,13 +130,21 @@ pub(crate) fn decode_all<T: Wire>(mut bytes: &[u8]) -> Result<T, CodecError> {
     }
 }
 
-fn decode_bytes<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], CodecError> {
-    let ends_early = || CodecError::Invalid("the bytes end early".to_owned());
-    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(ends_early)?;
-    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| ends_early())?;
-    let (content, rest) = rest.split_at_checked(length).ok_or_else(ends_early)?;
+/// The content of a sequence whose elements have `width` bytes each.
+fn decode_bytes<'a>(bytes: &mut &'a [u8], width: usize) -> Result<&'a [u8], CodecError> {
+    let (length, rest) = bytes.split_first_chunk().ok_or_else(ends_early)?;
+    let (content, rest) = usize::try_from(u64::from_le_bytes(*length))
+        .ok()
+        .and_then(|length| length.checked_mul(width))
+        .and_then(|length| rest.split_at_checked(length))
+        .ok_or_else(ends_early)?;
     *bytes = rest;
     Ok(content)
+}
+
+#[cold]
+fn ends_early() -> CodecError {
+    CodecError::Invalid("the bytes end early".to_owned())
 }
 
 /// bincode is not self-describing, so that some types encode to what they cannot be decoded
