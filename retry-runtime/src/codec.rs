@@ -3,8 +3,9 @@
 //! The format is bincode's with integers of fixed width: the fastest to write, and one in which
 //! a decoded value never claims many more bytes than its encoding has.
 
+mod decoder;
 mod encoder;
-mod guard;
+mod failure;
 mod primitive;
 
 use std::any::TypeId;
@@ -12,6 +13,8 @@ use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use failure::Failure;
 
 /// A type that can travel between processes: serde's `Serialize` and `Deserialize`, owned.
 ///
@@ -54,6 +57,9 @@ type Config = bincode::config::Configuration<
 >;
 const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding();
 
+/// How deeply a value may be nested: each struct, sequence, option and so on is one level.
+const DEEPEST: u16 = 512;
+
 /// Appends the encoding of a sized value to `out`, which must not grow beyond `limit` bytes.
 pub(crate) fn encode<T: Wire>(
     value: &T,
@@ -91,7 +97,7 @@ pub(crate) fn encode_serde<T: Serialize + ?Sized>(
 ) -> Result<(), CodecError> {
     value
         .serialize(&mut encoder::Encoder::new(out, limit))
-        .map_err(encoder::Failure::into_inner)
+        .map_err(Failure::into_inner)
 }
 
 fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecError> {
@@ -110,10 +116,9 @@ pub(crate) fn decode<T: Wire>(bytes: &mut &[u8]) -> Result<T, CodecError> {
     if let Some(decode) = primitive::decode_vec() {
         return decode(bytes);
     }
-    let (value, read) =
-        bincode::serde::seed_decode_from_slice(guard::Seed::<T>::new(), bytes, CONFIG)
-            .map_err(|error| CodecError::Invalid(describe_decode(error)))?;
-    *bytes = &bytes[read..];
+    let mut source = decoder::source(bytes);
+    let value = T::deserialize(decoder::Decoder::new(&mut source)).map_err(Failure::into_inner)?;
+    *bytes = decoder::rest(&mut source);
     Ok(value)
 }
 
@@ -123,11 +128,13 @@ pub(crate) fn decode_all<T: Wire>(mut bytes: &[u8]) -> Result<T, CodecError> {
     if bytes.is_empty() {
         Ok(value)
     } else {
-        Err(CodecError::Invalid(format!(
-            "{} bytes are left over",
-            bytes.len()
-        )))
+        Err(left_over(bytes.len()))
     }
+}
+
+#[cold]
+fn left_over(bytes: usize) -> CodecError {
+    CodecError::Invalid(format!("{bytes} bytes are left over"))
 }
 
 /// The content of a sequence whose elements have `width` bytes each.
@@ -172,7 +179,7 @@ fn check_once<T: Wire>(encoded: &[u8]) -> Result<(), CodecError> {
     };
     let decoded: T = decode_all(encoded).map_err(|error| match error.to_string() {
         // That is the value's fault and not its type's.
-        reason if reason == guard::too_deep() => CodecError::Invalid(reason),
+        reason if reason == failure::too_deep() => CodecError::Invalid(reason),
         reason => unsound(reason),
     })?;
     let mut again = Vec::with_capacity(encoded.len());
@@ -193,15 +200,6 @@ fn check_once<T: Wire>(encoded: &[u8]) -> Result<(), CodecError> {
         .unwrap_or_else(PoisonError::into_inner)
         .insert(type_id);
     Ok(())
-}
-
-fn describe_decode(error: bincode::error::DecodeError) -> String {
-    match error {
-        bincode::error::DecodeError::OtherString(message) => message,
-        bincode::error::DecodeError::Other(message) => message.to_owned(),
-        bincode::error::DecodeError::UnexpectedEnd { .. } => "the bytes end early".to_owned(),
-        error => error.to_string(),
-    }
 }
 
 #[cfg(test)]
