@@ -113,22 +113,43 @@ fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecErro
 /// The bytes may come from a corrupted process: no claim of theirs is trusted with an
 /// allocation larger than they are themselves, nor with unbounded recursion.
 pub(crate) fn decode<T: Wire>(bytes: &mut &[u8]) -> Result<T, CodecError> {
-    if let Some(decode) = primitive::decode_vec() {
-        return decode(bytes);
-    }
-    let mut source = decoder::source(bytes);
-    let value = T::deserialize(decoder::Decoder::new(&mut source)).map_err(Failure::into_inner)?;
-    *bytes = decoder::rest(&mut source);
-    Ok(value)
+    decode_until(bytes, |rest| {
+        *bytes = rest;
+        Ok(())
+    })
 }
 
 /// Decodes a value that is all there is.
-pub(crate) fn decode_all<T: Wire>(mut bytes: &[u8]) -> Result<T, CodecError> {
-    let value = decode(&mut bytes)?;
-    if bytes.is_empty() {
-        Ok(value)
-    } else {
-        Err(left_over(bytes.len()))
+pub(crate) fn decode_all<T: Wire>(bytes: &[u8]) -> Result<T, CodecError> {
+    decode_until(bytes, |rest| {
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(left_over(rest.len()))
+        }
+    })
+}
+
+/// Decodes a value from the front, if what comes after it is as it should be. A value is moved
+/// once on the way out: at this size of values, to move it again is most of the time.
+#[inline(always)]
+fn decode_until<'a, T: Wire>(
+    mut bytes: &'a [u8],
+    check: impl FnOnce(&'a [u8]) -> Result<(), CodecError>,
+) -> Result<T, CodecError> {
+    if let Some(decode) = primitive::decode_vec() {
+        let value = decode(&mut bytes)?;
+        check(bytes)?;
+        return Ok(value);
+    }
+    let mut source = decoder::source(bytes);
+    // `map_err` and `?` would be another move.
+    match T::deserialize(decoder::Decoder::new(&mut source)) {
+        Ok(value) => match check(decoder::rest(&mut source)) {
+            Ok(()) => Ok(value),
+            Err(error) => Err(error),
+        },
+        Err(failure) => Err(failure.into_inner()),
     }
 }
 
@@ -293,7 +314,50 @@ mod tests {
         assert!(decode_all::<Vec<u8>>(&lie).is_err());
         assert!(decode_all::<Vec<u64>>(&lie).is_err());
         assert!(decode_all::<std::ffi::CString>(&lie).is_err());
-        assert!(decode_all::<Vec<()>>(&(1u64 << 40).to_le_bytes()).is_err());
+        let without_content = (1u64 << 40).to_le_bytes();
+        assert!(decode_all::<Vec<()>>(&without_content).is_err());
+        assert!(decode_all::<std::collections::BTreeMap<(), ()>>(&without_content).is_err());
+
+        /// What a sequence says about its length.
+        struct Hint(Option<usize>);
+
+        impl<'de> Deserialize<'de> for Hint {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                struct Visitor;
+
+                impl<'de> serde::de::Visitor<'de> for Visitor {
+                    type Value = Hint;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("a sequence")
+                    }
+
+                    fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                        self,
+                        mut access: A,
+                    ) -> Result<Hint, A::Error> {
+                        let hint = access.size_hint();
+                        while access.next_element::<u8>().is_ok_and(|next| next.is_some()) {}
+                        Ok(Hint(hint))
+                    }
+                }
+
+                from.deserialize_seq(Visitor)
+            }
+        }
+
+        impl Serialize for Hint {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_unit()
+            }
+        }
+
+        let hint = |length: u64| {
+            let bytes = [&length.to_le_bytes()[..], &[0; 3]].concat();
+            decode_all::<Hint>(&bytes).unwrap().0
+        };
+        assert_eq!(hint(3), Some(3));
+        assert_eq!(hint(4), None);
     }
 
     #[test]

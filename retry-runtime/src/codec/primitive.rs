@@ -129,3 +129,100 @@ lookups! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
 
 // They travel as 64 bits.
 const _: () = assert!(size_of::<usize>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::super::{CONFIG, Wire, decode_all, encode, encode_slice};
+    use super::*;
+
+    /// The vector and the slice, as the crate encodes them and back, whole and cut off.
+    fn travels<N: Number + Wire + Debug>(numbers: &[N]) {
+        let vec = numbers.to_vec();
+        let expected = bincode::serde::encode_to_vec(&vec, CONFIG).unwrap();
+        // What is there already stays.
+        let (mut of_vec, mut of_slice) = (vec![1], vec![1]);
+        encode(&vec, &mut of_vec, expected.len() + 1).unwrap();
+        encode_slice(numbers, &mut of_slice, expected.len() + 1).unwrap();
+        assert!(of_vec[0] == 1 && of_vec[1..] == expected, "{numbers:?}");
+        assert_eq!(of_vec, of_slice);
+
+        let decoded: Vec<N> = decode_all(&expected).unwrap();
+        // Not compared as numbers: a float may not be equal to itself.
+        assert_eq!(
+            bincode::serde::encode_to_vec(&decoded, CONFIG).unwrap(),
+            expected
+        );
+        let cuts = (0..expected.len().min(50)).chain(expected.len().saturating_sub(50)..);
+        for cut in cuts.take_while(|cut| *cut < expected.len()) {
+            assert!(decode_all::<Vec<N>>(&expected[..cut]).is_err());
+        }
+        let longer = [&*expected, &[0]].concat();
+        assert!(decode_all::<Vec<N>>(&longer).is_err());
+
+        for limit in 0..=expected.len() {
+            let mut out = vec![1];
+            let of_vec = encode(&vec, &mut out, limit);
+            let of_slice = encode_slice(numbers, &mut out, limit);
+            assert!(matches!(of_vec, Err(CodecError::TooLarge(l)) if l == limit));
+            assert!(matches!(of_slice, Err(CodecError::TooLarge(l)) if l == limit));
+            assert_eq!((out.len(), out.capacity()), (1, 1));
+        }
+
+        let true_length = numbers.len() as u64;
+        // Of eight bytes each, the second is the true number of bytes after an overflow.
+        let lies = [1u64 << 63, true_length + (1 << 61), true_length + 1];
+        for lie in [u64::MAX, 1 << 60].into_iter().chain(lies) {
+            let mut lying = expected.clone();
+            lying[..8].copy_from_slice(&lie.to_le_bytes());
+            assert!(decode_all::<Vec<N>>(&lying).is_err());
+        }
+    }
+
+    #[test]
+    fn numbers_travel_as_the_crate_writes_them() {
+        macro_rules! travel {
+            ($($type:ident)*) => {
+                $(
+                    let ends = [$type::MIN, $type::MAX, 0 as $type, 1 as $type];
+                    for length in [0, 1, 3, 4096 / size_of::<$type>(), 4097] {
+                        let numbers: Vec<$type> =
+                            ends.into_iter().cycle().take(length).collect();
+                        travels(&numbers);
+                    }
+                )*
+            };
+        }
+        travel! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
+    }
+
+    #[test]
+    fn a_float_keeps_its_bits() {
+        let bits = [
+            0x7ff8_0000_0000_0000u64,
+            0x7ff0_0000_0000_0001,
+            0xfff0_0000_0bad_cafe,
+            1 << 63,
+            1,
+        ];
+        travels(&bits.map(f64::from_bits));
+        let mut bytes = Vec::new();
+        encode(&bits.map(f64::from_bits).to_vec(), &mut bytes, usize::MAX).unwrap();
+        let decoded: Vec<f64> = decode_all(&bytes).unwrap();
+        assert!(decoded.iter().map(|float| float.to_bits()).eq(bits));
+        travels(&[0x7f80_0001u32, 0xffc0_1234, 1 << 31].map(f32::from_bits));
+    }
+
+    #[test]
+    fn only_vectors_and_slices_of_numbers_are_known() {
+        assert!(encode_vec::<Vec<f64>>().is_some());
+        assert!(decode_vec::<Vec<f64>>().is_some());
+        assert!(super::encode_slice::<f64>().is_some());
+        assert!(encode_vec::<Vec<bool>>().is_none());
+        assert!(decode_vec::<Vec<bool>>().is_none());
+        assert!(super::encode_slice::<bool>().is_none());
+        assert!(encode_vec::<String>().is_none());
+        assert!(decode_vec::<[u64; 3]>().is_none());
+    }
+}
