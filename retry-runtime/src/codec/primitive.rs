@@ -39,16 +39,30 @@ macro_rules! numbers {
         $(
             impl Number for $type {
                 fn put(numbers: &[Self], out: &mut Vec<u8>) {
-                    // Both copies are loops that the compiler sees through, which those into a
-                    // vector are not: it checks its capacity for each piece.
-                    const PIECE: usize = 4096 / size_of::<$type>();
-                    let mut buffer = [[0; size_of::<$type>()]; PIECE];
-                    for piece in numbers.chunks(PIECE) {
-                        for (bytes, number) in buffer.iter_mut().zip(piece) {
-                            *bytes = number.to_le_bytes();
+                    const WIDTH: usize = size_of::<$type>();
+
+                    // Both copies are loops that the compiler sees through, which one into the
+                    // vector is not: it checks its capacity for each piece.
+                    fn put_pieces<'a, const LENGTH: usize>(
+                        numbers: &'a [$type],
+                        out: &mut Vec<u8>,
+                    ) -> &'a [$type] {
+                        let (pieces, rest) = numbers.as_chunks::<LENGTH>();
+                        if !pieces.is_empty() {
+                            let mut buffer = [[0; WIDTH]; LENGTH];
+                            for piece in pieces {
+                                for (bytes, number) in buffer.iter_mut().zip(piece) {
+                                    *bytes = number.to_le_bytes();
+                                }
+                                out.extend_from_slice(buffer.as_flattened());
+                            }
                         }
-                        out.extend_from_slice(buffer[..piece.len()].as_flattened());
+                        rest
                     }
+
+                    let rest = put_pieces::<{ 4096 / WIDTH }>(numbers, out);
+                    let rest = put_pieces::<{ 64 / WIDTH }>(rest, out);
+                    put_pieces::<1>(rest, out);
                 }
 
                 fn take(bytes: &[u8]) -> Vec<Self> {
@@ -60,11 +74,12 @@ macro_rules! numbers {
     };
 }
 
-fn encode_numbers<N: Number>(
-    numbers: &[N],
+fn encode_numbers<N: Number, A: AsRef<[N]> + ?Sized>(
+    numbers: &A,
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
+    let numbers = numbers.as_ref();
     reserve(out, size_of_val(numbers).saturating_add(8), limit)?;
     out.extend_from_slice(&(numbers.len() as u64).to_le_bytes());
     N::put(numbers, out);
@@ -75,6 +90,7 @@ fn decode_numbers<N: Number>(bytes: &mut &[u8]) -> Result<Vec<N>, CodecError> {
     Ok(N::take(decode_bytes(bytes, size_of::<N>())?))
 }
 
+// Being statics, the functions are compiled here, and not again for each `T` that is asked for.
 macro_rules! lookups {
     ($($type:ty)*) => {
         /// How a `T` is encoded, if it is a vector of numbers.
@@ -84,8 +100,8 @@ macro_rules! lookups {
                 return None;
             }
             $({
-                let known: Encode<Vec<$type>> = |vec, out, limit| encode_numbers(vec, out, limit);
-                if let Some(encode) = (&known as &dyn Any).downcast_ref() {
+                static KNOWN: Encode<Vec<$type>> = encode_numbers::<$type, _>;
+                if let Some(encode) = (&KNOWN as &dyn Any).downcast_ref() {
                     return Some(*encode);
                 }
             })*
@@ -99,8 +115,8 @@ macro_rules! lookups {
                 return None;
             }
             $({
-                let known: Encode<[$type]> = encode_numbers;
-                if let Some(encode) = (&known as &dyn Any).downcast_ref() {
+                static KNOWN: Encode<[$type]> = encode_numbers::<$type, _>;
+                if let Some(encode) = (&KNOWN as &dyn Any).downcast_ref() {
                     return Some(*encode);
                 }
             })*
@@ -114,8 +130,8 @@ macro_rules! lookups {
                 return None;
             }
             $({
-                let known: Decode<Vec<$type>> = decode_numbers;
-                if let Some(decode) = (&known as &dyn Any).downcast_ref() {
+                static KNOWN: Decode<Vec<$type>> = decode_numbers;
+                if let Some(decode) = (&KNOWN as &dyn Any).downcast_ref() {
                     return Some(*decode);
                 }
             })*
