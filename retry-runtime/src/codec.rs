@@ -3,14 +3,18 @@
 //! The format is bincode's with integers of fixed width: the fastest to write, and one in which
 //! a decoded value never claims many more bytes than its encoding has.
 
+mod decoder;
 mod encoder;
-mod guard;
+mod failure;
+mod primitive;
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use failure::Failure;
 
 /// A type that can travel between processes: serde's `Serialize` and `Deserialize`, owned.
 ///
@@ -53,14 +57,17 @@ type Config = bincode::config::Configuration<
 >;
 const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding();
 
+/// How deeply a value may be nested: each struct, sequence, option and so on is one level.
+const DEEPEST: u16 = 512;
+
 /// Appends the encoding of a sized value to `out`, which must not grow beyond `limit` bytes.
 pub(crate) fn encode<T: Wire>(
     value: &T,
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    if let Some(bytes) = (value as &dyn Any).downcast_ref::<Vec<u8>>() {
-        return encode_bytes(bytes, out, limit);
+    if let Some(encode) = primitive::encode_vec() {
+        return encode(value, out, limit);
     }
     let start = out.len();
     encode_serde(value, out, limit)?;
@@ -76,16 +83,8 @@ pub(crate) fn encode_slice<T: Wire>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    if TypeId::of::<T>() == TypeId::of::<u8>() {
-        // Every element is a `u8`, so the loop is a copy after optimisation, without `unsafe`.
-        reserve(out, slice.len() + 8, limit)?;
-        out.extend_from_slice(&(slice.len() as u64).to_le_bytes());
-        out.extend(
-            slice
-                .iter()
-                .filter_map(|element| (element as &dyn Any).downcast_ref::<u8>().copied()),
-        );
-        return Ok(());
+    if let Some(encode) = primitive::encode_slice() {
+        return encode(slice, out, limit);
     }
     encode_serde(slice, out, limit)
 }
@@ -98,14 +97,7 @@ pub(crate) fn encode_serde<T: Serialize + ?Sized>(
 ) -> Result<(), CodecError> {
     value
         .serialize(&mut encoder::Encoder::new(out, limit))
-        .map_err(encoder::Failure::into_inner)
-}
-
-fn encode_bytes(bytes: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), CodecError> {
-    reserve(out, bytes.len() + 8, limit)?;
-    out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-    out.extend_from_slice(bytes);
-    Ok(())
+        .map_err(Failure::into_inner)
 }
 
 fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecError> {
@@ -121,40 +113,66 @@ fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecErro
 /// The bytes may come from a corrupted process: no claim of theirs is trusted with an
 /// allocation larger than they are themselves, nor with unbounded recursion.
 pub(crate) fn decode<T: Wire>(bytes: &mut &[u8]) -> Result<T, CodecError> {
-    if TypeId::of::<T>() == TypeId::of::<Vec<u8>>() {
-        let mut value = Some(decode_bytes(bytes)?.to_vec());
-        return match (&mut value as &mut dyn Any).downcast_mut::<Option<T>>() {
-            Some(value) => Ok(value.take().expect("it was just put there")),
-            None => unreachable!("both are the same type"),
-        };
-    }
-    let (value, read) =
-        bincode::serde::seed_decode_from_slice(guard::Seed::<T>::new(), bytes, CONFIG)
-            .map_err(|error| CodecError::Invalid(describe_decode(error)))?;
-    *bytes = &bytes[read..];
-    Ok(value)
+    decode_until(bytes, |rest| {
+        *bytes = rest;
+        Ok(())
+    })
 }
 
 /// Decodes a value that is all there is.
-pub(crate) fn decode_all<T: Wire>(mut bytes: &[u8]) -> Result<T, CodecError> {
-    let value = decode(&mut bytes)?;
-    if bytes.is_empty() {
-        Ok(value)
-    } else {
-        Err(CodecError::Invalid(format!(
-            "{} bytes are left over",
-            bytes.len()
-        )))
+pub(crate) fn decode_all<T: Wire>(bytes: &[u8]) -> Result<T, CodecError> {
+    decode_until(bytes, |rest| {
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(left_over(rest.len()))
+        }
+    })
+}
+
+/// Decodes a value from the front, if what comes after it is as it should be. A value is moved
+/// once on the way out: at this size of values, to move it again is most of the time.
+#[inline(always)]
+fn decode_until<'a, T: Wire>(
+    mut bytes: &'a [u8],
+    check: impl FnOnce(&'a [u8]) -> Result<(), CodecError>,
+) -> Result<T, CodecError> {
+    if let Some(decode) = primitive::decode_vec() {
+        let value = decode(&mut bytes)?;
+        check(bytes)?;
+        return Ok(value);
+    }
+    let mut source = decoder::source(bytes);
+    // `map_err` and `?` would be another move.
+    match T::deserialize(decoder::Decoder::new(&mut source)) {
+        Ok(value) => match check(decoder::rest(&mut source)) {
+            Ok(()) => Ok(value),
+            Err(error) => Err(error),
+        },
+        Err(failure) => Err(failure.into_inner()),
     }
 }
 
-fn decode_bytes<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], CodecError> {
-    let ends_early = || CodecError::Invalid("the bytes end early".to_owned());
-    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(ends_early)?;
-    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| ends_early())?;
-    let (content, rest) = rest.split_at_checked(length).ok_or_else(ends_early)?;
+#[cold]
+fn left_over(bytes: usize) -> CodecError {
+    CodecError::Invalid(format!("{bytes} bytes are left over"))
+}
+
+/// The content of a sequence whose elements have `width` bytes each.
+fn decode_bytes<'a>(bytes: &mut &'a [u8], width: usize) -> Result<&'a [u8], CodecError> {
+    let (length, rest) = bytes.split_first_chunk().ok_or_else(ends_early)?;
+    let (content, rest) = usize::try_from(u64::from_le_bytes(*length))
+        .ok()
+        .and_then(|length| length.checked_mul(width))
+        .and_then(|length| rest.split_at_checked(length))
+        .ok_or_else(ends_early)?;
     *bytes = rest;
     Ok(content)
+}
+
+#[cold]
+fn ends_early() -> CodecError {
+    CodecError::Invalid("the bytes end early".to_owned())
 }
 
 /// bincode is not self-describing, so that some types encode to what they cannot be decoded
@@ -182,7 +200,7 @@ fn check_once<T: Wire>(encoded: &[u8]) -> Result<(), CodecError> {
     };
     let decoded: T = decode_all(encoded).map_err(|error| match error.to_string() {
         // That is the value's fault and not its type's.
-        reason if reason == guard::too_deep() => CodecError::Invalid(reason),
+        reason if reason == failure::too_deep() => CodecError::Invalid(reason),
         reason => unsound(reason),
     })?;
     let mut again = Vec::with_capacity(encoded.len());
@@ -203,15 +221,6 @@ fn check_once<T: Wire>(encoded: &[u8]) -> Result<(), CodecError> {
         .unwrap_or_else(PoisonError::into_inner)
         .insert(type_id);
     Ok(())
-}
-
-fn describe_decode(error: bincode::error::DecodeError) -> String {
-    match error {
-        bincode::error::DecodeError::OtherString(message) => message,
-        bincode::error::DecodeError::Other(message) => message.to_owned(),
-        bincode::error::DecodeError::UnexpectedEnd { .. } => "the bytes end early".to_owned(),
-        error => error.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -305,7 +314,50 @@ mod tests {
         assert!(decode_all::<Vec<u8>>(&lie).is_err());
         assert!(decode_all::<Vec<u64>>(&lie).is_err());
         assert!(decode_all::<std::ffi::CString>(&lie).is_err());
-        assert!(decode_all::<Vec<()>>(&(1u64 << 40).to_le_bytes()).is_err());
+        let without_content = (1u64 << 40).to_le_bytes();
+        assert!(decode_all::<Vec<()>>(&without_content).is_err());
+        assert!(decode_all::<std::collections::BTreeMap<(), ()>>(&without_content).is_err());
+
+        /// What a sequence says about its length.
+        struct Hint(Option<usize>);
+
+        impl<'de> Deserialize<'de> for Hint {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                struct Visitor;
+
+                impl<'de> serde::de::Visitor<'de> for Visitor {
+                    type Value = Hint;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("a sequence")
+                    }
+
+                    fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                        self,
+                        mut access: A,
+                    ) -> Result<Hint, A::Error> {
+                        let hint = access.size_hint();
+                        while access.next_element::<u8>().is_ok_and(|next| next.is_some()) {}
+                        Ok(Hint(hint))
+                    }
+                }
+
+                from.deserialize_seq(Visitor)
+            }
+        }
+
+        impl Serialize for Hint {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_unit()
+            }
+        }
+
+        let hint = |length: u64| {
+            let bytes = [&length.to_le_bytes()[..], &[0; 3]].concat();
+            decode_all::<Hint>(&bytes).unwrap().0
+        };
+        assert_eq!(hint(3), Some(3));
+        assert_eq!(hint(4), None);
     }
 
     #[test]

@@ -3,19 +3,17 @@
 //! variant as `u32`; strings, sequences and maps behind their length; a `char` as UTF-8.
 //!
 //! The crate's own encoder recurses as deeply as the value does, until the stack is gone, and that
-//! stack is the caller's. This one counts levels as the [guard](super::guard) does, and refuses
+//! stack is the caller's. This one counts levels as the [decoder](super::decoder) does, and refuses
 //! what would be refused on the other side. Counting in place costs a flat value nothing, where a
 //! wrapper around each element would.
-
-use std::fmt;
 
 use serde::ser::{
     Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::CodecError;
-use super::guard::{DEEPEST, too_deep};
+use super::DEEPEST;
+use super::failure::Failure;
 
 /// Appends to a vector up to a limit.
 pub(super) struct Encoder<'a> {
@@ -25,31 +23,8 @@ pub(super) struct Encoder<'a> {
     depth: u16,
 }
 
-/// Why a value cannot be encoded; of the size of a pointer, since each element may return it.
-#[derive(Debug)]
-pub(super) struct Failure(Box<CodecError>);
-
-impl Failure {
-    pub(super) fn into_inner(self) -> CodecError {
-        *self.0
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl Error for Failure {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self(Box::new(CodecError::Invalid(message.to_string())))
-    }
-}
-
 impl<'a> Encoder<'a> {
+    #[inline]
     pub(super) fn new(out: &'a mut Vec<u8>, limit: usize) -> Self {
         Self {
             out,
@@ -61,7 +36,7 @@ impl<'a> Encoder<'a> {
     #[inline]
     fn put(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if self.out.len() + bytes.len() > self.limit {
-            return Err(self.too_large());
+            return Err(Failure::too_large(self.limit));
         }
         self.out.extend_from_slice(bytes);
         Ok(())
@@ -72,11 +47,6 @@ impl<'a> Encoder<'a> {
         self.put(&(length as u64).to_le_bytes())
     }
 
-    #[cold]
-    fn too_large(&self) -> Failure {
-        Failure(Box::new(CodecError::TooLarge(self.limit)))
-    }
-
     /// Goes one level down, for what is in a value. Whoever fails below does not come up again.
     #[inline]
     fn enter(&mut self) -> Result<(), Failure> {
@@ -85,7 +55,7 @@ impl<'a> Encoder<'a> {
                 self.depth = depth;
                 Ok(())
             }
-            None => Err(Failure::custom(too_deep())),
+            None => Err(Failure::too_deep()),
         }
     }
 
@@ -94,6 +64,7 @@ impl<'a> Encoder<'a> {
         self.depth += 1;
     }
 
+    #[inline]
     fn inner<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
         value.serialize(&mut *self)?;
         self.leave();

@@ -1,0 +1,386 @@
+//! Reads the format with the serialisation crate, and keeps hostile bytes from exhausting the
+//! process.
+//!
+//! What has no parts is decoded by the crate. What has parts is walked here, where the crate's own
+//! walk would recurse until the stack is gone: levels are counted. Strings and byte strings are
+//! borrowed from the input and copied, where the crate would allocate whatever length the input
+//! claims. Sequences without content (`Vec<()>`) are limited in length, since no input bounds them.
+//!
+//! One deserializer, and not one around that of the crate: each layer that is not there is one less
+//! for the compiler to see through, and what it sees through costs a small value nothing.
+
+use bincode::de::read::{BorrowReader, Reader};
+use bincode::de::{BorrowDecoder, DecoderImpl};
+use bincode::error::DecodeError;
+use bincode::serde::DecodeError as Unsupported;
+use bincode::{BorrowDecode, Decode};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
+
+use super::failure::Failure;
+use super::{CONFIG, Config, DEEPEST};
+
+/// The most elements a sequence may have; only one of zero-sized elements gets there.
+const LONGEST: usize = 1 << 32;
+
+/// What is left of the bytes.
+pub(super) struct Input<'de>(&'de [u8]);
+
+impl Reader for Input<'_> {
+    #[inline]
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), DecodeError> {
+        bytes.copy_from_slice(self.take_bytes(bytes.len())?);
+        Ok(())
+    }
+}
+
+impl<'de> BorrowReader<'de> for Input<'de> {
+    #[inline]
+    fn take_bytes(&mut self, length: usize) -> Result<&'de [u8], DecodeError> {
+        let Some((taken, rest)) = self.0.split_at_checked(length) else {
+            return Err(DecodeError::UnexpectedEnd {
+                additional: length - self.0.len(),
+            });
+        };
+        self.0 = rest;
+        Ok(taken)
+    }
+}
+
+/// What the crate decodes from.
+pub(super) type Source<'de> = DecoderImpl<Input<'de>, Config, ()>;
+
+/// A source of these bytes.
+#[inline]
+pub(super) fn source(bytes: &[u8]) -> Source<'_> {
+    DecoderImpl::new(Input(bytes), CONFIG, ())
+}
+
+/// What is left of a source.
+#[inline]
+pub(super) fn rest<'de>(source: &mut Source<'de>) -> &'de [u8] {
+    source.borrow_reader().0
+}
+
+/// Decodes one value.
+pub(super) struct Decoder<'a, 'de> {
+    source: &'a mut Source<'de>,
+    /// How many levels of nesting are left. It is the value's own, so that the compiler knows it
+    /// for each field of a type that does not contain itself.
+    depth: u16,
+}
+
+impl<'a, 'de> Decoder<'a, 'de> {
+    #[inline]
+    pub(super) fn new(source: &'a mut Source<'de>) -> Self {
+        Self {
+            source,
+            depth: DEEPEST,
+        }
+    }
+
+    #[inline]
+    fn plain<T: Decode<()>>(&mut self) -> Result<T, Failure> {
+        T::decode(self.source).map_err(Failure::decoding)
+    }
+
+    #[inline]
+    fn borrowed<T: BorrowDecode<'de, ()>>(&mut self) -> Result<T, Failure> {
+        T::borrow_decode(self.source).map_err(Failure::decoding)
+    }
+
+    /// Goes one level down, for what is in a value.
+    #[inline]
+    fn enter(&mut self) -> Result<(), Failure> {
+        self.depth = self.depth.checked_sub(1).ok_or_else(Failure::too_deep)?;
+        Ok(())
+    }
+
+    #[inline]
+    fn parts<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Failure> {
+        visitor.visit_seq(self.counted(length)?)
+    }
+
+    #[inline]
+    fn counted(self, left: usize) -> Result<Parts<'a, 'de>, Failure> {
+        if left > LONGEST {
+            let reason = format_args!("a sequence of more than {LONGEST} elements");
+            return Err(Failure::custom(reason));
+        }
+        let credible = left <= rest(self.source).len();
+        Ok(Parts {
+            decoder: self,
+            left,
+            credible,
+        })
+    }
+
+    #[inline]
+    fn again(&mut self) -> Decoder<'_, 'de> {
+        Decoder {
+            source: self.source,
+            depth: self.depth,
+        }
+    }
+}
+
+macro_rules! plain {
+    ($($method:ident $visit:ident)*) => {
+        $(
+            #[inline]
+            fn $method<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+                visitor.$visit(self.plain()?)
+            }
+        )*
+    };
+}
+
+macro_rules! unsupported {
+    ($($method:ident $reason:ident)*) => {
+        $(
+            #[cold]
+            fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Failure> {
+                Err(Failure::decoding(Unsupported::$reason.into()))
+            }
+        )*
+    };
+}
+
+impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
+    type Error = Failure;
+
+    plain! {
+        deserialize_bool visit_bool
+        deserialize_i8 visit_i8
+        deserialize_i16 visit_i16
+        deserialize_i32 visit_i32
+        deserialize_i64 visit_i64
+        deserialize_i128 visit_i128
+        deserialize_u8 visit_u8
+        deserialize_u16 visit_u16
+        deserialize_u32 visit_u32
+        deserialize_u64 visit_u64
+        deserialize_u128 visit_u128
+        deserialize_f32 visit_f32
+        deserialize_f64 visit_f64
+        deserialize_char visit_char
+    }
+
+    unsupported! {
+        deserialize_any AnyNotSupported
+        deserialize_identifier IdentifierNotSupported
+        deserialize_ignored_any IgnoredAnyNotSupported
+    }
+
+    #[inline]
+    fn deserialize_str<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+        visitor.visit_borrowed_str(self.borrowed()?)
+    }
+
+    #[inline]
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        self.deserialize_str(visitor)
+    }
+
+    #[inline]
+    fn deserialize_bytes<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+        visitor.visit_borrowed_bytes(self.borrowed()?)
+    }
+
+    #[inline]
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        self.deserialize_bytes(visitor)
+    }
+
+    #[inline]
+    fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+        self.enter()?;
+        match self.plain()? {
+            Some(()) => visitor.visit_some(self),
+            None => visitor.visit_none(),
+        }
+    }
+
+    #[inline]
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        visitor.visit_unit()
+    }
+
+    #[inline]
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        visitor.visit_unit()
+    }
+
+    #[inline]
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        mut self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.enter()?;
+        visitor.visit_newtype_struct(self)
+    }
+
+    #[inline]
+    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+        self.enter()?;
+        let length = self.plain()?;
+        self.parts(length, visitor)
+    }
+
+    #[inline]
+    fn deserialize_tuple<V: Visitor<'de>>(
+        mut self,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.enter()?;
+        self.parts(length, visitor)
+    }
+
+    #[inline]
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.deserialize_tuple(length, visitor)
+    }
+
+    #[inline]
+    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+        self.enter()?;
+        let length = self.plain()?;
+        visitor.visit_map(self.counted(length)?)
+    }
+
+    #[inline]
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.deserialize_tuple(fields.len(), visitor)
+    }
+
+    #[inline]
+    fn deserialize_enum<V: Visitor<'de>>(
+        mut self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.enter()?;
+        visitor.visit_enum(self)
+    }
+
+    #[inline]
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+}
+
+/// The parts of a value, and how many of them are left.
+struct Parts<'a, 'de> {
+    decoder: Decoder<'a, 'de>,
+    left: usize,
+    /// Whether the input has at least a byte for each. Nobody is to make room for more.
+    credible: bool,
+}
+
+impl<'de> SeqAccess<'de> for Parts<'_, 'de> {
+    type Error = Failure;
+
+    #[inline]
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Failure> {
+        let Some(left) = self.left.checked_sub(1) else {
+            return Ok(None);
+        };
+        self.left = left;
+        seed.deserialize(self.decoder.again()).map(Some)
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        self.credible.then_some(self.left)
+    }
+}
+
+impl<'de> MapAccess<'de> for Parts<'_, 'de> {
+    type Error = Failure;
+
+    #[inline]
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Failure> {
+        self.next_element_seed(seed)
+    }
+
+    #[inline]
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Failure> {
+        seed.deserialize(self.decoder.again())
+    }
+
+    #[inline]
+    fn size_hint(&self) -> Option<usize> {
+        self.credible.then_some(self.left)
+    }
+}
+
+impl<'de> EnumAccess<'de> for Decoder<'_, 'de> {
+    type Error = Failure;
+    type Variant = Self;
+
+    #[inline]
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        mut self,
+        seed: S,
+    ) -> Result<(S::Value, Self), Failure> {
+        let index: u32 = self.plain()?;
+        Ok((seed.deserialize(index.into_deserializer())?, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Decoder<'_, 'de> {
+    type Error = Failure;
+
+    #[inline]
+    fn unit_variant(self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    #[inline]
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Failure> {
+        seed.deserialize(self)
+    }
+
+    #[inline]
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.parts(length, visitor)
+    }
+
+    #[inline]
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.parts(fields.len(), visitor)
+    }
+}

@@ -1,0 +1,244 @@
+//! Vectors and slices of numbers travel as the bytes that they are in memory.
+//!
+//! Serde hands over one element after the other, each with checks of its own. Here the type is
+//! asked for instead: a function of the same signature as that for any `T`, which is one for
+//! `Vec<f64>`, is `Any`, and comes back as what it is if `T` is `Vec<f64>`. The compiler knows the
+//! answer for each `T`, so that nothing is left of the question.
+//!
+//! `bool` and `char` are not here: not each of their bytes is one.
+
+use std::any::Any;
+use std::mem::{needs_drop, size_of};
+
+use super::{CodecError, decode_bytes, reserve};
+
+type Encode<T> = fn(&T, &mut Vec<u8>, usize) -> Result<(), CodecError>;
+type Decode<T> = fn(&mut &[u8]) -> Result<T, CodecError>;
+
+/// A number whose encoding is its bytes, the lowest first.
+trait Number: Copy + 'static {
+    /// Appends the bytes of all numbers.
+    fn put(numbers: &[Self], out: &mut Vec<u8>);
+
+    /// The numbers that the bytes are; what is left over is ignored.
+    fn take(bytes: &[u8]) -> Vec<Self>;
+}
+
+impl Number for u8 {
+    fn put(numbers: &[Self], out: &mut Vec<u8>) {
+        out.extend_from_slice(numbers);
+    }
+
+    fn take(bytes: &[u8]) -> Vec<Self> {
+        bytes.to_vec()
+    }
+}
+
+macro_rules! numbers {
+    ($($type:ty)*) => {
+        $(
+            impl Number for $type {
+                fn put(numbers: &[Self], out: &mut Vec<u8>) {
+                    const WIDTH: usize = size_of::<$type>();
+
+                    // Both copies are loops that the compiler sees through, which one into the
+                    // vector is not: it checks its capacity for each piece.
+                    fn put_pieces<'a, const LENGTH: usize>(
+                        numbers: &'a [$type],
+                        out: &mut Vec<u8>,
+                    ) -> &'a [$type] {
+                        let (pieces, rest) = numbers.as_chunks::<LENGTH>();
+                        if !pieces.is_empty() {
+                            let mut buffer = [[0; WIDTH]; LENGTH];
+                            for piece in pieces {
+                                for (bytes, number) in buffer.iter_mut().zip(piece) {
+                                    *bytes = number.to_le_bytes();
+                                }
+                                out.extend_from_slice(buffer.as_flattened());
+                            }
+                        }
+                        rest
+                    }
+
+                    let rest = put_pieces::<{ 4096 / WIDTH }>(numbers, out);
+                    let rest = put_pieces::<{ 64 / WIDTH }>(rest, out);
+                    put_pieces::<1>(rest, out);
+                }
+
+                fn take(bytes: &[u8]) -> Vec<Self> {
+                    let (numbers, _) = bytes.as_chunks();
+                    numbers.iter().map(|number| Self::from_le_bytes(*number)).collect()
+                }
+            }
+        )*
+    };
+}
+
+fn encode_numbers<N: Number, A: AsRef<[N]> + ?Sized>(
+    numbers: &A,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), CodecError> {
+    let numbers = numbers.as_ref();
+    reserve(out, size_of_val(numbers).saturating_add(8), limit)?;
+    out.extend_from_slice(&(numbers.len() as u64).to_le_bytes());
+    N::put(numbers, out);
+    Ok(())
+}
+
+fn decode_numbers<N: Number>(bytes: &mut &[u8]) -> Result<Vec<N>, CodecError> {
+    Ok(N::take(decode_bytes(bytes, size_of::<N>())?))
+}
+
+// Being statics, the functions are compiled here, and not again for each `T` that is asked for.
+macro_rules! lookups {
+    ($($type:ty)*) => {
+        /// How a `T` is encoded, if it is a vector of numbers.
+        #[inline]
+        pub(super) fn encode_vec<T: 'static>() -> Option<Encode<T>> {
+            if const { size_of::<T>() != size_of::<Vec<u8>>() } {
+                return None;
+            }
+            $({
+                static KNOWN: Encode<Vec<$type>> = encode_numbers::<$type, _>;
+                if let Some(encode) = (&KNOWN as &dyn Any).downcast_ref() {
+                    return Some(*encode);
+                }
+            })*
+            None
+        }
+
+        /// How a slice of `T` is encoded, if they are numbers.
+        #[inline]
+        pub(super) fn encode_slice<T: 'static>() -> Option<Encode<[T]>> {
+            if const { needs_drop::<T>() } {
+                return None;
+            }
+            $({
+                static KNOWN: Encode<[$type]> = encode_numbers::<$type, _>;
+                if let Some(encode) = (&KNOWN as &dyn Any).downcast_ref() {
+                    return Some(*encode);
+                }
+            })*
+            None
+        }
+
+        /// How a `T` is decoded, if it is a vector of numbers.
+        #[inline]
+        pub(super) fn decode_vec<T: 'static>() -> Option<Decode<T>> {
+            if const { size_of::<T>() != size_of::<Vec<u8>>() } {
+                return None;
+            }
+            $({
+                static KNOWN: Decode<Vec<$type>> = decode_numbers;
+                if let Some(decode) = (&KNOWN as &dyn Any).downcast_ref() {
+                    return Some(*decode);
+                }
+            })*
+            None
+        }
+    };
+}
+
+numbers! { i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
+lookups! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
+
+// They travel as 64 bits.
+const _: () = assert!(size_of::<usize>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::super::{CONFIG, Wire, decode_all, encode, encode_slice};
+    use super::*;
+
+    /// The vector and the slice, as the crate encodes them and back, whole and cut off.
+    fn travels<N: Number + Wire + Debug>(numbers: &[N]) {
+        let vec = numbers.to_vec();
+        let expected = bincode::serde::encode_to_vec(&vec, CONFIG).unwrap();
+        // What is there already stays.
+        let (mut of_vec, mut of_slice) = (vec![1], vec![1]);
+        encode(&vec, &mut of_vec, expected.len() + 1).unwrap();
+        encode_slice(numbers, &mut of_slice, expected.len() + 1).unwrap();
+        assert!(of_vec[0] == 1 && of_vec[1..] == expected, "{numbers:?}");
+        assert_eq!(of_vec, of_slice);
+
+        let decoded: Vec<N> = decode_all(&expected).unwrap();
+        // Not compared as numbers: a float may not be equal to itself.
+        assert_eq!(
+            bincode::serde::encode_to_vec(&decoded, CONFIG).unwrap(),
+            expected
+        );
+        let cuts = (0..expected.len().min(50)).chain(expected.len().saturating_sub(50)..);
+        for cut in cuts.take_while(|cut| *cut < expected.len()) {
+            assert!(decode_all::<Vec<N>>(&expected[..cut]).is_err());
+        }
+        let longer = [&*expected, &[0]].concat();
+        assert!(decode_all::<Vec<N>>(&longer).is_err());
+
+        for limit in 0..=expected.len() {
+            let mut out = vec![1];
+            let of_vec = encode(&vec, &mut out, limit);
+            let of_slice = encode_slice(numbers, &mut out, limit);
+            assert!(matches!(of_vec, Err(CodecError::TooLarge(l)) if l == limit));
+            assert!(matches!(of_slice, Err(CodecError::TooLarge(l)) if l == limit));
+            assert_eq!((out.len(), out.capacity()), (1, 1));
+        }
+
+        let true_length = numbers.len() as u64;
+        // Of eight bytes each, the second is the true number of bytes after an overflow.
+        let lies = [1u64 << 63, true_length + (1 << 61), true_length + 1];
+        for lie in [u64::MAX, 1 << 60].into_iter().chain(lies) {
+            let mut lying = expected.clone();
+            lying[..8].copy_from_slice(&lie.to_le_bytes());
+            assert!(decode_all::<Vec<N>>(&lying).is_err());
+        }
+    }
+
+    #[test]
+    fn numbers_travel_as_the_crate_writes_them() {
+        macro_rules! travel {
+            ($($type:ident)*) => {
+                $(
+                    let ends = [$type::MIN, $type::MAX, 0 as $type, 1 as $type];
+                    for length in [0, 1, 3, 4096 / size_of::<$type>(), 4097] {
+                        let numbers: Vec<$type> =
+                            ends.into_iter().cycle().take(length).collect();
+                        travels(&numbers);
+                    }
+                )*
+            };
+        }
+        travel! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
+    }
+
+    #[test]
+    fn a_float_keeps_its_bits() {
+        let bits = [
+            0x7ff8_0000_0000_0000u64,
+            0x7ff0_0000_0000_0001,
+            0xfff0_0000_0bad_cafe,
+            1 << 63,
+            1,
+        ];
+        travels(&bits.map(f64::from_bits));
+        let mut bytes = Vec::new();
+        encode(&bits.map(f64::from_bits).to_vec(), &mut bytes, usize::MAX).unwrap();
+        let decoded: Vec<f64> = decode_all(&bytes).unwrap();
+        assert!(decoded.iter().map(|float| float.to_bits()).eq(bits));
+        travels(&[0x7f80_0001u32, 0xffc0_1234, 1 << 31].map(f32::from_bits));
+    }
+
+    #[test]
+    fn only_vectors_and_slices_of_numbers_are_known() {
+        assert!(encode_vec::<Vec<f64>>().is_some());
+        assert!(decode_vec::<Vec<f64>>().is_some());
+        assert!(super::encode_slice::<f64>().is_some());
+        assert!(encode_vec::<Vec<bool>>().is_none());
+        assert!(decode_vec::<Vec<bool>>().is_none());
+        assert!(super::encode_slice::<bool>().is_none());
+        assert!(encode_vec::<String>().is_none());
+        assert!(decode_vec::<[u64; 3]>().is_none());
+    }
+}
