@@ -145,6 +145,10 @@ pub(crate) struct Peer {
     said_hello: bool,
     /// It has said what became of its set-up.
     said_ready: bool,
+    /// Its set-up has succeeded.
+    was_ready: bool,
+    /// It has asked to be replaced.
+    used_up: bool,
     /// It has sent what makes no sense; nothing more is read.
     broken: bool,
 }
@@ -191,6 +195,8 @@ impl Peer {
             greeted: !entry::marks_output(),
             said_hello: false,
             said_ready: false,
+            was_ready: false,
+            used_up: false,
             broken: false,
         }
     }
@@ -390,6 +396,7 @@ impl Peer {
                 return Ok(None);
             }
             Kind::Ready if !std::mem::replace(&mut self.said_ready, true) => {
+                self.was_ready = true;
                 core.scheduler.ready(now, self.key);
                 return Ok(None);
             }
@@ -400,6 +407,7 @@ impl Peer {
             }
             _ => Reading { limit: self.limit }.answer(header, payload)?,
         };
+        self.used_up |= header.used_up;
         let failed = !matches!(answer, Answer::Ok(_));
         let reply = Reply {
             answer,
@@ -422,8 +430,9 @@ impl Peer {
         kill_group(self.child.id());
     }
 
-    /// The process has ended: takes in all that it left, and reaps it.
-    pub(super) fn bury(&mut self, engine: &Engine, socket: &OwnedFd) {
+    /// The process has ended: takes in all that it left, and reaps it. True if it was ready and has
+    /// ended for another reason than that there was nothing to do.
+    pub(super) fn bury(&mut self, engine: &Engine, socket: &OwnedFd) -> bool {
         // What it printed comes before the answers that it left.
         self.print(engine, true);
         if !self.broken {
@@ -466,7 +475,21 @@ impl Peer {
             panic,
             stderr_tail: self.tail.text(),
         };
-        engine.step(|core, now| core.scheduler.exited(now, self.key, remains));
+        engine.step(|core, now| {
+            let died = self.was_ready && self.has_died(core, &remains);
+            core.scheduler.exited(now, self.key, remains);
+            died
+        })
+    }
+
+    /// Whether a worker has crashed, was killed, or was used up.
+    fn has_died(&self, core: &Core, remains: &Remains) -> bool {
+        let function = core.scheduler.function_of(self.key);
+        let most = function.and_then(|(_, policy)| policy.max_calls_per_worker);
+        remains.cause != ExitCause::Code(0)
+            || !core.scheduler.executes_nothing(self.key, remains.claimed)
+            || self.used_up
+            || most.is_some_and(|most| remains.claimed >= most)
     }
 }
 
