@@ -4,8 +4,9 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
@@ -36,6 +37,10 @@ pub(crate) struct Request {
     /// Whether a test wants its set-up to fail.
     pub(crate) fails: bool,
 }
+
+/// How long nobody has to have asked for anything before a spare is started: it would take the cores
+/// from the workers that are about to become ready.
+const LULL: Duration = Duration::from_millis(5);
 
 /// What the spawner is asked for.
 enum Wish {
@@ -73,18 +78,18 @@ fn run(wishes: &Receiver<Wish>) {
     // Those that get a spare as soon as nobody waits for a worker.
     let mut spareless: Vec<Arc<Engine>> = Vec::new();
     loop {
-        let wish = match wishes.try_recv() {
+        let wish = if spareless.is_empty() {
+            wishes.recv().map_err(RecvTimeoutError::from)
+        } else {
+            wishes.recv_timeout(LULL)
+        };
+        let wish = match wish {
             Ok(wish) => wish,
-            Err(_) => match spareless.pop() {
-                Some(engine) => {
-                    start_spare(&engine);
-                    continue;
-                }
-                None => match wishes.recv() {
-                    Ok(wish) => wish,
-                    Err(_) => return,
-                },
-            },
+            Err(RecvTimeoutError::Timeout) => {
+                spareless.drain(..).for_each(|engine| start_spare(&engine));
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
         };
         match wish {
             Wish::Worker(request) => {
