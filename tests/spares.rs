@@ -62,7 +62,7 @@ fn is_gone(pid: u32) -> bool {
 fn assert_no_spare() {
     let until = Instant::now() + Duration::from_millis(100);
     while Instant::now() < until {
-        assert_eq!(spares(), []);
+        assert_eq!(spares(), Vec::<u32>::new());
     }
 }
 
