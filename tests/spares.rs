@@ -336,7 +336,7 @@ fn a_spare_is_held_to_the_memory_of_the_function_that_it_serves() {
 
 struct Greeter(String);
 
-#[service(max_workers = 1)]
+#[service(max_workers = 1, scaledown_window = "1ms")]
 impl Greeter {
     #[setup]
     fn new(greeting: String) -> Self {
@@ -349,6 +349,42 @@ impl Greeter {
     }
 }
 
+struct Stayer;
+
+#[service(max_workers = 1)]
+impl Stayer {
+    #[setup]
+    fn new(_number: u32) -> Self {
+        Self
+    }
+
+    #[method]
+    fn pid(&self) -> u32 {
+        std::process::id()
+    }
+}
+
+#[retry_runtime::test]
+fn who_comes_in_the_place_of_a_dead_spare_stays() {
+    fixture(LIMIT, serves, || {
+        let stayers: Vec<_> = (0..20)
+            .map(|number| {
+                assert!(kill_child(call()));
+                call();
+                let stayer = Stayer::with(number);
+                assert!(kill_child(spare()));
+                let pid = stayer.pid.remote().wait().unwrap();
+                (stayer, pid)
+            })
+            .collect();
+        // Longer than a worker is given that has closed its connection.
+        std::thread::sleep(Duration::from_millis(1200));
+        for (stayer, pid) in stayers {
+            assert_eq!(stayer.pid.remote().wait().unwrap(), pid);
+        }
+    });
+}
+
 #[retry_runtime::test]
 fn a_spare_is_set_up_like_any_other_worker() {
     fixture(LIMIT, serves, || {
@@ -359,6 +395,24 @@ fn a_spare_is_set_up_like_any_other_worker() {
         let spare = spare();
         let greeter = Greeter::with(long.clone());
         assert_eq!(greeter.greet.remote().wait().unwrap(), (spare, long));
+    });
+}
+
+#[retry_runtime::test]
+fn the_death_of_a_spare_is_never_a_start_that_failed() {
+    fixture_under(&Conditions::ALL, LIMIT, serves, || {
+        seeded(200, |random, round| {
+            assert!(kill_child(call()));
+            call();
+            let spare = spare();
+            // Its first worker, so that a single start that fails would be the end of the call.
+            let greeter = Greeter::with(round.to_string());
+            assert!(kill_child(spare));
+            std::thread::sleep(Duration::from_micros(random.u64(0..300)));
+            let (pid, greeting) = greeter.greet.remote().wait().unwrap();
+            assert_ne!(pid, spare);
+            assert_eq!(greeting, round.to_string());
+        });
     });
 }
 

@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::cgroup::Cgroup;
 use super::children;
 use super::output::{Output, Tail};
+use super::spawner::{Request, request_worker};
 use super::streams::{forward, has_room};
 use crate::codec;
 use crate::config::OutputMode;
@@ -145,6 +146,8 @@ pub(crate) struct Peer {
     said_hello: bool,
     /// It has said what became of its set-up.
     said_ready: bool,
+    /// What it was asked for, where it was a spare.
+    again: Option<Request>,
     /// Its set-up has succeeded.
     was_ready: bool,
     /// It has asked to be replaced.
@@ -168,6 +171,7 @@ impl Peer {
         requests: Requests,
         cgroup: Option<Arc<Cgroup>>,
         limit: usize,
+        again: Option<Request>,
     ) -> Self {
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
@@ -195,6 +199,7 @@ impl Peer {
             greeted: !entry::marks_output(),
             said_hello: false,
             said_ready: false,
+            again,
             was_ready: false,
             used_up: false,
             broken: false,
@@ -475,6 +480,13 @@ impl Peer {
             panic,
             stderr_tail: self.tail.text(),
         };
+        // A spare that was killed before it had heard of its function: nothing of that has begun.
+        if let Some(request) = self.again.take_if(|_| !self.said_hello)
+            && engine.step(|core, _| core.scheduler.is_wanted(self.key))
+        {
+            request_worker(request);
+            return false;
+        }
         engine.step(|core, now| {
             let died = self.was_ready && self.has_died(core, &remains);
             core.scheduler.exited(now, self.key, remains);

@@ -59,10 +59,9 @@ impl Inbox {
     }
 
     /// Has the thread look when the spare has ended.
-    pub(super) fn watch_spare(&self, pidfd: &OwnedFd) {
-        // Fails only without memory; then its end is noticed when it is to be taken or dismissed.
+    pub(super) fn watch_spare(&self, pidfd: &OwnedFd) -> rustix::io::Result<()> {
         let data = EventData::new_u64(SPARE);
-        let _ = epoll::add(&*self.epoll, pidfd, data, EventFlags::IN);
+        epoll::add(&*self.epoll, pidfd, data, EventFlags::IN)
     }
 
     pub(super) fn forget_spare(&self, pidfd: &OwnedFd) {
@@ -241,6 +240,8 @@ impl Reactor {
                 let _ = epoll::delete(&*self.epoll, &inlet.socket);
                 let _ = epoll::delete(&*self.epoll, peer.requests.socket());
                 self.remove_output(&peer);
+                // A process that takes its place may have its number.
+                self.closing.retain(|(_, closing)| *closing != worker);
                 if peer.bury(&self.engine, &inlet.socket) {
                     request_spare(&self.engine);
                 }

@@ -10,14 +10,15 @@ use super::process::Process;
 use super::reactor::Inbox;
 use super::surroundings::Surroundings;
 
-/// How long one is kept after a worker has died: as long as a worker without calls, where nobody
-/// says how long that is.
+/// How long one is kept after a worker has died, where nobody says how long idle workers are.
 const KEPT: Duration = Duration::from_secs(60);
 
 /// The spare of one engine. The spawner starts it, and the I/O thread notices its end.
 #[derive(Default)]
 pub(crate) struct Spare {
     state: State,
+    /// Those that were killed or have died.
+    ending: Vec<Process>,
     /// Until when one is wanted.
     until: Option<Instant>,
     /// The engine is being shut down.
@@ -31,14 +32,15 @@ enum State {
     /// The spawner is about to start one.
     Starting,
     Waiting(Process, Surroundings),
-    /// It was killed, or has died.
-    Ending(Process),
 }
 
 impl Spare {
-    /// A worker that was ready has ended and not because it had nothing to do.
+    /// A worker that was ready has ended, and not because it had nothing to do.
     pub(super) fn want(&mut self, kept: Option<Duration>) {
-        self.until = Instant::now().checked_add(kept.unwrap_or(KEPT));
+        let now = Instant::now();
+        // Some windows are longer than the clock goes.
+        let until = now.checked_add(kept.unwrap_or(KEPT));
+        self.until = until.or_else(|| now.checked_add(KEPT));
     }
 
     /// Whether one is to be started. If so, [`started`](Self::started) is to be told.
@@ -54,9 +56,13 @@ impl Spare {
     /// What became of the start.
     pub(super) fn started(&mut self, inbox: &Inbox, started: Option<(Process, Surroundings)>) {
         self.state = match started {
-            Some((process, surroundings)) => {
-                inbox.watch_spare(&process.pidfd);
+            Some((process, surroundings)) if inbox.watch_spare(&process.pidfd).is_ok() => {
                 State::Waiting(process, surroundings)
+            }
+            Some((process, _)) => {
+                // Nobody would hear of its end.
+                process.end();
+                State::None
             }
             None => State::None,
         };
@@ -93,12 +99,9 @@ impl Spare {
                 self.dismiss();
             }
         }
-        if let State::Ending(process) = &self.state
-            && process.has_ended()
-            && let State::Ending(process) = std::mem::take(&mut self.state)
-        {
-            inbox.forget_spare(&process.pidfd);
-            process.end();
+        for ended in self.ending.extract_if(.., |process| process.has_ended()) {
+            inbox.forget_spare(&ended.pidfd);
+            ended.end();
         }
         self.until.filter(|_| self.is_waiting())
     }
@@ -111,7 +114,7 @@ impl Spare {
 
     /// Whether there is no process.
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(self.state, State::None)
+        matches!(self.state, State::None) && self.ending.is_empty()
     }
 
     /// Kills it. The I/O thread hears of its end.
@@ -119,7 +122,8 @@ impl Spare {
         self.state = match std::mem::take(&mut self.state) {
             State::Waiting(process, _) => {
                 process.kill();
-                State::Ending(process)
+                self.ending.push(process);
+                State::None
             }
             other => other,
         };

@@ -23,6 +23,7 @@ use crate::transport::{Board, Link, RingLink};
 use crate::worker::Orders;
 
 /// A worker that is to be started.
+#[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) engine: Arc<Engine>,
     pub(crate) worker: WorkerKey,
@@ -91,12 +92,15 @@ fn run(wishes: &Receiver<Wish>) {
             }
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        match wish {
+        let engine = match wish {
             Wish::Worker(request) => {
                 fulfil(&request);
-                spareless.push(request.engine);
+                request.engine
             }
-            Wish::Spare(engine) => spareless.push(engine),
+            Wish::Spare(engine) => engine,
+        };
+        if !spareless.iter().any(|known| Arc::ptr_eq(known, &engine)) {
+            spareless.push(engine);
         }
     }
 }
@@ -161,11 +165,14 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
         let sent = send_orders(&process.socket, &orders, &board_file, &their_nested);
         (admitted, sent)
     };
+    // What is asked for again if the process dies before it knows of it.
+    let mut again = None;
     let (process, cgroup) = 'hired: {
         if let Some(spare) = take_spare(engine) {
             if let (cgroup, Ok(())) = order(&spare)
                 && !spare.has_ended()
             {
+                again = Some(request.clone());
                 break 'hired (spare, cgroup);
             }
             // It has just died, which is nobody's failure: it had nothing to do.
@@ -209,6 +216,7 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
         Requests::new(request.worker, replies),
         cgroup.clone(),
         engine.max_message(),
+        again,
     );
     let inlet = Arc::new(Inlet::new(socket, peer));
     let link = RingLink::new(pid, inlet, board, writer, cgroup, request.slots);
