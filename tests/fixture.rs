@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use retry_runtime::function;
 
 use crate::system::{
-    Process, descendants, descriptors, dump, eventually, kill_with, processes_with, reap, resident,
-    threads,
+    Process, descendants, descriptors, dump, eventually, is_spare, kill_with, processes_with, reap,
+    resident, threads,
 };
 
 /// Set in the process of a test: what its descendants are known by.
@@ -41,6 +41,9 @@ const ENGINE_DESCRIPTORS: usize = 2;
 /// What the engine keeps for each worker: its ends of the two sockets, the process descriptor, and the
 /// reading ends of the worker's two output streams. The shared memory is mapped, not held open.
 const WORKER_DESCRIPTORS: usize = 5;
+
+/// The same for the process that is kept in case that a worker dies: it has one socket so far.
+const SPARE_DESCRIPTORS: usize = 4;
 
 /// The threads of the engine.
 const ENGINE_THREADS: [&str; 2] = ["retry-io", "retry-spawner"];
@@ -134,7 +137,7 @@ impl Drop for Crowd {
 ///
 /// - it ended within `limit`; if not, what every thread and process was doing is printed;
 /// - while it ran another function served without a single failure, and now `serves` does;
-/// - every process that descends from this one is a worker that the pool keeps;
+/// - every process that descends from this one is a worker that the pool keeps, or its spare;
 /// - descriptors and threads are those from before, and exactly those of the engine and of these
 ///   workers;
 /// - memory is about what it was.
@@ -434,10 +437,13 @@ impl Fixture {
         if engine == 0 && !workers.is_empty() {
             return Some(format!("workers without an engine: {workers:?}"));
         }
-        let expected = self.descriptors.len() + engine + WORKER_DESCRIPTORS * workers.len();
+        let spares = workers.iter().filter(|one| is_spare(one.pid)).count();
+        let served = WORKER_DESCRIPTORS * (workers.len() - spares);
+        let expected = self.descriptors.len() + engine + served + SPARE_DESCRIPTORS * spares;
         if now.len() != expected {
             return Some(format!(
-                "{} descriptors instead of {expected}, with {} workers; before: {:?}; now: {now:?}",
+                "{} descriptors instead of {expected}, with {} workers of which {spares} are spare; \
+                 before: {:?}; now: {now:?}",
                 now.len(),
                 workers.len(),
                 self.descriptors

@@ -58,6 +58,15 @@ impl Process {
     }
 }
 
+/// Whether a worker of this process has not been told yet what to serve: the memory that it is to
+/// share with its parent comes with that.
+#[must_use]
+pub fn is_spare(worker: u32) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{worker}/maps"));
+    // There is nothing in there when it is about to be gone.
+    maps.is_ok_and(|maps| !maps.is_empty() && !maps.contains("memfd:retry-worker"))
+}
+
 fn has_variable(pid: u32, wanted: &str) -> bool {
     std::fs::read(format!("/proc/{pid}/environ"))
         .unwrap_or_default()
@@ -96,12 +105,23 @@ pub fn descendants() -> Vec<Process> {
     all.iter().filter(|p| descends(p)).cloned().collect()
 }
 
-/// The workers of this process that are alive.
+/// The workers of this process that are alive and have something to serve.
 #[must_use]
 pub fn workers() -> Vec<u32> {
+    workers_and_spares().0
+}
+
+/// The processes that this one keeps in case that a worker dies.
+#[must_use]
+pub fn spares() -> Vec<u32> {
+    workers_and_spares().1
+}
+
+fn workers_and_spares() -> (Vec<u32>, Vec<u32>) {
     let descendants = descendants();
-    let workers = descendants.iter().filter(|process| process.is_worker());
-    workers.map(|process| process.pid).collect()
+    let all = descendants.iter().filter(|process| process.is_worker());
+    let pids = all.map(|process| process.pid);
+    pids.partition(|pid| !is_spare(*pid))
 }
 
 /// All processes, zombies aside, that have `token` in their environment.

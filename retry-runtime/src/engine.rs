@@ -27,7 +27,7 @@ use crate::map;
 use crate::nested::Upstream;
 use crate::options::Policy;
 use crate::parcel::{self, Parcel, Parts};
-use crate::pool::{self, Inbox, Inlet, Request, Sleeper};
+use crate::pool::{self, Inbox, Inlet, Request, Sleeper, Spare};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
     Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Origin, Outcome, Scheduler,
@@ -245,6 +245,8 @@ pub(crate) struct Core {
     /// What the constructor of a service is given, by pool.
     configs: HashMap<FunctionKey, Arc<[u8]>>,
     links: HashMap<u64, Box<dyn Link>>,
+    /// What the next worker may be made of.
+    pub(crate) spare: Spare,
     /// Workers with something new to write.
     dirty: Vec<WorkerKey>,
     /// How much further than the real one the clock is: only where a test lets it be.
@@ -288,6 +290,7 @@ impl Engine {
                 functions: HashMap::new(),
                 configs: HashMap::new(),
                 links: HashMap::new(),
+                spare: Spare::default(),
                 dirty: Vec::new(),
                 ahead: Duration::ZERO,
                 armed: None,
@@ -310,15 +313,18 @@ impl Engine {
 
     /// Begins the end; see [`Scheduler::shut_down`].
     pub(crate) fn shut_down(&self, grace: Duration, queued: bool) {
-        self.step(|core, now| core.scheduler.shut_down(now, grace, queued));
+        self.step(|core, now| {
+            core.spare.close();
+            core.scheduler.shut_down(now, grace, queued);
+        });
         // The I/O thread looks whether it is needed any longer.
         self.inbox.ring();
     }
 
-    /// Ready when no call and no worker is left: the calls that were given up.
+    /// Ready when no call and no process is left: the calls that were given up.
     pub(crate) fn poll_drained(&self, waker: &Waker) -> Poll<Vec<(CallId, &'static str)>> {
         let mut core = self.lock();
-        if core.scheduler.is_drained() {
+        if core.is_drained() {
             return Poll::Ready(core.scheduler.abandoned().to_vec());
         }
         core.draining.push(waker.clone());
@@ -332,7 +338,7 @@ impl Engine {
 
     /// Whether the I/O thread has nothing more to do, ever.
     pub(crate) fn is_drained(&self) -> bool {
-        self.lock().scheduler.is_drained()
+        self.lock().is_drained()
     }
 
     pub(crate) fn max_message(&self) -> usize {
@@ -428,7 +434,7 @@ impl Engine {
             self.settle(&mut core, &mut outcomes);
         }
         let wake = core.rearm();
-        let drained = if core.draining.is_empty() || !core.scheduler.is_drained() {
+        let drained = if core.draining.is_empty() || !core.is_drained() {
             Vec::new()
         } else {
             std::mem::take(&mut core.draining)
@@ -713,6 +719,11 @@ impl Core {
         };
         let inlet = |worker: &WorkerKey| self.links.get(&worker.id)?.inlet();
         workers.iter().take(ATTENDED).filter_map(inlet).collect()
+    }
+
+    /// Whether no call and no process is left, and none will come.
+    fn is_drained(&self) -> bool {
+        self.scheduler.is_drained() && self.spare.is_gone()
     }
 
     /// Forgets the sending side of a worker that has ended; its pid may now be reused.

@@ -6,12 +6,16 @@ pub(crate) mod children;
 pub(crate) mod memory;
 mod output;
 mod peer;
+mod process;
 mod reactor;
+mod spare;
 mod spawner;
 mod streams;
+mod surroundings;
 
 pub(crate) use attend::{Sleeper, attend, rest};
 pub(crate) use cgroup::Cgroup;
 pub(crate) use peer::{Inlet, Reading};
 pub(crate) use reactor::{Inbox, NESTED, Writable, start};
+pub(crate) use spare::Spare;
 pub(crate) use spawner::{Request, request_worker};

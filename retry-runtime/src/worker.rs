@@ -65,12 +65,18 @@ impl Link {
         let mut bytes = vec![0; HEAD + 1024];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = rustix::net::recvmsg(
-            &self.socket,
-            &mut [IoSliceMut::new(&mut bytes)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )?;
+        // A spare may wait for long, and its start-up code may handle signals.
+        let received = rustix::io::retry_on_intr(|| {
+            rustix::net::recvmsg(
+                &self.socket,
+                &mut [IoSliceMut::new(&mut bytes)],
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            )
+        })?;
+        if received.bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let files = control.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut files) => files.next().zip(files.next()),
             _ => None,
@@ -152,8 +158,11 @@ pub(crate) fn serve(link: Link) -> ! {
     if !parent_is_alive {
         exit(STRANGER);
     }
-    let Ok((orders, board, nested)) = link.receive_orders() else {
-        exit(STRANGER);
+    let (orders, board, nested) = match link.receive_orders() {
+        Ok(received) => received,
+        // The parent is gone, or does not need a worker any more.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => watchdog::end(),
+        Err(_) => exit(STRANGER),
     };
     let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
     Upstream::install(nested, orders.worker, limit);

@@ -139,7 +139,40 @@ fn run_two() {
     }
 }
 
+/// The process of its worker, which nobody else uses.
+#[function(max_workers = 1, single_use_workers)]
+fn own_pid() -> u32 {
+    std::process::id()
+}
+
+/// Waits until there is one child, and not this one: the spare, where every worker has ended.
+fn only_child_but(other: u32) -> u32 {
+    loop {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("/proc");
+        let children: String = tasks
+            .flatten()
+            .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+            .collect();
+        let mut children = children.split_whitespace().map(str::parse);
+        if let (Some(Ok(child)), None) = (children.next(), children.next())
+            && child != other
+        {
+            return child;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What a static may do before `main` does anything.
+fn before_init() {
+    if std::env::var_os("BEFORE_INIT").is_some() && std::env::var_os("RETRY_WORKER").is_some() {
+        eprintln!("begins");
+        drop(Command::new("sleep").arg("1000").spawn().expect("sleep"));
+    }
+}
+
 fn main() {
+    before_init();
     retry_runtime::init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |index: usize| -> Option<usize> { arguments.get(index)?.parse().ok() };
@@ -283,6 +316,20 @@ fn main() {
                 stat.unwrap_or_default().contains("(sleep) Z")
             });
             println!("orphans {}", children.filter(|orphan| *orphan).count());
+        }
+        "replaced" => {
+            let first = own_pid.remote().wait().expect("a number");
+            let spare = only_child_but(first);
+            let second = own_pid.remote().wait().expect("a number");
+            println!("{}", spare == second);
+            only_child_but(second);
+            println!("waiting");
+            std::thread::sleep(Duration::from_secs(1000));
+        }
+        "dying" => {
+            own_pid.remote().wait().expect("a number");
+            println!("waiting");
+            std::thread::sleep(Duration::from_secs(1000));
         }
         other => panic!("unknown mode {other:?}"),
     }

@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::cgroup::Cgroup;
 use super::children;
 use super::output::{Output, Tail};
+use super::spawner::{Request, request_worker};
 use super::streams::{forward, has_room};
 use crate::codec;
 use crate::config::OutputMode;
@@ -146,6 +147,12 @@ pub(crate) struct Peer {
     said_hello: bool,
     /// It has said what became of its set-up.
     said_ready: bool,
+    /// What it was asked for, where it was a spare.
+    again: Option<Request>,
+    /// Its set-up has succeeded.
+    was_ready: bool,
+    /// It has asked to be replaced.
+    used_up: bool,
     /// It has sent what makes no sense; nothing more is read.
     broken: bool,
     /// The last ticket that was answered.
@@ -169,6 +176,7 @@ impl Peer {
         requests: Requests,
         cgroup: Option<Arc<Cgroup>>,
         limit: usize,
+        again: Option<Request>,
     ) -> Self {
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
@@ -196,6 +204,9 @@ impl Peer {
             greeted: !entry::marks_output(),
             said_hello: false,
             said_ready: false,
+            again,
+            was_ready: false,
+            used_up: false,
             broken: false,
             answered: 0,
             untimed: 0,
@@ -428,6 +439,7 @@ impl Peer {
                 return Ok(None);
             }
             Kind::Ready if !std::mem::replace(&mut self.said_ready, true) => {
+                self.was_ready = true;
                 core.scheduler.ready(now, self.key);
                 return Ok(None);
             }
@@ -438,6 +450,7 @@ impl Peer {
             }
             _ => Reading { limit: self.limit }.answer(header, payload)?,
         };
+        self.used_up |= header.used_up;
         let untimed = std::mem::take(&mut self.untimed);
         let (tail, timed) = match answer {
             Answer::Ok(_) => (None, untimed.saturating_add(1)),
@@ -460,8 +473,9 @@ impl Peer {
         kill_group(self.child.id());
     }
 
-    /// The process has ended: takes in all that it left, and reaps it.
-    pub(super) fn bury(&mut self, engine: &Engine, socket: &OwnedFd) {
+    /// The process has ended: takes in all that it left, and reaps it. True if it was ready and has
+    /// ended for another reason than that there was nothing to do.
+    pub(super) fn bury(&mut self, engine: &Engine, socket: &OwnedFd) -> bool {
         // What it printed comes before the answers that it left.
         self.print(engine, true);
         if !self.broken {
@@ -504,7 +518,28 @@ impl Peer {
             panic,
             stderr_tail: self.tail.text(),
         };
-        engine.step(|core, now| core.scheduler.exited(now, self.key, remains));
+        // A spare that was killed before it had heard of its function: nothing of that has begun.
+        if let Some(request) = self.again.take_if(|_| !self.said_hello)
+            && engine.step(|core, _| core.scheduler.is_wanted(self.key))
+        {
+            request_worker(request);
+            return false;
+        }
+        engine.step(|core, now| {
+            let died = self.was_ready && self.has_died(core, &remains);
+            core.scheduler.exited(now, self.key, remains);
+            died
+        })
+    }
+
+    /// Whether a worker has crashed, was killed, or was used up.
+    fn has_died(&self, core: &Core, remains: &Remains) -> bool {
+        let function = core.scheduler.function_of(self.key);
+        let most = function.and_then(|(_, policy)| policy.max_calls_per_worker);
+        remains.cause != ExitCause::Code(0)
+            || !core.scheduler.executes_nothing(self.key, remains.claimed)
+            || self.used_up
+            || most.is_some_and(|most| remains.claimed >= most)
     }
 }
 

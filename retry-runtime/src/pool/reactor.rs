@@ -11,6 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::attend::attend_all;
 use super::peer::{DYING, Inlet, Peer};
+use super::spawner::request_spare;
 use crate::engine::Engine;
 use crate::spin::{Patience, Spin};
 use crate::sys;
@@ -55,6 +56,16 @@ impl Inbox {
             .unwrap_or_else(PoisonError::into_inner)
             .push(inlet);
         self.ring();
+    }
+
+    /// Has the thread look when the spare has ended.
+    pub(super) fn watch_spare(&self, pidfd: &OwnedFd) -> rustix::io::Result<()> {
+        let data = EventData::new_u64(SPARE);
+        epoll::add(&*self.epoll, pidfd, data, EventFlags::IN)
+    }
+
+    pub(super) fn forget_spare(&self, pidfd: &OwnedFd) {
+        let _ = epoll::delete(&*self.epoll, pidfd);
     }
 
     /// Wakes the thread.
@@ -120,8 +131,9 @@ const PROCESS: u64 = 3;
 pub(crate) const NESTED: u64 = 4;
 const SOURCES: u64 = 8;
 
-/// Worker numbers start at 1, so this is none of theirs.
+/// Worker numbers start at 1, so these are none of theirs.
 const BELL: u64 = 0;
+const SPARE: u64 = 1;
 
 struct Reactor {
     engine: Arc<Engine>,
@@ -151,9 +163,11 @@ impl Reactor {
         // Whoever arms an earlier timer rings the bell, so that most turns need not look.
         if self.rung || self.timer.is_some_and(|at| at <= Instant::now()) {
             self.rung = false;
+            let inbox = self.engine.inbox();
             self.timer = self.engine.step(|core, now| {
                 core.scheduler.tick(now);
-                core.arm()
+                let spare = core.spare.tend(inbox);
+                core.arm().into_iter().chain(spare).min()
             });
         }
         let mut until = self.timer;
@@ -197,6 +211,13 @@ impl Reactor {
                 self.take_up_output();
                 continue;
             }
+            if data == SPARE {
+                let inbox = self.engine.inbox();
+                self.engine.step(|core, _| core.spare.tend(inbox));
+                // It may have been the last that was waited for.
+                self.rung = true;
+                continue;
+            }
             let worker = data / SOURCES;
             let Some(inlet) = self.inlets.get(&worker).map(Arc::clone) else {
                 continue;
@@ -219,7 +240,11 @@ impl Reactor {
                 let _ = epoll::delete(&*self.epoll, &inlet.socket);
                 let _ = epoll::delete(&*self.epoll, peer.requests.socket());
                 self.remove_output(&peer);
-                peer.bury(&self.engine, &inlet.socket);
+                // A process that takes its place may have its number.
+                self.closing.retain(|(_, closing)| *closing != worker);
+                if peer.bury(&self.engine, &inlet.socket) {
+                    request_spare(&self.engine);
+                }
             }
         }
         let now = Instant::now();

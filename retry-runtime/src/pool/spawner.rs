@@ -4,29 +4,26 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use super::cgroup::Cgroup;
 use super::children;
 use super::peer::{Inlet, Peer};
-use crate::config::Config;
-use crate::engine::{Engine, depth};
-use crate::entry;
+use super::process::{Process, connection};
+use super::surroundings::Surroundings;
+use crate::engine::Engine;
 use crate::nested::{Downstream, Requests};
 use crate::scheduler::WorkerKey;
 use crate::transport::outgoing;
-use crate::transport::{Board, DEPTH_VARIABLE, Link, RingLink, WORKER_VARIABLE, kill_group};
+use crate::transport::{Board, Link, RingLink};
 use crate::worker::Orders;
 
 /// A worker that is to be started.
+#[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) engine: Arc<Engine>,
     pub(crate) worker: WorkerKey,
@@ -42,22 +39,93 @@ pub(crate) struct Request {
     pub(crate) fails: bool,
 }
 
+/// How long nobody has to have asked for anything before a spare is started: it would take the cores
+/// from the workers that are about to become ready.
+const LULL: Duration = Duration::from_millis(5);
+
+/// What the spawner is asked for.
+enum Wish {
+    Worker(Request),
+    /// A spare for an engine, when nobody waits for a worker.
+    Spare(Arc<Engine>),
+}
+
 /// Asks for a worker; the engine is told what became of it.
 pub(crate) fn request_worker(request: Request) {
-    static SPAWNER: OnceLock<Sender<Request>> = OnceLock::new();
+    wish(Wish::Worker(request));
+}
+
+/// Asks for a spare, after a worker has ended that has to be replaced.
+pub(super) fn request_spare(engine: &Arc<Engine>) {
+    let kept = engine.config().scaledown_window;
+    engine.step(|core, _| core.spare.want(kept));
+    wish(Wish::Spare(Arc::clone(engine)));
+}
+
+fn wish(wish: Wish) {
+    static SPAWNER: OnceLock<Sender<Wish>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
-        let (sender, receiver) = channel::<Request>();
+        let (sender, receiver) = channel();
         std::thread::Builder::new()
             .name("retry-spawner".to_owned())
-            .spawn(move || {
-                for request in receiver {
-                    fulfil(&request);
-                }
-            })
+            .spawn(move || run(&receiver))
             .expect("a thread for the spawner");
         sender
     });
-    spawner.send(request).expect("the spawner never ends");
+    spawner.send(wish).expect("the spawner never ends");
+}
+
+fn run(wishes: &Receiver<Wish>) {
+    // Those that get a spare as soon as nobody waits for a worker.
+    let mut spareless: Vec<Arc<Engine>> = Vec::new();
+    loop {
+        let wish = if spareless.is_empty() {
+            wishes.recv().map_err(RecvTimeoutError::from)
+        } else {
+            wishes.recv_timeout(LULL)
+        };
+        let wish = match wish {
+            Ok(wish) => wish,
+            Err(RecvTimeoutError::Timeout) => {
+                spareless.drain(..).for_each(|engine| start_spare(&engine));
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let engine = match wish {
+            Wish::Worker(request) => {
+                fulfil(&request);
+                request.engine
+            }
+            Wish::Spare(engine) => engine,
+        };
+        if !spareless.iter().any(|known| Arc::ptr_eq(known, &engine)) {
+            spareless.push(engine);
+        }
+    }
+}
+
+/// Starts a spare, if one is wanted.
+fn start_spare(engine: &Engine) {
+    if !engine.step(|core, _| core.spare.begin()) {
+        return;
+    }
+    // From before the start: what changes while it goes on may or may not have reached the process.
+    let surroundings = Surroundings::now(engine.config());
+    let process = children::check().and_then(|()| Process::start(engine.config()));
+    let started = process.ok().map(|process| (process, surroundings));
+    engine.step(|core, _| core.spare.started(engine.inbox(), started));
+    // The I/O thread has one more time to wait for, or one thing less.
+    engine.inbox().ring();
+}
+
+/// The spare, if there is one that a new process would have nothing over.
+fn take_spare(engine: &Engine) -> Option<Process> {
+    if !engine.step(|core, _| core.spare.is_waiting()) {
+        return None;
+    }
+    let now = Surroundings::now(engine.config());
+    engine.step(|core, _| core.spare.take(engine.inbox(), &now))
 }
 
 fn fulfil(request: &Request) {
@@ -77,18 +145,12 @@ fn fulfil(request: &Request) {
 
 fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
     children::check()?;
-    let (ours, theirs) = connection()?;
     let (nested, their_nested) = connection()?;
     let (board, board_file) = Board::create()?;
-    let mut child = command(engine.config())?
-        .env(WORKER_VARIABLE, std::process::id().to_string())
-        .env(DEPTH_VARIABLE, (depth() + 1).to_string())
-        // Handed over as standard input, which keeps the fast way of starting a process open.
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()?;
+    let cgroup = request
+        .memory
+        .and_then(|limit| Cgroup::create(request.worker.id, limit))
+        .map(Arc::new);
     let orders = Orders {
         worker: request.worker.id,
         limit: engine.max_message() as u64,
@@ -96,87 +158,69 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
         config: request.config.as_deref().unwrap_or_default().to_vec(),
         fails: request.fails,
     };
-    // It waits for its orders: nothing of the user's runs before it is in its group.
-    let cgroup = request
-        .memory
-        .and_then(|limit| Cgroup::create(request.worker.id, limit))
-        .filter(|cgroup| cgroup.admit(child.id()))
-        .map(Arc::new);
-    let connect = || -> io::Result<OwnedFd> {
-        match send_orders(&ours, &orders, &board_file, &their_nested) {
-            // It has ended already: its exit status says more than that.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            sent => sent?,
-        }
-        rustix::io::ioctl_fionbio(&ours, true)?;
-        rustix::io::ioctl_fionbio(&nested, true)?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
-        Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+    let order = |process: &Process| {
+        // It waits for its orders: nothing of the user's runs before it is in its group.
+        let admits = |cgroup: &Arc<Cgroup>| cgroup.admit(process.pid());
+        let admitted = cgroup.clone().filter(admits);
+        let sent = send_orders(&process.socket, &orders, &board_file, &their_nested);
+        (admitted, sent)
     };
-    match connect() {
-        Ok(pidfd) => {
-            let pid = child.id();
-            let board = Arc::new(board);
-            let (writer, reader) = board.parent_ends();
-            let writable = engine.inbox().writable();
-            let replies = Downstream::new(request.worker.id, Arc::new(nested), writable);
-            let peer = Peer::new(
-                request.worker,
-                request.function,
-                child,
-                pidfd,
-                reader,
-                Arc::clone(&board),
-                Requests::new(request.worker, replies),
-                cgroup.clone(),
-                engine.max_message(),
-            );
-            let inlet = Arc::new(Inlet::new(ours, peer));
-            let link = RingLink::new(pid, inlet, board, writer, cgroup, request.slots);
-            Ok((pid, link))
+    // What is asked for again if the process dies before it knows of it.
+    let mut again = None;
+    let (process, cgroup) = 'hired: {
+        if let Some(spare) = take_spare(engine) {
+            if let (cgroup, Ok(())) = order(&spare)
+                && !spare.has_ended()
+            {
+                again = Some(request.clone());
+                break 'hired (spare, cgroup);
+            }
+            // It has just died, which is nobody's failure: it had nothing to do.
+            spare.end();
         }
-        Err(error) => {
-            kill_group(child.id());
-            let _ = child.wait();
-            Err(error)
+        let process = Process::start(engine.config())?;
+        match order(&process) {
+            (_, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
+                process.end();
+                return Err(error);
+            }
+            // Or it has ended already: its exit status says more than that.
+            (cgroup, _) => (process, cgroup),
         }
-    }
-}
-
-/// The program that is running, also where its file has been replaced or deleted.
-fn command(config: &Config) -> io::Result<Command> {
-    let arguments = entry::worker_arguments()
-        .ok_or_else(|| io::Error::other("this process may not start workers"))?;
-    let this = "/proc/self/exe";
-    let mut command = match &config.program {
-        Some(program) => Command::new(program),
-        None if std::fs::symlink_metadata(this).is_ok() => Command::new(this),
-        None => Command::new(std::env::current_exe()?),
     };
-    for (name, value) in &config.environment {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
+    let connect = || {
+        rustix::io::ioctl_fionbio(&process.socket, true)?;
+        rustix::io::ioctl_fionbio(&nested, true)
+    };
+    if let Err(error) = connect() {
+        process.end();
+        return Err(error.into());
     }
-    if let Some(directory) = &config.directory {
-        command.current_dir(directory);
-    }
-    if let Some(name) = std::env::args_os().next() {
-        command.arg0(name);
-    }
-    command.args(arguments);
-    Ok(command)
-}
-
-fn connection() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
-    rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
+    let Process {
+        child,
+        pidfd,
+        socket,
+    } = process;
+    let pid = child.id();
+    let board = Arc::new(board);
+    let (writer, reader) = board.parent_ends();
+    let writable = engine.inbox().writable();
+    let replies = Downstream::new(request.worker.id, Arc::new(nested), writable);
+    let peer = Peer::new(
+        request.worker,
+        request.function,
+        child,
+        pidfd,
+        reader,
+        Arc::clone(&board),
+        Requests::new(request.worker, replies),
+        cgroup.clone(),
+        engine.max_message(),
+        again,
+    );
+    let inlet = Arc::new(Inlet::new(socket, peer));
+    let link = RingLink::new(pid, inlet, board, writer, cgroup, request.slots);
+    Ok((pid, link))
 }
 
 fn send_orders(

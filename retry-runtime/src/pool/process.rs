@@ -1,0 +1,116 @@
+//! A process that is to become a worker, from its start to its orders.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Pid, PidfdFlags};
+
+use super::children;
+use crate::config::Config;
+use crate::engine::depth;
+use crate::entry;
+use crate::transport::{DEPTH_VARIABLE, WORKER_VARIABLE, kill_group};
+
+/// A process of the workers' program that does not know yet what it will serve. Whoever has one
+/// makes a worker of it or [ends](Self::end) it: it does not end by itself before its parent does.
+pub(super) struct Process {
+    pub(super) child: Child,
+    /// What is readable when it has ended.
+    pub(super) pidfd: OwnedFd,
+    /// Where it waits for its orders.
+    pub(super) socket: OwnedFd,
+}
+
+impl Process {
+    pub(super) fn start(config: &Config) -> io::Result<Self> {
+        let (socket, theirs) = connection()?;
+        let mut child = command(config)?
+            .env(WORKER_VARIABLE, std::process::id().to_string())
+            .env(DEPTH_VARIABLE, (depth() + 1).to_string())
+            // Handed over as standard input, which keeps the fast way of starting a process open.
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        match open(child.id()) {
+            Ok(pidfd) => Ok(Self {
+                child,
+                pidfd,
+                socket,
+            }),
+            Err(error) => {
+                kill_group(child.id());
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended, by itself or by whoever killed it.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut files = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Kills it, with what its start-up code may have started.
+    pub(super) fn kill(&self) {
+        children::kill_rest(self.pid(), kill_group);
+    }
+
+    /// Kills it and waits until it is gone.
+    pub(super) fn end(mut self) {
+        self.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program that is running, also where its file has been replaced or deleted.
+fn command(config: &Config) -> io::Result<Command> {
+    let arguments = entry::worker_arguments()
+        .ok_or_else(|| io::Error::other("this process may not start workers"))?;
+    let this = "/proc/self/exe";
+    let mut command = match &config.program {
+        Some(program) => Command::new(program),
+        None if std::fs::symlink_metadata(this).is_ok() => Command::new(this),
+        None => Command::new(std::env::current_exe()?),
+    };
+    for (name, value) in &config.environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(directory) = &config.directory {
+        command.current_dir(directory);
+    }
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    command.args(arguments);
+    Ok(command)
+}
+
+/// A descriptor of a child that was not waited for.
+fn open(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+pub(super) fn connection() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+}
