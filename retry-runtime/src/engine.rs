@@ -140,14 +140,14 @@ impl Host {
         }
     }
 
-    /// Submits calls of one function, in order. Returns where to look for their answers, if that
-    /// can be done from here.
+    /// Submits calls of one function, in order. Returns what is known of it, if they are scheduled
+    /// here.
     pub(crate) fn submit(
         &self,
         callee: &Callee,
         jobs: impl IntoIterator<Item = Job>,
         submitted: impl FnMut(CallKey),
-    ) -> Result<Option<FunctionKey>, Rejected> {
+    ) -> Result<Option<Submitted>, Rejected> {
         match self {
             Self::Here(engine) => engine.submit(callee, jobs, submitted).map(Some),
             Self::Parent(upstream) => {
@@ -210,6 +210,15 @@ impl Host {
             Self::Parent(upstream) => upstream.cancel_map(map),
         }
     }
+}
+
+/// What is known of a function that is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Submitted {
+    /// Where to look for answers.
+    pub(crate) function: FunctionKey,
+    /// How many inputs its workers are given ahead of time, all together.
+    pub(crate) ahead: usize,
 }
 
 /// Which answers are looked for.
@@ -370,7 +379,7 @@ impl Engine {
         callee: &Callee,
         jobs: impl IntoIterator<Item = Job>,
         mut submitted: impl FnMut(CallKey),
-    ) -> Result<FunctionKey, Rejected> {
+    ) -> Result<Submitted, Rejected> {
         if let Some(problem) = &self.config.invalid {
             return Err(Rejected::Configuration(problem.clone()));
         }
@@ -402,7 +411,8 @@ impl Engine {
                 }
             }
             core.scheduler.dispatch(now, function);
-            Ok(function)
+            let ahead = core.scheduler.ahead(function);
+            Ok(Submitted { function, ahead })
         })
     }
 

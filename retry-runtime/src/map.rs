@@ -20,23 +20,37 @@ use crate::call::{Decoders, not_decodable};
 use crate::codec::CodecError;
 use crate::context::CallId;
 use crate::delivery::{self, Sink};
-use crate::engine::{Answers, Callee, Host, Job, rejected};
+use crate::engine::{Answers, Callee, Host, Job, Submitted, rejected};
 use crate::error::{CallError, Rejected, Startup};
 use crate::parcel::{self, Parcel, Parts, Series};
 use crate::registry::Registration;
 use crate::scheduler::{Failure, FunctionKey, Outcome};
 use crate::spin::Spin;
+use crate::sys;
 use crate::{Options, Retries};
 
-/// How many inputs are taken ahead of the consumer unless told otherwise.
+/// How many inputs are taken ahead of the consumer, at least, unless told otherwise.
 const WINDOW: usize = 1024;
+
+/// The same, at most.
+const LARGEST_WINDOW: usize = 64 * 1024;
+
+/// How many times as many inputs are taken ahead of the consumer as are given to the workers ahead
+/// of time: those that are done wait for the consumer meanwhile.
+const WINDOWS: usize = 2;
 
 /// How many bytes of inputs may be outstanding before no further ones are taken, however large
 /// the window is.
 const WINDOW_BYTES: usize = 64 * 1024 * 1024;
 
-/// How many inputs are submitted at once.
-const CHUNK: usize = 256;
+/// How many inputs are submitted at once, at most.
+const CHUNK: usize = 4096;
+
+/// How many chunks a window has, at least.
+const CHUNKS: usize = 8;
+
+/// After so many inputs that were there in time the clock is one that is cheaper, if less exact.
+const QUICK: u32 = 16;
 
 /// How many bytes of inputs are submitted at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -68,7 +82,7 @@ pub struct Map<I: Iterator, T, E> {
     decoders: Decoders<T, E>,
     inputs: I,
     encode: Encode<I::Item>,
-    window: usize,
+    window: Option<usize>,
     ordered: bool,
 }
 
@@ -91,7 +105,7 @@ impl<I: Iterator, T, E> Map<I, T, E> {
             decoders,
             inputs,
             encode,
-            window: WINDOW,
+            window: None,
             ordered: true,
         }
     }
@@ -147,8 +161,9 @@ impl<I: Iterator, T, E> Map<I, T, E> {
         self
     }
 
-    /// How many inputs may be taken ahead of the consumer: 1024 unless told otherwise, and no
-    /// further ones while 64 MiB of inputs are outstanding.
+    /// How many inputs may be taken ahead of the consumer. Unless told otherwise these are 1024, or
+    /// as many as the workers do in a few milliseconds, but never more than 65536. Besides, no
+    /// further ones are taken while 64 MiB of inputs are outstanding.
     ///
     /// # Panics
     ///
@@ -156,7 +171,7 @@ impl<I: Iterator, T, E> Map<I, T, E> {
     #[track_caller]
     pub fn window(mut self, inputs: usize) -> Self {
         assert!(inputs > 0, "the window of a map must be at least 1");
-        self.window = inputs;
+        self.window = Some(inputs);
         self
     }
 
@@ -449,6 +464,8 @@ struct Driver<I: Iterator, T, E> {
     inputs: Option<I>,
     encode: Encode<I::Item>,
     window: usize,
+    /// Whether the window is as large as the function is quick.
+    adapts: bool,
     shared: Arc<Shared>,
     arrived: VecDeque<(u64, Outcome)>,
     /// What is left of several values, of which the next has this index and this identity.
@@ -478,7 +495,8 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             decoders: map.decoders,
             inputs: Some(map.inputs),
             encode: map.encode,
-            window: map.window,
+            window: map.window.unwrap_or(WINDOW),
+            adapts: map.window.is_none(),
             shared: Arc::new(Shared::new(map.ordered)),
             arrived: VecDeque::new(),
             values: None,
@@ -496,12 +514,16 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     fn next_arrived(&mut self) -> Option<Result<T, CallError<E>>> {
         // Inputs are worth a submission by the chunk: one for each result would cost a lock, a
         // system call and a wake-up each.
-        let room = self.window - self.pending;
-        let chunk = (self.window / 4).clamp(1, CHUNK);
-        if self.inputs.is_some() && self.outstanding < self.window / 4 && room >= chunk {
+        let room = self.window.saturating_sub(self.pending);
+        if self.inputs.is_some() && self.outstanding < self.window / 2 && room >= self.chunk() {
             return None;
         }
         self.hand_out()
+    }
+
+    /// How many inputs are submitted at once.
+    fn chunk(&self) -> usize {
+        (self.window / CHUNKS).clamp(1, CHUNK)
     }
 
     fn hand_out(&mut self) -> Option<Result<T, CallError<E>>> {
@@ -584,7 +606,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             let taken = taken as usize;
             driver.inputs.is_some()
                 && driver.pending + taken < driver.window
-                && taken < CHUNK
+                && taken < driver.chunk()
                 && bytes < CHUNK_BYTES
                 && (driver.outstanding == 0 && taken == 0
                     || driver.outstanding_bytes + bytes < WINDOW_BYTES)
@@ -592,11 +614,18 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         if !room(self, 0, 0) {
             return false;
         }
-        let begun = Instant::now();
+        let (begun, tick) = (Instant::now(), sys::coarse_nanos());
         let mut buffer = Vec::new();
         let mut count = 0;
         let mut refused = None;
-        while room(self, count, buffer.len()) && begun.elapsed() < CHUNK_TIME {
+        while room(self, count, buffer.len()) {
+            let late = match count {
+                ..QUICK => begun.elapsed() > CHUNK_TIME,
+                _ => sys::coarse_nanos() != tick,
+            };
+            if late {
+                break;
+            }
             let Some(input) = self.next_input() else {
                 break;
             };
@@ -680,7 +709,13 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             method: self.registration.place(),
         };
         match self.host.submit(&callee, [job], |_| {}) {
-            Ok(function) => self.function = function,
+            Ok(Some(Submitted { function, ahead })) => {
+                self.function = Some(function);
+                if self.adapts {
+                    self.window = (WINDOWS * ahead).clamp(WINDOW, LARGEST_WINDOW);
+                }
+            }
+            Ok(None) => {}
             Err(reason) => {
                 let outcome = rejected(reason);
                 self.shared.delivery().put(index, &inputs, outcome);

@@ -157,7 +157,17 @@ pub(crate) fn timespec(time: Duration) -> Timespec {
 
 /// Nanoseconds on the monotonic clock, which all processes of a machine share.
 pub(crate) fn monotonic_nanos() -> u64 {
-    let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    nanos(ClockId::Monotonic)
+}
+
+/// The same as of the last tick of the kernel, some milliseconds ago at most: this takes a fifth of
+/// the time.
+pub(crate) fn coarse_nanos() -> u64 {
+    nanos(ClockId::MonotonicCoarse)
+}
+
+fn nanos(clock: ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(clock);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 

@@ -71,6 +71,12 @@ impl<P: Parts> Scheduler<P> {
         census
     }
 
+    /// How many inputs the workers of a function may be given ahead of time, all together.
+    pub(crate) fn ahead(&self, function: FunctionKey) -> usize {
+        let state = &self.functions[function.0];
+        state.depth() * state.workers.len()
+    }
+
     /// Hands queued calls of a function to its workers, starts workers where there are too few,
     /// and takes back what waits behind a busy worker while another one is idle.
     pub(crate) fn dispatch(&mut self, now: Instant, function: FunctionKey) {

@@ -13,7 +13,7 @@ use crate::error::{CrashLimitExceeded, ExitCause};
 const WORK_AHEAD: Duration = Duration::from_millis(2);
 
 /// The most inputs that are on their way to one worker.
-const DEEPEST: usize = 8192;
+const DEEPEST: usize = 16 * 1024;
 
 /// How many attempts the average of their durations looks back on.
 const MEMORY: f64 = 16.0;

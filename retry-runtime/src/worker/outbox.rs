@@ -1,6 +1,7 @@
 //! Answers on their way to the parent.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{STRANGER, exit};
@@ -27,6 +28,8 @@ const LONGEST_UNTOLD: u64 = 1_000_000;
 pub(crate) struct Outbox {
     socket: Arc<OwnedFd>,
     kept: Mutex<Kept>,
+    /// Whether the watchdog has been told that something is kept.
+    watched: AtomicBool,
 }
 
 struct Kept {
@@ -34,8 +37,6 @@ struct Kept {
     /// What the parent has not been woken for.
     answers: usize,
     bytes: usize,
-    /// Whether the watchdog has been told that something is kept.
-    watched: bool,
     /// The last ticket that was answered.
     answered: u64,
     /// How long those took that were answered in short since the last answer in full.
@@ -52,11 +53,11 @@ impl Outbox {
                 writer,
                 answers: 0,
                 bytes: 0,
-                watched: false,
                 answered: 0,
                 untold: 0,
                 short: 0,
             }),
+            watched: AtomicBool::new(false),
         }
     }
 
@@ -143,9 +144,13 @@ impl Outbox {
 
     /// Whether something is kept that nobody watches yet; the caller is to watch it.
     pub(super) fn needs_watching(&self) -> bool {
-        let mut kept = self.lock();
-        let needs = kept.answers > 0 && !kept.watched;
-        kept.watched |= needs;
+        if self.watched.load(Ordering::Relaxed) {
+            return false;
+        }
+        let needs = self.lock().answers > 0;
+        if needs {
+            self.watched.store(true, Ordering::Relaxed);
+        }
         needs
     }
 
@@ -164,11 +169,12 @@ impl Outbox {
     /// The watchdog stops watching, unless something is kept.
     pub(super) fn stop_watching(&self) -> bool {
         // As above.
-        let Ok(mut kept) = self.kept.try_lock() else {
+        let Ok(kept) = self.kept.try_lock() else {
             return false;
         };
-        kept.watched = kept.answers > 0;
-        !kept.watched
+        let watched = kept.answers > 0;
+        self.watched.store(watched, Ordering::Relaxed);
+        !watched
     }
 
     fn wake(&self, kept: &mut Kept) {

@@ -88,8 +88,10 @@ impl Server {
     fn serve(&mut self, watchdog: &Watchdog, served: &Served, state: &State) {
         let mut growth = Growth::new(served);
         let mut scratch = Vec::new();
+        // When the one before ended, if this one begins at once.
+        let mut ended = None;
         while let Some((header, payload)) = self.next_call(watchdog) {
-            let started = sys::monotonic_nanos();
+            let started = ended.take().unwrap_or_else(sys::monotonic_nanos);
             // What a function that does not yield is to know stands on the board.
             if header.order != Order::Run || !self.board.claim(0, header.ticket, started) {
                 continue;
@@ -115,10 +117,12 @@ impl Server {
             scratch = invocation.into_output();
             // What was printed before the result is to be out before the result is.
             let _ = io::stdout().flush();
-            let duration = sys::monotonic_nanos().saturating_sub(started);
+            let now = sys::monotonic_nanos();
+            let duration = now.saturating_sub(started);
             let used_up = growth.is_exceeded();
             let ticket = header.ticket;
             if kind == Kind::Ok && !used_up && self.calls.is_within_chunk() {
+                ended = Some(now);
                 self.outbox.value(ticket, duration, &scratch);
             } else {
                 self.outbox
