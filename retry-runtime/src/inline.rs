@@ -20,9 +20,9 @@ use crate::registry::{self, NotFound, Run};
 use crate::scheduler::{Remains, Reply, WorkerKey};
 use crate::sys;
 use crate::transport::Link;
-use crate::transport::frame::{AnswerHeader, CallHeader, Chunk, Kind, Order};
+use crate::transport::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::transport::ring::Corrupt;
-use crate::worker::{Invocation, State, block_on, panic_message};
+use crate::worker::{Input, Invocation, State, block_on, panic_message};
 
 thread_local! {
     static CURRENT: Cell<Option<(WorkerKey, u64)>> = const { Cell::new(None) };
@@ -79,7 +79,7 @@ struct InlineLink(Arc<Shared>);
 impl Link for InlineLink {
     fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool {
         if header.order == Order::Run {
-            let calls = Chunk::new(*header, input.clone());
+            let calls = frame::calls(*header, input.clone());
             self.0.lock().calls.extend(calls);
             self.0.changed.notify_one();
         }
@@ -193,7 +193,7 @@ fn serve(request: &Request, shared: &Shared) {
 
 fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Vec<u8>) {
     let limit = engine.max_message();
-    let mut invocation = Invocation::new(input, state.clone(), limit, Vec::new());
+    let mut invocation = Invocation::new(Input::Alone(input), state.clone(), limit, Vec::new());
     let ran = catch_unwind(AssertUnwindSafe(|| match run {
         Run::Blocking(run) => {
             run(&mut invocation);

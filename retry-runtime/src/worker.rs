@@ -22,6 +22,7 @@ use crate::transport::{Board, MAGIC, WORKER_VARIABLE};
 
 pub use batch::Batched;
 pub(crate) use batch::run_batch;
+pub(crate) use calls::Input;
 pub(crate) use current::count_request;
 pub use current::{CancelToken, Current, current};
 pub use invocation::{Invocation, LocalFuture, Retry, State, block_on};
@@ -166,15 +167,15 @@ pub(crate) fn serve(link: Link) -> ! {
     };
     let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
     Upstream::install(nested, orders.worker, limit);
-    let server = Server::new(link.socket, board, orders);
+    let run = || -> ! { Server::new(link.socket, board, orders).run() };
     if tokio::runtime::Handle::try_current().is_err() {
-        server.run();
+        run();
     }
     // The check stands inside an async `main`, where async functions could not be run.
     let thread = std::thread::Builder::new()
         .name("retry-worker".to_owned())
         .stack_size(STACK)
-        .spawn(move || server.run());
+        .spawn(run);
     if let Ok(thread) = thread {
         let _ = thread.join();
     }

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::parcel::{self, MARK, PREFIX, Parcel, Parts, Series};
+use crate::parcel::{self, MARK, PREFIX, Parcel, Series};
 
 /// The size of a header from the parent.
 pub(crate) const CALL_HEADER: usize = 40;
@@ -114,51 +114,20 @@ impl CallHeader {
 }
 
 /// The calls of one message, one by one.
-#[derive(Debug)]
-pub(crate) struct Chunk {
-    next: CallHeader,
-    inputs: Parcel,
-}
-
-impl Chunk {
-    pub(crate) fn new(header: CallHeader, payload: Bytes) -> Self {
-        let inputs = match header.count {
-            ..2 => Parcel::One(payload),
-            count => Parcel::Several(Series::new(count, payload)),
-        };
-        let next = CallHeader { count: 1, ..header };
-        Self { next, inputs }
-    }
-
-    /// A message without calls.
-    pub(crate) fn empty() -> Self {
-        let inputs = Parcel::Several(Series::new(0, Bytes::new()));
-        let next = CallHeader::default();
-        Self { next, inputs }
-    }
-
-    /// Whether there is another call.
-    pub(crate) fn has_more(&self) -> bool {
-        self.inputs.count() > 0
-    }
-}
-
-impl Iterator for Chunk {
-    type Item = (CallHeader, Bytes);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let input = match &mut self.inputs {
-            Parcel::Several(inputs) => inputs.next()?,
-            Parcel::One(input) => {
-                let input = std::mem::take(input);
-                self.inputs = Self::empty().inputs;
-                input
-            }
-        };
-        let header = self.next;
-        self.next.follow();
-        Some((header, input))
-    }
+pub(crate) fn calls(
+    mut header: CallHeader,
+    payload: Bytes,
+) -> impl Iterator<Item = (CallHeader, Bytes)> {
+    let (one, several) = match std::mem::replace(&mut header.count, 1) {
+        ..2 => (Some(payload), None),
+        count => (None, Some(Series::new(count, payload))),
+    };
+    let inputs = one.into_iter().chain(several.into_iter().flatten());
+    inputs.map(move |input| {
+        let this = header;
+        header.follow();
+        (this, input)
+    })
 }
 
 /// Values that a worker answered in short: each alone behind its length, which is marked. They

@@ -222,6 +222,28 @@ impl<M: Memory> Writer<M> {
         Ok(self.room() >= bytes)
     }
 
+    /// Writes a header and what follows it if there is room for both; whether there was.
+    pub(crate) fn write_whole<const H: usize>(
+        &mut self,
+        header: &[u8; H],
+        payload: &[u8],
+    ) -> Result<bool, Corrupt> {
+        let length = H + payload.len();
+        if !self.fits(length)? {
+            return Ok(false);
+        }
+        let start = position::<M>(self.written);
+        if start + length <= M::CAPACITY {
+            self.memory.write(BYTES + start, header);
+            self.memory.write(BYTES + start + H, payload);
+            self.written += length as u64;
+        } else {
+            self.write(header)?;
+            self.write(payload)?;
+        }
+        Ok(true)
+    }
+
     /// Shows what was written, and wakes the reader if it sleeps. True if that takes the bell.
     pub(crate) fn publish(&mut self) -> bool {
         self.show();
@@ -239,6 +261,14 @@ impl<M: Memory> Writer<M> {
     /// Wakes the reader if it sleeps. True if that takes the bell.
     pub(crate) fn wakes(&self) -> bool {
         wake(&self.memory, SLEEPS)
+    }
+
+    /// What wakes the reader, for another thread.
+    pub(crate) fn sleeper(&self) -> Sleeper<M>
+    where
+        M: Clone,
+    {
+        Sleeper(self.memory.clone())
     }
 
     /// Says that nothing more will be written, and wakes the reader.
@@ -375,6 +405,16 @@ impl<M: Memory> Bed<M> {
         self.0.fence();
         self.0.replace_sleep_word(SLEEPS, here, bell);
         self.0.wake(SLEEPS);
+    }
+}
+
+/// A reader that may sleep.
+pub(crate) struct Sleeper<M = Mapped>(M);
+
+impl<M: Memory> Sleeper<M> {
+    /// Wakes the reader if it sleeps. True if that takes the bell.
+    pub(crate) fn wakes(&self) -> bool {
+        wake(&self.0, SLEEPS)
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use super::calls::Input;
 use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::panics;
@@ -15,7 +16,6 @@ use crate::registry::Served;
 use crate::spec::Batch;
 use crate::sys;
 use crate::transport::frame::{CallHeader, Kind, Order};
-use bytes::Bytes;
 
 /// A collection of the inputs or of the results of a batch.
 #[diagnostic::on_unimplemented(
@@ -84,7 +84,7 @@ pub(super) fn serve(
         let Some(first) = headers.first() else {
             continue;
         };
-        let previous = current::enter(Current::new(first, 0));
+        current::enter(Current::new(first, 0));
         panics::forget();
         let ran = catch_unwind(AssertUnwindSafe(|| {
             for header in &headers {
@@ -92,7 +92,7 @@ pub(super) fn serve(
             }
             run(&mut invocations);
         }));
-        current::leave(previous);
+        current::leave();
         let _ = io::stdout().flush();
         let duration = sys::monotonic_nanos().saturating_sub(started);
         let used_up = growth.is_exceeded();
@@ -120,7 +120,7 @@ pub(super) fn serve(
 
 /// The inputs of the next batch: as many as it may have, or what comes within its time. `None`
 /// when the parent has ended the connection.
-fn collect(server: &mut Server, batch: Batch) -> Option<Vec<(CallHeader, Bytes)>> {
+fn collect(server: &mut Server, batch: Batch) -> Option<Vec<(CallHeader, Input)>> {
     let mut collected = Vec::new();
     let mut until: Option<Instant> = None;
     loop {

@@ -1,16 +1,62 @@
 //! Calls on their way from the parent.
 
+use std::ops::{Deref, Range};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
 use super::{STRANGER, exit, watchdog};
+use crate::parcel::{self, PREFIX};
 use crate::spin::{Patience, Spin};
 use crate::transport::bell::{self, Heard};
-use crate::transport::frame::{self, CALL_HEADER, CallHeader, Chunk};
+use crate::transport::frame::{self, CALL_HEADER, CallHeader};
 use crate::transport::ring::{self, Reader, Sleep};
+
+/// The arguments of one call.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Alone(Bytes),
+    /// A part of what came together, in the memory of all of it: to share that costs less than to
+    /// part it.
+    Part(Rc<Bytes>, Range<usize>),
+}
+
+impl Deref for Input {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Alone(bytes) => bytes,
+            Self::Part(all, part) => &all[part.clone()],
+        }
+    }
+}
+
+/// What is left of several calls that came together.
+#[derive(Debug, Default)]
+struct Rest {
+    next: CallHeader,
+    left: u32,
+    inputs: Rc<Bytes>,
+    at: usize,
+}
+
+impl Rest {
+    fn take(&mut self) -> Option<(CallHeader, Input)> {
+        self.left = self.left.checked_sub(1)?;
+        let start = self.at + PREFIX;
+        // The parent is this very program.
+        let length = parcel::length(&self.inputs[self.at..])?;
+        self.at = start + length;
+        let header = self.next;
+        self.next.follow();
+        let input = Input::Part(Rc::clone(&self.inputs), start..self.at);
+        Some((header, input))
+    }
+}
 
 /// The worker's end of the way that calls take.
 pub(super) struct Calls {
@@ -18,7 +64,7 @@ pub(super) struct Calls {
     reader: Reader,
     input: BytesMut,
     /// What is left of the last message.
-    chunk: Chunk,
+    rest: Rest,
     /// How long a message may be.
     limit: usize,
     patience: Patience,
@@ -32,7 +78,7 @@ impl Calls {
             socket,
             reader,
             input: BytesMut::new(),
-            chunk: Chunk::empty(),
+            rest: Rest::default(),
             limit,
             patience: Patience::new(),
             spin: None,
@@ -40,9 +86,9 @@ impl Calls {
     }
 
     /// The next one that has come.
-    pub(super) fn take(&mut self) -> Option<(CallHeader, Bytes)> {
+    pub(super) fn take(&mut self) -> Option<(CallHeader, Input)> {
         loop {
-            if let Some(call) = self.chunk.next() {
+            if let Some(call) = self.rest.take() {
                 return Some(call);
             }
             let large = self.input.len() > ring::CAPACITY;
@@ -51,7 +97,15 @@ impl Calls {
                 if large && self.input.is_empty() {
                     self.input = BytesMut::new();
                 }
-                self.chunk = Chunk::new(header, payload);
+                if header.count <= 1 {
+                    return Some((header, Input::Alone(payload)));
+                }
+                self.rest = Rest {
+                    next: CallHeader { count: 1, ..header },
+                    left: header.count,
+                    inputs: Rc::new(payload),
+                    at: 0,
+                };
             } else if !self.read() {
                 return None;
             }
@@ -65,7 +119,7 @@ impl Calls {
 
     /// Whether more has come with the last one that was taken.
     pub(super) fn is_within_chunk(&self) -> bool {
-        self.chunk.has_more()
+        self.rest.left > 0
     }
 
     fn read(&mut self) -> bool {

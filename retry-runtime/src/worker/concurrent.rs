@@ -6,13 +6,14 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use tokio::io::unix::AsyncFd;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
 
+use super::calls::Input;
 use super::current::{self, Current};
 use super::invocation::{Invocation, LocalFuture, State};
 use super::outbox::Outbox;
@@ -58,7 +59,7 @@ struct Executor<'a> {
     served: &'a Served,
     state: &'a State,
     /// What has come and is not claimed.
-    waiting: VecDeque<(CallHeader, Bytes)>,
+    waiting: VecDeque<(CallHeader, Input)>,
     /// Which slots are taken.
     slots: Vec<bool>,
     running: HashMap<Id, Running>,
@@ -143,7 +144,7 @@ impl Executor<'_> {
             let abort = self.tasks.spawn_local(Attempt {
                 current: Current::new(&header, slot),
                 fault: header.fault,
-                outbox: Arc::clone(&self.server.outbox),
+                outbox: Rc::clone(&self.server.outbox),
                 start: Some((run, invocation)),
                 future: None,
             });
@@ -185,7 +186,7 @@ impl Executor<'_> {
 struct Attempt {
     current: Current,
     fault: u16,
-    outbox: Arc<Outbox>,
+    outbox: Rc<Outbox>,
     start: Option<(Run, Invocation)>,
     future: Option<LocalFuture<Invocation>>,
 }
@@ -195,7 +196,7 @@ impl Future for Attempt {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let previous = current::enter(this.current);
+        current::enter(this.current);
         panics::forget();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             if let Some((run, mut invocation)) = this.start.take() {
@@ -216,7 +217,7 @@ impl Future for Attempt {
             let future = this.future.as_mut().expect("it was started");
             future.as_mut().poll(context)
         }));
-        current::leave(previous);
+        current::leave();
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(invocation)) => {

@@ -44,14 +44,14 @@ pub(crate) fn count_request() {
     }
 }
 
-/// Sets the call that is running on this thread; what was there before.
-pub(super) fn enter(call: Current) -> Option<Current> {
-    CURRENT.replace(Some(call))
+/// Sets the call that is running on this thread.
+pub(super) fn enter(call: Current) {
+    CURRENT.set(Some(call));
 }
 
-/// Puts back what was there before.
-pub(super) fn leave(previous: Option<Current>) {
-    CURRENT.set(previous);
+/// No call is running on this thread any more.
+pub(super) fn leave() {
+    CURRENT.set(None);
 }
 
 /// A ticket has been asked to stop.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::calls::Input;
 use super::{panics, serve};
 use crate::args::Arguments;
 use crate::codec::{self, CodecError, Wire};
@@ -59,7 +60,7 @@ impl State {
 
 /// One call as generated code sees it.
 pub struct Invocation {
-    input: Bytes,
+    input: Input,
     state: State,
     limit: usize,
     retry: Retry,
@@ -83,7 +84,7 @@ pub enum Retry {
 }
 
 impl Invocation {
-    pub(crate) fn new(input: Bytes, state: State, limit: usize, output: Vec<u8>) -> Self {
+    pub(crate) fn new(input: Input, state: State, limit: usize, output: Vec<u8>) -> Self {
         Self {
             input,
             state,
@@ -98,7 +99,7 @@ impl Invocation {
     pub fn arguments<A: Arguments>(&mut self) -> Option<A::Owned> {
         match A::decode(&self.input) {
             Ok(arguments) => {
-                self.input = Bytes::new();
+                self.input = Input::Alone(Bytes::new());
                 Some(arguments)
             }
             Err(error) => {

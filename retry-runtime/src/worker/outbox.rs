@@ -1,13 +1,14 @@
 //! Answers on their way to the parent.
 
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{STRANGER, exit};
 use crate::transport::bell;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
-use crate::transport::ring::{Corrupt, Writer};
+use crate::transport::ring::{Corrupt, Sleeper, Writer};
 
 /// How many answers lie there before a parent that sleeps is woken, while there is more to do.
 const KEPT: usize = 1024;
@@ -26,16 +27,13 @@ const LONGEST_UNTOLD: u64 = 1_000_000;
 /// after it. To wake a parent that sleeps is worth it for many answers, or when there is nothing
 /// more to do.
 pub(crate) struct Outbox {
-    socket: Arc<OwnedFd>,
-    kept: Mutex<Kept>,
-    /// Whether the watchdog has been told that something is kept.
-    watched: AtomicBool,
+    writing: RefCell<Writing>,
+    kept: Arc<Kept>,
 }
 
-struct Kept {
+struct Writing {
     writer: Writer,
-    /// What the parent has not been woken for.
-    answers: usize,
+    /// How many bytes the parent has not been woken for.
     bytes: usize,
     /// The last ticket that was answered.
     answered: u64,
@@ -45,24 +43,40 @@ struct Kept {
     short: u32,
 }
 
+/// What was answered and what the parent has not been woken for, as the watchdog sees it.
+pub(super) struct Kept {
+    socket: Arc<OwnedFd>,
+    parent: Sleeper,
+    /// How many answers these are. Both sides write it without regard for the other: an answer
+    /// that is not counted has been shown before the parent was woken for others.
+    answers: AtomicUsize,
+    /// Whether the watchdog has been told that something is kept.
+    watched: AtomicBool,
+}
+
 impl Outbox {
     pub(super) fn new(socket: Arc<OwnedFd>, writer: Writer) -> Self {
-        Self {
+        let kept = Kept {
             socket,
-            kept: Mutex::new(Kept {
+            parent: writer.sleeper(),
+            answers: AtomicUsize::new(0),
+            watched: AtomicBool::new(false),
+        };
+        Self {
+            writing: RefCell::new(Writing {
                 writer,
-                answers: 0,
                 bytes: 0,
                 answered: 0,
                 untold: 0,
                 short: 0,
             }),
-            watched: AtomicBool::new(false),
+            kept: Arc::new(kept),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the watchdog looks after.
+    pub(super) fn kept(&self) -> Arc<Kept> {
+        Arc::clone(&self.kept)
     }
 
     /// Says something that is no answer, at once.
@@ -74,24 +88,20 @@ impl Outbox {
     /// A value for a ticket after which more are to be executed at once. Where it can it is said
     /// in short; then the next answer that is not tells how long they took.
     pub(super) fn value(&self, ticket: u64, duration: u64, payload: &[u8]) {
-        let mut kept = self.lock();
-        let untold = kept.untold + duration;
+        let mut writing = self.writing.borrow_mut();
+        let untold = writing.untold + duration;
         let fits = payload.len() <= frame::SHORT
-            && ticket == kept.answered + 1
-            && kept.short < SHORT_IN_A_ROW
+            && ticket == writing.answered + 1
+            && writing.short < SHORT_IN_A_ROW
             && untold < LONGEST_UNTOLD;
         if !fits {
-            drop(kept);
+            drop(writing);
             return self.answer(Kind::Ok, ticket, duration, false, payload);
         }
-        kept.untold = untold;
-        kept.short += 1;
-        kept.answered = ticket;
-        self.write(&mut kept, &frame::short_header(payload), payload);
-        self.keep(
-            &mut kept,
-            frame::short_header(payload).len() + payload.len(),
-        );
+        writing.untold = untold;
+        writing.short += 1;
+        writing.answered = ticket;
+        self.write(&mut writing, &frame::short_header(payload), payload);
     }
 
     pub(super) fn answer(
@@ -102,10 +112,10 @@ impl Outbox {
         used_up: bool,
         payload: &[u8],
     ) {
-        let mut kept = self.lock();
-        let untold = std::mem::take(&mut kept.untold);
-        kept.short = 0;
-        kept.answered = ticket;
+        let mut writing = self.writing.borrow_mut();
+        let untold = std::mem::take(&mut writing.untold);
+        writing.short = 0;
+        writing.answered = ticket;
         let header = AnswerHeader {
             length: u32::try_from(payload.len()).expect("the limit is below 4 GiB"),
             kind,
@@ -113,78 +123,89 @@ impl Outbox {
             ticket,
             // A failure is to be told of with its own.
             duration: duration + if kind == Kind::Ok { untold } else { 0 },
-        }
-        .encode();
-        self.write(&mut kept, &header, payload);
-        self.keep(&mut kept, ANSWER_HEADER + payload.len());
-    }
-
-    /// Another answer lies there.
-    fn keep(&self, kept: &mut Kept, bytes: usize) {
-        kept.answers += 1;
-        kept.bytes += bytes;
-        if kept.answers >= KEPT || kept.bytes >= KEPT_BYTES {
-            self.wake(kept);
-        }
+        };
+        self.write::<ANSWER_HEADER>(&mut writing, &header.encode(), payload);
     }
 
     /// Says what is no message.
     #[cfg(feature = "testing")]
     pub(crate) fn garble(&self) {
-        let mut kept = self.lock();
-        self.write(&mut kept, &[0xff; 64], &[]);
-        kept.answers += 1;
-        self.wake(&mut kept);
+        self.write(&mut self.writing.borrow_mut(), &[0xff; 64], &[]);
+        self.flush();
     }
 
     /// Wakes the parent if it sleeps over something that is there for it.
     pub(super) fn flush(&self) {
-        self.wake(&mut self.lock());
+        self.writing.borrow_mut().bytes = 0;
+        self.kept.flush();
     }
 
-    /// Whether something is kept that nobody watches yet; the caller is to watch it.
+    /// Whether something is kept that nobody watches yet; the caller is to have it watched.
     pub(super) fn needs_watching(&self) -> bool {
-        if self.watched.load(Ordering::Relaxed) {
-            return false;
-        }
-        let needs = self.lock().answers > 0;
+        let kept = &self.kept;
+        let needs = !kept.watched.load(Ordering::Relaxed) && kept.any();
         if needs {
-            self.watched.store(true, Ordering::Relaxed);
+            kept.watched.store(true, Ordering::Relaxed);
         }
         needs
     }
 
-    /// Called by the watchdog now and then: does what [`flush`](Self::flush) does, and says
-    /// whether there was anything to do it for.
-    pub(super) fn flush_watched(&self) -> bool {
-        // Who holds the lock may wait for room, and the watchdog must not wait with it.
-        let Ok(mut kept) = self.kept.try_lock() else {
-            return true;
-        };
-        let anything = kept.answers > 0;
-        self.wake(&mut kept);
-        anything
-    }
-
-    /// The watchdog stops watching, unless something is kept.
-    pub(super) fn stop_watching(&self) -> bool {
-        // As above.
-        let Ok(kept) = self.kept.try_lock() else {
-            return false;
-        };
-        let watched = kept.answers > 0;
-        self.watched.store(watched, Ordering::Relaxed);
-        !watched
-    }
-
-    fn wake(&self, kept: &mut Kept) {
-        if kept.answers > 0 {
-            kept.answers = 0;
-            kept.bytes = 0;
-            if kept.writer.wakes() {
-                self.ring();
+    /// Writes a message. It is shown as a whole, unless it is larger than the ring: until all of
+    /// that is written its input counts as being executed.
+    fn write<const H: usize>(&self, writing: &mut Writing, header: &[u8; H], payload: &[u8]) {
+        let writer = &mut writing.writer;
+        if !sound(writer.write_whole(header, payload)) {
+            writer.show();
+            for mut part in [&header[..], payload] {
+                while !part.is_empty() {
+                    part = &part[sound(writer.write(part))..];
+                    if !part.is_empty() {
+                        self.wait_for_room(writer);
+                    }
+                }
             }
         }
+        writer.show();
+        let answers = self.kept.answers.load(Ordering::Relaxed) + 1;
+        self.kept.answers.store(answers, Ordering::Relaxed);
+        writing.bytes += H + payload.len();
+        if answers >= KEPT || writing.bytes >= KEPT_BYTES {
+            writing.bytes = 0;
+            self.kept.flush();
+        }
+    }
+
+    fn wait_for_room(&self, writer: &mut Writer) {
+        if writer.publish() {
+            self.kept.ring();
+        }
+        sound(writer.sleep_for_room());
+    }
+}
+
+impl Kept {
+    fn any(&self) -> bool {
+        self.answers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Wakes the parent, if it sleeps, for what is there.
+    pub(super) fn flush(&self) {
+        // What is counted later was shown before the parent is looked at, or is counted after.
+        if self.answers.swap(0, Ordering::AcqRel) > 0 && self.parent.wakes() {
+            self.ring();
+        }
+    }
+
+    /// Called by the watchdog now and then: does that, and says whether there was anything.
+    pub(super) fn flush_watched(&self) -> bool {
+        let any = self.any();
+        self.flush();
+        any
+    }
+
+    /// The watchdog is about to stop watching.
+    pub(super) fn is_left_alone(&self) {
+        self.watched.store(false, Ordering::Release);
     }
 
     fn ring(&self) {
@@ -192,30 +213,6 @@ impl Outbox {
             // Nobody would hear of its answers any more.
             exit(STRANGER);
         }
-    }
-
-    /// Writes a message. It is shown as a whole, unless it is larger than the ring: until all of
-    /// that is written its input counts as being executed.
-    fn write(&self, kept: &mut Kept, header: &[u8], payload: &[u8]) {
-        if !sound(kept.writer.fits(header.len() + payload.len())) {
-            kept.writer.show();
-        }
-        for mut part in [header, payload] {
-            while !part.is_empty() {
-                part = &part[sound(kept.writer.write(part))..];
-                if !part.is_empty() {
-                    self.wait_for_room(kept);
-                }
-            }
-        }
-        kept.writer.show();
-    }
-
-    fn wait_for_room(&self, kept: &mut Kept) {
-        if kept.writer.publish() {
-            self.ring();
-        }
-        sound(kept.writer.sleep_for_room());
     }
 }
 

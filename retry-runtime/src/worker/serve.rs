@@ -3,11 +3,10 @@
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::calls::Calls;
+use super::calls::{Calls, Input};
 use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::outbox::Outbox;
@@ -27,7 +26,7 @@ const SCRATCH: usize = 256 * 1024;
 pub(super) struct Server {
     pub(super) socket: Arc<OwnedFd>,
     pub(super) board: Arc<Board>,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) outbox: Rc<Outbox>,
     pub(super) limit: usize,
     function: String,
     config: Vec<u8>,
@@ -41,7 +40,7 @@ impl Server {
         let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
         let (reader, writer) = board.worker_ends();
         Self {
-            outbox: Arc::new(Outbox::new(Arc::clone(&socket), writer)),
+            outbox: Rc::new(Outbox::new(Arc::clone(&socket), writer)),
             calls: Calls::new(Arc::clone(&socket), reader, limit),
             socket,
             board: Arc::new(board),
@@ -53,7 +52,7 @@ impl Server {
     }
 
     pub(super) fn run(mut self) -> ! {
-        let watchdog = Watchdog::start(Arc::clone(&self.socket), Arc::clone(&self.outbox));
+        let watchdog = Watchdog::start(Arc::clone(&self.socket), self.outbox.kept());
         panics::install(Arc::clone(&self.board));
         current::install(Arc::clone(&self.board));
         let fingerprint = registry::fingerprint().to_le_bytes();
@@ -100,7 +99,7 @@ impl Server {
                 exit(STRANGER);
             };
             let mut invocation = Invocation::new(payload, state.clone(), self.limit, scratch);
-            let previous = current::enter(Current::new(&header, 0));
+            current::enter(Current::new(&header, 0));
             panics::forget();
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 faults::act(header.fault, &self.outbox);
@@ -113,7 +112,6 @@ impl Server {
                     Kind::Panicked
                 }
             };
-            current::leave(previous);
             scratch = invocation.into_output();
             // What was printed before the result is to be out before the result is.
             let _ = io::stdout().flush();
@@ -134,6 +132,7 @@ impl Server {
                 scratch = Vec::new();
             }
         }
+        current::leave();
     }
 
     /// Finds what is to be served and runs its set-up.
@@ -154,7 +153,7 @@ impl Server {
     }
 
     /// The next call, waiting for it; `None` when the parent has ended the connection.
-    fn next_call(&mut self, watchdog: &Watchdog) -> Option<(CallHeader, Bytes)> {
+    fn next_call(&mut self, watchdog: &Watchdog) -> Option<(CallHeader, Input)> {
         loop {
             if let Some(call) = self.calls.take() {
                 // What is kept would else be kept for as long as this one runs.

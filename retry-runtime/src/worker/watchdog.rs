@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
 
-use super::outbox::Outbox;
+use super::outbox::Kept;
 
 /// How long an answer may be kept while a function runs after it.
 const LONGEST_KEPT: Timespec = Timespec {
@@ -30,7 +30,7 @@ impl Watchdog {
     ///
     /// If the operating system has no thread or descriptor left for it: a worker that cannot
     /// notice its parent's death must not run.
-    pub(super) fn start(socket: Arc<OwnedFd>, outbox: Arc<Outbox>) -> Self {
+    pub(super) fn start(socket: Arc<OwnedFd>, kept: Arc<Kept>) -> Self {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .expect("a descriptor for the watchdog");
         let bell = Arc::new(bell);
@@ -38,7 +38,7 @@ impl Watchdog {
         std::thread::Builder::new()
             .name("retry-watchdog".to_owned())
             .stack_size(128 * 1024)
-            .spawn(move || watch(&socket, &heard, &outbox))
+            .spawn(move || watch(&socket, &heard, &kept))
             .expect("a thread for the watchdog");
         Self { bell }
     }
@@ -50,7 +50,7 @@ impl Watchdog {
     }
 }
 
-fn watch(socket: &OwnedFd, bell: &OwnedFd, outbox: &Outbox) {
+fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &Kept) {
     let mut armed = false;
     let mut idle = 0;
     loop {
@@ -77,10 +77,13 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, outbox: &Outbox) {
             armed = true;
             idle = 0;
         } else if armed {
-            idle = if outbox.flush_watched() { 0 } else { idle + 1 };
-            if idle >= PATIENCE {
-                armed = !outbox.stop_watching();
+            idle = if kept.flush_watched() { 0 } else { idle + 1 };
+            // Who keeps something from then on rings again. What was kept just before that is
+            // seen at the next look, which is the last one.
+            if idle == PATIENCE {
+                kept.is_left_alone();
             }
+            armed = idle <= PATIENCE;
         }
     }
 }
