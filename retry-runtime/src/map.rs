@@ -476,6 +476,8 @@ struct Driver<I: Iterator, T, E> {
     /// Of those, the ones whose results have not arrived.
     outstanding: usize,
     outstanding_bytes: usize,
+    /// How large the last chunk was: the next one will be about as large.
+    chunk_bytes: usize,
     /// A panic of the input iterator, for when all results before it are handed out.
     panic: Option<Box<dyn Any + Send>>,
     /// Why workers do not start: reason enough not to try for each further input.
@@ -504,6 +506,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             pending: 0,
             outstanding: 0,
             outstanding_bytes: 0,
+            chunk_bytes: 0,
             panic: None,
             startup: None,
             function: None,
@@ -615,7 +618,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             return false;
         }
         let (begun, tick) = (Instant::now(), sys::coarse_nanos());
-        let mut buffer = Vec::new();
+        let mut buffer = Vec::with_capacity(self.chunk_bytes);
         let mut count = 0;
         let mut refused = None;
         while room(self, count, buffer.len()) {
@@ -651,6 +654,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             buffer.truncate(start - parcel::PREFIX);
             break;
         }
+        self.chunk_bytes = buffer.len();
         if count > 0 {
             self.submit(Parcel::new(count, Bytes::from(buffer)));
         }

@@ -11,7 +11,7 @@ use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
 use crate::transport::ring::{Corrupt, Sleeper, Writer};
 
 /// How many answers lie there before a parent that sleeps is woken, while there is more to do.
-const KEPT: usize = 1024;
+const KEPT: usize = 2048;
 
 /// The same in bytes.
 const KEPT_BYTES: usize = 32 * 1024;
