@@ -22,11 +22,12 @@ const SOON: u64 = 150_000;
 /// Who gives up the core for a moment and gets it back after so long was not alone on it.
 const CROWDED: u64 = 20_000;
 
-/// How long nobody looks after that, at first. It doubles each time, until a look succeeds.
-const RESPITE: u64 = 100_000;
+/// For how many times as long as that took nobody looks then: so the time that is lost by looking
+/// on a core that others want is a small part of all time.
+const RESPITE: u64 = 50;
 
 /// The longest that nobody looks.
-const LONGEST_RESPITE: u64 = 200_000_000;
+const LONGEST_RESPITE: u64 = 500_000_000;
 
 /// How many looks are taken before the core is offered to others.
 const LOOKS: u32 = 8;
@@ -35,9 +36,6 @@ static ENABLED: AtomicBool = AtomicBool::new(true);
 
 /// Until when nobody is to look, on the monotonic clock.
 static RESPITE_ENDS: AtomicU64 = AtomicU64::new(0);
-
-/// How long nobody will look the next time that a core is crowded.
-static NEXT_RESPITE: AtomicU64 = AtomicU64::new(RESPITE);
 
 /// Whether anybody is to look at all.
 pub(crate) fn enable(enabled: bool) {
@@ -67,16 +65,12 @@ impl Patience {
             patience,
             looks: 0,
             last: begun,
-            in_vain: patience == 0,
         }
     }
 
     /// What was looked for has come.
     pub(crate) fn learn(&mut self, spin: &Spin) {
         let took = sys::monotonic_nanos().saturating_sub(spin.begun);
-        if !spin.in_vain {
-            NEXT_RESPITE.store(RESPITE, Ordering::Relaxed);
-        }
         self.0 = match self.0 / 2 {
             _ if took < SOON => LONGEST,
             half if half < SHORTEST => 0,
@@ -92,8 +86,6 @@ pub(crate) struct Spin {
     patience: u64,
     looks: u32,
     last: u64,
-    /// It has ended without success.
-    in_vain: bool,
 }
 
 impl Spin {
@@ -109,16 +101,14 @@ impl Spin {
         }
         thread::yield_now();
         let now = sys::monotonic_nanos();
-        if now.saturating_sub(self.last) > CROWDED {
-            let respite = NEXT_RESPITE.load(Ordering::Relaxed);
-            let next = (2 * respite).min(LONGEST_RESPITE);
-            NEXT_RESPITE.store(next, Ordering::Relaxed);
+        let lost = now.saturating_sub(self.last);
+        if lost > CROWDED {
+            let respite = lost.saturating_mul(RESPITE).min(LONGEST_RESPITE);
             RESPITE_ENDS.store(now + respite, Ordering::Relaxed);
             self.patience = 0;
         }
         self.last = now;
-        self.in_vain = now.saturating_sub(self.begun) >= self.patience;
-        !self.in_vain
+        now.saturating_sub(self.begun) < self.patience
     }
 
     /// Looks until there is `enough`, or until it is not worth it any longer: which of both.

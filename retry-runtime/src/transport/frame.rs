@@ -296,6 +296,71 @@ mod tests {
     }
 
     #[test]
+    fn the_calls_of_a_message_follow_each_other() {
+        let header = CallHeader {
+            count: 3,
+            ticket: 9,
+            call: 7,
+            index: Some(2),
+            order: Order::Run,
+            ..CallHeader::default()
+        };
+        let mut payload = Vec::new();
+        for input in [&b"a"[..], b"", b"bc"] {
+            let begun = parcel::begin(&mut payload);
+            payload.extend_from_slice(input);
+            parcel::end(&mut payload, begun);
+        }
+        let calls: Vec<_> = calls(header, Bytes::from(payload))
+            .map(|(header, input)| (header.ticket, header.call, header.index, input))
+            .collect();
+        let expected: [(u64, u64, Option<u64>, &[u8]); 3] = [
+            (9, 7, Some(2), b"a"),
+            (10, 8, Some(3), b""),
+            (11, 9, Some(4), b"bc"),
+        ];
+        let expected = expected
+            .map(|(ticket, call, index, input)| (ticket, call, index, Bytes::from_static(input)));
+        assert_eq!(calls, expected);
+        let one = CallHeader { count: 1, ..header };
+        let mut calls = super::calls(one, Bytes::from_static(b"abc"));
+        assert_eq!(calls.next(), Some((one, Bytes::from_static(b"abc"))));
+        assert_eq!(calls.next(), None);
+    }
+
+    #[test]
+    fn answers_in_short_are_taken_together_up_to_one_in_full() {
+        let full = AnswerHeader {
+            length: 1,
+            kind: Kind::Ok,
+            used_up: false,
+            ticket: 3,
+            duration: 5,
+        };
+        let mut bytes = BytesMut::new();
+        for value in [&b"abc"[..], b""] {
+            bytes.extend_from_slice(&short_header(value));
+            bytes.extend_from_slice(value);
+        }
+        bytes.extend_from_slice(&full.encode());
+        bytes.extend_from_slice(b"z");
+        for end in 0..=bytes.len() {
+            let mut buffer = BytesMut::from(&bytes[..end]);
+            let whole = [7, 11].iter().filter(|whole| end >= **whole).count();
+            let values = match take_short(&mut buffer) {
+                None => Vec::new(),
+                Some(Parcel::One(value)) => vec![value],
+                Some(Parcel::Several(values)) => values.collect(),
+            };
+            assert_eq!(values, [&b"abc"[..], b""][..whole]);
+            if end == bytes.len() {
+                let answer = AnswerHeader::take(&mut buffer, 10).unwrap();
+                assert_eq!(answer, Some((full, Bytes::from_static(b"z"))));
+            }
+        }
+    }
+
+    #[test]
     fn any_bytes_from_a_worker_are_a_message_or_an_error_and_never_a_panic() {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..100_000 {
@@ -305,9 +370,22 @@ mod tests {
                 bytes[2..4].fill(0);
                 bytes[4] %= 15;
             }
+            if random.u8(0..4) == 0 && bytes.len() > 4 {
+                bytes[1..3].fill(0);
+                bytes[3] = 0xff;
+            }
             let mut buffer = BytesMut::from(&bytes[..]);
-            while let Ok(Some((header, payload))) = AnswerHeader::take(&mut buffer, 1000) {
-                assert_eq!(header.length as usize, payload.len());
+            loop {
+                if let Some(values) = take_short(&mut buffer) {
+                    assert!(values.size() <= bytes.len());
+                    continue;
+                }
+                match AnswerHeader::take(&mut buffer, 1000) {
+                    Ok(Some((header, payload))) => {
+                        assert_eq!(header.length as usize, payload.len());
+                    }
+                    Ok(None) | Err(_) => break,
+                }
             }
         }
     }
