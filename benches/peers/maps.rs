@@ -105,7 +105,10 @@ pub(crate) fn steps_in(time_of_work: Duration) -> u64 {
 }
 
 pub(crate) fn with_rayon(inputs: &[u64]) {
-    let sum: u64 = inputs.par_iter().map(|steps| plain_work(*steps) & 1).sum();
+    let sum: u64 = inputs
+        .par_iter()
+        .map(|steps| plain_work(*steps))
+        .reduce(|| 0, u64::wrapping_add);
     black_box(sum);
 }
 

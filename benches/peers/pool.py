@@ -62,7 +62,8 @@ for line in sys.stdin:
     elif what == "map":
         timed(lambda: pool.map(add_one, range(int(number[0]))))
     elif what == "bytes":
-        inputs = [bytes(1 << 20)] * int(number[0])
+        # One object many times over would be sent once.
+        inputs = [bytes(1 << 20) for _ in range(int(number[0]))]
         timed(lambda: pool.map(echo, inputs))
     elif what == "kill":
         worker = pool.submit(process_id).result()

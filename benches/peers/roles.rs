@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -46,13 +46,20 @@ pub(crate) fn start(role: &str, argument: &str) -> (UnixStream, Ended) {
     (socket, Ended(child))
 }
 
-/// A process that has ended, or is ended, once this is dropped.
+/// A process that ends once what it reads is closed. It has ended when this is dropped.
 pub(crate) struct Ended(pub(crate) Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // One that is killed could leave processes of its own behind.
+        drop(self.0.stdin.take());
+        let begun = Instant::now();
+        while let Ok(None) = self.0.try_wait() {
+            if begun.elapsed() > Duration::from_secs(5) {
+                let _ = self.0.kill();
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
     }
 }
 

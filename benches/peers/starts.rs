@@ -30,7 +30,7 @@ pub(crate) fn cold(settings: &Settings) -> Vec<Row> {
     if python::start("pool").is_some() {
         contest = contest.with("Python", python::cold);
     }
-    let samples = contest.run(settings.rounds(100));
+    let samples = contest.run(settings.rounds(60));
     let title = "cold start to first result";
     let row = Row::new(
         title,
@@ -54,7 +54,7 @@ pub(crate) fn after_kill(settings: &Settings) -> Vec<Row> {
     if let Some(mut python) = python::start("executor") {
         contest = contest.with("Python", move || python.ask("kill"));
     }
-    let samples = contest.run(settings.rounds(100));
+    let samples = contest.run(settings.rounds(60));
     let title = "`kill -9` to next result";
     let row = Row::new(
         title,
