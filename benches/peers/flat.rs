@@ -105,16 +105,24 @@ pub(crate) fn queue(settings: &Settings) -> Vec<Row> {
         .with("1000", || queued(1000))
         .with("100000", || queued(100_000))
         .run(settings.rounds(16));
-    let row = |title, name| {
-        Row::new(title, Unit::Microseconds, &samples, name, WITHIN).against(
-            &samples,
-            name,
-            "10",
-            "10 queued:",
-        )
+    // Ten have to wait for a worker to wake, which is not what is asked about: each is measured against
+    // the one with a hundredth of the calls.
+    let row = |title, name, fewer, called| {
+        Row::new(title, Unit::Microseconds, &samples, name, WITHIN)
+            .against(&samples, name, fewer, called)
     };
     vec![
-        row("each of 1 000 calls that are queued at once", "1000"),
-        row("each of 100 000 calls that are queued at once", "100000"),
+        row(
+            "each of 1 000 calls that are queued at once",
+            "1000",
+            "10",
+            "10 queued:",
+        ),
+        row(
+            "each of 100 000 calls that are queued at once",
+            "100000",
+            "1000",
+            "1 000 queued:",
+        ),
     ]
 }

@@ -96,11 +96,12 @@ fn fitting(settings: &Settings) -> u64 {
 
 // ------------------------------------------------------------------------------------------- work
 
-/// How many steps of work take so long here.
+/// How many steps of work take so long on a core that does nothing else.
 pub(crate) fn steps_in(time_of_work: Duration) -> u64 {
-    const PROBE: u64 = 10_000_000;
-    let probe = time(|| plain_work(black_box(PROBE)));
-    let steps = PROBE as f64 * time_of_work.as_secs_f64() / probe;
+    const PROBE: u64 = 1_000_000;
+    let probe = || time(|| plain_work(black_box(PROBE)));
+    let least = (0..30).map(|_| probe()).fold(f64::INFINITY, f64::min);
+    let steps = PROBE as f64 * time_of_work.as_secs_f64() / least;
     steps as u64
 }
 
@@ -162,7 +163,7 @@ pub(crate) fn uneven_work(settings: &Settings) -> Vec<Row> {
 
 /// How long the ideal schedule of this work would take now, in seconds. The work is done for that,
 /// with all cores at work and no input waiting for another: a core that is slow, or that somebody else
-/// wants, is then as slow for the ideal as it is for us.
+/// wants, is then as slow for the ideal as it is for us, and gets less of the work.
 fn ideal(inputs: &[u64]) -> f64 {
     let cores = cores();
     let share = |core: usize| {
@@ -184,7 +185,7 @@ fn ideal(inputs: &[u64]) -> f64 {
         let times = threads
             .into_iter()
             .map(|thread| thread.join().expect("it works"));
-        times.sum::<f64>() / cores as f64
+        cores as f64 / times.map(f64::recip).sum::<f64>()
     })
 }
 

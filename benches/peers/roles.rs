@@ -114,11 +114,7 @@ pub(crate) fn first_byte(program: &Path) -> f64 {
 
 /// Puts all threads of this process, and so all that it starts from now on, on one core or on any.
 pub(crate) fn use_cores(only: Option<usize>) {
-    let mut cores = CpuSet::new();
-    match only {
-        Some(core) => cores.set(core),
-        None => (0..CpuSet::MAX_CPU).for_each(|core| cores.set(core)),
-    }
+    let cores = set_of(only);
     for thread in std::fs::read_dir("/proc/self/task").expect("this process has threads") {
         let thread = thread
             .ok()
@@ -126,4 +122,18 @@ pub(crate) fn use_cores(only: Option<usize>) {
         // A thread that has ended meanwhile needs no place.
         let _ = sched_setaffinity(thread.and_then(Pid::from_raw), &cores);
     }
+}
+
+/// The same for this thread alone.
+pub(crate) fn use_core_here(only: Option<usize>) {
+    sched_setaffinity(None, &set_of(only)).expect("a core of this machine");
+}
+
+fn set_of(only: Option<usize>) -> CpuSet {
+    let mut cores = CpuSet::new();
+    match only {
+        Some(core) => cores.set(core),
+        None => (0..CpuSet::MAX_CPU).for_each(|core| cores.set(core)),
+    }
+    cores
 }

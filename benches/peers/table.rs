@@ -34,7 +34,7 @@ impl Unit {
         match self {
             Self::Microseconds => format!("{:.1} us", value * 1e6),
             Self::Milliseconds => format!("{:.2} ms", value * 1e3),
-            Self::Inputs if value < 1e5 => format!("{:.1} k/s", value / 1e3),
+            Self::Inputs if value < 1e6 => format!("{:.1} k/s", value / 1e3),
             Self::Inputs => format!("{:.2} M/s", value / 1e6),
             Self::Bandwidth => format!("{:.2} GiB/s", value / f64::from(1 << 30)),
             Self::Allocations => format!("{value:.2}"),

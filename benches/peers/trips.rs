@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::hint::black_box;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -15,7 +14,8 @@ use crate::functions::{
     add_one, add_one_on_one_core, plain_add_one, succeed, succeed_at_last,
     succeed_at_last_on_one_core,
 };
-use crate::harness::{Contest, Samples, Settings, repeated, time};
+use crate::harness::{Contest, Samples, Settings, median, repeated, time};
+use crate::maps::cores;
 use crate::table::{Goal, Row, Unit};
 use crate::tarpc_peer::{Tarpc, runtime};
 use crate::{ipc, pool, python, roles};
@@ -27,12 +27,18 @@ const SAMPLE: Duration = Duration::from_millis(5);
 /// the time of a round trip, several times over. So all peers are started several times.
 const TURNS: usize = 3;
 
-const PEERS: &[&str] = &["procspawn", "tarpc", "ipc-channel", "Python"];
+const PEERS: &[&str] = &[APART, "procspawn", "tarpc", "ipc-channel", "Python"];
+
+/// The bare ping-pong with each side on a core of its own.
+const APART: &str = "bare on two cores";
 
 pub(crate) fn back_to_back(settings: &Settings) -> Vec<Row> {
     let mut samples = Samples::default();
     for _ in 0..TURNS {
-        samples.extend(turn(settings.rounds(30), |number| add_one.remote(number)));
+        let turn = turn(cores() > 1, settings.rounds(30), |number| {
+            add_one.remote(number)
+        });
+        samples.extend(turn);
     }
     let row = |title, ours, beside| {
         Row::new(title, Unit::Microseconds, &samples, ours, Goal::Times(0.1))
@@ -47,7 +53,7 @@ pub(crate) fn back_to_back(settings: &Settings) -> Vec<Row> {
 /// With everything on one core, where it is the work alone that counts.
 pub(crate) fn on_one_core(settings: &Settings) -> Vec<Row> {
     roles::use_cores(Some(0));
-    let samples = turn(settings.rounds(30), |number| {
+    let samples = turn(false, settings.rounds(30), |number| {
         add_one_on_one_core.remote(number)
     });
     roles::use_cores(None);
@@ -61,12 +67,24 @@ pub(crate) fn on_one_core(settings: &Settings) -> Vec<Row> {
     ]
 }
 
-fn turn(rounds: usize, function: impl Fn(u64) -> Call<u64, Infallible>) -> Samples {
+fn turn(
+    on_two_cores: bool,
+    rounds: usize,
+    function: impl Fn(u64) -> Call<u64, Infallible>,
+) -> Samples {
     let mut bare = Bare::start(8);
     let runtime = runtime();
     let tarpc = Tarpc::start(1);
     let ipc = ipc::Peer::start();
     let pool = pool::start(1);
+    // The kernel may put both sides of a socket on one core, where nobody has to wait until another
+    // core wakes.
+    let mut apart = on_two_cores.then(|| {
+        roles::use_core_here(Some(1));
+        let apart = Bare::start(8);
+        roles::use_core_here(None);
+        apart
+    });
     let mut contest = Contest::default()
         .with(
             "bare",
@@ -114,6 +132,17 @@ fn turn(rounds: usize, function: impl Fn(u64) -> Call<u64, Infallible>) -> Sampl
                 })
             }),
         );
+    if let Some(apart) = &mut apart {
+        contest = contest.with(
+            APART,
+            repeated(SAMPLE, |times| {
+                roles::use_core_here(Some(0));
+                let seconds = time(|| ping(apart, times));
+                roles::use_core_here(None);
+                seconds
+            }),
+        );
+    }
     if let Some(mut python) = python::start("pool") {
         contest = contest.with(
             "Python",
@@ -130,14 +159,27 @@ fn ping(bare: &mut Bare, times: u32) {
 }
 
 pub(crate) fn after_quiet(settings: &Settings) -> Vec<Row> {
+    let rounds = settings.rounds(40);
+    let mut rows = after(0, rounds, "a call every 10 ms");
+    rows.extend(after(100, rounds, "100 calls and then 10 ms of quiet"));
+    rows
+}
+
+/// Calls after 10 ms of quiet, with so many before that which are not timed.
+fn after(burst: u32, rounds: usize, title: &str) -> Vec<Row> {
     const QUIET: Duration = Duration::from_millis(10);
+    /// One after the other, so that it is quiet for no longer than that. The first one does not count.
+    const CALLS: usize = 4;
     let mut bare = Bare::start(8);
     let runtime = runtime();
-    // Each has been used just before the quiet begins, and by nobody else.
-    let timed_after_quiet = |once: &mut dyn FnMut()| {
-        once();
-        std::thread::sleep(QUIET);
-        time(once)
+    let sample = |once: &mut dyn FnMut()| {
+        let mut timed = || {
+            (0..burst).for_each(|_| once());
+            std::thread::sleep(QUIET);
+            time(&mut *once)
+        };
+        timed();
+        median((0..CALLS).map(|_| timed()).collect())
     };
     let mut waited = || {
         add_one.remote(black_box(1)).wait().expect("a result");
@@ -147,15 +189,15 @@ pub(crate) fn after_quiet(settings: &Settings) -> Vec<Row> {
         runtime.block_on(call).expect("a result");
     };
     let samples = Contest::default()
-        .with("bare", || timed_after_quiet(&mut || ping(&mut bare, 1)))
-        .with("awaited", || timed_after_quiet(&mut awaited))
-        .with("waited", || timed_after_quiet(&mut waited))
-        .run(settings.rounds(100));
-    let row = |title, ours| Row::new(title, Unit::Microseconds, &samples, ours, Goal::Times(1.2));
-    vec![
-        row("after 10 ms of quiet, awaited", "awaited"),
-        row("after 10 ms of quiet, waited for", "waited"),
-    ]
+        .with("bare", || sample(&mut || ping(&mut bare, 1)))
+        .with("awaited", || sample(&mut awaited))
+        .with("waited", || sample(&mut waited))
+        .run(rounds);
+    let row = |way, ours| {
+        let title = format!("{title}, {way}");
+        Row::new(title, Unit::Microseconds, &samples, ours, Goal::Times(1.2))
+    };
+    vec![row("awaited", "awaited"), row("waited for", "waited")]
 }
 
 pub(crate) fn beside_hogs(settings: &Settings) -> Vec<Row> {
@@ -208,12 +250,11 @@ struct Hogs {
 impl Hogs {
     fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let hog = |_| {
             let stop = Arc::clone(&stop);
             std::thread::spawn(move || while !stop.load(Ordering::Relaxed) {})
         };
-        let threads = (0..cores).map(hog).collect();
+        let threads = (0..cores()).map(hog).collect();
         Self { stop, threads }
     }
 }
