@@ -70,7 +70,11 @@ pub(crate) fn payload(settings: &Settings) {
             .run(settings.rounds(20));
         plot.add(size as f64, &samples, |seconds| seconds * 1e6);
     }
-    plot.draw(&file(settings, "payload"), show_bytes);
+    plot.draw(
+        &file(settings, "payload"),
+        show_bytes,
+        SeriesLabelPosition::UpperLeft,
+    );
 }
 
 pub(crate) fn work_per_input(settings: &Settings) {
@@ -112,7 +116,11 @@ pub(crate) fn work_per_input(settings: &Settings) {
             .run(settings.rounds(8));
         plot.add(nanos as f64, &samples, |seconds| 1.0 / seconds);
     }
-    plot.draw(&file(settings, "work"), show_nanos);
+    plot.draw(
+        &file(settings, "work"),
+        show_nanos,
+        SeriesLabelPosition::UpperRight,
+    );
 }
 
 pub(crate) fn queue(settings: &Settings) {
@@ -127,7 +135,11 @@ pub(crate) fn queue(settings: &Settings) {
             seconds * 1e6
         });
     }
-    plot.draw(&file(settings, "queued"), show_count);
+    plot.draw(
+        &file(settings, "queued"),
+        show_count,
+        SeriesLabelPosition::UpperRight,
+    );
 }
 
 // ---------------------------------------------------------------------------------------- drawing
@@ -167,8 +179,8 @@ impl Plot {
         }
     }
 
-    fn draw(&self, file: &Path, show_x: fn(&f64) -> String) {
-        self.try_draw(file, show_x)
+    fn draw(&self, file: &Path, show_x: fn(&f64) -> String, legend: SeriesLabelPosition) {
+        self.try_draw(file, show_x, legend)
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         eprintln!("wrote {}", file.display());
     }
@@ -177,6 +189,7 @@ impl Plot {
         &self,
         file: &Path,
         show_x: fn(&f64) -> String,
+        legend: SeriesLabelPosition,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let points = || self.lines.iter().flat_map(|(_, points)| points);
         let range = |of: fn(&(f64, f64)) -> f64| {
@@ -192,19 +205,20 @@ impl Plot {
         let area = SVGBackend::new(file, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
-            .caption(self.title, ("sans-serif", 20))
+            .caption(self.title, ("sans-serif", 22))
             .margin(12)
             .x_label_area_size(44)
             .y_label_area_size(64)
             .build_cartesian_2d(x.log_scale(), y.log_scale())?;
         chart
             .configure_mesh()
-            .light_line_style(WHITE)
+            .max_light_lines(1)
+            .light_line_style(TRANSPARENT)
             .x_desc(self.x)
             .y_desc(self.y)
             .x_label_formatter(&show_x)
             .y_label_formatter(&show_count)
-            .label_style(("sans-serif", 13))
+            .label_style(("sans-serif", 16))
             .draw()?;
         for ((name, points), colour) in self.lines.iter().zip(COLOURS) {
             let line =
@@ -215,10 +229,10 @@ impl Plot {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(legend)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.3))
-            .label_font(("sans-serif", 13))
+            .label_font(("sans-serif", 16))
             .draw()?;
         area.present()?;
         Ok(())
@@ -229,14 +243,13 @@ impl Plot {
 fn with_unit(value: f64, units: &[(f64, &str)]) -> String {
     let fitting = units.iter().find(|(unit, _)| value >= *unit);
     let (unit, name) = fitting.or(units.last()).copied().unwrap_or((1.0, ""));
-    format!("{:.4} {name}", value / unit)
-        .replacen(".0000", "", 1)
+    format!("{} {name}", (value / unit).round())
         .trim_end()
         .to_owned()
 }
 
 fn show_bytes(bytes: &f64) -> String {
-    with_unit(*bytes, &[(1048576.0, "MiB"), (1024.0, "KiB"), (1.0, "B")])
+    with_unit(*bytes, &[(1e6, "MB"), (1e3, "kB"), (1.0, "B")])
 }
 
 fn show_nanos(nanos: &f64) -> String {
@@ -244,5 +257,5 @@ fn show_nanos(nanos: &f64) -> String {
 }
 
 fn show_count(count: &f64) -> String {
-    with_unit(*count, &[(1e6, "M"), (1e3, "k"), (1.0, "")])
+    with_unit(*count, &[(1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")])
 }
