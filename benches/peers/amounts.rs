@@ -31,7 +31,6 @@ pub(crate) fn allocations(_: &Settings) -> Vec<Row> {
             "waited",
             Goal::None,
         ),
-        // What a map allocates once is not an allocation for each input.
         row(
             "allocations of the parent for an input of a map",
             "map",

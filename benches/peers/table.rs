@@ -115,6 +115,8 @@ impl Row {
         let (value, goal) = match self.goal {
             Goal::None => return None,
             Goal::Times(goal) => (self.unit.turn(self.against?.2), goal),
+            // One in some hundred is what a queue needs that grows once more.
+            Goal::Value(0.0) => (self.ours, 0.005),
             Goal::Value(goal) => (self.unit.turn(self.ours), goal),
         };
         Some(if self.unit.is_speed() {
