@@ -207,6 +207,7 @@ impl Plot {
         let mut chart = ChartBuilder::on(&area)
             .caption(self.title, ("sans-serif", 22))
             .margin(12)
+            .margin_right(30)
             .x_label_area_size(44)
             .y_label_area_size(64)
             .build_cartesian_2d(x.log_scale(), y.log_scale())?;
