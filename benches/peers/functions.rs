@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use retry_runtime::{CrashLimit, Retries, function};
+use bytes::Bytes;
+use retry_runtime::{Retries, function};
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -23,9 +24,14 @@ pub(crate) fn work(steps: u64) -> u64 {
     plain_work(steps)
 }
 
+/// One place in the program, so that each of its callers gets the same instructions, which touch no
+/// memory: how fast memory is that was just written depends on where it lies.
+#[inline(never)]
 pub(crate) fn plain_work(steps: u64) -> u64 {
-    (0..steps).fold(steps, |state, step| {
-        std::hint::black_box(state.rotate_left(7) ^ step)
+    (0..steps).fold(1, |mut state, _| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^ (state << 17)
     })
 }
 
@@ -34,10 +40,31 @@ pub(crate) fn echo(bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Tells which process is to be killed. With two workers the other one would take over.
-#[function(max_workers = 1, crash_limit = CrashLimit::unlimited())]
-pub(crate) fn process_id() -> u32 {
+#[function]
+pub(crate) fn echo_slice(bytes: &[u8]) -> Vec<u8> {
+    bytes.to_vec()
+}
+
+#[function]
+pub(crate) fn echo_bytes(bytes: Bytes) -> Bytes {
+    bytes
+}
+
+#[function]
+pub(crate) fn echo_floats(numbers: Vec<f64>) -> Vec<f64> {
+    numbers
+}
+
+/// Tells which process it was, after so many milliseconds.
+#[function]
+pub(crate) fn process_id_after(milliseconds: u64) -> u32 {
+    std::thread::sleep(Duration::from_millis(milliseconds));
     std::process::id()
+}
+
+#[function]
+pub(crate) fn succeed(number: u64) -> Result<u64, String> {
+    Ok(number + 1)
 }
 
 const AT_ONCE: Retries = Retries::fixed(1, Duration::ZERO);
@@ -52,6 +79,12 @@ pub(crate) fn succeed_at_last(fail_first: bool) -> Result<u32, String> {
     Ok(attempt)
 }
 
+/// Another function for another core.
+#[function(retries = AT_ONCE)]
+pub(crate) fn succeed_at_last_on_one_core(fail_first: bool) -> Result<u32, String> {
+    succeed_at_last.local(fail_first)
+}
+
 pub(crate) fn plain_add_one(number: u64) -> u64 {
     number + 1
 }
@@ -60,12 +93,9 @@ pub(crate) fn plain_echo(bytes: Blob) -> Blob {
     bytes
 }
 
-pub(crate) fn plain_process_id((): ()) -> u32 {
-    std::process::id()
-}
-
 /// Bytes that serde sees as bytes: a `Vec<u8>`, which it sees as a sequence of numbers, would make
 /// the peers slower than they have to be.
+#[derive(Debug)]
 pub(crate) struct Blob(pub(crate) Vec<u8>);
 
 impl Serialize for Blob {

@@ -1,102 +1,177 @@
-//! The medians that criterion has written, as one table.
+//! What was measured, as one table.
 
-use std::path::Path;
-use std::time::SystemTime;
+use std::fmt;
 
-/// What a row shows of the time in nanoseconds that one sample took.
-#[derive(Clone, Copy)]
+use crate::harness::Samples;
+
+/// What a row shows. What is measured is always a cost: seconds per operation or per byte, or an
+/// amount. A speed is one divided by it.
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Unit {
     Microseconds,
     Milliseconds,
-    /// So many inputs per sample; by how much faster, not slower.
-    Inputs {
-        ours: u64,
-        procspawn: u64,
-    },
-    /// So many bytes per sample, in and out together.
-    Bytes(u64),
-}
-
-pub(crate) struct Row {
-    pub(crate) title: &'static str,
-    /// Criterion's group, with `retry_runtime`, `bare` and `procspawn` in it.
-    pub(crate) group: &'static str,
-    /// Which measurement of the group is ours.
-    pub(crate) ours: &'static str,
-    /// The measurement whose time is not part of it.
-    pub(crate) minus: Option<&'static str>,
-    pub(crate) unit: Unit,
-    pub(crate) goal: &'static str,
+    /// Millions of inputs in a second.
+    Inputs,
+    /// GiB in a second.
+    Bandwidth,
+    Allocations,
+    Bytes,
+    Mebibytes,
 }
 
 impl Unit {
-    fn show(self, nanos: f64, procspawn: bool) -> (f64, String) {
+    fn is_speed(self) -> bool {
+        matches!(self, Self::Inputs | Self::Bandwidth)
+    }
+
+    /// Turns a cost, or a ratio of costs, into what is shown.
+    fn turn(self, cost: f64) -> f64 {
+        if self.is_speed() { 1.0 / cost } else { cost }
+    }
+
+    fn show(self, cost: f64) -> String {
+        let value = self.turn(cost);
         match self {
-            Self::Microseconds => (nanos, format!("{:.1} us", nanos / 1e3)),
-            Self::Milliseconds => (nanos, format!("{:.2} ms", nanos / 1e6)),
-            Self::Inputs {
-                ours,
-                procspawn: theirs,
-            } => {
-                let inputs = if procspawn { theirs } else { ours };
-                let speed = inputs as f64 / nanos * 1e3;
-                (1.0 / speed, format!("{speed:.3} M/s"))
-            }
-            Self::Bytes(bytes) => {
-                let speed = bytes as f64 / nanos * 1e9 / f64::from(1 << 30);
-                (1.0 / speed, format!("{speed:.2} GiB/s"))
-            }
+            Self::Microseconds => format!("{:.1} us", value * 1e6),
+            Self::Milliseconds => format!("{:.2} ms", value * 1e3),
+            Self::Inputs if value < 1e6 => format!("{:.1} k/s", value / 1e3),
+            Self::Inputs => format!("{:.2} M/s", value / 1e6),
+            Self::Bandwidth => format!("{:.2} GiB/s", value / f64::from(1 << 30)),
+            Self::Allocations => format!("{value:.2}"),
+            Self::Bytes => format!("{value:.0} bytes"),
+            Self::Mebibytes => format!("{:.2} MiB", value / f64::from(1 << 20)),
         }
     }
 }
 
-/// Prints the rows that were measured since `begun`.
-pub(crate) fn print(directory: &Path, begun: SystemTime, rows: &[Row]) {
+/// What a row is to reach. A speed is to be at least that, everything else at most.
+#[derive(Clone, Copy)]
+pub(crate) enum Goal {
+    None,
+    /// So many times what it is measured against.
+    Times(f64),
+    /// So many seconds, inputs in a second or bytes.
+    Value(f64),
+}
+
+pub(crate) struct Row {
+    title: String,
+    unit: Unit,
+    ours: f64,
+    /// What it is measured against, if it is not the bare ping-pong what that is, and the ratio.
+    against: Option<(&'static str, f64, f64)>,
+    goal: Goal,
+    peers: Vec<(&'static str, f64, f64)>,
+}
+
+impl Row {
+    /// An amount that nobody else has a part in.
+    pub(crate) fn amount(title: impl Into<String>, unit: Unit, ours: f64, goal: Goal) -> Self {
+        Self {
+            title: title.into(),
+            unit,
+            ours,
+            against: None,
+            goal,
+            peers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn new(
+        title: impl Into<String>,
+        unit: Unit,
+        samples: &Samples,
+        ours: &str,
+        goal: Goal,
+    ) -> Self {
+        Self::amount(title, unit, samples.median(ours), goal).against(samples, ours, "bare", "")
+    }
+
+    /// Measured against that one, which is called so. Nothing happens if it took no part.
+    pub(crate) fn against(
+        mut self,
+        samples: &Samples,
+        ours: &str,
+        other: &str,
+        called: &'static str,
+    ) -> Self {
+        if samples.has(other) {
+            let ratio = samples.paired(ours, other, |ours, other| ours / other);
+            self.against = Some((called, samples.median(other), ratio));
+        }
+        self
+    }
+
+    /// Beside those of them that took part.
+    pub(crate) fn beside(mut self, samples: &Samples, ours: &str, peers: &[&'static str]) -> Self {
+        for peer in peers.iter().copied().filter(|peer| samples.has(peer)) {
+            let faster = samples.paired(peer, ours, |theirs, ours| theirs / ours);
+            self.peers.push((peer, samples.median(peer), faster));
+        }
+        self
+    }
+
+    fn reached(&self) -> Option<bool> {
+        let (value, goal) = match self.goal {
+            Goal::None => return None,
+            Goal::Times(goal) => (self.unit.turn(self.against?.2), goal),
+            // One in some hundred is what a queue needs that grows once more.
+            Goal::Value(0.0) => (self.ours, 0.005),
+            Goal::Value(goal) => (self.unit.turn(self.ours), goal),
+        };
+        Some(if self.unit.is_speed() {
+            value >= goal
+        } else {
+            value <= goal
+        })
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bound, unit) = match self.unit.is_speed() {
+            true => ("at least", self.unit),
+            false => ("at most", self.unit),
+        };
+        write!(f, "| {} | {} ", self.title, unit.show(self.ours))?;
+        match self.against {
+            Some((called, cost, ratio)) => {
+                let space = if called.is_empty() { "" } else { " " };
+                let ratio = unit.turn(ratio);
+                write!(f, "| {called}{space}{} | {ratio:.2} ", unit.show(cost))?;
+            }
+            None => write!(f, "| - | - ")?,
+        }
+        match self.goal {
+            Goal::None => write!(f, "| - ")?,
+            Goal::Times(times) => write!(f, "| {bound} {times} x ")?,
+            Goal::Value(0.0) => write!(f, "| none ")?,
+            Goal::Value(value) => write!(f, "| {bound} {} ", unit.show(unit.turn(value)))?,
+        }
+        match self.reached() {
+            Some(true) => write!(f, "| yes |")?,
+            Some(false) => write!(f, "| **no** |")?,
+            None => write!(f, "| - |")?,
+        }
+        for (i, (peer, cost, faster)) in self.peers.iter().enumerate() {
+            let comma = if i == 0 { " " } else { ", " };
+            let digits = if *faster < 9.95 { 1 } else { 0 };
+            write!(
+                f,
+                "{comma}{peer} {} ({faster:.digits$} x)",
+                unit.show(*cost)
+            )?;
+        }
+        write!(f, " |")
+    }
+}
+
+pub(crate) fn print(rows: &[Row]) {
     println!(
-        "\n| | retry-runtime | bare | time / bare | procspawn | procspawn / time | to reach |"
+        "\n| | retry-runtime | bare | ratio | goal | reached | peers (times as fast we are) |"
     );
     println!("|---|---|---|---|---|---|---|");
     for row in rows {
-        let median = |name: &str| median(&directory.join(row.group).join(name), begun);
-        let Some(mut nanos) = median(row.ours) else {
-            continue;
-        };
-        if let Some(minus) = row.minus {
-            nanos -= median(minus).unwrap_or(f64::NAN);
-        }
-        let (time, ours) = row.unit.show(nanos, false);
-        let none = || (String::from("-"), String::from("-"));
-        let (bare, to_bare) = median("bare").map_or_else(none, |nanos| {
-            let (bare, shown) = row.unit.show(nanos, false);
-            (shown, format!("{:.2}", time / bare))
-        });
-        let (procspawn, to_procspawn) = median("procspawn").map_or_else(none, |nanos| {
-            let (procspawn, shown) = row.unit.show(nanos, true);
-            (shown, format!("{:.2}", procspawn / time))
-        });
-        println!(
-            "| {} | {ours} | {bare} | {to_bare} | {procspawn} | {to_procspawn} | {} |",
-            row.title, row.goal
-        );
+        println!("{row}");
     }
-}
-
-/// The median in nanoseconds, over all turns; `None` if it was not measured since `begun`.
-fn median(directory: &Path, begun: SystemTime) -> Option<f64> {
-    let turns = (0..).map_while(|turn: u32| estimate(&directory.join(turn.to_string()), begun));
-    let mut medians: Vec<f64> = turns.chain(estimate(directory, begun)).collect();
-    medians.sort_by(f64::total_cmp);
-    medians.get(medians.len() / 2).copied()
-}
-
-fn estimate(directory: &Path, begun: SystemTime) -> Option<f64> {
-    let file = directory.join("new/estimates.json");
-    if std::fs::metadata(&file).ok()?.modified().ok()? < begun {
-        return None;
-    }
-    let text = std::fs::read_to_string(&file).ok()?;
-    let (_, median) = text.split_once("\"median\":")?;
-    let (_, number) = median.split_once("\"point_estimate\":")?;
-    let end = number.find([',', '}'])?;
-    number[..end].trim().parse().ok()
 }

@@ -1,0 +1,69 @@
+//! The bare peer: blocking reads and writes at a Unix socket, without any encoding.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use rustix::net::sockopt;
+
+use crate::roles::{self, Ended};
+
+pub(crate) const ROLE: &str = "--as=bare";
+
+/// What the socket may hold: more than that makes nothing faster.
+const BUFFER: usize = 4 * 1024 * 1024;
+
+/// A process that sends back each message of that size once it has all of it.
+pub(crate) struct Bare {
+    socket: UnixStream,
+    back: Vec<u8>,
+    _process: Ended,
+}
+
+impl Bare {
+    pub(crate) fn start(size: usize) -> Self {
+        let (socket, process) = roles::start(ROLE, &size.to_string());
+        enlarge(&socket);
+        Self {
+            socket,
+            back: vec![0; size],
+            _process: process,
+        }
+    }
+
+    pub(crate) fn round_trip(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).expect("the peer listens");
+        let answer = self.socket.read_exact(&mut self.back);
+        answer.expect("the peer answers");
+    }
+
+    /// Sends the bytes so many times while it takes in as much.
+    pub(crate) fn stream(&mut self, bytes: &[u8], times: usize) {
+        let mut writing = self.socket.try_clone().expect("a descriptor");
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for _ in 0..times {
+                    writing.write_all(bytes).expect("the peer listens");
+                }
+            });
+            for _ in 0..times {
+                let answer = self.socket.read_exact(&mut self.back);
+                answer.expect("the peer answers");
+            }
+        });
+    }
+}
+
+fn enlarge(socket: &UnixStream) {
+    // Beyond the system's limit only root may go; what is within it is set in any case.
+    let _ = sockopt::set_socket_send_buffer_size(socket, BUFFER);
+    let _ = sockopt::set_socket_recv_buffer_size(socket, BUFFER);
+    let _ = sockopt::set_socket_send_buffer_size_force(socket, BUFFER);
+    let _ = sockopt::set_socket_recv_buffer_size_force(socket, BUFFER);
+}
+
+pub(crate) fn serve(mut socket: UnixStream) {
+    enlarge(&socket);
+    let size = std::env::args().nth(2).and_then(|size| size.parse().ok());
+    let mut bytes = vec![0; size.expect("the size of a message")];
+    while socket.read_exact(&mut bytes).is_ok() && socket.write_all(&bytes).is_ok() {}
+}

@@ -1,0 +1,47 @@
+//! So many calls one after the other, or so many inputs of a map, in one worker: what instructions.sh
+//! counts the instructions of.
+
+use std::time::Duration;
+
+use retry_runtime::{Runtime, function};
+
+#[function]
+fn add_one(number: u64) -> u64 {
+    number + 1
+}
+
+fn main() {
+    retry_runtime::init();
+    let mut arguments = std::env::args().skip(1);
+    let what = arguments.next().unwrap_or_default();
+    let count: u64 = arguments
+        .next()
+        .and_then(|count| count.parse().ok())
+        .expect("the second argument is a number");
+    // Under valgrind what this process was started from is valgrind.
+    let program = std::env::current_exe().expect("the path of this program");
+    let runtime = Runtime::builder()
+        .max_workers(1)
+        .worker_program(program)
+        .build();
+    let runtime = runtime.expect("a runtime");
+    match what.as_str() {
+        "call" => {
+            for number in 0..count {
+                let call = add_one.on(&runtime).remote(number);
+                assert_eq!(call.wait().expect("a result"), number + 1);
+            }
+        }
+        "map" => {
+            let results = add_one.on(&runtime).map(0..count).into_iter();
+            let sum: u64 = results.map(|result| result.expect("a result")).sum();
+            assert_eq!(sum, count * (count + 1) / 2);
+        }
+        _ => panic!("the first argument is `call` or `map`"),
+    }
+    // A worker that is killed would not say what it has counted. What tells of its end is not there
+    // under every valgrind (see instructions.c), so that it is not waited for.
+    drop(runtime.shutdown(Duration::from_secs(60)));
+    std::thread::sleep(Duration::from_secs(1));
+    std::process::exit(0);
+}
