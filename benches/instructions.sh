@@ -20,6 +20,10 @@ cc -shared -fPIC -O2 -o "$work/instructions.so" instructions.c -ldl
 cargo build --quiet --release --locked --features valgrind --bin instructions
 program=${CARGO_TARGET_DIR:-target}/release/instructions
 
+sum() {
+    awk '/^totals: / { sum += $2 } END { printf "%d\n", sum }' "$@"
+}
+
 # How many there are of parent and worker after so many calls or inputs. A look costs instructions for
 # as long as it takes, so nobody looks before he sleeps; and which thread comes first makes a difference,
 # so they have one core.
@@ -28,9 +32,9 @@ count() {
     LD_PRELOAD=$work/instructions.so RETRY_SPIN=0 RETRY_OUTPUT=none taskset -c 0 valgrind --quiet \
         --tool=callgrind --trace-children=yes --callgrind-out-file="$work/out.%p" \
         "$program" "$1" "$2" 2> "$work/errors" || { cat "$work/errors" >&2; exit 1; }
-    # The parent has arguments.
-    parent=$(sed -n 's/^totals: //p' $(grep -l "^cmd: .* $1 $2" "$work"/out.*))
-    worker=$(sed -n 's/^totals: //p' $(grep -L "^cmd: .* $1 $2" "$work"/out.*))
+    # The parent has arguments. Whatever else there is belongs to the worker.
+    parent=$(sum $(grep -l "^cmd: .* $1 $2" "$work"/out.*))
+    worker=$(sum $(grep -L "^cmd: .* $1 $2" "$work"/out.*))
 }
 
 # The start and the end are not part of it: from so many to as many more.
