@@ -99,16 +99,6 @@ pub(crate) struct Callee {
     pub(crate) budget: Option<Arc<Budget>>,
 }
 
-impl Callee {
-    pub(crate) fn terms(&self) -> Arc<Terms> {
-        Arc::new(Terms {
-            name: self.registration.spec.name,
-            policy: self.policy,
-            budget: self.budget.clone(),
-        })
-    }
-}
-
 /// Where the calls of this process are scheduled: here, or by the parent of this worker.
 #[derive(Clone)]
 pub(crate) enum Host {
@@ -253,6 +243,8 @@ pub(crate) struct Core {
     functions: HashMap<PoolName, Result<FunctionKey, Rejected>>,
     /// What the constructor of a service is given, by pool.
     configs: HashMap<FunctionKey, Arc<[u8]>>,
+    /// The terms of a call of each pool: those of the next one tend to be the same.
+    terms: HashMap<FunctionKey, Arc<Terms>>,
     links: HashMap<u64, Box<dyn Link>>,
     /// What the next worker may be made of.
     pub(crate) spare: Spare,
@@ -298,6 +290,7 @@ impl Engine {
                 config: Arc::clone(&config),
                 functions: HashMap::new(),
                 configs: HashMap::new(),
+                terms: HashMap::new(),
                 links: HashMap::new(),
                 spare: Spare::default(),
                 dirty: Vec::new(),
@@ -392,7 +385,7 @@ impl Engine {
         self.step(|core, now| {
             let function = core.function(callee)?;
             let outer = inline::current();
-            let terms = callee.terms();
+            let terms = core.terms(function, callee);
             for job in jobs {
                 match outer {
                     Some((worker, ticket)) if core.links.contains_key(&worker.id) => {
@@ -607,6 +600,27 @@ impl Core {
         }
         self.functions.insert(name, known.clone());
         known
+    }
+
+    /// What holds for calls of a pool.
+    pub(crate) fn terms(&mut self, function: FunctionKey, callee: &Callee) -> Arc<Terms> {
+        let terms = Terms {
+            name: callee.registration.spec.name,
+            policy: callee.policy,
+            budget: callee.budget.clone(),
+        };
+        // A budget is to live no longer than the calls that share it.
+        if terms.budget.is_some() {
+            return Arc::new(terms);
+        }
+        match self.terms.get(&function) {
+            Some(last) if last.is_same(&terms) => Arc::clone(last),
+            _ => {
+                let terms = Arc::new(terms);
+                self.terms.insert(function, Arc::clone(&terms));
+                terms
+            }
+        }
     }
 
     /// What time it is for the scheduler.

@@ -208,6 +208,16 @@ pub(crate) struct Terms {
     pub(crate) budget: Option<Arc<Budget>>,
 }
 
+impl Terms {
+    /// Whether these are the same, so that one can stand for the other.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.policy == other.policy
+            && self.budget.is_none()
+            && other.budget.is_none()
+    }
+}
+
 /// A call, or a [chunk](chunk) of them.
 #[derive(Debug)]
 struct Call<P> {

@@ -171,7 +171,7 @@ impl Requests {
         }
         let refused = engine.step(|core, now| match core.function(&callee) {
             Ok(function) => {
-                let terms = callee.terms();
+                let terms = core.terms(function, &callee);
                 for (id, job) in jobs {
                     let origin = Origin {
                         id,
