@@ -455,3 +455,26 @@ fn life(seed: u64) {
         assert!(executed <= 1, "input {input} was executed {executed} times");
     }
 }
+
+#[test]
+fn an_answer_to_a_ticket_that_cannot_be_breaks_the_protocol() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), [1]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    for answer in [ok(1), err(false)] {
+        let reply = Reply {
+            answer,
+            ..Reply::untimed(Parcel::NONE)
+        };
+        let now = world.now;
+        let taken = world.scheduler.finished(now, worker, u64::MAX, reply);
+        assert!(taken.is_err());
+    }
+    let impossible = Executing {
+        ticket: u64::MAX,
+        since: world.now,
+    };
+    world.scheduler.probed(world.now, worker, &[impossible]);
+}
