@@ -1,5 +1,6 @@
 //! Maps: order, windows, work that is taken back, and input iterators that misbehave.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -195,6 +196,47 @@ fn large_inputs_travel_in_both_directions_at_once() {
         for (first, result) in (0..).zip(reversed.map(inputs)) {
             let bytes: Vec<u8> = result.unwrap();
             assert_eq!((bytes.len(), bytes.last()), (1 << 20, Some(&first)));
+        }
+    });
+}
+
+/// Panics where it is decoded, if it is so chosen.
+#[derive(Debug, PartialEq, Serialize)]
+struct Touchy(u64);
+
+impl<'de> Deserialize<'de> for Touchy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(deserializer)?;
+        assert_ne!(number % 10, 3, "touched");
+        Ok(Self(number))
+    }
+}
+
+#[function]
+fn touchy(number: u64) -> Touchy {
+    Touchy(number)
+}
+
+#[retry_runtime::test]
+fn a_result_that_panics_where_it_is_decoded_is_one_result() {
+    fixture(LIMIT, serves, || {
+        for ordered in [true, false] {
+            let map = touchy.map(0..1000);
+            let map = if ordered { map } else { map.unordered() };
+            let mut results = map.into_iter();
+            let (mut values, mut panics) = (0, 0);
+            loop {
+                match catch_unwind(AssertUnwindSafe(|| results.next())) {
+                    Ok(Some(value)) => {
+                        assert_ne!(value.unwrap().0 % 10, 3);
+                        values += 1;
+                    }
+                    Ok(None) => break,
+                    Err(_) => panics += 1,
+                }
+                assert!(values + panics <= 1000);
+            }
+            assert_eq!((values, panics), (900, 100));
         }
     });
 }
