@@ -2,11 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use retry_runtime::{CallError, function};
 use retry_tests::{Ledger, fixture, fixture_async, record};
 use serde::{Deserialize, Serialize};
@@ -238,5 +241,61 @@ fn a_result_that_panics_where_it_is_decoded_is_one_result() {
             }
             assert_eq!((values, panics), (900, 100));
         }
+    });
+}
+
+#[function(max_workers = 1)]
+fn large_or_none(bytes: usize) -> Result<Vec<u8>, Unlucky> {
+    if bytes == 0 {
+        Err(Unlucky(0))
+    } else {
+        Ok(vec![0; bytes])
+    }
+}
+
+/// Wakes a thread, and takes its time the first time.
+struct Slow {
+    thread: Thread,
+    waits: AtomicBool,
+}
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        if self.waits.swap(false, Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        self.thread.unpark();
+    }
+}
+
+#[retry_runtime::test]
+fn the_time_in_which_a_result_waits_for_room_is_not_that_of_the_next_input() {
+    fixture(LIMIT, serves, || {
+        // Once it is known to be quick its inputs are sent together.
+        assert_eq!(large_or_none.map([1; 1000]).into_iter().count(), 1000);
+        let inputs = [300_000, 0].into_iter().cycle().take(16);
+        let mut results = pin!(large_or_none.map(inputs).stream());
+        // As long as it takes its time nobody takes in results.
+        let waker = Waker::from(Arc::new(Slow {
+            thread: std::thread::current(),
+            waits: AtomicBool::new(true),
+        }));
+        let mut context = Context::from_waker(&waker);
+        let mut failed = 0;
+        loop {
+            match results.as_mut().poll_next(&mut context) {
+                Poll::Pending => std::thread::park(),
+                Poll::Ready(Some(Err(error))) => {
+                    let [attempt] = error.context().attempts() else {
+                        panic!("{error:?}");
+                    };
+                    assert!(attempt.duration < Duration::from_millis(200), "{attempt:?}");
+                    failed += 1;
+                }
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(None) => break,
+            }
+        }
+        assert_eq!(failed, 8);
     });
 }
