@@ -175,7 +175,8 @@ impl Outbox {
         }
         writer.show();
         let answers = self.kept.answers.load(Ordering::Relaxed) + 1;
-        self.kept.answers.store(answers, Ordering::Relaxed);
+        // Whoever sees the count is to see what was shown before it.
+        self.kept.answers.store(answers, Ordering::Release);
         writing.bytes += H + payload.len();
         if answers >= KEPT || writing.bytes >= KEPT_BYTES {
             writing.bytes = 0;
