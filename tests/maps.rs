@@ -1,11 +1,15 @@
 //! Maps: order, windows, work that is taken back, and input iterators that misbehave.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use retry_runtime::{CallError, function};
 use retry_tests::{Ledger, fixture, fixture_async, record};
 use serde::{Deserialize, Serialize};
@@ -196,5 +200,102 @@ fn large_inputs_travel_in_both_directions_at_once() {
             let bytes: Vec<u8> = result.unwrap();
             assert_eq!((bytes.len(), bytes.last()), (1 << 20, Some(&first)));
         }
+    });
+}
+
+/// Panics where it is decoded, if it is so chosen.
+#[derive(Debug, PartialEq, Serialize)]
+struct Touchy(u64);
+
+impl<'de> Deserialize<'de> for Touchy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(deserializer)?;
+        assert_ne!(number % 10, 3, "touched");
+        Ok(Self(number))
+    }
+}
+
+#[function]
+fn touchy(number: u64) -> Touchy {
+    Touchy(number)
+}
+
+#[retry_runtime::test]
+fn a_result_that_panics_where_it_is_decoded_is_one_result() {
+    fixture(LIMIT, serves, || {
+        for ordered in [true, false] {
+            let map = touchy.map(0..1000);
+            let map = if ordered { map } else { map.unordered() };
+            let mut results = map.into_iter();
+            let (mut values, mut panics) = (0, 0);
+            loop {
+                match catch_unwind(AssertUnwindSafe(|| results.next())) {
+                    Ok(Some(value)) => {
+                        assert_ne!(value.unwrap().0 % 10, 3);
+                        values += 1;
+                    }
+                    Ok(None) => break,
+                    Err(_) => panics += 1,
+                }
+                assert!(values + panics <= 1000);
+            }
+            assert_eq!((values, panics), (900, 100));
+        }
+    });
+}
+
+#[function(max_workers = 1)]
+fn large_or_none(bytes: usize) -> Result<Vec<u8>, Unlucky> {
+    if bytes == 0 {
+        Err(Unlucky(0))
+    } else {
+        Ok(vec![0; bytes])
+    }
+}
+
+/// Wakes a thread, and takes its time the first time.
+struct Slow {
+    thread: Thread,
+    waits: AtomicBool,
+}
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        if self.waits.swap(false, Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        self.thread.unpark();
+    }
+}
+
+#[retry_runtime::test]
+fn the_time_in_which_a_result_waits_for_room_is_not_that_of_the_next_input() {
+    fixture(LIMIT, serves, || {
+        // Once it is known to be quick its inputs are sent together.
+        assert_eq!(large_or_none.map([1; 1000]).into_iter().count(), 1000);
+        let inputs = [300_000, 0].into_iter().cycle().take(16);
+        let mut results = pin!(large_or_none.map(inputs).stream());
+        // As long as it takes its time nobody takes in results.
+        let waker = Waker::from(Arc::new(Slow {
+            thread: std::thread::current(),
+            waits: AtomicBool::new(true),
+        }));
+        let mut context = Context::from_waker(&waker);
+        let mut failed = 0;
+        loop {
+            match results.as_mut().poll_next(&mut context) {
+                Poll::Pending => std::thread::park(),
+                Poll::Ready(Some(Err(error))) => {
+                    let [attempt] = error.context().attempts() else {
+                        panic!("{error:?}");
+                    };
+                    assert!(attempt.duration < Duration::from_millis(200), "{attempt:?}");
+                    failed += 1;
+                }
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(None) => break,
+            }
+        }
+        assert_eq!(failed, 8);
     });
 }

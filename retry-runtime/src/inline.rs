@@ -80,7 +80,12 @@ impl Link for InlineLink {
     fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool {
         if header.order == Order::Run {
             let calls = frame::calls(*header, input.clone());
-            self.0.lock().calls.extend(calls);
+            let mut inbox = self.0.lock();
+            let claimed = inbox.claimed;
+            // What was taken back before it was sent is not run.
+            let calls = calls.filter(|(header, _)| header.ticket > claimed);
+            inbox.calls.extend(calls);
+            drop(inbox);
             self.0.changed.notify_one();
         }
         false
@@ -250,4 +255,32 @@ fn answer(
             core.scheduler.dispatch(now, function);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_back_before_it_was_sent_is_not_run() {
+        let shared = Arc::new(Shared::default());
+        let mut link = InlineLink(Arc::clone(&shared));
+        let header = CallHeader {
+            count: 1,
+            ticket: 1,
+            ..CallHeader::default()
+        };
+        assert_eq!(link.recall(1), Some(0));
+        link.send(&header, &Bytes::new());
+        link.send(
+            &CallHeader {
+                ticket: 2,
+                ..header
+            },
+            &Bytes::new(),
+        );
+        link.retire();
+        let run = std::iter::from_fn(|| shared.next()).map(|(header, _)| header.ticket);
+        assert_eq!(run.collect::<Vec<_>>(), [2]);
+    }
 }

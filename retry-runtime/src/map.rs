@@ -530,7 +530,8 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     }
 
     fn hand_out(&mut self) -> Option<Result<T, CallError<E>>> {
-        if self.values.is_none() {
+        let left = self.values.as_ref().map_or(0, |(.., values)| values.len());
+        if left == 0 {
             let (index, mut outcome) = self.arrived.pop_front()?;
             match outcome.result {
                 Ok(Parcel::Several(values)) => self.values = Some((index, outcome.call, values)),
@@ -547,10 +548,11 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         }
         let (index, call, values) = self.values.as_mut()?;
         self.pending -= 1;
-        let value = values.read(self.decoders.value)?;
         let (this, which) = (*index, *call);
         *index += 1;
         call.0 += 1;
+        // It may panic: then that is what this one was.
+        let value = values.read(self.decoders.value)?;
         if values.len() == 0 {
             self.values = None;
         }

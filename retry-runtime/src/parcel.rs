@@ -109,14 +109,20 @@ impl Series {
         self.bytes.split_to(at)
     }
 
-    /// Reads the next value in place.
+    /// Reads the next value in place. It is taken also where that panics.
     pub(crate) fn read<R>(&mut self, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        let length = length(&self.bytes)?;
-        let end = PREFIX + length;
-        let result = read(&self.bytes[PREFIX..end]);
-        self.bytes.advance(end);
-        self.count -= 1;
-        Some(result)
+        struct Taken<'a>(&'a mut Series, usize);
+
+        impl Drop for Taken<'_> {
+            fn drop(&mut self) {
+                self.0.bytes.advance(self.1);
+                self.0.count -= 1;
+            }
+        }
+
+        let end = PREFIX + length(&self.bytes)?;
+        let taken = Taken(self, end);
+        Some(read(&taken.0.bytes[PREFIX..end]))
     }
 }
 
@@ -187,6 +193,17 @@ mod tests {
             let parted = [values(front), values(rest)].concat();
             assert_eq!(parted, all);
         }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_is_taken() {
+        let Parcel::Several(mut series) = parcel(&[b"a", b"b"]) else {
+            panic!("there are two");
+        };
+        let refused = std::panic::AssertUnwindSafe(|| series.read(|_| panic!("unreadable")));
+        assert!(std::panic::catch_unwind(refused).is_err());
+        assert_eq!(series.len(), 1);
+        assert_eq!(series.read(<[u8]>::to_vec), Some(b"b".to_vec()));
     }
 
     #[test]

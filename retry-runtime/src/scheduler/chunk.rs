@@ -11,7 +11,8 @@ impl<P: Parts> Scheduler<P> {
     /// Parts what was sent to a worker so that a ticket stands alone.
     pub(super) fn isolate(&mut self, worker: WorkerKey, ticket: u64) {
         self.part(worker, ticket);
-        self.part(worker, ticket + 1);
+        // A worker may say what it likes.
+        self.part(worker, ticket.saturating_add(1));
     }
 
     /// The same for each ticket up to this one.

@@ -250,24 +250,38 @@ impl<P: Parts> Scheduler<P> {
             State::Queued => self.leave_queue(key),
             State::Delayed => {}
             State::Sent { worker, ticket } => {
-                // Of those that were sent together only the first one may be executing.
-                if let Some(others) = self.part(worker, ticket + 1) {
-                    self.detach(others);
-                    self.resolve(others, Err(failure.clone()), None);
+                // Of those that were sent together only the first ones may be executing.
+                let at_once = self.functions[call.function.0].policy.at_once;
+                let at_once = u32::try_from(at_once).unwrap_or(u32::MAX);
+                for behind in (1..=at_once.min(call.payload.count())).rev() {
+                    let Some(other) = self.part(worker, ticket + u64::from(behind)) else {
+                        continue;
+                    };
+                    if behind == at_once {
+                        self.detach(other);
+                    } else {
+                        self.leave_worker(now, other, outcome.clone());
+                    }
+                    self.resolve(other, Err(failure.clone()), None);
                 }
-                if let Some((start, pid)) = self.detach(key) {
-                    self.call_mut(key).expect("it exists").record(AttemptEnd {
-                        outcome,
-                        start,
-                        duration: now.saturating_duration_since(start),
-                        pid,
-                        stderr_tail: None,
-                    });
-                }
+                self.leave_worker(now, key, outcome);
                 self.recall(worker);
             }
         }
         self.resolve(key, Err(failure), None);
+    }
+
+    /// Ends the attempt of a call that was sent, as far as the call is concerned.
+    fn leave_worker(&mut self, now: Instant, key: CallKey, outcome: AttemptOutcome) {
+        if let Some((start, pid)) = self.detach(key) {
+            self.call_mut(key).expect("it exists").record(AttemptEnd {
+                outcome,
+                start,
+                duration: now.saturating_duration_since(start),
+                pid,
+                stderr_tail: None,
+            });
+        }
     }
 
     /// Makes a call that was sent unknown to its worker, so that a late answer is ignored.

@@ -139,6 +139,8 @@ pub(crate) fn take_short(buffer: &mut BytesMut) -> Option<Parcel> {
     while let Some(prefix) = buffer.get(end..).and_then(<[u8]>::first_chunk::<PREFIX>)
         && u32::from_le_bytes(*prefix) >= MARK
         && let Some(length) = parcel::length(prefix)
+        // What is longer makes no sense, which shows where it is read as an answer in full.
+        && length <= SHORT
         && end + PREFIX + length <= buffer.len()
     {
         end += PREFIX + length;
@@ -358,6 +360,18 @@ mod tests {
                 assert_eq!(answer, Some((full, Bytes::from_static(b"z"))));
             }
         }
+    }
+
+    #[test]
+    fn a_long_answer_in_short_is_a_breach_before_it_is_there() {
+        let length = MARK | (SHORT as u32 + 1);
+        let mut buffer = BytesMut::from(&length.to_le_bytes()[..]);
+        buffer.extend_from_slice(&[Kind::Ok as u8; ANSWER_HEADER]);
+        assert!(take_short(&mut buffer).is_none());
+        assert!(AnswerHeader::take(&mut buffer, parcel::LONGEST).is_err());
+        // Nor is it taken once it is there.
+        buffer.extend_from_slice(&[0; 2 * SHORT]);
+        assert!(take_short(&mut buffer).is_none());
     }
 
     #[test]

@@ -53,8 +53,12 @@ impl Rest {
         self.at = start + length;
         let header = self.next;
         self.next.follow();
-        let input = Input::Part(Rc::clone(&self.inputs), start..self.at);
-        Some((header, input))
+        // The last one takes the memory along: it may be large.
+        let inputs = match self.left {
+            0 => std::mem::take(&mut self.inputs),
+            _ => Rc::clone(&self.inputs),
+        };
+        Some((header, Input::Part(inputs, start..self.at)))
     }
 }
 
@@ -191,5 +195,33 @@ impl Calls {
     /// Whether the parent has ended the connection.
     pub(super) fn is_closed(&self) -> bool {
         self.reader.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_together_is_given_back_with_the_last_of_it() {
+        let mut buffer = Vec::new();
+        for input in [&b"a"[..], b"bc"] {
+            let begun = parcel::begin(&mut buffer);
+            buffer.extend_from_slice(input);
+            parcel::end(&mut buffer, begun);
+        }
+        let inputs = Rc::new(Bytes::from(buffer));
+        let all = Rc::downgrade(&inputs);
+        let mut rest = Rest {
+            left: 2,
+            inputs,
+            ..Rest::default()
+        };
+        assert_eq!(&*rest.take().unwrap().1, b"a");
+        let (_, last) = rest.take().unwrap();
+        assert_eq!(&*last, b"bc");
+        drop(last);
+        assert!(all.upgrade().is_none());
+        assert!(rest.take().is_none());
     }
 }

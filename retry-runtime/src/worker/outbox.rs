@@ -86,8 +86,9 @@ impl Outbox {
     }
 
     /// A value for a ticket after which more are to be executed at once. Where it can it is said
-    /// in short; then the next answer that is not tells how long they took.
-    pub(super) fn value(&self, ticket: u64, duration: u64, payload: &[u8]) {
+    /// in short; then the next answer that is not tells how long they took. Whether it was there at
+    /// once.
+    pub(super) fn value(&self, ticket: u64, duration: u64, payload: &[u8]) -> bool {
         let mut writing = self.writing.borrow_mut();
         let untold = writing.untold + duration;
         let fits = payload.len() <= frame::SHORT
@@ -101,9 +102,10 @@ impl Outbox {
         writing.untold = untold;
         writing.short += 1;
         writing.answered = ticket;
-        self.write(&mut writing, &frame::short_header(payload), payload);
+        self.write(&mut writing, &frame::short_header(payload), payload)
     }
 
+    /// Whether it was there at once, without a wait for room.
     pub(super) fn answer(
         &self,
         kind: Kind,
@@ -111,7 +113,7 @@ impl Outbox {
         duration: u64,
         used_up: bool,
         payload: &[u8],
-    ) {
+    ) -> bool {
         let mut writing = self.writing.borrow_mut();
         let untold = std::mem::take(&mut writing.untold);
         writing.short = 0;
@@ -124,7 +126,7 @@ impl Outbox {
             // A failure is to be told of with its own.
             duration: duration + if kind == Kind::Ok { untold } else { 0 },
         };
-        self.write::<ANSWER_HEADER>(&mut writing, &header.encode(), payload);
+        self.write::<ANSWER_HEADER>(&mut writing, &header.encode(), payload)
     }
 
     /// Says what is no message.
@@ -151,10 +153,16 @@ impl Outbox {
     }
 
     /// Writes a message. It is shown as a whole, unless it is larger than the ring: until all of
-    /// that is written its input counts as being executed.
-    fn write<const H: usize>(&self, writing: &mut Writing, header: &[u8; H], payload: &[u8]) {
+    /// that is written its input counts as being executed. Whether there was room for it at once.
+    fn write<const H: usize>(
+        &self,
+        writing: &mut Writing,
+        header: &[u8; H],
+        payload: &[u8],
+    ) -> bool {
         let writer = &mut writing.writer;
-        if !sound(writer.write_whole(header, payload)) {
+        let whole = sound(writer.write_whole(header, payload));
+        if !whole {
             writer.show();
             for mut part in [&header[..], payload] {
                 while !part.is_empty() {
@@ -167,12 +175,14 @@ impl Outbox {
         }
         writer.show();
         let answers = self.kept.answers.load(Ordering::Relaxed) + 1;
-        self.kept.answers.store(answers, Ordering::Relaxed);
+        // Whoever sees the count is to see what was shown before it.
+        self.kept.answers.store(answers, Ordering::Release);
         writing.bytes += H + payload.len();
         if answers >= KEPT || writing.bytes >= KEPT_BYTES {
             writing.bytes = 0;
             self.kept.flush();
         }
+        whole
     }
 
     fn wait_for_room(&self, writer: &mut Writer) {

@@ -120,8 +120,8 @@ impl Server {
             let used_up = growth.is_exceeded();
             let ticket = header.ticket;
             if kind == Kind::Ok && !used_up && self.calls.is_within_chunk() {
-                ended = Some(now);
-                self.outbox.value(ticket, duration, &scratch);
+                // A wait for room is not the next one's time.
+                ended = self.outbox.value(ticket, duration, &scratch).then_some(now);
             } else {
                 self.outbox
                     .answer(kind, ticket, duration, used_up, &scratch);

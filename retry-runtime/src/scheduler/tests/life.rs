@@ -455,3 +455,49 @@ fn life(seed: u64) {
         assert!(executed <= 1, "input {input} was executed {executed} times");
     }
 }
+
+#[test]
+fn an_answer_to_a_ticket_that_cannot_be_breaks_the_protocol() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), [1]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    for answer in [ok(1), err(false)] {
+        let reply = Reply {
+            answer,
+            ..Reply::untimed(Parcel::NONE)
+        };
+        let now = world.now;
+        let taken = world.scheduler.finished(now, worker, u64::MAX, reply);
+        assert!(taken.is_err());
+    }
+    let impossible = Executing {
+        ticket: u64::MAX,
+        since: world.now,
+    };
+    world.scheduler.probed(world.now, worker, &[impossible]);
+}
+
+#[test]
+fn all_that_a_worker_executes_at_once_has_an_attempt_when_it_is_withdrawn() {
+    for chunks in [false, true] {
+        let mut world = World::new(FunctionPolicy {
+            at_once: 3,
+            separable: true,
+            ..function_policy(1)
+        });
+        world.chunks = chunks;
+        let policy = Policy {
+            deadline: Some(SECOND),
+            ..call_policy(Retries::none())
+        };
+        world.submit(policy, 0..3);
+        world.all_ready();
+        let worker = world.first();
+        while world.begin(worker).is_some() {}
+        world.advance(SECOND);
+        let attempts = world.outcomes.values().map(|one| one.attempts.len());
+        assert_eq!(attempts.collect::<Vec<_>>(), [1, 1, 1], "chunks: {chunks}");
+    }
+}

@@ -198,3 +198,40 @@ fn who_is_roused_does_not_sleep_on() {
         drop(ring);
     });
 }
+
+/// One thread writes and counts, and another one wakes the reader for what is counted, as the
+/// watchdog of a worker does it.
+#[test]
+fn who_is_woken_by_another_thread_sees_what_was_counted() {
+    check(|| {
+        let ring = Ring::new();
+        let mut writer = Writer::new(ring.clone());
+        let mut reader = Reader::new(ring);
+        let sleeper = writer.sleeper();
+        let counted = Arc::new(AtomicU32::new(0));
+        let kept = Arc::clone(&counted);
+        let worker = thread::spawn(move || {
+            writer.write(&[0]).unwrap();
+            writer.show();
+            counted.store(1, Ordering::Release);
+        });
+        let watchdog = thread::spawn(move || {
+            let flush = || {
+                // The model lets an exchange and a store come in either order.
+                if kept.load(Ordering::Relaxed) > 0 && kept.swap(0, Ordering::AcqRel) > 0 {
+                    assert!(!sleeper.wakes(), "nobody waits for the bell");
+                }
+            };
+            flush();
+            worker.join().unwrap();
+            flush();
+        });
+        let mut buffer = BytesMut::new();
+        while reader.read_into(&mut buffer).unwrap() == 0 {
+            if reader.sleeps(Sleep::Here) {
+                reader.sleep(None);
+            }
+        }
+        watchdog.join().unwrap();
+    });
+}
