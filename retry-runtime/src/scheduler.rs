@@ -16,6 +16,7 @@ mod memory;
 mod nested;
 mod outcomes;
 mod outstanding;
+mod roster;
 mod shutdown;
 mod stop;
 mod window;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use outstanding::{Inflight, Outstanding};
+use roster::{Standing, Workers};
 
 use crate::budget::Budget;
 use crate::context::{Attempt, AttemptOutcome, CallId, remember};
@@ -74,8 +76,8 @@ pub(crate) struct CallKey {
 /// A worker process. Keys are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WorkerKey {
-    index: usize,
     pub(crate) id: u64,
+    index: usize,
 }
 
 /// What the outside is to do.
@@ -267,6 +269,10 @@ struct Worker {
     halting: bool,
     /// The most memory that it was seen to take, in bytes.
     peak: u64,
+    /// What it is filed as.
+    standing: Standing,
+    /// It may have changed since.
+    lent: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -301,7 +307,7 @@ enum Timer {
 /// The state of all calls, workers and functions of one runtime.
 pub(crate) struct Scheduler<P> {
     calls: Slab<Call<P>>,
-    workers: Slab<Worker>,
+    workers: Workers,
     functions: Vec<Function>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     actions: VecDeque<Action<P>>,
@@ -331,7 +337,7 @@ impl<P: Parts> Scheduler<P> {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             calls: Slab::new(),
-            workers: Slab::new(),
+            workers: Workers::default(),
             functions: Vec::new(),
             timers: BinaryHeap::new(),
             actions: VecDeque::new(),
@@ -368,9 +374,9 @@ impl<P: Parts> Scheduler<P> {
     /// What has become of the calls of each function, and how many of them are being executed.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, Counts, usize)> {
         self.functions.iter().map(|function| {
-            let busy = function.workers.iter().filter_map(|key| self.worker(*key));
-            let running =
-                busy.map(|worker| worker.outstanding.inputs().min(function.policy.at_once));
+            let at_once = function.policy.at_once;
+            let workers = function.roster.keys().iter();
+            let running = workers.map(|key| self.workers[*key].outstanding.inputs().min(at_once));
             (function.policy.name, function.counts, running.sum())
         })
     }
@@ -382,7 +388,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// The workers of a function.
     pub(crate) fn workers_of(&self, function: FunctionKey) -> &[WorkerKey] {
-        &self.functions[function.0].workers
+        self.functions[function.0].roster.keys()
     }
 
     /// Who may answer a call: the worker that has it, or those that may come to have it.
@@ -390,13 +396,9 @@ impl<P: Parts> Scheduler<P> {
         let Some(call) = self.call(call) else {
             return &[];
         };
-        let workers = self.workers_of(call.function);
-        match call.state {
-            State::Queued | State::Delayed => workers,
-            State::Sent { worker, .. } => {
-                let place = workers.iter().position(|other| *other == worker);
-                place.map_or(&[], |place| &workers[place..=place])
-            }
+        match &call.state {
+            State::Queued | State::Delayed => self.workers_of(call.function),
+            State::Sent { worker, .. } => std::slice::from_ref(worker),
         }
     }
 
@@ -632,7 +634,7 @@ impl<P: Parts> Scheduler<P> {
             Answer::Ok(values) => self.succeeded(now, key, ticket, values)?,
             answer => self.failed(now, key, ticket, Reply { answer, ..reply })?,
         }
-        let worker = &mut self.workers[key.index];
+        let worker = &mut self.workers[key];
         // Looked at only then: there may be hundreds on their way.
         if worker.halting {
             worker.halting = worker.outstanding.iter().any(|one| one.stop.is_some());
@@ -667,7 +669,7 @@ impl<P: Parts> Scheduler<P> {
         worker.recall_pending = false;
         let function = worker.function;
         self.part(key, claimed + 1);
-        let worker = &mut self.workers[key.index];
+        let worker = &mut self.workers[key];
         let mut recalled = Vec::new();
         while let Some(inflight) = worker.outstanding.pop_after(claimed) {
             worker.accepted -= u64::from(inflight.count);
@@ -790,7 +792,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     fn arm_probe(&mut self, key: WorkerKey, at: Instant) {
-        let worker = &mut self.workers[key.index];
+        let worker = &mut self.workers[key];
         if worker.probe_at.is_none_or(|armed| at < armed) {
             worker.probe_at = Some(at);
             self.arm(at, Timer::Probe(key));
@@ -816,24 +818,11 @@ impl<P: Parts> Scheduler<P> {
     }
 
     fn worker(&self, key: WorkerKey) -> Option<&Worker> {
-        self.workers
-            .get(key.index)
-            .filter(|worker| worker.id == key.id)
+        self.workers.get(key)
     }
 
     fn worker_mut(&mut self, key: WorkerKey) -> Option<&mut Worker> {
-        self.workers
-            .get_mut(key.index)
-            .filter(|worker| worker.id == key.id)
-    }
-
-    fn remove_worker(&mut self, key: WorkerKey) -> Option<Worker> {
-        self.worker(key)?;
-        let worker = self.workers.remove(key.index);
-        self.functions[worker.function.0]
-            .workers
-            .retain(|other| *other != key);
-        Some(worker)
+        self.workers.get_mut(key)
     }
 }
 
@@ -884,6 +873,8 @@ impl Worker {
             used_up: false,
             halting: false,
             peak: 0,
+            standing: Standing::default(),
+            lent: false,
         }
     }
 

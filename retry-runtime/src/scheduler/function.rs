@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::CallKey;
+use super::roster::Roster;
 use super::window::SlidingCount;
-use super::{CallKey, WorkerKey};
 use crate::CrashLimit;
 use crate::error::{CrashLimitExceeded, ExitCause};
 
@@ -62,7 +63,7 @@ pub(super) struct Function {
     pub(super) queued_top: usize,
     /// How many calls are queued that were made by other calls.
     pub(super) queued_nested: usize,
-    pub(super) workers: Vec<WorkerKey>,
+    pub(super) roster: Roster,
     pub(super) ever_ready: bool,
     /// Failed starts since a worker was last ready.
     pub(super) failed_starts: u32,
@@ -87,7 +88,7 @@ impl Function {
             queue: Queue::default(),
             queued_top: 0,
             queued_nested: 0,
-            workers: Vec::new(),
+            roster: Roster::default(),
             ever_ready: false,
             failed_starts: 0,
             crashes: SlidingCount::new(window),

@@ -375,7 +375,7 @@ impl<P: Parts> Scheduler<P> {
         for key in pending {
             self.resolve(key, Err(Failure::CrashLimit(exceeded.clone())), None);
         }
-        let workers = self.functions[function.0].workers.clone();
+        let workers = self.workers_of(function).to_vec();
         for worker in workers {
             self.recall(worker);
         }

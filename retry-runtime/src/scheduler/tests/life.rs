@@ -222,6 +222,25 @@ fn the_floor_is_kept_but_no_reason_for_a_restart_loop() {
 }
 
 #[test]
+fn of_those_that_are_idle_for_too_long_at_once_the_floor_stays() {
+    let mut world = World::new(FunctionPolicy {
+        min_workers: 2,
+        ..function_policy(4)
+    });
+    world.submit(call_policy(Retries::none()), 0..4);
+    world.all_ready();
+    let workers: Vec<WorkerKey> = world.workers.keys().copied().collect();
+    for key in workers {
+        let (input, _) = world.begin(key).expect("one for each");
+        world.answer(key, ok(input));
+    }
+    world.advance(Duration::from_secs(200));
+    let retired = |worker: &&FakeWorker| worker.retired;
+    assert_eq!(world.workers.values().filter(retired).count(), 2);
+    assert_eq!(world.spawned, 4);
+}
+
+#[test]
 fn a_worker_that_waits_for_its_own_call_makes_room_for_it() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [1, 2]);
