@@ -15,6 +15,7 @@ mod function;
 mod memory;
 mod nested;
 mod outcomes;
+mod outdated;
 mod outstanding;
 mod roster;
 mod shutdown;
@@ -33,6 +34,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 
+use outdated::Outdated;
 use outstanding::{Inflight, Outstanding};
 use roster::{Standing, Workers};
 
@@ -51,6 +53,9 @@ use nested::{Parent, Place};
 
 /// An input that has been executing in this many crashes is given up.
 const CRASHES_PER_INPUT: u32 = 3;
+
+/// Places for more than so many are given back when none of them is taken.
+const MANY: usize = 4096;
 
 /// The longest delay that an error may ask for.
 const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -210,6 +215,15 @@ pub(crate) struct Terms {
     pub(crate) budget: Option<Arc<Budget>>,
 }
 
+impl Terms {
+    fn are_those(&self, other: &Self) -> bool {
+        let budget = |terms: &Self| terms.budget.as_ref().map(Arc::as_ptr);
+        std::ptr::eq(self.name, other.name)
+            && self.policy == other.policy
+            && budget(self) == budget(other)
+    }
+}
+
 /// A call, or a [chunk](chunk) of them.
 #[derive(Debug)]
 struct Call<P> {
@@ -221,15 +235,22 @@ struct Call<P> {
     state: State,
     /// The number of the attempt that is next or under way, from 1.
     attempt: u32,
+    /// How many calls are above it.
+    depth: u32,
+    /// The call that made it, if one did.
+    parent: Option<Box<Parent>>,
+    /// Most calls have none.
+    past: Option<Box<Past>>,
+    payload: P,
+}
+
+/// The attempts that a call has behind it.
+#[derive(Debug, Default)]
+struct Past {
     /// Failures that were charged to the retry policy.
     failures: u32,
     crashes: u32,
     attempts: Vec<Attempt>,
-    /// The call that made it, if one did.
-    parent: Option<Parent>,
-    /// How many calls are above it.
-    depth: usize,
-    payload: P,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,9 +328,12 @@ enum Timer {
 /// The state of all calls, workers and functions of one runtime.
 pub(crate) struct Scheduler<P> {
     calls: Slab<Call<P>>,
+    /// How many of them wait for their next attempt.
+    delayed: usize,
     workers: Workers,
     functions: Vec<Function>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    outdated_timers: Outdated,
     actions: VecDeque<Action<P>>,
     /// No further calls are taken.
     draining: bool,
@@ -340,6 +364,8 @@ impl<P: Parts> Scheduler<P> {
             workers: Workers::default(),
             functions: Vec::new(),
             timers: BinaryHeap::new(),
+            outdated_timers: Outdated::default(),
+            delayed: 0,
             actions: VecDeque::new(),
             draining: false,
             cancels_queued: false,
@@ -411,8 +437,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Whether all calls wait for their next attempt.
     pub(crate) fn only_waits(&self) -> bool {
-        let mut calls = self.calls.iter();
-        !self.calls.is_empty() && calls.all(|(_, call)| call.state == State::Delayed)
+        !self.calls.is_empty() && self.delayed == self.calls.len()
     }
 
     pub(crate) fn function_of(&self, worker: WorkerKey) -> Option<(FunctionKey, &FunctionPolicy)> {
@@ -482,6 +507,7 @@ impl<P: Parts> Scheduler<P> {
         place: Place,
     ) -> CallKey {
         let Place { id, parent, depth } = place;
+        let terms = self.functions[function.0].share(terms);
         let (name, count) = (terms.name, payload.count());
         let deadline = terms
             .policy
@@ -494,11 +520,9 @@ impl<P: Parts> Scheduler<P> {
             deadline,
             state: State::Queued,
             attempt: 1,
-            failures: 0,
-            crashes: 0,
-            attempts: Vec::new(),
-            parent,
             depth,
+            parent: parent.map(Box::new),
+            past: None,
             payload,
         });
         let key = CallKey { index, id };
@@ -590,6 +614,7 @@ impl<P: Parts> Scheduler<P> {
         worker.phase = Phase::Ready;
         worker.idle_since = now;
         let (function, worker_pid) = (worker.function, worker.pid);
+        self.outdate(1);
         let state = &mut self.functions[function.0];
         state.ever_ready = true;
         state.failed_starts = 0;
@@ -803,6 +828,36 @@ impl<P: Parts> Scheduler<P> {
         self.timers.push(Reverse((at, timer)));
     }
 
+    /// So many timers are for something that is over.
+    fn outdate(&mut self, timers: usize) {
+        if !self.outdated_timers.add(timers, self.timers.len()) {
+            return;
+        }
+        let mut timers = std::mem::take(&mut self.timers);
+        timers.retain(|Reverse((_, timer))| match *timer {
+            Timer::Retry(call) | Timer::Deadline(call) => self.call(call).is_some(),
+            Timer::Startup(worker) => self.is_wanted(worker),
+            Timer::Probe(worker)
+            | Timer::Idle(worker)
+            | Timer::Stop(worker)
+            | Timer::Measure(worker)
+            | Timer::TearDown(worker) => self.worker(worker).is_some(),
+            Timer::ShutDown => true,
+        });
+        timers.shrink_to(2 * timers.len());
+        self.timers = timers;
+    }
+
+    /// Gives back what a burst has left behind.
+    fn tidy(&mut self) {
+        if self.calls.is_empty() && self.calls.capacity() > MANY {
+            self.calls = Slab::new();
+        }
+        if self.actions.is_empty() && self.actions.capacity() > MANY {
+            self.actions = VecDeque::new();
+        }
+    }
+
     fn publish(&mut self, event: Event) {
         self.actions.push_back(Action::Publish(event));
     }
@@ -848,8 +903,12 @@ impl<P> Call<P> {
             duration: end.duration,
             outcome: end.outcome,
         };
-        remember(&mut self.attempts, attempt);
+        remember(&mut self.past().attempts, attempt);
         self.attempt += 1;
+    }
+
+    fn past(&mut self) -> &mut Past {
+        self.past.get_or_insert_default()
     }
 }
 

@@ -10,6 +10,7 @@ use slab::Slab;
 
 use super::function::Function;
 use super::{FunctionKey, FunctionPolicy, Phase, Scheduler, Worker, WorkerKey};
+use crate::parcel::Parts;
 
 /// All workers.
 #[derive(Debug, Default)]
@@ -226,7 +227,7 @@ impl Worker {
     }
 }
 
-impl<P> Scheduler<P> {
+impl<P: Parts> Scheduler<P> {
     /// The workers of a function as they are now.
     pub(super) fn roster(&mut self, function: FunctionKey) -> (&Roster, Census) {
         while let Some(key) = self.workers.lent.pop() {
@@ -275,6 +276,7 @@ impl<P> Scheduler<P> {
     pub(super) fn remove_worker(&mut self, key: WorkerKey) -> Option<Worker> {
         self.workers.get(key)?;
         let worker = self.workers.all.remove(key.index);
+        self.outdate(1);
         let Function { policy, roster, .. } = &mut self.functions[worker.function.0];
         roster.file(policy.at_once, worker.standing, Standing::Out);
         // Their numbers are counted up.
