@@ -81,8 +81,8 @@ pub(crate) struct CallKey {
 /// A worker process. Keys are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WorkerKey {
-    pub(crate) id: u64,
     index: usize,
+    pub(crate) id: u64,
 }
 
 /// What the outside is to do.
@@ -290,6 +290,8 @@ struct Worker {
     halting: bool,
     /// The most memory that it was seen to take, in bytes.
     peak: u64,
+    /// Where it is filed.
+    place: usize,
     /// What it is filed as.
     standing: Standing,
     /// It may have changed since.
@@ -932,6 +934,7 @@ impl Worker {
             used_up: false,
             halting: false,
             peak: 0,
+            place: 0,
             standing: Standing::default(),
             lent: false,
         }

@@ -3,7 +3,6 @@
 //! Nobody who changes a worker has to think of that: each that is lent for a change is filed anew
 //! before anybody counts.
 
-use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
@@ -120,13 +119,12 @@ impl Census {
         match standing {
             Standing::Out => return,
             Standing::Coming => by(&mut self.starting, 1),
-            Standing::Ready { waits, rank } => {
-                let idle = rank.load == 0;
-                by(&mut self.behind, rank.load.saturating_sub(at_once));
+            Standing::Ready { load, open, waits } => {
+                by(&mut self.behind, load.saturating_sub(at_once));
                 by(&mut self.waiting, waits.into());
-                by(&mut self.busy, (waits || !idle).into());
-                by(&mut self.open, (!rank.shut).into());
-                by(&mut self.idle, (!rank.shut && idle).into());
+                by(&mut self.busy, (waits || load > 0).into());
+                by(&mut self.open, open.into());
+                by(&mut self.idle, (open && load == 0).into());
             }
         }
         by(&mut self.alive, 1);
@@ -141,38 +139,21 @@ pub(super) enum Standing {
     Out,
     Coming,
     Ready {
-        /// For calls of its own.
+        /// The inputs that it has to answer.
+        load: usize,
+        /// It can be given calls.
+        open: bool,
+        /// It waits for calls of its own.
         waits: bool,
-        rank: Rank,
     },
-}
-
-/// The order in which workers that are ready are given calls: those that have least to do first,
-/// of these those that are there for longest. So the last ones may become superfluous.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
-    /// It is given none.
-    shut: bool,
-    /// The inputs that it has to answer.
-    load: usize,
-    key: WorkerKey,
-}
-
-impl Rank {
-    /// Before all that have as much to do.
-    fn first(shut: bool, load: usize) -> Self {
-        let key = WorkerKey { id: 0, index: 0 };
-        Self { shut, load, key }
-    }
 }
 
 /// The workers of one function.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    /// In the order in which they were started.
     keys: Vec<WorkerKey>,
     census: Census,
-    ready: BTreeSet<Rank>,
+    loads: Loads,
 }
 
 impl Roster {
@@ -180,45 +161,122 @@ impl Roster {
         &self.keys
     }
 
-    /// The worker that has least to do of those that can be given calls, and how much that is.
+    /// The worker that has least to do of those that can be given calls, and how much that is. Of
+    /// several it is always the same one, so that the others may become superfluous.
     pub(super) fn least(&self, with_idle: bool) -> Option<(usize, WorkerKey)> {
-        let from = Rank::first(false, if with_idle { 0 } else { 1 });
-        let least = self.ready.range(from..).next();
-        least
-            .filter(|rank| !rank.shut)
-            .map(|rank| (rank.load, rank.key))
+        let (load, place) = if with_idle {
+            self.loads.find(|load| load.least)
+        } else {
+            self.loads.find(|load| load.least_busy)
+        };
+        (load < usize::MAX).then(|| (load, self.keys[place]))
     }
 
     /// The worker that has most to do, and how much that is.
     pub(super) fn most(&self) -> Option<(usize, WorkerKey)> {
-        let open = self.ready.range(..Rank::first(true, 0)).next_back();
-        let both = open.into_iter().chain(self.ready.last());
-        both.map(|rank| (rank.load, rank.key)).max()
+        let (load, place) = self.loads.find(|load| load.most);
+        (load > 0).then(|| (load, self.keys[place]))
     }
 
-    fn file(&mut self, at_once: usize, from: Standing, to: Standing) {
+    fn file(&mut self, place: usize, at_once: usize, from: Standing, to: Standing) {
         self.census.count(from, at_once, |count, by| *count -= by);
         self.census.count(to, at_once, |count, by| *count += by);
-        if let Standing::Ready { rank, .. } = from {
-            self.ready.remove(&rank);
+        self.loads.set(place, Load::of(to));
+    }
+}
+
+/// How much there is to do for the workers below a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Load {
+    /// The least for one that can be given calls.
+    least: usize,
+    /// The same without those that are idle.
+    least_busy: usize,
+    most: usize,
+}
+
+impl Load {
+    const NONE: Self = Self {
+        least: usize::MAX,
+        least_busy: usize::MAX,
+        most: 0,
+    };
+
+    fn of(standing: Standing) -> Self {
+        let Standing::Ready { load, open, .. } = standing else {
+            return Self::NONE;
+        };
+        let least_if = |given: bool| if given { load } else { usize::MAX };
+        Self {
+            least: least_if(open),
+            least_busy: least_if(open && load > 0),
+            most: load,
         }
-        if let Standing::Ready { rank, .. } = to {
-            self.ready.insert(rank);
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            least: self.least.min(other.least),
+            least_busy: self.least_busy.min(other.least_busy),
+            most: self.most.max(other.most),
         }
     }
 }
 
+/// A binary tree over the places of workers: its root is at 1, the children of a node at twice its
+/// index, and the leaves are its latter half.
+#[derive(Debug, Default)]
+struct Loads(Vec<Load>);
+
+impl Loads {
+    fn set(&mut self, place: usize, load: Load) {
+        if place >= self.0.len() / 2 {
+            self.grow();
+        }
+        let mut node = self.0.len() / 2 + place;
+        self.0[node] = load;
+        while node > 1 {
+            node /= 2;
+            let load = self.0[2 * node].with(self.0[2 * node + 1]);
+            if std::mem::replace(&mut self.0[node], load) == load {
+                break;
+            }
+        }
+    }
+
+    /// Twice as many places.
+    fn grow(&mut self) {
+        let leaves = self.0.split_off(self.0.len() / 2);
+        let places = (2 * leaves.len()).max(1);
+        self.0 = vec![Load::NONE; 2 * places];
+        for (place, load) in leaves.into_iter().enumerate() {
+            self.set(place, load);
+        }
+    }
+
+    /// Where the root has its load from, and that load.
+    fn find(&self, load: impl Fn(&Load) -> usize) -> (usize, usize) {
+        let Some(found) = self.0.get(1).map(&load) else {
+            return (load(&Load::NONE), 0);
+        };
+        let places = self.0.len() / 2;
+        let mut node = 1;
+        while node < places {
+            let left = 2 * node;
+            node = left + usize::from(load(&self.0[left]) != found);
+        }
+        (found, node - places)
+    }
+}
+
 impl Worker {
-    fn standing(&self, key: WorkerKey, policy: &FunctionPolicy) -> Standing {
+    fn standing(&self, policy: &FunctionPolicy) -> Standing {
         match self.phase {
             Phase::Starting | Phase::FailedStart(_) => Standing::Coming,
             Phase::Ready => Standing::Ready {
+                load: self.outstanding.inputs(),
+                open: self.takes_calls(policy),
                 waits: !self.children.is_empty(),
-                rank: Rank {
-                    shut: !self.takes_calls(policy),
-                    load: self.outstanding.inputs(),
-                    key,
-                },
             },
             Phase::Retiring | Phase::Killed | Phase::Broken(_) | Phase::OutOfMemory => {
                 Standing::Out
@@ -238,12 +296,11 @@ impl<P: Parts> Scheduler<P> {
                 continue;
             }
             worker.lent = false;
-            let function = &mut self.functions[worker.function.0];
-            let standing = worker.standing(key, &function.policy);
+            let Function { policy, roster, .. } = &mut self.functions[worker.function.0];
+            let standing = worker.standing(policy);
             if standing != worker.standing {
                 let from = std::mem::replace(&mut worker.standing, standing);
-                let at_once = function.policy.at_once;
-                function.roster.file(at_once, from, standing);
+                roster.file(worker.place, policy.at_once, from, standing);
             }
         }
         debug_assert!(self.is_filed(function));
@@ -253,23 +310,22 @@ impl<P: Parts> Scheduler<P> {
 
     /// Whether the workers of a function are where they would be if they were counted anew.
     fn is_filed(&self, function: FunctionKey) -> bool {
-        let state = &self.functions[function.0];
+        let Function { policy, roster, .. } = &self.functions[function.0];
         let mut census = Census::default();
-        let mut ready = 0;
-        for &key in &state.roster.keys {
-            let standing = self.workers[key].standing(key, &state.policy);
-            census.count(standing, state.policy.at_once, |count, by| *count += by);
-            if let Standing::Ready { rank, .. } = standing {
-                ready += usize::from(state.roster.ready.contains(&rank));
-            }
+        let mut loads = Load::NONE;
+        for &key in &roster.keys {
+            let standing = self.workers[key].standing(policy);
+            census.count(standing, policy.at_once, |count, by| *count += by);
+            loads = loads.with(Load::of(standing));
         }
-        census == state.roster.census && ready == state.roster.ready.len()
+        census == roster.census && roster.loads.0.get(1).is_none_or(|root| *root == loads)
     }
 
-    pub(super) fn add_worker(&mut self, worker: Worker) -> WorkerKey {
-        let function = worker.function;
+    pub(super) fn add_worker(&mut self, mut worker: Worker) -> WorkerKey {
+        let keys = &mut self.functions[worker.function.0].roster.keys;
+        worker.place = keys.len();
         let key = self.workers.insert(worker);
-        self.functions[function.0].roster.keys.push(key);
+        keys.push(key);
         key
     }
 
@@ -278,10 +334,15 @@ impl<P: Parts> Scheduler<P> {
         let worker = self.workers.all.remove(key.index);
         self.outdate(1);
         let Function { policy, roster, .. } = &mut self.functions[worker.function.0];
-        roster.file(policy.at_once, worker.standing, Standing::Out);
-        // Their numbers are counted up.
-        if let Ok(place) = roster.keys.binary_search(&key) {
-            roster.keys.remove(place);
+        let place = worker.place;
+        roster.file(place, policy.at_once, worker.standing, Standing::Out);
+        roster.keys.swap_remove(place);
+        // The last one takes its place.
+        if let Some(moved) = roster.keys.get(place) {
+            let moved = &mut self.workers.all[moved.index];
+            roster.loads.set(moved.place, Load::NONE);
+            roster.loads.set(place, Load::of(moved.standing));
+            moved.place = place;
         }
         Some(worker)
     }
