@@ -15,7 +15,9 @@ mod function;
 mod memory;
 mod nested;
 mod outcomes;
+mod outdated;
 mod outstanding;
+mod roster;
 mod shutdown;
 mod stop;
 mod window;
@@ -32,7 +34,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 
+use outdated::Outdated;
 use outstanding::{Inflight, Outstanding};
+use roster::{Standing, Workers};
 
 use crate::budget::Budget;
 use crate::context::{Attempt, AttemptOutcome, CallId, remember};
@@ -49,6 +53,9 @@ use nested::{Parent, Place};
 
 /// An input that has been executing in this many crashes is given up.
 const CRASHES_PER_INPUT: u32 = 3;
+
+/// Places for more than so many are given back when none of them is taken.
+const MANY: usize = 4096;
 
 /// The longest delay that an error may ask for.
 const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -229,15 +236,22 @@ struct Call<P> {
     state: State,
     /// The number of the attempt that is next or under way, from 1.
     attempt: u32,
+    /// How many calls are above it.
+    depth: u32,
+    /// The call that made it, if one did.
+    parent: Option<Box<Parent>>,
+    /// Most calls have none.
+    past: Option<Box<Past>>,
+    payload: P,
+}
+
+/// The attempts that a call has behind it.
+#[derive(Debug, Default)]
+struct Past {
     /// Failures that were charged to the retry policy.
     failures: u32,
     crashes: u32,
     attempts: Vec<Attempt>,
-    /// The call that made it, if one did.
-    parent: Option<Parent>,
-    /// How many calls are above it.
-    depth: usize,
-    payload: P,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,6 +291,12 @@ struct Worker {
     halting: bool,
     /// The most memory that it was seen to take, in bytes.
     peak: u64,
+    /// Where it is filed.
+    place: usize,
+    /// What it is filed as.
+    standing: Standing,
+    /// It may have changed since.
+    lent: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -311,9 +331,12 @@ enum Timer {
 /// The state of all calls, workers and functions of one runtime.
 pub(crate) struct Scheduler<P> {
     calls: Slab<Call<P>>,
-    workers: Slab<Worker>,
+    /// How many of them wait for their next attempt.
+    delayed: usize,
+    workers: Workers,
     functions: Vec<Function>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    outdated_timers: Outdated,
     actions: VecDeque<Action<P>>,
     /// No further calls are taken.
     draining: bool,
@@ -341,9 +364,11 @@ impl<P: Parts> Scheduler<P> {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             calls: Slab::new(),
-            workers: Slab::new(),
+            workers: Workers::default(),
             functions: Vec::new(),
             timers: BinaryHeap::new(),
+            outdated_timers: Outdated::default(),
+            delayed: 0,
             actions: VecDeque::new(),
             draining: false,
             cancels_queued: false,
@@ -378,9 +403,9 @@ impl<P: Parts> Scheduler<P> {
     /// What has become of the calls of each function, and how many of them are being executed.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, Counts, usize)> {
         self.functions.iter().map(|function| {
-            let busy = function.workers.iter().filter_map(|key| self.worker(*key));
-            let running =
-                busy.map(|worker| worker.outstanding.inputs().min(function.policy.at_once));
+            let at_once = function.policy.at_once;
+            let workers = function.roster.keys().iter();
+            let running = workers.map(|key| self.workers[*key].outstanding.inputs().min(at_once));
             (function.policy.name, function.counts, running.sum())
         })
     }
@@ -392,7 +417,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// The workers of a function.
     pub(crate) fn workers_of(&self, function: FunctionKey) -> &[WorkerKey] {
-        &self.functions[function.0].workers
+        self.functions[function.0].roster.keys()
     }
 
     /// Who may answer a call: the worker that has it, or those that may come to have it.
@@ -400,13 +425,9 @@ impl<P: Parts> Scheduler<P> {
         let Some(call) = self.call(call) else {
             return &[];
         };
-        let workers = self.workers_of(call.function);
-        match call.state {
-            State::Queued | State::Delayed => workers,
-            State::Sent { worker, .. } => {
-                let place = workers.iter().position(|other| *other == worker);
-                place.map_or(&[], |place| &workers[place..=place])
-            }
+        match &call.state {
+            State::Queued | State::Delayed => self.workers_of(call.function),
+            State::Sent { worker, .. } => std::slice::from_ref(worker),
         }
     }
 
@@ -419,8 +440,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Whether all calls wait for their next attempt.
     pub(crate) fn only_waits(&self) -> bool {
-        let mut calls = self.calls.iter();
-        !self.calls.is_empty() && calls.all(|(_, call)| call.state == State::Delayed)
+        !self.calls.is_empty() && self.delayed == self.calls.len()
     }
 
     pub(crate) fn function_of(&self, worker: WorkerKey) -> Option<(FunctionKey, &FunctionPolicy)> {
@@ -502,11 +522,9 @@ impl<P: Parts> Scheduler<P> {
             deadline,
             state: State::Queued,
             attempt: 1,
-            failures: 0,
-            crashes: 0,
-            attempts: Vec::new(),
-            parent,
             depth,
+            parent: parent.map(Box::new),
+            past: None,
             payload,
         });
         let key = CallKey { index, id };
@@ -598,6 +616,7 @@ impl<P: Parts> Scheduler<P> {
         worker.phase = Phase::Ready;
         worker.idle_since = now;
         let (function, worker_pid) = (worker.function, worker.pid);
+        self.outdate(1);
         let state = &mut self.functions[function.0];
         state.ever_ready = true;
         state.failed_starts = 0;
@@ -642,7 +661,7 @@ impl<P: Parts> Scheduler<P> {
             Answer::Ok(values) => self.succeeded(now, key, ticket, values)?,
             answer => self.failed(now, key, ticket, Reply { answer, ..reply })?,
         }
-        let worker = &mut self.workers[key.index];
+        let worker = &mut self.workers[key];
         // Looked at only then: there may be hundreds on their way.
         if worker.halting {
             worker.halting = worker.outstanding.iter().any(|one| one.stop.is_some());
@@ -677,7 +696,7 @@ impl<P: Parts> Scheduler<P> {
         worker.recall_pending = false;
         let function = worker.function;
         self.part(key, claimed + 1);
-        let worker = &mut self.workers[key.index];
+        let worker = &mut self.workers[key];
         let mut recalled = Vec::new();
         while let Some(inflight) = worker.outstanding.pop_after(claimed) {
             worker.accepted -= u64::from(inflight.count);
@@ -800,7 +819,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     fn arm_probe(&mut self, key: WorkerKey, at: Instant) {
-        let worker = &mut self.workers[key.index];
+        let worker = &mut self.workers[key];
         if worker.probe_at.is_none_or(|armed| at < armed) {
             worker.probe_at = Some(at);
             self.arm(at, Timer::Probe(key));
@@ -809,6 +828,36 @@ impl<P: Parts> Scheduler<P> {
 
     fn arm(&mut self, at: Instant, timer: Timer) {
         self.timers.push(Reverse((at, timer)));
+    }
+
+    /// So many timers are for something that is over.
+    fn outdate(&mut self, timers: usize) {
+        if !self.outdated_timers.add(timers, self.timers.len()) {
+            return;
+        }
+        let mut timers = std::mem::take(&mut self.timers);
+        timers.retain(|Reverse((_, timer))| match *timer {
+            Timer::Retry(call) | Timer::Deadline(call) => self.call(call).is_some(),
+            Timer::Startup(worker) => self.is_wanted(worker),
+            Timer::Probe(worker)
+            | Timer::Idle(worker)
+            | Timer::Stop(worker)
+            | Timer::Measure(worker)
+            | Timer::TearDown(worker) => self.worker(worker).is_some(),
+            Timer::ShutDown => true,
+        });
+        timers.shrink_to(2 * timers.len());
+        self.timers = timers;
+    }
+
+    /// Gives back what a burst has left behind.
+    fn tidy(&mut self) {
+        if self.calls.is_empty() && self.calls.capacity() > MANY {
+            self.calls = Slab::new();
+        }
+        if self.actions.is_empty() && self.actions.capacity() > MANY {
+            self.actions = VecDeque::new();
+        }
     }
 
     fn publish(&mut self, event: Event) {
@@ -826,24 +875,11 @@ impl<P: Parts> Scheduler<P> {
     }
 
     fn worker(&self, key: WorkerKey) -> Option<&Worker> {
-        self.workers
-            .get(key.index)
-            .filter(|worker| worker.id == key.id)
+        self.workers.get(key)
     }
 
     fn worker_mut(&mut self, key: WorkerKey) -> Option<&mut Worker> {
-        self.workers
-            .get_mut(key.index)
-            .filter(|worker| worker.id == key.id)
-    }
-
-    fn remove_worker(&mut self, key: WorkerKey) -> Option<Worker> {
-        self.worker(key)?;
-        let worker = self.workers.remove(key.index);
-        self.functions[worker.function.0]
-            .workers
-            .retain(|other| *other != key);
-        Some(worker)
+        self.workers.get_mut(key)
     }
 }
 
@@ -869,8 +905,12 @@ impl<P> Call<P> {
             duration: end.duration,
             outcome: end.outcome,
         };
-        remember(&mut self.attempts, attempt);
+        remember(&mut self.past().attempts, attempt);
         self.attempt += 1;
+    }
+
+    fn past(&mut self) -> &mut Past {
+        self.past.get_or_insert_default()
     }
 }
 
@@ -894,6 +934,9 @@ impl Worker {
             used_up: false,
             halting: false,
             peak: 0,
+            place: 0,
+            standing: Standing::default(),
+            lent: false,
         }
     }
 

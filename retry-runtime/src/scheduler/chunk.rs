@@ -78,6 +78,7 @@ impl<P: Parts> Scheduler<P> {
         let (function, name, deadline) = (call.function, call.terms.name, call.deadline);
         if let Some(at) = deadline {
             self.arm(at, Timer::Deadline(left));
+            self.outdate(1);
         }
         self.functions[function.0].counts.finished += u64::from(count);
         self.publish_finished(name, key, count, true);
@@ -123,11 +124,9 @@ impl<P> super::Call<P> {
             deadline: self.deadline,
             state: self.state,
             attempt: self.attempt,
-            failures: self.failures,
-            crashes: self.crashes,
-            attempts: Vec::new(),
-            parent: self.parent,
             depth: self.depth,
+            parent: self.parent.clone(),
+            past: None,
             payload,
         }
     }

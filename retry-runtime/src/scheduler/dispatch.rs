@@ -8,73 +8,11 @@ use super::{
 };
 use crate::parcel::Parts;
 
-/// The workers of a function, counted.
-///
-/// A call at the top starts only if fewer calls than there may be workers are under way, those
-/// included that wait for calls of their own. A nested call starts if fewer are executing: those
-/// that wait make room for it, since they wait for it or its like. Thus calls cannot wait for
-/// each other, and at each depth there are no more workers than there may be at all.
-#[derive(Clone, Copy, Debug, Default)]
-struct Census {
-    /// Those that are there or coming up.
-    alive: usize,
-    starting: usize,
-    /// Those that wait for calls of their own.
-    waiting: usize,
-    /// Those that have something to execute, whether they wait or not.
-    busy: usize,
-    /// Inputs that stand behind others at a worker.
-    behind: usize,
-}
-
-impl Census {
-    /// Whether an idle worker may be given a call.
-    fn allows(&self, max_workers: usize, nested: bool) -> bool {
-        let counted = if nested {
-            self.busy - self.waiting
-        } else {
-            self.busy
-        };
-        counted < max_workers
-    }
-
-    /// Whether there may be another worker, for a call at the top or for a nested one.
-    fn allows_another(&self, max_workers: usize, nested: bool) -> bool {
-        let counted = if nested {
-            self.alive - self.waiting
-        } else {
-            self.alive
-        };
-        counted < max_workers
-    }
-}
-
 impl<P: Parts> Scheduler<P> {
-    fn census(&self, function: FunctionKey) -> Census {
-        let state = &self.functions[function.0];
-        let mut census = Census::default();
-        for key in &state.workers {
-            let worker = &self.workers[key.index];
-            match worker.phase {
-                Phase::Starting | Phase::FailedStart(_) => census.starting += 1,
-                Phase::Ready => {
-                    let inflight = worker.outstanding.inputs();
-                    census.behind += inflight.saturating_sub(state.policy.at_once);
-                    let waits = !worker.children.is_empty();
-                    census.waiting += usize::from(waits);
-                    census.busy += usize::from(waits || inflight > 0);
-                }
-                _ => continue,
-            }
-            census.alive += 1;
-        }
-        census
-    }
-
     /// How many inputs the workers of a function may be given ahead of time, all together.
     pub(crate) fn ahead(&self, function: FunctionKey) -> usize {
         let state = &self.functions[function.0];
-        state.depth() * state.workers.len()
+        state.depth() * state.roster.keys().len()
     }
 
     /// Hands queued calls of a function to its workers, starts workers where there are too few,
@@ -95,35 +33,28 @@ impl<P: Parts> Scheduler<P> {
             }
             let nested = state.queued_nested > 0;
             let deepest = state.depth();
-            let census = self.census(function);
-            let state = &self.functions[function.0];
-            let at_once = state.policy.at_once;
-            let allowed = census.allows(state.policy.max_workers, nested);
+            let (max_workers, at_once) = (state.policy.max_workers, state.policy.at_once);
+            let (roster, census) = self.roster(function);
+            let allowed = census.allows(max_workers, nested);
             // Where some wait, nothing is given ahead of time: who is next is known only when
             // they go on.
             let depth = if census.waiting > 0 { at_once } else { deepest };
-            let mut ready = 0;
-            let mut best: Option<(usize, WorkerKey)> = None;
-            for &key in &state.workers {
-                let worker = &self.workers[key.index];
-                if !worker.takes_calls(&state.policy) || !allowed && worker.outstanding.is_empty() {
-                    continue;
-                }
-                ready += 1;
-                let load = worker.outstanding.inputs();
-                if load < depth && best.is_none_or(|(least, _)| load < least) {
-                    best = Some((load, key));
-                }
-            }
-            let Some((load, key)) = best else { return };
+            let least = roster.least(allowed);
+            let Some((load, key)) = least.filter(|(load, _)| *load < depth) else {
+                return;
+            };
+            let state = &self.functions[function.0];
             // An even share for each worker that can take calls, and at least one call.
             let queued = if nested {
                 state.queued_nested
             } else {
                 state.queued_top
             };
-            let share = queued.div_ceil(ready).min(depth - load).max(1) as u64;
-            let mut share = share.min(self.workers[key.index].remaining(&state.policy));
+            let share = queued
+                .div_ceil(census.open(allowed))
+                .min(depth - load)
+                .max(1) as u64;
+            let mut share = share.min(self.workers[key].remaining(&state.policy));
             while share > 0 {
                 let most = u32::try_from(share).unwrap_or(u32::MAX);
                 let Some(sent) = self.send_next(now, function, key, most) else {
@@ -161,7 +92,7 @@ impl<P: Parts> Scheduler<P> {
             self.functions[function.0].queue.push_front(depth, rest);
         }
         self.leave_queue(call);
-        let target = &mut self.workers[worker.index];
+        let target = &mut self.workers[worker];
         let ticket = target.next_ticket;
         target.next_ticket += u64::from(count);
         target.accepted += u64::from(count);
@@ -208,9 +139,9 @@ impl<P: Parts> Scheduler<P> {
     /// Starts as many workers as have something to do at once, up to the limit.
     pub(super) fn scale(&mut self, now: Instant, function: FunctionKey) {
         loop {
+            let (_, census) = self.roster(function);
             let state = &self.functions[function.0];
             let policy = &state.policy;
-            let census = self.census(function);
             let coming = census.starting * policy.at_once;
             let nested =
                 state.queued_nested > coming && census.allows_another(policy.max_workers, true);
@@ -225,9 +156,7 @@ impl<P: Parts> Scheduler<P> {
             }
             let id = self.next_worker;
             self.next_worker += 1;
-            let index = self.workers.insert(Worker::new(id, function, now));
-            let worker = WorkerKey { index, id };
-            self.functions[function.0].workers.push(worker);
+            let worker = self.add_worker(Worker::new(id, function, now));
             self.actions.push_back(Action::Spawn { worker });
         }
     }
@@ -235,30 +164,16 @@ impl<P: Parts> Scheduler<P> {
     /// If a worker is idle while calls wait behind another one, takes those back.
     pub(super) fn steal(&mut self, function: FunctionKey) {
         let state = &self.functions[function.0];
-        if state.queued() > 0
-            || !self
-                .census(function)
-                .allows(state.policy.max_workers, false)
-        {
+        let (max_workers, at_once) = (state.policy.max_workers, state.policy.at_once);
+        if state.queued() > 0 {
             return;
         }
-        let ready = || {
-            state.workers.iter().filter(|key| {
-                let worker = &self.workers[key.index];
-                worker.phase == Phase::Ready
-            })
-        };
-        let idle = ready().any(|key| {
-            let worker = &self.workers[key.index];
-            worker.outstanding.is_empty() && worker.takes_calls(&state.policy)
-        });
-        if !idle {
-            return;
-        }
-        let load = |key: &WorkerKey| self.workers[key.index].outstanding.inputs();
-        let victim = ready().max_by_key(|key| load(key));
-        if let Some(&victim) = victim
-            && load(&victim) > state.policy.at_once
+        let (roster, census) = self.roster(function);
+        if census.idle > 0
+            && census.behind > 0
+            && census.allows(max_workers, false)
+            && let Some((load, victim)) = roster.most()
+            && load > at_once
         {
             self.recall(victim);
         }
@@ -308,11 +223,11 @@ impl<P: Parts> Scheduler<P> {
             return;
         }
         let (idle_since, function) = (worker.idle_since, worker.function);
-        let state = &self.functions[function.0];
-        let window = state.policy.scaledown_window;
-        if now.saturating_duration_since(idle_since) < window {
+        let (_, census) = self.roster(function);
+        let policy = &self.functions[function.0].policy;
+        if now.saturating_duration_since(idle_since) < policy.scaledown_window {
             self.arm_idle(key);
-        } else if state.workers.len() > state.policy.min_workers {
+        } else if census.alive > policy.min_workers {
             self.retire(now, key);
         }
     }
@@ -326,7 +241,7 @@ impl<P: Parts> Scheduler<P> {
         }
         let window = self.functions[worker.function.0].policy.scaledown_window;
         if let Some(at) = worker.idle_since.checked_add(window) {
-            self.workers[key.index].idle_timer = true;
+            self.workers[key].idle_timer = true;
             self.arm(at, Timer::Idle(key));
         }
     }

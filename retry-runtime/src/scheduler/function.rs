@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::CallKey;
+use super::outdated::Outdated;
+use super::roster::Roster;
 use super::window::SlidingCount;
-use super::{CallKey, WorkerKey};
 use crate::CrashLimit;
 use crate::error::{CrashLimitExceeded, ExitCause};
 
@@ -20,6 +22,9 @@ const MEMORY: f64 = 16.0;
 
 /// An attempt that takes no longer is quick.
 const QUICK: Duration = Duration::from_micros(10);
+
+/// So many places are kept in a queue that is empty.
+const SPARE: usize = 64;
 
 /// The rules for one function's workers.
 #[derive(Clone, Debug)]
@@ -62,7 +67,7 @@ pub(super) struct Function {
     pub(super) queued_top: usize,
     /// How many calls are queued that were made by other calls.
     pub(super) queued_nested: usize,
-    pub(super) workers: Vec<WorkerKey>,
+    pub(super) roster: Roster,
     pub(super) ever_ready: bool,
     /// Failed starts since a worker was last ready.
     pub(super) failed_starts: u32,
@@ -87,7 +92,7 @@ impl Function {
             queue: Queue::default(),
             queued_top: 0,
             queued_nested: 0,
-            workers: Vec::new(),
+            roster: Roster::default(),
             ever_ready: false,
             failed_starts: 0,
             crashes: SlidingCount::new(window),
@@ -161,7 +166,7 @@ impl Function {
     }
 
     /// The count that the inputs of a call at a depth are part of.
-    pub(super) fn queued_at(&mut self, depth: usize) -> &mut usize {
+    pub(super) fn queued_at(&mut self, depth: u32) -> &mut usize {
         match depth {
             0 => &mut self.queued_top,
             _ => &mut self.queued_nested,
@@ -177,29 +182,52 @@ impl Function {
 
 /// Calls by how deeply they are nested. The deepest go first: others wait for them.
 #[derive(Debug, Default)]
-pub(super) struct Queue(Vec<VecDeque<CallKey>>);
+pub(super) struct Queue {
+    levels: Vec<VecDeque<CallKey>>,
+    outdated: Outdated,
+}
 
 impl Queue {
-    fn level(&mut self, depth: usize) -> &mut VecDeque<CallKey> {
-        if self.0.len() <= depth {
-            self.0.resize_with(depth + 1, VecDeque::new);
+    fn level(&mut self, depth: u32) -> &mut VecDeque<CallKey> {
+        let depth = depth as usize;
+        if self.levels.len() <= depth {
+            self.levels.resize_with(depth + 1, VecDeque::new);
         }
-        &mut self.0[depth]
+        &mut self.levels[depth]
     }
 
-    pub(super) fn push_front(&mut self, depth: usize, key: CallKey) {
+    pub(super) fn push_front(&mut self, depth: u32, key: CallKey) {
         self.level(depth).push_front(key);
     }
 
-    pub(super) fn push_back(&mut self, depth: usize, key: CallKey) {
+    pub(super) fn push_back(&mut self, depth: u32, key: CallKey) {
         self.level(depth).push_back(key);
     }
 
     pub(super) fn pop_front(&mut self) -> Option<CallKey> {
-        self.0.iter_mut().rev().find_map(VecDeque::pop_front)
+        self.levels.iter_mut().rev().find_map(VecDeque::pop_front)
     }
 
+    /// How many there are, with those that are not queued any more.
+    pub(super) fn len(&self) -> usize {
+        self.levels.iter().map(VecDeque::len).sum()
+    }
+
+    /// One more of its calls is not queued any more.
+    pub(super) fn outdate(&mut self, is_queued: impl Fn(&CallKey) -> bool) {
+        if self.outdated.add(1, self.len()) {
+            for level in &mut self.levels {
+                level.retain(&is_queued);
+                level.shrink_to(2 * level.len());
+            }
+        }
+    }
+
+    /// None of its calls is queued any more.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        for level in &mut self.levels {
+            level.clear();
+            level.shrink_to(SPARE);
+        }
     }
 }

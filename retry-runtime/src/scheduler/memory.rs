@@ -23,7 +23,7 @@ impl<P: Parts> Scheduler<P> {
         if bytes <= limit {
             return self.arm_measure(now, key);
         }
-        let worker = &self.workers[key.index];
+        let worker = &self.workers[key];
         match worker.phase {
             Phase::Ready | Phase::Retiring => self.kill(key, Phase::OutOfMemory),
             Phase::Starting => {
@@ -53,7 +53,7 @@ impl<P: Parts> Scheduler<P> {
         let limited = self.functions[worker.function.0].policy.memory.is_some();
         let busy = worker.phase == Phase::Starting || !worker.outstanding.is_empty();
         if limited && busy && !worker.measure_timer {
-            self.workers[key.index].measure_timer = true;
+            self.workers[key].measure_timer = true;
             self.arm(now + INTERVAL, Timer::Measure(key));
         }
     }

@@ -13,7 +13,7 @@ use crate::error::{Cancelled, Rejected};
 use crate::parcel::Parts;
 
 /// The deepest that calls may be nested.
-pub(super) const DEEPEST: usize = 10;
+pub(super) const DEEPEST: u32 = 10;
 
 /// Who makes a nested call.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Parent {
 pub(super) struct Place {
     pub(super) id: CallId,
     pub(super) parent: Option<Parent>,
-    pub(super) depth: usize,
+    pub(super) depth: u32,
 }
 
 impl Place {
@@ -106,8 +106,7 @@ impl<P: Parts> Scheduler<P> {
             let why = Failure::Cancelled(Cancelled::WithOuterCall);
             self.withdraw(now, key, why, AttemptOutcome::Cancelled);
         } else if depth > DEEPEST {
-            let limit = u32::try_from(DEEPEST).unwrap_or(u32::MAX);
-            let why = Failure::Rejected(Rejected::TooDeep { limit });
+            let why = Failure::Rejected(Rejected::TooDeep { limit: DEEPEST });
             self.withdraw(now, key, why, AttemptOutcome::Cancelled);
         } else if !was_waiting {
             self.recall(origin.worker);
@@ -138,6 +137,7 @@ impl<P: Parts> Scheduler<P> {
             self.dispatch(now, function);
         }
         self.drain(now);
+        self.tidy();
         !self.actions.is_empty()
     }
 

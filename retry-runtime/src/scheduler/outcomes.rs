@@ -103,8 +103,8 @@ impl<P: Parts> Scheduler<P> {
         };
         let tail = end.stderr_tail.clone();
         call.record(end);
-        call.crashes += 1;
-        if call.terms.policy.at_most_once || call.crashes >= CRASHES_PER_INPUT {
+        call.past().crashes += 1;
+        if call.terms.policy.at_most_once || call.past().crashes >= CRASHES_PER_INPUT {
             self.resolve(key, Err(failure), tail);
         } else {
             let function = call.function;
@@ -244,11 +244,12 @@ impl<P: Parts> Scheduler<P> {
         let outcome = end.outcome.clone();
         let tail = end.stderr_tail.clone();
         call.record(end);
+        let failures = call.past().failures + 1;
         let scheduled = call
             .terms
             .policy
             .retries
-            .draw_delay(call.failures + 1, &mut self.random);
+            .draw_delay(failures, &mut self.random);
         let delay = match retry {
             Retry::No => None,
             Retry::Default => scheduled,
@@ -271,8 +272,9 @@ impl<P: Parts> Scheduler<P> {
             let failure = Failure::TimedOut(TimedOut::new(Limit::Deadline, limit));
             return self.resolve(key, Err(failure), tail);
         }
-        call.failures += 1;
+        call.past().failures = failures;
         call.state = State::Delayed;
+        self.delayed += 1;
         self.functions[call.function.0].counts.retried += 1;
         if self.observed {
             let function = self.calls[index].terms.name;
@@ -300,6 +302,9 @@ impl<P: Parts> Scheduler<P> {
     ) {
         let call = self.calls.remove(key.index);
         debug_assert_eq!(call.id, key.id);
+        let delayed = usize::from(call.state == State::Delayed);
+        self.delayed -= delayed;
+        self.outdate(delayed + usize::from(call.deadline.is_some()));
         if let Some(parent) = call.parent {
             self.leave_parent(parent.worker, call.id);
         }
@@ -313,7 +318,7 @@ impl<P: Parts> Scheduler<P> {
             outcome: Outcome {
                 call: key.id,
                 result,
-                attempts: call.attempts,
+                attempts: call.past.map_or_else(Vec::new, |past| past.attempts),
                 stderr_tail,
             },
         });
@@ -332,14 +337,11 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Marks a call as queued, unless its function's workers crash too often.
-    pub(super) fn enter_queue(
-        &mut self,
-        now: Instant,
-        key: CallKey,
-    ) -> Option<(FunctionKey, usize)> {
+    pub(super) fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(FunctionKey, u32)> {
         let call = self.call_mut(key)?;
-        call.state = State::Queued;
+        let was = std::mem::replace(&mut call.state, State::Queued);
         let (function, depth, count) = (call.function, call.depth, call.payload.count());
+        self.delayed -= usize::from(was == State::Delayed);
         if self.cancels_queued {
             let why = Failure::Cancelled(Cancelled::ByShutdown);
             self.resolve(key, Err(why), None);
@@ -362,6 +364,12 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
+    /// A call of this function was withdrawn while it was queued.
+    pub(super) fn outdate_queued(&mut self, function: FunctionKey) {
+        let (calls, queue) = (&self.calls, &mut self.functions[function.0].queue);
+        queue.outdate(|key| calls.get(key.index).is_some_and(|call| call.id == key.id));
+    }
+
     /// Fails all pending calls of a function whose workers crash too often. What other workers
     /// are executing may end; it fails if it would have to be run again.
     pub(super) fn enforce_crash_limit(&mut self, now: Instant, function: FunctionKey) {
@@ -375,7 +383,7 @@ impl<P: Parts> Scheduler<P> {
         for key in pending {
             self.resolve(key, Err(Failure::CrashLimit(exceeded.clone())), None);
         }
-        let workers = self.functions[function.0].workers.clone();
+        let workers = self.workers_of(function).to_vec();
         for worker in workers {
             self.recall(worker);
         }

@@ -16,7 +16,7 @@ impl<P: Parts> Scheduler<P> {
             self.cancels_queued = true;
             self.cancel_at_shutdown(now, |call| !matches!(call, State::Sent { .. }));
             // What was sent and does not run either comes back, and is cancelled then.
-            let workers = self.functions.iter().flat_map(|one| &one.workers);
+            let workers = self.functions.iter().flat_map(|one| one.roster.keys());
             for worker in workers.copied().collect::<Vec<_>>() {
                 self.recall(worker);
             }
@@ -74,7 +74,7 @@ impl<P: Parts> Scheduler<P> {
         let keys: Vec<_> = self
             .functions
             .iter()
-            .flat_map(|function| function.workers.iter().copied())
+            .flat_map(|function| function.roster.keys().iter().copied())
             .collect();
         for key in keys {
             let Some(worker) = self.worker(key) else {

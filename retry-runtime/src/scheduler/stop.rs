@@ -247,7 +247,11 @@ impl<P: Parts> Scheduler<P> {
     ) {
         let Some(call) = self.call(key) else { return };
         match call.state {
-            State::Queued => self.leave_queue(key),
+            State::Queued => {
+                let function = call.function;
+                self.leave_queue(key);
+                self.outdate_queued(function);
+            }
             State::Delayed => {}
             State::Sent { worker, ticket } => {
                 // Of those that were sent together only the first ones may be executing.

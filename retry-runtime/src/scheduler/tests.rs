@@ -1,6 +1,7 @@
 //! The rules, on histories without processes: thousands of them, each from a seed that is printed
 //! when it fails.
 
+mod cost;
 mod life;
 
 use std::collections::{BTreeMap, VecDeque};

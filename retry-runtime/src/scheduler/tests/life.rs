@@ -222,6 +222,52 @@ fn the_floor_is_kept_but_no_reason_for_a_restart_loop() {
 }
 
 #[test]
+fn what_is_over_takes_no_memory() {
+    let mut world = World::new(function_policy(1));
+    let deadline = Policy {
+        deadline: Some(3600 * SECOND),
+        ..call_policy(Retries::none())
+    };
+    world.submit(deadline, [0]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    // One stays in the queue, behind all of the others.
+    let keys = world.submit(deadline, 1..10_000);
+    assert!(world.scheduler.timers.len() >= 10_000);
+    let now = world.now;
+    let cancelled = keys[..keys.len() - 1].iter().copied();
+    world.scheduler.cancel(now, cancelled, Cancelled::ByCaller);
+    world.perform();
+    assert!(world.scheduler.timers.capacity() < 300);
+    assert!(world.scheduler.functions[0].queue.len() < 200);
+    world.answer(worker, ok(0));
+    let (last, _) = world.begin(worker).expect("the last one");
+    world.answer(worker, ok(last));
+    assert_eq!(world.scheduler.calls.capacity(), 0);
+    assert!(world.scheduler.actions.capacity() <= MANY);
+}
+
+#[test]
+fn of_those_that_are_idle_for_too_long_at_once_the_floor_stays() {
+    let mut world = World::new(FunctionPolicy {
+        min_workers: 2,
+        ..function_policy(4)
+    });
+    world.submit(call_policy(Retries::none()), 0..4);
+    world.all_ready();
+    let workers: Vec<WorkerKey> = world.workers.keys().copied().collect();
+    for key in workers {
+        let (input, _) = world.begin(key).expect("one for each");
+        world.answer(key, ok(input));
+    }
+    world.advance(Duration::from_secs(200));
+    let retired = |worker: &&FakeWorker| worker.retired;
+    assert_eq!(world.workers.values().filter(retired).count(), 2);
+    assert_eq!(world.spawned, 4);
+}
+
+#[test]
 fn a_worker_that_waits_for_its_own_call_makes_room_for_it() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [1, 2]);

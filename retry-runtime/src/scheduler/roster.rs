@@ -1,0 +1,349 @@
+//! The workers: counted per function, and in the order in which they are given calls.
+//!
+//! Nobody who changes a worker has to think of that: each that is lent for a change is filed anew
+//! before anybody counts.
+
+use std::ops::{Index, IndexMut};
+
+use slab::Slab;
+
+use super::function::Function;
+use super::{FunctionKey, FunctionPolicy, Phase, Scheduler, Worker, WorkerKey};
+use crate::parcel::Parts;
+
+/// All workers.
+#[derive(Debug, Default)]
+pub(super) struct Workers {
+    all: Slab<Worker>,
+    /// Those that may have changed since they were filed.
+    lent: Vec<WorkerKey>,
+}
+
+impl Workers {
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn insert(&mut self, worker: Worker) -> WorkerKey {
+        let id = worker.id;
+        let index = self.all.insert(worker);
+        let key = WorkerKey { id, index };
+        self.lend(key);
+        key
+    }
+
+    pub(super) fn get(&self, key: WorkerKey) -> Option<&Worker> {
+        self.all.get(key.index).filter(|worker| worker.id == key.id)
+    }
+
+    pub(super) fn get_mut(&mut self, key: WorkerKey) -> Option<&mut Worker> {
+        self.get(key)?;
+        Some(self.lend(key))
+    }
+
+    fn lend(&mut self, key: WorkerKey) -> &mut Worker {
+        let worker = &mut self.all[key.index];
+        if !worker.lent {
+            worker.lent = true;
+            self.lent.push(key);
+        }
+        worker
+    }
+}
+
+/// A worker that is known to be there.
+impl Index<WorkerKey> for Workers {
+    type Output = Worker;
+
+    fn index(&self, key: WorkerKey) -> &Worker {
+        &self.all[key.index]
+    }
+}
+
+impl IndexMut<WorkerKey> for Workers {
+    fn index_mut(&mut self, key: WorkerKey) -> &mut Worker {
+        self.lend(key)
+    }
+}
+
+/// The workers of a function, counted.
+///
+/// A call at the top starts only if fewer calls than there may be workers are under way, those
+/// included that wait for calls of their own. A nested call starts if fewer are executing: those
+/// that wait make room for it, since they wait for it or its like. Thus calls cannot wait for
+/// each other, and at each depth there are no more workers than there may be at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    /// Those that are there or coming up.
+    pub(super) alive: usize,
+    pub(super) starting: usize,
+    /// Those that wait for calls of their own.
+    pub(super) waiting: usize,
+    /// Those that have something to execute, whether they wait or not.
+    busy: usize,
+    /// Inputs that stand behind others at a worker.
+    pub(super) behind: usize,
+    /// Those that can be given calls.
+    open: usize,
+    /// Those of these that have nothing to execute.
+    pub(super) idle: usize,
+}
+
+impl Census {
+    /// Whether an idle worker may be given a call.
+    pub(super) fn allows(&self, max_workers: usize, nested: bool) -> bool {
+        let counted = if nested {
+            self.busy - self.waiting
+        } else {
+            self.busy
+        };
+        counted < max_workers
+    }
+
+    /// Whether there may be another worker, for a call at the top or for a nested one.
+    pub(super) fn allows_another(&self, max_workers: usize, nested: bool) -> bool {
+        let counted = if nested {
+            self.alive - self.waiting
+        } else {
+            self.alive
+        };
+        counted < max_workers
+    }
+
+    /// How many may be given calls, with the idle ones or without.
+    pub(super) fn open(&self, with_idle: bool) -> usize {
+        self.open - if with_idle { 0 } else { self.idle }
+    }
+
+    fn count(&mut self, standing: Standing, at_once: usize, by: fn(&mut usize, usize)) {
+        match standing {
+            Standing::Out => return,
+            Standing::Coming => by(&mut self.starting, 1),
+            Standing::Ready { load, open, waits } => {
+                by(&mut self.behind, load.saturating_sub(at_once));
+                by(&mut self.waiting, waits.into());
+                by(&mut self.busy, (waits || load > 0).into());
+                by(&mut self.open, open.into());
+                by(&mut self.idle, (open && load == 0).into());
+            }
+        }
+        by(&mut self.alive, 1);
+    }
+}
+
+/// What a worker counts as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// As nothing: it is not there yet or about to end.
+    #[default]
+    Out,
+    Coming,
+    Ready {
+        /// The inputs that it has to answer.
+        load: usize,
+        /// It can be given calls.
+        open: bool,
+        /// It waits for calls of its own.
+        waits: bool,
+    },
+}
+
+/// The workers of one function.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    keys: Vec<WorkerKey>,
+    census: Census,
+    loads: Loads,
+}
+
+impl Roster {
+    pub(super) fn keys(&self) -> &[WorkerKey] {
+        &self.keys
+    }
+
+    /// The worker that has least to do of those that can be given calls, and how much that is. Of
+    /// several it is always the same one, so that the others may become superfluous.
+    pub(super) fn least(&self, with_idle: bool) -> Option<(usize, WorkerKey)> {
+        let (load, place) = if with_idle {
+            self.loads.find(|load| load.least)
+        } else {
+            self.loads.find(|load| load.least_busy)
+        };
+        (load < usize::MAX).then(|| (load, self.keys[place]))
+    }
+
+    /// The worker that has most to do, and how much that is.
+    pub(super) fn most(&self) -> Option<(usize, WorkerKey)> {
+        let (load, place) = self.loads.find(|load| load.most);
+        (load > 0).then(|| (load, self.keys[place]))
+    }
+
+    fn file(&mut self, place: usize, at_once: usize, from: Standing, to: Standing) {
+        self.census.count(from, at_once, |count, by| *count -= by);
+        self.census.count(to, at_once, |count, by| *count += by);
+        self.loads.set(place, Load::of(to));
+    }
+}
+
+/// How much there is to do for the workers below a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Load {
+    /// The least for one that can be given calls.
+    least: usize,
+    /// The same without those that are idle.
+    least_busy: usize,
+    most: usize,
+}
+
+impl Load {
+    const NONE: Self = Self {
+        least: usize::MAX,
+        least_busy: usize::MAX,
+        most: 0,
+    };
+
+    fn of(standing: Standing) -> Self {
+        let Standing::Ready { load, open, .. } = standing else {
+            return Self::NONE;
+        };
+        let least_if = |given: bool| if given { load } else { usize::MAX };
+        Self {
+            least: least_if(open),
+            least_busy: least_if(open && load > 0),
+            most: load,
+        }
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            least: self.least.min(other.least),
+            least_busy: self.least_busy.min(other.least_busy),
+            most: self.most.max(other.most),
+        }
+    }
+}
+
+/// A binary tree over the places of workers: its root is at 1, the children of a node at twice its
+/// index, and the leaves are its latter half.
+#[derive(Debug, Default)]
+struct Loads(Vec<Load>);
+
+impl Loads {
+    fn set(&mut self, place: usize, load: Load) {
+        if place >= self.0.len() / 2 {
+            self.grow();
+        }
+        let mut node = self.0.len() / 2 + place;
+        self.0[node] = load;
+        while node > 1 {
+            node /= 2;
+            let load = self.0[2 * node].with(self.0[2 * node + 1]);
+            if std::mem::replace(&mut self.0[node], load) == load {
+                break;
+            }
+        }
+    }
+
+    /// Twice as many places.
+    fn grow(&mut self) {
+        let leaves = self.0.split_off(self.0.len() / 2);
+        let places = (2 * leaves.len()).max(1);
+        self.0 = vec![Load::NONE; 2 * places];
+        for (place, load) in leaves.into_iter().enumerate() {
+            self.set(place, load);
+        }
+    }
+
+    /// Where the root has its load from, and that load.
+    fn find(&self, load: impl Fn(&Load) -> usize) -> (usize, usize) {
+        let Some(found) = self.0.get(1).map(&load) else {
+            return (load(&Load::NONE), 0);
+        };
+        let places = self.0.len() / 2;
+        let mut node = 1;
+        while node < places {
+            let left = 2 * node;
+            node = left + usize::from(load(&self.0[left]) != found);
+        }
+        (found, node - places)
+    }
+}
+
+impl Worker {
+    fn standing(&self, policy: &FunctionPolicy) -> Standing {
+        match self.phase {
+            Phase::Starting | Phase::FailedStart(_) => Standing::Coming,
+            Phase::Ready => Standing::Ready {
+                load: self.outstanding.inputs(),
+                open: self.takes_calls(policy),
+                waits: !self.children.is_empty(),
+            },
+            Phase::Retiring | Phase::Killed | Phase::Broken(_) | Phase::OutOfMemory => {
+                Standing::Out
+            }
+        }
+    }
+}
+
+impl<P: Parts> Scheduler<P> {
+    /// The workers of a function as they are now.
+    pub(super) fn roster(&mut self, function: FunctionKey) -> (&Roster, Census) {
+        while let Some(key) = self.workers.lent.pop() {
+            let Some(worker) = self.workers.all.get_mut(key.index) else {
+                continue;
+            };
+            if worker.id != key.id {
+                continue;
+            }
+            worker.lent = false;
+            let Function { policy, roster, .. } = &mut self.functions[worker.function.0];
+            let standing = worker.standing(policy);
+            if standing != worker.standing {
+                let from = std::mem::replace(&mut worker.standing, standing);
+                roster.file(worker.place, policy.at_once, from, standing);
+            }
+        }
+        debug_assert!(self.is_filed(function));
+        let roster = &self.functions[function.0].roster;
+        (roster, roster.census)
+    }
+
+    /// Whether the workers of a function are where they would be if they were counted anew.
+    fn is_filed(&self, function: FunctionKey) -> bool {
+        let Function { policy, roster, .. } = &self.functions[function.0];
+        let mut census = Census::default();
+        let mut loads = Load::NONE;
+        for &key in &roster.keys {
+            let standing = self.workers[key].standing(policy);
+            census.count(standing, policy.at_once, |count, by| *count += by);
+            loads = loads.with(Load::of(standing));
+        }
+        census == roster.census && roster.loads.0.get(1).is_none_or(|root| *root == loads)
+    }
+
+    pub(super) fn add_worker(&mut self, mut worker: Worker) -> WorkerKey {
+        let keys = &mut self.functions[worker.function.0].roster.keys;
+        worker.place = keys.len();
+        let key = self.workers.insert(worker);
+        keys.push(key);
+        key
+    }
+
+    pub(super) fn remove_worker(&mut self, key: WorkerKey) -> Option<Worker> {
+        self.workers.get(key)?;
+        let worker = self.workers.all.remove(key.index);
+        self.outdate(1);
+        let Function { policy, roster, .. } = &mut self.functions[worker.function.0];
+        let place = worker.place;
+        roster.file(place, policy.at_once, worker.standing, Standing::Out);
+        roster.keys.swap_remove(place);
+        // The last one takes its place.
+        if let Some(moved) = roster.keys.get(place) {
+            let moved = &mut self.workers.all[moved.index];
+            roster.loads.set(moved.place, Load::NONE);
+            roster.loads.set(place, Load::of(moved.standing));
+            moved.place = place;
+        }
+        Some(worker)
+    }
+}
