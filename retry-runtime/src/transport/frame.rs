@@ -1,7 +1,8 @@
 //! Messages: a header of fixed size and a payload.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
+use super::intake::Intake;
 use crate::parcel::{self, MARK, PREFIX, Parcel, Parts, Series};
 
 /// The size of a header from the parent.
@@ -14,21 +15,6 @@ const NO_INDEX: u64 = u64::MAX;
 
 /// The bits that tell how many calls a message is.
 const COUNT: u32 = (1 << 24) - 1;
-
-/// How many bytes to read next into a buffer of messages: `least`, or what is missing of a large
-/// message, which is not believed beyond `most`. Every header begins with its payload's length.
-pub(crate) fn wanted(buffer: &BytesMut, header: usize, least: usize, most: usize) -> usize {
-    let Some(length) = buffer.first_chunk::<4>() else {
-        return least;
-    };
-    let length = u32::from_le_bytes(*length);
-    // What is short is there as a whole.
-    if length >= MARK {
-        return least;
-    }
-    let whole = header + length as usize;
-    whole.saturating_sub(buffer.len()).clamp(least, most)
-}
 
 /// What a worker is to do about a ticket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,9 +70,9 @@ impl CallHeader {
         bytes
     }
 
-    /// Takes a whole message from the front of a buffer, if there is one.
-    pub(crate) fn take(buffer: &mut BytesMut) -> Option<(Self, Bytes)> {
-        let mut header = buffer.get(..CALL_HEADER)?;
+    /// Takes a whole message off what has come, if there is one.
+    pub(crate) fn take(intake: &mut Intake) -> Option<(Self, Bytes)> {
+        let mut header = intake.header(CALL_HEADER)?;
         let length = header.get_u32_le();
         let mut message = Self {
             length,
@@ -105,11 +91,8 @@ impl CallHeader {
             _ => Order::Run,
         };
         message.count &= COUNT;
-        if buffer.len() - CALL_HEADER < length as usize {
-            return None;
-        }
-        buffer.advance(CALL_HEADER);
-        Some((message, buffer.split_to(length as usize).freeze()))
+        let payload = intake.take(CALL_HEADER, length as usize)?;
+        Some((message, payload))
     }
 }
 
@@ -164,7 +147,8 @@ impl Iterator for Chunk {
 /// Values that a worker answered in short: each alone behind its length, which is marked. They
 /// belong to the tickets that follow the last answer, and the next answer in full tells how long
 /// all of them took.
-pub(crate) fn take_short(buffer: &mut BytesMut) -> Option<Parcel> {
+pub(crate) fn take_short(intake: &mut Intake) -> Option<Parcel> {
+    let buffer = intake.small()?;
     let mut end = 0;
     let mut count = 0;
     while let Some(prefix) = buffer.get(end..).and_then(<[u8]>::first_chunk::<PREFIX>)
@@ -265,13 +249,13 @@ impl AnswerHeader {
         bytes
     }
 
-    /// Takes a whole message from the front of a buffer, if there is one. The bytes may be
-    /// anything: an impossible header is an error before anything is allocated for it.
+    /// Takes a whole message off what has come, if there is one. The bytes may be anything: an
+    /// impossible header is an error before anything is allocated for it.
     pub(crate) fn take(
-        buffer: &mut BytesMut,
+        intake: &mut Intake,
         limit: usize,
     ) -> Result<Option<(Self, Bytes)>, String> {
-        let Some(mut header) = buffer.get(..ANSWER_HEADER) else {
+        let Some(mut header) = intake.header(ANSWER_HEADER) else {
             return Ok(None);
         };
         let length = header.get_u32_le();
@@ -291,11 +275,8 @@ impl AnswerHeader {
             ticket: header.get_u64_le(),
             duration: header.get_u64_le(),
         };
-        if buffer.len() - ANSWER_HEADER < length as usize {
-            return Ok(None);
-        }
-        buffer.advance(ANSWER_HEADER);
-        Ok(Some((message, buffer.split_to(length as usize).freeze())))
+        let payload = intake.take(ANSWER_HEADER, length as usize);
+        Ok(payload.map(|payload| (message, payload)))
     }
 }
 
@@ -316,14 +297,14 @@ mod tests {
             method: 5,
             fault: 6,
         };
-        let mut buffer = BytesMut::from(&header.encode()[..]);
+        let mut buffer = Intake::of(&header.encode());
         assert_eq!(CallHeader::take(&mut buffer), None);
-        buffer.extend_from_slice(b"abcd");
+        buffer.small().unwrap().extend_from_slice(b"abcd");
         assert_eq!(
             CallHeader::take(&mut buffer),
             Some((header, Bytes::from_static(b"abc")))
         );
-        assert_eq!(&buffer[..], b"d");
+        assert_eq!(&buffer.small().unwrap()[..], b"d");
     }
 
     #[test]
@@ -336,7 +317,7 @@ mod tests {
                 bytes[2..4].fill(0);
                 bytes[4] %= 15;
             }
-            let mut buffer = BytesMut::from(&bytes[..]);
+            let mut buffer = Intake::of(&bytes);
             while let Ok(Some((header, payload))) = AnswerHeader::take(&mut buffer, 1000) {
                 assert_eq!(header.length as usize, payload.len());
             }

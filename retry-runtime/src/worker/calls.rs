@@ -4,36 +4,34 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{STRANGER, exit, watchdog};
 use crate::spin::{Patience, Spin};
 use crate::transport::bell::{self, Heard};
-use crate::transport::frame::{self, CALL_HEADER, CallHeader, Chunk};
+use crate::transport::frame::{CALL_HEADER, CallHeader, Chunk};
+use crate::transport::intake::Intake;
 use crate::transport::ring::{self, Reader, Sleep};
 
 /// The worker's end of the way that calls take.
 pub(super) struct Calls {
     socket: Arc<OwnedFd>,
     reader: Reader,
-    input: BytesMut,
+    input: Intake,
     /// What is left of the last message.
     chunk: Chunk,
-    /// How long a message may be.
-    limit: usize,
     patience: Patience,
     /// The last look for more, until more has come.
     spin: Option<Spin>,
 }
 
 impl Calls {
-    pub(super) fn new(socket: Arc<OwnedFd>, reader: Reader, limit: usize) -> Self {
+    pub(super) fn new(socket: Arc<OwnedFd>, reader: Reader) -> Self {
         Self {
             socket,
             reader,
-            input: BytesMut::new(),
+            input: Intake::default(),
             chunk: Chunk::empty(),
-            limit,
             patience: Patience::new(),
             spin: None,
         }
@@ -45,12 +43,7 @@ impl Calls {
             if let Some(call) = self.chunk.next() {
                 return Some(call);
             }
-            let large = self.input.len() > ring::CAPACITY;
             if let Some((header, payload)) = CallHeader::take(&mut self.input) {
-                // The room for a large message is given back with the message.
-                if large && self.input.is_empty() {
-                    self.input = BytesMut::new();
-                }
                 self.chunk = Chunk::new(header, payload);
             } else if !self.read() {
                 return None;
@@ -69,9 +62,9 @@ impl Calls {
     }
 
     fn read(&mut self) -> bool {
-        let missing = frame::wanted(&self.input, CALL_HEADER, 0, self.limit);
-        self.input.reserve(missing);
-        match self.reader.read_into(&mut self.input) {
+        // The parent is this very program: it sends what it says it does.
+        let (reader, longest) = (&mut self.reader, usize::MAX);
+        match self.input.read(reader, CALL_HEADER, longest, longest) {
             Ok(0) => false,
             Ok(_) => {
                 if let Some(spin) = self.spin.take() {

@@ -96,11 +96,8 @@ impl Invocation {
 
     /// The arguments, or `None` if they cannot be decoded, which is then the answer.
     pub fn arguments<A: Arguments>(&mut self) -> Option<A::Owned> {
-        match A::decode(&self.input) {
-            Ok(arguments) => {
-                self.input = Bytes::new();
-                Some(arguments)
-            }
+        match A::decode(std::mem::take(&mut self.input)) {
+            Ok(arguments) => Some(arguments),
             Err(error) => {
                 self.output.extend_from_slice(error.to_string().as_bytes());
                 self.answer = Some(Kind::NotDecodable);
@@ -146,9 +143,12 @@ impl Invocation {
     }
 
     /// Answers with a value.
-    pub(crate) fn succeed<T: Wire>(&mut self, value: &T) {
+    pub(crate) fn succeed<T: Wire>(&mut self, value: T) {
         self.respond(Kind::Ok, |output, limit| {
-            codec::encode(value, output, limit)
+            if let Some(whole) = codec::encode_alone(value, output, limit)? {
+                *output = whole.into();
+            }
+            Ok(())
         });
     }
 

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{STRANGER, exit};
+use crate::spin::Patience;
 use crate::transport::bell;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
-use crate::transport::ring::{Corrupt, Writer};
+use crate::transport::ring::{Corrupt, PIECE, Writer};
 
 /// How many answers lie there before a parent that sleeps is woken, while there is more to do.
 const KEPT: usize = 1024;
@@ -34,6 +35,8 @@ pub(crate) struct Outbox {
 
 struct Kept {
     writer: Writer,
+    /// How long room is looked for.
+    patience: Patience,
     /// What the parent has not been woken for.
     answers: usize,
     bytes: usize,
@@ -51,6 +54,7 @@ impl Outbox {
             socket,
             kept: Mutex::new(Kept {
                 writer,
+                patience: Patience::new(),
                 answers: 0,
                 bytes: 0,
                 answered: 0,
@@ -194,16 +198,21 @@ impl Outbox {
         }
     }
 
-    /// Writes a message. It is shown as a whole, unless it is larger than the ring: until all of
-    /// that is written its input counts as being executed.
+    /// Writes a message. It is shown as a whole, unless it is a large one: until all of that is
+    /// written its input counts as being executed.
     fn write(&self, kept: &mut Kept, header: &[u8], payload: &[u8]) {
-        if !sound(kept.writer.fits(header.len() + payload.len())) {
-            kept.writer.show();
-        }
         for mut part in [header, payload] {
             while !part.is_empty() {
-                part = &part[sound(kept.writer.write(part))..];
-                if !part.is_empty() {
+                let piece = &part[..part.len().min(PIECE)];
+                let written = sound(kept.writer.write(piece));
+                part = &part[written..];
+                if part.is_empty() {
+                    break;
+                }
+                if kept.writer.publish() {
+                    self.ring();
+                }
+                if written < piece.len() {
                     self.wait_for_room(kept);
                 }
             }
@@ -212,10 +221,11 @@ impl Outbox {
     }
 
     fn wait_for_room(&self, kept: &mut Kept) {
-        if kept.writer.publish() {
-            self.ring();
+        let mut spin = kept.patience.spin();
+        if !spin.look_until(&mut || sound(kept.writer.has_room())) {
+            sound(kept.writer.sleep_for_room());
         }
-        sound(kept.writer.sleep_for_room());
+        kept.patience.learn(&spin);
     }
 }
 
