@@ -214,7 +214,11 @@ mod tests {
     #[test]
     fn everything_else_travels_as_it_does_in_company() {
         let mut out = Vec::new();
-        assert!(encode_alone(vec![1u16, 2], &mut out, 100).unwrap().is_none());
+        assert!(
+            encode_alone(vec![1u16, 2], &mut out, 100)
+                .unwrap()
+                .is_none()
+        );
         assert_eq!(out.len(), 12);
         assert!(decode_alone::<Vec<u16>>(Bytes::from(out.clone())).is_ok());
         assert!(decode_alone::<Vec<u16>>(Bytes::from(out).slice(1..)).is_err());

@@ -251,10 +251,7 @@ impl AnswerHeader {
 
     /// Takes a whole message off what has come, if there is one. The bytes may be anything: an
     /// impossible header is an error before anything is allocated for it.
-    pub(crate) fn take(
-        intake: &mut Intake,
-        limit: usize,
-    ) -> Result<Option<(Self, Bytes)>, String> {
+    pub(crate) fn take(intake: &mut Intake, limit: usize) -> Result<Option<(Self, Bytes)>, String> {
         let Some(mut header) = intake.header(ANSWER_HEADER) else {
             return Ok(None);
         };

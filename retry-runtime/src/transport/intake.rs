@@ -15,6 +15,10 @@ const LARGE: usize = PIECE;
 /// Where more is there than this, a large message may be what comes next.
 const SEVERAL: usize = 4096;
 
+/// How many times as much as has come of a message may come, before more room is made for it. What
+/// is not filled is address space and no memory; to move what has come to larger room costs both.
+const BELIEVED: usize = 15;
+
 /// What has been read and not been taken.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
@@ -135,9 +139,9 @@ impl Large {
         let most = available.min(self.missing()).min(CAPACITY / 2);
         let payload = &mut self.payload;
         if payload.capacity() - payload.len() < most {
-            // What has come is worth as much again.
             let missing = self.length - payload.len();
-            payload.reserve_exact(missing.min(room.max(payload.len()).max(most)));
+            let believed = room.max(payload.len().saturating_mul(BELIEVED));
+            payload.reserve_exact(missing.min(believed));
             sys::fills(payload.spare_capacity_mut());
         }
         reader.read_into(payload, most)

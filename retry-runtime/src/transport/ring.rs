@@ -458,12 +458,18 @@ mod tests {
         }
         for impossible in [CAPACITY as u64 + 1, u64::MAX] {
             memory.word(WRITTEN).store(impossible, Ordering::Relaxed);
-            assert_eq!(reader.read_into(&mut BytesMut::new(), usize::MAX), Err(Corrupt));
+            assert_eq!(
+                reader.read_into(&mut BytesMut::new(), usize::MAX),
+                Err(Corrupt)
+            );
         }
         writer.taken = 0;
         reader.taken = 5;
         memory.word(WRITTEN).store(4, Ordering::Relaxed);
-        assert_eq!(reader.read_into(&mut BytesMut::new(), usize::MAX), Err(Corrupt));
+        assert_eq!(
+            reader.read_into(&mut BytesMut::new(), usize::MAX),
+            Err(Corrupt)
+        );
     }
 
     #[test]
