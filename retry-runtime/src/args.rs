@@ -4,6 +4,8 @@ use std::borrow::Borrow;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use crate::codec::{self, CodecError, Wire};
 
 /// A parameter that is passed by value.
@@ -41,6 +43,15 @@ pub trait Argument: Parameter {
         out: &mut Vec<u8>,
         limit: usize,
     ) -> Result<(), EncodeError>;
+
+    /// The same for the only parameter: what it becomes as a message, or nothing if it was
+    /// appended.
+    #[doc(hidden)]
+    fn encode_alone(
+        passed: Self::Passed<'_>,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Option<Bytes>, EncodeError>;
 }
 
 /// Why an argument cannot be sent.
@@ -53,6 +64,14 @@ impl<T: Wire> Argument for Val<T> {
     fn encode(passed: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         codec::encode(passed, out, limit).map_err(EncodeError)
     }
+
+    fn encode_alone(
+        passed: T,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Option<Bytes>, EncodeError> {
+        codec::encode_alone(passed, out, limit).map_err(EncodeError)
+    }
 }
 
 impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
@@ -60,6 +79,14 @@ impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
 
     fn encode(passed: &&T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         passed.encode_referred(out, limit)
+    }
+
+    fn encode_alone(
+        passed: &T,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Option<Bytes>, EncodeError> {
+        passed.encode_referred_alone(out, limit).map(|()| None)
     }
 }
 
@@ -78,6 +105,12 @@ pub trait Referred {
 
     #[doc(hidden)]
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
+
+    /// The same for the only parameter.
+    #[doc(hidden)]
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        self.encode_referred(out, limit)
+    }
 }
 
 #[diagnostic::do_not_recommend]
@@ -87,6 +120,10 @@ impl<T: Wire> Referred for T {
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         codec::encode(self, out, limit).map_err(EncodeError)
     }
+
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_referred_alone(self, out, limit).map_err(EncodeError)
+    }
 }
 
 #[diagnostic::do_not_recommend]
@@ -95,6 +132,10 @@ impl Referred for str {
 
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         codec::encode_serde(self, out, limit).map_err(EncodeError)
+    }
+
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_text_alone(self, out, limit).map_err(EncodeError)
     }
 }
 
@@ -114,6 +155,10 @@ impl<T: Wire> Referred for [T] {
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         codec::encode_slice(self, out, limit).map_err(EncodeError)
     }
+
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_slice_alone(self, out, limit).map_err(EncodeError)
+    }
 }
 
 /// What a map may be fed with for a parameter: the value itself, or for a parameter that is a
@@ -125,6 +170,13 @@ impl<T: Wire> Referred for [T] {
 pub trait Feed<P> {
     #[doc(hidden)]
     fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
+
+    /// The same for the only parameter: what it becomes as a message, or nothing if it was
+    /// appended.
+    #[doc(hidden)]
+    fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, EncodeError>
+    where
+        Self: Sized;
 }
 
 #[diagnostic::do_not_recommend]
@@ -132,12 +184,21 @@ impl<T: Wire> Feed<Val<T>> for T {
     fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         codec::encode(self, out, limit).map_err(EncodeError)
     }
+
+    fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, EncodeError> {
+        codec::encode_alone(self, out, limit).map_err(EncodeError)
+    }
 }
 
 #[diagnostic::do_not_recommend]
 impl<X: Borrow<T>, T: Referred + ?Sized> Feed<Ref<T>> for X {
     fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         self.borrow().encode_referred(out, limit)
+    }
+
+    fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, EncodeError> {
+        let referred = self.borrow();
+        referred.encode_referred_alone(out, limit).map(|()| None)
     }
 }
 
@@ -152,9 +213,20 @@ pub trait Arguments {
     /// What the worker holds.
     type Owned;
 
+    /// What a message becomes.
     #[doc(hidden)]
-    fn decode(bytes: &[u8]) -> Result<Self::Owned, EncodeError>;
+    fn decode(message: Bytes) -> Result<Self::Owned, EncodeError> {
+        Self::decode_in_place(&message)
+    }
+
+    /// The same where the message is a part of something.
+    #[doc(hidden)]
+    fn decode_in_place(message: &[u8]) -> Result<Self::Owned, EncodeError>;
 }
+
+/// What arguments become as a message, or nothing if they were appended; on failure the position of
+/// the parameter.
+pub(crate) type Encoded = Result<Option<Bytes>, (usize, EncodeError)>;
 
 /// One item of a map's input: a value, or a tuple for a function of several parameters.
 #[diagnostic::on_unimplemented(
@@ -162,9 +234,12 @@ pub trait Arguments {
     label = "an item has to be the parameter, or a tuple of the parameters"
 )]
 pub trait Item<A> {
-    /// Appends the item's encoding; on failure the position of the parameter.
+    /// What the item becomes as a message, or nothing if its encoding was appended; on failure the
+    /// position of the parameter.
     #[doc(hidden)]
-    fn encode_item(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), (usize, EncodeError)>;
+    fn encode_item(self, out: &mut Vec<u8>, limit: usize) -> Encoded
+    where
+        Self: Sized;
 }
 
 impl std::fmt::Display for EncodeError {
@@ -186,17 +261,41 @@ fn finish<T>(value: T, rest: &[u8]) -> Result<T, EncodeError> {
 }
 
 macro_rules! arguments {
-    ($($P:ident $x:ident $index:tt),*) => {
+    (@parameters $($P:ident)*) => {
         impl<$($P: Parameter),*> Parameters for ($($P,)*) {
             type Held = ($($P::Held,)*);
         }
+    };
+    ($P:ident $x:ident $index:tt) => {
+        arguments!(@parameters $P);
+
+        impl<$P: Argument> Arguments for ($P,) {
+            type Owned = ($P::Owned,);
+
+            fn decode(message: Bytes) -> Result<Self::Owned, EncodeError> {
+                match codec::decode_alone(message) {
+                    Ok($x) => Ok(($x,)),
+                    Err(error) => Err(EncodeError(error)),
+                }
+            }
+
+            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, EncodeError> {
+                match codec::decode_alone_in_place(message) {
+                    Ok($x) => Ok(($x,)),
+                    Err(error) => Err(EncodeError(error)),
+                }
+            }
+        }
+    };
+    ($($P:ident $x:ident $index:tt),*) => {
+        arguments!(@parameters $($P)*);
 
         impl<$($P: Argument),*> Arguments for ($($P,)*) {
             type Owned = ($($P::Owned,)*);
 
-            fn decode(bytes: &[u8]) -> Result<Self::Owned, EncodeError> {
+            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, EncodeError> {
                 #[allow(unused_mut)]
-                let mut rest = bytes;
+                let mut rest = message;
                 $(let $x = codec::decode(&mut rest).map_err(EncodeError)?;)*
                 finish(($($x,)*), rest)
             }
@@ -208,13 +307,9 @@ macro_rules! items {
     ($($X:ident $P:ident $index:tt),+) => {
         #[diagnostic::do_not_recommend]
         impl<$($X: Feed<$P>, $P),+> Item<($($P,)+)> for ($($X,)+) {
-            fn encode_item(
-                &self,
-                out: &mut Vec<u8>,
-                limit: usize,
-            ) -> Result<(), (usize, EncodeError)> {
+            fn encode_item(self, out: &mut Vec<u8>, limit: usize) -> Encoded {
                 $(self.$index.feed(out, limit).map_err(|error| ($index, error))?;)+
-                Ok(())
+                Ok(None)
             }
         }
     };
@@ -222,15 +317,15 @@ macro_rules! items {
 
 #[diagnostic::do_not_recommend]
 impl Item<()> for () {
-    fn encode_item(&self, _: &mut Vec<u8>, _: usize) -> Result<(), (usize, EncodeError)> {
-        Ok(())
+    fn encode_item(self, _: &mut Vec<u8>, _: usize) -> Encoded {
+        Ok(None)
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl<X: Feed<P>, P> Item<(P,)> for X {
-    fn encode_item(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), (usize, EncodeError)> {
-        self.feed(out, limit).map_err(|error| (0, error))
+    fn encode_item(self, out: &mut Vec<u8>, limit: usize) -> Encoded {
+        self.feed_alone(out, limit).map_err(|error| (0, error))
     }
 }
 

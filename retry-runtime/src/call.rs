@@ -30,7 +30,9 @@ thread_local! {
 
 /// How the results of a function are decoded.
 pub(crate) struct Decoders<T, E> {
-    pub(crate) value: fn(&[u8]) -> Result<T, CodecError>,
+    pub(crate) value: fn(Bytes) -> Result<T, CodecError>,
+    /// The same for a value that shares its memory with others.
+    pub(crate) value_in_place: fn(&[u8]) -> Result<T, CodecError>,
     pub(crate) error: fn(&[u8]) -> Result<E, CodecError>,
 }
 
@@ -45,7 +47,8 @@ impl<T, E> Copy for Decoders<T, E> {}
 impl<T: Wire, E: Wire> Decoders<T, E> {
     pub(crate) fn wire() -> Self {
         Self {
-            value: crate::codec::decode_all::<T>,
+            value: crate::codec::decode_alone::<T>,
+            value_in_place: crate::codec::decode_alone_in_place::<T>,
             error: crate::codec::decode_all::<E>,
         }
     }
@@ -54,7 +57,8 @@ impl<T: Wire, E: Wire> Decoders<T, E> {
 impl<T: Wire> Decoders<T, std::convert::Infallible> {
     pub(crate) fn infallible() -> Self {
         Self {
-            value: crate::codec::decode_all::<T>,
+            value: crate::codec::decode_alone::<T>,
+            value_in_place: crate::codec::decode_alone_in_place::<T>,
             error: |_| {
                 Err(CodecError::Invalid(
                     "an error of a function that has none".to_owned(),
@@ -98,7 +102,7 @@ impl<T, E> Decoders<T, E> {
         };
         let failure = match result {
             Ok(value) => {
-                return (self.value)(&value.into_one())
+                return (self.value)(value.into_one())
                     .map_err(|error| CallError::Lost(lost(error), context(attempts)));
             }
             Err(failure) => failure,

@@ -3,17 +3,20 @@
 //! The format is bincode's with integers of fixed width: the fastest to write, and one in which
 //! a decoded value never claims many more bytes than its encoding has.
 
+mod alone;
 mod decoder;
 mod encoder;
 mod failure;
 mod primitive;
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::fmt;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::sys;
 use failure::Failure;
 
 /// A type that can travel between processes: serde's `Serialize` and `Deserialize`, owned.
@@ -89,6 +92,53 @@ pub(crate) fn encode_slice<T: Wire>(
     encode_serde(slice, out, limit)
 }
 
+/// Encodes a value that is all there is in its message: what it becomes as that, or nothing if its
+/// encoding was appended. To be decoded by [`decode_alone`].
+pub(crate) fn encode_alone<T: Wire>(
+    value: T,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<Option<Bytes>, CodecError> {
+    match alone::plain() {
+        Some(plain) => plain.encode(value, out, limit),
+        None => encode(&value, out, limit).map(|()| None),
+    }
+}
+
+/// Appends what [`encode_alone`] makes of a value.
+pub(crate) fn encode_referred_alone<T: Wire>(
+    value: &T,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), CodecError> {
+    match alone::plain() {
+        Some(plain) => plain.append(value, out, limit),
+        None => encode(value, out, limit),
+    }
+}
+
+/// The same of the vector with the elements of a slice.
+pub(crate) fn encode_slice_alone<T: Wire>(
+    slice: &[T],
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), CodecError> {
+    static BYTES: fn(&[u8]) -> &[u8] = |bytes| bytes;
+    match (&BYTES as &dyn Any).downcast_ref::<fn(&[T]) -> &[u8]>() {
+        Some(bytes) => alone::append(bytes(slice), out, limit),
+        None => encode_slice(slice, out, limit),
+    }
+}
+
+/// The same of the string with this text.
+pub(crate) fn encode_text_alone(
+    text: &str,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), CodecError> {
+    alone::append(text.as_bytes(), out, limit)
+}
+
 /// Appends the encoding of anything that serde can walk.
 pub(crate) fn encode_serde<T: Serialize + ?Sized>(
     value: &T,
@@ -105,6 +155,7 @@ fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecErro
         return Err(CodecError::TooLarge(limit));
     }
     out.reserve(more);
+    sys::fills(out.spare_capacity_mut());
     Ok(())
 }
 
@@ -128,6 +179,22 @@ pub(crate) fn decode_all<T: Wire>(bytes: &[u8]) -> Result<T, CodecError> {
             Err(left_over(rest.len()))
         }
     })
+}
+
+/// Decodes a value that was all there is in its message.
+pub(crate) fn decode_alone<T: Wire>(message: Bytes) -> Result<T, CodecError> {
+    match alone::plain() {
+        Some(plain) => plain.decode(message),
+        None => decode_all(&message),
+    }
+}
+
+/// The same where the message shares its memory with others.
+pub(crate) fn decode_alone_in_place<T: Wire>(message: &[u8]) -> Result<T, CodecError> {
+    match alone::plain() {
+        Some(plain) => plain.copy(message),
+        None => decode_all(message),
+    }
 }
 
 /// Decodes a value from the front, if what comes after it is as it should be. A value is moved

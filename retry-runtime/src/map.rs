@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::args::EncodeError;
+use crate::args::{EncodeError, Encoded};
 use crate::block::{self, Wait};
 use crate::budget::Budget;
 use crate::call::{Decoders, not_decodable};
@@ -58,7 +58,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// How long inputs are collected before they are submitted: an input iterator may be slow.
 const CHUNK_TIME: Duration = Duration::from_micros(200);
 
-type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Result<(), (usize, EncodeError)>;
+type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Encoded;
 
 /// A function over a sequence of inputs: nothing is run before it is consumed.
 ///
@@ -552,7 +552,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         *index += 1;
         call.0 += 1;
         // It may panic: then that is what this one was.
-        let value = values.read(self.decoders.value)?;
+        let value = values.read(self.decoders.value_in_place)?;
         if values.len() == 0 {
             self.values = None;
         }
@@ -623,6 +623,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         let mut buffer = Vec::with_capacity(self.chunk_bytes);
         let mut count = 0;
         let mut refused = None;
+        let mut whole = None;
         while room(self, count, buffer.len()) {
             let late = match count {
                 ..QUICK => begun.elapsed() > CHUNK_TIME,
@@ -639,11 +640,12 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             let most = start.saturating_add(limit);
             let encode = || (self.encode)(input, &mut buffer, most);
             match catch_unwind(AssertUnwindSafe(encode)) {
-                Ok(Ok(())) => {
+                Ok(Ok(None)) => {
                     parcel::end(&mut buffer, start);
                     count += 1;
                     continue;
                 }
+                Ok(Ok(large)) => whole = large,
                 Ok(Err((parameter, error))) => {
                     refused = Some(refuse(self.registration, parameter, error, limit));
                 }
@@ -659,6 +661,9 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         self.chunk_bytes = buffer.len();
         if count > 0 {
             self.submit(Parcel::new(count, Bytes::from(buffer)));
+        }
+        if let Some(input) = whole {
+            self.submit(Parcel::One(input));
         }
         if let Some(reason) = refused {
             let index = self.take(1);

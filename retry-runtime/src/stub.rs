@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::args::{Argument, Arguments, Item, Parameter};
+use crate::args::{Argument, Arguments, Encoded, Item, Parameter};
 use crate::call::{Call, Decoders, FunctionCall};
 use crate::codec::Wire;
 use crate::engine::Host;
@@ -46,12 +46,12 @@ impl<F, A, R> Target<F, A, R> {
     fn input(
         &self,
         host: &Host,
-        encode: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), (usize, crate::args::EncodeError)>,
+        encode: impl FnOnce(&mut Vec<u8>, usize) -> Encoded,
     ) -> Result<Bytes, Rejected> {
         let limit = host.max_message();
         let mut input = Vec::new();
         match encode(&mut input, limit) {
-            Ok(()) => Ok(Bytes::from(input)),
+            Ok(whole) => Ok(whole.unwrap_or_else(|| input.into())),
             Err((parameter, error)) => Err(refuse(self.registration, parameter, error, limit)),
         }
     }
@@ -210,6 +210,17 @@ macro_rules! for_each_arity {
     };
 }
 
+/// Encodes all parameters, or the only one as it is alone.
+macro_rules! encode_arguments {
+    ($out:ident, $limit:ident; $P:ident $p:ident $index:tt) => {
+        $P::encode_alone($p, $out, $limit).map_err(|error| ($index, error))
+    };
+    ($out:ident, $limit:ident; $($P:ident $p:ident $index:tt),*) => {{
+        $($P::encode(&$p, $out, $limit).map_err(|error| ($index, error))?;)*
+        Ok(None)
+    }};
+}
+
 /// `remote` and `spawn` of one layer for one number of parameters.
 macro_rules! call {
     ([[$layer:ident] [$($bounds:tt)*] [$R:ty] [$T:ty] [$E:ty] [$decoders:expr]]
@@ -223,8 +234,7 @@ macro_rules! call {
                 let host = target.host();
                 #[allow(unused_variables)]
                 let input = target.input(&host, |out, limit| {
-                    $($P::encode(&$p, out, limit).map_err(|error| ($index, error))?;)*
-                    Ok(())
+                    encode_arguments!(out, limit; $($P $p $index),*)
                 });
                 Call::new(host, target.config.clone(), target.registration, target.options, input, $decoders)
             }
@@ -279,7 +289,7 @@ layer! {
     Typed [T: Wire, E: Wire] Result<T, E> => T, E, Decoders::wire(),
     fn map, for_each<I: IntoIterator<Item: Item<A>>>,
     |result, invocation| match result {
-        Ok(value) => invocation.succeed(&value),
+        Ok(value) => invocation.succeed(value),
         Err(error) => invocation.fail(&error),
     }
 }
@@ -288,7 +298,7 @@ layer! {
     Chained [T: Wire, E: Deref<Target: Error> + Debug] Result<T, E> => T, RemoteError, Decoders::wire(),
     fn map, for_each<I: IntoIterator<Item: Item<A>>>,
     |result, invocation| match result {
-        Ok(value) => invocation.succeed(&value),
+        Ok(value) => invocation.succeed(value),
         Err(error) => {
             let debug = format!("{error:?}");
             invocation.fail(&RemoteError::chained(&*error, debug));
@@ -300,7 +310,7 @@ layer! {
     Standard [T: Wire, E: Error] Result<T, E> => T, RemoteError, Decoders::wire(),
     fn map, for_each<I: IntoIterator<Item: Item<A>>>,
     |result, invocation| match result {
-        Ok(value) => invocation.succeed(&value),
+        Ok(value) => invocation.succeed(value),
         Err(error) => {
             let debug = format!("{error:?}");
             invocation.fail(&RemoteError::chained(&error, debug));
@@ -312,7 +322,7 @@ layer! {
     Shown [T: Wire, E: Display + Debug] Result<T, E> => T, RemoteError, Decoders::wire(),
     fn map, for_each<I: IntoIterator<Item: Item<A>>>,
     |result, invocation| match result {
-        Ok(value) => invocation.succeed(&value),
+        Ok(value) => invocation.succeed(value),
         Err(error) => invocation.fail(&RemoteError::shown(&error)),
     }
 }
@@ -320,7 +330,7 @@ layer! {
 layer! {
     Plain [T: Wire] T => T, Infallible, Decoders::infallible(),
     fn map, for_each<I: IntoIterator<Item: Item<A>>>,
-    |result, invocation| invocation.succeed(&result)
+    |result, invocation| invocation.succeed(result)
 }
 
 /// `remote` and `spawn` where something cannot be sent.

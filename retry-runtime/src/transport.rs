@@ -9,6 +9,7 @@
 pub(crate) mod bell;
 pub(crate) mod board;
 pub(crate) mod frame;
+pub(crate) mod intake;
 pub(crate) mod link;
 pub(crate) mod outgoing;
 pub(crate) mod ring;

@@ -10,6 +10,8 @@
 use std::any::Any;
 use std::mem::{needs_drop, size_of};
 
+use crate::sys;
+
 use super::{CodecError, decode_bytes, reserve};
 
 type Encode<T> = fn(&T, &mut Vec<u8>, usize) -> Result<(), CodecError>;
@@ -24,13 +26,22 @@ trait Number: Copy + 'static {
     fn take(bytes: &[u8]) -> Vec<Self>;
 }
 
+/// A vector for so many numbers, which are known to be there.
+fn room<N>(count: usize) -> Vec<N> {
+    let mut room = Vec::with_capacity(count);
+    sys::fills(room.spare_capacity_mut());
+    room
+}
+
 impl Number for u8 {
     fn put(numbers: &[Self], out: &mut Vec<u8>) {
         out.extend_from_slice(numbers);
     }
 
     fn take(bytes: &[u8]) -> Vec<Self> {
-        bytes.to_vec()
+        let mut numbers = room(bytes.len());
+        numbers.extend_from_slice(bytes);
+        numbers
     }
 }
 
@@ -66,8 +77,10 @@ macro_rules! numbers {
                 }
 
                 fn take(bytes: &[u8]) -> Vec<Self> {
-                    let (numbers, _) = bytes.as_chunks();
-                    numbers.iter().map(|number| Self::from_le_bytes(*number)).collect()
+                    let (chunks, _) = bytes.as_chunks();
+                    let mut numbers = room(chunks.len());
+                    numbers.extend(chunks.iter().map(|number| Self::from_le_bytes(*number)));
+                    numbers
                 }
             }
         )*

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use super::cgroup::Cgroup;
 use super::children;
@@ -26,6 +26,7 @@ use crate::parcel::{Parcel, Parts};
 use crate::registry;
 use crate::scheduler::{Answer, FunctionKey, Remains, Reply, WorkerKey};
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
+use crate::transport::intake::Intake;
 use crate::transport::ring::{self, Bed, Reader, Sleep};
 use crate::transport::{Board, bell, kill_group};
 use crate::worker::Retry;
@@ -138,7 +139,7 @@ pub(crate) struct Peer {
     /// What limits its memory, where the kernel does.
     cgroup: Option<Arc<Cgroup>>,
     limit: usize,
-    input: BytesMut,
+    input: Intake,
     pub(super) stdout: Output<ChildStdout>,
     pub(super) stderr: Output<ChildStderr>,
     tail: Tail,
@@ -197,7 +198,7 @@ impl Peer {
             requests,
             cgroup,
             limit,
-            input: BytesMut::new(),
+            input: Intake::default(),
             stdout: Output::new(stdout),
             stderr: Output::new(stderr),
             tail: Tail::default(),
@@ -240,6 +241,9 @@ impl Peer {
             return false;
         }
         self.read(engine, socket);
+        if self.input.is_within_large() && !self.broken {
+            return true;
+        }
         self.print(engine, false);
         // What a function has called before it answered comes before its answer.
         if self.board.requests() != self.requests.taken {
@@ -256,16 +260,19 @@ impl Peer {
         true
     }
 
-    fn read(&mut self, engine: &Engine, socket: &OwnedFd) {
-        let missing = frame::wanted(&self.input, ANSWER_HEADER, 0, ROOM);
-        self.input.reserve(missing);
-        match self.reader.read_into(&mut self.input) {
-            Ok(_) => {
+    fn read(&mut self, engine: &Engine, socket: &OwnedFd) -> usize {
+        let (reader, longest) = (&mut self.reader, self.limit);
+        match self.input.read(reader, ANSWER_HEADER, longest, ROOM) {
+            Ok(read) => {
                 if self.reader.wakes() {
                     bell::ring(socket);
                 }
+                read
             }
-            Err(corrupt) => self.breach(engine, corrupt.to_string()),
+            Err(corrupt) => {
+                self.breach(engine, corrupt.to_string());
+                0
+            }
         }
     }
 
@@ -361,7 +368,6 @@ impl Peer {
 
     /// Hands all whole messages to the scheduler.
     fn take_in(&mut self, core: &mut Core, now: Instant) {
-        let large = self.input.len() > ring::CAPACITY;
         let mut function: Option<FunctionKey> = None;
         while !self.broken {
             let taken = if let Some(values) = frame::take_short(&mut self.input) {
@@ -380,10 +386,6 @@ impl Peer {
                     core.scheduler.broken(self.key, reason.into());
                 }
             }
-        }
-        // The room for a large message is given back with the message.
-        if large && self.input.is_empty() {
-            self.input = BytesMut::new();
         }
         if let Some(function) = function {
             core.scheduler.dispatch(now, function);
@@ -478,13 +480,13 @@ impl Peer {
     pub(super) fn bury(&mut self, engine: &Engine, socket: &OwnedFd) -> bool {
         // What it printed comes before the answers that it left.
         self.print(engine, true);
-        if !self.broken {
-            self.read(engine, socket);
+        engine.step(|core, _| core.unlink(self.key));
+        // Nobody writes any more, or whoever does is not listened to for ever.
+        let mut left = ring::CAPACITY;
+        while left > 0 && !self.broken && !self.reader.is_empty() {
+            left = left.saturating_sub(self.read(engine, socket));
+            engine.step(|core, now| self.take_in(core, now));
         }
-        engine.step(|core, now| {
-            self.take_in(core, now);
-            core.unlink(self.key);
-        });
         // Nothing more is looked for.
         self.broken = true;
         children::kill_rest(self.child.id(), kill_group);

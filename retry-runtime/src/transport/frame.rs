@@ -1,7 +1,8 @@
 //! Messages: a header of fixed size and a payload.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
+use super::intake::Intake;
 use crate::parcel::{self, MARK, PREFIX, Parcel, Series};
 
 /// The size of a header from the parent.
@@ -14,21 +15,6 @@ const NO_INDEX: u64 = u64::MAX;
 
 /// The bits that tell how many calls a message is.
 const COUNT: u32 = (1 << 24) - 1;
-
-/// How many bytes to read next into a buffer of messages: `least`, or what is missing of a large
-/// message, which is not believed beyond `most`. Every header begins with its payload's length.
-pub(crate) fn wanted(buffer: &BytesMut, header: usize, least: usize, most: usize) -> usize {
-    let Some(length) = buffer.first_chunk::<4>() else {
-        return least;
-    };
-    let length = u32::from_le_bytes(*length);
-    // What is short is there as a whole.
-    if length >= MARK {
-        return least;
-    }
-    let whole = header + length as usize;
-    whole.saturating_sub(buffer.len()).clamp(least, most)
-}
 
 /// What a worker is to do about a ticket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,9 +70,9 @@ impl CallHeader {
         bytes
     }
 
-    /// Takes a whole message from the front of a buffer, if there is one.
-    pub(crate) fn take(buffer: &mut BytesMut) -> Option<(Self, Bytes)> {
-        let mut header = buffer.get(..CALL_HEADER)?;
+    /// Takes a whole message off what has come, if there is one.
+    pub(crate) fn take(intake: &mut Intake) -> Option<(Self, Bytes)> {
+        let mut header = intake.header(CALL_HEADER)?;
         let length = header.get_u32_le();
         let mut message = Self {
             length,
@@ -105,11 +91,8 @@ impl CallHeader {
             _ => Order::Run,
         };
         message.count &= COUNT;
-        if buffer.len() - CALL_HEADER < length as usize {
-            return None;
-        }
-        buffer.advance(CALL_HEADER);
-        Some((message, buffer.split_to(length as usize).freeze()))
+        let payload = intake.take(CALL_HEADER, length as usize)?;
+        Some((message, payload))
     }
 }
 
@@ -133,7 +116,8 @@ pub(crate) fn calls(
 /// Values that a worker answered in short: each alone behind its length, which is marked. They
 /// belong to the tickets that follow the last answer, and the next answer in full tells how long
 /// all of them took.
-pub(crate) fn take_short(buffer: &mut BytesMut) -> Option<Parcel> {
+pub(crate) fn take_short(intake: &mut Intake) -> Option<Parcel> {
+    let buffer = intake.small()?;
     let mut end = 0;
     let mut count = 0;
     while let Some(prefix) = buffer.get(end..).and_then(<[u8]>::first_chunk::<PREFIX>)
@@ -236,13 +220,10 @@ impl AnswerHeader {
         bytes
     }
 
-    /// Takes a whole message from the front of a buffer, if there is one. The bytes may be
-    /// anything: an impossible header is an error before anything is allocated for it.
-    pub(crate) fn take(
-        buffer: &mut BytesMut,
-        limit: usize,
-    ) -> Result<Option<(Self, Bytes)>, String> {
-        let Some(mut header) = buffer.get(..ANSWER_HEADER) else {
+    /// Takes a whole message off what has come, if there is one. The bytes may be anything: an
+    /// impossible header is an error before anything is allocated for it.
+    pub(crate) fn take(intake: &mut Intake, limit: usize) -> Result<Option<(Self, Bytes)>, String> {
+        let Some(mut header) = intake.header(ANSWER_HEADER) else {
             return Ok(None);
         };
         let length = header.get_u32_le();
@@ -262,11 +243,8 @@ impl AnswerHeader {
             ticket: header.get_u64_le(),
             duration: header.get_u64_le(),
         };
-        if buffer.len() - ANSWER_HEADER < length as usize {
-            return Ok(None);
-        }
-        buffer.advance(ANSWER_HEADER);
-        Ok(Some((message, buffer.split_to(length as usize).freeze())))
+        let payload = intake.take(ANSWER_HEADER, length as usize);
+        Ok(payload.map(|payload| (message, payload)))
     }
 }
 
@@ -287,14 +265,14 @@ mod tests {
             method: 5,
             fault: 6,
         };
-        let mut buffer = BytesMut::from(&header.encode()[..]);
+        let mut buffer = Intake::of(&header.encode());
         assert_eq!(CallHeader::take(&mut buffer), None);
-        buffer.extend_from_slice(b"abcd");
+        buffer.small().unwrap().extend_from_slice(b"abcd");
         assert_eq!(
             CallHeader::take(&mut buffer),
             Some((header, Bytes::from_static(b"abc")))
         );
-        assert_eq!(&buffer[..], b"d");
+        assert_eq!(&buffer.small().unwrap()[..], b"d");
     }
 
     #[test]
@@ -339,7 +317,7 @@ mod tests {
             ticket: 3,
             duration: 5,
         };
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         for value in [&b"abc"[..], b""] {
             bytes.extend_from_slice(&short_header(value));
             bytes.extend_from_slice(value);
@@ -347,7 +325,7 @@ mod tests {
         bytes.extend_from_slice(&full.encode());
         bytes.extend_from_slice(b"z");
         for end in 0..=bytes.len() {
-            let mut buffer = BytesMut::from(&bytes[..end]);
+            let mut buffer = Intake::of(&bytes[..end]);
             let whole = [7, 11].iter().filter(|whole| end >= **whole).count();
             let values = match take_short(&mut buffer) {
                 None => Vec::new(),
@@ -365,13 +343,14 @@ mod tests {
     #[test]
     fn a_long_answer_in_short_is_a_breach_before_it_is_there() {
         let length = MARK | (SHORT as u32 + 1);
-        let mut buffer = BytesMut::from(&length.to_le_bytes()[..]);
-        buffer.extend_from_slice(&[Kind::Ok as u8; ANSWER_HEADER]);
+        let mut bytes = length.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&[Kind::Ok as u8; ANSWER_HEADER]);
+        let mut buffer = Intake::of(&bytes);
         assert!(take_short(&mut buffer).is_none());
         assert!(AnswerHeader::take(&mut buffer, parcel::LONGEST).is_err());
         // Nor is it taken once it is there.
-        buffer.extend_from_slice(&[0; 2 * SHORT]);
-        assert!(take_short(&mut buffer).is_none());
+        bytes.extend_from_slice(&[0; 2 * SHORT]);
+        assert!(take_short(&mut Intake::of(&bytes)).is_none());
     }
 
     #[test]
@@ -388,7 +367,7 @@ mod tests {
                 bytes[1..3].fill(0);
                 bytes[3] = 0xff;
             }
-            let mut buffer = BytesMut::from(&bytes[..]);
+            let mut buffer = Intake::of(&bytes);
             loop {
                 if let Some(values) = take_short(&mut buffer) {
                     assert!(values.size() <= bytes.len());

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal};
 
 use super::frame::CallHeader;
 use super::outgoing::Outgoing;
-use super::ring::{Corrupt, Sleep, Writer};
+use super::ring::{Corrupt, PIECE, Sleep, Writer};
 use super::{Board, bell};
 use crate::pool::{Cgroup, Inlet, memory};
 use crate::scheduler::Remains;
@@ -94,7 +94,8 @@ impl Link for RingLink {
     fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool {
         let head = header.encode();
         // A breach of the protocol shows again when this is flushed.
-        if self.outgoing.is_empty() && self.writer.fits(head.len() + input.len()) == Ok(true) {
+        let whole = head.len() + input.len();
+        if whole <= PIECE && self.outgoing.is_empty() && self.writer.fits(whole) == Ok(true) {
             let _ = self.writer.write(&head);
             let _ = self.writer.write(input);
         } else {
@@ -107,10 +108,13 @@ impl Link for RingLink {
         self.dirty = false;
         loop {
             while let Some(part) = self.outgoing.front() {
-                let length = part.len();
-                let written = self.writer.write(part)?;
+                let piece = part.len().min(PIECE);
+                let written = self.writer.write(&part[..piece])?;
                 self.outgoing.advance(written);
-                if written < length {
+                if self.writer.publish() {
+                    bell::ring(&self.inlet.socket);
+                }
+                if written < piece {
                     break;
                 }
             }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::BufMut;
 
 use crate::sys::SharedMemory;
 
@@ -35,6 +35,10 @@ const BYTES: usize = 128;
 
 /// How many bytes fit into a ring.
 pub(crate) const CAPACITY: usize = 512 * 1024;
+
+/// How many bytes of a large message one side shows to the other at once, so that both copy at
+/// the same time, and what one has written is still in a cache when the other one reads it.
+pub(crate) const PIECE: usize = 64 * 1024;
 
 /// How much memory a ring takes.
 pub(crate) const LENGTH: usize = BYTES + CAPACITY;
@@ -86,7 +90,7 @@ pub(crate) trait Memory {
     fn write(&self, at: usize, bytes: &[u8]);
 
     /// Copies bytes that nobody should be writing meanwhile to the end of a buffer.
-    fn read_into(&self, at: usize, length: usize, buffer: &mut BytesMut);
+    fn read_into(&self, at: usize, length: usize, buffer: &mut impl BufMut);
 }
 
 /// A ring in memory that two processes share.
@@ -150,7 +154,7 @@ impl Memory for Mapped {
         self.memory.write(self.at + at, bytes);
     }
 
-    fn read_into(&self, at: usize, length: usize, buffer: &mut BytesMut) {
+    fn read_into(&self, at: usize, length: usize, buffer: &mut impl BufMut) {
         self.memory.read_into(self.at + at, length, buffer);
     }
 }
@@ -288,6 +292,12 @@ impl<M: Memory> Writer<M> {
         Ok(self.room() == 0)
     }
 
+    /// Whether the reader has made room.
+    pub(crate) fn has_room(&mut self) -> Result<bool, Corrupt> {
+        self.look()?;
+        Ok(self.room() > 0)
+    }
+
     /// Sleeps until the reader has made room.
     pub(crate) fn sleep_for_room(&mut self) -> Result<(), Corrupt> {
         while self.waits_for_room(Sleep::Here)? {
@@ -327,7 +337,8 @@ impl<M: Memory + Clone> Reader<M> {
         self.memory.count(WRITTEN) == self.taken
     }
 
-    fn available(&self) -> Result<usize, Corrupt> {
+    /// How many bytes are there to be read.
+    pub(crate) fn available(&self) -> Result<usize, Corrupt> {
         let written = self.memory.count(WRITTEN);
         match written.checked_sub(self.taken) {
             Some(available) if available <= M::CAPACITY as u64 => Ok(available as usize),
@@ -335,25 +346,34 @@ impl<M: Memory + Clone> Reader<M> {
         }
     }
 
-    /// Copies what is there to the end of a buffer, and says how many bytes that were. To be
-    /// followed by a look at [`wakes`](Self::wakes).
-    pub(crate) fn read_into(&mut self, buffer: &mut BytesMut) -> Result<usize, Corrupt> {
-        let available = self.available()?;
-        if available > 0 {
+    /// Copies what is there to the end of a buffer, but no more than `most` bytes, and says how
+    /// many that were. To be followed by a look at [`wakes`](Self::wakes).
+    pub(crate) fn read_into(
+        &mut self,
+        buffer: &mut impl BufMut,
+        most: usize,
+    ) -> Result<usize, Corrupt> {
+        let length = self.available()?.min(most);
+        let mut left = length;
+        // The writer fills what was taken while more is taken.
+        while left > 0 {
+            let piece = left.min(PIECE);
             let start = position::<M>(self.taken);
-            let first = available.min(M::CAPACITY - start);
-            buffer.reserve(available);
+            let first = piece.min(M::CAPACITY - start);
             self.memory.read_into(BYTES + start, first, buffer);
-            self.memory.read_into(BYTES, available - first, buffer);
-            self.taken += available as u64;
+            self.memory.read_into(BYTES, piece - first, buffer);
+            self.taken += piece as u64;
             self.memory.set_count(TAKEN, self.taken);
+            left -= piece;
         }
-        Ok(available)
+        Ok(length)
     }
 
-    /// Wakes the writer if it waits for room. True if that takes the bell.
+    /// Wakes the writer if it waits for room and there is enough to be worth it: at the latest
+    /// when all was read. True if that takes the bell.
     pub(crate) fn wakes(&self) -> bool {
-        wake(&self.memory, WAITS)
+        let unread = self.available().unwrap_or_default();
+        unread <= M::CAPACITY / 2 && wake(&self.memory, WAITS)
     }
 
     /// Whether nothing more will be written.
@@ -428,6 +448,7 @@ mod model;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::BytesMut;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     fn ring() -> (Writer, Reader) {
@@ -444,9 +465,9 @@ mod tests {
         let (mut writer, mut reader) = ring();
         let mut buffer = BytesMut::new();
         assert_eq!(writer.write(b"one"), Ok(3));
-        assert_eq!(reader.read_into(&mut buffer), Ok(0));
+        assert_eq!(reader.read_into(&mut buffer, usize::MAX), Ok(0));
         assert!(!writer.publish());
-        assert_eq!(reader.read_into(&mut buffer), Ok(3));
+        assert_eq!(reader.read_into(&mut buffer, usize::MAX), Ok(3));
         assert_eq!(&buffer[..], b"one");
     }
 
@@ -459,7 +480,7 @@ mod tests {
         writer.publish();
         assert_eq!(writer.waits_for_room(Sleep::Bell), Ok(true));
         let mut buffer = BytesMut::new();
-        assert_eq!(reader.read_into(&mut buffer), Ok(CAPACITY));
+        assert_eq!(reader.read_into(&mut buffer, usize::MAX), Ok(CAPACITY));
         assert!(reader.wakes());
         assert!(!reader.wakes(), "once is enough");
         assert_eq!(writer.waits_for_room(Sleep::Bell), Ok(false));
@@ -477,12 +498,18 @@ mod tests {
         }
         for impossible in [CAPACITY as u64 + 1, u64::MAX] {
             memory.word(WRITTEN).store(impossible, Ordering::Relaxed);
-            assert_eq!(reader.read_into(&mut BytesMut::new()), Err(Corrupt));
+            assert_eq!(
+                reader.read_into(&mut BytesMut::new(), usize::MAX),
+                Err(Corrupt)
+            );
         }
         writer.taken = 0;
         reader.taken = 5;
         memory.word(WRITTEN).store(4, Ordering::Relaxed);
-        assert_eq!(reader.read_into(&mut BytesMut::new()), Err(Corrupt));
+        assert_eq!(
+            reader.read_into(&mut BytesMut::new(), usize::MAX),
+            Err(Corrupt)
+        );
     }
 
     #[test]
@@ -503,7 +530,7 @@ mod tests {
                 words.set_count([WRITTEN, TAKEN, CLOSED][random.usize(..3)], count);
                 words.set_sleep_word([SLEEPS, WAITS][random.usize(..2)], random.u32(..5));
                 buffer.clear();
-                if let Ok(read) = reader.read_into(&mut buffer) {
+                if let Ok(read) = reader.read_into(&mut buffer, usize::MAX) {
                     assert!(read <= CAPACITY && buffer.len() == read);
                 }
                 let bytes = vec![0; random.usize(..2 * CAPACITY)];
@@ -532,7 +559,7 @@ mod tests {
             let mut buffer = BytesMut::new();
             let mut passed = 0;
             while passed < total {
-                if reader.read_into(&mut buffer).unwrap() > 0 && reader.wakes() {
+                if reader.read_into(&mut buffer, usize::MAX).unwrap() > 0 && reader.wakes() {
                     other.send(()).unwrap();
                 }
                 let written = writer.write(&buffer).unwrap();
@@ -566,7 +593,7 @@ mod tests {
             if to_there.publish() {
                 ring_there.send(()).unwrap();
             }
-            if from_there.read_into(&mut buffer).unwrap() > 0 && from_there.wakes() {
+            if from_there.read_into(&mut buffer, usize::MAX).unwrap() > 0 && from_there.wakes() {
                 ring_there.send(()).unwrap();
             }
             for byte in buffer.split() {

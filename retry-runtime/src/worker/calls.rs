@@ -1,18 +1,19 @@
 //! Calls on their way from the parent.
 
-use std::ops::{Deref, Range};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{STRANGER, exit, watchdog};
 use crate::parcel::{self, PREFIX};
 use crate::spin::{Patience, Spin};
 use crate::transport::bell::{self, Heard};
-use crate::transport::frame::{self, CALL_HEADER, CallHeader};
+use crate::transport::frame::{CALL_HEADER, CallHeader};
+use crate::transport::intake::Intake;
 use crate::transport::ring::{self, Reader, Sleep};
 
 /// The arguments of one call.
@@ -24,14 +25,9 @@ pub(crate) enum Input {
     Part(Rc<Bytes>, Range<usize>),
 }
 
-impl Deref for Input {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Alone(bytes) => bytes,
-            Self::Part(all, part) => &all[part.clone()],
-        }
+impl Default for Input {
+    fn default() -> Self {
+        Self::Alone(Bytes::new())
     }
 }
 
@@ -66,24 +62,21 @@ impl Rest {
 pub(super) struct Calls {
     socket: Arc<OwnedFd>,
     reader: Reader,
-    input: BytesMut,
+    input: Intake,
     /// What is left of the last message.
     rest: Rest,
-    /// How long a message may be.
-    limit: usize,
     patience: Patience,
     /// The last look for more, until more has come.
     spin: Option<Spin>,
 }
 
 impl Calls {
-    pub(super) fn new(socket: Arc<OwnedFd>, reader: Reader, limit: usize) -> Self {
+    pub(super) fn new(socket: Arc<OwnedFd>, reader: Reader) -> Self {
         Self {
             socket,
             reader,
-            input: BytesMut::new(),
+            input: Intake::default(),
             rest: Rest::default(),
-            limit,
             patience: Patience::new(),
             spin: None,
         }
@@ -95,12 +88,7 @@ impl Calls {
             if let Some(call) = self.rest.take() {
                 return Some(call);
             }
-            let large = self.input.len() > ring::CAPACITY;
             if let Some((header, payload)) = CallHeader::take(&mut self.input) {
-                // The room for a large message is given back with the message.
-                if large && self.input.is_empty() {
-                    self.input = BytesMut::new();
-                }
                 if header.count <= 1 {
                     return Some((header, Input::Alone(payload)));
                 }
@@ -127,9 +115,9 @@ impl Calls {
     }
 
     fn read(&mut self) -> bool {
-        let missing = frame::wanted(&self.input, CALL_HEADER, 0, self.limit);
-        self.input.reserve(missing);
-        match self.reader.read_into(&mut self.input) {
+        // The parent is this very program: it sends what it says it does.
+        let (reader, longest) = (&mut self.reader, usize::MAX);
+        match self.input.read(reader, CALL_HEADER, longest, longest) {
             Ok(0) => false,
             Ok(_) => {
                 if let Some(spin) = self.spin.take() {
@@ -202,6 +190,13 @@ impl Calls {
 mod tests {
     use super::*;
 
+    fn bytes(input: &Input) -> &[u8] {
+        match input {
+            Input::Alone(bytes) => bytes,
+            Input::Part(all, part) => &all[part.clone()],
+        }
+    }
+
     #[test]
     fn what_came_together_is_given_back_with_the_last_of_it() {
         let mut buffer = Vec::new();
@@ -217,9 +212,9 @@ mod tests {
             inputs,
             ..Rest::default()
         };
-        assert_eq!(&*rest.take().unwrap().1, b"a");
+        assert_eq!(bytes(&rest.take().unwrap().1), b"a");
         let (_, last) = rest.take().unwrap();
-        assert_eq!(&*last, b"bc");
+        assert_eq!(bytes(&last), b"bc");
         drop(last);
         assert!(all.upgrade().is_none());
         assert!(rest.take().is_none());

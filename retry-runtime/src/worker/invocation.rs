@@ -8,8 +8,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::calls::Input;
 use super::{panics, serve};
 use crate::args::Arguments;
@@ -97,11 +95,12 @@ impl Invocation {
 
     /// The arguments, or `None` if they cannot be decoded, which is then the answer.
     pub fn arguments<A: Arguments>(&mut self) -> Option<A::Owned> {
-        match A::decode(&self.input) {
-            Ok(arguments) => {
-                self.input = Input::Alone(Bytes::new());
-                Some(arguments)
-            }
+        let decoded = match std::mem::take(&mut self.input) {
+            Input::Alone(message) => A::decode(message),
+            Input::Part(all, part) => A::decode_in_place(&all[part]),
+        };
+        match decoded {
+            Ok(arguments) => Some(arguments),
             Err(error) => {
                 self.output.extend_from_slice(error.to_string().as_bytes());
                 self.answer = Some(Kind::NotDecodable);
@@ -147,9 +146,12 @@ impl Invocation {
     }
 
     /// Answers with a value.
-    pub(crate) fn succeed<T: Wire>(&mut self, value: &T) {
+    pub(crate) fn succeed<T: Wire>(&mut self, value: T) {
         self.respond(Kind::Ok, |output, limit| {
-            codec::encode(value, output, limit)
+            if let Some(whole) = codec::encode_alone(value, output, limit)? {
+                *output = whole.into();
+            }
+            Ok(())
         });
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{STRANGER, exit};
+use crate::spin::Patience;
 use crate::transport::bell;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
-use crate::transport::ring::{Corrupt, Sleeper, Writer};
+use crate::transport::ring::{Corrupt, PIECE, Sleeper, Writer};
 
 /// How many answers lie there before a parent that sleeps is woken, while there is more to do.
 const KEPT: usize = 2048;
@@ -33,6 +34,8 @@ pub(crate) struct Outbox {
 
 struct Writing {
     writer: Writer,
+    /// How long room is looked for.
+    patience: Patience,
     /// How many bytes the parent has not been woken for.
     bytes: usize,
     /// The last ticket that was answered.
@@ -65,6 +68,7 @@ impl Outbox {
         Self {
             writing: RefCell::new(Writing {
                 writer,
+                patience: Patience::new(),
                 bytes: 0,
                 answered: 0,
                 untold: 0,
@@ -160,20 +164,12 @@ impl Outbox {
         header: &[u8; H],
         payload: &[u8],
     ) -> bool {
-        let writer = &mut writing.writer;
-        let whole = sound(writer.write_whole(header, payload));
+        let whole =
+            H + payload.len() <= PIECE && sound(writing.writer.write_whole(header, payload));
         if !whole {
-            writer.show();
-            for mut part in [&header[..], payload] {
-                while !part.is_empty() {
-                    part = &part[sound(writer.write(part))..];
-                    if !part.is_empty() {
-                        self.wait_for_room(writer);
-                    }
-                }
-            }
+            self.write_pieces(writing, header, payload);
         }
-        writer.show();
+        writing.writer.show();
         let answers = self.kept.answers.load(Ordering::Relaxed) + 1;
         // Whoever sees the count is to see what was shown before it.
         self.kept.answers.store(answers, Ordering::Release);
@@ -185,11 +181,32 @@ impl Outbox {
         whole
     }
 
-    fn wait_for_room(&self, writer: &mut Writer) {
-        if writer.publish() {
-            self.kept.ring();
+    /// Writes a large message, or one for which there is not enough room.
+    fn write_pieces(&self, writing: &mut Writing, header: &[u8], payload: &[u8]) {
+        let Writing {
+            writer, patience, ..
+        } = writing;
+        writer.show();
+        for mut part in [header, payload] {
+            while !part.is_empty() {
+                let piece = &part[..part.len().min(PIECE)];
+                let written = sound(writer.write(piece));
+                part = &part[written..];
+                if part.is_empty() {
+                    break;
+                }
+                if writer.publish() {
+                    self.kept.ring();
+                }
+                if written < piece.len() {
+                    let mut spin = patience.spin();
+                    if !spin.look_until(&mut || sound(writer.has_room())) {
+                        sound(writer.sleep_for_room());
+                    }
+                    patience.learn(&spin);
+                }
+            }
         }
-        sound(writer.sleep_for_room());
     }
 }
 

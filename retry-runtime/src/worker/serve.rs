@@ -41,7 +41,7 @@ impl Server {
         let (reader, writer) = board.worker_ends();
         Self {
             outbox: Rc::new(Outbox::new(Arc::clone(&socket), writer)),
-            calls: Calls::new(Arc::clone(&socket), reader, limit),
+            calls: Calls::new(Arc::clone(&socket), reader),
             socket,
             board: Arc::new(board),
             limit,
