@@ -10,7 +10,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
-use retry_runtime::{CallError, function};
+use retry_runtime::{CallError, Retries, function};
 use retry_tests::{Ledger, fixture, fixture_async, record};
 use serde::{Deserialize, Serialize};
 
@@ -297,5 +297,43 @@ fn the_time_in_which_a_result_waits_for_room_is_not_that_of_the_next_input() {
             }
         }
         assert_eq!(failed, 8);
+    });
+}
+
+#[function(max_workers = 1, retries = Retries::fixed(1, Duration::from_secs(1)))]
+fn small_ones_later(bytes: Vec<u8>) -> Result<usize, String> {
+    let attempt = retry_runtime::current().map_or(0, |call| call.attempt());
+    if bytes.len() == 1 && attempt == 1 {
+        Err("later".to_owned())
+    } else {
+        Ok(bytes.len())
+    }
+}
+
+/// How many bytes of addresses this process has.
+fn address_space() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = status.split(' ').next().unwrap().parse().unwrap();
+    pages * 4096
+}
+
+#[retry_runtime::test]
+fn a_small_input_does_not_keep_the_room_of_a_large_one() {
+    const LARGE: usize = 4 * 1024 * 1024;
+    const PAIRS: usize = 100;
+    fixture(LIMIT, serves, || {
+        let sizes = [LARGE, 1].into_iter().cycle().take(2 * PAIRS);
+        // Too slow for two to be sent together.
+        let inputs = sizes.map(|size| {
+            std::thread::sleep(Duration::from_millis(1));
+            vec![1; size]
+        });
+        let before = address_space();
+        let mut most = 0;
+        for result in small_ones_later.map(inputs).unordered() {
+            result.unwrap();
+            most = most.max(address_space());
+        }
+        assert!(most < before + PAIRS * LARGE * 3 / 4, "{before}, {most}");
     });
 }

@@ -659,6 +659,10 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             break;
         }
         self.chunk_bytes = buffer.len();
+        // The room may have been that of a much larger chunk, and may be kept for long.
+        if buffer.len() < buffer.capacity() / 2 {
+            buffer.shrink_to_fit();
+        }
         if count > 0 {
             self.submit(Parcel::new(count, Bytes::from(buffer)));
         }
