@@ -230,7 +230,7 @@ struct Loads(Vec<Load>);
 
 impl Loads {
     fn set(&mut self, place: usize, load: Load) {
-        if place >= self.0.len() / 2 {
+        while place >= self.0.len() / 2 {
             self.grow();
         }
         let mut node = self.0.len() / 2 + place;
@@ -345,5 +345,39 @@ impl<P: Parts> Scheduler<P> {
             moved.place = place;
         }
         Some(worker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_finds_what_a_walk_finds() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for places in [1, 2, 3, 10, 100, 1000] {
+            let mut loads = Loads::default();
+            let mut walk = vec![Load::NONE; places];
+            for _ in 0..1000 {
+                let place = random.usize(0..places);
+                let ready = Standing::Ready {
+                    load: random.usize(0..4),
+                    open: random.bool(),
+                    waits: random.bool(),
+                };
+                let is_ready = random.u8(0..3) > 0;
+                walk[place] = Load::of(if is_ready { ready } else { Standing::Out });
+                loads.set(place, walk[place]);
+                let (least, at) = loads.find(|load| load.least);
+                assert_eq!(walk[at].least, least);
+                assert!(walk.iter().all(|load| load.least >= least));
+                let (least, at) = loads.find(|load| load.least_busy);
+                assert_eq!(walk[at].least_busy, least);
+                assert!(walk.iter().all(|load| load.least_busy >= least));
+                let (most, at) = loads.find(|load| load.most);
+                assert_eq!(walk[at].most, most);
+                assert!(walk.iter().all(|load| load.most <= most));
+            }
+        }
     }
 }

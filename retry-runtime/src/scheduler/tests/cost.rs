@@ -96,7 +96,7 @@ impl Mill {
 
 /// The least time of several runs, in nanoseconds per call.
 fn print(what: &str, calls: usize, mut run: impl FnMut() -> Duration) {
-    let least = (0..5).map(|_| run()).min().expect("there were some");
+    let least = (0..15).map(|_| run()).min().expect("there were some");
     println!("{what:44} {:6} ns", least.as_nanos() / calls as u128);
 }
 
