@@ -496,7 +496,7 @@ impl Engine {
                         };
                         if self.config.inline {
                             inline::start(core, request);
-                        } else {
+                        } else if let Some(request) = pool::hire(core, request) {
                             pool::request_worker(request);
                         }
                     }

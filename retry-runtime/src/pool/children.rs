@@ -1,7 +1,8 @@
 //! Whether the kernel keeps children that have ended until they are waited for. Only then it is
 //! known how a worker ended, and only then its number stays its own until its group is killed.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, test_kill_process, waitid};
 
@@ -42,12 +43,20 @@ pub(super) fn kill_rest(pid: u32, kill_group: impl FnOnce(u32)) {
 
 /// Whether SIGCHLD is ignored, as far as the system tells.
 fn are_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = read("/proc/self/status");
     let mask = status
         .lines()
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask & 1 << (Signal::CHILD.as_raw() - 1) != 0)
+}
+
+/// What a file of the kernel's says, or nothing.
+pub(super) fn read(path: &str) -> String {
+    // All of it at once: its size is not known, and each look at it costs as much as a page.
+    let mut text = String::with_capacity(8 * 1024);
+    let _ = File::open(path).and_then(|file| file.take(u64::MAX).read_to_string(&mut text));
+    text
 }
 
 #[cfg(test)]

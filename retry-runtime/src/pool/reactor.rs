@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::attend::attend_all;
 use super::peer::{DYING, Inlet, Peer};
-use super::spawner::request_spare;
+use super::spawner::{self, request_spare};
 use crate::engine::Engine;
 use crate::spin::{Patience, Spin};
 use crate::sys;
@@ -97,6 +97,10 @@ impl Writable {
 
 /// Starts the thread; it ends when the engine is shut down and drained.
 pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
+    // It comes up while this one is started.
+    if !engine.config().inline {
+        spawner::prepare();
+    }
     let epoll = Arc::clone(&engine.inbox().epoll);
     let engine = Arc::clone(engine);
     let data = EventData::new_u64(BELL);
