@@ -12,14 +12,14 @@ use crate::sys;
 /// said so, and the kernel keeps none of its children. Puts that back to the default, which hears
 /// of no signal either.
 pub(crate) fn keep() {
-    if are_ignored() {
+    if sys::is_ignored(Signal::CHILD) {
         sys::default_action(Signal::CHILD);
     }
 }
 
 /// An error where the program ignores SIGCHLD itself: its own children may depend on that.
 pub(super) fn check() -> io::Result<()> {
-    if are_ignored() {
+    if sys::is_ignored(Signal::CHILD) {
         return Err(io::Error::other(
             "this program ignores SIGCHLD, so that the kernel does not keep how its children end; \
              set its action back to SIG_DFL, or handle it",
@@ -39,16 +39,6 @@ pub(super) fn kill_rest(pid: u32, kill_group: impl FnOnce(u32)) {
     if waitid(WaitId::Pid(raw), options).is_ok() || test_kill_process(raw).is_err() {
         kill_group(pid);
     }
-}
-
-/// Whether SIGCHLD is ignored, as far as the system tells.
-fn are_ignored() -> bool {
-    let status = read("/proc/self/status");
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & 1 << (Signal::CHILD.as_raw() - 1) != 0)
 }
 
 /// What a file of the kernel's says, or nothing.

@@ -246,7 +246,11 @@ impl Reactor {
                 self.remove_output(&peer);
                 // A process that takes its place may have its number.
                 self.closing.retain(|(_, closing)| *closing != worker);
-                if peer.bury(&self.engine, &inlet.socket) {
+                let has_died = peer.bury(&self.engine, &inlet.socket);
+                drop(peer);
+                // Who sleeps there finds another place.
+                inlet.rouse();
+                if has_died {
                     request_spare(&self.engine);
                 }
             }
@@ -292,8 +296,10 @@ impl Reactor {
             self.watch(&peer.pidfd, base + PROCESS, readable);
             drop(peer);
             self.inlets.insert(inlet.key.id, Arc::clone(&inlet));
-            // It may have spoken before anybody listened.
-            self.is_hot(inlet);
+            // It may have spoken before anybody listened. Who sleeps there has looked.
+            if !inlet.has_guest() {
+                self.is_hot(inlet);
+            }
         }
     }
 
