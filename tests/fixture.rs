@@ -42,8 +42,9 @@ const ENGINE_DESCRIPTORS: usize = 2;
 /// reading ends of the worker's two output streams. The shared memory is mapped, not held open.
 const WORKER_DESCRIPTORS: usize = 5;
 
-/// The same for the process that is kept in case that a worker dies: it has one socket so far.
-const SPARE_DESCRIPTORS: usize = 4;
+/// The same for the process that is kept in case that a worker dies, with what that will be given: the
+/// memory, and the other end of the second socket.
+const SPARE_DESCRIPTORS: usize = 7;
 
 /// The threads of the engine.
 const ENGINE_THREADS: [&str; 2] = ["retry-io", "retry-spawner"];

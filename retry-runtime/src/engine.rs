@@ -9,6 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -178,10 +179,24 @@ impl Host {
         until: Option<Instant>,
         sleeper: &dyn Sleeper,
     ) {
-        if let Self::Here(engine) = self {
-            let inlets = engine.lock().inlets(Answers::To(call));
-            if let [inlet] = &inlets[..] {
-                pool::rest(engine, inlet, until, sleeper);
+        let Self::Here(engine) = self else { return };
+        let late = || until.is_some_and(|until| until <= Instant::now());
+        while !sleeper.is_woken() && !late() {
+            let place = engine.lock().place_for(call);
+            match place {
+                Place::At(inlet) => {
+                    // A worker that has ended may have been replaced.
+                    if !pool::rest(engine, &inlet, until, sleeper) {
+                        return;
+                    }
+                }
+                Place::Soon => match until {
+                    None => thread::park(),
+                    Some(until) => {
+                        thread::park_timeout(until.saturating_duration_since(Instant::now()));
+                    }
+                },
+                Place::Nowhere => return,
             }
         }
     }
@@ -220,6 +235,14 @@ pub(crate) enum Answers {
     To(Option<CallKey>),
 }
 
+/// Where a thread may sleep that waits for an answer.
+enum Place {
+    At(Arc<Inlet>),
+    /// At a worker that is being started: the thread is woken when there is a place.
+    Soon,
+    Nowhere,
+}
+
 /// Everything behind the calls of one process.
 pub(crate) struct Engine {
     core: Mutex<Core>,
@@ -246,6 +269,8 @@ pub(crate) struct Core {
     /// The terms of a call of each pool: those of the next one tend to be the same.
     terms: HashMap<FunctionKey, Arc<Terms>>,
     links: HashMap<u64, Box<dyn Link>>,
+    /// Threads that would sleep at a worker which is being started.
+    early: Vec<Thread>,
     /// What the next worker may be made of.
     pub(crate) spare: Spare,
     /// Workers with something new to write.
@@ -292,6 +317,7 @@ impl Engine {
                 configs: HashMap::new(),
                 terms: HashMap::new(),
                 links: HashMap::new(),
+                early: Vec::new(),
                 spare: Spare::default(),
                 dirty: Vec::new(),
                 ahead: Duration::ZERO,
@@ -489,7 +515,7 @@ impl Engine {
                         };
                         if self.config.inline {
                             inline::start(core, request);
-                        } else {
+                        } else if let Some(request) = pool::hire(core, request) {
                             pool::request_worker(request);
                         }
                     }
@@ -727,11 +753,39 @@ impl Core {
             link.kill();
         }
         self.links.insert(key.id, link);
+        self.wake_early();
+    }
+
+    fn wake_early(&mut self) {
+        self.early.drain(..).for_each(|thread| thread.unpark());
     }
 
     pub(crate) fn abandon(&mut self, now: Instant, key: WorkerKey, error: &io::Error) {
         self.scheduler
             .spawn_failed(now, key, error.to_string().into());
+        self.wake_early();
+    }
+
+    /// Where this thread may sleep that waits for the answer to a call.
+    fn place_for(&mut self, call: Option<CallKey>) -> Place {
+        let Some(call) = call else {
+            return Place::Nowhere;
+        };
+        let [worker] = self.scheduler.workers_for(call) else {
+            return Place::Nowhere;
+        };
+        if let Some(link) = self.links.get(&worker.id) {
+            return link.inlet().map_or(Place::Nowhere, Place::At);
+        }
+        let thread = thread::current();
+        let known = self.early.iter().any(|other| other.id() == thread.id());
+        if !known {
+            if self.early.len() >= ATTENDED {
+                return Place::Nowhere;
+            }
+            self.early.push(thread);
+        }
+        Place::Soon
     }
 
     /// Where answers will arrive, as far as that can be looked after.

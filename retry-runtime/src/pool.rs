@@ -18,4 +18,4 @@ pub(crate) use cgroup::Cgroup;
 pub(crate) use peer::{Inlet, Reading};
 pub(crate) use reactor::{Inbox, NESTED, Writable, start};
 pub(crate) use spare::Spare;
-pub(crate) use spawner::{Request, request_worker};
+pub(crate) use spawner::{Request, hire, request_worker};

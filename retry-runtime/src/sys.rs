@@ -246,6 +246,31 @@ pub(crate) fn at_exit(f: extern "C" fn()) {
     let _ = atexit(f);
 }
 
+/// Whether a signal is ignored. The kernel would say so in a file as well, but that takes a worker's
+/// start longer than all else that it does before its orders.
+pub(crate) fn is_ignored(signal: rustix::process::Signal) -> bool {
+    const IGNORE: usize = 1;
+    // Where the handler stands in the C library's `struct sigaction`, in words.
+    const HANDLER: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+        1
+    } else {
+        0
+    };
+    let mut action = [0usize; 64];
+    // SAFETY: this is the C library's `sigaction`. Its second parameter may be null, and what it
+    // writes to the third takes less than a third of the room that there is.
+    unsafe extern "C" {
+        fn sigaction(
+            number: std::ffi::c_int,
+            new: *const usize,
+            old: *mut usize,
+        ) -> std::ffi::c_int;
+    }
+    // SAFETY: as above. Nothing is changed, and all words are valid numbers.
+    let done = unsafe { sigaction(signal.as_raw(), std::ptr::null(), action.as_mut_ptr()) };
+    done == 0 && action[HANDLER] == IGNORE
+}
+
 /// Gives a signal the action it has by default.
 pub(crate) fn default_action(of: rustix::process::Signal) {
     const DEFAULT: usize = 0;

@@ -13,11 +13,14 @@ mod watchdog;
 use std::io::{self, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use crate::nested::Upstream;
+use crate::registry;
 use crate::transport::{Board, MAGIC, WORKER_VARIABLE};
 
 pub use batch::Batched;
@@ -29,6 +32,7 @@ pub use invocation::{Invocation, LocalFuture, Retry, State, block_on};
 pub(crate) use outbox::Outbox;
 pub(crate) use panics::message as panic_message;
 use serve::Server;
+use watchdog::Watchdog;
 
 /// The code with which a worker exits that does not know its parent.
 const STRANGER: i32 = 70;
@@ -38,7 +42,7 @@ const STACK: usize = 8 * 1024 * 1024;
 
 /// A worker's end of the connection to its parent.
 pub(crate) struct Link {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     parent: i32,
 }
 
@@ -58,7 +62,24 @@ impl Link {
         let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3).ok()?;
         let null = std::fs::File::open("/dev/null").ok()?;
         rustix::stdio::dup2_stdin(&null).ok()?;
+        let socket = Arc::new(socket);
         Some(Self { socket, parent })
+    }
+
+    /// Whether the parent has said something, or has gone.
+    fn has_orders(&self) -> bool {
+        let mut files = [PollFd::new(&self.socket, PollFlags::IN)];
+        poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Does what need not wait for the orders, if they are not there.
+    fn prepare(&self) -> Option<Watchdog> {
+        if self.has_orders() {
+            return None;
+        }
+        // Looks all functions up, which is kept.
+        registry::fingerprint();
+        Some(Watchdog::start(Arc::clone(&self.socket)))
     }
 
     /// The parent's first message: what to serve.
@@ -159,6 +180,7 @@ pub(crate) fn serve(link: Link) -> ! {
     if !parent_is_alive {
         exit(STRANGER);
     }
+    let watchdog = link.prepare();
     let (orders, board, nested) = match link.receive_orders() {
         Ok(received) => received,
         // The parent is gone, or does not need a worker any more.
@@ -167,7 +189,7 @@ pub(crate) fn serve(link: Link) -> ! {
     };
     let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
     Upstream::install(nested, orders.worker, limit);
-    let run = || -> ! { Server::new(link.socket, board, orders).run() };
+    let run = || -> ! { Server::new(link.socket, board, orders, watchdog).run() };
     if tokio::runtime::Handle::try_current().is_err() {
         run();
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::peer::{Inlet, Peer};
 use crate::engine::Engine;
-use crate::spin::Spin;
+use crate::spin::{Patience, Spin};
 
 /// How often a caller tries to take over from a thread that looks already.
 const TRIES: u32 = 64;
@@ -76,7 +76,12 @@ fn attend_to(
 /// Leaves a worker alone. False if it says more and more: then somebody else is to look after it.
 fn leave(engine: &Engine, inlet: &Inlet, peer: &mut Peer) -> bool {
     (0..LAST_LOOKS).any(|_| {
-        let alone = peer.is_left_alone();
+        // To who sleeps there, if anybody does.
+        let alone = if inlet.has_guest() {
+            peer.is_done() || peer.is_slept_at()
+        } else {
+            peer.is_left_alone()
+        };
         if !alone {
             peer.look(engine, &inlet.socket);
         }
@@ -90,28 +95,40 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// Sleeps until a worker answers, and delivers that, until this thread is woken, the time has come
 /// or the worker has ended. Nobody else is woken for the answers. Returns at once if another
-/// thread sleeps there.
+/// thread sleeps there. True if the worker has ended.
 pub(crate) fn rest(
     engine: &Engine,
     inlet: &Arc<Inlet>,
     until: Option<Instant>,
     sleeper: &dyn Sleeper,
-) {
+) -> bool {
     if !inlet.takes_in_guest() {
-        return;
+        return false;
     }
     sleeper.goes_to_bed(Some(Arc::clone(inlet)));
-    loop {
+    let has_ended = loop {
         let mut peer = inlet.peer();
         peer.is_looked_after();
-        peer.look(engine, &inlet.socket);
+        if peer.look(engine, &inlet.socket) && peer.is_new() {
+            // What comes first comes in quick succession: hello, ready, and the first answer.
+            let mut spin = Patience::new().spin();
+            while !sleeper.is_woken() && !inlet.is_wanted() {
+                if peer.look(engine, &inlet.socket) {
+                    spin.found();
+                } else if !spin.goes_on() {
+                    break;
+                }
+            }
+        }
         let now = Instant::now();
         let late = until.is_some_and(|until| until <= now);
         if late || sleeper.is_woken() || peer.is_done() {
+            // Before it is left, since who leaves it after that is not to think that somebody sleeps.
+            inlet.lets_guest_go();
             if !leave(engine, inlet, &mut peer) {
                 engine.inbox().hand_over(Arc::clone(inlet));
             }
-            break;
+            break peer.is_buried();
         }
         if !peer.is_slept_at() {
             continue;
@@ -122,9 +139,9 @@ pub(crate) fn rest(
             let nap = until.map_or(NAP, |until| until.saturating_duration_since(now).min(NAP));
             inlet.bed.sleep(Some(nap));
         }
-    }
+    };
     sleeper.goes_to_bed(None);
-    inlet.lets_guest_go();
+    has_ended
 }
 
 /// A thread that sleeps at a worker's ring.

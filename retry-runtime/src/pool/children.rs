@@ -1,7 +1,8 @@
 //! Whether the kernel keeps children that have ended until they are waited for. Only then it is
 //! known how a worker ended, and only then its number stays its own until its group is killed.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, test_kill_process, waitid};
 
@@ -11,14 +12,14 @@ use crate::sys;
 /// said so, and the kernel keeps none of its children. Puts that back to the default, which hears
 /// of no signal either.
 pub(crate) fn keep() {
-    if are_ignored() {
+    if sys::is_ignored(Signal::CHILD) {
         sys::default_action(Signal::CHILD);
     }
 }
 
 /// An error where the program ignores SIGCHLD itself: its own children may depend on that.
 pub(super) fn check() -> io::Result<()> {
-    if are_ignored() {
+    if sys::is_ignored(Signal::CHILD) {
         return Err(io::Error::other(
             "this program ignores SIGCHLD, so that the kernel does not keep how its children end; \
              set its action back to SIG_DFL, or handle it",
@@ -40,14 +41,12 @@ pub(super) fn kill_rest(pid: u32, kill_group: impl FnOnce(u32)) {
     }
 }
 
-/// Whether SIGCHLD is ignored, as far as the system tells.
-fn are_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & 1 << (Signal::CHILD.as_raw() - 1) != 0)
+/// What a file of the kernel's says, or nothing.
+pub(super) fn read(path: &str) -> String {
+    // All of it at once: its size is not known, and each look at it costs as much as a page.
+    let mut text = String::with_capacity(8 * 1024);
+    let _ = File::open(path).and_then(|file| file.take(u64::MAX).read_to_string(&mut text));
+    text
 }
 
 #[cfg(test)]

@@ -100,6 +100,11 @@ impl Inlet {
         !self.occupied.swap(true, Ordering::Acquire)
     }
 
+    /// Whether a thread sleeps here, or is about to.
+    pub(super) fn has_guest(&self) -> bool {
+        self.occupied.load(Ordering::Acquire)
+    }
+
     pub(super) fn lets_guest_go(&self) {
         self.occupied.store(false, Ordering::Release);
     }
@@ -156,6 +161,8 @@ pub(crate) struct Peer {
     used_up: bool,
     /// It has sent what makes no sense; nothing more is read.
     broken: bool,
+    /// It has ended.
+    buried: bool,
     /// The last ticket that was answered.
     answered: u64,
     /// How many answers have come since it last told how long they took.
@@ -209,6 +216,7 @@ impl Peer {
             was_ready: false,
             used_up: false,
             broken: false,
+            buried: false,
             answered: 0,
             untimed: 0,
         }
@@ -233,6 +241,16 @@ impl Peer {
     /// Whether nothing more is taken in.
     pub(super) fn is_done(&self) -> bool {
         self.broken
+    }
+
+    /// Whether it has not answered anything yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.answered == 0
+    }
+
+    /// Whether it has ended, and nothing more is left of it.
+    pub(super) fn is_buried(&self) -> bool {
+        self.buried
     }
 
     /// Takes in what the worker has said, if anything. What it printed before is passed on first.
@@ -489,6 +507,7 @@ impl Peer {
         }
         // Nothing more is looked for.
         self.broken = true;
+        self.buried = true;
         children::kill_rest(self.child.id(), kill_group);
         let mut cause = match self.child.wait() {
             Ok(status) => match (status.signal(), status.code()) {

@@ -13,7 +13,7 @@ use super::children;
 use crate::config::Config;
 use crate::engine::depth;
 use crate::entry;
-use crate::transport::{DEPTH_VARIABLE, WORKER_VARIABLE, kill_group};
+use crate::transport::{Board, DEPTH_VARIABLE, WORKER_VARIABLE, kill_group};
 
 /// A process of the workers' program that does not know yet what it will serve. Whoever has one
 /// makes a worker of it or [ends](Self::end) it: it does not end by itself before its parent does.
@@ -23,6 +23,30 @@ pub(super) struct Process {
     pub(super) pidfd: OwnedFd,
     /// Where it waits for its orders.
     pub(super) socket: OwnedFd,
+    /// What it will be given with them.
+    pub(super) equipment: Equipment,
+}
+
+/// What a worker shares with its parent, next to the socket.
+pub(super) struct Equipment {
+    pub(super) board: Board,
+    pub(super) board_file: OwnedFd,
+    /// The connection for nested calls.
+    pub(super) nested: OwnedFd,
+    pub(super) their_nested: OwnedFd,
+}
+
+impl Equipment {
+    fn new() -> io::Result<Self> {
+        let (board, board_file) = Board::create()?;
+        let (nested, their_nested) = connection()?;
+        Ok(Self {
+            board,
+            board_file,
+            nested,
+            their_nested,
+        })
+    }
 }
 
 impl Process {
@@ -37,11 +61,13 @@ impl Process {
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()?;
-        match open(child.id()) {
-            Ok(pidfd) => Ok(Self {
+        // Made while the process loads its program, which takes longer.
+        match open(child.id()).and_then(|pidfd| Ok((pidfd, Equipment::new()?))) {
+            Ok((pidfd, equipment)) => Ok(Self {
                 child,
                 pidfd,
                 socket,
+                equipment,
             }),
             Err(error) => {
                 kill_group(child.id());
@@ -106,7 +132,7 @@ fn open(pid: u32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-pub(super) fn connection() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+fn connection() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::STREAM,

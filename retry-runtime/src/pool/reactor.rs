@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::attend::attend_all;
 use super::peer::{DYING, Inlet, Peer};
-use super::spawner::request_spare;
+use super::spawner::{self, request_spare};
 use crate::engine::Engine;
 use crate::spin::{Patience, Spin};
 use crate::sys;
@@ -97,6 +97,10 @@ impl Writable {
 
 /// Starts the thread; it ends when the engine is shut down and drained.
 pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
+    // It comes up while this one is started.
+    if !engine.config().inline {
+        spawner::prepare();
+    }
     let epoll = Arc::clone(&engine.inbox().epoll);
     let engine = Arc::clone(engine);
     let data = EventData::new_u64(BELL);
@@ -242,7 +246,11 @@ impl Reactor {
                 self.remove_output(&peer);
                 // A process that takes its place may have its number.
                 self.closing.retain(|(_, closing)| *closing != worker);
-                if peer.bury(&self.engine, &inlet.socket) {
+                let has_died = peer.bury(&self.engine, &inlet.socket);
+                drop(peer);
+                // Who sleeps there finds another place.
+                inlet.rouse();
+                if has_died {
                     request_spare(&self.engine);
                 }
             }
@@ -288,8 +296,10 @@ impl Reactor {
             self.watch(&peer.pidfd, base + PROCESS, readable);
             drop(peer);
             self.inlets.insert(inlet.key.id, Arc::clone(&inlet));
-            // It may have spoken before anybody listened.
-            self.is_hot(inlet);
+            // It may have spoken before anybody listened. Who sleeps there has looked.
+            if !inlet.has_guest() {
+                self.is_hot(inlet);
+            }
         }
     }
 

@@ -89,6 +89,17 @@ impl Spare {
         None
     }
 
+    /// One that was taken cannot be used.
+    pub(super) fn discard(&mut self, inbox: &Inbox, process: Process) {
+        if inbox.watch_spare(&process.pidfd).is_err() {
+            // Nobody would hear of its end.
+            process.end();
+            return;
+        }
+        process.kill();
+        self.ending.push(process);
+    }
+
     /// Looks after it, and says when to do so again. To be called when it has ended as well.
     pub(super) fn tend(&mut self, inbox: &Inbox) -> Option<Instant> {
         if let State::Waiting(process, _) = &self.state {

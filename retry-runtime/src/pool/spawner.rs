@@ -3,23 +3,25 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::process::Pid;
 
 use super::cgroup::Cgroup;
 use super::children;
 use super::peer::{Inlet, Peer};
-use super::process::{Process, connection};
+use super::process::{Equipment, Process};
 use super::surroundings::Surroundings;
-use crate::engine::Engine;
+use crate::config::Config;
+use crate::engine::{Core, Engine};
 use crate::nested::{Downstream, Requests};
 use crate::scheduler::WorkerKey;
 use crate::transport::outgoing;
-use crate::transport::{Board, Link, RingLink};
+use crate::transport::{Link, RingLink};
 use crate::worker::Orders;
 
 /// A worker that is to be started.
@@ -63,17 +65,34 @@ pub(super) fn request_spare(engine: &Arc<Engine>) {
 }
 
 fn wish(wish: Wish) {
-    static SPAWNER: OnceLock<Sender<Wish>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
-        let (sender, receiver) = channel();
-        std::thread::Builder::new()
-            .name("retry-spawner".to_owned())
-            .spawn(move || run(&receiver))
-            .expect("a thread for the spawner");
-        sender
-    });
-    spawner.send(wish).expect("the spawner never ends");
+    let wishes = wishes().expect("a thread for the spawner");
+    wishes.send(wish).expect("the spawner never ends");
 }
+
+/// Starts the thread ahead of the first wish, if it can be: a wish that finds none starts it.
+pub(super) fn prepare() {
+    let _ = wishes();
+}
+
+/// Where the thread hears what is wished for.
+fn wishes() -> io::Result<Sender<Wish>> {
+    static WISHES: Mutex<Option<Sender<Wish>>> = Mutex::new(None);
+    let mut wishes = WISHES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(wishes) = &*wishes {
+        return Ok(wishes.clone());
+    }
+    let (sender, receiver) = channel();
+    std::thread::Builder::new()
+        .name("retry-spawner".to_owned())
+        .spawn(move || {
+            let _ = SPAWNER.set(rustix::thread::gettid());
+            run(&receiver);
+        })?;
+    Ok(wishes.insert(sender).clone())
+}
+
+/// The thread's number, once it runs.
+static SPAWNER: OnceLock<Pid> = OnceLock::new();
 
 fn run(wishes: &Receiver<Wish>) {
     // Those that get a spare as soon as nobody waits for a worker.
@@ -111,12 +130,17 @@ fn start_spare(engine: &Engine) {
         return;
     }
     // From before the start: what changes while it goes on may or may not have reached the process.
-    let surroundings = Surroundings::now(engine.config());
+    let surroundings = surroundings(engine.config());
     let process = children::check().and_then(|()| Process::start(engine.config()));
-    let started = process.ok().map(|process| (process, surroundings));
+    let started = process.ok().zip(surroundings);
     engine.step(|core, _| core.spare.started(engine.inbox(), started));
     // The I/O thread has one more time to wait for, or one thing less.
     engine.inbox().ring();
+}
+
+/// Those that a process would find that is started now.
+fn surroundings(config: &Config) -> Option<Surroundings> {
+    Some(Surroundings::now(config, *SPAWNER.get()?))
 }
 
 /// The spare, if there is one that a new process would have nothing over.
@@ -124,56 +148,92 @@ fn take_spare(engine: &Engine) -> Option<Process> {
     if !engine.step(|core, _| core.spare.is_waiting()) {
         return None;
     }
-    let now = Surroundings::now(engine.config());
+    let now = surroundings(engine.config())?;
     engine.step(|core, _| core.spare.take(engine.inbox(), &now))
+}
+
+/// The longest configuration of a service that is sent without waiting.
+const SHORT: usize = 4096;
+
+/// Makes a worker of the spare at once, if there is one that will do and nothing about it has to be
+/// waited for. Otherwise gives the request back, which is one for the spawner then.
+pub(crate) fn hire(core: &mut Core, request: Request) -> Option<Request> {
+    let engine = Arc::clone(&request.engine);
+    let config = engine.config();
+    // These take time: files of the kernel's, and of others.
+    let waits = request.memory.is_some() || config.directory.is_some() || config.program.is_some();
+    let short = request.config.as_ref().map_or(0, |config| config.len()) <= SHORT;
+    if waits || !short || !core.spare.is_waiting() {
+        return Some(request);
+    }
+    let hired = surroundings(config).and_then(|now| core.spare.take(engine.inbox(), &now));
+    let Some(spare) = hired else {
+        return Some(request);
+    };
+    let sent = rustix::io::ioctl_fionbio(&spare.socket, true)
+        .map_err(io::Error::from)
+        .and_then(|()| send_orders(&spare, &orders(&engine, &request), false));
+    if sent.is_err() || spare.has_ended() {
+        core.spare.discard(engine.inbox(), spare);
+        return Some(request);
+    }
+    let (pid, link) = match connect(&engine, &request, spare, None, true) {
+        Ok(connected) => connected,
+        Err((spare, _)) => {
+            core.spare.discard(engine.inbox(), spare);
+            return Some(request);
+        }
+    };
+    adopt(&engine, core, &request, pid, link);
+    None
+}
+
+fn adopt(engine: &Engine, core: &mut Core, request: &Request, pid: u32, link: RingLink) {
+    let inlet = link.inlet();
+    // First the link: the worker's first message may already need it.
+    core.adopt(core.now(), request.worker, pid, Box::new(link));
+    inlet
+        .into_iter()
+        .for_each(|inlet| engine.inbox().register(inlet));
 }
 
 fn fulfil(request: &Request) {
     let engine = &request.engine;
     match spawn(engine, request) {
-        Ok((pid, link)) => {
-            let inlet = link.inlet();
-            // First the link: the worker's first message may already need it.
-            engine.step(|core, now| core.adopt(now, request.worker, pid, Box::new(link)));
-            inlet
-                .into_iter()
-                .for_each(|inlet| engine.inbox().register(inlet));
-        }
+        Ok((pid, link)) => engine.step(|core, _| adopt(engine, core, request, pid, link)),
         Err(error) => engine.step(|core, now| core.abandon(now, request.worker, &error)),
     }
 }
 
-fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
-    children::check()?;
-    let (nested, their_nested) = connection()?;
-    let (board, board_file) = Board::create()?;
-    let cgroup = request
-        .memory
-        .and_then(|limit| Cgroup::create(request.worker.id, limit))
-        .map(Arc::new);
-    let orders = Orders {
+fn orders(engine: &Engine, request: &Request) -> Vec<u8> {
+    Orders {
         worker: request.worker.id,
         limit: engine.max_message() as u64,
         function: request.function.to_owned(),
         config: request.config.as_deref().unwrap_or_default().to_vec(),
         fails: request.fails,
-    };
+    }
+    .encode()
+}
+
+fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
+    children::check()?;
+    let orders = orders(engine, request);
     let order = |process: &Process| {
         // It waits for its orders: nothing of the user's runs before it is in its group.
-        let admits = |cgroup: &Arc<Cgroup>| cgroup.admit(process.pid());
-        let admitted = cgroup.clone().filter(admits);
-        let sent = send_orders(&process.socket, &orders, &board_file, &their_nested);
-        (admitted, sent)
+        let cgroup = request
+            .memory
+            .and_then(|limit| Cgroup::create(request.worker.id, limit))
+            .filter(|cgroup| cgroup.admit(process.pid()))
+            .map(Arc::new);
+        (cgroup, send_orders(process, &orders, true))
     };
-    // What is asked for again if the process dies before it knows of it.
-    let mut again = None;
-    let (process, cgroup) = 'hired: {
+    let (process, cgroup, was_spare) = 'hired: {
         if let Some(spare) = take_spare(engine) {
             if let (cgroup, Ok(())) = order(&spare)
                 && !spare.has_ended()
             {
-                again = Some(request.clone());
-                break 'hired (spare, cgroup);
+                break 'hired (spare, cgroup, true);
             }
             // It has just died, which is nobody's failure: it had nothing to do.
             spare.end();
@@ -185,21 +245,33 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
                 return Err(error);
             }
             // Or it has ended already: its exit status says more than that.
-            (cgroup, _) => (process, cgroup),
+            (cgroup, _) => (process, cgroup, false),
         }
     };
-    let connect = || {
-        rustix::io::ioctl_fionbio(&process.socket, true)?;
-        rustix::io::ioctl_fionbio(&nested, true)
-    };
-    if let Err(error) = connect() {
+    connect(engine, request, process, cgroup, was_spare).map_err(|(process, error)| {
         process.end();
-        return Err(error.into());
+        error
+    })
+}
+
+/// The parent's side of a process that has its orders.
+fn connect(
+    engine: &Engine,
+    request: &Request,
+    process: Process,
+    cgroup: Option<Arc<Cgroup>>,
+    was_spare: bool,
+) -> Result<(u32, RingLink), (Process, io::Error)> {
+    let never_wait = rustix::io::ioctl_fionbio(&process.socket, true)
+        .and_then(|()| rustix::io::ioctl_fionbio(&process.equipment.nested, true));
+    if let Err(error) = never_wait {
+        return Err((process, error.into()));
     }
     let Process {
         child,
         pidfd,
         socket,
+        equipment: Equipment { board, nested, .. },
     } = process;
     let pid = child.id();
     let board = Arc::new(board);
@@ -216,30 +288,35 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
         Requests::new(request.worker, replies),
         cgroup.clone(),
         engine.max_message(),
-        again,
+        // What is asked for again if the process dies before it knows of it.
+        was_spare.then(|| request.clone()),
     );
     let inlet = Arc::new(Inlet::new(socket, peer));
     let link = RingLink::new(pid, inlet, board, writer, cgroup, request.slots);
     Ok((pid, link))
 }
 
-fn send_orders(
-    socket: impl AsFd,
-    orders: &Orders,
-    board: &OwnedFd,
-    nested: &OwnedFd,
-) -> io::Result<()> {
-    let bytes = orders.encode();
-    let files = [board.as_fd(), nested.as_fd()];
+/// Sends a process its orders and what goes with them; without waiting, it is an error if there is no
+/// room for all of them.
+fn send_orders(process: &Process, orders: &[u8], waits: bool) -> io::Result<()> {
+    let Equipment {
+        board_file,
+        their_nested,
+        ..
+    } = &process.equipment;
+    let files = [board_file.as_fd(), their_nested.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&files));
     let sent = rustix::net::sendmsg(
-        &socket,
-        &[io::IoSlice::new(&bytes)],
+        &process.socket,
+        &[io::IoSlice::new(orders)],
         &mut control,
         SendFlags::NOSIGNAL,
     )?;
-    outgoing::send_all(&socket, &bytes[sent..], &[])?;
+    if sent < orders.len() && !waits {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    outgoing::send_all(&process.socket, &orders[sent..], &[])?;
     Ok(())
 }

@@ -32,11 +32,17 @@ pub(super) struct Server {
     config: Vec<u8>,
     fails: bool,
     pub(super) calls: Calls,
+    /// There already, where there was time to start it.
+    watchdog: Option<Watchdog>,
 }
 
 impl Server {
-    pub(super) fn new(socket: OwnedFd, board: Board, orders: Orders) -> Self {
-        let socket = Arc::new(socket);
+    pub(super) fn new(
+        socket: Arc<OwnedFd>,
+        board: Board,
+        orders: Orders,
+        watchdog: Option<Watchdog>,
+    ) -> Self {
         let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
         let (reader, writer) = board.worker_ends();
         Self {
@@ -48,15 +54,19 @@ impl Server {
             function: orders.function,
             config: orders.config,
             fails: orders.fails,
+            watchdog,
         }
     }
 
     pub(super) fn run(mut self) -> ! {
-        let watchdog = Watchdog::start(Arc::clone(&self.socket), self.outbox.kept());
-        panics::install(Arc::clone(&self.board));
-        current::install(Arc::clone(&self.board));
+        // First this, so that the parent wakes up while the rest is done.
         let fingerprint = registry::fingerprint().to_le_bytes();
         self.outbox.tell(Kind::Hello, &fingerprint);
+        let start = || Watchdog::start(Arc::clone(&self.socket));
+        let watchdog = self.watchdog.take().unwrap_or_else(start);
+        watchdog.sends(self.outbox.kept());
+        panics::install(Arc::clone(&self.board));
+        current::install(Arc::clone(&self.board));
         let (served, state) = match self.prepare() {
             Ok(prepared) => prepared,
             Err(message) => {

@@ -2,7 +2,7 @@
 //! that the parent is gone, and send answers that are kept for too long.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
@@ -21,6 +21,8 @@ const PATIENCE: u32 = 20;
 /// Wakes the watchdog.
 pub(super) struct Watchdog {
     bell: Arc<OwnedFd>,
+    /// What it sends, once there is any.
+    kept: Arc<OnceLock<Arc<Kept>>>,
 }
 
 impl Watchdog {
@@ -30,17 +32,24 @@ impl Watchdog {
     ///
     /// If the operating system has no thread or descriptor left for it: a worker that cannot
     /// notice its parent's death must not run.
-    pub(super) fn start(socket: Arc<OwnedFd>, kept: Arc<Kept>) -> Self {
+    pub(super) fn start(socket: Arc<OwnedFd>) -> Self {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .expect("a descriptor for the watchdog");
         let bell = Arc::new(bell);
         let heard = Arc::clone(&bell);
+        let kept = Arc::new(OnceLock::new());
+        let sent = Arc::clone(&kept);
         std::thread::Builder::new()
             .name("retry-watchdog".to_owned())
             .stack_size(128 * 1024)
-            .spawn(move || watch(&socket, &heard, &kept))
+            .spawn(move || watch(&socket, &heard, &sent))
             .expect("a thread for the watchdog");
-        Self { bell }
+        Self { bell, kept }
+    }
+
+    /// Has it send what is kept there.
+    pub(super) fn sends(&self, kept: Arc<Kept>) {
+        let _ = self.kept.set(kept);
     }
 
     /// Asks for the parent to be told of kept answers soon. False if a function has closed the way
@@ -50,7 +59,7 @@ impl Watchdog {
     }
 }
 
-fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &Kept) {
+fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>) {
     let mut armed = false;
     let mut idle = 0;
     loop {
@@ -76,7 +85,7 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &Kept) {
             let _ = rustix::io::read(bell, &mut [0u8; 8]);
             armed = true;
             idle = 0;
-        } else if armed {
+        } else if armed && let Some(kept) = kept.get() {
             idle = if kept.flush_watched() { 0 } else { idle + 1 };
             // Who keeps something from then on rings again. What was kept just before that is
             // seen at the next look, which is the last one.
