@@ -72,6 +72,10 @@ impl Parts for Job {
         self.index = self.index.map(|index| index + u64::from(count));
         front
     }
+
+    fn settle(&mut self) {
+        self.input.settle();
+    }
 }
 
 impl Job {

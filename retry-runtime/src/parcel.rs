@@ -12,6 +12,9 @@ pub(crate) const MARK: u32 = 0xff << 24;
 /// The longest value.
 pub(crate) const LONGEST: usize = MARK as usize - 1;
 
+/// A value that is larger than this is not copied to free what it was part of.
+const COPIED: usize = 4096;
+
 /// What can be handed on in parts: so many inputs, or so many values.
 pub(crate) trait Parts: Sized {
     /// How many there are, at least one.
@@ -19,6 +22,9 @@ pub(crate) trait Parts: Sized {
 
     /// Takes the first ones off; some are to be left.
     fn split_front(&mut self, count: u32) -> Self;
+
+    /// It will be kept for a while: what it was part of is not to be kept with it.
+    fn settle(&mut self) {}
 }
 
 /// One encoded value, or several that follow each other in one buffer.
@@ -81,6 +87,14 @@ impl Parts for Parcel {
                 *self = Self::new(series.count, std::mem::take(&mut series.bytes));
                 Self::new(count, front)
             }
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Self::One(bytes) = self
+            && bytes.len() <= COPIED
+        {
+            *bytes = Bytes::copy_from_slice(bytes);
         }
     }
 }

@@ -64,7 +64,6 @@ impl Patience {
             begun,
             patience,
             looks: 0,
-            last: begun,
         }
     }
 
@@ -85,7 +84,6 @@ pub(crate) struct Spin {
     begun: u64,
     patience: u64,
     looks: u32,
-    last: u64,
 }
 
 impl Spin {
@@ -99,15 +97,15 @@ impl Spin {
             std::hint::spin_loop();
             return true;
         }
+        let before = sys::monotonic_nanos();
         thread::yield_now();
         let now = sys::monotonic_nanos();
-        let lost = now.saturating_sub(self.last);
+        let lost = now.saturating_sub(before);
         if lost > CROWDED {
             let respite = lost.saturating_mul(RESPITE).min(LONGEST_RESPITE);
             RESPITE_ENDS.store(now + respite, Ordering::Relaxed);
             self.patience = 0;
         }
-        self.last = now;
         now.saturating_sub(self.begun) < self.patience
     }
 
@@ -126,7 +124,6 @@ impl Spin {
     /// Something was found: what comes next may take as long again.
     pub(crate) fn found(&mut self) {
         self.begun = sys::monotonic_nanos();
-        self.last = self.begun;
         self.looks = 0;
     }
 }

@@ -274,6 +274,7 @@ impl<P: Parts> Scheduler<P> {
         }
         call.past().failures = failures;
         call.state = State::Delayed;
+        call.payload.settle();
         self.delayed += 1;
         self.functions[call.function.0].counts.retried += 1;
         if self.observed {
