@@ -56,7 +56,7 @@ pub(super) struct Surroundings {
     /// The same of the program and when it was written, where it is another one than this.
     program: Option<(u64, u64, i64, i64)>,
     inherited: Vec<String>,
-    limits: [Limit; LIMITS.len()],
+    limits: Box<[Limit]>,
 }
 
 impl Surroundings {
@@ -81,10 +81,10 @@ impl Surroundings {
                 .filter(is_inherited)
                 .map(str::to_owned)
                 .collect(),
-            limits: LIMITS.map(|limit| {
+            limits: Box::new(LIMITS.map(|limit| {
                 let limit = getrlimit(limit);
                 (limit.current, limit.maximum)
-            }),
+            })),
         }
     }
 }
