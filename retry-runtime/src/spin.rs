@@ -29,12 +29,19 @@ const RESPITE: u64 = 50;
 /// The longest that nobody looks.
 const LONGEST_RESPITE: u64 = 500_000_000;
 
-/// How many looks are taken before the core is offered to others.
+/// How many looks are taken before the clock is.
 const LOOKS: u32 = 8;
+
+/// For how long the core is kept before it is offered to others: what is quick takes less, and to
+/// offer it takes almost as long as a call.
+const KEPT: u64 = 2_000;
+
+/// Who gives up the core for a moment and gets it back after so long shares it with somebody.
+const SHARED: u64 = 2_000;
 
 static ENABLED: AtomicBool = AtomicBool::new(true);
 
-/// Until when nobody is to look, on the monotonic clock.
+/// Until when nobody is to look, on the monotonic clock; zero if there is no such time.
 static RESPITE_ENDS: AtomicU64 = AtomicU64::new(0);
 
 /// Whether anybody is to look at all.
@@ -42,35 +49,57 @@ pub(crate) fn enable(enabled: bool) {
     ENABLED.store(enabled, Ordering::Relaxed);
 }
 
+/// Whether somebody else wanted the core a moment ago.
+fn is_crowded() -> bool {
+    let ends = RESPITE_ENDS.load(Ordering::Relaxed);
+    if ends == 0 {
+        return false;
+    }
+    let crowded = sys::monotonic_nanos() < ends;
+    if !crowded {
+        // Unless it has just begun anew.
+        let _ = RESPITE_ENDS.compare_exchange(ends, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    crowded
+}
+
 /// How long it is worth to look, as far as is known.
 #[derive(Debug)]
-pub(crate) struct Patience(u64);
+pub(crate) struct Patience {
+    longest: u64,
+    /// What was looked for came from somebody on the same core, who can only go on when this thread
+    /// does not.
+    shares: bool,
+}
 
 impl Patience {
     pub(crate) const fn new() -> Self {
-        Self(LONGEST)
+        Self {
+            longest: LONGEST,
+            shares: false,
+        }
     }
 
     /// Begins to look.
     pub(crate) fn spin(&self) -> Spin {
-        let begun = sys::monotonic_nanos();
-        let crowded = begun < RESPITE_ENDS.load(Ordering::Relaxed);
-        let patience = if crowded || !ENABLED.load(Ordering::Relaxed) {
-            0
-        } else {
-            self.0
-        };
+        let looks = self.longest > 0 && ENABLED.load(Ordering::Relaxed) && !is_crowded();
         Spin {
-            begun,
-            patience,
+            // Who looks takes the clock when it is needed.
+            begun: (!looks).then(sys::monotonic_nanos),
+            offered: 0,
+            patience: if looks { self.longest } else { 0 },
+            shares: self.shares,
             looks: 0,
         }
     }
 
     /// What was looked for has come.
     pub(crate) fn learn(&mut self, spin: &Spin) {
-        let took = sys::monotonic_nanos().saturating_sub(spin.begun);
-        self.0 = match self.0 / 2 {
+        self.shares = spin.shares;
+        let took = spin
+            .begun
+            .map_or(0, |begun| sys::monotonic_nanos().saturating_sub(begun));
+        self.longest = match self.longest / 2 {
             _ if took < SOON => LONGEST,
             half if half < SHORTEST => 0,
             half => half,
@@ -81,8 +110,12 @@ impl Patience {
 /// A look that has begun.
 #[derive(Debug)]
 pub(crate) struct Spin {
-    begun: u64,
+    /// When, once it has lasted for longer than a few looks.
+    begun: Option<u64>,
+    /// When the core was last offered to others.
+    offered: u64,
     patience: u64,
+    shares: bool,
     looks: u32,
 }
 
@@ -93,20 +126,32 @@ impl Spin {
             return false;
         }
         self.looks += 1;
-        if !self.looks.is_multiple_of(LOOKS) {
+        let offers = self.shares && self.looks == 1;
+        if !self.looks.is_multiple_of(LOOKS) && !offers {
             std::hint::spin_loop();
             return true;
         }
-        let before = sys::monotonic_nanos();
+        let mut now = sys::monotonic_nanos();
+        let begun = *self.begun.get_or_insert(now);
+        if offers || now.saturating_sub(self.offered.max(begun)) >= KEPT {
+            now = self.offer(now);
+        }
+        now.saturating_sub(begun) < self.patience
+    }
+
+    /// Gives up the core for a moment, if anybody wants it. Returns the time after that.
+    fn offer(&mut self, before: u64) -> u64 {
         thread::yield_now();
         let now = sys::monotonic_nanos();
         let lost = now.saturating_sub(before);
+        self.offered = now;
+        self.shares = lost > SHARED;
         if lost > CROWDED {
             let respite = lost.saturating_mul(RESPITE).min(LONGEST_RESPITE);
             RESPITE_ENDS.store(now + respite, Ordering::Relaxed);
             self.patience = 0;
         }
-        now.saturating_sub(self.begun) < self.patience
+        now
     }
 
     /// Looks until there is `enough`, or until it is not worth it any longer: which of both.
@@ -123,7 +168,7 @@ impl Spin {
 
     /// Something was found: what comes next may take as long again.
     pub(crate) fn found(&mut self) {
-        self.begun = sys::monotonic_nanos();
+        self.begun = None;
         self.looks = 0;
     }
 }
@@ -136,14 +181,14 @@ mod tests {
     fn who_waits_in_vain_looks_no_longer_until_something_comes_soon() {
         let mut patience = Patience::new();
         let mut late = patience.spin();
-        late.begun = 0;
+        late.begun = Some(0);
         for _ in 0..8 {
             patience.learn(&late);
         }
-        assert_eq!(patience.0, 0);
+        assert_eq!(patience.longest, 0);
         assert!(!patience.spin().goes_on());
         let soon = patience.spin();
         patience.learn(&soon);
-        assert_eq!(patience.0, LONGEST);
+        assert_eq!(patience.longest, LONGEST);
     }
 }
