@@ -233,6 +233,7 @@ fn answer(
         length: 0,
         kind,
         used_up: false,
+        silent: false,
         ticket,
         duration,
     };

@@ -8,6 +8,7 @@ mod invocation;
 mod outbox;
 mod panics;
 mod serve;
+mod silence;
 mod watchdog;
 
 use std::io::{self, IoSliceMut, Write};

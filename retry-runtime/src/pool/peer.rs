@@ -262,7 +262,9 @@ impl Peer {
         if self.input.is_within_large() && !self.broken {
             return true;
         }
-        self.print(engine, false);
+        if !frame::is_silent(&self.input) {
+            self.print(engine, false);
+        }
         // What a function has called before it answered comes before its answer.
         if self.board.requests() != self.requests.taken {
             self.receive_requests(engine);

@@ -204,9 +204,26 @@ pub(crate) struct AnswerHeader {
     pub(crate) kind: Kind,
     /// Whether the worker asks to be replaced.
     pub(crate) used_up: bool,
+    /// Whether it is certain that nothing was printed since the answer before.
+    pub(crate) silent: bool,
     pub(crate) ticket: u64,
     /// How long the function ran, in nanoseconds.
     pub(crate) duration: u64,
+}
+
+/// Where the header of an answer says that it is silent.
+const SILENT: usize = 6;
+
+/// Whether what has come is one answer, and nothing was printed before it. Only the order of a
+/// worker's own output depends on that, so that it need not be true.
+pub(crate) fn is_silent(intake: &Intake) -> bool {
+    intake.whole().is_some_and(|bytes| {
+        let length = bytes
+            .first_chunk()
+            .map(|length| u32::from_le_bytes(*length));
+        let rest = bytes.len().checked_sub(ANSWER_HEADER);
+        rest.is_some() && rest == length.map(|length| length as usize) && bytes[SILENT] != 0
+    })
 }
 
 impl AnswerHeader {
@@ -215,6 +232,7 @@ impl AnswerHeader {
         bytes[0..4].copy_from_slice(&self.length.to_le_bytes());
         bytes[4] = self.kind as u8;
         bytes[5] = self.used_up.into();
+        bytes[SILENT] = self.silent.into();
         bytes[8..16].copy_from_slice(&self.ticket.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.duration.to_le_bytes());
         bytes
@@ -229,7 +247,8 @@ impl AnswerHeader {
         let length = header.get_u32_le();
         let kind = header.get_u8();
         let used_up = header.get_u8() != 0;
-        header.advance(2);
+        let silent = header.get_u8() != 0;
+        header.advance(1);
         let kind = Kind::from_byte(kind).ok_or_else(|| format!("unknown message {kind}"))?;
         if length as usize > limit {
             return Err(format!(
@@ -240,6 +259,7 @@ impl AnswerHeader {
             length,
             kind,
             used_up,
+            silent,
             ticket: header.get_u64_le(),
             duration: header.get_u64_le(),
         };
@@ -314,6 +334,7 @@ mod tests {
             length: 1,
             kind: Kind::Ok,
             used_up: false,
+            silent: true,
             ticket: 3,
             duration: 5,
         };
@@ -338,6 +359,26 @@ mod tests {
                 assert_eq!(answer, Some((full, Bytes::from_static(b"z"))));
             }
         }
+    }
+
+    #[test]
+    fn only_one_answer_that_is_there_as_a_whole_is_silent() {
+        let answer = |silent| AnswerHeader {
+            length: 2,
+            kind: Kind::Ok,
+            used_up: false,
+            silent,
+            ticket: 3,
+            duration: 5,
+        };
+        let bytes = |silent| [&answer(silent).encode()[..], b"ab"].concat();
+        assert!(is_silent(&Intake::of(&bytes(true))));
+        assert!(!is_silent(&Intake::of(&bytes(false))));
+        assert!(!is_silent(&Intake::of(&bytes(true)[..25])));
+        assert!(!is_silent(&Intake::of(
+            &[bytes(true), bytes(true)].concat()
+        )));
+        assert!(!is_silent(&Intake::of(&[])));
     }
 
     #[test]

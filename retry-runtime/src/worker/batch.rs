@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::calls::Input;
 use super::current::{self, Current};
 use super::invocation::{Invocation, State};
+use super::outbox::Remarks;
 use super::panics;
 use super::serve::{Growth, Server, encode_panic};
 use crate::args::Val;
@@ -95,7 +96,10 @@ pub(super) fn serve(
         current::leave();
         let _ = io::stdout().flush();
         let duration = sys::monotonic_nanos().saturating_sub(started);
-        let used_up = growth.is_exceeded();
+        let remarks = Remarks {
+            used_up: growth.is_exceeded(),
+            silent: false,
+        };
         let panic = ran.err().map(|payload| {
             let panic = panics::take(&*payload);
             let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
@@ -110,7 +114,7 @@ pub(super) fn serve(
             }
             server
                 .outbox
-                .answer(kind, header.ticket, duration, used_up, &output);
+                .answer(kind, header.ticket, duration, remarks, &output);
             server.board.done(slot);
         }
         // The next batch may be there, and may take its time.

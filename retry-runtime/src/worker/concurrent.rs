@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
 use super::calls::Input;
 use super::current::{self, Current};
 use super::invocation::{Invocation, LocalFuture, State};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Remarks};
 use super::serve::{Growth, Server};
 use super::{STRANGER, exit, panics};
 use crate::faults;
@@ -172,11 +172,14 @@ impl Executor<'_> {
         };
         let _ = io::stdout().flush();
         let duration = sys::monotonic_nanos().saturating_sub(running.started);
-        let used_up = self.growth.is_exceeded();
+        let remarks = Remarks {
+            used_up: self.growth.is_exceeded(),
+            silent: false,
+        };
         let server = &mut *self.server;
         server
             .outbox
-            .answer(kind, running.ticket, duration, used_up, &output);
+            .answer(kind, running.ticket, duration, remarks, &output);
         server.board.done(running.slot);
         self.slots[running.slot] = false;
     }

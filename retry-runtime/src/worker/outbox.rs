@@ -32,6 +32,15 @@ pub(crate) struct Outbox {
     kept: Arc<Kept>,
 }
 
+/// What is said with an answer about the worker.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Remarks {
+    /// It asks to be replaced.
+    pub(super) used_up: bool,
+    /// It is certain that nothing was printed since the answer before.
+    pub(super) silent: bool,
+}
+
 struct Writing {
     writer: Writer,
     /// How long room is looked for.
@@ -85,7 +94,7 @@ impl Outbox {
 
     /// Says something that is no answer, at once.
     pub(crate) fn tell(&self, kind: Kind, payload: &[u8]) {
-        self.answer(kind, 0, 0, false, payload);
+        self.answer(kind, 0, 0, Remarks::default(), payload);
         self.flush();
     }
 
@@ -101,7 +110,7 @@ impl Outbox {
             && untold < LONGEST_UNTOLD;
         if !fits {
             drop(writing);
-            return self.answer(Kind::Ok, ticket, duration, false, payload);
+            return self.answer(Kind::Ok, ticket, duration, Remarks::default(), payload);
         }
         writing.untold = untold;
         writing.short += 1;
@@ -115,7 +124,7 @@ impl Outbox {
         kind: Kind,
         ticket: u64,
         duration: u64,
-        used_up: bool,
+        remarks: Remarks,
         payload: &[u8],
     ) -> bool {
         let mut writing = self.writing.borrow_mut();
@@ -125,7 +134,8 @@ impl Outbox {
         let header = AnswerHeader {
             length: u32::try_from(payload.len()).expect("the limit is below 4 GiB"),
             kind,
-            used_up,
+            used_up: remarks.used_up,
+            silent: remarks.silent,
             ticket,
             // A failure is to be told of with its own.
             duration: duration + if kind == Kind::Ok { untold } else { 0 },

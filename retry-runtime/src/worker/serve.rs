@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::calls::{Calls, Input};
 use super::current::{self, Current};
 use super::invocation::{Invocation, State};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Remarks};
+use super::silence::Silence;
 use super::watchdog::Watchdog;
 use super::{Orders, STRANGER, exit, panics};
 use crate::codec;
@@ -96,6 +97,7 @@ impl Server {
     /// Runs calls one after the other, until the parent ends the connection.
     fn serve(&mut self, watchdog: &Watchdog, served: &Served, state: &State) {
         let mut growth = Growth::new(served);
+        let silence = Silence::measure();
         let mut scratch = Vec::new();
         // When the one before ended, if this one begins at once.
         let mut ended = None;
@@ -133,8 +135,12 @@ impl Server {
                 // A wait for room is not the next one's time.
                 ended = self.outbox.value(ticket, duration, &scratch).then_some(now);
             } else {
+                let remarks = Remarks {
+                    used_up,
+                    silent: silence.is_certain(duration),
+                };
                 self.outbox
-                    .answer(kind, ticket, duration, used_up, &scratch);
+                    .answer(kind, ticket, duration, remarks, &scratch);
             }
             self.board.done(0);
             scratch.clear();
