@@ -14,14 +14,10 @@ use crate::spin::{Patience, Spin};
 
 /// What a thread can wait for.
 pub(crate) trait Wait: Future + Unpin {
-    /// Does something for the result to come, until there is `enough` or the patience is over.
-    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
-        spin.look_until(enough);
-    }
-
-    /// Sleeps where the result will arrive first, if there is such a place, until the thread is
-    /// woken or the time has come.
-    fn rest(&mut self, _until: Option<Instant>, _sleeper: &dyn Sleeper) {}
+    /// Does something for the result to come as long as there is patience, and sleeps where it will
+    /// arrive if there is such a place: until the thread is woken, the time has come, or there is
+    /// nothing left to do but to sleep elsewhere.
+    fn rest(&mut self, _until: Option<Instant>, _sleeper: &dyn Sleeper, _spin: &mut Spin) {}
 }
 
 /// Unparks a thread.
@@ -104,12 +100,7 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
             break Some(value);
         }
         let mut spin = waiter.patience.spin();
-        wait.attend(&mut spin, &mut || {
-            waiter.is_woken() || until.is_some_and(|until| until <= Instant::now())
-        });
-        if !waiter.is_woken() {
-            wait.rest(until, &*waiter.unpark);
-        }
+        wait.rest(until, &*waiter.unpark, &mut spin);
         let mut late = false;
         while !late && !waiter.is_woken() {
             match until {

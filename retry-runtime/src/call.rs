@@ -14,10 +14,10 @@ use crate::block::{self, Wait};
 use crate::codec::{CodecError, Wire};
 use crate::context::{CallId, Context};
 use crate::delivery::{Sink, Slot};
-use crate::engine::{Answers, Callee, Host, Job, rejected};
+use crate::engine::{Answers, Callee, Host, Job, Looks, rejected};
 use crate::error::{CallError, Lost, Rejected};
 use crate::parcel::Parcel;
-use crate::pool::Sleeper;
+use crate::pool::{Inlet, Sleeper};
 use crate::registry::Registration;
 use crate::scheduler::{CallKey, Failure, Outcome};
 use crate::spin::{Patience, Spin};
@@ -142,6 +142,8 @@ pub struct Call<T, E> {
 struct Running {
     slot: Arc<Slot>,
     key: Option<CallKey>,
+    /// Where this thread has yet to look for the answer.
+    inlet: Option<Arc<Inlet>>,
     /// The look for the answer before this was left to others.
     lingered: Option<Spin>,
 }
@@ -200,7 +202,7 @@ impl<T, E> Call<T, E> {
     ///
     /// Whatever becomes of the call instead of a value.
     pub fn wait(mut self) -> Result<T, CallError<E>> {
-        self.start();
+        self.start(Looks::Yes);
         block::block_on(self)
     }
 
@@ -209,7 +211,7 @@ impl<T, E> Call<T, E> {
     }
 
     /// Makes the call.
-    fn start(&mut self) -> Arc<Slot> {
+    fn start(&mut self, looks: Looks) -> Arc<Slot> {
         if let Some(running) = &self.running {
             return Arc::clone(&running.slot);
         }
@@ -230,16 +232,21 @@ impl<T, E> Call<T, E> {
                 policy: options.policy(self.registration.spec),
                 budget: None,
             };
-            self.host.submit(&callee, [job], |submitted| {
+            self.host.submit(&callee, [job], looks, |submitted| {
                 key = Some(submitted);
             })
         });
-        if let Err(reason) = submitted {
-            slot.fill(rejected(reason));
-        }
+        let inlet = match submitted {
+            Ok(submitted) => submitted.and_then(|submitted| submitted.inlet),
+            Err(reason) => {
+                slot.fill(rejected(reason));
+                None
+            }
+        };
         self.running = Some(Running {
             slot: Arc::clone(&slot),
             key,
+            inlet,
             lingered: None,
         });
         slot
@@ -248,23 +255,19 @@ impl<T, E> Call<T, E> {
     /// Looks for the answer of a function that is quicker than a thread is woken. It takes no
     /// longer than [`Patience`] has, which an executor can spare.
     fn linger(&mut self, slot: &Slot) {
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        if let Some(call) = running.key
-            && self.host.is_quick(call)
+        if let Some(running) = &mut self.running
+            && let Some(inlet) = running.inlet.take()
         {
             let mut spin = PATIENCE.with_borrow(Patience::spin);
-            let answers = Answers::To(Some(call));
             self.host
-                .attend(answers, &mut spin, &mut || slot.is_filled());
+                .attend_at(&inlet, &mut spin, &mut || slot.is_filled());
             running.lingered = Some(spin);
         }
     }
 
     /// Makes the call and lets it run on its own.
     pub(crate) fn spawn(mut self) -> FunctionCall<T, E> {
-        let slot = self.start();
+        let slot = self.start(Looks::No);
         let key = self.running.take().and_then(|running| running.key);
         FunctionCall {
             host: self.host.clone(),
@@ -282,7 +285,7 @@ impl<T, E> Future for Call<T, E> {
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let first = this.running.is_none();
-        let slot = this.start();
+        let slot = this.start(Looks::IfQuick);
         if first {
             this.linger(&slot);
         }
@@ -299,19 +302,24 @@ impl<T, E> Future for Call<T, E> {
 }
 
 impl<T, E> Wait for Call<T, E> {
-    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
-        self.host.attend(Answers::To(self.key()), spin, enough);
-    }
-
-    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper) {
-        self.host.rest(self.key(), until, sleeper);
+    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper, spin: &mut Spin) {
+        let running = self.running.as_mut();
+        // Later it may be at another worker.
+        let inlet = running.and_then(|running| running.inlet.take());
+        self.host.rest(self.key(), inlet, until, sleeper, spin);
     }
 }
 
 impl<T, E> Drop for Call<T, E> {
     fn drop(&mut self) {
-        if let Some(key) = self.key() {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        if let Some(key) = running.key {
             self.host.cancel(key);
+        }
+        if let Some(inlet) = running.inlet {
+            self.host.leave(inlet);
         }
     }
 }
@@ -387,12 +395,8 @@ impl<T, E> Future for FunctionCall<T, E> {
 }
 
 impl<T, E> Wait for FunctionCall<T, E> {
-    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
-        self.host.attend(Answers::To(self.key), spin, enough);
-    }
-
-    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper) {
-        self.host.rest(self.key, until, sleeper);
+    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper, spin: &mut Spin) {
+        self.host.rest(self.key, None, until, sleeper, spin);
     }
 }
 
@@ -464,10 +468,11 @@ impl<T, E> Future for Join<T, E> {
 }
 
 impl<T, E> Wait for Join<T, E> {
-    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
+    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper, spin: &mut Spin) {
         let mut calls = self.calls.iter().zip(&self.results);
         if let Some((call, _)) = calls.find(|(_, result)| result.is_none()) {
-            call.host.attend(Answers::To(call.key), spin, enough);
+            let answers = Answers::To(call.key);
+            call.host.attend_until(answers, until, sleeper, spin);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Callers and the I/O thread both step the scheduler, under one lock, and perform its actions
 //! before they let go of it. Outcomes are delivered after that, since they wake user code.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -141,10 +141,11 @@ impl Host {
         &self,
         callee: &Callee,
         jobs: impl IntoIterator<Item = Job>,
+        looks: Looks,
         submitted: impl FnMut(CallKey),
     ) -> Result<Option<Submitted>, Rejected> {
         match self {
-            Self::Here(engine) => engine.submit(callee, jobs, submitted).map(Some),
+            Self::Here(engine) => engine.submit(callee, jobs, looks, submitted).map(Some),
             Self::Parent(upstream) => {
                 upstream.submit(callee, jobs, submitted);
                 Ok(None)
@@ -152,45 +153,71 @@ impl Host {
         }
     }
 
-    /// Whether a worker is about to execute a call whose function is quick.
-    pub(crate) fn is_quick(&self, call: CallKey) -> bool {
-        match self {
-            Self::Here(engine) => engine.lock().scheduler.is_quick(call),
-            Self::Parent(_) => false,
+    /// Leaves a worker to others, after all.
+    pub(crate) fn leave(&self, inlet: Arc<Inlet>) {
+        if let Self::Here(engine) = self {
+            engine.inbox.hand_over(inlet);
         }
     }
 
-    /// Looks for answers, until there is `enough` or the patience is over.
-    pub(crate) fn attend(
+    /// Looks for answers where one will arrive, until there is `enough` or the patience is over.
+    pub(crate) fn attend_at(
         &self,
-        answers: Answers,
+        inlet: &Arc<Inlet>,
         spin: &mut Spin,
         enough: &mut dyn FnMut() -> bool,
     ) {
         if let Self::Here(engine) = self {
-            let inlets = engine.lock().inlets(answers);
-            pool::attend(engine, &inlets, spin, enough);
-        } else {
-            spin.look_until(enough);
+            let inlets = std::slice::from_ref(inlet);
+            if !pool::attend(engine, inlets, spin, enough) {
+                engine.inbox.hand_over(Arc::clone(inlet));
+            }
         }
     }
 
-    /// Sleeps at the worker that has a call, if that can be done, until the thread is woken or the
-    /// time has come.
+    /// Looks for answers, until the thread is woken, the time has come or the patience is over.
+    pub(crate) fn attend_until(
+        &self,
+        answers: Answers,
+        until: Option<Instant>,
+        sleeper: &dyn Sleeper,
+        spin: &mut Spin,
+    ) {
+        let mut is_over =
+            || sleeper.is_woken() || until.is_some_and(|until| until <= Instant::now());
+        if let Self::Here(engine) = self {
+            let inlets = engine.lock().inlets(answers);
+            pool::attend(engine, &inlets, spin, &mut is_over);
+        } else {
+            spin.look_until(&mut is_over);
+        }
+    }
+
+    /// Looks for the answer to a call as long as there is patience, and sleeps at the worker that
+    /// has the call, if that can be done: until the thread is woken or the time has come. It begins
+    /// where it has to look.
     pub(crate) fn rest(
         &self,
         call: Option<CallKey>,
+        inlet: Option<Arc<Inlet>>,
         until: Option<Instant>,
         sleeper: &dyn Sleeper,
+        spin: &mut Spin,
     ) {
-        let Self::Here(engine) = self else { return };
         let late = || until.is_some_and(|until| until <= Instant::now());
+        let Self::Here(engine) = self else {
+            return self.attend_until(Answers::To(call), until, sleeper, spin);
+        };
+        let mut first = inlet;
         while !sleeper.is_woken() && !late() {
-            let place = engine.lock().place_for(call);
+            let place = match first.take() {
+                Some(inlet) => Place::At(inlet),
+                None => engine.lock().place_for(call),
+            };
             match place {
                 Place::At(inlet) => {
                     // A worker that has ended may have been replaced.
-                    if !pool::rest(engine, &inlet, until, sleeper) {
+                    if !pool::rest(engine, &inlet, until, sleeper, spin) {
                         return;
                     }
                 }
@@ -200,8 +227,13 @@ impl Host {
                         thread::park_timeout(until.saturating_duration_since(Instant::now()));
                     }
                 },
-                Place::Nowhere => return,
+                Place::Nowhere => {
+                    return self.attend_until(Answers::To(call), until, sleeper, spin);
+                }
             }
+        }
+        if let Some(inlet) = first {
+            self.leave(inlet);
         }
     }
 
@@ -222,12 +254,24 @@ impl Host {
 }
 
 /// What is known of a function that is called.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Submitted {
     /// Where to look for answers.
     pub(crate) function: FunctionKey,
     /// How many inputs its workers are given ahead of time, all together.
     pub(crate) ahead: usize,
+    /// Where this thread has to look for the answer to the last call, or to [have others
+    /// look](Host::leave).
+    pub(crate) inlet: Option<Arc<Inlet>>,
+}
+
+/// Whether who submits a call looks for its answer as soon as it is sent. Its worker then wakes
+/// nobody for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Looks {
+    No,
+    /// If the function is quick.
+    IfQuick,
+    Yes,
 }
 
 /// Which answers are looked for.
@@ -267,12 +311,10 @@ impl fmt::Debug for Engine {
 pub(crate) struct Core {
     pub(crate) scheduler: Scheduler<Job>,
     config: Arc<Config>,
-    functions: HashMap<PoolName, Result<FunctionKey, Rejected>>,
-    /// What the constructor of a service is given, by pool.
-    configs: HashMap<FunctionKey, Arc<[u8]>>,
-    /// The terms of a call of each pool: those of the next one tend to be the same.
-    terms: HashMap<FunctionKey, Arc<Terms>>,
-    links: HashMap<u64, Box<dyn Link>>,
+    functions: BTreeMap<PoolName, Result<FunctionKey, Rejected>>,
+    /// What else is known of each function, in the order of their keys.
+    pools: Vec<Pool>,
+    links: BTreeMap<u64, Box<dyn Link>>,
     /// Threads that would sleep at a worker which is being started.
     early: Vec<Thread>,
     /// What the next worker may be made of.
@@ -289,6 +331,14 @@ pub(crate) struct Core {
 
 /// A function's or service's name, and the configuration of the service.
 type PoolName = (&'static str, Option<Arc<[u8]>>);
+
+/// What the scheduler need not know of a function.
+struct Pool {
+    /// What the constructor of a service is given.
+    config: Option<Arc<[u8]>>,
+    /// The terms of its last call: those of the next one tend to be the same.
+    terms: Option<Arc<Terms>>,
+}
 
 impl Engine {
     /// The engine that calls of this process use unless they are told otherwise.
@@ -317,10 +367,9 @@ impl Engine {
             core: Mutex::new(Core {
                 scheduler: Scheduler::new(seed),
                 config: Arc::clone(&config),
-                functions: HashMap::new(),
-                configs: HashMap::new(),
-                terms: HashMap::new(),
-                links: HashMap::new(),
+                functions: BTreeMap::new(),
+                pools: Vec::new(),
+                links: BTreeMap::new(),
                 early: Vec::new(),
                 spare: Spare::default(),
                 dirty: Vec::new(),
@@ -401,6 +450,7 @@ impl Engine {
         &self,
         callee: &Callee,
         jobs: impl IntoIterator<Item = Job>,
+        looks: Looks,
         mut submitted: impl FnMut(CallKey),
     ) -> Result<Submitted, Rejected> {
         if let Some(problem) = &self.config.invalid {
@@ -416,6 +466,11 @@ impl Engine {
             let function = core.function(callee)?;
             let outer = inline::current();
             let terms = core.terms(function, callee);
+            let mut last = None;
+            let mut submitted = |key: CallKey| {
+                last = Some(key);
+                submitted(key);
+            };
             for job in jobs {
                 match outer {
                     Some((worker, ticket)) if core.links.contains_key(&worker.id) => {
@@ -435,7 +490,22 @@ impl Engine {
             }
             core.scheduler.dispatch(now, function);
             let ahead = core.scheduler.ahead(function);
-            Ok(Submitted { function, ahead })
+            let looks = match looks {
+                Looks::No => false,
+                Looks::IfQuick => core.scheduler.is_quick(function),
+                Looks::Yes => true,
+            };
+            let inlet = last.filter(|_| looks).and_then(|call| {
+                let worker = core.scheduler.sent_to(call)?;
+                let inlet = core.links.get(&worker.id)?.inlet()?;
+                inlet.will_be_looked_after();
+                Some(inlet)
+            });
+            Ok(Submitted {
+                function,
+                ahead,
+                inlet,
+            })
         })
     }
 
@@ -457,14 +527,14 @@ impl Engine {
         let mut core = self.lock();
         let now = core.now();
         let result = step(&mut core, now);
-        self.settle(&mut core, &mut outcomes);
+        self.settle(&mut core, now, &mut outcomes);
         while let Some(next) = core.skippable_until() {
             let ahead = next.saturating_duration_since(core.now());
             core.ahead += ahead;
             // The I/O thread waits by the clock as it was.
             core.armed = None;
             core.scheduler.tick(next);
-            self.settle(&mut core, &mut outcomes);
+            self.settle(&mut core, next, &mut outcomes);
         }
         let wake = core.rearm();
         let drained = if core.draining.is_empty() || !core.is_drained() {
@@ -487,9 +557,9 @@ impl Engine {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settle(&self, core: &mut Core, outcomes: &mut Vec<(Job, Outcome)>) {
+    fn settle(&self, core: &mut Core, now: Instant, outcomes: &mut Vec<(Job, Outcome)>) {
         self.perform(core, outcomes);
-        while core.scheduler.settle(core.now()) {
+        while core.scheduler.settle(now) {
             self.perform(core, outcomes);
         }
     }
@@ -512,7 +582,7 @@ impl Engine {
                             engine,
                             worker,
                             function: policy.name,
-                            config: core.configs.get(&function).cloned(),
+                            config: core.pools[function.place()].config.clone(),
                             slots: policy.at_once,
                             memory: policy.memory,
                             fails: faults::start_fails(policy.name),
@@ -608,6 +678,10 @@ impl Core {
             }),
             // The stub itself proves that the function is there.
             Ok(_) | Err(NotFound::Missing(_)) => {
+                self.pools.push(Pool {
+                    config: callee.config.clone(),
+                    terms: None,
+                });
                 let given = &self.config;
                 let cores = || std::thread::available_parallelism().map_or(1, usize::from);
                 Ok(self.scheduler.add_function(FunctionPolicy {
@@ -625,9 +699,6 @@ impl Core {
                 }))
             }
         };
-        if let (Ok(function), Some(config)) = (&known, &callee.config) {
-            self.configs.insert(*function, Arc::clone(config));
-        }
         self.functions.insert(name, known.clone());
         known
     }
@@ -643,13 +714,10 @@ impl Core {
         if terms.budget.is_some() {
             return Arc::new(terms);
         }
-        match self.terms.get(&function) {
+        let last = &mut self.pools[function.place()].terms;
+        match last {
             Some(last) if last.is_same(&terms) => Arc::clone(last),
-            _ => {
-                let terms = Arc::new(terms);
-                self.terms.insert(function, Arc::clone(&terms));
-                terms
-            }
+            _ => Arc::clone(last.insert(Arc::new(terms))),
         }
     }
 

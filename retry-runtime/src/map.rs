@@ -20,9 +20,10 @@ use crate::call::{Decoders, not_decodable};
 use crate::codec::CodecError;
 use crate::context::CallId;
 use crate::delivery::{self, Sink};
-use crate::engine::{Answers, Callee, Host, Job, Submitted, rejected};
+use crate::engine::{Answers, Callee, Host, Job, Looks, Submitted, rejected};
 use crate::error::{CallError, Rejected, Startup};
 use crate::parcel::{self, Parcel, Parts, Series};
+use crate::pool::Sleeper;
 use crate::registry::Registration;
 use crate::scheduler::{Failure, FunctionKey, Outcome};
 use crate::spin::Spin;
@@ -253,8 +254,8 @@ impl<I: Iterator, T, E> Future for Next<'_, I, T, E> {
 }
 
 impl<I: Iterator, T, E> Wait for Next<'_, I, T, E> {
-    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
-        self.0.attend(spin, enough);
+    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper, spin: &mut Spin) {
+        self.0.rest(until, sleeper, spin);
     }
 }
 
@@ -333,8 +334,8 @@ impl<I: Iterator, T, E, C: Default + Extend<T>> Future for TryCollect<I, T, E, C
 }
 
 impl<I: Iterator, T, E, C: Default + Extend<T>> Wait for TryCollect<I, T, E, C> {
-    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
-        self.driver.attend(spin, enough);
+    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper, spin: &mut Spin) {
+        self.driver.rest(until, sleeper, spin);
     }
 }
 
@@ -598,10 +599,10 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         }
     }
 
-    /// Looks for answers, until there is `enough` or the patience is over.
-    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
+    /// Looks for answers as long as there is patience.
+    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper, spin: &mut Spin) {
         let answers = self.function.map_or(Answers::To(None), Answers::Of);
-        self.host.attend(answers, spin, enough);
+        self.host.attend_until(answers, until, sleeper, spin);
     }
 
     /// Takes inputs and submits them, a chunk at most. True if there is room for more.
@@ -723,8 +724,10 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             input: inputs.clone(),
             method: self.registration.place(),
         };
-        match self.host.submit(&callee, [job], |_| {}) {
-            Ok(Some(Submitted { function, ahead })) => {
+        match self.host.submit(&callee, [job], Looks::No, |_| {}) {
+            Ok(Some(Submitted {
+                function, ahead, ..
+            })) => {
                 self.function = Some(function);
                 if self.adapts {
                     self.window = (WINDOWS * ahead).clamp(WINDOW, LARGEST_WINDOW);
@@ -828,7 +831,7 @@ impl<I: Iterator, T, E> Future for ForEach<I, T, E> {
 }
 
 impl<I: Iterator, T, E> Wait for ForEach<I, T, E> {
-    fn attend(&mut self, spin: &mut Spin, enough: &mut dyn FnMut() -> bool) {
-        self.0.attend(spin, enough);
+    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper, spin: &mut Spin) {
+        self.0.rest(until, sleeper, spin);
     }
 }

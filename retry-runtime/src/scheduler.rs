@@ -71,6 +71,13 @@ const FAILED_STARTS: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FunctionKey(usize);
 
+impl FunctionKey {
+    /// Its place among all functions, in the order in which they were added.
+    pub(crate) fn place(self) -> usize {
+        self.0
+    }
+}
+
 /// A call that is not resolved yet, or the first of a chunk of them. Keys are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CallKey {
@@ -431,11 +438,17 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Whether a call was sent, to a function that is quick.
-    pub(crate) fn is_quick(&self, call: CallKey) -> bool {
-        self.call(call).is_some_and(|call| {
-            matches!(call.state, State::Sent { .. }) && self.functions[call.function.0].is_quick()
-        })
+    /// The worker that has a call, if one has.
+    pub(crate) fn sent_to(&self, call: CallKey) -> Option<WorkerKey> {
+        match self.call(call)?.state {
+            State::Queued | State::Delayed => None,
+            State::Sent { worker, .. } => Some(worker),
+        }
+    }
+
+    /// Whether attempts at a function take less time than it takes to wake a thread.
+    pub(crate) fn is_quick(&self, function: FunctionKey) -> bool {
+        self.functions[function.0].is_quick()
     }
 
     /// Whether all calls wait for their next attempt.
@@ -640,7 +653,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// The worker answered. [`dispatch`](Self::dispatch) is to follow; many answers may share
+    /// The worker answered. [`go_on`](Self::go_on) is to follow; many answers may share
     /// one. An answer to what was not asked breaks the protocol.
     pub(crate) fn finished(
         &mut self,

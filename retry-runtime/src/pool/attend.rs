@@ -15,21 +15,28 @@ const LAST_LOOKS: u32 = 4;
 
 /// Looks for answers of workers, and delivers them, until there are `enough` or the patience is
 /// over. Meanwhile these workers wake nobody; afterwards they wake the I/O thread. Workers that
-/// others look after are left to those.
+/// others look after, or hold for a moment, are left to those. False if that was all of them.
 pub(crate) fn attend(
     engine: &Engine,
     inlets: &[Arc<Inlet>],
     spin: &mut Spin,
     enough: &mut dyn FnMut() -> bool,
-) {
-    let attended = inlets
-        .iter()
-        .filter_map(|inlet| Some((inlet, take_over(inlet)?)))
-        .collect();
-    for inlet in attend_to(engine, attended, spin, enough) {
-        engine.inbox().hand_over(inlet);
+) -> bool {
+    let mut look = |attended: &mut [Attended<'_>]| {
+        for inlet in attend_to(engine, attended, spin, enough) {
+            engine.inbox().hand_over(inlet);
+        }
+        !attended.is_empty()
+    };
+    match inlets {
+        // A call by itself is worth to be spared an allocation.
+        [inlet] => look(take_over(inlet).as_mut_slice()),
+        _ => look(&mut inlets.iter().filter_map(take_over).collect::<Vec<_>>()),
     }
 }
+
+/// A worker that is looked after.
+type Attended<'a> = (&'a Arc<Inlet>, MutexGuard<'a, Peer>);
 
 /// The same for workers that have woken this thread: nobody else will hear of that, so that it
 /// takes over from whoever looks after them. Returns those that still have something to say.
@@ -39,23 +46,23 @@ pub(super) fn attend_all(
     spin: &mut Spin,
     enough: &mut dyn FnMut() -> bool,
 ) -> Vec<Arc<Inlet>> {
-    let attended = inlets.iter().map(|inlet| (inlet, inlet.peer())).collect();
-    attend_to(engine, attended, spin, enough)
+    let mut attended: Vec<_> = inlets.iter().map(|inlet| (inlet, inlet.peer())).collect();
+    attend_to(engine, &mut attended, spin, enough)
 }
 
 fn attend_to(
     engine: &Engine,
-    mut attended: Vec<(&Arc<Inlet>, MutexGuard<'_, Peer>)>,
+    attended: &mut [Attended<'_>],
     spin: &mut Spin,
     enough: &mut dyn FnMut() -> bool,
 ) -> Vec<Arc<Inlet>> {
-    for (_, peer) in &attended {
+    for (_, peer) in &*attended {
         peer.is_looked_after();
     }
     // Where there is nobody to look after this only waits.
     loop {
         let mut found = false;
-        for (inlet, peer) in &mut attended {
+        for (inlet, peer) in &mut *attended {
             found |= peer.look(engine, &inlet.socket);
         }
         if enough() || attended.iter().any(|(inlet, _)| inlet.is_wanted()) {
@@ -93,36 +100,42 @@ fn leave(engine: &Engine, inlet: &Inlet, peer: &mut Peer) -> bool {
 /// stands there is no more to be trusted than anything else that a worker writes.
 const NAP: Duration = Duration::from_millis(100);
 
-/// Sleeps until a worker answers, and delivers that, until this thread is woken, the time has come
-/// or the worker has ended. Nobody else is woken for the answers. Returns at once if another
-/// thread sleeps there. True if the worker has ended.
+/// Looks for a worker's answers as long as there is patience, then sleeps until it answers, and
+/// delivers that: until this thread is woken, the time has come or the worker has ended. Nobody
+/// else is woken for the answers. Only looks if another thread sleeps there. True if the worker has
+/// ended.
 pub(crate) fn rest(
     engine: &Engine,
     inlet: &Arc<Inlet>,
     until: Option<Instant>,
     sleeper: &dyn Sleeper,
+    spin: &mut Spin,
 ) -> bool {
+    let late = || until.is_some_and(|until| until <= Instant::now());
     if !inlet.takes_in_guest() {
+        let inlets = std::slice::from_ref(inlet);
+        attend(engine, inlets, spin, &mut || sleeper.is_woken() || late());
         return false;
     }
-    sleeper.goes_to_bed(Some(Arc::clone(inlet)));
+    let mut in_bed = false;
     let has_ended = loop {
         let mut peer = inlet.peer();
         peer.is_looked_after();
-        if peer.look(engine, &inlet.socket) && peer.is_new() {
-            // What comes first comes in quick succession: hello, ready, and the first answer.
-            let mut spin = Patience::new().spin();
-            while !sleeper.is_woken() && !inlet.is_wanted() {
-                if peer.look(engine, &inlet.socket) {
-                    spin.found();
-                } else if !spin.goes_on() {
-                    break;
-                }
+        loop {
+            let found = peer.look(engine, &inlet.socket);
+            if sleeper.is_woken() || inlet.is_wanted() || peer.is_done() || late() {
+                break;
+            }
+            if found && peer.is_new() {
+                // What comes first comes in quick succession: hello, ready, and the first answer.
+                *spin = Patience::new().spin();
+            } else if found {
+                spin.found();
+            } else if !spin.goes_on() {
+                break;
             }
         }
-        let now = Instant::now();
-        let late = until.is_some_and(|until| until <= now);
-        if late || sleeper.is_woken() || peer.is_done() {
+        if late() || sleeper.is_woken() || peer.is_done() {
             // Before it is left, since who leaves it after that is not to think that somebody sleeps.
             inlet.lets_guest_go();
             if !leave(engine, inlet, &mut peer) {
@@ -130,17 +143,24 @@ pub(crate) fn rest(
             }
             break peer.is_buried();
         }
+        if !std::mem::replace(&mut in_bed, true) {
+            sleeper.goes_to_bed(Some(Arc::clone(inlet)));
+        }
         if !peer.is_slept_at() {
             continue;
         }
         drop(peer);
         // Who wakes this thread after this look also rouses it from the bed.
         if !sleeper.is_woken() {
-            let nap = until.map_or(NAP, |until| until.saturating_duration_since(now).min(NAP));
-            inlet.bed.sleep(Some(nap));
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            inlet
+                .bed
+                .sleep(Some(left.map_or(NAP, |left| left.min(NAP))));
         }
     };
-    sleeper.goes_to_bed(None);
+    if in_bed {
+        sleeper.goes_to_bed(None);
+    }
     has_ended
 }
 
@@ -153,13 +173,13 @@ pub(crate) trait Sleeper {
     fn is_woken(&self) -> bool;
 }
 
-fn take_over(inlet: &Inlet) -> Option<MutexGuard<'_, Peer>> {
+fn take_over(inlet: &Arc<Inlet>) -> Option<Attended<'_>> {
     if let Some(peer) = inlet.try_peer() {
-        return Some(peer);
+        return Some((inlet, peer));
     }
     let _wanted = inlet.want();
     (0..TRIES).find_map(|_| {
         std::hint::spin_loop();
-        inlet.try_peer()
+        Some((inlet, inlet.try_peer()?))
     })
 }

@@ -109,6 +109,12 @@ impl Inlet {
         self.occupied.store(false, Ordering::Release);
     }
 
+    /// Says that somebody is about to look for answers, so that the bell need not be rung. To be
+    /// followed by that, whatever comes between.
+    pub(crate) fn will_be_looked_after(&self) {
+        self.bed.stays_awake();
+    }
+
     /// Wakes the thread that sleeps here, or is about to.
     pub(crate) fn rouse(&self) {
         self.bed.rouse();
@@ -408,7 +414,7 @@ impl Peer {
             }
         }
         if let Some(function) = function {
-            core.scheduler.dispatch(now, function);
+            core.scheduler.go_on(now, function);
         }
     }
 

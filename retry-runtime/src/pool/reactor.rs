@@ -50,7 +50,7 @@ impl Inbox {
     }
 
     /// Has the thread look after a worker.
-    pub(super) fn hand_over(&self, inlet: Arc<Inlet>) {
+    pub(crate) fn hand_over(&self, inlet: Arc<Inlet>) {
         self.left
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -23,6 +23,16 @@ impl<P: Parts> Scheduler<P> {
         self.steal(function);
     }
 
+    /// The same after answers.
+    pub(crate) fn go_on(&mut self, now: Instant, function: FunctionKey) {
+        // Most of the time that was all there was. An answer leaves nothing to hand out, to take
+        // back or to start a worker for that was not there before.
+        let state = &self.functions[function.0];
+        if state.queued() > 0 || state.roster.may_be_behind() {
+            self.dispatch(now, function);
+        }
+    }
+
     /// Hands queued calls to workers: first to those that have least to do.
     pub(super) fn hand_out(&mut self, now: Instant, function: FunctionKey) {
         loop {

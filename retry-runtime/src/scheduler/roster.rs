@@ -157,6 +157,12 @@ pub(super) struct Roster {
 }
 
 impl Roster {
+    /// Whether inputs stood behind others at a worker when this was last counted. Answers do not
+    /// add to those.
+    pub(super) fn may_be_behind(&self) -> bool {
+        self.census.behind > 0
+    }
+
     pub(super) fn keys(&self) -> &[WorkerKey] {
         &self.keys
     }

@@ -10,6 +10,7 @@ const SLICES: u32 = 60;
 #[derive(Debug)]
 pub(super) struct SlidingCount {
     window: Duration,
+    slice: Duration,
     slices: VecDeque<(Instant, u64)>,
     total: u64,
 }
@@ -18,6 +19,7 @@ impl SlidingCount {
     pub(super) fn new(window: Duration) -> Self {
         Self {
             window,
+            slice: window / SLICES,
             slices: VecDeque::new(),
             total: 0,
         }
@@ -29,9 +31,8 @@ impl SlidingCount {
 
     pub(super) fn add(&mut self, now: Instant, times: u32) {
         self.total += u64::from(times);
-        let slice = self.window / SLICES;
         match self.slices.back_mut() {
-            Some((start, count)) if now.saturating_duration_since(*start) <= slice => {
+            Some((start, count)) if now.saturating_duration_since(*start) <= self.slice => {
                 *count += u64::from(times);
             }
             _ => {

@@ -419,6 +419,12 @@ impl<M: Memory> Bed<M> {
         self.0.sleep(SLEEPS, Sleep::Here as u32, timeout);
     }
 
+    /// Spares the bell: somebody is about to look. Who sleeps here is still woken.
+    pub(crate) fn stays_awake(&self) {
+        let (bell, not) = (Sleep::Bell as u32, Sleep::Not as u32);
+        self.0.replace_sleep_word(SLEEPS, bell, not);
+    }
+
     /// Wakes who sleeps here, or is about to. The bell will be rung from now on.
     pub(crate) fn rouse(&self) {
         let (here, bell) = (Sleep::Here as u32, Sleep::Bell as u32);
