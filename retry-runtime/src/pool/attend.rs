@@ -95,13 +95,16 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// Sleeps until a worker answers, and delivers that, until this thread is woken, the time has come
 /// or the worker has ended. Nobody else is woken for the answers. Returns at once if another
-/// thread sleeps there. True if the worker has ended.
+/// thread sleeps there, or if nobody can. True if the worker has ended.
 pub(crate) fn rest(
     engine: &Engine,
     inlet: &Arc<Inlet>,
     until: Option<Instant>,
     sleeper: &dyn Sleeper,
 ) -> bool {
+    let Some(bed) = &inlet.bed else {
+        return false;
+    };
     if !inlet.takes_in_guest() {
         return false;
     }
@@ -137,7 +140,7 @@ pub(crate) fn rest(
         // Who wakes this thread after this look also rouses it from the bed.
         if !sleeper.is_woken() {
             let nap = until.map_or(NAP, |until| until.saturating_duration_since(now).min(NAP));
-            inlet.bed.sleep(Some(nap));
+            bed.sleep(Some(nap));
         }
     };
     sleeper.goes_to_bed(None);
