@@ -67,6 +67,12 @@ pub fn is_spare(worker: u32) -> bool {
     maps.is_ok_and(|maps| !maps.is_empty() && !maps.contains("memfd:retry-worker"))
 }
 
+/// Whether calls and answers go through rings, and not through the socket.
+#[must_use]
+pub fn has_rings() -> bool {
+    std::env::var_os("RETRY_TRANSPORT").is_none_or(|transport| transport != "socket")
+}
+
 fn has_variable(pid: u32, wanted: &str) -> bool {
     std::fs::read(format!("/proc/{pid}/environ"))
         .unwrap_or_default()

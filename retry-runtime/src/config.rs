@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::transport::Transport;
 use crate::{Options, Retries, spin};
 
 /// The default limit on the size of a message.
@@ -53,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) seed: Option<u64>,
     /// Whether threads look for what comes soon before they sleep.
     pub(crate) spin: bool,
+    /// Which way calls and answers take.
+    pub(crate) transport: Transport,
     /// Variables for the workers; `None` removes one.
     pub(crate) environment: Vec<(OsString, Option<OsString>)>,
     pub(crate) directory: Option<PathBuf>,
@@ -150,6 +153,14 @@ const VARIABLES: &[(&str, Set)] = &[
         };
         Ok(())
     }),
+    ("RETRY_TRANSPORT", |config, text| {
+        config.transport = match text {
+            "rings" => Transport::Rings,
+            "socket" => Transport::Socket,
+            _ => return Err("must be rings or socket".to_owned()),
+        };
+        Ok(())
+    }),
 ];
 
 /// Variables that the runtime sets itself for its workers.
@@ -170,6 +181,7 @@ impl Default for Config {
             inline: false,
             seed: None,
             spin: true,
+            transport: Transport::default(),
             environment: Vec::new(),
             directory: None,
             program: None,
@@ -301,16 +313,23 @@ mod tests {
             ("RETRY_MAX_MESSAGE", "2MiB"),
             ("RETRY_STARTUP_TIMEOUT", "1.5s"),
             ("RETRY_PROGRESS", "lines"),
+            ("RETRY_TRANSPORT", "socket"),
         ]);
         assert_eq!(read.max_workers, Some(3));
         assert_eq!(read.max_message, 2 << 20);
         assert_eq!(read.startup_timeout, Some(Duration::from_millis(1500)));
         assert_eq!(read.progress, ProgressMode::Lines);
+        assert_eq!(read.transport, Transport::Socket);
         assert_eq!(read.invalid, None);
         let wrong = config(&[("RETRY_TIMEOUT", "30")]);
         assert_eq!(
             wrong.invalid.as_deref(),
             Some("RETRY_TIMEOUT=\"30\" must be a duration such as 500ms, 30s, 5m or 1h")
+        );
+        let wrong = config(&[("RETRY_TRANSPORT", "pigeon")]);
+        assert_eq!(
+            wrong.invalid.as_deref(),
+            Some("RETRY_TRANSPORT=\"pigeon\" must be rings or socket")
         );
     }
 

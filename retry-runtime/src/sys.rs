@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::BufMut;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::net::RecvFlags;
 use rustix::process::Resource;
 use rustix::thread::futex;
 use rustix::time::{ClockId, Timespec};
@@ -226,6 +227,23 @@ pub(crate) fn read_into(
     // SAFETY: rustix has proved that so many bytes after the old ones are initialised.
     unsafe { buffer.set_len(buffer.len() + read) };
     Ok(read)
+}
+
+/// Receives at most `most` bytes, if there are any, to the end of a buffer.
+pub(crate) fn receive_into(
+    socket: impl AsFd,
+    buffer: &mut impl BufMut,
+    most: usize,
+) -> rustix::io::Result<usize> {
+    let room = buffer.chunk_mut();
+    let length = room.len().min(most);
+    // SAFETY: nothing but what was received is written to the room, and that is initialised.
+    let room = unsafe { &mut room.as_uninit_slice_mut()[..length] };
+    let ((received, _), _) = rustix::net::recv(socket, room, RecvFlags::DONTWAIT)?;
+    let received = received.len();
+    // SAFETY: rustix has proved that so many bytes of the room are initialised.
+    unsafe { buffer.advance_mut(received) };
+    Ok(received)
 }
 
 /// A descriptor as an async runtime watches it for something to read.

@@ -1,10 +1,11 @@
 //! What parent and worker say to each other, and how it gets there.
 //!
-//! Frames travel through a [ring](ring) in memory for each direction. Next to the rings lies a
-//! [`Board`], on which the worker claims tickets before it runs them. What a worker has claimed
-//! and answered is thus found there after its death. A socket between the two carries what the
-//! memory cannot: the first orders with the descriptors, a byte to wake the side that sleeps (the
-//! [bell](bell)), and the news that the other side is gone.
+//! Frames travel in a [stream](stream) for each direction: through a [ring](ring) in memory, or
+//! through the [socket](socket) between the two where there is none. On a [`Board`], which both
+//! see, the worker claims tickets before it runs them. What a worker has claimed and answered is
+//! thus found after its death. The socket also carries what memory cannot: the first orders with
+//! the descriptors, a byte to wake the side that sleeps at its ring (the [bell](bell)), and the
+//! news that the other side is gone.
 
 pub(crate) mod bell;
 pub(crate) mod board;
@@ -13,9 +14,21 @@ pub(crate) mod intake;
 pub(crate) mod link;
 pub(crate) mod outgoing;
 pub(crate) mod ring;
+pub(crate) mod socket;
+pub(crate) mod stream;
 
 pub(crate) use board::Board;
-pub(crate) use link::{Link, RingLink, kill_group};
+pub(crate) use link::{Link, ProcessLink, kill_group};
+
+/// Which way frames take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// Through rings in memory that both sides see.
+    #[default]
+    Rings,
+    /// Through the socket.
+    Socket,
+}
 
 /// The environment variable by which a process knows that it is a worker: its parent's pid.
 pub(crate) const WORKER_VARIABLE: &str = "RETRY_WORKER";

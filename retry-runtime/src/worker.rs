@@ -22,7 +22,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use crate::nested::Upstream;
 use crate::registry;
-use crate::transport::{Board, MAGIC, WORKER_VARIABLE};
+use crate::transport::{Board, MAGIC, Transport, WORKER_VARIABLE};
 
 pub use batch::Batched;
 pub(crate) use batch::run_batch;
@@ -116,12 +116,13 @@ impl Link {
             }
         }
         let orders = Orders::decode(&bytes).ok_or(io::ErrorKind::InvalidData)?;
-        Ok((orders, Board::map(&board)?, nested))
+        let board = Board::map(&board, orders.transport)?;
+        Ok((orders, board, nested))
     }
 }
 
 /// The part of the orders that has a fixed size.
-const HEAD: usize = MAGIC.len() + 25;
+const HEAD: usize = MAGIC.len() + 26;
 
 /// What a parent tells a worker first.
 pub(crate) struct Orders {
@@ -134,6 +135,8 @@ pub(crate) struct Orders {
     pub(crate) config: Vec<u8>,
     /// Whether a test wants the set-up to fail.
     pub(crate) fails: bool,
+    /// Which way frames take.
+    pub(crate) transport: Transport,
 }
 
 impl Orders {
@@ -142,6 +145,7 @@ impl Orders {
         bytes.put_u64_le(self.worker);
         bytes.put_u64_le(self.limit);
         bytes.put_u8(self.fails.into());
+        bytes.put_u8((self.transport == Transport::Socket).into());
         bytes.put_u32_le(u32::try_from(self.function.len()).unwrap_or(u32::MAX));
         bytes.put_u32_le(u32::try_from(self.config.len()).unwrap_or(u32::MAX));
         bytes.extend_from_slice(self.function.as_bytes());
@@ -161,6 +165,10 @@ impl Orders {
         let worker = rest.try_get_u64_le().ok()?;
         let limit = rest.try_get_u64_le().ok()?;
         let fails = rest.try_get_u8().ok()? != 0;
+        let transport = match rest.try_get_u8().ok()? {
+            0 => Transport::Rings,
+            _ => Transport::Socket,
+        };
         let function = rest.try_get_u32_le().ok()?;
         rest.try_get_u32_le().ok()?;
         let (function, config) = rest.split_at_checked(function as usize)?;
@@ -170,6 +178,7 @@ impl Orders {
             function: String::from_utf8(function.to_vec()).ok()?,
             config: config.to_vec(),
             fails,
+            transport,
         })
     }
 }

@@ -102,8 +102,8 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// Looks for a worker's answers as long as there is patience, then sleeps until it answers, and
 /// delivers that: until this thread is woken, the time has come or the worker has ended. Nobody
-/// else is woken for the answers. Only looks if another thread sleeps there. True if the worker has
-/// ended.
+/// else is woken for the answers. Only looks if another thread sleeps there, or if nobody can. True
+/// if the worker has ended.
 pub(crate) fn rest(
     engine: &Engine,
     inlet: &Arc<Inlet>,
@@ -112,11 +112,11 @@ pub(crate) fn rest(
     spin: &mut Spin,
 ) -> bool {
     let late = || until.is_some_and(|until| until <= Instant::now());
-    if !inlet.takes_in_guest() {
+    let Some(bed) = inlet.bed.as_ref().filter(|_| inlet.takes_in_guest()) else {
         let inlets = std::slice::from_ref(inlet);
         attend(engine, inlets, spin, &mut || sleeper.is_woken() || late());
         return false;
-    }
+    };
     let mut in_bed = false;
     let has_ended = loop {
         let mut peer = inlet.peer();
@@ -153,9 +153,7 @@ pub(crate) fn rest(
         // Who wakes this thread after this look also rouses it from the bed.
         if !sleeper.is_woken() {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            inlet
-                .bed
-                .sleep(Some(left.map_or(NAP, |left| left.min(NAP))));
+            bed.sleep(Some(left.map_or(NAP, |left| left.min(NAP))));
         }
     };
     if in_bed {

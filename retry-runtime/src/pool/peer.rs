@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes};
 use super::cgroup::Cgroup;
 use super::children;
 use super::output::{Output, Tail};
+use super::reactor::{SOCKET, Writable};
 use super::spawner::{Request, request_worker};
 use super::streams::{forward, has_room};
 use crate::codec;
@@ -25,10 +26,12 @@ use crate::nested::Requests;
 use crate::parcel::{Parcel, Parts};
 use crate::registry;
 use crate::scheduler::{Answer, FunctionKey, Remains, Reply, WorkerKey};
+use crate::transport::bell::Heard;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
 use crate::transport::intake::Intake;
-use crate::transport::ring::{self, Bed, Reader, Sleep};
-use crate::transport::{Board, bell, kill_group};
+use crate::transport::ring::{Bed, Sleep};
+use crate::transport::stream::Reader;
+use crate::transport::{Board, bell, kill_group, socket};
 use crate::worker::Retry;
 
 /// How much room is made at once for a message that says it is that large.
@@ -41,24 +44,27 @@ pub(super) const DYING: Duration = Duration::from_secs(1);
 /// waits for an answer may look for it there itself, which wakes nobody.
 pub(crate) struct Inlet {
     pub(crate) key: WorkerKey,
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: Arc<OwnedFd>,
     peer: Mutex<Peer>,
     /// How many threads wait for the peer.
     wanted: AtomicUsize,
     /// Whether calls wait for room on their way to the worker.
     full: AtomicBool,
-    /// Where a thread sleeps that waits for an answer.
-    pub(super) bed: Bed,
+    /// Where a thread sleeps that waits for an answer; nowhere if frames come through the socket.
+    pub(super) bed: Option<Bed>,
+    /// What tells that the socket has room.
+    writable: Writable,
     /// Whether there is one.
     occupied: AtomicBool,
 }
 
 impl Inlet {
-    pub(super) fn new(socket: OwnedFd, peer: Peer) -> Self {
+    pub(super) fn new(socket: Arc<OwnedFd>, peer: Peer, writable: Writable) -> Self {
         Self {
             key: peer.key,
             socket,
             bed: peer.reader.bed(),
+            writable,
             peer: Mutex::new(peer),
             wanted: AtomicUsize::new(0),
             full: AtomicBool::new(false),
@@ -112,20 +118,45 @@ impl Inlet {
     /// Says that somebody is about to look for answers, so that the bell need not be rung. To be
     /// followed by that, whatever comes between.
     pub(crate) fn will_be_looked_after(&self) {
-        self.bed.stays_awake();
+        if let Some(bed) = &self.bed {
+            bed.stays_awake();
+        }
     }
 
     /// Wakes the thread that sleeps here, or is about to.
     pub(crate) fn rouse(&self) {
-        self.bed.rouse();
+        if let Some(bed) = &self.bed {
+            bed.rouse();
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
+    /// To be called under the engine's lock.
     pub(crate) fn set_full(&self, full: bool) {
-        self.full.store(full, Ordering::Relaxed);
+        if full != self.is_full() {
+            self.full.store(full, Ordering::Relaxed);
+            self.watch_room();
+        }
+    }
+
+    /// Has the I/O thread go on writing when the socket has room, while that is waited for. To be
+    /// called under the engine's lock.
+    pub(super) fn watch_room(&self) {
+        if self.bed.is_none() {
+            let (worker, full) = (self.key.id, self.is_full());
+            self.writable.set(&self.socket, worker, SOCKET, full);
+        }
+    }
+
+    /// What the worker has said through the socket. Frames are left there.
+    pub(super) fn hear(&self) -> Heard {
+        match self.bed {
+            Some(_) => bell::look(&self.socket),
+            None => socket::look(&self.socket),
+        }
     }
 }
 
@@ -508,7 +539,7 @@ impl Peer {
         self.print(engine, true);
         engine.step(|core, _| core.unlink(self.key));
         // Nobody writes any more, or whoever does is not listened to for ever.
-        let mut left = ring::CAPACITY;
+        let mut left = self.reader.left_behind();
         while left > 0 && !self.broken && !self.reader.is_empty() {
             left = left.saturating_sub(self.read(engine, socket));
             engine.step(|core, now| self.take_in(core, now));

@@ -13,7 +13,7 @@ use super::children;
 use crate::config::Config;
 use crate::engine::depth;
 use crate::entry;
-use crate::transport::{Board, DEPTH_VARIABLE, WORKER_VARIABLE, kill_group};
+use crate::transport::{Board, DEPTH_VARIABLE, Transport, WORKER_VARIABLE, kill_group};
 
 /// A process of the workers' program that does not know yet what it will serve. Whoever has one
 /// makes a worker of it or [ends](Self::end) it: it does not end by itself before its parent does.
@@ -37,8 +37,12 @@ pub(super) struct Equipment {
 }
 
 impl Equipment {
-    fn new() -> io::Result<Self> {
-        let (board, board_file) = Board::create()?;
+    fn new(transport: Transport) -> io::Result<Self> {
+        let (board, board_file) = match Board::create(transport) {
+            // Without rings it takes a small part of that.
+            Err(_) if transport == Transport::Rings => Board::create(Transport::Socket)?,
+            created => created?,
+        };
         let (nested, their_nested) = connection()?;
         Ok(Self {
             board,
@@ -62,7 +66,7 @@ impl Process {
             .process_group(0)
             .spawn()?;
         // Made while the process loads its program, which takes longer.
-        match open(child.id()).and_then(|pidfd| Ok((pidfd, Equipment::new()?))) {
+        match open(child.id()).and_then(|pidfd| Ok((pidfd, Equipment::new(config.transport)?))) {
             Ok((pidfd, equipment)) => Ok(Self {
                 child,
                 pidfd,

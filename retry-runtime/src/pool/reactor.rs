@@ -15,7 +15,7 @@ use super::spawner::{self, request_spare};
 use crate::engine::Engine;
 use crate::spin::{Patience, Spin};
 use crate::sys;
-use crate::transport::bell::{self, Heard};
+use crate::transport::bell::Heard;
 
 /// How new workers reach the thread, and how it is woken.
 pub(crate) struct Inbox {
@@ -128,7 +128,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
 }
 
 /// What became ready is told by the worker's number and one of these.
-const SOCKET: u64 = 0;
+pub(super) const SOCKET: u64 = 0;
 const STDOUT: u64 = 1;
 const STDERR: u64 = 2;
 const PROCESS: u64 = 3;
@@ -285,6 +285,10 @@ impl Reactor {
             let base = inlet.key.id * SOURCES;
             let readable = EventFlags::IN;
             self.watch(&inlet.socket, base + SOCKET, readable);
+            if inlet.is_full() {
+                // It was before it was watched.
+                self.engine.step(|_, _| inlet.watch_room());
+            }
             let peer = inlet.peer();
             self.watch(peer.requests.socket(), base + NESTED, readable);
             if let Some(pipe) = peer.stdout.pipe() {
@@ -316,15 +320,23 @@ impl Reactor {
         let _ = epoll::add(&*self.epoll, file, EventData::new_u64(data), flags);
     }
 
-    /// A worker has rung, or is gone.
+    /// A worker has rung, has sent frames, has made room for them, or is gone.
     fn rung_by(&mut self, inlet: Arc<Inlet>) {
         if let Some(spin) = self.spin.take() {
             self.patience.learn(&spin);
         }
-        if bell::look(&inlet.socket) == Heard::End {
-            let _ = epoll::delete(&*self.epoll, &inlet.socket);
-            // The process is dying, or it will have to.
-            self.closing.push((Instant::now() + DYING, inlet.key.id));
+        match inlet.hear() {
+            Heard::Ring | Heard::Nothing => {}
+            Heard::Frames if inlet.peer().is_done() => {
+                // It would be told of what nobody reads any more again and again.
+                let _ = epoll::delete(&*self.epoll, &inlet.socket);
+            }
+            Heard::Frames => {}
+            Heard::End => {
+                let _ = epoll::delete(&*self.epoll, &inlet.socket);
+                // The process is dying, or it will have to.
+                self.closing.push((Instant::now() + DYING, inlet.key.id));
+            }
         }
         if inlet.is_full() {
             let worker = inlet.key;

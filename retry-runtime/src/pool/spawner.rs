@@ -21,7 +21,7 @@ use crate::engine::{Core, Engine};
 use crate::nested::{Downstream, Requests};
 use crate::scheduler::WorkerKey;
 use crate::transport::outgoing;
-use crate::transport::{Link, RingLink};
+use crate::transport::{Link, ProcessLink};
 use crate::worker::Orders;
 
 /// A worker that is to be started.
@@ -172,7 +172,7 @@ pub(crate) fn hire(core: &mut Core, request: Request) -> Option<Request> {
     };
     let sent = rustix::io::ioctl_fionbio(&spare.socket, true)
         .map_err(io::Error::from)
-        .and_then(|()| send_orders(&spare, &orders(&engine, &request), false));
+        .and_then(|()| send_orders(&spare, &orders(&engine, &request, &spare), false));
     if sent.is_err() || spare.has_ended() {
         core.spare.discard(engine.inbox(), spare);
         return Some(request);
@@ -188,7 +188,7 @@ pub(crate) fn hire(core: &mut Core, request: Request) -> Option<Request> {
     None
 }
 
-fn adopt(engine: &Engine, core: &mut Core, request: &Request, pid: u32, link: RingLink) {
+fn adopt(engine: &Engine, core: &mut Core, request: &Request, pid: u32, link: ProcessLink) {
     let inlet = link.inlet();
     // First the link: the worker's first message may already need it.
     core.adopt(core.now(), request.worker, pid, Box::new(link));
@@ -205,20 +205,20 @@ fn fulfil(request: &Request) {
     }
 }
 
-fn orders(engine: &Engine, request: &Request) -> Vec<u8> {
+fn orders(engine: &Engine, request: &Request, process: &Process) -> Vec<u8> {
     Orders {
         worker: request.worker.id,
         limit: engine.max_message() as u64,
         function: request.function.to_owned(),
         config: request.config.as_deref().unwrap_or_default().to_vec(),
         fails: request.fails,
+        transport: process.equipment.board.transport(),
     }
     .encode()
 }
 
-fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
+fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, ProcessLink)> {
     children::check()?;
-    let orders = orders(engine, request);
     let order = |process: &Process| {
         // It waits for its orders: nothing of the user's runs before it is in its group.
         let cgroup = request
@@ -226,7 +226,10 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, RingLink)> {
             .and_then(|limit| Cgroup::create(request.worker.id, limit))
             .filter(|cgroup| cgroup.admit(process.pid()))
             .map(Arc::new);
-        (cgroup, send_orders(process, &orders, true))
+        (
+            cgroup,
+            send_orders(process, &orders(engine, request, process), true),
+        )
     };
     let (process, cgroup, was_spare) = 'hired: {
         if let Some(spare) = take_spare(engine) {
@@ -261,7 +264,7 @@ fn connect(
     process: Process,
     cgroup: Option<Arc<Cgroup>>,
     was_spare: bool,
-) -> Result<(u32, RingLink), (Process, io::Error)> {
+) -> Result<(u32, ProcessLink), (Process, io::Error)> {
     let never_wait = rustix::io::ioctl_fionbio(&process.socket, true)
         .and_then(|()| rustix::io::ioctl_fionbio(&process.equipment.nested, true));
     if let Err(error) = never_wait {
@@ -275,7 +278,8 @@ fn connect(
     } = process;
     let pid = child.id();
     let board = Arc::new(board);
-    let (writer, reader) = board.parent_ends();
+    let socket = Arc::new(socket);
+    let (writer, reader) = board.parent_ends(&socket);
     let writable = engine.inbox().writable();
     let replies = Downstream::new(request.worker.id, Arc::new(nested), writable);
     let peer = Peer::new(
@@ -291,8 +295,9 @@ fn connect(
         // What is asked for again if the process dies before it knows of it.
         was_spare.then(|| request.clone()),
     );
-    let inlet = Arc::new(Inlet::new(socket, peer));
-    let link = RingLink::new(pid, inlet, board, writer, cgroup, request.slots);
+    let writable = engine.inbox().writable();
+    let inlet = Arc::new(Inlet::new(socket, peer, writable));
+    let link = ProcessLink::new(pid, inlet, board, writer, cgroup, request.slots);
     Ok((pid, link))
 }
 

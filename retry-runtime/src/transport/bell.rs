@@ -25,7 +25,9 @@ pub(crate) fn ring(socket: impl AsFd) -> bool {
 pub(crate) enum Heard {
     /// It was rung, perhaps more than once.
     Ring,
-    /// It was not.
+    /// There are frames, where these come through the socket.
+    Frames,
+    /// Neither.
     Nothing,
     /// The other side is gone, or will say nothing any more.
     End,

@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ring::{self, Mapped, Reader, Writer};
+use super::Transport;
+use super::ring::{self, Mapped};
+use super::stream::{self, Reader, Writer};
 use crate::sys::{self, SharedMemory};
 
 const CLAIMED: usize = 0;
@@ -19,33 +21,53 @@ const SLOT: usize = 32;
 const CALLS: usize = SLOTS_AT + SLOTS * SLOT;
 const ANSWERS: usize = (CALLS + ring::LENGTH).next_multiple_of(64);
 const LENGTH: usize = ANSWERS + ring::LENGTH;
+/// How much there is without rings.
+const BARE_LENGTH: usize = CALLS;
 
 /// The most inputs that a worker executes at once.
 pub(crate) const SLOTS: usize = 1024;
 
-/// The shared memory: what a worker shows of its state, and a ring for each direction. Its own
-/// parts are written by the worker, except that the parent moves the claim forward to take
-/// tickets back.
-pub(crate) struct Board(Arc<SharedMemory>);
+/// The shared memory: what a worker shows of its state, and a ring for each direction unless frames
+/// go through the socket. Its own parts are written by the worker, except that the parent moves the
+/// claim forward to take tickets back.
+pub(crate) struct Board {
+    memory: Arc<SharedMemory>,
+    transport: Transport,
+}
 
 impl Board {
-    pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
-        let (memory, file) = SharedMemory::create(LENGTH)?;
-        Ok((Self(Arc::new(memory)), file))
+    pub(crate) fn create(transport: Transport) -> io::Result<(Self, OwnedFd)> {
+        let (memory, file) = SharedMemory::create(length(transport))?;
+        let memory = Arc::new(memory);
+        Ok((Self { memory, transport }, file))
     }
 
-    pub(crate) fn map(file: impl AsFd) -> io::Result<Self> {
-        Ok(Self(Arc::new(SharedMemory::map(file, LENGTH)?)))
+    pub(crate) fn map(file: impl AsFd, transport: Transport) -> io::Result<Self> {
+        let memory = Arc::new(SharedMemory::map(file, length(transport))?);
+        Ok(Self { memory, transport })
+    }
+
+    /// Which way frames take.
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    fn ring_writer(&self, at: usize) -> Writer {
+        Writer::Ring(ring::Writer::new(Mapped::new(Arc::clone(&self.memory), at)))
+    }
+
+    fn ring_reader(&self, at: usize) -> Reader {
+        Reader::Ring(ring::Reader::new(Mapped::new(Arc::clone(&self.memory), at)))
     }
 
     // ------------------------------------------------------ the worker's side
 
-    /// The worker's ends of the two rings; to be asked for once.
-    pub(crate) fn worker_ends(&self) -> (Reader, Writer) {
-        (
-            Reader::new(Mapped::new(Arc::clone(&self.0), CALLS)),
-            Writer::new(Mapped::new(Arc::clone(&self.0), ANSWERS)),
-        )
+    /// The worker's ends of the two directions; to be asked for once.
+    pub(crate) fn worker_ends(&self, socket: &Arc<OwnedFd>) -> (Writer, Reader) {
+        match self.transport {
+            Transport::Rings => (self.ring_writer(ANSWERS), self.ring_reader(CALLS)),
+            Transport::Socket => stream::worker_ends(socket),
+        }
     }
 
     /// Claims a ticket, to be executed in a slot; false if the parent took it back.
@@ -55,7 +77,7 @@ impl Board {
         started.store(now, Ordering::Relaxed);
         shown.store(ticket, Ordering::Release);
         let claimed = self
-            .0
+            .memory
             .word(CLAIMED)
             .compare_exchange(ticket - 1, ticket, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
@@ -67,7 +89,7 @@ impl Board {
 
     /// A request goes over the connection for nested calls; to be called before.
     pub(crate) fn count_request(&self) {
-        self.0.word(REQUESTS).fetch_add(1, Ordering::AcqRel);
+        self.memory.word(REQUESTS).fetch_add(1, Ordering::AcqRel);
     }
 
     /// What was executed in a slot has been answered.
@@ -83,18 +105,18 @@ impl Board {
     /// The ticket, when it was started, and the ticket that is asked to stop.
     fn slot(&self, slot: usize) -> [&AtomicU64; 3] {
         let at = SLOTS_AT + slot * SLOT;
-        [at, at + 8, at + 16].map(|at| self.0.word(at))
+        [at, at + 8, at + 16].map(|at| self.memory.word(at))
     }
 
     /// Leaves a message for the case that the process ends now.
     pub(crate) fn leave_last_words(&self, words: &[u8]) {
         if words.len() <= LAST_WORDS_CAPACITY {
-            let ticket = sys::load(self.0.word(CLAIMED));
-            self.0.write(LAST_WORDS, words);
-            self.0
+            let ticket = sys::load(self.memory.word(CLAIMED));
+            self.memory.write(LAST_WORDS, words);
+            self.memory
                 .word(LAST_WORDS_LENGTH)
                 .store(words.len() as u64, Ordering::Release);
-            self.0
+            self.memory
                 .word(LAST_WORDS_TICKET)
                 .store(ticket, Ordering::Release);
         }
@@ -102,22 +124,22 @@ impl Board {
 
     // ------------------------------------------------------ the parent's side
 
-    /// The parent's ends of the two rings; to be asked for once.
-    pub(crate) fn parent_ends(&self) -> (Writer, Reader) {
-        (
-            Writer::new(Mapped::new(Arc::clone(&self.0), CALLS)),
-            Reader::new(Mapped::new(Arc::clone(&self.0), ANSWERS)),
-        )
+    /// The parent's ends of the two directions; to be asked for once.
+    pub(crate) fn parent_ends(&self, socket: &Arc<OwnedFd>) -> (Writer, Reader) {
+        match self.transport {
+            Transport::Rings => (self.ring_writer(CALLS), self.ring_reader(ANSWERS)),
+            Transport::Socket => stream::parent_ends(socket),
+        }
     }
 
     /// The last ticket that was claimed or taken back.
     pub(crate) fn claimed(&self) -> u64 {
-        sys::load(self.0.word(CLAIMED))
+        sys::load(self.memory.word(CLAIMED))
     }
 
     /// How many requests have gone over the connection for nested calls.
     pub(crate) fn requests(&self) -> u64 {
-        sys::load(self.0.word(REQUESTS))
+        sys::load(self.memory.word(REQUESTS))
     }
 
     /// The tickets that the worker says it is executing in its first slots, and since when on
@@ -143,7 +165,7 @@ impl Board {
     /// Takes back every ticket up to `last` that is not claimed. Returns the last one that was
     /// claimed or taken back before; `None` if what is written there cannot be.
     pub(crate) fn recall(&self, last: u64) -> Option<u64> {
-        self.0
+        self.memory
             .word(CLAIMED)
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |claimed| {
                 (claimed <= last).then_some(last)
@@ -153,10 +175,17 @@ impl Board {
 
     /// What was left by [`leave_last_words`](Self::leave_last_words) for the last ticket.
     pub(crate) fn last_words(&self) -> Option<Vec<u8>> {
-        let length = usize::try_from(sys::load(self.0.word(LAST_WORDS_LENGTH))).ok()?;
-        let ticket = sys::load(self.0.word(LAST_WORDS_TICKET));
+        let length = usize::try_from(sys::load(self.memory.word(LAST_WORDS_LENGTH))).ok()?;
+        let ticket = sys::load(self.memory.word(LAST_WORDS_TICKET));
         (length > 0 && length <= LAST_WORDS_CAPACITY && ticket == self.claimed() && ticket > 0)
-            .then(|| self.0.read(LAST_WORDS, length))
+            .then(|| self.memory.read(LAST_WORDS, length))
+    }
+}
+
+fn length(transport: Transport) -> usize {
+    match transport {
+        Transport::Rings => LENGTH,
+        Transport::Socket => BARE_LENGTH,
     }
 }
 
@@ -166,8 +195,8 @@ mod tests {
 
     #[test]
     fn a_ticket_is_either_claimed_or_taken_back() {
-        let (board, file) = Board::create().unwrap();
-        let worker = Board::map(&file).unwrap();
+        let (board, file) = Board::create(Transport::Socket).unwrap();
+        let worker = Board::map(&file, Transport::Socket).unwrap();
         assert!(worker.claim(0, 1, 5));
         assert_eq!(board.recall(3), Some(1));
         assert!(!worker.claim(1, 2, 6));
@@ -183,8 +212,8 @@ mod tests {
 
     #[test]
     fn only_the_ticket_that_is_meant_is_asked_to_stop() {
-        let (board, file) = Board::create().unwrap();
-        let worker = Board::map(&file).unwrap();
+        let (board, file) = Board::create(Transport::Socket).unwrap();
+        let worker = Board::map(&file, Transport::Socket).unwrap();
         worker.claim(0, 1, 5);
         board.ask(1, 1);
         assert!(worker.is_asked(0, 1));
@@ -197,12 +226,12 @@ mod tests {
 
     #[test]
     fn a_claim_that_cannot_be_is_noticed() {
-        let (board, file) = Board::create().unwrap();
-        let worker = Board::map(&file).unwrap();
-        worker.0.word(CLAIMED).store(99, Ordering::Relaxed);
+        let (board, file) = Board::create(Transport::Socket).unwrap();
+        let worker = Board::map(&file, Transport::Socket).unwrap();
+        worker.memory.word(CLAIMED).store(99, Ordering::Relaxed);
         assert_eq!(board.recall(3), None);
         worker
-            .0
+            .memory
             .word(LAST_WORDS_LENGTH)
             .store(u64::MAX, Ordering::Relaxed);
         assert_eq!(board.last_words(), None);
@@ -210,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_worker_cannot_shrink_the_memory() {
-        let (_board, file) = Board::create().unwrap();
+        let (_board, file) = Board::create(Transport::Socket).unwrap();
         assert!(rustix::fs::ftruncate(&file, 0).is_err());
     }
 }

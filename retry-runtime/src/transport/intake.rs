@@ -1,11 +1,12 @@
-//! What has come out of a ring, message by message.
+//! What has come out of a stream, message by message.
 //!
 //! Small messages are taken off a buffer that they share. A large one is read into memory of its
 //! own, as large as it is, which then becomes the value that it carries where that is bytes.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::ring::{CAPACITY, Corrupt, Memory, PIECE, Reader};
+use super::ring::{CAPACITY, Corrupt, PIECE};
+use super::stream::Reader;
 use crate::parcel::MARK;
 use crate::sys;
 
@@ -35,10 +36,6 @@ struct Large {
 }
 
 impl Intake {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
-    }
-
     /// Whether what was read last is no more than a part of a large message.
     pub(crate) fn is_within_large(&self) -> bool {
         self.large.as_ref().is_some_and(|large| large.missing() > 0)
@@ -47,9 +44,9 @@ impl Intake {
     /// Reads more, and says how many bytes. To be called when no whole message is left, with the
     /// size of a header, how long a message may be, and how much room is made for one that only
     /// says that it is that long. To be followed by a look at [`Reader::wakes`].
-    pub(crate) fn read<M: Memory + Clone>(
+    pub(crate) fn read(
         &mut self,
-        reader: &mut Reader<M>,
+        reader: &mut Reader,
         header: usize,
         longest: usize,
         room: usize,
@@ -135,9 +132,9 @@ impl Large {
     }
 
     /// Reads more of it: half a ring at most, so that a writer who sleeps is woken in time.
-    fn read<M: Memory + Clone>(
+    fn read(
         &mut self,
-        reader: &mut Reader<M>,
+        reader: &mut Reader,
         available: usize,
         room: usize,
     ) -> Result<usize, Corrupt> {

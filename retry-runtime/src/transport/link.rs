@@ -7,7 +7,8 @@ use rustix::process::{Pid, Signal};
 
 use super::frame::CallHeader;
 use super::outgoing::Outgoing;
-use super::ring::{Corrupt, PIECE, Sleep, Writer};
+use super::ring::{Corrupt, PIECE, Sleep};
+use super::stream::Writer;
 use super::{Board, bell};
 use crate::pool::{Cgroup, Inlet, memory};
 use crate::scheduler::Remains;
@@ -52,8 +53,8 @@ pub(crate) trait Link: Send {
     fn retire(&mut self);
 }
 
-/// A process at the other end of two rings.
-pub(crate) struct RingLink {
+/// A process at the other end of two streams.
+pub(crate) struct ProcessLink {
     pid: u32,
     inlet: Arc<Inlet>,
     board: Arc<Board>,
@@ -68,7 +69,7 @@ pub(crate) struct RingLink {
     slots: usize,
 }
 
-impl RingLink {
+impl ProcessLink {
     pub(crate) fn new(
         pid: u32,
         inlet: Arc<Inlet>,
@@ -90,7 +91,7 @@ impl RingLink {
     }
 }
 
-impl Link for RingLink {
+impl Link for ProcessLink {
     fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool {
         let head = header.encode();
         // A breach of the protocol shows again when this is flushed.
@@ -165,7 +166,7 @@ impl Link for RingLink {
     }
 
     fn retire(&mut self) {
-        let _ = self.writer.close();
+        self.writer.close();
         // Who does not sleep at the ring is woken by this.
         let _ = rustix::net::shutdown(&self.inlet.socket, rustix::net::Shutdown::Write);
     }

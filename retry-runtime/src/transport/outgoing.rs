@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 
 use bytes::{Buf, Bytes, BytesMut};
+use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 /// Payloads up to this size are copied next to their headers; larger ones are only referred to.
@@ -81,8 +82,8 @@ impl Outgoing {
             let mut control = SendAncillaryBuffer::default();
             let written = match rustix::net::sendmsg(&socket, &parts, &mut control, flags) {
                 Ok(written) => written,
-                Err(rustix::io::Errno::AGAIN) => return Ok(false),
-                Err(rustix::io::Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
             self.advance(written);
@@ -105,7 +106,9 @@ pub(crate) fn send_all(
                 first = &first[of_first..];
                 second = &second[sent - of_first..];
             }
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
+            // The kernel has no memory for it right now.
+            Err(Errno::NOBUFS | Errno::NOMEM) => std::thread::yield_now(),
             Err(error) => return Err(error),
         }
     }

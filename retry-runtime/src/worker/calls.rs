@@ -14,7 +14,8 @@ use crate::spin::{Patience, Spin};
 use crate::transport::bell::{self, Heard};
 use crate::transport::frame::{CALL_HEADER, CallHeader};
 use crate::transport::intake::Intake;
-use crate::transport::ring::{self, Reader, Sleep};
+use crate::transport::ring::{self, Sleep};
+use crate::transport::stream::Reader;
 
 /// The arguments of one call.
 #[derive(Debug)]
@@ -104,9 +105,9 @@ impl Calls {
         }
     }
 
-    /// Whether more has come than was taken.
+    /// Whether more has come than was taken, but for a part of a message.
     pub(super) fn has_more(&self) -> bool {
-        self.is_within_chunk() || !self.input.is_empty() || !self.reader.is_empty()
+        self.is_within_chunk() || !self.reader.is_empty()
     }
 
     /// Whether more has come with the last one that was taken.
@@ -147,7 +148,7 @@ impl Calls {
     fn sleep(&self) -> bool {
         // The parent is gone, or a function has closed all that it found: then nobody would hear of
         // the parent's end, and the parent not of answers.
-        if bell::look(&self.socket) == Heard::End && !self.reader.is_closed() {
+        if self.hear() == Heard::End && !self.is_closed() {
             watchdog::end();
         }
         while self.sleeps_at(Sleep::Here) {
@@ -157,7 +158,7 @@ impl Calls {
     }
 
     fn sleeps_at(&self, how: Sleep) -> bool {
-        self.reader.sleeps(how) && !self.reader.is_closed()
+        self.reader.sleeps(how) && !self.is_closed()
     }
 
     /// Waits until more comes, but no longer than the given time; false if nothing has come, or
@@ -182,7 +183,16 @@ impl Calls {
 
     /// Whether the parent has ended the connection.
     pub(super) fn is_closed(&self) -> bool {
-        self.reader.is_closed()
+        let closed = self.reader.is_closed();
+        if closed && self.reader.is_lost() {
+            watchdog::end();
+        }
+        closed
+    }
+
+    /// What the parent has said through the socket. Frames are left there.
+    pub(super) fn hear(&self) -> Heard {
+        self.reader.hear(&self.socket)
     }
 }
 

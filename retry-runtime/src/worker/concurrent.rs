@@ -22,7 +22,7 @@ use super::{STRANGER, exit, panics};
 use crate::faults;
 use crate::registry::{Run, Served};
 use crate::sys;
-use crate::transport::bell::{self, Heard};
+use crate::transport::bell::Heard;
 use crate::transport::frame::{CallHeader, Kind, Order};
 
 /// Serves until the parent ends the connection.
@@ -85,8 +85,13 @@ impl Executor<'_> {
             }
             // Until it is pending: only then this is woken when more comes.
             while let Poll::Ready(Ok(mut ready)) = socket.poll_read_ready(context) {
-                match bell::look(&**socket.get_ref()) {
+                match self.server.calls.hear() {
                     Heard::Ring => {}
+                    // They are taken below, and then it is looked again.
+                    Heard::Frames => {
+                        idle = false;
+                        break;
+                    }
                     Heard::Nothing => ready.clear_ready(),
                     Heard::End => break,
                 }

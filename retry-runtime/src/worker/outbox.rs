@@ -5,11 +5,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::{STRANGER, exit};
+use super::{STRANGER, exit, watchdog};
 use crate::spin::Patience;
-use crate::transport::bell;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
-use crate::transport::ring::{Corrupt, PIECE, Sleeper, Writer};
+use crate::transport::ring::{Corrupt, PIECE, Sleeper};
+use crate::transport::stream::Writer;
+use crate::transport::{bell, socket};
 
 /// How many answers lie there before a parent that sleeps is woken, while there is more to do.
 const KEPT: usize = 2048;
@@ -58,7 +59,8 @@ struct Writing {
 /// What was answered and what the parent has not been woken for, as the watchdog sees it.
 pub(super) struct Kept {
     socket: Arc<OwnedFd>,
-    parent: Sleeper,
+    /// What wakes the parent, unless the kernel does: then nothing is kept.
+    parent: Option<Sleeper>,
     /// How many answers these are. Both sides write it without regard for the other: an answer
     /// that is not counted has been shown before the parent was woken for others.
     answers: AtomicUsize,
@@ -174,8 +176,10 @@ impl Outbox {
         header: &[u8; H],
         payload: &[u8],
     ) -> bool {
-        let whole =
-            H + payload.len() <= PIECE && sound(writing.writer.write_whole(header, payload));
+        let whole = H + payload.len() <= PIECE
+            && self
+                .kept
+                .written(writing.writer.write_whole(header, payload));
         if !whole {
             self.write_pieces(writing, header, payload);
         }
@@ -200,7 +204,7 @@ impl Outbox {
         for mut part in [header, payload] {
             while !part.is_empty() {
                 let piece = &part[..part.len().min(PIECE)];
-                let written = sound(writer.write(piece));
+                let written = self.kept.written(writer.write(piece));
                 part = &part[written..];
                 if part.is_empty() {
                     break;
@@ -210,8 +214,8 @@ impl Outbox {
                 }
                 if written < piece.len() {
                     let mut spin = patience.spin();
-                    if !spin.look_until(&mut || sound(writer.has_room())) {
-                        sound(writer.sleep_for_room());
+                    if !spin.look_until(&mut || self.kept.written(writer.has_room())) {
+                        self.kept.written(writer.sleep_for_room());
                     }
                     patience.learn(&spin);
                 }
@@ -222,13 +226,16 @@ impl Outbox {
 
 impl Kept {
     fn any(&self) -> bool {
-        self.answers.load(Ordering::Relaxed) > 0
+        self.parent.is_some() && self.answers.load(Ordering::Relaxed) > 0
     }
 
     /// Wakes the parent, if it sleeps, for what is there.
     pub(super) fn flush(&self) {
         // What is counted later was shown before the parent is looked at, or is counted after.
-        if self.answers.swap(0, Ordering::AcqRel) > 0 && self.parent.wakes() {
+        if let Some(parent) = &self.parent
+            && self.answers.swap(0, Ordering::AcqRel) > 0
+            && parent.wakes()
+        {
             self.ring();
         }
     }
@@ -251,9 +258,15 @@ impl Kept {
             exit(STRANGER);
         }
     }
-}
 
-/// The parent is this very program: it writes no numbers that cannot be.
-fn sound<T>(result: Result<T, Corrupt>) -> T {
-    result.unwrap_or_else(|_| exit(STRANGER))
+    /// What came of writing. The parent is this very program and writes no numbers that cannot be:
+    /// it is gone, or a function has closed the socket.
+    fn written<T>(&self, result: Result<T, Corrupt>) -> T {
+        result.unwrap_or_else(|_| {
+            if socket::is_hung_up(&self.socket) {
+                watchdog::end();
+            }
+            exit(STRANGER)
+        })
+    }
 }

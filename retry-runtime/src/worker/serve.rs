@@ -45,7 +45,7 @@ impl Server {
         watchdog: Option<Watchdog>,
     ) -> Self {
         let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
-        let (reader, writer) = board.worker_ends();
+        let (writer, reader) = board.worker_ends(&socket);
         Self {
             outbox: Rc::new(Outbox::new(Arc::clone(&socket), writer)),
             calls: Calls::new(Arc::clone(&socket), reader),
