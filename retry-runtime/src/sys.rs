@@ -68,6 +68,7 @@ impl SharedMemory {
     }
 
     /// The number at an offset in bytes.
+    #[inline]
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.length);
         // SAFETY: the offset is inside the mapping and aligned, since mappings start at a page;
@@ -90,6 +91,7 @@ impl SharedMemory {
     }
 
     /// The small number at an offset in bytes.
+    #[inline]
     pub(crate) fn half_word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= self.length);
         // SAFETY: as in `word`; no bytes are accessed by both.

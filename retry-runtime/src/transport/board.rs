@@ -18,6 +18,11 @@ const LAST_WORDS: usize = 64;
 const LAST_WORDS_CAPACITY: usize = 4096 - LAST_WORDS;
 const SLOTS_AT: usize = 4096;
 const SLOT: usize = 32;
+/// Where the words of a slot are: the ticket, when it was started, and the ticket that is asked to
+/// stop.
+const SHOWN: usize = 0;
+const STARTED: usize = 8;
+const ASKED: usize = 16;
 const CALLS: usize = SLOTS_AT + SLOTS * SLOT;
 const ANSWERS: usize = (CALLS + ring::LENGTH).next_multiple_of(64);
 const LENGTH: usize = ANSWERS + ring::LENGTH;
@@ -73,9 +78,8 @@ impl Board {
     /// Claims a ticket, to be executed in a slot; false if the parent took it back.
     pub(crate) fn claim(&self, slot: usize, ticket: u64, now: u64) -> bool {
         // First the slot: a ticket that is claimed is found in one until it is done.
-        let [shown, started, _] = self.slot(slot);
-        started.store(now, Ordering::Relaxed);
-        shown.store(ticket, Ordering::Release);
+        self.slot(slot, STARTED).store(now, Ordering::Relaxed);
+        self.slot(slot, SHOWN).store(ticket, Ordering::Release);
         let claimed = self
             .memory
             .word(CLAIMED)
@@ -94,18 +98,17 @@ impl Board {
 
     /// What was executed in a slot has been answered.
     pub(crate) fn done(&self, slot: usize) {
-        self.slot(slot)[0].store(0, Ordering::Release);
+        self.slot(slot, SHOWN).store(0, Ordering::Release);
     }
 
     /// Whether a ticket that is executed in a slot is to stop.
     pub(crate) fn is_asked(&self, slot: usize, ticket: u64) -> bool {
-        sys::load(self.slot(slot)[2]) == ticket
+        sys::load(self.slot(slot, ASKED)) == ticket
     }
 
-    /// The ticket, when it was started, and the ticket that is asked to stop.
-    fn slot(&self, slot: usize) -> [&AtomicU64; 3] {
-        let at = SLOTS_AT + slot * SLOT;
-        [at, at + 8, at + 16].map(|at| self.memory.word(at))
+    /// A word of a slot.
+    fn slot(&self, slot: usize, word: usize) -> &AtomicU64 {
+        self.memory.word(SLOTS_AT + slot * SLOT + word)
     }
 
     /// Leaves a message for the case that the process ends now.
@@ -146,18 +149,16 @@ impl Board {
     /// the monotonic clock.
     pub(crate) fn executing(&self, slots: usize) -> impl Iterator<Item = (u64, u64)> {
         (0..slots.min(SLOTS)).filter_map(|slot| {
-            let [shown, started, _] = self.slot(slot);
-            let ticket = sys::load(shown);
-            (ticket != 0).then(|| (ticket, sys::load(started)))
+            let ticket = sys::load(self.slot(slot, SHOWN));
+            (ticket != 0).then(|| (ticket, sys::load(self.slot(slot, STARTED))))
         })
     }
 
     /// Asks the function that executes a ticket to stop.
     pub(crate) fn ask(&self, slots: usize, ticket: u64) {
         for slot in 0..slots.min(SLOTS) {
-            let [shown, _, asked] = self.slot(slot);
-            if sys::load(shown) == ticket {
-                asked.store(ticket, Ordering::Release);
+            if sys::load(self.slot(slot, SHOWN)) == ticket {
+                self.slot(slot, ASKED).store(ticket, Ordering::Release);
             }
         }
     }

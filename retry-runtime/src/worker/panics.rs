@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::codec;
@@ -10,7 +10,7 @@ use crate::error::Panic;
 use crate::transport::Board;
 
 thread_local! {
-    static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) };
+    static LAST: Cell<Option<Box<Panic>>> = const { Cell::new(None) };
 }
 
 /// Adds to the panic hook, which still prints what it always prints.
@@ -40,24 +40,22 @@ pub(super) fn install(board: Arc<Board>) {
             }
             board.leave_last_words(&words);
         }
-        LAST.with(|last| {
-            if let Ok(mut last) = last.try_borrow_mut() {
-                *last = Some(panic);
-            }
-        });
+        LAST.set(Some(Box::new(panic)));
     }));
 }
 
 /// Forgets panics that were caught by the function itself.
 pub(super) fn forget() {
-    LAST.with(|last| last.borrow_mut().take());
+    LAST.set(None);
 }
 
 /// The panic that was just caught, with this payload.
 pub(super) fn take(payload: &(dyn Any + Send)) -> Panic {
-    LAST.with(|last| last.borrow_mut().take())
+    match LAST.take() {
+        Some(panic) => *panic,
         // A payload that was thrown without the hook, by `resume_unwind`.
-        .unwrap_or_else(|| Panic::new(message(payload), None, None))
+        None => Panic::new(message(payload), None, None),
+    }
 }
 
 pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
