@@ -87,8 +87,8 @@ pub(crate) fn wake(waker: Waker) {
 }
 
 /// Gives outcomes to those who wait for them, taking each map's lock once per run of its own.
-pub(crate) fn deliver(outcomes: Vec<(Job, Outcome)>) {
-    let mut outcomes = outcomes.into_iter().peekable();
+pub(crate) fn deliver(outcomes: &mut Vec<(Job, Outcome)>) {
+    let mut outcomes = outcomes.drain(..).peekable();
     while let Some((job, outcome)) = outcomes.next() {
         match job.sink {
             Sink::Slot(slot) => slot.fill(outcome),

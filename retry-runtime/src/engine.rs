@@ -3,6 +3,7 @@
 //! Callers and the I/O thread both step the scheduler, under one lock, and perform its actions
 //! before they let go of it. Outcomes are delivered after that, since they wake user code.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -45,7 +46,15 @@ const DEEPEST: u32 = 10;
 /// How many workers a thread looks after while it waits.
 const ATTENDED: usize = 8;
 
+/// Room for so many outcomes is kept by a thread that steps.
+const KEPT_OUTCOMES: usize = 256;
+
 static GLOBAL: OnceLock<Arc<Engine>> = OnceLock::new();
+
+thread_local! {
+    /// Room for the outcomes of a step, of which there is mostly one.
+    static OUTCOMES: Cell<Vec<(Job, Outcome)>> = const { Cell::new(Vec::new()) };
+}
 
 /// A call's input and where its outcome goes; or those of a chunk of calls.
 pub(crate) struct Job {
@@ -523,7 +532,8 @@ impl Engine {
 
     /// Steps the scheduler and does what it decides.
     pub(crate) fn step<R>(&self, step: impl FnOnce(&mut Core, Instant) -> R) -> R {
-        let mut outcomes = Vec::new();
+        // A call may be dropped with the last that a thread has.
+        let mut outcomes = OUTCOMES.try_with(Cell::take).unwrap_or_default();
         let mut core = self.lock();
         let now = core.now();
         let result = step(&mut core, now);
@@ -546,7 +556,10 @@ impl Engine {
         if wake {
             self.inbox.ring();
         }
-        delivery::deliver(outcomes);
+        delivery::deliver(&mut outcomes);
+        if outcomes.capacity() <= KEPT_OUTCOMES {
+            let _ = OUTCOMES.try_with(|kept| kept.set(outcomes));
+        }
         for waker in drained {
             delivery::wake(waker);
         }

@@ -156,7 +156,7 @@ impl Upstream {
                 };
                 let job = self.pending().jobs.remove(&reply.number);
                 if let Some(job) = job {
-                    delivery::deliver(vec![(job, reply.into_outcome(payload))]);
+                    delivery::deliver(&mut vec![(job, reply.into_outcome(payload))]);
                 }
             }
             let want = wire::wanted(&input, READ, self.limit.max(READ));

@@ -46,7 +46,7 @@ pub(super) fn install(board: Arc<Board>) {
 
 /// Forgets panics that were caught by the function itself.
 pub(super) fn forget() {
-    LAST.set(None);
+    LAST.with(|last| drop(last.take()));
 }
 
 /// The panic that was just caught, with this payload.
