@@ -39,7 +39,9 @@ pub(super) struct Equipment {
 impl Equipment {
     fn new() -> io::Result<Self> {
         let (board, board_file) = Board::create()?;
+        board.touch();
         let (nested, their_nested) = connection()?;
+        rustix::io::ioctl_fionbio(&nested, true)?;
         Ok(Self {
             board,
             board_file,

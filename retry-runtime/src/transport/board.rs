@@ -38,6 +38,13 @@ impl Board {
         Ok(Self(Arc::new(SharedMemory::map(file, LENGTH)?)))
     }
 
+    /// Has the pages there that the first call needs: each costs a fault.
+    pub(crate) fn touch(&self) {
+        for at in [0, SLOTS_AT, CALLS, ANSWERS] {
+            self.0.touch(at);
+        }
+    }
+
     // ------------------------------------------------------ the worker's side
 
     /// The worker's ends of the two rings; to be asked for once.
