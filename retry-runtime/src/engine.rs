@@ -185,14 +185,16 @@ impl Host {
     ) {
         let Self::Here(engine) = self else { return };
         let late = || until.is_some_and(|until| until <= Instant::now());
+        let mut replaces = false;
         while !sleeper.is_woken() && !late() {
             let place = engine.lock().place_for(call);
             match place {
                 Place::At(inlet) => {
                     // A worker that has ended may have been replaced.
-                    if !pool::rest(engine, &inlet, until, sleeper) {
+                    if !pool::rest(engine, &inlet, until, sleeper, replaces) {
                         return;
                     }
+                    replaces = true;
                 }
                 Place::Soon => match until {
                     None => thread::park(),
@@ -277,6 +279,8 @@ pub(crate) struct Core {
     early: Vec<Thread>,
     /// What the next worker may be made of.
     pub(crate) spare: Spare,
+    /// How many processes have ended whose end is told, and that are about to be waited for.
+    pub(crate) unreaped: usize,
     /// Workers with something new to write.
     dirty: Vec<WorkerKey>,
     /// How much further than the real one the clock is: only where a test lets it be.
@@ -323,6 +327,7 @@ impl Engine {
                 links: HashMap::new(),
                 early: Vec::new(),
                 spare: Spare::default(),
+                unreaped: 0,
                 dirty: Vec::new(),
                 ahead: Duration::ZERO,
                 armed: None,
@@ -805,7 +810,7 @@ impl Core {
 
     /// Whether no call and no process is left, and none will come.
     fn is_drained(&self) -> bool {
-        self.scheduler.is_drained() && self.spare.is_gone()
+        self.scheduler.is_drained() && self.spare.is_gone() && self.unreaped == 0
     }
 
     /// Forgets the sending side of a worker that has ended; its pid may now be reused.

@@ -95,12 +95,14 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// Sleeps until a worker answers, and delivers that, until this thread is woken, the time has come
 /// or the worker has ended. Nobody else is woken for the answers. Returns at once if another
-/// thread sleeps there. True if the worker has ended.
+/// thread sleeps there. True if the worker has ended. One that has come in the place of another is
+/// looked at for a moment first: it may be about to answer.
 pub(crate) fn rest(
     engine: &Engine,
     inlet: &Arc<Inlet>,
     until: Option<Instant>,
     sleeper: &dyn Sleeper,
+    mut replaces: bool,
 ) -> bool {
     if !inlet.takes_in_guest() {
         return false;
@@ -109,7 +111,8 @@ pub(crate) fn rest(
     let has_ended = loop {
         let mut peer = inlet.peer();
         peer.is_looked_after();
-        if peer.look(engine, &inlet.socket) && peer.is_new() {
+        let found = peer.look(engine, &inlet.socket);
+        if (found | std::mem::take(&mut replaces)) && peer.is_new() {
             // What comes first comes in quick succession: hello, ready, and the first answer.
             let mut spin = Patience::new().spin();
             while !sleeper.is_woken() && !inlet.is_wanted() {
