@@ -35,7 +35,7 @@ use crate::scheduler::{
     Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Origin, Outcome, Scheduler,
     Terms, WorkerKey,
 };
-use crate::spin::Spin;
+use crate::spin::{Patience, Spin};
 use crate::sys;
 use crate::transport::frame::{CallHeader, Order};
 use crate::transport::{DEPTH_VARIABLE, Link};
@@ -218,6 +218,7 @@ impl Host {
             return self.attend_until(Answers::To(call), until, sleeper, spin);
         };
         let mut first = inlet;
+        let mut replaces = false;
         while !sleeper.is_woken() && !late() {
             let place = match first.take() {
                 Some(inlet) => Place::At(inlet),
@@ -226,9 +227,14 @@ impl Host {
             match place {
                 Place::At(inlet) => {
                     // A worker that has ended may have been replaced.
+                    if replaces {
+                        // It may be about to answer.
+                        *spin = Patience::new().spin();
+                    }
                     if !pool::rest(engine, &inlet, until, sleeper, spin) {
                         return;
                     }
+                    replaces = true;
                 }
                 Place::Soon => match until {
                     None => thread::park(),
@@ -328,6 +334,8 @@ pub(crate) struct Core {
     early: Vec<Thread>,
     /// What the next worker may be made of.
     pub(crate) spare: Spare,
+    /// How many processes have ended whose end is told, and that are about to be waited for.
+    pub(crate) unreaped: usize,
     /// Workers with something new to write.
     dirty: Vec<WorkerKey>,
     /// How much further than the real one the clock is: only where a test lets it be.
@@ -381,6 +389,7 @@ impl Engine {
                 links: BTreeMap::new(),
                 early: Vec::new(),
                 spare: Spare::default(),
+                unreaped: 0,
                 dirty: Vec::new(),
                 ahead: Duration::ZERO,
                 armed: None,
@@ -886,7 +895,7 @@ impl Core {
 
     /// Whether no call and no process is left, and none will come.
     fn is_drained(&self) -> bool {
-        self.scheduler.is_drained() && self.spare.is_gone()
+        self.scheduler.is_drained() && self.spare.is_gone() && self.unreaped == 0
     }
 
     /// Forgets the sending side of a worker that has ended; its pid may now be reused.

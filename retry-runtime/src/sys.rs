@@ -76,6 +76,14 @@ impl SharedMemory {
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 
+    /// Has the page of an offset there, without a change of what it contains.
+    pub(crate) fn touch(&self, offset: usize) {
+        // Unlike a load this is a write to the kernel, whatever is there.
+        let _ = self
+            .word(offset)
+            .compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Sleeps as long as the number at an offset is `value`, until another process or thread
     /// [wakes](Self::wake) who sleeps there, or for no reason.
     pub(crate) fn sleep(&self, offset: usize, value: u32, timeout: Option<Duration>) {

@@ -22,6 +22,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use crate::nested::Upstream;
 use crate::registry;
+use crate::sys;
 use crate::transport::{Board, MAGIC, Transport, WORKER_VARIABLE};
 
 pub use batch::Batched;
@@ -80,6 +81,8 @@ impl Link {
         }
         // Looks all functions up, which is kept.
         registry::fingerprint();
+        // So is where the clock is found.
+        sys::monotonic_nanos();
         Some(Watchdog::start(Arc::clone(&self.socket)))
     }
 

@@ -2,9 +2,12 @@
 //! known how a worker ended, and only then its number stays its own until its group is killed.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, test_kill_process, waitid};
+use rustix::buffer::spare_capacity;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, test_kill_process, waitid,
+};
 
 use crate::sys;
 
@@ -28,25 +31,36 @@ pub(super) fn check() -> io::Result<()> {
     Ok(())
 }
 
-/// Kills what is left of the group of a worker that has ended.
-pub(super) fn kill_rest(pid: u32, kill_group: impl FnOnce(u32)) {
-    let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-        return;
-    };
+/// Kills what is left of the group of a worker that has ended. Says how it has ended, where the
+/// kernel keeps that until it is waited for.
+pub(super) fn kill_rest(pid: u32, kill_group: impl FnOnce(u32)) -> Option<WaitIdStatus> {
+    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     // While it is not waited for its number cannot belong to another group. Where it was not kept
     // (SA_NOCLDWAIT), the number may be another process's by now.
-    if waitid(WaitId::Pid(raw), options).is_ok() || test_kill_process(raw).is_err() {
+    let ended = waitid(WaitId::Pid(raw), options);
+    if ended.is_ok() || test_kill_process(raw).is_err() {
         kill_group(pid);
     }
+    ended.ok().flatten()
 }
 
 /// What a file of the kernel's says, or nothing.
 pub(super) fn read(path: &str) -> String {
-    // All of it at once: its size is not known, and each look at it costs as much as a page.
-    let mut text = String::with_capacity(8 * 1024);
-    let _ = File::open(path).and_then(|file| file.take(u64::MAX).read_to_string(&mut text));
-    text
+    let Ok(file) = File::open(path) else {
+        return String::new();
+    };
+    // All of it at once: it is written anew for each look at it, also for one that finds the end.
+    let mut text = Vec::with_capacity(8 * 1024);
+    while let Ok(read) = rustix::io::pread(&file, spare_capacity(&mut text), 0) {
+        if read < text.capacity() {
+            break;
+        }
+        let longer = 2 * text.capacity();
+        text.clear();
+        text.reserve(longer);
+    }
+    String::from_utf8(text).unwrap_or_default()
 }
 
 #[cfg(test)]

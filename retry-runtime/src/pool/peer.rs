@@ -2,12 +2,13 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStderr, ChildStdout};
+use std::process::{Child, ChildStderr, ChildStdout, ExitStatus};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use rustix::process::WaitIdStatus;
 
 use super::cgroup::Cgroup;
 use super::children;
@@ -547,17 +548,10 @@ impl Peer {
         // Nothing more is looked for.
         self.broken = true;
         self.buried = true;
-        children::kill_rest(self.child.id(), kill_group);
-        let mut cause = match self.child.wait() {
-            Ok(status) => match (status.signal(), status.code()) {
-                (Some(signal), _) => ExitCause::Signal {
-                    signal,
-                    core_dumped: status.core_dumped(),
-                },
-                (None, Some(code)) => ExitCause::Code(code),
-                (None, None) => ExitCause::Unknown,
-            },
-            Err(_) => ExitCause::Unknown,
+        let mut cause = match children::kill_rest(self.child.id(), kill_group) {
+            Some(status) => cause_of(&status),
+            // It cannot be told without waiting for it, or not at all.
+            None => self.child.wait().map_or(ExitCause::Unknown, exit_cause),
         };
         // Claimed only if the kernel says that it was that.
         if matches!(cause, ExitCause::Signal { signal: 9, .. })
@@ -582,14 +576,20 @@ impl Peer {
         if let Some(request) = self.again.take_if(|_| !self.said_hello)
             && engine.step(|core, _| core.scheduler.is_wanted(self.key))
         {
+            let _ = self.child.wait();
             request_worker(request);
             return false;
         }
-        engine.step(|core, now| {
+        let died = engine.step(|core, now| {
+            core.unreaped += 1;
             let died = self.was_ready && self.has_died(core, &remains);
             core.scheduler.exited(now, self.key, remains);
             died
-        })
+        });
+        // Only now, since it takes a while: what it held has been handed out again.
+        let _ = self.child.wait();
+        engine.step(|core, _| core.unreaped -= 1);
+        died
     }
 
     /// Whether a worker has crashed, was killed, or was used up.
@@ -600,6 +600,30 @@ impl Peer {
             || !core.scheduler.executes_nothing(self.key, remains.claimed)
             || self.used_up
             || most.is_some_and(|most| remains.claimed >= most)
+    }
+}
+
+/// How a process has ended that is not waited for yet.
+fn cause_of(status: &WaitIdStatus) -> ExitCause {
+    match (status.terminating_signal(), status.exit_status()) {
+        (Some(signal), _) => ExitCause::Signal {
+            signal,
+            core_dumped: status.dumped(),
+        },
+        (None, Some(code)) => ExitCause::Code(code),
+        (None, None) => ExitCause::Unknown,
+    }
+}
+
+/// How a process has ended that was waited for.
+fn exit_cause(status: ExitStatus) -> ExitCause {
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => ExitCause::Signal {
+            signal,
+            core_dumped: status.core_dumped(),
+        },
+        (None, Some(code)) => ExitCause::Code(code),
+        (None, None) => ExitCause::Unknown,
     }
 }
 

@@ -43,7 +43,9 @@ impl Equipment {
             Err(_) if transport == Transport::Rings => Board::create(Transport::Socket)?,
             created => created?,
         };
+        board.touch();
         let (nested, their_nested) = connection()?;
+        rustix::io::ioctl_fionbio(&nested, true)?;
         Ok(Self {
             board,
             board_file,

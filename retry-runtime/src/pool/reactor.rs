@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
@@ -116,6 +116,8 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
         rung: true,
         put_off: false,
         closing: Vec::new(),
+        buried: Vec::new(),
+        spareless: false,
     };
     std::thread::Builder::new()
         .name("retry-io".to_owned())
@@ -126,6 +128,10 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
         })?;
     Ok(())
 }
+
+/// How long it is put off to clear up after workers that have ended: about as long as it takes to
+/// replace one.
+const PUT_OFF: Duration = Duration::from_millis(1);
 
 /// What became ready is told by the worker's number and one of these.
 pub(super) const SOCKET: u64 = 0;
@@ -156,11 +162,15 @@ struct Reactor {
     put_off: bool,
     /// Workers that closed their connection, and when they have to be dead.
     closing: Vec<(Instant, u64)>,
+    /// Those that have ended, and when: what is left of them is given back a little later.
+    buried: Vec<(Instant, Arc<Inlet>)>,
+    /// One of them had to be replaced.
+    spareless: bool,
 }
 
 impl Reactor {
     fn is_done(&self) -> bool {
-        self.rung && self.inlets.is_empty() && self.engine.is_drained()
+        self.rung && self.inlets.is_empty() && self.engine.is_drained() && self.buried.is_empty()
     }
 
     fn turn(&mut self) {
@@ -175,8 +185,9 @@ impl Reactor {
             });
         }
         let mut until = self.timer;
-        if let Some((at, _)) = self.closing.first() {
-            until = Some(until.map_or(*at, |until| until.min(*at)));
+        let closing = self.closing.first().map(|(at, _)| *at);
+        for at in closing.into_iter().chain(self.buried_until()) {
+            until = Some(until.map_or(at, |until| until.min(at)));
         }
         let mut events = [Event {
             flags: EventFlags::empty(),
@@ -246,16 +257,17 @@ impl Reactor {
                 self.remove_output(&peer);
                 // A process that takes its place may have its number.
                 self.closing.retain(|(_, closing)| *closing != worker);
-                let has_died = peer.bury(&self.engine, &inlet.socket);
+                self.spareless |= peer.bury(&self.engine, &inlet.socket);
                 drop(peer);
                 // Who sleeps there finds another place.
                 inlet.rouse();
-                if has_died {
-                    request_spare(&self.engine);
-                }
+                self.buried.push((Instant::now(), inlet));
             }
         }
         let now = Instant::now();
+        if self.buried_until().is_some_and(|until| until <= now) {
+            self.clear_up();
+        }
         self.closing.retain(|(at, worker)| {
             let overdue = *at <= now;
             if overdue && let Some(inlet) = self.inlets.get(worker) {
@@ -263,6 +275,22 @@ impl Reactor {
             }
             !overdue
         });
+    }
+
+    /// When to [clear up](Self::clear_up), if there is anything to.
+    fn buried_until(&self) -> Option<Instant> {
+        self.buried.first().map(|(at, _)| *at + PUT_OFF)
+    }
+
+    /// Does what was put off, so that whoever takes the place of a worker that has died need not wait
+    /// for it.
+    fn clear_up(&mut self) {
+        self.buried.clear();
+        // These may have been the last.
+        self.rung = true;
+        if std::mem::take(&mut self.spareless) {
+            request_spare(&self.engine);
+        }
     }
 
     /// Waits for events until the given time; an interruption is a turn without any.
@@ -336,6 +364,10 @@ impl Reactor {
                 let _ = epoll::delete(&*self.epoll, &inlet.socket);
                 // The process is dying, or it will have to.
                 self.closing.push((Instant::now() + DYING, inlet.key.id));
+                // Once: what comes later is taken in when it is buried, and to look for it until then
+                // would keep the core from the kernel, which has to clear up after it.
+                inlet.peer().look(&self.engine, &inlet.socket);
+                return;
             }
         }
         if inlet.is_full() {

@@ -265,9 +265,7 @@ fn connect(
     cgroup: Option<Arc<Cgroup>>,
     was_spare: bool,
 ) -> Result<(u32, ProcessLink), (Process, io::Error)> {
-    let never_wait = rustix::io::ioctl_fionbio(&process.socket, true)
-        .and_then(|()| rustix::io::ioctl_fionbio(&process.equipment.nested, true));
-    if let Err(error) = never_wait {
+    if let Err(error) = rustix::io::ioctl_fionbio(&process.socket, true) {
         return Err((process, error.into()));
     }
     let Process {

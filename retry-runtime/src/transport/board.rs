@@ -65,6 +65,17 @@ impl Board {
         Reader::Ring(ring::Reader::new(Mapped::new(Arc::clone(&self.memory), at)))
     }
 
+    /// Has the pages there that the first call needs: each costs a fault.
+    pub(crate) fn touch(&self) {
+        let rings: &[usize] = match self.transport {
+            Transport::Rings => &[CALLS, ANSWERS],
+            Transport::Socket => &[],
+        };
+        for at in [0, SLOTS_AT].iter().chain(rings) {
+            self.memory.touch(*at);
+        }
+    }
+
     // ------------------------------------------------------ the worker's side
 
     /// The worker's ends of the two directions; to be asked for once.
