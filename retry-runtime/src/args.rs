@@ -1,12 +1,16 @@
 //! How arguments travel: what callers pass, what is sent, and what the function is given.
 
+use std::any::Any;
 use std::borrow::Borrow;
 use std::marker::PhantomData;
+use std::mem::take;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use crate::codec::{self, CodecError, Wire};
+use crate::recycle::RECEIVED;
 
 /// A parameter that is passed by value.
 pub struct Val<T>(PhantomData<fn(T)>);
@@ -34,8 +38,11 @@ impl<T: ?Sized + 'static> Parameter for Ref<T> {
 
 /// One parameter that can be sent.
 pub trait Argument: Parameter {
+    /// What is sent.
+    type Sent: Wire;
+
     /// What the worker holds.
-    type Owned: Wire;
+    type Owned: From<Self::Sent>;
 
     #[doc(hidden)]
     fn encode(
@@ -59,6 +66,7 @@ pub trait Argument: Parameter {
 pub struct EncodeError(pub(crate) CodecError);
 
 impl<T: Wire> Argument for Val<T> {
+    type Sent = T;
     type Owned = T;
 
     fn encode(passed: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
@@ -75,7 +83,8 @@ impl<T: Wire> Argument for Val<T> {
 }
 
 impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
-    type Owned = T::Owned;
+    type Sent = T::Owned;
+    type Owned = Lent<T::Owned>;
 
     fn encode(passed: &&T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         passed.encode_referred(out, limit)
@@ -87,6 +96,35 @@ impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
         limit: usize,
     ) -> Result<Option<Bytes>, EncodeError> {
         passed.encode_referred_alone(out, limit).map(|()| None)
+    }
+}
+
+/// What a function is lent for one call. It cannot keep that, so that the memory of bytes and of
+/// text, which was that of their message, is used for another message.
+pub struct Lent<T: 'static>(T);
+
+impl<T> From<T> for Lent<T> {
+    fn from(owned: T) -> Self {
+        Self(owned)
+    }
+}
+
+impl<T> Deref for Lent<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Drop for Lent<T> {
+    fn drop(&mut self) {
+        let lent: &mut dyn Any = &mut self.0;
+        if let Some(bytes) = lent.downcast_mut::<Vec<u8>>() {
+            RECEIVED.take_back(take(bytes));
+        } else if let Some(text) = lent.downcast_mut::<String>() {
+            RECEIVED.take_back(take(text).into_bytes());
+        }
     }
 }
 
@@ -273,15 +311,15 @@ macro_rules! arguments {
             type Owned = ($P::Owned,);
 
             fn decode(message: Bytes) -> Result<Self::Owned, EncodeError> {
-                match codec::decode_alone(message) {
-                    Ok($x) => Ok(($x,)),
+                match codec::decode_alone::<$P::Sent>(message) {
+                    Ok($x) => Ok(($x.into(),)),
                     Err(error) => Err(EncodeError(error)),
                 }
             }
 
             fn decode_in_place(message: &[u8]) -> Result<Self::Owned, EncodeError> {
-                match codec::decode_alone_in_place(message) {
-                    Ok($x) => Ok(($x,)),
+                match codec::decode_alone_in_place::<$P::Sent>(message) {
+                    Ok($x) => Ok(($x.into(),)),
                     Err(error) => Err(EncodeError(error)),
                 }
             }
@@ -296,8 +334,8 @@ macro_rules! arguments {
             fn decode_in_place(message: &[u8]) -> Result<Self::Owned, EncodeError> {
                 #[allow(unused_mut)]
                 let mut rest = message;
-                $(let $x = codec::decode(&mut rest).map_err(EncodeError)?;)*
-                finish(($($x,)*), rest)
+                $(let $x = codec::decode::<$P::Sent>(&mut rest).map_err(EncodeError)?;)*
+                finish(($($x.into(),)*), rest)
             }
         }
     };

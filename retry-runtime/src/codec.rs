@@ -9,13 +9,14 @@ mod encoder;
 mod failure;
 mod primitive;
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::fmt;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::recycle;
 use crate::sys;
 use failure::Failure;
 
@@ -123,8 +124,7 @@ pub(crate) fn encode_slice_alone<T: Wire>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    static BYTES: fn(&[u8]) -> &[u8] = |bytes| bytes;
-    match (&BYTES as &dyn Any).downcast_ref::<fn(&[T]) -> &[u8]>() {
+    match alone::plain_slice() {
         Some(bytes) => alone::append(bytes(slice), out, limit),
         None => encode_slice(slice, out, limit),
     }
@@ -154,8 +154,16 @@ fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecErro
     if out.len().saturating_add(more) > limit {
         return Err(CodecError::TooLarge(limit));
     }
-    out.reserve(more);
-    sys::fills(out.spare_capacity_mut());
+    let whole = out.len() + more;
+    if out.capacity() < whole {
+        if let Some(mut room) = recycle::ENCODED.find(whole) {
+            room.extend_from_slice(out);
+            *out = room;
+        } else {
+            out.reserve(more);
+            sys::fills(out.spare_capacity_mut());
+        }
+    }
     Ok(())
 }
 
@@ -185,7 +193,11 @@ pub(crate) fn decode_all<T: Wire>(bytes: &[u8]) -> Result<T, CodecError> {
 pub(crate) fn decode_alone<T: Wire>(message: Bytes) -> Result<T, CodecError> {
     match alone::plain() {
         Some(plain) => plain.decode(message),
-        None => decode_all(&message),
+        None => {
+            let value = decode_all(&message);
+            recycle::RECEIVED.take_back_message(message);
+            value
+        }
     }
 }
 

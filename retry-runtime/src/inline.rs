@@ -196,7 +196,7 @@ fn serve(request: &Request, shared: &Shared) {
     });
 }
 
-fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Vec<u8>) {
+fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Bytes) {
     let limit = engine.max_message();
     let mut invocation = Invocation::new(Input::Alone(input), state.clone(), limit, Vec::new());
     let ran = catch_unwind(AssertUnwindSafe(|| match run {
@@ -211,12 +211,12 @@ fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Vec<
         }
     }));
     match ran {
-        Ok(invocation) => (invocation.kind(), invocation.into_output()),
+        Ok(invocation) => (invocation.kind(), invocation.into_output().into_bytes()),
         Err(payload) => {
             let mut output = Vec::new();
             let panic = Panic::new(panic_message(&*payload), None, None);
             let _ = codec::encode(&panic, &mut output, usize::MAX);
-            (Kind::Panicked, output)
+            (Kind::Panicked, output.into())
         }
     }
 }
@@ -227,7 +227,7 @@ fn answer(
     ticket: u64,
     duration: u64,
     kind: Kind,
-    output: Vec<u8>,
+    output: Bytes,
 ) {
     let header = AnswerHeader {
         length: 0,
@@ -240,7 +240,7 @@ fn answer(
     let reading = Reading {
         limit: engine.max_message(),
     };
-    let Ok(answer) = reading.answer(&header, Bytes::from(output)) else {
+    let Ok(answer) = reading.answer(&header, output) else {
         return;
     };
     engine.step(|core, now| {

@@ -65,6 +65,7 @@ mod pool;
 mod probe;
 mod program;
 mod progress;
+mod recycle;
 mod registry;
 mod remote_error;
 mod retries;

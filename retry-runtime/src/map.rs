@@ -11,8 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::args::{EncodeError, Encoded};
 use crate::block::{self, Wait};
 use crate::budget::Budget;
@@ -24,6 +22,7 @@ use crate::engine::{Answers, Callee, Host, Job, Looks, Submitted, rejected};
 use crate::error::{CallError, Rejected, Startup};
 use crate::parcel::{self, Parcel, Parts, Series};
 use crate::pool::Sleeper;
+use crate::recycle;
 use crate::registry::Registration;
 use crate::scheduler::{Failure, FunctionKey, Outcome};
 use crate::spin::Spin;
@@ -485,6 +484,7 @@ struct Driver<I: Iterator, T, E> {
     startup: Option<Startup>,
     /// Whose answers can be looked for.
     function: Option<FunctionKey>,
+    _keeper: recycle::Keeper,
 }
 
 impl<I: Iterator, T, E> Driver<I, T, E> {
@@ -511,6 +511,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             panic: None,
             startup: None,
             function: None,
+            _keeper: recycle::Keeper::new(),
         }
     }
 
@@ -621,7 +622,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             return false;
         }
         let (begun, tick) = (Instant::now(), sys::coarse_nanos());
-        let mut buffer = Vec::with_capacity(self.chunk_bytes);
+        let mut buffer = recycle::ENCODED.room(self.chunk_bytes);
         let mut count = 0;
         let mut refused = None;
         let mut whole = None;
@@ -665,7 +666,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             buffer.shrink_to_fit();
         }
         if count > 0 {
-            self.submit(Parcel::new(count, Bytes::from(buffer)));
+            self.submit(Parcel::new(count, recycle::ENCODED.lend(buffer)));
         }
         if let Some(input) = whole {
             self.submit(Parcel::One(input));

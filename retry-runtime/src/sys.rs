@@ -189,6 +189,31 @@ pub(crate) fn fills<T>(room: &mut [MaybeUninit<T>]) {
     };
 }
 
+/// A number, all of whose bytes are always there.
+///
+/// # Safety
+///
+/// The type has no bytes between or after those of its value.
+pub(crate) unsafe trait Number: Copy + 'static {}
+
+macro_rules! numbers {
+    ($($type:ty)*) => {
+        $(
+            // SAFETY: a primitive number is nothing but its bytes.
+            unsafe impl Number for $type {}
+        )*
+    };
+}
+
+numbers! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
+
+/// Numbers as the bytes that they are in memory.
+pub(crate) fn bytes_of<N: Number>(numbers: &[N]) -> &[u8] {
+    // SAFETY: these are as many bytes as the numbers have, all of them initialised, borrowed for as
+    // long; any address is one for bytes.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+}
+
 /// A time as the kernel takes it.
 pub(crate) fn timespec(time: Duration) -> Timespec {
     Timespec {

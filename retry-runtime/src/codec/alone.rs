@@ -1,20 +1,20 @@
-//! What is alone in its message and is bytes travels as these bytes.
+//! What is alone in its message and is bytes, or numbers, travels as these bytes.
 //!
 //! The message has a length, so that none stands before them. Then a large value need not be
-//! copied: it becomes its message, and the message becomes the value. As with vectors of numbers
-//! the type is asked for when the program is compiled, at both ends alike: the one parameter of a
-//! function, and the value that it returns.
+//! copied: it becomes its message, and the message becomes the value if it may have the memory: that
+//! of numbers has to be aligned. As with vectors of numbers in company the type is asked for when
+//! the program is compiled, at both ends alike: the one parameter of a function, and the value that
+//! it returns.
 
 use std::any::Any;
-use std::mem::size_of;
+use std::mem::{needs_drop, size_of};
 
 use bytes::Bytes;
 
-use super::{CodecError, reserve};
-
-/// From this size on a value becomes its message, and the other way round. Below, it is copied
-/// into memory that it shares with others on the way, and out of it.
-const LARGE: usize = 64 * 1024;
+use super::primitive::{AS_IN_MEMORY, Number};
+use super::{CodecError, ends_early, reserve};
+use crate::recycle::{LARGE, RECEIVED};
+use crate::sys;
 
 /// The length that stands before such a value elsewhere. It counts here as well, so that a limit
 /// means the same for a value that is alone.
@@ -24,7 +24,7 @@ const LENGTH: usize = 8;
 pub(super) struct Plain<T> {
     bytes: fn(&T) -> &[u8],
     into: fn(T) -> Bytes,
-    from: fn(Vec<u8>) -> Result<T, CodecError>,
+    from: fn(&[u8]) -> Result<T, CodecError>,
     from_large: fn(Bytes) -> Result<T, CodecError>,
 }
 
@@ -32,44 +32,113 @@ fn text(bytes: Vec<u8>) -> Result<String, CodecError> {
     String::from_utf8(bytes).map_err(|error| CodecError::Invalid(error.to_string()))
 }
 
-/// The vector as what is sent, without the room that it does not use, if that is most of it.
-fn sent(mut bytes: Vec<u8>) -> Bytes {
-    if bytes.capacity() / 2 > bytes.len() {
-        bytes.shrink_to_fit();
+/// The vector without the room that it does not use, if that is most of it.
+fn sent<N>(mut vector: Vec<N>) -> Vec<N> {
+    if vector.capacity() / 2 > vector.len() {
+        vector.shrink_to_fit();
     }
-    bytes.into()
+    vector
 }
 
 static VECTOR: Plain<Vec<u8>> = Plain {
     bytes: |vector| vector,
-    into: sent,
-    from: Ok,
+    into: |vector| sent(vector).into(),
+    from: |bytes| Ok(bytes.to_vec()),
     from_large: |bytes| Ok(bytes.into()),
 };
 
 static STRING: Plain<String> = Plain {
     bytes: |string| string.as_bytes(),
-    into: |string| sent(string.into_bytes()),
-    from: text,
+    into: |string| sent(string.into_bytes()).into(),
+    from: |bytes| text(bytes.to_vec()),
     from_large: |bytes| text(bytes.into()),
 };
 
 static BYTES: Plain<Bytes> = Plain {
     bytes: |bytes| bytes,
     into: |bytes| bytes,
-    from: |bytes| Ok(bytes.into()),
+    from: |bytes| Ok(Bytes::copy_from_slice(bytes)),
     from_large: Ok,
 };
 
-/// How a `T` travels alone, if it is bytes.
-#[inline]
-pub(super) fn plain<T: 'static>() -> Option<&'static Plain<T>> {
-    if const { size_of::<T>() != size_of::<Vec<u8>>() && size_of::<T>() != size_of::<Bytes>() } {
-        return None;
+/// The memory of numbers, as it is sent.
+struct Numbers<N>(Vec<N>);
+
+impl<N: Number> AsRef<[u8]> for Numbers<N> {
+    fn as_ref(&self) -> &[u8] {
+        sys::bytes_of(&self.0)
     }
-    let known: [&'static dyn Any; 3] = [&VECTOR, &STRING, &BYTES];
-    known.into_iter().find_map(<dyn Any>::downcast_ref)
 }
+
+fn numbers<N: Number>(bytes: &[u8]) -> Result<Vec<N>, CodecError> {
+    if bytes.len().is_multiple_of(size_of::<N>()) {
+        Ok(N::take(bytes))
+    } else {
+        Err(ends_early())
+    }
+}
+
+impl<N: Number + Send> Plain<Vec<N>> {
+    const NUMBERS: Self = Self {
+        bytes: |vector| sys::bytes_of(vector),
+        into: |vector| Bytes::from_owner(Numbers(sent(vector))),
+        from: numbers,
+        from_large: |message| {
+            let numbers = numbers(&message);
+            RECEIVED.take_back_message(message);
+            numbers
+        },
+    };
+}
+
+macro_rules! lookups {
+    ($($type:ident)*) => {
+        /// How a `T` travels alone, if it is bytes.
+        #[inline]
+        pub(super) fn plain<T: 'static>() -> Option<&'static Plain<T>> {
+            if const { size_of::<T>() != size_of::<Vec<u8>>() && size_of::<T>() != size_of::<Bytes>() }
+            {
+                return None;
+            }
+            let known: [&'static dyn Any; 3] = [&VECTOR, &STRING, &BYTES];
+            if let Some(plain) = known.into_iter().find_map(<dyn Any>::downcast_ref) {
+                return Some(plain);
+            }
+            if AS_IN_MEMORY {
+                $({
+                    static KNOWN: Plain<Vec<$type>> = Plain::NUMBERS;
+                    if let Some(plain) = (&KNOWN as &'static dyn Any).downcast_ref() {
+                        return Some(plain);
+                    }
+                })*
+            }
+            None
+        }
+
+        /// What elements of this type are as bytes, if they are that.
+        #[inline]
+        pub(super) fn plain_slice<T: 'static>() -> Option<fn(&[T]) -> &[u8]> {
+            if const { needs_drop::<T>() } {
+                return None;
+            }
+            static BYTES: fn(&[u8]) -> &[u8] = |bytes| bytes;
+            if let Some(bytes) = (&BYTES as &dyn Any).downcast_ref() {
+                return Some(*bytes);
+            }
+            if AS_IN_MEMORY {
+                $({
+                    static KNOWN: fn(&[$type]) -> &[u8] = sys::bytes_of;
+                    if let Some(bytes) = (&KNOWN as &dyn Any).downcast_ref() {
+                        return Some(*bytes);
+                    }
+                })*
+            }
+            None
+        }
+    };
+}
+
+lookups! { i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
 
 impl<T> Plain<T> {
     /// What the value becomes as a message, or nothing if it was appended.
@@ -108,7 +177,7 @@ impl<T> Plain<T> {
 
     /// The same of a message that others share their memory with.
     pub(super) fn copy(&self, message: &[u8]) -> Result<T, CodecError> {
-        (self.from)(message.to_vec())
+        (self.from)(message)
     }
 }
 
@@ -182,6 +251,25 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_endian = "little")]
+    fn numbers_that_are_alone_are_their_message() {
+        for size in [0, 1, LARGE / 8 - 1, LARGE / 8, 100_000] {
+            let numbers: Vec<f64> = (0..size).map(|number| number as f64 / 3.0).collect();
+            let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+            travels(numbers.clone(), &bytes);
+            let mut out = Vec::new();
+            encode_slice_alone(&numbers[..], &mut out, bytes.len() + LENGTH).unwrap();
+            assert!(out == bytes);
+        }
+        travels(vec![-1i16; LARGE], &[0xff; 2 * LARGE]);
+        for size in [1, LARGE + 1] {
+            let message = Bytes::from(vec![0; size]);
+            assert!(decode_alone_in_place::<Vec<u16>>(&message).is_err());
+            assert!(decode_alone::<Vec<u16>>(message).is_err());
+        }
+    }
+
+    #[test]
     fn a_large_value_is_not_copied() {
         let value = vec![7u8; LARGE];
         let at = value.as_ptr();
@@ -192,6 +280,11 @@ mod tests {
         let message = encode_alone(value.clone(), &mut Vec::new(), usize::MAX).unwrap();
         let value: Bytes = decode_alone(message.unwrap()).unwrap();
         assert_eq!(value.as_ptr(), at);
+        let value = vec![7f64; LARGE];
+        let at = value.as_ptr();
+        let message = encode_alone(value, &mut Vec::new(), usize::MAX).unwrap();
+        let message = message.unwrap();
+        assert_eq!(message.as_ptr(), at.cast());
     }
 
     #[test]
@@ -214,15 +307,13 @@ mod tests {
     #[test]
     fn everything_else_travels_as_it_does_in_company() {
         let mut out = Vec::new();
-        assert!(
-            encode_alone(vec![1u16, 2], &mut out, 100)
-                .unwrap()
-                .is_none()
-        );
-        assert_eq!(out.len(), 12);
-        assert!(decode_alone::<Vec<u16>>(Bytes::from(out.clone())).is_ok());
-        assert!(decode_alone::<Vec<u16>>(Bytes::from(out).slice(1..)).is_err());
-        assert!(plain::<Vec<i8>>().is_none());
+        let whole = encode_alone(vec![true; LARGE], &mut out, 2 * LARGE).unwrap();
+        assert!(whole.is_none());
+        assert_eq!(out.len(), 8 + LARGE);
+        assert!(decode_alone::<Vec<bool>>(Bytes::from(out.clone())).is_ok());
+        assert!(decode_alone::<Vec<bool>>(Bytes::from(out).slice(1..)).is_err());
+        assert!(plain::<Vec<bool>>().is_none());
+        assert!(plain_slice::<bool>().is_none());
         assert!(plain::<std::path::PathBuf>().is_none());
         assert!(plain::<[u64; 4]>().is_none());
     }

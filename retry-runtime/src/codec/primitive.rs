@@ -18,13 +18,16 @@ type Encode<T> = fn(&T, &mut Vec<u8>, usize) -> Result<(), CodecError>;
 type Decode<T> = fn(&mut &[u8]) -> Result<T, CodecError>;
 
 /// A number whose encoding is its bytes, the lowest first.
-trait Number: Copy + 'static {
+pub(super) trait Number: sys::Number {
     /// Appends the bytes of all numbers.
     fn put(numbers: &[Self], out: &mut Vec<u8>);
 
     /// The numbers that the bytes are; what is left over is ignored.
     fn take(bytes: &[u8]) -> Vec<Self>;
 }
+
+/// Whether numbers are in memory as they are sent.
+pub(super) const AS_IN_MEMORY: bool = cfg!(target_endian = "little");
 
 /// A vector for so many numbers, which are known to be there.
 fn room<N>(count: usize) -> Vec<N> {
@@ -33,47 +36,17 @@ fn room<N>(count: usize) -> Vec<N> {
     room
 }
 
-impl Number for u8 {
-    fn put(numbers: &[Self], out: &mut Vec<u8>) {
-        out.extend_from_slice(numbers);
-    }
-
-    fn take(bytes: &[u8]) -> Vec<Self> {
-        let mut numbers = room(bytes.len());
-        numbers.extend_from_slice(bytes);
-        numbers
-    }
-}
-
 macro_rules! numbers {
     ($($type:ty)*) => {
         $(
             impl Number for $type {
                 fn put(numbers: &[Self], out: &mut Vec<u8>) {
-                    const WIDTH: usize = size_of::<$type>();
-
-                    // Both copies are loops that the compiler sees through, which one into the
-                    // vector is not: it checks its capacity for each piece.
-                    fn put_pieces<'a, const LENGTH: usize>(
-                        numbers: &'a [$type],
-                        out: &mut Vec<u8>,
-                    ) -> &'a [$type] {
-                        let (pieces, rest) = numbers.as_chunks::<LENGTH>();
-                        if !pieces.is_empty() {
-                            let mut buffer = [[0; WIDTH]; LENGTH];
-                            for piece in pieces {
-                                for (bytes, number) in buffer.iter_mut().zip(piece) {
-                                    *bytes = number.to_le_bytes();
-                                }
-                                out.extend_from_slice(buffer.as_flattened());
-                            }
-                        }
-                        rest
+                    if AS_IN_MEMORY {
+                        return out.extend_from_slice(sys::bytes_of(numbers));
                     }
-
-                    let rest = put_pieces::<{ 4096 / WIDTH }>(numbers, out);
-                    let rest = put_pieces::<{ 64 / WIDTH }>(rest, out);
-                    put_pieces::<1>(rest, out);
+                    for number in numbers {
+                        out.extend_from_slice(&number.to_le_bytes());
+                    }
                 }
 
                 fn take(bytes: &[u8]) -> Vec<Self> {
@@ -153,7 +126,7 @@ macro_rules! lookups {
     };
 }
 
-numbers! { i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
+numbers! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
 lookups! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
 
 // They travel as 64 bits.

@@ -5,13 +5,11 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::ring::{CAPACITY, Corrupt, PIECE};
+use super::ring::{CAPACITY, Corrupt};
 use super::stream::Reader;
 use crate::parcel::MARK;
+use crate::recycle::{LARGE, RECEIVED};
 use crate::sys;
-
-/// The smallest message that has memory of its own.
-const LARGE: usize = PIECE;
 
 /// Where more is there than this, a large message may be what comes next.
 const SEVERAL: usize = 4096;
@@ -80,7 +78,8 @@ impl Intake {
         if !(LARGE..=longest).contains(&length) || begun.len() >= length {
             return None;
         }
-        let payload = begun.to_vec();
+        let mut payload = RECEIVED.find(length).unwrap_or_default();
+        payload.extend_from_slice(begun);
         self.buffer.truncate(header);
         Some(Large { payload, length })
     }

@@ -4,18 +4,23 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::{STRANGER, exit, watchdog};
 use crate::parcel::{self, PREFIX};
+use crate::recycle::RECEIVED;
 use crate::spin::{Patience, Spin};
 use crate::transport::bell::{self, Heard};
 use crate::transport::frame::{CALL_HEADER, CallHeader};
 use crate::transport::intake::Intake;
 use crate::transport::ring::{self, Sleep};
 use crate::transport::stream::Reader;
+
+/// How long a worker that has nothing to do keeps memory for large messages: over the pauses between
+/// its calls, and not after them.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The arguments of one call.
 #[derive(Debug)]
@@ -152,7 +157,11 @@ impl Calls {
             watchdog::end();
         }
         while self.sleeps_at(Sleep::Here) {
-            self.reader.sleep(None);
+            let keeps = RECEIVED.keeps_any();
+            self.reader.sleep(keeps.then_some(PAUSE));
+            if keeps && self.reader.is_empty() {
+                RECEIVED.free();
+            }
         }
         !self.reader.is_empty()
     }
@@ -178,6 +187,7 @@ impl Calls {
     /// Says that this side is about to sleep until the bell rings. False if something has come,
     /// or nothing will.
     pub(super) fn sleeps(&self) -> bool {
+        RECEIVED.free();
         self.sleeps_at(Sleep::Bell)
     }
 

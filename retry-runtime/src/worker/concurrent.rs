@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
 
 use super::calls::Input;
 use super::current::{self, Current};
-use super::invocation::{Invocation, LocalFuture, State};
+use super::invocation::{Invocation, LocalFuture, Output, State};
 use super::outbox::{Outbox, Remarks};
 use super::serve::{Growth, Server};
 use super::{STRANGER, exit, panics};
@@ -63,7 +63,7 @@ struct Executor<'a> {
     /// Which slots are taken.
     slots: Vec<bool>,
     running: HashMap<Id, Running>,
-    tasks: JoinSet<(Kind, Vec<u8>)>,
+    tasks: JoinSet<(Kind, Output)>,
     growth: Growth,
 }
 
@@ -166,11 +166,11 @@ impl Executor<'_> {
         true
     }
 
-    fn answer(&mut self, done: Result<(Id, (Kind, Vec<u8>)), JoinError>) {
+    fn answer(&mut self, done: Result<(Id, (Kind, Output)), JoinError>) {
         let (id, kind, output) = match done {
             Ok((id, (kind, output))) => (id, kind, output),
             // Panics are caught inside, so that it can only have been aborted.
-            Err(error) => (error.id(), Kind::Aborted, Vec::new()),
+            Err(error) => (error.id(), Kind::Aborted, Output::default()),
         };
         let Some(running) = self.running.remove(&id) else {
             return;
@@ -200,7 +200,7 @@ struct Attempt {
 }
 
 impl Future for Attempt {
-    type Output = (Kind, Vec<u8>);
+    type Output = (Kind, Output);
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -233,7 +233,7 @@ impl Future for Attempt {
                 Poll::Ready((kind, invocation.into_output()))
             }
             Err(payload) => {
-                let mut output = Vec::new();
+                let mut output = Output::default();
                 super::serve::encode_panic(&panics::take(&*payload), &mut output);
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
                 // What the future holds is dropped here, where a panic can still be caught.

@@ -3,10 +3,13 @@
 use std::any::Any;
 use std::cell::{Ref, RefCell, RefMut};
 use std::future::Future;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::calls::Input;
 use super::{panics, serve};
@@ -63,7 +66,37 @@ pub struct Invocation {
     limit: usize,
     retry: Retry,
     answer: Option<Kind>,
-    output: Vec<u8>,
+    output: Output,
+}
+
+/// The bytes of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    /// What was written.
+    pub(crate) written: Vec<u8>,
+    /// In its place, what a value became that is its own message.
+    whole: Option<Bytes>,
+}
+
+impl Output {
+    /// Begins anew, to say what went wrong instead.
+    pub(crate) fn instead(&mut self) -> &mut Vec<u8> {
+        self.whole = None;
+        self.written.clear();
+        &mut self.written
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.whole.unwrap_or_else(|| self.written.into())
+    }
+}
+
+impl Deref for Output {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.whole.as_deref().unwrap_or(&self.written)
+    }
 }
 
 /// What an error says about being retried.
@@ -82,7 +115,12 @@ pub enum Retry {
 }
 
 impl Invocation {
-    pub(crate) fn new(input: Input, state: State, limit: usize, output: Vec<u8>) -> Self {
+    /// What is answered is written to `scratch`, which has to be empty.
+    pub(crate) fn new(input: Input, state: State, limit: usize, scratch: Vec<u8>) -> Self {
+        let output = Output {
+            written: scratch,
+            whole: None,
+        };
         Self {
             input,
             state,
@@ -102,7 +140,8 @@ impl Invocation {
         match decoded {
             Ok(arguments) => Some(arguments),
             Err(error) => {
-                self.output.extend_from_slice(error.to_string().as_bytes());
+                let reason = error.to_string();
+                self.output.instead().extend_from_slice(reason.as_bytes());
                 self.answer = Some(Kind::NotDecodable);
                 None
             }
@@ -148,9 +187,7 @@ impl Invocation {
     /// Answers with a value.
     pub(crate) fn succeed<T: Wire>(&mut self, value: T) {
         self.respond(Kind::Ok, |output, limit| {
-            if let Some(whole) = codec::encode_alone(value, output, limit)? {
-                *output = whole.into();
-            }
+            output.whole = codec::encode_alone(value, &mut output.written, limit)?;
             Ok(())
         });
     }
@@ -162,27 +199,29 @@ impl Invocation {
             Retry::No => Kind::FinalErr,
             Retry::After(delay) => {
                 let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
-                self.output.extend_from_slice(&nanos.to_le_bytes());
+                let written = &mut self.output.written;
+                written.extend_from_slice(&nanos.to_le_bytes());
                 Kind::ErrAfter
             }
         };
-        self.respond(kind, |output, limit| codec::encode(error, output, limit));
+        self.respond(kind, |output, limit| {
+            codec::encode(error, &mut output.written, limit)
+        });
     }
 
     fn respond(
         &mut self,
         kind: Kind,
-        encode: impl FnOnce(&mut Vec<u8>, usize) -> Result<(), CodecError>,
+        encode: impl FnOnce(&mut Output, usize) -> Result<(), CodecError>,
     ) {
         self.answer = Some(match encode(&mut self.output, self.limit) {
             Ok(()) => kind,
             Err(CodecError::TooLarge(_)) => {
-                self.output.clear();
+                self.output.instead();
                 Kind::TooLarge
             }
             Err(CodecError::Invalid(reason)) => {
-                self.output.clear();
-                self.output.extend_from_slice(reason.as_bytes());
+                self.output.instead().extend_from_slice(reason.as_bytes());
                 Kind::NotEncodable
             }
         });
@@ -190,10 +229,9 @@ impl Invocation {
 
     /// The function returned more or fewer results than its batch had inputs.
     pub(crate) fn wrong_length(&mut self, expected: usize, returned: usize) {
-        self.output.clear();
+        let output = self.output.instead();
         for number in [expected, returned] {
-            self.output
-                .extend_from_slice(&(number as u64).to_le_bytes());
+            output.extend_from_slice(&(number as u64).to_le_bytes());
         }
         self.answer = Some(Kind::WrongLength);
     }
@@ -211,7 +249,7 @@ impl Invocation {
         self.answer.unwrap_or(Kind::NotEncodable)
     }
 
-    pub(crate) fn into_output(self) -> Vec<u8> {
+    pub(crate) fn into_output(self) -> Output {
         self.output
     }
 }

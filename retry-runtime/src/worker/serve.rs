@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::calls::{Calls, Input};
 use super::current::{self, Current};
-use super::invocation::{Invocation, State};
+use super::invocation::{Invocation, Output, State};
 use super::outbox::{Outbox, Remarks};
 use super::silence::Silence;
 use super::watchdog::Watchdog;
@@ -16,6 +16,7 @@ use super::{Orders, STRANGER, exit, panics};
 use crate::codec;
 use crate::faults;
 use crate::pool::memory;
+use crate::recycle::Keeper;
 use crate::registry::{self, NotFound, Run, Served};
 use crate::sys;
 use crate::transport::Board;
@@ -96,6 +97,9 @@ impl Server {
 
     /// Runs calls one after the other, until the parent ends the connection.
     fn serve(&mut self, watchdog: &Watchdog, served: &Served, state: &State) {
+        // Where memory is limited none is kept.
+        let limited = served.spec().memory.is_some() || served.spec().max_rss_growth.is_some();
+        let _keeper = (!limited).then(Keeper::new);
         let mut growth = Growth::new(served);
         let silence = Silence::measure();
         let mut scratch = Vec::new();
@@ -124,7 +128,7 @@ impl Server {
                     Kind::Panicked
                 }
             };
-            scratch = invocation.into_output();
+            let output = invocation.into_output();
             // What was printed before the result is to be out before the result is.
             let _ = io::stdout().flush();
             let now = sys::monotonic_nanos();
@@ -133,16 +137,16 @@ impl Server {
             let ticket = header.ticket;
             if kind == Kind::Ok && !used_up && self.calls.is_within_chunk() {
                 // A wait for room is not the next one's time.
-                ended = self.outbox.value(ticket, duration, &scratch).then_some(now);
+                ended = self.outbox.value(ticket, duration, &output).then_some(now);
             } else {
                 let remarks = Remarks {
                     used_up,
                     silent: silence.is_certain(duration),
                 };
-                self.outbox
-                    .answer(kind, ticket, duration, remarks, &scratch);
+                self.outbox.answer(kind, ticket, duration, remarks, &output);
             }
             self.board.done(0);
+            scratch = output.written;
             scratch.clear();
             if scratch.capacity() > SCRATCH {
                 scratch = Vec::new();
@@ -210,7 +214,6 @@ impl Growth {
 }
 
 /// The text of a panic, encoded.
-pub(super) fn encode_panic(panic: &crate::error::Panic, output: &mut Vec<u8>) {
-    output.clear();
-    let _ = codec::encode(panic, output, usize::MAX);
+pub(super) fn encode_panic(panic: &crate::error::Panic, output: &mut Output) {
+    let _ = codec::encode(panic, output.instead(), usize::MAX);
 }
