@@ -274,6 +274,8 @@ pub(crate) struct Submitted {
     pub(crate) function: FunctionKey,
     /// How many inputs its workers are given ahead of time, all together.
     pub(crate) ahead: usize,
+    /// How many workers there may be.
+    pub(crate) most_workers: usize,
     /// Where this thread has to look for the answer to the last call, or to [have others
     /// look](Host::leave).
     pub(crate) inlet: Option<Arc<Inlet>>,
@@ -508,6 +510,7 @@ impl Engine {
             }
             core.scheduler.dispatch(now, function);
             let ahead = core.scheduler.ahead(function);
+            let most_workers = core.scheduler.most_workers(function);
             let looks = match looks {
                 Looks::No => false,
                 Looks::IfQuick => core.scheduler.is_quick(function),
@@ -522,6 +525,7 @@ impl Engine {
             Ok(Submitted {
                 function,
                 ahead,
+                most_workers,
                 inlet,
             })
         })

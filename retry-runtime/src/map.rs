@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::iter::FusedIterator;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,8 +41,13 @@ const LARGEST_WINDOW: usize = 64 * 1024;
 const WINDOWS: usize = 2;
 
 /// How many bytes of inputs may be outstanding before no further ones are taken, however large
-/// the window is.
-const WINDOW_BYTES: usize = 64 * 1024 * 1024;
+/// the window is: at least, and at most where it takes as many to keep the workers busy. Memory that
+/// was used before is faster than more of it.
+const WINDOW_BYTES: RangeInclusive<usize> = 8 * 1024 * 1024..=64 * 1024 * 1024;
+
+/// How many inputs, or chunks of small ones, keep a worker busy: one that it works at, one that is on
+/// its way, and as many again while those that are done wait for the consumer.
+const BUSY: usize = 4;
 
 /// How many inputs are submitted at once, at most.
 const CHUNK: usize = 4096;
@@ -163,7 +169,8 @@ impl<I: Iterator, T, E> Map<I, T, E> {
 
     /// How many inputs may be taken ahead of the consumer. Unless told otherwise these are 1024, or
     /// as many as the workers do in a few milliseconds, but never more than 65536. Besides, no
-    /// further ones are taken while 64 MiB of inputs are outstanding.
+    /// further ones are taken while more bytes of inputs are outstanding than keep the workers busy:
+    /// 8 MiB, and with many workers or large inputs up to 64 MiB.
     ///
     /// # Panics
     ///
@@ -476,6 +483,8 @@ struct Driver<I: Iterator, T, E> {
     /// Of those, the ones whose results have not arrived.
     outstanding: usize,
     outstanding_bytes: usize,
+    /// How many bytes may be outstanding.
+    window_bytes: usize,
     /// How large the last chunk was: the next one will be about as large.
     chunk_bytes: usize,
     /// A panic of the input iterator, for when all results before it are handed out.
@@ -507,6 +516,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             pending: 0,
             outstanding: 0,
             outstanding_bytes: 0,
+            window_bytes: *WINDOW_BYTES.start(),
             chunk_bytes: 0,
             panic: None,
             startup: None,
@@ -616,7 +626,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
                 && taken < driver.chunk()
                 && bytes < CHUNK_BYTES
                 && (driver.outstanding == 0 && taken == 0
-                    || driver.outstanding_bytes + bytes < WINDOW_BYTES)
+                    || driver.outstanding_bytes + bytes < driver.window_bytes)
         };
         if !room(self, 0, 0) {
             return false;
@@ -676,7 +686,9 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             let delivery = &mut self.shared.delivery();
             delivery.put(index, &Parcel::NONE, rejected(reason));
         }
-        self.inputs.is_some() && self.pending < self.window && self.outstanding_bytes < WINDOW_BYTES
+        self.inputs.is_some()
+            && self.pending < self.window
+            && self.outstanding_bytes < self.window_bytes
     }
 
     /// So many inputs were taken; the index of the first.
@@ -727,9 +739,15 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         };
         match self.host.submit(&callee, [job], Looks::No, |_| {}) {
             Ok(Some(Submitted {
-                function, ahead, ..
+                function,
+                ahead,
+                most_workers,
+                ..
             })) => {
                 self.function = Some(function);
+                let each = CHUNK_BYTES.max(inputs.size() / inputs.count() as usize);
+                let busy = most_workers.saturating_mul(each).saturating_mul(BUSY);
+                self.window_bytes = busy.clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end());
                 if self.adapts {
                     self.window = (WINDOWS * ahead).clamp(WINDOW, LARGEST_WINDOW);
                 }

@@ -15,6 +15,11 @@ impl<P: Parts> Scheduler<P> {
         state.depth() * state.roster.keys().len()
     }
 
+    /// How many workers a function may have.
+    pub(crate) fn most_workers(&self, function: FunctionKey) -> usize {
+        self.functions[function.0].policy.max_workers
+    }
+
     /// Hands queued calls of a function to its workers, starts workers where there are too few,
     /// and takes back what waits behind a busy worker while another one is idle.
     pub(crate) fn dispatch(&mut self, now: Instant, function: FunctionKey) {
