@@ -828,13 +828,15 @@ impl Core {
         }
     }
 
-    /// Goes on sending to a worker.
-    pub(crate) fn flush(&mut self, worker: WorkerKey) {
-        if let Some(link) = self.links.get_mut(&worker.id)
-            && let Err(corrupt) = link.flush()
-        {
+    /// Goes on sending to a worker; whether anything was sent.
+    pub(crate) fn flush(&mut self, worker: WorkerKey) -> bool {
+        let Some(link) = self.links.get_mut(&worker.id) else {
+            return false;
+        };
+        link.flush().unwrap_or_else(|corrupt| {
             self.scheduler.broken(worker, corrupt.to_string().into());
-        }
+            false
+        })
     }
 
     /// A worker exists.

@@ -91,8 +91,8 @@ impl Link for InlineLink {
         false
     }
 
-    fn flush(&mut self) -> Result<(), Corrupt> {
-        Ok(())
+    fn flush(&mut self) -> Result<bool, Corrupt> {
+        Ok(false)
     }
 
     fn recall(&mut self, last: u64) -> Option<u64> {

@@ -13,9 +13,10 @@ const TRIES: u32 = 64;
 /// How often a thread that leaves takes in what has come in the meantime.
 const LAST_LOOKS: u32 = 4;
 
-/// Looks for answers of workers, and delivers them, until there are `enough` or the patience is
-/// over. Meanwhile these workers wake nobody; afterwards they wake the I/O thread. Workers that
-/// others look after, or hold for a moment, are left to those. False if that was all of them.
+/// Looks for answers of workers, delivers them, and sends on what waits for room, until there are
+/// `enough` answers or the patience is over. Meanwhile nobody is woken for answers; afterwards the
+/// I/O thread is. Workers that others look after, or hold for a moment, are left to those. False if
+/// that was all of them.
 pub(crate) fn attend(
     engine: &Engine,
     inlets: &[Arc<Inlet>],
@@ -63,7 +64,7 @@ fn attend_to(
     loop {
         let mut found = false;
         for (inlet, peer) in &mut *attended {
-            found |= peer.look(engine, &inlet.socket);
+            found |= peer.look(engine, &inlet.socket) | inlet.sends_on(engine);
         }
         if enough() || attended.iter().any(|(inlet, _)| inlet.is_wanted()) {
             break;
@@ -122,7 +123,7 @@ pub(crate) fn rest(
         let mut peer = inlet.peer();
         peer.is_looked_after();
         loop {
-            let found = peer.look(engine, &inlet.socket);
+            let found = peer.look(engine, &inlet.socket) | inlet.sends_on(engine);
             if sleeper.is_woken() || inlet.is_wanted() || peer.is_done() || late() {
                 break;
             }

@@ -135,6 +135,11 @@ impl Inlet {
         self.full.load(Ordering::Relaxed)
     }
 
+    /// Goes on with calls that wait for room; whether some of that was sent.
+    pub(super) fn sends_on(&self, engine: &Engine) -> bool {
+        self.is_full() && engine.step(|core, _| core.flush(self.key))
+    }
+
     /// To be called under the engine's lock.
     pub(crate) fn set_full(&self, full: bool) {
         if full != self.is_full() {

@@ -370,10 +370,7 @@ impl Reactor {
                 return;
             }
         }
-        if inlet.is_full() {
-            let worker = inlet.key;
-            self.engine.step(|core, _| core.flush(worker));
-        }
+        inlet.sends_on(&self.engine);
         self.is_hot(inlet);
     }
 

@@ -70,6 +70,10 @@ impl Outstanding {
 
     /// Where a ticket is.
     fn position(&self, ticket: u64) -> Option<usize> {
+        // Answers come in order.
+        if self.sent.front()?.ticket == ticket {
+            return Some(0);
+        }
         let after = self.sent.partition_point(|one| one.ticket <= ticket);
         let place = after.checked_sub(1)?;
         (ticket < self.sent[place].end()).then_some(place)

@@ -19,9 +19,9 @@ pub(crate) trait Link: Send {
     /// Queues a call, or an order about one, and says whether it has to be flushed.
     fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool;
 
-    /// Sends what is queued; what does not fit goes on by itself. An error is a breach of the
-    /// protocol by the worker.
-    fn flush(&mut self) -> Result<(), Corrupt>;
+    /// Sends what is queued; what does not fit goes on by itself. Whether anything was sent. An
+    /// error is a breach of the protocol by the worker.
+    fn flush(&mut self) -> Result<bool, Corrupt>;
 
     /// Where answers can be looked for by who waits for them.
     fn inlet(&self) -> Option<Arc<Inlet>> {
@@ -105,13 +105,14 @@ impl Link for ProcessLink {
         !std::mem::replace(&mut self.dirty, true)
     }
 
-    fn flush(&mut self) -> Result<(), Corrupt> {
-        self.dirty = false;
+    fn flush(&mut self) -> Result<bool, Corrupt> {
+        let mut sent = std::mem::take(&mut self.dirty);
         loop {
             while let Some(part) = self.outgoing.front() {
                 let piece = part.len().min(PIECE);
                 let written = self.writer.write(&part[..piece])?;
                 self.outgoing.advance(written);
+                sent |= written > 0;
                 if self.writer.publish() {
                     bell::ring(&self.inlet.socket);
                 }
@@ -125,7 +126,7 @@ impl Link for ProcessLink {
             let full = !self.outgoing.is_empty();
             self.inlet.set_full(full);
             if !full || self.writer.waits_for_room(Sleep::Bell)? {
-                return Ok(());
+                return Ok(sent);
             }
         }
     }

@@ -12,7 +12,7 @@ use super::outbox::Kept;
 /// How long an answer may be kept while a function runs after it.
 const LONGEST_KEPT: Timespec = Timespec {
     tv_sec: 0,
-    tv_nsec: 250_000,
+    tv_nsec: 1_000_000,
 };
 
 /// After how many looks at nothing the watchdog goes to sleep: waking it costs more than a look.
