@@ -203,14 +203,17 @@ fn large_inputs_travel_in_both_directions_at_once() {
     });
 }
 
-/// Panics where it is decoded, if it is so chosen.
+/// Panics where it is decoded, if it is so chosen; but not in a worker, where in debug builds the
+/// first value of a type is decoded to see whether it comes back.
 #[derive(Debug, PartialEq, Serialize)]
 struct Touchy(u64);
 
 impl<'de> Deserialize<'de> for Touchy {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = u64::deserialize(deserializer)?;
-        assert_ne!(number % 10, 3, "touched");
+        if retry_runtime::current().is_none() {
+            assert_ne!(number % 10, 3, "touched");
+        }
         Ok(Self(number))
     }
 }
