@@ -349,12 +349,11 @@ impl<I: Iterator, T, E, C: Default + Extend<T>> Wait for TryCollect<I, T, E, C> 
 pub(crate) struct Shared(Mutex<Arrivals>);
 
 struct Arrivals {
-    /// What has arrived in the order of the inputs, by the index of the first; only for a map that
-    /// keeps it.
-    ordered: Option<BTreeMap<u64, Outcome>>,
-    /// What has arrived, in that order; only for a map without order.
-    unordered: VecDeque<(u64, Outcome)>,
-    /// The index that is handed out next, where the order is kept.
+    /// What can be handed out, in that order, with the index of the first input.
+    ready: VecDeque<(u64, Outcome)>,
+    /// What has arrived before its turn; only for a map that keeps the order of the inputs.
+    early: Option<BTreeMap<u64, Outcome>>,
+    /// The index that is ready next, where the order is kept.
     next: u64,
     /// How many inputs have their results, and how many bytes these inputs took, that the consumer
     /// does not know of.
@@ -368,8 +367,8 @@ struct Arrivals {
 impl Shared {
     fn new(ordered: bool) -> Self {
         Self(Mutex::new(Arrivals {
-            ordered: ordered.then(BTreeMap::new),
-            unordered: VecDeque::new(),
+            ready: VecDeque::new(),
+            early: ordered.then(BTreeMap::new),
             next: 0,
             returned: 0,
             returned_bytes: 0,
@@ -413,10 +412,10 @@ impl Delivery<'_> {
     /// Wakes the consumer if there is something for it.
     pub(crate) fn finish(mut self) {
         let arrivals = &mut *self.0;
-        let waker = if arrivals.has_next() {
-            arrivals.waker.take()
-        } else {
+        let waker = if arrivals.ready.is_empty() {
             None
+        } else {
+            arrivals.waker.take()
         };
         drop(self);
         if let Some(waker) = waker {
@@ -427,36 +426,24 @@ impl Delivery<'_> {
 
 impl Arrivals {
     fn insert(&mut self, index: u64, outcome: Outcome) {
-        match &mut self.ordered {
-            Some(ordered) => {
-                ordered.insert(index, outcome);
-            }
-            None => self.unordered.push_back((index, outcome)),
-        }
-    }
-
-    fn has_next(&self) -> bool {
-        match &self.ordered {
-            Some(ordered) => ordered
-                .first_key_value()
-                .is_some_and(|(index, _)| *index == self.next),
-            None => !self.unordered.is_empty(),
-        }
-    }
-
-    fn take_next(&mut self) -> Option<(u64, Outcome)> {
-        if !self.has_next() {
-            return None;
-        }
-        let Some(ordered) = &mut self.ordered else {
-            return self.unordered.pop_front();
+        let Some(early) = &mut self.early else {
+            return self.ready.push_back((index, outcome));
         };
-        let (index, outcome) = ordered.pop_first()?;
-        self.next += outcome
-            .result
-            .as_ref()
-            .map_or(1, |values| u64::from(values.count()));
-        Some((index, outcome))
+        if index != self.next {
+            early.insert(index, outcome);
+            return;
+        }
+        // It and those that have waited for it.
+        let mut next = Some((index, outcome));
+        while let Some((index, outcome)) = next {
+            let values = outcome.result.as_ref();
+            self.next += values.map_or(1, |values| u64::from(values.count()));
+            self.ready.push_back((index, outcome));
+            next = match early.first_entry() {
+                Some(first) if *first.key() == self.next => Some(first.remove_entry()),
+                _ => None,
+            };
+        }
     }
 }
 
@@ -587,9 +574,8 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             let mut arrivals = self.shared.lock();
             self.outstanding -= std::mem::take(&mut arrivals.returned);
             self.outstanding_bytes -= std::mem::take(&mut arrivals.returned_bytes);
-            while let Some(next) = arrivals.take_next() {
-                self.arrived.push_back(next);
-            }
+            // All that had arrived before was handed out.
+            std::mem::swap(&mut self.arrived, &mut arrivals.ready);
             if !self.arrived.is_empty() {
                 drop(arrivals);
                 // Handed out even while there is room for more inputs: those may be slow.
@@ -766,10 +752,10 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         let mut arrivals = self.shared.lock();
         let outstanding = self.outstanding - std::mem::take(&mut arrivals.returned);
         arrivals.closed = true;
-        let ordered = arrivals.ordered.as_mut().map(std::mem::take);
-        let unordered = std::mem::take(&mut arrivals.unordered);
+        let early = arrivals.early.as_mut().map(std::mem::take);
+        let ready = std::mem::take(&mut arrivals.ready);
         drop(arrivals);
-        drop((ordered, unordered));
+        drop((early, ready));
         self.pending = 0;
         self.outstanding = 0;
         self.arrived.clear();
