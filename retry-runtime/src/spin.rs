@@ -13,6 +13,10 @@ use crate::sys;
 /// The longest look, in nanoseconds: about what it takes to wake a thread.
 const LONGEST: u64 = 50_000;
 
+/// The longest look for the next part of a large message: the other side has begun to copy it, and
+/// may first have to be given memory for it.
+const PART: u64 = 500_000;
+
 /// A shorter look is not worth it.
 const SHORTEST: u64 = 2_000;
 
@@ -88,6 +92,7 @@ impl Patience {
             begun: (!looks).then(sys::monotonic_nanos),
             offered: 0,
             patience: if looks { self.longest } else { 0 },
+            usual: self.longest,
             shares: self.shares,
             looks: 0,
         }
@@ -115,6 +120,8 @@ pub(crate) struct Spin {
     /// When the core was last offered to others.
     offered: u64,
     patience: u64,
+    /// The same before a part of something was found.
+    usual: u64,
     shares: bool,
     looks: u32,
 }
@@ -168,6 +175,19 @@ impl Spin {
 
     /// Something was found: what comes next may take as long again.
     pub(crate) fn found(&mut self) {
+        self.goes_on_for(self.usual);
+    }
+
+    /// A part of something was found: the rest is being written.
+    pub(crate) fn found_part(&mut self) {
+        self.goes_on_for(PART);
+    }
+
+    fn goes_on_for(&mut self, patience: u64) {
+        // Who may not look at all does not begin to.
+        if self.patience > 0 {
+            self.patience = patience;
+        }
         self.begun = None;
         self.looks = 0;
     }

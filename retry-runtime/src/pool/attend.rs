@@ -62,14 +62,17 @@ fn attend_to(
     }
     // Where there is nobody to look after this only waits.
     loop {
-        let mut found = false;
+        let (mut found, mut part) = (false, false);
         for (inlet, peer) in &mut *attended {
             found |= peer.look(engine, &inlet.socket) | inlet.sends_on(engine);
+            part |= peer.is_within_large(inlet);
         }
         if enough() || attended.iter().any(|(inlet, _)| inlet.is_wanted()) {
             break;
         }
-        if found {
+        if found && part {
+            spin.found_part();
+        } else if found {
             spin.found();
         } else if !spin.goes_on() {
             break;
@@ -130,6 +133,8 @@ pub(crate) fn rest(
             if found && peer.is_new() {
                 // What comes first comes in quick succession: hello, ready, and the first answer.
                 *spin = Patience::new().spin();
+            } else if found && peer.is_within_large(inlet) {
+                spin.found_part();
             } else if found {
                 spin.found();
             } else if !spin.goes_on() {

@@ -296,6 +296,11 @@ impl Peer {
         self.buried
     }
 
+    /// Whether a part of a large message has come, or has been sent to where there was room for it.
+    pub(super) fn is_within_large(&self, inlet: &Inlet) -> bool {
+        self.input.is_within_large() || inlet.is_full()
+    }
+
     /// Takes in what the worker has said, if anything. What it printed before is passed on first.
     pub(super) fn look(&mut self, engine: &Engine, socket: &OwnedFd) -> bool {
         if self.broken || self.reader.is_empty() {

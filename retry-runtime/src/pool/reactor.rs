@@ -371,6 +371,10 @@ impl Reactor {
             }
         }
         inlet.sends_on(&self.engine);
+        // It may have rung for room alone. Who sleeps there is woken for answers.
+        if inlet.has_guest() {
+            return;
+        }
         self.is_hot(inlet);
     }
 

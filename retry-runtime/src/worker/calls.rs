@@ -142,6 +142,9 @@ impl Calls {
     /// Looks for more for a moment; whether more has come.
     pub(super) fn look(&mut self) -> bool {
         let spin = self.spin.insert(self.patience.spin());
+        if self.input.is_within_large() {
+            spin.found_part();
+        }
         spin.look_until(&mut || !self.reader.is_empty())
     }
 

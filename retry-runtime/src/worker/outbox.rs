@@ -214,6 +214,7 @@ impl Outbox {
                 }
                 if written < piece.len() {
                     let mut spin = patience.spin();
+                    spin.found_part();
                     if !spin.look_until(&mut || self.kept.written(writer.has_room())) {
                         self.kept.written(writer.sleep_for_room());
                     }
