@@ -23,6 +23,10 @@ use crate::scheduler::{CallKey, Failure, Outcome};
 use crate::spin::{Patience, Spin};
 use crate::{Options, Retries};
 
+/// How long an awaited call keeps its thread at most. What is quick takes no longer, also where its
+/// worker has to be woken.
+const LINGERS: Duration = Duration::from_micros(150);
+
 thread_local! {
     /// How long it is worth to look for the answers of awaited calls.
     static PATIENCE: RefCell<Patience> = const { RefCell::new(Patience::new()) };
@@ -252,15 +256,19 @@ impl<T, E> Call<T, E> {
         slot
     }
 
-    /// Looks for the answer of a function that is quicker than a thread is woken. It takes no
-    /// longer than [`Patience`] has, which an executor can spare.
+    /// Waits for the answer of a function that is quicker than a thread is woken: so this thread is
+    /// the only one that may have to be. It takes no longer than an executor can spare.
     fn linger(&mut self, slot: &Slot) {
-        if let Some(running) = &mut self.running
-            && let Some(inlet) = running.inlet.take()
-        {
-            let mut spin = PATIENCE.with_borrow(Patience::spin);
-            self.host
-                .attend_at(&inlet, &mut spin, &mut || slot.is_filled());
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let mut spin = PATIENCE.with_borrow(Patience::spin);
+        if let Some(inlet) = running.inlet.take() {
+            let until = Instant::now() + LINGERS;
+            self.host.rest_at(&inlet, until, slot, &mut spin);
+            running.lingered = Some(spin);
+        } else if PATIENCE.with_borrow(Patience::is_over) {
+            // What takes how long is still worth to know.
             running.lingered = Some(spin);
         }
     }
@@ -285,7 +293,11 @@ impl<T, E> Future for Call<T, E> {
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let first = this.running.is_none();
-        let slot = this.start(Looks::IfQuick);
+        let looks = match PATIENCE.with_borrow(Patience::is_over) {
+            true => Looks::No,
+            false => Looks::IfQuick,
+        };
+        let slot = this.start(looks);
         if first {
             this.linger(&slot);
         }

@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 use crate::engine::Job;
 use crate::map::Shared;
 use crate::nested::Downstream;
+use crate::pool::{Inlet, Sleeper};
 use crate::scheduler::Outcome;
 
 /// Where an outcome goes.
@@ -31,6 +32,16 @@ impl Sink {
 #[derive(Default)]
 pub(crate) struct Slot(Mutex<Waiting>);
 
+/// A thread that waits for it for a moment: whoever else fills it need not wake the thread.
+impl Sleeper for Slot {
+    fn goes_to_bed(&self, _: Option<Arc<Inlet>>) {}
+
+    fn is_woken(&self) -> bool {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.outcome.is_some()
+    }
+}
+
 #[derive(Default)]
 struct Waiting {
     outcome: Option<Outcome>,
@@ -47,11 +58,6 @@ impl Slot {
         if let Some(waker) = waker {
             wake(waker);
         }
-    }
-
-    pub(crate) fn is_filled(&self) -> bool {
-        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.outcome.is_some()
     }
 
     pub(crate) fn try_take(&self) -> Option<Outcome> {

@@ -169,18 +169,16 @@ impl Host {
         }
     }
 
-    /// Looks for answers where one will arrive, until there is `enough` or the patience is over.
-    pub(crate) fn attend_at(
+    /// Looks for answers at a worker and sleeps there, until the thread is woken or the time has come.
+    pub(crate) fn rest_at(
         &self,
         inlet: &Arc<Inlet>,
+        until: Instant,
+        sleeper: &dyn Sleeper,
         spin: &mut Spin,
-        enough: &mut dyn FnMut() -> bool,
     ) {
         if let Self::Here(engine) = self {
-            let inlets = std::slice::from_ref(inlet);
-            if !pool::attend(engine, inlets, spin, enough) {
-                engine.inbox.hand_over(Arc::clone(inlet));
-            }
+            pool::rest(engine, inlet, Some(until), sleeper, spin);
         }
     }
 

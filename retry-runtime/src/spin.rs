@@ -84,6 +84,11 @@ impl Patience {
         }
     }
 
+    /// Whether it is not worth it to look, as far as is known.
+    pub(crate) fn is_over(&self) -> bool {
+        self.longest == 0
+    }
+
     /// Begins to look.
     pub(crate) fn spin(&self) -> Spin {
         let looks = self.longest > 0 && ENABLED.load(Ordering::Relaxed) && !is_crowded();

@@ -15,24 +15,16 @@ const LAST_LOOKS: u32 = 4;
 
 /// Looks for answers of workers, delivers them, and sends on what waits for room, until there are
 /// `enough` answers or the patience is over. Meanwhile nobody is woken for answers; afterwards the
-/// I/O thread is. Workers that others look after, or hold for a moment, are left to those. False if
-/// that was all of them.
+/// I/O thread is. Workers that others look after are left to those.
 pub(crate) fn attend(
     engine: &Engine,
     inlets: &[Arc<Inlet>],
     spin: &mut Spin,
     enough: &mut dyn FnMut() -> bool,
-) -> bool {
-    let mut look = |attended: &mut [Attended<'_>]| {
-        for inlet in attend_to(engine, attended, spin, enough) {
-            engine.inbox().hand_over(inlet);
-        }
-        !attended.is_empty()
-    };
-    match inlets {
-        // A call by itself is worth to be spared an allocation.
-        [inlet] => look(take_over(inlet).as_mut_slice()),
-        _ => look(&mut inlets.iter().filter_map(take_over).collect::<Vec<_>>()),
+) {
+    let mut attended: Vec<_> = inlets.iter().filter_map(take_over).collect();
+    for inlet in attend_to(engine, &mut attended, spin, enough) {
+        engine.inbox().hand_over(inlet);
     }
 }
 

@@ -21,7 +21,7 @@ const DEEPEST: usize = 16 * 1024;
 const MEMORY: f64 = 16.0;
 
 /// An attempt that takes no longer is quick.
-const QUICK: Duration = Duration::from_micros(10);
+const QUICK: Duration = Duration::from_micros(50);
 
 /// So many places are kept in a queue that is empty.
 const SPARE: usize = 64;
