@@ -112,8 +112,13 @@ impl Memory for Ring {
 }
 
 fn check(what: fn()) {
+    check_up_to(3, what);
+}
+
+/// Checks all orders in which threads are interrupted so many times.
+fn check_up_to(interruptions: usize, what: fn()) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound = Some(interruptions);
     model.check(what);
 }
 
@@ -233,5 +238,58 @@ fn who_is_woken_by_another_thread_sees_what_was_counted() {
             }
         }
         watchdog.join().unwrap();
+    });
+}
+
+/// A caller says that it will look for the answer to what it is about to send, while another thread
+/// leaves the ring. Then it looks and sleeps, as `rest` does it, unless the other thread has found the
+/// answer first and rouses it.
+#[test]
+fn who_has_said_that_it_will_look_misses_nothing() {
+    check_up_to(2, || {
+        let ring = Ring::new();
+        let mut writer = Writer::new(ring.clone());
+        let reader = Reader::new(ring);
+        let bed = reader.bed();
+        let reader = Arc::new(Mutex::new(reader));
+        let occupied = Arc::new(AtomicU32::new(0));
+        let told = Arc::new(AtomicU32::new(0));
+        let (left, guest, tells) = (
+            Arc::clone(&reader),
+            Arc::clone(&occupied),
+            Arc::clone(&told),
+        );
+        let leaves = thread::spawn(move || {
+            let mut reader = left.lock().unwrap();
+            let has_guest = guest.load(Ordering::Acquire) > 0;
+            let how = if has_guest { Sleep::Here } else { Sleep::Bell };
+            if !reader.sleeps(how) {
+                let read = reader.read_into(&mut BytesMut::new(), usize::MAX);
+                tells.store(read.unwrap() as u32, Ordering::SeqCst);
+                reader.bed().rouse();
+            }
+        });
+        bed.stays_awake();
+        let worker = thread::spawn(move || {
+            writer.write(&[0]).unwrap();
+            let _ = writer.publish();
+        });
+        occupied.store(1, Ordering::Release);
+        let mut buffer = BytesMut::new();
+        loop {
+            let mut reader = reader.lock().unwrap();
+            reader.is_awake();
+            let read = reader.read_into(&mut buffer, usize::MAX).unwrap();
+            if read > 0 || told.load(Ordering::SeqCst) > 0 {
+                break;
+            }
+            let sleeps = reader.sleeps(Sleep::Here);
+            drop(reader);
+            if sleeps && told.load(Ordering::SeqCst) == 0 {
+                bed.sleep(None);
+            }
+        }
+        leaves.join().unwrap();
+        worker.join().unwrap();
     });
 }
