@@ -191,6 +191,11 @@ pub(crate) fn serve(link: Link) -> ! {
     let parent_is_alive = rustix::process::getppid()
         .is_some_and(|parent| parent.as_raw_nonzero().get() == link.parent);
     if !parent_is_alive {
+        // What this program has started before it came here is to end as well. A worker leads its
+        // process group; what does not was started by one and inherited its standard input.
+        if rustix::process::getpgrp() == rustix::process::getpid() {
+            watchdog::end();
+        }
         exit(STRANGER);
     }
     let watchdog = link.prepare();
