@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::block::{self, Wait};
 use crate::codec::{CodecError, Wire};
 use crate::context::{CallId, Context};
-use crate::delivery::{Sink, Slot};
+use crate::delivery::{self, Sink, Slot};
 use crate::engine::{Answers, Callee, Host, Job, Looks, rejected};
 use crate::error::{CallError, Lost, Rejected};
 use crate::parcel::Parcel;
@@ -293,10 +293,8 @@ impl<T, E> Future for Call<T, E> {
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let first = this.running.is_none();
-        let looks = match PATIENCE.with_borrow(Patience::is_over) {
-            true => Looks::No,
-            false => Looks::IfQuick,
-        };
+        let leaves = PATIENCE.with_borrow(Patience::is_over) || delivery::is_under_way();
+        let looks = if leaves { Looks::No } else { Looks::IfQuick };
         let slot = this.start(looks);
         if first {
             this.linger(&slot);

@@ -1,5 +1,6 @@
 //! How outcomes reach those who wait for them.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
@@ -92,8 +93,28 @@ pub(crate) fn wake(waker: Waker) {
     let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
+thread_local! {
+    /// Whether this thread is giving out outcomes.
+    static DELIVERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is giving out outcomes, and may hold what it needs to look for them. A waker
+/// may go on with what it wakes at once.
+pub(crate) fn is_under_way() -> bool {
+    DELIVERS.with(Cell::get)
+}
+
 /// Gives outcomes to those who wait for them, taking each map's lock once per run of its own.
 pub(crate) fn deliver(outcomes: &mut Vec<(Job, Outcome)>) {
+    if outcomes.is_empty() {
+        return;
+    }
+    let delivered = DELIVERS.replace(true);
+    give_out(outcomes);
+    DELIVERS.set(delivered);
+}
+
+fn give_out(outcomes: &mut Vec<(Job, Outcome)>) {
     let mut outcomes = outcomes.drain(..).peekable();
     while let Some((job, outcome)) = outcomes.next() {
         match job.sink {

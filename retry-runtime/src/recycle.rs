@@ -24,6 +24,17 @@ pub(crate) static ENCODED: Pool = Pool::new();
 /// What came from the other side and was copied out of.
 pub(crate) static RECEIVED: Pool = Pool::new();
 
+/// Whether anything is kept.
+pub(crate) fn keeps_any() -> bool {
+    ENCODED.keeps_any() || RECEIVED.keeps_any()
+}
+
+/// Frees what is kept.
+pub(crate) fn free() {
+    ENCODED.free();
+    RECEIVED.free();
+}
+
 /// Memory of one kind: what is taken from a pool comes back to it, or else it would be the memory of
 /// one kind that is kept while that of another is asked for.
 pub(crate) struct Pool(Mutex<Rooms>);
@@ -113,13 +124,11 @@ impl Pool {
         Bytes::from_owner(Lent(bytes, self))
     }
 
-    /// Whether anything is kept.
-    pub(crate) fn keeps_any(&self) -> bool {
+    fn keeps_any(&self) -> bool {
         self.lock().kept > 0
     }
 
-    /// Frees what is kept.
-    pub(crate) fn free(&self) {
+    fn free(&self) {
         let mut pool = self.lock();
         pool.kept = 0;
         let rooms = take(&mut pool.rooms);

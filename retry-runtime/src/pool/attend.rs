@@ -52,6 +52,7 @@ fn attend_to(
     for (_, peer) in &*attended {
         peer.is_looked_after();
     }
+    let mut ever = false;
     // Where there is nobody to look after this only waits.
     loop {
         let (mut found, mut part) = (false, false);
@@ -59,6 +60,7 @@ fn attend_to(
             found |= peer.look(engine, &inlet.socket) | inlet.sends_on(engine);
             part |= peer.is_within_large(inlet);
         }
+        ever |= found;
         if enough() || attended.iter().any(|(inlet, _)| inlet.is_wanted()) {
             break;
         }
@@ -72,21 +74,30 @@ fn attend_to(
     }
     attended
         .iter_mut()
-        .filter_map(|(inlet, peer)| (!leave(engine, inlet, peer)).then(|| Arc::clone(inlet)))
+        .filter_map(|(inlet, peer)| {
+            let left = leave(engine, inlet, peer, ever);
+            (!left).then(|| Arc::clone(inlet))
+        })
         .collect()
 }
 
-/// Leaves a worker alone. False if it says more and more: then somebody else is to look after it.
-fn leave(engine: &Engine, inlet: &Inlet, peer: &mut Peer) -> bool {
+/// Leaves a worker alone, given whether anything was found there. False if it says more and more: then
+/// somebody else is to look after it.
+fn leave(engine: &Engine, inlet: &Inlet, peer: &mut Peer, mut found: bool) -> bool {
     (0..LAST_LOOKS).any(|_| {
         // To who sleeps there, if anybody does.
-        let alone = if inlet.has_guest() {
+        let has_guest = inlet.has_guest();
+        let alone = if has_guest {
             peer.is_done() || peer.is_slept_at()
         } else {
             peer.is_left_alone()
         };
         if !alone {
-            peer.look(engine, &inlet.socket);
+            found |= peer.look(engine, &inlet.socket);
+        } else if has_guest && found {
+            // Its answer may have been there. Whoever delivered it roused it, but that was before this
+            // said again that it sleeps, and it may not have been asleep yet.
+            inlet.rouse();
         }
         alone
     })
@@ -136,7 +147,7 @@ pub(crate) fn rest(
         if late() || sleeper.is_woken() || peer.is_done() {
             // Before it is left, since who leaves it after that is not to think that somebody sleeps.
             inlet.lets_guest_go();
-            if !leave(engine, inlet, &mut peer) {
+            if !leave(engine, inlet, &mut peer, false) {
                 engine.inbox().hand_over(Arc::clone(inlet));
             }
             break peer.is_buried();

@@ -104,7 +104,7 @@ impl Inlet {
 
     /// Lets one thread at a time sleep here.
     pub(super) fn takes_in_guest(&self) -> bool {
-        !self.occupied.swap(true, Ordering::Acquire)
+        !self.occupied.swap(true, Ordering::AcqRel)
     }
 
     /// Whether a thread sleeps here, or is about to.
@@ -112,8 +112,10 @@ impl Inlet {
         self.occupied.load(Ordering::Acquire)
     }
 
+    /// An exchange and not a store: whoever is refused before it has spared the bell before what comes
+    /// after it.
     pub(super) fn lets_guest_go(&self) {
-        self.occupied.store(false, Ordering::Release);
+        self.occupied.swap(false, Ordering::AcqRel);
     }
 
     /// Says that somebody is about to look for answers, so that the bell need not be rung. To be

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{STRANGER, exit, watchdog};
 use crate::parcel::{self, PREFIX};
-use crate::recycle::RECEIVED;
+use crate::recycle;
 use crate::spin::{Patience, Spin};
 use crate::transport::bell::{self, Heard};
 use crate::transport::frame::{CALL_HEADER, CallHeader};
@@ -160,10 +160,10 @@ impl Calls {
             watchdog::end();
         }
         while self.sleeps_at(Sleep::Here) {
-            let keeps = RECEIVED.keeps_any();
+            let keeps = recycle::keeps_any();
             self.reader.sleep(keeps.then_some(PAUSE));
             if keeps && self.reader.is_empty() {
-                RECEIVED.free();
+                recycle::free();
             }
         }
         !self.reader.is_empty()
@@ -190,7 +190,7 @@ impl Calls {
     /// Says that this side is about to sleep until the bell rings. False if something has come,
     /// or nothing will.
     pub(super) fn sleeps(&self) -> bool {
-        RECEIVED.free();
+        recycle::free();
         self.sleeps_at(Sleep::Bell)
     }
 

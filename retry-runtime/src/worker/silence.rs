@@ -11,8 +11,9 @@ use crate::sys;
 /// How often a print is timed: the first ones are slower than they have to be.
 const TIMED: usize = 8;
 
-/// How many times as fast as the fastest one was a print may be at another moment.
-const FASTER: u64 = 2;
+/// How many times as fast as the fastest one was a print may be at another moment: the core may have
+/// been slow while that was timed.
+const FASTER: u64 = 4;
 
 /// How long it takes at least to print anything.
 pub(super) struct Silence {

@@ -267,6 +267,10 @@ fn who_has_said_that_it_will_look_misses_nothing() {
                 let read = reader.read_into(&mut BytesMut::new(), usize::MAX);
                 tells.store(read.unwrap() as u32, Ordering::SeqCst);
                 reader.bed().rouse();
+                // As `leave` does it.
+                if reader.sleeps(how) && has_guest {
+                    reader.bed().rouse();
+                }
             }
         });
         bed.stays_awake();
