@@ -62,5 +62,12 @@ pub(crate) fn memory(_: &Settings) -> Vec<Row> {
             count("worker"),
             Goal::Value(2.0 * mebibytes),
         ),
+        Row::amount(
+            "processor time of a parent with 8 idle workers, in a second",
+            Unit::Microseconds,
+            count("idle"),
+            // One part in ten thousand.
+            Goal::Value(100e-6),
+        ),
     ]
 }

@@ -38,6 +38,7 @@ fn main() {
         Some("queued") => queued(),
         Some("window") => window(),
         Some("worker") => worker(),
+        Some("idle") => idle(),
         _ => panic!("the argument says what is to be counted"),
     };
     println!("{number}");
@@ -124,8 +125,8 @@ fn window() -> f64 {
     panic!("{count} inputs were not held up");
 }
 
-/// Bytes that nobody shares with a worker that has nothing to do: the median of some.
-fn worker() -> f64 {
+/// Workers that have nothing to do any more, and their runtime.
+fn idle_workers() -> (retry_runtime::Runtime, Vec<u32>) {
     const WORKERS: usize = 8;
     let runtime = retry_runtime::Runtime::builder()
         .max_workers(WORKERS)
@@ -141,9 +142,42 @@ fn worker() -> f64 {
     processes.sort_unstable();
     processes.dedup();
     std::thread::sleep(Duration::from_millis(200));
+    (runtime, processes)
+}
+
+/// Bytes that nobody shares with a worker that has nothing to do: the median of some.
+fn worker() -> f64 {
+    let (_runtime, processes) = idle_workers();
     let mut private: Vec<u64> = processes.into_iter().map(private_memory).collect();
     private.sort_unstable();
     private[private.len() / 2] as f64
+}
+
+/// Seconds of processor time that this process and its idle workers take in a second.
+fn idle() -> f64 {
+    const SECONDS: u64 = 2;
+    let (_runtime, mut processes) = idle_workers();
+    processes.push(std::process::id());
+    let time = || -> u64 { processes.iter().copied().map(processor_time).sum() };
+    let before = time();
+    std::thread::sleep(Duration::from_secs(SECONDS));
+    (time() - before) as f64 / 1e9 / SECONDS as f64
+}
+
+/// How many nanoseconds the threads of a process have run, without the one that looks.
+fn processor_time(process: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it is there");
+    let this = std::process::id().to_string();
+    threads
+        .map(|thread| thread.expect("a thread"))
+        .filter(|thread| thread.file_name() != this.as_str())
+        .map(|thread| {
+            let file = thread.path().join("schedstat");
+            let text = std::fs::read_to_string(file).expect("a thread is there");
+            let ran = text.split(' ').next().and_then(|ran| ran.parse().ok());
+            ran.unwrap_or(0u64)
+        })
+        .sum()
 }
 
 fn private_memory(process: u32) -> u64 {
