@@ -132,6 +132,9 @@ impl<T, E> Decoders<T, E> {
 /// A call that is not made before it is awaited or waited for.
 ///
 /// Dropping it while it is under way cancels it: if it is being executed, its worker is killed.
+///
+/// Where the function's attempts have taken less than 50 µs on average, the first poll waits for the
+/// answer itself, for about 150 µs at most: to be woken would take longer.
 #[must_use = "a call does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
 pub struct Call<T, E> {
     host: Host,
