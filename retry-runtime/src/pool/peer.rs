@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStderr, ChildStdout, ExitStatus};
+use std::process::{Child, ChildStderr, ChildStdout};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -53,10 +53,10 @@ pub(crate) struct Inlet {
     full: AtomicBool,
     /// Where a thread sleeps that waits for an answer; nowhere if frames come through the socket.
     pub(super) bed: Option<Bed>,
-    /// What tells that the socket has room.
-    writable: Writable,
     /// Whether there is one.
     occupied: AtomicBool,
+    /// What tells that the socket has room.
+    writable: Writable,
 }
 
 impl Inlet {
@@ -563,7 +563,9 @@ impl Peer {
         let mut cause = match children::kill_rest(self.child.id(), kill_group) {
             Some(status) => cause_of(&status),
             // It cannot be told without waiting for it, or not at all.
-            None => self.child.wait().map_or(ExitCause::Unknown, exit_cause),
+            None => self.child.wait().map_or(ExitCause::Unknown, |status| {
+                exit_cause(status.signal(), status.core_dumped(), status.code())
+            }),
         };
         // Claimed only if the kernel says that it was that.
         if matches!(cause, ExitCause::Signal { signal: 9, .. })
@@ -617,22 +619,15 @@ impl Peer {
 
 /// How a process has ended that is not waited for yet.
 fn cause_of(status: &WaitIdStatus) -> ExitCause {
-    match (status.terminating_signal(), status.exit_status()) {
-        (Some(signal), _) => ExitCause::Signal {
-            signal,
-            core_dumped: status.dumped(),
-        },
-        (None, Some(code)) => ExitCause::Code(code),
-        (None, None) => ExitCause::Unknown,
-    }
+    let (signal, code) = (status.terminating_signal(), status.exit_status());
+    exit_cause(signal, status.dumped(), code)
 }
 
-/// How a process has ended that was waited for.
-fn exit_cause(status: ExitStatus) -> ExitCause {
-    match (status.signal(), status.code()) {
+fn exit_cause(signal: Option<i32>, core_dumped: bool, code: Option<i32>) -> ExitCause {
+    match (signal, code) {
         (Some(signal), _) => ExitCause::Signal {
             signal,
-            core_dumped: status.core_dumped(),
+            core_dumped,
         },
         (None, Some(code)) => ExitCause::Code(code),
         (None, None) => ExitCause::Unknown,

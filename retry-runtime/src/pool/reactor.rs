@@ -354,12 +354,11 @@ impl Reactor {
             self.patience.learn(&spin);
         }
         match inlet.hear() {
-            Heard::Ring | Heard::Nothing => {}
             Heard::Frames if inlet.peer().is_done() => {
                 // It would be told of what nobody reads any more again and again.
                 let _ = epoll::delete(&*self.epoll, &inlet.socket);
             }
-            Heard::Frames => {}
+            Heard::Ring | Heard::Frames | Heard::Nothing => {}
             Heard::End => {
                 let _ = epoll::delete(&*self.epoll, &inlet.socket);
                 // The process is dying, or it will have to.
