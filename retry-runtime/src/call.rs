@@ -259,6 +259,15 @@ impl<T, E> Call<T, E> {
         slot
     }
 
+    /// Makes the call and waits for its answer, for as long as an executor can spare.
+    fn start_and_linger(&mut self) -> Arc<Slot> {
+        let leaves = PATIENCE.with_borrow(Patience::is_over) || delivery::is_under_way();
+        let looks = if leaves { Looks::No } else { Looks::IfQuick };
+        let slot = self.start(looks);
+        self.linger(&slot);
+        slot
+    }
+
     /// Waits for the answer of a function that is quicker than a thread is woken: so this thread is
     /// the only one that may have to be. It takes no longer than an executor can spare.
     fn linger(&mut self, slot: &Slot) {
@@ -295,13 +304,10 @@ impl<T, E> Future for Call<T, E> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let first = this.running.is_none();
-        let leaves = PATIENCE.with_borrow(Patience::is_over) || delivery::is_under_way();
-        let looks = if leaves { Looks::No } else { Looks::IfQuick };
-        let slot = this.start(looks);
-        if first {
-            this.linger(&slot);
-        }
+        let slot = match &this.running {
+            Some(running) => Arc::clone(&running.slot),
+            None => this.start_and_linger(),
+        };
         slot.poll_take(context.waker()).map(|outcome| {
             if let Some(running) = &mut this.running {
                 running.key = None;
