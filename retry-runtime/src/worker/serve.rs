@@ -101,7 +101,7 @@ impl Server {
         let limited = served.spec().memory.is_some() || served.spec().max_rss_growth.is_some();
         let _keeper = (!limited).then(Keeper::new);
         let mut growth = Growth::new(served);
-        let silence = Silence::measure();
+        let mut silence = Silence::default();
         let mut scratch = Vec::new();
         // When the one before ended, if this one begins at once.
         let mut ended = None;
@@ -146,6 +146,12 @@ impl Server {
                 self.outbox.answer(kind, ticket, duration, remarks, &output);
             }
             self.board.done(0);
+            if !silence.is_measured() {
+                // Not before the first answer is on its way, so that nobody waits for it.
+                self.outbox.flush();
+                silence.measure();
+                ended = None;
+            }
             scratch = output.written;
             scratch.clear();
             if scratch.capacity() > SCRATCH {

@@ -16,21 +16,26 @@ const TIMED: usize = 8;
 /// waits for what comes out of its pipe.
 const FASTER: u64 = 2;
 
-/// How long it takes at least to print anything.
+/// How long it takes at least to print anything, once there was time to measure it.
+#[derive(Default)]
 pub(super) struct Silence {
-    shortest_print: u64,
+    shortest_print: Option<u64>,
 }
 
 impl Silence {
     /// Times how long it takes to write a byte to a pipe.
-    pub(super) fn measure() -> Self {
-        let shortest_print = shortest_write().map_or(0, |nanos| nanos / FASTER);
-        Self { shortest_print }
+    pub(super) fn measure(&mut self) {
+        self.shortest_print = Some(shortest_write().map_or(0, |nanos| nanos / FASTER));
+    }
+
+    pub(super) fn is_measured(&self) -> bool {
+        self.shortest_print.is_some()
     }
 
     /// Whether a function that ran for so many nanoseconds has printed nothing.
     pub(super) fn is_certain(&self, duration: u64) -> bool {
-        duration < self.shortest_print
+        self.shortest_print
+            .is_some_and(|shortest| duration < shortest)
     }
 }
 
@@ -52,7 +57,9 @@ mod tests {
 
     #[test]
     fn whoever_prints_is_not_silent() {
-        let silence = Silence::measure();
+        let mut silence = Silence::default();
+        assert!(!silence.is_certain(0), "nothing is known yet");
+        silence.measure();
         let (_reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
         for _ in 0..1000 {
             let begun = sys::monotonic_nanos();
