@@ -198,7 +198,7 @@ fn serve(request: &Request, shared: &Shared) {
 
 fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Bytes) {
     let limit = engine.max_message();
-    let mut invocation = Invocation::new(Input::Alone(input), state.clone(), limit, Vec::new());
+    let mut invocation = Invocation::new(Input::Alone(input), state.clone(), limit);
     let ran = catch_unwind(AssertUnwindSafe(|| match run {
         Run::Blocking(run) => {
             run(&mut invocation);

@@ -9,6 +9,7 @@ mod outbox;
 mod panics;
 mod serve;
 mod silence;
+mod stopwatch;
 mod watchdog;
 
 use std::io::{self, IoSliceMut, Write};

@@ -141,9 +141,10 @@ pub(crate) fn short_header(payload: &[u8]) -> [u8; PREFIX] {
 /// The longest value that is answered in short.
 pub(crate) const SHORT: usize = 4096;
 
-/// What a worker says.
+/// What a worker says. As wide as the loads that compilers make of it: a load of more bytes than were
+/// just stored has to wait for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u32)]
 pub(crate) enum Kind {
     /// It has come up; the payload is the registry's fingerprint.
     Hello = 1,

@@ -79,7 +79,7 @@ pub(super) fn serve(
             if server.board.claim(headers.len(), header.ticket, started) {
                 headers.push(header);
                 let state = state.clone();
-                invocations.push(Invocation::new(payload, state, server.limit, Vec::new()));
+                invocations.push(Invocation::new(payload, state, server.limit));
             }
         }
         let Some(first) = headers.first() else {

@@ -37,30 +37,51 @@ impl Default for Input {
     }
 }
 
-/// What is left of several calls that came together.
+impl Input {
+    /// Becomes a part, in place where it was another one of the same: what is moved is waited for.
+    fn become_part(&mut self, of: &Rc<Bytes>, place: Range<usize>) {
+        match self {
+            Self::Part(all, part) if Rc::ptr_eq(all, of) => *part = place,
+            _ => *self = Self::Part(Rc::clone(of), place),
+        }
+    }
+}
+
+/// The inputs that are left of several calls that came together.
 #[derive(Debug, Default)]
 struct Rest {
-    next: CallHeader,
     left: u32,
-    inputs: Rc<Bytes>,
+    inputs: Option<Rc<Bytes>>,
     at: usize,
 }
 
 impl Rest {
-    fn take(&mut self) -> Option<(CallHeader, Input)> {
-        self.left = self.left.checked_sub(1)?;
-        let start = self.at + PREFIX;
-        // The parent is this very program.
-        let length = parcel::length(&self.inputs[self.at..])?;
-        self.at = start + length;
-        let header = self.next;
-        self.next.follow();
-        // The last one takes the memory along: it may be large.
-        let inputs = match self.left {
-            0 => std::mem::take(&mut self.inputs),
-            _ => Rc::clone(&self.inputs),
+    fn new(count: u32, inputs: Bytes) -> Self {
+        Self {
+            left: count,
+            inputs: Some(Rc::new(inputs)),
+            at: 0,
+        }
+    }
+
+    /// Makes `input` the next one. False if nothing is left.
+    fn take(&mut self, input: &mut Input) -> bool {
+        let Some(inputs) = &self.inputs else {
+            return false;
         };
-        Some((header, Input::Part(inputs, start..self.at)))
+        let start = self.at + PREFIX;
+        let Some(length) = parcel::length(&inputs[self.at..]) else {
+            // The parent is this very program.
+            exit(STRANGER);
+        };
+        self.at = start + length;
+        input.become_part(inputs, start..self.at);
+        self.left -= 1;
+        if self.left == 0 {
+            // The last one has the memory for itself: it may be large.
+            self.inputs = None;
+        }
+        true
     }
 }
 
@@ -69,7 +90,9 @@ pub(super) struct Calls {
     socket: Arc<OwnedFd>,
     reader: Reader,
     input: Intake,
-    /// What is left of the last message.
+    /// The last one that was taken.
+    header: CallHeader,
+    /// What is left of its message.
     rest: Rest,
     patience: Patience,
     /// The last look for more, until more has come.
@@ -82,6 +105,7 @@ impl Calls {
             socket,
             reader,
             input: Intake::default(),
+            header: CallHeader::default(),
             rest: Rest::default(),
             patience: Patience::new(),
             spin: None,
@@ -90,24 +114,38 @@ impl Calls {
 
     /// The next one that has come.
     pub(super) fn take(&mut self) -> Option<(CallHeader, Input)> {
+        let mut input = Input::default();
+        self.take_into(&mut input).then_some((self.header, input))
+    }
+
+    /// The same for who takes one after the other: its arguments take the place of the last one's,
+    /// its [header](Self::header) stays here. False if none has come.
+    #[inline]
+    pub(super) fn take_into(&mut self, input: &mut Input) -> bool {
+        if self.rest.take(input) {
+            self.header.follow();
+            return true;
+        }
         loop {
-            if let Some(call) = self.rest.take() {
-                return Some(call);
-            }
             if let Some((header, payload)) = CallHeader::take(&mut self.input) {
-                if header.count <= 1 {
-                    return Some((header, Input::Alone(payload)));
+                self.header = CallHeader { count: 1, ..header };
+                if header.count > 1 {
+                    self.rest = Rest::new(header.count, payload);
+                    self.rest.take(input);
+                } else {
+                    *input = Input::Alone(payload);
                 }
-                self.rest = Rest {
-                    next: CallHeader { count: 1, ..header },
-                    left: header.count,
-                    inputs: Rc::new(payload),
-                    at: 0,
-                };
-            } else if !self.read() {
-                return None;
+                return true;
+            }
+            if !self.read() {
+                return false;
             }
         }
+    }
+
+    /// What the last one is that was taken.
+    pub(super) fn header(&self) -> &CallHeader {
+        &self.header
     }
 
     /// Whether more has come than was taken, but for a part of a message.
@@ -228,18 +266,15 @@ mod tests {
             buffer.extend_from_slice(input);
             parcel::end(&mut buffer, begun);
         }
-        let inputs = Rc::new(Bytes::from(buffer));
-        let all = Rc::downgrade(&inputs);
-        let mut rest = Rest {
-            left: 2,
-            inputs,
-            ..Rest::default()
-        };
-        assert_eq!(bytes(&rest.take().unwrap().1), b"a");
-        let (_, last) = rest.take().unwrap();
-        assert_eq!(bytes(&last), b"bc");
-        drop(last);
+        let mut rest = Rest::new(2, Bytes::from(buffer));
+        let all = Rc::downgrade(rest.inputs.as_ref().unwrap());
+        let mut input = Input::default();
+        assert!(rest.take(&mut input));
+        assert_eq!(bytes(&input), b"a");
+        assert!(rest.take(&mut input));
+        assert_eq!(bytes(&input), b"bc");
+        assert!(!rest.take(&mut input));
+        drop(input);
         assert!(all.upgrade().is_none());
-        assert!(rest.take().is_none());
     }
 }

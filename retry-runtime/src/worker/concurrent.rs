@@ -145,7 +145,7 @@ impl Executor<'_> {
         let started = sys::monotonic_nanos();
         if self.server.board.claim(slot, header.ticket, started) {
             let state = self.state.clone();
-            let invocation = Invocation::new(payload, state, self.server.limit, Vec::new());
+            let invocation = Invocation::new(payload, state, self.server.limit);
             let abort = self.tasks.spawn_local(Attempt {
                 current: Current::new(&header, slot),
                 fault: header.fault,

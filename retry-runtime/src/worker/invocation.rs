@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::{Ref, RefCell, RefMut};
 use std::future::Future;
+use std::mem::take;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -16,6 +17,9 @@ use super::{panics, serve};
 use crate::args::Arguments;
 use crate::codec::{self, CodecError, Wire};
 use crate::transport::frame::Kind;
+
+/// The room for a result that is larger is given back.
+const SCRATCH: usize = 256 * 1024;
 
 /// The future of an async function's call, on the worker's one thread.
 pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -115,27 +119,44 @@ pub enum Retry {
 }
 
 impl Invocation {
-    /// What is answered is written to `scratch`, which has to be empty.
-    pub(crate) fn new(input: Input, state: State, limit: usize, scratch: Vec<u8>) -> Self {
-        let output = Output {
-            written: scratch,
-            whole: None,
-        };
+    pub(crate) fn new(input: Input, state: State, limit: usize) -> Self {
         Self {
             input,
             state,
             limit,
             retry: Retry::Default,
             answer: None,
-            output,
+            output: Output::default(),
+        }
+    }
+
+    /// Where the next input is put, once this one was answered and [cleared](Self::clear).
+    pub(super) fn input(&mut self) -> &mut Input {
+        &mut self.input
+    }
+
+    /// Forgets the answer, for the next input.
+    pub(super) fn clear(&mut self) {
+        self.retry = Retry::Default;
+        self.answer = None;
+        self.output.whole = None;
+        self.output.written.clear();
+        if self.output.written.capacity() > SCRATCH {
+            self.output.written = Vec::new();
         }
     }
 
     /// The arguments, or `None` if they cannot be decoded, which is then the answer.
     pub fn arguments<A: Arguments>(&mut self) -> Option<A::Owned> {
-        let decoded = match std::mem::take(&mut self.input) {
-            Input::Alone(message) => A::decode(message),
-            Input::Part(all, part) => A::decode_in_place(&all[part]),
+        let decoded = match &mut self.input {
+            Input::Alone(message) => A::decode(take(message)),
+            Input::Part(all, part) => {
+                let decoded = A::decode_in_place(&all[part.clone()]);
+                if Rc::strong_count(all) == 1 {
+                    self.input = Input::default();
+                }
+                decoded
+            }
         };
         match decoded {
             Ok(arguments) => Some(arguments),
@@ -242,11 +263,17 @@ impl Invocation {
         // The payload's own destructor may panic as well.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
         serve::encode_panic(&panic, &mut self.output);
+        self.answer = Some(Kind::Panicked);
     }
 
     /// What kind of answer the output is.
     pub(crate) fn kind(&self) -> Kind {
         self.answer.unwrap_or(Kind::NotEncodable)
+    }
+
+    /// The bytes of the answer.
+    pub(super) fn output(&self) -> &[u8] {
+        &self.output
     }
 
     pub(crate) fn into_output(self) -> Output {

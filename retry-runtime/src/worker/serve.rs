@@ -11,6 +11,7 @@ use super::current::{self, Current};
 use super::invocation::{Invocation, Output, State};
 use super::outbox::{Outbox, Remarks};
 use super::silence::Silence;
+use super::stopwatch::Stopwatch;
 use super::watchdog::Watchdog;
 use super::{Orders, STRANGER, exit, panics};
 use crate::codec;
@@ -18,12 +19,8 @@ use crate::faults;
 use crate::pool::memory;
 use crate::recycle::Keeper;
 use crate::registry::{self, NotFound, Run, Served};
-use crate::sys;
 use crate::transport::Board;
 use crate::transport::frame::{CallHeader, Kind, Order};
-
-/// The room for a result that is larger is given back.
-const SCRATCH: usize = 256 * 1024;
 
 pub(super) struct Server {
     pub(super) socket: Arc<OwnedFd>,
@@ -100,63 +97,61 @@ impl Server {
         // Where memory is limited none is kept.
         let limited = served.spec().memory.is_some() || served.spec().max_rss_growth.is_some();
         let _keeper = (!limited).then(Keeper::new);
+        let Self {
+            calls,
+            board,
+            outbox,
+            ..
+        } = self;
         let mut growth = Growth::new(served);
         let mut silence = Silence::default();
-        let mut scratch = Vec::new();
-        // When the one before ended, if this one begins at once.
-        let mut ended = None;
-        while let Some((header, payload)) = self.next_call(watchdog) {
-            let started = ended.take().unwrap_or_else(sys::monotonic_nanos);
+        let mut stopwatch = Stopwatch::new();
+        // The same one for all: what is moved after it was written is waited for.
+        let mut invocation = Invocation::new(Input::default(), state.clone(), self.limit);
+        while let Some(header) = next_call(calls, invocation.input(), outbox, watchdog) {
+            let (ticket, fault) = (header.ticket, header.fault);
             // What a function that does not yield is to know stands on the board.
-            if header.order != Order::Run || !self.board.claim(0, header.ticket, started) {
+            if header.order != Order::Run || !board.claim(0, ticket, stopwatch.begin()) {
                 continue;
             }
             let Some(Run::Blocking(run)) = served.run(header.method) else {
                 exit(STRANGER);
             };
-            let mut invocation = Invocation::new(payload, state.clone(), self.limit, scratch);
-            current::enter(Current::new(&header, 0));
+            current::enter(Current::new(header, 0));
             panics::forget();
             let ran = catch_unwind(AssertUnwindSafe(|| {
-                faults::act(header.fault, &self.outbox);
+                faults::act(fault, outbox);
                 run(&mut invocation);
             }));
-            let kind = match ran {
-                Ok(()) => invocation.kind(),
-                Err(payload) => {
-                    invocation.panicked(payload);
-                    Kind::Panicked
-                }
-            };
-            let output = invocation.into_output();
+            if let Err(payload) = ran {
+                invocation.panicked(payload);
+            }
+            let kind = invocation.kind();
             // What was printed before the result is to be out before the result is.
             let _ = io::stdout().flush();
-            let now = sys::monotonic_nanos();
-            let duration = now.saturating_sub(started);
             let used_up = growth.is_exceeded();
-            let ticket = header.ticket;
-            if kind == Kind::Ok && !used_up && self.calls.is_within_chunk() {
-                // A wait for room is not the next one's time.
-                ended = self.outbox.value(ticket, duration, &output).then_some(now);
+            if kind == Kind::Ok && !used_up && calls.is_within_chunk() {
+                let duration = stopwatch.lap();
+                if !outbox.value(ticket, duration, invocation.output()) {
+                    // A wait for room is not the next one's time.
+                    stopwatch.stop();
+                }
             } else {
+                let duration = stopwatch.end();
                 let remarks = Remarks {
                     used_up,
                     silent: silence.is_certain(duration),
                 };
-                self.outbox.answer(kind, ticket, duration, remarks, &output);
+                outbox.answer(kind, ticket, duration, remarks, invocation.output());
             }
-            self.board.done(0);
+            board.done(0);
             if !silence.is_measured() {
                 // Not before the first answer is on its way, so that nobody waits for it.
-                self.outbox.flush();
+                outbox.flush();
                 silence.measure();
-                ended = None;
+                stopwatch.stop();
             }
-            scratch = output.written;
-            scratch.clear();
-            if scratch.capacity() > SCRATCH {
-                scratch = Vec::new();
-            }
+            invocation.clear();
         }
         current::leave();
     }
@@ -177,23 +172,29 @@ impl Server {
             Err(payload) => Err(format!("panicked: {}", panics::take(&*payload))),
         }
     }
+}
 
-    /// The next call, waiting for it; `None` when the parent has ended the connection.
-    fn next_call(&mut self, watchdog: &Watchdog) -> Option<(CallHeader, Input)> {
-        loop {
-            if let Some(call) = self.calls.take() {
-                // What is kept would else be kept for as long as this one runs.
-                if self.outbox.needs_watching() && !watchdog.ring() {
-                    self.outbox.flush();
-                }
-                return Some(call);
-            }
-            self.outbox.flush();
-            if !self.calls.wait() {
-                return None;
-            }
+/// The next call, waiting for it; `None` when the parent has ended the connection.
+#[inline]
+fn next_call<'a>(
+    calls: &'a mut Calls,
+    input: &mut Input,
+    outbox: &Outbox,
+    watchdog: &Watchdog,
+) -> Option<&'a CallHeader> {
+    while !calls.take_into(input) {
+        // Its memory may be large.
+        *input = Input::default();
+        outbox.flush();
+        if !calls.wait() {
+            return None;
         }
     }
+    // What is kept would else be kept for as long as this one runs.
+    if outbox.needs_watching() && !watchdog.ring() {
+        outbox.flush();
+    }
+    Some(calls.header())
 }
 
 /// Whether this process has grown by more than it may since its first call.

@@ -1,0 +1,234 @@
+//! How long inputs take, without a look at the clock for each that takes next to nothing.
+//!
+//! To read the clock takes longer than many functions do. The clock of the kernel's ticks takes a
+//! fifth of that, and is all that is read after most of those inputs of a chunk that follow quick
+//! ones: their time is counted with the next one's, or the tick ends.
+
+use crate::sys;
+
+/// How many ends in a row may go by without a look at the clock.
+const UNREAD: u32 = 7;
+
+/// How many nanoseconds an input takes at most that is quick.
+const QUICK: u64 = 1000;
+
+/// Where the time comes from, in nanoseconds on the monotonic clock.
+pub(super) trait Clock {
+    fn now(&self) -> u64;
+    /// When the last tick began.
+    fn tick(&self) -> u64;
+    /// How long a tick is.
+    fn tick_length(&self) -> u64;
+}
+
+/// The kernel's.
+pub(super) struct Monotonic {
+    tick_length: u64,
+}
+
+impl Clock for Monotonic {
+    fn now(&self) -> u64 {
+        sys::monotonic_nanos()
+    }
+
+    fn tick(&self) -> u64 {
+        sys::coarse_nanos()
+    }
+
+    fn tick_length(&self) -> u64 {
+        self.tick_length
+    }
+}
+
+/// Times one input after the other.
+pub(super) struct Stopwatch<C = Monotonic> {
+    clock: C,
+    /// Whether the next input begins where the last one has ended.
+    runs: bool,
+    /// Until when all is counted.
+    counted: u64,
+    /// The tick of that moment.
+    tick: u64,
+    /// How many inputs have ended since.
+    unread: u32,
+    /// Whether what was counted last was quick.
+    quick: bool,
+}
+
+impl Stopwatch {
+    pub(super) fn new() -> Self {
+        Self::with(Monotonic {
+            tick_length: sys::tick_length(),
+        })
+    }
+}
+
+impl<C: Clock> Stopwatch<C> {
+    fn with(clock: C) -> Self {
+        Self {
+            clock,
+            runs: false,
+            counted: 0,
+            tick: 0,
+            unread: 0,
+            quick: false,
+        }
+    }
+
+    /// An input begins: when that was, or at most a tick later, so that nobody runs out of time
+    /// early.
+    pub(super) fn begin(&mut self) -> u64 {
+        if !self.runs {
+            self.read();
+            self.runs = true;
+        }
+        match self.unread {
+            0 => self.counted,
+            _ => self.tick + self.clock.tick_length(),
+        }
+    }
+
+    /// An input has ended and the next one begins at once. How many nanoseconds are to be counted
+    /// for it: none, if its time is to be a part of what one of the next few counts.
+    pub(super) fn lap(&mut self) -> u64 {
+        if self.quick && self.unread < UNREAD && self.clock.tick() == self.tick {
+            self.unread += 1;
+            return 0;
+        }
+        let inputs = u64::from(self.unread) + 1;
+        let duration = self.read();
+        self.quick = duration <= QUICK * inputs;
+        duration
+    }
+
+    /// An input has ended whose own time matters. It is too long by that of those that were quick
+    /// just before it.
+    pub(super) fn end(&mut self) -> u64 {
+        self.stop();
+        self.read()
+    }
+
+    /// What comes next is nobody's time.
+    pub(super) fn stop(&mut self) {
+        self.runs = false;
+    }
+
+    /// How long it is since the last look at the clock.
+    fn read(&mut self) -> u64 {
+        let before = std::mem::replace(&mut self.counted, self.clock.now());
+        self.tick = self.clock.tick();
+        self.unread = 0;
+        self.counted.saturating_sub(before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    const TICK: u64 = 4_000_000;
+
+    /// How often it was read, and a time that goes by when a test says so.
+    #[derive(Default)]
+    struct Fake {
+        now: Cell<u64>,
+        read: Cell<u32>,
+    }
+
+    impl Clock for &Fake {
+        fn now(&self) -> u64 {
+            self.read.set(self.read.get() + 1);
+            self.now.get()
+        }
+
+        fn tick(&self) -> u64 {
+            self.now.get() / TICK * TICK
+        }
+
+        fn tick_length(&self) -> u64 {
+            TICK
+        }
+    }
+
+    impl Fake {
+        fn pass(&self, nanos: u64) {
+            self.now.set(self.now.get() + nanos);
+        }
+    }
+
+    #[test]
+    fn all_time_is_counted_once() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let clock = Fake::default();
+        let mut stopwatch = Stopwatch::with(&clock);
+        let (mut counted, mut passed) = (0, 0);
+        for _ in 0..10_000 {
+            stopwatch.begin();
+            let longest = 1 << random.u32(4..24);
+            let nanos = random.u64(..longest);
+            clock.pass(nanos);
+            passed += nanos;
+            counted += if random.u8(..50) == 0 {
+                let duration = stopwatch.end();
+                // Somebody waits.
+                clock.pass(random.u64(..TICK));
+                assert!(duration >= nanos);
+                duration
+            } else {
+                stopwatch.lap()
+            };
+        }
+        stopwatch.begin();
+        counted += stopwatch.end();
+        assert_eq!(counted, passed);
+    }
+
+    #[test]
+    fn the_clock_is_read_for_some_of_those_that_are_quick() {
+        let clock = Fake::default();
+        let mut stopwatch = Stopwatch::with(&clock);
+        for _ in 0..1000 {
+            stopwatch.begin();
+            clock.pass(100);
+            stopwatch.lap();
+        }
+        assert_eq!(clock.read.get(), 1 + 1 + 999 / (UNREAD + 1));
+    }
+
+    #[test]
+    fn the_clock_is_read_for_each_that_is_not() {
+        let clock = Fake::default();
+        let mut stopwatch = Stopwatch::with(&clock);
+        for _ in 0..1000 {
+            let begun = stopwatch.begin();
+            assert_eq!(begun, clock.now.get());
+            clock.pass(QUICK + 1);
+            assert_eq!(stopwatch.lap(), QUICK + 1);
+        }
+    }
+
+    #[test]
+    fn nobody_is_said_to_have_begun_before_he_did() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let clock = Fake::default();
+        let mut stopwatch = Stopwatch::with(&clock);
+        for _ in 0..100_000 {
+            let begun = stopwatch.begin();
+            let now = clock.now.get();
+            assert!(begun >= now && begun <= now + TICK, "{begun}, {now}");
+            clock.pass(match random.u8(..100) {
+                0 => random.u64(..3 * TICK),
+                _ => random.u64(..QUICK),
+            });
+            match random.u8(..30) {
+                0 => drop(stopwatch.end()),
+                _ => drop(stopwatch.lap()),
+            }
+        }
+    }
+}
