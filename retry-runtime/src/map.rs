@@ -1,7 +1,7 @@
 //! One function over many inputs.
 
 use std::any::Any;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::iter::FusedIterator;
@@ -351,8 +351,8 @@ pub(crate) struct Shared(Mutex<Arrivals>);
 struct Arrivals {
     /// What can be handed out, in that order, with the index of the first input.
     ready: VecDeque<(u64, Outcome)>,
-    /// What has arrived before its turn; only for a map that keeps the order of the inputs.
-    early: Option<BTreeMap<u64, Outcome>>,
+    /// What has arrived before its turn, by index; only for a map that keeps the order of the inputs.
+    early: Option<VecDeque<(u64, Outcome)>>,
     /// The index that is ready next, where the order is kept.
     next: u64,
     /// How many inputs have their results, and how many bytes these inputs took, that the consumer
@@ -368,7 +368,7 @@ impl Shared {
     fn new(ordered: bool) -> Self {
         Self(Mutex::new(Arrivals {
             ready: VecDeque::new(),
-            early: ordered.then(BTreeMap::new),
+            early: ordered.then(VecDeque::new),
             next: 0,
             returned: 0,
             returned_bytes: 0,
@@ -430,8 +430,9 @@ impl Arrivals {
             return self.ready.push_back((index, outcome));
         };
         if index != self.next {
-            early.insert(index, outcome);
-            return;
+            // Mostly at the end.
+            let place = early.partition_point(|(other, _)| *other < index);
+            return early.insert(place, (index, outcome));
         }
         // It and those that have waited for it.
         let mut next = Some((index, outcome));
@@ -439,10 +440,7 @@ impl Arrivals {
             let values = outcome.result.as_ref();
             self.next += values.map_or(1, |values| u64::from(values.count()));
             self.ready.push_back((index, outcome));
-            next = match early.first_entry() {
-                Some(first) if *first.key() == self.next => Some(first.remove_entry()),
-                _ => None,
-            };
+            next = early.pop_front_if(|(first, _)| *first == self.next);
         }
     }
 }

@@ -196,13 +196,16 @@ impl Reactor {
         // Answers tend to follow each other.
         let mut ready = 0;
         if !self.hot.is_empty() {
-            let hot = std::mem::take(&mut self.hot);
+            let mut hot = std::mem::take(&mut self.hot);
             let mut spin = self.patience.spin();
-            self.hot = attend_all(&self.engine, &hot, &mut spin, &mut || {
+            let left = attend_all(&self.engine, &hot, &mut spin, &mut || {
                 let now = Instant::now();
                 ready = self.wait(&mut events, Some(now));
                 ready > 0 || until.is_some_and(|until| until <= now)
             });
+            hot.clear();
+            hot.extend(left);
+            self.hot = hot;
             self.spin = Some(spin);
         }
         if ready == 0 {

@@ -3,6 +3,9 @@
 //! Small messages are taken off a buffer that they share. A large one is read into memory of its
 //! own, as large as it is, which then becomes the value that it carries where that is bytes.
 
+use std::collections::VecDeque;
+use std::mem::replace;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::ring::{CAPACITY, Corrupt};
@@ -18,10 +21,20 @@ const SEVERAL: usize = 4096;
 /// is not filled is address space and no memory; to move what has come to larger room costs both.
 const BELIEVED: usize = 15;
 
+/// How many buffers are kept of which somebody has a part.
+const PARTED: usize = 8;
+
+/// How large a buffer is made for more than there is to be read, where it has to be another one.
+const SHARED: usize = 32 * 1024;
+
 /// What has been read and not been taken.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     buffer: BytesMut,
+    /// Those before it, the oldest first: their memory is used again once nobody has a part of it.
+    parted: VecDeque<BytesMut>,
+    /// How large the next one is made at least.
+    next: usize,
     /// The large message whose header is all that is in the buffer.
     large: Option<Large>,
 }
@@ -62,11 +75,36 @@ impl Intake {
         read += match &mut self.large {
             Some(large) => large.read(reader, left, room)?,
             None => {
-                self.buffer.reserve(left);
+                self.make_room(left);
                 reader.read_into(&mut self.buffer, left)?
             }
         };
         Ok(read)
+    }
+
+    /// Makes room for so many bytes in the buffer.
+    fn make_room(&mut self, bytes: usize) {
+        if self.buffer.try_reclaim(bytes) {
+            return;
+        }
+        let whole = self.buffer.len() + bytes;
+        let mut parted = self.parted.iter_mut();
+        let free = parted.position(|parted| parted.try_reclaim(whole));
+        let free = free.and_then(|free| self.parted.remove(free));
+        let mut buffer = free.unwrap_or_else(|| {
+            let room = whole.max(self.next);
+            self.next = (2 * room).min(SHARED);
+            BytesMut::with_capacity(room)
+        });
+        buffer.extend_from_slice(&self.buffer);
+        let mut before = replace(&mut self.buffer, buffer);
+        if whole <= LARGE {
+            before.clear();
+            if self.parted.len() == PARTED {
+                self.parted.pop_front();
+            }
+            self.parted.push_back(before);
+        }
     }
 
     /// Makes room for the message at the front if it is a large one that is not there as a whole.
@@ -120,7 +158,7 @@ impl Intake {
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self {
             buffer: bytes.into(),
-            large: None,
+            ..Self::default()
         }
     }
 }
