@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::block::{self, Wait};
-use crate::codec::{CodecError, Wire};
+use crate::codec::{self, CodecError, Wire};
 use crate::context::{CallId, Context};
 use crate::delivery::{self, Sink, Slot};
 use crate::engine::{Answers, Callee, Host, Job, Looks, rejected};
@@ -19,7 +19,7 @@ use crate::error::{CallError, Lost, Rejected};
 use crate::parcel::Parcel;
 use crate::pool::{Inlet, Sleeper};
 use crate::registry::Registration;
-use crate::scheduler::{CallKey, Failure, Outcome};
+use crate::scheduler::{CallKey, Failure, History, Outcome};
 use crate::spin::{Patience, Spin};
 use crate::{Options, Retries};
 
@@ -32,12 +32,15 @@ thread_local! {
     static PATIENCE: RefCell<Patience> = const { RefCell::new(Patience::new()) };
 }
 
+/// What the caller gets, of a function's input and what became of it.
+pub(crate) type Decode<T, E> =
+    fn(&'static Registration, Option<u64>, Outcome) -> Result<T, CallError<E>>;
+
 /// How the results of a function are decoded.
 pub(crate) struct Decoders<T, E> {
-    pub(crate) value: fn(Bytes) -> Result<T, CodecError>,
+    pub(crate) outcome: Decode<T, E>,
     /// The same for a value that shares its memory with others.
     pub(crate) value_in_place: fn(&[u8]) -> Result<T, CodecError>,
-    pub(crate) error: fn(&[u8]) -> Result<E, CodecError>,
 }
 
 impl<T, E> Clone for Decoders<T, E> {
@@ -51,9 +54,10 @@ impl<T, E> Copy for Decoders<T, E> {}
 impl<T: Wire, E: Wire> Decoders<T, E> {
     pub(crate) fn wire() -> Self {
         Self {
-            value: crate::codec::decode_alone::<T>,
-            value_in_place: crate::codec::decode_alone_in_place::<T>,
-            error: crate::codec::decode_all::<E>,
+            outcome: |registration, index, outcome| {
+                decode(registration, index, outcome, codec::decode_all::<E>)
+            },
+            value_in_place: codec::decode_alone_in_place::<T>,
         }
     }
 }
@@ -61,13 +65,13 @@ impl<T: Wire, E: Wire> Decoders<T, E> {
 impl<T: Wire> Decoders<T, std::convert::Infallible> {
     pub(crate) fn infallible() -> Self {
         Self {
-            value: crate::codec::decode_alone::<T>,
-            value_in_place: crate::codec::decode_alone_in_place::<T>,
-            error: |_| {
-                Err(CodecError::Invalid(
-                    "an error of a function that has none".to_owned(),
-                ))
+            outcome: |registration, index, outcome| {
+                decode(registration, index, outcome, |_| {
+                    let reason = "an error of a function that has none";
+                    Err(CodecError::Invalid(reason.to_owned()))
+                })
             },
+            value_in_place: codec::decode_alone_in_place::<T>,
         }
     }
 }
@@ -85,48 +89,49 @@ pub(crate) fn not_decodable<E>(
     CallError::Lost(Lost::NotDecodable { reason }, context)
 }
 
-impl<T, E> Decoders<T, E> {
-    /// What the caller gets.
-    pub(crate) fn decode(
-        &self,
-        registration: &'static Registration,
-        index: Option<u64>,
-        outcome: Outcome,
-    ) -> Result<T, CallError<E>> {
-        let Outcome {
-            call,
-            result,
+fn decode<T: Wire, E>(
+    registration: &'static Registration,
+    index: Option<u64>,
+    outcome: Outcome,
+    decode_error: impl FnOnce(&[u8]) -> Result<E, CodecError>,
+) -> Result<T, CallError<E>> {
+    let Outcome {
+        call,
+        result,
+        history,
+    } = outcome;
+    let context = || {
+        let History {
             attempts,
             stderr_tail,
-        } = outcome;
-        let context =
-            |attempts| Context::new(registration.spec.name, call, index, attempts, stderr_tail);
-        let lost = |error: CodecError| Lost::NotDecodable {
-            reason: error.to_string().into(),
-        };
-        let failure = match result {
-            Ok(value) => {
-                return (self.value)(value.into_one())
-                    .map_err(|error| CallError::Lost(lost(error), context(attempts)));
-            }
-            Err(failure) => failure,
-        };
-        let context = context(attempts);
-        Err(match failure {
-            Failure::Function(bytes) => match (self.error)(&bytes) {
-                Ok(error) => CallError::Function(error, context),
-                Err(error) => CallError::Lost(lost(error), context),
-            },
-            Failure::Panicked(panic) => CallError::Panicked(panic, context),
-            Failure::Crashed(crash) => CallError::Crashed(crash, context),
-            Failure::TimedOut(timed_out) => CallError::TimedOut(timed_out, context),
-            Failure::Startup(startup) => CallError::Startup(startup, context),
-            Failure::CrashLimit(exceeded) => CallError::CrashLimit(exceeded, context),
-            Failure::Cancelled(cancelled) => CallError::Cancelled(cancelled, context),
-            Failure::Rejected(rejected) => CallError::Rejected(rejected, context),
-            Failure::Lost(lost) => CallError::Lost(lost, context),
-        })
-    }
+        } = history.map_or_else(History::default, |history| *history);
+        Context::new(registration.spec.name, call, index, attempts, stderr_tail)
+    };
+    let lost = |error: CodecError| Lost::NotDecodable {
+        reason: error.to_string().into(),
+    };
+    let failure = match result {
+        Ok(value) => {
+            return codec::decode_alone(value.into_one())
+                .map_err(|error| CallError::Lost(lost(error), context()));
+        }
+        Err(failure) => failure,
+    };
+    let context = context();
+    Err(match failure {
+        Failure::Function(bytes) => match decode_error(&bytes) {
+            Ok(error) => CallError::Function(error, context),
+            Err(error) => CallError::Lost(lost(error), context),
+        },
+        Failure::Panicked(panic) => CallError::Panicked(panic, context),
+        Failure::Crashed(crash) => CallError::Crashed(crash, context),
+        Failure::TimedOut(timed_out) => CallError::TimedOut(timed_out, context),
+        Failure::Startup(startup) => CallError::Startup(startup, context),
+        Failure::CrashLimit(exceeded) => CallError::CrashLimit(exceeded, context),
+        Failure::Cancelled(cancelled) => CallError::Cancelled(cancelled, context),
+        Failure::Rejected(rejected) => CallError::Rejected(rejected, context),
+        Failure::Lost(lost) => CallError::Lost(lost, context),
+    })
 }
 
 /// A call that is not made before it is awaited or waited for.
@@ -142,7 +147,7 @@ pub struct Call<T, E> {
     registration: &'static Registration,
     options: Options,
     input: Result<Bytes, Rejected>,
-    decoders: Decoders<T, E>,
+    decode: Decode<T, E>,
     running: Option<Running>,
 }
 
@@ -170,7 +175,7 @@ impl<T, E> Call<T, E> {
             registration,
             options,
             input,
-            decoders,
+            decode: decoders.outcome,
             running: None,
         }
     }
@@ -292,7 +297,7 @@ impl<T, E> Call<T, E> {
         FunctionCall {
             host: self.host.clone(),
             registration: self.registration,
-            decoders: self.decoders,
+            decode: self.decode,
             slot,
             key,
         }
@@ -315,7 +320,7 @@ impl<T, E> Future for Call<T, E> {
                     PATIENCE.with_borrow_mut(|patience| patience.learn(&spin));
                 }
             }
-            this.decoders.decode(this.registration, None, outcome)
+            (this.decode)(this.registration, None, outcome)
         })
     }
 }
@@ -360,7 +365,7 @@ impl<T, E> fmt::Debug for Call<T, E> {
 pub struct FunctionCall<T, E> {
     host: Host,
     registration: &'static Registration,
-    decoders: Decoders<T, E>,
+    decode: Decode<T, E>,
     slot: Arc<Slot>,
     key: Option<CallKey>,
 }
@@ -385,7 +390,7 @@ impl<T, E> FunctionCall<T, E> {
     /// The result, if it is there already.
     pub fn try_get(&mut self) -> Option<Result<T, CallError<E>>> {
         let outcome = self.slot.try_take()?;
-        Some(self.decoders.decode(self.registration, None, outcome))
+        Some((self.decode)(self.registration, None, outcome))
     }
 
     /// Ends the call: removed if it is queued, its worker killed if it is being executed. It is
@@ -409,7 +414,7 @@ impl<T, E> Future for FunctionCall<T, E> {
     fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         self.slot
             .poll_take(context.waker())
-            .map(|outcome| self.decoders.decode(self.registration, None, outcome))
+            .map(|outcome| (self.decode)(self.registration, None, outcome))
     }
 }
 

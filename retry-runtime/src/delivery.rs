@@ -1,8 +1,9 @@
 //! How outcomes reach those who wait for them.
 
 use std::cell::Cell;
+use std::mem::{replace, take};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use crate::engine::Job;
@@ -38,52 +39,51 @@ impl Sleeper for Slot {
     fn goes_to_bed(&self, _: Option<Arc<Inlet>>) {}
 
     fn is_woken(&self) -> bool {
-        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.outcome.is_some()
+        matches!(*self.lock(), Waiting::Outcome(_))
     }
 }
 
 #[derive(Default)]
-struct Waiting {
-    outcome: Option<Outcome>,
-    waker: Option<Waker>,
+enum Waiting {
+    /// Nobody, so far.
+    #[default]
+    Nobody,
+    For(Waker),
+    /// Nobody has to any more.
+    Outcome(Outcome),
 }
 
 impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn fill(&self, outcome: Outcome) {
-        let waker = {
-            let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.outcome = Some(outcome);
-            waiting.waker.take()
-        };
-        if let Some(waker) = waker {
+        let waiting = replace(&mut *self.lock(), Waiting::Outcome(outcome));
+        if let Waiting::For(waker) = waiting {
             wake(waker);
         }
     }
 
     pub(crate) fn try_take(&self) -> Option<Outcome> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .outcome
-            .take()
+        let mut waiting = self.lock();
+        match take(&mut *waiting) {
+            Waiting::Outcome(outcome) => Some(outcome),
+            other => {
+                *waiting = other;
+                None
+            }
+        }
     }
 
     pub(crate) fn poll_take(&self, waker: &Waker) -> Poll<Outcome> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match waiting.outcome.take() {
-            Some(outcome) => Poll::Ready(outcome),
-            None => {
-                if !waiting
-                    .waker
-                    .as_ref()
-                    .is_some_and(|known| known.will_wake(waker))
-                {
-                    waiting.waker = Some(waker.clone());
-                }
-                Poll::Pending
-            }
+        let mut waiting = self.lock();
+        match take(&mut *waiting) {
+            Waiting::Outcome(outcome) => return Poll::Ready(outcome),
+            Waiting::For(known) if known.will_wake(waker) => *waiting = Waiting::For(known),
+            _ => *waiting = Waiting::For(waker.clone()),
         }
+        Poll::Pending
     }
 }
 

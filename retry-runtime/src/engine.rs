@@ -946,7 +946,6 @@ pub(crate) fn rejected(rejected: Rejected) -> Outcome {
     Outcome {
         call: crate::context::CallId(0),
         result: Err(Failure::Rejected(rejected)),
-        attempts: Vec::new(),
-        stderr_tail: None,
+        history: None,
     }
 }

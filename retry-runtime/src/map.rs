@@ -539,7 +539,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
                         self.startup = Some(startup.clone());
                     }
                     let decoders = &self.decoders;
-                    return Some(decoders.decode(self.registration, Some(index), outcome));
+                    return Some((decoders.outcome)(self.registration, Some(index), outcome));
                 }
             }
         }

@@ -54,6 +54,9 @@ use nested::{Parent, Place};
 /// An input that has been executing in this many crashes is given up.
 const CRASHES_PER_INPUT: u32 = 3;
 
+/// The table of calls grows by this part of itself, and by as many entries at least.
+const GROWTH: usize = 8;
+
 /// Places for more than so many are given back when none of them is taken.
 const MANY: usize = 4096;
 
@@ -132,8 +135,36 @@ pub(crate) struct Outcome {
     /// The first call.
     pub(crate) call: CallId,
     pub(crate) result: Result<Parcel, Failure>,
+    /// Most calls have none: an outcome is moved often, and its place is kept for each call.
+    pub(crate) history: Option<Box<History>>,
+}
+
+#[cfg(test)]
+impl Outcome {
+    fn attempts(&self) -> &[Attempt] {
+        let history = self.history.as_ref();
+        history.map_or(&[], |history| &history.attempts)
+    }
+}
+
+/// What is told beside how a call ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) stderr_tail: Option<Arc<str>>,
+}
+
+impl History {
+    /// Nothing, if there is nothing to tell.
+    pub(crate) fn new(attempts: Vec<Attempt>, stderr_tail: Option<Arc<str>>) -> Option<Box<Self>> {
+        let any = !attempts.is_empty() || stderr_tail.is_some();
+        any.then(|| {
+            Box::new(Self {
+                attempts,
+                stderr_tail,
+            })
+        })
+    }
 }
 
 /// Why a call has no result, before its error type is known.
@@ -528,6 +559,10 @@ impl<P: Parts> Scheduler<P> {
             .policy
             .deadline
             .and_then(|limit| now.checked_add(limit));
+        if self.calls.len() == self.calls.capacity() {
+            // Twice as much would be up to as much again for each call that waits.
+            self.calls.reserve_exact((self.calls.len() / GROWTH).max(GROWTH));
+        }
         let index = self.calls.insert(Call {
             id,
             function,

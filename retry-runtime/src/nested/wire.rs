@@ -10,7 +10,7 @@ use crate::codec;
 use crate::context::{Attempt, CallId};
 use crate::options::Policy;
 use crate::parcel::Parcel;
-use crate::scheduler::{Failure, Outcome};
+use crate::scheduler::{Failure, History, Outcome};
 
 /// The size of both lengths.
 const LENGTHS: usize = 8;
@@ -72,11 +72,12 @@ impl Reply {
             Err(Failure::Function(error)) => (End::Function, error),
             Err(other) => (End::Other(other), Bytes::new()),
         };
+        let history = outcome.history.map_or_else(History::default, |history| *history);
         let reply = Self {
             number,
             call: outcome.call,
-            attempts: outcome.attempts,
-            stderr_tail: outcome.stderr_tail.as_deref().map(str::to_owned),
+            attempts: history.attempts,
+            stderr_tail: history.stderr_tail.as_deref().map(str::to_owned),
             end,
         };
         (reply, payload)
@@ -90,8 +91,7 @@ impl Reply {
                 End::Function => Err(Failure::Function(payload)),
                 End::Other(failure) => Err(failure),
             },
-            attempts: self.attempts,
-            stderr_tail: self.stderr_tail.map(Into::into),
+            history: History::new(self.attempts, self.stderr_tail.map(Into::into)),
         }
     }
 }
@@ -166,8 +166,7 @@ mod tests {
             let outcome = Outcome {
                 call: CallId::nested(3, 7),
                 result: Err(failure),
-                attempts: Vec::new(),
-                stderr_tail: Some("tail".into()),
+                history: History::new(Vec::new(), Some("tail".into())),
             };
             let (reply, payload) = Reply::new(7, outcome);
             let mut message = BytesMut::from(&encode(&reply, payload.len())[..]);
@@ -176,6 +175,8 @@ mod tests {
             assert_eq!(reply.number, 7);
             let outcome = reply.into_outcome(payload);
             assert_eq!(format!("{:?}", outcome.result.unwrap_err()), expected);
+            let tail = outcome.history.unwrap().stderr_tail;
+            assert_eq!(tail.as_deref(), Some("tail"));
             assert_eq!(outcome.call.to_string(), "call-3.7");
         }
     }

@@ -87,8 +87,7 @@ impl<P: Parts> Scheduler<P> {
             outcome: Outcome {
                 call: key.id,
                 result: Ok(values),
-                attempts: Vec::new(),
-                stderr_tail: None,
+                history: None,
             },
         });
         Some(left)

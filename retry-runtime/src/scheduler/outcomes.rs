@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, FAILED_STARTS, Failure, FunctionKey,
+    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, FAILED_STARTS, Failure, History, FunctionKey,
     LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, UnknownTicket, Worker,
     WorkerKey,
 };
@@ -319,8 +319,10 @@ impl<P: Parts> Scheduler<P> {
             outcome: Outcome {
                 call: key.id,
                 result,
-                attempts: call.past.map_or_else(Vec::new, |past| past.attempts),
-                stderr_tail,
+                history: History::new(
+                    call.past.map_or_else(Vec::new, |past| past.attempts),
+                    stderr_tail,
+                ),
             },
         });
     }

@@ -395,7 +395,7 @@ fn retries_wait_for_their_delay_and_zero_means_at_once() {
     assert_eq!(world.begin(worker), Some((1, 2)));
     world.answer(worker, err(true));
     assert!(matches!(world.failure(1), Failure::Function(_)));
-    assert_eq!(world.outcomes[&1].attempts.len(), 2);
+    assert_eq!(world.outcomes[&1].attempts().len(), 2);
 }
 
 #[test]

@@ -543,7 +543,7 @@ fn all_that_a_worker_executes_at_once_has_an_attempt_when_it_is_withdrawn() {
         let worker = world.first();
         while world.begin(worker).is_some() {}
         world.advance(SECOND);
-        let attempts = world.outcomes.values().map(|one| one.attempts.len());
+        let attempts = world.outcomes.values().map(|one| one.attempts().len());
         assert_eq!(attempts.collect::<Vec<_>>(), [1, 1, 1], "chunks: {chunks}");
     }
 }
