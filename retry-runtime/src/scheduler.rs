@@ -561,7 +561,8 @@ impl<P: Parts> Scheduler<P> {
             .and_then(|limit| now.checked_add(limit));
         if self.calls.len() == self.calls.capacity() {
             // Twice as much would be up to as much again for each call that waits.
-            self.calls.reserve_exact((self.calls.len() / GROWTH).max(GROWTH));
+            self.calls
+                .reserve_exact((self.calls.len() / GROWTH).max(GROWTH));
         }
         let index = self.calls.insert(Call {
             id,

@@ -72,7 +72,9 @@ impl Reply {
             Err(Failure::Function(error)) => (End::Function, error),
             Err(other) => (End::Other(other), Bytes::new()),
         };
-        let history = outcome.history.map_or_else(History::default, |history| *history);
+        let history = outcome
+            .history
+            .map_or_else(History::default, |history| *history);
         let reply = Self {
             number,
             call: outcome.call,

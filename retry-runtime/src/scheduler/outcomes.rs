@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, FAILED_STARTS, Failure, History, FunctionKey,
-    LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, UnknownTicket, Worker,
-    WorkerKey,
+    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, FAILED_STARTS, Failure, FunctionKey,
+    History, LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, UnknownTicket,
+    Worker, WorkerKey,
 };
 use crate::context::AttemptOutcome;
 use crate::error::{Cancelled, Crash, ExitCause, Limit, Lost, Startup, TimedOut};

@@ -102,6 +102,17 @@ impl Board {
         claimed
     }
 
+    /// The same where it is told [later](Self::starts) when it is started: as long as that is not
+    /// known it counts as being started just now.
+    pub(crate) fn claim_ahead(&self, slot: usize, ticket: u64) -> bool {
+        self.claim(slot, ticket, u64::MAX)
+    }
+
+    /// What a slot was claimed for starts now.
+    pub(crate) fn starts(&self, slot: usize, now: u64) {
+        self.slot(slot, STARTED).store(now, Ordering::Release);
+    }
+
     /// A request goes over the connection for nested calls; to be called before.
     pub(crate) fn count_request(&self) {
         self.memory.word(REQUESTS).fetch_add(1, Ordering::AcqRel);

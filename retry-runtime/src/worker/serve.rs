@@ -111,7 +111,7 @@ impl Server {
         while let Some(header) = next_call(calls, invocation.input(), outbox, watchdog) {
             let (ticket, fault) = (header.ticket, header.fault);
             // What a function that does not yield is to know stands on the board.
-            if header.order != Order::Run || !board.claim(0, ticket, stopwatch.begin()) {
+            if header.order != Order::Run || !board.claim_ahead(0, ticket) {
                 continue;
             }
             let Some(Run::Blocking(run)) = served.run(header.method) else {
@@ -119,6 +119,8 @@ impl Server {
             };
             current::enter(Current::new(header, 0));
             panics::forget();
+            // After what takes its time where the parent has just looked at the board.
+            board.starts(0, stopwatch.begin());
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 faults::act(fault, outbox);
                 run(&mut invocation);

@@ -4,6 +4,9 @@
 //! worker's pipes first, which takes longer than all else that it does about a quick call. But who
 //! prints makes a system call, and a function that took less time than that has made none.
 
+use std::os::fd::OwnedFd;
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::sys;
@@ -23,7 +26,7 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// Times how long it takes to write a byte to a pipe.
+    /// Times how long it takes to write a byte to a pipe that is watched, as those of a worker are.
     pub(super) fn measure(&mut self) {
         self.shortest_print = Some(shortest_write().map_or(0, |nanos| nanos / FASTER));
     }
@@ -40,7 +43,7 @@ impl Silence {
 }
 
 fn shortest_write() -> Option<u64> {
-    let (_reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+    let (_watch, _reader, writer) = watched_pipe().ok()?;
     (0..TIMED)
         .map(|_| {
             let begun = sys::monotonic_nanos();
@@ -49,6 +52,14 @@ fn shortest_write() -> Option<u64> {
             written.ok().map(|_| took)
         })
         .min()?
+}
+
+/// A pipe, and what watches it, as a parent does.
+fn watched_pipe() -> rustix::io::Result<(OwnedFd, OwnedFd, OwnedFd)> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let watch = epoll::create(CreateFlags::CLOEXEC)?;
+    epoll::add(&watch, &reader, EventData::new_u64(0), EventFlags::IN)?;
+    Ok((watch, reader, writer))
 }
 
 #[cfg(test)]
@@ -60,7 +71,7 @@ mod tests {
         let mut silence = Silence::default();
         assert!(!silence.is_certain(0), "nothing is known yet");
         silence.measure();
-        let (_reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        let (_watch, _reader, writer) = watched_pipe().unwrap();
         for _ in 0..1000 {
             let begun = sys::monotonic_nanos();
             rustix::io::write(&writer, b"x").unwrap();
