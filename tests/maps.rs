@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use retry_runtime::{CallError, Retries, function};
-use retry_tests::{Ledger, fixture, fixture_async, record};
+use retry_tests::{Ledger, fixture, fixture_async, record, seeded};
 use serde::{Deserialize, Serialize};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -338,5 +338,42 @@ fn a_small_input_does_not_keep_the_room_of_a_large_one() {
             most = most.max(address_space());
         }
         assert!(most < before + PAIRS * LARGE * 3 / 4, "{before}, {most}");
+    });
+}
+
+/// Fails after so many milliseconds, if it is told to.
+#[function(max_workers = 2)]
+fn takes(millis: u64, fails: bool) -> Result<u64, String> {
+    if millis > 0 {
+        std::thread::sleep(Duration::from_millis(millis));
+    }
+    if fails {
+        return Err(String::from("as it was told"));
+    }
+    Ok(millis)
+}
+
+/// A slow input has the quick ones behind it taken back, which ends what its worker has to do.
+#[retry_runtime::test]
+fn a_failure_tells_of_its_own_time_and_not_of_a_pause_before_it() {
+    const PAUSE: Duration = Duration::from_millis(600);
+    fixture(LIMIT, serves, || {
+        seeded(5, |random, _| {
+            let slow = random.u64(200..2000);
+            let inputs = (0..4000).map(|input| (if input == slow { 100 } else { 0 }, false));
+            assert!(takes.map(inputs).into_iter().all(|result| result.is_ok()));
+            std::thread::sleep(PAUSE);
+            // One for each worker.
+            let calls: Vec<_> = (0..2).map(|_| takes.spawn(50, true)).collect();
+            for error in retry_runtime::join(calls)
+                .wait()
+                .into_iter()
+                .map(Result::unwrap_err)
+            {
+                for attempt in error.context().attempts() {
+                    assert!(attempt.duration < PAUSE, "{:?}", attempt.duration);
+                }
+            }
+        });
     });
 }

@@ -93,7 +93,8 @@ pub struct Attempt {
     /// When the function was started, on the monotonic clock.
     #[serde(with = "instant")]
     pub start: Instant,
-    /// How long it ran.
+    /// How long it ran. In a map this may include up to seven inputs that the worker executed just
+    /// before it, where those took next to nothing.
     pub duration: Duration,
     /// How it ended.
     pub outcome: AttemptOutcome,

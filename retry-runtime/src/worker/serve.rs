@@ -112,6 +112,8 @@ impl Server {
             let (ticket, fault) = (header.ticket, header.fault);
             // What a function that does not yield is to know stands on the board.
             if header.order != Order::Run || !board.claim_ahead(0, ticket) {
+                // What was taken back may have been the last for a long time.
+                stopwatch.stop();
                 continue;
             }
             let Some(Run::Blocking(run)) = served.run(header.method) else {
