@@ -382,7 +382,7 @@ pub(crate) struct Scheduler<P> {
     cancels_queued: bool,
     /// What the shutdown did not wait for.
     abandoned: Vec<(CallId, &'static str)>,
-    /// Functions to dispatch for before anything else.
+    /// Functions whose workers are to be seen to before anything else.
     unsettled: Vec<FunctionKey>,
     random: fastrand::Rng,
     next_call: u64,

@@ -20,9 +20,16 @@ impl<P: Parts> Scheduler<P> {
         self.functions[function.0].policy.max_workers
     }
 
-    /// Hands queued calls of a function to its workers, starts workers where there are too few,
-    /// and takes back what waits behind a busy worker while another one is idle.
+    /// Hands queued calls of a function to its workers. What that leaves to be done is
+    /// [settled](Self::settle) once they are sent: the workers begin meanwhile.
     pub(crate) fn dispatch(&mut self, now: Instant, function: FunctionKey) {
+        self.hand_out(now, function);
+        self.unsettle(function);
+    }
+
+    /// Hands out queued calls of a function, starts workers where there are too few, and takes back
+    /// what waits behind a busy worker while another one is idle.
+    pub(super) fn balance(&mut self, now: Instant, function: FunctionKey) {
         self.hand_out(now, function);
         self.scale(now, function);
         self.steal(function);

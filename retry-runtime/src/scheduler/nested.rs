@@ -64,6 +64,7 @@ impl<P: Parts> Scheduler<P> {
         let Some(worker) = self.worker(origin.worker) else {
             return unknown;
         };
+        let caller = worker.function;
         if worker.children.contains_key(&origin.id.number()) {
             let reason = "it made two calls of one number".into();
             self.broken(origin.worker, reason);
@@ -110,7 +111,7 @@ impl<P: Parts> Scheduler<P> {
             self.withdraw(now, key, why, AttemptOutcome::Cancelled);
         } else if !was_waiting {
             self.recall(origin.worker);
-            self.unsettle(origin.worker);
+            self.unsettle(caller);
         }
         key
     }
@@ -130,11 +131,12 @@ impl<P: Parts> Scheduler<P> {
         worker.children.get(&id.number()).copied()
     }
 
-    /// To be called after each step, until there is nothing to do: dispatches for functions whose
-    /// workers began or ceased to wait, and ends workers that a shutdown has left without work.
+    /// To be called after each step, until there is nothing to do: sees to the workers of functions
+    /// that were dispatched for, or whose workers began or ceased to wait, and ends workers that a
+    /// shutdown has left without work.
     pub(crate) fn settle(&mut self, now: Instant) -> bool {
-        for function in std::mem::take(&mut self.unsettled) {
-            self.dispatch(now, function);
+        while let Some(function) = self.unsettled.pop() {
+            self.balance(now, function);
         }
         self.drain(now);
         self.tidy();
@@ -147,10 +149,9 @@ impl<P: Parts> Scheduler<P> {
             .is_some_and(|worker| !worker.children.is_empty())
     }
 
-    fn unsettle(&mut self, key: WorkerKey) {
-        if let Some(function) = self.worker(key).map(|worker| worker.function)
-            && !self.unsettled.contains(&function)
-        {
+    /// The workers of a function are to be seen to.
+    pub(super) fn unsettle(&mut self, function: FunctionKey) {
+        if !self.unsettled.contains(&function) {
             self.unsettled.push(function);
         }
     }
@@ -162,7 +163,8 @@ impl<P: Parts> Scheduler<P> {
         };
         parent.children.remove(&id.number());
         if parent.children.is_empty() {
-            self.unsettle(worker);
+            let function = parent.function;
+            self.unsettle(function);
             self.arm_idle(worker);
         }
     }
