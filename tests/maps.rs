@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::pin;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -375,5 +376,31 @@ fn a_failure_tells_of_its_own_time_and_not_of_a_pause_before_it() {
                 }
             }
         });
+    });
+}
+
+/// Mostly quick, so that it is given hundreds of inputs ahead. What it returns for others is large
+/// enough for a few hundred to fill the ring, and small enough to be answered in short.
+#[function(max_workers = 1, at_most_once)]
+fn some_kibibytes(number: u64) -> Vec<u8> {
+    let mut bytes = std::process::id().to_le_bytes().to_vec();
+    if number % 1000 > 500 {
+        bytes.resize(4000, 200);
+    }
+    bytes
+}
+
+#[retry_runtime::test]
+fn a_worker_whose_results_wait_for_room_is_left_alone() {
+    fixture(Duration::from_secs(120), serves, || {
+        let first = some_kibibytes.remote(0).wait().unwrap();
+        // While it is stopped this process takes nothing in.
+        let stops = "for _ in 1 2 3 4 5; do kill -STOP $PPID; sleep 0.05; kill -CONT $PPID; sleep 0.05; done";
+        let mut stops = Command::new("sh").args(["-c", stops]).spawn().unwrap();
+        let mut results = some_kibibytes.map(0..).into_iter();
+        while stops.try_wait().unwrap().is_none() {
+            let result = results.next().unwrap().unwrap();
+            assert_eq!(result[..4], first[..4], "another worker's");
+        }
     });
 }

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 
 use super::intake::Intake;
-use crate::parcel::{self, MARK, PREFIX, Parcel, Series};
+use crate::parcel::{MARK, PREFIX, Parcel, Series};
 
 /// The size of a header from the parent.
 pub(crate) const CALL_HEADER: usize = 40;
@@ -121,16 +121,20 @@ pub(crate) fn take_short(intake: &mut Intake) -> Option<Parcel> {
     let mut end = 0;
     let mut count = 0;
     while let Some(prefix) = buffer.get(end..).and_then(<[u8]>::first_chunk::<PREFIX>)
-        && u32::from_le_bytes(*prefix) >= MARK
-        && let Some(length) = parcel::length(prefix)
-        // What is longer makes no sense, which shows where it is read as an answer in full.
-        && length <= SHORT
+        && let Some(length) = short_length(u32::from_le_bytes(*prefix))
         && end + PREFIX + length <= buffer.len()
     {
         end += PREFIX + length;
         count += 1;
     }
     (count > 0).then(|| Parcel::new(count, buffer.split_to(end).freeze()))
+}
+
+/// How long a value in short is, of its header. What is longer makes no sense, which shows where it is
+/// read as an answer in full.
+fn short_length(header: u32) -> Option<usize> {
+    let length = (header & !MARK) as usize;
+    (header >= MARK && length <= SHORT).then_some(length)
 }
 
 /// The header of an answer in short.
@@ -239,13 +243,18 @@ impl AnswerHeader {
         bytes
     }
 
-    /// Takes a whole message off what has come, if there is one. The bytes may be anything: an
-    /// impossible header is an error before anything is allocated for it.
+    /// Takes a whole message off what has come, if there is one, and if no whole value in short is
+    /// [left](take_short). The bytes may be anything: an impossible header is an error before
+    /// anything is allocated for it.
     pub(crate) fn take(intake: &mut Intake, limit: usize) -> Result<Option<(Self, Bytes)>, String> {
         let Some(mut header) = intake.header(ANSWER_HEADER) else {
             return Ok(None);
         };
         let length = header.get_u32_le();
+        if short_length(length).is_some() {
+            // A value in short for all of which there was no room yet.
+            return Ok(None);
+        }
         let kind = header.get_u8();
         let used_up = header.get_u8() != 0;
         let silent = header.get_u8() != 0;
@@ -272,6 +281,7 @@ impl AnswerHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parcel;
 
     #[test]
     fn headers_come_back_and_wait_for_their_payload() {
@@ -294,6 +304,22 @@ mod tests {
             Some((header, Bytes::from_static(b"abc")))
         );
         assert_eq!(&buffer.small().unwrap()[..], b"d");
+    }
+
+    #[test]
+    fn a_value_in_short_may_come_in_pieces() {
+        let value = vec![200; SHORT];
+        let mut whole = short_header(&value).to_vec();
+        whole.extend_from_slice(&value);
+        for piece in [1, PREFIX, ANSWER_HEADER, ANSWER_HEADER + 1, whole.len() - 1] {
+            let mut intake = Intake::of(&whole[..piece]);
+            assert!(take_short(&mut intake).is_none());
+            assert_eq!(AnswerHeader::take(&mut intake, usize::MAX), Ok(None));
+            let rest = &whole[piece..];
+            intake.small().unwrap().extend_from_slice(rest);
+            let taken = take_short(&mut intake).unwrap();
+            assert_eq!(taken.into_one(), value);
+        }
     }
 
     #[test]
