@@ -1,7 +1,7 @@
 //! One function over many inputs.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::iter::FusedIterator;
@@ -352,7 +352,7 @@ struct Arrivals {
     /// What can be handed out, in that order, with the index of the first input.
     ready: VecDeque<(u64, Outcome)>,
     /// What has arrived before its turn, by index; only for a map that keeps the order of the inputs.
-    early: Option<VecDeque<(u64, Outcome)>>,
+    early: Option<Early>,
     /// The index that is ready next, where the order is kept.
     next: u64,
     /// How many inputs have their results, and how many bytes these inputs took, that the consumer
@@ -368,7 +368,7 @@ impl Shared {
     fn new(ordered: bool) -> Self {
         Self(Mutex::new(Arrivals {
             ready: VecDeque::new(),
-            early: ordered.then(VecDeque::new),
+            early: ordered.then(Early::default),
             next: 0,
             returned: 0,
             returned_bytes: 0,
@@ -427,12 +427,12 @@ impl Delivery<'_> {
 impl Arrivals {
     fn insert(&mut self, index: u64, outcome: Outcome) {
         let Some(early) = &mut self.early else {
-            return self.ready.push_back((index, outcome));
+            self.ready.push_back((index, outcome));
+            return;
         };
         if index != self.next {
-            // Mostly at the end.
-            let place = early.partition_point(|(other, _)| *other < index);
-            return early.insert(place, (index, outcome));
+            early.insert(index, outcome);
+            return;
         }
         // It and those that have waited for it.
         let mut next = Some((index, outcome));
@@ -440,8 +440,36 @@ impl Arrivals {
             let values = outcome.result.as_ref();
             self.next += values.map_or(1, |values| u64::from(values.count()));
             self.ready.push_back((index, outcome));
-            next = early.pop_front_if(|(first, _)| *first == self.next);
+            next = early.take(self.next);
         }
+    }
+}
+
+/// What has arrived before its turn, by the index of the first input.
+#[derive(Default)]
+struct Early {
+    /// What came in the order of the inputs, as most does: to keep it allocates nothing.
+    rising: VecDeque<(u64, Outcome)>,
+    /// What came after something that is behind it.
+    others: BTreeMap<u64, Outcome>,
+}
+
+impl Early {
+    fn insert(&mut self, index: u64, outcome: Outcome) {
+        if self.rising.back().is_some_and(|(last, _)| *last > index) {
+            self.others.insert(index, outcome);
+        } else {
+            self.rising.push_back((index, outcome));
+        }
+    }
+
+    /// What has this index, if that is the lowest.
+    fn take(&mut self, index: u64) -> Option<(u64, Outcome)> {
+        let rising = self.rising.pop_front_if(|(first, _)| *first == index);
+        rising.or_else(|| {
+            let first = self.others.first_entry()?;
+            (*first.key() == index).then(|| first.remove_entry())
+        })
     }
 }
 
@@ -836,5 +864,39 @@ impl<I: Iterator, T, E> Future for ForEach<I, T, E> {
 impl<I: Iterator, T, E> Wait for ForEach<I, T, E> {
     fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper, spin: &mut Spin) {
         self.0.rest(until, sleeper, spin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_arrives_in_any_order_is_handed_out_in_that_of_the_inputs() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut indices: Vec<u64> = (0..1000).collect();
+        // Every second one late, all but the first ones late, and no order at all.
+        for order in 0..3 {
+            indices.sort_unstable();
+            match order {
+                // Every second one late, the first ones late, and no order at all.
+                0 => indices.sort_by_key(|index| (index % 2 == 0, *index)),
+                1 => indices.rotate_left(3),
+                _ => random.shuffle(&mut indices),
+            }
+            let shared = Shared::new(true);
+            for index in &indices {
+                let outcome = Outcome {
+                    call: CallId(*index),
+                    result: Ok(Parcel::NONE),
+                    history: None,
+                };
+                shared.lock().insert(*index, outcome);
+            }
+            let ready = std::mem::take(&mut shared.lock().ready);
+            assert!(ready.into_iter().map(|(index, _)| index).eq(0..1000));
+        }
     }
 }
