@@ -93,8 +93,9 @@ pub struct Attempt {
     /// When the function was started, on the monotonic clock.
     #[serde(with = "instant")]
     pub start: Instant,
-    /// How long it ran. In a map this may include up to seven inputs that the worker executed just
-    /// before it, where those took next to nothing.
+    /// How long it ran. In a map without a timeout this may include inputs that the worker executed
+    /// just before it: up to seven, as far as they lie within one tick of the kernel (4 ms on most
+    /// machines).
     pub duration: Duration,
     /// How it ended.
     pub outcome: AttemptOutcome,

@@ -761,7 +761,7 @@ impl Core {
     }
 
     fn send(&mut self, worker: WorkerKey, ticket: u64, call: CallKey, attempt: u32) {
-        let (Some(link), Some((name, job))) =
+        let (Some(link), Some((terms, job))) =
             (self.links.get_mut(&worker.id), self.scheduler.payload(call))
         else {
             return;
@@ -771,6 +771,7 @@ impl Core {
             count: 1,
             length: 0,
             attempt,
+            timed: terms.policy.timeout.is_some(),
             ticket,
             call: call.id.0,
             index: job.index,
@@ -787,7 +788,7 @@ impl Core {
             // A fault is one input's.
             Parcel::Several(inputs) if faults::are_planned() => {
                 for input in inputs.clone() {
-                    header.fault = faults::pick(name, attempt, header.index);
+                    header.fault = faults::pick(terms.name, attempt, header.index);
                     send(&mut header, &input);
                     header.follow();
                 }
@@ -797,7 +798,7 @@ impl Core {
                 send(&mut header, inputs.bytes());
             }
             Parcel::One(input) => {
-                header.fault = faults::pick(name, attempt, job.index);
+                header.fault = faults::pick(terms.name, attempt, job.index);
                 send(&mut header, input);
             }
         }

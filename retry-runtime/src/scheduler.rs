@@ -448,9 +448,9 @@ impl<P: Parts> Scheduler<P> {
         })
     }
 
-    /// What is called, and the payload.
-    pub(crate) fn payload(&self, call: CallKey) -> Option<(&'static str, &P)> {
-        self.call(call).map(|call| (call.terms.name, &call.payload))
+    /// What holds for a call, and the payload.
+    pub(crate) fn payload(&self, call: CallKey) -> Option<(&Terms, &P)> {
+        self.call(call).map(|call| (&*call.terms, &call.payload))
     }
 
     /// The workers of a function.

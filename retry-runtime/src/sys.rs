@@ -233,16 +233,8 @@ pub(crate) fn coarse_nanos() -> u64 {
     nanos(ClockId::MonotonicCoarse)
 }
 
-/// How long a tick of the kernel is, in nanoseconds.
-pub(crate) fn tick_length() -> u64 {
-    in_nanos(rustix::time::clock_getres(ClockId::MonotonicCoarse))
-}
-
 fn nanos(clock: ClockId) -> u64 {
-    in_nanos(rustix::time::clock_gettime(clock))
-}
-
-fn in_nanos(time: Timespec) -> u64 {
+    let time = rustix::time::clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
         + u64::try_from(time.tv_nsec).unwrap_or(0)
 }

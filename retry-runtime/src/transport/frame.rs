@@ -16,6 +16,9 @@ const NO_INDEX: u64 = u64::MAX;
 /// The bits that tell how many calls a message is.
 const COUNT: u32 = (1 << 24) - 1;
 
+/// The bit beside them that tells of a limit on their time.
+const TIMED: u32 = 1 << 31;
+
 /// What a worker is to do about a ticket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -38,6 +41,8 @@ pub(crate) struct CallHeader {
     /// more than one each has its own length before its arguments.
     pub(crate) count: u32,
     pub(crate) attempt: u32,
+    /// Whether the time of each is limited.
+    pub(crate) timed: bool,
     pub(crate) ticket: u64,
     pub(crate) call: u64,
     pub(crate) index: Option<u64>,
@@ -63,7 +68,8 @@ impl CallHeader {
         bytes[16..24].copy_from_slice(&self.call.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.index.unwrap_or(NO_INDEX).to_le_bytes());
         // The chunks of a map are shorter than this.
-        let count = self.count & COUNT | u32::from(self.order as u8) << 24;
+        let timed = if self.timed { TIMED } else { 0 };
+        let count = self.count & COUNT | u32::from(self.order as u8) << 24 | timed;
         bytes[32..36].copy_from_slice(&count.to_le_bytes());
         bytes[36..38].copy_from_slice(&self.method.to_le_bytes());
         bytes[38..40].copy_from_slice(&self.fault.to_le_bytes());
@@ -81,11 +87,13 @@ impl CallHeader {
             call: header.get_u64_le(),
             index: Some(header.get_u64_le()).filter(|index| *index != NO_INDEX),
             count: header.get_u32_le(),
+            timed: false,
             order: Order::Run,
             method: header.get_u16_le(),
             fault: header.get_u16_le(),
         };
-        message.order = match message.count >> 24 {
+        message.timed = message.count & TIMED != 0;
+        message.order = match (message.count & !TIMED) >> 24 {
             1 => Order::Ask,
             2 => Order::Abort,
             _ => Order::Run,
@@ -288,6 +296,7 @@ mod tests {
         let header = CallHeader {
             length: 3,
             attempt: 2,
+            timed: true,
             ticket: 9,
             call: 7,
             index: None,

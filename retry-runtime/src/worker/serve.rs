@@ -109,7 +109,7 @@ impl Server {
         // The same one for all: what is moved after it was written is waited for.
         let mut invocation = Invocation::new(Input::default(), state.clone(), self.limit);
         while let Some(header) = next_call(calls, invocation.input(), outbox, watchdog) {
-            let (ticket, fault) = (header.ticket, header.fault);
+            let (ticket, fault, timed) = (header.ticket, header.fault, header.timed);
             // What a function that does not yield is to know stands on the board.
             if header.order != Order::Run || !board.claim_ahead(0, ticket) {
                 // What was taken back may have been the last for a long time.
@@ -133,9 +133,9 @@ impl Server {
             let kind = invocation.kind();
             // What was printed before the result is to be out before the result is.
             let _ = io::stdout().flush();
-            let used_up = growth.is_exceeded();
-            if kind == Kind::Ok && !used_up && calls.is_within_chunk() {
-                let duration = stopwatch.lap();
+            let goes_on = kind == Kind::Ok && calls.is_within_chunk() && !growth.is_limited();
+            if goes_on {
+                let duration = stopwatch.lap(timed);
                 if !outbox.value(ticket, duration, invocation.output()) {
                     // A wait for room is not the next one's time.
                     stopwatch.stop();
@@ -143,7 +143,7 @@ impl Server {
             } else {
                 let duration = stopwatch.end();
                 let remarks = Remarks {
-                    used_up,
+                    used_up: growth.is_exceeded(),
                     silent: silence.is_certain(duration),
                 };
                 outbox.answer(kind, ticket, duration, remarks, invocation.output());
@@ -213,6 +213,10 @@ impl Growth {
             most: served.spec().max_rss_growth,
             baseline: None,
         }
+    }
+
+    pub(super) fn is_limited(&self) -> bool {
+        self.most.is_some()
     }
 
     /// Called after each call.

@@ -2,7 +2,7 @@
 //!
 //! To read the clock takes longer than many functions do. The clock of the kernel's ticks takes a
 //! fifth of that, and is all that is read after most of those inputs of a chunk that follow quick
-//! ones: their time is counted with the next one's, or the tick ends.
+//! ones: their time is counted with the next one's, or the tick ends. Only where nobody limits it.
 
 use crate::sys;
 
@@ -15,16 +15,12 @@ const QUICK: u64 = 1000;
 /// Where the time comes from, in nanoseconds on the monotonic clock.
 pub(super) trait Clock {
     fn now(&self) -> u64;
-    /// When the last tick began.
+    /// What it was at a tick, which is the last one or a little older.
     fn tick(&self) -> u64;
-    /// How long a tick is.
-    fn tick_length(&self) -> u64;
 }
 
 /// The kernel's.
-pub(super) struct Monotonic {
-    tick_length: u64,
-}
+pub(super) struct Monotonic;
 
 impl Clock for Monotonic {
     fn now(&self) -> u64 {
@@ -33,10 +29,6 @@ impl Clock for Monotonic {
 
     fn tick(&self) -> u64 {
         sys::coarse_nanos()
-    }
-
-    fn tick_length(&self) -> u64 {
-        self.tick_length
     }
 }
 
@@ -57,9 +49,7 @@ pub(super) struct Stopwatch<C = Monotonic> {
 
 impl Stopwatch {
     pub(super) fn new() -> Self {
-        Self::with(Monotonic {
-            tick_length: sys::tick_length(),
-        })
+        Self::with(Monotonic)
     }
 }
 
@@ -75,23 +65,21 @@ impl<C: Clock> Stopwatch<C> {
         }
     }
 
-    /// An input begins: when that was, or at most a tick later, so that nobody runs out of time
-    /// early.
+    /// An input begins: when that was. Where its time is not limited that may be when one of the
+    /// inputs before it has.
     pub(super) fn begin(&mut self) -> u64 {
         if !self.runs {
             self.read();
             self.runs = true;
         }
-        match self.unread {
-            0 => self.counted,
-            _ => self.tick + self.clock.tick_length(),
-        }
+        self.counted
     }
 
-    /// An input has ended and the next one begins at once. How many nanoseconds are to be counted
-    /// for it: none, if its time is to be a part of what one of the next few counts.
-    pub(super) fn lap(&mut self) -> u64 {
-        if self.quick && self.unread < UNREAD && self.clock.tick() == self.tick {
+    /// An input has ended and the next one begins at once, under the same limits. How many nanoseconds
+    /// are to be counted for it: none, if its time is to be a part of what one of the next few counts.
+    pub(super) fn lap(&mut self, limited: bool) -> u64 {
+        let skips = self.quick && self.unread < UNREAD && !limited;
+        if skips && self.clock.tick() == self.tick {
             self.unread += 1;
             return 0;
         }
@@ -101,14 +89,15 @@ impl<C: Clock> Stopwatch<C> {
         duration
     }
 
-    /// An input has ended whose own time matters. It is too long by that of those that were quick
-    /// just before it.
+    /// An input has ended whose own time matters. It is too long by what was not counted for those
+    /// before it.
     pub(super) fn end(&mut self) -> u64 {
         self.stop();
         self.read()
     }
 
-    /// What comes next is nobody's time.
+    /// What comes next is nobody's time, nor is what was not counted yet: where the one ends and the
+    /// other begins is not known.
     pub(super) fn stop(&mut self) {
         self.runs = false;
     }
@@ -145,10 +134,6 @@ mod tests {
         fn tick(&self) -> u64 {
             self.now.get() / TICK * TICK
         }
-
-        fn tick_length(&self) -> u64 {
-            TICK
-        }
     }
 
     impl Fake {
@@ -178,7 +163,7 @@ mod tests {
                 assert!(duration >= nanos);
                 duration
             } else {
-                stopwatch.lap()
+                stopwatch.lap(false)
             };
         }
         stopwatch.begin();
@@ -193,7 +178,7 @@ mod tests {
         for _ in 0..1000 {
             stopwatch.begin();
             clock.pass(100);
-            stopwatch.lap();
+            stopwatch.lap(false);
         }
         assert_eq!(clock.read.get(), 1 + 1 + 999 / (UNREAD + 1));
     }
@@ -206,28 +191,28 @@ mod tests {
             let begun = stopwatch.begin();
             assert_eq!(begun, clock.now.get());
             clock.pass(QUICK + 1);
-            assert_eq!(stopwatch.lap(), QUICK + 1);
+            assert_eq!(stopwatch.lap(false), QUICK + 1);
         }
     }
 
     #[test]
-    fn nobody_is_said_to_have_begun_before_he_did() {
+    fn whoever_has_a_limit_has_begun_when_he_did_and_took_what_he_took() {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
         let clock = Fake::default();
         let mut stopwatch = Stopwatch::with(&clock);
         for _ in 0..100_000 {
-            let begun = stopwatch.begin();
-            let now = clock.now.get();
-            assert!(begun >= now && begun <= now + TICK, "{begun}, {now}");
-            clock.pass(match random.u8(..100) {
+            assert_eq!(stopwatch.begin(), clock.now.get());
+            let nanos = match random.u8(..100) {
                 0 => random.u64(..3 * TICK),
                 _ => random.u64(..QUICK),
-            });
-            match random.u8(..30) {
-                0 => drop(stopwatch.end()),
-                _ => drop(stopwatch.lap()),
+            };
+            clock.pass(nanos);
+            assert_eq!(stopwatch.lap(true), nanos);
+            if random.u8(..30) == 0 {
+                stopwatch.stop();
+                clock.pass(random.u64(..TICK));
             }
         }
     }
