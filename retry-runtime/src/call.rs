@@ -293,6 +293,7 @@ impl<T, E> Call<T, E> {
     /// Makes the call and lets it run on its own.
     pub(crate) fn spawn(mut self) -> FunctionCall<T, E> {
         let slot = self.start(Looks::No);
+        slot.keeps();
         let key = self.running.take().and_then(|running| running.key);
         FunctionCall {
             host: self.host.clone(),

@@ -48,6 +48,8 @@ enum Waiting {
     /// Nobody, so far.
     #[default]
     Nobody,
+    /// Nobody, and perhaps for long.
+    NobodyForLong,
     For(Waker),
     /// Nobody has to any more.
     Outcome(Outcome),
@@ -58,9 +60,22 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn fill(&self, outcome: Outcome) {
-        let waiting = replace(&mut *self.lock(), Waiting::Outcome(outcome));
-        if let Waiting::For(waker) = waiting {
+    /// The outcome may have to be kept for long: what it was part of is not to be kept with it.
+    pub(crate) fn keeps(&self) {
+        match &mut *self.lock() {
+            Waiting::Outcome(outcome) => outcome.settle(),
+            waiting => *waiting = Waiting::NobodyForLong,
+        }
+    }
+
+    pub(crate) fn fill(&self, mut outcome: Outcome) {
+        let mut waiting = self.lock();
+        if matches!(*waiting, Waiting::NobodyForLong) {
+            outcome.settle();
+        }
+        let before = replace(&mut *waiting, Waiting::Outcome(outcome));
+        drop(waiting);
+        if let Waiting::For(waker) = before {
             wake(waker);
         }
     }
@@ -128,6 +143,40 @@ fn give_out(outcomes: &mut Vec<(Job, Outcome)>) {
                 }
                 delivery.finish();
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::context::CallId;
+    use crate::parcel::Parcel;
+
+    #[test]
+    fn a_small_result_that_nobody_takes_yet_does_not_keep_what_it_came_in() {
+        for is_filled_first in [false, true] {
+            let mut buffer = BytesMut::with_capacity(32 * 1024);
+            buffer.extend_from_slice(b"value");
+            let outcome = Outcome {
+                call: CallId(1),
+                result: Ok(Parcel::One(buffer.split().freeze())),
+                history: None,
+            };
+            let slot = Slot::default();
+            if is_filled_first {
+                slot.fill(outcome);
+                assert!(!buffer.try_reclaim(32 * 1024));
+                slot.keeps();
+            } else {
+                slot.keeps();
+                slot.fill(outcome);
+            }
+            assert!(buffer.try_reclaim(32 * 1024));
+            let value = slot.try_take().unwrap().result.unwrap();
+            assert_eq!(value.into_one(), "value");
         }
     }
 }

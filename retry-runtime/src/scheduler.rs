@@ -139,8 +139,15 @@ pub(crate) struct Outcome {
     pub(crate) history: Option<Box<History>>,
 }
 
-#[cfg(test)]
 impl Outcome {
+    /// It will be kept for a while: what its value was part of is not to be kept with it.
+    pub(crate) fn settle(&mut self) {
+        if let Ok(value) = &mut self.result {
+            value.settle();
+        }
+    }
+
+    #[cfg(test)]
     fn attempts(&self) -> &[Attempt] {
         let history = self.history.as_ref();
         history.map_or(&[], |history| &history.attempts)
