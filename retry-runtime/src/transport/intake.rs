@@ -24,17 +24,19 @@ const BELIEVED: usize = 15;
 /// How many buffers are kept of which somebody has a part.
 const PARTED: usize = 8;
 
-/// How large a buffer is made for more than there is to be read, where it has to be another one.
+/// How large buffers become that are made for more than there is to be read.
 const SHARED: usize = 32 * 1024;
 
 /// What has been read and not been taken.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     buffer: BytesMut,
+    /// Whether it was made larger than one is that is kept.
+    is_large: bool,
     /// Those before it, the oldest first: their memory is used again once nobody has a part of it.
     parted: VecDeque<BytesMut>,
     /// How large the next one is made at least.
-    next: usize,
+    least: usize,
     /// The large message whose header is all that is in the buffer.
     large: Option<Large>,
 }
@@ -67,6 +69,7 @@ impl Intake {
         if self.large.is_none() {
             if available > SEVERAL && self.buffer.len() < header {
                 let rest = header - self.buffer.len();
+                self.make_room(rest);
                 read = reader.read_into(&mut self.buffer, rest)?;
             }
             self.large = self.begin(header, longest);
@@ -82,23 +85,27 @@ impl Intake {
         Ok(read)
     }
 
-    /// Makes room for so many bytes in the buffer.
+    /// Makes room for so many bytes in the buffer, which is another one if somebody has a part of it.
     fn make_room(&mut self, bytes: usize) {
         if self.buffer.try_reclaim(bytes) {
             return;
         }
-        let whole = self.buffer.len() + bytes;
-        let mut parted = self.parted.iter_mut();
-        let free = parted.position(|parted| parted.try_reclaim(whole));
-        let free = free.and_then(|free| self.parted.remove(free));
-        let mut buffer = free.unwrap_or_else(|| {
-            let room = whole.max(self.next);
-            self.next = (2 * room).min(SHARED);
-            BytesMut::with_capacity(room)
+        let needed = self.buffer.len() + bytes;
+        let free = self
+            .parted
+            .iter_mut()
+            .position(|parted| parted.try_reclaim(needed));
+        let known = free.and_then(|place| self.parted.remove(place));
+        let is_large = known.is_none() && needed > LARGE;
+        let mut buffer = known.unwrap_or_else(|| {
+            // A message that comes bit by bit is not to be moved for each of them.
+            let size = needed.next_power_of_two().max(self.least);
+            self.least = (2 * size).min(SHARED);
+            BytesMut::with_capacity(size)
         });
         buffer.extend_from_slice(&self.buffer);
         let mut before = replace(&mut self.buffer, buffer);
-        if whole <= LARGE {
+        if !replace(&mut self.is_large, is_large) {
             before.clear();
             if self.parted.len() == PARTED {
                 self.parted.pop_front();
