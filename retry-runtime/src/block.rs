@@ -20,6 +20,13 @@ pub(crate) trait Wait: Future + Unpin {
     fn rest(&mut self, _until: Option<Instant>, _sleeper: &dyn Sleeper, _spin: &mut Spin) {}
 }
 
+/// Where it is: what is large need not be moved.
+impl<W: Wait> Wait for &mut W {
+    fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper, spin: &mut Spin) {
+        W::rest(self, until, sleeper, spin);
+    }
+}
+
 /// Unparks a thread.
 struct Unpark {
     thread: Thread,

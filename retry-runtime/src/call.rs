@@ -82,11 +82,16 @@ pub(crate) fn not_decodable<E>(
     registration: &'static Registration,
     call: CallId,
     index: Option<u64>,
-    error: CodecError,
+    error: &CodecError,
 ) -> CallError<E> {
     let context = Context::new(registration.spec.name, call, index, Vec::new(), None);
-    let reason = error.to_string().into();
-    CallError::Lost(Lost::NotDecodable { reason }, context)
+    CallError::Lost(lost(error), context)
+}
+
+fn lost(error: &CodecError) -> Lost {
+    Lost::NotDecodable {
+        reason: error.to_string().into(),
+    }
 }
 
 fn decode<T: Wire, E>(
@@ -104,16 +109,13 @@ fn decode<T: Wire, E>(
         let History {
             attempts,
             stderr_tail,
-        } = history.map_or_else(History::default, |history| *history);
+        } = History::of(history);
         Context::new(registration.spec.name, call, index, attempts, stderr_tail)
-    };
-    let lost = |error: CodecError| Lost::NotDecodable {
-        reason: error.to_string().into(),
     };
     let failure = match result {
         Ok(value) => {
             return codec::decode_alone(value.into_one())
-                .map_err(|error| CallError::Lost(lost(error), context()));
+                .map_err(|error| CallError::Lost(lost(&error), context()));
         }
         Err(failure) => failure,
     };
@@ -121,7 +123,7 @@ fn decode<T: Wire, E>(
     Err(match failure {
         Failure::Function(bytes) => match decode_error(&bytes) {
             Ok(error) => CallError::Function(error, context),
-            Err(error) => CallError::Lost(lost(error), context),
+            Err(error) => CallError::Lost(lost(&error), context),
         },
         Failure::Panicked(panic) => CallError::Panicked(panic, context),
         Failure::Crashed(crash) => CallError::Crashed(crash, context),
@@ -215,7 +217,7 @@ impl<T, E> Call<T, E> {
     /// Whatever becomes of the call instead of a value.
     pub fn wait(mut self) -> Result<T, CallError<E>> {
         self.start(Looks::Yes);
-        block::block_on(self)
+        block::block_on(&mut self)
     }
 
     fn key(&self) -> Option<CallKey> {

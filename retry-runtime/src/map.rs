@@ -566,8 +566,8 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
                     if let Err(Failure::Startup(startup)) = &outcome.result {
                         self.startup = Some(startup.clone());
                     }
-                    let decoders = &self.decoders;
-                    return Some((decoders.outcome)(self.registration, Some(index), outcome));
+                    let decode = self.decoders.outcome;
+                    return Some(decode(self.registration, Some(index), outcome));
                 }
             }
         }
@@ -582,7 +582,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             self.values = None;
         }
         let function = self.registration;
-        Some(value.map_err(|error| not_decodable(function, which, Some(this), error)))
+        Some(value.map_err(|error| not_decodable(function, which, Some(this), &error)))
     }
 
     fn poll_next(

@@ -162,6 +162,11 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// What there is to tell, if anything.
+    pub(crate) fn of(history: Option<Box<Self>>) -> Self {
+        history.map_or_else(Self::default, |history| *history)
+    }
+
     /// Nothing, if there is nothing to tell.
     pub(crate) fn new(attempts: Vec<Attempt>, stderr_tail: Option<Arc<str>>) -> Option<Box<Self>> {
         let any = !attempts.is_empty() || stderr_tail.is_some();
@@ -566,12 +571,7 @@ impl<P: Parts> Scheduler<P> {
             .policy
             .deadline
             .and_then(|limit| now.checked_add(limit));
-        if self.calls.len() == self.calls.capacity() {
-            // Twice as much would be up to as much again for each call that waits.
-            self.calls
-                .reserve_exact((self.calls.len() / GROWTH).max(GROWTH));
-        }
-        let index = self.calls.insert(Call {
+        let key = self.insert(Call {
             id,
             function,
             terms,
@@ -583,7 +583,6 @@ impl<P: Parts> Scheduler<P> {
             past: None,
             payload,
         });
-        let key = CallKey { index, id };
         self.functions[function.0].counts.submitted += u64::from(count);
         if self.observed {
             for call in id.following(count) {
@@ -599,6 +598,17 @@ impl<P: Parts> Scheduler<P> {
         }
         self.enqueue_back(now, key);
         key
+    }
+
+    fn insert(&mut self, call: Call<P>) -> CallKey {
+        let calls = &mut self.calls;
+        if calls.len() == calls.capacity() {
+            // Twice as much would be up to as much again for each call that waits.
+            calls.reserve_exact((calls.len() / GROWTH).max(GROWTH));
+        }
+        let id = call.id;
+        let index = calls.insert(call);
+        CallKey { index, id }
     }
 
     /// Nobody wants the results of these calls any more.

@@ -72,9 +72,7 @@ impl Reply {
             Err(Failure::Function(error)) => (End::Function, error),
             Err(other) => (End::Other(other), Bytes::new()),
         };
-        let history = outcome
-            .history
-            .map_or_else(History::default, |history| *history);
+        let history = History::of(outcome.history);
         let reply = Self {
             number,
             call: outcome.call,

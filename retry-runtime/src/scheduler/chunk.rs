@@ -48,9 +48,8 @@ impl<P: Parts> Scheduler<P> {
         let rest = std::mem::replace(&mut call.payload, first);
         let mut other = call.beside(rest);
         other.advance(front);
-        let (id, deadline) = (other.id, other.deadline);
-        let index = self.calls.insert(other);
-        let other = CallKey { index, id };
+        let deadline = other.deadline;
+        let other = self.insert(other);
         if let Some(at) = deadline {
             self.arm(at, Timer::Deadline(other));
         }
