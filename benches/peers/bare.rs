@@ -12,6 +12,15 @@ pub(crate) const ROLE: &str = "--as=bare";
 /// What the socket may hold: more than that makes nothing faster.
 const BUFFER: usize = 4 * 1024 * 1024;
 
+/// Where the bare peer has an answer.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Answers {
+    /// All in the same memory, which is there from the start.
+    InOnePlace,
+    /// Each in memory of its own, as one who keeps it needs it.
+    InTheirOwn,
+}
+
 /// A process that sends back each message of that size once it has all of it.
 pub(crate) struct Bare {
     socket: UnixStream,
@@ -31,13 +40,28 @@ impl Bare {
     }
 
     pub(crate) fn round_trip(&mut self, bytes: &[u8]) {
+        self.trip(bytes, Answers::InOnePlace);
+    }
+
+    pub(crate) fn trip(&mut self, bytes: &[u8], answers: Answers) {
         self.socket.write_all(bytes).expect("the peer listens");
-        let answer = self.socket.read_exact(&mut self.back);
-        answer.expect("the peer answers");
+        self.take_in(answers);
+    }
+
+    fn take_in(&mut self, answers: Answers) {
+        if answers == Answers::InTheirOwn {
+            self.back = Vec::with_capacity(self.back.len());
+            let size = self.back.capacity() as u64;
+            let answer = (&mut self.socket).take(size).read_to_end(&mut self.back);
+            assert_eq!(answer.expect("the peer answers") as u64, size);
+        } else {
+            let answer = self.socket.read_exact(&mut self.back);
+            answer.expect("the peer answers");
+        }
     }
 
     /// Sends the bytes so many times while it takes in as much.
-    pub(crate) fn stream(&mut self, bytes: &[u8], times: usize) {
+    pub(crate) fn stream(&mut self, bytes: &[u8], times: usize, answers: Answers) {
         let mut writing = self.socket.try_clone().expect("a descriptor");
         std::thread::scope(|scope| {
             scope.spawn(move || {
@@ -46,8 +70,7 @@ impl Bare {
                 }
             });
             for _ in 0..times {
-                let answer = self.socket.read_exact(&mut self.back);
-                answer.expect("the peer answers");
+                self.take_in(answers);
             }
         });
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use crate::bare::Bare;
+use crate::bare::{Answers, Bare};
 use crate::functions::{
     Blob, add_one, echo, echo_bytes, echo_floats, echo_slice, plain_add_one, plain_echo,
     plain_work, work,
@@ -193,9 +193,13 @@ fn ideal(inputs: &[u64]) -> f64 {
 
 const INPUTS_OF_1_MIB: usize = 200;
 
+/// The bare peer for one who keeps what it is sent.
+const KEEPING: &str = "bare into new memory";
+
 pub(crate) fn bytes(settings: &Settings) -> Vec<Row> {
     let cores = cores();
     let mut bare = Bare::start(MIB);
+    let mut keeping = Bare::start(MIB);
     let tarpc = Tarpc::start(cores);
     let pool = pool::start(cores);
     let vec = vec![7u8; MIB];
@@ -209,7 +213,12 @@ pub(crate) fn bytes(settings: &Settings) -> Vec<Row> {
     let per_byte = |seconds: f64| seconds / (2 * INPUTS_OF_1_MIB * MIB) as f64;
     let mut contest = Contest::default()
         .with("bare", || {
-            per_byte(time(|| bare.stream(&vec, INPUTS_OF_1_MIB)))
+            let answers = Answers::InOnePlace;
+            per_byte(time(|| bare.stream(&vec, INPUTS_OF_1_MIB, answers)))
+        })
+        .with(KEEPING, || {
+            let answers = Answers::InTheirOwn;
+            per_byte(time(|| keeping.stream(&vec, INPUTS_OF_1_MIB, answers)))
         })
         .with("Vec<u8>", || {
             let inputs = vec![vec.clone(); INPUTS_OF_1_MIB];
@@ -270,6 +279,7 @@ pub(crate) fn bytes(settings: &Settings) -> Vec<Row> {
 fn large(settings: &Settings) -> Samples {
     const LARGE: usize = 64 * MIB;
     let mut bare = Bare::start(LARGE);
+    let mut keeping = Bare::start(LARGE);
     let tarpc = Tarpc::start(1);
     let pool = pool::start(1);
     let vec = vec![7u8; LARGE];
@@ -278,6 +288,9 @@ fn large(settings: &Settings) -> Samples {
     let per_byte = |seconds: f64| seconds / (2 * LARGE) as f64;
     Contest::default()
         .with("bare", || per_byte(time(|| bare.round_trip(&vec))))
+        .with(KEEPING, || {
+            per_byte(time(|| keeping.trip(&vec, Answers::InTheirOwn)))
+        })
         .with("Vec<u8>", || {
             let input = vec.clone();
             per_byte(time(|| echo.remote(input).wait().expect("a result")))
@@ -313,9 +326,9 @@ fn rows_of_bytes(title: &str, samples: &Samples) -> Vec<Row> {
             .beside(samples, ours, peers)
     };
     vec![
-        row("Vec<u8>", &["procspawn", "tarpc", "Python"]),
-        row("&[u8]", &[]),
-        row("Bytes", &[]),
-        row("Vec<f64>", &[]),
+        row("Vec<u8>", &[KEEPING, "procspawn", "tarpc", "Python"]),
+        row("&[u8]", &[KEEPING]),
+        row("Bytes", &[KEEPING]),
+        row("Vec<f64>", &[KEEPING]),
     ]
 }
