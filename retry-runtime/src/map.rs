@@ -877,7 +877,6 @@ mod tests {
         println!("seed {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
         let mut indices: Vec<u64> = (0..1000).collect();
-        // Every second one late, all but the first ones late, and no order at all.
         for order in 0..3 {
             indices.sort_unstable();
             match order {
