@@ -404,3 +404,37 @@ fn a_worker_whose_results_wait_for_room_is_left_alone() {
         }
     });
 }
+
+/// It is executed once or not at all: a worker that is lost shows.
+#[function(max_workers = 2, at_most_once)]
+fn turns_back(mut bytes: Vec<u8>, length: usize) -> Vec<u8> {
+    bytes.reverse();
+    bytes.resize(length, 200);
+    bytes
+}
+
+#[retry_runtime::test]
+fn values_of_any_size_come_as_they_are_and_cost_no_worker() {
+    // Headers, what is said in short, what has memory of its own, and the ring.
+    const EDGES: [usize; 6] = [0, 24, 4096, 64 * 1024, 512 * 1024, 1024 * 1024];
+    const IN_A_ROUND: usize = 2 * 1024 * 1024;
+    fixture(Duration::from_secs(120), serves, || {
+        seeded(20, |random, _| {
+            let mut edge = || EDGES[random.usize(..EDGES.len())];
+            let (taken, given) = (edge(), edge());
+            let count = (IN_A_ROUND / (taken + given + 1)).clamp(1, 5000);
+            let mut size = |edge: usize| match random.bool() {
+                true => random.usize(..=edge),
+                false => (edge + random.usize(..40)).saturating_sub(20),
+            };
+            let inputs: Vec<_> = (0..count)
+                .map(|number| (vec![number as u8; size(taken)], size(given)))
+                .collect();
+            let results = turns_back.map(inputs.clone());
+            for ((mut bytes, length), result) in inputs.into_iter().zip(results) {
+                bytes.resize(length, 200);
+                assert!(result.unwrap() == bytes, "{length} bytes");
+            }
+        });
+    });
+}
