@@ -216,7 +216,7 @@ impl<T, E> Call<T, E> {
     ///
     /// Whatever becomes of the call instead of a value.
     pub fn wait(mut self) -> Result<T, CallError<E>> {
-        self.start(Looks::Yes);
+        self.start(Looks::Yes, Sink::Slot);
         block::block_on(&mut self)
     }
 
@@ -224,8 +224,8 @@ impl<T, E> Call<T, E> {
         self.running.as_ref().and_then(|running| running.key)
     }
 
-    /// Makes the call.
-    fn start(&mut self, looks: Looks) -> Arc<Slot> {
+    /// Makes the call; its outcome goes to a slot, in this way.
+    fn start(&mut self, looks: Looks, sink: fn(Arc<Slot>) -> Sink) -> Arc<Slot> {
         if let Some(running) = &self.running {
             return Arc::clone(&running.slot);
         }
@@ -234,7 +234,7 @@ impl<T, E> Call<T, E> {
         let input = std::mem::replace(&mut self.input, Err(Rejected::ShutDown));
         let submitted = input.and_then(|input| {
             let job = Job {
-                sink: Sink::Slot(Arc::clone(&slot)),
+                sink: sink(Arc::clone(&slot)),
                 index: None,
                 input: Parcel::One(input),
                 method: self.registration.place(),
@@ -270,7 +270,7 @@ impl<T, E> Call<T, E> {
     fn start_and_linger(&mut self) -> Arc<Slot> {
         let leaves = PATIENCE.with_borrow(Patience::is_over) || delivery::is_under_way();
         let looks = if leaves { Looks::No } else { Looks::IfQuick };
-        let slot = self.start(looks);
+        let slot = self.start(looks, Sink::Slot);
         self.linger(&slot);
         slot
     }
@@ -294,8 +294,7 @@ impl<T, E> Call<T, E> {
 
     /// Makes the call and lets it run on its own.
     pub(crate) fn spawn(mut self) -> FunctionCall<T, E> {
-        let slot = self.start(Looks::No);
-        slot.keeps();
+        let slot = self.start(Looks::No, Sink::Kept);
         let key = self.running.take().and_then(|running| running.key);
         FunctionCall {
             host: self.host.clone(),

@@ -17,6 +17,8 @@ use crate::scheduler::Outcome;
 pub(crate) enum Sink {
     /// To the one who waits for a single call.
     Slot(Arc<Slot>),
+    /// To the one who may wait for it some time.
+    Kept(Arc<Slot>),
     /// To a map.
     Map(Arc<Shared>),
     /// To the worker that made the call, under the number it gave it.
@@ -48,8 +50,6 @@ enum Waiting {
     /// Nobody, so far.
     #[default]
     Nobody,
-    /// Nobody, and perhaps for long.
-    NobodyForLong,
     For(Waker),
     /// Nobody has to any more.
     Outcome(Outcome),
@@ -60,22 +60,9 @@ impl Slot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The outcome may have to be kept for long: what it was part of is not to be kept with it.
-    pub(crate) fn keeps(&self) {
-        match &mut *self.lock() {
-            Waiting::Outcome(outcome) => outcome.settle(),
-            waiting => *waiting = Waiting::NobodyForLong,
-        }
-    }
-
-    pub(crate) fn fill(&self, mut outcome: Outcome) {
-        let mut waiting = self.lock();
-        if matches!(*waiting, Waiting::NobodyForLong) {
-            outcome.settle();
-        }
-        let before = replace(&mut *waiting, Waiting::Outcome(outcome));
-        drop(waiting);
-        if let Waiting::For(waker) = before {
+    pub(crate) fn fill(&self, outcome: Outcome) {
+        let waiting = replace(&mut *self.lock(), Waiting::Outcome(outcome));
+        if let Waiting::For(waker) = waiting {
             wake(waker);
         }
     }
@@ -131,9 +118,13 @@ pub(crate) fn deliver(outcomes: &mut Vec<(Job, Outcome)>) {
 
 fn give_out(outcomes: &mut Vec<(Job, Outcome)>) {
     let mut outcomes = outcomes.drain(..).peekable();
-    while let Some((job, outcome)) = outcomes.next() {
+    while let Some((job, mut outcome)) = outcomes.next() {
         match job.sink {
             Sink::Slot(slot) => slot.fill(outcome),
+            Sink::Kept(slot) => {
+                outcome.settle();
+                slot.fill(outcome);
+            }
             Sink::Nested(worker, number) => worker.send(number, outcome),
             Sink::Map(map) => {
                 let mut delivery = map.delivery();
@@ -154,29 +145,40 @@ mod tests {
     use super::*;
     use crate::context::CallId;
     use crate::parcel::Parcel;
+    use crate::recycle::LARGE;
+    use crate::scheduler::Failure;
 
     #[test]
-    fn a_small_result_that_nobody_takes_yet_does_not_keep_what_it_came_in() {
-        for is_filled_first in [false, true] {
-            let mut buffer = BytesMut::with_capacity(32 * 1024);
-            buffer.extend_from_slice(b"value");
-            let outcome = Outcome {
-                call: CallId(1),
-                result: Ok(Parcel::One(buffer.split().freeze())),
-                history: None,
-            };
-            let slot = Slot::default();
-            if is_filled_first {
-                slot.fill(outcome);
-                assert!(!buffer.try_reclaim(32 * 1024));
-                slot.keeps();
-            } else {
-                slot.keeps();
-                slot.fill(outcome);
+    fn what_nobody_takes_yet_does_not_keep_what_it_came_in() {
+        for length in [0, 1, LARGE - 1] {
+            for succeeds in [false, true] {
+                let mut buffer = BytesMut::with_capacity(2 * LARGE);
+                buffer.resize(length, 7);
+                let bytes = buffer.split().freeze();
+                let outcome = Outcome {
+                    call: CallId(1),
+                    result: match succeeds {
+                        true => Ok(Parcel::One(bytes)),
+                        false => Err(Failure::Function(bytes)),
+                    },
+                    history: None,
+                };
+                let slot = Arc::new(Slot::default());
+                let job = Job {
+                    sink: Sink::Kept(Arc::clone(&slot)),
+                    index: None,
+                    input: Parcel::NONE,
+                    method: 0,
+                };
+                deliver(&mut vec![(job, outcome)]);
+                assert!(buffer.try_reclaim(2 * LARGE));
+                let bytes = match slot.try_take().unwrap().result {
+                    Ok(value) => value.into_one(),
+                    Err(Failure::Function(error)) => error,
+                    Err(other) => panic!("{other:?}"),
+                };
+                assert_eq!(bytes, vec![7; length]);
             }
-            assert!(buffer.try_reclaim(32 * 1024));
-            let value = slot.try_take().unwrap().result.unwrap();
-            assert_eq!(value.into_one(), "value");
         }
     }
 }

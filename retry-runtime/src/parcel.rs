@@ -2,6 +2,8 @@
 
 use bytes::{Buf, Bytes};
 
+use crate::recycle::LARGE;
+
 /// What stands before each of several values: its length.
 pub(crate) const PREFIX: usize = 4;
 
@@ -11,9 +13,6 @@ pub(crate) const MARK: u32 = 0xff << 24;
 
 /// The longest value.
 pub(crate) const LONGEST: usize = MARK as usize - 1;
-
-/// A value that is larger than this is not copied to free what it was part of.
-const COPIED: usize = 4096;
 
 /// What can be handed on in parts: so many inputs, or so many values.
 pub(crate) trait Parts: Sized {
@@ -91,11 +90,16 @@ impl Parts for Parcel {
     }
 
     fn settle(&mut self) {
-        if let Self::One(bytes) = self
-            && bytes.len() <= COPIED
-        {
-            *bytes = Bytes::copy_from_slice(bytes);
+        if let Self::One(bytes) = self {
+            settle(bytes);
         }
+    }
+}
+
+/// A value will be kept for a while: gives it memory of its own, unless it has that.
+pub(crate) fn settle(bytes: &mut Bytes) {
+    if bytes.len() < LARGE {
+        *bytes = Bytes::copy_from_slice(bytes);
     }
 }
 

@@ -43,7 +43,7 @@ use crate::context::{Attempt, AttemptOutcome, CallId, remember};
 use crate::error::{Cancelled, Crash, ExitCause, Limit, Lost, Panic, Rejected, Startup, TimedOut};
 use crate::events::Event;
 use crate::options::Policy;
-use crate::parcel::{Parcel, Parts};
+use crate::parcel::{self, Parcel, Parts};
 use crate::worker::Retry;
 
 use function::Function;
@@ -140,10 +140,12 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// It will be kept for a while: what its value was part of is not to be kept with it.
+    /// It will be kept for a while: what it was part of is not to be kept with it.
     pub(crate) fn settle(&mut self) {
-        if let Ok(value) = &mut self.result {
-            value.settle();
+        match &mut self.result {
+            Ok(value) => value.settle(),
+            Err(Failure::Function(error)) => parcel::settle(error),
+            Err(_) => {}
         }
     }
 

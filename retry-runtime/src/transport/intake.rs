@@ -24,7 +24,8 @@ const BELIEVED: usize = 15;
 /// How many buffers are kept of which somebody has a part.
 const PARTED: usize = 8;
 
-/// How large buffers become that are made for more than there is to be read.
+/// How large buffers are that are made for more than there is to be read: at first, and in the end.
+const FIRST: usize = 4 * 1024;
 const SHARED: usize = 32 * 1024;
 
 /// What has been read and not been taken.
@@ -99,7 +100,7 @@ impl Intake {
         let is_large = known.is_none() && needed > LARGE;
         let mut buffer = known.unwrap_or_else(|| {
             // A message that comes bit by bit is not to be moved for each of them.
-            let size = needed.next_power_of_two().max(self.least);
+            let size = needed.next_power_of_two().max(self.least).max(FIRST);
             self.least = (2 * size).min(SHARED);
             BytesMut::with_capacity(size)
         });
