@@ -32,8 +32,8 @@ use crate::parcel::{self, Parcel, Parts};
 use crate::pool::{self, Inbox, Inlet, Request, Sleeper, Spare};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
-    Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Origin, Outcome, Scheduler,
-    Terms, WorkerKey,
+    Action, CallKey, Failure, FunctionKey, FunctionPolicy, Origin, Outcome, Scheduler, Terms,
+    WorkerKey,
 };
 use crate::spin::{Patience, Spin};
 use crate::sys;
@@ -80,6 +80,10 @@ impl Parts for Job {
         };
         self.index = self.index.map(|index| index + u64::from(count));
         front
+    }
+
+    fn is_of_map(&self) -> bool {
+        self.index.is_some()
     }
 
     fn settle(&mut self) {
@@ -530,15 +534,12 @@ impl Engine {
     }
 
     pub(crate) fn cancel(&self, call: CallKey) {
-        self.step(|core, now| core.scheduler.cancel(now, [call], Cancelled::ByCaller));
+        self.step(|core, _| core.scheduler.cancel([call], Cancelled::ByCaller));
     }
 
     fn cancel_map(&self, map: &Arc<map::Shared>) {
         let of_map = |job: &Job| job.sink.is_of(map);
-        self.step(|core, now| {
-            core.scheduler
-                .cancel_where(now, of_map, Cancelled::ByCaller);
-        });
+        self.step(|core, _| core.scheduler.cancel_where(of_map, Cancelled::ByCaller));
     }
 
     /// Steps the scheduler and does what it decides.
@@ -639,15 +640,11 @@ impl Engine {
                 }
                 Action::Probe { worker } => {
                     if let Some(link) = core.links.get(&worker.id) {
-                        let executing: Vec<Executing> = link
-                            .executing()
-                            .into_iter()
-                            .map(|(ticket, since)| Executing {
-                                ticket,
-                                since: sys::instant_of(since) + core.ahead,
-                            })
-                            .collect();
-                        core.scheduler.probed(core.now(), worker, &executing);
+                        let mut progress = link.progress();
+                        for one in &mut progress.executing {
+                            one.since = one.since.map(|since| since + core.ahead);
+                        }
+                        core.scheduler.probed(core.now(), worker, &progress);
                     }
                 }
                 Action::Measure { worker } => {

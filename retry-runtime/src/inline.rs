@@ -17,11 +17,11 @@ use crate::engine::{Core, Engine};
 use crate::error::{ExitCause, Panic, Startup};
 use crate::pool::{Reading, Request};
 use crate::registry::{self, NotFound, Run};
-use crate::scheduler::{Remains, Reply, WorkerKey};
+use crate::scheduler::{Progress, Remains, Reply, WorkerKey};
 use crate::sys;
-use crate::transport::Link;
 use crate::transport::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::transport::ring::Corrupt;
+use crate::transport::{Link, executing};
 use crate::worker::{Input, Invocation, State, block_on, panic_message};
 
 thread_local! {
@@ -103,8 +103,13 @@ impl Link for InlineLink {
 
     fn ask(&self, _: u64) {}
 
-    fn executing(&self) -> Vec<(u64, u64)> {
-        self.0.lock().executing.into_iter().collect()
+    fn progress(&self) -> Progress {
+        let inbox = self.0.lock();
+        Progress {
+            claimed: inbox.claimed,
+            is_sending: false,
+            executing: inbox.executing.into_iter().map(executing).collect(),
+        }
     }
 
     fn memory(&self) -> u64 {

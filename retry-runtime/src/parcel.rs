@@ -22,6 +22,11 @@ pub(crate) trait Parts: Sized {
     /// Takes the first ones off; some are to be left.
     fn split_front(&mut self, count: u32) -> Self;
 
+    /// Returns whether these are inputs of a map.
+    fn is_of_map(&self) -> bool {
+        false
+    }
+
     /// It will be kept for a while: what it was part of is not to be kept with it.
     fn settle(&mut self) {}
 }

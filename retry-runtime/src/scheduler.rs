@@ -37,6 +37,7 @@ use slab::Slab;
 use outdated::Outdated;
 use outstanding::{Inflight, Outstanding};
 use roster::{Standing, Workers};
+use stop::Withdrawn;
 
 use crate::budget::Budget;
 use crate::context::{Attempt, AttemptOutcome, CallId, remember};
@@ -239,11 +240,22 @@ impl Reply {
     }
 }
 
+/// What a worker shows of its work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The last ticket that was claimed or taken back.
+    pub(crate) claimed: u64,
+    /// Part of what was sent has not reached the worker yet.
+    pub(crate) is_sending: bool,
+    pub(crate) executing: Vec<Executing>,
+}
+
 /// A ticket that a worker says it is executing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Executing {
     pub(crate) ticket: u64,
-    pub(crate) since: Instant,
+    /// `None` where the worker shows no time, or one that is still to come.
+    pub(crate) since: Option<Instant>,
 }
 
 /// What is left of a worker when its process has ended.
@@ -284,7 +296,10 @@ struct Call<P> {
     id: CallId,
     function: FunctionKey,
     terms: Arc<Terms>,
+    /// Not set while a deadline that begins when the call is sent has not begun.
     deadline: Option<Instant>,
+    /// In a map the deadline begins with the first attempt, however long the input was queued.
+    deadline_begins_when_sent: bool,
     state: State,
     /// The number of the attempt that is next or under way, from 1.
     attempt: u32,
@@ -304,6 +319,8 @@ struct Past {
     failures: u32,
     crashes: u32,
     attempts: Vec<Attempt>,
+    /// The last of those failures, for the case that the deadline ends the retries.
+    last: Option<Failure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,6 +350,10 @@ struct Worker {
     accepted: u64,
     /// When the worker is to be probed for an attempt that runs too long.
     probe_at: Option<Instant>,
+    /// When its last answer was taken in.
+    answered_at: Instant,
+    /// A ticket that it neither executes nor answers, and when that was first seen.
+    stalled: Option<(u64, Instant)>,
     idle_since: Instant,
     idle_timer: bool,
     recall_pending: bool,
@@ -553,8 +574,8 @@ impl<P: Parts> Scheduler<P> {
         self.next_call += u64::from(payload.count());
         let key = self.enter(now, function, terms, payload, Place { id, ..Place::TOP });
         if self.draining && self.call(key).is_some() {
-            let why = Failure::Rejected(Rejected::ShutDown);
-            self.withdraw(now, key, why, AttemptOutcome::Cancelled);
+            let why = Withdrawn::Unwanted(Failure::Rejected(Rejected::ShutDown));
+            self.withdraw(key, why);
         }
         key
     }
@@ -567,17 +588,22 @@ impl<P: Parts> Scheduler<P> {
         payload: P,
         place: Place,
     ) -> CallKey {
-        let Place { id, parent, depth } = place;
+        let Place {
+            id,
+            parent,
+            depth,
+            deadline_is_inherited,
+        } = place;
         let (name, count) = (terms.name, payload.count());
-        let deadline = terms
-            .policy
-            .deadline
-            .and_then(|limit| now.checked_add(limit));
+        let deadline_begins_when_sent = payload.is_of_map() && !deadline_is_inherited;
+        let limit = terms.policy.deadline.filter(|_| !deadline_begins_when_sent);
+        let deadline = limit.and_then(|limit| now.checked_add(limit));
         let key = self.insert(Call {
             id,
             function,
             terms,
             deadline,
+            deadline_begins_when_sent,
             state: State::Queued,
             attempt: 1,
             depth,
@@ -614,26 +640,16 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Nobody wants the results of these calls any more.
-    pub(crate) fn cancel(
-        &mut self,
-        now: Instant,
-        calls: impl IntoIterator<Item = CallKey>,
-        why: Cancelled,
-    ) {
+    pub(crate) fn cancel(&mut self, calls: impl IntoIterator<Item = CallKey>, why: Cancelled) {
         for key in calls {
-            self.withdraw(now, key, Failure::Cancelled(why), AttemptOutcome::Cancelled);
+            self.withdraw(key, Withdrawn::Unwanted(Failure::Cancelled(why)));
         }
     }
 
     /// The same for all calls whose payload is such.
-    pub(crate) fn cancel_where(
-        &mut self,
-        now: Instant,
-        is_unwanted: impl Fn(&P) -> bool,
-        why: Cancelled,
-    ) {
+    pub(crate) fn cancel_where(&mut self, is_unwanted: impl Fn(&P) -> bool, why: Cancelled) {
         let keys = self.keys_where(|call| is_unwanted(&call.payload));
-        self.cancel(now, keys, why);
+        self.cancel(keys, why);
     }
 
     fn keys_where(&self, is_meant: impl Fn(&Call<P>) -> bool) -> Vec<CallKey> {
@@ -735,6 +751,7 @@ impl<P: Parts> Scheduler<P> {
             worker.halting = worker.outstanding.iter().any(|one| one.stop.is_some());
         }
         worker.used_up |= used_up;
+        worker.answered_at = now;
         if worker.outstanding.is_empty() {
             worker.idle_since = now;
             self.arm_idle(key);
@@ -768,17 +785,23 @@ impl<P: Parts> Scheduler<P> {
         let mut recalled = Vec::new();
         while let Some(inflight) = worker.outstanding.pop_after(claimed) {
             worker.accepted -= u64::from(inflight.count);
-            recalled.extend(inflight.call);
+            recalled.extend(inflight.call.map(|call| (call, inflight.withdrawn)));
         }
         if worker.outstanding.is_empty() {
             worker.idle_since = now;
         }
-        // What nobody wants and was claimed may be executing, or done and not reported yet.
-        if worker.phase == Phase::Ready && worker.outstanding.iter().any(Inflight::is_unwanted) {
+        // These were claimed: they are being executed, or done and not reported yet.
+        if worker.outstanding.iter().any(Inflight::is_to_end) {
             self.actions.push_back(Action::Probe { worker: key });
         }
-        for call in recalled {
-            self.enqueue_front(now, call);
+        for (call, withdrawn) in recalled {
+            let put_off = self.unbegin_deadline(call);
+            match withdrawn.as_deref() {
+                Some(Withdrawn::Deadline) if put_off => self.enqueue_front(now, call),
+                // This attempt never ran.
+                Some(withdrawn) => self.end_withdrawn_call(call, withdrawn, None),
+                None => self.enqueue_front(now, call),
+            }
         }
         self.hand_out(now, function);
         self.scale(now, function);
@@ -796,7 +819,7 @@ impl<P: Parts> Scheduler<P> {
         let function = worker.function;
         let limit = self.functions[function.0].policy.memory;
         remains.cause = worker.cause(remains.cause, limit);
-        self.orphan(now, worker.children.values().copied().collect());
+        self.orphan(worker.children.values().copied().collect());
         if self.observed {
             let function = self.functions[function.0].policy.name;
             self.publish(Event::WorkerDown {
@@ -837,16 +860,15 @@ impl<P: Parts> Scheduler<P> {
                     }
                 }
                 Timer::Deadline(key) => {
-                    if let Some(limit) = self.call(key).and_then(|call| call.terms.policy.deadline)
-                    {
-                        let failure = Failure::TimedOut(TimedOut::new(Limit::Deadline, limit));
-                        self.withdraw(now, key, failure, AttemptOutcome::TimedOut(limit));
+                    // It may have been put off since.
+                    let deadline = self.call(key).and_then(|call| call.deadline);
+                    if deadline.is_some_and(|at| at <= now) {
+                        self.withdraw(key, Withdrawn::Deadline);
                     }
                 }
                 Timer::Probe(key) => {
                     if let Some(worker) = self.worker_mut(key)
                         && worker.probe_at.take_if(|at| *at <= now).is_some()
-                        && worker.phase == Phase::Ready
                         && !worker.outstanding.is_empty()
                     {
                         self.actions.push_back(Action::Probe { worker: key });
@@ -862,7 +884,7 @@ impl<P: Parts> Scheduler<P> {
                 Timer::Idle(key) => self.idle_too_long(now, key),
                 Timer::Stop(key) => self.stop_further(now, key),
                 Timer::Measure(key) => self.measure(key),
-                Timer::ShutDown => self.abandon_all(now),
+                Timer::ShutDown => self.abandon_all(),
                 Timer::TearDown(key) => {
                     if self
                         .worker(key)
@@ -876,6 +898,19 @@ impl<P: Parts> Scheduler<P> {
     }
 
     // ------------------------------------------------------------- inside
+
+    /// A call was taken back before its worker began it: a deadline that begins with its first attempt
+    /// has not begun either. Returns whether that is so.
+    fn unbegin_deadline(&mut self, key: CallKey) -> bool {
+        let Some(call) = self.call_mut(key) else {
+            return false;
+        };
+        let unbegun = call.deadline_begins_when_sent && call.attempt == 1;
+        if unbegun && call.deadline.take().is_some() {
+            self.outdate(1);
+        }
+        unbegun
+    }
 
     /// Kills a worker; what it has not claimed goes back into the queue at once.
     fn kill(&mut self, key: WorkerKey, phase: Phase) {
@@ -995,6 +1030,8 @@ impl Worker {
             next_child: 0,
             accepted: 0,
             probe_at: None,
+            answered_at: now,
+            stalled: None,
             idle_since: now,
             idle_timer: false,
             recall_pending: false,

@@ -116,11 +116,11 @@ impl Requests {
                     let keys = numbers
                         .into_iter()
                         .map(|number| CallId::nested(worker, number));
-                    engine.step(|core, now| {
+                    engine.step(|core, _| {
                         let keys: Vec<CallKey> = keys
                             .filter_map(|id| core.scheduler.find_nested(self.worker, id))
                             .collect();
-                        core.scheduler.cancel(now, keys, Cancelled::ByCaller);
+                        core.scheduler.cancel(keys, Cancelled::ByCaller);
                     });
                 }
             }

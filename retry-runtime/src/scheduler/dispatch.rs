@@ -124,11 +124,16 @@ impl<P: Parts> Scheduler<P> {
             call: Some(call),
             sent: now,
             stop: None,
+            withdrawn: None,
         });
         let worker_pid = target.pid;
         let entry = &mut self.calls[call.index];
         entry.state = State::Sent { worker, ticket };
         let attempt = entry.attempt;
+        if entry.deadline.is_none() && entry.deadline_begins_when_sent {
+            self.begin_deadline(call, now);
+        }
+        let entry = &self.calls[call.index];
         if let Some(at) = entry
             .terms
             .policy

@@ -9,7 +9,7 @@ use super::{
     Worker, WorkerKey,
 };
 use crate::context::AttemptOutcome;
-use crate::error::{Cancelled, Crash, ExitCause, Limit, Lost, Startup, TimedOut};
+use crate::error::{Cancelled, Crash, ExitCause, Lost, Startup};
 use crate::events::Event;
 use crate::parcel::{Parcel, Parts};
 use crate::worker::Retry;
@@ -27,10 +27,20 @@ impl<P: Parts> Scheduler<P> {
         let mut behind = Vec::new();
         for inflight in worker.outstanding {
             let Some(call) = inflight.call else { continue };
-            if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
+            let claimed = inflight.ticket <= remains.claimed;
+            if let Some(withdrawn) = inflight.withdrawn {
+                let end = claimed.then(|| AttemptEnd {
+                    outcome: AttemptOutcome::Cancelled,
+                    start: inflight.sent,
+                    duration: now.saturating_duration_since(inflight.sent),
+                    pid: worker.pid,
+                    stderr_tail: remains.stderr_tail.clone(),
+                });
+                self.end_withdrawn_call(call, &withdrawn, end);
+            } else if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
                 let tail = remains.stderr_tail.clone();
-                self.expired(now, call, expired, worker.pid, tail);
-            } else if inflight.ticket <= remains.claimed && (!ours || self.is_at_most_once(call)) {
+                self.expired(now, call, expired, true, worker.pid, tail);
+            } else if claimed && (!ours || self.is_at_most_once(call)) {
                 executing.push((call, inflight.sent));
             } else {
                 behind.push(call);
@@ -131,6 +141,7 @@ impl<P: Parts> Scheduler<P> {
             let count = inflight.count.min(values.count());
             let (call, whole) = (inflight.call, count == inflight.count);
             let expired = inflight.stop.take().and_then(|stop| stop.expired);
+            let is_wanted = inflight.withdrawn.is_none();
             if whole {
                 worker.outstanding.remove(ticket);
             } else {
@@ -145,7 +156,9 @@ impl<P: Parts> Scheduler<P> {
             };
             ticket += u64::from(count);
             match (call, expired) {
-                (Some(call), Some(expired)) => self.expired(now, call, expired, pid, None),
+                (Some(call), Some(expired)) => {
+                    self.expired(now, call, expired, is_wanted, pid, None);
+                }
                 (Some(call), None) => {
                     let left = self.succeed(call, part);
                     if !whole
@@ -177,16 +190,26 @@ impl<P: Parts> Scheduler<P> {
         let inflight = worker.outstanding.remove(ticket).ok_or(UnknownTicket)?;
         self.functions[function.0].completed(now, 1);
         if let Some(call) = inflight.call {
+            let is_wanted = inflight.withdrawn.is_none();
             match inflight.stop.and_then(|stop| stop.expired) {
-                Some(expired) => self.expired(now, call, expired, pid, reply.stderr_tail),
-                None => self.answered(now, pid, call, reply),
+                Some(expired) => {
+                    self.expired(now, call, expired, is_wanted, pid, reply.stderr_tail);
+                }
+                None => self.answered(now, pid, call, reply, is_wanted),
             }
         }
         Ok(())
     }
 
-    /// A worker answered a call that somebody waits for.
-    fn answered(&mut self, now: Instant, pid: Option<u32>, key: CallKey, reply: Reply) {
+    /// A worker answered a call. One that was withdrawn meanwhile is wanted no more than once.
+    fn answered(
+        &mut self,
+        now: Instant,
+        pid: Option<u32>,
+        key: CallKey,
+        reply: Reply,
+        is_wanted: bool,
+    ) {
         let (failure, outcome, retry) = match reply.answer {
             Answer::Ok(values) => {
                 self.succeed(key, values);
@@ -212,6 +235,7 @@ impl<P: Parts> Scheduler<P> {
                 (Failure::Lost(lost), AttemptOutcome::Lost, Retry::No)
             }
         };
+        let retry = if is_wanted { retry } else { Retry::No };
         self.attempt_failed(
             now,
             key,
@@ -236,6 +260,7 @@ impl<P: Parts> Scheduler<P> {
         retry: Retry,
         end: AttemptEnd,
     ) {
+        self.begin_deadline(key, end.start);
         let Some(index) = self.call(key).map(|_| key.index) else {
             return;
         };
@@ -266,13 +291,17 @@ impl<P: Parts> Scheduler<P> {
             return self.resolve(key, Err(failure), tail);
         };
         let due = now.checked_add(delay);
-        if let (Some(deadline), Some(limit)) = (call.deadline, call.terms.policy.deadline)
-            && due.is_none_or(|due| due >= deadline)
+        if call
+            .deadline
+            .is_some_and(|deadline| due.is_none_or(|due| due >= deadline))
         {
-            let failure = Failure::TimedOut(TimedOut::new(Limit::Deadline, limit));
+            // No further attempt can be made in time: this was the last one.
             return self.resolve(key, Err(failure), tail);
         }
-        call.past().failures = failures;
+        let last = call.deadline.is_some().then_some(failure);
+        let past = call.past();
+        past.failures = failures;
+        past.last = last;
         call.state = State::Delayed;
         call.payload.settle();
         self.delayed += 1;

@@ -14,7 +14,7 @@ impl<P: Parts> Scheduler<P> {
         self.draining = true;
         if !queued {
             self.cancels_queued = true;
-            self.cancel_at_shutdown(now, |call| !matches!(call, State::Sent { .. }));
+            self.cancel_at_shutdown(|call| !matches!(call, State::Sent { .. }));
             // What was sent and does not run either comes back, and is cancelled then.
             let workers = self.functions.iter().flat_map(|one| one.roster.keys());
             for worker in workers.copied().collect::<Vec<_>>() {
@@ -23,7 +23,7 @@ impl<P: Parts> Scheduler<P> {
         }
         match now.checked_add(grace) {
             Some(at) if !grace.is_zero() => self.arm(at, Timer::ShutDown),
-            Some(_) => self.abandon_all(now),
+            Some(_) => self.abandon_all(),
             None => {}
         }
     }
@@ -51,19 +51,19 @@ impl<P: Parts> Scheduler<P> {
         &self.abandoned
     }
 
-    pub(super) fn abandon_all(&mut self, now: Instant) {
+    pub(super) fn abandon_all(&mut self) {
         let names = self.calls.iter().filter(|(_, call)| call.parent.is_none());
         for (_, call) in names {
             let name = self.functions[call.function.0].policy.name;
             let calls = call.id.following(call.payload.count());
             self.abandoned.extend(calls.map(|id| (id, name)));
         }
-        self.cancel_at_shutdown(now, |_| true);
+        self.cancel_at_shutdown(|_| true);
     }
 
-    fn cancel_at_shutdown(&mut self, now: Instant, is_meant: impl Fn(State) -> bool) {
+    fn cancel_at_shutdown(&mut self, is_meant: impl Fn(State) -> bool) {
         let keys = self.keys_where(|call| is_meant(call.state));
-        self.cancel(now, keys, Cancelled::ByShutdown);
+        self.cancel(keys, Cancelled::ByShutdown);
     }
 
     /// Ends the workers once there is nothing more for them.

@@ -2,7 +2,9 @@
 //! when it fails.
 
 mod cost;
+mod deadlines;
 mod life;
+mod progress;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -48,6 +50,7 @@ fn call_policy(retries: Retries) -> Policy {
 struct Inputs {
     first: u64,
     count: u32,
+    map: bool,
 }
 
 impl Parts for Inputs {
@@ -60,13 +63,22 @@ impl Parts for Inputs {
         let first = self.first;
         self.first += u64::from(count);
         self.count -= count;
-        Self { first, count }
+        let map = self.map;
+        Self { first, count, map }
+    }
+
+    fn is_of_map(&self) -> bool {
+        self.map
     }
 }
 
 impl Inputs {
     fn one(first: u64) -> Self {
-        Self { first, count: 1 }
+        Self {
+            first,
+            count: 1,
+            map: false,
+        }
     }
 }
 
@@ -103,6 +115,11 @@ struct World {
     used_up: bool,
     /// Whether inputs are submitted together, which are to follow each other then.
     chunks: bool,
+    /// Whether the inputs are those of a map.
+    map: bool,
+    /// Whether workers show the tickets that they execute, and since when.
+    shows_work: bool,
+    shows_time: bool,
 }
 
 impl World {
@@ -120,6 +137,9 @@ impl World {
             at_once,
             used_up: false,
             chunks: false,
+            map: false,
+            shows_work: true,
+            shows_time: true,
         }
     }
 
@@ -133,7 +153,10 @@ impl World {
         for input in payloads {
             match submitted.last_mut() {
                 Some(chunk) if self.chunks => chunk.count += 1,
-                _ => submitted.push(Inputs::one(input)),
+                _ => submitted.push(Inputs {
+                    map: self.map,
+                    ..Inputs::one(input)
+                }),
             }
         }
         let keys = submitted
@@ -153,6 +176,21 @@ impl World {
         while self.scheduler.settle(self.now) {
             self.act();
         }
+        self.check_queue();
+    }
+
+    /// The counts of queued inputs are those of the calls that are queued.
+    fn check_queue(&self) {
+        let queued = self
+            .scheduler
+            .calls
+            .iter()
+            .map(|(_, call)| match call.state {
+                State::Queued => call.payload.count as usize,
+                State::Delayed | State::Sent { .. } => 0,
+            });
+        let counted = self.scheduler.functions.iter().map(Function::queued);
+        assert_eq!(queued.sum::<usize>(), counted.sum::<usize>());
     }
 
     fn act(&mut self) {
@@ -192,15 +230,16 @@ impl World {
                 }
                 Action::Probe { worker: key } => {
                     let worker = &self.workers[&key];
-                    let executing: Vec<Executing> = worker
-                        .executing
-                        .iter()
-                        .map(|(ticket, _, _, since)| Executing {
-                            ticket: *ticket,
-                            since: *since,
-                        })
-                        .collect();
-                    self.scheduler.probed(self.now, key, &executing);
+                    let executing = worker.executing.iter().map(|one| Executing {
+                        ticket: one.0,
+                        since: self.shows_time.then_some(one.3),
+                    });
+                    let progress = Progress {
+                        claimed: worker.claimed,
+                        is_sending: false,
+                        executing: executing.filter(|_| self.shows_work).collect(),
+                    };
+                    self.scheduler.probed(self.now, key, &progress);
                 }
                 Action::Kill { worker } => {
                     self.workers.get_mut(&worker).expect("it is alive").killed = true;
@@ -603,7 +642,7 @@ fn a_deadline_covers_the_queue_and_a_delay_that_would_cross_it_fails_now() {
     let worker = world.first();
     world.begin(worker);
     world.answer(worker, err(true));
-    assert!(matches!(world.failure(2), Failure::TimedOut(_)));
+    assert!(matches!(world.failure(2), Failure::Function(_)));
 }
 
 #[test]
@@ -632,8 +671,7 @@ fn cancelling_kills_only_the_workers_that_execute_what_is_cancelled() {
         .zip(0..)
         .filter(|(_, payload)| *payload != kept)
         .map(|(key, _)| *key);
-    let now = world.now;
-    world.scheduler.cancel(now, cancelled, Cancelled::ByCaller);
+    world.scheduler.cancel(cancelled, Cancelled::ByCaller);
     world.perform();
     assert_eq!(world.outcomes.len(), 99);
     assert!(!world.workers[&workers[0]].killed);
