@@ -32,8 +32,8 @@ use crate::parcel::{self, Parcel, Parts};
 use crate::pool::{self, Inbox, Inlet, Request, Sleeper, Spare};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
-    Action, CallKey, Failure, FunctionKey, FunctionPolicy, Origin, Outcome, Scheduler, Terms,
-    WorkerKey,
+    Action, CallKey, Failure, FunctionKey, FunctionPolicy, Inbound, Origin, Outcome, Scheduler,
+    Terms, WorkerKey,
 };
 use crate::spin::{Patience, Spin};
 use crate::sys;
@@ -555,7 +555,7 @@ impl Engine {
             core.ahead += ahead;
             // The I/O thread waits by the clock as it was.
             core.armed = None;
-            core.scheduler.tick(next);
+            core.scheduler.tick(next, Inbound::Drained);
             self.settle(&mut core, next, &mut outcomes);
         }
         let wake = core.rearm();
@@ -745,6 +745,11 @@ impl Core {
     /// What time it is for the scheduler.
     pub(crate) fn now(&self) -> Instant {
         Instant::now() + self.ahead
+    }
+
+    /// Returns how much further than the real clock the scheduler's is.
+    pub(crate) fn ahead(&self) -> Duration {
+        self.ahead
     }
 
     /// The time of the next timer, if a test does not want to wait for it and nothing else is

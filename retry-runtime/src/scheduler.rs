@@ -401,6 +401,13 @@ enum Timer {
     ShutDown,
 }
 
+/// Whether everything that workers have sent by now was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inbound {
+    Drained,
+    Undrained,
+}
+
 /// The state of all calls, workers and functions of one runtime.
 pub(crate) struct Scheduler<P> {
     calls: Slab<Call<P>>,
@@ -845,12 +852,16 @@ impl<P: Parts> Scheduler<P> {
         self.dispatch(now, function);
     }
 
-    /// Time has passed.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        while self.next_timer().is_some_and(|at| at <= now) {
-            let Some(Reverse((_, timer))) = self.timers.pop() else {
-                return;
-            };
+    /// Time has passed. Returns whether a limit is due that can only be enforced once everything has
+    /// been taken in that had arrived by then; nothing after it is done either.
+    pub(crate) fn tick(&mut self, now: Instant, inbound: Inbound) -> bool {
+        while let Some(Reverse((at, timer))) = self.timers.peek().copied()
+            && at <= now
+        {
+            if inbound == Inbound::Undrained && self.is_limit(timer, now) {
+                return true;
+            }
+            self.timers.pop();
             match timer {
                 Timer::Retry(key) => {
                     if let Some(call) = self.call(key) {
@@ -894,6 +905,25 @@ impl<P: Parts> Scheduler<P> {
                     }
                 }
             }
+        }
+        false
+    }
+
+    /// Returns whether a timer that is due stands for a limit, which what a worker has said since may
+    /// have kept.
+    fn is_limit(&self, timer: Timer, now: Instant) -> bool {
+        match timer {
+            Timer::Deadline(key) => {
+                let deadline = self.call(key).and_then(|call| call.deadline);
+                deadline.is_some_and(|at| at <= now)
+            }
+            Timer::Probe(key) => self
+                .worker(key)
+                .is_some_and(|worker| worker.probe_at.is_some_and(|at| at <= now)),
+            Timer::Startup(key) => self.is_wanted(key),
+            Timer::Stop(key) | Timer::TearDown(key) => self.worker(key).is_some(),
+            Timer::ShutDown => true,
+            Timer::Retry(_) | Timer::Idle(_) | Timer::Measure(_) => false,
         }
     }
 

@@ -388,7 +388,7 @@ impl World {
 
     fn advance(&mut self, by: Duration) {
         self.now += by;
-        self.scheduler.tick(self.now);
+        self.scheduler.tick(self.now, Inbound::Drained);
         self.perform();
     }
 
