@@ -862,8 +862,8 @@ impl Core {
     }
 
     pub(crate) fn abandon(&mut self, now: Instant, key: WorkerKey, error: &io::Error) {
-        self.scheduler
-            .spawn_failed(now, key, error.to_string().into());
+        let (reason, scarce) = (error.to_string(), sys::is_for_want_of_resources(error));
+        self.scheduler.spawn_failed(now, key, reason.into(), scarce);
         self.wake_early();
     }
 

@@ -19,6 +19,7 @@ mod outdated;
 mod outstanding;
 mod roster;
 mod shutdown;
+mod starts;
 mod stop;
 mod window;
 
@@ -37,6 +38,7 @@ use slab::Slab;
 use outdated::Outdated;
 use outstanding::{Inflight, Outstanding};
 use roster::{Standing, Workers};
+use starts::FailedStart;
 use stop::Withdrawn;
 
 use crate::budget::Budget;
@@ -67,12 +69,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a worker that ends in order may take for its teardown.
 const TEAR_DOWN: Duration = Duration::from_secs(30);
 
-/// Where workers of a function were ready before, this many failed starts in a row are needed
-/// before its calls fail.
-const FAILED_STARTS: u32 = 3;
-
 /// A registered function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FunctionKey(usize);
 
 impl FunctionKey {
@@ -394,6 +392,8 @@ enum Timer {
     Deadline(CallKey),
     Probe(WorkerKey),
     Startup(WorkerKey),
+    Start(FunctionKey),
+    Place(FunctionKey),
     Idle(WorkerKey),
     Stop(WorkerKey),
     Measure(WorkerKey),
@@ -426,6 +426,10 @@ pub(crate) struct Scheduler<P> {
     abandoned: Vec<(CallId, &'static str)>,
     /// Functions whose workers are to be seen to before anything else.
     unsettled: Vec<FunctionKey>,
+    /// The most processes that all functions may have together.
+    max_processes: Option<usize>,
+    /// Functions without a worker that wait for a place for one, in their order.
+    places: VecDeque<FunctionKey>,
     random: fastrand::Rng,
     next_call: u64,
     next_worker: u64,
@@ -454,6 +458,8 @@ impl<P: Parts> Scheduler<P> {
             cancels_queued: false,
             abandoned: Vec::new(),
             unsettled: Vec::new(),
+            max_processes: None,
+            places: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
             next_call: 1,
             next_worker: 1,
@@ -685,17 +691,6 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// The worker's process could not be started.
-    pub(crate) fn spawn_failed(&mut self, now: Instant, key: WorkerKey, reason: Box<str>) {
-        let Some(worker) = self.worker(key) else {
-            return;
-        };
-        let function = worker.function;
-        self.remove_worker(key);
-        self.start_failed(function, &Startup::Spawn(reason), None);
-        self.dispatch(now, function);
-    }
-
     /// The worker's set-up is done.
     pub(crate) fn ready(&mut self, now: Instant, key: WorkerKey) {
         let Some(worker) = self.worker_mut(key) else {
@@ -708,9 +703,8 @@ impl<P: Parts> Scheduler<P> {
         worker.idle_since = now;
         let (function, worker_pid) = (worker.function, worker.pid);
         self.outdate(1);
-        let state = &mut self.functions[function.0];
-        state.ever_ready = true;
-        state.failed_starts = 0;
+        self.functions[function.0].starts.succeeded(now);
+        self.places.retain(|other| *other != function);
         if self.observed {
             let function = self.functions[function.0].policy.name;
             self.publish(Event::WorkerUp {
@@ -837,11 +831,20 @@ impl<P: Parts> Scheduler<P> {
         }
         match worker.phase {
             Phase::Starting => {
-                let startup = Startup::Exited(remains.cause);
-                self.start_failed(function, &startup, remains.stderr_tail);
+                let failed = FailedStart {
+                    startup: Startup::Exited(remains.cause),
+                    stderr_tail: remains.stderr_tail,
+                    is_for_want_of_resources: false,
+                };
+                self.start_failed(now, function, failed);
             }
-            Phase::FailedStart(ref startup) => {
-                self.start_failed(function, startup, remains.stderr_tail);
+            Phase::FailedStart(startup) => {
+                let failed = FailedStart {
+                    startup,
+                    stderr_tail: remains.stderr_tail,
+                    is_for_want_of_resources: false,
+                };
+                self.start_failed(now, function, failed);
             }
             Phase::Ready
             | Phase::Retiring
@@ -850,6 +853,7 @@ impl<P: Parts> Scheduler<P> {
             | Phase::OutOfMemory => self.take_over(now, worker, remains),
         }
         self.dispatch(now, function);
+        self.place_is_free(now);
     }
 
     /// Time has passed. Returns whether a limit is due that can only be enforced once everything has
@@ -892,6 +896,8 @@ impl<P: Parts> Scheduler<P> {
                         self.failed_to_start(key, startup);
                     }
                 }
+                Timer::Start(function) => self.dispatch(now, function),
+                Timer::Place(function) => self.place_is_overdue(now, function),
                 Timer::Idle(key) => self.idle_too_long(now, key),
                 Timer::Stop(key) => self.stop_further(now, key),
                 Timer::Measure(key) => self.measure(key),
@@ -923,6 +929,7 @@ impl<P: Parts> Scheduler<P> {
             Timer::Startup(key) => self.is_wanted(key),
             Timer::Stop(key) | Timer::TearDown(key) => self.worker(key).is_some(),
             Timer::ShutDown => true,
+            Timer::Start(_) | Timer::Place(_) => false,
             Timer::Retry(_) | Timer::Idle(_) | Timer::Measure(_) => false,
         }
     }
@@ -977,7 +984,7 @@ impl<P: Parts> Scheduler<P> {
             | Timer::Stop(worker)
             | Timer::Measure(worker)
             | Timer::TearDown(worker) => self.worker(worker).is_some(),
-            Timer::ShutDown => true,
+            Timer::Start(_) | Timer::Place(_) | Timer::ShutDown => true,
         });
         timers.shrink_to(2 * timers.len());
         self.timers = timers;

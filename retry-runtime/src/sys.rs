@@ -251,6 +251,23 @@ pub(crate) fn past_instant_of(nanos: u64) -> Option<Instant> {
     now.checked_sub(Duration::from_nanos(ago))
 }
 
+/// Returns whether an error of the operating system says that it has no descriptor, process or memory
+/// left at the moment.
+pub(crate) fn is_for_want_of_resources(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let scarce = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::AGAIN,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+    ];
+    let code = error.raw_os_error();
+    scarce
+        .iter()
+        .any(|errno| Some(errno.raw_os_error()) == code)
+}
+
 /// Reads a word as the other side last stored it.
 pub(crate) fn load(word: &AtomicU64) -> u64 {
     word.load(Ordering::Acquire)

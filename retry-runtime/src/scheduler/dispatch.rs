@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    Action, Event, FunctionKey, Inflight, Phase, Scheduler, State, TEAR_DOWN, Timer, Worker,
-    WorkerKey,
+    Action, Event, FunctionKey, Inflight, Phase, Scheduler, State, TEAR_DOWN, Timer, WorkerKey,
 };
 use crate::parcel::Parts;
 
@@ -161,31 +160,6 @@ impl<P: Parts> Scheduler<P> {
             }
         }
         Some(count)
-    }
-
-    /// Starts as many workers as have something to do at once, up to the limit.
-    pub(super) fn scale(&mut self, now: Instant, function: FunctionKey) {
-        loop {
-            let (_, census) = self.roster(function);
-            let state = &self.functions[function.0];
-            let policy = &state.policy;
-            let coming = census.starting * policy.at_once;
-            let nested =
-                state.queued_nested > coming && census.allows_another(policy.max_workers, true);
-            let top = state.queued() + census.behind > coming
-                && census.allows_another(policy.max_workers, false);
-            // The floor is not worth a restart loop: after a failed start it waits for a call.
-            let floor = census.alive < policy.min_workers.min(policy.max_workers)
-                && state.failed_starts == 0
-                && !self.draining;
-            if !(nested || top || floor) {
-                return;
-            }
-            let id = self.next_worker;
-            self.next_worker += 1;
-            let worker = self.add_worker(Worker::new(id, function, now));
-            self.actions.push_back(Action::Spawn { worker });
-        }
     }
 
     /// If a worker is idle while calls wait behind another one, takes those back.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::CallKey;
 use super::outdated::Outdated;
 use super::roster::Roster;
+use super::starts::Starts;
 use super::window::SlidingCount;
 use crate::CrashLimit;
 use crate::error::{CrashLimitExceeded, ExitCause};
@@ -68,9 +69,7 @@ pub(super) struct Function {
     /// How many calls are queued that were made by other calls.
     pub(super) queued_nested: usize,
     pub(super) roster: Roster,
-    pub(super) ever_ready: bool,
-    /// Failed starts since a worker was last ready.
-    pub(super) failed_starts: u32,
+    pub(super) starts: Starts,
     crashes: SlidingCount,
     completions: SlidingCount,
     last_crash: ExitCause,
@@ -93,8 +92,7 @@ impl Function {
             queued_top: 0,
             queued_nested: 0,
             roster: Roster::default(),
-            ever_ready: false,
-            failed_starts: 0,
+            starts: Starts::default(),
             crashes: SlidingCount::new(window),
             completions: SlidingCount::new(window),
             last_crash: ExitCause::Unknown,

@@ -142,6 +142,7 @@ impl<P: Parts> Scheduler<P> {
         while let Some(function) = self.unsettled.pop() {
             self.balance(now, function);
         }
+        self.make_places(now);
         self.drain(now);
         self.tidy();
         !self.actions.is_empty()

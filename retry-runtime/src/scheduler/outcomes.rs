@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, FAILED_STARTS, Failure, FunctionKey,
-    History, LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, UnknownTicket,
-    Worker, WorkerKey,
+    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, Failure, FunctionKey, History,
+    LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, UnknownTicket, Worker,
+    WorkerKey,
 };
 use crate::context::AttemptOutcome;
-use crate::error::{Cancelled, Crash, ExitCause, Lost, Startup};
+use crate::error::{Cancelled, Crash, ExitCause, Lost};
 use crate::events::Event;
 use crate::parcel::{Parcel, Parts};
 use crate::worker::Retry;
@@ -418,30 +418,6 @@ impl<P: Parts> Scheduler<P> {
         let workers = self.workers_of(function).to_vec();
         for worker in workers {
             self.recall(worker);
-        }
-    }
-
-    /// A worker of a function failed to start.
-    pub(super) fn start_failed(
-        &mut self,
-        function: FunctionKey,
-        startup: &Startup,
-        stderr_tail: Option<Arc<str>>,
-    ) {
-        let state = &mut self.functions[function.0];
-        state.failed_starts += 1;
-        if state.ever_ready && state.failed_starts < FAILED_STARTS {
-            return;
-        }
-        let mut queue = state.take_queue();
-        while let Some(key) = queue.pop_front() {
-            if self
-                .call(key)
-                .is_some_and(|call| call.state == State::Queued)
-            {
-                let failure = Failure::Startup(startup.clone());
-                self.resolve(key, Err(failure), stderr_tail.clone());
-            }
         }
     }
 }

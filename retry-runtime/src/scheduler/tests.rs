@@ -5,6 +5,7 @@ mod cost;
 mod deadlines;
 mod life;
 mod progress;
+mod starts;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};

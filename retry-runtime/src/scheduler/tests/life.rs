@@ -293,6 +293,47 @@ fn a_worker_that_waits_for_its_own_call_makes_room_for_it() {
 }
 
 #[test]
+fn a_call_at_the_top_does_not_wait_for_a_worker_that_only_waits() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), 1..=4);
+    let first = world.function;
+    let other = world.scheduler.add_function(function_policy(1));
+    let mut outer = Vec::new();
+    for (input, nested) in (1..=2).zip(10..) {
+        world.all_ready();
+        let worker = world.worker_of(input);
+        world.begin(worker);
+        world.function = other;
+        world.nest(worker, 1, nested);
+        world.function = first;
+        outer.push(worker);
+    }
+    world.all_ready();
+    let executing = |world: &World| {
+        let workers = world.workers.values();
+        workers.map(|worker| worker.executing.len()).sum::<usize>()
+    };
+    assert_eq!(executing(&world), 2);
+    assert_eq!(world.workers.len(), 3, "a third one might wait as well");
+    let inner = world.worker_of(10);
+    for input in 10..=11 {
+        world.begin(inner);
+        world.answer(inner, ok(input));
+    }
+    for (worker, input) in outer.iter().zip(1..) {
+        world.answer(*worker, ok(input));
+    }
+    for _ in 3..=4 {
+        let (worker, input) = outer
+            .iter()
+            .find_map(|worker| Some((*worker, world.begin(*worker)?.0)))
+            .expect("the next one");
+        world.answer(worker, ok(input));
+    }
+    assert_eq!(world.outcomes.len(), 6);
+}
+
+#[test]
 fn nesting_has_an_end() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [0]);
