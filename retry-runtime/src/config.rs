@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) options: Options,
     pub(crate) max_workers: Option<usize>,
     pub(crate) min_workers: Option<usize>,
+    /// The most processes of all functions together.
+    pub(crate) max_processes: Option<usize>,
     pub(crate) startup_timeout: Option<Duration>,
     pub(crate) scaledown_window: Option<Duration>,
     pub(crate) max_message: usize,
@@ -92,6 +94,13 @@ const VARIABLES: &[(&str, Set)] = &[
         config.max_workers = Some(match number(text)? {
             0 => return Err("must be at least 1".to_owned()),
             workers => workers,
+        });
+        Ok(())
+    }),
+    ("RETRY_MAX_PROCESSES", |config, text| {
+        config.max_processes = Some(match number(text)? {
+            0 => return Err("must be at least 1".to_owned()),
+            processes => processes,
         });
         Ok(())
     }),
@@ -172,6 +181,7 @@ impl Default for Config {
             options: Options::new(),
             max_workers: None,
             min_workers: None,
+            max_processes: None,
             startup_timeout: None,
             scaledown_window: None,
             max_message: MAX_MESSAGE,

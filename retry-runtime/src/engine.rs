@@ -254,6 +254,14 @@ impl Host {
         }
     }
 
+    /// Returns whether a worker of a function is ready, if that is known here.
+    pub(crate) fn is_served(&self, function: FunctionKey) -> bool {
+        match self {
+            Self::Here(engine) => engine.lock().scheduler.is_served(function),
+            Self::Parent(_) => false,
+        }
+    }
+
     pub(crate) fn cancel(&self, call: CallKey) {
         match self {
             Self::Here(engine) => engine.cancel(call),
@@ -384,9 +392,11 @@ impl Engine {
         let seed = config.seed.unwrap_or_else(sys::monotonic_nanos);
         let max_message = config.max_message;
         let config = Arc::new(config);
+        let mut scheduler = Scheduler::new(seed);
+        scheduler.set_max_processes(config.max_processes);
         let engine = Arc::new_cyclic(|this| Self {
             core: Mutex::new(Core {
-                scheduler: Scheduler::new(seed),
+                scheduler,
                 config: Arc::clone(&config),
                 functions: BTreeMap::new(),
                 pools: Vec::new(),

@@ -61,6 +61,11 @@ const QUICK: u32 = 16;
 /// How many bytes of inputs are submitted at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
+/// After a failed start no further one is tried for this long, which doubles with each further failure
+/// up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// How long inputs are collected before they are submitted: an input iterator may be slow.
 const CHUNK_TIME: Duration = Duration::from_micros(200);
 
@@ -503,10 +508,18 @@ struct Driver<I: Iterator, T, E> {
     /// A panic of the input iterator, for when all results before it are handed out.
     panic: Option<Box<dyn Any + Send>>,
     /// Why workers do not start: reason enough not to try for each further input.
-    startup: Option<Startup>,
+    startup: Option<FailedStart>,
     /// Whose answers can be looked for.
     function: Option<FunctionKey>,
     _keeper: recycle::Keeper,
+}
+
+/// The failure of a worker's start that a map has handed out.
+struct FailedStart {
+    startup: Startup,
+    /// Until then further inputs share the failure.
+    until: Instant,
+    pause: Duration,
 }
 
 impl<I: Iterator, T, E> Driver<I, T, E> {
@@ -559,13 +572,14 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         if left == 0 {
             let (index, mut outcome) = self.arrived.pop_front()?;
             match outcome.result {
-                Ok(Parcel::Several(values)) => self.values = Some((index, outcome.call, values)),
+                Ok(Parcel::Several(values)) => {
+                    self.startup = None;
+                    self.values = Some((index, outcome.call, values));
+                }
                 result => {
                     outcome.result = result;
                     self.pending -= 1;
-                    if let Err(Failure::Startup(startup)) = &outcome.result {
-                        self.startup = Some(startup.clone());
-                    }
+                    self.note_start(&outcome);
                     let decode = self.decoders.outcome;
                     return Some(decode(self.registration, Some(index), outcome));
                 }
@@ -703,6 +717,38 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             && self.outstanding_bytes < self.window_bytes
     }
 
+    /// Remembers whether a start failed, as the outcome of an input tells it.
+    fn note_start(&mut self, outcome: &Outcome) {
+        match &outcome.result {
+            Err(Failure::Startup(startup)) => {
+                let now = Instant::now();
+                let pause = match &self.startup {
+                    Some(known) if now < known.until => return,
+                    Some(known) => (2 * known.pause).min(LONGEST_PAUSE),
+                    None => FIRST_PAUSE,
+                };
+                self.startup = Some(FailedStart {
+                    startup: startup.clone(),
+                    until: now + pause,
+                    pause,
+                });
+            }
+            Ok(_) => self.startup = None,
+            Err(_) => {}
+        }
+    }
+
+    /// Returns why the function's workers do not start, if that was found out just now and none has
+    /// become ready since: then the start is not tried again for each further input.
+    fn recent_start_failure(&self) -> Option<Startup> {
+        let known = self.startup.as_ref()?;
+        let is_recent = Instant::now() < known.until;
+        let is_served = self
+            .function
+            .is_some_and(|function| self.host.is_served(function));
+        (is_recent && !is_served).then(|| known.startup.clone())
+    }
+
     /// So many inputs were taken; the index of the first.
     fn take(&mut self, count: u32) -> Option<u64> {
         let first = self.next_index;
@@ -731,9 +777,9 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     fn submit(&mut self, inputs: Parcel) {
         let index = self.take(inputs.count());
         self.outstanding_bytes += inputs.size();
-        if let Some(startup) = &self.startup {
+        if let Some(startup) = self.recent_start_failure() {
             let mut outcome = rejected(Rejected::ShutDown);
-            outcome.result = Err(Failure::Startup(startup.clone()));
+            outcome.result = Err(Failure::Startup(startup));
             return self.shared.delivery().put(index, &inputs, outcome);
         }
         let options = self.options.over(self.host.options());

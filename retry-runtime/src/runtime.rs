@@ -210,6 +210,23 @@ impl Builder {
         self
     }
 
+    /// Limits the worker processes of all functions and service configurations together; without it only
+    /// each function has a limit of its own. `RETRY_MAX_PROCESSES` sets it for the default runtime.
+    ///
+    /// A function that has no worker while there is no room for one waits: an idle worker of another
+    /// function ends for it, or one of a function that has several once it has answered its call. Workers
+    /// that wait for calls of their own do not count, so that nested calls cannot wait for each other.
+    ///
+    /// # Panics
+    ///
+    /// If `processes` is zero.
+    #[track_caller]
+    pub fn max_processes(mut self, processes: usize) -> Self {
+        assert!(processes > 0, "max_processes must be at least 1");
+        self.config.max_processes = Some(processes);
+        self
+    }
+
     /// The number of workers of each function that are kept even when idle.
     pub fn min_workers(mut self, workers: usize) -> Self {
         self.config.min_workers = Some(workers);

@@ -143,6 +143,12 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
+    /// Returns whether a worker of a function is ready.
+    pub(crate) fn is_served(&self, function: FunctionKey) -> bool {
+        let mut workers = self.workers_of(function).iter();
+        workers.any(|key| self.workers[*key].phase == Phase::Ready)
+    }
+
     /// Returns whether there are as many processes as there may be. Those that wait for calls of their
     /// own do not count: they wait for a process that may still have to be started.
     fn is_full(&self) -> bool {
