@@ -10,6 +10,9 @@ use crate::{Options, Retries, spin};
 /// The default limit on the size of a message.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
 
+/// The default limit on the results of a map that wait for their consumer.
+const MAX_BUFFERED: usize = 64 * 1024 * 1024;
+
 /// How long a program that ends waits for calls that it has spawned.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
@@ -49,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) startup_timeout: Option<Duration>,
     pub(crate) scaledown_window: Option<Duration>,
     pub(crate) max_message: usize,
+    /// How many bytes of results may wait for the consumer of a map.
+    pub(crate) max_buffered: usize,
     pub(crate) output: OutputMode,
     pub(crate) progress: ProgressMode,
     pub(crate) shutdown_grace: Duration,
@@ -124,6 +129,10 @@ const VARIABLES: &[(&str, Set)] = &[
         config.max_message = size(text)?;
         Ok(())
     }),
+    ("RETRY_MAX_BUFFERED", |config, text| {
+        config.max_buffered = size(text)?;
+        Ok(())
+    }),
     ("RETRY_OUTPUT", |config, text| {
         config.output = match text {
             "prefixed" => OutputMode::Prefixed,
@@ -185,6 +194,7 @@ impl Default for Config {
             startup_timeout: None,
             scaledown_window: None,
             max_message: MAX_MESSAGE,
+            max_buffered: MAX_BUFFERED,
             output: OutputMode::default(),
             progress: ProgressMode::default(),
             shutdown_grace: SHUTDOWN_GRACE,

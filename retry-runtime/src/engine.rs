@@ -28,7 +28,7 @@ use crate::inline;
 use crate::map;
 use crate::nested::Upstream;
 use crate::options::Policy;
-use crate::parcel::{self, Parcel, Parts};
+use crate::parcel::{self, Caller, Parcel, Parts};
 use crate::pool::{self, Inbox, Inlet, Request, Sleeper, Spare};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
@@ -62,6 +62,7 @@ pub(crate) struct Job {
     /// The place of the first input in its map.
     pub(crate) index: Option<u64>,
     pub(crate) input: Parcel,
+    pub(crate) caller: Caller,
     /// Which method of a service is called.
     pub(crate) method: u16,
 }
@@ -76,14 +77,19 @@ impl Parts for Job {
             sink: self.sink.clone(),
             index: self.index,
             input: self.input.split_front(count),
+            caller: self.caller,
             method: self.method,
         };
         self.index = self.index.map(|index| index + u64::from(count));
         front
     }
 
-    fn is_of_map(&self) -> bool {
-        self.index.is_some()
+    fn index(&self) -> Option<u64> {
+        self.index
+    }
+
+    fn caller(&self) -> Caller {
+        self.caller
     }
 
     fn settle(&mut self) {
@@ -251,6 +257,23 @@ impl Host {
         }
         if let Some(inlet) = first {
             self.leave(inlet);
+        }
+    }
+
+    /// Returns how many bytes of a map's results may wait for their consumer.
+    pub(crate) fn max_buffered(&self) -> usize {
+        match self {
+            Self::Here(engine) => engine.config.max_buffered,
+            Self::Parent(upstream) => upstream.max_buffered(),
+        }
+    }
+
+    /// Has inputs of a map held back, or not any longer, as `held` says at that moment.
+    pub(crate) fn hold(&self, caller: Caller, held: impl FnOnce() -> Option<Option<u64>>) {
+        match self {
+            // Asked for under the lock, so that the last one to step says what holds.
+            Self::Here(engine) => engine.step(|core, _| core.scheduler.hold(caller, held())),
+            Self::Parent(upstream) => upstream.hold(caller, held),
         }
     }
 

@@ -298,6 +298,20 @@ impl Builder {
         self
     }
 
+    /// Limits the bytes of results that may wait for the consumer of a map, 64 MiB by default; see
+    /// [`Map::max_buffered`](crate::Map::max_buffered). `RETRY_MAX_BUFFERED` sets it for the default
+    /// runtime, and for maps that are made in workers.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is zero.
+    #[track_caller]
+    pub fn max_buffered(mut self, bytes: usize) -> Self {
+        assert!(bytes > 0, "max_buffered must be at least 1 byte");
+        self.config.max_buffered = bytes;
+        self
+    }
+
     /// Sets an environment variable for the workers.
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.config

@@ -17,6 +17,7 @@ mod nested;
 mod outcomes;
 mod outdated;
 mod outstanding;
+mod queue;
 mod roster;
 mod shutdown;
 mod starts;
@@ -37,6 +38,7 @@ use slab::Slab;
 
 use outdated::Outdated;
 use outstanding::{Inflight, Outstanding};
+use queue::Hold;
 use roster::{Standing, Workers};
 use starts::FailedStart;
 use stop::Withdrawn;
@@ -426,6 +428,8 @@ pub(crate) struct Scheduler<P> {
     abandoned: Vec<(CallId, &'static str)>,
     /// Functions whose workers are to be seen to before anything else.
     unsettled: Vec<FunctionKey>,
+    /// Callers that take no further results for now.
+    holds: Vec<Hold>,
     /// The most processes that all functions may have together.
     max_processes: Option<usize>,
     /// Functions without a worker that wait for a place for one, in their order.
@@ -458,6 +462,7 @@ impl<P: Parts> Scheduler<P> {
             cancels_queued: false,
             abandoned: Vec::new(),
             unsettled: Vec::new(),
+            holds: Vec::new(),
             max_processes: None,
             places: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -608,7 +613,7 @@ impl<P: Parts> Scheduler<P> {
             deadline_is_inherited,
         } = place;
         let (name, count) = (terms.name, payload.count());
-        let deadline_begins_when_sent = payload.is_of_map() && !deadline_is_inherited;
+        let deadline_begins_when_sent = payload.index().is_some() && !deadline_is_inherited;
         let limit = terms.policy.deadline.filter(|_| !deadline_begins_when_sent);
         let deadline = limit.and_then(|limit| now.checked_add(limit));
         let key = self.insert(Call {

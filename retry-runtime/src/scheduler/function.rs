@@ -1,10 +1,8 @@
 //! What the scheduler keeps per function.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::CallKey;
-use super::outdated::Outdated;
+use super::queue::Queue;
 use super::roster::Roster;
 use super::starts::Starts;
 use super::window::SlidingCount;
@@ -23,9 +21,6 @@ const MEMORY: f64 = 16.0;
 
 /// An attempt that takes no longer is quick.
 const QUICK: Duration = Duration::from_micros(50);
-
-/// So many places are kept in a queue that is empty.
-const SPARE: usize = 64;
 
 /// The rules for one function's workers.
 #[derive(Clone, Debug)]
@@ -62,7 +57,7 @@ pub(crate) struct Counts {
 pub(super) struct Function {
     pub(super) policy: FunctionPolicy,
     pub(super) counts: Counts,
-    /// Calls in the order in which they are to run, some of which may not be queued any more.
+    /// Calls that are queued, with some that are not any more.
     pub(super) queue: Queue,
     /// How many calls are queued that no other call waits for.
     pub(super) queued_top: usize,
@@ -175,57 +170,5 @@ impl Function {
         self.queued_top = 0;
         self.queued_nested = 0;
         std::mem::take(&mut self.queue)
-    }
-}
-
-/// Calls by how deeply they are nested. The deepest go first: others wait for them.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    levels: Vec<VecDeque<CallKey>>,
-    outdated: Outdated,
-}
-
-impl Queue {
-    fn level(&mut self, depth: u32) -> &mut VecDeque<CallKey> {
-        let depth = depth as usize;
-        if self.levels.len() <= depth {
-            self.levels.resize_with(depth + 1, VecDeque::new);
-        }
-        &mut self.levels[depth]
-    }
-
-    pub(super) fn push_front(&mut self, depth: u32, key: CallKey) {
-        self.level(depth).push_front(key);
-    }
-
-    pub(super) fn push_back(&mut self, depth: u32, key: CallKey) {
-        self.level(depth).push_back(key);
-    }
-
-    pub(super) fn pop_front(&mut self) -> Option<CallKey> {
-        self.levels.iter_mut().rev().find_map(VecDeque::pop_front)
-    }
-
-    /// How many there are, with those that are not queued any more.
-    pub(super) fn len(&self) -> usize {
-        self.levels.iter().map(VecDeque::len).sum()
-    }
-
-    /// One more of its calls is not queued any more.
-    pub(super) fn outdate(&mut self, is_queued: impl Fn(&CallKey) -> bool) {
-        if self.outdated.add(1, self.len()) {
-            for level in &mut self.levels {
-                level.retain(&is_queued);
-                level.shrink_to(2 * level.len());
-            }
-        }
-    }
-
-    /// None of its calls is queued any more.
-    pub(super) fn clear(&mut self) {
-        for level in &mut self.levels {
-            level.clear();
-            level.shrink_to(SPARE);
-        }
     }
 }

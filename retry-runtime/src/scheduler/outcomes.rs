@@ -11,7 +11,7 @@ use super::{
 use crate::context::AttemptOutcome;
 use crate::error::{Cancelled, Crash, ExitCause, Lost};
 use crate::events::Event;
-use crate::parcel::{Parcel, Parts};
+use crate::parcel::{Caller, Parcel, Parts};
 use crate::worker::Retry;
 
 impl<P: Parts> Scheduler<P> {
@@ -357,22 +357,25 @@ impl<P: Parts> Scheduler<P> {
     }
 
     pub(super) fn enqueue_back(&mut self, now: Instant, key: CallKey) {
-        if let Some((function, depth)) = self.enter_queue(now, key) {
-            self.functions[function.0].queue.push_back(depth, key);
+        if let Some((function, depth, caller)) = self.enter_queue(now, key) {
+            let queue = &mut self.functions[function.0].queue;
+            queue.push_back(depth, caller, key);
         }
     }
 
     pub(super) fn enqueue_front(&mut self, now: Instant, key: CallKey) {
-        if let Some((function, depth)) = self.enter_queue(now, key) {
-            self.functions[function.0].queue.push_front(depth, key);
+        if let Some((function, depth, caller)) = self.enter_queue(now, key) {
+            let queue = &mut self.functions[function.0].queue;
+            queue.push_front(depth, caller, key);
         }
     }
 
     /// Marks a call as queued, unless its function's workers crash too often.
-    pub(super) fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(FunctionKey, u32)> {
+    fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(FunctionKey, u32, Caller)> {
         let call = self.call_mut(key)?;
         let was = std::mem::replace(&mut call.state, State::Queued);
         let (function, depth, count) = (call.function, call.depth, call.payload.count());
+        let caller = call.payload.caller();
         self.delayed -= usize::from(was == State::Delayed);
         if self.cancels_queued {
             let why = Failure::Cancelled(Cancelled::ByShutdown);
@@ -384,7 +387,7 @@ impl<P: Parts> Scheduler<P> {
             return None;
         }
         *self.functions[function.0].queued_at(depth) += count as usize;
-        Some((function, depth))
+        Some((function, depth, caller))
     }
 
     /// A call that was queued is not any more.

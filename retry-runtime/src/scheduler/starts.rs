@@ -203,8 +203,8 @@ impl<P: Parts> Scheduler<P> {
 
     /// Fails all queued calls of a function, none of which has a worker.
     fn fail_queued(&mut self, function: FunctionKey, failed: &FailedStart) {
-        let mut queue = self.functions[function.0].take_queue();
-        while let Some(key) = queue.pop_front() {
+        let queue = self.functions[function.0].take_queue();
+        for key in queue.drain() {
             let is_queued = |call: &super::Call<P>| call.state == State::Queued;
             if self.call(key).is_some_and(is_queued) {
                 let failure = Failure::Startup(failed.startup.clone());

@@ -6,6 +6,7 @@ mod deadlines;
 mod life;
 mod progress;
 mod starts;
+mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::*;
-use crate::parcel;
+use crate::parcel::{self, Caller};
 use crate::{CrashLimit, Retries};
 
 const SIGSEGV: ExitCause = ExitCause::Signal {
@@ -52,6 +53,7 @@ struct Inputs {
     first: u64,
     count: u32,
     map: bool,
+    caller: Caller,
 }
 
 impl Parts for Inputs {
@@ -64,12 +66,19 @@ impl Parts for Inputs {
         let first = self.first;
         self.first += u64::from(count);
         self.count -= count;
-        let map = self.map;
-        Self { first, count, map }
+        Self {
+            first,
+            count,
+            ..*self
+        }
     }
 
-    fn is_of_map(&self) -> bool {
-        self.map
+    fn index(&self) -> Option<u64> {
+        self.map.then_some(self.first)
+    }
+
+    fn caller(&self) -> Caller {
+        self.caller
     }
 }
 
@@ -79,6 +88,7 @@ impl Inputs {
             first,
             count: 1,
             map: false,
+            caller: Caller(0),
         }
     }
 }
@@ -118,6 +128,9 @@ struct World {
     chunks: bool,
     /// Whether the inputs are those of a map.
     map: bool,
+    caller: Caller,
+    /// How long each attempt takes, as workers say.
+    duration: Duration,
     /// Whether workers show the tickets that they execute, and since when.
     shows_work: bool,
     shows_time: bool,
@@ -139,6 +152,8 @@ impl World {
             used_up: false,
             chunks: false,
             map: false,
+            caller: Caller(0),
+            duration: Duration::from_micros(1),
             shows_work: true,
             shows_time: true,
         }
@@ -156,6 +171,7 @@ impl World {
                 Some(chunk) if self.chunks => chunk.count += 1,
                 _ => submitted.push(Inputs {
                     map: self.map,
+                    caller: self.caller,
                     ..Inputs::one(input)
                 }),
             }
@@ -354,7 +370,7 @@ impl World {
         let (ticket, ..) = worker.executing.remove(0);
         let reply = Reply {
             answer,
-            duration: Duration::from_micros(1),
+            duration: self.duration,
             timed: 1,
             used_up: self.used_up,
             stderr_tail: None,
