@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::Options;
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::context::CallId;
+use crate::context::{CallId, short_name};
 use crate::delivery::{self, Sink};
 use crate::entry;
 use crate::error::{Cancelled, Rejected, Startup};
@@ -48,6 +48,9 @@ const ATTENDED: usize = 8;
 
 /// Room for so many outcomes is kept by a thread that steps.
 const KEPT_OUTCOMES: usize = 256;
+
+/// With fewer functions none is forgotten.
+const SWEEP_FROM: usize = 64;
 
 static GLOBAL: OnceLock<Arc<Engine>> = OnceLock::new();
 
@@ -362,8 +365,10 @@ pub(crate) struct Core {
     pub(crate) scheduler: Scheduler<Job>,
     config: Arc<Config>,
     functions: BTreeMap<PoolName, Result<FunctionKey, Rejected>>,
-    /// What else is known of each function, in the order of their keys.
+    /// What else is known of each function, by the places of their keys.
     pools: Vec<Pool>,
+    /// With so many functions those that nothing is left of are looked for.
+    configurations: usize,
     links: BTreeMap<u64, Box<dyn Link>>,
     /// Threads that would sleep at a worker which is being started.
     early: Vec<Thread>,
@@ -423,6 +428,7 @@ impl Engine {
                 config: Arc::clone(&config),
                 functions: BTreeMap::new(),
                 pools: Vec::new(),
+                configurations: SWEEP_FROM,
                 links: BTreeMap::new(),
                 early: Vec::new(),
                 spare: Spare::default(),
@@ -448,10 +454,10 @@ impl Engine {
     }
 
     /// Begins the end; see [`Scheduler::shut_down`].
-    pub(crate) fn shut_down(&self, grace: Duration, queued: bool) {
+    pub(crate) fn shut_down(&self, grace: Duration, queued: bool, waited: bool) {
         self.step(|core, now| {
             core.spare.close();
-            core.scheduler.shut_down(now, grace, queued);
+            core.scheduler.shut_down(now, grace, queued, waited);
         });
         // The I/O thread looks whether it is needed any longer.
         self.inbox.ring();
@@ -470,6 +476,18 @@ impl Engine {
     /// How many calls are running, and how many are not.
     pub(crate) fn pending(&self) -> (usize, usize) {
         self.lock().scheduler.pending()
+    }
+
+    /// Returns the worker processes that are still there, as `worker 12 of f`.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        self.lock().scheduler.processes().map(worker_name).collect()
+    }
+
+    /// Returns those that were killed because they had not ended when the grace of a shutdown was over.
+    pub(crate) fn killed_at_shutdown(&self) -> Vec<String> {
+        let core = self.lock();
+        let killed = core.scheduler.killed_at_shutdown().iter().copied();
+        killed.map(worker_name).collect()
     }
 
     /// Whether the I/O thread has nothing more to do, ever.
@@ -732,13 +750,10 @@ impl Core {
             }),
             // The stub itself proves that the function is there.
             Ok(_) | Err(NotFound::Missing(_)) => {
-                self.pools.push(Pool {
-                    config: callee.config.clone(),
-                    terms: None,
-                });
+                self.forget_configurations();
                 let given = &self.config;
                 let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-                Ok(self.scheduler.add_function(FunctionPolicy {
+                let key = self.scheduler.add_function(FunctionPolicy {
                     name: spec.name,
                     max_workers: given.max_workers.or(spec.max_workers).unwrap_or_else(cores),
                     min_workers: given.min_workers.unwrap_or(spec.min_workers),
@@ -750,11 +765,35 @@ impl Core {
                     grace: spec.grace,
                     memory: spec.memory,
                     crash_limit: spec.crash_limit,
-                }))
+                });
+                let pool = Pool {
+                    config: callee.config.clone(),
+                    terms: None,
+                };
+                match self.pools.get_mut(key.place()) {
+                    Some(unused) => *unused = pool,
+                    None => self.pools.push(pool),
+                }
+                Ok(key)
             }
         };
         self.functions.insert(name, known.clone());
         known
+    }
+
+    /// Forgets the configurations of services that are not used any more, each time there are twice as
+    /// many functions as were left the last time.
+    fn forget_configurations(&mut self) {
+        if self.functions.len() < self.configurations {
+            return;
+        }
+        let now = self.now();
+        let scheduler = &mut self.scheduler;
+        self.functions.retain(|(_, config), known| {
+            let unused = |key: &FunctionKey| scheduler.remove_if_unused(now, *key);
+            config.is_none() || !known.as_ref().is_ok_and(unused)
+        });
+        self.configurations = SWEEP_FROM.max(2 * self.functions.len());
     }
 
     /// What holds for calls of a pool.
@@ -963,6 +1002,14 @@ impl Core {
     pub(crate) fn handshake_failed(&mut self, key: WorkerKey, reason: String) {
         self.scheduler
             .failed_to_start(key, Startup::Handshake(reason.into()));
+    }
+}
+
+fn worker_name((pid, function): (Option<u32>, &'static str)) -> String {
+    let function = short_name(function);
+    match pid {
+        Some(pid) => format!("worker {pid} of {function}"),
+        None => format!("a worker of {function}"),
     }
 }
 

@@ -28,7 +28,7 @@ mod window;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,7 @@ const TEAR_DOWN: Duration = Duration::from_secs(30);
 pub(crate) struct FunctionKey(usize);
 
 impl FunctionKey {
-    /// Its place among all functions, in the order in which they were added.
+    /// Its place among all functions; another one may have it once this one is removed.
     pub(crate) fn place(self) -> usize {
         self.0
     }
@@ -416,7 +416,9 @@ pub(crate) struct Scheduler<P> {
     /// How many of them wait for their next attempt.
     delayed: usize,
     workers: Workers,
-    functions: Vec<Function>,
+    functions: Slab<Function>,
+    /// What has become of the calls of functions that were removed.
+    removed: BTreeMap<&'static str, Counts>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     outdated_timers: Outdated,
     actions: VecDeque<Action<P>>,
@@ -426,6 +428,9 @@ pub(crate) struct Scheduler<P> {
     cancels_queued: bool,
     /// What the shutdown did not wait for.
     abandoned: Vec<(CallId, &'static str)>,
+    /// Workers that are left when its grace is over are killed, and these were.
+    kills_workers: bool,
+    killed_at_shutdown: Vec<(Option<u32>, &'static str)>,
     /// Functions whose workers are to be seen to before anything else.
     unsettled: Vec<FunctionKey>,
     /// Callers that take no further results for now.
@@ -453,7 +458,8 @@ impl<P: Parts> Scheduler<P> {
         Self {
             calls: Slab::new(),
             workers: Workers::default(),
-            functions: Vec::new(),
+            functions: Slab::new(),
+            removed: BTreeMap::new(),
             timers: BinaryHeap::new(),
             outdated_timers: Outdated::default(),
             delayed: 0,
@@ -461,6 +467,8 @@ impl<P: Parts> Scheduler<P> {
             draining: false,
             cancels_queued: false,
             abandoned: Vec::new(),
+            kills_workers: false,
+            killed_at_shutdown: Vec::new(),
             unsettled: Vec::new(),
             holds: Vec::new(),
             max_processes: None,
@@ -473,8 +481,29 @@ impl<P: Parts> Scheduler<P> {
     }
 
     pub(crate) fn add_function(&mut self, policy: FunctionPolicy) -> FunctionKey {
-        self.functions.push(Function::new(policy));
-        FunctionKey(self.functions.len() - 1)
+        FunctionKey(self.functions.insert(Function::new(policy)))
+    }
+
+    /// Forgets a function if nothing of it is left: no call, no worker, no crash that counts. Returns
+    /// whether it did.
+    pub(crate) fn remove_if_unused(&mut self, now: Instant, key: FunctionKey) -> bool {
+        let function = &mut self.functions[key.0];
+        let Counts {
+            submitted,
+            finished,
+            ..
+        } = function.counts;
+        let is_unused = submitted == finished
+            && function.roster.keys().is_empty()
+            && function.policy.min_workers == 0
+            && !function.has_crashed_lately(now);
+        if is_unused && !self.places.contains(&key) && !self.unsettled.contains(&key) {
+            let function = self.functions.remove(key.0);
+            let counts = self.removed.entry(function.policy.name).or_default();
+            counts.add(function.counts);
+            return true;
+        }
+        false
     }
 
     /// Whether events are to be published.
@@ -491,14 +520,30 @@ impl<P: Parts> Scheduler<P> {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// What has become of the calls of each function, and how many of them are being executed.
-    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, Counts, usize)> {
-        self.functions.iter().map(|function| {
-            let at_once = function.policy.at_once;
+    /// Returns what has become of the calls of each function, and how many
+    /// of them are being executed. All configurations of a service are one.
+    pub(crate) fn counts(&self) -> Vec<(&'static str, Counts, usize)> {
+        let removed = self
+            .removed
+            .iter()
+            .map(|(name, counts)| (*name, *counts, 0));
+        let mut all: Vec<_> = removed.collect();
+        let mut places: HashMap<_, _> = all.iter().map(|one| one.0).zip(0..).collect();
+        for (_, function) in &self.functions {
+            let name = function.policy.name;
             let workers = function.roster.keys().iter();
-            let running = workers.map(|key| self.workers[*key].outstanding.inputs().min(at_once));
-            (function.policy.name, function.counts, running.sum())
-        })
+            let inputs = workers.map(|key| self.workers[*key].outstanding.inputs());
+            let running: usize = inputs
+                .map(|inputs| inputs.min(function.policy.at_once))
+                .sum();
+            let place = *places.entry(name).or_insert_with(|| {
+                all.push((name, Counts::default(), 0));
+                all.len() - 1
+            });
+            all[place].1.add(function.counts);
+            all[place].2 += running;
+        }
+        all
     }
 
     /// What holds for a call, and the payload.
@@ -508,7 +553,8 @@ impl<P: Parts> Scheduler<P> {
 
     /// The workers of a function.
     pub(crate) fn workers_of(&self, function: FunctionKey) -> &[WorkerKey] {
-        self.functions[function.0].roster.keys()
+        let function = self.functions.get(function.0);
+        function.map_or(&[], |function| function.roster.keys())
     }
 
     /// Who may answer a call: the worker that has it, or those that may come to have it.
@@ -901,12 +947,17 @@ impl<P: Parts> Scheduler<P> {
                         self.failed_to_start(key, startup);
                     }
                 }
-                Timer::Start(function) => self.dispatch(now, function),
-                Timer::Place(function) => self.place_is_overdue(now, function),
+                Timer::Start(function) if self.functions.contains(function.0) => {
+                    self.dispatch(now, function);
+                }
+                Timer::Place(function) if self.functions.contains(function.0) => {
+                    self.place_is_overdue(now, function);
+                }
+                Timer::Start(_) | Timer::Place(_) => {}
                 Timer::Idle(key) => self.idle_too_long(now, key),
                 Timer::Stop(key) => self.stop_further(now, key),
                 Timer::Measure(key) => self.measure(key),
-                Timer::ShutDown => self.abandon_all(),
+                Timer::ShutDown => self.grace_is_over(),
                 Timer::TearDown(key) => {
                     if self
                         .worker(key)

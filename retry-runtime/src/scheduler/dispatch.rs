@@ -112,10 +112,10 @@ impl<P: Parts> Scheduler<P> {
         self.holds.retain(|hold| hold.caller != caller);
         self.holds
             .extend(held.map(|except| Hold { caller, except }));
-        for function in 0..self.functions.len() {
-            if self.functions[function].queued() > 0 {
-                self.unsettle(FunctionKey(function));
-            }
+        let with_queue = self.functions.iter().filter(|(_, one)| one.queued() > 0);
+        let functions: Vec<_> = with_queue.map(|(place, _)| FunctionKey(place)).collect();
+        for function in functions {
+            self.unsettle(function);
         }
     }
 

@@ -53,6 +53,15 @@ pub(crate) struct Counts {
     pub(crate) retried: u64,
 }
 
+impl Counts {
+    pub(super) fn add(&mut self, other: Self) {
+        self.submitted += other.submitted;
+        self.finished += other.finished;
+        self.failed += other.failed;
+        self.retried += other.retried;
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Function {
     pub(super) policy: FunctionPolicy,
@@ -134,6 +143,10 @@ impl Function {
     pub(super) fn crashed(&mut self, now: Instant, cause: ExitCause) {
         self.crashes.add(now, 1);
         self.last_crash = cause;
+    }
+
+    pub(super) fn has_crashed_lately(&mut self, now: Instant) -> bool {
+        self.crashes.count(now) > 0
     }
 
     pub(super) fn crash_limit_exceeded(&mut self, now: Instant) -> Option<CrashLimitExceeded> {

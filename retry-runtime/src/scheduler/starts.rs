@@ -291,7 +291,7 @@ impl<P: Parts> Scheduler<P> {
         };
         self.functions
             .iter()
-            .map(|function| function.roster.keys())
+            .map(|(_, function)| function.roster.keys())
             .filter(|keys| keys.iter().filter(|key| may_leave(key)).count() > 1)
             .max_by_key(|keys| keys.len())
             .and_then(|keys| keys.iter().copied().find(may_leave))

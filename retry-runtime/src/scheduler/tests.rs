@@ -206,7 +206,7 @@ impl World {
                 State::Queued => call.payload.count as usize,
                 State::Delayed | State::Sent { .. } => 0,
             });
-        let counted = self.scheduler.functions.iter().map(Function::queued);
+        let counted = self.scheduler.functions.iter().map(|(_, one)| one.queued());
         assert_eq!(queued.sum::<usize>(), counted.sum::<usize>());
     }
 
@@ -495,7 +495,7 @@ fn the_counts_tell_what_has_become_of_the_calls() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::fixed(1, Duration::ZERO)), [7, 8]);
     world.all_ready();
-    let counts = |world: &World| world.scheduler.counts().next().unwrap();
+    let counts = |world: &World| world.scheduler.counts()[0];
     let expect = |world: &World, numbers: [u64; 4], running| {
         let [submitted, finished, failed, retried] = numbers;
         let expected = Counts {

@@ -381,7 +381,7 @@ fn a_shutdown_takes_nothing_more_waits_for_its_grace_and_ends_the_workers() {
     let (quick, slow) = (world.worker_of(1), world.worker_of(2));
     world.begin(quick);
     world.begin(slow);
-    world.scheduler.shut_down(world.now, SECOND, true);
+    world.scheduler.shut_down(world.now, SECOND, true, true);
     world.perform();
     world.submit(call_policy(Retries::none()), [3]);
     let shut_down = |failure: &Failure| matches!(failure, Failure::Rejected(Rejected::ShutDown));
@@ -467,7 +467,9 @@ fn life(seed: u64) {
         if step == 350 {
             let grace = Duration::from_millis(random.u64(0..50));
             let now = world.now;
-            world.scheduler.shut_down(now, grace, random.bool());
+            world
+                .scheduler
+                .shut_down(now, grace, random.bool(), random.bool());
             world.perform();
         }
         let workers: Vec<WorkerKey> = world.workers.keys().copied().collect();
