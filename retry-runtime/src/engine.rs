@@ -91,6 +91,13 @@ impl Parts for Job {
         self.index
     }
 
+    fn has_room(&self) -> bool {
+        match &self.sink {
+            Sink::Nested(worker, _) => !worker.is_behind(),
+            Sink::Slot(_) | Sink::Kept(_) | Sink::Map(_) => true,
+        }
+    }
+
     fn caller(&self) -> Caller {
         self.caller
     }

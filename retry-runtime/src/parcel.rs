@@ -29,6 +29,11 @@ pub(crate) trait Parts: Sized {
         None
     }
 
+    /// Returns whether there is room for the results.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Returns who has made the call; by default that is always the same.
     fn caller(&self) -> Caller {
         Caller(0)

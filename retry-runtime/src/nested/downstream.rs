@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
@@ -22,8 +23,14 @@ use crate::transport::outgoing::Outgoing;
 /// How many bytes are read at once.
 const READ: usize = 64 * 1024;
 
+/// While more bytes than this wait for a worker to take them, no further inputs of its calls are
+/// handed out. A worker takes in all that comes, so that this ends by itself.
+const BACKLOG: usize = 16 * 1024 * 1024;
+
 /// Where outcomes for one worker go.
 pub(crate) struct Downstream {
+    engine: Weak<Engine>,
+    is_behind: AtomicBool,
     worker: u64,
     socket: Arc<OwnedFd>,
     writable: Writable,
@@ -31,8 +38,15 @@ pub(crate) struct Downstream {
 }
 
 impl Downstream {
-    pub(crate) fn new(worker: u64, socket: Arc<OwnedFd>, writable: Writable) -> Self {
+    pub(crate) fn new(
+        engine: Weak<Engine>,
+        worker: u64,
+        socket: Arc<OwnedFd>,
+        writable: Writable,
+    ) -> Self {
         Self {
+            engine,
+            is_behind: AtomicBool::new(false),
             worker,
             socket,
             writable,
@@ -45,6 +59,11 @@ impl Downstream {
         let (reply, payload) = Reply::new(number, outcome);
         let head = wire::encode(&reply, payload.len());
         self.with_outgoing(|outgoing| outgoing.push(&head, &payload));
+    }
+
+    /// Returns whether too much waits for the worker to take it.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
     }
 
     /// The socket takes more.
@@ -61,6 +80,17 @@ impl Downstream {
         if full != *was_full {
             *was_full = full;
             self.writable.set(&self.socket, self.worker, NESTED, full);
+        }
+        let was_behind = self.is_behind();
+        let most = if was_behind { BACKLOG / 2 } else { BACKLOG };
+        let is_behind = outgoing.bytes() > most;
+        self.is_behind.store(is_behind, Ordering::Relaxed);
+        drop(guard);
+        if was_behind
+            && !is_behind
+            && let Some(engine) = self.engine.upgrade()
+        {
+            engine.step(|core, _| core.scheduler.look_at_queues());
         }
     }
 }

@@ -283,7 +283,13 @@ fn connect(
     let socket = Arc::new(socket);
     let (writer, reader) = board.parent_ends(&socket);
     let writable = engine.inbox().writable();
-    let replies = Downstream::new(request.worker.id, Arc::new(nested), writable);
+    let engine_of_replies = Arc::downgrade(&request.engine);
+    let replies = Downstream::new(
+        engine_of_replies,
+        request.worker.id,
+        Arc::new(nested),
+        writable,
+    );
     let peer = Peer::new(
         request.worker,
         request.function,

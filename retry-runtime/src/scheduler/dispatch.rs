@@ -104,6 +104,7 @@ impl<P: Parts> Scheduler<P> {
             &self.holds,
             |key| call(key).is_some_and(|call| call.state == State::Queued),
             |key| call(key)?.payload.index(),
+            |key| call(key).is_some_and(|call| call.payload.has_room()),
         )
     }
 
@@ -112,6 +113,11 @@ impl<P: Parts> Scheduler<P> {
         self.holds.retain(|hold| hold.caller != caller);
         self.holds
             .extend(held.map(|except| Hold { caller, except }));
+        self.look_at_queues();
+    }
+
+    /// Hands out what may be handed out by now.
+    pub(crate) fn look_at_queues(&mut self) {
         let with_queue = self.functions.iter().filter(|(_, one)| one.queued() > 0);
         let functions: Vec<_> = with_queue.map(|(place, _)| FunctionKey(place)).collect();
         for function in functions {

@@ -81,6 +81,10 @@ impl Outstanding {
         (ticket < self.sent[place].end()).then_some(place)
     }
 
+    pub(super) fn has(&self, ticket: u64) -> bool {
+        self.position(ticket).is_some()
+    }
+
     /// Those that were sent together with a ticket.
     pub(super) fn find(&mut self, ticket: u64) -> Option<&mut Inflight> {
         let place = self.position(ticket)?;

@@ -78,12 +78,14 @@ impl Queue {
     }
 
     /// Returns which call is next, if any may be handed out. `index` tells the index of the first input
-    /// of a call in its map, and `is_queued` whether it is still queued at all.
+    /// of a call in its map, `is_queued` whether it is still queued at all, and `has_room` whether there is
+    /// room for its results.
     pub(super) fn next(
         &mut self,
         holds: &[Hold],
         is_queued: impl Fn(CallKey) -> bool,
         index: impl Fn(CallKey) -> Option<u64>,
+        has_room: impl Fn(CallKey) -> bool,
     ) -> Option<Turn> {
         let levels = self.levels.iter_mut().enumerate().rev();
         levels.into_iter().find_map(|(depth, level)| {
@@ -91,7 +93,10 @@ impl Queue {
             for (line, one) in level.callers.iter_mut().enumerate() {
                 // Calls that were withdrawn are left in the line until they are at its front.
                 while one.calls.pop_front_if(|key| !is_queued(*key)).is_some() {}
-                if one.calls.is_empty() || next.is_some_and(|(got, _)| got <= one.got) {
+                let first = one.calls.front().copied();
+                if first.is_none_or(|first| !has_room(first))
+                    || next.is_some_and(|(got, _)| got <= one.got)
+                {
                     continue;
                 }
                 let hold = holds.iter().find(|hold| hold.caller == one.caller);

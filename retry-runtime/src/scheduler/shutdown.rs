@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Phase, Scheduler, State, Timer};
+use super::{Function, Phase, Scheduler, State, Timer};
 use crate::context::CallId;
 use crate::error::Cancelled;
 use crate::parcel::Parts;
@@ -104,9 +104,11 @@ impl<P: Parts> Scheduler<P> {
         self.cancel(keys, Cancelled::ByShutdown);
     }
 
-    /// Ends the workers once there is nothing more for them.
+    /// Ends the workers that there is nothing more for, once all calls that are left are being executed:
+    /// they may need what is left of the grace for their teardown.
     pub(super) fn drain(&mut self, now: Instant) {
-        if !self.draining || !self.calls.is_empty() {
+        let waits = |(_, function): (usize, &Function)| function.queued() > 0;
+        if !self.draining || self.delayed > 0 || self.functions.iter().any(waits) {
             return;
         }
         let keys: Vec<_> = self
@@ -120,7 +122,7 @@ impl<P: Parts> Scheduler<P> {
             };
             match worker.phase {
                 // One that is still executing what nobody wants is ended by that.
-                Phase::Ready if worker.outstanding.is_empty() => self.retire(now, key),
+                Phase::Ready if !worker.is_busy() => self.retire(now, key),
                 Phase::Starting => self.kill(key, Phase::Killed),
                 _ => {}
             }

@@ -8,11 +8,11 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Action, AttemptEnd, CallKey, Failure, Inflight, Phase, Progress, Scheduler, State, Timer,
-    Worker, WorkerKey,
+    Action, AttemptEnd, CRASHES_PER_INPUT, CallKey, Failure, Inflight, Phase, Progress, Scheduler,
+    State, Timer, Worker, WorkerKey,
 };
 use crate::context::AttemptOutcome;
-use crate::error::{Limit, TimedOut, Waiting};
+use crate::error::{Limit, Lost, TimedOut, Waiting};
 use crate::parcel::Parts;
 use crate::worker::Retry;
 
@@ -128,8 +128,8 @@ impl<P: Parts> Scheduler<P> {
                     let due = bound.checked_add(timeout.max(UNTOUCHED));
                     let due = due.map(|due| due.max(seen + SETTLE));
                     if due.is_some_and(|due| due <= now) {
-                        let reason = "it did not begin what it was sent".into();
-                        return self.broken(key, reason);
+                        let ticket = inflight.ticket;
+                        return self.give_up(now, key, ticket);
                     }
                     look_at(due);
                     continue;
@@ -168,6 +168,28 @@ impl<P: Parts> Scheduler<P> {
         for (ticket, expired) in ends {
             self.isolate(key, ticket);
             self.stop(now, key, ticket, expired);
+        }
+    }
+
+    /// Gives up a worker that does not claim an input although it has nothing else to do: it was stopped,
+    /// or the memory in which it claims is damaged. In that case the input may have run.
+    fn give_up(&mut self, now: Instant, key: WorkerKey, ticket: u64) {
+        self.isolate(key, ticket);
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
+        let call = worker.outstanding.remove(ticket).and_then(|one| one.call);
+        let reason = "it did not begin what it was sent";
+        self.broken(key, reason.into());
+        let Some((key, call)) = call.and_then(|key| Some((key, self.call_mut(key)?))) else {
+            return;
+        };
+        call.past().crashes += 1;
+        if call.terms.policy.at_most_once || call.past().crashes >= CRASHES_PER_INPUT {
+            let reason = reason.into();
+            self.resolve(key, Err(Failure::Lost(Lost::Protocol { reason })), None);
+        } else {
+            self.enqueue_back(now, key);
         }
     }
 
@@ -498,6 +520,12 @@ impl Worker {
         }
     }
 
+    /// Returns whether the worker shows one of the inputs that it has as being executed.
+    fn executes_any(&self, progress: &Progress) -> bool {
+        let mut executing = progress.executing.iter();
+        executing.any(|one| self.outstanding.has(one.ticket))
+    }
+
     fn stage(
         &self,
         now: Instant,
@@ -518,7 +546,7 @@ impl Worker {
                 let bound = self.bound(inflight, at_once, seen);
                 if ticket <= progress.claimed {
                     Stage::Stalled { bound, seen }
-                } else if progress.executing.is_empty() && !progress.is_sending {
+                } else if !self.executes_any(progress) && !progress.is_sending {
                     Stage::Untouched { bound, seen }
                 } else {
                     Stage::Waiting

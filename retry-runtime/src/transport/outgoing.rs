@@ -27,6 +27,11 @@ impl Outgoing {
         self.done.is_empty() && self.open.is_empty()
     }
 
+    /// Returns how many bytes there are.
+    pub(crate) fn bytes(&self) -> usize {
+        self.open.len() + self.done.iter().map(Bytes::len).sum::<usize>()
+    }
+
     pub(crate) fn push(&mut self, header: &[u8], payload: &Bytes) {
         self.open.extend_from_slice(header);
         if payload.len() <= COPIED {

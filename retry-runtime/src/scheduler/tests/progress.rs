@@ -91,16 +91,32 @@ fn an_unwanted_input_that_is_not_shown_is_stopped() {
 
 #[test]
 fn a_worker_that_claims_nothing_is_replaced() {
-    let (mut world, worker) = World::with_worker(&[with_timeout()]);
+    let (mut world, _) = World::with_worker(&[with_timeout()]);
+    for round in 0..3 {
+        world.all_ready();
+        let worker = world.first();
+        for _ in 0..4 {
+            world.advance(SECOND / 2);
+        }
+        assert_eq!(world.outcomes.is_empty(), round < 2);
+        assert!(world.workers[&worker].killed);
+        world.exit(worker, SIGSEGV);
+    }
+    assert!(matches!(world.failure(1), Failure::Lost(_)));
+    assert!(world.outcomes[&1].attempts().is_empty(), "it has not begun");
+}
+
+#[test]
+fn what_may_have_run_is_not_run_again_if_it_runs_at_most_once() {
+    let once = Policy {
+        at_most_once: true,
+        ..with_timeout()
+    };
+    let (mut world, _) = World::with_worker(&[once]);
     for _ in 0..4 {
         world.advance(SECOND / 2);
     }
-    assert!(world.outcomes.is_empty(), "the input has not run");
-    assert!(world.workers[&worker].killed);
-    world.exit(worker, SIGSEGV);
-    world.all_ready();
-    let worker = world.first();
-    assert_eq!(world.begin(worker), Some((1, 1)));
+    assert!(matches!(world.failure(1), Failure::Lost(_)));
 }
 
 #[test]
