@@ -107,7 +107,9 @@ impl Requests {
             // Nothing yet; or the worker is ending, which its process tells.
             Err(_) => return Ok(false),
         }
-        while let Some((request, payload)) = wire::take(&mut self.input, limit)? {
+        while let Some((request, payload)) =
+            wire::take(&mut self.input, wire::LARGEST_REQUEST, limit)?
+        {
             self.taken += 1;
             match request {
                 Request::Submit(submission) => self.submit(engine, submission, payload)?,

@@ -145,7 +145,9 @@ impl Upstream {
         let mut input = BytesMut::new();
         loop {
             loop {
-                let (reply, payload) = match wire::take::<Reply>(&mut input, usize::MAX) {
+                // The texts of a failure may be as large as the limit on messages.
+                let taken = wire::take::<Reply>(&mut input, usize::MAX, usize::MAX);
+                let (reply, payload) = match taken {
                     Ok(Some(message)) => message,
                     Ok(None) => break,
                     // The parent is this very program; to go on would be to wait for ever.
