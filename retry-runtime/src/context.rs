@@ -74,7 +74,7 @@ impl fmt::Display for AttemptOutcome {
         match self {
             Self::Failed => f.write_str("failed"),
             Self::Panicked => f.write_str("panicked"),
-            Self::Crashed(cause) => write!(f, "{cause}"),
+            Self::Crashed(cause) => write!(f, "{}", cause.during_call()),
             Self::TimedOut(limit) => write!(f, "timed out after {limit:?}"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Lost => f.write_str("lost"),

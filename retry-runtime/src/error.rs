@@ -197,7 +197,8 @@ impl fmt::Display for Panic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExitCause {
-    /// A signal ended it.
+    /// A signal ended it. Who or what sent the signal is not known: `SIGKILL` may come from another
+    /// process, from the function itself, or from the kernel when memory runs out.
     Signal {
         /// The signal's number.
         signal: i32,
@@ -219,7 +220,19 @@ pub enum ExitCause {
 }
 
 impl ExitCause {
-    /// The name of the signal, with what it commonly means.
+    /// Shows how a process ended that was executing a call, which makes a difference for code 0.
+    pub(crate) fn during_call(self) -> impl fmt::Display {
+        let exited = matches!(self, Self::Code(0));
+        let addition = if exited {
+            " in the middle of a call"
+        } else {
+            ""
+        };
+        fmt::from_fn(move |f| write!(f, "{self}{addition}"))
+    }
+
+    /// Returns the name of a signal and its usual description, which is that of the signal and says
+    /// nothing about what sent it.
     fn signal_name(signal: i32) -> Option<(&'static str, &'static str)> {
         Some(match signal {
             1 => ("SIGHUP", "hang-up"),
@@ -230,7 +243,6 @@ impl ExitCause {
             6 => ("SIGABRT", "abort"),
             7 => ("SIGBUS", "bad memory access"),
             8 => ("SIGFPE", "arithmetic error"),
-            9 => ("SIGKILL", "killed from outside"),
             10 => ("SIGUSR1", "user signal"),
             11 => ("SIGSEGV", "invalid memory reference"),
             12 => ("SIGUSR2", "user signal"),
@@ -253,6 +265,7 @@ impl fmt::Display for ExitCause {
                 core_dumped,
             } => {
                 match Self::signal_name(signal) {
+                    None if signal == 9 => f.write_str("killed by SIGKILL")?,
                     Some((name, meaning)) => write!(f, "{name} ({meaning})")?,
                     None => write!(f, "signal {signal}")?,
                 }
@@ -261,7 +274,6 @@ impl fmt::Display for ExitCause {
                 }
                 Ok(())
             }
-            Self::Code(0) => f.write_str("exited with success in the middle of a call"),
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::OutOfMemory { limit, peak } => write!(
                 f,
@@ -355,7 +367,7 @@ impl Crash {
 
 impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.cause)?;
+        write!(f, "{}", self.cause.during_call())?;
         match self.together {
             0 | 1 => Ok(()),
             several => write!(f, ", while its worker was executing {several} inputs"),
@@ -502,6 +514,7 @@ impl fmt::Display for CrashLimitExceeded {
             limit,
             last,
         } = &*self.0;
+        let last = last.during_call();
         let window = limit.get().map_or(Duration::ZERO, |(_, window)| window);
         write!(
             f,
