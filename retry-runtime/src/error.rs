@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::CrashLimit;
 use crate::context::Context;
+use crate::excerpt::{excerpt, shares};
 
 /// Why a call has no result.
 ///
@@ -152,25 +153,53 @@ struct PanicParts {
 }
 
 impl Panic {
-    pub(crate) fn new(
-        message: String,
+    /// Makes one whose encoding has at most `limit` bytes, by shortening the texts.
+    pub(crate) fn within(
+        limit: usize,
+        message: &str,
         location: Option<String>,
         backtrace: Option<String>,
     ) -> Self {
+        /// The encoding of an empty message alone, and what each other text adds to it.
+        const EMPTY: usize = 10;
+        const LENGTH: usize = 8;
+        /// A shortened backtrace that is shorter tells nothing.
+        const SHORTEST_BACKTRACE: usize = 256;
+        let mut room = limit.saturating_sub(EMPTY);
+        // Half of a location would be another one.
+        let location = location.filter(|location| location.len() + LENGTH <= room / 2);
+        if let Some(location) = &location {
+            room -= location.len() + LENGTH;
+        }
+        let backtrace = backtrace.and_then(|backtrace| {
+            let room = room.checked_sub(LENGTH)?;
+            let share = shares(&[message.len(), backtrace.len()], room)[1];
+            (share >= backtrace.len().min(SHORTEST_BACKTRACE))
+                .then(|| excerpt(&backtrace, share).into_owned())
+        });
+        if let Some(backtrace) = &backtrace {
+            room -= backtrace.len() + LENGTH;
+        }
         Self(Box::new(PanicParts {
-            message,
+            message: excerpt(message, room).into_owned(),
             location,
             backtrace,
         }))
     }
 
-    /// The panic's message; `Box<dyn Any>` where it was not a string.
+    /// Returns the panic's message. Where the payload is not text, the message says so, and names
+    /// the payload's type if it is a common one. A message that would be larger than a message to
+    /// the caller may be (`RETRY_MAX_MESSAGE`) has a note in its middle that tells how much is left
+    /// out.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// File, line and column, as in `src/main.rs:12:5`.
+    /// Returns file, line and column of the panic, as in `src/main.rs:12:5`, on whichever thread it
+    /// happened. `None` if that is not known for certain: the panic hook did not see the panic
+    /// (`resume_unwind` with a new payload, or a hook that the function has installed), or panics
+    /// with the same literal text happened in several places.
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         self.0.location.as_deref()
@@ -188,7 +217,7 @@ impl fmt::Display for Panic {
         f.write_str(&self.0.message)?;
         match &self.0.location {
             Some(location) => write!(f, " ({location})"),
-            None => Ok(()),
+            None => f.write_str(" (location unknown)"),
         }
     }
 }
@@ -639,6 +668,13 @@ pub enum Lost {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The function's error is larger than the limit.
+    ErrorTooLarge {
+        /// The size of the error in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// A function with `batch` returned another number of results than it was given inputs, so
     /// that no result can be told to belong to this input.
     WrongLength {
@@ -669,6 +705,12 @@ impl fmt::Display for Lost {
                 "the function ran, but its result is larger than the limit of {limit} bytes \
                  (RETRY_MAX_MESSAGE); write it to a file and return the path, or raise the limit"
             ),
+            Self::ErrorTooLarge { size, limit } => write!(
+                f,
+                "the function ran and returned an error of {size} bytes, which is larger than the \
+                 limit of {limit} bytes (RETRY_MAX_MESSAGE); return a smaller error, or raise the \
+                 limit"
+            ),
             Self::WrongLength { inputs, results } => write!(
                 f,
                 "the function returned {results} results for a batch of {inputs} inputs; it has \
@@ -682,6 +724,48 @@ impl fmt::Display for Lost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
+
+    #[test]
+    fn a_panic_is_shortened_to_any_limit() {
+        let size = |panic: &Panic| {
+            let mut bytes = Vec::new();
+            codec::encode(panic, &mut bytes, usize::MAX).unwrap();
+            bytes.len()
+        };
+        for (message, location, backtrace) in [
+            (5, 30, 0),
+            (5, 30, 3000),
+            (3000, 30, 0),
+            (3000, 300, 300),
+            (3000, 0, 3000),
+        ] {
+            let within = |limit| {
+                Panic::within(
+                    limit,
+                    &"ä".repeat(message),
+                    (location > 0).then(|| "l".repeat(location)),
+                    (backtrace > 0).then(|| "b".repeat(backtrace)),
+                )
+            };
+            let whole = within(usize::MAX);
+            for limit in (64..size(&whole)).step_by(7) {
+                let short = within(limit);
+                assert!(size(&short) <= limit, "{} > {limit}", size(&short));
+                assert!(!short.message().is_empty());
+            }
+            let message = whole.message().len();
+            if message > location {
+                assert_eq!(within(size(&whole)), whole);
+            }
+        }
+        let texts = ["l", "b"].map(|text| Some(text.repeat(30)));
+        let [location, backtrace] = texts;
+        let short = Panic::within(4096, &"m".repeat(5000), location.clone(), backtrace.clone());
+        assert_eq!(short.0.location, location);
+        assert_eq!(short.0.backtrace, backtrace);
+        assert!(size(&short) > 4096 - 8, "{}", size(&short));
+    }
 
     #[test]
     fn a_call_error_is_small_enough_to_be_returned_by_value() {

@@ -12,9 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::codec;
 use crate::engine::{Core, Engine};
-use crate::error::{ExitCause, Panic, Startup};
+use crate::error::{ExitCause, Startup};
 use crate::pool::{Reading, Request};
 use crate::registry::{self, NotFound, Run};
 use crate::scheduler::{Remains, Reply, WorkerKey};
@@ -22,7 +21,7 @@ use crate::sys;
 use crate::transport::Link;
 use crate::transport::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::transport::ring::Corrupt;
-use crate::worker::{Input, Invocation, State, block_on, panic_message};
+use crate::worker::{Input, Invocation, State, block_on, panics};
 
 thread_local! {
     static CURRENT: Cell<Option<(WorkerKey, u64)>> = const { Cell::new(None) };
@@ -152,6 +151,7 @@ pub(crate) fn start(core: &mut Core, request: Request) {
 fn serve(request: &Request, shared: &Shared) {
     let Request { engine, worker, .. } = request;
     let worker = *worker;
+    panics::install();
     let set_up = registry::served(request.function)
         .map_err(|error| match error {
             NotFound::Duplicate(message) | NotFound::Missing(message) => message,
@@ -160,7 +160,10 @@ fn serve(request: &Request, shared: &Shared) {
             let config = request.config.as_deref().unwrap_or_default();
             match catch_unwind(AssertUnwindSafe(|| served.set_up(config))) {
                 Ok(state) => Ok((served, State::new(state?))),
-                Err(payload) => Err(format!("panicked: {}", panic_message(&*payload))),
+                Err(payload) => {
+                    let panic = panics::caught(payload, engine.max_message());
+                    Err(format!("panicked: {panic}"))
+                }
             }
         });
     let (served, state) = match set_up {
@@ -199,6 +202,7 @@ fn serve(request: &Request, shared: &Shared) {
 fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Bytes) {
     let limit = engine.max_message();
     let mut invocation = Invocation::new(Input::Alone(input), state.clone(), limit);
+    panics::forget();
     let ran = catch_unwind(AssertUnwindSafe(|| match run {
         Run::Blocking(run) => {
             run(&mut invocation);
@@ -214,8 +218,7 @@ fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Byte
         Ok(invocation) => (invocation.kind(), invocation.into_output().into_bytes()),
         Err(payload) => {
             let mut output = Vec::new();
-            let panic = Panic::new(panic_message(&*payload), None, None);
-            let _ = codec::encode(&panic, &mut output, usize::MAX);
+            panics::encode(&panics::caught(payload, limit), &mut output);
             (Kind::Panicked, output.into())
         }
     }

@@ -252,9 +252,17 @@ pub(crate) struct Remains {
     pub(crate) cause: ExitCause,
     /// The last ticket that the worker claimed.
     pub(crate) claimed: u64,
-    /// The panic that aborted the process, where panics abort.
-    pub(crate) panic: Option<Panic>,
+    /// The panic during which the process ended.
+    pub(crate) panic: Option<LastPanic>,
     pub(crate) stderr_tail: Option<Arc<str>>,
+}
+
+/// A panic that was the end of its process: panics abort, or a panic hook has exited.
+#[derive(Debug)]
+pub(crate) struct LastPanic {
+    /// The ticket that was executed on the thread that panicked; zero if that is not known.
+    pub(crate) ticket: u64,
+    pub(crate) panic: Panic,
 }
 
 /// What holds for a call, shared by those that were made together.
@@ -807,7 +815,10 @@ impl<P: Parts> Scheduler<P> {
         }
         match worker.phase {
             Phase::Starting => {
-                let startup = Startup::Exited(remains.cause);
+                let startup = match remains.panic {
+                    Some(last) => Startup::SetUp(format!("panicked: {}", last.panic).into()),
+                    None => Startup::Exited(remains.cause),
+                };
                 self.start_failed(function, &startup, remains.stderr_tail);
             }
             Phase::FailedStart(ref startup) => {

@@ -9,7 +9,7 @@ use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::outbox::Remarks;
 use super::panics;
-use super::serve::{Growth, Server, encode_panic};
+use super::serve::{Growth, Server};
 use crate::args::Val;
 use crate::codec::Wire;
 use crate::faults;
@@ -95,22 +95,20 @@ pub(super) fn serve(
         }));
         current::leave();
         let _ = io::stdout().flush();
-        let duration = sys::monotonic_nanos().saturating_sub(started);
+        let panic = ran.err().map(|one| panics::caught(one, server.limit));
+        let duration = sys::monotonic_nanos()
+            .saturating_sub(started)
+            .saturating_sub(server.board.paused(0));
         let remarks = Remarks {
             used_up: growth.is_exceeded(),
             silent: false,
         };
-        let panic = ran.err().map(|payload| {
-            let panic = panics::take(&*payload);
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-            panic
-        });
         for (slot, (header, invocation)) in headers.iter().zip(invocations).enumerate() {
             let mut kind = invocation.kind();
             let mut output = invocation.into_output();
             if let Some(panic) = &panic {
                 kind = Kind::Panicked;
-                encode_panic(panic, &mut output);
+                panics::encode(panic, output.instead());
             }
             server
                 .outbox

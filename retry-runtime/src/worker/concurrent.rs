@@ -142,6 +142,9 @@ impl Executor<'_> {
         let Some(run) = self.served.run(header.method) else {
             exit(STRANGER);
         };
+        if self.running.is_empty() {
+            panics::forget();
+        }
         let started = sys::monotonic_nanos();
         if self.server.board.claim(slot, header.ticket, started) {
             let state = self.state.clone();
@@ -150,6 +153,7 @@ impl Executor<'_> {
                 current: Current::new(&header, slot),
                 fault: header.fault,
                 outbox: Rc::clone(&self.server.outbox),
+                limit: self.server.limit,
                 start: Some((run, invocation)),
                 future: None,
             });
@@ -176,12 +180,14 @@ impl Executor<'_> {
             return;
         };
         let _ = io::stdout().flush();
-        let duration = sys::monotonic_nanos().saturating_sub(running.started);
+        let server = &mut *self.server;
+        let duration = sys::monotonic_nanos()
+            .saturating_sub(running.started)
+            .saturating_sub(server.board.paused(running.slot));
         let remarks = Remarks {
             used_up: self.growth.is_exceeded(),
             silent: false,
         };
-        let server = &mut *self.server;
         server
             .outbox
             .answer(kind, running.ticket, duration, remarks, &output);
@@ -195,6 +201,7 @@ struct Attempt {
     current: Current,
     fault: u16,
     outbox: Rc<Outbox>,
+    limit: usize,
     start: Option<(Run, Invocation)>,
     future: Option<LocalFuture<Invocation>>,
 }
@@ -205,7 +212,6 @@ impl Future for Attempt {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         current::enter(this.current);
-        panics::forget();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             if let Some((run, mut invocation)) = this.start.take() {
                 faults::act(this.fault, &this.outbox);
@@ -234,8 +240,8 @@ impl Future for Attempt {
             }
             Err(payload) => {
                 let mut output = Output::default();
-                super::serve::encode_panic(&panics::take(&*payload), &mut output);
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+                let panic = panics::caught(payload, this.limit);
+                panics::encode(&panic, output.instead());
                 // What the future holds is dropped here, where a panic can still be caught.
                 let _ = catch_unwind(AssertUnwindSafe(|| this.future = None));
                 Poll::Ready((Kind::Panicked, output))
