@@ -499,6 +499,37 @@ fn a_nested_call_hears_of_a_panic_of_any_length() {
     });
 }
 
+#[function]
+fn measures(text: String) -> usize {
+    text.len()
+}
+
+#[function(max_workers = 1)]
+fn measures_in_a_map(length: usize) -> Result<usize, String> {
+    runs();
+    let texts = (0..20).map(|_| "x".repeat(length));
+    let lengths = measures.map(texts).into_iter();
+    lengths
+        .map(|length| length.map_err(|error| error.to_string()))
+        .sum()
+}
+
+#[retry_runtime::test]
+fn the_inputs_of_a_nested_map_may_be_larger_than_the_limit_together() {
+    fixture(LIMIT, serves, || {
+        let runtime = on(64);
+        let sum = measures_in_a_map.on(&runtime).remote(40).wait();
+        assert_eq!(sum.unwrap(), 800);
+        runtime.shutdown(LIMIT).wait();
+        // A worker goes by the limit that it was started under.
+        assert_eq!(measures_in_a_map.remote(4000).wait().unwrap(), 80_000);
+        retry_runtime::set_max_message(1000);
+        let sum = measures_in_a_map.remote(4000).wait();
+        retry_runtime::set_max_message(256 << 20);
+        assert_eq!(sum.unwrap(), 80_000);
+    });
+}
+
 #[retry_runtime::test]
 fn inline_workers_shorten_texts_as_well() {
     fixture(LIMIT, serves, || {

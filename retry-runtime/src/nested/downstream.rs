@@ -70,6 +70,8 @@ pub(crate) struct Requests {
     worker: WorkerKey,
     pub(crate) replies: Arc<Downstream>,
     input: BytesMut,
+    /// The worker's limit on the size of a message.
+    limit: usize,
     /// How many requests were taken in.
     pub(crate) taken: u64,
     /// Nothing more will come.
@@ -79,11 +81,12 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn new(worker: WorkerKey, replies: Downstream) -> Self {
+    pub(crate) fn new(worker: WorkerKey, replies: Downstream, limit: usize) -> Self {
         Self {
             worker,
             replies: Arc::new(replies),
             input: BytesMut::new(),
+            limit,
             taken: 0,
             ended: false,
             budgets: HashMap::new(),
@@ -96,7 +99,7 @@ impl Requests {
 
     /// Takes in what has come; whether that was anything. An error is a breach of the protocol.
     pub(crate) fn receive(&mut self, engine: &Engine) -> Result<bool, String> {
-        let limit = engine.max_message();
+        let limit = self.limit;
         let want = wire::wanted(&self.input, READ, limit);
         match sys::read_into(&*self.replies.socket, &mut self.input, want) {
             Ok(0) => {

@@ -80,11 +80,18 @@ impl Upstream {
         jobs: impl IntoIterator<Item = Job>,
         mut submitted: impl FnMut(CallKey),
     ) {
-        let mut calls = Vec::new();
-        let mut payload = Vec::new();
+        // The parent takes no message whose inputs are together larger than the limit.
+        let mut messages = vec![(Vec::new(), Vec::new())];
         let mut pending = self.pending();
         for job in jobs.into_iter().flat_map(Job::parts) {
             let input = job.input.clone().into_one();
+            if messages
+                .last()
+                .is_some_and(|(_, payload)| payload.len() + input.len() > self.limit)
+            {
+                messages.push((Vec::new(), Vec::new()));
+            }
+            let (calls, payload) = messages.last_mut().expect("there is one");
             pending.next = pending.next.wrapping_add(1).max(1);
             let number = pending.next;
             calls.push(Item {
@@ -104,18 +111,20 @@ impl Upstream {
                 .spawn(|| self.read())
                 .expect("a thread for nested calls");
         }
-        let head = Request::Submit(Submission {
-            function: callee.registration.spec.name.to_owned(),
-            config: callee.config.as_deref().map(<[u8]>::to_vec),
-            policy: callee.policy,
-            budget: callee.budget.as_ref().map(|budget| {
-                // Its address is a name for it as long as the map lives that it belongs to.
-                (Arc::as_ptr(budget) as usize as u64, budget.ratio())
-            }),
-            ticket: current().map_or(0, |call| call.ticket()),
-            calls,
-        });
-        self.write(&head, &payload);
+        for (calls, payload) in messages {
+            let head = Request::Submit(Submission {
+                function: callee.registration.spec.name.to_owned(),
+                config: callee.config.as_deref().map(<[u8]>::to_vec),
+                policy: callee.policy,
+                budget: callee.budget.as_ref().map(|budget| {
+                    // Its address is a name for it as long as the map lives that it belongs to.
+                    (Arc::as_ptr(budget) as usize as u64, budget.ratio())
+                }),
+                ticket: current().map_or(0, |call| call.ticket()),
+                calls,
+            });
+            self.write(&head, &payload);
+        }
     }
 
     pub(crate) fn cancel(&self, call: CallKey) {
