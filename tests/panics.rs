@@ -451,6 +451,10 @@ fn the_time_of_a_report_is_not_the_attempts() {
             }
             other => panic!("{other:?}"),
         }
+        let inline = Runtime::builder().inline().build().unwrap();
+        let error = panics_slowly.on(&inline).remote(text("at once")).wait();
+        assert!(matches!(error, Err(CallError::Panicked(..))), "{error:?}");
+        inline.shutdown(Duration::from_secs(5)).wait();
         // The clock goes on after a panic that the function caught.
         match panics_slowly.remote(text("and hangs")).wait() {
             Err(CallError::TimedOut(_, context)) => {

@@ -141,7 +141,7 @@ impl<E: Error + 'static> Error for CallError<E> {
     }
 }
 
-/// A panic of the function, as its panic hook saw it.
+/// A panic that ended a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Panic(Box<PanicParts>);
 

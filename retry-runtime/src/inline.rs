@@ -19,9 +19,10 @@ use crate::registry::{self, NotFound, Run};
 use crate::scheduler::{Remains, Reply, WorkerKey};
 use crate::sys;
 use crate::transport::Link;
+use crate::transport::board::LONGEST_PAUSE;
 use crate::transport::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::transport::ring::Corrupt;
-use crate::worker::{Input, Invocation, State, block_on, panics};
+use crate::worker::{Input, Invocation, State, block_on, panics, reporting};
 
 thread_local! {
     static CURRENT: Cell<Option<(WorkerKey, u64)>> = const { Cell::new(None) };
@@ -43,9 +44,25 @@ struct Shared {
 struct Inbox {
     calls: VecDeque<(CallHeader, Bytes)>,
     claimed: u64,
-    executing: Option<(u64, u64)>,
+    executing: Option<Executing>,
     /// Nothing more will come.
     closed: bool,
+}
+
+/// What the thread executes.
+struct Executing {
+    ticket: u64,
+    started: u64,
+    /// How long reports of failures had taken by then.
+    reported: u64,
+}
+
+impl Executing {
+    /// Returns how many nanoseconds of its time are not counted.
+    fn paused(&self) -> u64 {
+        let reported = reporting::total().saturating_sub(self.reported);
+        reported.min(LONGEST_PAUSE)
+    }
 }
 
 impl Shared {
@@ -59,7 +76,11 @@ impl Shared {
         loop {
             if let Some((header, input)) = inbox.calls.pop_front() {
                 inbox.claimed = header.ticket;
-                inbox.executing = Some((header.ticket, sys::monotonic_nanos()));
+                inbox.executing = Some(Executing {
+                    ticket: header.ticket,
+                    started: sys::monotonic_nanos(),
+                    reported: reporting::total(),
+                });
                 return Some((header, input));
             }
             if inbox.closed {
@@ -103,7 +124,11 @@ impl Link for InlineLink {
     fn ask(&self, _: u64) {}
 
     fn executing(&self) -> Vec<(u64, u64)> {
-        self.0.lock().executing.into_iter().collect()
+        let inbox = self.0.lock();
+        let executing = inbox.executing.iter();
+        executing
+            .map(|one| (one.ticket, one.started + one.paused()))
+            .collect()
     }
 
     fn memory(&self) -> u64 {
@@ -176,17 +201,21 @@ fn serve(request: &Request, shared: &Shared) {
             return;
         }
     };
+    // The set-up may have installed a hook of its own.
+    panics::install();
     engine.step(|core, now| core.scheduler.ready(now, worker));
     while let Some((header, input)) = shared.next() {
         let Some(run) = served.run(header.method) else {
             break;
         };
         CURRENT.set(Some((worker, header.ticket)));
-        let started = sys::monotonic_nanos();
         let (kind, output) = invoke(engine, run, input, &state);
         CURRENT.set(None);
-        let duration = sys::monotonic_nanos().saturating_sub(started);
-        shared.lock().executing = None;
+        let executed = shared.lock().executing.take();
+        let duration = executed.map_or(0, |one| {
+            let passed = sys::monotonic_nanos().saturating_sub(one.started);
+            passed.saturating_sub(one.paused())
+        });
         answer(engine, worker, header.ticket, duration, kind, output);
     }
     if let Some(tear_down) = served.tear_down() {

@@ -7,7 +7,7 @@ mod current;
 mod invocation;
 mod outbox;
 pub(crate) mod panics;
-mod reporting;
+pub(crate) mod reporting;
 mod serve;
 mod silence;
 mod stopwatch;

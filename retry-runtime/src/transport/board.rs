@@ -35,7 +35,7 @@ const BARE_LENGTH: usize = CALLS;
 
 /// How much of an attempt's time may go into reporting failures without being counted, in
 /// nanoseconds. The worker says how much it was, and a panic hook may hang.
-const LONGEST_PAUSE: u64 = 10_000_000_000;
+pub(crate) const LONGEST_PAUSE: u64 = 10_000_000_000;
 
 /// The most inputs that a worker executes at once.
 pub(crate) const SLOTS: usize = 1024;

@@ -71,6 +71,7 @@ pub(super) fn serve(
 ) {
     let batch = served.spec().batch.unwrap_or(Batch::ONE);
     let mut growth = Growth::new(served);
+    let mut has_answered = false;
     while let Some(collected) = collect(server, batch) {
         let started = sys::monotonic_nanos();
         let mut headers = Vec::with_capacity(collected.len());
@@ -117,6 +118,10 @@ pub(super) fn serve(
         }
         // The next batch may be there, and may take its time.
         server.outbox.flush();
+        if !std::mem::replace(&mut has_answered, true) {
+            // The first call may have installed a hook of its own.
+            panics::install();
+        }
     }
 }
 

@@ -45,6 +45,7 @@ pub(super) fn serve(server: &mut Server, served: &Served, state: &State) {
         running: HashMap::new(),
         tasks: JoinSet::new(),
         growth: Growth::new(served),
+        has_answered: false,
         server,
     };
     local.block_on(&runtime, async {
@@ -65,6 +66,7 @@ struct Executor<'a> {
     running: HashMap<Id, Running>,
     tasks: JoinSet<(Kind, Output)>,
     growth: Growth,
+    has_answered: bool,
 }
 
 struct Running {
@@ -193,6 +195,10 @@ impl Executor<'_> {
             .answer(kind, running.ticket, duration, remarks, &output);
         server.board.done(running.slot);
         self.slots[running.slot] = false;
+        if !std::mem::replace(&mut self.has_answered, true) {
+            // The first call may have installed a hook of its own.
+            panics::install();
+        }
     }
 }
 

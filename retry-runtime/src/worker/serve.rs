@@ -158,7 +158,7 @@ impl Server {
                 // Not before the first answer is on its way, so that nobody waits for it.
                 outbox.flush();
                 silence.measure();
-                // So may the first call.
+                // The first call may have installed a hook of its own.
                 panics::install();
                 stopwatch.stop();
             }
