@@ -261,8 +261,8 @@ fn a_pause_that_an_error_asks_for_is_not_begun_if_the_deadline_would_cut_it_off(
         let begun = Instant::now();
         let call = is_busy.remote(ledger.path(), Duration::from_secs(600));
         match call.deadline(Duration::from_secs(60)).wait() {
-            Err(CallError::TimedOut(timed_out, context)) => {
-                assert_eq!(timed_out.limit(), Limit::Deadline);
+            Err(CallError::Function(Busy(pause), context)) => {
+                assert_eq!(pause, Duration::from_secs(600));
                 let outcome = &context.attempts()[0].outcome;
                 assert!(matches!(outcome, AttemptOutcome::Failed), "{outcome:?}");
             }

@@ -120,7 +120,12 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
             }
         }
         if late {
-            break None;
+            // It may have come in the meantime, however late this thread is.
+            let mut context = Context::from_waker(&waiter.waker);
+            break match Pin::new(&mut *wait).poll(&mut context) {
+                Poll::Ready(value) => Some(value),
+                Poll::Pending => None,
+            };
         }
         waiter.patience.learn(&spin);
     };

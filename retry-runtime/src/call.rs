@@ -16,7 +16,7 @@ use crate::context::{CallId, Context};
 use crate::delivery::{self, Sink, Slot};
 use crate::engine::{Answers, Callee, Host, Job, Looks, rejected};
 use crate::error::{CallError, Lost, Rejected};
-use crate::parcel::Parcel;
+use crate::parcel::{Caller, Parcel};
 use crate::pool::{Inlet, Sleeper};
 use crate::registry::Registration;
 use crate::scheduler::{CallKey, Failure, History, Outcome};
@@ -237,6 +237,7 @@ impl<T, E> Call<T, E> {
                 sink: sink(Arc::clone(&slot)),
                 index: None,
                 input: Parcel::One(input),
+                caller: Caller::thread(),
                 method: self.registration.place(),
             };
             let options = self.options.over(self.host.options());

@@ -10,6 +10,9 @@ use crate::{Options, Retries, spin};
 /// The default limit on the size of a message.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
 
+/// The default limit on the results of a map that wait for their consumer.
+const MAX_BUFFERED: usize = 64 * 1024 * 1024;
+
 /// How long a program that ends waits for calls that it has spawned.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
@@ -44,9 +47,13 @@ pub(crate) struct Config {
     pub(crate) options: Options,
     pub(crate) max_workers: Option<usize>,
     pub(crate) min_workers: Option<usize>,
+    /// The most processes of all functions together.
+    pub(crate) max_processes: Option<usize>,
     pub(crate) startup_timeout: Option<Duration>,
     pub(crate) scaledown_window: Option<Duration>,
     pub(crate) max_message: usize,
+    /// How many bytes of results may wait for the consumer of a map.
+    pub(crate) max_buffered: usize,
     pub(crate) output: OutputMode,
     pub(crate) progress: ProgressMode,
     pub(crate) shutdown_grace: Duration,
@@ -95,6 +102,13 @@ const VARIABLES: &[(&str, Set)] = &[
         });
         Ok(())
     }),
+    ("RETRY_MAX_PROCESSES", |config, text| {
+        config.max_processes = Some(match number(text)? {
+            0 => return Err("must be at least 1".to_owned()),
+            processes => processes,
+        });
+        Ok(())
+    }),
     ("RETRY_MIN_WORKERS", |config, text| {
         config.min_workers = Some(number(text)?);
         Ok(())
@@ -113,6 +127,10 @@ const VARIABLES: &[(&str, Set)] = &[
     }),
     ("RETRY_MAX_MESSAGE", |config, text| {
         config.max_message = size(text)?;
+        Ok(())
+    }),
+    ("RETRY_MAX_BUFFERED", |config, text| {
+        config.max_buffered = size(text)?;
         Ok(())
     }),
     ("RETRY_OUTPUT", |config, text| {
@@ -172,9 +190,11 @@ impl Default for Config {
             options: Options::new(),
             max_workers: None,
             min_workers: None,
+            max_processes: None,
             startup_timeout: None,
             scaledown_window: None,
             max_message: MAX_MESSAGE,
+            max_buffered: MAX_BUFFERED,
             output: OutputMode::default(),
             progress: ProgressMode::default(),
             shutdown_grace: SHUTDOWN_GRACE,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use crate::engine::Job;
-use crate::map::Shared;
+use crate::map::{self, Shared};
 use crate::nested::Downstream;
 use crate::pool::{Inlet, Sleeper};
 use crate::scheduler::Outcome;
@@ -132,7 +132,9 @@ fn give_out(outcomes: &mut Vec<(Job, Outcome)>) {
                 while let Some((job, outcome)) = outcomes.next_if(|(job, _)| job.sink.is_of(&map)) {
                     delivery.put(job.index, &job.input, outcome);
                 }
-                delivery.finish();
+                if delivery.finish() {
+                    map::hold_back(&map);
+                }
             }
         }
     }
@@ -144,7 +146,7 @@ mod tests {
 
     use super::*;
     use crate::context::CallId;
-    use crate::parcel::Parcel;
+    use crate::parcel::{Caller, Parcel};
     use crate::recycle::LARGE;
     use crate::scheduler::Failure;
 
@@ -168,6 +170,7 @@ mod tests {
                     sink: Sink::Kept(Arc::clone(&slot)),
                     index: None,
                     input: Parcel::NONE,
+                    caller: Caller::thread(),
                     method: 0,
                 };
                 deliver(&mut vec![(job, outcome)]);

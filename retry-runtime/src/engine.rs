@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::Options;
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::context::CallId;
+use crate::context::{CallId, short_name};
 use crate::delivery::{self, Sink};
 use crate::entry;
 use crate::error::{Cancelled, Rejected, Startup};
@@ -28,11 +28,11 @@ use crate::inline;
 use crate::map;
 use crate::nested::Upstream;
 use crate::options::Policy;
-use crate::parcel::{self, Parcel, Parts};
+use crate::parcel::{self, Caller, Parcel, Parts};
 use crate::pool::{self, Inbox, Inlet, Request, Sleeper, Spare};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
-    Action, CallKey, Executing, Failure, FunctionKey, FunctionPolicy, Origin, Outcome, Scheduler,
+    Action, CallKey, Failure, FunctionKey, FunctionPolicy, Inbound, Origin, Outcome, Scheduler,
     Terms, WorkerKey,
 };
 use crate::spin::{Patience, Spin};
@@ -49,6 +49,9 @@ const ATTENDED: usize = 8;
 /// Room for so many outcomes is kept by a thread that steps.
 const KEPT_OUTCOMES: usize = 256;
 
+/// With fewer functions none is forgotten.
+const SWEEP_FROM: usize = 64;
+
 static GLOBAL: OnceLock<Arc<Engine>> = OnceLock::new();
 
 thread_local! {
@@ -62,6 +65,7 @@ pub(crate) struct Job {
     /// The place of the first input in its map.
     pub(crate) index: Option<u64>,
     pub(crate) input: Parcel,
+    pub(crate) caller: Caller,
     /// Which method of a service is called.
     pub(crate) method: u16,
 }
@@ -76,10 +80,19 @@ impl Parts for Job {
             sink: self.sink.clone(),
             index: self.index,
             input: self.input.split_front(count),
+            caller: self.caller,
             method: self.method,
         };
         self.index = self.index.map(|index| index + u64::from(count));
         front
+    }
+
+    fn index(&self) -> Option<u64> {
+        self.index
+    }
+
+    fn caller(&self) -> Caller {
+        self.caller
     }
 
     fn settle(&mut self) {
@@ -250,6 +263,31 @@ impl Host {
         }
     }
 
+    /// Returns how many bytes of a map's results may wait for their consumer.
+    pub(crate) fn max_buffered(&self) -> usize {
+        match self {
+            Self::Here(engine) => engine.config.max_buffered,
+            Self::Parent(upstream) => upstream.max_buffered(),
+        }
+    }
+
+    /// Has inputs of a map held back, or not any longer, as `held` says at that moment.
+    pub(crate) fn hold(&self, caller: Caller, held: impl FnOnce() -> Option<Option<u64>>) {
+        match self {
+            // Asked for under the lock, so that the last one to step says what holds.
+            Self::Here(engine) => engine.step(|core, _| core.scheduler.hold(caller, held())),
+            Self::Parent(upstream) => upstream.hold(caller, held),
+        }
+    }
+
+    /// Returns whether a worker of a function is ready, if that is known here.
+    pub(crate) fn is_served(&self, function: FunctionKey) -> bool {
+        match self {
+            Self::Here(engine) => engine.lock().scheduler.is_served(function),
+            Self::Parent(_) => false,
+        }
+    }
+
     pub(crate) fn cancel(&self, call: CallKey) {
         match self {
             Self::Here(engine) => engine.cancel(call),
@@ -327,8 +365,10 @@ pub(crate) struct Core {
     pub(crate) scheduler: Scheduler<Job>,
     config: Arc<Config>,
     functions: BTreeMap<PoolName, Result<FunctionKey, Rejected>>,
-    /// What else is known of each function, in the order of their keys.
+    /// What else is known of each function, by the places of their keys.
     pools: Vec<Pool>,
+    /// With so many functions those that nothing is left of are looked for.
+    configurations: usize,
     links: BTreeMap<u64, Box<dyn Link>>,
     /// Threads that would sleep at a worker which is being started.
     early: Vec<Thread>,
@@ -380,12 +420,15 @@ impl Engine {
         let seed = config.seed.unwrap_or_else(sys::monotonic_nanos);
         let max_message = config.max_message;
         let config = Arc::new(config);
+        let mut scheduler = Scheduler::new(seed);
+        scheduler.set_max_processes(config.max_processes);
         let engine = Arc::new_cyclic(|this| Self {
             core: Mutex::new(Core {
-                scheduler: Scheduler::new(seed),
+                scheduler,
                 config: Arc::clone(&config),
                 functions: BTreeMap::new(),
                 pools: Vec::new(),
+                configurations: SWEEP_FROM,
                 links: BTreeMap::new(),
                 early: Vec::new(),
                 spare: Spare::default(),
@@ -411,10 +454,10 @@ impl Engine {
     }
 
     /// Begins the end; see [`Scheduler::shut_down`].
-    pub(crate) fn shut_down(&self, grace: Duration, queued: bool) {
+    pub(crate) fn shut_down(&self, grace: Duration, queued: bool, waited: bool) {
         self.step(|core, now| {
             core.spare.close();
-            core.scheduler.shut_down(now, grace, queued);
+            core.scheduler.shut_down(now, grace, queued, waited);
         });
         // The I/O thread looks whether it is needed any longer.
         self.inbox.ring();
@@ -433,6 +476,18 @@ impl Engine {
     /// How many calls are running, and how many are not.
     pub(crate) fn pending(&self) -> (usize, usize) {
         self.lock().scheduler.pending()
+    }
+
+    /// Returns the worker processes that are still there, as `worker 12 of f`.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        self.lock().scheduler.processes().map(worker_name).collect()
+    }
+
+    /// Returns those that were killed because they had not ended when the grace of a shutdown was over.
+    pub(crate) fn killed_at_shutdown(&self) -> Vec<String> {
+        let core = self.lock();
+        let killed = core.scheduler.killed_at_shutdown().iter().copied();
+        killed.map(worker_name).collect()
     }
 
     /// Whether the I/O thread has nothing more to do, ever.
@@ -530,15 +585,12 @@ impl Engine {
     }
 
     pub(crate) fn cancel(&self, call: CallKey) {
-        self.step(|core, now| core.scheduler.cancel(now, [call], Cancelled::ByCaller));
+        self.step(|core, _| core.scheduler.cancel([call], Cancelled::ByCaller));
     }
 
     fn cancel_map(&self, map: &Arc<map::Shared>) {
         let of_map = |job: &Job| job.sink.is_of(map);
-        self.step(|core, now| {
-            core.scheduler
-                .cancel_where(now, of_map, Cancelled::ByCaller);
-        });
+        self.step(|core, _| core.scheduler.cancel_where(of_map, Cancelled::ByCaller));
     }
 
     /// Steps the scheduler and does what it decides.
@@ -554,7 +606,7 @@ impl Engine {
             core.ahead += ahead;
             // The I/O thread waits by the clock as it was.
             core.armed = None;
-            core.scheduler.tick(next);
+            core.scheduler.tick(next, Inbound::Drained);
             self.settle(&mut core, next, &mut outcomes);
         }
         let wake = core.rearm();
@@ -639,15 +691,11 @@ impl Engine {
                 }
                 Action::Probe { worker } => {
                     if let Some(link) = core.links.get(&worker.id) {
-                        let executing: Vec<Executing> = link
-                            .executing()
-                            .into_iter()
-                            .map(|(ticket, since)| Executing {
-                                ticket,
-                                since: sys::instant_of(since) + core.ahead,
-                            })
-                            .collect();
-                        core.scheduler.probed(core.now(), worker, &executing);
+                        let mut progress = link.progress();
+                        for one in &mut progress.executing {
+                            one.since = one.since.map(|since| since + core.ahead);
+                        }
+                        core.scheduler.probed(core.now(), worker, &progress);
                     }
                 }
                 Action::Measure { worker } => {
@@ -702,13 +750,10 @@ impl Core {
             }),
             // The stub itself proves that the function is there.
             Ok(_) | Err(NotFound::Missing(_)) => {
-                self.pools.push(Pool {
-                    config: callee.config.clone(),
-                    terms: None,
-                });
+                self.forget_configurations();
                 let given = &self.config;
                 let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-                Ok(self.scheduler.add_function(FunctionPolicy {
+                let key = self.scheduler.add_function(FunctionPolicy {
                     name: spec.name,
                     max_workers: given.max_workers.or(spec.max_workers).unwrap_or_else(cores),
                     min_workers: given.min_workers.unwrap_or(spec.min_workers),
@@ -720,11 +765,35 @@ impl Core {
                     grace: spec.grace,
                     memory: spec.memory,
                     crash_limit: spec.crash_limit,
-                }))
+                });
+                let pool = Pool {
+                    config: callee.config.clone(),
+                    terms: None,
+                };
+                match self.pools.get_mut(key.place()) {
+                    Some(unused) => *unused = pool,
+                    None => self.pools.push(pool),
+                }
+                Ok(key)
             }
         };
         self.functions.insert(name, known.clone());
         known
+    }
+
+    /// Forgets the configurations of services that are not used any more, each time there are twice as
+    /// many functions as were left the last time.
+    fn forget_configurations(&mut self) {
+        if self.functions.len() < self.configurations {
+            return;
+        }
+        let now = self.now();
+        let scheduler = &mut self.scheduler;
+        self.functions.retain(|(_, config), known| {
+            let unused = |key: &FunctionKey| scheduler.remove_if_unused(now, *key);
+            config.is_none() || !known.as_ref().is_ok_and(unused)
+        });
+        self.configurations = SWEEP_FROM.max(2 * self.functions.len());
     }
 
     /// What holds for calls of a pool.
@@ -748,6 +817,11 @@ impl Core {
     /// What time it is for the scheduler.
     pub(crate) fn now(&self) -> Instant {
         Instant::now() + self.ahead
+    }
+
+    /// Returns how much further than the real clock the scheduler's is.
+    pub(crate) fn ahead(&self) -> Duration {
+        self.ahead
     }
 
     /// The time of the next timer, if a test does not want to wait for it and nothing else is
@@ -860,8 +934,8 @@ impl Core {
     }
 
     pub(crate) fn abandon(&mut self, now: Instant, key: WorkerKey, error: &io::Error) {
-        self.scheduler
-            .spawn_failed(now, key, error.to_string().into());
+        let (reason, scarce) = (error.to_string(), sys::is_for_want_of_resources(error));
+        self.scheduler.spawn_failed(now, key, reason.into(), scarce);
         self.wake_early();
     }
 
@@ -928,6 +1002,14 @@ impl Core {
     pub(crate) fn handshake_failed(&mut self, key: WorkerKey, reason: String) {
         self.scheduler
             .failed_to_start(key, Startup::Handshake(reason.into()));
+    }
+}
+
+fn worker_name((pid, function): (Option<u32>, &'static str)) -> String {
+    let function = short_name(function);
+    match pid {
+        Some(pid) => format!("worker {pid} of {function}"),
+        None => format!("a worker of {function}"),
     }
 }
 

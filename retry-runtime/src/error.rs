@@ -416,16 +416,46 @@ pub enum Limit {
     Startup,
 }
 
+/// What a call was waiting for when its deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Waiting {
+    /// A worker that is free: the call was queued.
+    Worker,
+    /// The end of an attempt: the function was running.
+    Attempt,
+    /// The end of the delay before its next attempt.
+    Retry,
+}
+
 /// A limit in time that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimedOut {
     limit: Limit,
     after: Duration,
+    waiting: Option<Waiting>,
 }
 
 impl TimedOut {
     pub(crate) fn new(limit: Limit, after: Duration) -> Self {
-        Self { limit, after }
+        Self {
+            limit,
+            after,
+            waiting: None,
+        }
+    }
+
+    pub(crate) fn while_waiting(self, waiting: Waiting) -> Self {
+        Self {
+            waiting: Some(waiting),
+            ..self
+        }
+    }
+
+    /// Returns what the call was waiting for when its `deadline` passed; `None` for other limits.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<Waiting> {
+        self.waiting
     }
 
     /// Which limit it was.
@@ -446,7 +476,15 @@ impl fmt::Display for TimedOut {
         let after = self.after;
         match self.limit {
             Limit::Attempt => write!(f, "an attempt ran longer than its timeout of {after:?}"),
-            Limit::Deadline => write!(f, "no result within the deadline of {after:?}"),
+            Limit::Deadline => {
+                write!(f, "no result within the deadline of {after:?}")?;
+                f.write_str(match self.waiting {
+                    None => "",
+                    Some(Waiting::Worker) => ": it was waiting for a worker",
+                    Some(Waiting::Attempt) => ": it was still running",
+                    Some(Waiting::Retry) => ": it was waiting for its next attempt",
+                })
+            }
             Limit::Startup => write!(
                 f,
                 "the worker was not ready within its startup_timeout of {after:?}"

@@ -16,12 +16,12 @@ use crate::engine::{Core, Engine};
 use crate::error::{ExitCause, Startup};
 use crate::pool::{Reading, Request};
 use crate::registry::{self, NotFound, Run};
-use crate::scheduler::{Remains, Reply, WorkerKey};
+use crate::scheduler::{Executing, Progress, Remains, Reply, WorkerKey};
 use crate::sys;
-use crate::transport::Link;
 use crate::transport::board::LONGEST_PAUSE;
 use crate::transport::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::transport::ring::Corrupt;
+use crate::transport::{Link, executing};
 use crate::worker::{Input, Invocation, State, block_on, panics, reporting};
 
 thread_local! {
@@ -44,20 +44,24 @@ struct Shared {
 struct Inbox {
     calls: VecDeque<(CallHeader, Bytes)>,
     claimed: u64,
-    executing: Option<Executing>,
+    executing: Option<Running>,
     /// Nothing more will come.
     closed: bool,
 }
 
 /// What the thread executes.
-struct Executing {
+struct Running {
     ticket: u64,
     started: u64,
     /// How long reports of failures had taken by then.
     reported: u64,
 }
 
-impl Executing {
+impl Running {
+    fn shown(&self) -> Executing {
+        executing((self.ticket, self.started + self.paused()))
+    }
+
     /// Returns how many nanoseconds of its time are not counted.
     fn paused(&self) -> u64 {
         let reported = reporting::total().saturating_sub(self.reported);
@@ -76,7 +80,7 @@ impl Shared {
         loop {
             if let Some((header, input)) = inbox.calls.pop_front() {
                 inbox.claimed = header.ticket;
-                inbox.executing = Some(Executing {
+                inbox.executing = Some(Running {
                     ticket: header.ticket,
                     started: sys::monotonic_nanos(),
                     reported: reporting::total(),
@@ -123,12 +127,13 @@ impl Link for InlineLink {
 
     fn ask(&self, _: u64) {}
 
-    fn executing(&self) -> Vec<(u64, u64)> {
+    fn progress(&self) -> Progress {
         let inbox = self.0.lock();
-        let executing = inbox.executing.iter();
-        executing
-            .map(|one| (one.ticket, one.started + one.paused()))
-            .collect()
+        Progress {
+            claimed: inbox.claimed,
+            is_sending: false,
+            executing: inbox.executing.iter().map(Running::shown).collect(),
+        }
     }
 
     fn memory(&self) -> u64 {

@@ -87,7 +87,7 @@ pub use crash_limit::CrashLimit;
 pub use entry::init;
 pub use error::{
     CallError, Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected,
-    Startup, TimedOut,
+    Startup, TimedOut, Waiting,
 };
 pub use events::{Event, Events, Stream};
 #[cfg(feature = "testing")]

@@ -21,7 +21,7 @@ use crate::context::CallId;
 use crate::delivery::{self, Sink};
 use crate::engine::{Answers, Callee, Host, Job, Looks, Submitted, rejected};
 use crate::error::{CallError, Rejected, Startup};
-use crate::parcel::{self, Parcel, Parts, Series};
+use crate::parcel::{self, Caller, Parcel, Parts, Series};
 use crate::pool::Sleeper;
 use crate::recycle;
 use crate::registry::Registration;
@@ -61,6 +61,11 @@ const QUICK: u32 = 16;
 /// How many bytes of inputs are submitted at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
+/// After a failed start no further one is tried for this long, which doubles with each further failure
+/// up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// How long inputs are collected before they are submitted: an input iterator may be slow.
 const CHUNK_TIME: Duration = Duration::from_micros(200);
 
@@ -89,6 +94,7 @@ pub struct Map<I: Iterator, T, E> {
     inputs: I,
     encode: Encode<I::Item>,
     window: Option<usize>,
+    max_buffered: Option<usize>,
     ordered: bool,
 }
 
@@ -112,6 +118,7 @@ impl<I: Iterator, T, E> Map<I, T, E> {
             inputs,
             encode,
             window: None,
+            max_buffered: None,
             ordered: true,
         }
     }
@@ -179,6 +186,22 @@ impl<I: Iterator, T, E> Map<I, T, E> {
     pub fn window(mut self, inputs: usize) -> Self {
         assert!(inputs > 0, "the window of a map must be at least 1");
         self.window = Some(inputs);
+        self
+    }
+
+    /// Limits the bytes of results that may wait for the consumer; unless told otherwise 64 MiB, or as
+    /// the runtime's [`max_buffered`](crate::Builder::max_buffered) says. While more than that is waiting
+    /// no further inputs are handed to workers. What they have already may come on top, and a single
+    /// larger result still passes. In a map that keeps the order of the inputs, the input that the
+    /// consumer waits for is never held back.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is zero.
+    #[track_caller]
+    pub fn max_buffered(mut self, bytes: usize) -> Self {
+        assert!(bytes > 0, "max_buffered must be at least 1 byte");
+        self.max_buffered = Some(bytes);
         self
     }
 
@@ -346,7 +369,12 @@ impl<I: Iterator, T, E, C: Default + Extend<T>> Wait for TryCollect<I, T, E, C> 
 }
 
 /// What a map and those who deliver to it share.
-pub(crate) struct Shared(Mutex<Arrivals>);
+pub(crate) struct Shared {
+    arrivals: Mutex<Arrivals>,
+    /// The map among those whose inputs are scheduled in turn.
+    caller: Caller,
+    host: Host,
+}
 
 struct Arrivals {
     /// What can be handed out, in that order, with the index of the first input.
@@ -359,26 +387,45 @@ struct Arrivals {
     /// does not know of.
     returned: usize,
     returned_bytes: usize,
+    /// How many bytes of results there are that the consumer has not taken, and how many there may be
+    /// before no further inputs are handed out.
+    buffered: usize,
+    most_buffered: usize,
+    /// There were more.
+    held: bool,
     /// Nobody wants anything any more.
     closed: bool,
     waker: Option<Waker>,
 }
 
 impl Shared {
-    fn new(ordered: bool) -> Self {
-        Self(Mutex::new(Arrivals {
+    fn new(host: Host, ordered: bool, most_buffered: usize) -> Self {
+        let arrivals = Arrivals {
             ready: VecDeque::new(),
             early: ordered.then(Early::default),
             next: 0,
             returned: 0,
             returned_bytes: 0,
+            buffered: 0,
+            most_buffered,
+            held: false,
             closed: false,
             waker: None,
-        }))
+        };
+        Self {
+            arrivals: Mutex::new(arrivals),
+            caller: Caller::new(),
+            host,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Arrivals> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the inputs of the map held back, or not any longer, as its arrivals are at that moment.
+    fn hold(&self) {
+        self.host.hold(self.caller, || self.lock().hold());
     }
 
     /// Begins to put outcomes in.
@@ -399,6 +446,7 @@ impl Delivery<'_> {
         };
         arrivals.returned += inputs.count() as usize;
         arrivals.returned_bytes += inputs.size();
+        arrivals.buffered += size_of_result(&outcome);
         if outcome.result.is_ok() {
             return arrivals.insert(index, outcome);
         }
@@ -409,9 +457,13 @@ impl Delivery<'_> {
         }
     }
 
-    /// Wakes the consumer if there is something for it.
-    pub(crate) fn finish(mut self) {
+    /// Wakes the consumer if there is something for it. Returns whether too much has arrived by now: then
+    /// the map's inputs are to be [held](hold_back) back.
+    #[must_use]
+    pub(crate) fn finish(mut self) -> bool {
         let arrivals = &mut *self.0;
+        let holds = !arrivals.held && arrivals.buffered > arrivals.most_buffered;
+        arrivals.held |= holds;
         let waker = if arrivals.ready.is_empty() {
             None
         } else {
@@ -421,10 +473,40 @@ impl Delivery<'_> {
         if let Some(waker) = waker {
             delivery::wake(waker);
         }
+        holds
+    }
+}
+
+/// Has the inputs of a map held back, of which too many results have arrived.
+pub(crate) fn hold_back(map: &Shared) {
+    map.hold();
+}
+
+/// Returns how many bytes of a result an outcome keeps.
+fn size_of_result(outcome: &Outcome) -> usize {
+    match &outcome.result {
+        Ok(values) => values.size(),
+        Err(Failure::Function(error)) => error.len(),
+        Err(_) => 0,
     }
 }
 
 impl Arrivals {
+    /// Returns whether inputs are held back, and which one is not: the one that the consumer waits for,
+    /// which would otherwise wait for the consumer.
+    fn hold(&self) -> Option<Option<u64>> {
+        let waits = self.early.is_some() && self.ready.is_empty();
+        (self.held && !self.closed).then(|| waits.then_some(self.next))
+    }
+
+    /// The consumer has taken so many bytes of results. Returns whether inputs are to be let go.
+    fn consumed(&mut self, bytes: usize) -> bool {
+        self.buffered = self.buffered.saturating_sub(bytes);
+        let lets_go = self.held && self.buffered <= self.most_buffered / 2;
+        self.held &= !lets_go;
+        lets_go
+    }
+
     fn insert(&mut self, index: u64, outcome: Outcome) {
         let Some(early) = &mut self.early else {
             self.ready.push_back((index, outcome));
@@ -503,14 +585,28 @@ struct Driver<I: Iterator, T, E> {
     /// A panic of the input iterator, for when all results before it are handed out.
     panic: Option<Box<dyn Any + Send>>,
     /// Why workers do not start: reason enough not to try for each further input.
-    startup: Option<Startup>,
+    startup: Option<FailedStart>,
+    /// Bytes of results that were handed out and still count as buffered, and how many of them are worth
+    /// a lock.
+    consumed: usize,
+    worth_telling: usize,
     /// Whose answers can be looked for.
     function: Option<FunctionKey>,
     _keeper: recycle::Keeper,
 }
 
+/// The failure of a worker's start that a map has handed out.
+struct FailedStart {
+    startup: Startup,
+    /// Until then further inputs share the failure.
+    until: Instant,
+    pause: Duration,
+}
+
 impl<I: Iterator, T, E> Driver<I, T, E> {
     fn new(map: Map<I, T, E>) -> Self {
+        let most_buffered = map.max_buffered.unwrap_or_else(|| map.host.max_buffered());
+        let shared = Shared::new(map.host.clone(), map.ordered, most_buffered);
         Self {
             host: map.host,
             config: map.config,
@@ -522,7 +618,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             encode: map.encode,
             window: map.window.unwrap_or(WINDOW),
             adapts: map.window.is_none(),
-            shared: Arc::new(Shared::new(map.ordered)),
+            shared: Arc::new(shared),
             arrived: VecDeque::new(),
             values: None,
             next_index: 0,
@@ -533,6 +629,8 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             chunk_bytes: 0,
             panic: None,
             startup: None,
+            consumed: 0,
+            worth_telling: most_buffered / 16,
             function: None,
             _keeper: recycle::Keeper::new(),
         }
@@ -558,14 +656,19 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         let left = self.values.as_ref().map_or(0, |(.., values)| values.len());
         if left == 0 {
             let (index, mut outcome) = self.arrived.pop_front()?;
+            self.consumed += size_of_result(&outcome);
+            if self.consumed > self.worth_telling {
+                self.tell_consumed();
+            }
             match outcome.result {
-                Ok(Parcel::Several(values)) => self.values = Some((index, outcome.call, values)),
+                Ok(Parcel::Several(values)) => {
+                    self.startup = None;
+                    self.values = Some((index, outcome.call, values));
+                }
                 result => {
                     outcome.result = result;
                     self.pending -= 1;
-                    if let Err(Failure::Startup(startup)) = &outcome.result {
-                        self.startup = Some(startup.clone());
-                    }
+                    self.note_start(&outcome);
                     let decode = self.decoders.outcome;
                     return Some(decode(self.registration, Some(index), outcome));
                 }
@@ -618,7 +721,22 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
                 };
             }
             arrivals.waker = Some(context.waker().clone());
+            let lets_go = arrivals.consumed(std::mem::take(&mut self.consumed));
+            let is_held = arrivals.held;
+            drop(arrivals);
+            if lets_go || is_held {
+                // Which of its inputs the consumer waits for may have changed.
+                self.shared.hold();
+            }
             return Poll::Pending;
+        }
+    }
+
+    /// What was handed out is not buffered any longer.
+    fn tell_consumed(&mut self) {
+        let consumed = std::mem::take(&mut self.consumed);
+        if self.shared.lock().consumed(consumed) {
+            self.shared.hold();
         }
     }
 
@@ -703,6 +821,38 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             && self.outstanding_bytes < self.window_bytes
     }
 
+    /// Remembers whether a start failed, as the outcome of an input tells it.
+    fn note_start(&mut self, outcome: &Outcome) {
+        match &outcome.result {
+            Err(Failure::Startup(startup)) => {
+                let now = Instant::now();
+                let pause = match &self.startup {
+                    Some(known) if now < known.until => return,
+                    Some(known) => (2 * known.pause).min(LONGEST_PAUSE),
+                    None => FIRST_PAUSE,
+                };
+                self.startup = Some(FailedStart {
+                    startup: startup.clone(),
+                    until: now + pause,
+                    pause,
+                });
+            }
+            Ok(_) => self.startup = None,
+            Err(_) => {}
+        }
+    }
+
+    /// Returns why the function's workers do not start, if that was found out just now and none has
+    /// become ready since: then the start is not tried again for each further input.
+    fn recent_start_failure(&self) -> Option<Startup> {
+        let known = self.startup.as_ref()?;
+        let is_recent = Instant::now() < known.until;
+        let is_served = self
+            .function
+            .is_some_and(|function| self.host.is_served(function));
+        (is_recent && !is_served).then(|| known.startup.clone())
+    }
+
     /// So many inputs were taken; the index of the first.
     fn take(&mut self, count: u32) -> Option<u64> {
         let first = self.next_index;
@@ -731,9 +881,9 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     fn submit(&mut self, inputs: Parcel) {
         let index = self.take(inputs.count());
         self.outstanding_bytes += inputs.size();
-        if let Some(startup) = &self.startup {
+        if let Some(startup) = self.recent_start_failure() {
             let mut outcome = rejected(Rejected::ShutDown);
-            outcome.result = Err(Failure::Startup(startup.clone()));
+            outcome.result = Err(Failure::Startup(startup));
             return self.shared.delivery().put(index, &inputs, outcome);
         }
         let options = self.options.over(self.host.options());
@@ -747,6 +897,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             sink: Sink::Map(Arc::clone(&self.shared)),
             index,
             input: inputs.clone(),
+            caller: self.shared.caller,
             method: self.registration.place(),
         };
         match self.host.submit(&callee, [job], Looks::No, |_| {}) {
@@ -778,10 +929,14 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         let mut arrivals = self.shared.lock();
         let outstanding = self.outstanding - std::mem::take(&mut arrivals.returned);
         arrivals.closed = true;
+        let was_held = std::mem::take(&mut arrivals.held);
         let early = arrivals.early.as_mut().map(std::mem::take);
         let ready = std::mem::take(&mut arrivals.ready);
         drop(arrivals);
         drop((early, ready));
+        if was_held {
+            self.shared.hold();
+        }
         self.pending = 0;
         self.outstanding = 0;
         self.arrived.clear();
@@ -885,7 +1040,7 @@ mod tests {
                 1 => indices.rotate_left(3),
                 _ => random.shuffle(&mut indices),
             }
-            let shared = Shared::new(true);
+            let shared = Shared::new(Host::global(), true, usize::MAX);
             for index in &indices {
                 let outcome = Outcome {
                     call: CallId(*index),

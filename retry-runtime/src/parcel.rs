@@ -1,5 +1,7 @@
 //! Encoded values on their way: one, or several that travel together.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use bytes::{Buf, Bytes};
 
 use crate::recycle::LARGE;
@@ -22,8 +24,47 @@ pub(crate) trait Parts: Sized {
     /// Takes the first ones off; some are to be left.
     fn split_front(&mut self, count: u32) -> Self;
 
+    /// Returns the index of the first one in its map; `None` for a single call.
+    fn index(&self) -> Option<u64> {
+        None
+    }
+
+    /// Returns who has made the call; by default that is always the same.
+    fn caller(&self) -> Caller {
+        Caller(0)
+    }
+
     /// It will be kept for a while: what it was part of is not to be kept with it.
     fn settle(&mut self) {}
+}
+
+/// One of those whose calls take turns: a map, or a thread that makes single calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller(pub(crate) u32);
+
+static NEXT_CALLER: AtomicU32 = AtomicU32::new(1);
+
+thread_local! {
+    static THREAD: Caller = Caller::new();
+}
+
+impl Caller {
+    /// Returns a caller of its own, until four billion others have come.
+    pub(crate) fn new() -> Self {
+        Self(NEXT_CALLER.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Returns the caller that this thread is.
+    pub(crate) fn thread() -> Self {
+        THREAD.try_with(|caller| *caller).unwrap_or(Self(0))
+    }
+
+    /// Returns what stands here for a caller of a worker.
+    pub(crate) fn of_worker(worker: u64, caller: u32) -> Self {
+        // Another one that happens to get the same number shares its turns, and no more.
+        let hash = (worker << 32 | u64::from(caller)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self((hash >> 32) as u32)
+    }
 }
 
 /// One encoded value, or several that follow each other in one buffer.

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -70,12 +70,59 @@ pub fn finish() {
                 "waiting for {calls} spawned calls, at most {grace:?}; Ctrl-C to abandon them"
             )),
         }
+        let begun = Instant::now();
         let shutdown = Shutdown::begin(&Host::Here(std::sync::Arc::clone(engine)), grace);
-        for abandoned in shutdown.wait() {
+        let abandoned = shutdown.wait_for(SILENT).unwrap_or_else(|shutdown| {
+            if running + queued == 0 {
+                say_what_is_left(engine, grace.saturating_sub(begun.elapsed()));
+            }
+            shutdown.wait()
+        });
+        for abandoned in abandoned {
             say(&format!("abandoned {abandoned}"));
         }
+        say_what_was_killed(engine);
     }
     progress::end();
+}
+
+/// For this long the end of the workers is waited for without a word.
+const SILENT: Duration = Duration::from_millis(250);
+
+/// The most workers that are named one by one.
+const NAMED: usize = 3;
+
+/// Says which workers have not ended yet.
+fn say_what_is_left(engine: &Engine, grace: Duration) {
+    let left = engine.processes();
+    if !left.is_empty() {
+        say(&format!(
+            "waiting for {} to end, at most {grace:.1?}; Ctrl-C to kill now",
+            list(&left)
+        ));
+    }
+}
+
+/// Says which workers had to be killed.
+fn say_what_was_killed(engine: &Engine) {
+    let killed = engine.killed_at_shutdown();
+    if !killed.is_empty() {
+        say(&format!(
+            "killed {}, which did not end in time",
+            list(&killed)
+        ));
+    }
+}
+
+/// Returns a list as a text, the first ones by name.
+fn list(names: &[String]) -> String {
+    let (named, others) = names.split_at(names.len().min(NAMED));
+    let named = named.join(", ");
+    match others.len() {
+        0 => named,
+        1 => format!("{named} and 1 other"),
+        others => format!("{named} and {others} others"),
+    }
 }
 
 /// Ends the program because of a signal.
@@ -98,9 +145,16 @@ async fn handle(mut signals: Signals) {
              again to kill now"
         ));
     }
-    engine.shut_down(grace, false);
+    engine.shut_down(grace, false, true);
     let drained = async {
-        std::future::poll_fn(|context| engine.poll_drained(context.waker())).await;
+        let drained = || std::future::poll_fn(|context| engine.poll_drained(context.waker()));
+        if tokio::time::timeout(SILENT, drained()).await.is_err() {
+            if running + queued == 0 {
+                say_what_is_left(engine, grace.saturating_sub(SILENT));
+            }
+            drained().await;
+        }
+        say_what_was_killed(engine);
         // What the end of the calls makes `main` print is to be out.
         tokio::time::sleep(Duration::from_millis(50)).await;
         first

@@ -153,7 +153,7 @@ impl Line {
 /// Knows how fast calls end, from what it has seen before.
 struct Meter {
     /// How many calls of each function had ended at which time.
-    seen: HashMap<usize, VecDeque<(Instant, u64)>>,
+    seen: HashMap<&'static str, VecDeque<(Instant, u64)>>,
     /// When it was read last, or began: what is not known had no calls then.
     last: Instant,
 }
@@ -171,24 +171,24 @@ impl Meter {
         let Some(engine) = Engine::global_if_started() else {
             return Vec::new();
         };
-        let counts: Vec<_> = engine.step(|core, _| core.scheduler.counts().collect());
-        let counts = counts.into_iter().enumerate();
+        let counts = engine.step(|core, _| core.scheduler.counts());
         let lines = counts
-            .map(|(place, (name, counts, running))| Line {
+            .into_iter()
+            .map(|(name, counts, running)| Line {
                 name,
                 counts,
                 running,
-                rate: self.rate(place, now, counts.finished),
+                rate: self.rate(name, now, counts.finished),
             })
             .collect();
         self.last = now;
         lines
     }
 
-    fn rate(&mut self, place: usize, now: Instant, finished: u64) -> f64 {
+    fn rate(&mut self, name: &'static str, now: Instant, finished: u64) -> f64 {
         let last = self.last;
         let unknown = || VecDeque::from([(last, 0)]);
-        let seen = self.seen.entry(place).or_insert_with(unknown);
+        let seen = self.seen.entry(name).or_insert_with(unknown);
         // The last one that is old enough stays: what is taken is the time since then.
         while seen.get(1).is_some_and(|(at, _)| now - *at >= RATE) {
             seen.pop_front();
@@ -396,13 +396,13 @@ mod tests {
         for second in 0..20 {
             // 100 in each of the first ten seconds, then none.
             let finished = 100 * second.min(10);
-            rates.push(meter.rate(0, begun + Duration::from_secs(second), finished));
+            rates.push(meter.rate("f", begun + Duration::from_secs(second), finished));
         }
         assert_eq!(rates[0], 0.0, "nothing is known yet");
         assert_eq!(rates[1], 100.0);
         assert_eq!(rates[10], 100.0);
         assert_eq!(rates[12], 60.0);
         assert_eq!(rates[15], 0.0);
-        assert!(meter.seen[&0].len() < 10, "what is old is forgotten");
+        assert!(meter.seen["f"].len() < 10, "what is old is forgotten");
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Retries;
 use crate::block::{self, Wait};
@@ -57,7 +57,7 @@ struct Owner(Arc<Engine>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.shut_down(Duration::ZERO, false);
+        self.0.shut_down(Duration::ZERO, false, false);
     }
 }
 
@@ -74,8 +74,9 @@ impl Runtime {
     }
 
     /// Ends the runtime: takes no further calls, which are [`Rejected`](crate::Rejected) from
-    /// now on, lets those that are there end within `grace`, cancels the rest, and lets the
-    /// workers run their teardown. May be called more than once.
+    /// now on, lets those that are there end within `grace`, and lets the workers run their teardown.
+    /// When the grace is over the calls that are left are cancelled, and the workers that are left are
+    /// killed. May be called more than once.
     ///
     /// It begins at once; await it, or [`wait`](Shutdown::wait) for it, for the end.
     pub fn shutdown(&self, grace: Duration) -> Shutdown {
@@ -135,7 +136,7 @@ impl Shutdown {
     pub(crate) fn begin(host: &Host, grace: Duration) -> Self {
         let engine = match host {
             Host::Here(engine) => {
-                engine.shut_down(grace, true);
+                engine.shut_down(grace, true, true);
                 Some(Arc::clone(engine))
             }
             Host::Parent(_) => None,
@@ -147,6 +148,13 @@ impl Shutdown {
     /// too short for.
     pub fn wait(self) -> Vec<Abandoned> {
         block::block_on(self.into_future())
+    }
+
+    /// Does the same for no longer than a time; afterwards the shutdown goes on.
+    pub(crate) fn wait_for(self, time: Duration) -> Result<Vec<Abandoned>, Self> {
+        let mut drained = self.into_future();
+        let until = Instant::now().checked_add(time);
+        block::block_on_until(until, &mut drained).ok_or(drained.0)
     }
 }
 
@@ -207,6 +215,23 @@ impl Builder {
     pub fn max_workers(mut self, workers: usize) -> Self {
         assert!(workers > 0, "max_workers must be at least 1");
         self.config.max_workers = Some(workers);
+        self
+    }
+
+    /// Limits the worker processes of all functions and service configurations together; without it only
+    /// each function has a limit of its own. `RETRY_MAX_PROCESSES` sets it for the default runtime.
+    ///
+    /// A function that has no worker while there is no room for one waits: an idle worker of another
+    /// function ends for it, or one of a function that has several once it has answered its call. Workers
+    /// that wait for calls of their own do not count, so that nested calls cannot wait for each other.
+    ///
+    /// # Panics
+    ///
+    /// If `processes` is zero.
+    #[track_caller]
+    pub fn max_processes(mut self, processes: usize) -> Self {
+        assert!(processes > 0, "max_processes must be at least 1");
+        self.config.max_processes = Some(processes);
         self
     }
 
@@ -278,6 +303,20 @@ impl Builder {
     /// The largest size in bytes of one call's arguments, and of one result.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.config.max_message = bytes;
+        self
+    }
+
+    /// Limits the bytes of results that may wait for the consumer of a map, 64 MiB by default; see
+    /// [`Map::max_buffered`](crate::Map::max_buffered). `RETRY_MAX_BUFFERED` sets it for the default
+    /// runtime, and for maps that are made in workers.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is zero.
+    #[track_caller]
+    pub fn max_buffered(mut self, bytes: usize) -> Self {
+        assert!(bytes > 0, "max_buffered must be at least 1 byte");
+        self.config.max_buffered = bytes;
         self
     }
 

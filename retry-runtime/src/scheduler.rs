@@ -17,8 +17,10 @@ mod nested;
 mod outcomes;
 mod outdated;
 mod outstanding;
+mod queue;
 mod roster;
 mod shutdown;
+mod starts;
 mod stop;
 mod window;
 
@@ -26,7 +28,7 @@ mod window;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +38,10 @@ use slab::Slab;
 
 use outdated::Outdated;
 use outstanding::{Inflight, Outstanding};
+use queue::Hold;
 use roster::{Standing, Workers};
+use starts::FailedStart;
+use stop::Withdrawn;
 
 use crate::budget::Budget;
 use crate::context::{Attempt, AttemptOutcome, CallId, remember};
@@ -66,16 +71,12 @@ const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a worker that ends in order may take for its teardown.
 const TEAR_DOWN: Duration = Duration::from_secs(30);
 
-/// Where workers of a function were ready before, this many failed starts in a row are needed
-/// before its calls fail.
-const FAILED_STARTS: u32 = 3;
-
 /// A registered function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FunctionKey(usize);
 
 impl FunctionKey {
-    /// Its place among all functions, in the order in which they were added.
+    /// Its place among all functions; another one may have it once this one is removed.
     pub(crate) fn place(self) -> usize {
         self.0
     }
@@ -239,11 +240,22 @@ impl Reply {
     }
 }
 
+/// What a worker shows of its work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The last ticket that was claimed or taken back.
+    pub(crate) claimed: u64,
+    /// Part of what was sent has not reached the worker yet.
+    pub(crate) is_sending: bool,
+    pub(crate) executing: Vec<Executing>,
+}
+
 /// A ticket that a worker says it is executing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Executing {
     pub(crate) ticket: u64,
-    pub(crate) since: Instant,
+    /// `None` where the worker shows no time, or one that is still to come.
+    pub(crate) since: Option<Instant>,
 }
 
 /// What is left of a worker when its process has ended.
@@ -292,7 +304,10 @@ struct Call<P> {
     id: CallId,
     function: FunctionKey,
     terms: Arc<Terms>,
+    /// Not set while a deadline that begins when the call is sent has not begun.
     deadline: Option<Instant>,
+    /// In a map the deadline begins with the first attempt, however long the input was queued.
+    deadline_begins_when_sent: bool,
     state: State,
     /// The number of the attempt that is next or under way, from 1.
     attempt: u32,
@@ -312,6 +327,8 @@ struct Past {
     failures: u32,
     crashes: u32,
     attempts: Vec<Attempt>,
+    /// The last of those failures, for the case that the deadline ends the retries.
+    last: Option<Failure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -341,6 +358,10 @@ struct Worker {
     accepted: u64,
     /// When the worker is to be probed for an attempt that runs too long.
     probe_at: Option<Instant>,
+    /// When its last answer was taken in.
+    answered_at: Instant,
+    /// A ticket that it neither executes nor answers, and when that was first seen.
+    stalled: Option<(u64, Instant)>,
     idle_since: Instant,
     idle_timer: bool,
     recall_pending: bool,
@@ -381,11 +402,20 @@ enum Timer {
     Deadline(CallKey),
     Probe(WorkerKey),
     Startup(WorkerKey),
+    Start(FunctionKey),
+    Place(FunctionKey),
     Idle(WorkerKey),
     Stop(WorkerKey),
     Measure(WorkerKey),
     TearDown(WorkerKey),
     ShutDown,
+}
+
+/// Whether everything that workers have sent by now was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inbound {
+    Drained,
+    Undrained,
 }
 
 /// The state of all calls, workers and functions of one runtime.
@@ -394,7 +424,9 @@ pub(crate) struct Scheduler<P> {
     /// How many of them wait for their next attempt.
     delayed: usize,
     workers: Workers,
-    functions: Vec<Function>,
+    functions: Slab<Function>,
+    /// What has become of the calls of functions that were removed.
+    removed: BTreeMap<&'static str, Counts>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     outdated_timers: Outdated,
     actions: VecDeque<Action<P>>,
@@ -404,8 +436,17 @@ pub(crate) struct Scheduler<P> {
     cancels_queued: bool,
     /// What the shutdown did not wait for.
     abandoned: Vec<(CallId, &'static str)>,
+    /// Workers that are left when its grace is over are killed, and these were.
+    kills_workers: bool,
+    killed_at_shutdown: Vec<(Option<u32>, &'static str)>,
     /// Functions whose workers are to be seen to before anything else.
     unsettled: Vec<FunctionKey>,
+    /// Callers that take no further results for now.
+    holds: Vec<Hold>,
+    /// The most processes that all functions may have together.
+    max_processes: Option<usize>,
+    /// Functions without a worker that wait for a place for one, in their order.
+    places: VecDeque<FunctionKey>,
     random: fastrand::Rng,
     next_call: u64,
     next_worker: u64,
@@ -425,7 +466,8 @@ impl<P: Parts> Scheduler<P> {
         Self {
             calls: Slab::new(),
             workers: Workers::default(),
-            functions: Vec::new(),
+            functions: Slab::new(),
+            removed: BTreeMap::new(),
             timers: BinaryHeap::new(),
             outdated_timers: Outdated::default(),
             delayed: 0,
@@ -433,7 +475,12 @@ impl<P: Parts> Scheduler<P> {
             draining: false,
             cancels_queued: false,
             abandoned: Vec::new(),
+            kills_workers: false,
+            killed_at_shutdown: Vec::new(),
             unsettled: Vec::new(),
+            holds: Vec::new(),
+            max_processes: None,
+            places: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
             next_call: 1,
             next_worker: 1,
@@ -442,8 +489,29 @@ impl<P: Parts> Scheduler<P> {
     }
 
     pub(crate) fn add_function(&mut self, policy: FunctionPolicy) -> FunctionKey {
-        self.functions.push(Function::new(policy));
-        FunctionKey(self.functions.len() - 1)
+        FunctionKey(self.functions.insert(Function::new(policy)))
+    }
+
+    /// Forgets a function if nothing of it is left: no call, no worker, no crash that counts. Returns
+    /// whether it did.
+    pub(crate) fn remove_if_unused(&mut self, now: Instant, key: FunctionKey) -> bool {
+        let function = &mut self.functions[key.0];
+        let Counts {
+            submitted,
+            finished,
+            ..
+        } = function.counts;
+        let is_unused = submitted == finished
+            && function.roster.keys().is_empty()
+            && function.policy.min_workers == 0
+            && !function.has_crashed_lately(now);
+        if is_unused && !self.places.contains(&key) && !self.unsettled.contains(&key) {
+            let function = self.functions.remove(key.0);
+            let counts = self.removed.entry(function.policy.name).or_default();
+            counts.add(function.counts);
+            return true;
+        }
+        false
     }
 
     /// Whether events are to be published.
@@ -460,14 +528,30 @@ impl<P: Parts> Scheduler<P> {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// What has become of the calls of each function, and how many of them are being executed.
-    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, Counts, usize)> {
-        self.functions.iter().map(|function| {
-            let at_once = function.policy.at_once;
+    /// Returns what has become of the calls of each function, and how many
+    /// of them are being executed. All configurations of a service are one.
+    pub(crate) fn counts(&self) -> Vec<(&'static str, Counts, usize)> {
+        let removed = self
+            .removed
+            .iter()
+            .map(|(name, counts)| (*name, *counts, 0));
+        let mut all: Vec<_> = removed.collect();
+        let mut places: HashMap<_, _> = all.iter().map(|one| one.0).zip(0..).collect();
+        for (_, function) in &self.functions {
+            let name = function.policy.name;
             let workers = function.roster.keys().iter();
-            let running = workers.map(|key| self.workers[*key].outstanding.inputs().min(at_once));
-            (function.policy.name, function.counts, running.sum())
-        })
+            let inputs = workers.map(|key| self.workers[*key].outstanding.inputs());
+            let running: usize = inputs
+                .map(|inputs| inputs.min(function.policy.at_once))
+                .sum();
+            let place = *places.entry(name).or_insert_with(|| {
+                all.push((name, Counts::default(), 0));
+                all.len() - 1
+            });
+            all[place].1.add(function.counts);
+            all[place].2 += running;
+        }
+        all
     }
 
     /// What holds for a call, and the payload.
@@ -477,7 +561,8 @@ impl<P: Parts> Scheduler<P> {
 
     /// The workers of a function.
     pub(crate) fn workers_of(&self, function: FunctionKey) -> &[WorkerKey] {
-        self.functions[function.0].roster.keys()
+        let function = self.functions.get(function.0);
+        function.map_or(&[], |function| function.roster.keys())
     }
 
     /// Who may answer a call: the worker that has it, or those that may come to have it.
@@ -561,8 +646,8 @@ impl<P: Parts> Scheduler<P> {
         self.next_call += u64::from(payload.count());
         let key = self.enter(now, function, terms, payload, Place { id, ..Place::TOP });
         if self.draining && self.call(key).is_some() {
-            let why = Failure::Rejected(Rejected::ShutDown);
-            self.withdraw(now, key, why, AttemptOutcome::Cancelled);
+            let why = Withdrawn::Unwanted(Failure::Rejected(Rejected::ShutDown));
+            self.withdraw(key, why);
         }
         key
     }
@@ -575,17 +660,22 @@ impl<P: Parts> Scheduler<P> {
         payload: P,
         place: Place,
     ) -> CallKey {
-        let Place { id, parent, depth } = place;
+        let Place {
+            id,
+            parent,
+            depth,
+            deadline_is_inherited,
+        } = place;
         let (name, count) = (terms.name, payload.count());
-        let deadline = terms
-            .policy
-            .deadline
-            .and_then(|limit| now.checked_add(limit));
+        let deadline_begins_when_sent = payload.index().is_some() && !deadline_is_inherited;
+        let limit = terms.policy.deadline.filter(|_| !deadline_begins_when_sent);
+        let deadline = limit.and_then(|limit| now.checked_add(limit));
         let key = self.insert(Call {
             id,
             function,
             terms,
             deadline,
+            deadline_begins_when_sent,
             state: State::Queued,
             attempt: 1,
             depth,
@@ -622,26 +712,16 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Nobody wants the results of these calls any more.
-    pub(crate) fn cancel(
-        &mut self,
-        now: Instant,
-        calls: impl IntoIterator<Item = CallKey>,
-        why: Cancelled,
-    ) {
+    pub(crate) fn cancel(&mut self, calls: impl IntoIterator<Item = CallKey>, why: Cancelled) {
         for key in calls {
-            self.withdraw(now, key, Failure::Cancelled(why), AttemptOutcome::Cancelled);
+            self.withdraw(key, Withdrawn::Unwanted(Failure::Cancelled(why)));
         }
     }
 
     /// The same for all calls whose payload is such.
-    pub(crate) fn cancel_where(
-        &mut self,
-        now: Instant,
-        is_unwanted: impl Fn(&P) -> bool,
-        why: Cancelled,
-    ) {
+    pub(crate) fn cancel_where(&mut self, is_unwanted: impl Fn(&P) -> bool, why: Cancelled) {
         let keys = self.keys_where(|call| is_unwanted(&call.payload));
-        self.cancel(now, keys, why);
+        self.cancel(keys, why);
     }
 
     fn keys_where(&self, is_meant: impl Fn(&Call<P>) -> bool) -> Vec<CallKey> {
@@ -670,17 +750,6 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// The worker's process could not be started.
-    pub(crate) fn spawn_failed(&mut self, now: Instant, key: WorkerKey, reason: Box<str>) {
-        let Some(worker) = self.worker(key) else {
-            return;
-        };
-        let function = worker.function;
-        self.remove_worker(key);
-        self.start_failed(function, &Startup::Spawn(reason), None);
-        self.dispatch(now, function);
-    }
-
     /// The worker's set-up is done.
     pub(crate) fn ready(&mut self, now: Instant, key: WorkerKey) {
         let Some(worker) = self.worker_mut(key) else {
@@ -693,9 +762,8 @@ impl<P: Parts> Scheduler<P> {
         worker.idle_since = now;
         let (function, worker_pid) = (worker.function, worker.pid);
         self.outdate(1);
-        let state = &mut self.functions[function.0];
-        state.ever_ready = true;
-        state.failed_starts = 0;
+        self.functions[function.0].starts.succeeded(now);
+        self.places.retain(|other| *other != function);
         if self.observed {
             let function = self.functions[function.0].policy.name;
             self.publish(Event::WorkerUp {
@@ -743,6 +811,7 @@ impl<P: Parts> Scheduler<P> {
             worker.halting = worker.outstanding.iter().any(|one| one.stop.is_some());
         }
         worker.used_up |= used_up;
+        worker.answered_at = now;
         if worker.outstanding.is_empty() {
             worker.idle_since = now;
             self.arm_idle(key);
@@ -776,17 +845,23 @@ impl<P: Parts> Scheduler<P> {
         let mut recalled = Vec::new();
         while let Some(inflight) = worker.outstanding.pop_after(claimed) {
             worker.accepted -= u64::from(inflight.count);
-            recalled.extend(inflight.call);
+            recalled.extend(inflight.call.map(|call| (call, inflight.withdrawn)));
         }
         if worker.outstanding.is_empty() {
             worker.idle_since = now;
         }
-        // What nobody wants and was claimed may be executing, or done and not reported yet.
-        if worker.phase == Phase::Ready && worker.outstanding.iter().any(Inflight::is_unwanted) {
+        // These were claimed: they are being executed, or done and not reported yet.
+        if worker.outstanding.iter().any(Inflight::is_to_end) {
             self.actions.push_back(Action::Probe { worker: key });
         }
-        for call in recalled {
-            self.enqueue_front(now, call);
+        for (call, withdrawn) in recalled {
+            let put_off = self.unbegin_deadline(call);
+            match withdrawn.as_deref() {
+                Some(Withdrawn::Deadline) if put_off => self.enqueue_front(now, call),
+                // This attempt never ran.
+                Some(withdrawn) => self.end_withdrawn_call(call, withdrawn, None),
+                None => self.enqueue_front(now, call),
+            }
         }
         self.hand_out(now, function);
         self.scale(now, function);
@@ -804,7 +879,7 @@ impl<P: Parts> Scheduler<P> {
         let function = worker.function;
         let limit = self.functions[function.0].policy.memory;
         remains.cause = worker.cause(remains.cause, limit);
-        self.orphan(now, worker.children.values().copied().collect());
+        self.orphan(worker.children.values().copied().collect());
         if self.observed {
             let function = self.functions[function.0].policy.name;
             self.publish(Event::WorkerDown {
@@ -819,10 +894,20 @@ impl<P: Parts> Scheduler<P> {
                     Some(last) => Startup::SetUp(format!("panicked: {}", last.panic).into()),
                     None => Startup::Exited(remains.cause),
                 };
-                self.start_failed(function, &startup, remains.stderr_tail);
+                let failed = FailedStart {
+                    startup,
+                    stderr_tail: remains.stderr_tail,
+                    is_for_want_of_resources: false,
+                };
+                self.start_failed(now, function, failed);
             }
-            Phase::FailedStart(ref startup) => {
-                self.start_failed(function, startup, remains.stderr_tail);
+            Phase::FailedStart(startup) => {
+                let failed = FailedStart {
+                    startup,
+                    stderr_tail: remains.stderr_tail,
+                    is_for_want_of_resources: false,
+                };
+                self.start_failed(now, function, failed);
             }
             Phase::Ready
             | Phase::Retiring
@@ -831,14 +916,19 @@ impl<P: Parts> Scheduler<P> {
             | Phase::OutOfMemory => self.take_over(now, worker, remains),
         }
         self.dispatch(now, function);
+        self.place_is_free(now);
     }
 
-    /// Time has passed.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        while self.next_timer().is_some_and(|at| at <= now) {
-            let Some(Reverse((_, timer))) = self.timers.pop() else {
-                return;
-            };
+    /// Time has passed. Returns whether a limit is due that can only be enforced once everything has
+    /// been taken in that had arrived by then; nothing after it is done either.
+    pub(crate) fn tick(&mut self, now: Instant, inbound: Inbound) -> bool {
+        while let Some(Reverse((at, timer))) = self.timers.peek().copied()
+            && at <= now
+        {
+            if inbound == Inbound::Undrained && self.is_limit(timer, now) {
+                return true;
+            }
+            self.timers.pop();
             match timer {
                 Timer::Retry(key) => {
                     if let Some(call) = self.call(key) {
@@ -848,16 +938,15 @@ impl<P: Parts> Scheduler<P> {
                     }
                 }
                 Timer::Deadline(key) => {
-                    if let Some(limit) = self.call(key).and_then(|call| call.terms.policy.deadline)
-                    {
-                        let failure = Failure::TimedOut(TimedOut::new(Limit::Deadline, limit));
-                        self.withdraw(now, key, failure, AttemptOutcome::TimedOut(limit));
+                    // It may have been put off since.
+                    let deadline = self.call(key).and_then(|call| call.deadline);
+                    if deadline.is_some_and(|at| at <= now) {
+                        self.withdraw(key, Withdrawn::Deadline);
                     }
                 }
                 Timer::Probe(key) => {
                     if let Some(worker) = self.worker_mut(key)
                         && worker.probe_at.take_if(|at| *at <= now).is_some()
-                        && worker.phase == Phase::Ready
                         && !worker.outstanding.is_empty()
                     {
                         self.actions.push_back(Action::Probe { worker: key });
@@ -870,10 +959,17 @@ impl<P: Parts> Scheduler<P> {
                         self.failed_to_start(key, startup);
                     }
                 }
+                Timer::Start(function) if self.functions.contains(function.0) => {
+                    self.dispatch(now, function);
+                }
+                Timer::Place(function) if self.functions.contains(function.0) => {
+                    self.place_is_overdue(now, function);
+                }
+                Timer::Start(_) | Timer::Place(_) => {}
                 Timer::Idle(key) => self.idle_too_long(now, key),
                 Timer::Stop(key) => self.stop_further(now, key),
                 Timer::Measure(key) => self.measure(key),
-                Timer::ShutDown => self.abandon_all(now),
+                Timer::ShutDown => self.grace_is_over(),
                 Timer::TearDown(key) => {
                     if self
                         .worker(key)
@@ -884,9 +980,42 @@ impl<P: Parts> Scheduler<P> {
                 }
             }
         }
+        false
+    }
+
+    /// Returns whether a timer that is due stands for a limit, which what a worker has said since may
+    /// have kept.
+    fn is_limit(&self, timer: Timer, now: Instant) -> bool {
+        match timer {
+            Timer::Deadline(key) => {
+                let deadline = self.call(key).and_then(|call| call.deadline);
+                deadline.is_some_and(|at| at <= now)
+            }
+            Timer::Probe(key) => self
+                .worker(key)
+                .is_some_and(|worker| worker.probe_at.is_some_and(|at| at <= now)),
+            Timer::Startup(key) => self.is_wanted(key),
+            Timer::Stop(key) | Timer::TearDown(key) => self.worker(key).is_some(),
+            Timer::ShutDown => true,
+            Timer::Start(_) | Timer::Place(_) => false,
+            Timer::Retry(_) | Timer::Idle(_) | Timer::Measure(_) => false,
+        }
     }
 
     // ------------------------------------------------------------- inside
+
+    /// A call was taken back before its worker began it: a deadline that begins with its first attempt
+    /// has not begun either. Returns whether that is so.
+    fn unbegin_deadline(&mut self, key: CallKey) -> bool {
+        let Some(call) = self.call_mut(key) else {
+            return false;
+        };
+        let unbegun = call.deadline_begins_when_sent && call.attempt == 1;
+        if unbegun && call.deadline.take().is_some() {
+            self.outdate(1);
+        }
+        unbegun
+    }
 
     /// Kills a worker; what it has not claimed goes back into the queue at once.
     fn kill(&mut self, key: WorkerKey, phase: Phase) {
@@ -923,7 +1052,7 @@ impl<P: Parts> Scheduler<P> {
             | Timer::Stop(worker)
             | Timer::Measure(worker)
             | Timer::TearDown(worker) => self.worker(worker).is_some(),
-            Timer::ShutDown => true,
+            Timer::Start(_) | Timer::Place(_) | Timer::ShutDown => true,
         });
         timers.shrink_to(2 * timers.len());
         self.timers = timers;
@@ -1006,6 +1135,8 @@ impl Worker {
             next_child: 0,
             accepted: 0,
             probe_at: None,
+            answered_at: now,
+            stalled: None,
             idle_since: now,
             idle_timer: false,
             recall_pending: false,

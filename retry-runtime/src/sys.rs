@@ -239,11 +239,33 @@ fn nanos(clock: ClockId) -> u64 {
         + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// The instant that another process saw as `nanos` on the monotonic clock; not in the future.
+/// Returns the instant that another process saw as `nanos` on the monotonic clock; not in the future.
 pub(crate) fn instant_of(nanos: u64) -> Instant {
+    past_instant_of(nanos).unwrap_or_else(Instant::now)
+}
+
+/// Returns the same, or `None` for a time that is still to come.
+pub(crate) fn past_instant_of(nanos: u64) -> Option<Instant> {
     let now = Instant::now();
-    let ago = monotonic_nanos().saturating_sub(nanos);
-    now.checked_sub(Duration::from_nanos(ago)).unwrap_or(now)
+    let ago = monotonic_nanos().checked_sub(nanos)?;
+    now.checked_sub(Duration::from_nanos(ago))
+}
+
+/// Returns whether an error of the operating system says that it has no descriptor, process or memory
+/// left at the moment.
+pub(crate) fn is_for_want_of_resources(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let scarce = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::AGAIN,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+    ];
+    let code = error.raw_os_error();
+    scarce
+        .iter()
+        .any(|errno| Some(errno.raw_os_error()) == code)
 }
 
 /// Reads a word as the other side last stored it.

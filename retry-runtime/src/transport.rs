@@ -18,7 +18,7 @@ pub(crate) mod socket;
 pub(crate) mod stream;
 
 pub(crate) use board::Board;
-pub(crate) use link::{Link, ProcessLink, kill_group};
+pub(crate) use link::{Link, ProcessLink, executing, kill_group};
 
 /// Which way frames take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::context::CallId;
 use crate::delivery::Sink;
 use crate::engine::{Callee, Engine, Job, rejected};
 use crate::error::{Cancelled, Rejected};
-use crate::parcel::Parcel;
+use crate::parcel::{Caller, Parcel};
 use crate::pool::{NESTED, Writable};
 use crate::registry;
 use crate::scheduler::{CallKey, Origin, Outcome, WorkerKey};
@@ -116,16 +116,20 @@ impl Requests {
             self.taken += 1;
             match request {
                 Request::Submit(submission) => self.submit(engine, submission, payload)?,
+                Request::Hold { caller, held } => {
+                    let caller = Caller::of_worker(self.worker.id, caller);
+                    engine.step(|core, _| core.scheduler.hold(caller, held));
+                }
                 Request::Cancel(numbers) => {
                     let worker = self.worker.id;
                     let keys = numbers
                         .into_iter()
                         .map(|number| CallId::nested(worker, number));
-                    engine.step(|core, now| {
+                    engine.step(|core, _| {
                         let keys: Vec<CallKey> = keys
                             .filter_map(|id| core.scheduler.find_nested(self.worker, id))
                             .collect();
-                        core.scheduler.cancel(now, keys, Cancelled::ByCaller);
+                        core.scheduler.cancel(keys, Cancelled::ByCaller);
                     });
                 }
             }
@@ -170,6 +174,7 @@ impl Requests {
                 sink: Sink::Nested(Arc::clone(&self.replies), call.number),
                 index: call.index,
                 input: Parcel::One(payload.split_to(call.length as usize)),
+                caller: Caller::of_worker(self.worker.id, submission.caller),
                 method: registration.place(),
             };
             jobs.push((CallId::nested(self.worker.id, call.number), job));

@@ -1,5 +1,6 @@
 //! The worker's side: hands calls to the parent and waits for what becomes of them.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,6 +14,7 @@ use crate::context::CallId;
 use crate::delivery;
 use crate::engine::{Callee, Job};
 use crate::map::Shared;
+use crate::parcel::Caller;
 use crate::scheduler::CallKey;
 use crate::sys;
 use crate::transport::outgoing;
@@ -29,6 +31,7 @@ pub(crate) struct Upstream {
     worker: u64,
     limit: usize,
     options: Options,
+    max_buffered: usize,
     /// Held while writing, so that messages do not mix.
     writing: Mutex<()>,
     pending: Mutex<Pending>,
@@ -45,12 +48,14 @@ struct Pending {
 impl Upstream {
     /// Makes the connection that this worker was given known.
     pub(crate) fn install(socket: OwnedFd, worker: u64, limit: usize) {
+        let config = Config::from_environment();
         let _ = UPSTREAM.set(Self {
             socket: Arc::new(socket),
             worker,
             limit,
             // Workers inherit the environment; nothing else reaches them.
-            options: Config::from_environment().options,
+            options: config.options,
+            max_buffered: config.max_buffered,
             writing: Mutex::default(),
             pending: Mutex::default(),
         });
@@ -63,6 +68,10 @@ impl Upstream {
 
     pub(crate) fn max_message(&self) -> usize {
         self.limit
+    }
+
+    pub(crate) fn max_buffered(&self) -> usize {
+        self.max_buffered
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -82,9 +91,11 @@ impl Upstream {
     ) {
         // The parent takes no message whose inputs are together larger than the limit.
         let mut messages = vec![(Vec::new(), Vec::new())];
+        let mut caller = Caller::thread();
         let mut pending = self.pending();
         for job in jobs.into_iter().flat_map(Job::parts) {
             let input = job.input.clone().into_one();
+            caller = job.caller;
             if messages
                 .last()
                 .is_some_and(|(_, payload)| payload.len() + input.len() > self.limit)
@@ -120,6 +131,7 @@ impl Upstream {
                     // Its address is a name for it as long as the map lives that it belongs to.
                     (Arc::as_ptr(budget) as usize as u64, budget.ratio())
                 }),
+                caller: caller.0,
                 ticket: current().map_or(0, |call| call.ticket()),
                 calls,
             });
@@ -129,6 +141,18 @@ impl Upstream {
 
     pub(crate) fn cancel(&self, call: CallKey) {
         self.write(&Request::Cancel(vec![call.id.number()]), &[]);
+    }
+
+    /// Has inputs of a map held back, or not any longer. What is to be is asked for while no other
+    /// message is written, so that the last one says what holds.
+    pub(crate) fn hold(&self, caller: Caller, held: impl FnOnce() -> Option<Option<u64>>) {
+        self.write_with(
+            || {
+                let (caller, held) = (caller.0, held());
+                Request::Hold { caller, held }
+            },
+            &[],
+        );
     }
 
     /// Cancels what is left of a map.
@@ -141,8 +165,12 @@ impl Upstream {
     }
 
     fn write(&self, request: &Request, payload: &[u8]) {
-        let head = wire::encode(request, payload.len());
+        self.write_with(|| request, payload);
+    }
+
+    fn write_with<R: Borrow<Request>>(&self, request: impl FnOnce() -> R, payload: &[u8]) {
         let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = wire::encode(request().borrow(), payload.len());
         // An answer that follows on the other connection must not overtake this.
         count_request();
         // The parent is gone if this fails, which the watchdog deals with.

@@ -23,6 +23,12 @@ pub(super) const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
 pub(super) enum Request {
     Submit(Submission),
     Cancel(Vec<u32>),
+    /// Inputs of a map are not to be handed out for now, except the one with an index; or they are
+    /// again.
+    Hold {
+        caller: u32,
+        held: Option<Option<u64>>,
+    },
 }
 
 /// Calls of one function.
@@ -34,6 +40,8 @@ pub(super) struct Submission {
     pub(super) policy: Policy,
     /// The retries that the calls of a map share: which, and their share.
     pub(super) budget: Option<(u64, f64)>,
+    /// Who makes them: a map, or a thread.
+    pub(super) caller: u32,
     /// The ticket of the call that makes them.
     pub(super) ticket: u64,
     pub(super) calls: Vec<Item>,

@@ -13,6 +13,7 @@ use super::attend::attend_all;
 use super::peer::{DYING, Inlet, Peer};
 use super::spawner::{self, request_spare};
 use crate::engine::Engine;
+use crate::scheduler::Inbound;
 use crate::spin::{Patience, Spin};
 use crate::sys;
 use crate::transport::bell::Heard;
@@ -170,21 +171,15 @@ struct Reactor {
 
 impl Reactor {
     fn is_done(&self) -> bool {
-        self.rung && self.inlets.is_empty() && self.engine.is_drained() && self.buried.is_empty()
+        self.inlets.is_empty() && self.buried.is_empty() && self.engine.is_drained()
     }
 
     fn turn(&mut self) {
-        // Whoever arms an earlier timer rings the bell, so that most turns need not look.
-        if self.rung || self.timer.is_some_and(|at| at <= Instant::now()) {
-            self.rung = false;
-            let inbox = self.engine.inbox();
-            self.timer = self.engine.step(|core, now| {
-                core.scheduler.tick(now);
-                let spare = core.spare.tend(inbox);
-                core.arm().into_iter().chain(spare).min()
-            });
-        }
-        let mut until = self.timer;
+        let mut until = if self.rung {
+            Some(Instant::now())
+        } else {
+            self.timer
+        };
         let closing = self.closing.first().map(|(at, _)| *at);
         for at in closing.into_iter().chain(self.buried_until()) {
             until = Some(until.map_or(at, |until| until.min(at)));
@@ -268,6 +263,12 @@ impl Reactor {
             }
         }
         let now = Instant::now();
+        // A thread that arms an earlier timer rings the bell, so that most turns need not look. While
+        // there is more to handle than fits into one turn, that comes first.
+        let is_due = self.rung || self.timer.is_some_and(|at| at <= now);
+        if is_due && ready < events.len() {
+            self.tick(now);
+        }
         if self.buried_until().is_some_and(|until| until <= now) {
             self.clear_up();
         }
@@ -277,6 +278,32 @@ impl Reactor {
                 inlet.peer().overdue(&self.engine);
             }
             !overdue
+        });
+    }
+
+    /// Does what is due by now. All that had arrived by then is taken in before any limit is enforced,
+    /// however late this thread is: what arrived in time counts.
+    fn tick(&mut self, now: Instant) {
+        self.rung = false;
+        let engine = &self.engine;
+        let enforces = engine.step(|core, _| {
+            let now = now + core.ahead();
+            core.scheduler.tick(now, Inbound::Undrained)
+        });
+        if enforces {
+            // Answers that no bell was rung for, since another thread is about to look for them.
+            for inlet in self.inlets.values() {
+                inlet.peer().look(engine, &inlet.socket);
+            }
+            engine.step(|core, _| {
+                let now = now + core.ahead();
+                core.scheduler.tick(now, Inbound::Drained)
+            });
+        }
+        let inbox = engine.inbox();
+        self.timer = engine.step(|core, _| {
+            let spare = core.spare.tend(inbox);
+            core.arm().into_iter().chain(spare).min()
         });
     }
 

@@ -59,6 +59,10 @@ pub(crate) fn request_worker(request: Request) {
 
 /// Asks for a spare, after a worker has ended that has to be replaced.
 pub(super) fn request_spare(engine: &Arc<Engine>) {
+    // It would be one process more than there may be.
+    if engine.config().max_processes.is_some() {
+        return;
+    }
     let kept = engine.config().scaledown_window;
     engine.step(|core, _| core.spare.want(kept));
     wish(Wish::Spare(Arc::clone(engine)));

@@ -120,6 +120,7 @@ impl<P> super::Call<P> {
             function: self.function,
             terms: std::sync::Arc::clone(&self.terms),
             deadline: self.deadline,
+            deadline_begins_when_sent: self.deadline_begins_when_sent,
             state: self.state,
             attempt: self.attempt,
             depth: self.depth,

@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
+use super::queue::Turn;
 use super::{
-    Action, Event, FunctionKey, Inflight, Phase, Scheduler, State, TEAR_DOWN, Timer, Worker,
+    Action, CallKey, Event, FunctionKey, Hold, Inflight, Phase, Scheduler, State, TEAR_DOWN, Timer,
     WorkerKey,
 };
-use crate::parcel::Parts;
+use crate::parcel::{Caller, Parts};
 
 impl<P: Parts> Scheduler<P> {
     /// How many inputs the workers of a function may be given ahead of time, all together.
@@ -53,7 +54,11 @@ impl<P: Parts> Scheduler<P> {
                 state.queue.clear();
                 return;
             }
-            let nested = state.queued_nested > 0;
+            let Some(turn) = self.next_turn(function) else {
+                return;
+            };
+            let nested = turn.depth > 0;
+            let state = &self.functions[function.0];
             let deepest = state.depth();
             let (max_workers, at_once) = (state.policy.max_workers, state.policy.at_once);
             let (roster, census) = self.roster(function);
@@ -77,42 +82,65 @@ impl<P: Parts> Scheduler<P> {
                 .min(depth - load)
                 .max(1) as u64;
             let mut share = share.min(self.workers[key].remaining(&state.policy));
-            while share > 0 {
+            let mut next = Some(turn);
+            while share > 0
+                && let Some(turn) = next.filter(|turn| (turn.depth > 0) == nested)
+            {
                 let most = u32::try_from(share).unwrap_or(u32::MAX);
-                let Some(sent) = self.send_next(now, function, key, most) else {
-                    break;
+                share -= u64::from(self.send_next(now, function, key, turn, most));
+                next = if share > 0 {
+                    self.next_turn(function)
+                } else {
+                    None
                 };
-                share -= u64::from(sent);
             }
         }
     }
 
-    /// Sends what is next in the queue, but no more inputs than that; how many.
+    fn next_turn(&mut self, function: FunctionKey) -> Option<Turn> {
+        let (calls, queue) = (&self.calls, &mut self.functions[function.0].queue);
+        let call = |key: CallKey| calls.get(key.index).filter(|call| call.id == key.id);
+        queue.next(
+            &self.holds,
+            |key| call(key).is_some_and(|call| call.state == State::Queued),
+            |key| call(key)?.payload.index(),
+        )
+    }
+
+    /// Holds the inputs of a caller back, except the one with an index, or lets go of them.
+    pub(crate) fn hold(&mut self, caller: Caller, held: Option<Option<u64>>) {
+        self.holds.retain(|hold| hold.caller != caller);
+        self.holds
+            .extend(held.map(|except| Hold { caller, except }));
+        let with_queue = self.functions.iter().filter(|(_, one)| one.queued() > 0);
+        let functions: Vec<_> = with_queue.map(|(place, _)| FunctionKey(place)).collect();
+        for function in functions {
+            self.unsettle(function);
+        }
+    }
+
+    /// Sends the call whose turn it is, but no more inputs than that; how many.
     fn send_next(
         &mut self,
         now: Instant,
         function: FunctionKey,
         worker: WorkerKey,
+        turn: Turn,
         most: u32,
-    ) -> Option<u32> {
-        let call = loop {
-            let key = self.functions[function.0].queue.pop_front()?;
-            // Calls that were withdrawn while they were queued are still in the queue.
-            if self
-                .call(key)
-                .is_some_and(|call| call.state == State::Queued)
-            {
-                break key;
-            }
-        };
+    ) -> u32 {
+        let queue = &mut self.functions[function.0].queue;
+        let call = queue.take(turn).expect("it is there");
         let entry = &self.calls[call.index];
-        let depth = entry.depth;
+        let (depth, caller) = (entry.depth, entry.payload.caller());
+        let most = if turn.is_alone { 1 } else { most };
         let count = entry.payload.count().min(most);
         if count < entry.payload.count()
             && let Some(rest) = self.split(call, count)
         {
-            self.functions[function.0].queue.push_front(depth, rest);
+            let queue = &mut self.functions[function.0].queue;
+            queue.push_front(depth, caller, rest);
         }
+        self.functions[function.0].queue.charge(turn, count);
         self.leave_queue(call);
         let target = &mut self.workers[worker];
         let ticket = target.next_ticket;
@@ -124,11 +152,16 @@ impl<P: Parts> Scheduler<P> {
             call: Some(call),
             sent: now,
             stop: None,
+            withdrawn: None,
         });
         let worker_pid = target.pid;
         let entry = &mut self.calls[call.index];
         entry.state = State::Sent { worker, ticket };
         let attempt = entry.attempt;
+        if entry.deadline.is_none() && entry.deadline_begins_when_sent {
+            self.begin_deadline(call, now);
+        }
+        let entry = &self.calls[call.index];
         if let Some(at) = entry
             .terms
             .policy
@@ -155,32 +188,7 @@ impl<P: Parts> Scheduler<P> {
                 });
             }
         }
-        Some(count)
-    }
-
-    /// Starts as many workers as have something to do at once, up to the limit.
-    pub(super) fn scale(&mut self, now: Instant, function: FunctionKey) {
-        loop {
-            let (_, census) = self.roster(function);
-            let state = &self.functions[function.0];
-            let policy = &state.policy;
-            let coming = census.starting * policy.at_once;
-            let nested =
-                state.queued_nested > coming && census.allows_another(policy.max_workers, true);
-            let top = state.queued() + census.behind > coming
-                && census.allows_another(policy.max_workers, false);
-            // The floor is not worth a restart loop: after a failed start it waits for a call.
-            let floor = census.alive < policy.min_workers.min(policy.max_workers)
-                && state.failed_starts == 0
-                && !self.draining;
-            if !(nested || top || floor) {
-                return;
-            }
-            let id = self.next_worker;
-            self.next_worker += 1;
-            let worker = self.add_worker(Worker::new(id, function, now));
-            self.actions.push_back(Action::Spawn { worker });
-        }
+        count
     }
 
     /// If a worker is idle while calls wait behind another one, takes those back.

@@ -1,11 +1,10 @@
 //! What the scheduler keeps per function.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::CallKey;
-use super::outdated::Outdated;
+use super::queue::Queue;
 use super::roster::Roster;
+use super::starts::Starts;
 use super::window::SlidingCount;
 use crate::CrashLimit;
 use crate::error::{CrashLimitExceeded, ExitCause};
@@ -22,9 +21,6 @@ const MEMORY: f64 = 16.0;
 
 /// An attempt that takes no longer is quick.
 const QUICK: Duration = Duration::from_micros(50);
-
-/// So many places are kept in a queue that is empty.
-const SPARE: usize = 64;
 
 /// The rules for one function's workers.
 #[derive(Clone, Debug)]
@@ -57,20 +53,27 @@ pub(crate) struct Counts {
     pub(crate) retried: u64,
 }
 
+impl Counts {
+    pub(super) fn add(&mut self, other: Self) {
+        self.submitted += other.submitted;
+        self.finished += other.finished;
+        self.failed += other.failed;
+        self.retried += other.retried;
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Function {
     pub(super) policy: FunctionPolicy,
     pub(super) counts: Counts,
-    /// Calls in the order in which they are to run, some of which may not be queued any more.
+    /// Calls that are queued, with some that are not any more.
     pub(super) queue: Queue,
     /// How many calls are queued that no other call waits for.
     pub(super) queued_top: usize,
     /// How many calls are queued that were made by other calls.
     pub(super) queued_nested: usize,
     pub(super) roster: Roster,
-    pub(super) ever_ready: bool,
-    /// Failed starts since a worker was last ready.
-    pub(super) failed_starts: u32,
+    pub(super) starts: Starts,
     crashes: SlidingCount,
     completions: SlidingCount,
     last_crash: ExitCause,
@@ -93,8 +96,7 @@ impl Function {
             queued_top: 0,
             queued_nested: 0,
             roster: Roster::default(),
-            ever_ready: false,
-            failed_starts: 0,
+            starts: Starts::default(),
             crashes: SlidingCount::new(window),
             completions: SlidingCount::new(window),
             last_crash: ExitCause::Unknown,
@@ -143,6 +145,10 @@ impl Function {
         self.last_crash = cause;
     }
 
+    pub(super) fn has_crashed_lately(&mut self, now: Instant) -> bool {
+        self.crashes.count(now) > 0
+    }
+
     pub(super) fn crash_limit_exceeded(&mut self, now: Instant) -> Option<CrashLimitExceeded> {
         let (limit, _) = self.policy.crash_limit.get()?;
         if self.crashes.is_empty() {
@@ -177,57 +183,5 @@ impl Function {
         self.queued_top = 0;
         self.queued_nested = 0;
         std::mem::take(&mut self.queue)
-    }
-}
-
-/// Calls by how deeply they are nested. The deepest go first: others wait for them.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    levels: Vec<VecDeque<CallKey>>,
-    outdated: Outdated,
-}
-
-impl Queue {
-    fn level(&mut self, depth: u32) -> &mut VecDeque<CallKey> {
-        let depth = depth as usize;
-        if self.levels.len() <= depth {
-            self.levels.resize_with(depth + 1, VecDeque::new);
-        }
-        &mut self.levels[depth]
-    }
-
-    pub(super) fn push_front(&mut self, depth: u32, key: CallKey) {
-        self.level(depth).push_front(key);
-    }
-
-    pub(super) fn push_back(&mut self, depth: u32, key: CallKey) {
-        self.level(depth).push_back(key);
-    }
-
-    pub(super) fn pop_front(&mut self) -> Option<CallKey> {
-        self.levels.iter_mut().rev().find_map(VecDeque::pop_front)
-    }
-
-    /// How many there are, with those that are not queued any more.
-    pub(super) fn len(&self) -> usize {
-        self.levels.iter().map(VecDeque::len).sum()
-    }
-
-    /// One more of its calls is not queued any more.
-    pub(super) fn outdate(&mut self, is_queued: impl Fn(&CallKey) -> bool) {
-        if self.outdated.add(1, self.len()) {
-            for level in &mut self.levels {
-                level.retain(&is_queued);
-                level.shrink_to(2 * level.len());
-            }
-        }
-    }
-
-    /// None of its calls is queued any more.
-    pub(super) fn clear(&mut self) {
-        for level in &mut self.levels {
-            level.clear();
-            level.shrink_to(SPARE);
-        }
     }
 }

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::stop::Withdrawn;
 use super::{CallKey, Failure, FunctionKey, Scheduler, Terms, WorkerKey};
-use crate::context::{AttemptOutcome, CallId};
+use crate::context::CallId;
 use crate::error::{Cancelled, Rejected};
 use crate::parcel::Parts;
 
@@ -38,6 +39,8 @@ pub(super) struct Place {
     pub(super) id: CallId,
     pub(super) parent: Option<Parent>,
     pub(super) depth: u32,
+    /// Whether its deadline is the one of the call that makes it.
+    pub(super) deadline_is_inherited: bool,
 }
 
 impl Place {
@@ -46,6 +49,7 @@ impl Place {
         id: CallId(0),
         parent: None,
         depth: 0,
+        deadline_is_inherited: false,
     };
 }
 
@@ -80,10 +84,9 @@ impl<P: Parts> Scheduler<P> {
         let left = outer
             .and_then(|outer| outer.deadline)
             .map(|deadline| deadline.saturating_duration_since(now));
-        if let Some(left) = left
-            && terms.policy.deadline.is_none_or(|own| left < own)
-        {
-            Arc::make_mut(&mut terms).policy.deadline = Some(left);
+        let inherited = left.filter(|left| terms.policy.deadline.is_none_or(|own| *left < own));
+        if inherited.is_some() {
+            Arc::make_mut(&mut terms).policy.deadline = inherited;
         }
         let parent = outer.map(|outer| Parent {
             worker: origin.worker,
@@ -94,6 +97,7 @@ impl<P: Parts> Scheduler<P> {
             id: origin.id,
             parent,
             depth,
+            deadline_is_inherited: inherited.is_some(),
         };
         let key = self.enter(now, function, terms, payload, place);
         // It may have been resolved at once; then nobody waits for it.
@@ -105,10 +109,10 @@ impl<P: Parts> Scheduler<P> {
         }
         if parent.is_none() {
             let why = Failure::Cancelled(Cancelled::WithOuterCall);
-            self.withdraw(now, key, why, AttemptOutcome::Cancelled);
+            self.withdraw(key, Withdrawn::Unwanted(why));
         } else if depth > DEEPEST {
             let why = Failure::Rejected(Rejected::TooDeep { limit: DEEPEST });
-            self.withdraw(now, key, why, AttemptOutcome::Cancelled);
+            self.withdraw(key, Withdrawn::Unwanted(why));
         } else if !was_waiting {
             self.recall(origin.worker);
             self.unsettle(caller);
@@ -138,6 +142,7 @@ impl<P: Parts> Scheduler<P> {
         while let Some(function) = self.unsettled.pop() {
             self.balance(now, function);
         }
+        self.make_places(now);
         self.drain(now);
         self.tidy();
         !self.actions.is_empty()
@@ -170,10 +175,10 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// A worker is gone: nobody waits for what it has called.
-    pub(super) fn orphan(&mut self, now: Instant, children: Vec<CallKey>) {
+    pub(super) fn orphan(&mut self, children: Vec<CallKey>) {
         for key in children {
             let why = Failure::Cancelled(Cancelled::WithOuterCall);
-            self.withdraw(now, key, why, AttemptOutcome::Cancelled);
+            self.withdraw(key, Withdrawn::Unwanted(why));
         }
     }
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, FAILED_STARTS, Failure, FunctionKey,
-    History, LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, UnknownTicket,
-    Worker, WorkerKey,
+    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, Failure, FunctionKey, History,
+    LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, UnknownTicket, Worker,
+    WorkerKey,
 };
 use crate::context::AttemptOutcome;
-use crate::error::{Cancelled, Crash, ExitCause, Limit, Lost, Startup, TimedOut};
+use crate::error::{Cancelled, Crash, ExitCause, Lost};
 use crate::events::Event;
-use crate::parcel::{Parcel, Parts};
+use crate::parcel::{Caller, Parcel, Parts};
 use crate::worker::Retry;
 
 impl<P: Parts> Scheduler<P> {
@@ -27,10 +27,20 @@ impl<P: Parts> Scheduler<P> {
         let mut behind = Vec::new();
         for inflight in worker.outstanding {
             let Some(call) = inflight.call else { continue };
-            if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
+            let claimed = inflight.ticket <= remains.claimed;
+            if let Some(withdrawn) = inflight.withdrawn {
+                let end = claimed.then(|| AttemptEnd {
+                    outcome: AttemptOutcome::Cancelled,
+                    start: inflight.sent,
+                    duration: now.saturating_duration_since(inflight.sent),
+                    pid: worker.pid,
+                    stderr_tail: remains.stderr_tail.clone(),
+                });
+                self.end_withdrawn_call(call, &withdrawn, end);
+            } else if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
                 let tail = remains.stderr_tail.clone();
-                self.expired(now, call, expired, worker.pid, tail);
-            } else if inflight.ticket <= remains.claimed && (!ours || self.is_at_most_once(call)) {
+                self.expired(now, call, expired, true, worker.pid, tail);
+            } else if claimed && (!ours || self.is_at_most_once(call)) {
                 executing.push((call, inflight.ticket, inflight.sent));
             } else {
                 behind.push(call);
@@ -149,6 +159,7 @@ impl<P: Parts> Scheduler<P> {
             let count = inflight.count.min(values.count());
             let (call, whole) = (inflight.call, count == inflight.count);
             let expired = inflight.stop.take().and_then(|stop| stop.expired);
+            let is_wanted = inflight.withdrawn.is_none();
             if whole {
                 worker.outstanding.remove(ticket);
             } else {
@@ -163,7 +174,9 @@ impl<P: Parts> Scheduler<P> {
             };
             ticket += u64::from(count);
             match (call, expired) {
-                (Some(call), Some(expired)) => self.expired(now, call, expired, pid, None),
+                (Some(call), Some(expired)) => {
+                    self.expired(now, call, expired, is_wanted, pid, None);
+                }
                 (Some(call), None) => {
                     let left = self.succeed(call, part);
                     if !whole
@@ -195,16 +208,26 @@ impl<P: Parts> Scheduler<P> {
         let inflight = worker.outstanding.remove(ticket).ok_or(UnknownTicket)?;
         self.functions[function.0].completed(now, 1);
         if let Some(call) = inflight.call {
+            let is_wanted = inflight.withdrawn.is_none();
             match inflight.stop.and_then(|stop| stop.expired) {
-                Some(expired) => self.expired(now, call, expired, pid, reply.stderr_tail),
-                None => self.answered(now, pid, call, reply),
+                Some(expired) => {
+                    self.expired(now, call, expired, is_wanted, pid, reply.stderr_tail);
+                }
+                None => self.answered(now, pid, call, reply, is_wanted),
             }
         }
         Ok(())
     }
 
-    /// A worker answered a call that somebody waits for.
-    fn answered(&mut self, now: Instant, pid: Option<u32>, key: CallKey, reply: Reply) {
+    /// A worker answered a call. One that was withdrawn meanwhile is wanted no more than once.
+    fn answered(
+        &mut self,
+        now: Instant,
+        pid: Option<u32>,
+        key: CallKey,
+        reply: Reply,
+        is_wanted: bool,
+    ) {
         let (failure, outcome, retry) = match reply.answer {
             Answer::Ok(values) => {
                 self.succeed(key, values);
@@ -230,6 +253,7 @@ impl<P: Parts> Scheduler<P> {
                 (Failure::Lost(lost), AttemptOutcome::Lost, Retry::No)
             }
         };
+        let retry = if is_wanted { retry } else { Retry::No };
         self.attempt_failed(
             now,
             key,
@@ -254,6 +278,7 @@ impl<P: Parts> Scheduler<P> {
         retry: Retry,
         end: AttemptEnd,
     ) {
+        self.begin_deadline(key, end.start);
         let Some(index) = self.call(key).map(|_| key.index) else {
             return;
         };
@@ -284,13 +309,17 @@ impl<P: Parts> Scheduler<P> {
             return self.resolve(key, Err(failure), tail);
         };
         let due = now.checked_add(delay);
-        if let (Some(deadline), Some(limit)) = (call.deadline, call.terms.policy.deadline)
-            && due.is_none_or(|due| due >= deadline)
+        if call
+            .deadline
+            .is_some_and(|deadline| due.is_none_or(|due| due >= deadline))
         {
-            let failure = Failure::TimedOut(TimedOut::new(Limit::Deadline, limit));
+            // No further attempt can be made in time: this was the last one.
             return self.resolve(key, Err(failure), tail);
         }
-        call.past().failures = failures;
+        let last = call.deadline.is_some().then_some(failure);
+        let past = call.past();
+        past.failures = failures;
+        past.last = last;
         call.state = State::Delayed;
         call.payload.settle();
         self.delayed += 1;
@@ -346,22 +375,25 @@ impl<P: Parts> Scheduler<P> {
     }
 
     pub(super) fn enqueue_back(&mut self, now: Instant, key: CallKey) {
-        if let Some((function, depth)) = self.enter_queue(now, key) {
-            self.functions[function.0].queue.push_back(depth, key);
+        if let Some((function, depth, caller)) = self.enter_queue(now, key) {
+            let queue = &mut self.functions[function.0].queue;
+            queue.push_back(depth, caller, key);
         }
     }
 
     pub(super) fn enqueue_front(&mut self, now: Instant, key: CallKey) {
-        if let Some((function, depth)) = self.enter_queue(now, key) {
-            self.functions[function.0].queue.push_front(depth, key);
+        if let Some((function, depth, caller)) = self.enter_queue(now, key) {
+            let queue = &mut self.functions[function.0].queue;
+            queue.push_front(depth, caller, key);
         }
     }
 
     /// Marks a call as queued, unless its function's workers crash too often.
-    pub(super) fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(FunctionKey, u32)> {
+    fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(FunctionKey, u32, Caller)> {
         let call = self.call_mut(key)?;
         let was = std::mem::replace(&mut call.state, State::Queued);
         let (function, depth, count) = (call.function, call.depth, call.payload.count());
+        let caller = call.payload.caller();
         self.delayed -= usize::from(was == State::Delayed);
         if self.cancels_queued {
             let why = Failure::Cancelled(Cancelled::ByShutdown);
@@ -373,7 +405,7 @@ impl<P: Parts> Scheduler<P> {
             return None;
         }
         *self.functions[function.0].queued_at(depth) += count as usize;
-        Some((function, depth))
+        Some((function, depth, caller))
     }
 
     /// A call that was queued is not any more.
@@ -407,30 +439,6 @@ impl<P: Parts> Scheduler<P> {
         let workers = self.workers_of(function).to_vec();
         for worker in workers {
             self.recall(worker);
-        }
-    }
-
-    /// A worker of a function failed to start.
-    pub(super) fn start_failed(
-        &mut self,
-        function: FunctionKey,
-        startup: &Startup,
-        stderr_tail: Option<Arc<str>>,
-    ) {
-        let state = &mut self.functions[function.0];
-        state.failed_starts += 1;
-        if state.ever_ready && state.failed_starts < FAILED_STARTS {
-            return;
-        }
-        let mut queue = state.take_queue();
-        while let Some(key) = queue.pop_front() {
-            if self
-                .call(key)
-                .is_some_and(|call| call.state == State::Queued)
-            {
-                let failure = Failure::Startup(startup.clone());
-                self.resolve(key, Err(failure), stderr_tail.clone());
-            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::vec_deque::{self, VecDeque};
 use std::time::Instant;
 
 use super::CallKey;
-use super::stop::Stop;
+use super::stop::{Stop, Withdrawn};
 
 /// Inputs that were sent together, under tickets that follow each other.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Inflight {
     pub(super) sent: Instant,
     /// Set once it is to stop; then it is a single one.
     pub(super) stop: Option<Box<Stop>>,
+    /// Set while the call is to end without an answer, until it is known whether it runs.
+    pub(super) withdrawn: Option<Box<Withdrawn>>,
 }
 
 impl Inflight {
@@ -25,9 +27,9 @@ impl Inflight {
         self.ticket + u64::from(self.count)
     }
 
-    /// Nobody waits for it, and nothing has been done about that yet.
-    pub(super) fn is_unwanted(&self) -> bool {
-        self.call.is_none() && self.stop.is_none()
+    /// Returns whether it is to end and nothing has been done about that yet.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.withdrawn.is_some() || self.call.is_none() && self.stop.is_none()
     }
 }
 
@@ -124,6 +126,7 @@ impl Outstanding {
             call: None,
             sent: front.sent,
             stop: None,
+            withdrawn: front.withdrawn.clone(),
         };
         front.count -= back.count;
         let call = front.call;

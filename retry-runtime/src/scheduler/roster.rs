@@ -24,6 +24,13 @@ impl Workers {
         self.all.is_empty()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
+        self.all.iter().map(|(index, worker)| {
+            let id = worker.id;
+            (WorkerKey { index, id }, worker)
+        })
+    }
+
     pub(super) fn insert(&mut self, worker: Worker) -> WorkerKey {
         let id = worker.id;
         let index = self.all.insert(worker);
@@ -68,15 +75,20 @@ impl IndexMut<WorkerKey> for Workers {
 
 /// The workers of a function, counted.
 ///
-/// A call at the top starts only if fewer calls than there may be workers are under way, those
-/// included that wait for calls of their own. A nested call starts if fewer are executing: those
-/// that wait make room for it, since they wait for it or its like. Thus calls cannot wait for
-/// each other, and at each depth there are no more workers than there may be at all.
+/// A call starts only if fewer workers than there may be execute something. A worker that waits for
+/// calls of its own does not count, so that calls cannot wait for each other. For a call at the top
+/// no more than `max_workers` of those are left out: otherwise each of a million calls could start,
+/// wait, and make room for the next one.
+///
+/// Workers that are ending do not count either, up to as many as there may be: each of those takes as
+/// long as its teardown does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Census {
     /// Those that are there or coming up.
     pub(super) alive: usize,
     pub(super) starting: usize,
+    /// Those that were told to end, and whose processes are still there.
+    exiting: usize,
     /// Those that wait for calls of their own.
     pub(super) waiting: usize,
     /// Those that have something to execute, whether they wait or not.
@@ -90,24 +102,29 @@ pub(super) struct Census {
 }
 
 impl Census {
-    /// Whether an idle worker may be given a call.
+    /// Returns whether an idle worker may be given a call, one at the top or a nested one.
     pub(super) fn allows(&self, max_workers: usize, nested: bool) -> bool {
-        let counted = if nested {
-            self.busy - self.waiting
-        } else {
-            self.busy
-        };
-        counted < max_workers
+        self.busy - self.left_out(max_workers, nested) < max_workers
     }
 
-    /// Whether there may be another worker, for a call at the top or for a nested one.
+    /// Returns whether there may be another worker for such a call.
     pub(super) fn allows_another(&self, max_workers: usize, nested: bool) -> bool {
-        let counted = if nested {
-            self.alive - self.waiting
+        let exiting = self.exiting.saturating_sub(max_workers);
+        self.alive + exiting - self.left_out(max_workers, nested) < max_workers
+    }
+
+    /// Returns how many workers that wait for calls of their own do not count.
+    fn left_out(&self, max_workers: usize, nested: bool) -> usize {
+        if nested {
+            self.waiting
         } else {
-            self.alive
-        };
-        counted < max_workers
+            self.waiting.min(max_workers)
+        }
+    }
+
+    /// Returns how many workers serve calls, or are about to.
+    pub(super) fn serving(&self) -> usize {
+        self.alive - self.waiting
     }
 
     /// How many may be given calls, with the idle ones or without.
@@ -118,6 +135,7 @@ impl Census {
     fn count(&mut self, standing: Standing, at_once: usize, by: fn(&mut usize, usize)) {
         match standing {
             Standing::Out => return,
+            Standing::Exiting => return by(&mut self.exiting, 1),
             Standing::Coming => by(&mut self.starting, 1),
             Standing::Ready { load, open, waits } => {
                 by(&mut self.behind, load.saturating_sub(at_once));
@@ -134,9 +152,11 @@ impl Census {
 /// What a worker counts as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// As nothing: it is not there yet or about to end.
+    /// As nothing: it is not there yet, or was killed.
     #[default]
     Out,
+    /// It was told to end.
+    Exiting,
     Coming,
     Ready {
         /// The inputs that it has to answer.
@@ -284,9 +304,8 @@ impl Worker {
                 open: self.takes_calls(policy),
                 waits: !self.children.is_empty(),
             },
-            Phase::Retiring | Phase::Killed | Phase::Broken(_) | Phase::OutOfMemory => {
-                Standing::Out
-            }
+            Phase::Retiring => Standing::Exiting,
+            Phase::Killed | Phase::Broken(_) | Phase::OutOfMemory => Standing::Out,
         }
     }
 }

@@ -9,21 +9,23 @@ use crate::parcel::Parts;
 
 impl<P: Parts> Scheduler<P> {
     /// Takes no further calls. Those that are there may end within the grace; then they are
-    /// cancelled. Without `queued` those that do not run are cancelled at once.
-    pub(crate) fn shut_down(&mut self, now: Instant, grace: Duration, queued: bool) {
+    /// cancelled. Without `queued` those that do not run are cancelled at once. If the end is waited for,
+    /// workers that have not ended by then are killed.
+    pub(crate) fn shut_down(&mut self, now: Instant, grace: Duration, queued: bool, waited: bool) {
         self.draining = true;
+        self.kills_workers = waited;
         if !queued {
             self.cancels_queued = true;
-            self.cancel_at_shutdown(now, |call| !matches!(call, State::Sent { .. }));
+            self.cancel_at_shutdown(|call| !matches!(call, State::Sent { .. }));
             // What was sent and does not run either comes back, and is cancelled then.
-            let workers = self.functions.iter().flat_map(|one| one.roster.keys());
+            let workers = self.functions.iter().flat_map(|(_, one)| one.roster.keys());
             for worker in workers.copied().collect::<Vec<_>>() {
                 self.recall(worker);
             }
         }
         match now.checked_add(grace) {
             Some(at) if !grace.is_zero() => self.arm(at, Timer::ShutDown),
-            Some(_) => self.abandon_all(now),
+            Some(_) => self.grace_is_over(),
             None => {}
         }
     }
@@ -51,19 +53,55 @@ impl<P: Parts> Scheduler<P> {
         &self.abandoned
     }
 
-    pub(super) fn abandon_all(&mut self, now: Instant) {
+    /// Returns the workers that had not ended when the grace was over, and were killed.
+    pub(crate) fn killed_at_shutdown(&self) -> &[(Option<u32>, &'static str)] {
+        &self.killed_at_shutdown
+    }
+
+    /// Returns the processes that are still there, with their functions.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = (Option<u32>, &'static str)> {
+        self.workers.iter().map(|(_, worker)| {
+            let name = self.functions[worker.function.0].policy.name;
+            (worker.pid, name)
+        })
+    }
+
+    /// Cancels what is left, and kills the workers that are.
+    pub(super) fn grace_is_over(&mut self) {
+        self.abandon_all();
+        if !self.kills_workers {
+            return;
+        }
+        let keys: Vec<_> = self.workers.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let worker = &self.workers[key];
+            if worker.phase == Phase::Retiring {
+                let name = self.functions[worker.function.0].policy.name;
+                self.killed_at_shutdown.push((worker.pid, name));
+            }
+            let is_left = matches!(
+                worker.phase,
+                Phase::Ready | Phase::Retiring | Phase::Starting
+            );
+            if is_left {
+                self.kill(key, Phase::Killed);
+            }
+        }
+    }
+
+    fn abandon_all(&mut self) {
         let names = self.calls.iter().filter(|(_, call)| call.parent.is_none());
         for (_, call) in names {
             let name = self.functions[call.function.0].policy.name;
             let calls = call.id.following(call.payload.count());
             self.abandoned.extend(calls.map(|id| (id, name)));
         }
-        self.cancel_at_shutdown(now, |_| true);
+        self.cancel_at_shutdown(|_| true);
     }
 
-    fn cancel_at_shutdown(&mut self, now: Instant, is_meant: impl Fn(State) -> bool) {
+    fn cancel_at_shutdown(&mut self, is_meant: impl Fn(State) -> bool) {
         let keys = self.keys_where(|call| is_meant(call.state));
-        self.cancel(now, keys, Cancelled::ByShutdown);
+        self.cancel(keys, Cancelled::ByShutdown);
     }
 
     /// Ends the workers once there is nothing more for them.
@@ -74,7 +112,7 @@ impl<P: Parts> Scheduler<P> {
         let keys: Vec<_> = self
             .functions
             .iter()
-            .flat_map(|function| function.roster.keys().iter().copied())
+            .flat_map(|(_, function)| function.roster.keys().iter().copied())
             .collect();
         for key in keys {
             let Some(worker) = self.worker(key) else {

@@ -8,15 +8,23 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Action, AttemptEnd, CallKey, Executing, Failure, Phase, Scheduler, State, Timer, WorkerKey,
+    Action, AttemptEnd, CallKey, Failure, Inflight, Phase, Progress, Scheduler, State, Timer,
+    Worker, WorkerKey,
 };
 use crate::context::AttemptOutcome;
-use crate::error::{Limit, TimedOut};
+use crate::error::{Limit, TimedOut, Waiting};
 use crate::parcel::Parts;
 use crate::worker::Retry;
 
 /// How long an async function may take to yield, once it is to be aborted.
 const YIELD: Duration = Duration::from_millis(50);
+
+/// For this long an input may be neither executed nor answered before that is no coincidence: between
+/// its claim and its start, and between its end and the reading of its answer.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// A worker that has nothing else to do is given at least this long to claim an input.
+const UNTOUCHED: Duration = Duration::from_secs(1);
 
 /// The way to the end of something that runs.
 #[derive(Debug)]
@@ -39,12 +47,43 @@ pub(super) struct Expired {
     started: Instant,
 }
 
+/// The reason for which a call that was sent ends without an answer.
+#[derive(Clone, Debug)]
+pub(super) enum Withdrawn {
+    /// Its deadline has passed.
+    Deadline,
+    /// Its result is not wanted any more, for the reason that its caller is told.
+    Unwanted(Failure),
+}
+
+/// What a probe found out about an input that was sent.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// It is being executed, since then.
+    Running(Instant),
+    /// It was claimed, and the worker neither executes nor answers it. The input did not start before
+    /// the first time, and was seen like this since the second.
+    Stalled { bound: Instant, seen: Instant },
+    /// It is the next one, and the worker, which has nothing else to do, does not claim it.
+    Untouched { bound: Instant, seen: Instant },
+    /// It waits behind others, or is done and its answer is about to be read.
+    Waiting,
+}
+
 impl<P: Parts> Scheduler<P> {
-    /// What the worker is executing.
-    pub(crate) fn probed(&mut self, now: Instant, key: WorkerKey, executing: &[Executing]) {
-        for one in executing {
+    /// Takes in what a worker shows of its work: stops what has run for too long or is not wanted
+    /// any more, and ends the calls that were withdrawn.
+    ///
+    /// The worker's word is not enough: it may be damaged, stopped, or lie. An input that the worker
+    /// shows as claimed without saying since when, or as done without answering it, cannot have been
+    /// started before it was sent, nor before the answer to the one ahead of it; from then its time
+    /// counts.
+    pub(crate) fn probed(&mut self, now: Instant, key: WorkerKey, progress: &Progress) {
+        for one in &progress.executing {
             self.isolate(key, one.ticket);
         }
+        self.note_stall(now, key, progress);
+        self.end_withdrawn(now, key, progress);
         let Some(worker) = self.worker(key) else {
             return;
         };
@@ -52,7 +91,7 @@ impl<P: Parts> Scheduler<P> {
             return;
         }
         let policy = &self.functions[worker.function.0].policy;
-        let executes = |ticket| executing.iter().any(|one| one.ticket == ticket);
+        let executes = |ticket| progress.executing.iter().any(|one| one.ticket == ticket);
         // A batch is not stopped for one of its inputs as long as others are wanted.
         let shared = !policy.separable
             && worker
@@ -60,34 +99,52 @@ impl<P: Parts> Scheduler<P> {
                 .iter()
                 .any(|one| one.call.is_some() && executes(one.ticket));
         let mut next: Option<Instant> = None;
+        let mut look_at = |at: Option<Instant>| next = next.into_iter().chain(at).min();
         let mut ends = Vec::new();
         for inflight in worker.outstanding.iter().filter(|one| one.stop.is_none()) {
-            let since = executing
-                .iter()
-                .find(|executing| executing.ticket == inflight.ticket)
-                // The time comes from the worker: it cannot be before the call was sent.
-                .map(|executing| executing.since.clamp(inflight.sent, now));
+            let stage = worker.stage(now, inflight, policy.at_once, progress);
             let Some(call) = inflight.call else {
-                if since.is_some() && !shared {
-                    ends.push((inflight.ticket, None));
+                match stage {
+                    _ if shared => {}
+                    Stage::Running(_) => ends.push((inflight.ticket, None)),
+                    Stage::Stalled { seen, .. } if seen + SETTLE <= now => {
+                        ends.push((inflight.ticket, None));
+                    }
+                    Stage::Stalled { seen, .. } => look_at(Some(seen + SETTLE)),
+                    Stage::Untouched { .. } | Stage::Waiting => {}
                 }
                 continue;
             };
             let Some(timeout) = self.call(call).and_then(|call| call.terms.policy.timeout) else {
                 continue;
             };
-            let at = match since {
-                Some(started) if now.saturating_duration_since(started) >= timeout => {
-                    ends.push((inflight.ticket, Some(Expired { timeout, started })));
+            let (started, due) = match stage {
+                Stage::Running(started) => (started, started.checked_add(timeout)),
+                Stage::Stalled { bound, seen } => {
+                    let due = bound.checked_add(timeout);
+                    (bound, due.map(|due| due.max(seen + SETTLE)))
+                }
+                Stage::Untouched { bound, seen } => {
+                    let due = bound.checked_add(timeout.max(UNTOUCHED));
+                    let due = due.map(|due| due.max(seen + SETTLE));
+                    if due.is_some_and(|due| due <= now) {
+                        let reason = "it did not begin what it was sent".into();
+                        return self.broken(key, reason);
+                    }
+                    look_at(due);
                     continue;
                 }
-                Some(started) => started.checked_add(timeout),
-                None => now.checked_add(timeout),
+                Stage::Waiting => {
+                    look_at(now.checked_add(timeout));
+                    continue;
+                }
             };
-            next = match (next, at) {
-                (Some(next), Some(at)) => Some(next.min(at)),
-                (next, at) => next.or(at),
-            };
+            match due {
+                Some(due) if due <= now => {
+                    ends.push((inflight.ticket, Some(Expired { timeout, started })));
+                }
+                due => look_at(due),
+            }
         }
         if let Some(at) = next {
             self.arm_probe(key, at);
@@ -109,7 +166,154 @@ impl<P: Parts> Scheduler<P> {
             return;
         }
         for (ticket, expired) in ends {
+            self.isolate(key, ticket);
             self.stop(now, key, ticket, expired);
+        }
+    }
+
+    /// Remembers since when the first input that a worker does not execute has been the first one.
+    fn note_stall(&mut self, now: Instant, key: WorkerKey, progress: &Progress) {
+        let Some(worker) = self.worker(key) else {
+            return;
+        };
+        let first = worker
+            .outstanding
+            .iter()
+            .find(|one| !progress.runs(one.ticket));
+        let first = first.map(|one| one.ticket);
+        let known = worker.stalled.filter(|(ticket, _)| Some(*ticket) == first);
+        self.workers[key].stalled = known.or_else(|| first.map(|ticket| (ticket, now)));
+    }
+
+    /// Ends the calls that were withdrawn and of which it is known by now whether they run.
+    fn end_withdrawn(&mut self, now: Instant, key: WorkerKey, progress: &Progress) {
+        let Some(worker) = self.worker(key) else {
+            return;
+        };
+        if !worker.outstanding.iter().any(|one| one.withdrawn.is_some()) {
+            return;
+        }
+        // Answers come in their order: those after the first one that is missing are missing as well.
+        let at_once = self.functions[worker.function.0].policy.at_once;
+        let stalled = worker
+            .stalled
+            .filter(|(ticket, seen)| *ticket <= progress.claimed && *seen + SETTLE <= now);
+        let mut ended = Vec::new();
+        let mut undecided = false;
+        for inflight in worker.outstanding.iter() {
+            if inflight.withdrawn.is_none() {
+                continue;
+            }
+            match (worker.stage(now, inflight, at_once, progress), stalled) {
+                (Stage::Running(started), _) => ended.push((inflight.ticket, started)),
+                (_, Some((_, seen))) => {
+                    ended.push((inflight.ticket, worker.bound(inflight, at_once, seen)));
+                }
+                _ => undecided = true,
+            }
+        }
+        for (ticket, start) in ended {
+            self.end_attempt(now, key, ticket, start);
+        }
+        if undecided {
+            self.arm_probe(key, now + SETTLE);
+        }
+    }
+
+    /// Ends the attempt of a call that was withdrawn, and the call. Its worker goes on until it is
+    /// stopped; a late answer is ignored.
+    fn end_attempt(&mut self, now: Instant, key: WorkerKey, ticket: u64, start: Instant) {
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
+        let pid = worker.pid;
+        let Some(inflight) = worker.outstanding.find(ticket) else {
+            return;
+        };
+        let (Some(call), Some(withdrawn)) = (inflight.call, inflight.withdrawn.take()) else {
+            return;
+        };
+        if matches!(*withdrawn, Withdrawn::Deadline) && self.begins_later(now, call, start) {
+            return;
+        }
+        if let Some(inflight) = self.workers[key].outstanding.find(ticket) {
+            inflight.call = None;
+        }
+        let end = AttemptEnd {
+            outcome: AttemptOutcome::Cancelled,
+            start,
+            duration: now.saturating_duration_since(start),
+            pid,
+            stderr_tail: None,
+        };
+        self.end_withdrawn_call(call, &withdrawn, Some(end));
+    }
+
+    /// Returns whether the deadline of a map's input is later than was thought when it was sent: it
+    /// counts from the start of the first attempt. If so it is put off until then.
+    fn begins_later(&mut self, now: Instant, key: CallKey, start: Instant) -> bool {
+        self.begin_deadline(key, start);
+        let deadline = self.call(key).and_then(|call| call.deadline);
+        deadline.is_some_and(|deadline| deadline > now)
+    }
+
+    /// The first attempt at a call was started at this time; a deadline that counts from there is set
+    /// to that.
+    pub(super) fn begin_deadline(&mut self, key: CallKey, start: Instant) {
+        let Some(call) = self.call_mut(key) else {
+            return;
+        };
+        let first = call.attempt == 1 && call.deadline_begins_when_sent;
+        let limit = call.terms.policy.deadline.filter(|_| first);
+        let at = limit.and_then(|limit| start.checked_add(limit));
+        if let Some(at) = at
+            && call.deadline != Some(at)
+        {
+            call.deadline = Some(at);
+            self.outdate(1);
+            self.arm(at, Timer::Deadline(key));
+        }
+    }
+
+    /// Ends a call that was withdrawn, with the attempt that was being executed, if one was.
+    pub(super) fn end_withdrawn_call(
+        &mut self,
+        key: CallKey,
+        withdrawn: &Withdrawn,
+        attempt: Option<AttemptEnd>,
+    ) {
+        let Some(call) = self.call_mut(key) else {
+            return;
+        };
+        let policy = call.terms.policy;
+        let runs = attempt.is_some();
+        if let Some(mut end) = attempt {
+            if let (Withdrawn::Deadline, Some(limit)) = (withdrawn, policy.deadline) {
+                end.outcome = AttemptOutcome::TimedOut(limit);
+            }
+            call.record(end);
+        }
+        let failure = match (withdrawn, policy.deadline) {
+            (Withdrawn::Unwanted(failure), _) => failure.clone(),
+            (Withdrawn::Deadline, limit) => {
+                self.deadline_failure(key, limit.unwrap_or_default(), runs)
+            }
+        };
+        self.resolve(key, Err(failure), None);
+    }
+
+    /// Returns the failure of a call whose deadline has passed, while it ran or did not.
+    fn deadline_failure(&mut self, key: CallKey, limit: Duration, runs: bool) -> Failure {
+        let waiting = match self.call(key).map(|call| call.state) {
+            _ if runs => Waiting::Attempt,
+            Some(State::Delayed) => Waiting::Retry,
+            _ => Waiting::Worker,
+        };
+        let past = self.call_mut(key).and_then(|call| call.past.as_mut());
+        match past.and_then(|past| past.last.take()) {
+            // The deadline has ended the retries: the caller gets the error that they were for.
+            Some(last) if !runs => last,
+            _ => Failure::TimedOut(TimedOut::new(Limit::Deadline, limit).while_waiting(waiting)),
         }
     }
 
@@ -199,15 +403,16 @@ impl<P: Parts> Scheduler<P> {
             .iter_mut()
             .filter_map(|inflight| {
                 let expired = inflight.stop.as_ref()?.expired?;
-                Some((inflight.call.take()?, expired))
+                let withdrawn = inflight.withdrawn.take();
+                Some((inflight.call.take()?, expired, withdrawn.is_none()))
             })
             .collect();
         self.kill(key, Phase::Killed);
-        for (call, expired) in expired {
+        for (call, expired, is_wanted) in expired {
             let state = &mut self.functions[function.0];
             state.completed(now, 1);
             state.took(expired.timeout, 1);
-            self.expired(now, call, expired, pid, None);
+            self.expired(now, call, expired, is_wanted, pid, None);
         }
         self.dispatch(now, function);
     }
@@ -218,6 +423,7 @@ impl<P: Parts> Scheduler<P> {
         now: Instant,
         call: CallKey,
         expired: Expired,
+        is_wanted: bool,
         pid: Option<u32>,
         stderr_tail: Option<std::sync::Arc<str>>,
     ) {
@@ -226,7 +432,7 @@ impl<P: Parts> Scheduler<P> {
             now,
             call,
             Failure::TimedOut(TimedOut::new(Limit::Attempt, timeout)),
-            Retry::Default,
+            if is_wanted { Retry::Default } else { Retry::No },
             AttemptEnd {
                 outcome: AttemptOutcome::TimedOut(timeout),
                 start: started,
@@ -238,64 +444,87 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Ends a call from outside: by cancellation or deadline.
-    pub(super) fn withdraw(
-        &mut self,
-        now: Instant,
-        key: CallKey,
-        failure: Failure,
-        outcome: AttemptOutcome,
-    ) {
+    ///
+    /// Of a call that was sent it is not known here whether it runs. What has not been claimed is
+    /// taken back first, and what has been is looked at: only that has an attempt.
+    pub(super) fn withdraw(&mut self, key: CallKey, why: Withdrawn) {
         let Some(call) = self.call(key) else { return };
-        match call.state {
-            State::Queued => {
+        let State::Sent { worker, ticket } = call.state else {
+            if call.state == State::Queued {
                 let function = call.function;
                 self.leave_queue(key);
                 self.outdate_queued(function);
             }
-            State::Delayed => {}
-            State::Sent { worker, ticket } => {
-                // Of those that were sent together only the first ones may be executing.
-                let at_once = self.functions[call.function.0].policy.at_once;
-                let at_once = u32::try_from(at_once).unwrap_or(u32::MAX);
-                for behind in (1..=at_once.min(call.payload.count())).rev() {
-                    let Some(other) = self.part(worker, ticket + u64::from(behind)) else {
-                        continue;
-                    };
-                    if behind == at_once {
-                        self.detach(other);
-                    } else {
-                        self.leave_worker(now, other, outcome.clone());
-                    }
-                    self.resolve(other, Err(failure.clone()), None);
-                }
-                self.leave_worker(now, key, outcome);
-                self.recall(worker);
-            }
-        }
-        self.resolve(key, Err(failure), None);
-    }
-
-    /// Ends the attempt of a call that was sent, as far as the call is concerned.
-    fn leave_worker(&mut self, now: Instant, key: CallKey, outcome: AttemptOutcome) {
-        if let Some((start, pid)) = self.detach(key) {
-            self.call_mut(key).expect("it exists").record(AttemptEnd {
-                outcome,
-                start,
-                duration: now.saturating_duration_since(start),
-                pid,
-                stderr_tail: None,
-            });
-        }
-    }
-
-    /// Makes a call that was sent unknown to its worker, so that a late answer is ignored.
-    fn detach(&mut self, key: CallKey) -> Option<(Instant, Option<u32>)> {
-        let State::Sent { worker, ticket } = self.call(key)?.state else {
-            return None;
+            return self.end_withdrawn_call(key, &why, None);
         };
-        let worker = self.worker_mut(worker)?;
-        let inflight = worker.outstanding.find(ticket)?;
-        inflight.call = None;
-        Some((inflight.sent, worker.pid))
+        let Some(holder) = self.worker_mut(worker) else {
+            return;
+        };
+        let is_ready = holder.phase == Phase::Ready;
+        let Some(inflight) = holder.outstanding.find(ticket) else {
+            return;
+        };
+        if inflight.withdrawn.is_none() {
+            inflight.withdrawn = Some(Box::new(why));
+        }
+        if is_ready {
+            self.recall(worker);
+        } else {
+            // What it had not claimed was taken back when it was told to end.
+            self.actions.push_back(Action::Probe { worker });
+        }
+    }
+}
+
+impl Progress {
+    /// Returns whether a ticket is being executed, and it is known since when.
+    fn runs(&self, ticket: u64) -> bool {
+        self.executing
+            .iter()
+            .any(|one| one.ticket == ticket && one.since.is_some())
+    }
+}
+
+impl Worker {
+    /// Returns a time before which an input that is with this worker was not started, given when it was
+    /// first seen as the one that does not go on.
+    ///
+    /// With one input at a time that is when it was sent, or when the one ahead of it was answered.
+    /// With several at once answers say nothing about the others.
+    fn bound(&self, inflight: &Inflight, at_once: usize, seen: Instant) -> Instant {
+        match at_once {
+            1 => inflight.sent.max(self.answered_at),
+            _ => seen,
+        }
+    }
+
+    fn stage(
+        &self,
+        now: Instant,
+        inflight: &Inflight,
+        at_once: usize,
+        progress: &Progress,
+    ) -> Stage {
+        let shown = progress
+            .executing
+            .iter()
+            .find(|one| one.ticket == inflight.ticket);
+        if let Some(since) = shown.and_then(|one| one.since) {
+            // The time comes from the worker: it cannot be before the call was sent.
+            return Stage::Running(since.clamp(inflight.sent, now));
+        }
+        match self.stalled {
+            Some((ticket, seen)) if ticket == inflight.ticket => {
+                let bound = self.bound(inflight, at_once, seen);
+                if ticket <= progress.claimed {
+                    Stage::Stalled { bound, seen }
+                } else if progress.executing.is_empty() && !progress.is_sending {
+                    Stage::Untouched { bound, seen }
+                } else {
+                    Stage::Waiting
+                }
+            }
+            _ => Stage::Waiting,
+        }
     }
 }

@@ -2,7 +2,11 @@
 //! when it fails.
 
 mod cost;
+mod deadlines;
 mod life;
+mod progress;
+mod starts;
+mod turns;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::*;
-use crate::parcel;
+use crate::parcel::{self, Caller};
 use crate::{CrashLimit, Retries};
 
 const SIGSEGV: ExitCause = ExitCause::Signal {
@@ -48,6 +52,8 @@ fn call_policy(retries: Retries) -> Policy {
 struct Inputs {
     first: u64,
     count: u32,
+    map: bool,
+    caller: Caller,
 }
 
 impl Parts for Inputs {
@@ -60,13 +66,30 @@ impl Parts for Inputs {
         let first = self.first;
         self.first += u64::from(count);
         self.count -= count;
-        Self { first, count }
+        Self {
+            first,
+            count,
+            ..*self
+        }
+    }
+
+    fn index(&self) -> Option<u64> {
+        self.map.then_some(self.first)
+    }
+
+    fn caller(&self) -> Caller {
+        self.caller
     }
 }
 
 impl Inputs {
     fn one(first: u64) -> Self {
-        Self { first, count: 1 }
+        Self {
+            first,
+            count: 1,
+            map: false,
+            caller: Caller(0),
+        }
     }
 }
 
@@ -103,6 +126,14 @@ struct World {
     used_up: bool,
     /// Whether inputs are submitted together, which are to follow each other then.
     chunks: bool,
+    /// Whether the inputs are those of a map.
+    map: bool,
+    caller: Caller,
+    /// How long each attempt takes, as workers say.
+    duration: Duration,
+    /// Whether workers show the tickets that they execute, and since when.
+    shows_work: bool,
+    shows_time: bool,
 }
 
 impl World {
@@ -120,6 +151,11 @@ impl World {
             at_once,
             used_up: false,
             chunks: false,
+            map: false,
+            caller: Caller(0),
+            duration: Duration::from_micros(1),
+            shows_work: true,
+            shows_time: true,
         }
     }
 
@@ -133,7 +169,11 @@ impl World {
         for input in payloads {
             match submitted.last_mut() {
                 Some(chunk) if self.chunks => chunk.count += 1,
-                _ => submitted.push(Inputs::one(input)),
+                _ => submitted.push(Inputs {
+                    map: self.map,
+                    caller: self.caller,
+                    ..Inputs::one(input)
+                }),
             }
         }
         let keys = submitted
@@ -153,6 +193,21 @@ impl World {
         while self.scheduler.settle(self.now) {
             self.act();
         }
+        self.check_queue();
+    }
+
+    /// The counts of queued inputs are those of the calls that are queued.
+    fn check_queue(&self) {
+        let queued = self
+            .scheduler
+            .calls
+            .iter()
+            .map(|(_, call)| match call.state {
+                State::Queued => call.payload.count as usize,
+                State::Delayed | State::Sent { .. } => 0,
+            });
+        let counted = self.scheduler.functions.iter().map(|(_, one)| one.queued());
+        assert_eq!(queued.sum::<usize>(), counted.sum::<usize>());
     }
 
     fn act(&mut self) {
@@ -192,15 +247,16 @@ impl World {
                 }
                 Action::Probe { worker: key } => {
                     let worker = &self.workers[&key];
-                    let executing: Vec<Executing> = worker
-                        .executing
-                        .iter()
-                        .map(|(ticket, _, _, since)| Executing {
-                            ticket: *ticket,
-                            since: *since,
-                        })
-                        .collect();
-                    self.scheduler.probed(self.now, key, &executing);
+                    let executing = worker.executing.iter().map(|one| Executing {
+                        ticket: one.0,
+                        since: self.shows_time.then_some(one.3),
+                    });
+                    let progress = Progress {
+                        claimed: worker.claimed,
+                        is_sending: false,
+                        executing: executing.filter(|_| self.shows_work).collect(),
+                    };
+                    self.scheduler.probed(self.now, key, &progress);
                 }
                 Action::Kill { worker } => {
                     self.workers.get_mut(&worker).expect("it is alive").killed = true;
@@ -314,7 +370,7 @@ impl World {
         let (ticket, ..) = worker.executing.remove(0);
         let reply = Reply {
             answer,
-            duration: Duration::from_micros(1),
+            duration: self.duration,
             timed: 1,
             used_up: self.used_up,
             stderr_tail: None,
@@ -349,7 +405,7 @@ impl World {
 
     fn advance(&mut self, by: Duration) {
         self.now += by;
-        self.scheduler.tick(self.now);
+        self.scheduler.tick(self.now, Inbound::Drained);
         self.perform();
     }
 
@@ -439,7 +495,7 @@ fn the_counts_tell_what_has_become_of_the_calls() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::fixed(1, Duration::ZERO)), [7, 8]);
     world.all_ready();
-    let counts = |world: &World| world.scheduler.counts().next().unwrap();
+    let counts = |world: &World| world.scheduler.counts()[0];
     let expect = |world: &World, numbers: [u64; 4], running| {
         let [submitted, finished, failed, retried] = numbers;
         let expected = Counts {
@@ -603,7 +659,7 @@ fn a_deadline_covers_the_queue_and_a_delay_that_would_cross_it_fails_now() {
     let worker = world.first();
     world.begin(worker);
     world.answer(worker, err(true));
-    assert!(matches!(world.failure(2), Failure::TimedOut(_)));
+    assert!(matches!(world.failure(2), Failure::Function(_)));
 }
 
 #[test]
@@ -632,8 +688,7 @@ fn cancelling_kills_only_the_workers_that_execute_what_is_cancelled() {
         .zip(0..)
         .filter(|(_, payload)| *payload != kept)
         .map(|(key, _)| *key);
-    let now = world.now;
-    world.scheduler.cancel(now, cancelled, Cancelled::ByCaller);
+    world.scheduler.cancel(cancelled, Cancelled::ByCaller);
     world.perform();
     assert_eq!(world.outcomes.len(), 99);
     assert!(!world.workers[&workers[0]].killed);

@@ -11,7 +11,8 @@ use super::ring::{Corrupt, PIECE, Sleep};
 use super::stream::Writer;
 use super::{Board, bell};
 use crate::pool::{Cgroup, Inlet, memory};
-use crate::scheduler::Remains;
+use crate::scheduler::{Executing, Progress, Remains};
+use crate::sys;
 
 /// What can be done to a worker. This is the seam between what is decided and how it gets there:
 /// nothing above it knows whether a worker is a process, and nothing below it decides anything.
@@ -36,8 +37,8 @@ pub(crate) trait Link: Send {
     /// a message.
     fn ask(&self, ticket: u64);
 
-    /// The tickets that are being executed, and since when in nanoseconds on the monotonic clock.
-    fn executing(&self) -> Vec<(u64, u64)>;
+    /// Returns what the worker shows of its work.
+    fn progress(&self) -> Progress;
 
     /// How many bytes of memory the worker takes with all that it started.
     fn memory(&self) -> u64;
@@ -143,8 +144,13 @@ impl Link for ProcessLink {
         self.board.ask(self.slots, ticket);
     }
 
-    fn executing(&self) -> Vec<(u64, u64)> {
-        self.board.executing(self.slots).collect()
+    fn progress(&self) -> Progress {
+        let shown = self.board.executing(self.slots);
+        Progress {
+            claimed: self.board.claimed(),
+            is_sending: !self.outgoing.is_empty(),
+            executing: shown.map(executing).collect(),
+        }
     }
 
     fn memory(&self) -> u64 {
@@ -171,6 +177,13 @@ impl Link for ProcessLink {
         // Who does not sleep at the ring is woken by this.
         let _ = rustix::net::shutdown(&self.inlet.socket, rustix::net::Shutdown::Write);
     }
+}
+
+/// A ticket, and since when it is being executed in nanoseconds on the monotonic clock, as the worker
+/// says it.
+pub(crate) fn executing((ticket, since): (u64, u64)) -> Executing {
+    let since = sys::past_instant_of(since);
+    Executing { ticket, since }
 }
 
 /// Kills a worker's process group. Only for a process that was not waited for yet, so that the

@@ -187,9 +187,8 @@ fn a_call() {
                     for _ in 0..rounds {
                         let keys: Vec<_> =
                             (0..queued).map(|input| mill.submit(input as u64)).collect();
-                        let now = mill.now;
                         for key in keys {
-                            mill.scheduler.cancel(now, [key], Cancelled::ByCaller);
+                            mill.scheduler.cancel([key], Cancelled::ByCaller);
                             mill.act();
                         }
                         mill.dispatch();

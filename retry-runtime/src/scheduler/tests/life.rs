@@ -147,11 +147,10 @@ fn a_batch_is_not_stopped_for_one_of_its_inputs() {
     world.all_ready();
     let worker = world.first();
     while world.begin(worker).is_some() {}
-    let now = world.now;
-    world.scheduler.cancel(now, [keys[0]], Cancelled::ByCaller);
+    world.scheduler.cancel([keys[0]], Cancelled::ByCaller);
     world.perform();
     assert!(!world.workers[&worker].killed);
-    world.scheduler.cancel(now, [keys[1]], Cancelled::ByCaller);
+    world.scheduler.cancel([keys[1]], Cancelled::ByCaller);
     world.perform();
     assert!(world.workers[&worker].killed, "now nobody wants it");
 }
@@ -235,9 +234,8 @@ fn what_is_over_takes_no_memory() {
     // One stays in the queue, behind all of the others.
     let keys = world.submit(deadline, 1..10_000);
     assert!(world.scheduler.timers.len() >= 10_000);
-    let now = world.now;
     let cancelled = keys[..keys.len() - 1].iter().copied();
-    world.scheduler.cancel(now, cancelled, Cancelled::ByCaller);
+    world.scheduler.cancel(cancelled, Cancelled::ByCaller);
     world.perform();
     assert!(world.scheduler.timers.capacity() < 300);
     assert!(world.scheduler.functions[0].queue.len() < 200);
@@ -295,6 +293,47 @@ fn a_worker_that_waits_for_its_own_call_makes_room_for_it() {
 }
 
 #[test]
+fn a_call_at_the_top_does_not_wait_for_a_worker_that_only_waits() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), 1..=4);
+    let first = world.function;
+    let other = world.scheduler.add_function(function_policy(1));
+    let mut outer = Vec::new();
+    for (input, nested) in (1..=2).zip(10..) {
+        world.all_ready();
+        let worker = world.worker_of(input);
+        world.begin(worker);
+        world.function = other;
+        world.nest(worker, 1, nested);
+        world.function = first;
+        outer.push(worker);
+    }
+    world.all_ready();
+    let executing = |world: &World| {
+        let workers = world.workers.values();
+        workers.map(|worker| worker.executing.len()).sum::<usize>()
+    };
+    assert_eq!(executing(&world), 2);
+    assert_eq!(world.workers.len(), 3, "a third one might wait as well");
+    let inner = world.worker_of(10);
+    for input in 10..=11 {
+        world.begin(inner);
+        world.answer(inner, ok(input));
+    }
+    for (worker, input) in outer.iter().zip(1..) {
+        world.answer(*worker, ok(input));
+    }
+    for _ in 3..=4 {
+        let (worker, input) = outer
+            .iter()
+            .find_map(|worker| Some((*worker, world.begin(*worker)?.0)))
+            .expect("the next one");
+        world.answer(worker, ok(input));
+    }
+    assert_eq!(world.outcomes.len(), 6);
+}
+
+#[test]
 fn nesting_has_an_end() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [0]);
@@ -342,7 +381,7 @@ fn a_shutdown_takes_nothing_more_waits_for_its_grace_and_ends_the_workers() {
     let (quick, slow) = (world.worker_of(1), world.worker_of(2));
     world.begin(quick);
     world.begin(slow);
-    world.scheduler.shut_down(world.now, SECOND, true);
+    world.scheduler.shut_down(world.now, SECOND, true, true);
     world.perform();
     world.submit(call_policy(Retries::none()), [3]);
     let shut_down = |failure: &Failure| matches!(failure, Failure::Rejected(Rejected::ShutDown));
@@ -400,6 +439,9 @@ fn life(seed: u64) {
         ..function_policy(random.usize(1..4))
     });
     world.chunks = random.bool();
+    world.map = random.bool();
+    world.shows_work = random.u8(0..8) > 0;
+    world.shows_time = random.u8(0..8) > 0;
     let mut keys = Vec::new();
     let mut once = Vec::new();
     let mut executions = BTreeMap::<u64, u32>::new();
@@ -419,14 +461,15 @@ fn life(seed: u64) {
         if random.u8(0..10) == 0
             && let Some(key) = random.choice(&keys)
         {
-            let now = world.now;
-            world.scheduler.cancel(now, [*key], Cancelled::ByCaller);
+            world.scheduler.cancel([*key], Cancelled::ByCaller);
             world.perform();
         }
         if step == 350 {
             let grace = Duration::from_millis(random.u64(0..50));
             let now = world.now;
-            world.scheduler.shut_down(now, grace, random.bool());
+            world
+                .scheduler
+                .shut_down(now, grace, random.bool(), random.bool());
             world.perform();
         }
         let workers: Vec<WorkerKey> = world.workers.keys().copied().collect();
@@ -474,7 +517,13 @@ fn life(seed: u64) {
     // Everything that still runs comes to its end.
     world.used_up = false;
     for step in 0.. {
-        assert!(step < 10_000, "it does not end");
+        assert!(
+            step < 10_000,
+            "it does not end: {:?} {:?} {:?}",
+            world.scheduler.calls,
+            world.scheduler.workers,
+            world.workers
+        );
         if world.scheduler.is_drained() {
             break;
         }
@@ -518,11 +567,15 @@ fn an_answer_to_a_ticket_that_cannot_be_breaks_the_protocol() {
         let taken = world.scheduler.finished(now, worker, u64::MAX, reply);
         assert!(taken.is_err());
     }
-    let impossible = Executing {
-        ticket: u64::MAX,
-        since: world.now,
+    let impossible = Progress {
+        claimed: u64::MAX,
+        is_sending: false,
+        executing: vec![Executing {
+            ticket: u64::MAX,
+            since: Some(world.now),
+        }],
     };
-    world.scheduler.probed(world.now, worker, &[impossible]);
+    world.scheduler.probed(world.now, worker, &impossible);
 }
 
 #[test]

@@ -1,0 +1,351 @@
+//! Starts of workers: how many there are, and what follows from those that fail.
+//!
+//! A start that fails is most probably the function's own fault: then the calls that wait for it are
+//! told at once, since trying again would only repeat it. There are three exceptions. While another
+//! worker of the function serves, or is about to, the calls wait for that one, and further starts are
+//! tried after growing pauses: a set-up may need what only so many processes can have. A process that
+//! was killed from outside has crashed. And where the machine or the runtime has no room for a further
+//! process, the function waits for a place, which an idle worker of another function gives up.
+
+use std::time::{Duration, Instant};
+
+use super::{Action, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
+use crate::error::{ExitCause, Startup};
+use crate::parcel::Parts;
+use crate::scheduler::Failure;
+
+/// Where workers of a function were ready before, this many failed starts in a row are needed
+/// before its calls fail.
+const FAILED_STARTS: u32 = 3;
+
+/// The pause after a failed start, which doubles with each further one up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why a worker never became ready.
+#[derive(Clone, Debug)]
+pub(super) struct FailedStart {
+    pub(super) startup: Startup,
+    pub(super) stderr_tail: Option<std::sync::Arc<str>>,
+    /// The operating system has no process, descriptor or memory left for it.
+    pub(super) is_for_want_of_resources: bool,
+}
+
+impl FailedStart {
+    /// Returns the signal's cause where the process was killed by one that no fault of its own raises.
+    fn killed_from_outside(&self) -> Option<ExitCause> {
+        // SIGHUP, SIGINT, SIGQUIT, SIGKILL and SIGTERM.
+        let is_sent = |signal| matches!(signal, 1 | 2 | 3 | 9 | 15);
+        match self.startup {
+            Startup::Exited(cause @ ExitCause::Signal { signal, .. }) if is_sent(signal) => {
+                Some(cause)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What is known of the starts of one function's workers.
+#[derive(Debug, Default)]
+pub(super) struct Starts {
+    /// Whether a worker was ever ready.
+    pub(super) ever_ready: bool,
+    /// Failed ones since a worker was last ready.
+    pub(super) failed: u32,
+    /// None is tried before then, as long as there is another worker or no place for one, or if there
+    /// are to be pauses in any case.
+    next: Option<Instant>,
+    pauses: bool,
+    /// How long the last pause was.
+    pause: Duration,
+    /// Set while the function waits for a place for a worker.
+    wants_place: Option<WantsPlace>,
+}
+
+#[derive(Debug)]
+struct WantsPlace {
+    /// When its calls fail, and why; a limit of the runtime's own is waited for without an end.
+    until: Option<(Instant, FailedStart)>,
+}
+
+impl Starts {
+    /// A worker is ready. A pause after the failure of another one goes on: that one may have been
+    /// refused because of this one.
+    pub(super) fn succeeded(&mut self, now: Instant) {
+        let paused = self.next.filter(|next| now < *next);
+        *self = Self {
+            ever_ready: true,
+            next: paused,
+            pause: paused.map_or(Duration::ZERO, |_| self.pause),
+            ..Self::default()
+        };
+    }
+
+    /// Puts the next start off. Starts that failed together count as one.
+    fn back_off(&mut self, now: Instant) -> Instant {
+        if let Some(next) = self.next.filter(|next| now < *next) {
+            return next;
+        }
+        self.pause = (2 * self.pause).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        *self.next.insert(now + self.pause)
+    }
+
+    /// Returns whether no start is to be tried now, given whether there is another worker.
+    fn is_put_off(&self, now: Instant, is_served: bool) -> bool {
+        let waits = is_served || self.wants_place.is_some() || self.pauses;
+        waits && self.next.is_some_and(|next| now < next)
+    }
+}
+
+impl<P: Parts> Scheduler<P> {
+    /// Limits the processes of all functions together.
+    pub(crate) fn set_max_processes(&mut self, processes: Option<usize>) {
+        self.max_processes = processes;
+    }
+
+    /// Starts as many workers as have something to do at once, up to the limit.
+    pub(super) fn scale(&mut self, now: Instant, function: FunctionKey) {
+        loop {
+            let (_, census) = self.roster(function);
+            let state = &self.functions[function.0];
+            let policy = &state.policy;
+            let coming = census.starting * policy.at_once;
+            let nested =
+                state.queued_nested > coming && census.allows_another(policy.max_workers, true);
+            let top = state.queued() + census.behind > coming
+                && census.allows_another(policy.max_workers, false);
+            // The floor is not worth a restart loop: after a failed start it waits for a call. Nor is
+            // it worth a place that a call of another function waits for.
+            let floor = census.alive < policy.min_workers.min(policy.max_workers)
+                && state.starts.failed == 0
+                && self.places.is_empty()
+                && !self.draining;
+            if !(nested || top || floor) {
+                return;
+            }
+            let is_served = census.serving() > 0;
+            // After a failure one start at a time finds out whether there is room for more.
+            let tries = !state.starts.pause.is_zero() && census.starting > 0;
+            if state.starts.is_put_off(now, is_served) || is_served && tries {
+                return;
+            }
+            if self.is_full() {
+                // The floor is not worth the place of another function.
+                if !is_served && (nested || top) {
+                    self.want_place(now, function, None);
+                }
+                return;
+            }
+            let id = self.next_worker;
+            self.next_worker += 1;
+            let worker = self.add_worker(Worker::new(id, function, now));
+            self.actions.push_back(Action::Spawn { worker });
+        }
+    }
+
+    /// Returns whether a worker of a function is ready.
+    pub(crate) fn is_served(&self, function: FunctionKey) -> bool {
+        let mut workers = self.workers_of(function).iter();
+        workers.any(|key| self.workers[*key].phase == Phase::Ready)
+    }
+
+    /// Returns whether there are as many processes as there may be. Those that wait for calls of their
+    /// own do not count: they wait for a process that may still have to be started.
+    fn is_full(&self) -> bool {
+        self.max_processes.is_some_and(|most| {
+            let counted = self
+                .workers
+                .iter()
+                .filter(|(_, one)| one.children.is_empty());
+            counted.count() >= most
+        })
+    }
+
+    /// A worker of a function failed to start, and is gone.
+    pub(super) fn start_failed(
+        &mut self,
+        now: Instant,
+        function: FunctionKey,
+        failed: FailedStart,
+    ) {
+        let (_, census) = self.roster(function);
+        let is_served = census.serving() > 0;
+        let state = &mut self.functions[function.0];
+        let starts = &mut state.starts;
+        // Those that were started together fail together.
+        if starts.next.is_none_or(|next| next <= now) {
+            starts.failed += 1;
+        }
+        if let Some(cause) = failed.killed_from_outside() {
+            starts.pauses = starts.failed >= FAILED_STARTS;
+            state.crashed(now, cause);
+            self.put_off(now, function);
+            return self.enforce_crash_limit(now, function);
+        }
+        if is_served {
+            return self.put_off(now, function);
+        }
+        let waits = failed.is_for_want_of_resources && self.functions[function.0].queued() > 0;
+        if waits && !self.workers.is_empty() {
+            return self.want_place(now, function, Some(failed));
+        }
+        let starts = &self.functions[function.0].starts;
+        if !starts.ever_ready || starts.failed >= FAILED_STARTS {
+            self.fail_queued(function, &failed);
+        }
+    }
+
+    /// Puts the next start of a worker off.
+    fn put_off(&mut self, now: Instant, function: FunctionKey) {
+        let at = self.functions[function.0].starts.back_off(now);
+        self.arm(at, Timer::Start(function));
+    }
+
+    /// Fails all queued calls of a function, none of which has a worker.
+    fn fail_queued(&mut self, function: FunctionKey, failed: &FailedStart) {
+        let queue = self.functions[function.0].take_queue();
+        for key in queue.drain() {
+            let is_queued = |call: &super::Call<P>| call.state == State::Queued;
+            if self.call(key).is_some_and(is_queued) {
+                let failure = Failure::Startup(failed.startup.clone());
+                self.resolve(key, Err(failure), failed.stderr_tail.clone());
+            }
+        }
+    }
+
+    // ------------------------------------------------------------- places
+
+    /// Has a function wait for a place for a worker: until a process of this runtime has ended, or, if
+    /// it is the machine that has no room, until a pause is over.
+    fn want_place(&mut self, now: Instant, function: FunctionKey, failed: Option<FailedStart>) {
+        let state = &mut self.functions[function.0];
+        let limit = state.policy.startup_timeout;
+        if let Some(failed) = failed {
+            let wanted = state.starts.wants_place.take();
+            let begun = wanted
+                .and_then(|wanted| wanted.until)
+                .map(|(until, _)| until);
+            let until = begun.or_else(|| now.checked_add(limit));
+            if let Some(at) = until.filter(|_| begun.is_none()) {
+                self.arm(at, Timer::Place(function));
+            }
+            let until = until.map(|until| (until, failed));
+            self.functions[function.0].starts.wants_place = Some(WantsPlace { until });
+            self.put_off(now, function);
+        } else if state.starts.wants_place.is_none() {
+            state.starts.wants_place = Some(WantsPlace { until: None });
+        }
+        if !self.places.contains(&function) {
+            self.places.push_back(function);
+        }
+    }
+
+    /// Has workers give up their places, if functions without a worker wait for some: idle ones first,
+    /// then one of a function that has several, when it has answered what it executes.
+    pub(super) fn make_places(&mut self, now: Instant) {
+        if self.places.is_empty() {
+            return;
+        }
+        let is_leaving = |worker: &Worker| match worker.phase {
+            Phase::Starting => false,
+            Phase::Ready => worker.used_up,
+            Phase::Retiring
+            | Phase::Killed
+            | Phase::Broken(_)
+            | Phase::OutOfMemory
+            | Phase::FailedStart(_) => true,
+        };
+        let leaving = self
+            .workers
+            .iter()
+            .filter(|(_, one)| is_leaving(one))
+            .count();
+        for _ in leaving..self.places.len() {
+            if let Some(key) = self.longest_idle() {
+                self.retire(now, key);
+            } else if let Some(key) = self.dispensable() {
+                self.workers[key].used_up = true;
+                self.recall(key);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Returns the worker that has had nothing to do for longest.
+    fn longest_idle(&self) -> Option<WorkerKey> {
+        let is_idle = |worker: &Worker| {
+            let has_work = self.functions[worker.function.0].queued() > 0;
+            worker.phase == Phase::Ready && !worker.is_busy() && !has_work
+        };
+        let idle = self.workers.iter().filter(|(_, worker)| is_idle(worker));
+        let longest = idle.min_by_key(|(_, worker)| worker.idle_since);
+        longest.map(|(key, _)| key)
+    }
+
+    /// Returns a worker of the function that has most, and at least two.
+    fn dispensable(&self) -> Option<WorkerKey> {
+        let may_leave = |key: &WorkerKey| {
+            let worker = &self.workers[*key];
+            worker.phase == Phase::Ready && !worker.used_up && worker.children.is_empty()
+        };
+        self.functions
+            .iter()
+            .map(|(_, function)| function.roster.keys())
+            .filter(|keys| keys.iter().filter(|key| may_leave(key)).count() > 1)
+            .max_by_key(|keys| keys.len())
+            .and_then(|keys| keys.iter().copied().find(may_leave))
+    }
+
+    /// A process has ended: the function that has waited longest for its place gets it.
+    pub(super) fn place_is_free(&mut self, now: Instant) {
+        while let Some(function) = self.places.pop_front() {
+            let state = &mut self.functions[function.0];
+            let is_wanted = state.queued() > 0;
+            state.starts.next = None;
+            if !is_wanted {
+                state.starts.wants_place = None;
+                continue;
+            }
+            self.dispatch(now, function);
+            return;
+        }
+    }
+
+    /// A function has waited for a place for as long as a start may take.
+    pub(super) fn place_is_overdue(&mut self, now: Instant, function: FunctionKey) {
+        let starts = &mut self.functions[function.0].starts;
+        let is_over = |wanted: &mut WantsPlace| {
+            wanted
+                .until
+                .as_ref()
+                .is_some_and(|(until, _)| *until <= now)
+        };
+        if let Some(wanted) = starts.wants_place.take_if(is_over)
+            && let Some((_, failed)) = wanted.until
+        {
+            self.places.retain(|other| *other != function);
+            self.fail_queued(function, &failed);
+        }
+    }
+
+    /// The worker's process could not be started.
+    pub(crate) fn spawn_failed(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        reason: Box<str>,
+        is_for_want_of_resources: bool,
+    ) {
+        let Some(worker) = self.remove_worker(key) else {
+            return;
+        };
+        let failed = FailedStart {
+            startup: Startup::Spawn(reason),
+            stderr_tail: None,
+            is_for_want_of_resources,
+        };
+        self.start_failed(now, worker.function, failed);
+        self.dispatch(now, worker.function);
+    }
+}

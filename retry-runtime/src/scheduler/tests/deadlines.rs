@@ -1,0 +1,85 @@
+//! The deadline of a call, and of the inputs of a map.
+
+use super::*;
+use crate::error::Waiting;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn policy(retries: Retries) -> Policy {
+    Policy {
+        deadline: Some(SECOND),
+        ..call_policy(retries)
+    }
+}
+
+impl World {
+    fn waited_for(&self, input: u64) -> Option<Waiting> {
+        match self.failure(input) {
+            Failure::TimedOut(timed_out) => timed_out.waiting_for(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_queue_counts_for_a_call_and_not_for_an_input_of_a_map() {
+    for map in [false, true] {
+        let mut world = World::new(function_policy(1));
+        world.map = map;
+        world.chunks = map;
+        world.submit(policy(Retries::none()), 1..=4);
+        world.all_ready();
+        let worker = world.first();
+        for input in 1..=4 {
+            assert_eq!(world.begin(worker), Some((input, 1)));
+            world.advance(SECOND * 7 / 10);
+            if !map && input == 2 {
+                break;
+            }
+            world.answer(worker, ok(input));
+        }
+        if map {
+            assert!(world.outcomes.values().all(|one| one.result.is_ok()));
+        } else {
+            assert_eq!(world.waited_for(2), Some(Waiting::Attempt));
+            assert_eq!(world.waited_for(3), Some(Waiting::Worker));
+            assert!(world.outcomes[&3].attempts().is_empty());
+        }
+    }
+}
+
+#[test]
+fn in_a_map_the_deadline_counts_from_the_first_attempt_on() {
+    let mut world = World::new(function_policy(1));
+    world.map = true;
+    world.submit(policy(Retries::fixed(9, SECOND / 5)), [1]);
+    world.advance(10 * SECOND);
+    world.all_ready();
+    let worker = world.first();
+    let mut attempts = 0;
+    while world.outcomes.is_empty() {
+        if world.begin(worker).is_some() {
+            attempts += 1;
+            world.advance(SECOND / 5);
+            world.answer(worker, err(true));
+        } else {
+            world.advance(SECOND / 10);
+        }
+    }
+    assert_eq!(attempts, 3, "after 200, 600 and 1000 ms");
+    assert!(matches!(world.failure(1), Failure::Function(_)));
+}
+
+#[test]
+fn a_deadline_that_passes_before_a_further_attempt_keeps_the_error() {
+    let mut world = World::new(function_policy(1));
+    world.submit(policy(Retries::fixed(1, SECOND / 2)), [1]);
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.submit(call_policy(Retries::none()), [2]);
+    world.answer(worker, err(true));
+    world.begin(worker);
+    world.advance(2 * SECOND);
+    assert!(matches!(world.failure(1), Failure::Function(_)));
+}

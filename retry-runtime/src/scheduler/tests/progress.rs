@@ -1,0 +1,120 @@
+//! Calls that end while they are with a worker, and workers that show nothing useful of their work.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn with_timeout() -> Policy {
+    Policy {
+        timeout: Some(SECOND),
+        ..call_policy(Retries::none())
+    }
+}
+
+fn with_deadline() -> Policy {
+    Policy {
+        deadline: Some(SECOND),
+        ..call_policy(Retries::none())
+    }
+}
+
+impl World {
+    fn with_worker(policies: &[Policy]) -> (Self, WorkerKey) {
+        let mut world = Self::new(function_policy(1));
+        for (policy, input) in policies.iter().zip(1..) {
+            world.submit(*policy, [input]);
+        }
+        world.all_ready();
+        let worker = world.first();
+        (world, worker)
+    }
+}
+
+#[test]
+fn a_prefetched_input_that_is_withdrawn_has_no_attempt() {
+    let (mut world, worker) = World::with_worker(&[with_deadline(), with_deadline()]);
+    world.begin(worker);
+    assert_eq!(world.workers[&worker].inbox.len(), 1);
+    world.advance(SECOND);
+    assert_eq!(world.outcomes[&1].attempts().len(), 1);
+    assert_eq!(world.outcomes[&2].attempts().len(), 0);
+}
+
+#[test]
+fn the_attempt_of_a_withdrawn_input_began_with_its_execution() {
+    let (mut world, worker) = World::with_worker(&[call_policy(Retries::none()), with_deadline()]);
+    world.begin(worker);
+    world.advance(SECOND / 2);
+    world.answer(worker, ok(1));
+    world.begin(worker);
+    world.advance(SECOND / 2);
+    let [attempt] = world.outcomes[&2].attempts() else {
+        panic!("one attempt");
+    };
+    assert_eq!(attempt.duration, SECOND / 2);
+}
+
+#[test]
+fn a_claim_that_no_start_follows_runs_into_its_timeout() {
+    for shows_work in [false, true] {
+        let (mut world, worker) = World::with_worker(&[with_timeout()]);
+        world.shows_work = shows_work;
+        world.shows_time = false;
+        world.begin(worker);
+        world.advance(SECOND);
+        assert!(
+            world.outcomes.is_empty(),
+            "its answer may be about to be read"
+        );
+        world.advance(SECOND / 2);
+        assert!(matches!(world.failure(1), Failure::TimedOut(_)));
+        assert!(world.workers[&worker].killed);
+    }
+}
+
+#[test]
+fn an_unwanted_input_that_is_not_shown_is_stopped() {
+    let mut world = World::new(function_policy(1));
+    let keys = world.submit(call_policy(Retries::none()), [1]);
+    world.all_ready();
+    let worker = world.first();
+    world.shows_work = false;
+    world.begin(worker);
+    world.scheduler.cancel(keys, Cancelled::ByCaller);
+    world.perform();
+    for _ in 0..3 {
+        world.advance(SECOND / 5);
+    }
+    assert_eq!(world.outcomes[&1].attempts().len(), 1);
+    assert!(world.workers[&worker].killed);
+}
+
+#[test]
+fn a_worker_that_claims_nothing_is_replaced() {
+    let (mut world, worker) = World::with_worker(&[with_timeout()]);
+    for _ in 0..4 {
+        world.advance(SECOND / 2);
+    }
+    assert!(world.outcomes.is_empty(), "the input has not run");
+    assert!(world.workers[&worker].killed);
+    world.exit(worker, SIGSEGV);
+    world.all_ready();
+    let worker = world.first();
+    assert_eq!(world.begin(worker), Some((1, 1)));
+}
+
+#[test]
+fn an_answer_that_comes_after_the_withdrawal_counts() {
+    let mut world = World::new(function_policy(1));
+    let keys = world.submit(call_policy(Retries::from(3)), [1, 2]);
+    world.all_ready();
+    let worker = world.first();
+    world.shows_work = false;
+    world.begin(worker);
+    world.scheduler.cancel([keys[0]], Cancelled::ByCaller);
+    world.perform();
+    assert!(world.outcomes.is_empty());
+    world.answer(worker, err(true));
+    assert!(matches!(world.failure(1), Failure::Function(_)));
+    assert_eq!(world.outcomes[&1].attempts().len(), 1);
+}

@@ -1,0 +1,93 @@
+//! The order in which callers take turns, and callers that are held back.
+
+use super::*;
+
+const CALLERS: [Caller; 3] = [Caller(1), Caller(2), Caller(3)];
+
+impl World {
+    fn submit_as(&mut self, caller: Caller, inputs: impl IntoIterator<Item = u64>) {
+        self.caller = caller;
+        self.chunks = true;
+        self.map = true;
+        self.submit(call_policy(Retries::none()), inputs);
+    }
+
+    fn next(&mut self) -> Option<u64> {
+        let worker = self.first();
+        let (input, _) = self.begin(worker)?;
+        self.answer(worker, ok(input));
+        Some(input)
+    }
+}
+
+/// A world with one worker that executes an input of 20 ms after the other.
+fn slow_world() -> World {
+    let mut world = World::new(function_policy(1));
+    world.duration = Duration::from_millis(20);
+    world.submit_as(CALLERS[0], [0]);
+    world.all_ready();
+    world.next();
+    world
+}
+
+#[test]
+fn a_call_waits_for_no_more_of_a_map_than_the_workers_have() {
+    let mut world = slow_world();
+    world.submit_as(CALLERS[0], 1..=600);
+    for _ in 0..10 {
+        world.next();
+    }
+    world.submit_as(CALLERS[1], [1000]);
+    let order: Vec<_> = std::iter::from_fn(|| world.next()).take(4).collect();
+    assert_eq!(order, [11, 12, 1000, 13]);
+}
+
+#[test]
+fn callers_take_turns_and_each_keeps_its_order() {
+    let mut world = slow_world();
+    for (caller, first) in CALLERS.into_iter().zip([1, 101, 201]) {
+        world.submit_as(caller, first..first + 50);
+    }
+    let order: Vec<_> = std::iter::from_fn(|| world.next()).collect();
+    assert_eq!(order.len(), 150);
+    for part in order[2..140].windows(6) {
+        let callers: Vec<_> = part.iter().map(|input| input / 100).collect();
+        assert!((0..3).all(|caller| callers.contains(&caller)), "{order:?}");
+    }
+    for caller in 0..3 {
+        let own = order.iter().filter(|input| *input / 100 == caller);
+        assert!(own.is_sorted());
+    }
+}
+
+#[test]
+fn new_callers_do_not_starve_those_that_were_there() {
+    let mut world = slow_world();
+    world.submit_as(CALLERS[0], 1..=100);
+    let mut served = 0;
+    for round in 0..200 {
+        // The same two callers again and again, as threads are that make one call after the other.
+        world.submit_as(CALLERS[1 + round as usize % 2], [1000 + round]);
+        served += usize::from(world.next().is_some_and(|input| input < 1000));
+    }
+    assert!(served > 50, "{served} of 200 turns");
+}
+
+#[test]
+fn what_is_held_back_stays_in_the_queue() {
+    let mut world = slow_world();
+    world.submit_as(CALLERS[0], 1..=20);
+    world.scheduler.hold(CALLERS[0], Some(None));
+    world.submit_as(CALLERS[1], [1000]);
+    // What was sent before stays with the worker.
+    let order: Vec<_> = std::iter::from_fn(|| world.next()).collect();
+    assert_eq!(order, [1, 2, 1000]);
+    world.scheduler.hold(CALLERS[0], Some(Some(3)));
+    world.perform();
+    assert_eq!(world.next(), Some(3));
+    assert_eq!(world.next(), None);
+    world.scheduler.hold(CALLERS[0], None);
+    world.perform();
+    let order: Vec<_> = std::iter::from_fn(|| world.next()).collect();
+    assert!(order.into_iter().eq(4..=20));
+}
