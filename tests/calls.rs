@@ -231,7 +231,11 @@ fn a_panic_is_an_error_with_message_and_place() {
             other => panic!("{other:?}"),
         }
         match panics_with_a_number.remote().wait() {
-            Err(CallError::Panicked(panic, _)) => assert_eq!(panic.message(), "Box<dyn Any>"),
+            Err(CallError::Panicked(panic, _)) => {
+                let expected = "the payload is not text, but 7 of type `i32`";
+                assert_eq!(panic.message(), expected);
+                assert!(panic.location().unwrap().contains("calls.rs"), "{panic}");
+            }
             other => panic!("{other:?}"),
         }
     });

@@ -96,10 +96,10 @@ fn any_death_is_recovered_without_the_caller_noticing() {
 fn the_third_crash_of_an_input_is_final_and_names_its_cause() {
     fixture(LIMIT, serves, || {
         for (how, cause) in [
-            ("SIGKILL", "SIGKILL (killed from outside)"),
+            ("SIGKILL", "killed by SIGKILL"),
             ("SIGSEGV", "SIGSEGV (invalid memory reference)"),
             ("abort", "SIGABRT (abort)"),
-            ("exit 0", "exited with success in the middle of a call"),
+            ("exit 0", "exited with code 0 in the middle of a call"),
             ("exit 137", "exited with code 137"),
         ] {
             let ledger = Ledger::new();

@@ -103,7 +103,7 @@ const fn in_the_worker(error: Cell) -> [Cell; 10] {
     [
         error,
         Panicked("boom"),
-        Panicked("Box<dyn Any>"),
+        Panicked("the payload is not text, but 7 of type `i32`"),
         Exited(0),
         Exited(7),
         Killed(6),

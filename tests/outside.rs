@@ -121,26 +121,98 @@ fn the_tests_of_the_guide_pass_in_a_crate_of_their_own() {
     });
 }
 
-const ABORTING: &str = r#"
+const ABORTING: &str = r##"
+use std::time::Duration;
+
 use retry_runtime::{function, CallError};
 
 #[function]
 fn checked(number: u64) -> u64 {
-    assert!(number != 3, "three is refused");
+    match number {
+        3 => panic!("three is refused"),
+        4 => std::panic::panic_any(4_u8),
+        5 => panic!("{}", "five".repeat(50_000)),
+        6 => {
+            let thread = std::thread::spawn(|| panic!("six is refused by a thread"));
+            thread.join().unwrap()
+        }
+        7 => {
+            let none: Option<u64> = None;
+            none.unwrap()
+        }
+        _ => number,
+    }
+}
+
+fn replaces_the_hook() -> u64 {
+    std::panic::set_hook(Box::new(|info| eprintln!("{info}")));
+    0
+}
+
+#[function(setup = replaces_the_hook)]
+fn hooked(_state: &u64) -> u64 {
+    panic!("under a hook")
+}
+
+fn panicking() -> u64 {
+    panic!("in the set-up")
+}
+
+#[function(setup = panicking)]
+fn unready(state: &u64) -> u64 {
+    *state
+}
+
+#[function(concurrency = 3, max_workers = 1)]
+async fn together(number: u64) -> u64 {
+    let wait = Duration::from_millis(if number == 1 { 100 } else { 300 });
+    let end = std::time::Instant::now() + wait;
+    while std::time::Instant::now() < end {
+        Yield(false).await;
+    }
+    assert!(number != 1, "one of three");
     number
+}
+
+struct Yield(bool);
+
+impl std::future::Future for Yield {
+    type Output = ();
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<()> {
+        if std::mem::replace(&mut self.0, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    }
+}
+
+fn show<E: std::fmt::Debug>(result: Result<u64, CallError<E>>) {
+    match result {
+        Ok(number) => println!("{number}"),
+        Err(CallError::Panicked(panic, context)) => {
+            let message: String = panic.message().chars().take(60).collect();
+            let file = panic.location().and_then(|location| location.split(':').next());
+            let attempts = context.attempts().len();
+            println!("panicked {attempts} time, {}: {message}", file.unwrap_or("nowhere"));
+        }
+        Err(CallError::Startup(startup, _)) => println!("{startup}"),
+        Err(other) => println!("{other:?}"),
+    }
 }
 
 fn main() {
     retry_runtime::init();
-    for result in checked.map(0..6) {
-        match result {
-            Ok(number) => println!("{number}"),
-            Err(CallError::Panicked(panic, _)) => println!("panicked: {}", panic.message()),
-            Err(other) => println!("{other:?}"),
-        }
-    }
+    checked.map(0..9).into_iter().for_each(show);
+    show(hooked.remote().wait());
+    show(unready.remote().wait());
+    together.map(0..3).into_iter().for_each(show);
 }
-"#;
+"##;
 
 #[test]
 fn a_panic_is_the_same_where_panics_abort() {
@@ -148,9 +220,26 @@ fn a_panic_is_the_same_where_panics_abort() {
         let tail = "[profile.dev]\npanic = \"abort\"\n";
         let output = run("aborting", ABORTING, tail, &[]);
         let text = String::from_utf8_lossy(&output.stdout);
+        let five = "five".repeat(15);
+        let expected = [
+            "0",
+            "1",
+            "2",
+            "panicked 1 time, src/main.rs: three is refused",
+            "panicked 1 time, src/main.rs: the payload is not text, but 4 of type `u8`",
+            &format!("panicked 1 time, src/main.rs: {five}"),
+            "panicked 1 time, src/main.rs: six is refused by a thread",
+            "panicked 1 time, src/main.rs: called `Option::unwrap()` on a `None` value",
+            "8",
+            "panicked 1 time, src/main.rs: under a hook",
+            "setup failed: panicked: in the set-up (src/main.rs:35:5)",
+            "0",
+            "panicked 1 time, src/main.rs: one of three",
+            "2",
+        ];
         assert_eq!(
-            text,
-            "0\n1\n2\npanicked: three is refused\n4\n5\n",
+            text.lines().collect::<Vec<_>>(),
+            expected,
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );

@@ -74,7 +74,7 @@ impl fmt::Display for AttemptOutcome {
         match self {
             Self::Failed => f.write_str("failed"),
             Self::Panicked => f.write_str("panicked"),
-            Self::Crashed(cause) => write!(f, "{cause}"),
+            Self::Crashed(cause) => write!(f, "{}", cause.during_call()),
             Self::TimedOut(limit) => write!(f, "timed out after {limit:?}"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Lost => f.write_str("lost"),
@@ -93,7 +93,8 @@ pub struct Attempt {
     /// When the function was started, on the monotonic clock.
     #[serde(with = "instant")]
     pub start: Instant,
-    /// How long it ran. In a map without a timeout this may include inputs that the worker executed
+    /// How long it ran, without the time that went into reporting failures (the panic hook, backtraces,
+    /// the texts of an error). In a map without a timeout this may include inputs that the worker executed
     /// just before it: up to seven, as far as they lie within one tick of the kernel (4 ms on most
     /// machines).
     pub duration: Duration,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::CrashLimit;
 use crate::context::Context;
+use crate::excerpt::{excerpt, shares};
 
 /// Why a call has no result.
 ///
@@ -140,7 +141,7 @@ impl<E: Error + 'static> Error for CallError<E> {
     }
 }
 
-/// A panic of the function, as its panic hook saw it.
+/// A panic that ended a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Panic(Box<PanicParts>);
 
@@ -152,25 +153,53 @@ struct PanicParts {
 }
 
 impl Panic {
-    pub(crate) fn new(
-        message: String,
+    /// Makes one whose encoding has at most `limit` bytes, by shortening the texts.
+    pub(crate) fn within(
+        limit: usize,
+        message: &str,
         location: Option<String>,
         backtrace: Option<String>,
     ) -> Self {
+        /// The encoding of an empty message alone, and what each other text adds to it.
+        const EMPTY: usize = 10;
+        const LENGTH: usize = 8;
+        /// A shortened backtrace that is shorter tells nothing.
+        const SHORTEST_BACKTRACE: usize = 256;
+        let mut room = limit.saturating_sub(EMPTY);
+        // Half of a location would be another one.
+        let location = location.filter(|location| location.len() + LENGTH <= room / 2);
+        if let Some(location) = &location {
+            room -= location.len() + LENGTH;
+        }
+        let backtrace = backtrace.and_then(|backtrace| {
+            let room = room.checked_sub(LENGTH)?;
+            let share = shares(&[message.len(), backtrace.len()], room)[1];
+            (share >= backtrace.len().min(SHORTEST_BACKTRACE))
+                .then(|| excerpt(&backtrace, share).into_owned())
+        });
+        if let Some(backtrace) = &backtrace {
+            room -= backtrace.len() + LENGTH;
+        }
         Self(Box::new(PanicParts {
-            message,
+            message: excerpt(message, room).into_owned(),
             location,
             backtrace,
         }))
     }
 
-    /// The panic's message; `Box<dyn Any>` where it was not a string.
+    /// Returns the panic's message. Where the payload is not text, the message says so, and names
+    /// the payload's type if it is a common one. A message that would be larger than a message to
+    /// the caller may be (`RETRY_MAX_MESSAGE`) has a note in its middle that tells how much is left
+    /// out.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// File, line and column, as in `src/main.rs:12:5`.
+    /// Returns file, line and column of the panic, as in `src/main.rs:12:5`, on whichever thread it
+    /// happened. `None` if that is not known for certain: the panic hook did not see the panic
+    /// (`resume_unwind` with a new payload, or a hook that the function has installed), or panics
+    /// with the same literal text happened in several places.
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         self.0.location.as_deref()
@@ -188,7 +217,7 @@ impl fmt::Display for Panic {
         f.write_str(&self.0.message)?;
         match &self.0.location {
             Some(location) => write!(f, " ({location})"),
-            None => Ok(()),
+            None => f.write_str(" (location unknown)"),
         }
     }
 }
@@ -197,7 +226,8 @@ impl fmt::Display for Panic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExitCause {
-    /// A signal ended it.
+    /// A signal ended it. Who or what sent the signal is not known: `SIGKILL` may come from another
+    /// process, from the function itself, or from the kernel when memory runs out.
     Signal {
         /// The signal's number.
         signal: i32,
@@ -219,7 +249,19 @@ pub enum ExitCause {
 }
 
 impl ExitCause {
-    /// The name of the signal, with what it commonly means.
+    /// Shows how a process ended that was executing a call, which makes a difference for code 0.
+    pub(crate) fn during_call(self) -> impl fmt::Display {
+        let exited = matches!(self, Self::Code(0));
+        let addition = if exited {
+            " in the middle of a call"
+        } else {
+            ""
+        };
+        fmt::from_fn(move |f| write!(f, "{self}{addition}"))
+    }
+
+    /// Returns the name of a signal and its usual description, which is that of the signal and says
+    /// nothing about what sent it.
     fn signal_name(signal: i32) -> Option<(&'static str, &'static str)> {
         Some(match signal {
             1 => ("SIGHUP", "hang-up"),
@@ -230,7 +272,6 @@ impl ExitCause {
             6 => ("SIGABRT", "abort"),
             7 => ("SIGBUS", "bad memory access"),
             8 => ("SIGFPE", "arithmetic error"),
-            9 => ("SIGKILL", "killed from outside"),
             10 => ("SIGUSR1", "user signal"),
             11 => ("SIGSEGV", "invalid memory reference"),
             12 => ("SIGUSR2", "user signal"),
@@ -253,6 +294,7 @@ impl fmt::Display for ExitCause {
                 core_dumped,
             } => {
                 match Self::signal_name(signal) {
+                    None if signal == 9 => f.write_str("killed by SIGKILL")?,
                     Some((name, meaning)) => write!(f, "{name} ({meaning})")?,
                     None => write!(f, "signal {signal}")?,
                 }
@@ -261,7 +303,6 @@ impl fmt::Display for ExitCause {
                 }
                 Ok(())
             }
-            Self::Code(0) => f.write_str("exited with success in the middle of a call"),
             Self::Code(code) => write!(f, "exited with code {code}"),
             Self::OutOfMemory { limit, peak } => write!(
                 f,
@@ -355,7 +396,7 @@ impl Crash {
 
 impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.cause)?;
+        write!(f, "{}", self.cause.during_call())?;
         match self.together {
             0 | 1 => Ok(()),
             several => write!(f, ", while its worker was executing {several} inputs"),
@@ -540,6 +581,7 @@ impl fmt::Display for CrashLimitExceeded {
             limit,
             last,
         } = &*self.0;
+        let last = last.during_call();
         let window = limit.get().map_or(Duration::ZERO, |(_, window)| window);
         write!(
             f,
@@ -664,6 +706,13 @@ pub enum Lost {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The function's error is larger than the limit.
+    ErrorTooLarge {
+        /// The size of the error in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// A function with `batch` returned another number of results than it was given inputs, so
     /// that no result can be told to belong to this input.
     WrongLength {
@@ -694,6 +743,12 @@ impl fmt::Display for Lost {
                 "the function ran, but its result is larger than the limit of {limit} bytes \
                  (RETRY_MAX_MESSAGE); write it to a file and return the path, or raise the limit"
             ),
+            Self::ErrorTooLarge { size, limit } => write!(
+                f,
+                "the function ran and returned an error of {size} bytes, which is larger than the \
+                 limit of {limit} bytes (RETRY_MAX_MESSAGE); return a smaller error, or raise the \
+                 limit"
+            ),
             Self::WrongLength { inputs, results } => write!(
                 f,
                 "the function returned {results} results for a batch of {inputs} inputs; it has \
@@ -707,6 +762,48 @@ impl fmt::Display for Lost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
+
+    #[test]
+    fn a_panic_is_shortened_to_any_limit() {
+        let size = |panic: &Panic| {
+            let mut bytes = Vec::new();
+            codec::encode(panic, &mut bytes, usize::MAX).unwrap();
+            bytes.len()
+        };
+        for (message, location, backtrace) in [
+            (5, 30, 0),
+            (5, 30, 3000),
+            (3000, 30, 0),
+            (3000, 300, 300),
+            (3000, 0, 3000),
+        ] {
+            let within = |limit| {
+                Panic::within(
+                    limit,
+                    &"ä".repeat(message),
+                    (location > 0).then(|| "l".repeat(location)),
+                    (backtrace > 0).then(|| "b".repeat(backtrace)),
+                )
+            };
+            let whole = within(usize::MAX);
+            for limit in (64..size(&whole)).step_by(7) {
+                let short = within(limit);
+                assert!(size(&short) <= limit, "{} > {limit}", size(&short));
+                assert!(!short.message().is_empty());
+            }
+            let message = whole.message().len();
+            if message > location {
+                assert_eq!(within(size(&whole)), whole);
+            }
+        }
+        let texts = ["l", "b"].map(|text| Some(text.repeat(30)));
+        let [location, backtrace] = texts;
+        let short = Panic::within(4096, &"m".repeat(5000), location.clone(), backtrace.clone());
+        assert_eq!(short.0.location, location);
+        assert_eq!(short.0.backtrace, backtrace);
+        assert!(size(&short) > 4096 - 8, "{}", size(&short));
+    }
 
     #[test]
     fn a_call_error_is_small_enough_to_be_returned_by_value() {

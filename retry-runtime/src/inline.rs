@@ -12,17 +12,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::codec;
 use crate::engine::{Core, Engine};
-use crate::error::{ExitCause, Panic, Startup};
+use crate::error::{ExitCause, Startup};
 use crate::pool::{Reading, Request};
 use crate::registry::{self, NotFound, Run};
-use crate::scheduler::{Progress, Remains, Reply, WorkerKey};
+use crate::scheduler::{Executing, Progress, Remains, Reply, WorkerKey};
 use crate::sys;
+use crate::transport::board::LONGEST_PAUSE;
 use crate::transport::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::transport::ring::Corrupt;
 use crate::transport::{Link, executing};
-use crate::worker::{Input, Invocation, State, block_on, panic_message};
+use crate::worker::{Input, Invocation, State, block_on, panics, reporting};
 
 thread_local! {
     static CURRENT: Cell<Option<(WorkerKey, u64)>> = const { Cell::new(None) };
@@ -44,9 +44,29 @@ struct Shared {
 struct Inbox {
     calls: VecDeque<(CallHeader, Bytes)>,
     claimed: u64,
-    executing: Option<(u64, u64)>,
+    executing: Option<Running>,
     /// Nothing more will come.
     closed: bool,
+}
+
+/// What the thread executes.
+struct Running {
+    ticket: u64,
+    started: u64,
+    /// How long reports of failures had taken by then.
+    reported: u64,
+}
+
+impl Running {
+    fn shown(&self) -> Executing {
+        executing((self.ticket, self.started + self.paused()))
+    }
+
+    /// Returns how many nanoseconds of its time are not counted.
+    fn paused(&self) -> u64 {
+        let reported = reporting::total().saturating_sub(self.reported);
+        reported.min(LONGEST_PAUSE)
+    }
 }
 
 impl Shared {
@@ -60,7 +80,11 @@ impl Shared {
         loop {
             if let Some((header, input)) = inbox.calls.pop_front() {
                 inbox.claimed = header.ticket;
-                inbox.executing = Some((header.ticket, sys::monotonic_nanos()));
+                inbox.executing = Some(Running {
+                    ticket: header.ticket,
+                    started: sys::monotonic_nanos(),
+                    reported: reporting::total(),
+                });
                 return Some((header, input));
             }
             if inbox.closed {
@@ -108,7 +132,7 @@ impl Link for InlineLink {
         Progress {
             claimed: inbox.claimed,
             is_sending: false,
-            executing: inbox.executing.into_iter().map(executing).collect(),
+            executing: inbox.executing.iter().map(Running::shown).collect(),
         }
     }
 
@@ -157,6 +181,7 @@ pub(crate) fn start(core: &mut Core, request: Request) {
 fn serve(request: &Request, shared: &Shared) {
     let Request { engine, worker, .. } = request;
     let worker = *worker;
+    panics::install();
     let set_up = registry::served(request.function)
         .map_err(|error| match error {
             NotFound::Duplicate(message) | NotFound::Missing(message) => message,
@@ -165,7 +190,10 @@ fn serve(request: &Request, shared: &Shared) {
             let config = request.config.as_deref().unwrap_or_default();
             match catch_unwind(AssertUnwindSafe(|| served.set_up(config))) {
                 Ok(state) => Ok((served, State::new(state?))),
-                Err(payload) => Err(format!("panicked: {}", panic_message(&*payload))),
+                Err(payload) => {
+                    let panic = panics::caught(payload, engine.max_message());
+                    Err(format!("panicked: {panic}"))
+                }
             }
         });
     let (served, state) = match set_up {
@@ -178,17 +206,21 @@ fn serve(request: &Request, shared: &Shared) {
             return;
         }
     };
+    // The set-up may have installed a hook of its own.
+    panics::install();
     engine.step(|core, now| core.scheduler.ready(now, worker));
     while let Some((header, input)) = shared.next() {
         let Some(run) = served.run(header.method) else {
             break;
         };
         CURRENT.set(Some((worker, header.ticket)));
-        let started = sys::monotonic_nanos();
         let (kind, output) = invoke(engine, run, input, &state);
         CURRENT.set(None);
-        let duration = sys::monotonic_nanos().saturating_sub(started);
-        shared.lock().executing = None;
+        let executed = shared.lock().executing.take();
+        let duration = executed.map_or(0, |one| {
+            let passed = sys::monotonic_nanos().saturating_sub(one.started);
+            passed.saturating_sub(one.paused())
+        });
         answer(engine, worker, header.ticket, duration, kind, output);
     }
     if let Some(tear_down) = served.tear_down() {
@@ -204,6 +236,7 @@ fn serve(request: &Request, shared: &Shared) {
 fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Bytes) {
     let limit = engine.max_message();
     let mut invocation = Invocation::new(Input::Alone(input), state.clone(), limit);
+    panics::forget();
     let ran = catch_unwind(AssertUnwindSafe(|| match run {
         Run::Blocking(run) => {
             run(&mut invocation);
@@ -219,8 +252,7 @@ fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Byte
         Ok(invocation) => (invocation.kind(), invocation.into_output().into_bytes()),
         Err(payload) => {
             let mut output = Vec::new();
-            let panic = Panic::new(panic_message(&*payload), None, None);
-            let _ = codec::encode(&panic, &mut output, usize::MAX);
+            panics::encode(&panics::caught(payload, limit), &mut output);
             (Kind::Panicked, output.into())
         }
     }

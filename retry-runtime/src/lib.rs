@@ -53,6 +53,7 @@ mod engine;
 mod entry;
 mod error;
 mod events;
+mod excerpt;
 mod faults;
 mod inline;
 #[cfg(feature = "json")]

@@ -264,9 +264,17 @@ pub(crate) struct Remains {
     pub(crate) cause: ExitCause,
     /// The last ticket that the worker claimed.
     pub(crate) claimed: u64,
-    /// The panic that aborted the process, where panics abort.
-    pub(crate) panic: Option<Panic>,
+    /// The panic during which the process ended.
+    pub(crate) panic: Option<LastPanic>,
     pub(crate) stderr_tail: Option<Arc<str>>,
+}
+
+/// A panic that was the end of its process: panics abort, or a panic hook has exited.
+#[derive(Debug)]
+pub(crate) struct LastPanic {
+    /// The ticket that was executed on the thread that panicked; zero if that is not known.
+    pub(crate) ticket: u64,
+    pub(crate) panic: Panic,
 }
 
 /// What holds for a call, shared by those that were made together.
@@ -882,8 +890,12 @@ impl<P: Parts> Scheduler<P> {
         }
         match worker.phase {
             Phase::Starting => {
+                let startup = match remains.panic {
+                    Some(last) => Startup::SetUp(format!("panicked: {}", last.panic).into()),
+                    None => Startup::Exited(remains.cause),
+                };
                 let failed = FailedStart {
-                    startup: Startup::Exited(remains.cause),
+                    startup,
                     stderr_tail: remains.stderr_tail,
                     is_for_want_of_resources: false,
                 };

@@ -300,8 +300,7 @@ layer! {
     |result, invocation| match result {
         Ok(value) => invocation.succeed(value),
         Err(error) => {
-            let debug = format!("{error:?}");
-            invocation.fail(&RemoteError::chained(&*error, debug));
+            invocation.fail_as_text(|| RemoteError::chained(&*error, format!("{error:?}")));
         }
     }
 }
@@ -312,8 +311,7 @@ layer! {
     |result, invocation| match result {
         Ok(value) => invocation.succeed(value),
         Err(error) => {
-            let debug = format!("{error:?}");
-            invocation.fail(&RemoteError::chained(&error, debug));
+            invocation.fail_as_text(|| RemoteError::chained(&error, format!("{error:?}")));
         }
     }
 }
@@ -323,7 +321,7 @@ layer! {
     fn map, for_each<I: IntoIterator<Item: Item<A>>>,
     |result, invocation| match result {
         Ok(value) => invocation.succeed(value),
-        Err(error) => invocation.fail(&RemoteError::shown(&error)),
+        Err(error) => invocation.fail_as_text(|| RemoteError::shown(&error)),
     }
 }
 

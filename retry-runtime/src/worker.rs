@@ -6,7 +6,8 @@ mod concurrent;
 mod current;
 mod invocation;
 mod outbox;
-mod panics;
+pub(crate) mod panics;
+pub(crate) mod reporting;
 mod serve;
 mod silence;
 mod stopwatch;
@@ -33,7 +34,6 @@ pub(crate) use current::count_request;
 pub use current::{CancelToken, Current, current};
 pub use invocation::{Invocation, LocalFuture, Retry, State, block_on};
 pub(crate) use outbox::Outbox;
-pub(crate) use panics::message as panic_message;
 use serve::Server;
 use watchdog::Watchdog;
 

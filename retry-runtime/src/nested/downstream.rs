@@ -100,6 +100,8 @@ pub(crate) struct Requests {
     worker: WorkerKey,
     pub(crate) replies: Arc<Downstream>,
     input: BytesMut,
+    /// The worker's limit on the size of a message.
+    limit: usize,
     /// How many requests were taken in.
     pub(crate) taken: u64,
     /// Nothing more will come.
@@ -109,11 +111,12 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn new(worker: WorkerKey, replies: Downstream) -> Self {
+    pub(crate) fn new(worker: WorkerKey, replies: Downstream, limit: usize) -> Self {
         Self {
             worker,
             replies: Arc::new(replies),
             input: BytesMut::new(),
+            limit,
             taken: 0,
             ended: false,
             budgets: HashMap::new(),
@@ -126,7 +129,7 @@ impl Requests {
 
     /// Takes in what has come; whether that was anything. An error is a breach of the protocol.
     pub(crate) fn receive(&mut self, engine: &Engine) -> Result<bool, String> {
-        let limit = engine.max_message();
+        let limit = self.limit;
         let want = wire::wanted(&self.input, READ, limit);
         match sys::read_into(&*self.replies.socket, &mut self.input, want) {
             Ok(0) => {
@@ -137,7 +140,9 @@ impl Requests {
             // Nothing yet; or the worker is ending, which its process tells.
             Err(_) => return Ok(false),
         }
-        while let Some((request, payload)) = wire::take(&mut self.input, limit)? {
+        while let Some((request, payload)) =
+            wire::take(&mut self.input, wire::LARGEST_REQUEST, limit)?
+        {
             self.taken += 1;
             match request {
                 Request::Submit(submission) => self.submit(engine, submission, payload)?,

@@ -89,13 +89,20 @@ impl Upstream {
         jobs: impl IntoIterator<Item = Job>,
         mut submitted: impl FnMut(CallKey),
     ) {
-        let mut calls = Vec::new();
-        let mut payload = Vec::new();
+        // The parent takes no message whose inputs are together larger than the limit.
+        let mut messages = vec![(Vec::new(), Vec::new())];
         let mut caller = Caller::thread();
         let mut pending = self.pending();
         for job in jobs.into_iter().flat_map(Job::parts) {
             let input = job.input.clone().into_one();
             caller = job.caller;
+            if messages
+                .last()
+                .is_some_and(|(_, payload)| payload.len() + input.len() > self.limit)
+            {
+                messages.push((Vec::new(), Vec::new()));
+            }
+            let (calls, payload) = messages.last_mut().expect("there is one");
             pending.next = pending.next.wrapping_add(1).max(1);
             let number = pending.next;
             calls.push(Item {
@@ -115,19 +122,21 @@ impl Upstream {
                 .spawn(|| self.read())
                 .expect("a thread for nested calls");
         }
-        let head = Request::Submit(Submission {
-            function: callee.registration.spec.name.to_owned(),
-            config: callee.config.as_deref().map(<[u8]>::to_vec),
-            policy: callee.policy,
-            budget: callee.budget.as_ref().map(|budget| {
-                // Its address is a name for it as long as the map lives that it belongs to.
-                (Arc::as_ptr(budget) as usize as u64, budget.ratio())
-            }),
-            caller: caller.0,
-            ticket: current().map_or(0, |call| call.ticket()),
-            calls,
-        });
-        self.write(&head, &payload);
+        for (calls, payload) in messages {
+            let head = Request::Submit(Submission {
+                function: callee.registration.spec.name.to_owned(),
+                config: callee.config.as_deref().map(<[u8]>::to_vec),
+                policy: callee.policy,
+                budget: callee.budget.as_ref().map(|budget| {
+                    // Its address is a name for it as long as the map lives that it belongs to.
+                    (Arc::as_ptr(budget) as usize as u64, budget.ratio())
+                }),
+                caller: caller.0,
+                ticket: current().map_or(0, |call| call.ticket()),
+                calls,
+            });
+            self.write(&head, &payload);
+        }
     }
 
     pub(crate) fn cancel(&self, call: CallKey) {
@@ -173,7 +182,9 @@ impl Upstream {
         let mut input = BytesMut::new();
         loop {
             loop {
-                let (reply, payload) = match wire::take::<Reply>(&mut input, usize::MAX) {
+                // The texts of a failure may be as large as the limit on messages.
+                let taken = wire::take::<Reply>(&mut input, usize::MAX, usize::MAX);
+                let (reply, payload) = match taken {
                     Ok(Some(message)) => message,
                     Ok(None) => break,
                     // The parent is this very program; to go on would be to wait for ever.

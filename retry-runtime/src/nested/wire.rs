@@ -15,8 +15,8 @@ use crate::scheduler::{Failure, History, Outcome};
 /// The size of both lengths.
 const LENGTHS: usize = 8;
 
-/// The largest head: a chunk of calls, or the history of one.
-const LARGEST_HEAD: usize = 16 * 1024 * 1024;
+/// The largest head of a request, which is a chunk of calls.
+pub(super) const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
 
 /// What a worker asks for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -134,6 +134,7 @@ pub(super) fn wanted(buffer: &BytesMut, least: usize, most: usize) -> usize {
 /// Takes a whole message from the front of a buffer, if there is one.
 pub(super) fn take<H: codec::Wire>(
     buffer: &mut BytesMut,
+    largest_head: usize,
     limit: usize,
 ) -> Result<Option<(H, Bytes)>, String> {
     let Some(mut lengths) = buffer.get(..LENGTHS) else {
@@ -141,7 +142,7 @@ pub(super) fn take<H: codec::Wire>(
     };
     let head = lengths.get_u32_le() as usize;
     let payload = lengths.get_u32_le() as usize;
-    if head > LARGEST_HEAD || payload > limit {
+    if head > largest_head || payload > limit {
         return Err(format!("a nested message of {head} and {payload} bytes"));
     }
     if buffer.len() - LENGTHS < head + payload {
@@ -179,7 +180,9 @@ mod tests {
             let (reply, payload) = Reply::new(7, outcome);
             let mut message = BytesMut::from(&encode(&reply, payload.len())[..]);
             message.extend_from_slice(&payload);
-            let (reply, payload) = take::<Reply>(&mut message, 100).unwrap().unwrap();
+            let (reply, payload) = take::<Reply>(&mut message, usize::MAX, 100)
+                .unwrap()
+                .unwrap();
             assert_eq!(reply.number, 7);
             let outcome = reply.into_outcome(payload);
             assert_eq!(format!("{:?}", outcome.result.unwrap_err()), expected);
@@ -193,9 +196,15 @@ mod tests {
     fn messages_come_back_whole_and_garbage_is_an_error() {
         let head = encode(&Request::Cancel(vec![1, 2]), 3);
         let mut buffer = BytesMut::from(&head[..]);
-        assert!(take::<Request>(&mut buffer, 10).unwrap().is_none());
+        assert!(
+            take::<Request>(&mut buffer, LARGEST_REQUEST, 10)
+                .unwrap()
+                .is_none()
+        );
         buffer.extend_from_slice(b"abcd");
-        let (request, payload) = take::<Request>(&mut buffer, 10).unwrap().unwrap();
+        let (request, payload) = take::<Request>(&mut buffer, LARGEST_REQUEST, 10)
+            .unwrap()
+            .unwrap();
         assert!(matches!(request, Request::Cancel(numbers) if numbers == [1, 2]));
         assert_eq!((&payload[..], &buffer[..]), (&b"abc"[..], &b"d"[..]));
         let mut random = fastrand::Rng::with_seed(5);
@@ -207,7 +216,7 @@ mod tests {
                 bytes[5..8].fill(0);
             }
             let mut buffer = BytesMut::from(&bytes[..]);
-            while let Ok(Some(_)) = take::<Request>(&mut buffer, 1000) {}
+            while let Ok(Some(_)) = take::<Request>(&mut buffer, LARGEST_REQUEST, 1000) {}
         }
     }
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 
+use crate::excerpt::excerpt;
+
 /// How many lines of standard error are kept.
 const TAIL_LINES: usize = 20;
 
-/// How many bytes of each of them.
+/// How many bytes of each of them: of a longer one the beginning and the end.
 const TAIL_WIDTH: usize = 400;
 
 /// A line that is longer is passed on in pieces.
@@ -143,12 +145,12 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) fn push(&mut self, line: &[u8]) {
-        let line = &line[..line.len().min(TAIL_WIDTH)];
+        let line = String::from_utf8_lossy(line);
         if self.lines.len() == TAIL_LINES {
             self.lines.pop_front();
         }
         self.lines
-            .push_back(String::from_utf8_lossy(line).trim_end().to_owned());
+            .push_back(excerpt(line.trim_end(), TAIL_WIDTH).into_owned());
         self.text = None;
     }
 

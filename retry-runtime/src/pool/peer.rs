@@ -26,7 +26,7 @@ use crate::events::{Event, Stream};
 use crate::nested::Requests;
 use crate::parcel::{Parcel, Parts};
 use crate::registry;
-use crate::scheduler::{Answer, FunctionKey, Remains, Reply, WorkerKey};
+use crate::scheduler::{Answer, FunctionKey, LastPanic, Remains, Reply, WorkerKey};
 use crate::transport::bell::Heard;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
 use crate::transport::intake::Intake;
@@ -575,11 +575,10 @@ impl Peer {
         }
         // A grandchild may hold the pipes open: what is there now is all that is waited for.
         self.print(engine, true);
-        let panic = self
-            .board
-            .last_words()
-            .filter(|_| matches!(cause, ExitCause::Signal { signal: 6, .. }))
-            .and_then(|words| codec::decode_all::<Panic>(&words).ok());
+        let panic = self.board.last_words().and_then(|(ticket, words)| {
+            let panic = codec::decode_all::<Panic>(&words).ok()?;
+            Some(LastPanic { ticket, panic })
+        });
         let remains = Remains {
             cause,
             claimed: self.board.claimed(),
@@ -729,6 +728,14 @@ impl Reading {
                 let mut number = || numbers.try_get_u64_le().map_err(|error| error.to_string());
                 let (inputs, results) = (number()?, number()?);
                 Answer::Lost(Lost::WrongLength { inputs, results })
+            }
+            Kind::ErrTooLarge => {
+                let mut payload = payload;
+                let size = payload
+                    .try_get_u64_le()
+                    .map_err(|error| error.to_string())?;
+                let limit = self.limit;
+                Answer::Lost(Lost::ErrorTooLarge { size, limit })
             }
             Kind::Panicked => match codec::decode_all::<Panic>(&payload) {
                 Ok(panic) => Answer::Panicked(panic),

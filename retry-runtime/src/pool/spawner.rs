@@ -174,14 +174,15 @@ pub(crate) fn hire(core: &mut Core, request: Request) -> Option<Request> {
     let Some(spare) = hired else {
         return Some(request);
     };
+    let limit = engine.max_message();
     let sent = rustix::io::ioctl_fionbio(&spare.socket, true)
         .map_err(io::Error::from)
-        .and_then(|()| send_orders(&spare, &orders(&engine, &request, &spare), false));
+        .and_then(|()| send_orders(&spare, &orders(limit, &request, &spare), false));
     if sent.is_err() || spare.has_ended() {
         core.spare.discard(engine.inbox(), spare);
         return Some(request);
     }
-    let (pid, link) = match connect(&engine, &request, spare, None, true) {
+    let (pid, link) = match connect(&engine, &request, spare, limit, None, true) {
         Ok(connected) => connected,
         Err((spare, _)) => {
             core.spare.discard(engine.inbox(), spare);
@@ -209,10 +210,10 @@ fn fulfil(request: &Request) {
     }
 }
 
-fn orders(engine: &Engine, request: &Request, process: &Process) -> Vec<u8> {
+fn orders(limit: usize, request: &Request, process: &Process) -> Vec<u8> {
     Orders {
         worker: request.worker.id,
-        limit: engine.max_message() as u64,
+        limit: limit as u64,
         function: request.function.to_owned(),
         config: request.config.as_deref().unwrap_or_default().to_vec(),
         fails: request.fails,
@@ -223,6 +224,8 @@ fn orders(engine: &Engine, request: &Request, process: &Process) -> Vec<u8> {
 
 fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, ProcessLink)> {
     children::check()?;
+    // Read once: both sides of a connection go by the same limit.
+    let limit = engine.max_message();
     let order = |process: &Process| {
         // It waits for its orders: nothing of the user's runs before it is in its group.
         let cgroup = request
@@ -232,7 +235,7 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, ProcessLink)> {
             .map(Arc::new);
         (
             cgroup,
-            send_orders(process, &orders(engine, request, process), true),
+            send_orders(process, &orders(limit, request, process), true),
         )
     };
     let (process, cgroup, was_spare) = 'hired: {
@@ -255,7 +258,7 @@ fn spawn(engine: &Engine, request: &Request) -> io::Result<(u32, ProcessLink)> {
             (cgroup, _) => (process, cgroup, false),
         }
     };
-    connect(engine, request, process, cgroup, was_spare).map_err(|(process, error)| {
+    connect(engine, request, process, limit, cgroup, was_spare).map_err(|(process, error)| {
         process.end();
         error
     })
@@ -266,6 +269,7 @@ fn connect(
     engine: &Engine,
     request: &Request,
     process: Process,
+    limit: usize,
     cgroup: Option<Arc<Cgroup>>,
     was_spare: bool,
 ) -> Result<(u32, ProcessLink), (Process, io::Error)> {
@@ -297,9 +301,9 @@ fn connect(
         pidfd,
         reader,
         Arc::clone(&board),
-        Requests::new(request.worker, replies),
+        Requests::new(request.worker, replies, limit),
         cgroup.clone(),
-        engine.max_message(),
+        limit,
         // What is asked for again if the process dies before it knows of it.
         was_spare.then(|| request.clone()),
     );

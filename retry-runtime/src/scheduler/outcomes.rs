@@ -41,12 +41,28 @@ impl<P: Parts> Scheduler<P> {
                 let tail = remains.stderr_tail.clone();
                 self.expired(now, call, expired, true, worker.pid, tail);
             } else if claimed && (!ours || self.is_at_most_once(call)) {
-                executing.push((call, inflight.sent));
+                executing.push((call, inflight.ticket, inflight.sent));
             } else {
                 behind.push(call);
             }
         }
-        let aborted_by_panic = remains.panic.is_some();
+        // A panic is that of all inputs of a batch, but of one of several async functions.
+        let several = self.functions[function.0].policy.separable && executing.len() > 1;
+        let panicked = remains.panic.filter(|last| {
+            let found = executing
+                .iter()
+                .any(|(_, ticket, _)| *ticket == last.ticket);
+            found || last.ticket == 0 && !several
+        });
+        if let (true, Some(last)) = (several, &panicked) {
+            let (blamed, innocent): (_, Vec<_>) =
+                executing.into_iter().partition(|(call, ticket, _)| {
+                    *ticket == last.ticket || self.is_at_most_once(*call)
+                });
+            executing = blamed;
+            behind.splice(..0, innocent.into_iter().map(|(call, ..)| call));
+        }
+        let aborted_by_panic = panicked.is_some();
         // Counted before any work is handed out again.
         if !executing.is_empty() && !aborted_by_panic && !ours {
             self.functions[function.0].crashed(now, remains.cause);
@@ -55,7 +71,7 @@ impl<P: Parts> Scheduler<P> {
             self.enqueue_front(now, call);
         }
         let together = executing.len();
-        for (key, sent) in executing {
+        for (key, ticket, sent) in executing {
             let mut end = AttemptEnd {
                 outcome: AttemptOutcome::Crashed(remains.cause),
                 start: sent,
@@ -63,9 +79,11 @@ impl<P: Parts> Scheduler<P> {
                 pid: worker.pid,
                 stderr_tail: remains.stderr_tail.clone(),
             };
-            if let Some(panic) = &remains.panic {
+            if let Some(last) = &panicked
+                && (!several || ticket == last.ticket)
+            {
                 end.outcome = AttemptOutcome::Panicked;
-                let failure = Failure::Panicked(panic.clone());
+                let failure = Failure::Panicked(last.panic.clone());
                 self.attempt_failed(now, key, failure, Retry::Default, end);
                 continue;
             }

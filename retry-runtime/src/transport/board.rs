@@ -14,20 +14,28 @@ const CLAIMED: usize = 0;
 const REQUESTS: usize = 8;
 const LAST_WORDS_TICKET: usize = 24;
 const LAST_WORDS_LENGTH: usize = 32;
+/// Since when a failure is being reported; zero if none is.
+const REPORTING: usize = 40;
 const LAST_WORDS: usize = 64;
-const LAST_WORDS_CAPACITY: usize = 4096 - LAST_WORDS;
+/// The longest last words, in bytes.
+pub(crate) const LAST_WORDS_CAPACITY: usize = 4096 - LAST_WORDS;
 const SLOTS_AT: usize = 4096;
 const SLOT: usize = 32;
-/// Where the words of a slot are: the ticket, when it was started, and the ticket that is asked to
-/// stop.
+/// Where the words of a slot are: the ticket, when it was started, the ticket that is asked to
+/// stop, and how long failures have been reported since it was started.
 const SHOWN: usize = 0;
 const STARTED: usize = 8;
 const ASKED: usize = 16;
+const PAUSED: usize = 24;
 const CALLS: usize = SLOTS_AT + SLOTS * SLOT;
 const ANSWERS: usize = (CALLS + ring::LENGTH).next_multiple_of(64);
 const LENGTH: usize = ANSWERS + ring::LENGTH;
 /// How much there is without rings.
 const BARE_LENGTH: usize = CALLS;
+
+/// How much of an attempt's time may go into reporting failures without being counted, in
+/// nanoseconds. The worker says how much it was, and a panic hook may hang.
+pub(crate) const LONGEST_PAUSE: u64 = 10_000_000_000;
 
 /// The most inputs that a worker executes at once.
 pub(crate) const SLOTS: usize = 1024;
@@ -90,6 +98,7 @@ impl Board {
     pub(crate) fn claim(&self, slot: usize, ticket: u64, now: u64) -> bool {
         // First the slot: a ticket that is claimed is found in one until it is done.
         self.slot(slot, STARTED).store(now, Ordering::Relaxed);
+        self.slot(slot, PAUSED).store(0, Ordering::Relaxed);
         self.slot(slot, SHOWN).store(ticket, Ordering::Release);
         let claimed = self
             .memory
@@ -133,10 +142,33 @@ impl Board {
         self.memory.word(SLOTS_AT + slot * SLOT + word)
     }
 
-    /// Leaves a message for the case that the process ends now.
-    pub(crate) fn leave_last_words(&self, words: &[u8]) {
+    /// Stops the clocks of what is executing, since a failure is being reported.
+    pub(crate) fn pause(&self, now: u64) {
+        self.memory.word(REPORTING).store(now, Ordering::Release);
+    }
+
+    /// Lets the clocks of the first slots go on, after a [pause](Self::pause) from `since` on.
+    pub(crate) fn resume(&self, slots: usize, since: u64, now: u64) {
+        for slot in 0..slots.min(SLOTS) {
+            if sys::load(self.slot(slot, SHOWN)) != 0 {
+                let started = sys::load(self.slot(slot, STARTED));
+                let pause = now.saturating_sub(started.max(since));
+                self.slot(slot, PAUSED).fetch_add(pause, Ordering::AcqRel);
+            }
+        }
+        // Last: for a moment the parent counts the pause twice, instead of not at all.
+        self.memory.word(REPORTING).store(0, Ordering::Release);
+    }
+
+    /// Returns how many nanoseconds the clock of a slot has stood still.
+    pub(crate) fn paused(&self, slot: usize) -> u64 {
+        sys::load(self.slot(slot, PAUSED))
+    }
+
+    /// Leaves a message for the case that the process ends now, with the ticket that it belongs to,
+    /// or zero if that is not known.
+    pub(crate) fn leave_last_words(&self, ticket: u64, words: &[u8]) {
         if words.len() <= LAST_WORDS_CAPACITY {
-            let ticket = sys::load(self.memory.word(CLAIMED));
             self.memory.write(LAST_WORDS, words);
             self.memory
                 .word(LAST_WORDS_LENGTH)
@@ -145,6 +177,13 @@ impl Board {
                 .word(LAST_WORDS_TICKET)
                 .store(ticket, Ordering::Release);
         }
+    }
+
+    /// Takes the last words back: the process goes on.
+    pub(crate) fn withdraw_last_words(&self) {
+        self.memory
+            .word(LAST_WORDS_LENGTH)
+            .store(0, Ordering::Release);
     }
 
     // ------------------------------------------------------ the parent's side
@@ -167,12 +206,24 @@ impl Board {
         sys::load(self.memory.word(REQUESTS))
     }
 
-    /// The tickets that the worker says it is executing in its first slots, and since when on
-    /// the monotonic clock.
+    /// Returns the tickets that the worker says it is executing in its first slots, and since when
+    /// on the monotonic clock. The time that it has spent on reporting failures is left out, as if
+    /// it had started later.
     pub(crate) fn executing(&self, slots: usize) -> impl Iterator<Item = (u64, u64)> {
-        (0..slots.min(SLOTS)).filter_map(|slot| {
+        let reporting = sys::load(self.memory.word(REPORTING));
+        let now = if reporting == 0 {
+            0
+        } else {
+            sys::monotonic_nanos()
+        };
+        (0..slots.min(SLOTS)).filter_map(move |slot| {
             let ticket = sys::load(self.slot(slot, SHOWN));
-            (ticket != 0).then(|| (ticket, sys::load(self.slot(slot, STARTED))))
+            let started = sys::load(self.slot(slot, STARTED));
+            let paused = now
+                .saturating_sub(started.max(reporting))
+                .saturating_add(self.paused(slot))
+                .min(LONGEST_PAUSE);
+            (ticket != 0).then_some((ticket, started.saturating_add(paused)))
         })
     }
 
@@ -196,12 +247,12 @@ impl Board {
             .ok()
     }
 
-    /// What was left by [`leave_last_words`](Self::leave_last_words) for the last ticket.
-    pub(crate) fn last_words(&self) -> Option<Vec<u8>> {
+    /// Returns what was left by [`leave_last_words`](Self::leave_last_words).
+    pub(crate) fn last_words(&self) -> Option<(u64, Vec<u8>)> {
         let length = usize::try_from(sys::load(self.memory.word(LAST_WORDS_LENGTH))).ok()?;
         let ticket = sys::load(self.memory.word(LAST_WORDS_TICKET));
-        (length > 0 && length <= LAST_WORDS_CAPACITY && ticket == self.claimed() && ticket > 0)
-            .then(|| self.memory.read(LAST_WORDS, length))
+        (length > 0 && length <= LAST_WORDS_CAPACITY)
+            .then(|| (ticket, self.memory.read(LAST_WORDS, length)))
     }
 }
 
@@ -245,6 +296,34 @@ mod tests {
         assert!(!worker.is_asked(0, 2));
         board.ask(1, 1);
         assert!(!worker.is_asked(0, 2));
+    }
+
+    #[test]
+    fn the_time_of_a_report_is_left_out_up_to_a_limit() {
+        let (board, file) = Board::create(Transport::Socket).unwrap();
+        let worker = Board::map(&file, Transport::Socket).unwrap();
+        let since = || {
+            board
+                .executing(2)
+                .map(|(_, since)| since)
+                .collect::<Vec<_>>()
+        };
+        worker.claim(0, 1, 100);
+        worker.claim(1, 2, 150);
+        worker.pause(120);
+        worker.resume(2, 120, 200);
+        assert_eq!(
+            since(),
+            [180, 200],
+            "the second one began during the report"
+        );
+        worker.claim(0, 3, 300);
+        assert_eq!(since(), [300, 200], "the next input starts anew");
+        // A report that does not end, and one that begins in the future.
+        worker.pause(300);
+        assert_eq!(since()[0], 300 + LONGEST_PAUSE);
+        worker.pause(u64::MAX);
+        assert_eq!(since()[0], 300);
     }
 
     #[test]

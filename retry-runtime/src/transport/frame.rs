@@ -186,6 +186,8 @@ pub(crate) enum Kind {
     OutOfMemory,
     /// A batch had another number of results than of inputs: both numbers.
     WrongLength,
+    /// The error that a function returned is larger than the limit: its size.
+    ErrTooLarge,
 }
 
 impl Kind {
@@ -205,6 +207,7 @@ impl Kind {
             12 => Self::ErrAfter,
             13 => Self::OutOfMemory,
             14 => Self::WrongLength,
+            15 => Self::ErrTooLarge,
             _ => return None,
         })
     }

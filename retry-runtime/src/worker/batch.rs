@@ -9,7 +9,7 @@ use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::outbox::Remarks;
 use super::panics;
-use super::serve::{Growth, Server, encode_panic};
+use super::serve::{Growth, Server};
 use crate::args::Val;
 use crate::codec::Wire;
 use crate::faults;
@@ -71,6 +71,7 @@ pub(super) fn serve(
 ) {
     let batch = served.spec().batch.unwrap_or(Batch::ONE);
     let mut growth = Growth::new(served);
+    let mut has_answered = false;
     while let Some(collected) = collect(server, batch) {
         let started = sys::monotonic_nanos();
         let mut headers = Vec::with_capacity(collected.len());
@@ -95,22 +96,20 @@ pub(super) fn serve(
         }));
         current::leave();
         let _ = io::stdout().flush();
-        let duration = sys::monotonic_nanos().saturating_sub(started);
+        let panic = ran.err().map(|one| panics::caught(one, server.limit));
+        let duration = sys::monotonic_nanos()
+            .saturating_sub(started)
+            .saturating_sub(server.board.paused(0));
         let remarks = Remarks {
             used_up: growth.is_exceeded(),
             silent: false,
         };
-        let panic = ran.err().map(|payload| {
-            let panic = panics::take(&*payload);
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-            panic
-        });
         for (slot, (header, invocation)) in headers.iter().zip(invocations).enumerate() {
             let mut kind = invocation.kind();
             let mut output = invocation.into_output();
             if let Some(panic) = &panic {
                 kind = Kind::Panicked;
-                encode_panic(panic, &mut output);
+                panics::encode(panic, output.instead());
             }
             server
                 .outbox
@@ -119,6 +118,10 @@ pub(super) fn serve(
         }
         // The next batch may be there, and may take its time.
         server.outbox.flush();
+        if !std::mem::replace(&mut has_answered, true) {
+            // The first call may have installed a hook of its own.
+            panics::install();
+        }
     }
 }
 

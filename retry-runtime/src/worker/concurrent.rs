@@ -45,6 +45,7 @@ pub(super) fn serve(server: &mut Server, served: &Served, state: &State) {
         running: HashMap::new(),
         tasks: JoinSet::new(),
         growth: Growth::new(served),
+        has_answered: false,
         server,
     };
     local.block_on(&runtime, async {
@@ -65,6 +66,7 @@ struct Executor<'a> {
     running: HashMap<Id, Running>,
     tasks: JoinSet<(Kind, Output)>,
     growth: Growth,
+    has_answered: bool,
 }
 
 struct Running {
@@ -142,6 +144,9 @@ impl Executor<'_> {
         let Some(run) = self.served.run(header.method) else {
             exit(STRANGER);
         };
+        if self.running.is_empty() {
+            panics::forget();
+        }
         let started = sys::monotonic_nanos();
         if self.server.board.claim(slot, header.ticket, started) {
             let state = self.state.clone();
@@ -150,6 +155,7 @@ impl Executor<'_> {
                 current: Current::new(&header, slot),
                 fault: header.fault,
                 outbox: Rc::clone(&self.server.outbox),
+                limit: self.server.limit,
                 start: Some((run, invocation)),
                 future: None,
             });
@@ -176,17 +182,23 @@ impl Executor<'_> {
             return;
         };
         let _ = io::stdout().flush();
-        let duration = sys::monotonic_nanos().saturating_sub(running.started);
+        let server = &mut *self.server;
+        let duration = sys::monotonic_nanos()
+            .saturating_sub(running.started)
+            .saturating_sub(server.board.paused(running.slot));
         let remarks = Remarks {
             used_up: self.growth.is_exceeded(),
             silent: false,
         };
-        let server = &mut *self.server;
         server
             .outbox
             .answer(kind, running.ticket, duration, remarks, &output);
         server.board.done(running.slot);
         self.slots[running.slot] = false;
+        if !std::mem::replace(&mut self.has_answered, true) {
+            // The first call may have installed a hook of its own.
+            panics::install();
+        }
     }
 }
 
@@ -195,6 +207,7 @@ struct Attempt {
     current: Current,
     fault: u16,
     outbox: Rc<Outbox>,
+    limit: usize,
     start: Option<(Run, Invocation)>,
     future: Option<LocalFuture<Invocation>>,
 }
@@ -205,7 +218,6 @@ impl Future for Attempt {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         current::enter(this.current);
-        panics::forget();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             if let Some((run, mut invocation)) = this.start.take() {
                 faults::act(this.fault, &this.outbox);
@@ -234,8 +246,8 @@ impl Future for Attempt {
             }
             Err(payload) => {
                 let mut output = Output::default();
-                super::serve::encode_panic(&panics::take(&*payload), &mut output);
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+                let panic = panics::caught(payload, this.limit);
+                panics::encode(&panic, output.instead());
                 // What the future holds is dropped here, where a panic can still be caught.
                 let _ = catch_unwind(AssertUnwindSafe(|| this.future = None));
                 Poll::Ready((Kind::Panicked, output))

@@ -5,7 +5,6 @@ use std::cell::{Ref, RefCell, RefMut};
 use std::future::Future;
 use std::mem::take;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,9 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::calls::Input;
-use super::{panics, serve};
+use super::panics;
+use super::reporting::Reporting;
 use crate::args::Arguments;
 use crate::codec::{self, CodecError, Wire};
+use crate::excerpt::excerpt;
+use crate::remote_error::RemoteError;
 use crate::transport::frame::Kind;
 
 /// The room for a result that is larger is given back.
@@ -161,9 +163,7 @@ impl Invocation {
         match decoded {
             Ok(arguments) => Some(arguments),
             Err(error) => {
-                let reason = error.to_string();
-                self.output.instead().extend_from_slice(reason.as_bytes());
-                self.answer = Some(Kind::NotDecodable);
+                self.explain(Kind::NotDecodable, &error.to_string());
                 None
             }
         }
@@ -215,7 +215,33 @@ impl Invocation {
 
     /// Answers with an error.
     pub(crate) fn fail<E: Wire>(&mut self, error: &E) {
-        let kind = match self.retry {
+        let kind = self.begin_error();
+        self.respond(kind, |output, limit| {
+            codec::encode(error, &mut output.written, limit)
+        });
+        if self.answer == Some(Kind::TooLarge) {
+            let mut whole = Vec::new();
+            let _ = codec::encode_serde(error, &mut whole, usize::MAX);
+            let size = whole.len() as u64;
+            self.output.instead().extend_from_slice(&size.to_le_bytes());
+            self.answer = Some(Kind::ErrTooLarge);
+        }
+    }
+
+    /// Answers with the texts of an error, which may include a backtrace and take long to make.
+    pub(crate) fn fail_as_text(&mut self, texts: impl FnOnce() -> RemoteError) {
+        let _reporting = Reporting::begin();
+        let mut error = texts();
+        let kind = self.begin_error();
+        error.shorten(self.limit.saturating_sub(self.output.written.len()));
+        self.respond(kind, |output, limit| {
+            codec::encode(&error, &mut output.written, limit)
+        });
+    }
+
+    /// Writes what comes before an error.
+    fn begin_error(&mut self) -> Kind {
+        match self.retry {
             Retry::Default => Kind::Err,
             Retry::No => Kind::FinalErr,
             Retry::After(delay) => {
@@ -224,10 +250,7 @@ impl Invocation {
                 written.extend_from_slice(&nanos.to_le_bytes());
                 Kind::ErrAfter
             }
-        };
-        self.respond(kind, |output, limit| {
-            codec::encode(error, &mut output.written, limit)
-        });
+        }
     }
 
     fn respond(
@@ -242,10 +265,16 @@ impl Invocation {
                 Kind::TooLarge
             }
             Err(CodecError::Invalid(reason)) => {
-                self.output.instead().extend_from_slice(reason.as_bytes());
-                Kind::NotEncodable
+                return self.explain(Kind::NotEncodable, &reason);
             }
         });
+    }
+
+    /// Answers with a text.
+    fn explain(&mut self, kind: Kind, text: &str) {
+        let text = excerpt(text, self.limit);
+        self.output.instead().extend_from_slice(text.as_bytes());
+        self.answer = Some(kind);
     }
 
     /// The function returned more or fewer results than its batch had inputs.
@@ -259,10 +288,8 @@ impl Invocation {
 
     /// The function panicked, with this payload.
     pub(crate) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
-        let panic = panics::take(&*payload);
-        // The payload's own destructor may panic as well.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-        serve::encode_panic(&panic, &mut self.output);
+        let panic = panics::caught(payload, self.limit);
+        panics::encode(&panic, self.output.instead());
         self.answer = Some(Kind::Panicked);
     }
 

@@ -1,80 +1,319 @@
-//! What a panic says, caught in the panic hook, so that it is known also where panics abort.
+//! The panic hook: notes where panics happen, so that a payload that reaches the worker's loop can
+//! be reported with the location and the backtrace of the panic that it belongs to.
+//!
+//! A payload may come from another thread (`join`, then `resume_unwind`), may be older than the
+//! last panic, or may never have been seen by the hook. So the hook notes the last panics of all
+//! threads, each with what identifies its payload, and the text of a report is always that of the
+//! payload itself.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::borrow::Cow;
 use std::cell::Cell;
-use std::sync::Arc;
+use std::error::Error;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 
+use super::current;
+use super::reporting::{self, Reporting};
 use crate::codec;
 use crate::error::Panic;
-use crate::transport::Board;
+use crate::transport::board::LAST_WORDS_CAPACITY;
+
+/// The number of panics that are remembered.
+const REMEMBERED: usize = 64;
+
+/// The panics that have not been reported, oldest first.
+static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
+
+/// The address of the hook that was installed last.
+static HOOK: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a hook that is still running has left last words.
+static LAST_WORDS: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    static LAST: Cell<Option<Box<Panic>>> = const { Cell::new(None) };
+    /// Whether this thread is inside of the hook.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// Whether there may be panics of this thread in `SEEN`.
+    static PANICKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Adds to the panic hook, which still prints what it always prints.
-pub(super) fn install(board: Arc<Board>) {
-    let serving = std::thread::current().id();
+/// A panic as the hook saw it.
+struct Seen {
+    thread: ThreadId,
+    payload: Identity,
+    location: Option<String>,
+    /// Not resolved to names yet, which takes long.
+    backtrace: Option<Backtrace>,
+}
+
+/// What identifies a payload. The payload itself is moved into a box after the hook has seen it,
+/// but its text stays where it is.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    kind: TypeId,
+    /// Address, length and hash.
+    text: Option<(usize, usize, u64)>,
+    /// Whether no other payload that exists at the same time can have the same identity.
+    unique: bool,
+}
+
+impl Identity {
+    fn of(payload: &(dyn Any + Send)) -> Self {
+        let text = text(payload);
+        Self {
+            kind: payload.type_id(),
+            text: text.map(|(text, _)| {
+                let mut hasher = DefaultHasher::new();
+                text.hash(&mut hasher);
+                (text.as_ptr().addr(), text.len(), hasher.finish())
+            }),
+            unique: text.is_some_and(|(text, owned)| owned && !text.is_empty()),
+        }
+    }
+}
+
+/// Puts this runtime's panic hook in front of the one that is installed, unless it is already
+/// there. The other hook still runs, after this one.
+pub(crate) fn install() {
     let previous = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
+    if address(&*previous) == HOOK.load(Ordering::Relaxed) {
+        return std::panic::set_hook(previous);
+    }
+    let hook: Box<Hook> = Box::new(move |info| {
+        // The other hook may be one that calls an earlier instance of this one.
+        if INSIDE.replace(true) {
+            return previous(info);
+        }
+        see(info, &*previous);
+        INSIDE.set(false);
+    });
+    HOOK.store(address(&*hook), Ordering::Relaxed);
+    std::panic::set_hook(hook);
+}
+
+type Hook = dyn Fn(&PanicHookInfo<'_>) + Send + Sync;
+
+fn address(hook: &Hook) -> usize {
+    (&raw const *hook).cast::<()>().addr()
+}
+
+fn see(info: &PanicHookInfo<'_>, previous: &Hook) {
+    let _reporting = Reporting::begin();
+    let backtrace = Backtrace::capture();
+    let captured = backtrace.status() == BacktraceStatus::Captured;
+    let location = info.location().map(ToString::to_string);
+    // The process may end before this hook returns: the other hook may exit.
+    let leaves_words = !LAST_WORDS.swap(true, Ordering::AcqRel);
+    if leaves_words {
+        leave_last_words(info, location.clone(), None);
+    }
+    if cfg!(panic = "abort") {
         previous(info);
-        if std::thread::current().id() != serving {
-            return;
+        if leaves_words && captured {
+            leave_last_words(info, location, Some(resolved(&backtrace)));
         }
-        let backtrace = Backtrace::capture();
-        let backtrace = (backtrace.status() == BacktraceStatus::Captured)
-            .then(|| from_user_frame(&backtrace.to_string()));
-        let panic = Panic::new(
-            message(info.payload()),
-            info.location().map(ToString::to_string),
-            backtrace,
-        );
-        if cfg!(panic = "abort") {
-            let mut words = Vec::new();
-            if codec::encode(&panic, &mut words, 4000).is_err() {
-                words.clear();
-                let short: String = panic.message().chars().take(500).collect();
-                let short = Panic::new(short, panic.location().map(str::to_owned), None);
-                let _ = codec::encode(&short, &mut words, usize::MAX);
-            }
-            board.leave_last_words(&words);
+        return;
+    }
+    remember(Seen {
+        thread: std::thread::current().id(),
+        payload: Identity::of(info.payload()),
+        location,
+        backtrace: captured.then_some(backtrace),
+    });
+    PANICKED.set(true);
+    previous(info);
+    if leaves_words {
+        if let Some(board) = reporting::board() {
+            board.withdraw_last_words();
         }
-        LAST.set(Some(Box::new(panic)));
-    }));
-}
-
-/// Forgets panics that were caught by the function itself.
-pub(super) fn forget() {
-    LAST.with(|last| drop(last.take()));
-}
-
-/// The panic that was just caught, with this payload.
-pub(super) fn take(payload: &(dyn Any + Send)) -> Panic {
-    match LAST.take() {
-        Some(panic) => *panic,
-        // A payload that was thrown without the hook, by `resume_unwind`.
-        None => Panic::new(message(payload), None, None),
+        LAST_WORDS.store(false, Ordering::Release);
     }
 }
 
-pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
+fn lock() -> MutexGuard<'static, Vec<Seen>> {
+    SEEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn remember(panic: Seen) {
+    let mut seen = lock();
+    if seen.len() == REMEMBERED {
+        seen.remove(0);
+    }
+    seen.push(panic);
+}
+
+/// Leaves the panic on the board for the case that the process ends by it.
+fn leave_last_words(info: &PanicHookInfo<'_>, location: Option<String>, backtrace: Option<String>) {
+    let Some(board) = reporting::board() else {
+        return;
+    };
+    let message = message(info.payload());
+    let panic = Panic::within(LAST_WORDS_CAPACITY, &message, location, backtrace);
+    let mut words = Vec::new();
+    if codec::encode_serde(&panic, &mut words, LAST_WORDS_CAPACITY).is_ok() {
+        let ticket = current::current().map_or(0, |call| call.ticket());
+        board.leave_last_words(ticket, &words);
+    }
+}
+
+/// Forgets the panics of this thread: the function has caught them.
+pub(crate) fn forget() {
+    if PANICKED.replace(false) {
+        let thread = std::thread::current().id();
+        lock().retain(|seen| seen.thread != thread);
+    }
+}
+
+/// Returns the report of a panic that was caught, in at most `limit` bytes once it is encoded.
+pub(crate) fn caught(payload: Box<dyn Any + Send>, limit: usize) -> Panic {
+    let _reporting = Reporting::begin();
+    let panic = report(&*payload, limit);
+    // The payload's own destructor may panic as well.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    panic
+}
+
+/// Writes the encoding of a report.
+pub(crate) fn encode(panic: &Panic, out: &mut Vec<u8>) {
+    // Texts can always be encoded.
+    let _ = codec::encode_serde(panic, out, usize::MAX);
+}
+
+fn report(payload: &(dyn Any + Send), limit: usize) -> Panic {
+    let seen = find(&Identity::of(payload));
+    if seen.is_none() {
+        // The hook may have been replaced.
+        install();
+    }
+    let mut message = message(payload);
+    if let Some(error) = error_text(payload) {
+        message = format!("{message}: {error}").into();
+    }
+    let (location, backtrace) = seen.map_or((None, None), |seen| (seen.location, seen.backtrace));
+    let backtrace = backtrace.map(|backtrace| resolved(&backtrace));
+    Panic::within(limit, &message, location, backtrace)
+}
+
+/// Takes out the panic that a payload belongs to, if that is certain.
+fn find(payload: &Identity) -> Option<Seen> {
+    let mut found: Vec<Seen> = lock()
+        .extract_if(.., |seen| seen.payload == *payload)
+        .collect();
+    let last = found.pop()?;
+    if payload.unique || found.is_empty() {
+        return Some(last);
+    }
+    // Which of them it was cannot be told, since the text of all of them is the same literal.
+    let same = found.iter().all(|seen| seen.location == last.location);
+    same.then_some(Seen {
+        backtrace: None,
+        ..last
+    })
+}
+
+/// The text of a payload, and whether the payload owns it.
+fn text(payload: &(dyn Any + Send)) -> Option<(&str, bool)> {
+    if let Some(text) = payload.downcast_ref::<&'static str>() {
+        Some((text, false))
     } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
+        Some((text, true))
+    } else if let Some(text) = payload.downcast_ref::<Box<str>>() {
+        Some((text, true))
+    } else if let Some(text) = payload.downcast_ref::<Cow<'static, str>>() {
+        Some((text, matches!(text, Cow::Owned(_))))
+    } else if let Some(text) = payload.downcast_ref::<Arc<str>>() {
+        Some((text, false))
     } else {
-        "Box<dyn Any>".to_owned()
+        // What comes of passing a payload that was caught to `panic_any`.
+        text(&**payload.downcast_ref::<Box<dyn Any + Send>>()?)
     }
+}
+
+/// The message of a payload. Calls no code of the program's.
+fn message(payload: &(dyn Any + Send)) -> Cow<'_, str> {
+    if let Some((text, _)) = text(payload) {
+        return text.into();
+    }
+    if let Some(inner) = payload.downcast_ref::<Box<dyn Any + Send>>() {
+        return message(&**inner);
+    }
+    macro_rules! value {
+        ($($type:ty),*) => {
+            $(
+                if let Some(value) = payload.downcast_ref::<$type>() {
+                    let name = stringify!($type);
+                    return format!("the payload is not text, but {value:?} of type `{name}`").into();
+                }
+            )*
+        };
+    }
+    macro_rules! named {
+        ($($type:ty),*) => {
+            $(
+                if payload.is::<$type>() {
+                    let name = stringify!($type);
+                    return format!("the payload is not text, but of type `{name}`").into();
+                }
+            )*
+        };
+    }
+    value!(
+        i8,
+        i16,
+        i32,
+        i64,
+        i128,
+        isize,
+        u8,
+        u16,
+        u32,
+        u64,
+        u128,
+        usize,
+        f32,
+        f64,
+        bool,
+        char,
+        ()
+    );
+    named! {
+        Box<dyn Error + Send + Sync>,
+        Box<dyn Error + Send>,
+        std::io::Error,
+        std::fmt::Error,
+        Vec<u8>
+    }
+    "the payload is not text, and its type is not known (Box<dyn Any>)".into()
+}
+
+/// What the error says that is the payload. Its code is the program's, which may panic.
+fn error_text(payload: &(dyn Any + Send)) -> Option<String> {
+    let shown = catch_unwind(AssertUnwindSafe(|| {
+        if let Some(error) = payload.downcast_ref::<Box<dyn Error + Send + Sync>>() {
+            Some(error.to_string())
+        } else if let Some(error) = payload.downcast_ref::<Box<dyn Error + Send>>() {
+            Some(error.to_string())
+        } else {
+            let error = payload.downcast_ref::<std::io::Error>()?;
+            Some(error.to_string())
+        }
+    }));
+    shown.ok()?
 }
 
 /// The backtrace without the frames of the panic machinery at its start.
-fn from_user_frame(backtrace: &str) -> String {
+fn resolved(backtrace: &Backtrace) -> String {
+    let backtrace = backtrace.to_string();
     let user = backtrace
         .find("core::panicking::panic")
         .and_then(|start| backtrace[start..].find('\n').map(|end| start + end + 1));
     match user {
         Some(start) => backtrace[start..].to_owned(),
-        None => backtrace.to_owned(),
+        None => backtrace,
     }
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use super::calls::{Calls, Input};
 use super::current::{self, Current};
-use super::invocation::{Invocation, Output, State};
+use super::invocation::{Invocation, State};
 use super::outbox::{Outbox, Remarks};
 use super::silence::Silence;
 use super::stopwatch::Stopwatch;
 use super::watchdog::Watchdog;
-use super::{Orders, STRANGER, exit, panics};
-use crate::codec;
+use super::{Orders, STRANGER, exit, panics, reporting};
+use crate::excerpt::excerpt;
 use crate::faults;
 use crate::pool::memory;
 use crate::recycle::Keeper;
@@ -64,17 +64,22 @@ impl Server {
         let start = || Watchdog::start(Arc::clone(&self.socket));
         let watchdog = self.watchdog.take().unwrap_or_else(start);
         watchdog.sends(self.outbox.kept());
-        panics::install(Arc::clone(&self.board));
+        reporting::install(Arc::clone(&self.board));
+        panics::install();
         current::install(Arc::clone(&self.board));
         let (served, state) = match self.prepare() {
             Ok(prepared) => prepared,
             Err(message) => {
                 let _ = io::stdout().flush();
+                let message = excerpt(&message, self.limit);
                 self.outbox.tell(Kind::SetUpFailed, message.as_bytes());
                 // The parent has the reason; this only ends the process.
                 exit(1);
             }
         };
+        // The set-up may have installed a hook of its own.
+        panics::install();
+        reporting::serves(served.spec().at_once());
         let _ = io::stdout().flush();
         self.outbox.tell(Kind::Ready, &[]);
         if served.is_async() {
@@ -141,7 +146,7 @@ impl Server {
                     stopwatch.stop();
                 }
             } else {
-                let duration = stopwatch.end();
+                let duration = stopwatch.end().saturating_sub(board.paused(0));
                 let remarks = Remarks {
                     used_up: growth.is_exceeded(),
                     silent: silence.is_certain(duration),
@@ -153,6 +158,8 @@ impl Server {
                 // Not before the first answer is on its way, so that nobody waits for it.
                 outbox.flush();
                 silence.measure();
+                // The first call may have installed a hook of its own.
+                panics::install();
                 stopwatch.stop();
             }
             invocation.clear();
@@ -173,7 +180,7 @@ impl Server {
         }
         match catch_unwind(AssertUnwindSafe(|| served.set_up(&self.config))) {
             Ok(state) => Ok((served, State::new(state?))),
-            Err(payload) => Err(format!("panicked: {}", panics::take(&*payload))),
+            Err(payload) => Err(format!("panicked: {}", panics::caught(payload, self.limit))),
         }
     }
 }
@@ -226,9 +233,4 @@ impl Growth {
         let baseline = *self.baseline.get_or_insert(now);
         now.saturating_sub(baseline) > most
     }
-}
-
-/// The text of a panic, encoded.
-pub(super) fn encode_panic(panic: &crate::error::Panic, output: &mut Output) {
-    let _ = codec::encode(panic, output.instead(), usize::MAX);
 }

@@ -1,0 +1,67 @@
+//! Texts of failures that are longer than they may be.
+
+use std::borrow::Cow;
+
+/// Returns the text if it has at most `most` bytes, otherwise its beginning and its end around a
+/// note of how much is missing, also in at most `most` bytes.
+pub(crate) fn excerpt(text: &str, most: usize) -> Cow<'_, str> {
+    const DOTS: &str = "...";
+    let length = text.len();
+    if length <= most {
+        return text.into();
+    }
+    let note = |missing: usize| format!(" [... {missing} of {length} bytes left out ...] ");
+    let room = most.saturating_sub(note(length).len());
+    if room <= most / 2 {
+        let head = text.floor_char_boundary(most.saturating_sub(DOTS.len()));
+        let dots = &DOTS[..DOTS.len().min(most)];
+        return format!("{}{dots}", &text[..head]).into();
+    }
+    let head = text.floor_char_boundary(room / 2);
+    let tail = text.ceil_char_boundary(length - room / 2);
+    format!("{}{}{}", &text[..head], note(tail - head), &text[tail..]).into()
+}
+
+/// Divides room among texts of these lengths: the shorter ones are kept whole, and the longer ones
+/// get the same share.
+pub(crate) fn shares(lengths: &[usize], mut room: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|at| lengths[*at]);
+    let mut shares = vec![0; lengths.len()];
+    for (done, at) in order.into_iter().enumerate() {
+        let share = lengths[at].min(room / (lengths.len() - done));
+        shares[at] = share;
+        room -= share;
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_has_both_ends_and_never_exceeds_its_room() {
+        for text in ["a".repeat(5000), "äö€🦀".repeat(400)] {
+            for most in 0..text.len() {
+                let short = excerpt(&text, most);
+                assert!(short.len() <= most, "{} of {most}", short.len());
+            }
+            let short = excerpt(&text, 1000);
+            assert!(short.len() > 990, "{short}");
+            let (head, rest) = short.split_once(" [... ").unwrap();
+            let (missing, tail) = rest.split_once(" bytes left out ...] ").unwrap();
+            assert!(text.starts_with(head) && text.ends_with(tail));
+            let left_out = text.len() - head.len() - tail.len();
+            assert_eq!(missing, format!("{left_out} of {}", text.len()));
+            assert_eq!(excerpt(&text, text.len()), text);
+        }
+    }
+
+    #[test]
+    fn short_texts_are_kept_whole() {
+        assert_eq!(shares(&[10, 20, 30], 60), [10, 20, 30]);
+        assert_eq!(shares(&[1000, 20, 2000], 220), [100, 20, 100]);
+        assert_eq!(shares(&[], 10), [0; 0]);
+    }
+}

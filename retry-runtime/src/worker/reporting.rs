@@ -1,0 +1,90 @@
+//! The time that it takes to report a failure, which is not counted as the attempt's: the first
+//! backtrace of a process alone takes about 0.1 s, since it reads the debug information.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::sys;
+use crate::transport::Board;
+
+/// This worker's board, and the process that may write there: a fork of it may not.
+static BOARD: OnceLock<(Arc<Board>, u32)> = OnceLock::new();
+
+/// The number of inputs that this worker executes at once.
+static SLOTS: AtomicUsize = AtomicUsize::new(0);
+
+static PAUSE: Mutex<Pause> = Mutex::new(Pause {
+    depth: 0,
+    since: 0,
+    total: 0,
+});
+
+/// The reports that are being made, on any thread.
+struct Pause {
+    depth: u32,
+    /// When the first of them was begun.
+    since: u64,
+    /// How many nanoseconds those before have taken.
+    total: u64,
+}
+
+fn lock() -> MutexGuard<'static, Pause> {
+    PAUSE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the worker's board known.
+pub(super) fn install(board: Arc<Board>) {
+    let _ = BOARD.set((board, std::process::id()));
+}
+
+/// Tells how many inputs the worker executes at once.
+pub(super) fn serves(slots: usize) {
+    SLOTS.store(slots, Ordering::Relaxed);
+}
+
+/// Returns the board, if this process is a worker.
+pub(super) fn board() -> Option<&'static Board> {
+    let (board, pid) = BOARD.get()?;
+    (*pid == std::process::id()).then_some(board)
+}
+
+/// Returns how many nanoseconds reports have taken in this process.
+pub(crate) fn total() -> u64 {
+    let pause = lock();
+    let running = match pause.depth {
+        0 => 0,
+        _ => sys::monotonic_nanos().saturating_sub(pause.since),
+    };
+    pause.total + running
+}
+
+/// While one of these exists, the clocks of all attempts of this worker stand still.
+pub(crate) struct Reporting(());
+
+impl Reporting {
+    pub(crate) fn begin() -> Self {
+        let mut pause = lock();
+        if pause.depth == 0 {
+            pause.since = sys::monotonic_nanos();
+            if let Some(board) = board() {
+                board.pause(pause.since);
+            }
+        }
+        pause.depth += 1;
+        Self(())
+    }
+}
+
+impl Drop for Reporting {
+    fn drop(&mut self) {
+        let mut pause = lock();
+        pause.depth -= 1;
+        if pause.depth == 0 {
+            let (since, now) = (pause.since, sys::monotonic_nanos());
+            pause.total += now.saturating_sub(since);
+            if let Some(board) = board() {
+                board.resume(SLOTS.load(Ordering::Relaxed), since, now);
+            }
+        }
+    }
+}
