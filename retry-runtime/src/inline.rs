@@ -18,19 +18,21 @@ use crate::error::{ExitCause, Panic, Startup};
 use crate::pool::{Reading, Request};
 use crate::registry::{self, NotFound, Run};
 use crate::scheduler::{Progress, Remains, Reply, WorkerKey};
-use crate::sys;
+use crate::sys::{self, Mark};
 use crate::transport::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::transport::ring::Corrupt;
 use crate::transport::{Link, executing};
 use crate::worker::{Input, Invocation, State, block_on, panic_message};
 
 thread_local! {
-    static CURRENT: Cell<Option<(WorkerKey, u64)>> = const { Cell::new(None) };
+    static CURRENT: Cell<Option<(WorkerKey, u64, Mark)>> = const { Cell::new(None) };
 }
 
-/// The worker that this thread is, and the ticket that it executes.
+/// The worker that this thread is, and the ticket that it executes. In a child that its function
+/// has forked it is none.
 pub(crate) fn current() -> Option<(WorkerKey, u64)> {
-    CURRENT.get()
+    let (worker, ticket, mark) = CURRENT.get()?;
+    mark.is_current().then_some((worker, ticket))
 }
 
 /// What a thread and its link share.
@@ -183,7 +185,7 @@ fn serve(request: &Request, shared: &Shared) {
         let Some(run) = served.run(header.method) else {
             break;
         };
-        CURRENT.set(Some((worker, header.ticket)));
+        CURRENT.set(Some((worker, header.ticket, Mark::current())));
         let started = sys::monotonic_nanos();
         let (kind, output) = invoke(engine, run, input, &state);
         CURRENT.set(None);

@@ -9,11 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::sys::PerProcess;
+
 /// What the names of our groups begin with; then come our pid and the worker's number.
 const PREFIX: &str = "retry-";
 
 /// Groups that could not be removed, since a process in them was still ending.
-static LEFT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static LEFT: PerProcess<Mutex<Vec<PathBuf>>> = PerProcess::new();
 
 /// The files of a group, which have other names in each version.
 struct Files {
@@ -81,7 +83,8 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = LEFT.get_or_init(Mutex::default);
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
         left.push(std::mem::take(&mut self.directory));
         left.retain(|directory| fs::remove_dir(directory).is_err() && directory.exists());
     }

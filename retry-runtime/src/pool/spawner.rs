@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::engine::{Core, Engine};
 use crate::nested::{Downstream, Requests};
 use crate::scheduler::WorkerKey;
+use crate::sys::PerProcess;
 use crate::transport::outgoing;
 use crate::transport::{Link, ProcessLink};
 use crate::worker::Orders;
@@ -80,8 +81,9 @@ pub(super) fn prepare() {
 
 /// Where the thread hears what is wished for.
 fn wishes() -> io::Result<Sender<Wish>> {
-    static WISHES: Mutex<Option<Sender<Wish>>> = Mutex::new(None);
-    let mut wishes = WISHES.lock().unwrap_or_else(PoisonError::into_inner);
+    static WISHES: PerProcess<Mutex<Option<Sender<Wish>>>> = PerProcess::new();
+    let wishes = WISHES.get_or_init(Mutex::default);
+    let mut wishes = wishes.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(wishes) = &*wishes {
         return Ok(wishes.clone());
     }
@@ -89,14 +91,14 @@ fn wishes() -> io::Result<Sender<Wish>> {
     std::thread::Builder::new()
         .name("retry-spawner".to_owned())
         .spawn(move || {
-            let _ = SPAWNER.set(rustix::thread::gettid());
+            SPAWNER.get_or_init(rustix::thread::gettid);
             run(&receiver);
         })?;
     Ok(wishes.insert(sender).clone())
 }
 
 /// The thread's number, once it runs.
-static SPAWNER: OnceLock<Pid> = OnceLock::new();
+static SPAWNER: PerProcess<Pid> = PerProcess::new();
 
 fn run(wishes: &Receiver<Wish>) {
     // Those that get a spare as soon as nobody waits for a worker.
