@@ -529,7 +529,7 @@ pub(crate) fn has_signal_pipe() -> bool {
 /// Has the number of a signal written to the pipe of the process that gets it. A forked child inherits
 /// this. As long as it has no pipe of its own the signal does there what it does by default.
 pub(crate) fn catch(signal: rustix::process::Signal) {
-    set_action(signal.as_raw(), Some(OnSignal));
+    set_action(signal.as_raw(), true);
 }
 
 /// Called in whatever a thread was doing: it may only use what is safe there.
@@ -543,16 +543,14 @@ extern "C" fn on_signal(number: std::ffi::c_int) {
     let errno = __errno_location();
     // SAFETY: as above; no other thread uses it.
     let before = unsafe { *errno };
-    match SIGNALS.get() {
-        // If it is full there are enough of them.
-        Some(pipe) => {
-            let _ = rustix::io::write(pipe, &[u8::try_from(number).unwrap_or(0)]);
-        }
-        None => {
-            set_action(number, None);
-            // It is blocked while it is handled, and ends the process right after that.
-            let _ = raise(number);
-        }
+    let pipe = SIGNALS.get();
+    let number_byte = [u8::try_from(number).unwrap_or(0)];
+    let written = pipe.map(|pipe| rustix::io::write(pipe, &number_byte));
+    // A pipe that is full has enough of them. Without one, or where the program has closed it, the
+    // signal does what it does by default, as soon as this returns: it is blocked until then.
+    if !matches!(written, Some(Ok(_) | Err(rustix::io::Errno::AGAIN))) {
+        set_action(number, false);
+        let _ = raise(number);
     }
     // SAFETY: as above.
     unsafe { *errno = before };
@@ -560,22 +558,18 @@ extern "C" fn on_signal(number: std::ffi::c_int) {
 
 /// Gives a signal the action it has by default.
 pub(crate) fn default_action(of: rustix::process::Signal) {
-    set_action(of.as_raw(), None);
+    set_action(of.as_raw(), false);
 }
 
-/// Sets what handles a signal; without a handler it does what it does by default. The handler is
-/// `on_signal`, since any other one might use what must not be used in a handler.
-fn set_action(number: std::ffi::c_int, handler: Option<OnSignal>) {
+/// Has `on_signal` called for a signal, or has it do what it does by default.
+fn set_action(number: std::ffi::c_int, caught: bool) {
+    type Handler = extern "C" fn(std::ffi::c_int);
     // SAFETY: this is the C library's `signal`. A handler is a pointer, and the default is null.
     unsafe extern "C" {
-        fn signal(number: std::ffi::c_int, handler: Option<extern "C" fn(std::ffi::c_int)>) -> usize;
+        fn signal(number: std::ffi::c_int, handler: Option<Handler>) -> usize;
     }
-    let handler = handler.map(|OnSignal| on_signal as extern "C" fn(std::ffi::c_int));
+    let handler = caught.then_some(on_signal as Handler);
     // SAFETY: as above. It fails for numbers that are no signals only, and `on_signal` may be called
     // at any moment.
     let _ = unsafe { signal(number, handler) };
 }
-
-/// Stands for `on_signal`.
-#[derive(Clone, Copy)]
-struct OnSignal;

@@ -386,7 +386,9 @@ impl Peer {
                 *greeted = true;
             }
         };
-        self.stdout.drain(|| room(Stream::Stdout), &mut from_stdout);
+        let epoll = engine.inbox().epoll();
+        self.stdout
+            .drain(epoll, || room(Stream::Stdout), &mut from_stdout);
         if end {
             self.stdout.finish(&mut from_stdout);
         }
@@ -394,7 +396,8 @@ impl Peer {
             self.tail.push(line);
             pass_on(Stream::Stderr, line);
         };
-        self.stderr.drain(|| room(Stream::Stderr), &mut from_stderr);
+        self.stderr
+            .drain(epoll, || room(Stream::Stderr), &mut from_stderr);
         if end {
             self.stderr.finish(&mut from_stderr);
         }

@@ -17,7 +17,7 @@ use rustix::net::SendFlags;
 
 use crate::events::Stream;
 use crate::progress;
-use crate::sys::{self, Mark, PerProcess};
+use crate::sys::{self, PerProcess};
 
 /// How many bytes may be queued for a stream before the pipes of workers are left unread. A worker
 /// that prints then waits, as it would if it wrote to the full stream itself.

@@ -8,7 +8,7 @@ use super::calls::Input;
 use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::outbox::Remarks;
-use super::panics;
+use super::{PANICKED, leave_if_forked, panics};
 use super::serve::{Growth, Server, encode_panic};
 use crate::args::Val;
 use crate::codec::Wire;
@@ -93,6 +93,7 @@ pub(super) fn serve(
             }
             run(&mut invocations);
         }));
+        leave_if_forked(server.mark, if ran.is_ok() { 0 } else { PANICKED });
         current::leave();
         let _ = io::stdout().flush();
         let duration = sys::monotonic_nanos().saturating_sub(started);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::codec;
 use crate::error::Panic;
+use crate::sys::Mark;
 use crate::transport::Board;
 
 thread_local! {
@@ -16,10 +17,12 @@ thread_local! {
 /// Adds to the panic hook, which still prints what it always prints.
 pub(super) fn install(board: Arc<Board>) {
     let serving = std::thread::current().id();
+    let mark = Mark::current();
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         previous(info);
-        if std::thread::current().id() != serving {
+        // A child that a function has forked has the same thread, and the same memory for last words.
+        if std::thread::current().id() != serving || !mark.is_current() {
             return;
         }
         let backtrace = Backtrace::capture();
