@@ -1,0 +1,1 @@
+//! Processes that leave the group of the worker that started them.
