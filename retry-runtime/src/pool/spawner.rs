@@ -301,7 +301,15 @@ fn connect(
     );
     let writable = engine.inbox().writable();
     let inlet = Arc::new(Inlet::new(socket, peer, writable));
-    let link = ProcessLink::new(pid, inlet, board, writer, cgroup, request.slots);
+    let link = ProcessLink::new(
+        pid,
+        inlet,
+        board,
+        writer,
+        cgroup,
+        request.memory,
+        request.slots,
+    );
     Ok((pid, link))
 }
 

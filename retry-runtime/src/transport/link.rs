@@ -66,6 +66,9 @@ pub(crate) struct ProcessLink {
     dirty: bool,
     /// What limits its memory, where the kernel does.
     cgroup: Option<Arc<Cgroup>>,
+    /// How many bytes of memory it may take.
+    limit: u64,
+    meter: memory::Meter,
     /// How many inputs it executes at once.
     slots: usize,
 }
@@ -77,6 +80,7 @@ impl ProcessLink {
         board: Arc<Board>,
         writer: Writer,
         cgroup: Option<Arc<Cgroup>>,
+        limit: Option<u64>,
         slots: usize,
     ) -> Self {
         Self {
@@ -87,6 +91,8 @@ impl ProcessLink {
             outgoing: Outgoing::default(),
             dirty: false,
             cgroup,
+            limit: limit.unwrap_or(u64::MAX),
+            meter: memory::Meter::default(),
             slots,
         }
     }
@@ -154,13 +160,13 @@ impl Link for ProcessLink {
     }
 
     fn memory(&self) -> u64 {
-        let resident = memory::of_tree(self.pid);
+        let taken = self.meter.measure(self.pid, self.limit);
         // What it had started may have been killed in its place.
         let killed = self
             .cgroup
             .as_ref()
             .and_then(|cgroup| cgroup.out_of_memory());
-        killed.map_or(resident, |(limit, peak)| resident.max(peak).max(limit + 1))
+        killed.map_or(taken, |(limit, peak)| taken.max(peak).max(limit + 1))
     }
 
     fn terminate(&self) {
