@@ -16,6 +16,8 @@ pub struct Process {
     pub parent: u32,
     /// The number of its process group.
     pub group: u32,
+    /// The number of its session.
+    pub session: u32,
     /// `R`, `S`, `Z` and so on.
     pub state: char,
     /// The name of its program.
@@ -34,6 +36,7 @@ impl Process {
             state: fields.next()?.chars().next()?,
             parent: fields.next()?.parse().ok()?,
             group: fields.next()?.parse().ok()?,
+            session: fields.next()?.parse().ok()?,
         })
     }
 

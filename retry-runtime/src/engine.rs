@@ -51,8 +51,16 @@ const KEPT_OUTCOMES: usize = 256;
 
 static GLOBAL: PerProcess<OnceLock<Arc<Engine>>> = PerProcess::new();
 
-/// What a program does when a process of it has started its engine.
-static ON_START: OnceLock<fn()> = OnceLock::new();
+/// What a program has the engine do, if it has more to do than a library.
+static PROGRAM: OnceLock<Program> = OnceLock::new();
+
+/// What belongs to a program with `#[local_entrypoint]`.
+pub(crate) struct Program {
+    /// Called when the engine of a process has started, in forked children as well.
+    pub(crate) starts: fn(),
+    /// Tells the user something.
+    pub(crate) says: fn(&str),
+}
 
 thread_local! {
     /// Room for the outcomes of a step, of which there is mostly one.
@@ -405,8 +413,8 @@ impl Engine {
         GLOBAL.get_or_init(OnceLock::new).get_or_init(|| {
             let engine = Self::start(Config::from_environment());
             let engine = engine.expect("a thread and a descriptor for calls");
-            if let Some(on_start) = ON_START.get() {
-                on_start();
+            if let Some(program) = PROGRAM.get() {
+                (program.starts)();
             }
             engine
         })
@@ -417,9 +425,16 @@ impl Engine {
         GLOBAL.get()?.get()
     }
 
-    /// Has `f` called whenever the engine of a process starts, in forked children as well.
-    pub(crate) fn on_start(f: fn()) {
-        let _ = ON_START.set(f);
+    /// Makes known that this is a program, which may tell its user something.
+    pub(crate) fn serves_program(program: Program) {
+        let _ = PROGRAM.set(program);
+    }
+
+    /// Tells the user something, if this is a program; a library stays silent.
+    pub(crate) fn say(text: &str) {
+        if let Some(program) = PROGRAM.get() {
+            (program.says)(text);
+        }
     }
 
     /// Whether it belongs to the process that this one was forked from: see [`Host::is_foreign`].

@@ -77,6 +77,13 @@ pub enum Event {
         worker_pid: Option<u32>,
         cause: ExitCause,
     },
+    /// A process that a worker's functions have started outlives the worker and could not be killed: it
+    /// belongs to another user, or the kernel does not end it.
+    ProcessLeft {
+        function: &'static str,
+        worker_pid: Option<u32>,
+        pid: u32,
+    },
     /// A worker wrote a line, while it was executing a call if that is certain.
     Output {
         function: &'static str,

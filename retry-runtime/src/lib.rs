@@ -57,6 +57,7 @@ mod faults;
 mod inline;
 #[cfg(feature = "json")]
 mod json;
+mod lineage;
 mod map;
 mod nested;
 mod options;

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
 use crate::config::{self, Config};
-use crate::engine::{Engine, Host};
+use crate::engine::{Engine, Host, Program};
 use crate::progress;
 use crate::runtime::Shutdown;
 use crate::sys::{self, PerProcess};
@@ -47,13 +47,14 @@ pub fn begin() {
         watch(signals).expect("a thread for the signals");
     }
     // A forked child inherits the handlers, but neither the thread nor a pipe of its own.
-    Engine::on_start(|| {
+    let starts = || {
         if !sys::has_signal_pipe()
             && let Ok(signals) = sys::signal_pipe()
         {
             let _ = watch(signals);
         }
-    });
+    };
+    Engine::serves_program(Program { starts, says: say });
     progress::begin(Config::from_environment().progress);
 }
 

@@ -21,6 +21,7 @@ use bytes::{Buf, BufMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
+use crate::lineage;
 use crate::nested::Upstream;
 use crate::registry;
 use crate::sys::{self, Mark};
@@ -189,6 +190,7 @@ impl Orders {
 
 /// Serves calls until the parent ends the connection. Never returns.
 pub(crate) fn serve(link: Link) -> ! {
+    lineage::note_own(link.parent);
     let parent_is_alive = rustix::process::getppid()
         .is_some_and(|parent| parent.as_raw_nonzero().get() == link.parent);
     if !parent_is_alive {

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::lineage::Found;
 use crate::sys::PerProcess;
 
 /// What the names of our groups begin with; then come our pid and the worker's number.
@@ -68,6 +69,27 @@ impl Cgroup {
     /// Puts a process in, with everything that it will start.
     pub(super) fn admit(&self, pid: u32) -> bool {
         fs::write(self.directory.join("cgroup.procs"), pid.to_string()).is_ok()
+    }
+
+    /// Kills all processes of the group that can be killed at once, and returns those that are still
+    /// there but the worker itself, as belonging to the token `of`.
+    pub(super) fn kill(&self, worker: u32, of: usize) -> Vec<Found> {
+        // Version 2 only.
+        let _ = fs::write(self.directory.join("cgroup.kill"), "1");
+        let others = self.processes().into_iter().filter(|pid| *pid != worker);
+        let held: Vec<Found> = others.filter_map(|pid| Found::hold(pid, of)).collect();
+        // The number may have passed on to another process before it was held.
+        let still = self.processes();
+        held.into_iter()
+            .filter(|found| still.contains(&found.pid))
+            .collect()
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        let processes = fs::read_to_string(self.directory.join("cgroup.procs"));
+        let processes = processes.unwrap_or_default();
+        let pids = processes.lines().filter_map(|pid| pid.parse().ok());
+        pids.collect()
     }
 
     /// The limit and the peak, if the kernel has killed a process of the group for its memory.

@@ -7,6 +7,8 @@ use std::cell::Cell;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::lineage::tree;
+
 /// How many times as long as the last exact measurement took it is spared from then on.
 const SPARED: u32 = 20;
 
@@ -72,31 +74,6 @@ fn sum_of(text: &str, keys: &[&str]) -> u64 {
         value.split_whitespace().next()?.parse::<u64>().ok()
     });
     fields.sum::<u64>() * 1024
-}
-
-/// A process and all that descend from it.
-pub(crate) fn tree(root: u32) -> Vec<u32> {
-    let mut found = vec![root];
-    let mut next = 0;
-    while let Some(pid) = found.get(next) {
-        found.extend(children(*pid));
-        next += 1;
-    }
-    found
-}
-
-fn children(pid: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten();
-    tasks
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|children| {
-            let pids = children.split_whitespace();
-            pids.filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::children;
 use super::peer::{Inlet, Peer};
 use super::process::{Equipment, Process};
 use super::surroundings::Surroundings;
+use super::sweep::Family;
 use crate::config::Config;
 use crate::engine::{Core, Engine};
 use crate::nested::{Downstream, Requests};
@@ -279,8 +280,16 @@ fn connect(
         pidfd,
         socket,
         equipment: Equipment { board, nested, .. },
+        token,
     } = process;
     let pid = child.id();
+    let family = Arc::new(Family {
+        engine: Arc::downgrade(&request.engine),
+        function: request.function,
+        worker: pid,
+        token,
+        cgroup: cgroup.clone(),
+    });
     let board = Arc::new(board);
     let socket = Arc::new(socket);
     let (writer, reader) = board.parent_ends(&socket);
@@ -294,7 +303,7 @@ fn connect(
         reader,
         Arc::clone(&board),
         Requests::new(request.worker, replies),
-        cgroup.clone(),
+        Arc::clone(&family),
         engine.max_message(),
         // What is asked for again if the process dies before it knows of it.
         was_spare.then(|| request.clone()),
@@ -302,7 +311,7 @@ fn connect(
     let writable = engine.inbox().writable();
     let inlet = Arc::new(Inlet::new(socket, peer, writable));
     let link = ProcessLink::new(
-        pid,
+        family,
         inlet,
         board,
         writer,

@@ -8,6 +8,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::outbox::Kept;
+use crate::lineage;
 
 /// How long an answer may be kept while a function runs after it.
 const LONGEST_KEPT: Timespec = Timespec {
@@ -130,6 +131,7 @@ fn is_child_of(parent: i32) -> bool {
 /// A death signal from the kernel (`PR_SET_PDEATHSIG`) would come too early: it would end the
 /// worker before it can take its group along.
 pub(super) fn end() -> ! {
+    lineage::kill_own();
     let _ = rustix::process::kill_current_process_group(Signal::KILL);
     std::process::abort()
 }
