@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
@@ -177,6 +177,9 @@ pub(crate) struct Mark(u64);
 /// The page with the mark of this process, once there is one.
 static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
+/// Whether the kernel can clear the page.
+static WIPES_ON_FORK: AtomicBool = AtomicBool::new(true);
+
 /// The last mark that this process or one that it descends from has taken. A child counts on from
 /// the marks of its ancestors, so that it never shares one with an object that it inherits.
 static LAST_MARK: AtomicU64 = AtomicU64::new(0);
@@ -207,9 +210,13 @@ impl Mark {
     /// may run in a signal handler, or in a child whose other threads are gone.
     #[cold]
     fn renew() -> Self {
+        if !WIPES_ON_FORK.load(Ordering::Relaxed) {
+            return Self::of_pid();
+        }
         let mut page = MARK.load(Ordering::Acquire);
         if page.is_null() {
             let Some(new) = wiped_on_fork() else {
+                WIPES_ON_FORK.store(false, Ordering::Relaxed);
                 return Self::of_pid();
             };
             let exchanged =
@@ -572,4 +579,33 @@ fn set_action(number: std::ffi::c_int, caught: bool) {
     // SAFETY: as above. It fails for numbers that are no signals only, and `on_signal` may be called
     // at any moment.
     let _ = unsafe { signal(number, handler) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_threads_of_a_process_have_one_mark() {
+        let mark = Mark::current();
+        let others: Vec<_> = (0..8)
+            .map(|_| std::thread::spawn(Mark::current))
+            .map(|thread| thread.join().unwrap())
+            .collect();
+        assert!(others.into_iter().all(|other| other == mark));
+        assert!(mark.is_current());
+    }
+
+    #[test]
+    fn a_value_is_made_once_for_all_threads() {
+        static VALUE: PerProcess<u32> = PerProcess::new();
+        assert_eq!(VALUE.get(), None);
+        let threads: Vec<_> = (0..8)
+            .map(|number| std::thread::spawn(move || VALUE.get_or_init(|| number)))
+            .collect();
+        let first = VALUE.get_or_init(|| 9);
+        for thread in threads {
+            assert!(ptr::eq(thread.join().unwrap(), first));
+        }
+    }
 }

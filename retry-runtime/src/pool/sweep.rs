@@ -179,10 +179,12 @@ fn sweep(batch: &[Sweep]) {
     for (pid, of) in left {
         batch[of].family.report(pid);
     }
-    // Another user's: they cannot be looked into, but the group is known.
+    // Another user's: they cannot be looked into, but the group is known. Where the worker has not ended
+    // it may be about to kill them itself.
+    let ended = || batch.iter().filter(|one| one.seen.is_empty());
     for pid in hidden {
         let group = lineage::group(pid);
-        if let Some(one) = batch.iter().find(|one| Some(one.family.worker) == group) {
+        if let Some(one) = ended().find(|one| Some(one.family.worker) == group) {
             one.family.report(pid);
         }
     }
