@@ -44,7 +44,11 @@ fn reads_mapped(path: &PathBuf) -> u64 {
         );
         std::slice::from_raw_parts(start.unwrap().cast::<u8>(), length)
     };
-    let sum = bytes.iter().step_by(4096).map(|byte| u64::from(*byte)).sum();
+    let sum = bytes
+        .iter()
+        .step_by(4096)
+        .map(|byte| u64::from(*byte))
+        .sum();
     rest();
     sum
 }
@@ -69,7 +73,10 @@ fn a_file_that_is_read_through_a_mapping_is_not_counted() {
         }
         let path = file.path().to_owned();
         let pages = 300 * MIB as u64 / 4096;
-        assert_eq!(reads_under_a_limit.remote(path.clone()).wait().unwrap(), pages);
+        assert_eq!(
+            reads_under_a_limit.remote(path.clone()).wait().unwrap(),
+            pages
+        );
         let first = reads_and_may_grow.remote(None).wait().unwrap();
         for path in [Some(path), None, None] {
             assert_eq!(reads_and_may_grow.remote(path).wait().unwrap(), first);
@@ -116,11 +123,13 @@ fn fills_shared_memory() {
 
 #[retry_runtime::test]
 fn shared_memory_that_no_file_stands_behind_is_counted() {
-    fixture(LIMIT, serves, || match fills_shared_memory.remote().wait() {
-        Err(CallError::Crashed(crash, _)) => match crash.cause() {
-            ExitCause::OutOfMemory { limit, .. } => assert_eq!(limit, 100 << 20),
+    fixture(LIMIT, serves, || {
+        match fills_shared_memory.remote().wait() {
+            Err(CallError::Crashed(crash, _)) => match crash.cause() {
+                ExitCause::OutOfMemory { limit, .. } => assert_eq!(limit, 100 << 20),
+                other => panic!("{other:?}"),
+            },
             other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
+        }
     });
 }

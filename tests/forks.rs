@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use retry_runtime::{CallError, Lost, Rejected, Runtime, function, service};
 use retry_tests::{
-    Forked, Process, descendants, eventually, fixture, fixture_async, fixture_outside, fork, fork_with,
+    Forked, Process, descendants, eventually, fixture, fixture_async, fixture_outside, fork,
+    fork_with,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -51,7 +52,8 @@ fn parent_and_child_get_their_own_results() {
         let children = [100u64, 200].map(|base| {
             fork_with(|| {
                 let own = worker_pid.remote().wait().unwrap() != worker;
-                let right = (base..base + 100).all(|value| echo.remote(value).wait().unwrap() == value);
+                let right =
+                    (base..base + 100).all(|value| echo.remote(value).wait().unwrap() == value);
                 let mapped = echo.map(base..base + 1000).into_iter().map(Result::unwrap);
                 let mapped = mapped.eq(base..base + 1000);
                 end_pool();
@@ -300,7 +302,11 @@ async fn forks_async(what: u8) -> u64 {
     fork_and(what)
 }
 
-#[function(max_workers = 1, timeout = "10s", batch(max_size = 3, max_wait = "1ms"))]
+#[function(
+    max_workers = 1,
+    timeout = "10s",
+    batch(max_size = 3, max_wait = "1ms")
+)]
 fn forks_in_batch(what: Vec<u8>) -> Vec<u64> {
     let first = fork_and(what[0]);
     what.iter().map(|_| first).collect()
@@ -423,7 +429,11 @@ fn a_daemon_ends_in_order_by_a_signal() {
         for when in ["before", "after"] {
             let file = tempfile::NamedTempFile::new().unwrap();
             let path = file.path().to_str().unwrap();
-            let mut parent = program(&["what=daemon", &format!("when={when}"), &format!("file={path}")]);
+            let mut parent = program(&[
+                "what=daemon",
+                &format!("when={when}"),
+                &format!("file={path}"),
+            ]);
             let lines = lines(&mut parent, 1);
             assert!(parent.wait().unwrap().success());
             let daemon = lines[0].as_str();

@@ -658,7 +658,10 @@ impl Engine {
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
-        debug_assert!(!self.is_foreign(), "a forked child uses its parent's engine");
+        debug_assert!(
+            !self.is_foreign(),
+            "a forked child uses its parent's engine"
+        );
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

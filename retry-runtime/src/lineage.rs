@@ -237,7 +237,11 @@ static OWN: OnceLock<(Token, i32)> = OnceLock::new();
 /// might change the environment.
 pub(crate) fn note_own(parent: i32) {
     let tokens = std::env::var(VARIABLE).unwrap_or_default();
-    if let Some(own) = tokens.rsplit(SEPARATOR).next().filter(|own| !own.is_empty()) {
+    if let Some(own) = tokens
+        .rsplit(SEPARATOR)
+        .next()
+        .filter(|own| !own.is_empty())
+    {
         let _ = OWN.set((Token(own.to_owned()), parent));
     }
 }

@@ -75,7 +75,10 @@ fn say(text: &str) {
 /// Called when `main` has returned: waits for calls that it has spawned, for a while.
 pub fn finish() {
     // The thread that handles signals ends the program, with the exit code for that.
-    while ASKED.get().is_some_and(|asked| asked.load(Ordering::Acquire) != 0) {
+    while ASKED
+        .get()
+        .is_some_and(|asked| asked.load(Ordering::Acquire) != 0)
+    {
         thread::park();
     }
     if let Some(engine) = Engine::global_if_started() {

@@ -113,11 +113,7 @@ impl SharedMemory {
         // SAFETY: the target is inside the mapping, and a slice of this process cannot overlap
         // it, since no slice of the mapping is ever made.
         unsafe {
-            ptr::copy_nonoverlapping(
-                bytes.as_ptr(),
-                self.start.as_ptr().add(offset),
-                bytes.len(),
-            );
+            ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(offset), bytes.len());
         }
     }
 
@@ -127,11 +123,7 @@ impl SharedMemory {
         let mut bytes = vec![0; length];
         // SAFETY: the source is inside the mapping and the target is as long.
         unsafe {
-            ptr::copy_nonoverlapping(
-                self.start.as_ptr().add(offset),
-                bytes.as_mut_ptr(),
-                length,
-            );
+            ptr::copy_nonoverlapping(self.start.as_ptr().add(offset), bytes.as_mut_ptr(), length);
         }
         bytes
     }
@@ -147,11 +139,7 @@ impl SharedMemory {
             // SAFETY: the source is inside the mapping; the target has room for as many bytes,
             // which are initialised by this, and belongs to this process alone.
             unsafe {
-                ptr::copy_nonoverlapping(
-                    self.start.as_ptr().add(at),
-                    room.as_mut_ptr(),
-                    length,
-                );
+                ptr::copy_nonoverlapping(self.start.as_ptr().add(at), room.as_mut_ptr(), length);
                 buffer.advance_mut(length);
             }
             at += length;

@@ -58,7 +58,10 @@ fn stay() -> ! {
 fn main(what: String) {
     match what.as_str() {
         "stays" => {
-            starts.remote(DAEMON.to_owned(), false).wait().expect("a pid");
+            starts
+                .remote(DAEMON.to_owned(), false)
+                .wait()
+                .expect("a pid");
             println!("started");
             stay();
         }
@@ -66,7 +69,10 @@ fn main(what: String) {
             // Another worker is there and sees the end of the parent.
             idle.remote().wait().expect("a worker");
             let _ = starts.remote(DAEMON.to_owned(), true).wait();
-            starts.remote(DAEMON.to_owned(), false).wait().expect("a pid");
+            starts
+                .remote(DAEMON.to_owned(), false)
+                .wait()
+                .expect("a pid");
             println!("started");
             stay();
         }
@@ -96,7 +102,10 @@ fn main(what: String) {
             let script = "sleep 600 </dev/null >/dev/null 2>&1 &".to_owned();
             let _ = starts.remote(script, true).wait();
             while let Some(event) = events.next_timeout(Duration::from_secs(20)) {
-                if let Event::ProcessLeft { worker_pid, pid, .. } = event {
+                if let Event::ProcessLeft {
+                    worker_pid, pid, ..
+                } = event
+                {
                     println!("left: {pid} by {worker_pid:?}");
                     break;
                 }

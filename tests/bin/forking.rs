@@ -54,7 +54,9 @@ fn ticks() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc");
     let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
     let times = fields.skip(11).take(2);
-    times.map(|time| time.parse::<u64>().expect("a number")).sum()
+    times
+        .map(|time| time.parse::<u64>().expect("a number"))
+        .sum()
 }
 
 /// What a program does to become a daemon, as seen from inside of it.
@@ -131,12 +133,16 @@ fn main(what: String, when: Option<String>, file: Option<PathBuf>) {
             echo.remote(1).wait().expect("a value");
             closes_its_output.remote(false).wait().expect("it waits");
             let child = fork_with(|| stay());
-            closes_its_output.remote(true).wait().expect("it closes them");
+            closes_its_output
+                .remote(true)
+                .wait()
+                .expect("it closes them");
             let before = ticks();
             std::thread::sleep(Duration::from_secs(1));
             println!("{}", ticks() - before);
             let raw = rustix::process::Pid::from_raw(i32::try_from(child.0).expect("a pid"));
-            let _ = rustix::process::kill_process(raw.expect("a pid"), rustix::process::Signal::KILL);
+            let _ =
+                rustix::process::kill_process(raw.expect("a pid"), rustix::process::Signal::KILL);
             let _ = Forked(child.0).code();
         }
         other => panic!("{other}"),

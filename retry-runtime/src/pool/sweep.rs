@@ -126,7 +126,11 @@ fn request(sweep: Sweep) {
         sweeps.runs = thread.spawn(run).is_ok();
         if !sweeps.runs {
             // Without a thread it is left to the next one that there is one for.
-            let waits: Vec<_> = sweeps.queue.iter_mut().filter_map(|one| one.waits.take()).collect();
+            let waits: Vec<_> = sweeps
+                .queue
+                .iter_mut()
+                .filter_map(|one| one.waits.take())
+                .collect();
             drop(sweeps);
             waits.iter().for_each(is_done);
         }
