@@ -11,8 +11,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -36,7 +36,7 @@ const LAST_LOOK: Duration = Duration::from_millis(200);
 /// What the descendants of one worker are known by. It is unique on the machine: it consists of the
 /// parent, by its number and the time of its first worker, and of the worker's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Token(String);
+pub(crate) struct Token(Arc<str>);
 
 impl Token {
     /// A token for a worker of this process.
@@ -47,14 +47,15 @@ impl Token {
             let (pid, begun) = (std::process::id(), sys::monotonic_nanos());
             format!("{pid}.{begun:x}.")
         });
-        Self(format!("{program}{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(format!("{program}{number}").into())
     }
 
     /// The value of the variable for the worker.
     pub(crate) fn variable(&self) -> OsString {
         match std::env::var(VARIABLE) {
             Ok(before) if !before.is_empty() => format!("{before}{SEPARATOR}{}", self.0).into(),
-            _ => self.0.clone().into(),
+            _ => self.0.to_string().into(),
         }
     }
 
@@ -123,7 +124,7 @@ pub(crate) struct Look {
 
 /// Looks for the processes that descend from the workers of these tokens.
 pub(crate) fn look_for(tokens: &[Token]) -> Look {
-    look(|token| tokens.iter().position(|wanted| wanted.0 == token))
+    look(|token| tokens.iter().position(|wanted| *wanted.0 == *token))
 }
 
 fn look(which: impl Fn(&str) -> Option<usize>) -> Look {
@@ -242,7 +243,7 @@ pub(crate) fn note_own(parent: i32) {
         .next()
         .filter(|own| !own.is_empty())
     {
-        let _ = OWN.set((Token(own.to_owned()), parent));
+        let _ = OWN.set((Token(own.into()), parent));
     }
 }
 
@@ -258,7 +259,7 @@ pub(crate) fn kill_own() {
         rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == *parent);
     let program = token.program();
     let is_wanted = |other: &str| {
-        let wanted = other == token.0 || (!parent_lives && other.starts_with(program));
+        let wanted = *other == *token.0 || (!parent_lives && other.starts_with(program));
         wanted.then_some(0)
     };
     let _ = kill_all(LAST_LOOK, || {
@@ -281,12 +282,12 @@ mod tests {
         assert_eq!(outer.program(), inner.program());
         let environment = format!("A=1\0{VARIABLE}={}:{}\0B=2\0", outer.0, inner.0);
         for token in [&outer, &inner] {
-            let which = |found: &str| (found == token.0).then_some(3);
+            let which = |found: &str| (*found == *token.0).then_some(3);
             assert_eq!(token_in(environment.as_bytes(), which), Some(3));
         }
         // One that begins with another is not the other.
-        let longer = Token(format!("{}0", inner.0));
-        let which = |found: &str| (found == longer.0).then_some(3);
+        let longer = Token(format!("{}0", inner.0).into());
+        let which = |found: &str| (*found == *longer.0).then_some(3);
         assert_eq!(token_in(environment.as_bytes(), which), None);
         assert_eq!(token_in(b"", |_| Some(0)), None);
     }
