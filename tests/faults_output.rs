@@ -15,7 +15,6 @@ use retry_tests::{
     Conditions, close_descriptor, descendants, eventually, fixture, fixture_outside, fixture_under,
 };
 use rustix::fs::{Mode, OFlags, mkfifoat};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const LIMIT: Duration = Duration::from_secs(120);

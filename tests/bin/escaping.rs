@@ -24,8 +24,8 @@ fn starts(script: String, crashes: bool) -> u32 {
 
 #[function(max_workers = 1)]
 fn hangs(long: bool) -> u32 {
-    while long {
-        std::thread::sleep(Duration::from_secs(1));
+    if long {
+        stay();
     }
     std::process::id()
 }
