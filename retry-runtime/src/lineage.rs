@@ -30,6 +30,9 @@ const SEPARATOR: char = ':';
 /// How long processes that were killed are waited for before the next look.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long processes are waited for that are loading a program.
+const LOADING: Duration = Duration::from_millis(50);
+
 /// How long a worker looks for its descendants before it ends itself.
 const LAST_LOOK: Duration = Duration::from_millis(200);
 
@@ -132,27 +135,72 @@ fn look(which: impl Fn(&str) -> Option<usize>) -> Look {
     let mut look = Look::default();
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    for pid in pids.filter(|pid| *pid != own) {
-        match token_of(pid, &which) {
-            Ok(Some(of)) => {
-                // Looked at again: the number may have passed on to another process before.
-                let held = Found::hold(pid, of);
-                let same = |found: &Found| matches!(token_of(found.pid, &which), Ok(Some(_)));
-                look.found.extend(held.filter(same));
-            }
-            Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => look.hidden.push(pid),
-            // It has ended.
-            Err(_) => {}
+    let mut unknown: Vec<u32> = pids.filter(|pid| *pid != own).collect();
+    let until = Instant::now() + LOADING;
+    loop {
+        unknown.retain(|pid| look.at(*pid, &which) == Known::NotYet);
+        if unknown.is_empty() || Instant::now() >= until {
+            return look;
         }
+        std::thread::sleep(Duration::from_millis(1));
     }
-    look
 }
 
-/// Which of the tokens that are looked for a process has.
-fn token_of(pid: u32, which: &impl Fn(&str) -> Option<usize>) -> io::Result<Option<usize>> {
-    let environment = fs::read(format!("/proc/{pid}/environ"))?;
-    Ok(token_in(&environment, which))
+/// Whether it is known what a process descends from.
+#[derive(PartialEq, Eq)]
+enum Known {
+    Yes,
+    /// It has begun to load another program, and the kernel shows no environment until it has found
+    /// its place.
+    NotYet,
+}
+
+impl Look {
+    /// Looks at one process.
+    fn at(&mut self, pid: u32, which: &impl Fn(&str) -> Option<usize>) -> Known {
+        let environment = match environment(pid) {
+            Ok(environment) => environment,
+            Err(error) => {
+                // Otherwise it has ended.
+                if error.kind() == io::ErrorKind::PermissionDenied {
+                    self.hidden.push(pid);
+                }
+                return Known::Yes;
+            }
+        };
+        if environment.is_empty() && is_loading(pid) {
+            return Known::NotYet;
+        }
+        if let Some(of) = token_in(&environment, which)
+            && let Some(held) = Found::hold(pid, of)
+        {
+            // Looked at again: the number may have passed on to another process before. One that loads
+            // another program by now is seen again as soon as it has.
+            match environment_of_held(&held) {
+                Some(environment) if token_in(&environment, which) == Some(of) => {
+                    self.found.push(held);
+                }
+                Some(environment) if environment.is_empty() => return Known::NotYet,
+                _ => {}
+            }
+        }
+        Known::Yes
+    }
+}
+
+fn environment(pid: u32) -> io::Result<Vec<u8>> {
+    fs::read(format!("/proc/{pid}/environ"))
+}
+
+fn environment_of_held(held: &Found) -> Option<Vec<u8>> {
+    environment(held.pid).ok().filter(|_| !held.has_ended())
+}
+
+/// Whether a process without an environment is loading a program: it has one, unlike a thread of the
+/// kernel or a process that has ended, and has no arguments yet.
+fn is_loading(pid: u32) -> bool {
+    let has_program = fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+    has_program && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty())
 }
 
 fn token_in(environment: &[u8], which: impl Fn(&str) -> Option<usize>) -> Option<usize> {
