@@ -459,8 +459,10 @@ impl Fixture {
 }
 
 /// Whether a zombie was started by a worker, and came to this process only when that one died.
-/// Workers lead groups of their own, and what a test starts is in this process's own group.
+/// Workers lead groups of their own in this process's session, and what a test starts is in this
+/// process's own group.
 fn is_adopted(process: &Process) -> bool {
     let own = rustix::process::getpgrp().as_raw_nonzero().get();
-    process.group != process.pid && i32::try_from(process.group) != Ok(own)
+    let left = process.group != process.pid || process.session == process.pid;
+    left && i32::try_from(process.group) != Ok(own)
 }

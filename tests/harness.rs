@@ -81,8 +81,9 @@ fn what_a_worker_has_started_is_noticed() {
 fn what_a_dead_worker_has_started_is_no_worker() {
     refused("processes that are no workers", || {
         fixture(LIMIT, serves, || {
-            // It kills the worker when it has left the worker's group, not before.
-            let script = "exec setsid sh -c 'kill -9 $0; exec sleep 30' $PPID";
+            // It kills the worker when it has left the worker's group, not before, and has removed what it
+            // would be known by.
+            let script = "exec env -u RETRY_LINEAGE setsid sh -c 'kill -9 $0; exec sleep 30' $PPID";
             let arguments = ["-c", script].map(str::to_owned);
             let call = starts.remote("sh".to_owned(), arguments.into());
             let _ = call.wait();

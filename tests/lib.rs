@@ -12,6 +12,6 @@ pub use ledger::{Entry, Ledger, record};
 pub use programs::{example, root};
 pub use seeded::seeded;
 pub use system::{
-    Process, close_descriptor, descendants, descriptors, eventually, has_rings, is_spare,
-    kill_child, processes_with, spares, threads, workers,
+    Forked, Process, close_descriptor, descendants, descriptors, eventually, fork, fork_with,
+    has_rings, is_spare, kill_child, processes_with, spares, threads, workers,
 };

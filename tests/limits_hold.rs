@@ -171,16 +171,9 @@ fn whose_worker_is_stopped(value: u64) -> u64 {
 #[retry_runtime::test]
 fn a_worker_that_does_not_begin_its_input_is_replaced() {
     fixture(LIMIT, serves, || {
-        let pid = |_: &()| {
-            let workers = descendants();
-            workers
-                .into_iter()
-                .filter(|one| one.is_worker())
-                .map(|one| one.pid)
-        };
-        let before: Vec<u32> = pid(&()).collect();
+        let before = workers();
         whose_worker_is_stopped.remote(1).wait().unwrap();
-        let new: Vec<u32> = pid(&()).filter(|pid| !before.contains(pid)).collect();
+        let new = workers().into_iter().filter(|pid| !before.contains(pid));
         for pid in new {
             let pid = Pid::from_raw(pid.cast_signed()).unwrap();
             let _ = rustix::process::kill_process(pid, Signal::STOP);
@@ -440,7 +433,7 @@ fn a_call_does_not_wait_for_a_worker_that_only_waits() {
         eventually(
             "the second one has begun",
             Duration::from_millis(2500),
-            || descendants().iter().filter(|one| one.is_worker()).count() >= 4,
+            || workers().len() >= 4,
         );
         assert!(begun.elapsed() < Duration::from_millis(2500));
         assert_eq!(slow.wait().unwrap(), 3000);

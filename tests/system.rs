@@ -16,6 +16,8 @@ pub struct Process {
     pub parent: u32,
     /// The number of its process group.
     pub group: u32,
+    /// The number of its session.
+    pub session: u32,
     /// `R`, `S`, `Z` and so on.
     pub state: char,
     /// The name of its program.
@@ -34,6 +36,7 @@ impl Process {
             state: fields.next()?.chars().next()?,
             parent: fields.next()?.parse().ok()?,
             group: fields.next()?.parse().ok()?,
+            session: fields.next()?.parse().ok()?,
         })
     }
 
@@ -197,6 +200,53 @@ pub fn close_descriptor(number: i32) {
     #[expect(unsafe_code, reason = "nothing safe can do what is to be survived")]
     unsafe {
         rustix::io::close(number);
+    }
+}
+
+/// Forks this process, without its other threads: `None` in the child, the child's number here.
+///
+/// # Panics
+///
+/// If there can be no further process.
+#[must_use]
+#[expect(unsafe_code, reason = "nothing safe forks")]
+pub fn fork() -> Option<u32> {
+    // SAFETY: this is the C library's `fork`.
+    unsafe extern "C" {
+        fn fork() -> std::ffi::c_int;
+    }
+    // SAFETY: none that could be shown here. That a program does this at any moment, with other
+    // threads in the middle of anything, is what is tested.
+    let pid = unsafe { fork() };
+    let pid = u32::try_from(pid).expect("a process");
+    (pid != 0).then_some(pid)
+}
+
+/// Runs `child` in a fork of this process, which ends with its result, or with 101 if it panics.
+#[expect(unsafe_code, reason = "nothing of the test may run on in the child")]
+pub fn fork_with(child: impl FnOnce() -> i32) -> Forked {
+    if let Some(pid) = fork() {
+        return Forked(pid);
+    }
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+    // SAFETY: this is the C library's `_exit`, which may be called at any moment.
+    unsafe extern "C" {
+        safe fn _exit(code: std::ffi::c_int) -> !;
+    }
+    _exit(ended.unwrap_or(101))
+}
+
+/// A child that was forked.
+#[must_use]
+pub struct Forked(pub u32);
+
+impl Forked {
+    /// Waits for its end: its code, unless a signal has ended it.
+    #[must_use]
+    pub fn code(self) -> Option<i32> {
+        let pid = i32::try_from(self.0).ok().and_then(Pid::from_raw);
+        let (_, status) = rustix::process::waitpid(pid, WaitOptions::empty()).ok()??;
+        status.exit_status()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::block::{self, Wait};
 use crate::codec::{self, CodecError, Wire};
 use crate::context::{CallId, Context};
 use crate::delivery::{self, Sink, Slot};
-use crate::engine::{Answers, Callee, Host, Job, Looks, rejected};
+use crate::engine::{Answers, Callee, Host, Job, Looks, failed, rejected};
 use crate::error::{CallError, Lost, Rejected};
 use crate::parcel::{Caller, Parcel};
 use crate::pool::{Inlet, Sleeper};
@@ -86,6 +86,14 @@ pub(crate) fn not_decodable<E>(
 ) -> CallError<E> {
     let context = Context::new(registration.spec.name, call, index, Vec::new(), None);
     CallError::Lost(lost(error), context)
+}
+
+/// The outcome of a call, in a child that was forked while it was under way. It is there if it had
+/// arrived before.
+#[cold]
+fn outcome_in_fork(slot: &Slot) -> Outcome {
+    slot.take_unlocked()
+        .unwrap_or_else(|| failed(Failure::Lost(Lost::Forked)))
 }
 
 fn lost(error: &CodecError) -> Lost {
@@ -316,6 +324,10 @@ impl<T, E> Future for Call<T, E> {
             Some(running) => Arc::clone(&running.slot),
             None => this.start_and_linger(),
         };
+        if this.host.is_foreign() {
+            let outcome = outcome_in_fork(&slot);
+            return Poll::Ready((this.decode)(this.registration, None, outcome));
+        }
         slot.poll_take(context.waker()).map(|outcome| {
             if let Some(running) = &mut this.running {
                 running.key = None;
@@ -342,6 +354,12 @@ impl<T, E> Drop for Call<T, E> {
         let Some(running) = self.running.take() else {
             return;
         };
+        if self.host.is_foreign() {
+            // To drop the last reference to a worker would close its descriptors, whose numbers may
+            // be other files by now.
+            std::mem::forget(running);
+            return;
+        }
         if let Some(key) = running.key {
             self.host.cancel(key);
         }
@@ -392,7 +410,11 @@ impl<T, E> FunctionCall<T, E> {
 
     /// The result, if it is there already.
     pub fn try_get(&mut self) -> Option<Result<T, CallError<E>>> {
-        let outcome = self.slot.try_take()?;
+        let outcome = if self.host.is_foreign() {
+            outcome_in_fork(&self.slot)
+        } else {
+            self.slot.try_take()?
+        };
         Some((self.decode)(self.registration, None, outcome))
     }
 
@@ -415,6 +437,10 @@ impl<T, E> Future for FunctionCall<T, E> {
     type Output = Result<T, CallError<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
+        if self.host.is_foreign() {
+            let outcome = outcome_in_fork(&self.slot);
+            return Poll::Ready((self.decode)(self.registration, None, outcome));
+        }
         self.slot
             .poll_take(context.waker())
             .map(|outcome| (self.decode)(self.registration, None, outcome))

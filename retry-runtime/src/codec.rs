@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::recycle;
-use crate::sys;
+use crate::sys::{self, PerProcess};
 use failure::Failure;
 
 /// A type that can travel between processes: serde's `Serialize` and `Deserialize`, owned.
@@ -258,11 +258,12 @@ fn ends_early() -> CodecError {
 /// from. In debug builds the first value of each type shows whether its type is one of them.
 fn check_once<T: Wire>(encoded: &[u8]) -> Result<(), CodecError> {
     use std::collections::HashSet;
-    use std::sync::{LazyLock, Mutex, PoisonError};
+    use std::sync::{Mutex, PoisonError};
 
-    static CHECKED: LazyLock<Mutex<HashSet<TypeId>>> = LazyLock::new(Mutex::default);
+    static CHECKED: PerProcess<Mutex<HashSet<TypeId>>> = PerProcess::new();
+    let checked = CHECKED.get_or_init(Mutex::default);
     let type_id = TypeId::of::<T>();
-    if CHECKED
+    if checked
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .contains(&type_id)
@@ -295,7 +296,7 @@ fn check_once<T: Wire>(encoded: &[u8]) -> Result<(), CodecError> {
         }
         Err(error) => return Err(unsound(error.to_string())),
     }
-    CHECKED
+    checked
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .insert(type_id);

@@ -182,7 +182,7 @@ const VARIABLES: &[(&str, Set)] = &[
 ];
 
 /// Variables that the runtime sets itself for its workers.
-const OWN: &[&str] = &["RETRY_WORKER", "RETRY_DEPTH"];
+const OWN: &[&str] = &["RETRY_WORKER", "RETRY_DEPTH", "RETRY_LINEAGE"];
 
 impl Default for Config {
     fn default() -> Self {

@@ -11,6 +11,7 @@ use crate::map::{self, Shared};
 use crate::nested::Downstream;
 use crate::pool::{Inlet, Sleeper};
 use crate::scheduler::Outcome;
+use crate::sys::{self, Mark};
 
 /// Where an outcome goes.
 #[derive(Clone)]
@@ -78,6 +79,16 @@ impl Slot {
         }
     }
 
+    /// Takes the outcome if it is there, without waiting for the lock: in a forked child it may be
+    /// held by a thread that the child does not have.
+    pub(crate) fn take_unlocked(&self) -> Option<Outcome> {
+        let mut waiting = self.0.try_lock().ok()?;
+        match take(&mut *waiting) {
+            Waiting::Outcome(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
     pub(crate) fn poll_take(&self, waker: &Waker) -> Poll<Outcome> {
         let mut waiting = self.lock();
         match take(&mut *waiting) {
@@ -89,10 +100,15 @@ impl Slot {
     }
 }
 
-/// Wakes whoever waits. That is the caller's executor: if it panics, that is its own affair, and
-/// no reason for this thread to end.
+/// Calls a waker, which is code of the caller's executor. The thread that delivers survives its
+/// panics. A child that the waker forks ends here, since everything that this thread would go on
+/// with belongs to its parent.
 pub(crate) fn wake(waker: Waker) {
+    let mark = Mark::current();
     let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    if !mark.is_current() {
+        sys::exit_now(0);
+    }
 }
 
 thread_local! {

@@ -36,7 +36,7 @@ use crate::scheduler::{
     Terms, WorkerKey,
 };
 use crate::spin::{Patience, Spin};
-use crate::sys;
+use crate::sys::{self, Mark, PerProcess};
 use crate::transport::frame::{CallHeader, Order};
 use crate::transport::{DEPTH_VARIABLE, Link};
 
@@ -52,7 +52,18 @@ const KEPT_OUTCOMES: usize = 256;
 /// With fewer functions none is forgotten.
 const SWEEP_FROM: usize = 64;
 
-static GLOBAL: OnceLock<Arc<Engine>> = OnceLock::new();
+static GLOBAL: PerProcess<OnceLock<Arc<Engine>>> = PerProcess::new();
+
+/// What a program has the engine do, if it has more to do than a library.
+static PROGRAM: OnceLock<Program> = OnceLock::new();
+
+/// What belongs to a program with `#[local_entrypoint]`.
+pub(crate) struct Program {
+    /// Called when the engine of a process has started, in forked children as well.
+    pub(crate) starts: fn(),
+    /// Tells the user something.
+    pub(crate) says: fn(&str),
+}
 
 thread_local! {
     /// Room for the outcomes of a step, of which there is mostly one.
@@ -149,6 +160,17 @@ impl Host {
         }
     }
 
+    /// Whether this process was forked from the one that the calls are made in. What belongs to
+    /// that one must not be touched: its threads are not here, its locks may be held for ever, and
+    /// its sockets and rings are shared with it.
+    #[inline]
+    pub(crate) fn is_foreign(&self) -> bool {
+        match self {
+            Self::Here(engine) => engine.is_foreign(),
+            Self::Parent(upstream) => upstream.is_foreign(),
+        }
+    }
+
     /// The options that hold where neither attribute nor call site says otherwise.
     pub(crate) fn options(&self) -> Options {
         match self {
@@ -173,6 +195,9 @@ impl Host {
         looks: Looks,
         submitted: impl FnMut(CallKey),
     ) -> Result<Option<Submitted>, Rejected> {
+        if self.is_foreign() {
+            return Err(Rejected::Forked);
+        }
         match self {
             Self::Here(engine) => engine.submit(callee, jobs, looks, submitted).map(Some),
             Self::Parent(upstream) => {
@@ -213,6 +238,9 @@ impl Host {
         let mut is_over =
             || sleeper.is_woken() || until.is_some_and(|until| until <= Instant::now());
         if let Self::Here(engine) = self {
+            if engine.is_foreign() {
+                return;
+            }
             let inlets = engine.lock().inlets(answers);
             pool::attend(engine, &inlets, spin, &mut is_over);
         } else {
@@ -278,9 +306,11 @@ impl Host {
         }
     }
 
-    /// Has inputs of a map held back, or not any longer, as `held` says at that moment.
+    /// Has inputs of a map held back, or not any longer, as `held` says at that moment; in a forked
+    /// child, nothing.
     pub(crate) fn hold(&self, caller: Caller, held: impl FnOnce() -> Option<Option<u64>>) {
         match self {
+            _ if self.is_foreign() => {}
             // Asked for under the lock, so that the last one to step says what holds.
             Self::Here(engine) => engine.step(|core, _| core.scheduler.hold(caller, held())),
             Self::Parent(upstream) => upstream.hold(caller, held),
@@ -290,21 +320,25 @@ impl Host {
     /// Returns whether a worker of a function is ready, if that is known here.
     pub(crate) fn is_served(&self, function: FunctionKey) -> bool {
         match self {
+            _ if self.is_foreign() => false,
             Self::Here(engine) => engine.lock().scheduler.is_served(function),
             Self::Parent(_) => false,
         }
     }
 
+    /// Cancels a call; in a forked child, nothing.
     pub(crate) fn cancel(&self, call: CallKey) {
         match self {
+            _ if self.is_foreign() => {}
             Self::Here(engine) => engine.cancel(call),
             Self::Parent(upstream) => upstream.cancel(call),
         }
     }
 
-    /// Cancels what is left of a map.
+    /// Cancels what is left of a map; in a forked child, nothing.
     pub(crate) fn cancel_map(&self, map: &Arc<map::Shared>) {
         match self {
+            _ if self.is_foreign() => {}
             Self::Here(engine) => engine.cancel_map(map),
             Self::Parent(upstream) => upstream.cancel_map(map),
         }
@@ -360,6 +394,8 @@ pub(crate) struct Engine {
     config: Arc<Config>,
     /// Itself, for the threads that work for it.
     this: Weak<Engine>,
+    /// The process that it works in.
+    mark: Mark,
 }
 
 impl fmt::Debug for Engine {
@@ -411,14 +447,37 @@ impl Engine {
     ///
     /// If the operating system has no thread or descriptor left for it.
     pub(crate) fn global() -> &'static Arc<Self> {
-        GLOBAL.get_or_init(|| {
-            Self::start(Config::from_environment()).expect("a thread and a descriptor for calls")
+        GLOBAL.get_or_init(OnceLock::new).get_or_init(|| {
+            let engine = Self::start(Config::from_environment());
+            let engine = engine.expect("a thread and a descriptor for calls");
+            if let Some(program) = PROGRAM.get() {
+                (program.starts)();
+            }
+            engine
         })
     }
 
-    /// The same, if there has been a call already.
+    /// The same, if there has been a call in this process already.
     pub(crate) fn global_if_started() -> Option<&'static Arc<Self>> {
-        GLOBAL.get()
+        GLOBAL.get()?.get()
+    }
+
+    /// Makes known that this is a program, which may tell its user something.
+    pub(crate) fn serves_program(program: Program) {
+        let _ = PROGRAM.set(program);
+    }
+
+    /// Tells the user something, if this is a program; a library stays silent.
+    pub(crate) fn say(text: &str) {
+        if let Some(program) = PROGRAM.get() {
+            (program.says)(text);
+        }
+    }
+
+    /// Whether it belongs to the process that this one was forked from: see [`Host::is_foreign`].
+    #[inline]
+    pub(crate) fn is_foreign(&self) -> bool {
+        !self.mark.is_current()
     }
 
     /// A new engine with its I/O thread.
@@ -450,6 +509,7 @@ impl Engine {
             max_message: AtomicUsize::new(0),
             config,
             this: Weak::clone(this),
+            mark: Mark::current(),
         });
         engine.set_max_message(max_message);
         pool::start(&engine)?;
@@ -460,8 +520,11 @@ impl Engine {
         &self.config
     }
 
-    /// Begins the end; see [`Scheduler::shut_down`].
+    /// Begins the end; see [`Scheduler::shut_down`]. In a forked child, nothing.
     pub(crate) fn shut_down(&self, grace: Duration, queued: bool, waited: bool) {
+        if self.is_foreign() {
+            return;
+        }
         self.step(|core, now| {
             core.spare.close();
             core.scheduler.shut_down(now, grace, queued, waited);
@@ -471,7 +534,11 @@ impl Engine {
     }
 
     /// Ready when no call and no process is left: the calls that were given up.
+    /// In a forked child none is.
     pub(crate) fn poll_drained(&self, waker: &Waker) -> Poll<Vec<(CallId, &'static str)>> {
+        if self.is_foreign() {
+            return Poll::Ready(Vec::new());
+        }
         let mut core = self.lock();
         if core.is_drained() {
             return Poll::Ready(core.scheduler.abandoned().to_vec());
@@ -515,7 +582,11 @@ impl Engine {
         &self.inbox
     }
 
+    /// The events from now on; in a forked child there are none.
     pub(crate) fn subscribe(&self) -> Events {
+        if self.is_foreign() {
+            return Events::none();
+        }
         let events = self.publisher.subscribe();
         self.step(|core, _| core.scheduler.set_observed(true));
         events
@@ -637,6 +708,10 @@ impl Engine {
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
+        debug_assert!(
+            !self.is_foreign(),
+            "a forked child uses its parent's engine"
+        );
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -1022,7 +1097,7 @@ fn worker_name((pid, function): (Option<u32>, &'static str)) -> String {
 
 /// How deeply the calls of this process are nested: 0 outside of workers.
 pub(crate) fn depth() -> u32 {
-    static DEPTH: OnceLock<u32> = OnceLock::new();
+    static DEPTH: PerProcess<u32> = PerProcess::new();
     *DEPTH.get_or_init(|| {
         std::env::var(DEPTH_VARIABLE)
             .ok()
@@ -1033,9 +1108,14 @@ pub(crate) fn depth() -> u32 {
 
 /// An outcome for a call that never got as far as the scheduler.
 pub(crate) fn rejected(rejected: Rejected) -> Outcome {
+    failed(Failure::Rejected(rejected))
+}
+
+/// An outcome of which the scheduler does not know.
+pub(crate) fn failed(failure: Failure) -> Outcome {
     Outcome {
-        call: crate::context::CallId(0),
-        result: Err(Failure::Rejected(rejected)),
+        call: CallId(0),
+        result: Err(failure),
         history: None,
     }
 }

@@ -652,6 +652,9 @@ pub enum Rejected {
     Configuration(Box<str>),
     /// The runtime is shut down.
     ShutDown,
+    /// The call was made through a runtime, a map or a call of the process that this one was forked
+    /// from, or in a process that was forked from a worker.
+    Forked,
 }
 
 impl fmt::Display for Rejected {
@@ -683,6 +686,11 @@ impl fmt::Display for Rejected {
             ),
             Self::Configuration(problem) => f.write_str(problem),
             Self::ShutDown => f.write_str("the runtime is shut down"),
+            Self::Forked => f.write_str(
+                "this process was forked from the one that the runtime belongs to; make the call \
+                 anew, through the default runtime or one that is built after the fork (a process \
+                 that was forked from a worker cannot make calls)",
+            ),
         }
     }
 }
@@ -721,6 +729,9 @@ pub enum Lost {
         /// How many results there were.
         results: u64,
     },
+    /// The call was under way when this process was forked: its result goes to the process that has
+    /// made it.
+    Forked,
     /// The worker sent something that is not a message.
     Protocol {
         /// What was wrong with it.
@@ -753,6 +764,10 @@ impl fmt::Display for Lost {
                 f,
                 "the function returned {results} results for a batch of {inputs} inputs; it has \
                  to return one for each, in their order"
+            ),
+            Self::Forked => f.write_str(
+                "the call was under way when this process was forked, and its result goes to the \
+                 process that has made it",
             ),
             Self::Protocol { reason } => write!(f, "the worker broke the protocol: {reason}"),
         }

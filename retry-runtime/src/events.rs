@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::context::{AttemptOutcome, CallId};
 use crate::error::ExitCause;
+use crate::sys::Mark;
 
 /// How many events wait for a subscriber before further ones are dropped.
 const BACKLOG: usize = 65_536;
@@ -76,6 +77,13 @@ pub enum Event {
         worker_pid: Option<u32>,
         cause: ExitCause,
     },
+    /// A process that a worker's functions have started outlives the worker and could not be killed: it
+    /// belongs to another user, or the kernel does not end it.
+    ProcessLeft {
+        function: &'static str,
+        worker_pid: Option<u32>,
+        pid: u32,
+    },
     /// A worker wrote a line, while it was executing a call if that is certain.
     Output {
         function: &'static str,
@@ -90,17 +98,48 @@ pub enum Event {
 ///
 /// It sees what happens from the moment of its creation on. A subscriber that falls more than
 /// 65 536 events behind misses those that do not fit, and never slows a call down.
-pub struct Events(Receiver<Event>);
+///
+/// It belongs to the process that has subscribed. In a child that was forked it has ended.
+pub struct Events {
+    receiver: Option<Receiver<Event>>,
+    mark: Mark,
+}
 
 impl Events {
+    fn new(receiver: Receiver<Event>) -> Self {
+        Self {
+            receiver: Some(receiver),
+            mark: Mark::current(),
+        }
+    }
+
+    /// A subscription that has ended.
+    pub(crate) fn none() -> Self {
+        Self::new(sync_channel(0).1)
+    }
+
+    /// Where events arrive. A child that was forked has no thread that would send any, and may have
+    /// a copy of the channel that is locked.
+    fn receiver(&self) -> Option<&Receiver<Event>> {
+        self.receiver.as_ref().filter(|_| self.mark.is_current())
+    }
+
     /// The next event, if there is one already.
     pub fn try_next(&mut self) -> Option<Event> {
-        self.0.try_recv().ok()
+        self.receiver()?.try_recv().ok()
     }
 
     /// The next event, waiting for it at most for `timeout`.
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Event> {
-        self.0.recv_timeout(timeout).ok()
+        self.receiver()?.recv_timeout(timeout).ok()
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if !self.mark.is_current() {
+            std::mem::forget(self.receiver.take());
+        }
     }
 }
 
@@ -108,7 +147,7 @@ impl Iterator for Events {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        self.0.recv().ok()
+        self.receiver()?.recv().ok()
     }
 }
 
@@ -133,7 +172,7 @@ impl Publisher {
             .unwrap_or_else(PoisonError::into_inner)
             .push(sender);
         self.observed.store(true, Ordering::Relaxed);
-        Events(receiver)
+        Events::new(receiver)
     }
 
     pub(crate) fn is_observed(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::error::{ExitCause, Startup};
 use crate::pool::{Reading, Request};
 use crate::registry::{self, NotFound, Run};
 use crate::scheduler::{Executing, Progress, Remains, Reply, WorkerKey};
-use crate::sys;
+use crate::sys::{self, Mark};
 use crate::transport::board::LONGEST_PAUSE;
 use crate::transport::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::transport::ring::Corrupt;
@@ -25,12 +25,14 @@ use crate::transport::{Link, executing};
 use crate::worker::{Input, Invocation, State, block_on, panics, reporting};
 
 thread_local! {
-    static CURRENT: Cell<Option<(WorkerKey, u64)>> = const { Cell::new(None) };
+    static CURRENT: Cell<Option<(WorkerKey, u64, Mark)>> = const { Cell::new(None) };
 }
 
-/// The worker that this thread is, and the ticket that it executes.
+/// The worker that this thread is, and the ticket that it executes. In a child that its function
+/// has forked it is none.
 pub(crate) fn current() -> Option<(WorkerKey, u64)> {
-    CURRENT.get()
+    let (worker, ticket, mark) = CURRENT.get()?;
+    mark.is_current().then_some((worker, ticket))
 }
 
 /// What a thread and its link share.
@@ -213,7 +215,7 @@ fn serve(request: &Request, shared: &Shared) {
         let Some(run) = served.run(header.method) else {
             break;
         };
-        CURRENT.set(Some((worker, header.ticket)));
+        CURRENT.set(Some((worker, header.ticket, Mark::current())));
         let (kind, output) = invoke(engine, run, input, &state);
         CURRENT.set(None);
         let executed = shared.lock().executing.take();

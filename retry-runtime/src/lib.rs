@@ -58,6 +58,7 @@ mod faults;
 mod inline;
 #[cfg(feature = "json")]
 mod json;
+mod lineage;
 mod map;
 mod nested;
 mod options;

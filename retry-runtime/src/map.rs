@@ -19,8 +19,8 @@ use crate::call::{Decoders, not_decodable};
 use crate::codec::CodecError;
 use crate::context::CallId;
 use crate::delivery::{self, Sink};
-use crate::engine::{Answers, Callee, Host, Job, Looks, Submitted, rejected};
-use crate::error::{CallError, Rejected, Startup};
+use crate::engine::{Answers, Callee, Host, Job, Looks, Submitted, failed, rejected};
+use crate::error::{CallError, Lost, Rejected, Startup};
 use crate::parcel::{self, Caller, Parcel, Parts, Series};
 use crate::pool::Sleeper;
 use crate::recycle;
@@ -568,6 +568,7 @@ struct Driver<I: Iterator, T, E> {
     window: usize,
     /// Whether the window is as large as the function is quick.
     adapts: bool,
+    ordered: bool,
     shared: Arc<Shared>,
     arrived: VecDeque<(u64, Outcome)>,
     /// What is left of several values, of which the next has this index and this identity.
@@ -618,6 +619,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             encode: map.encode,
             window: map.window.unwrap_or(WINDOW),
             adapts: map.window.is_none(),
+            ordered: map.ordered,
             shared: Arc::new(shared),
             arrived: VecDeque::new(),
             values: None,
@@ -657,7 +659,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         if left == 0 {
             let (index, mut outcome) = self.arrived.pop_front()?;
             self.consumed += size_of_result(&outcome);
-            if self.consumed > self.worth_telling {
+            if self.consumed > self.worth_telling && !self.host.is_foreign() {
                 self.tell_consumed();
             }
             match outcome.result {
@@ -693,10 +695,17 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         context: &mut task::Context<'_>,
     ) -> Poll<Option<Result<T, CallError<E>>>> {
         loop {
+            if self.host.is_foreign() {
+                return Poll::Ready(self.next_in_fork());
+            }
             if let Some(item) = self.next_arrived() {
                 return Poll::Ready(Some(item));
             }
             let more = self.feed();
+            if self.host.is_foreign() {
+                // The iterator of the inputs has forked.
+                continue;
+            }
             if let Some(item) = self.hand_out() {
                 return Poll::Ready(Some(item));
             }
@@ -738,6 +747,33 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         if self.shared.lock().consumed(consumed) {
             self.shared.hold();
         }
+    }
+
+    /// The next result in a child that was forked from the process whose map this is: what had
+    /// arrived before, and an error for each other input. It takes no lock of the parent's.
+    #[cold]
+    fn next_in_fork(&mut self) -> Option<Result<T, CallError<E>>> {
+        if let Some(item) = self.hand_out() {
+            return Some(item);
+        }
+        let failure = if self.pending > 0 {
+            Failure::Lost(Lost::Forked)
+        } else if self.next_input().is_some() {
+            self.take(1);
+            Failure::Rejected(Rejected::Forked)
+        } else if let Some(panic) = self.panic.take() {
+            resume_unwind(panic);
+        } else {
+            return None;
+        };
+        // In a map that does not keep the order it is not known which inputs are left.
+        let index = self.ordered.then(|| self.next_index - self.pending as u64);
+        self.pending -= 1;
+        Some((self.decoders.outcome)(
+            self.registration,
+            index,
+            failed(failure),
+        ))
     }
 
     /// Looks for answers as long as there is patience.
@@ -813,8 +849,10 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         }
         if let Some(reason) = refused {
             let index = self.take(1);
-            let delivery = &mut self.shared.delivery();
-            delivery.put(index, &Parcel::NONE, rejected(reason));
+            if !self.host.is_foreign() {
+                let delivery = &mut self.shared.delivery();
+                delivery.put(index, &Parcel::NONE, rejected(reason));
+            }
         }
         self.inputs.is_some()
             && self.pending < self.window
@@ -881,6 +919,9 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     fn submit(&mut self, inputs: Parcel) {
         let index = self.take(inputs.count());
         self.outstanding_bytes += inputs.size();
+        if self.host.is_foreign() {
+            return;
+        }
         if let Some(startup) = self.recent_start_failure() {
             let mut outcome = rejected(Rejected::ShutDown);
             outcome.result = Err(Failure::Startup(startup));
@@ -926,6 +967,12 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     /// Cancels what is outstanding.
     fn cancel(&mut self) {
         self.inputs = None;
+        if self.host.is_foreign() {
+            self.pending = 0;
+            self.arrived.clear();
+            self.values = None;
+            return;
+        }
         let mut arrivals = self.shared.lock();
         let outstanding = self.outstanding - std::mem::take(&mut arrivals.returned);
         arrivals.closed = true;

@@ -12,6 +12,7 @@ mod spare;
 mod spawner;
 mod streams;
 mod surroundings;
+mod sweep;
 
 pub(crate) use attend::{Sleeper, attend, rest};
 pub(crate) use cgroup::Cgroup;
@@ -19,3 +20,4 @@ pub(crate) use peer::{Inlet, Reading};
 pub(crate) use reactor::{Inbox, NESTED, Writable, start};
 pub(crate) use spare::Spare;
 pub(crate) use spawner::{Request, hire, request_worker};
+pub(crate) use sweep::Family;

@@ -2,22 +2,32 @@
 //! signal, and shows meanwhile how far it is (`progress.rs`). Nothing else in this library writes to
 //! the terminal of its own accord, or handles signals.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Signal;
 
 use crate::config::{self, Config};
-use crate::engine::{Engine, Host};
+use crate::engine::{Engine, Host, Program};
 use crate::progress;
 use crate::runtime::Shutdown;
+use crate::sys::{self, PerProcess};
 
 /// The exit codes of a program that was ended by a signal: 128 and the signal's number.
 const BY_SIGNAL: i32 = 128;
 
+/// The signals that ask a program to end.
+const SIGNALS: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
+
+/// How often the end of the calls is looked for after a signal.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// The signal that asked this program to end, once there was one.
-static ASKED: AtomicI32 = AtomicI32::new(0);
+static ASKED: PerProcess<AtomicI32> = PerProcess::new();
 
 /// Called after the worker check and before the command line is looked at.
 ///
@@ -29,21 +39,31 @@ pub fn begin() {
     for warning in config::warnings(names) {
         eprintln!("warning: {warning}");
     }
-    // Without a runtime the signals do what they do by default, and the workers end with us.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let Ok(runtime) = runtime else { return };
-    // From here on they are seen, also before the thread has begun to look for them.
-    let signals = {
-        let _context = runtime.enter();
-        Signals::new()
+    // From here on they are seen, also before the thread has begun to look for them. Without a pipe
+    // they do what they do by default, and the workers end with this process.
+    if let Ok(signals) = sys::signal_pipe() {
+        let caught = SIGNALS.into_iter().filter(|one| !sys::is_ignored(*one));
+        caught.for_each(sys::catch);
+        watch(signals).expect("a thread for the signals");
+    }
+    // A forked child inherits the handlers, but neither the thread nor a pipe of its own.
+    let starts = || {
+        if !sys::has_signal_pipe()
+            && let Ok(signals) = sys::signal_pipe()
+        {
+            let _ = watch(signals);
+        }
     };
+    Engine::serves_program(Program { starts, says: say });
+    progress::begin(Config::from_environment().progress);
+}
+
+/// Starts the thread that handles signals.
+fn watch(signals: OwnedFd) -> std::io::Result<()> {
     thread::Builder::new()
         .name("retry-signals".to_owned())
-        .spawn(move || runtime.block_on(handle(signals)))
-        .expect("a thread for the signals");
-    progress::begin(Config::from_environment().progress);
+        .spawn(move || handle(&signals))?;
+    Ok(())
 }
 
 /// Says something about the end of the program.
@@ -55,7 +75,10 @@ fn say(text: &str) {
 /// Called when `main` has returned: waits for calls that it has spawned, for a while.
 pub fn finish() {
     // The thread that handles signals ends the program, with the exit code for that.
-    while ASKED.load(Ordering::Acquire) != 0 {
+    while ASKED
+        .get()
+        .is_some_and(|asked| asked.load(Ordering::Acquire) != 0)
+    {
         thread::park();
     }
     if let Some(engine) = Engine::global_if_started() {
@@ -71,7 +94,7 @@ pub fn finish() {
             )),
         }
         let begun = Instant::now();
-        let shutdown = Shutdown::begin(&Host::Here(std::sync::Arc::clone(engine)), grace);
+        let shutdown = Shutdown::begin(&Host::Here(Arc::clone(engine)), grace);
         let abandoned = shutdown.wait_for(SILENT).unwrap_or_else(|shutdown| {
             if running + queued == 0 {
                 say_what_is_left(engine, grace.saturating_sub(begun.elapsed()));
@@ -131,9 +154,13 @@ fn exit(signal: i32) -> ! {
     std::process::exit(BY_SIGNAL + signal)
 }
 
-async fn handle(mut signals: Signals) {
-    let first = signals.next().await;
-    ASKED.store(first, Ordering::Release);
+fn handle(signals: &OwnedFd) {
+    let Some(first) = next(signals, None) else {
+        return;
+    };
+    ASKED
+        .get_or_init(AtomicI32::default)
+        .store(first, Ordering::Release);
     let Some(engine) = Engine::global_if_started() else {
         exit(first);
     };
@@ -146,60 +173,31 @@ async fn handle(mut signals: Signals) {
         ));
     }
     engine.shut_down(grace, false, true);
-    let drained = async {
-        let drained = || std::future::poll_fn(|context| engine.poll_drained(context.waker()));
-        if tokio::time::timeout(SILENT, drained()).await.is_err() {
-            if running + queued == 0 {
-                say_what_is_left(engine, grace.saturating_sub(SILENT));
-            }
-            drained().await;
+    let mut silent = (running + queued == 0).then(|| Instant::now() + SILENT);
+    while !engine.is_drained() {
+        if let Some(second) = next(signals, Some(LOOK)) {
+            // The workers that are left end with this process.
+            exit(second);
         }
-        say_what_was_killed(engine);
-        // What the end of the calls makes `main` print is to be out.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        first
-    };
-    let code = first_of(drained, signals.next()).await;
-    // The workers that are left end with this process.
-    exit(code);
-}
-
-/// The output of whichever future is ready first.
-async fn first_of<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
-    let (mut one, mut other) = (std::pin::pin!(one), std::pin::pin!(other));
-    std::future::poll_fn(|context| match one.as_mut().poll(context) {
-        std::task::Poll::Pending => other.as_mut().poll(context),
-        ready => ready,
-    })
-    .await
-}
-
-/// The signals that ask a program to end.
-struct Signals(Vec<(i32, Signal)>);
-
-impl Signals {
-    fn new() -> Self {
-        let kinds = [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-        ];
-        let handled = kinds
-            .into_iter()
-            .filter_map(|kind| Some((kind.as_raw_value(), signal(kind).ok()?)));
-        Self(handled.collect())
+        if silent.take_if(|until| *until <= Instant::now()).is_some() {
+            say_what_is_left(engine, grace.saturating_sub(SILENT));
+        }
     }
+    say_what_was_killed(engine);
+    // What the end of the calls makes `main` print is to be out.
+    let second = next(signals, Some(Duration::from_millis(50)));
+    exit(second.unwrap_or(first))
+}
 
-    /// The number of the next one.
-    async fn next(&mut self) -> i32 {
-        std::future::poll_fn(|context| {
-            for (number, signal) in &mut self.0 {
-                if signal.poll_recv(context).is_ready() {
-                    return std::task::Poll::Ready(*number);
-                }
-            }
-            std::task::Poll::Pending
-        })
-        .await
+/// Returns the number of the next signal; `None` if there is none within the time, or if the program
+/// has closed the pipe.
+fn next(signals: &OwnedFd, timeout: Option<Duration>) -> Option<i32> {
+    let timeout = timeout.map(sys::timespec);
+    let mut files = [PollFd::new(signals, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut files, timeout.as_ref())).ok()?;
+    let mut number = [0u8; 1];
+    match rustix::io::read(signals, &mut number) {
+        Ok(1) => Some(number[0].into()),
+        _ => None,
     }
 }

@@ -17,6 +17,7 @@ use crate::config::ProgressMode;
 use crate::context::short_name;
 use crate::engine::Engine;
 use crate::scheduler::Counts;
+use crate::sys::PerProcess;
 
 /// How often a terminal's line is drawn again.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -37,10 +38,20 @@ const WIDTH: usize = 80;
 const CLEAR: &str = "\x1b[J";
 
 /// Whether there may be a line that is in the way of others.
-static ON: AtomicBool = AtomicBool::new(false);
+static ON: PerProcess<AtomicBool> = PerProcess::new();
 
 /// Whether there is one. Whoever writes to the terminal holds this meanwhile.
-static DRAWN: Mutex<bool> = Mutex::new(false);
+static DRAWN: PerProcess<Mutex<bool>> = PerProcess::new();
+
+/// Whether this process draws a line. A forked child draws none: its parent does.
+fn is_on() -> bool {
+    ON.get().is_some_and(|on| on.load(Ordering::Relaxed))
+}
+
+fn drawn() -> MutexGuard<'static, bool> {
+    let drawn = DRAWN.get_or_init(Mutex::default);
+    drawn.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The right to write to the terminal, on which there is no line of ours as long as this is kept.
 pub(crate) struct Room(#[expect(dead_code, reason = "it is dropped")] MutexGuard<'static, bool>);
@@ -48,10 +59,10 @@ pub(crate) struct Room(#[expect(dead_code, reason = "it is dropped")] MutexGuard
 /// To be called by whoever writes to the standard streams. Costs one relaxed load where no line is
 /// drawn, and does not wait for a terminal that is stopped.
 pub(crate) fn make_room() -> Option<Room> {
-    if !ON.load(Ordering::Relaxed) {
+    if !is_on() {
         return None;
     }
-    let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut drawn = drawn();
     if *drawn && takes_more() {
         write(CLEAR);
         *drawn = false;
@@ -63,7 +74,9 @@ pub(crate) fn make_room() -> Option<Room> {
 pub(crate) fn end() {
     // A line is only drawn by who finds it on while it holds the lock.
     let room = make_room();
-    ON.store(false, Ordering::Relaxed);
+    if let Some(on) = ON.get() {
+        on.store(false, Ordering::Relaxed);
+    }
     drop(room);
 }
 
@@ -78,7 +91,8 @@ pub(crate) fn begin(mode: ProgressMode) {
     // A program without the thread works as well, and says less.
     let _ = thread.spawn(move || {
         if terminal {
-            ON.store(true, Ordering::Relaxed);
+            ON.get_or_init(AtomicBool::default)
+                .store(true, Ordering::Relaxed);
             draw_lines();
         } else {
             write_lines();
@@ -91,7 +105,7 @@ fn draw_lines() {
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut meter = Meter::new(Instant::now());
     let mut busy_since = None;
-    while ON.load(Ordering::Relaxed) {
+    while is_on() {
         thread::sleep(REDRAW);
         let now = Instant::now();
         let lines = meter.read(now);
@@ -103,8 +117,8 @@ fn draw_lines() {
         }
         if now - *busy_since.get_or_insert(now) >= SHORT && takes_more() {
             let line = render(&shown, width(), colour);
-            let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
-            if ON.load(Ordering::Relaxed) {
+            let mut drawn = drawn();
+            if is_on() {
                 write(&below_the_cursor(&line));
                 *drawn = true;
             }

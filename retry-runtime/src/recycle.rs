@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::sys;
+use crate::sys::{self, PerProcess};
 
 /// From this size on a message is large: then it has memory of its own.
 pub(crate) const LARGE: usize = 64 * 1024;
@@ -37,8 +37,9 @@ pub(crate) fn free() {
 
 /// Memory of one kind: what is taken from a pool comes back to it, or else it would be the memory of
 /// one kind that is kept while that of another is asked for.
-pub(crate) struct Pool(Mutex<Rooms>);
+pub(crate) struct Pool(PerProcess<Mutex<Rooms>>);
 
+#[derive(Default)]
 struct Rooms {
     keepers: usize,
     kept: usize,
@@ -47,15 +48,12 @@ struct Rooms {
 
 impl Pool {
     const fn new() -> Self {
-        Self(Mutex::new(Rooms {
-            keepers: 0,
-            kept: 0,
-            rooms: Vec::new(),
-        }))
+        Self(PerProcess::new())
     }
 
     fn lock(&self) -> MutexGuard<'_, Rooms> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let rooms = self.0.get_or_init(Mutex::default);
+        rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Room for so many bytes that was kept, if there is any of about that size.

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use crate::FunctionSpec;
 use crate::codec::{self, Wire};
+use crate::sys::PerProcess;
 use crate::worker::{Invocation, LocalFuture};
 
 /// The state that a function's `setup` made for a worker.
@@ -158,10 +159,13 @@ pub struct Submission(pub &'static Registration);
 
 inventory::collect!(Submission);
 
-/// Everything that is registered, by name.
-static REGISTRY: LazyLock<BTreeMap<&'static str, Vec<&'static Registration>>> =
-    LazyLock::new(|| {
-        let mut registry = BTreeMap::<_, Vec<_>>::new();
+type Registry = BTreeMap<&'static str, Vec<&'static Registration>>;
+
+/// Returns everything that is registered, by name.
+fn registry() -> &'static Registry {
+    static REGISTRY: PerProcess<Registry> = PerProcess::new();
+    REGISTRY.get_or_init(|| {
+        let mut registry = Registry::new();
         for Submission(registration) in inventory::iter::<Submission> {
             registry
                 .entry(registration.spec.name)
@@ -169,7 +173,8 @@ static REGISTRY: LazyLock<BTreeMap<&'static str, Vec<&'static Registration>>> =
                 .push(*registration);
         }
         registry
-    });
+    })
+}
 
 /// Why a name does not lead to one function.
 #[derive(Debug, PartialEq, Eq)]
@@ -182,7 +187,7 @@ pub(crate) enum NotFound {
 
 /// The function of a name.
 pub(crate) fn find(name: &str) -> Result<&'static Registration, NotFound> {
-    match REGISTRY.get(name).map(Vec::as_slice) {
+    match registry().get(name).map(Vec::as_slice) {
         Some([registration]) => Ok(registration),
         Some(several) => {
             let places: Vec<String> = several
@@ -192,7 +197,7 @@ pub(crate) fn find(name: &str) -> Result<&'static Registration, NotFound> {
             Err(NotFound::Duplicate(format!("at {}", places.join(" and "))))
         }
         None => {
-            let names: Vec<&str> = REGISTRY.keys().copied().collect();
+            let names: Vec<&str> = registry().keys().copied().collect();
             Err(NotFound::Missing(format!(
                 "no function `{name}` is registered in the worker's program; registered are: {}. \
                  A crate that nothing names is not linked: add `use my_crate as _;`",
@@ -205,7 +210,7 @@ pub(crate) fn find(name: &str) -> Result<&'static Registration, NotFound> {
 /// What a worker of this name serves: a function, or a service through its methods.
 pub(crate) fn served(name: &str) -> Result<Served, NotFound> {
     let mut found: Option<(&'static Service, Vec<Option<Run>>)> = None;
-    for registration in REGISTRY.values().flatten() {
+    for registration in registry().values().flatten() {
         if let Some((service, place)) = registration.service
             && service.spec.name == name
         {
@@ -226,7 +231,7 @@ pub(crate) fn served(name: &str) -> Result<Served, NotFound> {
 /// A number that two programs share only if they register the same functions (FNV-1a).
 pub(crate) fn fingerprint() -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for (name, registrations) in REGISTRY.iter() {
+    for (name, registrations) in registry() {
         for byte in name.bytes().chain(registrations.len().to_le_bytes()) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }

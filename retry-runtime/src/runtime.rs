@@ -25,6 +25,10 @@ use crate::nested::Upstream;
 ///
 /// In a worker every runtime stands for the one that the worker belongs to.
 ///
+/// A runtime belongs to the process that has built it. In a child that was forked its calls are
+/// [`Rejected`](crate::Rejected), and shutting it down or dropping it does nothing. The default
+/// runtime is another one in each process.
+///
 /// ```no_run
 /// use retry_runtime::{Runtime, function};
 /// use std::time::Duration;
@@ -57,6 +61,12 @@ struct Owner(Arc<Engine>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if self.0.is_foreign() {
+            // A forked child never drops the engine of its parent: that would close descriptors whose
+            // numbers may be other files by now.
+            std::mem::forget(Arc::clone(&self.0));
+            return;
+        }
         self.0.shut_down(Duration::ZERO, false, false);
     }
 }

@@ -4,15 +4,16 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use rustix::net::RecvFlags;
+use rustix::pipe::PipeFlags;
 use rustix::process::Resource;
 use rustix::thread::futex;
 use rustix::time::{ClockId, Timespec};
@@ -55,7 +56,7 @@ impl SharedMemory {
         // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory.
         let start = unsafe {
             rustix::mm::mmap(
-                std::ptr::null_mut(),
+                ptr::null_mut(),
                 length,
                 protection,
                 MapFlags::SHARED,
@@ -112,11 +113,7 @@ impl SharedMemory {
         // SAFETY: the target is inside the mapping, and a slice of this process cannot overlap
         // it, since no slice of the mapping is ever made.
         unsafe {
-            std::ptr::copy_nonoverlapping(
-                bytes.as_ptr(),
-                self.start.as_ptr().add(offset),
-                bytes.len(),
-            );
+            ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(offset), bytes.len());
         }
     }
 
@@ -126,11 +123,7 @@ impl SharedMemory {
         let mut bytes = vec![0; length];
         // SAFETY: the source is inside the mapping and the target is as long.
         unsafe {
-            std::ptr::copy_nonoverlapping(
-                self.start.as_ptr().add(offset),
-                bytes.as_mut_ptr(),
-                length,
-            );
+            ptr::copy_nonoverlapping(self.start.as_ptr().add(offset), bytes.as_mut_ptr(), length);
         }
         bytes
     }
@@ -146,11 +139,7 @@ impl SharedMemory {
             // SAFETY: the source is inside the mapping; the target has room for as many bytes,
             // which are initialised by this, and belongs to this process alone.
             unsafe {
-                std::ptr::copy_nonoverlapping(
-                    self.start.as_ptr().add(at),
-                    room.as_mut_ptr(),
-                    length,
-                );
+                ptr::copy_nonoverlapping(self.start.as_ptr().add(at), room.as_mut_ptr(), length);
                 buffer.advance_mut(length);
             }
             at += length;
@@ -164,6 +153,175 @@ impl Drop for SharedMemory {
         // Failure would leave the memory mapped, which harms nobody.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
     }
+}
+
+/// Identifies a process among its forks: a child that was forked sees another mark than its parent.
+///
+/// Comparing marks takes no system call. The kernel clears the page that holds the mark whenever it
+/// copies the memory of the process, whichever way that is done, and not for new threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark(u64);
+
+/// The page with the mark of this process, once there is one.
+static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+
+/// Whether the kernel can clear the page.
+static WIPES_ON_FORK: AtomicBool = AtomicBool::new(true);
+
+/// The last mark that this process or one that it descends from has taken. A child counts on from
+/// the marks of its ancestors, so that it never shares one with an object that it inherits.
+static LAST_MARK: AtomicU64 = AtomicU64::new(0);
+
+impl Mark {
+    /// Returns the mark of this process.
+    #[inline]
+    pub(crate) fn current() -> Self {
+        let page = MARK.load(Ordering::Acquire);
+        // SAFETY: only `new_mark` stores a pointer, to a page that is never unmapped and starts
+        // with a number that is only accessed atomically.
+        if let Some(page) = unsafe { page.as_ref() } {
+            let mark = page.load(Ordering::Relaxed);
+            if mark != 0 {
+                return Self(mark);
+            }
+        }
+        Self::renew()
+    }
+
+    /// Whether this is the mark of the process that asks.
+    #[inline]
+    pub(crate) fn is_current(self) -> bool {
+        self == Self::current()
+    }
+
+    /// Takes a mark for a process that has none. It takes no lock and allocates nothing, since it
+    /// may run in a signal handler, or in a child whose other threads are gone.
+    #[cold]
+    fn renew() -> Self {
+        if !WIPES_ON_FORK.load(Ordering::Relaxed) {
+            return Self::of_pid();
+        }
+        let mut page = MARK.load(Ordering::Acquire);
+        if page.is_null() {
+            let Some(new) = wiped_on_fork() else {
+                WIPES_ON_FORK.store(false, Ordering::Relaxed);
+                return Self::of_pid();
+            };
+            let exchanged =
+                MARK.compare_exchange(page, new.as_ptr(), Ordering::AcqRel, Ordering::Acquire);
+            // The page of a thread that comes second stays mapped, and is not used.
+            page = exchanged.map_or_else(|first| first, |_| new.as_ptr());
+        }
+        // SAFETY: as in `current`; it is not null.
+        let page = unsafe { &*page };
+        let new = LAST_MARK.fetch_add(1, Ordering::Relaxed) + 1;
+        match page.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => Self(new),
+            Err(first) => Self(first),
+        }
+    }
+
+    /// The same where the kernel does not clear pages: a count, and the pid that it is for.
+    fn of_pid() -> Self {
+        let pid = u64::from(std::process::id());
+        let mark = LAST_MARK.load(Ordering::Relaxed);
+        if mark & u64::from(u32::MAX) == pid {
+            return Self(mark);
+        }
+        let new = (((mark >> 32) + 1) << 32) | pid;
+        match LAST_MARK.compare_exchange(mark, new, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => Self(new),
+            Err(first) => Self(first),
+        }
+    }
+}
+
+/// A page of memory that is zero in a forked child.
+fn wiped_on_fork() -> Option<NonNull<AtomicU64>> {
+    let length = rustix::param::page_size();
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory. The
+    // advice is given for that mapping alone, before anything is stored there.
+    unsafe {
+        let start =
+            rustix::mm::mmap_anonymous(ptr::null_mut(), length, protection, MapFlags::PRIVATE)
+                .ok()?;
+        if rustix::mm::madvise(start, length, Advice::LinuxWipeOnFork).is_err() {
+            let _ = rustix::mm::munmap(start, length);
+            return None;
+        }
+        NonNull::new(start.cast())
+    }
+}
+
+/// A static that each process has for itself: a forked child does not find what its parent has put
+/// there, so that it waits for no lock that a thread held which the child does not have.
+///
+/// Values are never dropped. A child leaks those of its parent.
+pub(crate) struct PerProcess<T: 'static>(AtomicPtr<Marked<T>>);
+
+struct Marked<T> {
+    mark: Mark,
+    value: T,
+}
+
+impl<T: Send + Sync> PerProcess<T> {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// Returns the value, if this process has put one there.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        // SAFETY: only `get_or_init` stores pointers, to values that are never dropped. The value
+        // may be shared between threads by the bound on `T`.
+        let found = unsafe { self.0.load(Ordering::Acquire).as_ref() }?;
+        found.mark.is_current().then_some(&found.value)
+    }
+
+    /// Returns the value, after making it if there is none. Where several threads come at once each
+    /// may make one, of which the first is kept: `make` is to be cheap and without effects.
+    #[inline]
+    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &'static T {
+        match self.get() {
+            Some(value) => value,
+            None => self.init(make()),
+        }
+    }
+
+    #[cold]
+    fn init(&self, value: T) -> &'static T {
+        let mark = Mark::current();
+        let new = Box::into_raw(Box::new(Marked { mark, value }));
+        let mut found = self.0.load(Ordering::Acquire);
+        loop {
+            // SAFETY: as in `get`.
+            if let Some(first) = unsafe { found.as_ref() }
+                && first.mark == mark
+            {
+                // SAFETY: the pointer is from `into_raw` and was not given to anybody.
+                drop(unsafe { Box::from_raw(new) });
+                return &first.value;
+            }
+            match self
+                .0
+                .compare_exchange(found, new, Ordering::AcqRel, Ordering::Acquire)
+            {
+                // SAFETY: from here on the value is shared and never dropped.
+                Ok(_) => return unsafe { &(*new).value },
+                Err(other) => found = other,
+            }
+        }
+    }
+}
+
+/// Ends this process at once: no buffer is flushed and nothing runs that was registered for the end.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: this is the C library's `_exit`, which may be called at any moment.
+    unsafe extern "C" {
+        safe fn _exit(code: std::ffi::c_int) -> !;
+    }
+    _exit(code)
 }
 
 /// From this size on memory is worth large pages.
@@ -343,18 +501,99 @@ pub(crate) fn is_ignored(signal: rustix::process::Signal) -> bool {
         ) -> std::ffi::c_int;
     }
     // SAFETY: as above. Nothing is changed, and all words are valid numbers.
-    let done = unsafe { sigaction(signal.as_raw(), std::ptr::null(), action.as_mut_ptr()) };
+    let done = unsafe { sigaction(signal.as_raw(), ptr::null(), action.as_mut_ptr()) };
     done == 0 && action[HANDLER] == IGNORE
+}
+
+/// Where the handler of this process writes the numbers of signals.
+static SIGNALS: PerProcess<OwnedFd> = PerProcess::new();
+
+/// Makes the pipe through which this process hears of the signals that it [catches](catch), and
+/// returns the end to read from, which does not block.
+pub(crate) fn signal_pipe() -> io::Result<OwnedFd> {
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    SIGNALS.get_or_init(|| writer);
+    Ok(reader)
+}
+
+/// Whether this process has a pipe for signals.
+pub(crate) fn has_signal_pipe() -> bool {
+    SIGNALS.get().is_some()
+}
+
+/// Has the number of a signal written to the pipe of the process that gets it. A forked child inherits
+/// this. As long as it has no pipe of its own the signal does there what it does by default.
+pub(crate) fn catch(signal: rustix::process::Signal) {
+    set_action(signal.as_raw(), true);
+}
+
+/// Called in whatever a thread was doing: it may only use what is safe there.
+extern "C" fn on_signal(number: std::ffi::c_int) {
+    // SAFETY: these are functions of the C library that may be called in a handler. The first returns
+    // the address of this thread's error number, which is valid as long as the thread.
+    unsafe extern "C" {
+        safe fn __errno_location() -> *mut std::ffi::c_int;
+        safe fn raise(number: std::ffi::c_int) -> std::ffi::c_int;
+    }
+    let errno = __errno_location();
+    // SAFETY: as above; no other thread uses it.
+    let before = unsafe { *errno };
+    let pipe = SIGNALS.get();
+    let number_byte = [u8::try_from(number).unwrap_or(0)];
+    let written = pipe.map(|pipe| rustix::io::write(pipe, &number_byte));
+    // A pipe that is full has enough of them. Without one, or where the program has closed it, the
+    // signal does what it does by default, as soon as this returns: it is blocked until then.
+    if !matches!(written, Some(Ok(_) | Err(rustix::io::Errno::AGAIN))) {
+        set_action(number, false);
+        let _ = raise(number);
+    }
+    // SAFETY: as above.
+    unsafe { *errno = before };
 }
 
 /// Gives a signal the action it has by default.
 pub(crate) fn default_action(of: rustix::process::Signal) {
-    const DEFAULT: usize = 0;
-    // SAFETY: this is the C library's `signal`, whose handlers are pointers and as large as that.
-    // The default action is no handler, so that nothing is called that might not be sound.
+    set_action(of.as_raw(), false);
+}
+
+/// Has `on_signal` called for a signal, or has it do what it does by default.
+fn set_action(number: std::ffi::c_int, caught: bool) {
+    type Handler = extern "C" fn(std::ffi::c_int);
+    // SAFETY: this is the C library's `signal`. A handler is a pointer, and the default is null.
     unsafe extern "C" {
-        fn signal(number: std::ffi::c_int, action: usize) -> usize;
+        fn signal(number: std::ffi::c_int, handler: Option<Handler>) -> usize;
     }
-    // SAFETY: as above. It fails for numbers that are no signals only.
-    let _ = unsafe { signal(of.as_raw(), DEFAULT) };
+    let handler = caught.then_some(on_signal as Handler);
+    // SAFETY: as above. It fails for numbers that are no signals only, and `on_signal` may be called
+    // at any moment.
+    let _ = unsafe { signal(number, handler) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_threads_of_a_process_have_one_mark() {
+        let mark = Mark::current();
+        let others: Vec<_> = (0..8)
+            .map(|_| std::thread::spawn(Mark::current))
+            .map(|thread| thread.join().unwrap())
+            .collect();
+        assert!(others.into_iter().all(|other| other == mark));
+        assert!(mark.is_current());
+    }
+
+    #[test]
+    fn a_value_is_made_once_for_all_threads() {
+        static VALUE: PerProcess<u32> = PerProcess::new();
+        assert_eq!(VALUE.get(), None);
+        let threads: Vec<_> = (0..8)
+            .map(|number| std::thread::spawn(move || VALUE.get_or_init(|| number)))
+            .collect();
+        let first = VALUE.get_or_init(|| 9);
+        for thread in threads {
+            assert!(ptr::eq(thread.join().unwrap(), first));
+        }
+    }
 }

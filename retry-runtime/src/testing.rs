@@ -30,6 +30,7 @@ use std::time::Duration;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::MESSAGE;
+use crate::sys::PerProcess;
 use crate::transport::frame::Kind;
 use crate::worker::Outbox;
 
@@ -136,6 +137,7 @@ struct Plan {
 
 /// What the process has of the kit. Faults and the clock are those of all its tests, so one thread
 /// at a time has a hold on it, as many times as it likes.
+#[derive(Default)]
 struct Kit {
     owner: Option<ThreadId>,
     holds: usize,
@@ -145,18 +147,14 @@ struct Kit {
     plans: Vec<Plan>,
 }
 
-static KIT: Mutex<Kit> = Mutex::new(Kit {
-    owner: None,
-    holds: 0,
-    injected: 0,
-    plans: Vec::new(),
-});
+static KIT: PerProcess<Mutex<Kit>> = PerProcess::new();
 
 /// Told when no thread has a hold on the kit any more.
 static FREE: Condvar = Condvar::new();
 
 fn kit() -> MutexGuard<'static, Kit> {
-    KIT.lock().unwrap_or_else(PoisonError::into_inner)
+    let kit = KIT.get_or_init(Mutex::default);
+    kit.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The kit, once no other thread has a hold on it, for this one.
@@ -172,7 +170,8 @@ fn hold() -> MutexGuard<'static, Kit> {
 }
 
 fn release(mut kit: MutexGuard<'static, Kit>) {
-    kit.holds -= 1;
+    // A hold of the process that this one was forked from is not known here.
+    kit.holds = kit.holds.saturating_sub(1);
     if kit.holds == 0 {
         kit.owner = None;
         FREE.notify_one();

@@ -22,9 +22,10 @@ use bytes::{Buf, BufMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
+use crate::lineage;
 use crate::nested::Upstream;
 use crate::registry;
-use crate::sys;
+use crate::sys::{self, Mark};
 use crate::transport::{Board, MAGIC, Transport, WORKER_VARIABLE};
 
 pub use batch::Batched;
@@ -84,7 +85,7 @@ impl Link {
         registry::fingerprint();
         // So is where the clock is found.
         sys::monotonic_nanos();
-        Some(Watchdog::start(Arc::clone(&self.socket)))
+        Some(Watchdog::start(Arc::clone(&self.socket), self.parent))
     }
 
     /// The parent's first message: what to serve.
@@ -189,6 +190,7 @@ impl Orders {
 
 /// Serves calls until the parent ends the connection. Never returns.
 pub(crate) fn serve(link: Link) -> ! {
+    lineage::note_own(link.parent);
     let parent_is_alive = rustix::process::getppid()
         .is_some_and(|parent| parent.as_raw_nonzero().get() == link.parent);
     if !parent_is_alive {
@@ -208,7 +210,7 @@ pub(crate) fn serve(link: Link) -> ! {
     };
     let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
     Upstream::install(nested, orders.worker, limit);
-    let run = || -> ! { Server::new(link.socket, board, orders, watchdog).run() };
+    let run = || -> ! { Server::new(link, board, orders, watchdog).run() };
     if tokio::runtime::Handle::try_current().is_err() {
         run();
     }
@@ -222,6 +224,19 @@ pub(crate) fn serve(link: Link) -> ! {
     }
     exit(STRANGER)
 }
+
+/// Ends a process that is not the worker: a child that a function has forked and that has come back
+/// from it. It must not touch the connection, and ends without writing what the worker has left in
+/// its buffers.
+#[inline]
+fn leave_if_forked(worker: Mark, code: i32) {
+    if !worker.is_current() {
+        sys::exit_now(code);
+    }
+}
+
+/// The exit code of a forked child whose function has panicked: that of a program that panics.
+const PANICKED: i32 = 101;
 
 /// Ends this process without running what the program registered for its own end.
 fn exit(code: i32) -> ! {

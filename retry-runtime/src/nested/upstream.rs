@@ -16,7 +16,7 @@ use crate::engine::{Callee, Job};
 use crate::map::Shared;
 use crate::parcel::Caller;
 use crate::scheduler::CallKey;
-use crate::sys;
+use crate::sys::{self, Mark};
 use crate::transport::outgoing;
 use crate::worker::{count_request, current};
 
@@ -35,6 +35,8 @@ pub(crate) struct Upstream {
     /// Held while writing, so that messages do not mix.
     writing: Mutex<()>,
     pending: Mutex<Pending>,
+    /// The worker's process.
+    mark: Mark,
 }
 
 #[derive(Default)]
@@ -58,10 +60,17 @@ impl Upstream {
             max_buffered: config.max_buffered,
             writing: Mutex::default(),
             pending: Mutex::default(),
+            mark: Mark::current(),
         });
     }
 
-    /// The connection, if this process is a worker.
+    /// Whether this process was forked from the worker: see
+    /// [`Host::is_foreign`](crate::engine::Host::is_foreign).
+    pub(crate) fn is_foreign(&self) -> bool {
+        !self.mark.is_current()
+    }
+
+    /// The connection, if this process is a worker or was forked from one.
     pub(crate) fn get() -> Option<&'static Self> {
         UPSTREAM.get()
     }

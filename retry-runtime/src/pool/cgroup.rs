@@ -9,11 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::lineage::Found;
+use crate::sys::PerProcess;
+
 /// What the names of our groups begin with; then come our pid and the worker's number.
 const PREFIX: &str = "retry-";
 
 /// Groups that could not be removed, since a process in them was still ending.
-static LEFT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static LEFT: PerProcess<Mutex<Vec<PathBuf>>> = PerProcess::new();
 
 /// The files of a group, which have other names in each version.
 struct Files {
@@ -68,6 +71,27 @@ impl Cgroup {
         fs::write(self.directory.join("cgroup.procs"), pid.to_string()).is_ok()
     }
 
+    /// Kills all processes of the group that can be killed at once, and returns those that are still
+    /// there but the worker itself, as belonging to the token `of`.
+    pub(super) fn kill(&self, worker: u32, of: usize) -> Vec<Found> {
+        // Version 2 only.
+        let _ = fs::write(self.directory.join("cgroup.kill"), "1");
+        let others = self.processes().into_iter().filter(|pid| *pid != worker);
+        let held: Vec<Found> = others.filter_map(|pid| Found::hold(pid, of)).collect();
+        // The number may have passed on to another process before it was held.
+        let still = self.processes();
+        held.into_iter()
+            .filter(|found| still.contains(&found.pid))
+            .collect()
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        let processes = fs::read_to_string(self.directory.join("cgroup.procs"));
+        let processes = processes.unwrap_or_default();
+        let pids = processes.lines().filter_map(|pid| pid.parse().ok());
+        pids.collect()
+    }
+
     /// The limit and the peak, if the kernel has killed a process of the group for its memory.
     pub(crate) fn out_of_memory(&self) -> Option<(u64, u64)> {
         let events = fs::read_to_string(self.directory.join(self.files.events)).ok()?;
@@ -81,7 +105,8 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = LEFT.get_or_init(Mutex::default);
+        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
         left.push(std::mem::take(&mut self.directory));
         left.retain(|directory| fs::remove_dir(directory).is_err() && directory.exists());
     }

@@ -47,9 +47,11 @@ impl<R: AsFd> Output<R> {
     }
 
     /// Reads what is there, as long as there is room for it, and calls `take` with each line,
-    /// newline included, and without one at the end of the stream.
+    /// newline included, and without one at the end of the stream. Then it takes the pipe off the list
+    /// of `epoll`: to close it does not, where a child that this process has forked has it as well.
     pub(super) fn drain(
         &mut self,
+        epoll: &OwnedFd,
         mut has_room: impl FnMut() -> bool,
         mut take: impl FnMut(&[u8]),
     ) {
@@ -96,6 +98,7 @@ impl<R: AsFd> Output<R> {
             }
         };
         if ended {
+            let _ = epoll::delete(epoll, &*pipe);
             self.pipe = None;
             self.finish(take);
         }

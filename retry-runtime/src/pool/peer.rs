@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use rustix::process::WaitIdStatus;
 
-use super::cgroup::Cgroup;
 use super::children;
 use super::output::{Output, Tail};
 use super::reactor::{SOCKET, Writable};
 use super::spawner::{Request, request_worker};
 use super::streams::{forward, has_room};
+use super::sweep::Family;
 use crate::codec;
 use crate::config::OutputMode;
 use crate::context::{CallId, short_name};
@@ -186,8 +186,8 @@ pub(crate) struct Peer {
     reader: Reader,
     board: Arc<Board>,
     pub(super) requests: Requests,
-    /// What limits its memory, where the kernel does.
-    cgroup: Option<Arc<Cgroup>>,
+    /// Its process with all that descends from it.
+    family: Arc<Family>,
     limit: usize,
     input: Intake,
     pub(super) stdout: Output<ChildStdout>,
@@ -227,7 +227,7 @@ impl Peer {
         reader: Reader,
         board: Arc<Board>,
         requests: Requests,
-        cgroup: Option<Arc<Cgroup>>,
+        family: Arc<Family>,
         limit: usize,
         again: Option<Request>,
     ) -> Self {
@@ -248,7 +248,7 @@ impl Peer {
             reader,
             board,
             requests,
-            cgroup,
+            family,
             limit,
             input: Intake::default(),
             stdout: Output::new(stdout),
@@ -386,7 +386,9 @@ impl Peer {
                 *greeted = true;
             }
         };
-        self.stdout.drain(|| room(Stream::Stdout), &mut from_stdout);
+        let epoll = engine.inbox().epoll();
+        self.stdout
+            .drain(epoll, || room(Stream::Stdout), &mut from_stdout);
         if end {
             self.stdout.finish(&mut from_stdout);
         }
@@ -394,7 +396,8 @@ impl Peer {
             self.tail.push(line);
             pass_on(Stream::Stderr, line);
         };
-        self.stderr.drain(|| room(Stream::Stderr), &mut from_stderr);
+        self.stderr
+            .drain(epoll, || room(Stream::Stderr), &mut from_stderr);
         if end {
             self.stderr.finish(&mut from_stderr);
         }
@@ -547,7 +550,7 @@ impl Peer {
 
     /// The process has ended: takes in all that it left, and reaps it. True if it was ready and has
     /// ended for another reason than that there was nothing to do.
-    pub(super) fn bury(&mut self, engine: &Engine, socket: &OwnedFd) -> bool {
+    pub(super) fn bury(&mut self, engine: &Arc<Engine>, socket: &OwnedFd) -> bool {
         // What it printed comes before the answers that it left.
         self.print(engine, true);
         engine.step(|core, _| core.unlink(self.key));
@@ -569,7 +572,8 @@ impl Peer {
         };
         // Claimed only if the kernel says that it was that.
         if matches!(cause, ExitCause::Signal { signal: 9, .. })
-            && let Some((limit, peak)) = self.cgroup.take().and_then(|one| one.out_of_memory())
+            && let Some(cgroup) = &self.family.cgroup
+            && let Some((limit, peak)) = cgroup.out_of_memory()
         {
             cause = ExitCause::OutOfMemory { limit, peak };
         }
@@ -590,6 +594,7 @@ impl Peer {
             && engine.step(|core, _| core.scheduler.is_wanted(self.key))
         {
             let _ = self.child.wait();
+            self.family.end(None);
             request_worker(request);
             return false;
         }
@@ -601,7 +606,7 @@ impl Peer {
         });
         // Only now, since it takes a while: what it held has been handed out again.
         let _ = self.child.wait();
-        engine.step(|core, _| core.unreaped -= 1);
+        self.family.end(Some(Arc::clone(engine)));
         died
     }
 

@@ -4,15 +4,18 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Weak};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
 
 use super::children;
+use super::sweep::Family;
 use crate::config::Config;
 use crate::engine::depth;
 use crate::entry;
+use crate::lineage::{self, Token};
 use crate::transport::{Board, DEPTH_VARIABLE, Transport, WORKER_VARIABLE, kill_group};
 
 /// A process of the workers' program that does not know yet what it will serve. Whoever has one
@@ -25,6 +28,8 @@ pub(super) struct Process {
     pub(super) socket: OwnedFd,
     /// What it will be given with them.
     pub(super) equipment: Equipment,
+    /// What its descendants are known by.
+    pub(super) token: Token,
 }
 
 /// What a worker shares with its parent, next to the socket.
@@ -58,9 +63,11 @@ impl Equipment {
 impl Process {
     pub(super) fn start(config: &Config) -> io::Result<Self> {
         let (socket, theirs) = connection()?;
+        let token = Token::new();
         let mut child = command(config)?
             .env(WORKER_VARIABLE, std::process::id().to_string())
             .env(DEPTH_VARIABLE, (depth() + 1).to_string())
+            .env(lineage::VARIABLE, token.variable())
             // Handed over as standard input, which keeps the fast way of starting a process open.
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::piped())
@@ -74,6 +81,7 @@ impl Process {
                 pidfd,
                 socket,
                 equipment,
+                token,
             }),
             Err(error) => {
                 kill_group(child.id());
@@ -102,6 +110,14 @@ impl Process {
     pub(super) fn end(mut self) {
         self.kill();
         let _ = self.child.wait();
+        let family = Family {
+            engine: Weak::new(),
+            function: "",
+            worker: self.pid(),
+            token: self.token,
+            cgroup: None,
+        };
+        Arc::new(family).end(None);
     }
 }
 

@@ -69,6 +69,11 @@ impl Inbox {
         let _ = epoll::delete(&*self.epoll, pidfd);
     }
 
+    /// What the thread waits with.
+    pub(super) fn epoll(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
     /// Wakes the thread.
     pub(crate) fn ring(&self) {
         let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());

@@ -31,7 +31,7 @@ enum State {
     None,
     /// The spawner is about to start one.
     Starting,
-    Waiting(Process, Surroundings),
+    Waiting(Process, Box<Surroundings>),
 }
 
 impl Spare {
@@ -57,7 +57,7 @@ impl Spare {
     pub(super) fn started(&mut self, inbox: &Inbox, started: Option<(Process, Surroundings)>) {
         self.state = match started {
             Some((process, surroundings)) if inbox.watch_spare(&process.pidfd).is_ok() => {
-                State::Waiting(process, surroundings)
+                State::Waiting(process, Box::new(surroundings))
             }
             Some((process, _)) => {
                 // Nobody would hear of its end.
@@ -79,7 +79,7 @@ impl Spare {
     /// The process, if it is as good as one that is started now.
     pub(super) fn take(&mut self, inbox: &Inbox, now: &Surroundings) -> Option<Process> {
         match std::mem::take(&mut self.state) {
-            State::Waiting(process, then) if then == *now && !process.has_ended() => {
+            State::Waiting(process, then) if *then == *now && !process.has_ended() => {
                 inbox.forget_spare(&process.pidfd);
                 return Some(process);
             }

@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -16,10 +16,12 @@ use super::children;
 use super::peer::{Inlet, Peer};
 use super::process::{Equipment, Process};
 use super::surroundings::Surroundings;
+use super::sweep::Family;
 use crate::config::Config;
 use crate::engine::{Core, Engine};
 use crate::nested::{Downstream, Requests};
 use crate::scheduler::WorkerKey;
+use crate::sys::PerProcess;
 use crate::transport::outgoing;
 use crate::transport::{Link, ProcessLink};
 use crate::worker::Orders;
@@ -80,8 +82,9 @@ pub(super) fn prepare() {
 
 /// Where the thread hears what is wished for.
 fn wishes() -> io::Result<Sender<Wish>> {
-    static WISHES: Mutex<Option<Sender<Wish>>> = Mutex::new(None);
-    let mut wishes = WISHES.lock().unwrap_or_else(PoisonError::into_inner);
+    static WISHES: PerProcess<Mutex<Option<Sender<Wish>>>> = PerProcess::new();
+    let wishes = WISHES.get_or_init(Mutex::default);
+    let mut wishes = wishes.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(wishes) = &*wishes {
         return Ok(wishes.clone());
     }
@@ -89,14 +92,14 @@ fn wishes() -> io::Result<Sender<Wish>> {
     std::thread::Builder::new()
         .name("retry-spawner".to_owned())
         .spawn(move || {
-            let _ = SPAWNER.set(rustix::thread::gettid());
+            SPAWNER.get_or_init(rustix::thread::gettid);
             run(&receiver);
         })?;
     Ok(wishes.insert(sender).clone())
 }
 
 /// The thread's number, once it runs.
-static SPAWNER: OnceLock<Pid> = OnceLock::new();
+static SPAWNER: PerProcess<Pid> = PerProcess::new();
 
 fn run(wishes: &Receiver<Wish>) {
     // Those that get a spare as soon as nobody waits for a worker.
@@ -281,8 +284,16 @@ fn connect(
         pidfd,
         socket,
         equipment: Equipment { board, nested, .. },
+        token,
     } = process;
     let pid = child.id();
+    let family = Arc::new(Family {
+        engine: Arc::downgrade(&request.engine),
+        function: request.function,
+        worker: pid,
+        token,
+        cgroup: cgroup.clone(),
+    });
     let board = Arc::new(board);
     let socket = Arc::new(socket);
     let (writer, reader) = board.parent_ends(&socket);
@@ -302,14 +313,22 @@ fn connect(
         reader,
         Arc::clone(&board),
         Requests::new(request.worker, replies, limit),
-        cgroup.clone(),
+        Arc::clone(&family),
         limit,
         // What is asked for again if the process dies before it knows of it.
         was_spare.then(|| request.clone()),
     );
     let writable = engine.inbox().writable();
     let inlet = Arc::new(Inlet::new(socket, peer, writable));
-    let link = ProcessLink::new(pid, inlet, board, writer, cgroup, request.slots);
+    let link = ProcessLink::new(
+        family,
+        inlet,
+        board,
+        writer,
+        cgroup,
+        request.memory,
+        request.slots,
+    );
     Ok((pid, link))
 }
 

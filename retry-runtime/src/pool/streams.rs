@@ -17,7 +17,7 @@ use rustix::net::SendFlags;
 
 use crate::events::Stream;
 use crate::progress;
-use crate::sys;
+use crate::sys::{self, PerProcess};
 
 /// How many bytes may be queued for a stream before the pipes of workers are left unread. A worker
 /// that prints then waits, as it would if it wrote to the full stream itself.
@@ -35,10 +35,10 @@ const WHOLE: usize = 4096;
 const ENDING: Duration = Duration::from_secs(2);
 
 /// What is queued for both streams.
-static QUEUES: Mutex<Queues> = Mutex::new(Queues([Queue::new(), Queue::new()]));
+static QUEUES: PerProcess<Mutex<Queues>> = PerProcess::new();
 
 /// A queue has become empty.
-static EMPTY: Condvar = Condvar::new();
+static EMPTY: PerProcess<Condvar> = PerProcess::new();
 
 /// Whether anything is queued: whoever prints nothing does not look further.
 static BUSY: AtomicBool = AtomicBool::new(false);
@@ -98,7 +98,8 @@ impl Queue {
 
 impl Queues {
     fn lock() -> MutexGuard<'static, Self> {
-        QUEUES.lock().unwrap_or_else(PoisonError::into_inner)
+        let queues = QUEUES.get_or_init(|| Mutex::new(Self([Queue::new(), Queue::new()])));
+        queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where lines for a stream are queued. While one queue is in use, that is also where lines for
@@ -186,7 +187,7 @@ fn write_queued(place: usize) {
             *queue = Queue::new();
             let busy = queues.0.iter().any(|queue| queue.writing);
             BUSY.store(busy, Ordering::Relaxed);
-            EMPTY.notify_all();
+            EMPTY.get_or_init(Condvar::new).notify_all();
             return;
         };
         drop(queues);
@@ -209,7 +210,7 @@ extern "C" fn finish() {
         if left.is_zero() {
             return;
         }
-        let waited = EMPTY.wait_timeout(queues, left);
+        let waited = EMPTY.get_or_init(Condvar::new).wait_timeout(queues, left);
         (queues, _) = waited.unwrap_or_else(PoisonError::into_inner);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use super::frame::CallHeader;
@@ -10,7 +11,8 @@ use super::outgoing::Outgoing;
 use super::ring::{Corrupt, PIECE, Sleep};
 use super::stream::Writer;
 use super::{Board, bell};
-use crate::pool::{Cgroup, Inlet, memory};
+use crate::lineage;
+use crate::pool::{Cgroup, Family, Inlet, memory};
 use crate::scheduler::{Executing, Progress, Remains};
 use crate::sys;
 
@@ -57,6 +59,7 @@ pub(crate) trait Link: Send {
 /// A process at the other end of two streams.
 pub(crate) struct ProcessLink {
     pid: u32,
+    family: Arc<Family>,
     inlet: Arc<Inlet>,
     board: Arc<Board>,
     writer: Writer,
@@ -66,27 +69,34 @@ pub(crate) struct ProcessLink {
     dirty: bool,
     /// What limits its memory, where the kernel does.
     cgroup: Option<Arc<Cgroup>>,
+    /// How many bytes of memory it may take.
+    limit: u64,
+    meter: memory::Meter,
     /// How many inputs it executes at once.
     slots: usize,
 }
 
 impl ProcessLink {
     pub(crate) fn new(
-        pid: u32,
+        family: Arc<Family>,
         inlet: Arc<Inlet>,
         board: Arc<Board>,
         writer: Writer,
         cgroup: Option<Arc<Cgroup>>,
+        limit: Option<u64>,
         slots: usize,
     ) -> Self {
         Self {
-            pid,
+            pid: family.worker(),
+            family,
             inlet,
             board,
             writer,
             outgoing: Outgoing::default(),
             dirty: false,
             cgroup,
+            limit: limit.unwrap_or(u64::MAX),
+            meter: memory::Meter::default(),
             slots,
         }
     }
@@ -154,13 +164,13 @@ impl Link for ProcessLink {
     }
 
     fn memory(&self) -> u64 {
-        let resident = memory::of_tree(self.pid);
+        let taken = self.meter.measure(self.pid, self.limit);
         // What it had started may have been killed in its place.
         let killed = self
             .cgroup
             .as_ref()
             .and_then(|cgroup| cgroup.out_of_memory());
-        killed.map_or(resident, |(limit, peak)| resident.max(peak).max(limit + 1))
+        killed.map_or(taken, |(limit, peak)| taken.max(peak).max(limit + 1))
     }
 
     fn terminate(&self) {
@@ -168,7 +178,13 @@ impl Link for ProcessLink {
     }
 
     fn kill(&mut self) -> Option<Remains> {
+        let escaped = lineage::outside_of_group(self.pid);
         kill_group(self.pid);
+        self.family.kill(escaped);
+        if may_not_signal(self.pid) {
+            // It has become another user. Its own watchdog ends its group when the connection ends.
+            let _ = rustix::net::shutdown(&self.inlet.socket, rustix::net::Shutdown::Both);
+        }
         None
     }
 
@@ -190,6 +206,13 @@ pub(crate) fn executing((ticket, since): (u64, u64)) -> Executing {
 /// number still is its own.
 pub(crate) fn kill_group(pid: u32) {
     signal_group(pid, Signal::KILL);
+}
+
+/// Whether a process that is not waited for belongs to somebody whose processes this one cannot kill.
+fn may_not_signal(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let killed = pid.map(|pid| rustix::process::kill_process(pid, Signal::KILL));
+    killed == Some(Err(Errno::PERM))
 }
 
 fn signal_group(pid: u32, signal: Signal) {

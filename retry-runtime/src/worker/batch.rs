@@ -8,8 +8,8 @@ use super::calls::Input;
 use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::outbox::Remarks;
-use super::panics;
 use super::serve::{Growth, Server};
+use super::{PANICKED, leave_if_forked, panics};
 use crate::args::Val;
 use crate::codec::Wire;
 use crate::faults;
@@ -94,6 +94,7 @@ pub(super) fn serve(
             }
             run(&mut invocations);
         }));
+        leave_if_forked(server.mark, if ran.is_ok() { 0 } else { PANICKED });
         current::leave();
         let _ = io::stdout().flush();
         let panic = ran.err().map(|one| panics::caught(one, server.limit));

@@ -18,10 +18,10 @@ use super::current::{self, Current};
 use super::invocation::{Invocation, LocalFuture, Output, State};
 use super::outbox::{Outbox, Remarks};
 use super::serve::{Growth, Server};
-use super::{STRANGER, exit, panics};
+use super::{PANICKED, STRANGER, exit, leave_if_forked, panics};
 use crate::faults;
 use crate::registry::{Run, Served};
-use crate::sys;
+use crate::sys::{self, Mark};
 use crate::transport::bell::Heard;
 use crate::transport::frame::{CallHeader, Kind, Order};
 
@@ -31,8 +31,12 @@ use crate::transport::frame::{CallHeader, Kind, Order};
 ///
 /// If the operating system does not give what an async runtime needs.
 pub(super) fn serve(server: &mut Server, served: &Served, state: &State) {
+    let mark = server.mark;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // A task that a function has spawned may fork as well. What this runtime waits for is the
+        // worker's.
+        .on_thread_park(move || leave_if_forked(mark, 0))
         .build()
         .expect("an async runtime can be started");
     let local = LocalSet::new();
@@ -79,6 +83,7 @@ struct Running {
 impl Executor<'_> {
     /// Does what there is to do; false at the end of the connection.
     fn turn(&mut self, socket: &AsyncFd<Arc<OwnedFd>>, context: &mut Context<'_>) -> Poll<bool> {
+        leave_if_forked(self.server.mark, 0);
         loop {
             let mut idle = true;
             while let Poll::Ready(Some(done)) = self.tasks.poll_join_next_with_id(context) {
@@ -152,6 +157,7 @@ impl Executor<'_> {
             let state = self.state.clone();
             let invocation = Invocation::new(payload, state, self.server.limit);
             let abort = self.tasks.spawn_local(Attempt {
+                mark: self.server.mark,
                 current: Current::new(&header, slot),
                 fault: header.fault,
                 outbox: Rc::clone(&self.server.outbox),
@@ -204,6 +210,8 @@ impl Executor<'_> {
 
 /// One attempt: a future that catches panics and during which its call is the current one.
 struct Attempt {
+    /// The worker's process.
+    mark: Mark,
     current: Current,
     fault: u16,
     outbox: Rc<Outbox>,
@@ -237,6 +245,7 @@ impl Future for Attempt {
             let future = this.future.as_mut().expect("it was started");
             future.as_mut().poll(context)
         }));
+        leave_if_forked(this.mark, if polled.is_ok() { 0 } else { PANICKED });
         current::leave();
         match polled {
             Ok(Poll::Pending) => Poll::Pending,

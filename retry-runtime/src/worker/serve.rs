@@ -13,12 +13,13 @@ use super::outbox::{Outbox, Remarks};
 use super::silence::Silence;
 use super::stopwatch::Stopwatch;
 use super::watchdog::Watchdog;
-use super::{Orders, STRANGER, exit, panics, reporting};
+use super::{Link, Orders, PANICKED, STRANGER, exit, leave_if_forked, panics, reporting};
 use crate::excerpt::excerpt;
 use crate::faults;
 use crate::pool::memory;
 use crate::recycle::Keeper;
 use crate::registry::{self, NotFound, Run, Served};
+use crate::sys::Mark;
 use crate::transport::Board;
 use crate::transport::frame::{CallHeader, Kind, Order};
 
@@ -33,15 +34,19 @@ pub(super) struct Server {
     pub(super) calls: Calls,
     /// There already, where there was time to start it.
     watchdog: Option<Watchdog>,
+    parent: i32,
+    /// This process: user code may come back in a child that it has forked.
+    pub(super) mark: Mark,
 }
 
 impl Server {
     pub(super) fn new(
-        socket: Arc<OwnedFd>,
+        link: Link,
         board: Board,
         orders: Orders,
         watchdog: Option<Watchdog>,
     ) -> Self {
+        let Link { socket, parent } = link;
         let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
         let (writer, reader) = board.worker_ends(&socket);
         Self {
@@ -54,6 +59,8 @@ impl Server {
             config: orders.config,
             fails: orders.fails,
             watchdog,
+            parent,
+            mark: Mark::current(),
         }
     }
 
@@ -61,7 +68,7 @@ impl Server {
         // First this, so that the parent wakes up while the rest is done.
         let fingerprint = registry::fingerprint().to_le_bytes();
         self.outbox.tell(Kind::Hello, &fingerprint);
-        let start = || Watchdog::start(Arc::clone(&self.socket));
+        let start = || Watchdog::start(Arc::clone(&self.socket), self.parent);
         let watchdog = self.watchdog.take().unwrap_or_else(start);
         watchdog.sends(self.outbox.kept());
         reporting::install(Arc::clone(&self.board));
@@ -92,7 +99,8 @@ impl Server {
         self.outbox.flush();
         if let Some(tear_down) = served.tear_down() {
             // Its panic has been printed, and there is nobody left to tell.
-            let _ = catch_unwind(AssertUnwindSafe(|| tear_down(state.into_inner())));
+            let ended = catch_unwind(AssertUnwindSafe(|| tear_down(state.into_inner())));
+            leave_if_forked(self.mark, if ended.is_ok() { 0 } else { PANICKED });
         }
         exit(0)
     }
@@ -106,8 +114,10 @@ impl Server {
             calls,
             board,
             outbox,
+            mark,
             ..
         } = self;
+        let mark = *mark;
         let mut growth = Growth::new(served);
         let mut silence = Silence::default();
         let mut stopwatch = Stopwatch::new();
@@ -132,6 +142,7 @@ impl Server {
                 faults::act(fault, outbox);
                 run(&mut invocation);
             }));
+            leave_if_forked(mark, if ran.is_ok() { 0 } else { PANICKED });
             if let Err(payload) = ran {
                 invocation.panicked(payload);
             }
@@ -178,7 +189,9 @@ impl Server {
         if self.fails {
             return Err(faults::MESSAGE.to_owned());
         }
-        match catch_unwind(AssertUnwindSafe(|| served.set_up(&self.config))) {
+        let set_up = catch_unwind(AssertUnwindSafe(|| served.set_up(&self.config)));
+        leave_if_forked(self.mark, if set_up.is_ok() { 0 } else { PANICKED });
+        match set_up {
             Ok(state) => Ok((served, State::new(state?))),
             Err(payload) => Err(format!("panicked: {}", panics::caught(payload, self.limit))),
         }

@@ -5,9 +5,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::process::Signal;
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::outbox::Kept;
+use crate::lineage;
 
 /// How long an answer may be kept while a function runs after it.
 const LONGEST_KEPT: Timespec = Timespec {
@@ -32,7 +33,7 @@ impl Watchdog {
     ///
     /// If the operating system has no thread or descriptor left for it: a worker that cannot
     /// notice its parent's death must not run.
-    pub(super) fn start(socket: Arc<OwnedFd>) -> Self {
+    pub(super) fn start(socket: Arc<OwnedFd>, parent: i32) -> Self {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .expect("a descriptor for the watchdog");
         let bell = Arc::new(bell);
@@ -42,7 +43,7 @@ impl Watchdog {
         std::thread::Builder::new()
             .name("retry-watchdog".to_owned())
             .stack_size(128 * 1024)
-            .spawn(move || watch(&socket, &heard, &sent))
+            .spawn(move || watch(&socket, &heard, &sent, parent))
             .expect("a thread for the watchdog");
         Self { bell, kept }
     }
@@ -59,23 +60,40 @@ impl Watchdog {
     }
 }
 
-fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>) {
+fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: i32) {
+    // The connection does not end with the parent where a child that the parent has forked still
+    // has its end of it.
+    let mut parent_process = open(parent);
+    if parent_process.is_some() && !is_child_of(parent) {
+        end();
+    }
     let mut armed = false;
     let mut idle = 0;
     loop {
         // No events are asked for on the socket: a hang-up is always reported.
+        let third = parent_process.as_ref().unwrap_or(bell);
         let mut files = [
             PollFd::new(socket, PollFlags::empty()),
             PollFd::new(bell, PollFlags::IN),
+            PollFd::new(third, PollFlags::IN),
         ];
+        let watched = if parent_process.is_some() { 3 } else { 2 };
         let timeout = armed.then_some(&LONGEST_KEPT);
-        match poll(&mut files, timeout) {
+        match poll(&mut files[..watched], timeout) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => end(),
         }
         let heard = files[0].revents();
         if heard.contains(PollFlags::HUP) {
             end();
+        }
+        if watched == 3 && !files[2].revents().is_empty() {
+            // Or the function has closed it, and its number is another file now.
+            if !is_child_of(parent) {
+                end();
+            }
+            std::mem::forget(parent_process.take());
+            continue;
         }
         if heard.contains(PollFlags::NVAL) {
             // The function has closed it. When it returns this process ends.
@@ -97,6 +115,15 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>) {
     }
 }
 
+fn open(parent: i32) -> Option<OwnedFd> {
+    rustix::process::pidfd_open(Pid::from_raw(parent)?, PidfdFlags::empty()).ok()
+}
+
+/// Whether the parent is still there: a process whose parent has ended becomes another one's child.
+fn is_child_of(parent: i32) -> bool {
+    rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent)
+}
+
 /// The parent is gone, or cannot be reached: nothing that this worker has started may outlive it.
 /// The worker leads its own process group, so the signal takes the whole of it, and this process
 /// with it.
@@ -104,6 +131,7 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>) {
 /// A death signal from the kernel (`PR_SET_PDEATHSIG`) would come too early: it would end the
 /// worker before it can take its group along.
 pub(super) fn end() -> ! {
+    lineage::kill_own();
     let _ = rustix::process::kill_current_process_group(Signal::KILL);
     std::process::abort()
 }
