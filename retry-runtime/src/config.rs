@@ -164,7 +164,7 @@ const VARIABLES: &[(&str, Set)] = &[
 ];
 
 /// Variables that the runtime sets itself for its workers.
-const OWN: &[&str] = &["RETRY_WORKER", "RETRY_DEPTH"];
+const OWN: &[&str] = &["RETRY_WORKER", "RETRY_WORKER_KEY", "RETRY_DEPTH"];
 
 impl Default for Config {
     fn default() -> Self {

@@ -5,6 +5,7 @@ mod calls;
 mod concurrent;
 mod current;
 mod invocation;
+mod origin;
 mod outbox;
 mod panics;
 mod serve;
@@ -12,6 +13,7 @@ mod silence;
 mod stopwatch;
 mod watchdog;
 
+use std::fmt;
 use std::io::{self, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -19,12 +21,14 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::process::Pid;
 
 use crate::nested::Upstream;
 use crate::registry;
 use crate::sys;
-use crate::transport::{Board, MAGIC, Transport, WORKER_VARIABLE};
+use crate::transport::{Board, MAGIC, Transport};
 
 pub use batch::Batched;
 pub(crate) use batch::run_batch;
@@ -32,13 +36,17 @@ pub(crate) use calls::Input;
 pub(crate) use current::count_request;
 pub use current::{CancelToken, Current, current};
 pub use invocation::{Invocation, LocalFuture, Retry, State, block_on};
+pub(crate) use origin::{Greeting, Origin};
 pub(crate) use outbox::Outbox;
 pub(crate) use panics::message as panic_message;
 use serve::Server;
 use watchdog::Watchdog;
 
-/// The code with which a worker exits that does not know its parent.
+/// The exit code of a worker that cannot make sense of what its parent says.
 const STRANGER: i32 = 70;
+
+/// The exit code of a worker that lacks something it cannot serve without.
+const UNFIT: i32 = 71;
 
 /// The stack of a worker that does not serve on its main thread: as large as that one's.
 const STACK: usize = 8 * 1024 * 1024;
@@ -46,27 +54,18 @@ const STACK: usize = 8 * 1024 * 1024;
 /// A worker's end of the connection to its parent.
 pub(crate) struct Link {
     socket: Arc<OwnedFd>,
-    parent: i32,
+    parent: u32,
 }
 
 impl Link {
-    /// The connection, if this process was started as a worker.
-    ///
-    /// The variable alone does not prove it: processes that a worker starts inherit it. Their
-    /// standard input is not a socket that was made by the process of that pid.
-    pub(crate) fn detect() -> Option<Self> {
-        let parent: i32 = std::env::var(WORKER_VARIABLE).ok()?.parse().ok()?;
-        let stdin = rustix::stdio::stdin();
-        let peer = rustix::net::sockopt::socket_peercred(stdin).ok()?;
-        if peer.pid.as_raw_nonzero().get() != parent {
-            return None;
-        }
-        // The protocol never touches descriptors 0 to 2: user code owns those.
-        let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3).ok()?;
-        let null = std::fs::File::open("/dev/null").ok()?;
-        rustix::stdio::dup2_stdin(&null).ok()?;
-        let socket = Arc::new(socket);
-        Some(Self { socket, parent })
+    /// Whether the process that started this one has ended. It need not be the direct parent: a script
+    /// may have been started instead that started this process.
+    fn is_orphan(&self) -> bool {
+        let parent = i32::try_from(self.parent).ok().and_then(Pid::from_raw);
+        parent.is_some_and(|parent| {
+            rustix::process::getppid() != Some(parent)
+                && rustix::process::test_kill_process(parent) == Err(Errno::SRCH)
+        })
     }
 
     /// Whether the parent has said something, or has gone.
@@ -76,15 +75,15 @@ impl Link {
     }
 
     /// Does what need not wait for the orders, if they are not there.
-    fn prepare(&self) -> Option<Watchdog> {
+    fn prepare(&self) -> io::Result<Option<Watchdog>> {
         if self.has_orders() {
-            return None;
+            return Ok(None);
         }
         // Looks all functions up, which is kept.
         registry::fingerprint();
         // So is where the clock is found.
         sys::monotonic_nanos();
-        Some(Watchdog::start(Arc::clone(&self.socket)))
+        Watchdog::start(Arc::clone(&self.socket)).map(Some)
     }
 
     /// The parent's first message: what to serve.
@@ -108,7 +107,8 @@ impl Link {
             RecvAncillaryMessage::ScmRights(mut files) => files.next().zip(files.next()),
             _ => None,
         });
-        let (board, nested) = files.ok_or(io::ErrorKind::InvalidData)?;
+        // The kernel drops those that there is no descriptor for.
+        let (board, nested) = files.ok_or(Errno::MFILE)?;
         bytes.truncate(received.bytes);
         // The configuration of a service may be long.
         let length = Orders::length(&bytes).ok_or(io::ErrorKind::InvalidData)?;
@@ -189,22 +189,21 @@ impl Orders {
 
 /// Serves calls until the parent ends the connection. Never returns.
 pub(crate) fn serve(link: Link) -> ! {
-    let parent_is_alive = rustix::process::getppid()
-        .is_some_and(|parent| parent.as_raw_nonzero().get() == link.parent);
-    if !parent_is_alive {
-        // What this program has started before it came here is to end as well. A worker leads its
-        // process group; what does not was started by one and inherited its standard input.
-        if rustix::process::getpgrp() == rustix::process::getpid() {
-            watchdog::end();
-        }
-        exit(STRANGER);
+    // A panic must not return to the program, which might catch it and go on.
+    let _leaves = Leaves;
+    if link.is_orphan() {
+        // What this program has started before it came here is to end as well.
+        watchdog::end();
     }
-    let watchdog = link.prepare();
+    let watchdog = link.prepare().unwrap_or_else(|error| {
+        refuse(format_args!("there is no thread or descriptor for it: {error}"))
+    });
     let (orders, board, nested) = match link.receive_orders() {
         Ok(received) => received,
         // The parent is gone, or does not need a worker any more.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => watchdog::end(),
-        Err(_) => exit(STRANGER),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => exit(STRANGER),
+        Err(error) => refuse(format_args!("it cannot take its orders: {error}")),
     };
     let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
     Upstream::install(nested, orders.worker, limit);
@@ -217,10 +216,33 @@ pub(crate) fn serve(link: Link) -> ! {
         .name("retry-worker".to_owned())
         .stack_size(STACK)
         .spawn(run);
-    if let Ok(thread) = thread {
-        let _ = thread.join();
+    match thread {
+        Ok(thread) => {
+            let _ = thread.join();
+            exit(STRANGER)
+        }
+        Err(error) => refuse(format_args!("there is no thread for it: {error}")),
     }
-    exit(STRANGER)
+}
+
+/// Ends this process, which was started as a worker, and says why it cannot be one. The parent reports
+/// the last line of standard error.
+pub(crate) fn refuse(problem: fmt::Arguments<'_>) -> ! {
+    let _leaves = Leaves;
+    let _ = writeln!(
+        io::stderr(),
+        "this process was started as a worker but cannot serve: {problem}"
+    );
+    exit(UNFIT)
+}
+
+/// Ends the process when it is dropped by a panic.
+struct Leaves;
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        exit(UNFIT)
+    }
 }
 
 /// Ends this process without running what the program registered for its own end.

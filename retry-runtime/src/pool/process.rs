@@ -13,7 +13,10 @@ use super::children;
 use crate::config::Config;
 use crate::engine::depth;
 use crate::entry;
-use crate::transport::{Board, DEPTH_VARIABLE, Transport, WORKER_VARIABLE, kill_group};
+use crate::transport::{
+    Board, DEPTH_VARIABLE, KEY_VARIABLE, Transport, WORKER_VARIABLE, kill_group,
+};
+use crate::worker::Greeting;
 
 /// A process of the workers' program that does not know yet what it will serve. Whoever has one
 /// makes a worker of it or [ends](Self::end) it: it does not end by itself before its parent does.
@@ -58,8 +61,11 @@ impl Equipment {
 impl Process {
     pub(super) fn start(config: &Config) -> io::Result<Self> {
         let (socket, theirs) = connection()?;
+        let greeting = Greeting::new();
+        greeting.send(&socket)?;
         let mut child = command(config)?
-            .env(WORKER_VARIABLE, std::process::id().to_string())
+            .env(WORKER_VARIABLE, greeting.parent.to_string())
+            .env(KEY_VARIABLE, greeting.key_text())
             .env(DEPTH_VARIABLE, (depth() + 1).to_string())
             // Handed over as standard input, which keeps the fast way of starting a process open.
             .stdin(Stdio::from(theirs))

@@ -13,7 +13,7 @@ use super::outbox::{Outbox, Remarks};
 use super::silence::Silence;
 use super::stopwatch::Stopwatch;
 use super::watchdog::Watchdog;
-use super::{Orders, STRANGER, exit, panics};
+use super::{Orders, STRANGER, exit, panics, refuse};
 use crate::codec;
 use crate::faults;
 use crate::pool::memory;
@@ -62,7 +62,10 @@ impl Server {
         let fingerprint = registry::fingerprint().to_le_bytes();
         self.outbox.tell(Kind::Hello, &fingerprint);
         let start = || Watchdog::start(Arc::clone(&self.socket));
-        let watchdog = self.watchdog.take().unwrap_or_else(start);
+        let watchdog = self.watchdog.take().map_or_else(start, Ok);
+        let watchdog = watchdog.unwrap_or_else(|error| {
+            refuse(format_args!("there is no thread or descriptor for it: {error}"))
+        });
         watchdog.sends(self.outbox.kept());
         panics::install(Arc::clone(&self.board));
         current::install(Arc::clone(&self.board));

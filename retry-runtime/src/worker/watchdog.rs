@@ -1,6 +1,7 @@
 //! A thread of a worker that does what the serving thread cannot while it runs a function: notice
 //! that the parent is gone, and send answers that are kept for too long.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
@@ -28,13 +29,12 @@ pub(super) struct Watchdog {
 impl Watchdog {
     /// Starts the thread.
     ///
-    /// # Panics
+    /// # Errors
     ///
     /// If the operating system has no thread or descriptor left for it: a worker that cannot
     /// notice its parent's death must not run.
-    pub(super) fn start(socket: Arc<OwnedFd>) -> Self {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .expect("a descriptor for the watchdog");
+    pub(super) fn start(socket: Arc<OwnedFd>) -> io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let bell = Arc::new(bell);
         let heard = Arc::clone(&bell);
         let kept = Arc::new(OnceLock::new());
@@ -42,9 +42,8 @@ impl Watchdog {
         std::thread::Builder::new()
             .name("retry-watchdog".to_owned())
             .stack_size(128 * 1024)
-            .spawn(move || watch(&socket, &heard, &sent))
-            .expect("a thread for the watchdog");
-        Self { bell, kept }
+            .spawn(move || watch(&socket, &heard, &sent))?;
+        Ok(Self { bell, kept })
     }
 
     /// Has it send what is kept there.
