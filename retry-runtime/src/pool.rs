@@ -1,12 +1,14 @@
 //! Processes: started, supervised and reaped. Knows nothing of policy.
 
 mod attend;
+mod attributes;
 mod cgroup;
 pub(crate) mod children;
 pub(crate) mod memory;
 mod output;
 mod peer;
 mod process;
+mod program;
 mod reactor;
 mod spare;
 mod spawner;
@@ -14,6 +16,7 @@ mod streams;
 mod surroundings;
 
 pub(crate) use attend::{Sleeper, attend, rest};
+pub(crate) use attributes::parallelism;
 pub(crate) use cgroup::Cgroup;
 pub(crate) use peer::{Inlet, Reading};
 pub(crate) use reactor::{Inbox, NESTED, Writable, start};

@@ -1,18 +1,22 @@
 //! A process that is to become a worker, from its start to its orders.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, waitpid};
 
+use super::attributes;
 use super::children;
+use super::program;
 use crate::config::Config;
 use crate::engine::depth;
-use crate::entry;
+use crate::sys;
 use crate::transport::{
     Board, DEPTH_VARIABLE, KEY_VARIABLE, Transport, WORKER_VARIABLE, kill_group,
 };
@@ -63,18 +67,19 @@ impl Process {
         let (socket, theirs) = connection()?;
         let greeting = Greeting::new();
         greeting.send(&socket)?;
-        let mut child = command(config)?
-            .env(WORKER_VARIABLE, greeting.parent.to_string())
-            .env(KEY_VARIABLE, greeting.key_text())
-            .env(DEPTH_VARIABLE, (depth() + 1).to_string())
-            // Handed over as standard input, which keeps the fast way of starting a process open.
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
+        let own = [
+            (WORKER_VARIABLE, greeting.parent.to_string()),
+            (KEY_VARIABLE, greeting.key_text()),
+            (DEPTH_VARIABLE, (depth() + 1).to_string()),
+        ];
+        let program = sys::Program {
+            environment: environment(config, own),
+            directory: config.directory.as_ref().map(OsString::from),
+            ..program::of_workers(config)?
+        };
+        let mut child = Child::start(&program, theirs)?;
         // Made while the process loads its program, which takes longer.
-        match open(child.id()).and_then(|pidfd| Ok((pidfd, Equipment::new(config.transport)?))) {
+        match open(child.id).and_then(|pidfd| Ok((pidfd, Equipment::new(config.transport)?))) {
             Ok((pidfd, equipment)) => Ok(Self {
                 child,
                 pidfd,
@@ -111,36 +116,72 @@ impl Process {
     }
 }
 
-/// The program that is running, also where its file has been replaced or deleted.
-fn command(config: &Config) -> io::Result<Command> {
-    let arguments = entry::worker_arguments()
-        .ok_or_else(|| io::Error::other("this process may not start workers"))?;
-    let this = "/proc/self/exe";
-    let mut command = match &config.program {
-        Some(program) => Command::new(program),
-        None if std::fs::symlink_metadata(this).is_ok() => Command::new(this),
-        None => Command::new(std::env::current_exe()?),
-    };
+/// A child of this process, with the reading ends of its output streams.
+pub(super) struct Child {
+    id: Pid,
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: Option<OwnedFd>,
+    /// Its number may be another process's.
+    reaped: bool,
+}
+
+impl Child {
+    /// Starts a program with what it reads as standard input.
+    fn start(program: &sys::Program, stdin: OwnedFd) -> io::Result<Self> {
+        let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+        attributes::adopt();
+        let id = sys::spawn(program, [stdin, their_stdout, their_stderr])?;
+        Ok(Self {
+            id,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            reaped: false,
+        })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.id.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Waits until it has ended, and gives its number back. How it has ended is told once.
+    pub(super) fn wait(&mut self) -> Option<WaitStatus> {
+        if self.reaped {
+            return None;
+        }
+        loop {
+            match waitpid(Some(self.id), WaitOptions::empty()) {
+                Err(Errno::INTR) => {}
+                waited => {
+                    // An error says that it was not kept.
+                    self.reaped = true;
+                    return waited.ok().flatten().map(|(_, status)| status);
+                }
+            }
+        }
+    }
+}
+
+/// The variables of a worker: those of this process as they are now, those of the runtime, and ours.
+fn environment<const N: usize>(
+    config: &Config,
+    own: [(&str, String); N],
+) -> Vec<(OsString, OsString)> {
+    let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
     for (name, value) in &config.environment {
         match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
+            Some(value) => variables.insert(name.clone(), value.clone()),
+            None => variables.remove(name),
         };
     }
-    if let Some(directory) = &config.directory {
-        command.current_dir(directory);
+    for (name, value) in own {
+        variables.insert(name.into(), value.into());
     }
-    if let Some(name) = std::env::args_os().next() {
-        command.arg0(name);
-    }
-    command.args(arguments);
-    Ok(command)
+    variables.into_iter().collect()
 }
 
 /// A descriptor of a child that was not waited for.
-fn open(pid: u32) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+fn open(pid: Pid) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 

@@ -64,7 +64,9 @@ impl Server {
         let start = || Watchdog::start(Arc::clone(&self.socket));
         let watchdog = self.watchdog.take().map_or_else(start, Ok);
         let watchdog = watchdog.unwrap_or_else(|error| {
-            refuse(format_args!("there is no thread or descriptor for it: {error}"))
+            refuse(format_args!(
+                "there is no thread or descriptor for it: {error}"
+            ))
         });
         watchdog.sends(self.outbox.kept());
         panics::install(Arc::clone(&self.board));
