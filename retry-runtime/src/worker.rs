@@ -195,8 +195,12 @@ pub(crate) fn serve(link: Link) -> ! {
         // What this program has started before it came here is to end as well.
         watchdog::end();
     }
+    // Its process group is in the background there: a read would stop it, and nothing would tell why.
+    sys::leave_terminal();
     let watchdog = link.prepare().unwrap_or_else(|error| {
-        refuse(format_args!("there is no thread or descriptor for it: {error}"))
+        refuse(format_args!(
+            "there is no thread or descriptor for it: {error}"
+        ))
     });
     let (orders, board, nested) = match link.receive_orders() {
         Ok(received) => received,
