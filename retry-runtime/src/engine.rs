@@ -707,10 +707,12 @@ impl Core {
                     terms: None,
                 });
                 let given = &self.config;
-                let cores = || std::thread::available_parallelism().map_or(1, usize::from);
                 Ok(self.scheduler.add_function(FunctionPolicy {
                     name: spec.name,
-                    max_workers: given.max_workers.or(spec.max_workers).unwrap_or_else(cores),
+                    max_workers: given
+                        .max_workers
+                        .or(spec.max_workers)
+                        .unwrap_or_else(pool::parallelism),
                     min_workers: given.min_workers.unwrap_or(spec.min_workers),
                     startup_timeout: given.startup_timeout.unwrap_or(spec.startup_timeout),
                     scaledown_window: given.scaledown_window.unwrap_or(spec.scaledown_window),

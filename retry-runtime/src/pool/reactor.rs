@@ -10,6 +10,7 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::attend::attend_all;
+use super::attributes;
 use super::peer::{DYING, Inlet, Peer};
 use super::spawner::{self, request_spare};
 use crate::engine::Engine;
@@ -122,6 +123,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
     std::thread::Builder::new()
         .name("retry-io".to_owned())
         .spawn(move || {
+            attributes::adopt();
             while !reactor.is_done() {
                 reactor.turn();
             }
