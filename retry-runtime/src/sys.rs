@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use rustix::net::RecvFlags;
 use rustix::process::{Pid, Resource};
@@ -289,6 +292,33 @@ pub(crate) fn watch_readable(file: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<Owned
     // SAFETY: the descriptor stays open and the same for as long as the result holds the `Arc`.
     let watched = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
     Ok(watched?)
+}
+
+/// Waits for events until the time has come.
+pub(crate) fn wait_for_events(
+    epoll: &OwnedFd,
+    events: &mut [Event],
+    timeout: Option<&Timespec>,
+) -> rustix::io::Result<usize> {
+    match epoll::wait(epoll, &mut *events, timeout) {
+        // Tools that run programs, and filters of system calls, may only know the older call, whose
+        // times are no shorter than milliseconds.
+        Err(Errno::NOSYS | Errno::PERM) => {}
+        waited => return waited,
+    }
+    poll(&mut [PollFd::new(epoll, PollFlags::IN)], timeout)?;
+    let mut ready = [libc::epoll_event { events: 0, u64: 0 }; 64];
+    let most = c_int::try_from(events.len().min(ready.len())).unwrap_or(0);
+    // SAFETY: there is room for as many events as the call is told.
+    let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), ready.as_mut_ptr(), most, 0) };
+    let count = usize::try_from(count).unwrap_or(0);
+    for (event, ready) in events.iter_mut().zip(&ready[..count]) {
+        *event = Event {
+            flags: EventFlags::from_bits_retain(ready.events),
+            data: EventData::new_u64(ready.u64),
+        };
+    }
+    Ok(count)
 }
 
 /// Has `f` called when the program ends by the end of `main` or by `exit`.
@@ -576,10 +606,9 @@ pub(crate) fn leave_terminal() {
     }
 }
 
-/// Where the file begins in memory that this program's own code comes from, as the kernel or the
-/// dynamic loader says, and whether the kernel has loaded a dynamic loader for it.
-pub(crate) fn program_headers() -> (usize, bool) {
+/// Where the headers of this program are in memory, as the kernel or the dynamic loader says.
+pub(crate) fn program_headers() -> usize {
     // SAFETY: this reads a table that does not change.
-    let value = |kind| unsafe { libc::getauxval(kind) };
-    (value(libc::AT_PHDR) as usize, value(libc::AT_BASE) != 0)
+    let address = unsafe { libc::getauxval(libc::AT_PHDR) };
+    usize::try_from(address).unwrap_or(0)
 }

@@ -9,7 +9,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, waitpid};
+use rustix::process::{
+    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions, WaitStatus, waitid, waitpid,
+};
 
 use super::attributes;
 use super::children;
@@ -180,9 +182,28 @@ fn environment<const N: usize>(
     variables.into_iter().collect()
 }
 
-/// A descriptor of a child that was not waited for.
+/// A descriptor of a child that was not waited for: it is ready when the child has ended.
 fn open(pid: Pid) -> io::Result<OwnedFd> {
-    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        // Tools that run programs, and filters of system calls, may not know it.
+        Err(Errno::NOSYS | Errno::PERM) => watch(pid),
+        opened => Ok(opened?),
+    }
+}
+
+/// The same by a thread that waits for the child, and leaves it to be waited for.
+fn watch(pid: Pid) -> io::Result<OwnedFd> {
+    let (ended, end) = pipe_with(PipeFlags::CLOEXEC)?;
+    std::thread::Builder::new()
+        .name("retry-wait".to_owned())
+        .stack_size(128 * 1024)
+        .spawn(move || {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while waitid(WaitId::Pid(pid), options).err() == Some(Errno::INTR) {}
+            // Closed, which the other end notices.
+            drop(end);
+        })?;
+    Ok(ended)
 }
 
 fn connection() -> rustix::io::Result<(OwnedFd, OwnedFd)> {

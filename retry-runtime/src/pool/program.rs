@@ -1,10 +1,9 @@
 //! Which program workers are, and how it is started.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -46,52 +45,67 @@ fn this(name: Option<OsString>) -> io::Result<(OsString, Vec<OsString>)> {
         let path = OsString::from_vec(path.to_vec());
         return Ok((path.clone(), vec![name.unwrap_or(path)]));
     }
-    static LOADER: OnceLock<Option<Vec<OsString>>> = OnceLock::new();
-    let loader = LOADER.get_or_init(|| loader(std::env::args_os().len()));
-    let arguments = match loader {
-        Some(loader) => loader.clone(),
-        None => vec![name.unwrap_or_else(|| THIS.into())],
-    };
-    Ok((THIS.into(), arguments))
+    static RUN_BY: OnceLock<RunBy> = OnceLock::new();
+    let name = name.unwrap_or_else(|| THIS.into());
+    Ok(match RUN_BY.get_or_init(RunBy::find) {
+        RunBy::Kernel => (THIS.into(), vec![name]),
+        RunBy::Loader(arguments) => (THIS.into(), arguments.clone()),
+        RunBy::Valgrind(path) => (path.clone(), vec![name]),
+    })
 }
 
-/// What comes before the program's own arguments on the command line of a dynamic loader, if that was
-/// started to run this program (`ld.so --library-path lib ./app`). `/proc/self/exe` is the loader then.
-fn loader(arguments: usize) -> Option<Vec<OsString>> {
-    let (headers, loaded_by_kernel) = sys::program_headers();
-    if loaded_by_kernel {
-        return None;
+/// How this program came to run.
+#[derive(Debug, PartialEq, Eq)]
+enum RunBy {
+    /// `/proc/self/exe` is this program.
+    Kernel,
+    /// `/proc/self/exe` is a dynamic loader (`ld.so --library-path lib ./app`). This is its command line
+    /// as far as the program.
+    Loader(Vec<OsString>),
+    /// `/proc/self/exe` is this program when it is read, and valgrind when it is run.
+    Valgrind(OsString),
+}
+
+impl RunBy {
+    fn find() -> Self {
+        Self::find_other().unwrap_or(Self::Kernel)
     }
-    // Linked statically, or run by a loader: that has another file.
-    let maps = fs::read("/proc/self/maps").ok()?;
-    let mapping = maps
-        .split(|byte| *byte == b'\n')
-        .find_map(|line| Mapping::parse(line).filter(|mapping| mapping.contains(headers)))?;
-    let exe = fs::metadata(THIS).ok()?;
-    if mapping.inode == exe.ino() {
-        return None;
+
+    fn find_other() -> Option<Self> {
+        let headers = sys::program_headers();
+        let maps = fs::read("/proc/self/maps").ok()?;
+        let mappings = || {
+            let lines = maps.split(|byte| *byte == b'\n');
+            lines.filter_map(Mapping::parse)
+        };
+        let own = mappings().find(|mapping| mapping.contains(headers))?.path;
+        let own = OsStr::from_bytes(own);
+        if mappings().any(|mapping| mapping.name().starts_with(b"vgpreload_")) {
+            return Some(Self::Valgrind(own.into()));
+        }
+        if fs::read_link(THIS).ok()? == own {
+            return None;
+        }
+        let line = fs::read("/proc/self/cmdline").ok()?;
+        let mut line: Vec<OsString> = line
+            .strip_suffix(b"\0")?
+            .split(|byte| *byte == 0)
+            .map(|text| OsStr::from_bytes(text).into())
+            .collect();
+        // The loader's last argument is the program, which may have been given relative to a directory
+        // that is not the current one any more.
+        line.truncate((line.len() + 1).checked_sub(std::env::args_os().len())?);
+        if Path::new(own).exists() {
+            *line.last_mut()? = own.into();
+        }
+        Some(Self::Loader(line))
     }
-    let line = fs::read("/proc/self/cmdline").ok()?;
-    let line = line.strip_suffix(b"\0").unwrap_or(&line);
-    let mut line: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    // The program's own name is the loader's last argument.
-    line.truncate((line.len() + 1).checked_sub(arguments)?);
-    // The directory may have been changed.
-    if Path::new(std::ffi::OsStr::from_bytes(mapping.path)).exists() {
-        *line.last_mut()? = mapping.path;
-    }
-    Some(
-        line.into_iter()
-            .map(|text| OsString::from_vec(text.to_vec()))
-            .collect(),
-    )
 }
 
 /// A line of `/proc/self/maps`.
 struct Mapping<'a> {
     start: usize,
     end: usize,
-    inode: u64,
     path: &'a [u8],
 }
 
@@ -104,15 +118,22 @@ impl<'a> Mapping<'a> {
             rest = left.strip_prefix(b" ").unwrap_or(left);
             std::str::from_utf8(field).ok()
         };
-        let (range, _rights, _offset, _device, inode) =
-            (field()?, field()?, field()?, field()?, field()?);
+        let range = field()?;
+        let (_rights, _offset, _device, _inode) = (field()?, field()?, field()?, field()?);
         let (start, end) = range.split_once('-')?;
         Some(Self {
             start: usize::from_str_radix(start, 16).ok()?,
             end: usize::from_str_radix(end, 16).ok()?,
-            inode: inode.parse().ok()?,
             path: rest.trim_ascii_start(),
         })
+    }
+
+    /// The file's name without its directory.
+    fn name(&self) -> &'a [u8] {
+        self.path
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default()
     }
 
     fn contains(&self, address: usize) -> bool {
@@ -128,14 +149,14 @@ mod tests {
     fn a_mapping_is_read_with_a_path_that_has_spaces() {
         let line = b"7f00a000-7f00c000 r-xp 00001000 fe:01 4711      /opt/my app/bin";
         let mapping = Mapping::parse(line).unwrap();
-        assert_eq!(mapping.inode, 4711);
         assert_eq!(mapping.path, b"/opt/my app/bin");
+        assert_eq!(mapping.name(), b"bin");
         assert!(mapping.contains(0x7f00_a000) && !mapping.contains(0x7f00_c000));
         assert!(Mapping::parse(b"").is_none());
     }
 
     #[test]
-    fn this_program_was_not_started_by_a_loader() {
-        assert_eq!(loader(std::env::args_os().len()), None);
+    fn this_program_is_run_by_the_kernel() {
+        assert_eq!(RunBy::find(), RunBy::Kernel);
     }
 }

@@ -302,7 +302,7 @@ impl Reactor {
     fn wait(&self, events: &mut [Event], until: Option<Instant>) -> usize {
         let timeout =
             until.map(|until| sys::timespec(until.saturating_duration_since(Instant::now())));
-        epoll::wait(&*self.epoll, events, timeout.as_ref()).unwrap_or_default()
+        sys::wait_for_events(&self.epoll, events, timeout.as_ref()).unwrap_or_default()
     }
 
     fn take_new_peers(&mut self) {
