@@ -118,6 +118,8 @@ pub(crate) struct Callee {
 pub(crate) enum Host {
     Here(Arc<Engine>),
     Parent(&'static Upstream),
+    /// There was nothing to start an engine with; this says what was missing.
+    Nowhere(Arc<str>),
 }
 
 impl Host {
@@ -125,7 +127,10 @@ impl Host {
     pub(crate) fn global() -> Self {
         match Upstream::get() {
             Some(upstream) => Self::Parent(upstream),
-            None => Self::Here(Arc::clone(Engine::global())),
+            None => match Engine::global() {
+                Ok(engine) => Self::Here(Arc::clone(engine)),
+                Err(error) => Self::Nowhere(error.to_string().into()),
+            },
         }
     }
 
@@ -134,6 +139,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.config.options,
             Self::Parent(upstream) => upstream.options(),
+            Self::Nowhere(_) => Config::from_environment().options,
         }
     }
 
@@ -141,6 +147,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.max_message(),
             Self::Parent(upstream) => upstream.max_message(),
+            Self::Nowhere(_) => Config::from_environment().max_message,
         }
     }
 
@@ -155,10 +162,8 @@ impl Host {
     ) -> Result<Option<Submitted>, Rejected> {
         match self {
             Self::Here(engine) => engine.submit(callee, jobs, looks, submitted).map(Some),
-            Self::Parent(upstream) => {
-                upstream.submit(callee, jobs, submitted);
-                Ok(None)
-            }
+            Self::Parent(upstream) => upstream.submit(callee, jobs, submitted).map(|()| None),
+            Self::Nowhere(reason) => Err(Rejected::NoResources(reason.as_ref().into())),
         }
     }
 
@@ -254,6 +259,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.cancel(call),
             Self::Parent(upstream) => upstream.cancel(call),
+            Self::Nowhere(_) => {}
         }
     }
 
@@ -262,6 +268,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.cancel_map(map),
             Self::Parent(upstream) => upstream.cancel_map(map),
+            Self::Nowhere(_) => {}
         }
     }
 }
@@ -360,13 +367,21 @@ struct Pool {
 impl Engine {
     /// The engine that calls of this process use unless they are told otherwise.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If the operating system has no thread or descriptor left for it.
-    pub(crate) fn global() -> &'static Arc<Self> {
-        GLOBAL.get_or_init(|| {
-            Self::start(Config::from_environment()).expect("a thread and a descriptor for calls")
-        })
+    /// If the operating system has no thread, descriptor or memory left for it. The next call tries
+    /// again.
+    pub(crate) fn global() -> io::Result<&'static Arc<Self>> {
+        static STARTING: Mutex<()> = Mutex::new(());
+        if let Some(engine) = GLOBAL.get() {
+            return Ok(engine);
+        }
+        let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = GLOBAL.get() {
+            return Ok(engine);
+        }
+        let engine = Self::start(Config::from_environment())?;
+        Ok(GLOBAL.get_or_init(|| engine))
     }
 
     /// The same, if there has been a call already.
@@ -613,8 +628,10 @@ impl Engine {
                         };
                         if self.config.inline {
                             inline::start(core, request);
-                        } else if let Some(request) = pool::hire(core, request) {
-                            pool::request_worker(request);
+                        } else if let Some(request) = pool::hire(core, request)
+                            && let Err(error) = pool::request_worker(request)
+                        {
+                            core.abandon(core.now(), worker, &error);
                         }
                     }
                 }

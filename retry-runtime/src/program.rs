@@ -3,15 +3,18 @@
 //! the terminal of its own accord, or handles signals.
 
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal as Interrupt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Config};
 use crate::engine::{Engine, Host};
 use crate::progress;
 use crate::runtime::Shutdown;
+use crate::sys;
 
 /// The exit codes of a program that was ended by a signal: 128 and the signal's number.
 const BY_SIGNAL: i32 = 128;
@@ -20,29 +23,29 @@ const BY_SIGNAL: i32 = 128;
 static ASKED: AtomicI32 = AtomicI32::new(0);
 
 /// Called after the worker check and before the command line is looked at.
-///
-/// # Panics
-///
-/// If the operating system has no thread left for the signals.
 pub fn begin() {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for warning in config::warnings(names) {
         eprintln!("warning: {warning}");
     }
-    // Without a runtime the signals do what they do by default, and the workers end with us.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let Ok(runtime) = runtime else { return };
-    // From here on they are seen, also before the thread has begun to look for them.
-    let signals = {
-        let _context = runtime.enter();
-        Signals::new()
-    };
-    thread::Builder::new()
-        .name("retry-signals".to_owned())
-        .spawn(move || runtime.block_on(handle(signals)))
-        .expect("a thread for the signals");
+    let (seen, is_seen) = channel();
+    // Without the thread or its runtime the signals do what they do by default, and the workers end with
+    // this process.
+    let thread = thread::Builder::new().name("retry-signals".to_owned());
+    let _ = thread.spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        if let Ok(runtime) = runtime {
+            runtime.block_on(async {
+                let signals = Signals::new();
+                let _ = seen.send(());
+                handle(signals).await;
+            });
+        }
+    });
+    // From here on signals are seen.
+    let _ = is_seen.recv();
     progress::begin(Config::from_environment().progress);
 }
 
@@ -120,18 +123,17 @@ async fn first_of<T>(one: impl Future<Output = T>, other: impl Future<Output = T
     .await
 }
 
-/// The signals that ask a program to end.
+/// The signals that ask a program to end. Those that were ignored when it was started, by `nohup` or by
+/// a shell that starts a job in the background, stay ignored.
 struct Signals(Vec<(i32, Signal)>);
 
 impl Signals {
     fn new() -> Self {
-        let kinds = [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-        ];
+        let kinds = [Interrupt::INT, Interrupt::TERM, Interrupt::HUP];
         let handled = kinds
             .into_iter()
+            .filter(|kind| !sys::is_ignored(*kind))
+            .map(|kind| SignalKind::from_raw(kind.as_raw()))
             .filter_map(|kind| Some((kind.as_raw_value(), signal(kind).ok()?)));
         Self(handled.collect())
     }

@@ -87,7 +87,7 @@ impl Runtime {
     pub fn events(&self) -> Events {
         match &self.host {
             Host::Here(engine) => engine.subscribe(),
-            Host::Parent(_) => Engine::global().subscribe(),
+            Host::Parent(_) | Host::Nowhere(_) => crate::events(),
         }
     }
 }
@@ -138,7 +138,7 @@ impl Shutdown {
                 engine.shut_down(grace, true);
                 Some(Arc::clone(engine))
             }
-            Host::Parent(_) => None,
+            Host::Parent(_) | Host::Nowhere(_) => None,
         };
         Self { engine }
     }

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::context::CallId;
 use crate::delivery;
 use crate::engine::{Callee, Job};
+use crate::error::Rejected;
 use crate::map::Shared;
 use crate::scheduler::CallKey;
 use crate::sys;
@@ -79,10 +80,17 @@ impl Upstream {
         callee: &Callee,
         jobs: impl IntoIterator<Item = Job>,
         mut submitted: impl FnMut(CallKey),
-    ) {
+    ) -> Result<(), Rejected> {
         let mut calls = Vec::new();
         let mut payload = Vec::new();
         let mut pending = self.pending();
+        if !pending.reading {
+            std::thread::Builder::new()
+                .name("retry-nested".to_owned())
+                .spawn(|| self.read())
+                .map_err(|error| Rejected::NoResources(error.to_string().into()))?;
+            pending.reading = true;
+        }
         for job in jobs.into_iter().flat_map(Job::parts) {
             let input = job.input.clone().into_one();
             pending.next = pending.next.wrapping_add(1).max(1);
@@ -96,14 +104,7 @@ impl Upstream {
             submitted(CallKey::nested(CallId::nested(self.worker, number)));
             pending.jobs.insert(number, job);
         }
-        let start_reading = !std::mem::replace(&mut pending.reading, true);
         drop(pending);
-        if start_reading {
-            std::thread::Builder::new()
-                .name("retry-nested".to_owned())
-                .spawn(|| self.read())
-                .expect("a thread for nested calls");
-        }
         let head = Request::Submit(Submission {
             function: callee.registration.spec.name.to_owned(),
             config: callee.config.as_deref().map(<[u8]>::to_vec),
@@ -116,6 +117,7 @@ impl Upstream {
             calls,
         });
         self.write(&head, &payload);
+        Ok(())
     }
 
     pub(crate) fn cancel(&self, call: CallKey) {

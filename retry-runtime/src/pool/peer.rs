@@ -591,7 +591,9 @@ impl Peer {
             && engine.step(|core, _| core.scheduler.is_wanted(self.key))
         {
             let _ = self.child.wait();
-            request_worker(request);
+            if let Err(error) = request_worker(request) {
+                engine.step(|core, now| core.abandon(now, self.key, &error));
+            }
             return false;
         }
         let died = engine.step(|core, now| {
