@@ -302,7 +302,8 @@ impl Builder {
     }
 
     /// Another program than this one for the workers. It has to register the same functions:
-    /// its `main` begins with [`init`](crate::init).
+    /// its `main` begins with [`init`](crate::init). A script in between has to pass standard input on,
+    /// and should `exec` the program.
     pub fn worker_program(mut self, program: impl Into<PathBuf>) -> Self {
         self.config.program = Some(program.into());
         self

@@ -100,7 +100,7 @@ fn inheritable(file: impl AsFd) -> std::os::fd::OwnedFd {
 /// Does something while a limit of this process is low.
 fn under<R>(limit: Resource, current: u64, work: impl FnOnce() -> R) -> R {
     let before = getrlimit(limit);
-    let mut low = before.clone();
+    let mut low = before;
     low.current = Some(current);
     setrlimit(limit, low).expect("a lower limit");
     let result = work();

@@ -15,7 +15,7 @@ use rustix::process::{
 
 use super::attributes;
 use super::children;
-use super::program;
+use super::executable;
 use crate::config::Config;
 use crate::engine::depth;
 use crate::sys;
@@ -77,7 +77,7 @@ impl Process {
         let program = sys::Program {
             environment: environment(config, own),
             directory: config.directory.as_ref().map(OsString::from),
-            ..program::of_workers(config)?
+            ..executable::of_workers(config)?
         };
         let mut child = Child::start(&program, theirs)?;
         // Made while the process loads its program, which takes longer.

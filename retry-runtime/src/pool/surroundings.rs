@@ -57,7 +57,7 @@ pub(super) struct Surroundings {
     /// The same of the program and when it was written, where it is another one than this.
     program: Option<(u64, u64, i64, i64)>,
     inherited: Vec<String>,
-    attributes: Attributes,
+    attributes: Box<Attributes>,
     limits: Box<[Limit]>,
 }
 
@@ -83,7 +83,7 @@ impl Surroundings {
                 .filter(is_inherited)
                 .map(str::to_owned)
                 .collect(),
-            attributes: Attributes::of_process(),
+            attributes: Box::new(Attributes::of_process()),
             limits: Box::new(LIMITS.map(|limit| {
                 let limit = getrlimit(limit);
                 (limit.current, limit.maximum)
