@@ -332,6 +332,12 @@ pub(crate) fn at_exit(f: extern "C" fn()) {
     let _ = atexit(f);
 }
 
+/// Ends this process without running what the program has registered for its end, which might wait.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: this takes a number and does not return.
+    unsafe { libc::_exit(code) }
+}
+
 /// Whether a signal is ignored. The kernel would say so in a file as well, but that takes a worker's
 /// start longer than all else that it does before its orders.
 pub(crate) fn is_ignored(signal: rustix::process::Signal) -> bool {
@@ -526,8 +532,8 @@ impl SpawnAttributes {
             | libc::POSIX_SPAWN_SETSIGDEF;
         let flags = flags.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
         let these = &raw mut *attributes.0;
-        // SAFETY: the attributes are initialised, and the set is by the first call, which cannot fail;
-        // both are copied.
+        // SAFETY: the attributes are initialised. The first call initialises the set and cannot fail,
+        // and the setters copy it.
         unsafe {
             libc::sigemptyset(signals.as_mut_ptr());
             checked(libc::posix_spawnattr_setsigmask(these, signals.as_ptr()))?;

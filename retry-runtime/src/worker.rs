@@ -237,7 +237,7 @@ pub(crate) fn refuse(problem: fmt::Arguments<'_>) -> ! {
         io::stderr(),
         "this process was started as a worker but cannot serve: {problem}"
     );
-    exit(UNFIT)
+    sys::exit_now(UNFIT)
 }
 
 /// Ends the process when it is dropped by a panic.
@@ -245,13 +245,12 @@ struct Leaves;
 
 impl Drop for Leaves {
     fn drop(&mut self) {
-        exit(UNFIT)
+        sys::exit_now(UNFIT)
     }
 }
 
-/// Ends this process without running what the program registered for its own end.
+/// Ends this process in order: what the program has registered for its end runs.
 fn exit(code: i32) -> ! {
     let _ = io::stdout().flush();
-    // `_exit` would need libc; nothing of the program's own runs at exit unless it asked for it.
     std::process::exit(code)
 }
