@@ -98,7 +98,10 @@ impl Conditions {
                 let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu));
                 let mut one = rustix::thread::CpuSet::new();
                 one.set(first.expect("a CPU"));
-                rustix::thread::sched_setaffinity(None, &one).expect("one of its own CPUs");
+                // The runtime's threads and workers go by the main thread.
+                for thread in [None, Some(rustix::process::getpid())] {
+                    rustix::thread::sched_setaffinity(thread, &one).expect("one of its own CPUs");
+                }
             }
             Self::Crowded => {
                 busy = 2 * std::thread::available_parallelism().map_or(1, usize::from);

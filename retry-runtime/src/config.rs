@@ -182,7 +182,12 @@ const VARIABLES: &[(&str, Set)] = &[
 ];
 
 /// Variables that the runtime sets itself for its workers.
-const OWN: &[&str] = &["RETRY_WORKER", "RETRY_DEPTH", "RETRY_LINEAGE"];
+const OWN: &[&str] = &[
+    "RETRY_WORKER",
+    "RETRY_WORKER_KEY",
+    "RETRY_DEPTH",
+    "RETRY_LINEAGE",
+];
 
 impl Default for Config {
     fn default() -> Self {

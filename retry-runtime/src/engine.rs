@@ -52,7 +52,7 @@ const KEPT_OUTCOMES: usize = 256;
 /// With fewer functions none is forgotten.
 const SWEEP_FROM: usize = 64;
 
-static GLOBAL: PerProcess<OnceLock<Arc<Engine>>> = PerProcess::new();
+static GLOBAL: PerProcess<Arc<Engine>> = PerProcess::new();
 
 /// What a program has the engine do, if it has more to do than a library.
 static PROGRAM: OnceLock<Program> = OnceLock::new();
@@ -149,6 +149,8 @@ pub(crate) struct Callee {
 pub(crate) enum Host {
     Here(Arc<Engine>),
     Parent(&'static Upstream),
+    /// There was nothing to start an engine with; this says what was missing.
+    Nowhere(Arc<str>),
 }
 
 impl Host {
@@ -156,7 +158,10 @@ impl Host {
     pub(crate) fn global() -> Self {
         match Upstream::get() {
             Some(upstream) => Self::Parent(upstream),
-            None => Self::Here(Arc::clone(Engine::global())),
+            None => match Engine::global() {
+                Ok(engine) => Self::Here(Arc::clone(engine)),
+                Err(error) => Self::Nowhere(error.to_string().into()),
+            },
         }
     }
 
@@ -168,6 +173,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.is_foreign(),
             Self::Parent(upstream) => upstream.is_foreign(),
+            Self::Nowhere(_) => false,
         }
     }
 
@@ -176,6 +182,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.config.options,
             Self::Parent(upstream) => upstream.options(),
+            Self::Nowhere(_) => Config::from_environment().options,
         }
     }
 
@@ -183,6 +190,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.max_message(),
             Self::Parent(upstream) => upstream.max_message(),
+            Self::Nowhere(_) => Config::from_environment().max_message,
         }
     }
 
@@ -200,10 +208,8 @@ impl Host {
         }
         match self {
             Self::Here(engine) => engine.submit(callee, jobs, looks, submitted).map(Some),
-            Self::Parent(upstream) => {
-                upstream.submit(callee, jobs, submitted);
-                Ok(None)
-            }
+            Self::Parent(upstream) => upstream.submit(callee, jobs, submitted).map(|()| None),
+            Self::Nowhere(reason) => Err(Rejected::NoResources(reason.as_ref().into())),
         }
     }
 
@@ -303,6 +309,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.config.max_buffered,
             Self::Parent(upstream) => upstream.max_buffered(),
+            Self::Nowhere(_) => usize::MAX,
         }
     }
 
@@ -314,6 +321,7 @@ impl Host {
             // Asked for under the lock, so that the last one to step says what holds.
             Self::Here(engine) => engine.step(|core, _| core.scheduler.hold(caller, held())),
             Self::Parent(upstream) => upstream.hold(caller, held),
+            Self::Nowhere(_) => {}
         }
     }
 
@@ -322,7 +330,7 @@ impl Host {
         match self {
             _ if self.is_foreign() => false,
             Self::Here(engine) => engine.lock().scheduler.is_served(function),
-            Self::Parent(_) => false,
+            Self::Parent(_) | Self::Nowhere(_) => false,
         }
     }
 
@@ -332,6 +340,7 @@ impl Host {
             _ if self.is_foreign() => {}
             Self::Here(engine) => engine.cancel(call),
             Self::Parent(upstream) => upstream.cancel(call),
+            Self::Nowhere(_) => {}
         }
     }
 
@@ -341,6 +350,7 @@ impl Host {
             _ if self.is_foreign() => {}
             Self::Here(engine) => engine.cancel_map(map),
             Self::Parent(upstream) => upstream.cancel_map(map),
+            Self::Nowhere(_) => {}
         }
     }
 }
@@ -443,23 +453,30 @@ struct Pool {
 impl Engine {
     /// The engine that calls of this process use unless they are told otherwise.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If the operating system has no thread or descriptor left for it.
-    pub(crate) fn global() -> &'static Arc<Self> {
-        GLOBAL.get_or_init(OnceLock::new).get_or_init(|| {
-            let engine = Self::start(Config::from_environment());
-            let engine = engine.expect("a thread and a descriptor for calls");
-            if let Some(program) = PROGRAM.get() {
-                (program.starts)();
-            }
-            engine
-        })
+    /// If the operating system has no thread, descriptor or memory left for it. The next call tries
+    /// again.
+    pub(crate) fn global() -> io::Result<&'static Arc<Self>> {
+        static STARTING: PerProcess<Mutex<()>> = PerProcess::new();
+        if let Some(engine) = Self::global_if_started() {
+            return Ok(engine);
+        }
+        let starting = STARTING.get_or_init(|| Mutex::new(()));
+        let _one_at_a_time = starting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = Self::global_if_started() {
+            return Ok(engine);
+        }
+        let engine = Self::start(Config::from_environment())?;
+        if let Some(program) = PROGRAM.get() {
+            (program.starts)();
+        }
+        Ok(GLOBAL.get_or_init(|| engine))
     }
 
     /// The same, if there has been a call in this process already.
     pub(crate) fn global_if_started() -> Option<&'static Arc<Self>> {
-        GLOBAL.get()?.get()
+        GLOBAL.get()
     }
 
     /// Makes known that this is a program, which may tell its user something.
@@ -747,8 +764,10 @@ impl Engine {
                         };
                         if self.config.inline {
                             inline::start(core, request);
-                        } else if let Some(request) = pool::hire(core, request) {
-                            pool::request_worker(request);
+                        } else if let Some(request) = pool::hire(core, request)
+                            && let Err(error) = pool::request_worker(request)
+                        {
+                            core.abandon(core.now(), worker, &error);
                         }
                     }
                 }
@@ -834,10 +853,12 @@ impl Core {
             Ok(_) | Err(NotFound::Missing(_)) => {
                 self.forget_configurations();
                 let given = &self.config;
-                let cores = || std::thread::available_parallelism().map_or(1, usize::from);
                 let key = self.scheduler.add_function(FunctionPolicy {
                     name: spec.name,
-                    max_workers: given.max_workers.or(spec.max_workers).unwrap_or_else(cores),
+                    max_workers: given
+                        .max_workers
+                        .or(spec.max_workers)
+                        .unwrap_or_else(pool::parallelism),
                     min_workers: given.min_workers.unwrap_or(spec.min_workers),
                     startup_timeout: given.startup_timeout.unwrap_or(spec.startup_timeout),
                     scaledown_window: given.scaledown_window.unwrap_or(spec.scaledown_window),

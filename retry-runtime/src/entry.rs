@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use crate::pool::children;
-use crate::worker;
+use crate::transport::KEY_VARIABLE;
+use crate::worker::{self, Origin};
 
 /// How a worker process reaches the point where it turns into one.
 #[derive(Clone, Debug)]
@@ -30,7 +31,8 @@ pub(crate) fn marks_output() -> bool {
 ///
 /// It has to be the first line of `main`: in a worker process it never returns, so that what
 /// comes after it runs in the parent only. [`local_entrypoint`](crate::local_entrypoint) calls
-/// it by itself.
+/// it by itself. A process that was started as a worker and cannot be one (a script in between has
+/// replaced its standard input, or there is no descriptor left) exits with code 71 and says why.
 ///
 /// If this program was started with SIGCHLD ignored, the signal gets its default action back:
 /// otherwise nobody could tell how a worker, or any other child, has ended.
@@ -51,10 +53,21 @@ pub fn enter_test(path: &'static str) {
 }
 
 fn enter(entry: Entry) {
-    children::keep();
-    // A worker may start workers of its own, for calls that are nested.
-    let _ = ENTRY.set(entry);
-    if let Some(link) = worker::Link::detect() {
+    static ENTERED: Once = Once::new();
+    // Served outside of this: a function may call code that calls `init`.
+    let mut link = None;
+    ENTERED.call_once(|| {
+        children::keep();
+        match Origin::find() {
+            Origin::Program => {}
+            Origin::Worker(found) => link = Some(found),
+            Origin::Unfit(problem) => worker::refuse(format_args!(
+                "{problem}. If it is a program of its own, start it without {KEY_VARIABLE}"
+            )),
+        }
+        let _ = ENTRY.set(entry);
+    });
+    if let Some(link) = link {
         if marks_output() {
             let mut stdout = std::io::stdout().lock();
             let _ = stdout.write_all(MARK).and_then(|()| stdout.flush());

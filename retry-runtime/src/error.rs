@@ -638,6 +638,9 @@ pub enum Rejected {
     },
     /// This process may not start workers.
     NotInitialised,
+    /// The operating system has no thread, descriptor or memory left to start the runtime with; this is
+    /// its error. The next call tries again.
+    NoResources(Box<str>),
     /// Calls are nested too deeply.
     TooDeep {
         /// The deepest nesting that is allowed.
@@ -675,6 +678,11 @@ impl fmt::Display for Rejected {
                 "this process may not start workers, since they would run `main` again: put \
                  #[local_entrypoint] on `main`, or make `retry_runtime::init();` its first line; \
                  in a test use #[retry_runtime::test] instead of #[test]",
+            ),
+            Self::NoResources(error) => write!(
+                f,
+                "there is no thread, descriptor or memory left to start the runtime with: {error}; \
+                 the next call tries again"
             ),
             Self::TooDeep { limit } => {
                 write!(f, "calls are nested deeper than {limit} levels")

@@ -112,17 +112,31 @@ pub use worker::{CancelToken, Current, Retry, current};
 ///     eprintln!("{event:?}");
 /// }
 /// ```
+///
+/// # Panics
+///
+/// If the operating system has no thread, descriptor or memory left to start the runtime with.
 #[must_use]
 pub fn events() -> Events {
-    engine::Engine::global().subscribe()
+    global().subscribe()
 }
 
 /// Sets the largest size in bytes of one call's arguments, and of one result; 256 MiB unless
 /// the variable `RETRY_MAX_MESSAGE` says otherwise.
 ///
 /// It holds for calls that are made and workers that are started from now on.
+///
+/// # Panics
+///
+/// If the operating system has no thread, descriptor or memory left to start the runtime with.
 pub fn set_max_message(bytes: usize) {
-    engine::Engine::global().set_max_message(bytes);
+    global().set_max_message(bytes);
+}
+
+/// The engine, where there is no call that could return an error.
+fn global() -> &'static std::sync::Arc<engine::Engine> {
+    let engine = engine::Engine::global();
+    engine.expect("threads and descriptors to start the runtime with")
 }
 
 /// For generated code alone: nothing in here is stable.

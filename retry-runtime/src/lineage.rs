@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::sys::{self, PerProcess};
+use crate::worker;
 
 /// The environment variable with the tokens.
 pub(crate) const VARIABLE: &str = "RETRY_LINEAGE";
@@ -280,11 +281,11 @@ pub(crate) fn group(pid: u32) -> Option<u32> {
 }
 
 /// What this worker knows of itself.
-static OWN: OnceLock<(Token, i32)> = OnceLock::new();
+static OWN: OnceLock<(Token, u32)> = OnceLock::new();
 
 /// Notes the token of this process, which is a worker of `parent`. It is read before user code runs that
 /// might change the environment.
-pub(crate) fn note_own(parent: i32) {
+pub(crate) fn note_own(parent: u32) {
     let tokens = std::env::var(VARIABLE).unwrap_or_default();
     if let Some(own) = tokens
         .rsplit(SEPARATOR)
@@ -303,8 +304,7 @@ pub(crate) fn kill_own() {
     let Some((token, parent)) = OWN.get() else {
         return;
     };
-    let parent_lives =
-        rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == *parent);
+    let parent_lives = !worker::is_gone(*parent);
     let program = token.program();
     let is_wanted = |other: &str| {
         let wanted = *other == *token.0 || (!parent_lives && other.starts_with(program));

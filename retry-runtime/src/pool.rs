@@ -1,8 +1,10 @@
 //! Processes: started, supervised and reaped. Knows nothing of policy.
 
 mod attend;
+mod attributes;
 mod cgroup;
 pub(crate) mod children;
+mod executable;
 pub(crate) mod memory;
 mod output;
 mod peer;
@@ -15,6 +17,7 @@ mod surroundings;
 mod sweep;
 
 pub(crate) use attend::{Sleeper, attend, rest};
+pub(crate) use attributes::parallelism;
 pub(crate) use cgroup::Cgroup;
 pub(crate) use peer::{Inlet, Reading};
 pub(crate) use reactor::{Inbox, NESTED, Writable, start};

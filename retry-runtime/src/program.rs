@@ -30,21 +30,20 @@ const LOOK: Duration = Duration::from_millis(5);
 static ASKED: PerProcess<AtomicI32> = PerProcess::new();
 
 /// Called after the worker check and before the command line is looked at.
-///
-/// # Panics
-///
-/// If the operating system has no thread left for the signals.
 pub fn begin() {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for warning in config::warnings(names) {
         eprintln!("warning: {warning}");
     }
-    // From here on they are seen, also before the thread has begun to look for them. Without a pipe
-    // they do what they do by default, and the workers end with this process.
-    if let Ok(signals) = sys::signal_pipe() {
+    // From here on they are seen, also before the thread has begun to look for them. Without a pipe or
+    // a thread they do what they do by default, and the workers end with this process.
+    if let Ok(signals) = sys::signal_pipe()
+        && watch(signals).is_ok()
+    {
+        // Those that were ignored when the program was started, by `nohup` or by a shell that starts a
+        // job in the background, stay ignored.
         let caught = SIGNALS.into_iter().filter(|one| !sys::is_ignored(*one));
         caught.for_each(sys::catch);
-        watch(signals).expect("a thread for the signals");
     }
     // A forked child inherits the handlers, but neither the thread nor a pipe of its own.
     let starts = || {

@@ -98,7 +98,7 @@ impl Runtime {
     pub fn events(&self) -> Events {
         match &self.host {
             Host::Here(engine) => engine.subscribe(),
-            Host::Parent(_) => Engine::global().subscribe(),
+            Host::Parent(_) | Host::Nowhere(_) => crate::events(),
         }
     }
 }
@@ -149,7 +149,7 @@ impl Shutdown {
                 engine.shut_down(grace, true, true);
                 Some(Arc::clone(engine))
             }
-            Host::Parent(_) => None,
+            Host::Parent(_) | Host::Nowhere(_) => None,
         };
         Self { engine }
     }
@@ -351,7 +351,8 @@ impl Builder {
     }
 
     /// Another program than this one for the workers. It has to register the same functions:
-    /// its `main` begins with [`init`](crate::init).
+    /// its `main` begins with [`init`](crate::init). A script in between has to pass standard input on,
+    /// and should `exec` the program.
     pub fn worker_program(mut self, program: impl Into<PathBuf>) -> Self {
         self.config.program = Some(program.into());
         self

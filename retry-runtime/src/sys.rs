@@ -1,20 +1,25 @@
 //! All calls to the operating system that need `unsafe`, each with the reason why it is sound.
 #![allow(unsafe_code)]
 
+use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use rustix::net::RecvFlags;
 use rustix::pipe::PipeFlags;
-use rustix::process::Resource;
+use rustix::process::{Pid, Resource};
 use rustix::thread::futex;
 use rustix::time::{ClockId, Timespec};
 use tokio::io::Interest;
@@ -315,15 +320,6 @@ impl<T: Send + Sync> PerProcess<T> {
     }
 }
 
-/// Ends this process at once: no buffer is flushed and nothing runs that was registered for the end.
-pub(crate) fn exit_now(code: i32) -> ! {
-    // SAFETY: this is the C library's `_exit`, which may be called at any moment.
-    unsafe extern "C" {
-        safe fn _exit(code: std::ffi::c_int) -> !;
-    }
-    _exit(code)
-}
-
 /// From this size on memory is worth large pages.
 const SPACIOUS: usize = 4 * 1024 * 1024;
 
@@ -469,6 +465,33 @@ pub(crate) fn watch_readable(file: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<Owned
     Ok(watched?)
 }
 
+/// Waits for events until the time has come.
+pub(crate) fn wait_for_events(
+    epoll: &OwnedFd,
+    events: &mut [Event],
+    timeout: Option<&Timespec>,
+) -> rustix::io::Result<usize> {
+    match epoll::wait(epoll, &mut *events, timeout) {
+        // Tools that run programs, and filters of system calls, may only know the older call, whose
+        // times are no shorter than milliseconds.
+        Err(Errno::NOSYS | Errno::PERM) => {}
+        waited => return waited,
+    }
+    poll(&mut [PollFd::new(epoll, PollFlags::IN)], timeout)?;
+    let mut ready = [libc::epoll_event { events: 0, u64: 0 }; 64];
+    let most = c_int::try_from(events.len().min(ready.len())).unwrap_or(0);
+    // SAFETY: there is room for as many events as the call is told.
+    let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), ready.as_mut_ptr(), most, 0) };
+    let count = usize::try_from(count).unwrap_or(0);
+    for (event, ready) in events.iter_mut().zip(&ready[..count]) {
+        *event = Event {
+            flags: EventFlags::from_bits_retain(ready.events),
+            data: EventData::new_u64(ready.u64),
+        };
+    }
+    Ok(count)
+}
+
 /// Has `f` called when the program ends by the end of `main` or by `exit`.
 pub(crate) fn at_exit(f: extern "C" fn()) {
     // SAFETY: this is the C library's `atexit`. Any function may be given to it that does not
@@ -480,29 +503,21 @@ pub(crate) fn at_exit(f: extern "C" fn()) {
     let _ = atexit(f);
 }
 
+/// Ends this process at once: no buffer is flushed, and nothing runs that was registered for the end.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: this takes a number and does not return.
+    unsafe { libc::_exit(code) }
+}
+
 /// Whether a signal is ignored. The kernel would say so in a file as well, but that takes a worker's
 /// start longer than all else that it does before its orders.
 pub(crate) fn is_ignored(signal: rustix::process::Signal) -> bool {
-    const IGNORE: usize = 1;
-    // Where the handler stands in the C library's `struct sigaction`, in words.
-    const HANDLER: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
-        1
-    } else {
-        0
-    };
-    let mut action = [0usize; 64];
-    // SAFETY: this is the C library's `sigaction`. Its second parameter may be null, and what it
-    // writes to the third takes less than a third of the room that there is.
-    unsafe extern "C" {
-        fn sigaction(
-            number: std::ffi::c_int,
-            new: *const usize,
-            old: *mut usize,
-        ) -> std::ffi::c_int;
-    }
-    // SAFETY: as above. Nothing is changed, and all words are valid numbers.
-    let done = unsafe { sigaction(signal.as_raw(), ptr::null(), action.as_mut_ptr()) };
-    done == 0 && action[HANDLER] == IGNORE
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: the second parameter may be null, which changes nothing, and the third has room for
+    // what is written.
+    let done = unsafe { libc::sigaction(signal.as_raw(), ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: a call that succeeds has written the action.
+    done == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
 /// Where the handler of this process writes the numbers of signals.
@@ -567,6 +582,269 @@ fn set_action(number: std::ffi::c_int, caught: bool) {
     // SAFETY: as above. It fails for numbers that are no signals only, and `on_signal` may be called
     // at any moment.
     let _ = unsafe { signal(number, handler) };
+}
+
+/// A program to be started.
+pub(crate) struct Program {
+    /// Looked for in the directories of `PATH` if it has no slash.
+    pub(crate) file: OsString,
+    /// The name that it is told, then its arguments.
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) directory: Option<OsString>,
+}
+
+/// Starts a program in a process group of its own, with these standard streams and without any other
+/// descriptor of this process.
+///
+/// `std::process::Command` leaves each descriptor open that is not marked close-on-exec, which is up
+/// to the program and its C libraries. It could close them between `fork` and `exec` only, and a large
+/// process takes long to fork.
+pub(crate) fn spawn(program: &Program, streams: [OwnedFd; 3]) -> io::Result<Pid> {
+    let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(io::Error::from);
+    let file = text(&program.file)?;
+    let arguments = program.arguments.iter().map(|argument| text(argument));
+    let arguments = arguments.collect::<io::Result<Vec<_>>>()?;
+    let environment = program.environment.iter().map(|(name, value)| {
+        let mut variable = name.clone().into_vec();
+        variable.push(b'=');
+        variable.extend_from_slice(value.as_bytes());
+        CString::new(variable).map_err(io::Error::from)
+    });
+    let environment = environment.collect::<io::Result<Vec<_>>>()?;
+    let mut actions = FileActions::new()?;
+    // A stream below 3 could be overwritten before its turn, and would stay close-on-exec.
+    let mut sources = Vec::with_capacity(streams.len());
+    for stream in streams {
+        sources.push(if stream.as_raw_fd() < FIRST {
+            rustix::io::fcntl_dupfd_cloexec(&stream, FIRST)?
+        } else {
+            stream
+        });
+    }
+    for (stream, target) in sources.iter().zip(0..) {
+        actions.duplicate(stream.as_fd(), target)?;
+    }
+    if let Some(directory) = &program.directory {
+        actions.change_directory(&text(directory)?)?;
+    }
+    actions.close_others()?;
+    let attributes = SpawnAttributes::new()?;
+    let pointers = |texts: &[CString]| -> Vec<*mut c_char> {
+        let texts = texts.iter().map(|text| text.as_ptr().cast_mut());
+        texts.chain([ptr::null_mut()]).collect()
+    };
+    let mut pid = 0;
+    // SAFETY: the texts and what the actions refer to live until after the call; both lists end with a
+    // null pointer; the C library does not write to the texts; actions and attributes are initialised.
+    checked(unsafe {
+        libc::posix_spawnp(
+            &raw mut pid,
+            file.as_ptr(),
+            &raw const *actions.0,
+            &raw const *attributes.0,
+            pointers(&arguments).as_ptr(),
+            pointers(&environment).as_ptr(),
+        )
+    })?;
+    Pid::from_raw(pid).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The first descriptor after the standard streams.
+const FIRST: RawFd = 3;
+
+/// The result of a function that returns the error's number.
+fn checked(error: c_int) -> io::Result<()> {
+    match error {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// What a new process does before it runs its program. Boxed, since a C library may refer to the
+/// address.
+struct FileActions(Box<libc::posix_spawn_file_actions_t>);
+
+impl FileActions {
+    fn new() -> io::Result<Self> {
+        let mut actions = Box::new(MaybeUninit::uninit());
+        // SAFETY: the pointer is to room for one of these.
+        checked(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
+        // SAFETY: a call that succeeds has initialised it.
+        Ok(Self(unsafe { actions.assume_init() }))
+    }
+
+    /// Gives a descriptor another number, and has the new one stay open.
+    fn duplicate(&mut self, from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
+        let from = from.as_raw_fd();
+        // SAFETY: `self` is initialised. The numbers are used in the new process alone.
+        checked(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut *self.0, from, to) })
+    }
+
+    fn change_directory(&mut self, to: &CStr) -> io::Result<()> {
+        type ChangeDirectory =
+            unsafe extern "C" fn(*mut libc::posix_spawn_file_actions_t, *const c_char) -> c_int;
+        let found = symbol(c"posix_spawn_file_actions_addchdir_np");
+        // glibc before 2.29.
+        let found = found.ok_or(io::ErrorKind::Unsupported)?;
+        // SAFETY: the C library's function of this name has this type.
+        let change_directory: ChangeDirectory = unsafe { std::mem::transmute(found) };
+        // SAFETY: `self` is initialised, and the C library copies the path.
+        checked(unsafe { change_directory(&raw mut *self.0, to.as_ptr()) })
+    }
+
+    /// Closes all descriptors but the standard streams. The last action, since some of those before
+    /// need them.
+    fn close_others(&mut self) -> io::Result<()> {
+        type CloseFrom =
+            unsafe extern "C" fn(*mut libc::posix_spawn_file_actions_t, c_int) -> c_int;
+        if let Some(found) = symbol(c"posix_spawn_file_actions_addclosefrom_np") {
+            // SAFETY: the C library's function of this name has this type.
+            let close_from: CloseFrom = unsafe { std::mem::transmute(found) };
+            // SAFETY: `self` is initialised.
+            return checked(unsafe { close_from(&raw mut *self.0, FIRST) });
+        }
+        // glibc before 2.34, and musl. What another thread opens from here on is not closed.
+        for number in inheritable() {
+            // SAFETY: `self` is initialised. The number is closed in the new process alone, where it
+            // does not matter whether it is open.
+            checked(unsafe { libc::posix_spawn_file_actions_addclose(&raw mut *self.0, number) })?;
+        }
+        Ok(())
+    }
+}
+
+/// A function that not all versions of the C library have.
+fn symbol(name: &CStr) -> Option<NonNull<c_void>> {
+    // SAFETY: the name is a text that ends with a zero byte.
+    NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+}
+
+impl Drop for FileActions {
+    fn drop(&mut self) {
+        // SAFETY: `self` is initialised and not used after this.
+        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut *self.0) };
+    }
+}
+
+/// The descriptors besides the standard streams that a program would inherit.
+fn inheritable() -> Vec<RawFd> {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|number| *number >= FIRST)
+        .filter(|number| {
+            // SAFETY: this reads a flag of whatever has the number, and fails if nothing has.
+            let flags = unsafe { libc::fcntl(*number, libc::F_GETFD) };
+            flags >= 0 && flags & libc::FD_CLOEXEC == 0
+        })
+        .collect()
+}
+
+/// How a new process begins.
+struct SpawnAttributes(Box<libc::posix_spawnattr_t>);
+
+impl SpawnAttributes {
+    /// In a process group of its own, with no signal blocked, and with SIGPIPE as it is in programs
+    /// that are not written in Rust, whose runtime ignores it.
+    fn new() -> io::Result<Self> {
+        let mut attributes = Box::new(MaybeUninit::uninit());
+        // SAFETY: the pointer is to room for one of these.
+        checked(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
+        // SAFETY: a call that succeeds has initialised it.
+        let mut attributes = Self(unsafe { attributes.assume_init() });
+        let mut signals = MaybeUninit::uninit();
+        let flags = libc::POSIX_SPAWN_SETPGROUP
+            | libc::POSIX_SPAWN_SETSIGMASK
+            | libc::POSIX_SPAWN_SETSIGDEF;
+        let flags = flags.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
+        let these = &raw mut *attributes.0;
+        // SAFETY: the attributes are initialised. The first call initialises the set and cannot fail,
+        // and the setters copy it.
+        unsafe {
+            libc::sigemptyset(signals.as_mut_ptr());
+            checked(libc::posix_spawnattr_setsigmask(these, signals.as_ptr()))?;
+            libc::sigaddset(signals.as_mut_ptr(), libc::SIGPIPE);
+            checked(libc::posix_spawnattr_setsigdefault(these, signals.as_ptr()))?;
+            checked(libc::posix_spawnattr_setpgroup(these, 0))?;
+            checked(libc::posix_spawnattr_setflags(these, flags))?;
+        }
+        Ok(attributes)
+    }
+}
+
+impl Drop for SpawnAttributes {
+    fn drop(&mut self) {
+        // SAFETY: `self` is initialised and not used after this.
+        unsafe { libc::posix_spawnattr_destroy(&raw mut *self.0) };
+    }
+}
+
+/// The scheduling policy of a thread and the priority that belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scheduling {
+    policy: c_int,
+    priority: c_int,
+}
+
+impl Scheduling {
+    pub(crate) fn of(thread: Pid) -> Option<Self> {
+        let mut parameters = libc::sched_param { sched_priority: 0 };
+        let thread = thread.as_raw_nonzero().get();
+        // SAFETY: this reads and takes numbers only.
+        let policy = unsafe { libc::sched_getscheduler(thread) };
+        // SAFETY: the pointer is to room for what is written.
+        let found = unsafe { libc::sched_getparam(thread, &raw mut parameters) };
+        (policy >= 0 && found == 0).then_some(Self {
+            policy,
+            priority: parameters.sched_priority,
+        })
+    }
+
+    /// Gives it to the current thread, if that is permitted.
+    pub(crate) fn apply(self) {
+        let parameters = libc::sched_param {
+            sched_priority: self.priority,
+        };
+        // SAFETY: the pointer is to parameters that live until after the call.
+        let _ = unsafe { libc::sched_setscheduler(0, self.policy, &raw const parameters) };
+    }
+}
+
+/// For `ioprio_get` and `ioprio_set`: the number is a thread's.
+const IO_PRIORITY_OF_THREAD: c_int = 1;
+
+/// The class and level with which a thread reads and writes files.
+pub(crate) fn io_priority(thread: Pid) -> Option<c_int> {
+    let thread = thread.as_raw_nonzero().get();
+    // SAFETY: this takes and returns numbers only.
+    let priority = unsafe { libc::syscall(libc::SYS_ioprio_get, IO_PRIORITY_OF_THREAD, thread) };
+    c_int::try_from(priority)
+        .ok()
+        .filter(|priority| *priority >= 0)
+}
+
+/// Gives it to the current thread, if that is permitted.
+pub(crate) fn set_io_priority(priority: c_int) {
+    // SAFETY: this takes and returns numbers only.
+    let _ = unsafe { libc::syscall(libc::SYS_ioprio_set, IO_PRIORITY_OF_THREAD, 0, priority) };
+}
+
+/// Parts this process from its controlling terminal, if it has one and does not lead its session.
+pub(crate) fn leave_terminal() {
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if let Ok(terminal) = rustix::fs::open("/dev/tty", flags, Mode::empty()) {
+        // SAFETY: this request takes no third parameter.
+        let _ = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) };
+    }
+}
+
+/// Where the headers of this program are in memory, as the kernel or the dynamic loader says.
+pub(crate) fn program_headers() -> usize {
+    // SAFETY: this reads a table that does not change.
+    let address = unsafe { libc::getauxval(libc::AT_PHDR) };
+    usize::try_from(address).unwrap_or(0)
 }
 
 #[cfg(test)]

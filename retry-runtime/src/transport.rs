@@ -30,8 +30,11 @@ pub(crate) enum Transport {
     Socket,
 }
 
-/// The environment variable by which a process knows that it is a worker: its parent's pid.
+/// The environment variable that holds the pid of a worker's parent.
 pub(crate) const WORKER_VARIABLE: &str = "RETRY_WORKER";
+
+/// The environment variable that tells one worker from another.
+pub(crate) const KEY_VARIABLE: &str = "RETRY_WORKER_KEY";
 
 /// The environment variable that tells a worker how deeply its calls are nested.
 pub(crate) const DEPTH_VARIABLE: &str = "RETRY_DEPTH";

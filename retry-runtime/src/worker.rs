@@ -5,6 +5,7 @@ mod calls;
 mod concurrent;
 mod current;
 mod invocation;
+mod origin;
 mod outbox;
 pub(crate) mod panics;
 pub(crate) mod reporting;
@@ -13,6 +14,7 @@ mod silence;
 mod stopwatch;
 mod watchdog;
 
+use std::fmt;
 use std::io::{self, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -20,13 +22,15 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::process::Pid;
 
 use crate::lineage;
 use crate::nested::Upstream;
 use crate::registry;
 use crate::sys::{self, Mark};
-use crate::transport::{Board, MAGIC, Transport, WORKER_VARIABLE};
+use crate::transport::{Board, MAGIC, Transport};
 
 pub use batch::Batched;
 pub(crate) use batch::run_batch;
@@ -34,12 +38,16 @@ pub(crate) use calls::Input;
 pub(crate) use current::count_request;
 pub use current::{CancelToken, Current, current};
 pub use invocation::{Invocation, LocalFuture, Retry, State, block_on};
+pub(crate) use origin::{Greeting, Origin};
 pub(crate) use outbox::Outbox;
 use serve::Server;
 use watchdog::Watchdog;
 
-/// The code with which a worker exits that does not know its parent.
+/// The exit code of a worker that cannot make sense of what its parent says.
 const STRANGER: i32 = 70;
+
+/// The exit code of a worker that lacks something it cannot serve without.
+const UNFIT: i32 = 71;
 
 /// The stack of a worker that does not serve on its main thread: as large as that one's.
 const STACK: usize = 8 * 1024 * 1024;
@@ -47,29 +55,10 @@ const STACK: usize = 8 * 1024 * 1024;
 /// A worker's end of the connection to its parent.
 pub(crate) struct Link {
     socket: Arc<OwnedFd>,
-    parent: i32,
+    parent: u32,
 }
 
 impl Link {
-    /// The connection, if this process was started as a worker.
-    ///
-    /// The variable alone does not prove it: processes that a worker starts inherit it. Their
-    /// standard input is not a socket that was made by the process of that pid.
-    pub(crate) fn detect() -> Option<Self> {
-        let parent: i32 = std::env::var(WORKER_VARIABLE).ok()?.parse().ok()?;
-        let stdin = rustix::stdio::stdin();
-        let peer = rustix::net::sockopt::socket_peercred(stdin).ok()?;
-        if peer.pid.as_raw_nonzero().get() != parent {
-            return None;
-        }
-        // The protocol never touches descriptors 0 to 2: user code owns those.
-        let socket = rustix::io::fcntl_dupfd_cloexec(stdin, 3).ok()?;
-        let null = std::fs::File::open("/dev/null").ok()?;
-        rustix::stdio::dup2_stdin(&null).ok()?;
-        let socket = Arc::new(socket);
-        Some(Self { socket, parent })
-    }
-
     /// Whether the parent has said something, or has gone.
     fn has_orders(&self) -> bool {
         let mut files = [PollFd::new(&self.socket, PollFlags::IN)];
@@ -77,15 +66,15 @@ impl Link {
     }
 
     /// Does what need not wait for the orders, if they are not there.
-    fn prepare(&self) -> Option<Watchdog> {
+    fn prepare(&self) -> io::Result<Option<Watchdog>> {
         if self.has_orders() {
-            return None;
+            return Ok(None);
         }
         // Looks all functions up, which is kept.
         registry::fingerprint();
         // So is where the clock is found.
         sys::monotonic_nanos();
-        Some(Watchdog::start(Arc::clone(&self.socket), self.parent))
+        Watchdog::start(Arc::clone(&self.socket), self.parent).map(Some)
     }
 
     /// The parent's first message: what to serve.
@@ -109,7 +98,8 @@ impl Link {
             RecvAncillaryMessage::ScmRights(mut files) => files.next().zip(files.next()),
             _ => None,
         });
-        let (board, nested) = files.ok_or(io::ErrorKind::InvalidData)?;
+        // The kernel drops those that there is no descriptor for.
+        let (board, nested) = files.ok_or(Errno::MFILE)?;
         bytes.truncate(received.bytes);
         // The configuration of a service may be long.
         let length = Orders::length(&bytes).ok_or(io::ErrorKind::InvalidData)?;
@@ -124,6 +114,16 @@ impl Link {
         let board = Board::map(&board, orders.transport)?;
         Ok((orders, board, nested))
     }
+}
+
+/// Returns whether the process that started this one has ended. It need not be the direct parent: a script
+/// may have been started instead that started this process.
+pub(crate) fn is_gone(parent: u32) -> bool {
+    let parent = i32::try_from(parent).ok().and_then(Pid::from_raw);
+    parent.is_some_and(|parent| {
+        rustix::process::getppid() != Some(parent)
+            && rustix::process::test_kill_process(parent) == Err(Errno::SRCH)
+    })
 }
 
 /// The part of the orders that has a fixed size.
@@ -190,23 +190,26 @@ impl Orders {
 
 /// Serves calls until the parent ends the connection. Never returns.
 pub(crate) fn serve(link: Link) -> ! {
+    // A panic must not return to the program, which might catch it and go on.
+    let _leaves = Leaves;
     lineage::note_own(link.parent);
-    let parent_is_alive = rustix::process::getppid()
-        .is_some_and(|parent| parent.as_raw_nonzero().get() == link.parent);
-    if !parent_is_alive {
-        // What this program has started before it came here is to end as well. A worker leads its
-        // process group; what does not was started by one and inherited its standard input.
-        if rustix::process::getpgrp() == rustix::process::getpid() {
-            watchdog::end();
-        }
-        exit(STRANGER);
+    if is_gone(link.parent) {
+        // What this program has started before it came here is to end as well.
+        watchdog::end();
     }
-    let watchdog = link.prepare();
+    // Its process group is in the background there: a read would stop it, and nothing would tell why.
+    sys::leave_terminal();
+    let watchdog = link.prepare().unwrap_or_else(|error| {
+        refuse(format_args!(
+            "there is no thread or descriptor for it: {error}"
+        ))
+    });
     let (orders, board, nested) = match link.receive_orders() {
         Ok(received) => received,
         // The parent is gone, or does not need a worker any more.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => watchdog::end(),
-        Err(_) => exit(STRANGER),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => exit(STRANGER),
+        Err(error) => refuse(format_args!("it cannot take its orders: {error}")),
     };
     let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
     Upstream::install(nested, orders.worker, limit);
@@ -219,10 +222,13 @@ pub(crate) fn serve(link: Link) -> ! {
         .name("retry-worker".to_owned())
         .stack_size(STACK)
         .spawn(run);
-    if let Ok(thread) = thread {
-        let _ = thread.join();
+    match thread {
+        Ok(thread) => {
+            let _ = thread.join();
+            exit(STRANGER)
+        }
+        Err(error) => refuse(format_args!("there is no thread for it: {error}")),
     }
-    exit(STRANGER)
 }
 
 /// Ends a process that is not the worker: a child that a function has forked and that has come back
@@ -238,9 +244,28 @@ fn leave_if_forked(worker: Mark, code: i32) {
 /// The exit code of a forked child whose function has panicked: that of a program that panics.
 const PANICKED: i32 = 101;
 
-/// Ends this process without running what the program registered for its own end.
+/// Ends this process, which was started as a worker, and says why it cannot be one. The parent reports
+/// the last line of standard error.
+pub(crate) fn refuse(problem: fmt::Arguments<'_>) -> ! {
+    let _leaves = Leaves;
+    let _ = writeln!(
+        io::stderr(),
+        "this process was started as a worker but cannot serve: {problem}"
+    );
+    sys::exit_now(UNFIT)
+}
+
+/// Ends the process when it is dropped by a panic.
+struct Leaves;
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        sys::exit_now(UNFIT)
+    }
+}
+
+/// Ends this process in order: what the program has registered for its end runs.
 fn exit(code: i32) -> ! {
     let _ = io::stdout().flush();
-    // `_exit` would need libc; nothing of the program's own runs at exit unless it asked for it.
     std::process::exit(code)
 }

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::context::CallId;
 use crate::delivery;
 use crate::engine::{Callee, Job};
+use crate::error::Rejected;
 use crate::map::Shared;
 use crate::parcel::Caller;
 use crate::scheduler::CallKey;
@@ -97,11 +98,18 @@ impl Upstream {
         callee: &Callee,
         jobs: impl IntoIterator<Item = Job>,
         mut submitted: impl FnMut(CallKey),
-    ) {
+    ) -> Result<(), Rejected> {
         // The parent takes no message whose inputs are together larger than the limit.
         let mut messages = vec![(Vec::new(), Vec::new())];
         let mut caller = Caller::thread();
         let mut pending = self.pending();
+        if !pending.reading {
+            std::thread::Builder::new()
+                .name("retry-nested".to_owned())
+                .spawn(|| self.read())
+                .map_err(|error| Rejected::NoResources(error.to_string().into()))?;
+            pending.reading = true;
+        }
         for job in jobs.into_iter().flat_map(Job::parts) {
             let input = job.input.clone().into_one();
             caller = job.caller;
@@ -123,14 +131,7 @@ impl Upstream {
             submitted(CallKey::nested(CallId::nested(self.worker, number)));
             pending.jobs.insert(number, job);
         }
-        let start_reading = !std::mem::replace(&mut pending.reading, true);
         drop(pending);
-        if start_reading {
-            std::thread::Builder::new()
-                .name("retry-nested".to_owned())
-                .spawn(|| self.read())
-                .expect("a thread for nested calls");
-        }
         for (calls, payload) in messages {
             let head = Request::Submit(Submission {
                 function: callee.registration.spec.name.to_owned(),
@@ -146,6 +147,7 @@ impl Upstream {
             });
             self.write(&head, &payload);
         }
+        Ok(())
     }
 
     pub(crate) fn cancel(&self, call: CallKey) {

@@ -1,17 +1,16 @@
 //! The parent's view of one worker process: what it says, prints, and leaves behind.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStderr, ChildStdout};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use rustix::process::WaitIdStatus;
+use rustix::process::{WaitIdStatus, WaitStatus};
 
 use super::children;
 use super::output::{Output, Tail};
+use super::process::Child;
 use super::reactor::{SOCKET, Writable};
 use super::spawner::{Request, request_worker};
 use super::streams::{forward, has_room};
@@ -190,8 +189,8 @@ pub(crate) struct Peer {
     family: Arc<Family>,
     limit: usize,
     input: Intake,
-    pub(super) stdout: Output<ChildStdout>,
-    pub(super) stderr: Output<ChildStderr>,
+    pub(super) stdout: Output<OwnedFd>,
+    pub(super) stderr: Output<OwnedFd>,
     tail: Tail,
     /// What it prints from now on is the program's.
     greeted: bool,
@@ -566,9 +565,10 @@ impl Peer {
         let mut cause = match children::kill_rest(self.child.id(), kill_group) {
             Some(status) => cause_of(&status),
             // It cannot be told without waiting for it, or not at all.
-            None => self.child.wait().map_or(ExitCause::Unknown, |status| {
-                exit_cause(status.signal(), status.core_dumped(), status.code())
-            }),
+            None => self
+                .child
+                .wait()
+                .map_or(ExitCause::Unknown, cause_of_waited),
         };
         // Claimed only if the kernel says that it was that.
         if matches!(cause, ExitCause::Signal { signal: 9, .. })
@@ -595,7 +595,9 @@ impl Peer {
         {
             let _ = self.child.wait();
             self.family.end(None);
-            request_worker(request);
+            if let Err(error) = request_worker(request) {
+                engine.step(|core, now| core.abandon(now, self.key, &error));
+            }
             return false;
         }
         let died = engine.step(|core, now| {
@@ -625,6 +627,17 @@ impl Peer {
 fn cause_of(status: &WaitIdStatus) -> ExitCause {
     let (signal, code) = (status.terminating_signal(), status.exit_status());
     exit_cause(signal, status.dumped(), code)
+}
+
+/// How a process has ended that was waited for.
+fn cause_of_waited(status: WaitStatus) -> ExitCause {
+    const DUMPED: i32 = 0x80;
+    let core_dumped = status.as_raw() & DUMPED != 0;
+    exit_cause(
+        status.terminating_signal(),
+        core_dumped,
+        status.exit_status(),
+    )
 }
 
 fn exit_cause(signal: Option<i32>, core_dumped: bool, code: Option<i32>) -> ExitCause {

@@ -1,22 +1,31 @@
 //! A process that is to become a worker, from its start to its orders.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Weak};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{
+    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions, WaitStatus, waitid, waitpid,
+};
 
+use super::attributes;
 use super::children;
+use super::executable;
 use super::sweep::Family;
 use crate::config::Config;
 use crate::engine::depth;
-use crate::entry;
 use crate::lineage::{self, Token};
-use crate::transport::{Board, DEPTH_VARIABLE, Transport, WORKER_VARIABLE, kill_group};
+use crate::sys;
+use crate::transport::{
+    Board, DEPTH_VARIABLE, KEY_VARIABLE, Transport, WORKER_VARIABLE, kill_group,
+};
+use crate::worker::Greeting;
 
 /// A process of the workers' program that does not know yet what it will serve. Whoever has one
 /// makes a worker of it or [ends](Self::end) it: it does not end by itself before its parent does.
@@ -64,18 +73,22 @@ impl Process {
     pub(super) fn start(config: &Config) -> io::Result<Self> {
         let (socket, theirs) = connection()?;
         let token = Token::new();
-        let mut child = command(config)?
-            .env(WORKER_VARIABLE, std::process::id().to_string())
-            .env(DEPTH_VARIABLE, (depth() + 1).to_string())
-            .env(lineage::VARIABLE, token.variable())
-            // Handed over as standard input, which keeps the fast way of starting a process open.
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
+        let greeting = Greeting::new();
+        greeting.send(&socket)?;
+        let own = [
+            (WORKER_VARIABLE, greeting.parent.to_string().into()),
+            (KEY_VARIABLE, greeting.key_text().into()),
+            (DEPTH_VARIABLE, (depth() + 1).to_string().into()),
+            (lineage::VARIABLE, token.variable()),
+        ];
+        let program = sys::Program {
+            environment: environment(config, own),
+            directory: config.directory.as_ref().map(OsString::from),
+            ..executable::of_workers(config)?
+        };
+        let mut child = Child::start(&program, theirs)?;
         // Made while the process loads its program, which takes longer.
-        match open(child.id()).and_then(|pidfd| Ok((pidfd, Equipment::new(config.transport)?))) {
+        match open(child.id).and_then(|pidfd| Ok((pidfd, Equipment::new(config.transport)?))) {
             Ok((pidfd, equipment)) => Ok(Self {
                 child,
                 pidfd,
@@ -121,37 +134,92 @@ impl Process {
     }
 }
 
-/// The program that is running, also where its file has been replaced or deleted.
-fn command(config: &Config) -> io::Result<Command> {
-    let arguments = entry::worker_arguments()
-        .ok_or_else(|| io::Error::other("this process may not start workers"))?;
-    let this = "/proc/self/exe";
-    let mut command = match &config.program {
-        Some(program) => Command::new(program),
-        None if std::fs::symlink_metadata(this).is_ok() => Command::new(this),
-        None => Command::new(std::env::current_exe()?),
-    };
-    for (name, value) in &config.environment {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    if let Some(directory) = &config.directory {
-        command.current_dir(directory);
-    }
-    if let Some(name) = std::env::args_os().next() {
-        command.arg0(name);
-    }
-    command.args(arguments);
-    Ok(command)
+/// A child of this process, with the reading ends of its output streams.
+pub(super) struct Child {
+    id: Pid,
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: Option<OwnedFd>,
+    /// Its number may be another process's.
+    reaped: bool,
 }
 
-/// A descriptor of a child that was not waited for.
-fn open(pid: u32) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
-    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+impl Child {
+    /// Starts a program with what it reads as standard input.
+    fn start(program: &sys::Program, stdin: OwnedFd) -> io::Result<Self> {
+        let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+        attributes::adopt();
+        let id = sys::spawn(program, [stdin, their_stdout, their_stderr])?;
+        Ok(Self {
+            id,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            reaped: false,
+        })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.id.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Waits until it has ended, and gives its number back. How it has ended is told once.
+    pub(super) fn wait(&mut self) -> Option<WaitStatus> {
+        if self.reaped {
+            return None;
+        }
+        loop {
+            match waitpid(Some(self.id), WaitOptions::empty()) {
+                Err(Errno::INTR) => {}
+                waited => {
+                    // An error says that it was not kept.
+                    self.reaped = true;
+                    return waited.ok().flatten().map(|(_, status)| status);
+                }
+            }
+        }
+    }
+}
+
+/// The variables of a worker: those of this process as they are now, those of the runtime, and ours.
+fn environment<const N: usize>(
+    config: &Config,
+    own: [(&str, OsString); N],
+) -> Vec<(OsString, OsString)> {
+    let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    for (name, value) in &config.environment {
+        match value {
+            Some(value) => variables.insert(name.clone(), value.clone()),
+            None => variables.remove(name),
+        };
+    }
+    for (name, value) in own {
+        variables.insert(name.into(), value);
+    }
+    variables.into_iter().collect()
+}
+
+/// A descriptor of a child that was not waited for: it is ready when the child has ended.
+fn open(pid: Pid) -> io::Result<OwnedFd> {
+    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        // Tools that run programs, and filters of system calls, may not know it.
+        Err(Errno::NOSYS | Errno::PERM) => watch(pid),
+        opened => Ok(opened?),
+    }
+}
+
+/// The same by a thread that waits for the child, and leaves it to be waited for.
+fn watch(pid: Pid) -> io::Result<OwnedFd> {
+    let (ended, end) = pipe_with(PipeFlags::CLOEXEC)?;
+    std::thread::Builder::new()
+        .name("retry-wait".to_owned())
+        .stack_size(128 * 1024)
+        .spawn(move || {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while waitid(WaitId::Pid(pid), options).err() == Some(Errno::INTR) {}
+            // Closed, which the other end notices.
+            drop(end);
+        })?;
+    Ok(ended)
 }
 
 fn connection() -> rustix::io::Result<(OwnedFd, OwnedFd)> {

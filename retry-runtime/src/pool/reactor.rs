@@ -10,6 +10,7 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::attend::attend_all;
+use super::attributes;
 use super::peer::{DYING, Inlet, Peer};
 use super::spawner::{self, request_spare};
 use crate::engine::Engine;
@@ -128,6 +129,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
     std::thread::Builder::new()
         .name("retry-io".to_owned())
         .spawn(move || {
+            attributes::adopt();
             while !reactor.is_done() {
                 reactor.turn();
             }
@@ -332,7 +334,7 @@ impl Reactor {
     fn wait(&self, events: &mut [Event], until: Option<Instant>) -> usize {
         let timeout =
             until.map(|until| sys::timespec(until.saturating_duration_since(Instant::now())));
-        epoll::wait(&*self.epoll, events, timeout.as_ref()).unwrap_or_default()
+        sys::wait_for_events(&self.epoll, events, timeout.as_ref()).unwrap_or_default()
     }
 
     fn take_new_peers(&mut self) {

@@ -55,8 +55,12 @@ enum Wish {
 }
 
 /// Asks for a worker; the engine is told what became of it.
-pub(crate) fn request_worker(request: Request) {
-    wish(Wish::Worker(request));
+///
+/// # Errors
+///
+/// If there is no thread to start it.
+pub(crate) fn request_worker(request: Request) -> io::Result<()> {
+    wish(Wish::Worker(request))
 }
 
 /// Asks for a spare, after a worker has ended that has to be replaced.
@@ -67,12 +71,14 @@ pub(super) fn request_spare(engine: &Arc<Engine>) {
     }
     let kept = engine.config().scaledown_window;
     engine.step(|core, _| core.spare.want(kept));
-    wish(Wish::Spare(Arc::clone(engine)));
+    // It is not needed.
+    let _ = wish(Wish::Spare(Arc::clone(engine)));
 }
 
-fn wish(wish: Wish) {
-    let wishes = wishes().expect("a thread for the spawner");
-    wishes.send(wish).expect("the spawner never ends");
+fn wish(wish: Wish) -> io::Result<()> {
+    wishes()
+        .and_then(|wishes| wishes.send(wish).map_err(io::Error::other))
+        .map_err(|error| io::Error::new(error.kind(), format!("no thread for it: {error}")))
 }
 
 /// Starts the thread ahead of the first wish, if it can be: a wish that finds none starts it.

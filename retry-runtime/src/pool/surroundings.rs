@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::process::{Pid, Resource, getrlimit};
 
+use super::attributes::Attributes;
 use super::children;
 use crate::config::Config;
 
@@ -56,6 +57,7 @@ pub(super) struct Surroundings {
     /// The same of the program and when it was written, where it is another one than this.
     program: Option<(u64, u64, i64, i64)>,
     inherited: Vec<String>,
+    attributes: Box<Attributes>,
     limits: Box<[Limit]>,
 }
 
@@ -81,6 +83,7 @@ impl Surroundings {
                 .filter(is_inherited)
                 .map(str::to_owned)
                 .collect(),
+            attributes: Box::new(Attributes::of_process()),
             limits: Box::new(LIMITS.map(|limit| {
                 let limit = getrlimit(limit);
                 (limit.current, limit.maximum)

@@ -13,7 +13,7 @@ use super::outbox::{Outbox, Remarks};
 use super::silence::Silence;
 use super::stopwatch::Stopwatch;
 use super::watchdog::Watchdog;
-use super::{Link, Orders, PANICKED, STRANGER, exit, leave_if_forked, panics, reporting};
+use super::{Link, Orders, PANICKED, STRANGER, exit, leave_if_forked, panics, refuse, reporting};
 use crate::excerpt::excerpt;
 use crate::faults;
 use crate::pool::memory;
@@ -34,7 +34,7 @@ pub(super) struct Server {
     pub(super) calls: Calls,
     /// There already, where there was time to start it.
     watchdog: Option<Watchdog>,
-    parent: i32,
+    parent: u32,
     /// This process: user code may come back in a child that it has forked.
     pub(super) mark: Mark,
 }
@@ -69,7 +69,12 @@ impl Server {
         let fingerprint = registry::fingerprint().to_le_bytes();
         self.outbox.tell(Kind::Hello, &fingerprint);
         let start = || Watchdog::start(Arc::clone(&self.socket), self.parent);
-        let watchdog = self.watchdog.take().unwrap_or_else(start);
+        let watchdog = self.watchdog.take().map_or_else(start, Ok);
+        let watchdog = watchdog.unwrap_or_else(|error| {
+            refuse(format_args!(
+                "there is no thread or descriptor for it: {error}"
+            ))
+        });
         watchdog.sends(self.outbox.kept());
         reporting::install(Arc::clone(&self.board));
         panics::install();

@@ -1,12 +1,14 @@
 //! A thread of a worker that does what the serving thread cannot while it runs a function: notice
 //! that the parent is gone, and send answers that are kept for too long.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use super::is_gone;
 use super::outbox::Kept;
 use crate::lineage;
 
@@ -29,13 +31,12 @@ pub(super) struct Watchdog {
 impl Watchdog {
     /// Starts the thread.
     ///
-    /// # Panics
+    /// # Errors
     ///
     /// If the operating system has no thread or descriptor left for it: a worker that cannot
     /// notice its parent's death must not run.
-    pub(super) fn start(socket: Arc<OwnedFd>, parent: i32) -> Self {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .expect("a descriptor for the watchdog");
+    pub(super) fn start(socket: Arc<OwnedFd>, parent: u32) -> io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let bell = Arc::new(bell);
         let heard = Arc::clone(&bell);
         let kept = Arc::new(OnceLock::new());
@@ -43,9 +44,8 @@ impl Watchdog {
         std::thread::Builder::new()
             .name("retry-watchdog".to_owned())
             .stack_size(128 * 1024)
-            .spawn(move || watch(&socket, &heard, &sent, parent))
-            .expect("a thread for the watchdog");
-        Self { bell, kept }
+            .spawn(move || watch(&socket, &heard, &sent, parent))?;
+        Ok(Self { bell, kept })
     }
 
     /// Has it send what is kept there.
@@ -60,11 +60,11 @@ impl Watchdog {
     }
 }
 
-fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: i32) {
+fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u32) {
     // The connection does not end with the parent where a child that the parent has forked still
     // has its end of it.
     let mut parent_process = open(parent);
-    if parent_process.is_some() && !is_child_of(parent) {
+    if parent_process.is_some() && is_gone(parent) {
         end();
     }
     let mut armed = false;
@@ -89,7 +89,7 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: i
         }
         if watched == 3 && !files[2].revents().is_empty() {
             // Or the function has closed it, and its number is another file now.
-            if !is_child_of(parent) {
+            if is_gone(parent) {
                 end();
             }
             std::mem::forget(parent_process.take());
@@ -115,13 +115,9 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: i
     }
 }
 
-fn open(parent: i32) -> Option<OwnedFd> {
-    rustix::process::pidfd_open(Pid::from_raw(parent)?, PidfdFlags::empty()).ok()
-}
-
-/// Whether the parent is still there: a process whose parent has ended becomes another one's child.
-fn is_child_of(parent: i32) -> bool {
-    rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent)
+fn open(parent: u32) -> Option<OwnedFd> {
+    let parent = i32::try_from(parent).ok().and_then(Pid::from_raw)?;
+    rustix::process::pidfd_open(parent, PidfdFlags::empty()).ok()
 }
 
 /// The parent is gone, or cannot be reached: nothing that this worker has started may outlive it.

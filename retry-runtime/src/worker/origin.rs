@@ -1,0 +1,199 @@
+//! How a process finds out whether it was started as a worker.
+//!
+//! The parent writes a [`Greeting`] into the worker's standard input before it starts the process. A
+//! process that reads it is the worker, whatever its environment and its parent are: a script in
+//! between may have changed both. Reading removes the greeting, so only one process becomes that worker.
+//!
+//! A process without a greeting was started as a worker if the environment says so, unless a worker
+//! started it: what a worker starts inherits the environment. Each worker therefore binds its
+//! connection to an abstract socket address that is made of a key from its environment. The kernel
+//! allows each address once, so a process that finds the address taken was started by that worker.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::Link;
+use crate::transport::{KEY_VARIABLE, WORKER_VARIABLE};
+
+/// What a process is.
+pub(crate) enum Origin {
+    /// A program of its own.
+    Program,
+    /// A worker.
+    Worker(Link),
+    /// It was started as a worker, and this is what it cannot serve without.
+    Unfit(String),
+}
+
+/// The bytes in a worker's standard input before it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Greeting {
+    /// The process that started the worker.
+    pub(crate) parent: u32,
+    /// A number that no other worker has.
+    pub(crate) key: u64,
+}
+
+/// The beginning of each greeting.
+const GREETED: [u8; 8] = *b"retry/w1";
+
+const LENGTH: usize = GREETED.len() + 12;
+
+impl Greeting {
+    /// A greeting for a worker of this process.
+    pub(crate) fn new() -> Self {
+        let parent = std::process::id();
+        // A fork of this process would draw the same numbers.
+        let key = u64::from(parent) << 32 | u64::from(fastrand::u32(..));
+        Self { parent, key }
+    }
+
+    /// Writes it to the other end of what will be the worker's standard input.
+    pub(crate) fn send(self, socket: &OwnedFd) -> io::Result<()> {
+        let sent = rustix::net::send(socket, &self.encode(), SendFlags::NOSIGNAL)?;
+        // The socket is new, so that there is room.
+        if sent < LENGTH {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        Ok(())
+    }
+
+    /// The key as it stands in the environment.
+    pub(crate) fn key_text(self) -> String {
+        format!("{:016x}", self.key)
+    }
+
+    fn encode(self) -> [u8; LENGTH] {
+        let mut bytes = [0; LENGTH];
+        bytes[..8].copy_from_slice(&GREETED);
+        bytes[8..12].copy_from_slice(&self.parent.to_le_bytes());
+        bytes[12..].copy_from_slice(&self.key.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (parent, key) = bytes.strip_prefix(&GREETED)?.split_first_chunk()?;
+        Some(Self {
+            parent: u32::from_le_bytes(*parent),
+            key: u64::from_le_bytes(key.try_into().ok()?),
+        })
+    }
+
+    /// Takes the greeting off standard input. Anything else is left there.
+    fn take() -> Result<Self, String> {
+        let receive = |flags| {
+            let mut bytes = [0; LENGTH];
+            let flags = flags | RecvFlags::DONTWAIT;
+            rustix::net::recv(rustix::stdio::stdin(), &mut bytes, flags)
+                .map(|(received, _)| Self::decode(&bytes[..received.min(LENGTH)]))
+        };
+        let problem = match receive(RecvFlags::PEEK) {
+            Ok(Some(_)) => match receive(RecvFlags::empty()) {
+                Ok(Some(greeting)) => return Ok(greeting),
+                _ => "another process has taken it over",
+            },
+            Ok(None) | Err(Errno::AGAIN) => "something else has read from it",
+            Err(Errno::BADF) => "it is closed",
+            Err(Errno::NOTSOCK) => "it is something else",
+            Err(error) => return Err(format!("standard input cannot be read: {error}")),
+        };
+        Err(format!(
+            "standard input is not the connection to the parent any more: {problem}"
+        ))
+    }
+}
+
+impl Origin {
+    pub(crate) fn find() -> Self {
+        match Greeting::take() {
+            Ok(greeting) => match Link::new(greeting) {
+                Ok(link) => Self::Worker(link),
+                Err(problem) => Self::Unfit(problem),
+            },
+            Err(problem) => {
+                let key = std::env::var(KEY_VARIABLE).unwrap_or_default();
+                let key = u64::from_str_radix(&key, 16).ok();
+                match key.filter(|_| std::env::var_os(WORKER_VARIABLE).is_some()) {
+                    Some(key) if !is_taken(key) => Self::Unfit(problem),
+                    _ => Self::Program,
+                }
+            }
+        }
+    }
+}
+
+impl Link {
+    fn new(greeting: Greeting) -> Result<Self, String> {
+        // The protocol never touches descriptors 0 to 2: user code owns those.
+        let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
+            .map_err(|error| format!("there is no descriptor for the connection: {error}"))?;
+        // Without an address what this worker starts cannot tell that it is no worker.
+        let _ = address(greeting.key).and_then(|address| rustix::net::bind(&socket, &address));
+        empty_stdin().map_err(|error| {
+            format!("there is nothing to put in the place of standard input: {error}")
+        })?;
+        Ok(Self {
+            socket: Arc::new(socket),
+            parent: greeting.parent,
+        })
+    }
+}
+
+/// Gives this process a standard input that is at its end.
+fn empty_stdin() -> io::Result<()> {
+    match File::open("/dev/null") {
+        Ok(null) => rustix::stdio::dup2_stdin(&null)?,
+        // Where there are no devices, a pipe that nobody can write to does the same.
+        Err(_) => rustix::stdio::dup2_stdin(rustix::pipe::pipe()?.0)?,
+    }
+    Ok(())
+}
+
+/// The address of a worker's connection.
+fn address(key: u64) -> rustix::io::Result<SocketAddrUnix> {
+    SocketAddrUnix::new_abstract_name(format!("retry-worker-{key:016x}").as_bytes())
+}
+
+/// Whether a worker with this key is alive.
+fn is_taken(key: u64) -> bool {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+    let bound = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)
+        .and_then(|socket| rustix::net::bind(&socket, &address(key)?));
+    bound == Err(Errno::ADDRINUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_greeting_is_read_as_it_was_written() {
+        let greeting = Greeting::new();
+        assert_eq!(Greeting::decode(&greeting.encode()), Some(greeting));
+        assert_eq!(Greeting::decode(&greeting.encode()[..LENGTH - 1]), None);
+        assert_eq!(Greeting::decode(b"GET / HTTP/1.1\r\n\r\n"), None);
+        assert_ne!(Greeting::new().key, greeting.key);
+    }
+
+    #[test]
+    fn an_address_is_taken_as_long_as_its_socket_is_open() {
+        let key = Greeting::new().key;
+        let (worker, _parent) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        assert!(!is_taken(key));
+        rustix::net::bind(&worker, &address(key).unwrap()).unwrap();
+        assert!(is_taken(key));
+        drop(worker);
+        assert!(!is_taken(key));
+    }
+}
