@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -116,6 +117,7 @@ impl Process {
             worker: self.pid(),
             token: self.token,
             cgroup: None,
+            ends: AtomicBool::new(false),
         };
         Arc::new(family).end(None);
     }
