@@ -600,6 +600,7 @@ impl Peer {
             }
             return false;
         }
+        self.family.begin_end();
         let died = engine.step(|core, now| {
             core.unreaped += 1;
             let died = self.was_ready && self.has_died(core, &remains);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -129,6 +130,7 @@ impl Process {
             worker: self.pid(),
             token: self.token,
             cgroup: None,
+            ends: AtomicBool::new(false),
         };
         Arc::new(family).end(None);
     }

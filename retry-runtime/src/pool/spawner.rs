@@ -4,6 +4,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -299,6 +300,7 @@ fn connect(
         worker: pid,
         token,
         cgroup: cgroup.clone(),
+        ends: AtomicBool::new(false),
     });
     let board = Arc::new(board);
     let socket = Arc::new(socket);

@@ -5,6 +5,7 @@
 //! work of those was handed out again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub(crate) struct Family {
     pub(super) token: Token,
     /// The group that all of them are in, where there is one.
     pub(super) cgroup: Option<Arc<Cgroup>>,
+    /// The worker has been killed or has ended, and it was not looked for what it has left.
+    pub(super) ends: AtomicBool,
 }
 
 /// What is to be looked for.
@@ -52,6 +55,8 @@ struct Sweep {
 #[derive(Default)]
 struct Sweeps {
     queue: Vec<Sweep>,
+    /// How many workers are ending that are not in the queue yet.
+    ending: usize,
     /// There is a thread.
     runs: bool,
 }
@@ -72,6 +77,15 @@ impl Family {
         self.worker
     }
 
+    /// Has the end of the program wait until the worker, which is about to end, has
+    /// [ended](Self::end): its call may be over before.
+    pub(crate) fn begin_end(&self) {
+        if !self.ends.swap(true, Ordering::Relaxed) {
+            wait_at_exit();
+            sweeps().ending += 1;
+        }
+    }
+
     /// Kills what was seen to descend from the worker and is not in its group, soon.
     pub(crate) fn kill(self: &Arc<Self>, seen: Vec<Found>) {
         if !seen.is_empty() {
@@ -86,11 +100,14 @@ impl Family {
     /// Kills what the worker has left, which has ended, soon. The engine has counted it among those
     /// that keep it from being drained.
     pub(super) fn end(self: &Arc<Self>, waits: Option<Arc<Engine>>) {
+        self.begin_end();
         request(Sweep {
             family: Arc::clone(self),
             seen: Vec::new(),
             waits,
         });
+        sweeps().ending -= 1;
+        IDLE.get_or_init(Condvar::new).notify_all();
     }
 
     fn report(&self, pid: u32) {
@@ -111,12 +128,16 @@ impl Family {
     }
 }
 
-fn request(sweep: Sweep) {
+fn wait_at_exit() {
     static AT_EXIT: PerProcess<()> = PerProcess::new();
     if AT_EXIT.get().is_none() {
         AT_EXIT.get_or_init(|| ());
         sys::at_exit(finish);
     }
+}
+
+fn request(sweep: Sweep) {
+    wait_at_exit();
     let mut sweeps = sweeps();
     sweeps.queue.push(sweep);
     if !sweeps.runs {
@@ -201,7 +222,7 @@ extern "C" fn finish() {
     }
     let until = Instant::now() + ENDING;
     let mut sweeps = sweeps();
-    while sweeps.runs {
+    while sweeps.runs || sweeps.ending > 0 {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return;

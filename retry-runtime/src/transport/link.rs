@@ -179,6 +179,7 @@ impl Link for ProcessLink {
 
     fn kill(&mut self) -> Option<Remains> {
         let escaped = lineage::outside_of_group(self.pid);
+        self.family.begin_end();
         kill_group(self.pid);
         self.family.kill(escaped);
         if may_not_signal(self.pid) {
