@@ -253,6 +253,7 @@ impl Invocation {
         }
     }
 
+    #[inline]
     fn respond(
         &mut self,
         kind: Kind,
@@ -271,6 +272,7 @@ impl Invocation {
     }
 
     /// Answers with a text.
+    #[cold]
     fn explain(&mut self, kind: Kind, text: &str) {
         let text = excerpt(text, self.limit);
         self.output.instead().extend_from_slice(text.as_bytes());

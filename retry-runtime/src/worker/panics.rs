@@ -162,11 +162,18 @@ fn leave_last_words(info: &PanicHookInfo<'_>, location: Option<String>, backtrac
 }
 
 /// Forgets the panics of this thread: the function has caught them.
+#[inline]
 pub(crate) fn forget() {
-    if PANICKED.replace(false) {
-        let thread = std::thread::current().id();
-        lock().retain(|seen| seen.thread != thread);
+    if PANICKED.get() {
+        forget_own();
     }
+}
+
+#[cold]
+fn forget_own() {
+    PANICKED.set(false);
+    let thread = std::thread::current().id();
+    lock().retain(|seen| seen.thread != thread);
 }
 
 /// Returns the report of a panic that was caught, in at most `limit` bytes once it is encoded.
