@@ -546,6 +546,8 @@ pub enum Rejected {
     },
     /// An argument cannot be decoded by the worker.
     NotDecodable {
+        /// The parameter's name.
+        parameter: Box<str>,
         /// Why.
         reason: Box<str>,
     },
@@ -580,9 +582,10 @@ impl fmt::Display for Rejected {
             Self::NotEncodable { parameter, reason } => {
                 write!(f, "argument `{parameter}` cannot be encoded: {reason}")
             }
-            Self::NotDecodable { reason } => {
-                write!(f, "an argument cannot be decoded by the worker: {reason}")
-            }
+            Self::NotDecodable { parameter, reason } => write!(
+                f,
+                "argument `{parameter}` cannot be decoded by the worker: {reason}"
+            ),
             Self::TooLarge { parameter, limit } => write!(
                 f,
                 "with argument `{parameter}` the input is larger than the limit of {limit} bytes \

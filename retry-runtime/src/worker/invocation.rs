@@ -16,6 +16,7 @@ use super::calls::Input;
 use super::{panics, serve};
 use crate::args::Arguments;
 use crate::codec::{self, CodecError, Wire};
+use crate::spec::FunctionSpec;
 use crate::transport::frame::Kind;
 
 /// The room for a result that is larger is given back.
@@ -147,7 +148,7 @@ impl Invocation {
     }
 
     /// The arguments, or `None` if they cannot be decoded, which is then the answer.
-    pub fn arguments<A: Arguments>(&mut self) -> Option<A::Owned> {
+    pub fn arguments<A: Arguments>(&mut self, spec: &FunctionSpec) -> Option<A::Owned> {
         let decoded = match &mut self.input {
             Input::Alone(message) => A::decode(take(message)),
             Input::Part(all, part) => {
@@ -160,9 +161,9 @@ impl Invocation {
         };
         match decoded {
             Ok(arguments) => Some(arguments),
-            Err(error) => {
-                let reason = error.to_string();
-                self.output.instead().extend_from_slice(reason.as_bytes());
+            Err((position, error)) => {
+                let answer = format!("{}\n{error}", spec.parameter(position));
+                self.output.instead().extend_from_slice(answer.as_bytes());
                 self.answer = Some(Kind::NotDecodable);
                 None
             }
