@@ -5,8 +5,6 @@
 //! halves fold the kind of each part into a number as they go, the encoder appends its number to
 //! the value, and the decoder compares. Lengths and tags need not be folded in: they stand in the
 //! bytes, and both halves take the same ones for lengths if they agree on the parts.
-//!
-//! Where the shape does not depend on the value, the compiler knows the whole number.
 
 use std::any::TypeId;
 
@@ -52,8 +50,8 @@ impl Shape {
         self.0 = self.0.wrapping_mul(9).wrapping_add(kind as u32);
     }
 
-    /// Takes in what was there before an element of a sequence that began without a shape: an element
-    /// is a constant if its shape is one, and many of them are a product.
+    /// Takes in what was there before an element of a sequence, which began without a shape: where an
+    /// element is inlined its shape is a constant.
     #[inline]
     pub(super) fn add_element(&mut self, before: Self) {
         self.0 = self.0.wrapping_add(before.0);
