@@ -382,7 +382,7 @@ fn what_cannot_be_encoded_or_decoded_says_so_at_any_length() {
                     .remote(Unreceivable(length))
                     .wait()
                 {
-                    Err(CallError::Rejected(Rejected::NotDecodable { reason }, _)) => {
+                    Err(CallError::Rejected(Rejected::NotDecodable { reason, .. }, _)) => {
                         assert!(reason.len() <= limit && reason.contains('d'), "{reason}");
                     }
                     other => panic!("{other:?}"),

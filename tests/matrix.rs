@@ -305,7 +305,9 @@ fn is_as_expected(
             (Stage::EncodeArgs, Rejected::NotEncodable { parameter, reason }) => {
                 &**parameter == "argument" && reason.contains("boom")
             }
-            (Stage::DecodeArgs, Rejected::NotDecodable { reason }) => reason.contains("boom"),
+            (Stage::DecodeArgs, Rejected::NotDecodable { parameter, reason }) => {
+                &**parameter == "argument" && reason.contains("boom")
+            }
             _ => false,
         },
         (Gone, CallError::Lost(lost, _)) => match (stage, lost) {

@@ -29,7 +29,7 @@ const _: () = {
             let ::core::option::Option::Some(()) = ::my::runtime::__private0::Input::<
                 (),
             >::NEW
-                .arguments(__invocation) else {
+                .arguments(__invocation, &__SPEC) else {
                 return;
             };
             f::__body()

@@ -53,7 +53,7 @@ const _: () = {
                 let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
                     (::retry_runtime::__private0::Ref<str>,),
                 >::NEW
-                    .arguments(__invocation) else {
+                    .arguments(__invocation, &__SPEC) else {
                     return __owned;
                 };
                 fetch::__body(&__argument0).await

@@ -40,6 +40,7 @@ const _: () = {
         >::NEW
             .batch(
                 __batch,
+                &__SPEC,
                 |__inputs| embed::__body(__inputs),
                 |__invocation, __result| {
                     __invocation

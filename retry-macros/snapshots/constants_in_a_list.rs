@@ -67,7 +67,7 @@ const _: () = {
             let ::core::option::Option::Some(()) = ::retry_runtime::__private0::Input::<
                 (),
             >::NEW
-                .arguments(__invocation) else {
+                .arguments(__invocation, &__SPEC) else {
                 return;
             };
             f::__body()

@@ -37,6 +37,7 @@ const _: () = {
         >::NEW
             .batch(
                 __batch,
+                &__SPEC,
                 |__inputs| f::__body(__inputs),
                 |__invocation, __result| {
                     __invocation

@@ -52,7 +52,7 @@ const _: () = {
                     ::retry_runtime::__private0::Val<usize>,
                 ),
             >::NEW
-                .arguments(__invocation) else {
+                .arguments(__invocation, &__SPEC) else {
                 return;
             };
             search::__body(&__argument0, &__argument1, &__argument2, __argument3)

@@ -47,7 +47,7 @@ const _: () = {
             let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
                 (::retry_runtime::__private0::Val<String>,),
             >::NEW
-                .arguments(__invocation) else {
+                .arguments(__invocation, &__SPEC) else {
                 return;
             };
             fetch::__body(__argument0)

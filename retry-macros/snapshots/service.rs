@@ -142,7 +142,7 @@ const _: () = {
             let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
                 (::retry_runtime::__private0::Val<u64>,),
             >::NEW
-                .arguments(__invocation) else {
+                .arguments(__invocation, &__SPEC) else {
                 return;
             };
             __Scaler_scale::__body(&*__state.read::<Scaler>(), __argument0)
@@ -251,7 +251,7 @@ const _: () = {
                         ::retry_runtime::__private0::Val<Option<Scaler>>,
                     ),
                 >::NEW
-                    .arguments(__invocation) else {
+                    .arguments(__invocation, &__SPEC) else {
                     return __owned;
                 };
                 __Scaler_parse::__body(

@@ -111,7 +111,7 @@ const _: () = {
             let ::core::option::Option::Some(()) = ::retry_runtime::__private0::Input::<
                 (),
             >::NEW
-                .arguments(__invocation) else {
+                .arguments(__invocation, &__SPEC) else {
                 return;
             };
             __Counter_next::__body(&mut *__state.write::<Counter>())

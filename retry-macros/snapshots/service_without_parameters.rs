@@ -103,7 +103,7 @@ const _: () = {
             let ::core::option::Option::Some(()) = ::my::runtime::__private0::Input::<
                 (),
             >::NEW
-                .arguments(__invocation) else {
+                .arguments(__invocation, &__SPEC) else {
                 return;
             };
             __Counter_next::__body(&mut *__state.write::<my::Counter>())

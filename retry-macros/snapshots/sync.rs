@@ -49,7 +49,7 @@ const _: () = {
                     ::retry_runtime::__private0::Val<u64>,
                 ),
             >::NEW
-                .arguments(__invocation) else {
+                .arguments(__invocation, &__SPEC) else {
                 return;
             };
             add::__body(__argument0, __argument1)

@@ -116,6 +116,7 @@ impl Expansion<'_> {
                     #bind
                     #input.batch(
                         __batch,
+                        &__SPEC,
                         |__inputs| #stub::__body(#state __inputs),
                         |__invocation, __result| { #reply },
                     );
@@ -149,7 +150,7 @@ impl Expansion<'_> {
                         #bind
                         let __result = {
                             let ::core::option::Option::Some((#(#bindings,)*)) =
-                                #input.arguments(__invocation)
+                                #input.arguments(__invocation, &__SPEC)
                             else {
                                 return __owned;
                             };
@@ -167,7 +168,7 @@ impl Expansion<'_> {
                     #bind
                     let __result = {
                         let ::core::option::Option::Some((#(#bindings,)*)) =
-                            #input.arguments(__invocation)
+                            #input.arguments(__invocation, &__SPEC)
                         else {
                             return;
                         };

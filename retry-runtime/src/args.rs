@@ -169,7 +169,7 @@ impl Referred for str {
     type Owned = String;
 
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_serde(self, out, limit).map_err(EncodeError)
+        codec::encode_as::<Self::Owned, Self>(self, out, limit).map_err(EncodeError)
     }
 
     fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
@@ -182,7 +182,7 @@ impl Referred for Path {
     type Owned = PathBuf;
 
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_serde(self, out, limit).map_err(EncodeError)
+        codec::encode_as::<Self::Owned, Self>(self, out, limit).map_err(EncodeError)
     }
 }
 
@@ -251,15 +251,15 @@ pub trait Arguments {
     /// What the worker holds.
     type Owned;
 
-    /// What a message becomes.
+    /// Decodes a message; fails with the position of the parameter.
     #[doc(hidden)]
-    fn decode(message: Bytes) -> Result<Self::Owned, EncodeError> {
+    fn decode(message: Bytes) -> Result<Self::Owned, (usize, EncodeError)> {
         Self::decode_in_place(&message)
     }
 
     /// The same where the message is a part of something.
     #[doc(hidden)]
-    fn decode_in_place(message: &[u8]) -> Result<Self::Owned, EncodeError>;
+    fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)>;
 }
 
 /// What arguments become as a message, or nothing if they were appended; on failure the position of
@@ -286,18 +286,6 @@ impl std::fmt::Display for EncodeError {
     }
 }
 
-/// All bytes are to be used up: what is left over was not written for these parameters.
-fn finish<T>(value: T, rest: &[u8]) -> Result<T, EncodeError> {
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(EncodeError(CodecError::Invalid(format!(
-            "{} bytes are left over",
-            rest.len()
-        ))))
-    }
-}
-
 macro_rules! arguments {
     (@parameters $($P:ident)*) => {
         impl<$($P: Parameter),*> Parameters for ($($P,)*) {
@@ -310,17 +298,17 @@ macro_rules! arguments {
         impl<$P: Argument> Arguments for ($P,) {
             type Owned = ($P::Owned,);
 
-            fn decode(message: Bytes) -> Result<Self::Owned, EncodeError> {
+            fn decode(message: Bytes) -> Result<Self::Owned, (usize, EncodeError)> {
                 match codec::decode_alone::<$P::Sent>(message) {
                     Ok($x) => Ok(($x.into(),)),
-                    Err(error) => Err(EncodeError(error)),
+                    Err(error) => Err((0, EncodeError(error))),
                 }
             }
 
-            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, EncodeError> {
+            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)> {
                 match codec::decode_alone_in_place::<$P::Sent>(message) {
                     Ok($x) => Ok(($x.into(),)),
-                    Err(error) => Err(EncodeError(error)),
+                    Err(error) => Err((0, EncodeError(error))),
                 }
             }
         }
@@ -331,11 +319,19 @@ macro_rules! arguments {
         impl<$($P: Argument),*> Arguments for ($($P,)*) {
             type Owned = ($($P::Owned,)*);
 
-            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, EncodeError> {
+            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)> {
                 #[allow(unused_mut)]
                 let mut rest = message;
-                $(let $x = codec::decode::<$P::Sent>(&mut rest).map_err(EncodeError)?;)*
-                finish(($($x.into(),)*), rest)
+                $(
+                    let $x = codec::decode::<$P::Sent>(&mut rest)
+                        .map_err(|error| ($index, EncodeError(error)))?;
+                )*
+                if rest.is_empty() {
+                    Ok(($($x.into(),)*))
+                } else {
+                    let error = codec::left_over::<($($P::Sent,)*)>(rest.len());
+                    Err((0, EncodeError(error)))
+                }
             }
         }
     };

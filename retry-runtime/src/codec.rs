@@ -5,11 +5,12 @@
 
 mod alone;
 mod decoder;
+mod digest;
 mod encoder;
 mod failure;
 mod primitive;
+mod shape;
 
-use std::any::TypeId;
 use std::fmt;
 
 use bytes::Bytes;
@@ -17,7 +18,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::recycle;
-use crate::sys::{self, PerProcess};
+use crate::sys;
+use digest::digest;
 use failure::Failure;
 
 /// A type that can travel between processes: serde's `Serialize` and `Deserialize`, owned.
@@ -61,6 +63,9 @@ type Config = bincode::config::Configuration<
 >;
 const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding();
 
+/// The bytes behind a value that tell its shape.
+pub(crate) const SHAPE: usize = 4;
+
 /// How deeply a value may be nested: each struct, sequence, option and so on is one level.
 const DEEPEST: u16 = 512;
 
@@ -70,15 +75,10 @@ pub(crate) fn encode<T: Wire>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    if let Some(encode) = primitive::encode_vec() {
-        return encode(value, out, limit);
+    match primitive::encode_vec() {
+        Some(encode) => encode(value, out, limit),
+        None => encode_as::<T, T>(value, out, limit),
     }
-    let start = out.len();
-    encode_serde(value, out, limit)?;
-    if cfg!(debug_assertions) {
-        check_once::<T>(&out[start..])?;
-    }
-    Ok(())
 }
 
 /// Appends the encoding of a slice, as that of the vector with the same elements.
@@ -87,10 +87,32 @@ pub(crate) fn encode_slice<T: Wire>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    if let Some(encode) = primitive::encode_slice() {
-        return encode(slice, out, limit);
+    match primitive::encode_slice() {
+        Some(encode) => encode(slice, out, limit),
+        None => encode_as::<Vec<T>, [T]>(slice, out, limit),
     }
-    encode_serde(slice, out, limit)
+}
+
+/// Appends the encoding of a value as that of the `T` that it is decoded as.
+pub(crate) fn encode_as<T: Wire, S: Serialize + ?Sized>(
+    value: &S,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), CodecError> {
+    let start = out.len();
+    let mut encoder = encoder::Encoder::new(out, limit);
+    if let Err(failure) = value.serialize(&mut encoder) {
+        return Err(failure.of::<T>());
+    }
+    if !shape::is_known::<T>()
+        && let Err(failure) = encoder.put_shape()
+    {
+        return Err(failure.of::<T>());
+    }
+    if encoder.is_doubtful() {
+        check_whole::<T, S>(value, &out[start..])?;
+    }
+    Ok(())
 }
 
 /// Encodes a value that is all there is in its message: what it becomes as that, or nothing if its
@@ -139,17 +161,6 @@ pub(crate) fn encode_text_alone(
     alone::append(text.as_bytes(), out, limit)
 }
 
-/// Appends the encoding of anything that serde can walk.
-pub(crate) fn encode_serde<T: Serialize + ?Sized>(
-    value: &T,
-    out: &mut Vec<u8>,
-    limit: usize,
-) -> Result<(), CodecError> {
-    value
-        .serialize(&mut encoder::Encoder::new(out, limit))
-        .map_err(Failure::into_inner)
-}
-
 fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecError> {
     if out.len().saturating_add(more) > limit {
         return Err(CodecError::TooLarge(limit));
@@ -184,7 +195,7 @@ pub(crate) fn decode_all<T: Wire>(bytes: &[u8]) -> Result<T, CodecError> {
         if rest.is_empty() {
             Ok(())
         } else {
-            Err(left_over(rest.len()))
+            Err(left_over::<T>(rest.len()))
         }
     })
 }
@@ -224,83 +235,78 @@ fn decode_until<'a, T: Wire>(
     let mut source = decoder::source(bytes);
     // `map_err` and `?` would be another move.
     match T::deserialize(decoder::Decoder::new(&mut source)) {
-        Ok(value) => match check(decoder::rest(&mut source)) {
+        Ok(value) => match whole::<T>(&mut source).and_then(check) {
             Ok(()) => Ok(value),
             Err(error) => Err(error),
         },
-        Err(failure) => Err(failure.into_inner()),
+        Err(failure) => Err(failure.of::<T>()),
+    }
+}
+
+/// What follows a value, once its shape is what was read.
+#[inline]
+fn whole<'a, T: Wire>(source: &mut decoder::Source<'a>) -> Result<&'a [u8], CodecError> {
+    if shape::is_known::<T>() {
+        Ok(decoder::rest(source))
+    } else {
+        decoder::check_shape(source).map_err(Failure::of::<T>)
     }
 }
 
 #[cold]
-fn left_over(bytes: usize) -> CodecError {
-    CodecError::Invalid(format!("{bytes} bytes are left over"))
+pub(crate) fn left_over<T>(bytes: usize) -> CodecError {
+    Failure::differs(format!("{bytes} bytes are left over")).of::<T>()
 }
 
 /// The content of a sequence whose elements have `width` bytes each.
-fn decode_bytes<'a>(bytes: &mut &'a [u8], width: usize) -> Result<&'a [u8], CodecError> {
-    let (length, rest) = bytes.split_first_chunk().ok_or_else(ends_early)?;
-    let (content, rest) = usize::try_from(u64::from_le_bytes(*length))
-        .ok()
-        .and_then(|length| length.checked_mul(width))
-        .and_then(|length| rest.split_at_checked(length))
-        .ok_or_else(ends_early)?;
+fn decode_bytes<'a>(bytes: &mut &'a [u8], width: usize) -> Option<&'a [u8]> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+    let (content, rest) = rest.split_at_checked(length.checked_mul(width)?)?;
     *bytes = rest;
-    Ok(content)
+    Some(content)
 }
 
 #[cold]
-fn ends_early() -> CodecError {
-    CodecError::Invalid("the bytes end early".to_owned())
+fn ends_early<T>() -> CodecError {
+    Failure::ends_early().of::<T>()
 }
 
-/// bincode is not self-describing, so that some types encode to what they cannot be decoded
-/// from. In debug builds the first value of each type shows whether its type is one of them.
-fn check_once<T: Wire>(encoded: &[u8]) -> Result<(), CodecError> {
-    use std::collections::HashSet;
-    use std::sync::{Mutex, PoisonError};
+/// Decodes what serde may have left a part of out, and compares.
+#[cold]
+fn check_whole<T: Wire, S: Serialize + ?Sized>(
+    value: &S,
+    encoded: &[u8],
+) -> Result<(), CodecError> {
+    let decoded: T = decode_all(encoded)?;
+    let is_whole = digest(value, false)
+        .and_then(|before| Ok(before == digest(&decoded, false)?))
+        .map_err(Failure::of::<T>)?;
+    if is_whole {
+        Ok(())
+    } else {
+        Err(Failure::scoped().of::<T>())
+    }
+}
 
-    static CHECKED: PerProcess<Mutex<HashSet<TypeId>>> = PerProcess::new();
-    let checked = CHECKED.get_or_init(Mutex::default);
-    let type_id = TypeId::of::<T>();
-    if checked
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .contains(&type_id)
-    {
-        return Ok(());
-    }
-    let unsound = |reason: String| {
-        CodecError::Invalid(format!(
-            "`{}` does not come back from its own encoding ({reason}); serde attributes such as \
-             flatten, untagged, tag and skip_serializing_if need a self-describing format: wrap \
-             the value in retry_runtime::Json (feature `json`)",
-            std::any::type_name::<T>()
-        ))
-    };
-    let decoded: T = decode_all(encoded).map_err(|error| match error.to_string() {
-        // That is the value's fault and not its type's.
-        reason if reason == failure::too_deep() => CodecError::Invalid(reason),
-        reason => unsound(reason),
-    })?;
-    let mut again = Vec::with_capacity(encoded.len());
-    // Not compared byte by byte: a hash map comes back in another order.
-    match encode_serde(&decoded, &mut again, usize::MAX) {
-        Ok(()) if again.len() == encoded.len() => {}
-        Ok(()) => {
-            return Err(unsound(format!(
-                "{} bytes instead of {}",
-                again.len(),
-                encoded.len()
-            )));
+/// Writes a value as JSON that it comes back from.
+///
+/// JSON carries less than serde shows to it: `null` is all that is left of a float that is not
+/// finite and of `Some(None)`, and a field that is skipped comes back as its default. So the text is
+/// read back and compared. The first digest also refuses what would recurse too deeply.
+#[cfg(feature = "json")]
+pub(crate) fn to_json<T: Serialize + DeserializeOwned>(value: &T) -> Result<String, CodecError> {
+    let json = |value: &T| -> Result<String, Failure> {
+        let before = digest(value, true)?;
+        let text = serde_json::to_string(value).map_err(Failure::json)?;
+        let back: T = serde_json::from_str(&text).map_err(Failure::json)?;
+        if digest(&back, true)? == before {
+            Ok(text)
+        } else {
+            Err(Failure::changed())
         }
-        Err(error) => return Err(unsound(error.to_string())),
-    }
-    checked
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(type_id);
-    Ok(())
+    };
+    json(value).map_err(Failure::of::<T>)
 }
 
 #[cfg(test)]
@@ -336,26 +342,22 @@ mod tests {
         struct All<'a> {
             numbers: (i8, i16, i32, i64, i128, u8, u16, u32, u64, u128, f32, f64),
             plain: (bool, char, char, &'a str, (), Option<()>),
-            shapes: Vec<Shape>,
-            address: std::net::IpAddr,
+            points: Vec<(u8, bool)>,
+            map: std::collections::BTreeMap<&'a str, Option<char>>,
+            address: std::net::Ipv4Addr,
             length: usize,
         }
         let all = All {
             numbers: (-1, -2, -3, -4, -5, 6, 7, 8, 9, 10, 11.5, -12.5),
             plain: (true, 'x', 'ß', "grüße", (), Some(())),
-            shapes: vec![
-                Shape::Unit,
-                Shape::New("x".into()),
-                Shape::Pair(3, i128::MIN),
-                Shape::Named {
-                    map: [("k".to_owned(), Some('ß')), ("l".to_owned(), None)].into(),
-                },
-            ],
+            points: vec![(1, true), (2, false)],
+            map: [("k", Some('ß')), ("l", None)].into(),
             address: [127, 0, 0, 1].into(),
             length: 13,
         };
         let mut bytes = Vec::new();
-        encode_serde(&all, &mut bytes, usize::MAX).unwrap();
+        all.serialize(&mut encoder::Encoder::new(&mut bytes, usize::MAX))
+            .unwrap();
         assert_eq!(bytes, bincode::serde::encode_to_vec(&all, CONFIG).unwrap());
     }
 
@@ -434,7 +436,9 @@ mod tests {
 
         let hint = |length: u64| {
             let bytes = [&length.to_le_bytes()[..], &[0; 3]].concat();
-            decode_all::<Hint>(&bytes).unwrap().0
+            let mut source = decoder::source(&bytes);
+            let hint = Hint::deserialize(decoder::Decoder::new(&mut source));
+            hint.unwrap().0
         };
         assert_eq!(hint(3), Some(3));
         assert_eq!(hint(4), None);
@@ -475,8 +479,7 @@ mod tests {
             (0..600)
                 .take_while(|links| {
                     let mut bytes = Vec::new();
-                    // Without the check of debug builds, which decodes as well.
-                    encode_serde(&chain(*links), &mut bytes, usize::MAX).is_ok_and(|()| {
+                    encode(&chain(*links), &mut bytes, usize::MAX).is_ok_and(|()| {
                         assert!(decode_all::<Chain>(&bytes).is_ok());
                         true
                     })
@@ -508,23 +511,5 @@ mod tests {
         let error = encode(&vec![0u64; 100], &mut out, 99).unwrap_err();
         assert!(matches!(error, CodecError::TooLarge(99)));
         assert!(out.len() <= 99);
-    }
-
-    #[cfg(debug_assertions)]
-    #[test]
-    fn a_type_that_needs_a_self_describing_format_is_named() {
-        #[derive(Serialize, Deserialize)]
-        struct Sparse {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            missing: Option<u32>,
-            last: u32,
-        }
-        let value = Sparse {
-            missing: None,
-            last: 3,
-        };
-        let error = encode(&value, &mut Vec::new(), 1000).unwrap_err();
-        assert!(error.to_string().contains("Sparse"), "{error}");
-        assert!(error.to_string().contains("Json"), "{error}");
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::CrashLimit;
+use crate::codec;
 use crate::context::Context;
 use crate::excerpt::{excerpt, shares};
 
@@ -161,7 +162,7 @@ impl Panic {
         backtrace: Option<String>,
     ) -> Self {
         /// The encoding of an empty message alone, and what each other text adds to it.
-        const EMPTY: usize = 10;
+        const EMPTY: usize = 10 + codec::SHAPE;
         const LENGTH: usize = 8;
         /// A shortened backtrace that is shorter tells nothing.
         const SHORTEST_BACKTRACE: usize = 256;
@@ -626,6 +627,8 @@ pub enum Rejected {
     },
     /// An argument cannot be decoded by the worker.
     NotDecodable {
+        /// The parameter's name.
+        parameter: Box<str>,
         /// Why.
         reason: Box<str>,
     },
@@ -666,9 +669,10 @@ impl fmt::Display for Rejected {
             Self::NotEncodable { parameter, reason } => {
                 write!(f, "argument `{parameter}` cannot be encoded: {reason}")
             }
-            Self::NotDecodable { reason } => {
-                write!(f, "an argument cannot be decoded by the worker: {reason}")
-            }
+            Self::NotDecodable { parameter, reason } => write!(
+                f,
+                "argument `{parameter}` cannot be decoded by the worker: {reason}"
+            ),
             Self::TooLarge { parameter, limit } => write!(
                 f,
                 "with argument `{parameter}` the input is larger than the limit of {limit} bytes \

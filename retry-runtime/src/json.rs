@@ -4,11 +4,16 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::codec;
+
 /// Carries its value as JSON.
 ///
 /// The codec's own format is not self-describing: types with serde's `flatten`, `untagged`, `tag`
-/// or `skip_serializing_if`, and `serde_json::Value`, do not come back from it. They do inside of
-/// this.
+/// or `skip_serializing_if`, and `serde_json::Value`, are refused by it. They travel inside of this.
+///
+/// A value is written, read back and compared before it is sent, so that it arrives as it is or is
+/// refused: JSON has no NaN and no infinity, does not tell `Some(None)` from `None`, and a field that
+/// is skipped comes back as its default.
 ///
 /// ```
 /// use retry_runtime::{Json, function};
@@ -33,9 +38,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Json<T>(pub T);
 
-impl<T: Serialize> Serialize for Json<T> {
+impl<T: Serialize + DeserializeOwned> Serialize for Json<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = serde_json::to_string(&self.0).map_err(S::Error::custom)?;
+        let text = codec::to_json(&self.0).map_err(S::Error::custom)?;
         text.serialize(serializer)
     }
 }

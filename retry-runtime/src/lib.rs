@@ -179,3 +179,7 @@ struct GuideTesting;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/together.md")]
 struct GuideTogether;
+
+#[cfg(all(doctest, feature = "json"))]
+#[doc = include_str!("../../docs/guide/values.md")]
+struct GuideValues;

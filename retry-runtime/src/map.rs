@@ -1007,12 +1007,7 @@ pub(crate) fn refuse(
     error: EncodeError,
     limit: usize,
 ) -> Rejected {
-    let parameter = registration
-        .spec
-        .parameters
-        .get(parameter)
-        .copied()
-        .unwrap_or("_");
+    let parameter = registration.spec.parameter(parameter);
     match error.0 {
         CodecError::TooLarge(_) => Rejected::TooLarge {
             parameter: parameter.into(),

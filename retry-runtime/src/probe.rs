@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::args::{Arguments, Parameters, Referred, Val};
 use crate::codec::Wire;
+use crate::spec::FunctionSpec;
 use crate::worker::{Invocation, run_batch};
 
 /// A value that can be sent back. `Self` is the part of the signature to point at.
@@ -203,8 +204,8 @@ impl<A> Input<A> {
 
 impl<A: Arguments> Input<A> {
     /// See [`Invocation::arguments`].
-    pub fn arguments(&self, invocation: &mut Invocation) -> Option<A::Owned> {
-        invocation.arguments::<A>()
+    pub fn arguments(&self, invocation: &mut Invocation, spec: &FunctionSpec) -> Option<A::Owned> {
+        invocation.arguments::<A>(spec)
     }
 }
 
@@ -213,15 +214,16 @@ impl<T: Wire> Input<(Val<T>,)> {
     pub fn batch<R>(
         &self,
         batch: &mut [Invocation],
+        spec: &FunctionSpec,
         body: impl FnOnce(Vec<T>) -> Vec<R>,
         reply: impl FnMut(&mut Invocation, R),
     ) {
-        run_batch(batch, body, reply);
+        run_batch(batch, spec, body, reply);
     }
 }
 
 impl<A: Parameters> Unsent<A> {
-    pub fn arguments(&self, _: &mut Invocation) -> Option<A::Held> {
+    pub fn arguments(&self, _: &mut Invocation, _: &FunctionSpec) -> Option<A::Held> {
         None
     }
 }
@@ -230,6 +232,7 @@ impl<T> Unsent<(Val<T>,)> {
     pub fn batch<R>(
         &self,
         _: &mut [Invocation],
+        _: &FunctionSpec,
         _: impl FnOnce(Vec<T>) -> Vec<R>,
         _: impl FnMut(&mut Invocation, R),
     ) {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::FunctionSpec;
-use crate::codec::{self, Wire};
+use crate::codec::{self, CodecError, Wire};
 use crate::sys::PerProcess;
 use crate::worker::{Invocation, LocalFuture};
 
@@ -290,9 +290,13 @@ pub fn configure<T: Wire>(parameters: &T) -> Arc<[u8]> {
     const LONGEST: usize = 1024 * 1024;
     let mut bytes = Vec::new();
     if let Err(error) = codec::encode(parameters, &mut bytes, LONGEST) {
+        let advice = match error {
+            CodecError::TooLarge(_) => "; pass a path instead of its contents",
+            CodecError::Invalid(_) => "",
+        };
         panic!(
-            "the parameters of the service's constructor cannot be sent to its workers: {error} \
-             (at most {LONGEST} bytes; pass a path instead of its contents)"
+            "the parameters of the service's constructor cannot be sent to its workers: \
+             {error}{advice}"
         );
     }
     bytes.into()

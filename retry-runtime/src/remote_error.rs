@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec;
 use crate::excerpt::{excerpt, shares};
 
 /// What arrives of an error that serde cannot carry, such as `anyhow::Error`, `eyre::Report`,
@@ -62,6 +63,7 @@ impl RemoteError {
     pub(crate) fn shorten(&mut self, limit: usize) {
         /// The encoding of an error with empty texts: two lengths, and whether there is a source.
         const EMPTY: usize = 17;
+        let limit = limit.saturating_sub(codec::SHAPE);
         let lengths: Vec<usize> = self
             .levels()
             .flat_map(|error| [error.message.len(), error.debug.len()])

@@ -116,6 +116,11 @@ impl FunctionSpec {
 
 #[doc(hidden)]
 impl FunctionSpec {
+    /// Returns the name of the parameter at a position.
+    pub(crate) fn parameter(&self, position: usize) -> &'static str {
+        self.parameters.get(position).copied().unwrap_or("_")
+    }
+
     #[allow(missing_docs)]
     #[must_use]
     pub const fn new(

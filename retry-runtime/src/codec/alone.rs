@@ -74,7 +74,7 @@ fn numbers<N: Number>(bytes: &[u8]) -> Result<Vec<N>, CodecError> {
     if bytes.len().is_multiple_of(size_of::<N>()) {
         Ok(N::take(bytes))
     } else {
-        Err(ends_early())
+        Err(ends_early::<Vec<N>>())
     }
 }
 
@@ -309,7 +309,7 @@ mod tests {
         let mut out = Vec::new();
         let whole = encode_alone(vec![true; LARGE], &mut out, 2 * LARGE).unwrap();
         assert!(whole.is_none());
-        assert_eq!(out.len(), 8 + LARGE);
+        assert_eq!(out.len(), 8 + LARGE + 4);
         assert!(decode_alone::<Vec<bool>>(Bytes::from(out.clone())).is_ok());
         assert!(decode_alone::<Vec<bool>>(Bytes::from(out).slice(1..)).is_err());
         assert!(plain::<Vec<bool>>().is_none());

@@ -9,24 +9,29 @@
 //! One deserializer, and not one around that of the crate: each layer that is not there is one less
 //! for the compiler to see through, and what it sees through costs a small value nothing.
 
+use std::mem::take;
+
 use bincode::de::read::{BorrowReader, Reader};
 use bincode::de::{BorrowDecoder, DecoderImpl};
 use bincode::error::DecodeError;
-use bincode::serde::DecodeError as Unsupported;
 use bincode::{BorrowDecode, Decode};
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess,
+    DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
     VariantAccess, Visitor,
 };
 
 use super::failure::Failure;
+use super::shape::{self, Kind, Shape};
 use super::{CONFIG, Config, DEEPEST};
 
 /// The most elements a sequence may have; only one of zero-sized elements gets there.
 const LONGEST: usize = 1 << 32;
 
-/// What is left of the bytes.
-pub(super) struct Input<'de>(&'de [u8]);
+/// What is left of the bytes, and the shape of what was taken.
+pub(super) struct Input<'de> {
+    rest: &'de [u8],
+    shape: Shape,
+}
 
 impl Reader for Input<'_> {
     #[inline]
@@ -39,12 +44,12 @@ impl Reader for Input<'_> {
 impl<'de> BorrowReader<'de> for Input<'de> {
     #[inline]
     fn take_bytes(&mut self, length: usize) -> Result<&'de [u8], DecodeError> {
-        let Some((taken, rest)) = self.0.split_at_checked(length) else {
+        let Some((taken, rest)) = self.rest.split_at_checked(length) else {
             return Err(DecodeError::UnexpectedEnd {
-                additional: length - self.0.len(),
+                additional: length - self.rest.len(),
             });
         };
-        self.0 = rest;
+        self.rest = rest;
         Ok(taken)
     }
 }
@@ -55,13 +60,38 @@ pub(super) type Source<'de> = DecoderImpl<Input<'de>, Config, ()>;
 /// A source of these bytes.
 #[inline]
 pub(super) fn source(bytes: &[u8]) -> Source<'_> {
-    DecoderImpl::new(Input(bytes), CONFIG, ())
+    let input = Input {
+        rest: bytes,
+        shape: Shape::default(),
+    };
+    DecoderImpl::new(input, CONFIG, ())
 }
 
 /// What is left of a source.
 #[inline]
 pub(super) fn rest<'de>(source: &mut Source<'de>) -> &'de [u8] {
-    source.borrow_reader().0
+    source.borrow_reader().rest
+}
+
+/// Takes the shape that stands behind a value, which has to be that of what was taken. Returns what
+/// is left.
+#[inline]
+pub(super) fn check_shape<'de>(source: &mut Source<'de>) -> Result<&'de [u8], Failure> {
+    let input = source.borrow_reader();
+    match input.rest.split_first_chunk() {
+        Some((written, rest)) if *written == input.shape.to_bytes() => Ok(rest),
+        _ => Err(other_parts()),
+    }
+}
+
+#[cold]
+fn too_long() -> Failure {
+    Failure::differs(format!("a sequence of more than {LONGEST} elements"))
+}
+
+#[cold]
+fn other_parts() -> Failure {
+    Failure::differs("it reads other parts".to_owned())
 }
 
 /// Decodes one value.
@@ -82,13 +112,20 @@ impl<'a, 'de> Decoder<'a, 'de> {
     }
 
     #[inline]
-    fn plain<T: Decode<()>>(&mut self) -> Result<T, Failure> {
+    fn plain<T: Decode<()>>(&mut self, kind: Kind) -> Result<T, Failure> {
+        self.shape().add(kind);
         T::decode(self.source).map_err(Failure::decoding)
     }
 
     #[inline]
     fn borrowed<T: BorrowDecode<'de, ()>>(&mut self) -> Result<T, Failure> {
+        self.shape().add(Kind::Blob);
         T::borrow_decode(self.source).map_err(Failure::decoding)
+    }
+
+    #[inline]
+    fn shape(&mut self) -> &mut Shape {
+        &mut self.source.borrow_reader().shape
     }
 
     /// Goes one level down, for what is in a value.
@@ -100,14 +137,13 @@ impl<'a, 'de> Decoder<'a, 'de> {
 
     #[inline]
     fn parts<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_seq(self.counted(length)?)
+        visitor.visit_seq(self.counted::<false>(length)?)
     }
 
     #[inline]
-    fn counted(self, left: usize) -> Result<Parts<'a, 'de>, Failure> {
+    fn counted<const ALIKE: bool>(self, left: usize) -> Result<Parts<'a, 'de, ALIKE>, Failure> {
         if left > LONGEST {
-            let reason = format_args!("a sequence of more than {LONGEST} elements");
-            return Err(Failure::custom(reason));
+            return Err(too_long());
         }
         let credible = left <= rest(self.source).len();
         Ok(Parts {
@@ -127,22 +163,22 @@ impl<'a, 'de> Decoder<'a, 'de> {
 }
 
 macro_rules! plain {
-    ($($method:ident $visit:ident)*) => {
+    ($($method:ident $visit:ident $kind:ident)*) => {
         $(
             #[inline]
             fn $method<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-                visitor.$visit(self.plain()?)
+                visitor.$visit(self.plain(Kind::$kind)?)
             }
         )*
     };
 }
 
 macro_rules! unsupported {
-    ($($method:ident $reason:ident)*) => {
+    ($($method:ident)*) => {
         $(
             #[cold]
             fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Failure> {
-                Err(Failure::decoding(Unsupported::$reason.into()))
+                Err(Failure::not_described())
             }
         )*
     };
@@ -152,26 +188,26 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
     type Error = Failure;
 
     plain! {
-        deserialize_bool visit_bool
-        deserialize_i8 visit_i8
-        deserialize_i16 visit_i16
-        deserialize_i32 visit_i32
-        deserialize_i64 visit_i64
-        deserialize_i128 visit_i128
-        deserialize_u8 visit_u8
-        deserialize_u16 visit_u16
-        deserialize_u32 visit_u32
-        deserialize_u64 visit_u64
-        deserialize_u128 visit_u128
-        deserialize_f32 visit_f32
-        deserialize_f64 visit_f64
-        deserialize_char visit_char
+        deserialize_bool visit_bool Bool
+        deserialize_i8 visit_i8 I8
+        deserialize_i16 visit_i16 I16
+        deserialize_i32 visit_i32 I32
+        deserialize_i64 visit_i64 I64
+        deserialize_i128 visit_i128 I128
+        deserialize_u8 visit_u8 U8
+        deserialize_u16 visit_u16 U16
+        deserialize_u32 visit_u32 U32
+        deserialize_u64 visit_u64 U64
+        deserialize_u128 visit_u128 U128
+        deserialize_f32 visit_f32 F32
+        deserialize_f64 visit_f64 F64
+        deserialize_char visit_char Char
     }
 
     unsupported! {
-        deserialize_any AnyNotSupported
-        deserialize_identifier IdentifierNotSupported
-        deserialize_ignored_any IgnoredAnyNotSupported
+        deserialize_any
+        deserialize_identifier
+        deserialize_ignored_any
     }
 
     #[inline]
@@ -197,7 +233,7 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
     #[inline]
     fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
         self.enter()?;
-        match self.plain()? {
+        match self.plain(Kind::Option)? {
             Some(()) => visitor.visit_some(self),
             None => visitor.visit_none(),
         }
@@ -230,8 +266,8 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
         self.enter()?;
-        let length = self.plain()?;
-        self.parts(length, visitor)
+        let length = self.plain(Kind::Length)?;
+        visitor.visit_seq(self.counted::<true>(length)?)
     }
 
     #[inline]
@@ -257,8 +293,8 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
     #[inline]
     fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
         self.enter()?;
-        let length = self.plain()?;
-        visitor.visit_map(self.counted(length)?)
+        let length = self.plain(Kind::Length)?;
+        visitor.visit_map(self.counted::<true>(length)?)
     }
 
     #[inline]
@@ -274,12 +310,16 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
     #[inline]
     fn deserialize_enum<V: Visitor<'de>>(
         mut self,
-        _: &'static str,
-        _: &'static [&'static str],
+        name: &'static str,
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
         self.enter()?;
-        visitor.visit_enum(self)
+        visitor.visit_enum(Variant {
+            decoder: self,
+            name,
+            variants,
+        })
     }
 
     #[inline]
@@ -288,15 +328,29 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
     }
 }
 
-/// The parts of a value, and how many of them are left.
-struct Parts<'a, 'de> {
+/// The parts of a value, and how many of them are left. Those that are `ALIKE` are the elements of a
+/// sequence, whose shapes count in any order.
+struct Parts<'a, 'de, const ALIKE: bool> {
     decoder: Decoder<'a, 'de>,
     left: usize,
     /// Whether the input has at least a byte for each. Nobody is to make room for more.
     credible: bool,
 }
 
-impl<'de> SeqAccess<'de> for Parts<'_, 'de> {
+impl<'de, const ALIKE: bool> Parts<'_, 'de, ALIKE> {
+    #[inline]
+    fn part<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Failure> {
+        if !ALIKE {
+            return seed.deserialize(self.decoder.again());
+        }
+        let before = take(self.decoder.shape());
+        let part = seed.deserialize(self.decoder.again());
+        self.decoder.shape().add_element(before);
+        part
+    }
+}
+
+impl<'de, const ALIKE: bool> SeqAccess<'de> for Parts<'_, 'de, ALIKE> {
     type Error = Failure;
 
     #[inline]
@@ -308,7 +362,10 @@ impl<'de> SeqAccess<'de> for Parts<'_, 'de> {
             return Ok(None);
         };
         self.left = left;
-        seed.deserialize(self.decoder.again()).map(Some)
+        match self.part(seed) {
+            Ok(element) => Ok(Some(element)),
+            Err(failure) => Err(failure.within::<S::Value>()),
+        }
     }
 
     #[inline]
@@ -317,7 +374,7 @@ impl<'de> SeqAccess<'de> for Parts<'_, 'de> {
     }
 }
 
-impl<'de> MapAccess<'de> for Parts<'_, 'de> {
+impl<'de> MapAccess<'de> for Parts<'_, 'de, true> {
     type Error = Failure;
 
     #[inline]
@@ -330,7 +387,7 @@ impl<'de> MapAccess<'de> for Parts<'_, 'de> {
 
     #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Failure> {
-        seed.deserialize(self.decoder.again())
+        self.part(seed).map_err(Failure::within::<S::Value>)
     }
 
     #[inline]
@@ -339,17 +396,46 @@ impl<'de> MapAccess<'de> for Parts<'_, 'de> {
     }
 }
 
-impl<'de> EnumAccess<'de> for Decoder<'_, 'de> {
+/// A variant that comes next.
+struct Variant<'a, 'de> {
+    decoder: Decoder<'a, 'de>,
+    /// The name of its enum.
+    name: &'static str,
+    /// The names of all variants that are read. One that has aliases is there more than once.
+    variants: &'static [&'static str],
+}
+
+impl Variant<'_, '_> {
+    /// Looks for the name of a variant that is not at its place. Aliases of those before may have
+    /// moved it back, and nothing moves it to the front. A list without names tells nothing.
+    #[cold]
+    fn find(&self, tag: u32) -> Result<(), Failure> {
+        let index = shape::index(tag) as usize;
+        let mut later = self.variants.iter().skip(index);
+        if self.variants.is_empty() || later.any(|name| shape::is_named(tag, name)) {
+            Ok(())
+        } else {
+            Err(Failure::variant(self.name))
+        }
+    }
+}
+
+impl<'a, 'de> EnumAccess<'de> for Variant<'a, 'de> {
     type Error = Failure;
-    type Variant = Self;
+    type Variant = Decoder<'a, 'de>;
 
     #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(
         mut self,
         seed: S,
-    ) -> Result<(S::Value, Self), Failure> {
-        let index: u32 = self.plain()?;
-        Ok((seed.deserialize(index.into_deserializer())?, self))
+    ) -> Result<(S::Value, Decoder<'a, 'de>), Failure> {
+        let tag: u32 = self.decoder.plain(Kind::Variant)?;
+        let index = shape::index(tag);
+        match self.variants.get(index as usize) {
+            Some(name) if shape::is_named(tag, name) => {}
+            _ => self.find(tag)?,
+        }
+        Ok((seed.deserialize(index.into_deserializer())?, self.decoder))
     }
 }
 
@@ -363,7 +449,7 @@ impl<'de> VariantAccess<'de> for Decoder<'_, 'de> {
 
     #[inline]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Failure> {
-        seed.deserialize(self)
+        seed.deserialize(self).map_err(Failure::within::<S::Value>)
     }
 
     #[inline]

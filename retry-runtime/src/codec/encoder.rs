@@ -6,14 +6,20 @@
 //! stack is the caller's. This one counts levels as the [decoder](super::decoder) does, and refuses
 //! what would be refused on the other side. Counting in place costs a flat value nothing, where a
 //! wrapper around each element would.
+//!
+//! Two things are added to the crate's format: the tag of a variant also has a code of its name, and
+//! the [shape](super::shape) of the value may stand behind it.
+
+use std::mem::take;
 
 use serde::ser::{
-    Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
-    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
+    Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
 use super::DEEPEST;
 use super::failure::Failure;
+use super::shape::{self, Kind, Shape};
 
 /// Appends to a vector up to a limit.
 pub(super) struct Encoder<'a> {
@@ -21,6 +27,9 @@ pub(super) struct Encoder<'a> {
     limit: usize,
     /// How many levels of nesting are left.
     depth: u16,
+    shape: Shape,
+    /// Whether there is something in the value that serde may have left a part of out.
+    doubtful: bool,
 }
 
 impl<'a> Encoder<'a> {
@@ -30,7 +39,21 @@ impl<'a> Encoder<'a> {
             out,
             limit,
             depth: DEEPEST,
+            shape: Shape::default(),
+            doubtful: false,
         }
+    }
+
+    /// Appends the shape of what was written.
+    #[inline]
+    pub(super) fn put_shape(&mut self) -> Result<(), Failure> {
+        self.put(&self.shape.to_bytes())
+    }
+
+    /// Returns whether serde may have left out a part of what was written.
+    #[inline]
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful
     }
 
     #[inline]
@@ -43,8 +66,20 @@ impl<'a> Encoder<'a> {
     }
 
     #[inline]
-    fn put_length(&mut self, length: usize) -> Result<(), Failure> {
-        self.put(&(length as u64).to_le_bytes())
+    fn put_part(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Failure> {
+        self.shape.add(kind);
+        self.put(bytes)
+    }
+
+    #[inline]
+    fn put_length(&mut self, kind: Kind, length: usize) -> Result<(), Failure> {
+        self.put_part(kind, &(length as u64).to_le_bytes())
+    }
+
+    #[inline]
+    fn put_tag(&mut self, index: u32, variant: &'static str) -> Result<(), Failure> {
+        let tag = shape::tag(index, variant).ok_or_else(Failure::too_many_variants)?;
+        self.put_part(Kind::Variant, &tag.to_le_bytes())
     }
 
     /// Goes one level down, for what is in a value. Whoever fails below does not come up again.
@@ -66,18 +101,32 @@ impl<'a> Encoder<'a> {
 
     #[inline]
     fn inner<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        value.serialize(&mut *self)?;
+        self.part(value)?;
         self.leave();
+        Ok(())
+    }
+
+    #[inline]
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        value.serialize(self).map_err(Failure::within::<T>)
+    }
+
+    /// An element of a sequence, or a key or value of a map: their shapes count in any order.
+    #[inline]
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        let before = take(&mut self.shape);
+        self.part(value)?;
+        self.shape.add_element(before);
         Ok(())
     }
 }
 
 macro_rules! numbers {
-    ($($method:ident: $type:ty)*) => {
+    ($($method:ident: $type:ty as $kind:ident)*) => {
         $(
             #[inline]
             fn $method(self, value: $type) -> Result<(), Failure> {
-                self.put(&value.to_le_bytes())
+                self.put_part(Kind::$kind, &value.to_le_bytes())
             }
         )*
     };
@@ -95,19 +144,28 @@ impl Serializer for &mut Encoder<'_> {
     type SerializeStructVariant = Self;
 
     numbers! {
-        serialize_i8: i8 serialize_i16: i16 serialize_i32: i32 serialize_i64: i64
-        serialize_i128: i128 serialize_u8: u8 serialize_u16: u16 serialize_u32: u32
-        serialize_u64: u64 serialize_u128: u128 serialize_f32: f32 serialize_f64: f64
+        serialize_i8: i8 as I8
+        serialize_i16: i16 as I16
+        serialize_i32: i32 as I32
+        serialize_i64: i64 as I64
+        serialize_i128: i128 as I128
+        serialize_u8: u8 as U8
+        serialize_u16: u16 as U16
+        serialize_u32: u32 as U32
+        serialize_u64: u64 as U64
+        serialize_u128: u128 as U128
+        serialize_f32: f32 as F32
+        serialize_f64: f64 as F64
     }
 
     #[inline]
     fn serialize_bool(self, value: bool) -> Result<(), Failure> {
-        self.put(&[u8::from(value)])
+        self.put_part(Kind::Bool, &[u8::from(value)])
     }
 
     #[inline]
     fn serialize_char(self, value: char) -> Result<(), Failure> {
-        self.put(value.encode_utf8(&mut [0; 4]).as_bytes())
+        self.put_part(Kind::Char, value.encode_utf8(&mut [0; 4]).as_bytes())
     }
 
     #[inline]
@@ -117,7 +175,7 @@ impl Serializer for &mut Encoder<'_> {
 
     #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Failure> {
-        self.put_length(value.len())?;
+        self.put_length(Kind::Blob, value.len())?;
         self.put(value)
     }
 
@@ -125,13 +183,13 @@ impl Serializer for &mut Encoder<'_> {
     fn serialize_none(self) -> Result<(), Failure> {
         self.enter()?;
         self.leave();
-        self.put(&[0])
+        self.put_part(Kind::Option, &[0])
     }
 
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
         self.enter()?;
-        self.put(&[1])?;
+        self.put_part(Kind::Option, &[1])?;
         self.inner(value)
     }
 
@@ -150,11 +208,11 @@ impl Serializer for &mut Encoder<'_> {
         self,
         _: &'static str,
         index: u32,
-        _: &'static str,
+        variant: &'static str,
     ) -> Result<(), Failure> {
         self.enter()?;
         self.leave();
-        self.put(&index.to_le_bytes())
+        self.put_tag(index, variant)
     }
 
     #[inline]
@@ -172,19 +230,19 @@ impl Serializer for &mut Encoder<'_> {
         self,
         _: &'static str,
         index: u32,
-        _: &'static str,
+        variant: &'static str,
         value: &T,
     ) -> Result<(), Failure> {
         self.enter()?;
-        self.put(&index.to_le_bytes())?;
+        self.put_tag(index, variant)?;
         self.inner(value)
     }
 
     #[inline]
     fn serialize_seq(self, length: Option<usize>) -> Result<Self, Failure> {
         self.enter()?;
-        let unknown = || Failure::custom("the length of a sequence is not known beforehand");
-        self.put_length(length.ok_or_else(unknown)?)?;
+        let length = length.ok_or_else(|| Failure::no_length("sequence"))?;
+        self.put_length(Kind::Length, length)?;
         Ok(self)
     }
 
@@ -205,17 +263,20 @@ impl Serializer for &mut Encoder<'_> {
         self,
         _: &'static str,
         index: u32,
-        _: &'static str,
+        variant: &'static str,
         _: usize,
     ) -> Result<Self, Failure> {
         self.enter()?;
-        self.put(&index.to_le_bytes())?;
+        self.put_tag(index, variant)?;
         Ok(self)
     }
 
     #[inline]
     fn serialize_map(self, length: Option<usize>) -> Result<Self, Failure> {
-        self.serialize_seq(length)
+        self.enter()?;
+        let length = length.ok_or_else(|| Failure::no_length("map"))?;
+        self.put_length(Kind::Length, length)?;
+        Ok(self)
     }
 
     #[inline]
@@ -235,13 +296,14 @@ impl Serializer for &mut Encoder<'_> {
         self.serialize_tuple_variant(name, index, variant, length)
     }
 
+    #[inline]
     fn is_human_readable(&self) -> bool {
         false
     }
 }
 
 macro_rules! parts {
-    ($($trait:ident: $($method:ident($($key:ident: $type:ty)?))+;)*) => {
+    ($($trait:ident: $($method:ident)+ => $part:ident;)*) => {
         $(
             impl $trait for &mut Encoder<'_> {
                 type Ok = ();
@@ -249,12 +311,8 @@ macro_rules! parts {
 
                 $(
                     #[inline]
-                    fn $method<T: Serialize + ?Sized>(
-                        &mut self,
-                        $($key: $type,)?
-                        value: &T,
-                    ) -> Result<(), Failure> {
-                        value.serialize(&mut **self)
+                    fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+                        self.$part(value)
                     }
                 )+
 
@@ -269,11 +327,62 @@ macro_rules! parts {
 }
 
 parts! {
-    SerializeSeq: serialize_element();
-    SerializeTuple: serialize_element();
-    SerializeTupleStruct: serialize_field();
-    SerializeTupleVariant: serialize_field();
-    SerializeMap: serialize_key() serialize_value();
-    SerializeStruct: serialize_field(_key: &'static str);
-    SerializeStructVariant: serialize_field(_key: &'static str);
+    SerializeSeq: serialize_element => element;
+    SerializeTupleStruct: serialize_field => part;
+    SerializeTupleVariant: serialize_field => part;
+    SerializeMap: serialize_key serialize_value => element;
 }
+
+impl SerializeTuple for &mut Encoder<'_> {
+    type Ok = ();
+    type Error = Failure;
+
+    #[inline]
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        // The address of a `SocketAddrV6`, which serde writes without scope and flow.
+        if std::any::type_name::<T>() == "&core::net::ip_addr::Ipv6Addr" {
+            self.doubtful = true;
+        }
+        self.part(value)
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), Failure> {
+        self.leave();
+        Ok(())
+    }
+}
+
+macro_rules! fields {
+    ($($trait:ident)*) => {
+        $(
+            impl $trait for &mut Encoder<'_> {
+                type Ok = ();
+                type Error = Failure;
+
+                #[inline]
+                fn serialize_field<T: Serialize + ?Sized>(
+                    &mut self,
+                    field: &'static str,
+                    value: &T,
+                ) -> Result<(), Failure> {
+                    let result = value.serialize(&mut **self);
+                    result.map_err(|failure| failure.at::<T>(Some(field)))
+                }
+
+                #[cold]
+                fn skip_field(&mut self, field: &'static str) -> Result<(), Failure> {
+                    Err(Failure::skipped(field))
+                }
+
+                #[inline]
+                fn end(self) -> Result<(), Failure> {
+                    self.leave();
+                    Ok(())
+                }
+            }
+        )*
+    };
+}
+
+fields! { SerializeStruct SerializeStructVariant }

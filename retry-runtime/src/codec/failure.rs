@@ -8,46 +8,222 @@ use super::{CodecError, DEEPEST};
 
 /// Of the size of a pointer, since it is in the way of each part that does not fail.
 #[derive(Debug)]
-pub(super) struct Failure(Box<CodecError>);
+pub(super) struct Failure(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    cause: Cause,
+    /// The innermost type that is known to contain the cause.
+    part: Option<&'static str>,
+    /// The field that has this type.
+    field: Option<&'static str>,
+}
+
+#[derive(Debug)]
+enum Cause {
+    TooLarge(usize),
+    TooDeep,
+    /// The type's own reason.
+    Own(String),
+    /// A field that is left out.
+    Skipped(&'static str),
+    /// A sequence or a map that does not tell its length.
+    NoLength(&'static str),
+    /// More variants than tags.
+    TooManyVariants,
+    /// What the type asks the format for.
+    NotDescribed,
+    /// A variant that has another place, or another name, when it is read.
+    Variant(&'static str),
+    /// The type reads something else than it wrote.
+    Differs(String),
+    /// What serde leaves out of an address.
+    Scoped,
+    /// A float that JSON does not have.
+    NoNumber,
+    /// A reason of the JSON crate.
+    #[cfg(feature = "json")]
+    Json(String),
+    /// The value comes back from JSON as another one.
+    #[cfg(feature = "json")]
+    Changed,
+}
 
 impl Failure {
     #[cold]
-    pub(super) fn into_inner(self) -> CodecError {
-        *self.0
-    }
-
-    #[cold]
-    fn invalid(reason: String) -> Self {
-        Self(Box::new(CodecError::Invalid(reason)))
+    fn new(cause: Cause) -> Self {
+        Self(Box::new(Inner {
+            cause,
+            part: None,
+            field: None,
+        }))
     }
 
     #[cold]
     pub(super) fn too_large(limit: usize) -> Self {
-        Self(Box::new(CodecError::TooLarge(limit)))
+        Self::new(Cause::TooLarge(limit))
     }
 
     #[cold]
     pub(super) fn too_deep() -> Self {
-        Self::invalid(too_deep())
+        Self::new(Cause::TooDeep)
+    }
+
+    #[cold]
+    pub(super) fn skipped(field: &'static str) -> Self {
+        Self::new(Cause::Skipped(field))
+    }
+
+    #[cold]
+    pub(super) fn no_length(of: &'static str) -> Self {
+        Self::new(Cause::NoLength(of))
+    }
+
+    #[cold]
+    pub(super) fn too_many_variants() -> Self {
+        Self::new(Cause::TooManyVariants)
+    }
+
+    #[cold]
+    pub(super) fn not_described() -> Self {
+        Self::new(Cause::NotDescribed)
+    }
+
+    #[cold]
+    pub(super) fn variant(of: &'static str) -> Self {
+        Self::new(Cause::Variant(of))
+    }
+
+    #[cold]
+    pub(super) fn differs(how: String) -> Self {
+        Self::new(Cause::Differs(how))
+    }
+
+    #[cold]
+    pub(super) fn ends_early() -> Self {
+        Self::differs("the bytes end early".to_owned())
+    }
+
+    #[cold]
+    pub(super) fn scoped() -> Self {
+        Self::new(Cause::Scoped)
+    }
+
+    #[cold]
+    pub(super) fn no_number() -> Self {
+        Self::new(Cause::NoNumber)
+    }
+
+    #[cfg(feature = "json")]
+    #[cold]
+    pub(super) fn json(error: serde_json::Error) -> Self {
+        Self::new(Cause::Json(error.to_string()))
+    }
+
+    #[cfg(feature = "json")]
+    #[cold]
+    pub(super) fn changed() -> Self {
+        Self::new(Cause::Changed)
     }
 
     #[cold]
     pub(super) fn decoding(error: DecodeError) -> Self {
-        match error {
-            DecodeError::UnexpectedEnd { .. } => Self(Box::new(super::ends_early())),
-            error => Self::invalid(error.to_string()),
+        Self::differs(match error {
+            DecodeError::UnexpectedEnd { .. } => return Self::ends_early(),
+            DecodeError::Utf8 { .. } => "its text is not UTF-8".to_owned(),
+            DecodeError::InvalidBooleanValue(byte) => format!("{byte} is no bool"),
+            DecodeError::InvalidCharEncoding(_) => "its bytes are no char".to_owned(),
+            _ => "its bytes have no meaning".to_owned(),
+        })
+    }
+
+    /// Notes that the cause is in a part of this type, unless a smaller part is known.
+    #[cold]
+    pub(super) fn within<T: ?Sized>(self) -> Self {
+        self.at::<T>(None)
+    }
+
+    /// The same for a part that is a field.
+    #[cold]
+    pub(super) fn at<T: ?Sized>(mut self, field: Option<&'static str>) -> Self {
+        let part = std::any::type_name::<T>().trim_start_matches('&');
+        // What serde's derives wrap a part in has no name that a user knows.
+        if self.0.part.is_none() && !part.contains("::_::") && !part.contains("::__") {
+            self.0.part = Some(part);
+            self.0.field = field;
+        }
+        self
+    }
+
+    /// Says it of a value of type `T`.
+    #[cold]
+    pub(super) fn of<T: ?Sized>(self) -> CodecError {
+        if let Cause::TooLarge(limit) = self.0.cause {
+            return CodecError::TooLarge(limit);
+        }
+        CodecError::Invalid(self.text(Some(std::any::type_name::<T>())))
+    }
+
+    fn text(&self, whole: Option<&str>) -> String {
+        let Inner { cause, part, field } = &*self.0;
+        let quoted = |name: Option<&str>| match name {
+            Some(name) => format!("`{name}`"),
+            None => "the value".to_owned(),
+        };
+        let part = quoted(part.or(whole));
+        let whole = quoted(whole);
+        let remedy = "send it as `retry_runtime::Json<T>` (feature `json`)";
+        match cause {
+            Cause::TooLarge(limit) => format!("larger than {limit} bytes"),
+            Cause::TooDeep => format!("the value is nested deeper than {DEEPEST} levels"),
+            Cause::Own(reason) => match field {
+                Some(field) => format!("{reason} (in the field `{field}`)"),
+                None => reason.clone(),
+            },
+            Cause::Skipped(field) => format!(
+                "serde skips the field `{field}` of {part}, and without one of its fields it \
+                 cannot be read back; {remedy}, or do not skip the field"
+            ),
+            Cause::NoLength(of) => format!(
+                "{part} has a {of} whose length is not known before its end, as with flatten; \
+                 {remedy}"
+            ),
+            Cause::TooManyVariants => format!("{part} has more than 65536 variants"),
+            Cause::NotDescribed => format!(
+                "{part} has to know what follows before it can read it, as with untagged, tag, \
+                 flatten and serde_json::Value; {remedy}"
+            ),
+            Cause::Variant(of) => format!(
+                "a variant of `{of}` in {whole} has another place or name when it is read than \
+                 when it is written, as with skip, or with skip_deserializing or rename on one \
+                 side; put skipped variants last, and name the others the same on both sides"
+            ),
+            Cause::Differs(how) => format!(
+                "{whole} does not read what it writes ({how}): its Serialize and its Deserialize \
+                 differ; look for attributes that apply to one of them, such as \
+                 skip_serializing, or {remedy}"
+            ),
+            Cause::Scoped => {
+                format!("serde leaves out the scope of a `SocketAddrV6` in {whole}; {remedy}")
+            }
+            Cause::NoNumber => match field {
+                Some(field) => format!("JSON has no NaN and no infinity (in the field `{field}`)"),
+                None => format!("JSON has no NaN and no infinity (in {whole})"),
+            },
+            #[cfg(feature = "json")]
+            Cause::Json(reason) => format!("{whole} does not come back from JSON: {reason}"),
+            #[cfg(feature = "json")]
+            Cause::Changed => format!(
+                "{whole} comes back from JSON as another value, as with Some(None), a skipped \
+                 field that is not its default, or an untagged variant that another one matches"
+            ),
         }
     }
 }
 
-/// What is said about a value that is nested too deeply.
-pub(super) fn too_deep() -> String {
-    format!("the value is nested deeper than {DEEPEST} levels")
-}
-
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.text(None))
     }
 }
 
@@ -56,13 +232,13 @@ impl std::error::Error for Failure {}
 impl serde::ser::Error for Failure {
     #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::invalid(message.to_string())
+        Self::new(Cause::Own(message.to_string()))
     }
 }
 
 impl serde::de::Error for Failure {
     #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::invalid(message.to_string())
+        Self::new(Cause::Own(message.to_string()))
     }
 }

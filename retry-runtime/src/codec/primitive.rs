@@ -12,7 +12,7 @@ use std::mem::{needs_drop, size_of};
 
 use crate::sys;
 
-use super::{CodecError, decode_bytes, reserve};
+use super::{CodecError, decode_bytes, ends_early, reserve};
 
 type Encode<T> = fn(&T, &mut Vec<u8>, usize) -> Result<(), CodecError>;
 type Decode<T> = fn(&mut &[u8]) -> Result<T, CodecError>;
@@ -73,7 +73,10 @@ fn encode_numbers<N: Number, A: AsRef<[N]> + ?Sized>(
 }
 
 fn decode_numbers<N: Number>(bytes: &mut &[u8]) -> Result<Vec<N>, CodecError> {
-    Ok(N::take(decode_bytes(bytes, size_of::<N>())?))
+    match decode_bytes(bytes, size_of::<N>()) {
+        Some(bytes) => Ok(N::take(bytes)),
+        None => Err(ends_early::<Vec<N>>()),
+    }
 }
 
 // Being statics, the functions are compiled here, and not again for each `T` that is asked for.

@@ -760,9 +760,16 @@ impl Reading {
                 Ok(panic) => Answer::Panicked(panic),
                 Err(error) => return Err(format!("a panic that cannot be decoded: {error}")),
             },
-            Kind::NotDecodable => Answer::Rejected(Rejected::NotDecodable {
-                reason: text(&payload),
-            }),
+            Kind::NotDecodable => {
+                let answer = String::from_utf8_lossy(&payload);
+                let Some((parameter, reason)) = answer.split_once('\n') else {
+                    return Err("arguments without a reason".to_owned());
+                };
+                Answer::Rejected(Rejected::NotDecodable {
+                    parameter: parameter.into(),
+                    reason: reason.into(),
+                })
+            }
             Kind::NotEncodable => Answer::Lost(Lost::NotEncodable {
                 reason: text(&payload),
             }),

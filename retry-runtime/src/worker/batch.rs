@@ -14,7 +14,7 @@ use crate::args::Val;
 use crate::codec::Wire;
 use crate::faults;
 use crate::registry::Served;
-use crate::spec::Batch;
+use crate::spec::{Batch, FunctionSpec};
 use crate::sys;
 use crate::transport::frame::{CallHeader, Kind, Order};
 
@@ -35,13 +35,14 @@ impl<T> Batched for Vec<T> {
 /// Runs a batch: hands all inputs to `body` and each of them its own result through `reply`.
 pub(crate) fn run_batch<T: Wire, R>(
     batch: &mut [Invocation],
+    spec: &FunctionSpec,
     body: impl FnOnce(Vec<T>) -> Vec<R>,
     mut reply: impl FnMut(&mut Invocation, R),
 ) {
     let mut inputs = Vec::with_capacity(batch.len());
     let mut accepted = Vec::with_capacity(batch.len());
     for invocation in batch {
-        if let Some((input,)) = invocation.arguments::<(Val<T>,)>() {
+        if let Some((input,)) = invocation.arguments::<(Val<T>,)>(spec) {
             inputs.push(input);
             accepted.push(invocation);
         }

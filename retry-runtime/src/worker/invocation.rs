@@ -18,6 +18,7 @@ use crate::args::Arguments;
 use crate::codec::{self, CodecError, Wire};
 use crate::excerpt::excerpt;
 use crate::remote_error::RemoteError;
+use crate::spec::FunctionSpec;
 use crate::transport::frame::Kind;
 
 /// The room for a result that is larger is given back.
@@ -149,7 +150,7 @@ impl Invocation {
     }
 
     /// The arguments, or `None` if they cannot be decoded, which is then the answer.
-    pub fn arguments<A: Arguments>(&mut self) -> Option<A::Owned> {
+    pub fn arguments<A: Arguments>(&mut self, spec: &FunctionSpec) -> Option<A::Owned> {
         let decoded = match &mut self.input {
             Input::Alone(message) => A::decode(take(message)),
             Input::Part(all, part) => {
@@ -162,8 +163,9 @@ impl Invocation {
         };
         match decoded {
             Ok(arguments) => Some(arguments),
-            Err(error) => {
-                self.explain(Kind::NotDecodable, &error.to_string());
+            Err((position, error)) => {
+                let answer = format!("{}\n{error}", spec.parameter(position));
+                self.explain(Kind::NotDecodable, &answer);
                 None
             }
         }
@@ -221,7 +223,7 @@ impl Invocation {
         });
         if self.answer == Some(Kind::TooLarge) {
             let mut whole = Vec::new();
-            let _ = codec::encode_serde(error, &mut whole, usize::MAX);
+            let _ = codec::encode(error, &mut whole, usize::MAX);
             let size = whole.len() as u64;
             self.output.instead().extend_from_slice(&size.to_le_bytes());
             self.answer = Some(Kind::ErrTooLarge);

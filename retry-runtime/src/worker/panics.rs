@@ -155,7 +155,7 @@ fn leave_last_words(info: &PanicHookInfo<'_>, location: Option<String>, backtrac
     let message = message(info.payload());
     let panic = Panic::within(LAST_WORDS_CAPACITY, &message, location, backtrace);
     let mut words = Vec::new();
-    if codec::encode_serde(&panic, &mut words, LAST_WORDS_CAPACITY).is_ok() {
+    if codec::encode(&panic, &mut words, LAST_WORDS_CAPACITY).is_ok() {
         let ticket = current::current().map_or(0, |call| call.ticket());
         board.leave_last_words(ticket, &words);
     }
@@ -188,7 +188,7 @@ pub(crate) fn caught(payload: Box<dyn Any + Send>, limit: usize) -> Panic {
 /// Writes the encoding of a report.
 pub(crate) fn encode(panic: &Panic, out: &mut Vec<u8>) {
     // Texts can always be encoded.
-    let _ = codec::encode_serde(panic, out, usize::MAX);
+    let _ = codec::encode(panic, out, usize::MAX);
 }
 
 fn report(payload: &(dyn Any + Send), limit: usize) -> Panic {

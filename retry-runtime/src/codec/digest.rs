@@ -1,0 +1,287 @@
+//! A number for a value as serde shows it to a format with names: what tells whether a value came
+//! back as it was.
+//!
+//! The elements of sequences and maps count in any order, since those of a hash table come back in
+//! another one.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde::ser::{
+    Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
+};
+
+use super::DEEPEST;
+use super::failure::Failure;
+
+/// Returns the digest of a value, of which the floats may have to be `finite`.
+pub(super) fn digest<T: Serialize + ?Sized>(value: &T, finite: bool) -> Result<u64, Failure> {
+    let depth = DEEPEST;
+    value.serialize(Digest { finite, depth })
+}
+
+fn hash(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Makes the digest of one value.
+#[derive(Clone, Copy)]
+struct Digest {
+    finite: bool,
+    /// How many levels of nesting are left.
+    depth: u16,
+}
+
+impl Digest {
+    fn enter(self) -> Result<Self, Failure> {
+        let depth = self.depth.checked_sub(1).ok_or_else(Failure::too_deep)?;
+        Ok(Self { depth, ..self })
+    }
+
+    fn parts(self, ordered: bool) -> Result<Parts, Failure> {
+        Ok(Parts {
+            digest: self.enter()?,
+            ordered,
+            key: 0,
+            sum: 0,
+        })
+    }
+
+    fn float(self, is_finite: bool, bits: impl Hash) -> Result<u64, Failure> {
+        if self.finite && !is_finite {
+            return Err(Failure::no_number());
+        }
+        Ok(hash(("float", bits)))
+    }
+}
+
+macro_rules! scalars {
+    ($($method:ident: $type:ty)*) => {
+        $(
+            fn $method(self, value: $type) -> Result<u64, Failure> {
+                Ok(hash((stringify!($method), value)))
+            }
+        )*
+    };
+}
+
+impl Serializer for Digest {
+    type Ok = u64;
+    type Error = Failure;
+    type SerializeSeq = Parts;
+    type SerializeTuple = Parts;
+    type SerializeTupleStruct = Parts;
+    type SerializeTupleVariant = Parts;
+    type SerializeMap = Parts;
+    type SerializeStruct = Parts;
+    type SerializeStructVariant = Parts;
+
+    scalars! {
+        serialize_bool: bool serialize_char: char serialize_str: &str serialize_bytes: &[u8]
+        serialize_i8: i8 serialize_i16: i16 serialize_i32: i32 serialize_i64: i64
+        serialize_i128: i128 serialize_u8: u8 serialize_u16: u16 serialize_u32: u32
+        serialize_u64: u64 serialize_u128: u128
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<u64, Failure> {
+        self.float(value.is_finite(), value.to_bits())
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<u64, Failure> {
+        self.float(value.is_finite(), value.to_bits())
+    }
+
+    fn serialize_none(self) -> Result<u64, Failure> {
+        Ok(hash("none"))
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<u64, Failure> {
+        let value = value.serialize(self.enter()?);
+        Ok(hash(("some", value.map_err(Failure::within::<T>)?)))
+    }
+
+    fn serialize_unit(self) -> Result<u64, Failure> {
+        Ok(hash("unit"))
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<u64, Failure> {
+        Ok(hash("unit"))
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        index: u32,
+        _: &'static str,
+    ) -> Result<u64, Failure> {
+        Ok(hash(("variant", index)))
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<u64, Failure> {
+        value.serialize(self.enter()?).map_err(Failure::within::<T>)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        index: u32,
+        _: &'static str,
+        value: &T,
+    ) -> Result<u64, Failure> {
+        let value = value.serialize(self.enter()?);
+        Ok(hash((index, value.map_err(Failure::within::<T>)?)))
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Parts, Failure> {
+        self.parts(false)
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Parts, Failure> {
+        self.parts(true)
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Parts, Failure> {
+        self.parts(true)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        index: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Parts, Failure> {
+        let mut parts = self.parts(true)?;
+        parts.add(u64::from(index));
+        Ok(parts)
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Parts, Failure> {
+        self.parts(false)
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Parts, Failure> {
+        self.parts(true)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        length: usize,
+    ) -> Result<Parts, Failure> {
+        self.serialize_tuple_variant(name, index, variant, length)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        true
+    }
+}
+
+/// Makes the digest of a value out of those of its parts.
+struct Parts {
+    digest: Digest,
+    ordered: bool,
+    /// The digest of the key that the next value of a map has.
+    key: u64,
+    sum: u64,
+}
+
+impl Parts {
+    fn add(&mut self, part: u64) {
+        self.sum = if self.ordered {
+            hash((self.sum, part))
+        } else {
+            self.sum.wrapping_add(hash(part))
+        };
+    }
+
+    fn put<T: Serialize + ?Sized>(
+        &mut self,
+        field: Option<&'static str>,
+        value: &T,
+    ) -> Result<(), Failure> {
+        let part = value.serialize(self.digest);
+        let part = part.map_err(|failure| failure.at::<T>(field))?;
+        self.add(hash((field, part)));
+        Ok(())
+    }
+}
+
+macro_rules! parts {
+    ($($trait:ident $method:ident;)*) => {
+        $(
+            impl $trait for Parts {
+                type Ok = u64;
+                type Error = Failure;
+
+                fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+                    self.put(None, value)
+                }
+
+                fn end(self) -> Result<u64, Failure> {
+                    Ok(self.sum)
+                }
+            }
+        )*
+    };
+}
+
+parts! {
+    SerializeSeq serialize_element;
+    SerializeTuple serialize_element;
+    SerializeTupleStruct serialize_field;
+    SerializeTupleVariant serialize_field;
+}
+
+macro_rules! fields {
+    ($($trait:ident)*) => {
+        $(
+            impl $trait for Parts {
+                type Ok = u64;
+                type Error = Failure;
+
+                fn serialize_field<T: Serialize + ?Sized>(
+                    &mut self,
+                    field: &'static str,
+                    value: &T,
+                ) -> Result<(), Failure> {
+                    self.put(Some(field), value)
+                }
+
+                fn end(self) -> Result<u64, Failure> {
+                    Ok(self.sum)
+                }
+            }
+        )*
+    };
+}
+
+fields! { SerializeStruct SerializeStructVariant }
+
+impl SerializeMap for Parts {
+    type Ok = u64;
+    type Error = Failure;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Failure> {
+        self.key = key.serialize(self.digest).map_err(Failure::within::<T>)?;
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+        let value = value.serialize(self.digest).map_err(Failure::within::<T>)?;
+        self.add(hash((self.key, value)));
+        Ok(())
+    }
+
+    fn end(self) -> Result<u64, Failure> {
+        Ok(self.sum)
+    }
+}
