@@ -122,6 +122,31 @@ fn a_deadline_that_ends_the_retries_keeps_the_error() {
     });
 }
 
+/// The first input keeps the worker's thread.
+#[function(max_workers = 1, concurrency = 8, timeout = "700ms")]
+async fn may_block(value: u64) -> u64 {
+    if value == 0 {
+        std::thread::sleep(Duration::from_secs(60));
+    }
+    value
+}
+
+#[retry_runtime::test]
+fn a_concurrent_input_that_was_not_polled_did_not_run() {
+    fixture(LIMIT, serves, || {
+        may_block.remote(9).wait().unwrap();
+        let calls: Vec<_> = (0..4).map(|value| may_block.spawn(value)).collect();
+        for (value, call) in calls.into_iter().enumerate() {
+            let result = call.wait();
+            if value == 0 {
+                assert!(matches!(result, Err(CallError::TimedOut(..))), "{result:?}");
+            } else {
+                assert_eq!(result.unwrap(), value as u64);
+            }
+        }
+    });
+}
+
 // ------------------------------------------------- damaged memory, late looks
 
 /// Writes a pattern over the first pages of the memory that this worker shares with its parent.

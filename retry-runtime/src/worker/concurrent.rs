@@ -1,5 +1,6 @@
 //! The loop of async functions: several calls at once on the worker's one thread.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::io::{self, Write};
@@ -22,6 +23,7 @@ use super::{PANICKED, STRANGER, exit, leave_if_forked, panics};
 use crate::faults;
 use crate::registry::{Run, Served};
 use crate::sys::{self, Mark};
+use crate::transport::Board;
 use crate::transport::bell::Heard;
 use crate::transport::frame::{CallHeader, Kind, Order};
 
@@ -68,7 +70,7 @@ struct Executor<'a> {
     /// Which slots are taken.
     slots: Vec<bool>,
     running: HashMap<Id, Running>,
-    tasks: JoinSet<(Kind, Output)>,
+    tasks: JoinSet<Option<(Kind, Output)>>,
     growth: Growth,
     has_answered: bool,
 }
@@ -76,7 +78,8 @@ struct Executor<'a> {
 struct Running {
     slot: usize,
     ticket: u64,
-    started: u64,
+    /// When it was polled first, in nanoseconds on the monotonic clock.
+    started: Rc<Cell<u64>>,
     abort: AbortHandle,
 }
 
@@ -152,45 +155,54 @@ impl Executor<'_> {
         if self.running.is_empty() {
             panics::forget();
         }
-        let started = sys::monotonic_nanos();
-        if self.server.board.claim(slot, header.ticket, started) {
-            let state = self.state.clone();
-            let invocation = Invocation::new(payload, state, self.server.limit);
-            let abort = self.tasks.spawn_local(Attempt {
-                mark: self.server.mark,
-                current: Current::new(&header, slot),
-                fault: header.fault,
-                outbox: Rc::clone(&self.server.outbox),
-                limit: self.server.limit,
-                start: Some((run, invocation)),
-                future: None,
-            });
-            let id = abort.id();
-            self.slots[slot] = true;
-            let running = Running {
+        let started = Rc::new(Cell::new(0));
+        let state = self.state.clone();
+        let invocation = Invocation::new(payload, state, self.server.limit);
+        let abort = self.tasks.spawn_local(Attempt {
+            mark: self.server.mark,
+            current: Current::new(&header, slot),
+            fault: header.fault,
+            outbox: Rc::clone(&self.server.outbox),
+            limit: self.server.limit,
+            start: Some(Start {
+                board: Arc::clone(&self.server.board),
                 slot,
                 ticket: header.ticket,
-                started,
-                abort,
-            };
-            self.running.insert(id, running);
-        }
+                at: Rc::clone(&started),
+                run,
+                invocation,
+            }),
+            future: None,
+        });
+        let id = abort.id();
+        self.slots[slot] = true;
+        let running = Running {
+            slot,
+            ticket: header.ticket,
+            started,
+            abort,
+        };
+        self.running.insert(id, running);
         true
     }
 
-    fn answer(&mut self, done: Result<(Id, (Kind, Output)), JoinError>) {
-        let (id, kind, output) = match done {
-            Ok((id, (kind, output))) => (id, kind, output),
+    fn answer(&mut self, done: Result<(Id, Option<(Kind, Output)>), JoinError>) {
+        let (id, answer) = match done {
+            Ok((id, answer)) => (id, answer),
             // Panics are caught inside, so that it can only have been aborted.
-            Err(error) => (error.id(), Kind::Aborted, Output::default()),
+            Err(error) => (error.id(), Some((Kind::Aborted, Output::default()))),
         };
         let Some(running) = self.running.remove(&id) else {
+            return;
+        };
+        let Some((kind, output)) = answer else {
+            self.slots[running.slot] = false;
             return;
         };
         let _ = io::stdout().flush();
         let server = &mut *self.server;
         let duration = sys::monotonic_nanos()
-            .saturating_sub(running.started)
+            .saturating_sub(running.started.get())
             .saturating_sub(server.board.paused(running.slot));
         let remarks = Remarks {
             used_up: self.growth.is_exceeded(),
@@ -216,18 +228,46 @@ struct Attempt {
     fault: u16,
     outbox: Rc<Outbox>,
     limit: usize,
-    start: Option<(Run, Invocation)>,
+    start: Option<Start>,
     future: Option<LocalFuture<Invocation>>,
 }
 
+/// An attempt before its first poll. Only then its ticket is claimed, and its time begins: until then an
+/// input that does not yield may keep the thread. Tasks are polled first in the order in which they were
+/// spawned, as tickets have to be claimed.
+struct Start {
+    board: Arc<Board>,
+    slot: usize,
+    ticket: u64,
+    at: Rc<Cell<u64>>,
+    run: Run,
+    invocation: Invocation,
+}
+
+impl Start {
+    fn claims(&self) -> bool {
+        self.at.set(sys::monotonic_nanos());
+        self.board.claim(self.slot, self.ticket, self.at.get())
+    }
+}
+
 impl Future for Attempt {
-    type Output = (Kind, Output);
+    /// Nothing if the parent has taken the input back.
+    type Output = Option<(Kind, Output)>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if this.start.as_ref().is_some_and(|start| !start.claims()) {
+            return Poll::Ready(None);
+        }
         current::enter(this.current);
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            if let Some((run, mut invocation)) = this.start.take() {
+            if let Some(Start {
+                run,
+                mut invocation,
+                ..
+            }) = this.start.take()
+            {
                 faults::act(this.fault, &this.outbox);
                 match run {
                     Run::Async(start) => this.future = Some(start(invocation)),
@@ -251,7 +291,7 @@ impl Future for Attempt {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(invocation)) => {
                 let kind = invocation.kind();
-                Poll::Ready((kind, invocation.into_output()))
+                Poll::Ready(Some((kind, invocation.into_output())))
             }
             Err(payload) => {
                 let mut output = Output::default();
@@ -259,7 +299,7 @@ impl Future for Attempt {
                 panics::encode(&panic, output.instead());
                 // What the future holds is dropped here, where a panic can still be caught.
                 let _ = catch_unwind(AssertUnwindSafe(|| this.future = None));
-                Poll::Ready((Kind::Panicked, output))
+                Poll::Ready(Some((Kind::Panicked, output)))
             }
         }
     }
