@@ -117,6 +117,10 @@ fn a_deadline_that_ends_the_retries_keeps_the_error() {
             assert_eq!(last as usize, context.attempts().len());
             let failed = |outcome: &AttemptOutcome| matches!(outcome, AttemptOutcome::Failed);
             assert!(context.attempts().iter().all(|one| failed(&one.outcome)));
+            for (number, attempt) in (1..).zip(context.attempts()) {
+                let text = attempt.error.as_deref();
+                assert_eq!(text, Some(&*format!("no, for the {number}. time")));
+            }
         }
         other => panic!("{other:?}"),
     });
@@ -144,6 +148,66 @@ fn a_concurrent_input_that_was_not_polled_did_not_run() {
                 assert_eq!(result.unwrap(), value as u64);
             }
         }
+    });
+}
+
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct OnlyDebug(u32);
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct NoText;
+
+#[function(retries = retry_runtime::Retries::fixed(1, Duration::ZERO))]
+fn fails_without_display() -> Result<(), OnlyDebug> {
+    Err(OnlyDebug(7))
+}
+
+#[function(retries = retry_runtime::Retries::fixed(1, Duration::ZERO))]
+async fn fails_without_text() -> Result<(), NoText> {
+    Err(NoText)
+}
+
+#[function(retries = retry_runtime::Retries::fixed(1, Duration::ZERO))]
+fn fails_with_a_chain() -> anyhow::Result<()> {
+    Err(anyhow::anyhow!("the disk is full").context("line one\nline two"))
+}
+
+#[function(retries = retry_runtime::Retries::fixed(1, Duration::ZERO))]
+fn panics_with(text: String) {
+    panic!("{text}");
+}
+
+#[retry_runtime::test]
+fn attempts_keep_the_text_of_their_error() {
+    fn texts<T, E>(result: Result<T, CallError<E>>) -> Vec<Option<String>> {
+        let error = result.err().expect("an error");
+        let attempts = error.context().attempts().iter();
+        attempts
+            .map(|one| one.error.as_deref().map(str::to_owned))
+            .collect()
+    }
+    fixture(LIMIT, serves, || {
+        let twice = |text: &str| vec![Some(text.to_owned()); 2];
+        assert_eq!(
+            texts(fails_without_display.remote().wait()),
+            twice("OnlyDebug(7)")
+        );
+        assert_eq!(texts(fails_without_text.remote().wait()), [None, None]);
+        assert_eq!(
+            texts(fails_with_a_chain.remote().wait()),
+            twice("line one ...")
+        );
+        assert_eq!(
+            texts(panics_with.remote("oh".to_owned()).wait()),
+            twice("oh")
+        );
+        let long = texts(panics_with.remote("x".repeat(10_000)).wait());
+        assert!(
+            long.iter().flatten().all(|text| text.len() <= 200),
+            "{long:?}"
+        );
+        let report = format!("{:?}", fails_without_display.remote().wait().unwrap_err());
+        assert_eq!(report.matches(": OnlyDebug(7)").count(), 3, "{report}");
     });
 }
 

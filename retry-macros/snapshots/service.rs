@@ -152,6 +152,13 @@ const _: () = {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
                 (&::retry_runtime::__private0::Probe(&__result)).ask()
             });
+        __invocation
+            .describe({
+                use ::retry_runtime::__private0::{
+                    Debugged as _, Displayed as _, Mute as _,
+                };
+                (&&::retry_runtime::__private0::Probe(&__result)).describe()
+            });
         __Scaler_scale.__reply(__invocation, __result);
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -265,6 +272,13 @@ const _: () = {
                 .retry({
                     use ::retry_runtime::__private0::{Says as _, Silent as _};
                     (&::retry_runtime::__private0::Probe(&__result)).ask()
+                });
+            __invocation
+                .describe({
+                    use ::retry_runtime::__private0::{
+                        Debugged as _, Displayed as _, Mute as _,
+                    };
+                    (&&::retry_runtime::__private0::Probe(&__result)).describe()
                 });
             __Scaler_parse.__reply(__invocation, __result);
             __owned

@@ -100,6 +100,10 @@ pub struct Attempt {
     pub duration: Duration,
     /// How it ended.
     pub outcome: AttemptOutcome,
+    /// The text of the error or the panic that it ended with: the first line of its `Display`, or of its
+    /// `Debug` where it has no `Display`, in at most 200 bytes. `None` if it ended in another way, or if the
+    /// error has neither.
+    pub error: Option<Box<str>>,
 }
 
 /// The circumstances of a call that failed, the same in every [`CallError`](crate::CallError).
@@ -243,6 +247,9 @@ impl Context {
             )?;
             if let Some(pid) = attempt.worker_pid {
                 write!(f, ", worker pid {pid}")?;
+            }
+            if let Some(error) = &attempt.error {
+                write!(f, ": {error}")?;
             }
         }
         if !self.stderr_tail().is_empty() {

@@ -22,7 +22,7 @@ use crate::transport::board::LONGEST_PAUSE;
 use crate::transport::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::transport::ring::Corrupt;
 use crate::transport::{Link, executing};
-use crate::worker::{Input, Invocation, State, block_on, panics, reporting};
+use crate::worker::{Input, Invocation, Output, State, block_on, panics, reporting};
 
 thread_local! {
     static CURRENT: Cell<Option<(WorkerKey, u64, Mark)>> = const { Cell::new(None) };
@@ -235,7 +235,7 @@ fn serve(request: &Request, shared: &Shared) {
     });
 }
 
-fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Bytes) {
+fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Output) {
     let limit = engine.max_message();
     let mut invocation = Invocation::new(Input::Alone(input), state.clone(), limit);
     panics::forget();
@@ -251,11 +251,11 @@ fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Byte
         }
     }));
     match ran {
-        Ok(invocation) => (invocation.kind(), invocation.into_output().into_bytes()),
+        Ok(invocation) => (invocation.kind(), invocation.into_output()),
         Err(payload) => {
-            let mut output = Vec::new();
-            panics::encode(&panics::caught(payload, limit), &mut output);
-            (Kind::Panicked, output.into())
+            let mut output = Output::default();
+            panics::encode(&panics::caught(payload, limit), output.instead());
+            (Kind::Panicked, output)
         }
     }
 }
@@ -266,8 +266,10 @@ fn answer(
     ticket: u64,
     duration: u64,
     kind: Kind,
-    output: Bytes,
+    output: Output,
 ) {
+    let error = output.text().map(Into::into);
+    let output = output.into_bytes();
     let header = AnswerHeader {
         length: 0,
         kind,
@@ -288,6 +290,7 @@ fn answer(
             duration: Duration::from_nanos(duration),
             timed: 1,
             used_up: false,
+            error,
             stderr_tail: None,
         };
         // Unknown if it was stopped meanwhile.

@@ -13,7 +13,7 @@ pub use crate::program::{begin, finish};
 pub use crate::registry::{
     Registration, Run, Service, SetUp, Submission, configuration, configure, set_up, tear_down,
 };
-pub use crate::retryable::{Probe, Says, Silent};
+pub use crate::retryable::{Debugged, Displayed, Mute, Probe, Says, Silent};
 pub use crate::stub::Typed;
 pub use crate::worker::{Batched, Invocation, LocalFuture, State, block_on};
 pub use crate::{CrashLimit, FunctionSpec, Retries, Runtime};

@@ -1,5 +1,9 @@
 //! Errors that know themselves whether trying again can help.
 
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::excerpt::excerpt;
 use crate::worker::Retry;
 
 /// An error that says itself whether it is worth a retry.
@@ -42,6 +46,61 @@ pub trait Retryable {
 /// A result whose error is asked, if it can be: generated code calls `ask` on a reference to
 /// this with both traits in scope, and method lookup prefers the first.
 pub struct Probe<'a, R>(pub &'a R);
+
+/// The longest text of an error that an attempt keeps, in bytes.
+const LONGEST_TEXT: usize = 200;
+
+/// Returns the first line of a text, shortened.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default().trim_end();
+    let more = if lines.next().is_some() { " ..." } else { "" };
+    excerpt(&format!("{first}{more}"), LONGEST_TEXT).into_owned()
+}
+
+/// Returns the text of an error. Its own code may panic: then there is none.
+fn text_of<T, E>(result: &Result<T, E>, format: impl FnOnce(&E) -> String) -> Option<String> {
+    let error = result.as_ref().err()?;
+    let text = catch_unwind(AssertUnwindSafe(|| format(error))).ok()?;
+    Some(one_line(&text))
+}
+
+/// An error that has a text for people. Generated code calls `describe` on a reference to a reference
+/// to a [`Probe`] with all three traits in scope, and method lookup prefers this one.
+pub trait Displayed {
+    /// Returns the text, if the result is an error.
+    fn describe(&self) -> Option<String>;
+}
+
+impl<T, E: fmt::Display> Displayed for &Probe<'_, Result<T, E>> {
+    fn describe(&self) -> Option<String> {
+        text_of(self.0, |error| format!("{error:#}"))
+    }
+}
+
+/// An error that has a text for programmers alone.
+pub trait Debugged {
+    /// Returns the text, if the result is an error.
+    fn describe(&self) -> Option<String>;
+}
+
+impl<T, E: fmt::Debug> Debugged for &&Probe<'_, Result<T, E>> {
+    fn describe(&self) -> Option<String> {
+        text_of(self.0, |error| format!("{error:?}"))
+    }
+}
+
+/// Anything else.
+pub trait Mute {
+    /// Returns `None`.
+    fn describe(&self) -> Option<String>;
+}
+
+impl<R> Mute for Probe<'_, R> {
+    fn describe(&self) -> Option<String> {
+        None
+    }
+}
 
 /// The error says it itself.
 pub trait Says {

@@ -224,6 +224,8 @@ pub(crate) struct Reply {
     pub(crate) timed: u32,
     /// The worker asks to be replaced.
     pub(crate) used_up: bool,
+    /// The text of the error, if it is one and has a text.
+    pub(crate) error: Option<Box<str>>,
     pub(crate) stderr_tail: Option<Arc<str>>,
 }
 
@@ -235,6 +237,7 @@ impl Reply {
             duration: Duration::ZERO,
             timed: 0,
             used_up: false,
+            error: None,
             stderr_tail: None,
         }
     }
@@ -1102,6 +1105,7 @@ struct AttemptEnd {
     duration: Duration,
     pid: Option<u32>,
     stderr_tail: Option<Arc<str>>,
+    error: Option<Box<str>>,
 }
 
 impl<P> Call<P> {
@@ -1112,6 +1116,7 @@ impl<P> Call<P> {
             start: end.start,
             duration: end.duration,
             outcome: end.outcome,
+            error: end.error,
         };
         remember(&mut self.past().attempts, attempt);
         self.attempt += 1;

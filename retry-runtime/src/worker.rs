@@ -37,6 +37,7 @@ pub(crate) use batch::run_batch;
 pub(crate) use calls::Input;
 pub(crate) use current::count_request;
 pub use current::{CancelToken, Current, current};
+pub(crate) use invocation::Output;
 pub use invocation::{Invocation, LocalFuture, Retry, State, block_on};
 pub(crate) use origin::{Greeting, Origin};
 pub(crate) use outbox::Outbox;

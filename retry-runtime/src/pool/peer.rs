@@ -25,6 +25,7 @@ use crate::events::{Event, Stream};
 use crate::nested::Requests;
 use crate::parcel::{Parcel, Parts};
 use crate::registry;
+use crate::retryable::one_line;
 use crate::scheduler::{Answer, FunctionKey, LastPanic, Remains, Reply, WorkerKey};
 use crate::transport::bell::Heard;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
@@ -209,6 +210,8 @@ pub(crate) struct Peer {
     buried: bool,
     /// The last ticket that was answered.
     answered: u64,
+    /// The text of the error that is to follow for a ticket.
+    text: Option<(u64, String)>,
     /// How many answers have come since it last told how long they took.
     untimed: u32,
 }
@@ -262,6 +265,7 @@ impl Peer {
             broken: false,
             buried: false,
             answered: 0,
+            text: None,
             untimed: 0,
         }
     }
@@ -522,8 +526,14 @@ impl Peer {
                     .failed_to_start(self.key, Startup::SetUp(text(&payload)));
                 return Ok(None);
             }
+            Kind::ErrText => {
+                self.text = Some((header.ticket, one_line(&text(&payload))));
+                return Ok(None);
+            }
             _ => Reading { limit: self.limit }.answer(header, payload)?,
         };
+        let of_this = |(ticket, _): &mut (u64, String)| *ticket == header.ticket;
+        let error = self.text.take_if(of_this).map(|(_, text)| text.into());
         self.used_up |= header.used_up;
         let untimed = std::mem::take(&mut self.untimed);
         let (tail, timed) = match answer {
@@ -536,6 +546,7 @@ impl Peer {
             duration: Duration::from_nanos(header.duration),
             timed,
             used_up: header.used_up,
+            error,
             stderr_tail: tail,
         };
         self.finished(core, now, header.ticket, 1, reply)
@@ -774,7 +785,7 @@ impl Reading {
                 reason: text(&payload),
             }),
             Kind::TooLarge => Answer::Lost(Lost::TooLarge { limit: self.limit }),
-            Kind::Hello | Kind::Ready | Kind::SetUpFailed | Kind::OutOfMemory => {
+            Kind::Hello | Kind::Ready | Kind::SetUpFailed | Kind::OutOfMemory | Kind::ErrText => {
                 return Err("a message that is no answer".to_owned());
             }
         })

@@ -12,6 +12,7 @@ use crate::context::AttemptOutcome;
 use crate::error::{Cancelled, Crash, ExitCause, Lost};
 use crate::events::Event;
 use crate::parcel::{Caller, Parcel, Parts};
+use crate::retryable::one_line;
 use crate::worker::Retry;
 
 impl<P: Parts> Scheduler<P> {
@@ -35,6 +36,7 @@ impl<P: Parts> Scheduler<P> {
                     duration: now.saturating_duration_since(inflight.sent),
                     pid: worker.pid,
                     stderr_tail: remains.stderr_tail.clone(),
+                    error: None,
                 });
                 self.end_withdrawn_call(call, &withdrawn, end);
             } else if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
@@ -78,11 +80,13 @@ impl<P: Parts> Scheduler<P> {
                 duration: now.saturating_duration_since(sent),
                 pid: worker.pid,
                 stderr_tail: remains.stderr_tail.clone(),
+                error: None,
             };
             if let Some(last) = &panicked
                 && (!several || ticket == last.ticket)
             {
                 end.outcome = AttemptOutcome::Panicked;
+                end.error = Some(one_line(last.panic.message()).into());
                 let failure = Failure::Panicked(last.panic.clone());
                 self.attempt_failed(now, key, failure, Retry::Default, end);
                 continue;
@@ -228,6 +232,7 @@ impl<P: Parts> Scheduler<P> {
         reply: Reply,
         is_wanted: bool,
     ) {
+        let mut error = reply.error;
         let (failure, outcome, retry) = match reply.answer {
             Answer::Ok(values) => {
                 self.succeed(key, values);
@@ -236,11 +241,11 @@ impl<P: Parts> Scheduler<P> {
             Answer::Err { error, retry } => {
                 (Failure::Function(error), AttemptOutcome::Failed, retry)
             }
-            Answer::Panicked(panic) => (
-                Failure::Panicked(panic),
-                AttemptOutcome::Panicked,
-                Retry::Default,
-            ),
+            Answer::Panicked(panic) => {
+                error = Some(one_line(panic.message()).into());
+                let failure = Failure::Panicked(panic);
+                (failure, AttemptOutcome::Panicked, Retry::Default)
+            }
             Answer::Rejected(rejected) => {
                 return self.resolve(key, Err(Failure::Rejected(rejected)), reply.stderr_tail);
             }
@@ -265,6 +270,7 @@ impl<P: Parts> Scheduler<P> {
                 duration: reply.duration,
                 pid,
                 stderr_tail: reply.stderr_tail,
+                error,
             },
         );
     }

@@ -267,6 +267,7 @@ impl<P: Parts> Scheduler<P> {
             duration: now.saturating_duration_since(start),
             pid,
             stderr_tail: None,
+            error: None,
         };
         self.end_withdrawn_call(call, &withdrawn, Some(end));
     }
@@ -461,6 +462,7 @@ impl<P: Parts> Scheduler<P> {
                 duration: now.saturating_duration_since(started),
                 pid,
                 stderr_tail,
+                error: None,
             },
         );
     }

@@ -373,6 +373,7 @@ impl World {
             duration: self.duration,
             timed: 1,
             used_up: self.used_up,
+            error: None,
             stderr_tail: None,
         };
         self.take_in(key, ticket, reply);

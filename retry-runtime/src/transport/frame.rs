@@ -188,6 +188,8 @@ pub(crate) enum Kind {
     WrongLength,
     /// The error that a function returned is larger than the limit: its size.
     ErrTooLarge,
+    /// The text of the error that the next answer is.
+    ErrText,
 }
 
 impl Kind {
@@ -208,6 +210,7 @@ impl Kind {
             13 => Self::OutOfMemory,
             14 => Self::WrongLength,
             15 => Self::ErrTooLarge,
+            16 => Self::ErrText,
             _ => return None,
         })
     }

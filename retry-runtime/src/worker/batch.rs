@@ -115,7 +115,7 @@ pub(super) fn serve(
             }
             server
                 .outbox
-                .answer(kind, header.ticket, duration, remarks, &output);
+                .answer_with(kind, header.ticket, duration, remarks, &output);
             server.board.done(slot);
         }
         // The next batch may be there, and may take its time.

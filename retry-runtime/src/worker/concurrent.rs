@@ -210,7 +210,7 @@ impl Executor<'_> {
         };
         server
             .outbox
-            .answer(kind, running.ticket, duration, remarks, &output);
+            .answer_with(kind, running.ticket, duration, remarks, &output);
         server.board.done(running.slot);
         self.slots[running.slot] = false;
         if !std::mem::replace(&mut self.has_answered, true) {

@@ -83,12 +83,20 @@ pub(crate) struct Output {
     pub(crate) written: Vec<u8>,
     /// In its place, what a value became that is its own message.
     whole: Option<Bytes>,
+    /// The text of the error, if it is one.
+    text: Option<String>,
 }
 
 impl Output {
+    /// Returns the text of the error, which goes ahead of it.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
     /// Begins anew, to say what went wrong instead.
     pub(crate) fn instead(&mut self) -> &mut Vec<u8> {
         self.whole = None;
+        self.text = None;
         self.written.clear();
         &mut self.written
     }
@@ -143,6 +151,7 @@ impl Invocation {
         self.retry = Retry::Default;
         self.answer = None;
         self.output.whole = None;
+        self.output.text = None;
         self.output.written.clear();
         if self.output.written.capacity() > SCRATCH {
             self.output.written = Vec::new();
@@ -205,6 +214,11 @@ impl Invocation {
         if self.retry == Retry::Default {
             self.retry = retry;
         }
+    }
+
+    /// Keeps the text of an error for the call's history.
+    pub fn describe(&mut self, text: Option<String>) {
+        self.output.text = text;
     }
 
     /// Answers with a value.
@@ -303,7 +317,7 @@ impl Invocation {
     }
 
     /// The bytes of the answer.
-    pub(super) fn output(&self) -> &[u8] {
+    pub(super) fn output(&self) -> &Output {
         &self.output
     }
 

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::invocation::Output;
 use super::{STRANGER, exit, watchdog};
 use crate::spin::Patience;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
@@ -118,6 +119,22 @@ impl Outbox {
         writing.short += 1;
         writing.answered = ticket;
         self.write(&mut writing, &frame::short_header(payload), payload)
+    }
+
+    /// Answers with what a function has returned, behind the text of its error.
+    pub(super) fn answer_with(
+        &self,
+        kind: Kind,
+        ticket: u64,
+        duration: u64,
+        remarks: Remarks,
+        output: &Output,
+    ) {
+        if let Some(text) = output.text() {
+            let text = text.as_bytes();
+            self.answer(Kind::ErrText, ticket, 0, Remarks::default(), text);
+        }
+        self.answer(kind, ticket, duration, remarks, output);
     }
 
     /// Whether it was there at once, without a wait for room.

@@ -167,7 +167,7 @@ impl Server {
                     used_up: growth.is_exceeded(),
                     silent: silence.is_certain(duration),
                 };
-                outbox.answer(kind, ticket, duration, remarks, invocation.output());
+                outbox.answer_with(kind, ticket, duration, remarks, invocation.output());
             }
             board.done(0);
             if !silence.is_measured() {
