@@ -366,7 +366,7 @@ fn retry_control_shows_which_failures_are_tried_again() {
                 "3 x, with pauses: true: fetch failed after 3 attempts: busy, come back in 200ms",
                 "3 x, with pauses: false: fetch failed after 3 attempts: connection reset",
                 "1 x: fetch failed: connection reset",
-                "2 x: fetch timed out after 2 attempts: no result within the deadline of 250ms",
+                "2 x: fetch failed after 2 attempts: connection reset",
             ],
         );
     });

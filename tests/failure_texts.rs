@@ -250,13 +250,16 @@ impl Retryable for Later {
     }
 }
 
+/// What the encoding of a text has around it: its length and its shape.
+const AROUND: usize = 12;
+
 #[function(max_workers = 1, retries = Retries::fixed(2, Duration::ZERO))]
 fn fails(length: usize) -> Result<u64, Typed> {
     match length {
         0 => Ok(runs()),
         length => {
             runs();
-            Err(Typed("t".repeat(length - 8)))
+            Err(Typed("t".repeat(length - AROUND)))
         }
     }
 }
@@ -267,7 +270,7 @@ fn fails_until_later(length: usize) -> Result<u64, Later> {
         0 => Ok(runs()),
         length => {
             runs();
-            Err(Later("t".repeat(length - 8)))
+            Err(Later("t".repeat(length - AROUND)))
         }
     }
 }
@@ -278,10 +281,10 @@ fn a_typed_error_above_the_limit_is_told_with_its_size() {
         for most in LIMITS {
             let runtime = on(most);
             let mut calls = 1;
-            for length in lengths(most).filter(|length| *length > 8) {
+            for length in lengths(most).filter(|length| *length > AROUND) {
                 match fails.on(&runtime).remote(length).wait() {
                     Err(CallError::Function(Typed(text), context)) if length <= most => {
-                        assert_eq!(text.len(), length - 8);
+                        assert_eq!(text.len(), length - AROUND);
                         assert_eq!(context.attempts().len(), 3);
                         calls += 3;
                     }
