@@ -641,8 +641,8 @@ pub enum Rejected {
     },
     /// This process may not start workers.
     NotInitialised,
-    /// The operating system has no thread, descriptor or memory left to start the runtime with; this is
-    /// its error. The next call tries again.
+    /// The operating system has no thread, descriptor or memory left that calls need: those of the
+    /// runtime, or, for the calls of a worker, a thread. This is its error. The next call tries again.
     NoResources(Box<str>),
     /// Calls are nested too deeply.
     TooDeep {
@@ -685,8 +685,8 @@ impl fmt::Display for Rejected {
             ),
             Self::NoResources(error) => write!(
                 f,
-                "there is no thread, descriptor or memory left to start the runtime with: {error}; \
-                 the next call tries again"
+                "there is no thread, descriptor or memory left for making calls: {error}; the next \
+                 call tries again"
             ),
             Self::TooDeep { limit } => {
                 write!(f, "calls are nested deeper than {limit} levels")

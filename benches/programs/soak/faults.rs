@@ -245,15 +245,7 @@ fn few(world: &World, rng: &mut fastrand::Rng, resource: Resource) {
     let before = getrlimit(resource);
     let current = Some(taken as u64 + rng.u64(0..12));
     world.faults.begin(|history| &mut history.low);
-    if setrlimit(
-        resource,
-        Rlimit {
-            current,
-            ..before
-        },
-    )
-    .is_ok()
-    {
+    if setrlimit(resource, Rlimit { current, ..before }).is_ok() {
         for _ in 0..rng.u32(3..20) {
             std::thread::sleep(Duration::from_millis(100));
             if rng.u32(0..3) == 0 {

@@ -284,6 +284,8 @@ fn nested_failure_is_explained(plan: &Plan, told: &str, faults: &Faults, now: u6
     match kind {
         "Crashed" => faults.kills(plan.submitted, now) >= 3,
         "Startup" => faults.limits_were_low(plan.submitted, now),
+        // A worker keeps the limits that were low when it was started.
+        "Rejected" => told.contains("no thread") && faults.counts().few_processes > 0,
         _ => false,
     }
 }
