@@ -1106,6 +1106,8 @@ struct AttemptEnd {
     pid: Option<u32>,
     stderr_tail: Option<Arc<str>>,
     error: Option<Box<str>>,
+    /// Why the call is to end now, if it was withdrawn while the attempt ran.
+    withdrawn: Option<Box<Withdrawn>>,
 }
 
 impl<P> Call<P> {

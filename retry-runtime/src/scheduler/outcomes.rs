@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::stop::Withdrawn;
 use super::{
     Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, Failure, FunctionKey, History,
     LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, UnknownTicket, Worker,
@@ -37,11 +38,12 @@ impl<P: Parts> Scheduler<P> {
                     pid: worker.pid,
                     stderr_tail: remains.stderr_tail.clone(),
                     error: None,
+                    withdrawn: None,
                 });
                 self.end_withdrawn_call(call, &withdrawn, end);
             } else if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
                 let tail = remains.stderr_tail.clone();
-                self.expired(now, call, expired, true, worker.pid, tail);
+                self.expired(now, call, expired, None, worker.pid, tail);
             } else if claimed && (!ours || self.is_at_most_once(call)) {
                 executing.push((call, inflight.ticket, inflight.sent));
             } else {
@@ -81,6 +83,7 @@ impl<P: Parts> Scheduler<P> {
                 pid: worker.pid,
                 stderr_tail: remains.stderr_tail.clone(),
                 error: None,
+                withdrawn: None,
             };
             if let Some(last) = &panicked
                 && (!several || ticket == last.ticket)
@@ -163,7 +166,7 @@ impl<P: Parts> Scheduler<P> {
             let count = inflight.count.min(values.count());
             let (call, whole) = (inflight.call, count == inflight.count);
             let expired = inflight.stop.take().and_then(|stop| stop.expired);
-            let is_wanted = inflight.withdrawn.is_none();
+            let withdrawn = inflight.withdrawn.clone();
             if whole {
                 worker.outstanding.remove(ticket);
             } else {
@@ -179,7 +182,7 @@ impl<P: Parts> Scheduler<P> {
             ticket += u64::from(count);
             match (call, expired) {
                 (Some(call), Some(expired)) => {
-                    self.expired(now, call, expired, is_wanted, pid, None);
+                    self.expired(now, call, expired, withdrawn, pid, None);
                 }
                 (Some(call), None) => {
                     let left = self.succeed(call, part);
@@ -212,25 +215,25 @@ impl<P: Parts> Scheduler<P> {
         let inflight = worker.outstanding.remove(ticket).ok_or(UnknownTicket)?;
         self.functions[function.0].completed(now, 1);
         if let Some(call) = inflight.call {
-            let is_wanted = inflight.withdrawn.is_none();
+            let withdrawn = inflight.withdrawn;
             match inflight.stop.and_then(|stop| stop.expired) {
                 Some(expired) => {
-                    self.expired(now, call, expired, is_wanted, pid, reply.stderr_tail);
+                    self.expired(now, call, expired, withdrawn, pid, reply.stderr_tail);
                 }
-                None => self.answered(now, pid, call, reply, is_wanted),
+                None => self.answered(now, pid, call, reply, withdrawn),
             }
         }
         Ok(())
     }
 
-    /// A worker answered a call. One that was withdrawn meanwhile is wanted no more than once.
+    /// A worker answered a call, which may have been withdrawn meanwhile.
     fn answered(
         &mut self,
         now: Instant,
         pid: Option<u32>,
         key: CallKey,
         reply: Reply,
-        is_wanted: bool,
+        withdrawn: Option<Box<Withdrawn>>,
     ) {
         let mut error = reply.error;
         let (failure, outcome, retry) = match reply.answer {
@@ -258,7 +261,6 @@ impl<P: Parts> Scheduler<P> {
                 (Failure::Lost(lost), AttemptOutcome::Lost, Retry::No)
             }
         };
-        let retry = if is_wanted { retry } else { Retry::No };
         self.attempt_failed(
             now,
             key,
@@ -271,6 +273,7 @@ impl<P: Parts> Scheduler<P> {
                 pid,
                 stderr_tail: reply.stderr_tail,
                 error,
+                withdrawn,
             },
         );
     }
@@ -282,8 +285,9 @@ impl<P: Parts> Scheduler<P> {
         key: CallKey,
         failure: Failure,
         retry: Retry,
-        end: AttemptEnd,
+        mut end: AttemptEnd,
     ) {
+        let withdrawn = end.withdrawn.take();
         self.begin_deadline(key, end.start);
         let Some(index) = self.call(key).map(|_| key.index) else {
             return;
@@ -314,6 +318,12 @@ impl<P: Parts> Scheduler<P> {
         let Some(delay) = delay else {
             return self.resolve(key, Err(failure), tail);
         };
+        match withdrawn.as_deref() {
+            None => {}
+            // The deadline prevents a further attempt.
+            Some(Withdrawn::Deadline) => return self.resolve(key, Err(failure), tail),
+            Some(Withdrawn::Unwanted(why)) => return self.resolve(key, Err(why.clone()), tail),
+        }
         let due = now.checked_add(delay);
         if call
             .deadline

@@ -268,6 +268,7 @@ impl<P: Parts> Scheduler<P> {
             pid,
             stderr_tail: None,
             error: None,
+            withdrawn: None,
         };
         self.end_withdrawn_call(call, &withdrawn, Some(end));
     }
@@ -427,15 +428,15 @@ impl<P: Parts> Scheduler<P> {
             .filter_map(|inflight| {
                 let expired = inflight.stop.as_ref()?.expired?;
                 let withdrawn = inflight.withdrawn.take();
-                Some((inflight.call.take()?, expired, withdrawn.is_none()))
+                Some((inflight.call.take()?, expired, withdrawn))
             })
             .collect();
         self.kill(key, Phase::Killed);
-        for (call, expired, is_wanted) in expired {
+        for (call, expired, withdrawn) in expired {
             let state = &mut self.functions[function.0];
             state.completed(now, 1);
             state.took(expired.timeout, 1);
-            self.expired(now, call, expired, is_wanted, pid, None);
+            self.expired(now, call, expired, withdrawn, pid, None);
         }
         self.dispatch(now, function);
     }
@@ -446,7 +447,7 @@ impl<P: Parts> Scheduler<P> {
         now: Instant,
         call: CallKey,
         expired: Expired,
-        is_wanted: bool,
+        withdrawn: Option<Box<Withdrawn>>,
         pid: Option<u32>,
         stderr_tail: Option<std::sync::Arc<str>>,
     ) {
@@ -455,7 +456,7 @@ impl<P: Parts> Scheduler<P> {
             now,
             call,
             Failure::TimedOut(TimedOut::new(Limit::Attempt, timeout)),
-            if is_wanted { Retry::Default } else { Retry::No },
+            Retry::Default,
             AttemptEnd {
                 outcome: AttemptOutcome::TimedOut(timeout),
                 start: started,
@@ -463,6 +464,7 @@ impl<P: Parts> Scheduler<P> {
                 pid,
                 stderr_tail,
                 error: None,
+                withdrawn,
             },
         );
     }

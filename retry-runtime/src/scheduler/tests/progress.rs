@@ -120,17 +120,23 @@ fn what_may_have_run_is_not_run_again_if_it_runs_at_most_once() {
 }
 
 #[test]
-fn an_answer_that_comes_after_the_withdrawal_counts() {
-    let mut world = World::new(function_policy(1));
-    let keys = world.submit(call_policy(Retries::from(3)), [1, 2]);
-    world.all_ready();
-    let worker = world.first();
-    world.shows_work = false;
-    world.begin(worker);
-    world.scheduler.cancel([keys[0]], Cancelled::ByCaller);
-    world.perform();
-    assert!(world.outcomes.is_empty());
-    world.answer(worker, err(true));
-    assert!(matches!(world.failure(1), Failure::Function(_)));
-    assert_eq!(world.outcomes[&1].attempts().len(), 1);
+fn a_final_answer_that_comes_after_the_withdrawal_counts() {
+    for retries in [0, 3] {
+        let mut world = World::new(function_policy(1));
+        let keys = world.submit(call_policy(Retries::from(retries)), [1, 2]);
+        world.all_ready();
+        let worker = world.first();
+        world.shows_work = false;
+        world.begin(worker);
+        world.scheduler.cancel([keys[0]], Cancelled::ByCaller);
+        world.perform();
+        assert!(world.outcomes.is_empty());
+        world.answer(worker, err(true));
+        match world.failure(1) {
+            Failure::Function(_) => assert_eq!(retries, 0),
+            Failure::Cancelled(_) => assert_eq!(retries, 3, "it is not retried"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(world.outcomes[&1].attempts().len(), 1);
+    }
 }
