@@ -52,13 +52,10 @@ const _: () = {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
                 (&::retry_runtime::__private0::Probe(&__result)).ask()
             });
-        __invocation
-            .describe({
-                use ::retry_runtime::__private0::{
-                    Debugged as _, Displayed as _, Mute as _,
-                };
-                (&&::retry_runtime::__private0::Probe(&__result)).describe()
-            });
+        {
+            use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
+            (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+        }
         f.__reply(__invocation, __result);
     }
     ::retry_runtime::__private0::inventory::submit! {

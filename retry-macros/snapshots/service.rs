@@ -152,13 +152,10 @@ const _: () = {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
                 (&::retry_runtime::__private0::Probe(&__result)).ask()
             });
-        __invocation
-            .describe({
-                use ::retry_runtime::__private0::{
-                    Debugged as _, Displayed as _, Mute as _,
-                };
-                (&&::retry_runtime::__private0::Probe(&__result)).describe()
-            });
+        {
+            use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
+            (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+        }
         __Scaler_scale.__reply(__invocation, __result);
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -273,13 +270,12 @@ const _: () = {
                     use ::retry_runtime::__private0::{Says as _, Silent as _};
                     (&::retry_runtime::__private0::Probe(&__result)).ask()
                 });
-            __invocation
-                .describe({
-                    use ::retry_runtime::__private0::{
-                        Debugged as _, Displayed as _, Mute as _,
-                    };
-                    (&&::retry_runtime::__private0::Probe(&__result)).describe()
-                });
+            {
+                use ::retry_runtime::__private0::{
+                    Debugged as _, Displayed as _, Mute as _,
+                };
+                (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+            }
             __Scaler_parse.__reply(__invocation, __result);
             __owned
         })

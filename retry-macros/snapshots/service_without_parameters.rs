@@ -113,13 +113,10 @@ const _: () = {
                 use ::my::runtime::__private0::{Says as _, Silent as _};
                 (&::my::runtime::__private0::Probe(&__result)).ask()
             });
-        __invocation
-            .describe({
-                use ::my::runtime::__private0::{
-                    Debugged as _, Displayed as _, Mute as _,
-                };
-                (&&::my::runtime::__private0::Probe(&__result)).describe()
-            });
+        {
+            use ::my::runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
+            (&&::my::runtime::__private0::Probe(&__result)).describe(__invocation);
+        }
         __Counter_next.__reply(__invocation, __result);
     }
     ::my::runtime::__private0::inventory::submit! {

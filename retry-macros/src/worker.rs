@@ -104,10 +104,10 @@ impl Expansion<'_> {
                 use #private::{Says as _, Silent as _};
                 (&#private::Probe(&__result)).ask()
             });
-            __invocation.describe({
+            {
                 use #private::{Debugged as _, Displayed as _, Mute as _};
-                (&&#private::Probe(&__result)).describe()
-            });
+                (&&#private::Probe(&__result)).describe(__invocation);
+            }
             #stub.__reply(__invocation, __result);
         };
         let input = quote!(#private::Input::<#arguments>::NEW);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::excerpt::excerpt;
-use crate::worker::Retry;
+use crate::worker::{Invocation, Retry};
 
 /// An error that says itself whether it is worth a retry.
 ///
@@ -58,48 +58,54 @@ pub(crate) fn one_line(text: &str) -> String {
     excerpt(&format!("{first}{more}"), LONGEST_TEXT).into_owned()
 }
 
-/// Returns the text of an error. Its own code may panic: then there is none.
-fn text_of<T, E>(result: &Result<T, E>, format: impl FnOnce(&E) -> String) -> Option<String> {
-    let error = result.as_ref().err()?;
-    let text = catch_unwind(AssertUnwindSafe(|| format(error))).ok()?;
-    Some(one_line(&text))
+/// Keeps the text of an error for the call's history. Its own code may panic: then there is none.
+#[cold]
+fn keep_text(of: &mut Invocation, format: impl FnOnce() -> String) {
+    if let Ok(text) = catch_unwind(AssertUnwindSafe(format)) {
+        of.describe(one_line(&text));
+    }
 }
 
 /// An error that has a text for people. Generated code calls `describe` on a reference to a reference
 /// to a [`Probe`] with all three traits in scope, and method lookup prefers this one.
 pub trait Displayed {
-    /// Returns the text, if the result is an error.
-    fn describe(&self) -> Option<String>;
+    /// Keeps the text, if the result is an error.
+    fn describe(&self, of: &mut Invocation);
 }
 
 impl<T, E: fmt::Display> Displayed for &Probe<'_, Result<T, E>> {
-    fn describe(&self) -> Option<String> {
-        text_of(self.0, |error| format!("{error:#}"))
+    #[inline]
+    fn describe(&self, of: &mut Invocation) {
+        if let Err(error) = self.0 {
+            keep_text(of, || format!("{error:#}"));
+        }
     }
 }
 
 /// An error that has a text for programmers alone.
 pub trait Debugged {
-    /// Returns the text, if the result is an error.
-    fn describe(&self) -> Option<String>;
+    /// Keeps the text, if the result is an error.
+    fn describe(&self, of: &mut Invocation);
 }
 
 impl<T, E: fmt::Debug> Debugged for &&Probe<'_, Result<T, E>> {
-    fn describe(&self) -> Option<String> {
-        text_of(self.0, |error| format!("{error:?}"))
+    #[inline]
+    fn describe(&self, of: &mut Invocation) {
+        if let Err(error) = self.0 {
+            keep_text(of, || format!("{error:?}"));
+        }
     }
 }
 
 /// Anything else.
 pub trait Mute {
-    /// Returns `None`.
-    fn describe(&self) -> Option<String>;
+    /// Keeps nothing.
+    fn describe(&self, of: &mut Invocation);
 }
 
 impl<R> Mute for Probe<'_, R> {
-    fn describe(&self) -> Option<String> {
-        None
-    }
+    #[inline]
+    fn describe(&self, _: &mut Invocation) {}
 }
 
 /// The error says it itself.

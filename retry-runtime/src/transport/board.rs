@@ -95,6 +95,7 @@ impl Board {
     }
 
     /// Claims a ticket, to be executed in a slot; false if the parent took it back.
+    #[inline]
     pub(crate) fn claim(&self, slot: usize, ticket: u64, now: u64) -> bool {
         // First the slot: a ticket that is claimed is found in one until it is done.
         self.slot(slot, STARTED).store(now, Ordering::Relaxed);

@@ -147,11 +147,14 @@ impl Invocation {
     }
 
     /// Forgets the answer, for the next input.
+    #[inline]
     pub(super) fn clear(&mut self) {
         self.retry = Retry::Default;
         self.answer = None;
         self.output.whole = None;
-        self.output.text = None;
+        if self.output.text.is_some() {
+            self.output.text = None;
+        }
         self.output.written.clear();
         if self.output.written.capacity() > SCRATCH {
             self.output.written = Vec::new();
@@ -217,8 +220,8 @@ impl Invocation {
     }
 
     /// Keeps the text of an error for the call's history.
-    pub fn describe(&mut self, text: Option<String>) {
-        self.output.text = text;
+    pub(crate) fn describe(&mut self, text: String) {
+        self.output.text = Some(text);
     }
 
     /// Answers with a value.
