@@ -114,6 +114,7 @@ impl Board {
 
     /// The same where it is told [later](Self::starts) when it is started: as long as that is not
     /// known it counts as being started just now.
+    #[inline]
     pub(crate) fn claim_ahead(&self, slot: usize, ticket: u64) -> bool {
         self.claim(slot, ticket, u64::MAX)
     }
