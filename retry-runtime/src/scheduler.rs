@@ -444,6 +444,8 @@ pub(crate) struct Scheduler<P> {
     killed_at_shutdown: Vec<(Option<u32>, &'static str)>,
     /// Functions whose workers are to be seen to before anything else.
     unsettled: Vec<FunctionKey>,
+    /// Workers whose own calls have ended after what they executed: they may be used up.
+    rejoined: Vec<WorkerKey>,
     /// Callers that take no further results for now.
     holds: Vec<Hold>,
     /// The most processes that all functions may have together.
@@ -481,6 +483,7 @@ impl<P: Parts> Scheduler<P> {
             kills_workers: false,
             killed_at_shutdown: Vec::new(),
             unsettled: Vec::new(),
+            rejoined: Vec::new(),
             holds: Vec::new(),
             max_processes: None,
             places: VecDeque::new(),
