@@ -905,7 +905,7 @@ impl<P: Parts> Scheduler<P> {
                     stderr_tail: remains.stderr_tail,
                     is_for_want_of_resources: false,
                 };
-                self.start_failed(now, function, failed);
+                self.start_failed(now, function, worker.id, failed);
             }
             Phase::FailedStart(startup) => {
                 let failed = FailedStart {
@@ -913,7 +913,7 @@ impl<P: Parts> Scheduler<P> {
                     stderr_tail: remains.stderr_tail,
                     is_for_want_of_resources: false,
                 };
-                self.start_failed(now, function, failed);
+                self.start_failed(now, function, worker.id, failed);
             }
             Phase::Ready
             | Phase::Retiring

@@ -142,8 +142,13 @@ impl<P: Parts> Scheduler<P> {
         while let Some(worker) = self.rejoined.pop() {
             self.retire_when_used_up(now, worker);
         }
-        while let Some(function) = self.unsettled.pop() {
-            self.balance(now, function);
+        loop {
+            while let Some(function) = self.unsettled.pop() {
+                self.balance(now, function);
+            }
+            if !self.take_place(now) {
+                break;
+            }
         }
         self.make_places(now);
         self.drain(now);

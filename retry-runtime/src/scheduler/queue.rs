@@ -144,6 +144,14 @@ impl Queue {
         self.levels[turn.depth].callers[turn.line].got += u64::from(inputs);
     }
 
+    /// Takes the calls that are below others.
+    pub(super) fn take_nested(&mut self) -> Self {
+        Self {
+            levels: self.levels.split_off(self.levels.len().min(1)),
+            outdated: Outdated::default(),
+        }
+    }
+
     /// Takes all calls, some of which may not be queued any more.
     pub(super) fn drain(self) -> impl Iterator<Item = CallKey> {
         let lines = self

@@ -9,7 +9,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Action, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
+use super::queue::Queue;
+use super::{Action, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
 use crate::error::{ExitCause, Startup};
 use crate::parcel::Parts;
 use crate::scheduler::Failure;
@@ -50,8 +51,10 @@ impl FailedStart {
 pub(super) struct Starts {
     /// Whether a worker was ever ready.
     pub(super) ever_ready: bool,
-    /// Failed ones since a worker was last ready.
+    /// Failed ones since a worker was last ready; those that were under way together count as one.
     pub(super) failed: u32,
+    /// The last worker that was under way when one failed.
+    counted: u64,
     /// None is tried before then, as long as there is another worker or no place for one, or if there
     /// are to be pauses in any case.
     next: Option<Instant>,
@@ -75,6 +78,7 @@ impl Starts {
         let paused = self.next.filter(|next| now < *next);
         *self = Self {
             ever_ready: true,
+            counted: self.counted,
             next: paused,
             pause: paused.map_or(Duration::ZERO, |_| self.pause),
             ..Self::default()
@@ -90,10 +94,19 @@ impl Starts {
         *self.next.insert(now + self.pause)
     }
 
-    /// Returns whether no start is to be tried now, given whether there is another worker.
-    fn is_put_off(&self, now: Instant, is_served: bool) -> bool {
-        let waits = is_served || self.wants_place.is_some() || self.pauses;
+    /// Returns whether no start is to be tried now, given whether the calls can wait for another worker.
+    fn is_put_off(&self, now: Instant, can_wait: bool) -> bool {
+        let waits = can_wait || self.wants_place.is_some() || self.pauses;
         waits && self.next.is_some_and(|next| now < next)
+    }
+}
+
+impl Function {
+    /// Returns whether there are still calls for which it waits for a place; they may have been cancelled.
+    fn still_wants_place(&mut self) -> bool {
+        let is_wanted = self.queued() > 0;
+        self.starts.wants_place.take_if(|_| !is_wanted);
+        is_wanted
     }
 }
 
@@ -123,10 +136,16 @@ impl<P: Parts> Scheduler<P> {
             if !(nested || top || floor) {
                 return;
             }
+            // A worker that has nothing to do is of no use for what is held back.
+            if !floor && census.behind == 0 && !self.has_turn(function) {
+                return;
+            }
+            let state = &self.functions[function.0];
             let is_served = census.serving() > 0;
+            let can_wait = is_served || census.waiting > 0 && !nested;
             // After a failure one start at a time finds out whether there is room for more.
             let tries = !state.starts.pause.is_zero() && census.starting > 0;
-            if state.starts.is_put_off(now, is_served) || is_served && tries {
+            if state.starts.is_put_off(now, can_wait) || can_wait && tries {
                 return;
             }
             if self.is_full() {
@@ -166,15 +185,15 @@ impl<P: Parts> Scheduler<P> {
         &mut self,
         now: Instant,
         function: FunctionKey,
+        worker: u64,
         failed: FailedStart,
     ) {
         let (_, census) = self.roster(function);
-        let is_served = census.serving() > 0;
         let state = &mut self.functions[function.0];
         let starts = &mut state.starts;
-        // Those that were started together fail together.
-        if starts.next.is_none_or(|next| next <= now) {
+        if worker > starts.counted {
             starts.failed += 1;
+            starts.counted = self.next_worker - 1;
         }
         if let Some(cause) = failed.killed_from_outside() {
             starts.pauses = starts.failed >= FAILED_STARTS;
@@ -182,15 +201,23 @@ impl<P: Parts> Scheduler<P> {
             self.put_off(now, function);
             return self.enforce_crash_limit(now, function);
         }
-        if is_served {
+        if census.serving() > 0 {
             return self.put_off(now, function);
         }
         let waits = failed.is_for_want_of_resources && self.functions[function.0].queued() > 0;
         if waits && !self.workers.is_empty() {
             return self.want_place(now, function, Some(failed));
         }
-        let starts = &self.functions[function.0].starts;
-        if !starts.ever_ready || starts.failed >= FAILED_STARTS {
+        let state = &mut self.functions[function.0];
+        let is_over = !state.starts.ever_ready || state.starts.failed >= FAILED_STARTS;
+        if census.waiting > 0 {
+            // Calls at the top wait for the workers that are there. These may wait for the nested ones.
+            if is_over {
+                let nested = state.take_nested();
+                self.fail_all(nested, &failed);
+            }
+            self.put_off(now, function);
+        } else if is_over {
             self.fail_queued(function, &failed);
         }
     }
@@ -204,6 +231,10 @@ impl<P: Parts> Scheduler<P> {
     /// Fails all queued calls of a function, none of which has a worker.
     fn fail_queued(&mut self, function: FunctionKey, failed: &FailedStart) {
         let queue = self.functions[function.0].take_queue();
+        self.fail_all(queue, failed);
+    }
+
+    fn fail_all(&mut self, queue: Queue, failed: &FailedStart) {
         for key in queue.drain() {
             let is_queued = |call: &super::Call<P>| call.state == State::Queued;
             if self.call(key).is_some_and(is_queued) {
@@ -243,6 +274,9 @@ impl<P: Parts> Scheduler<P> {
     /// Has workers give up their places, if functions without a worker wait for some: idle ones first,
     /// then one of a function that has several, when it has answered what it executes.
     pub(super) fn make_places(&mut self, now: Instant) {
+        let functions = &mut self.functions;
+        self.places
+            .retain(|function| functions[function.0].still_wants_place());
         if self.places.is_empty() {
             return;
         }
@@ -266,18 +300,17 @@ impl<P: Parts> Scheduler<P> {
             } else if let Some(key) = self.dispensable() {
                 self.workers[key].used_up = true;
                 self.recall(key);
+                self.retire_when_used_up(now, key);
             } else {
                 return;
             }
         }
     }
 
-    /// Returns the worker that has had nothing to do for longest.
+    /// Returns the worker that has had nothing to do for longest. Calls of its function that are queued
+    /// are held back, or it would have been given one.
     fn longest_idle(&self) -> Option<WorkerKey> {
-        let is_idle = |worker: &Worker| {
-            let has_work = self.functions[worker.function.0].queued() > 0;
-            worker.phase == Phase::Ready && !worker.is_busy() && !has_work
-        };
+        let is_idle = |worker: &Worker| worker.phase == Phase::Ready && !worker.is_busy();
         let idle = self.workers.iter().filter(|(_, worker)| is_idle(worker));
         let longest = idle.min_by_key(|(_, worker)| worker.idle_since);
         longest.map(|(key, _)| key)
@@ -297,18 +330,34 @@ impl<P: Parts> Scheduler<P> {
             .and_then(|keys| keys.iter().copied().find(may_leave))
     }
 
+    /// Has a function go on that waits for a place while there are fewer processes than there may be.
+    /// Returns whether one did.
+    pub(super) fn take_place(&mut self, now: Instant) -> bool {
+        if self.places.is_empty() || self.is_full() {
+            return false;
+        }
+        let functions = &self.functions;
+        let waits_for_limit = |function: &FunctionKey| {
+            let wanted = &functions[function.0].starts.wants_place;
+            wanted.as_ref().is_some_and(|wanted| wanted.until.is_none())
+        };
+        let place = self.places.iter().position(waits_for_limit);
+        let Some(function) = place.and_then(|place| self.places.remove(place)) else {
+            return false;
+        };
+        self.functions[function.0].starts.wants_place = None;
+        self.dispatch(now, function);
+        true
+    }
+
     /// A process has ended: the function that has waited longest for its place gets it.
     pub(super) fn place_is_free(&mut self, now: Instant) {
         while let Some(function) = self.places.pop_front() {
             let state = &mut self.functions[function.0];
-            let is_wanted = state.queued() > 0;
-            state.starts.next = None;
-            if !is_wanted {
-                state.starts.wants_place = None;
-                continue;
+            if state.still_wants_place() {
+                state.starts.next = None;
+                return self.dispatch(now, function);
             }
-            self.dispatch(now, function);
-            return;
         }
     }
 
@@ -345,7 +394,7 @@ impl<P: Parts> Scheduler<P> {
             stderr_tail: None,
             is_for_want_of_resources,
         };
-        self.start_failed(now, worker.function, failed);
+        self.start_failed(now, worker.function, worker.id, failed);
         self.dispatch(now, worker.function);
     }
 }
