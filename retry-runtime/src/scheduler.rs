@@ -366,6 +366,8 @@ struct Worker {
     /// A ticket that it neither executes nor answers, and when that was first seen.
     stalled: Option<(u64, Instant)>,
     idle_since: Instant,
+    started: Instant,
+    ready_at: Option<Instant>,
     idle_timer: bool,
     recall_pending: bool,
     measure_timer: bool,
@@ -766,6 +768,7 @@ impl<P: Parts> Scheduler<P> {
         }
         worker.phase = Phase::Ready;
         worker.idle_since = now;
+        worker.ready_at = Some(now);
         let (function, worker_pid) = (worker.function, worker.pid);
         self.outdate(1);
         self.functions[function.0].starts.succeeded(now);
@@ -1146,6 +1149,8 @@ impl Worker {
             answered_at: now,
             stalled: None,
             idle_since: now,
+            started: now,
+            ready_at: None,
             idle_timer: false,
             recall_pending: false,
             measure_timer: false,

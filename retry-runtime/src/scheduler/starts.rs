@@ -23,6 +23,9 @@ const FAILED_STARTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// For this long the only worker of a function serves before it gives up its place to another function.
+const TURN: Duration = Duration::from_secs(1);
+
 /// Why a worker never became ready.
 #[derive(Clone, Debug)]
 pub(super) struct FailedStart {
@@ -107,6 +110,19 @@ impl Function {
         let is_wanted = self.queued() > 0;
         self.starts.wants_place.take_if(|_| !is_wanted);
         is_wanted
+    }
+
+    /// Returns whether it is the runtime's own limit that leaves no place for it.
+    fn waits_for_limit(&self) -> bool {
+        let wanted = self.starts.wants_place.as_ref();
+        wanted.is_some_and(|wanted| wanted.until.is_none())
+    }
+}
+
+impl Worker {
+    /// Returns whether it can give up its place once it has answered what it executes.
+    fn may_leave(&self) -> bool {
+        self.phase == Phase::Ready && !self.used_up && self.children.is_empty()
     }
 }
 
@@ -272,7 +288,8 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Has workers give up their places, if functions without a worker wait for some: idle ones first,
-    /// then one of a function that has several, when it has answered what it executes.
+    /// then one of a function that has several, when it has answered what it executes. Where the
+    /// runtime's own limit is waited for, also the only worker of a function, in its turn.
     pub(super) fn make_places(&mut self, now: Instant) {
         let functions = &mut self.functions;
         self.places
@@ -297,7 +314,7 @@ impl<P: Parts> Scheduler<P> {
         for _ in leaving..self.places.len() {
             if let Some(key) = self.longest_idle() {
                 self.retire(now, key);
-            } else if let Some(key) = self.dispensable() {
+            } else if let Some(key) = self.dispensable().or_else(|| self.served_longest(now)) {
                 self.workers[key].used_up = true;
                 self.recall(key);
                 self.retire_when_used_up(now, key);
@@ -318,16 +335,32 @@ impl<P: Parts> Scheduler<P> {
 
     /// Returns a worker of the function that has most, and at least two.
     fn dispensable(&self) -> Option<WorkerKey> {
-        let may_leave = |key: &WorkerKey| {
-            let worker = &self.workers[*key];
-            worker.phase == Phase::Ready && !worker.used_up && worker.children.is_empty()
-        };
+        let may_leave = |key: &WorkerKey| self.workers[*key].may_leave();
         self.functions
             .iter()
             .map(|(_, function)| function.roster.keys())
             .filter(|keys| keys.iter().filter(|key| may_leave(key)).count() > 1)
             .max_by_key(|keys| keys.len())
             .and_then(|keys| keys.iter().copied().find(may_leave))
+    }
+
+    /// Returns the worker that has served for longest, if that was long enough: a turn, and as long as its
+    /// start took. Its function then waits for the limit as well. Where it is the machine that has no
+    /// room, nobody knows whether it would get a place again.
+    fn served_longest(&self, now: Instant) -> Option<WorkerKey> {
+        self.places
+            .iter()
+            .any(|function| self.functions[function.0].waits_for_limit())
+            .then_some(())?;
+        let has_served = |worker: &Worker| {
+            let ready = worker.ready_at?;
+            let turn = TURN.max(ready.saturating_duration_since(worker.started));
+            let is_over = now.saturating_duration_since(ready) >= turn;
+            (is_over && worker.may_leave()).then_some(ready)
+        };
+        let served = self.workers.iter();
+        let served = served.filter_map(|(key, worker)| Some((has_served(worker)?, key)));
+        served.min().map(|(_, key)| key)
     }
 
     /// Has a function go on that waits for a place while there are fewer processes than there may be.
@@ -337,11 +370,8 @@ impl<P: Parts> Scheduler<P> {
             return false;
         }
         let functions = &self.functions;
-        let waits_for_limit = |function: &FunctionKey| {
-            let wanted = &functions[function.0].starts.wants_place;
-            wanted.as_ref().is_some_and(|wanted| wanted.until.is_none())
-        };
-        let place = self.places.iter().position(waits_for_limit);
+        let waits = |function: &FunctionKey| functions[function.0].waits_for_limit();
+        let place = self.places.iter().position(waits);
         let Some(function) = place.and_then(|place| self.places.remove(place)) else {
             return false;
         };

@@ -330,3 +330,27 @@ fn a_function_whose_calls_were_cancelled_wants_no_place() {
     world.answer(busy, ok(1));
     assert!(!world.workers[&busy].retired);
 }
+
+#[test]
+fn functions_with_one_place_take_turns() {
+    let mut world = World::new(function_policy(1));
+    world.scheduler.set_max_processes(Some(1));
+    let other = world.scheduler.add_function(function_policy(1));
+    world.duration = Duration::from_millis(100);
+    world.submit(call_policy(Retries::none()), 0..1000);
+    world.submit_to(other, [1000]);
+    for _ in 0..100 {
+        world.advance(Duration::from_millis(100));
+        world.all_ready();
+        let worker = world.first();
+        if world.workers[&worker].retired {
+            world.exit(worker, ExitCause::Code(0));
+        } else {
+            world.serve(worker);
+        }
+        assert!(world.workers.len() <= 1);
+    }
+    assert!(world.outcomes.contains_key(&1000));
+    assert!(world.outcomes.len() > 80, "the first one goes on");
+    assert!(world.outcomes.values().all(|one| one.result.is_ok()));
+}
