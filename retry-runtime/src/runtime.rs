@@ -232,8 +232,10 @@ impl Builder {
     /// each function has a limit of its own. `RETRY_MAX_PROCESSES` sets it for the default runtime.
     ///
     /// A function that has no worker while there is no room for one waits: an idle worker of another
-    /// function ends for it, or one of a function that has several once it has answered its call. Workers
-    /// that wait for calls of their own do not count, so that nested calls cannot wait for each other.
+    /// function ends for it, or one of a function that has several once it has answered its call. If each has
+    /// only one, they take turns: a worker serves for at least a second, and for as long as its start took.
+    /// Workers that wait for calls of their own do not count, so that nested calls cannot wait for each
+    /// other.
     ///
     /// # Panics
     ///

@@ -366,6 +366,8 @@ struct Worker {
     /// A ticket that it neither executes nor answers, and when that was first seen.
     stalled: Option<(u64, Instant)>,
     idle_since: Instant,
+    started: Instant,
+    ready_at: Option<Instant>,
     idle_timer: bool,
     recall_pending: bool,
     measure_timer: bool,
@@ -444,6 +446,8 @@ pub(crate) struct Scheduler<P> {
     killed_at_shutdown: Vec<(Option<u32>, &'static str)>,
     /// Functions whose workers are to be seen to before anything else.
     unsettled: Vec<FunctionKey>,
+    /// Workers whose own calls have ended after what they executed: they may be used up.
+    rejoined: Vec<WorkerKey>,
     /// Callers that take no further results for now.
     holds: Vec<Hold>,
     /// The most processes that all functions may have together.
@@ -481,6 +485,7 @@ impl<P: Parts> Scheduler<P> {
             kills_workers: false,
             killed_at_shutdown: Vec::new(),
             unsettled: Vec::new(),
+            rejoined: Vec::new(),
             holds: Vec::new(),
             max_processes: None,
             places: VecDeque::new(),
@@ -763,6 +768,7 @@ impl<P: Parts> Scheduler<P> {
         }
         worker.phase = Phase::Ready;
         worker.idle_since = now;
+        worker.ready_at = Some(now);
         let (function, worker_pid) = (worker.function, worker.pid);
         self.outdate(1);
         self.functions[function.0].starts.succeeded(now);
@@ -902,7 +908,7 @@ impl<P: Parts> Scheduler<P> {
                     stderr_tail: remains.stderr_tail,
                     is_for_want_of_resources: false,
                 };
-                self.start_failed(now, function, failed);
+                self.start_failed(now, function, worker.id, failed);
             }
             Phase::FailedStart(startup) => {
                 let failed = FailedStart {
@@ -910,7 +916,7 @@ impl<P: Parts> Scheduler<P> {
                     stderr_tail: remains.stderr_tail,
                     is_for_want_of_resources: false,
                 };
-                self.start_failed(now, function, failed);
+                self.start_failed(now, function, worker.id, failed);
             }
             Phase::Ready
             | Phase::Retiring
@@ -1145,6 +1151,8 @@ impl Worker {
             answered_at: now,
             stalled: None,
             idle_since: now,
+            started: now,
+            ready_at: None,
             idle_timer: false,
             recall_pending: false,
             measure_timer: false,

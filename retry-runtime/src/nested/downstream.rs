@@ -11,7 +11,7 @@ use super::wire::{self, Reply, Request, Submission};
 use crate::budget::Budget;
 use crate::context::CallId;
 use crate::delivery::Sink;
-use crate::engine::{Callee, Engine, Job, rejected};
+use crate::engine::{Callee, Core, Engine, Job, rejected};
 use crate::error::{Cancelled, Rejected};
 use crate::parcel::{Caller, Parcel};
 use crate::pool::{NESTED, Writable};
@@ -106,6 +106,8 @@ pub(crate) struct Requests {
     pub(crate) taken: u64,
     /// Nothing more will come.
     pub(crate) ended: bool,
+    /// The maps whose inputs are held back.
+    held: Vec<Caller>,
     /// The retries that maps of this worker share, as long as there are calls of them.
     budgets: HashMap<u64, Weak<Budget>>,
 }
@@ -119,6 +121,7 @@ impl Requests {
             limit,
             taken: 0,
             ended: false,
+            held: Vec::new(),
             budgets: HashMap::new(),
         }
     }
@@ -148,6 +151,8 @@ impl Requests {
                 Request::Submit(submission) => self.submit(engine, submission, payload)?,
                 Request::Hold { caller, held } => {
                     let caller = Caller::of_worker(self.worker.id, caller);
+                    self.held.retain(|other| *other != caller);
+                    self.held.extend(held.map(|_| caller));
                     engine.step(|core, _| core.scheduler.hold(caller, held));
                 }
                 Request::Cancel(numbers) => {
@@ -165,6 +170,13 @@ impl Requests {
             }
         }
         Ok(true)
+    }
+
+    /// The worker has ended: none of its maps are held back any longer.
+    pub(crate) fn let_go(&mut self, core: &mut Core) {
+        for caller in self.held.drain(..) {
+            core.scheduler.hold(caller, None);
+        }
     }
 
     fn budget(&mut self, (name, ratio): (u64, f64)) -> Arc<Budget> {

@@ -616,6 +616,7 @@ impl Peer {
             core.unreaped += 1;
             let died = self.was_ready && self.has_died(core, &remains);
             core.scheduler.exited(now, self.key, remains);
+            self.requests.let_go(core);
             died
         });
         // Only now, since it takes a while: what it held has been handed out again.

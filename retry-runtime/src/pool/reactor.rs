@@ -121,6 +121,7 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
         spin: None,
         timer: None,
         rung: true,
+        put_off_for: 0,
         put_off: false,
         closing: Vec::new(),
         buried: Vec::new(),
@@ -166,6 +167,8 @@ struct Reactor {
     timer: Option<Instant>,
     /// Whether that is to be looked at again.
     rung: bool,
+    /// How many events were handled since that was first put off.
+    put_off_for: usize,
     /// Output is left unread until the bell rings.
     put_off: bool,
     /// Workers that closed their connection, and when they have to be dead.
@@ -271,10 +274,15 @@ impl Reactor {
         }
         let now = Instant::now();
         // A thread that arms an earlier timer rings the bell, so that most turns need not look. While
-        // there is more to handle than fits into one turn, that comes first.
+        // there is more to handle than fits into one turn, that comes first, but each source only once:
+        // those that are always ready would keep all others from their limits.
         let is_due = self.rung || self.timer.is_some_and(|at| at <= now);
-        if is_due && ready < events.len() {
+        let sources = self.inlets.len() * SOURCES as usize;
+        if is_due && (ready < events.len() || self.put_off_for > sources) {
+            self.put_off_for = 0;
             self.tick(now);
+        } else if is_due {
+            self.put_off_for += ready;
         }
         if self.buried_until().is_some_and(|until| until <= now) {
             self.clear_up();

@@ -108,6 +108,11 @@ impl<P: Parts> Scheduler<P> {
         )
     }
 
+    /// Returns whether a call is queued that is not held back.
+    pub(super) fn has_turn(&mut self, function: FunctionKey) -> bool {
+        self.functions[function.0].queued() > 0 && self.next_turn(function).is_some()
+    }
+
     /// Holds the inputs of a caller back, except the one with an index, or lets go of them.
     pub(crate) fn hold(&mut self, caller: Caller, held: Option<Option<u64>>) {
         self.holds.retain(|hold| hold.caller != caller);
@@ -201,15 +206,13 @@ impl<P: Parts> Scheduler<P> {
     pub(super) fn steal(&mut self, function: FunctionKey) {
         let state = &self.functions[function.0];
         let (max_workers, at_once) = (state.policy.max_workers, state.policy.at_once);
-        if state.queued() > 0 {
-            return;
-        }
         let (roster, census) = self.roster(function);
         if census.idle > 0
             && census.behind > 0
             && census.allows(max_workers, false)
             && let Some((load, victim)) = roster.most()
             && load > at_once
+            && !self.has_turn(function)
         {
             self.recall(victim);
         }

@@ -179,6 +179,11 @@ impl Function {
         }
     }
 
+    pub(super) fn take_nested(&mut self) -> Queue {
+        self.queued_nested = 0;
+        self.queue.take_nested()
+    }
+
     pub(super) fn take_queue(&mut self) -> Queue {
         self.queued_top = 0;
         self.queued_nested = 0;

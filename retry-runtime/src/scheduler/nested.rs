@@ -139,8 +139,16 @@ impl<P: Parts> Scheduler<P> {
     /// that were dispatched for, or whose workers began or ceased to wait, and ends workers that a
     /// shutdown has left without work.
     pub(crate) fn settle(&mut self, now: Instant) -> bool {
-        while let Some(function) = self.unsettled.pop() {
-            self.balance(now, function);
+        while let Some(worker) = self.rejoined.pop() {
+            self.retire_when_used_up(now, worker);
+        }
+        loop {
+            while let Some(function) = self.unsettled.pop() {
+                self.balance(now, function);
+            }
+            if !self.take_place(now) {
+                break;
+            }
         }
         self.make_places(now);
         self.drain(now);
@@ -168,9 +176,12 @@ impl<P: Parts> Scheduler<P> {
         };
         parent.children.remove(&id.number());
         if parent.children.is_empty() {
-            let function = parent.function;
+            let (function, is_idle) = (parent.function, !parent.is_busy());
             self.unsettle(function);
             self.arm_idle(worker);
+            if is_idle {
+                self.rejoined.push(worker);
+            }
         }
     }
 

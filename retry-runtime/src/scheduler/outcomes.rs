@@ -30,7 +30,9 @@ impl<P: Parts> Scheduler<P> {
         for inflight in worker.outstanding {
             let Some(call) = inflight.call else { continue };
             let claimed = inflight.ticket <= remains.claimed;
-            if let Some(withdrawn) = inflight.withdrawn {
+            let put_off = !claimed && self.unbegin_deadline(call);
+            let is_over = |why: &Box<Withdrawn>| !put_off || !matches!(**why, Withdrawn::Deadline);
+            if let Some(withdrawn) = inflight.withdrawn.filter(is_over) {
                 let end = claimed.then(|| AttemptEnd {
                     outcome: AttemptOutcome::Cancelled,
                     start: inflight.sent,

@@ -93,13 +93,19 @@ impl Queue {
             for (line, one) in level.callers.iter_mut().enumerate() {
                 // Calls that were withdrawn are left in the line until they are at its front.
                 while one.calls.pop_front_if(|key| !is_queued(*key)).is_some() {}
-                let first = one.calls.front().copied();
-                if first.is_none_or(|first| !has_room(first))
-                    || next.is_some_and(|(got, _)| got <= one.got)
-                {
+                let Some(first) = one.calls.front().copied() else {
+                    continue;
+                };
+                let has_room = has_room(first);
+                let hold = holds.iter().find(|hold| hold.caller == one.caller);
+                if !has_room || hold.is_some() {
+                    // As if it had stayed away: otherwise it would be served alone later, until it had
+                    // got as much as the others.
+                    one.got = one.got.max(level.served);
+                }
+                if !has_room || next.is_some_and(|(got, _)| got <= one.got) {
                     continue;
                 }
-                let hold = holds.iter().find(|hold| hold.caller == one.caller);
                 let place = match hold {
                     None => Some(0),
                     Some(hold) => hold.except.and_then(|except| {
@@ -136,6 +142,14 @@ impl Queue {
     /// Charges a caller for inputs that were handed out in its turn.
     pub(super) fn charge(&mut self, turn: Turn, inputs: u32) {
         self.levels[turn.depth].callers[turn.line].got += u64::from(inputs);
+    }
+
+    /// Takes the calls that are below others.
+    pub(super) fn take_nested(&mut self) -> Self {
+        Self {
+            levels: self.levels.split_off(self.levels.len().min(1)),
+            outdated: Outdated::default(),
+        }
     }
 
     /// Takes all calls, some of which may not be queued any more.

@@ -9,7 +9,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Action, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
+use super::queue::Queue;
+use super::{Action, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
 use crate::error::{ExitCause, Startup};
 use crate::parcel::Parts;
 use crate::scheduler::Failure;
@@ -21,6 +22,9 @@ const FAILED_STARTS: u32 = 3;
 /// The pause after a failed start, which doubles with each further one up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// For this long the only worker of a function serves before it gives up its place to another function.
+const TURN: Duration = Duration::from_secs(1);
 
 /// Why a worker never became ready.
 #[derive(Clone, Debug)]
@@ -50,8 +54,10 @@ impl FailedStart {
 pub(super) struct Starts {
     /// Whether a worker was ever ready.
     pub(super) ever_ready: bool,
-    /// Failed ones since a worker was last ready.
+    /// Failed ones since a worker was last ready; those that were under way together count as one.
     pub(super) failed: u32,
+    /// The last worker that was under way when one failed.
+    counted: u64,
     /// None is tried before then, as long as there is another worker or no place for one, or if there
     /// are to be pauses in any case.
     next: Option<Instant>,
@@ -75,6 +81,7 @@ impl Starts {
         let paused = self.next.filter(|next| now < *next);
         *self = Self {
             ever_ready: true,
+            counted: self.counted,
             next: paused,
             pause: paused.map_or(Duration::ZERO, |_| self.pause),
             ..Self::default()
@@ -90,10 +97,32 @@ impl Starts {
         *self.next.insert(now + self.pause)
     }
 
-    /// Returns whether no start is to be tried now, given whether there is another worker.
-    fn is_put_off(&self, now: Instant, is_served: bool) -> bool {
-        let waits = is_served || self.wants_place.is_some() || self.pauses;
+    /// Returns whether no start is to be tried now, given whether the calls can wait for another worker.
+    fn is_put_off(&self, now: Instant, can_wait: bool) -> bool {
+        let waits = can_wait || self.wants_place.is_some() || self.pauses;
         waits && self.next.is_some_and(|next| now < next)
+    }
+}
+
+impl Function {
+    /// Returns whether there are still calls for which it waits for a place; they may have been cancelled.
+    fn still_wants_place(&mut self) -> bool {
+        let is_wanted = self.queued() > 0;
+        self.starts.wants_place.take_if(|_| !is_wanted);
+        is_wanted
+    }
+
+    /// Returns whether it is the runtime's own limit that leaves no place for it.
+    fn waits_for_limit(&self) -> bool {
+        let wanted = self.starts.wants_place.as_ref();
+        wanted.is_some_and(|wanted| wanted.until.is_none())
+    }
+}
+
+impl Worker {
+    /// Returns whether it can give up its place once it has answered what it executes.
+    fn may_leave(&self) -> bool {
+        self.phase == Phase::Ready && !self.used_up && self.children.is_empty()
     }
 }
 
@@ -123,10 +152,16 @@ impl<P: Parts> Scheduler<P> {
             if !(nested || top || floor) {
                 return;
             }
+            // A worker that has nothing to do is of no use for what is held back.
+            if !floor && census.behind == 0 && !self.has_turn(function) {
+                return;
+            }
+            let state = &self.functions[function.0];
             let is_served = census.serving() > 0;
+            let can_wait = is_served || census.waiting > 0 && !nested;
             // After a failure one start at a time finds out whether there is room for more.
             let tries = !state.starts.pause.is_zero() && census.starting > 0;
-            if state.starts.is_put_off(now, is_served) || is_served && tries {
+            if state.starts.is_put_off(now, can_wait) || can_wait && tries {
                 return;
             }
             if self.is_full() {
@@ -166,15 +201,15 @@ impl<P: Parts> Scheduler<P> {
         &mut self,
         now: Instant,
         function: FunctionKey,
+        worker: u64,
         failed: FailedStart,
     ) {
         let (_, census) = self.roster(function);
-        let is_served = census.serving() > 0;
         let state = &mut self.functions[function.0];
         let starts = &mut state.starts;
-        // Those that were started together fail together.
-        if starts.next.is_none_or(|next| next <= now) {
+        if worker > starts.counted {
             starts.failed += 1;
+            starts.counted = self.next_worker - 1;
         }
         if let Some(cause) = failed.killed_from_outside() {
             starts.pauses = starts.failed >= FAILED_STARTS;
@@ -182,15 +217,23 @@ impl<P: Parts> Scheduler<P> {
             self.put_off(now, function);
             return self.enforce_crash_limit(now, function);
         }
-        if is_served {
+        if census.serving() > 0 {
             return self.put_off(now, function);
         }
         let waits = failed.is_for_want_of_resources && self.functions[function.0].queued() > 0;
         if waits && !self.workers.is_empty() {
             return self.want_place(now, function, Some(failed));
         }
-        let starts = &self.functions[function.0].starts;
-        if !starts.ever_ready || starts.failed >= FAILED_STARTS {
+        let state = &mut self.functions[function.0];
+        let is_over = !state.starts.ever_ready || state.starts.failed >= FAILED_STARTS;
+        if census.waiting > 0 {
+            // Calls at the top wait for the workers that are there. These may wait for the nested ones.
+            if is_over {
+                let nested = state.take_nested();
+                self.fail_all(nested, &failed);
+            }
+            self.put_off(now, function);
+        } else if is_over {
             self.fail_queued(function, &failed);
         }
     }
@@ -204,6 +247,10 @@ impl<P: Parts> Scheduler<P> {
     /// Fails all queued calls of a function, none of which has a worker.
     fn fail_queued(&mut self, function: FunctionKey, failed: &FailedStart) {
         let queue = self.functions[function.0].take_queue();
+        self.fail_all(queue, failed);
+    }
+
+    fn fail_all(&mut self, queue: Queue, failed: &FailedStart) {
         for key in queue.drain() {
             let is_queued = |call: &super::Call<P>| call.state == State::Queued;
             if self.call(key).is_some_and(is_queued) {
@@ -241,8 +288,12 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Has workers give up their places, if functions without a worker wait for some: idle ones first,
-    /// then one of a function that has several, when it has answered what it executes.
+    /// then one of a function that has several, when it has answered what it executes. Where the
+    /// runtime's own limit is waited for, also the only worker of a function, in its turn.
     pub(super) fn make_places(&mut self, now: Instant) {
+        let functions = &mut self.functions;
+        self.places
+            .retain(|function| functions[function.0].still_wants_place());
         if self.places.is_empty() {
             return;
         }
@@ -263,21 +314,20 @@ impl<P: Parts> Scheduler<P> {
         for _ in leaving..self.places.len() {
             if let Some(key) = self.longest_idle() {
                 self.retire(now, key);
-            } else if let Some(key) = self.dispensable() {
+            } else if let Some(key) = self.dispensable().or_else(|| self.served_longest(now)) {
                 self.workers[key].used_up = true;
                 self.recall(key);
+                self.retire_when_used_up(now, key);
             } else {
                 return;
             }
         }
     }
 
-    /// Returns the worker that has had nothing to do for longest.
+    /// Returns the worker that has had nothing to do for longest. Calls of its function that are queued
+    /// are held back, or it would have been given one.
     fn longest_idle(&self) -> Option<WorkerKey> {
-        let is_idle = |worker: &Worker| {
-            let has_work = self.functions[worker.function.0].queued() > 0;
-            worker.phase == Phase::Ready && !worker.is_busy() && !has_work
-        };
+        let is_idle = |worker: &Worker| worker.phase == Phase::Ready && !worker.is_busy();
         let idle = self.workers.iter().filter(|(_, worker)| is_idle(worker));
         let longest = idle.min_by_key(|(_, worker)| worker.idle_since);
         longest.map(|(key, _)| key)
@@ -285,10 +335,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Returns a worker of the function that has most, and at least two.
     fn dispensable(&self) -> Option<WorkerKey> {
-        let may_leave = |key: &WorkerKey| {
-            let worker = &self.workers[*key];
-            worker.phase == Phase::Ready && !worker.used_up && worker.children.is_empty()
-        };
+        let may_leave = |key: &WorkerKey| self.workers[*key].may_leave();
         self.functions
             .iter()
             .map(|(_, function)| function.roster.keys())
@@ -297,18 +344,50 @@ impl<P: Parts> Scheduler<P> {
             .and_then(|keys| keys.iter().copied().find(may_leave))
     }
 
+    /// Returns the worker that has served for longest, if that was long enough: a turn, and as long as its
+    /// start took. Its function then waits for the limit as well. Where it is the machine that has no
+    /// room, nobody knows whether it would get a place again.
+    fn served_longest(&self, now: Instant) -> Option<WorkerKey> {
+        self.places
+            .iter()
+            .any(|function| self.functions[function.0].waits_for_limit())
+            .then_some(())?;
+        let has_served = |worker: &Worker| {
+            let ready = worker.ready_at?;
+            let turn = TURN.max(ready.saturating_duration_since(worker.started));
+            let is_over = now.saturating_duration_since(ready) >= turn;
+            (is_over && worker.may_leave()).then_some(ready)
+        };
+        let served = self.workers.iter();
+        let served = served.filter_map(|(key, worker)| Some((has_served(worker)?, key)));
+        served.min().map(|(_, key)| key)
+    }
+
+    /// Has a function go on that waits for a place while there are fewer processes than there may be.
+    /// Returns whether one did.
+    pub(super) fn take_place(&mut self, now: Instant) -> bool {
+        if self.places.is_empty() || self.is_full() {
+            return false;
+        }
+        let functions = &self.functions;
+        let waits = |function: &FunctionKey| functions[function.0].waits_for_limit();
+        let place = self.places.iter().position(waits);
+        let Some(function) = place.and_then(|place| self.places.remove(place)) else {
+            return false;
+        };
+        self.functions[function.0].starts.wants_place = None;
+        self.dispatch(now, function);
+        true
+    }
+
     /// A process has ended: the function that has waited longest for its place gets it.
     pub(super) fn place_is_free(&mut self, now: Instant) {
         while let Some(function) = self.places.pop_front() {
             let state = &mut self.functions[function.0];
-            let is_wanted = state.queued() > 0;
-            state.starts.next = None;
-            if !is_wanted {
-                state.starts.wants_place = None;
-                continue;
+            if state.still_wants_place() {
+                state.starts.next = None;
+                return self.dispatch(now, function);
             }
-            self.dispatch(now, function);
-            return;
         }
     }
 
@@ -345,7 +424,7 @@ impl<P: Parts> Scheduler<P> {
             stderr_tail: None,
             is_for_want_of_resources,
         };
-        self.start_failed(now, worker.function, failed);
+        self.start_failed(now, worker.function, worker.id, failed);
         self.dispatch(now, worker.function);
     }
 }

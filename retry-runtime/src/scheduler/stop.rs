@@ -151,7 +151,8 @@ impl<P: Parts> Scheduler<P> {
         }
         let worker = self.worker_mut(key).expect("it was there");
         if ends.is_empty() {
-            if std::mem::replace(&mut worker.halting, false) {
+            let halting = worker.outstanding.iter().any(|one| one.stop.is_some());
+            if std::mem::replace(&mut worker.halting, halting) && !halting {
                 let function = worker.function;
                 self.dispatch(now, function);
             }

@@ -6,6 +6,7 @@ mod deadlines;
 mod life;
 mod progress;
 mod starts;
+mod turmoil;
 mod turns;
 
 use std::collections::{BTreeMap, VecDeque};

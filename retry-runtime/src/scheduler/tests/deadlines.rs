@@ -83,3 +83,25 @@ fn a_deadline_that_passes_before_a_further_attempt_keeps_the_error() {
     world.advance(2 * SECOND);
     assert!(matches!(world.failure(1), Failure::Function(_)));
 }
+
+#[test]
+fn a_crash_of_another_input_does_not_begin_the_deadline() {
+    for chunks in [false, true] {
+        let mut world = World::new(function_policy(1));
+        world.map = true;
+        world.chunks = chunks;
+        world.submit(policy(Retries::none()), 1..=2);
+        world.all_ready();
+        let worker = world.first();
+        world.begin(worker);
+        assert_eq!(world.workers[&worker].inbox.len(), 1);
+        world.exit(worker, SIGSEGV);
+        // The next worker takes longer than the deadline to start.
+        world.advance(10 * SECOND);
+        world.all_ready();
+        let worker = world.first();
+        assert_eq!(world.begin(worker), Some((2, 1)));
+        world.answer(worker, ok(2));
+        assert!(world.outcomes[&2].result.is_ok(), "chunks: {chunks}");
+    }
+}

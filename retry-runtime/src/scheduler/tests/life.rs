@@ -26,7 +26,7 @@ impl World {
     }
 
     /// The function of what a worker executes first makes a call.
-    fn nest(&mut self, worker: WorkerKey, number: u32, payload: u64) -> CallKey {
+    pub(super) fn nest(&mut self, worker: WorkerKey, number: u32, payload: u64) -> CallKey {
         let (ticket, ..) = self.workers[&worker].executing[0];
         let origin = Origin {
             id: CallId::nested(worker.id, number),
@@ -39,9 +39,14 @@ impl World {
             budget: None,
         });
         let (now, function) = (self.now, self.function);
+        let inputs = Inputs {
+            map: self.map,
+            caller: self.caller,
+            ..Inputs::one(payload)
+        };
         let key = self
             .scheduler
-            .submit_nested(now, function, terms, origin, Inputs::one(payload));
+            .submit_nested(now, function, terms, origin, inputs);
         self.scheduler.dispatch(now, function);
         self.perform();
         key
@@ -196,6 +201,65 @@ fn a_worker_that_asks_to_be_replaced_gives_back_what_it_has_and_is() {
     world.all_ready();
     let worker = world.first();
     assert_eq!(world.begin(worker), Some((2, 1)));
+}
+
+#[test]
+fn a_worker_that_is_used_up_is_replaced_once_its_own_call_has_ended() {
+    let mut world = World::new(FunctionPolicy {
+        max_calls_per_worker: Some(1),
+        ..function_policy(1)
+    });
+    let first = world.function;
+    let other = world.scheduler.add_function(function_policy(1));
+    world.submit(call_policy(Retries::none()), [1, 2]);
+    world.all_ready();
+    let outer = world.first();
+    world.begin(outer);
+    world.function = other;
+    world.nest(outer, 1, 10);
+    world.function = first;
+    world.all_ready();
+    let inner = world.worker_of(10);
+    // It has not waited for what it called.
+    world.answer(outer, ok(1));
+    world.begin(inner);
+    world.answer(inner, ok(10));
+    assert!(world.workers[&outer].retired);
+}
+
+#[test]
+fn a_worker_that_is_being_stopped_is_given_nothing_more() {
+    let mut world = World::new(FunctionPolicy {
+        at_once: 3,
+        separable: true,
+        grace: 10 * SECOND,
+        ..function_policy(1)
+    });
+    world.submit(with_timeout(SECOND), [1]);
+    world.submit(with_timeout(3 * SECOND), [2]);
+    world.all_ready();
+    let worker = world.first();
+    while world.begin(worker).is_some() {}
+    world.advance(SECOND);
+    assert_eq!(world.workers[&worker].asked, [1]);
+    // The other one is looked at meanwhile.
+    let keys = world.submit(with_timeout(SECOND), [3]);
+    world.scheduler.probed(
+        world.now,
+        worker,
+        &Progress {
+            claimed: 2,
+            is_sending: false,
+            executing: vec![Executing {
+                ticket: 2,
+                since: Some(world.now),
+            }],
+        },
+    );
+    world.perform();
+    assert!(world.workers[&worker].inbox.is_empty());
+    world.scheduler.cancel(keys, Cancelled::ByCaller);
+    world.perform();
 }
 
 #[test]
@@ -415,7 +479,7 @@ fn every_history_with_stops_nesting_and_a_shutdown_comes_to_an_end() {
     }
 }
 
-fn random_policy(random: &mut fastrand::Rng) -> Policy {
+pub(super) fn random_policy(random: &mut fastrand::Rng) -> Policy {
     let milliseconds = |random: &mut fastrand::Rng| Duration::from_millis(random.u64(1..200));
     let at_most_once = random.u8(0..5) == 0;
     let retries = if at_most_once { 0 } else { random.u32(0..3) };

@@ -202,3 +202,155 @@ fn workers_that_are_slow_to_end_are_limited() {
     world.exit(ending, ExitCause::Code(0));
     assert_eq!(world.spawned, spawned + 1);
 }
+
+#[test]
+fn starts_that_fail_during_a_pause_are_counted() {
+    let mut world = World::new(function_policy(2));
+    world.submit(call_policy(Retries::none()), 0..9);
+    let starting = world.starting();
+    world.ready(starting[0]);
+    world.exit(starting[1], REFUSED);
+    assert_eq!(world.spawned, 2, "the next start is put off");
+    // Meanwhile the only worker ends.
+    world.begin(starting[0]);
+    world.exit(starting[0], SIGSEGV);
+    for _ in 0..10 {
+        if let Some(key) = world.starting().first() {
+            world.exit(*key, REFUSED);
+        }
+    }
+    assert_eq!(world.outcomes.len(), 9);
+    assert!(world.spawned <= 5, "{} starts", world.spawned);
+}
+
+#[test]
+fn calls_at_the_top_wait_for_a_worker_that_waits() {
+    let mut world = World::new(function_policy(1));
+    let first = world.function;
+    let other = world.scheduler.add_function(function_policy(1));
+    world.submit(call_policy(Retries::none()), 0..9);
+    world.all_ready();
+    let outer = world.first();
+    world.begin(outer);
+    world.function = other;
+    world.nest(outer, 1, 100);
+    world.function = first;
+    let starting = world.starting();
+    let is_inner = |key: &WorkerKey| world.scheduler.workers_of(other).contains(key);
+    let inner = starting.into_iter().find(is_inner).expect("it is started");
+    // No further worker of the first function can be started, which may be why the nested call is slow.
+    for _ in 0..100 {
+        for key in world.starting() {
+            if key != inner {
+                world.exit(key, REFUSED);
+            }
+        }
+        world.advance(Duration::from_millis(50));
+    }
+    assert!(world.outcomes.is_empty());
+    assert!(world.spawned < 12, "{} starts", world.spawned);
+    world.ready(inner);
+    world.serve(inner);
+    world.answer(outer, ok(0));
+    while world.serve(outer).is_some() {}
+    assert!((0..9).all(|input| world.outcomes[&input].result.is_ok()));
+}
+
+#[test]
+fn nested_calls_do_not_wait_for_a_worker_that_waits_for_them() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), [0, 1]);
+    world.all_ready();
+    let outer = world.first();
+    world.begin(outer);
+    world.nest(outer, 1, 100);
+    for _ in 0..3 {
+        world.exit(world.starting()[0], REFUSED);
+    }
+    assert!(matches!(world.failure(100), Failure::Startup(_)));
+    assert_eq!(world.outcomes.len(), 1);
+    world.answer(outer, ok(0));
+    assert_eq!(world.serve(outer), Some(1));
+}
+
+#[test]
+fn a_start_that_fails_leaves_its_place_to_another_function() {
+    let mut world = World::new(function_policy(1));
+    world.scheduler.set_max_processes(Some(1));
+    let other = world.scheduler.add_function(function_policy(1));
+    world.submit(call_policy(Retries::none()), [1]);
+    world.submit_to(other, [2]);
+    world.refuse(world.starting()[0]);
+    assert!(matches!(world.failure(1), Failure::Startup(_)));
+    world.all_ready();
+    let worker = world.first();
+    assert_eq!(world.serve(worker), Some(2));
+}
+
+#[test]
+fn a_worker_whose_inputs_are_held_back_yields_its_place() {
+    let mut world = World::new(function_policy(2));
+    world.scheduler.set_max_processes(Some(2));
+    (world.map, world.caller) = (true, Caller(7));
+    world.scheduler.hold(Caller(7), Some(None));
+    world.submit(call_policy(Retries::none()), 0..9);
+    assert_eq!(world.spawned, 0, "there is nothing to do for it");
+    world.scheduler.hold(Caller(7), None);
+    world.perform();
+    world.all_ready();
+    let workers: Vec<WorkerKey> = world.workers.keys().copied().collect();
+    world.scheduler.hold(Caller(7), Some(None));
+    for key in &workers {
+        while world.serve(*key).is_some() {}
+    }
+    assert!(world.outcomes.len() < 9);
+    // The consumer of the map calls another function meanwhile.
+    let other = world.scheduler.add_function(function_policy(1));
+    world.caller = Caller(8);
+    world.submit_to(other, [100]);
+    let retired = workers.iter().find(|key| world.workers[key].retired);
+    world.exit(*retired.expect("one of them"), ExitCause::Code(0));
+    let starting = world.starting()[0];
+    world.ready(starting);
+    assert_eq!(world.serve(starting), Some(100));
+}
+
+#[test]
+fn a_function_whose_calls_were_cancelled_wants_no_place() {
+    let mut world = World::new(function_policy(1));
+    world.scheduler.set_max_processes(Some(1));
+    world.submit(call_policy(Retries::none()), [1]);
+    world.all_ready();
+    let busy = world.first();
+    world.begin(busy);
+    world.function = world.scheduler.add_function(function_policy(1));
+    let keys = world.submit(call_policy(Retries::none()), [2]);
+    world.scheduler.cancel(keys, Cancelled::ByCaller);
+    world.perform();
+    world.answer(busy, ok(1));
+    assert!(!world.workers[&busy].retired);
+}
+
+#[test]
+fn functions_with_one_place_take_turns() {
+    let mut world = World::new(function_policy(1));
+    world.scheduler.set_max_processes(Some(1));
+    let other = world.scheduler.add_function(function_policy(1));
+    world.duration = Duration::from_millis(100);
+    world.submit(call_policy(Retries::none()), 0..1000);
+    world.submit_to(other, [1000]);
+    for _ in 0..100 {
+        world.advance(Duration::from_millis(100));
+        world.all_ready();
+        let worker = world.first();
+        if world.workers[&worker].retired {
+            world.exit(worker, ExitCause::Code(0));
+        } else {
+            world.serve(worker);
+        }
+        assert!(world.workers.len() <= 1);
+    }
+    assert!(world.outcomes.contains_key(&1000));
+    assert!(world.outcomes.len() > 80, "the first one goes on");
+    assert!(world.outcomes.values().all(|one| one.result.is_ok()));
+}

@@ -91,3 +91,39 @@ fn what_is_held_back_stays_in_the_queue() {
     let order: Vec<_> = std::iter::from_fn(|| world.next()).collect();
     assert!(order.into_iter().eq(4..=20));
 }
+
+#[test]
+fn a_caller_that_was_held_back_gains_nothing_by_that() {
+    let mut world = slow_world();
+    world.submit_as(CALLERS[0], 1..=600);
+    world.scheduler.hold(CALLERS[0], Some(None));
+    for input in 1000..1300 {
+        world.submit_as(CALLERS[1], [input]);
+        while world.next() != Some(input) {}
+    }
+    world.scheduler.hold(CALLERS[0], None);
+    world.perform();
+    for _ in 0..10 {
+        world.next();
+    }
+    world.submit_as(CALLERS[1], [2000]);
+    let order: Vec<_> = std::iter::from_fn(|| world.next()).take(4).collect();
+    assert!(order.contains(&2000), "{order:?}");
+}
+
+#[test]
+fn what_is_held_back_does_not_keep_others_behind_a_busy_worker() {
+    let mut world = World::new(function_policy(2));
+    world.duration = Duration::from_millis(20);
+    world.submit_as(CALLERS[1], 0..4);
+    world.all_ready();
+    let workers: Vec<WorkerKey> = world.workers.keys().copied().collect();
+    world.submit_as(CALLERS[0], 100..120);
+    world.scheduler.hold(CALLERS[0], Some(None));
+    world.begin(workers[0]);
+    while let Some((input, _)) = world.begin(workers[1]) {
+        world.answer(workers[1], ok(input));
+    }
+    let mine = world.outcomes.keys().filter(|input| **input < 100);
+    assert_eq!(mine.count(), 3, "{:?}", world.outcomes);
+}
