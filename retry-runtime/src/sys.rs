@@ -831,6 +831,29 @@ pub(crate) fn set_io_priority(priority: c_int) {
     let _ = unsafe { libc::syscall(libc::SYS_ioprio_set, IO_PRIORITY_OF_THREAD, 0, priority) };
 }
 
+/// Returns the process that has made a connection, by its number in the namespace of this process. It is 0
+/// where the process has none there.
+pub(crate) fn maker_of(connection: impl AsFd) -> u32 {
+    let mut maker = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut length = size_of_val(&maker) as libc::socklen_t;
+    // SAFETY: the pointers are to the credentials, which have room for as many bytes as the length
+    // says, and to the length; both live until after the call.
+    let _ = unsafe {
+        libc::getsockopt(
+            connection.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut maker).cast(),
+            &raw mut length,
+        )
+    };
+    u32::try_from(maker.pid).unwrap_or(0)
+}
+
 /// Parts this process from its controlling terminal, if it has one and does not lead its session.
 pub(crate) fn leave_terminal() {
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
