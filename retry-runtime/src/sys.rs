@@ -76,7 +76,7 @@ impl SharedMemory {
     /// The number at an offset in bytes.
     #[inline]
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.length);
+        assert!(offset.is_multiple_of(8) && offset.saturating_add(8) <= self.length);
         // SAFETY: the offset is inside the mapping and aligned, since mappings start at a page;
         // the mapping lives as long as `self`; every access to these bytes is atomic.
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
@@ -107,14 +107,14 @@ impl SharedMemory {
     /// The small number at an offset in bytes.
     #[inline]
     pub(crate) fn half_word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset + 4 <= self.length);
+        assert!(offset.is_multiple_of(4) && offset.saturating_add(4) <= self.length);
         // SAFETY: as in `word`; no bytes are accessed by both.
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 
     /// Writes bytes at an offset. The caller makes sure that nobody reads them meanwhile.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
-        assert!(offset + bytes.len() <= self.length);
+        assert!(offset.saturating_add(bytes.len()) <= self.length);
         // SAFETY: the target is inside the mapping, and a slice of this process cannot overlap
         // it, since no slice of the mapping is ever made.
         unsafe {
@@ -856,6 +856,11 @@ pub(crate) fn maker_of(connection: impl AsFd) -> u32 {
 
 /// Parts this process from its controlling terminal, if it has one and does not lead its session.
 pub(crate) fn leave_terminal() {
+    // SAFETY: these take and return numbers only.
+    if unsafe { libc::getsid(0) == libc::getpid() } {
+        // The terminal would be taken from the whole session, and its foreground group be hung up.
+        return;
+    }
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     if let Ok(terminal) = rustix::fs::open("/dev/tty", flags, Mode::empty()) {
         // SAFETY: this request takes no third parameter.
