@@ -1,12 +1,14 @@
 //! Processes that leave the group of the worker whose function has started them.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use retry_runtime::{CallError, Retries, Runtime, function};
 use retry_tests::{descendants, eventually, fixture, fixture_outside, kill_child, workers};
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -221,6 +223,30 @@ fn a_killed_parent_leaves_no_daemon() {
             parent.wait().unwrap();
             eventually_none();
         }
+    });
+}
+
+#[test]
+fn a_killed_parent_leaves_no_daemon_of_a_worker_behind_a_script() {
+    fixture_outside(LIMIT, || {
+        let directory = TempDir::new().unwrap();
+        let wrapper = directory.path().join("wrapper");
+        // The shell stays, and leads the group.
+        let script = format!("#!/bin/sh\n{}\nexit $?\n", env!("CARGO_BIN_EXE_escaping"));
+        std::fs::write(&wrapper, script).unwrap();
+        std::fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).unwrap();
+        let mut parent = Command::new(env!("CARGO_BIN_EXE_escaping"))
+            .arg("--what=stays-behind-a-script")
+            .env("WRAPPER", wrapper)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(parent.stdout.take().unwrap());
+        assert!(stdout.lines().next().unwrap().is_ok());
+        eventually_asleep();
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        eventually_none();
     });
 }
 

@@ -102,6 +102,28 @@ fn a_script_may_stand_between_a_program_and_its_workers() {
 }
 
 #[test]
+fn workers_may_have_a_pid_namespace_of_their_own() {
+    fixture_outside(LIMIT, || {
+        let unshare = "unshare --user --map-root-user --pid --fork";
+        let permitted = format!("{unshare} true");
+        let permitted = Command::new("sh").args(["-c", &permitted]).status();
+        if !permitted.unwrap().success() {
+            return;
+        }
+        for script in [
+            format!("exec {unshare} \"$PROGRAM\""),
+            format!("exec {unshare} --mount-proc \"$PROGRAM\""),
+        ] {
+            assert_eq!(
+                wrapped(&script),
+                (vec!["served".to_owned(); 4], 1),
+                "{script}"
+            );
+        }
+    });
+}
+
+#[test]
 fn a_worker_that_lacks_descriptors_says_so_and_runs_nothing() {
     fixture_outside(LIMIT, || {
         for most in 3..12 {

@@ -774,7 +774,38 @@ impl<'de> Deserialize<'de> for Swapped {
     }
 }
 
+/// As many fields in each direction, of the same types.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct User {
+    #[serde(skip_deserializing)]
+    id: String,
+    name: String,
+    #[serde(skip_serializing)]
+    password: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Edit {
+    None,
+    User {
+        #[serde(skip_deserializing)]
+        before: u8,
+        #[serde(skip_serializing)]
+        after: u8,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct RenamedField {
+    #[serde(rename(serialize = "other"))]
+    field: u8,
+}
+
 echoes! {
+    echo_user: User;
+    echo_users: Vec<User>;
+    echo_edit: Edit;
+    echo_renamed_field: RenamedField;
     echo_not_written: NotWritten;
     echo_not_read: NotRead;
     echo_written_as_text: WrittenAsText;
@@ -806,6 +837,19 @@ fn types_whose_halves_differ_are_refused() {
         let value = (Miscounted(vec![0; 8]), vec![]);
         refused!(echo_miscounted: (Miscounted(vec![]), vec![]), value.clone() => "Miscounted");
         refused!(echo_uncounted: Uncounted(vec![1]) => "sequence", "Json");
+        let value = User {
+            id: "1".to_owned(),
+            name: "Ada".to_owned(),
+            password: "secret".to_owned(),
+        };
+        refused!(echo_user: value.clone() => "values::User`", "skip_serializing");
+        refused!(echo_users: vec![], vec![value.clone(); 3] => "values::User");
+        let value = Edit::User {
+            before: 1,
+            after: 2,
+        };
+        refused!(echo_edit: Edit::None, value.clone() => "values::Edit`");
+        refused!(echo_renamed_field: RenamedField { field: 1 } => "values::RenamedField`");
         refused!(echo_swapped: vec![], vec![Swapped(1, 2)] => "values::Swapped");
     });
 }
@@ -818,6 +862,8 @@ enum Skipping {
     Local,
     Second(u8),
     Third(u8),
+    ConnectionAcceptedByPeer(u8),
+    ConnectionRejectedByPeer(u8),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -856,6 +902,8 @@ fn a_variant_never_arrives_as_another_one() {
         let first = Skipping::First(1);
         refused!(echo_skipping: first.clone(), Skipping::Second(1) => "variant of `Skipping`");
         refused!(echo_skipping: first.clone(), Skipping::Third(1) => "variant of `Skipping`");
+        let long = Skipping::ConnectionAcceptedByPeer(1);
+        refused!(echo_skipping: first.clone(), long.clone() => "variant of `Skipping`");
         refused!(echo_skipping: first.clone(), Skipping::Local => "Skipping::Local");
         let first = NotReadVariant::First(1);
         refused!(echo_not_read_variant: first.clone(), NotReadVariant::Second(1) => "NotReadVariant");

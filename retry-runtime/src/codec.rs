@@ -498,6 +498,53 @@ mod tests {
         assert_eq!(longest(|next| Chain::Tuple((Box::new(next), true))), 256);
     }
 
+    #[test]
+    fn fields_that_only_one_half_has_are_not_mistaken_for_others() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct User {
+            #[serde(skip_deserializing)]
+            id: String,
+            name: String,
+            #[serde(skip_serializing)]
+            password: String,
+        }
+
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        enum Change {
+            Of {
+                #[serde(skip_deserializing)]
+                before: u8,
+                #[serde(skip_serializing)]
+                after: u8,
+            },
+            #[serde(skip)]
+            Nothing,
+            ConnectionAcceptedByPeer,
+            ConnectionRejectedByPeer,
+        }
+
+        fn refused<T: Wire + fmt::Debug>(value: T) -> String {
+            let mut bytes = Vec::new();
+            encode(&value, &mut bytes, usize::MAX).unwrap();
+            decode_all::<T>(&bytes).unwrap_err().to_string()
+        }
+
+        let user = || User {
+            id: "1".to_owned(),
+            name: "n".to_owned(),
+            password: "p".to_owned(),
+        };
+        assert!(refused(user()).contains("reads other fields"));
+        assert!(refused(vec![user(), user()]).contains("reads other fields"));
+        let change = Change::Of {
+            before: 1,
+            after: 2,
+        };
+        assert!(refused(change).contains("reads other fields"));
+        assert!(refused(Change::ConnectionAcceptedByPeer).contains("`Change`"));
+        assert!(encode(&Change::Nothing, &mut Vec::new(), usize::MAX).is_err());
+    }
+
     fn round_trip_length<T: Wire>(value: &T) {
         let (mut bytes, mut again) = (Vec::new(), Vec::new());
         encode(value, &mut bytes, usize::MAX).unwrap();

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -273,8 +274,9 @@ pub(crate) fn outside_of_group(leader: u32) -> Vec<Found> {
     escaped.filter_map(|pid| Found::hold(pid, 0)).collect()
 }
 
-/// The number of a process's group. It is 0 where the group is none of this namespace.
-pub(crate) fn group(pid: u32) -> Option<u32> {
+/// The number of the group of a process, which `/proc` knows by this name. It is 0 where the group is
+/// none of this namespace.
+pub(crate) fn group(pid: impl fmt::Display) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(2)?.parse().ok()
@@ -300,10 +302,11 @@ pub(crate) fn note_own(parent: u32) {
 /// its parent is gone it does so for all workers of that parent: the parent may have killed some
 /// and not have come to look for what they left.
 pub(crate) fn kill_own() {
-    let own = std::process::id();
     let Some((token, parent)) = OWN.get() else {
         return;
     };
+    // A script that has started this process leads the group.
+    let own_group = group("self");
     let parent_lives = !worker::is_gone(*parent);
     let program = token.program();
     let is_wanted = |other: &str| {
@@ -312,9 +315,9 @@ pub(crate) fn kill_own() {
     };
     let _ = kill_all(LAST_LOOK, || {
         let mut found = look(is_wanted).found;
-        found.extend(outside_of_group(own));
+        found.extend(outside_of_group(std::process::id()));
         // The group ends last, with this process.
-        found.retain(|one| group(one.pid) != Some(own));
+        found.retain(|one| group(one.pid) != own_group);
         found
     });
 }

@@ -76,7 +76,7 @@ impl SharedMemory {
     /// The number at an offset in bytes.
     #[inline]
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.length);
+        assert!(offset.is_multiple_of(8) && offset.saturating_add(8) <= self.length);
         // SAFETY: the offset is inside the mapping and aligned, since mappings start at a page;
         // the mapping lives as long as `self`; every access to these bytes is atomic.
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
@@ -107,14 +107,14 @@ impl SharedMemory {
     /// The small number at an offset in bytes.
     #[inline]
     pub(crate) fn half_word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset + 4 <= self.length);
+        assert!(offset.is_multiple_of(4) && offset.saturating_add(4) <= self.length);
         // SAFETY: as in `word`; no bytes are accessed by both.
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 
     /// Writes bytes at an offset. The caller makes sure that nobody reads them meanwhile.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
-        assert!(offset + bytes.len() <= self.length);
+        assert!(offset.saturating_add(bytes.len()) <= self.length);
         // SAFETY: the target is inside the mapping, and a slice of this process cannot overlap
         // it, since no slice of the mapping is ever made.
         unsafe {
@@ -831,8 +831,36 @@ pub(crate) fn set_io_priority(priority: c_int) {
     let _ = unsafe { libc::syscall(libc::SYS_ioprio_set, IO_PRIORITY_OF_THREAD, 0, priority) };
 }
 
+/// Returns the process that has made a connection, by its number in the namespace of this process. It is 0
+/// where the process has none there.
+pub(crate) fn maker_of(connection: impl AsFd) -> u32 {
+    let mut maker = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut length = size_of_val(&maker) as libc::socklen_t;
+    // SAFETY: the pointers are to the credentials, which have room for as many bytes as the length
+    // says, and to the length; both live until after the call.
+    let _ = unsafe {
+        libc::getsockopt(
+            connection.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut maker).cast(),
+            &raw mut length,
+        )
+    };
+    u32::try_from(maker.pid).unwrap_or(0)
+}
+
 /// Parts this process from its controlling terminal, if it has one and does not lead its session.
 pub(crate) fn leave_terminal() {
+    // SAFETY: these take and return numbers only.
+    if unsafe { libc::getsid(0) == libc::getpid() } {
+        // The terminal would be taken from the whole session, and its foreground group be hung up.
+        return;
+    }
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     if let Ok(terminal) = rustix::fs::open("/dev/tty", flags, Mode::empty()) {
         // SAFETY: this request takes no third parameter.

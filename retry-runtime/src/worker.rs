@@ -56,6 +56,7 @@ const STACK: usize = 8 * 1024 * 1024;
 /// A worker's end of the connection to its parent.
 pub(crate) struct Link {
     socket: Arc<OwnedFd>,
+    /// It is 0 where the parent is in another pid namespace: then the connection alone tells of its end.
     parent: u32,
 }
 
@@ -106,7 +107,7 @@ impl Link {
         let length = Orders::length(&bytes).ok_or(io::ErrorKind::InvalidData)?;
         while bytes.len() < length {
             let mut more = vec![0; length - bytes.len()];
-            match rustix::io::read(&self.socket, &mut more)? {
+            match rustix::io::retry_on_intr(|| rustix::io::read(&self.socket, &mut more))? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => bytes.extend_from_slice(&more[..read]),
             }

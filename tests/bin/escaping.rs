@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use retry_runtime::{Event, function, local_entrypoint};
+use retry_runtime::{Event, Runtime, function, local_entrypoint};
 
 const DAEMON: &str = "(setsid sh -c 'sleep 600 & exec sleep 600' &) </dev/null >/dev/null 2>&1";
 
@@ -73,6 +73,15 @@ fn main(what: String) {
                 .remote(DAEMON.to_owned(), false)
                 .wait()
                 .expect("a pid");
+            println!("started");
+            stay();
+        }
+        "stays-behind-a-script" => {
+            let wrapper = std::env::var_os("WRAPPER").expect("a program");
+            let runtime = Runtime::builder().worker_program(wrapper).build();
+            let runtime = runtime.expect("a runtime");
+            let call = starts.on(&runtime).remote(DAEMON.to_owned(), false);
+            call.wait().expect("a pid");
             println!("started");
             stay();
         }

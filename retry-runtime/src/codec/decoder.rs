@@ -21,7 +21,7 @@ use serde::de::{
 };
 
 use super::failure::Failure;
-use super::shape::{self, Kind, Shape};
+use super::shape::{self, Agreement, Kind, Shape};
 use super::{CONFIG, Config, DEEPEST};
 
 /// The most elements a sequence may have; only one of zero-sized elements gets there.
@@ -31,6 +31,8 @@ const LONGEST: usize = 1 << 32;
 pub(super) struct Input<'de> {
     rest: &'de [u8],
     shape: Shape,
+    /// Whether there are fields with aliases: it is not known which of the names was written.
+    aliased: bool,
 }
 
 impl Reader for Input<'_> {
@@ -63,6 +65,7 @@ pub(super) fn source(bytes: &[u8]) -> Source<'_> {
     let input = Input {
         rest: bytes,
         shape: Shape::default(),
+        aliased: false,
     };
     DecoderImpl::new(input, CONFIG, ())
 }
@@ -78,9 +81,14 @@ pub(super) fn rest<'de>(source: &mut Source<'de>) -> &'de [u8] {
 #[inline]
 pub(super) fn check_shape<'de>(source: &mut Source<'de>) -> Result<&'de [u8], Failure> {
     let input = source.borrow_reader();
-    match input.rest.split_first_chunk() {
-        Some((written, rest)) if *written == input.shape.to_bytes() => Ok(rest),
-        _ => Err(other_parts()),
+    let Some((written, rest)) = input.rest.split_first_chunk() else {
+        return Err(other_parts());
+    };
+    match input.shape.compare(*written) {
+        Agreement::Full => Ok(rest),
+        Agreement::Parts if input.aliased => Ok(rest),
+        Agreement::Parts => Err(Failure::differs("it reads other fields".to_owned())),
+        Agreement::None => Err(other_parts()),
     }
 }
 
@@ -136,8 +144,15 @@ impl<'a, 'de> Decoder<'a, 'de> {
     }
 
     #[inline]
-    fn parts<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Failure> {
-        visitor.visit_seq(self.counted::<false>(length)?)
+    fn fields<V: Visitor<'de>>(
+        mut self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        self.shape().add_names(fields);
+        let mut parts = self.counted::<false>(fields.len())?;
+        parts.are_fields = true;
+        visitor.visit_seq(parts)
     }
 
     #[inline]
@@ -148,6 +163,7 @@ impl<'a, 'de> Decoder<'a, 'de> {
         let credible = left <= rest(self.source).len();
         Ok(Parts {
             decoder: self,
+            are_fields: false,
             left,
             credible,
         })
@@ -277,7 +293,7 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
         visitor: V,
     ) -> Result<V::Value, Failure> {
         self.enter()?;
-        self.parts(length, visitor)
+        visitor.visit_seq(self.counted::<false>(length)?)
     }
 
     #[inline]
@@ -299,12 +315,13 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
 
     #[inline]
     fn deserialize_struct<V: Visitor<'de>>(
-        self,
+        mut self,
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        self.deserialize_tuple(fields.len(), visitor)
+        self.enter()?;
+        self.fields(fields, visitor)
     }
 
     #[inline]
@@ -332,6 +349,8 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
 /// sequence, whose shapes count in any order.
 struct Parts<'a, 'de, const ALIKE: bool> {
     decoder: Decoder<'a, 'de>,
+    /// Whether they are the fields of a struct.
+    are_fields: bool,
     left: usize,
     /// Whether the input has at least a byte for each. Nobody is to make room for more.
     credible: bool,
@@ -347,6 +366,16 @@ impl<'de, const ALIKE: bool> Parts<'_, 'de, ALIKE> {
         let part = seed.deserialize(self.decoder.again());
         self.decoder.shape().add_element(before);
         part
+    }
+}
+
+impl<const ALIKE: bool> Drop for Parts<'_, '_, ALIKE> {
+    #[inline]
+    fn drop(&mut self) {
+        // A field with aliases is there under each of its names, and was read once.
+        if !ALIKE && self.are_fields && self.left > 0 {
+            self.decoder.source.borrow_reader().aliased = true;
+        }
     }
 }
 
@@ -458,7 +487,7 @@ impl<'de> VariantAccess<'de> for Decoder<'_, 'de> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        self.parts(length, visitor)
+        visitor.visit_seq(self.counted::<false>(length)?)
     }
 
     #[inline]
@@ -467,6 +496,6 @@ impl<'de> VariantAccess<'de> for Decoder<'_, 'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
-        self.parts(fields.len(), visitor)
+        self.fields(fields, visitor)
     }
 }

@@ -366,6 +366,7 @@ macro_rules! fields {
                     field: &'static str,
                     value: &T,
                 ) -> Result<(), Failure> {
+                    self.shape.add_name(field);
                     let result = value.serialize(&mut **self);
                     result.map_err(|failure| failure.at::<T>(Some(field)))
                 }

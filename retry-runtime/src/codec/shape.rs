@@ -5,6 +5,9 @@
 //! halves fold the kind of each part into a number as they go, the encoder appends its number to
 //! the value, and the decoder compares. Lengths and tags need not be folded in: they stand in the
 //! bytes, and both halves take the same ones for lengths if they agree on the parts.
+//!
+//! The names of fields are folded into a second number: a struct that leaves out one field when it is
+//! written and another one of the same type when it is read has the same parts in both directions.
 
 use std::any::TypeId;
 
@@ -35,9 +38,13 @@ pub(super) enum Kind {
     Variant = 0x97f6_c02b,
 }
 
-/// The kinds of the parts that came so far, in their order.
+/// The kinds of the parts that came so far, in their order, and the names of those that are fields, in
+/// any order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Shape(u32);
+pub(super) struct Shape {
+    parts: u32,
+    names: u32,
+}
 
 impl Shape {
     /// How many bytes it takes behind a value.
@@ -47,20 +54,79 @@ impl Shape {
     /// constants are what tells orders apart.
     #[inline]
     pub(super) fn add(&mut self, kind: Kind) {
-        self.0 = self.0.wrapping_mul(9).wrapping_add(kind as u32);
+        self.parts = self.parts.wrapping_mul(9).wrapping_add(kind as u32);
+    }
+
+    /// Takes in the name of a field.
+    #[inline]
+    pub(super) fn add_name(&mut self, name: &str) {
+        self.names = self.names.wrapping_add(hash(name));
+    }
+
+    /// Takes in the names of all fields of a struct. The first ones are not taken in a loop, so that the
+    /// compiler knows the sum where it knows the names.
+    #[inline(always)]
+    pub(super) fn add_names(&mut self, names: &[&str]) {
+        macro_rules! first {
+            ($($at:literal)*) => {
+                $(
+                    if let Some(name) = names.get($at) {
+                        self.add_name(name);
+                    }
+                )*
+            };
+        }
+        first!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+        if let Some(more @ [_, ..]) = names.get(16..) {
+            self.add_more_names(more);
+        }
+    }
+
+    fn add_more_names(&mut self, names: &[&str]) {
+        names.iter().for_each(|name| self.add_name(name));
     }
 
     /// Takes in what was there before an element of a sequence, which began without a shape: where an
     /// element is inlined its shape is a constant.
     #[inline]
     pub(super) fn add_element(&mut self, before: Self) {
-        self.0 = self.0.wrapping_add(before.0);
+        self.parts = self.parts.wrapping_add(before.parts);
+        self.names = self.names.wrapping_add(before.names);
+    }
+
+    #[inline]
+    fn code(self) -> u32 {
+        // What is in the lower half of one number reaches the upper half of the product.
+        let parts = self.parts.wrapping_mul(0x9e37_79b1);
+        parts & PARTS | self.names >> 16
     }
 
     #[inline]
     pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
-        self.0.to_le_bytes()
+        self.code().to_le_bytes()
     }
+
+    /// Compares with the shape that was written.
+    #[inline]
+    pub(super) fn compare(self, written: [u8; Self::BYTES]) -> Agreement {
+        match self.code() ^ u32::from_le_bytes(written) {
+            0 => Agreement::Full,
+            difference if difference & PARTS == 0 => Agreement::Parts,
+            _ => Agreement::None,
+        }
+    }
+}
+
+/// The half of a code that tells of the kinds of parts. The other one tells of names.
+const PARTS: u32 = 0xffff_0000;
+
+/// In what the two halves of a type agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Agreement {
+    Full,
+    /// In the parts, but not in the names of fields.
+    Parts,
+    None,
 }
 
 /// Returns whether both halves of `T` are known to agree, so that no shape stands behind it. The
@@ -98,13 +164,25 @@ pub(super) fn is_named(tag: u32, name: &str) -> bool {
 /// The bits of a tag that are the index.
 const INDEX: u32 = 0xffff;
 
-/// A code of a name in the bits that are left. It has no loop, so that the compiler knows it where
-/// it knows the name; what is in the middle of a name of more than 16 bytes is not looked at.
+/// A code of a name in the bits that are left.
 #[inline]
 fn code(name: &str) -> u32 {
+    hash(name) & !INDEX
+}
+
+/// The hash of a name. It has no loop, so that the compiler knows it where it knows the name.
+#[inline]
+fn hash(name: &str) -> u32 {
     let name = name.as_bytes();
     let (head, tail) = match (name.first_chunk(), name.last_chunk()) {
-        (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+        (Some(head), Some(tail)) => {
+            let (head, tail) = (u64::from_le_bytes(*head), u64::from_le_bytes(*tail));
+            if name.len() > 16 {
+                (head ^ middle(&name[8..name.len() - 8]), tail)
+            } else {
+                (head, tail)
+            }
+        }
         _ => match (name.first_chunk(), name.last_chunk()) {
             (Some(head), Some(tail)) => (
                 u64::from(u32::from_le_bytes(*head)),
@@ -121,9 +199,21 @@ fn code(name: &str) -> u32 {
             },
         },
     };
-    let both = head.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ tail.rotate_left(29) ^ name.len() as u64;
+    let both = head.wrapping_mul(FACTOR) ^ tail.rotate_left(29) ^ name.len() as u64;
     let mixed = both.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (mixed >> 32) as u32 & !INDEX
+    (mixed >> 32) as u32
+}
+
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What is in the middle of a long name.
+#[cold]
+fn middle(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |hash, byte| {
+        (hash ^ u64::from(*byte))
+            .wrapping_mul(FACTOR)
+            .rotate_left(23)
+    })
 }
 
 #[cfg(test)]
@@ -156,6 +246,10 @@ mod tests {
             "AVeryLongNameOfAVariant",
             "AVeryLongNameOfAVariane",
             "BVeryLongNameOfAVariant",
+            "AVeryLongNameIfAVariant",
+            "AVeryLongCaseOfAVariant",
+            "ANameOfAVariantThatIsEvenMuchLongerThanThis",
+            "ANameOfAVariantThatIsEvenVeryLongerThanThis",
         ];
         for (at, name) in names.iter().enumerate() {
             for other in &names[..at] {
@@ -178,5 +272,23 @@ mod tests {
         assert_ne!(shape(&[Kind::U8, Kind::U16]), shape(&[Kind::U16, Kind::U8]));
         assert_ne!(shape(&[Kind::U8]), shape(&[Kind::U8, Kind::U8]));
         assert_ne!(shape(&[]), shape(&[Kind::U8]));
+    }
+
+    #[test]
+    fn parts_and_names_are_compared_apart() {
+        let shape = |kind, names: &[&str]| {
+            let mut shape = Shape::default();
+            names.iter().for_each(|name| {
+                shape.add_name(name);
+                shape.add(kind);
+            });
+            shape
+        };
+        let written = shape(Kind::U8, &["id", "name"]).to_bytes();
+        let compare = |kind, names| shape(kind, names).compare(written);
+        assert_eq!(compare(Kind::U8, &["id", "name"]), Agreement::Full);
+        assert_eq!(compare(Kind::U8, &["name", "key"]), Agreement::Parts);
+        assert_eq!(compare(Kind::I8, &["id", "name"]), Agreement::None);
+        assert_eq!(compare(Kind::U8, &["id"]), Agreement::None);
     }
 }

@@ -77,7 +77,7 @@ impl Process {
         let greeting = Greeting::new();
         greeting.send(&socket)?;
         let own = [
-            (WORKER_VARIABLE, greeting.parent.to_string().into()),
+            (WORKER_VARIABLE, std::process::id().to_string().into()),
             (KEY_VARIABLE, greeting.key_text().into()),
             (DEPTH_VARIABLE, (depth() + 1).to_string().into()),
             (lineage::VARIABLE, token.variable()),

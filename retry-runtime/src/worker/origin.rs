@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Link;
+use crate::sys;
 use crate::transport::{KEY_VARIABLE, WORKER_VARIABLE};
 
 /// What a process is.
@@ -33,24 +34,21 @@ pub(crate) enum Origin {
 /// The bytes in a worker's standard input before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Greeting {
-    /// The process that started the worker.
-    pub(crate) parent: u32,
     /// A number that no other worker has.
-    pub(crate) key: u64,
+    key: u64,
 }
 
 /// The beginning of each greeting.
 const GREETED: [u8; 8] = *b"retry/w1";
 
-const LENGTH: usize = GREETED.len() + 12;
+const LENGTH: usize = GREETED.len() + 8;
 
 impl Greeting {
     /// A greeting for a worker of this process.
     pub(crate) fn new() -> Self {
-        let parent = std::process::id();
         // A fork of this process would draw the same numbers.
-        let key = u64::from(parent) << 32 | u64::from(fastrand::u32(..));
-        Self { parent, key }
+        let key = u64::from(std::process::id()) << 32 | u64::from(fastrand::u32(..));
+        Self { key }
     }
 
     /// Writes it to the other end of what will be the worker's standard input.
@@ -71,16 +69,14 @@ impl Greeting {
     fn encode(self) -> [u8; LENGTH] {
         let mut bytes = [0; LENGTH];
         bytes[..8].copy_from_slice(&GREETED);
-        bytes[8..12].copy_from_slice(&self.parent.to_le_bytes());
-        bytes[12..].copy_from_slice(&self.key.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.key.to_le_bytes());
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (parent, key) = bytes.strip_prefix(&GREETED)?.split_first_chunk()?;
+        let key = bytes.strip_prefix(&GREETED)?.try_into().ok()?;
         Some(Self {
-            parent: u32::from_le_bytes(*parent),
-            key: u64::from_le_bytes(key.try_into().ok()?),
+            key: u64::from_le_bytes(key),
         })
     }
 
@@ -137,9 +133,10 @@ impl Link {
         empty_stdin().map_err(|error| {
             format!("there is nothing to put in the place of standard input: {error}")
         })?;
+        let parent = sys::maker_of(&socket);
         Ok(Self {
             socket: Arc::new(socket),
-            parent: greeting.parent,
+            parent,
         })
     }
 }

@@ -21,13 +21,14 @@ use super::current;
 use super::reporting::{self, Reporting};
 use crate::codec;
 use crate::error::Panic;
+use crate::sys::PerProcess;
 use crate::transport::board::LAST_WORDS_CAPACITY;
 
 /// The number of panics that are remembered.
 const REMEMBERED: usize = 64;
 
 /// The panics that have not been reported, oldest first.
-static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
+static SEEN: PerProcess<Mutex<Vec<Seen>>> = PerProcess::new();
 
 /// The address of the hook that was installed last.
 static HOOK: AtomicUsize = AtomicUsize::new(0);
@@ -136,7 +137,8 @@ fn see(info: &PanicHookInfo<'_>, previous: &Hook) {
 }
 
 fn lock() -> MutexGuard<'static, Vec<Seen>> {
-    SEEN.lock().unwrap_or_else(PoisonError::into_inner)
+    let seen = SEEN.get_or_init(Mutex::default);
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn remember(panic: Seen) {

@@ -2,24 +2,21 @@
 //! backtrace of a process alone takes about 0.1 s, since it reads the debug information.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::sys;
+use crate::sys::{self, PerProcess};
 use crate::transport::Board;
 
-/// This worker's board, and the process that may write there: a fork of it may not.
-static BOARD: OnceLock<(Arc<Board>, u32)> = OnceLock::new();
+/// This worker's board. A fork of the worker may not write there.
+static BOARD: PerProcess<Arc<Board>> = PerProcess::new();
 
 /// The number of inputs that this worker executes at once.
 static SLOTS: AtomicUsize = AtomicUsize::new(0);
 
-static PAUSE: Mutex<Pause> = Mutex::new(Pause {
-    depth: 0,
-    since: 0,
-    total: 0,
-});
+static PAUSE: PerProcess<Mutex<Pause>> = PerProcess::new();
 
 /// The reports that are being made, on any thread.
+#[derive(Default)]
 struct Pause {
     depth: u32,
     /// When the first of them was begun.
@@ -28,13 +25,13 @@ struct Pause {
     total: u64,
 }
 
-fn lock() -> MutexGuard<'static, Pause> {
-    PAUSE.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(pause: &Mutex<Pause>) -> MutexGuard<'_, Pause> {
+    pause.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the worker's board known.
 pub(super) fn install(board: Arc<Board>) {
-    let _ = BOARD.set((board, std::process::id()));
+    BOARD.get_or_init(|| board);
 }
 
 /// Tells how many inputs the worker executes at once.
@@ -44,13 +41,12 @@ pub(super) fn serves(slots: usize) {
 
 /// Returns the board, if this process is a worker.
 pub(super) fn board() -> Option<&'static Board> {
-    let (board, pid) = BOARD.get()?;
-    (*pid == std::process::id()).then_some(board)
+    BOARD.get().map(|board| &**board)
 }
 
 /// Returns how many nanoseconds reports have taken in this process.
 pub(crate) fn total() -> u64 {
-    let pause = lock();
+    let pause = lock(PAUSE.get_or_init(Mutex::default));
     let running = match pause.depth {
         0 => 0,
         _ => sys::monotonic_nanos().saturating_sub(pause.since),
@@ -59,11 +55,12 @@ pub(crate) fn total() -> u64 {
 }
 
 /// While one of these exists, the clocks of all attempts of this worker stand still.
-pub(crate) struct Reporting(());
+pub(crate) struct Reporting(&'static Mutex<Pause>);
 
 impl Reporting {
     pub(crate) fn begin() -> Self {
-        let mut pause = lock();
+        let all = PAUSE.get_or_init(Mutex::default);
+        let mut pause = lock(all);
         if pause.depth == 0 {
             pause.since = sys::monotonic_nanos();
             if let Some(board) = board() {
@@ -71,13 +68,13 @@ impl Reporting {
             }
         }
         pause.depth += 1;
-        Self(())
+        Self(all)
     }
 }
 
 impl Drop for Reporting {
     fn drop(&mut self) {
-        let mut pause = lock();
+        let mut pause = lock(self.0);
         pause.depth -= 1;
         if pause.depth == 0 {
             let (since, now) = (pause.since, sys::monotonic_nanos());
