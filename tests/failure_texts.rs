@@ -317,6 +317,30 @@ fn a_typed_error_above_the_limit_is_told_with_its_size() {
     });
 }
 
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+#[error("{}", "word ".repeat(30))]
+struct Wordy;
+
+#[function(max_workers = 1, retries = Retries::fixed(2, Duration::ZERO))]
+fn fails_in_many_words(fail: bool) -> Result<u64, Wordy> {
+    let runs = runs();
+    if fail { Err(Wordy) } else { Ok(runs) }
+}
+
+#[retry_runtime::test]
+fn a_small_error_may_have_a_text_above_the_limit() {
+    fixture(LIMIT, serves, || {
+        let runtime = on(64);
+        let error = fails_in_many_words.on(&runtime).remote(true).wait();
+        let error = error.unwrap_err();
+        assert!(matches!(error, CallError::Function(Wordy, _)), "{error:?}");
+        assert_eq!(error.context().attempts().len(), 3);
+        // All of them in one worker.
+        let runs = fails_in_many_words.on(&runtime).remote(false).wait();
+        assert_eq!(runs.unwrap(), 4);
+    });
+}
+
 /// A value whose type says at length why it cannot be sent.
 struct Unsendable(usize);
 

@@ -62,7 +62,7 @@ pub(crate) fn one_line(text: &str) -> String {
 #[cold]
 fn keep_text(of: &mut Invocation, format: impl FnOnce() -> String) {
     if let Ok(text) = catch_unwind(AssertUnwindSafe(format)) {
-        of.describe(one_line(&text));
+        of.describe(&one_line(&text));
     }
 }
 

@@ -219,9 +219,9 @@ impl Invocation {
         }
     }
 
-    /// Keeps the text of an error for the call's history.
-    pub(crate) fn describe(&mut self, text: String) {
-        self.output.text = Some(text);
+    /// Keeps the text of an error for the call's history, in no more bytes than a message may have.
+    pub(crate) fn describe(&mut self, text: &str) {
+        self.output.text = Some(excerpt(text, self.limit).into_owned());
     }
 
     /// Answers with a value.
