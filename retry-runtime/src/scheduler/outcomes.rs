@@ -31,8 +31,8 @@ impl<P: Parts> Scheduler<P> {
             let Some(call) = inflight.call else { continue };
             let claimed = inflight.ticket <= remains.claimed;
             let put_off = !claimed && self.unbegin_deadline(call);
-            let is_over = |why: &Box<Withdrawn>| !put_off || !matches!(**why, Withdrawn::Deadline);
-            if let Some(withdrawn) = inflight.withdrawn.filter(is_over) {
+            let withdrawn = inflight.withdrawn;
+            if let Some(withdrawn) = withdrawn.filter(|why| why.ends_call(put_off)) {
                 let end = claimed.then(|| AttemptEnd {
                     outcome: AttemptOutcome::Cancelled,
                     start: inflight.sent,

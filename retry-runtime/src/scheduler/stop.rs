@@ -56,6 +56,13 @@ pub(super) enum Withdrawn {
     Unwanted(Failure),
 }
 
+impl Withdrawn {
+    /// Returns whether the call ends: not where it is its deadline that has passed, and that was put off.
+    pub(super) fn ends_call(&self, put_off: bool) -> bool {
+        !put_off || !matches!(self, Self::Deadline)
+    }
+}
+
 /// What a probe found out about an input that was sent.
 #[derive(Clone, Copy)]
 enum Stage {
