@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Function, Phase, Scheduler, State, Timer};
+use super::{Function, FunctionKey, Phase, Scheduler, State, Timer};
 use crate::context::CallId;
 use crate::error::Cancelled;
 use crate::parcel::Parts;
@@ -111,11 +111,20 @@ impl<P: Parts> Scheduler<P> {
         if !self.draining || self.delayed > 0 || self.functions.iter().any(waits) {
             return;
         }
-        let keys: Vec<_> = self
+        let functions: Vec<_> = self
             .functions
             .iter()
-            .flat_map(|(_, function)| function.roster.keys().iter().copied())
+            .map(|(key, _)| FunctionKey(key))
             .collect();
+        let mut keys = Vec::new();
+        for function in functions {
+            let (roster, census) = self.roster(function);
+            // While inputs wait behind others at a worker, further workers may take them over. Ending
+            // those here would only have them started again.
+            if census.behind == 0 {
+                keys.extend_from_slice(roster.keys());
+            }
+        }
         for key in keys {
             let Some(worker) = self.worker(key) else {
                 continue;

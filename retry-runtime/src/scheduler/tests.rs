@@ -191,8 +191,11 @@ impl World {
 
     fn perform(&mut self) {
         self.act();
+        let mut rounds = 0;
         while self.scheduler.settle(self.now) {
             self.act();
+            rounds += 1;
+            assert!(rounds < 1000, "the scheduler does not come to rest");
         }
         self.check_queue();
     }

@@ -463,6 +463,32 @@ fn a_shutdown_takes_nothing_more_waits_for_its_grace_and_ends_the_workers() {
     assert!(world.scheduler.is_drained());
 }
 
+/// Answers that were not taken in yet cannot be recalled: their inputs still stand behind another one.
+#[test]
+fn a_shutdown_does_not_end_starting_workers_only_to_start_them_again() {
+    let mut world = World::new(function_policy(2));
+    world.submit(call_policy(Retries::none()), 0..3);
+    let worker = world.first();
+    world.ready(worker);
+    while world.begin(worker).is_some() {
+        world.answer_unread(worker);
+    }
+    let spawned = world.spawned;
+    world.scheduler.shut_down(world.now, SECOND, false, true);
+    world.perform();
+    let killed = |(key, worker): (&WorkerKey, &FakeWorker)| worker.killed.then_some(*key);
+    if let Some(killed) = world.workers.iter().find_map(killed) {
+        world.exit(killed, KILLED);
+    }
+    assert_eq!(world.spawned, spawned);
+    world.read(worker);
+    assert_eq!(world.outcomes.len(), 3);
+    for key in world.workers.keys().copied().collect::<Vec<_>>() {
+        world.exit(key, KILLED);
+    }
+    assert!(world.scheduler.is_drained());
+}
+
 /// Random histories with everything at once. Whatever happens, every call is resolved once, what
 /// runs at most once runs at most once, and a shutdown comes to an end.
 #[test]
