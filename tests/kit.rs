@@ -285,6 +285,23 @@ fn an_inline_runtime_stays_in_this_process_and_keeps_the_policies() {
     });
 }
 
+/// Needs more stack than a thread of the standard library has.
+#[function]
+fn needs_stack(of: u8) -> usize {
+    let room = std::hint::black_box([of; 3 * 1024 * 1024]);
+    room.iter().filter(|byte| **byte == of).count()
+}
+
+#[retry_runtime::test]
+fn an_inline_function_has_the_stack_that_it_would_have_in_a_worker() {
+    fixture(LIMIT, serves, || {
+        let runtime = Runtime::builder().inline().build().unwrap();
+        let inline = needs_stack.on(&runtime).remote(7).wait().unwrap();
+        assert_eq!(inline, needs_stack.remote(7).wait().unwrap());
+        runtime.shutdown(Duration::from_secs(5)).wait();
+    });
+}
+
 #[retry_runtime::test]
 fn nothing_is_said_about_memory_without_evidence() {
     fixture(LIMIT, serves, || {

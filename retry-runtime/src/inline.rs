@@ -173,7 +173,9 @@ pub(crate) fn start(core: &mut Core, request: Request) {
     let link = Box::new(InlineLink(Arc::clone(&shared)));
     let (worker, now) = (request.worker, core.now());
     core.adopt(now, worker, std::process::id(), link);
-    let thread = std::thread::Builder::new().name("retry-inline".to_owned());
+    let thread = std::thread::Builder::new()
+        .name("retry-inline".to_owned())
+        .stack_size(sys::main_stack_size());
     if let Err(error) = thread.spawn(move || serve(&request, &shared)) {
         core.unlink(worker);
         core.abandon(now, worker, &error);

@@ -492,6 +492,18 @@ pub(crate) fn wait_for_events(
     Ok(count)
 }
 
+/// Returns the size that the stack of this process's main thread may grow to, for threads that run
+/// what would run there. Where it has no limit, or one that a thread could not reserve, it is a usual
+/// one; a thread never gets less than one of the standard library's.
+pub(crate) fn main_stack_size() -> usize {
+    const LEAST: u64 = 2 * 1024 * 1024;
+    const MOST: u64 = 1024 * 1024 * 1024;
+    const USUAL: u64 = 8 * 1024 * 1024;
+    let limit = rustix::process::getrlimit(Resource::Stack).current;
+    let size = limit.filter(|limit| *limit <= MOST).unwrap_or(USUAL);
+    usize::try_from(size.max(LEAST)).unwrap_or(usize::MAX)
+}
+
 /// Has `f` called when the program ends by the end of `main` or by `exit`.
 pub(crate) fn at_exit(f: extern "C" fn()) {
     // SAFETY: this is the C library's `atexit`. Any function may be given to it that does not
