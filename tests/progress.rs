@@ -1,11 +1,12 @@
 //! What a program with `#[local_entrypoint]` shows of the progress of its calls.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use retry_tests::fixture_outside;
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -16,6 +17,17 @@ fn program(milliseconds: u64) -> Command {
     command
         .args(["--milliseconds", &milliseconds.to_string()])
         .args(["--linger", "0"])
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(Stdio::null());
+    command
+}
+
+/// A program that prints while its calls are pending.
+fn printing(how: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_printing"));
+    command
+        .args(["--how", how])
         .env("TERM", "xterm")
         .env_remove("NO_COLOR")
         .stdin(Stdio::null());
@@ -133,6 +145,84 @@ fn a_terminal_shows_how_far_the_calls_are_and_in_the_end_nothing_of_it() {
         shown.sort();
         let lines = ["sleeping for 700 ms", "slept", "slept for 700 ms"];
         assert_eq!(shown, lines.map(|line| [line; 3]).concat(), "{text:?}");
+    });
+}
+
+#[test]
+fn what_the_program_prints_itself_is_not_mixed_with_the_line() {
+    fixture_outside(LIMIT, || {
+        let got = |milliseconds| format!("main got Ok({milliseconds})");
+        let done = || "main is done".to_owned();
+        for (how, expected) in [
+            ("map", vec![got(1300), got(700), got(0), done()]),
+            ("calls", vec![got(1300), got(700), done()]),
+            (
+                "get",
+                vec!["main waits".to_owned(), "main waits".to_owned(), done()],
+            ),
+            (
+                "async",
+                vec![got(1300), got(700), "main got 2 results".to_owned(), done()],
+            ),
+            ("exit", vec!["main exits".to_owned()]),
+        ] {
+            let text = at_a_terminal(printing(how));
+            assert!(text.contains("naps 0/"), "{how}: no line in {text:?}");
+            let mut shown = Screen::after(&text);
+            // How often `get` gives up depends on how long the start takes.
+            if how == "get" {
+                shown.dedup();
+                shown.insert(0, "main waits".to_owned());
+            }
+            assert_eq!(shown, expected, "{how}: {text:?}");
+        }
+    });
+}
+
+#[test]
+fn the_total_is_that_of_the_map_and_of_no_map_before_it() {
+    fixture_outside(LIMIT, || {
+        let text = at_a_terminal(printing("large map"));
+        assert!(text.contains("naps 0/6,000  1 running"), "{text:?}");
+
+        let text = at_a_terminal(printing("unknown size"));
+        assert!(text.contains("naps 0  1 running"), "{text:?}");
+        assert!(!text.contains("naps 0/"), "{text:?}");
+
+        let text = at_a_terminal(printing("two maps"));
+        let second = text.split_once("main got 5").unwrap().1;
+        assert!(text.contains("naps 0/5  1 running"), "{text:?}");
+        assert!(second.contains("naps 0/3  1 running"), "{text:?}");
+        assert!(!second.contains("/8"), "{text:?}");
+    });
+}
+
+#[test]
+fn an_interrupted_program_counts_as_running_what_is_executed() {
+    fixture_outside(LIMIT, || {
+        let mut command = printing("interrupted");
+        command
+            .env("RETRY_SHUTDOWN_GRACE", "1500ms")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut lines = lines.map_while(Result::ok);
+        let begun = lines.by_ref().filter(|line| line.contains("sleeping"));
+        assert_eq!(begun.take(2).count(), 2);
+        let pid = Pid::from_child(&process);
+        kill_process(pid, Signal::INT).unwrap();
+        // All that it prints is read.
+        assert!(lines.any(|line| line == "main got 40 results"));
+        lines.for_each(drop);
+        let output = process.wait_with_output().unwrap();
+        let complaints = String::from_utf8(output.stderr).unwrap();
+        let line = complaints.lines().next().unwrap_or_default();
+        assert!(
+            line.starts_with("cancelling: 2 running") && line.contains("38 not started"),
+            "{complaints}"
+        );
+        assert!(!complaints.contains("failed"), "{complaints}");
     });
 }
 

@@ -10,6 +10,7 @@ use std::thread::{self, Thread};
 use std::time::Instant;
 
 use crate::pool::{Inlet, Sleeper};
+use crate::progress;
 use crate::spin::{Patience, Spin};
 
 /// What a thread can wait for.
@@ -100,6 +101,7 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
     }
     // User code runs inside `poll`, and may block on something of its own: it finds none here.
     let mut waiter = WAITER.take().unwrap_or_else(Waiter::new);
+    progress::program_waits();
     let result = loop {
         waiter.unpark.woken.store(false, Ordering::SeqCst);
         let mut context = Context::from_waker(&waiter.waker);
@@ -130,6 +132,7 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
         waiter.patience.learn(&spin);
     };
     WAITER.set(Some(waiter));
+    progress::program_goes_on();
     result
 }
 

@@ -18,6 +18,7 @@ use crate::engine::{Answers, Callee, Host, Job, Looks, failed, rejected};
 use crate::error::{CallError, Lost, Rejected};
 use crate::parcel::{Caller, Parcel};
 use crate::pool::{Inlet, Sleeper};
+use crate::progress;
 use crate::registry::Registration;
 use crate::scheduler::{CallKey, Failure, History, Outcome};
 use crate::spin::{Patience, Spin};
@@ -328,7 +329,7 @@ impl<T, E> Future for Call<T, E> {
             let outcome = outcome_in_fork(&slot);
             return Poll::Ready((this.decode)(this.registration, None, outcome));
         }
-        slot.poll_take(context.waker()).map(|outcome| {
+        progress::polled(slot.poll_take(context.waker())).map(|outcome| {
             if let Some(running) = &mut this.running {
                 running.key = None;
                 if let Some(spin) = running.lingered.take() {
@@ -441,8 +442,7 @@ impl<T, E> Future for FunctionCall<T, E> {
             let outcome = outcome_in_fork(&self.slot);
             return Poll::Ready((self.decode)(self.registration, None, outcome));
         }
-        self.slot
-            .poll_take(context.waker())
+        progress::polled(self.slot.poll_take(context.waker()))
             .map(|outcome| (self.decode)(self.registration, None, outcome))
     }
 }

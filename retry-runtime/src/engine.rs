@@ -32,8 +32,8 @@ use crate::parcel::{self, Caller, Parcel, Parts};
 use crate::pool::{self, Inbox, Inlet, Request, Sleeper, Spare};
 use crate::registry::{self, NotFound, Registration};
 use crate::scheduler::{
-    Action, CallKey, Failure, FunctionKey, FunctionPolicy, Inbound, Origin, Outcome, Scheduler,
-    Terms, WorkerKey,
+    Action, CallKey, Counts, Failure, FunctionKey, FunctionPolicy, Inbound, Origin, Outcome,
+    Scheduler, Terms, WorkerKey,
 };
 use crate::spin::{Patience, Spin};
 use crate::sys::{self, Mark, PerProcess};
@@ -174,6 +174,14 @@ impl Host {
             Self::Here(engine) => engine.is_foreign(),
             Self::Parent(upstream) => upstream.is_foreign(),
             Self::Nowhere(_) => false,
+        }
+    }
+
+    /// Returns the engine, if it is the one of which a program shows the progress.
+    pub(crate) fn if_global(&self) -> Option<&Arc<Engine>> {
+        match (self, Engine::global_if_started()) {
+            (Self::Here(engine), Some(global)) if Arc::ptr_eq(engine, global) => Some(engine),
+            _ => None,
         }
     }
 
@@ -564,7 +572,14 @@ impl Engine {
         Poll::Pending
     }
 
-    /// How many calls are running, and how many are not.
+    /// Returns what has become of the calls of a function.
+    pub(crate) fn counts(&self, function: &str) -> Counts {
+        let all = self.lock().scheduler.counts();
+        let found = all.into_iter().find(|(name, ..)| *name == function);
+        found.map_or_else(Counts::default, |(_, counts, _)| counts)
+    }
+
+    /// Returns how many calls are executing, and how many are not.
     pub(crate) fn pending(&self) -> (usize, usize) {
         self.lock().scheduler.pending()
     }

@@ -54,6 +54,7 @@ mod entry;
 mod error;
 mod events;
 mod excerpt;
+mod expected;
 mod faults;
 mod inline;
 #[cfg(feature = "json")]

@@ -21,8 +21,10 @@ use crate::context::CallId;
 use crate::delivery::{self, Sink};
 use crate::engine::{Answers, Callee, Host, Job, Looks, Submitted, failed, rejected};
 use crate::error::{CallError, Lost, Rejected, Startup};
+use crate::expected::{self, Expected};
 use crate::parcel::{self, Caller, Parcel, Parts, Series};
 use crate::pool::Sleeper;
+use crate::progress;
 use crate::recycle;
 use crate::registry::Registration;
 use crate::scheduler::{Failure, FunctionKey, Outcome};
@@ -301,7 +303,7 @@ impl<I: Iterator, T, E> futures_core::Stream for MapStream<I, T, E> {
         mut self: Pin<&mut Self>,
         context: &mut task::Context<'_>,
     ) -> Poll<Option<Self::Item>> {
-        self.0.poll_next(context)
+        progress::polled(self.0.poll_next(context))
     }
 }
 
@@ -318,10 +320,14 @@ impl<I: Iterator, T, E> Future for MapFuture<I, T, E> {
     type Output = Vec<Result<T, CallError<E>>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
-        while let Some(item) = std::task::ready!(self.driver.poll_next(context)) {
-            self.collected.push(item);
+        loop {
+            match self.driver.poll_next(context) {
+                Poll::Ready(Some(item)) => self.collected.push(item),
+                Poll::Ready(None) => break,
+                Poll::Pending => return progress::polled(Poll::Pending),
+            }
         }
-        Poll::Ready(std::mem::take(&mut self.collected))
+        progress::polled(Poll::Ready(std::mem::take(&mut self.collected)))
     }
 }
 
@@ -349,16 +355,18 @@ impl<I: Iterator, T, E, C: Default + Extend<T>> Future for TryCollect<I, T, E, C
     type Output = Result<C, CallError<E>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match std::task::ready!(self.driver.poll_next(context)) {
-                Some(Ok(value)) => self.collected.extend([value]),
-                Some(Err(error)) => {
+        let result = loop {
+            match self.driver.poll_next(context) {
+                Poll::Ready(Some(Ok(value))) => self.collected.extend([value]),
+                Poll::Ready(Some(Err(error))) => {
                     self.driver.cancel();
-                    return Poll::Ready(Err(error));
+                    break Poll::Ready(Err(error));
                 }
-                None => return Poll::Ready(Ok(std::mem::take(&mut self.collected))),
+                Poll::Ready(None) => break Poll::Ready(Ok(std::mem::take(&mut self.collected))),
+                Poll::Pending => break Poll::Pending,
             }
-        }
+        };
+        progress::polled(result)
     }
 }
 
@@ -593,6 +601,8 @@ struct Driver<I: Iterator, T, E> {
     worth_telling: usize,
     /// Whose answers can be looked for.
     function: Option<FunctionKey>,
+    /// For the display of the progress, where there is one.
+    expected: Option<Arc<Expected>>,
     _keeper: recycle::Keeper,
 }
 
@@ -608,8 +618,13 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     fn new(map: Map<I, T, E>) -> Self {
         let most_buffered = map.max_buffered.unwrap_or_else(|| map.host.max_buffered());
         let shared = Shared::new(map.host.clone(), map.ordered, most_buffered);
+        let expected = map.host.if_global().and_then(|engine| {
+            let function = map.registration.pool().name;
+            expected::begin(function, map.inputs.size_hint(), || engine.counts(function))
+        });
         Self {
             host: map.host,
+            expected,
             config: map.config,
             budget: map.budget.map(|ratio| Arc::new(Budget::new(ratio))),
             registration: map.registration,
@@ -723,6 +738,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
                 continue;
             }
             if self.pending == 0 {
+                self.expected = None;
                 drop(arrivals);
                 return match self.panic.take() {
                     Some(panic) => resume_unwind(panic),
@@ -830,7 +846,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
                 // As if the iterator had panicked: at this input's position.
                 Err(panic) => {
                     self.panic = Some(panic);
-                    self.inputs = None;
+                    self.end_inputs();
                 }
             }
             buffer.truncate(start - parcel::PREFIX);
@@ -850,6 +866,10 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         if let Some(reason) = refused {
             let index = self.take(1);
             if !self.host.is_foreign() {
+                // It is not among those that the scheduler counts.
+                if let Some(expected) = &self.expected {
+                    expected.submitted(1);
+                }
                 let delivery = &mut self.shared.delivery();
                 delivery.put(index, &Parcel::NONE, rejected(reason));
             }
@@ -905,20 +925,30 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         match catch_unwind(AssertUnwindSafe(|| inputs.next())) {
             Ok(Some(input)) => Some(input),
             Ok(None) => {
-                self.inputs = None;
+                self.end_inputs();
                 None
             }
             Err(panic) => {
                 self.panic = Some(panic);
-                self.inputs = None;
+                self.end_inputs();
                 None
             }
+        }
+    }
+
+    fn end_inputs(&mut self) {
+        self.inputs = None;
+        if let Some(expected) = &self.expected {
+            expected.ended();
         }
     }
 
     fn submit(&mut self, inputs: Parcel) {
         let index = self.take(inputs.count());
         self.outstanding_bytes += inputs.size();
+        if let Some(expected) = &self.expected {
+            expected.submitted(inputs.count());
+        }
         if self.host.is_foreign() {
             return;
         }
@@ -967,6 +997,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     /// Cancels what is outstanding.
     fn cancel(&mut self) {
         self.inputs = None;
+        self.expected = None;
         if self.host.is_foreign() {
             self.pending = 0;
             self.arrived.clear();
@@ -1045,16 +1076,18 @@ impl<I: Iterator, T, E> Future for ForEach<I, T, E> {
     type Output = Result<(), CallError<E>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match std::task::ready!(self.0.poll_next(context)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => {
+        let result = loop {
+            match self.0.poll_next(context) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => {
                     self.0.cancel();
-                    return Poll::Ready(Err(error));
+                    break Poll::Ready(Err(error));
                 }
-                None => return Poll::Ready(Ok(())),
+                Poll::Ready(None) => break Poll::Ready(Ok(())),
+                Poll::Pending => break Poll::Pending,
             }
-        }
+        };
+        progress::polled(result)
     }
 }
 

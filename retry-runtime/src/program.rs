@@ -80,6 +80,7 @@ pub fn finish() {
     {
         thread::park();
     }
+    progress::program_waits();
     if let Some(engine) = Engine::global_if_started() {
         let grace = engine.config().shutdown_grace;
         let (running, queued) = engine.pending();

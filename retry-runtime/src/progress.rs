@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::config::ProgressMode;
 use crate::context::short_name;
 use crate::engine::Engine;
+use crate::expected;
 use crate::scheduler::Counts;
 use crate::sys::PerProcess;
 
@@ -70,6 +72,39 @@ pub(crate) fn make_room() -> Option<Room> {
     Some(Room(drawn))
 }
 
+/// Whether the program waits for its calls. Only then a line is drawn: what the program prints itself
+/// goes past us, and would be mixed with the line.
+static WAITS: AtomicBool = AtomicBool::new(false);
+
+/// To be called before the program waits for calls.
+#[inline]
+pub(crate) fn program_waits() {
+    if is_on() {
+        WAITS.store(true, Ordering::Relaxed);
+    }
+}
+
+/// To be called before the program goes on with what it has waited for: it may print. The line goes,
+/// and does not come back before the program waits again.
+#[inline]
+pub(crate) fn program_goes_on() {
+    if is_on() {
+        WAITS.store(false, Ordering::Relaxed);
+        // A line is only drawn with the lock, and by a thread that finds the flag set then.
+        drop(make_room());
+    }
+}
+
+/// To be called with what a future of the program's returns.
+#[inline]
+pub(crate) fn polled<T>(poll: Poll<T>) -> Poll<T> {
+    match &poll {
+        Poll::Pending => program_waits(),
+        Poll::Ready(_) => program_goes_on(),
+    }
+    poll
+}
+
 /// Takes the line away for good.
 pub(crate) fn end() {
     // A line is only drawn by who finds it on while it holds the lock.
@@ -87,12 +122,16 @@ pub(crate) fn begin(mode: ProgressMode) {
     if mode == ProgressMode::None {
         return;
     }
+    expected::watch();
+    // Not by the thread: the program may wait for its calls before that has begun.
+    if terminal {
+        let on = ON.get_or_init(AtomicBool::default);
+        on.store(true, Ordering::Relaxed);
+    }
     let thread = thread::Builder::new().name("retry-progress".to_owned());
     // A program without the thread works as well, and says less.
     let _ = thread.spawn(move || {
         if terminal {
-            ON.get_or_init(AtomicBool::default)
-                .store(true, Ordering::Relaxed);
             draw_lines();
         } else {
             write_lines();
@@ -118,7 +157,7 @@ fn draw_lines() {
         if now - *busy_since.get_or_insert(now) >= SHORT && takes_more() {
             let line = render(&shown, width(), colour);
             let mut drawn = drawn();
-            if is_on() {
+            if is_on() && WAITS.load(Ordering::Relaxed) {
                 write(&below_the_cursor(&line));
                 *drawn = true;
             }
@@ -153,6 +192,8 @@ fn write_lines() {
 struct Line {
     name: &'static str,
     counts: Counts,
+    /// How many calls there are with those to come, if that is known.
+    total: Option<u64>,
     running: usize,
     /// How many calls end in a second.
     rate: f64,
@@ -160,7 +201,8 @@ struct Line {
 
 impl Line {
     fn is_pending(&self) -> bool {
-        self.counts.finished < self.counts.submitted
+        let all = self.total.unwrap_or_default().max(self.counts.submitted);
+        self.counts.finished < all
     }
 }
 
@@ -188,11 +230,16 @@ impl Meter {
         let counts = engine.step(|core, _| core.scheduler.counts());
         let lines = counts
             .into_iter()
-            .map(|(name, counts, running)| Line {
-                name,
-                counts,
-                running,
-                rate: self.rate(name, now, counts.finished),
+            .map(|(name, counts, running)| {
+                let rate = self.rate(name, now, counts.finished);
+                let (counts, total) = expected::since_begun(name, counts);
+                Line {
+                    name,
+                    counts,
+                    total,
+                    running,
+                    rate,
+                }
             })
             .collect();
         self.last = now;
@@ -234,17 +281,25 @@ fn render(lines: &[Line], width: usize, colour: bool) -> String {
     };
     for (position, line) in lines.iter().enumerate() {
         let Counts {
-            submitted,
             finished,
             failed,
+            cancelled,
             retried,
+            ..
         } = line.counts;
         if position > 0 {
             put("; ", false);
         }
-        let (done, total) = (grouped(finished), grouped(submitted));
-        put(&format!("{} {done}/{total}", short_name(line.name)), false);
-        for (count, what) in [(failed, "failed"), (retried, "retried")] {
+        let total = line
+            .total
+            .map_or_else(String::new, |total| format!("/{}", grouped(total)));
+        let (name, done) = (short_name(line.name), grouped(finished));
+        put(&format!("{name} {done}{total}"), false);
+        for (count, what) in [
+            (failed, "failed"),
+            (cancelled, "cancelled"),
+            (retried, "retried"),
+        ] {
             if count > 0 {
                 put("  ", false);
                 put(
@@ -338,6 +393,7 @@ mod tests {
                 finished,
                 ..Counts::default()
             },
+            total: Some(submitted),
             running: 0,
             rate: 0.0,
         }
@@ -349,8 +405,10 @@ mod tests {
                 submitted: 10_000,
                 finished: 4_120,
                 failed: 3,
+                cancelled: 2,
                 retried: 17,
             },
+            total: Some(10_000),
             running: 8,
             rate: 812.4,
             ..line("photos::resize", 0, 0)
@@ -361,8 +419,13 @@ mod tests {
     fn a_line_says_what_there_is_to_say() {
         assert_eq!(
             render(&[busy()], 100, false),
-            "resize 4,120/10,000  3 failed  17 retried  8 running  812/s"
+            "resize 4,120/10,000  3 failed  2 cancelled  17 retried  8 running  812/s"
         );
+        let of_unknown_size = Line {
+            total: None,
+            ..busy()
+        };
+        assert!(render(&[of_unknown_size], 100, false).starts_with("resize 4,120  3 failed"));
         assert_eq!(render(&[line("a::b", 0, 1)], 100, false), "b 0/1");
         assert_eq!(
             render(&[line("a", 1, 2), line("b", 0, 1_000_000)], 100, false),
@@ -381,7 +444,7 @@ mod tests {
     fn failures_are_red_unless_colours_are_not_wanted() {
         let text = render(&[busy()], 100, true);
         assert!(
-            text.contains("  \x1b[31m3 failed\x1b[0m  17 retried"),
+            text.contains("  \x1b[31m3 failed\x1b[0m  2 cancelled  17 retried"),
             "{text:?}"
         );
         assert!(!render(&[busy()], 100, false).contains('\x1b'));

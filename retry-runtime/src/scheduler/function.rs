@@ -47,8 +47,10 @@ pub(crate) struct Counts {
     pub(crate) submitted: u64,
     /// Those of them that have their result or their error.
     pub(crate) finished: u64,
-    /// Those of these that have an error.
+    /// Those of these that have an error, unless they were cancelled.
     pub(crate) failed: u64,
+    /// Those of these that were cancelled.
+    pub(crate) cancelled: u64,
     /// Attempts that were to be made again, after a failure or a crash.
     pub(crate) retried: u64,
 }
@@ -58,7 +60,19 @@ impl Counts {
         self.submitted += other.submitted;
         self.finished += other.finished;
         self.failed += other.failed;
+        self.cancelled += other.cancelled;
         self.retried += other.retried;
+    }
+
+    /// What has come since there were these, with what was pending then.
+    pub(crate) fn since(self, base: Self) -> Self {
+        Self {
+            submitted: self.submitted.saturating_sub(base.finished),
+            finished: self.finished.saturating_sub(base.finished),
+            failed: self.failed.saturating_sub(base.failed),
+            cancelled: self.cancelled.saturating_sub(base.cancelled),
+            retried: self.retried.saturating_sub(base.retried),
+        }
     }
 }
 

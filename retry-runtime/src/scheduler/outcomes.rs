@@ -377,7 +377,11 @@ impl<P: Parts> Scheduler<P> {
         let count = call.payload.count();
         let counts = &mut self.functions[call.function.0].counts;
         counts.finished += u64::from(count);
-        counts.failed += if result.is_err() { count.into() } else { 0 };
+        match &result {
+            Ok(_) => {}
+            Err(Failure::Cancelled(_)) => counts.cancelled += u64::from(count),
+            Err(_) => counts.failed += u64::from(count),
+        }
         self.publish_finished(call.terms.name, key, count, result.is_ok());
         self.actions.push_back(Action::Resolve {
             payload: call.payload,

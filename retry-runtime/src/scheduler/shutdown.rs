@@ -35,17 +35,21 @@ impl<P: Parts> Scheduler<P> {
         self.draining && self.calls.is_empty() && self.workers.is_empty()
     }
 
-    /// How many calls are executing or about to, and how many are not.
+    /// Returns how many calls are executing, and how many are not. A worker is sent more than it
+    /// executes: what it does not have time for yet does not count as executing.
     pub(crate) fn pending(&self) -> (usize, usize) {
-        let mut pending = (0, 0);
-        for (_, call) in &self.calls {
-            let count = call.payload.count() as usize;
-            match call.state {
-                State::Sent { .. } => pending.0 += count,
-                State::Queued | State::Delayed => pending.1 += count,
-            }
-        }
-        pending
+        let all: usize = (self.calls.iter())
+            .map(|(_, call)| call.payload.count() as usize)
+            .sum();
+        let executing: usize = (self.workers.iter())
+            .map(|(_, worker)| {
+                let sent = worker.outstanding.iter();
+                let wanted = sent.filter(|inflight| inflight.call.is_some());
+                let wanted: usize = wanted.map(|inflight| inflight.count as usize).sum();
+                wanted.min(self.functions[worker.function.0].policy.at_once)
+            })
+            .sum();
+        (executing, all.saturating_sub(executing))
     }
 
     /// The calls that were given up by the shutdown, with their functions.

@@ -507,6 +507,7 @@ fn the_counts_tell_what_has_become_of_the_calls() {
             submitted,
             finished,
             failed,
+            cancelled: 0,
             retried,
         };
         assert_eq!(counts(world), ("f", expected, running));

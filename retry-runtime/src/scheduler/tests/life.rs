@@ -463,6 +463,29 @@ fn a_shutdown_takes_nothing_more_waits_for_its_grace_and_ends_the_workers() {
     assert!(world.scheduler.is_drained());
 }
 
+#[test]
+fn only_what_a_worker_executes_is_running_and_a_cancelled_call_has_not_failed() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::none()), 0..6);
+    let worker = world.first();
+    world.ready(worker);
+    assert!(world.begin(worker).is_some());
+    world.answer(worker, ok(0));
+    assert!(world.begin(worker).is_some());
+    assert!(world.workers[&worker].inbox.len() > 1, "it has work ahead");
+    assert_eq!(world.scheduler.pending(), (1, 4));
+    world.scheduler.shut_down(world.now, SECOND, false, true);
+    world.perform();
+    world.advance(SECOND);
+    world.exit(worker, KILLED);
+    let counts = world.scheduler.counts()[0].1;
+    assert_eq!(
+        (counts.finished, counts.cancelled, counts.failed),
+        (6, 5, 0)
+    );
+    assert_eq!(world.scheduler.pending(), (0, 0));
+}
+
 /// Answers that were not taken in yet cannot be recalled: their inputs still stand behind another one.
 #[test]
 fn a_shutdown_does_not_end_starting_workers_only_to_start_them_again() {
