@@ -103,13 +103,13 @@ fn the_third_crash_of_an_input_is_final_and_names_its_cause() {
             ("exit 137", "exited with code 137"),
         ] {
             let ledger = Ledger::new();
-            let error = dies
-                .remote(ledger.path(), 7, 99, how.into())
-                .wait()
-                .unwrap_err();
+            let call = dies.remote(ledger.path(), 7, 99, how.into());
+            let error = call.retries(3).wait().unwrap_err();
             match &error {
                 CallError::Crashed(crash, context) => {
-                    assert_eq!(crash.to_string(), cause);
+                    // What holds has nothing to do with `retries`, and says so.
+                    let limit = "; an input is given up after 3 crashes, whatever its `retries`";
+                    assert_eq!(crash.to_string(), format!("{cause}{limit}"));
                     assert_eq!(context.attempts().len(), 3);
                     let pids: BTreeSet<_> = context
                         .attempts()
@@ -142,6 +142,11 @@ fn a_crash_does_not_use_up_retries_and_at_most_once_means_it() {
         let ledger = Ledger::new();
         let error = dies_once_only.remote(ledger.path()).wait().unwrap_err();
         assert!(matches!(error, CallError::Crashed(..)), "{error:?}");
+        let text = error.to_string();
+        assert!(
+            text.contains("with at_most_once a crash is final"),
+            "{text}"
+        );
         assert_eq!(ledger.total(), 1);
     });
 }

@@ -7,7 +7,45 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::ExitCause;
+use crate::error::{ExitCause, Panic};
+
+/// How the first line of a report below its headline begins.
+pub(crate) const REPORT: &str = "    function  ";
+
+/// Returns the lines of a worker's standard error without those that a panic hook has written about a
+/// panic: the place, the message, and the backtrace.
+fn without_panic<'a>(tail: &'a str, panic: &Panic) -> Vec<&'a str> {
+    let Some(location) = panic.location() else {
+        return tail.lines().collect();
+    };
+    let place = format!("panicked at {location}:");
+    let is_frame = |line: &str| {
+        let line = line.trim_start();
+        let number = line.split(": ").next().unwrap_or_default();
+        line.starts_with("at ") || number.parse::<u32>().is_ok()
+    };
+    let mut kept = Vec::new();
+    let mut lines = tail.lines().peekable();
+    while let Some(line) = lines.next() {
+        if !line.ends_with(&place) {
+            kept.push(line);
+            continue;
+        }
+        for of_message in panic.message().lines() {
+            if lines
+                .next_if(|line| line.trim_end() == of_message.trim_end())
+                .is_none()
+            {
+                break;
+            }
+        }
+        if lines.next_if_eq(&"stack backtrace:").is_some() {
+            while lines.next_if(|line| is_frame(line)).is_some() {}
+        }
+        while lines.next_if(|line| line.starts_with("note: ")).is_some() {}
+    }
+    kept
+}
 
 /// The number of attempts that a context remembers: the last ones.
 const REMEMBERED_ATTEMPTS: usize = 32;
@@ -235,9 +273,17 @@ impl Context {
         After(&self.0)
     }
 
-    /// The lines of a report below its headline.
-    pub(crate) fn write_report(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\n    function  {}, {}", self.0.function, self.0.call_id)?;
+    /// Writes the lines of a report below its headline. What the last attempt ended with is not repeated if
+    /// the headline has told it, nor is the panic in what the worker has printed.
+    pub(crate) fn write_report(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        panic: Option<&Panic>,
+        is_told: bool,
+    ) -> fmt::Result {
+        let last = self.0.attempts.last().filter(|_| is_told);
+        let told = last.and_then(|last| last.error.as_ref());
+        write!(f, "\n{REPORT}{}, {}", self.0.function, self.0.call_id)?;
         for (position, attempt) in self.0.attempts.iter().enumerate() {
             let label = if position == 0 { "attempts" } else { "" };
             write!(
@@ -248,14 +294,27 @@ impl Context {
             if let Some(pid) = attempt.worker_pid {
                 write!(f, ", worker pid {pid}")?;
             }
-            if let Some(error) = &attempt.error {
-                write!(f, ": {error}")?;
+            let Some(error) = &attempt.error else {
+                continue;
+            };
+            let mut earlier = self.0.attempts[..position].iter();
+            let earlier = earlier.find(|one| one.error == attempt.error);
+            match earlier {
+                _ if Some(error) == told => {}
+                Some(earlier) => write!(f, ": as attempt {}", earlier.number)?,
+                None => write!(f, ": {error}")?,
             }
         }
-        if !self.stderr_tail().is_empty() {
+        let tail = match panic {
+            Some(panic) => without_panic(self.stderr_tail(), panic),
+            None => self.stderr_tail().lines().collect(),
+        };
+        let begin = tail.iter().position(|line| !line.trim().is_empty());
+        let tail = &tail[begin.unwrap_or(tail.len())..];
+        if !tail.is_empty() {
             f.write_str("\n    stderr    (last lines of the last attempt's worker)")?;
-            for line in self.stderr_tail().lines() {
-                write!(f, "\n      {line}")?;
+            for line in tail {
+                write!(f, "\n      {}", line.trim_end())?;
             }
         }
         Ok(())

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::CrashLimit;
 use crate::codec;
-use crate::context::Context;
-use crate::excerpt::{excerpt, shares};
+use crate::context::{self, Context};
+use crate::excerpt::{LONGEST_LINE, excerpt, in_a_line, line, shares};
 
 /// Why a call has no result.
 ///
@@ -17,8 +17,9 @@ use crate::excerpt::{excerpt, shares};
 /// it; [`RemoteError`](crate::RemoteError) where serde cannot; `Infallible` for a function that
 /// does not return a `Result`.
 ///
-/// `Display` is one line; `Debug` is a report of several lines, since `main` and `unwrap` print
-/// that.
+/// `Display` is one line of at most 200 characters, with an ellipsis in place of what does not fit;
+/// `{:#}` adds what caused the function's error, within the same limit. `Debug` is a report of several
+/// lines, since `main` and `unwrap` print that: each text is in it in full, and once.
 #[derive(Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CallError<E> {
@@ -73,62 +74,100 @@ impl<E> CallError<E> {
         }
     }
 
-    /// One line, with the function's own error shown by `show`.
-    fn write_line(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        show: impl FnOnce(&E, &mut fmt::Formatter<'_>) -> fmt::Result,
-    ) -> fmt::Result {
+    /// Returns what has become of the call, and why: the function's own error as `show` shows it, all
+    /// other texts in full.
+    fn told(&self, show: impl FnOnce(&E) -> String) -> (String, String) {
         let context = self.context();
-        write!(f, "{}", context.subject())?;
         let after = context.after_attempts();
-        match self {
-            Self::Function(error, _) => {
-                write!(f, " failed{after}: ")?;
-                show(error, f)?;
-            }
-            Self::Panicked(panic, _) => write!(f, " panicked{after}: {panic}")?,
-            Self::Crashed(crash, _) => write!(f, " crashed{after}: {crash}")?,
-            Self::TimedOut(timed_out, _) => write!(f, " timed out{after}: {timed_out}")?,
-            Self::Startup(startup, _) => write!(f, " could not start: {startup}")?,
-            Self::CrashLimit(exceeded, _) => write!(f, " was given up{after}: {exceeded}")?,
-            Self::Cancelled(cancelled, _) => write!(f, " was cancelled: {cancelled}")?,
-            Self::Rejected(rejected, _) => write!(f, " was rejected: {rejected}")?,
-            Self::Lost(lost, _) => write!(f, " lost its result{after}: {lost}")?,
-        }
-        // A report has the whole tail; one line only has room for where it ends.
-        if !f.alternate()
-            && matches!(self, Self::Crashed(..) | Self::Startup(..))
-            && let Some(last) = context.stderr_tail().lines().next_back()
-        {
-            write!(f, "; stderr ends: {last:?}")?;
-        }
-        Ok(())
+        let (what, why) = match self {
+            Self::Function(error, _) => (format!("failed{after}"), show(error)),
+            Self::Panicked(panic, _) => (format!("panicked{after}"), panic.told()),
+            Self::Crashed(crash, _) => (format!("crashed{after}"), crash.to_string()),
+            Self::TimedOut(timed_out, _) => (format!("timed out{after}"), timed_out.to_string()),
+            Self::Startup(startup, _) => ("could not start".to_owned(), startup.told()),
+            Self::CrashLimit(exceeded, _) => (format!("was given up{after}"), exceeded.to_string()),
+            Self::Cancelled(cancelled, _) => ("was cancelled".to_owned(), cancelled.to_string()),
+            Self::Rejected(rejected, _) => ("was rejected".to_owned(), rejected.told()),
+            Self::Lost(lost, _) => (format!("lost its result{after}"), lost.told()),
+        };
+        (format!("{} {what}", context.subject()), why)
+    }
+
+    /// Returns the last line of standard error, where it may be the only hint of what happened.
+    fn last_words(&self) -> Option<&str> {
+        let may_tell = matches!(self, Self::Crashed(..) | Self::Startup(..));
+        let last = self.context().stderr_tail().lines().next_back();
+        last.filter(|_| may_tell)
     }
 }
 
 impl<E: fmt::Display> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write_line(f, |error, f| write!(f, "{error}"))
+        /// How much of the last line of standard error there is room for.
+        const LAST_WORDS: usize = 80;
+        let alternate = f.alternate();
+        let (what, why) = self.told(|error| match alternate {
+            true => format!("{error:#}"),
+            false => format!("{error}"),
+        });
+        // The report of another call has its own line at the beginning.
+        let why = match why.split_once(context::REPORT) {
+            Some((first, _)) => first,
+            None => &why,
+        };
+        // What comes last is short, and is not what is left out.
+        let last = match (self, self.last_words()) {
+            (Self::Panicked(panic, _), _) => panic.place(),
+            (_, Some(last)) => format!("; stderr ends: {:?}", line(last, LAST_WORDS)),
+            _ => String::new(),
+        };
+        let room = LONGEST_LINE - last.chars().count().min(LONGEST_LINE / 2);
+        // It may be longer than that nevertheless, such as by what is escaped in it.
+        let text = format!("{}{last}", line(&format!("{what}: {why}"), room));
+        f.write_str(&line(&text, LONGEST_LINE))
     }
 }
 
 impl<E: fmt::Debug> fmt::Debug for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct Headline<'a, E>(&'a CallError<E>);
-        impl<E: fmt::Debug> fmt::Display for Headline<'_, E> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.write_line(f, |error, f| write!(f, "{error:?}"))
-            }
+        let (what, why) = self.told(|error| format!("{error:?}"));
+        let (first, others) = why.split_once('\n').unwrap_or((&why, ""));
+        let is_report = others.contains(context::REPORT);
+        let panic = match self {
+            Self::Panicked(panic, _) => Some(panic),
+            _ => None,
+        };
+        let place = panic.map(Panic::place).unwrap_or_default();
+        if is_report {
+            // The first line is about each call in between, which have lines of their own below.
+            f.write_str(&line(&format!("{what}: {first}"), LONGEST_LINE))?;
+        } else {
+            f.write_str(format!("{what}: {first}{place}").trim_end())?;
+            write_indented(f, others, "    ")?;
         }
-        write!(f, "{:#}", Headline(self))?;
-        if let Self::Panicked(panic, _) = self
-            && let Some(backtrace) = panic.backtrace()
-        {
+        if let Some(backtrace) = panic.and_then(Panic::backtrace) {
             write!(f, "\n{}", backtrace.trim_end())?;
         }
-        self.context().write_report(f)
+        let is_told = matches!(self, Self::Function(..) | Self::Panicked(..));
+        self.context().write_report(f, panic, is_told)?;
+        if is_report && let Some(location) = panic.and_then(Panic::location) {
+            write!(f, "\n    panicked  at {location}")?;
+        }
+        if is_report {
+            f.write_str("\n    because of")?;
+            write_indented(f, others, "  ")?;
+        }
+        Ok(())
     }
+}
+
+/// Writes lines below others.
+fn write_indented(f: &mut fmt::Formatter<'_>, lines: &str, by: &str) -> fmt::Result {
+    for line in lines.trim_end().lines() {
+        let by = if line.is_empty() { "" } else { by };
+        write!(f, "\n{by}{line}")?;
+    }
+    Ok(())
 }
 
 impl<E: Error + 'static> Error for CallError<E> {
@@ -213,13 +252,39 @@ impl Panic {
     }
 }
 
+impl Panic {
+    /// Returns the message in full, without the place.
+    fn told(&self) -> String {
+        self.0.message.clone()
+    }
+
+    /// Returns the message in full, with the place.
+    pub(crate) fn in_full(&self) -> String {
+        self.told() + &self.place()
+    }
+
+    /// Returns the lines that a panic hook would have printed.
+    pub(crate) fn as_printed(&self) -> String {
+        let place = self.location().unwrap_or("an unknown place");
+        format!("\nthread panicked at {place}:\n{}", self.0.message)
+    }
+
+    /// ` (src/main.rs:12:5)`
+    fn place(&self) -> String {
+        match &self.0.location {
+            Some(location) => format!(" ({location})"),
+            None => " (location unknown)".to_owned(),
+        }
+    }
+}
+
+/// One line of at most 200 characters.
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
-        match &self.0.location {
-            Some(location) => write!(f, " ({location})"),
-            None => f.write_str(" (location unknown)"),
-        }
+        let place = self.place();
+        let room = LONGEST_LINE.saturating_sub(place.chars().count());
+        let message = line(&self.0.message, room.max(LONGEST_LINE / 2));
+        in_a_line(format_args!("{message}{place}"), f)
     }
 }
 
@@ -344,11 +409,21 @@ impl fmt::Display for Bytes {
 pub struct Crash {
     cause: ExitCause,
     together: usize,
+    limit: u32,
 }
 
 impl Crash {
     pub(crate) fn new(cause: ExitCause, together: usize) -> Self {
-        Self { cause, together }
+        Self {
+            cause,
+            together,
+            limit: 0,
+        }
+    }
+
+    /// Notes that the call is not run again because it has crashed this often.
+    pub(crate) fn given_up_after(self, limit: u32) -> Self {
+        Self { limit, ..self }
     }
 
     /// How many inputs the worker was executing: more than one only where the function has a
@@ -398,9 +473,17 @@ impl Crash {
 impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cause.during_call())?;
-        match self.together {
-            0 | 1 => Ok(()),
-            several => write!(f, ", while its worker was executing {several} inputs"),
+        if self.together > 1 {
+            let several = self.together;
+            write!(f, ", while its worker was executing {several} inputs")?;
+        }
+        match self.limit {
+            0 => Ok(()),
+            1 => f.write_str("; with at_most_once a crash is final"),
+            limit => write!(
+                f,
+                "; an input is given up after {limit} crashes, whatever its `retries`"
+            ),
         }
     }
 }
@@ -510,20 +593,26 @@ pub enum Startup {
     Handshake(Box<str>),
 }
 
-impl fmt::Display for Startup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Startup {
+    /// Returns the reason in full.
+    fn told(&self) -> String {
         match self {
             Self::Exited(ExitCause::Code(code)) => {
-                write!(f, "the worker exited with code {code} before it was ready")
+                format!("the worker exited with code {code} before it was ready")
             }
-            Self::Exited(cause) => {
-                write!(f, "the worker crashed before it was ready: {cause}")
-            }
-            Self::SetUp(message) => write!(f, "setup failed: {message}"),
-            Self::TimedOut(timed_out) => write!(f, "{timed_out}"),
-            Self::Spawn(message) => write!(f, "the worker process cannot be started: {message}"),
-            Self::Handshake(message) => write!(f, "{message}"),
+            Self::Exited(cause) => format!("the worker crashed before it was ready: {cause}"),
+            Self::SetUp(message) => format!("setup failed: {message}"),
+            Self::TimedOut(timed_out) => timed_out.to_string(),
+            Self::Spawn(message) => format!("the worker process cannot be started: {message}"),
+            Self::Handshake(message) => message.to_string(),
         }
+    }
+}
+
+/// One line of at most 200 characters.
+impl fmt::Display for Startup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        in_a_line(self.told(), f)
     }
 }
 
@@ -663,47 +752,53 @@ pub enum Rejected {
     Forked,
 }
 
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Rejected {
+    /// Returns the reason in full.
+    fn told(&self) -> String {
         match self {
             Self::NotEncodable { parameter, reason } => {
-                write!(f, "argument `{parameter}` cannot be encoded: {reason}")
+                format!("argument `{parameter}` cannot be encoded: {reason}")
             }
-            Self::NotDecodable { parameter, reason } => write!(
-                f,
-                "argument `{parameter}` cannot be decoded by the worker: {reason}"
-            ),
-            Self::TooLarge { parameter, limit } => write!(
-                f,
+            Self::NotDecodable { parameter, reason } => {
+                format!("argument `{parameter}` cannot be decoded by the worker: {reason}")
+            }
+            Self::TooLarge { parameter, limit } => format!(
                 "with argument `{parameter}` the input is larger than the limit of {limit} bytes \
                  (RETRY_MAX_MESSAGE); pass a path instead of its contents, or raise the limit"
             ),
-            Self::NotInitialised => f.write_str(
+            Self::NotInitialised => {
                 "this process may not start workers, since they would run `main` again: put \
                  #[local_entrypoint] on `main`, or make `retry_runtime::init();` its first line; \
-                 in a test use #[retry_runtime::test] instead of #[test]",
-            ),
-            Self::NoResources(error) => write!(
-                f,
+                 in a test use #[retry_runtime::test] instead of #[test]"
+                    .to_owned()
+            }
+            Self::NoResources(error) => format!(
                 "there is no thread, descriptor or memory left for making calls: {error}; the next \
                  call tries again"
             ),
             Self::TooDeep { limit } => {
-                write!(f, "calls are nested deeper than {limit} levels")
+                format!("calls are nested deeper than {limit} levels")
             }
-            Self::DuplicateName { places } => write!(
-                f,
+            Self::DuplicateName { places } => format!(
                 "the name is registered twice, {places}; give one of them another with \
                  #[function(name = \"..\")]"
             ),
-            Self::Configuration(problem) => f.write_str(problem),
-            Self::ShutDown => f.write_str("the runtime is shut down"),
-            Self::Forked => f.write_str(
+            Self::Configuration(problem) => problem.to_string(),
+            Self::ShutDown => "the runtime is shut down".to_owned(),
+            Self::Forked => {
                 "this process was forked from the one that the runtime belongs to; make the call \
                  anew, through the default runtime or one that is built after the fork (a process \
-                 that was forked from a worker cannot make calls)",
-            ),
+                 that was forked from a worker cannot make calls)"
+                    .to_owned()
+            }
         }
+    }
+}
+
+/// One line of at most 200 characters.
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        in_a_line(self.told(), f)
     }
 }
 
@@ -751,38 +846,41 @@ pub enum Lost {
     },
 }
 
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Lost {
+    /// Returns the reason in full.
+    fn told(&self) -> String {
         match self {
-            Self::NotEncodable { reason } => write!(f, "the result cannot be encoded: {reason}"),
+            Self::NotEncodable { reason } => format!("the result cannot be encoded: {reason}"),
             Self::NotDecodable { reason } => {
-                write!(
-                    f,
-                    "the function ran, but its result cannot be decoded: {reason}"
-                )
+                format!("the function ran, but its result cannot be decoded: {reason}")
             }
-            Self::TooLarge { limit } => write!(
-                f,
+            Self::TooLarge { limit } => format!(
                 "the function ran, but its result is larger than the limit of {limit} bytes \
                  (RETRY_MAX_MESSAGE); write it to a file and return the path, or raise the limit"
             ),
-            Self::ErrorTooLarge { size, limit } => write!(
-                f,
+            Self::ErrorTooLarge { size, limit } => format!(
                 "the function ran and returned an error of {size} bytes, which is larger than the \
                  limit of {limit} bytes (RETRY_MAX_MESSAGE); return a smaller error, or raise the \
                  limit"
             ),
-            Self::WrongLength { inputs, results } => write!(
-                f,
+            Self::WrongLength { inputs, results } => format!(
                 "the function returned {results} results for a batch of {inputs} inputs; it has \
                  to return one for each, in their order"
             ),
-            Self::Forked => f.write_str(
+            Self::Forked => {
                 "the call was under way when this process was forked, and its result goes to the \
-                 process that has made it",
-            ),
-            Self::Protocol { reason } => write!(f, "the worker broke the protocol: {reason}"),
+                 process that has made it"
+                    .to_owned()
+            }
+            Self::Protocol { reason } => format!("the worker broke the protocol: {reason}"),
         }
+    }
+}
+
+/// One line of at most 200 characters.
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        in_a_line(self.told(), f)
     }
 }
 

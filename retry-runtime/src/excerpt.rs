@@ -1,6 +1,7 @@
 //! Texts of failures that are longer than they may be.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// Returns the text if it has at most `most` bytes, otherwise its beginning and its end around a
 /// note of how much is missing, also in at most `most` bytes.
@@ -20,6 +21,44 @@ pub(crate) fn excerpt(text: &str, most: usize) -> Cow<'_, str> {
     let head = text.floor_char_boundary(room / 2);
     let tail = text.ceil_char_boundary(length - room / 2);
     format!("{}{}{}", &text[..head], note(tail - head), &text[tail..]).into()
+}
+
+/// The longest line by which an error shows itself, in characters.
+pub(crate) const LONGEST_LINE: usize = 200;
+
+/// Returns a text as one line of at most `most` characters: line breaks become spaces, and of a longer
+/// text the middle is left out.
+pub(crate) fn line(text: &str, most: usize) -> Cow<'_, str> {
+    const DOTS: &str = " ... ";
+    let is_plain = |text: &str| !text.contains(char::is_control);
+    if text.len() <= most && is_plain(text) {
+        return text.into();
+    }
+    let parts = text.split(char::is_control).map(str::trim);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    let line = parts.join(" ");
+    let length = line.chars().count();
+    if length <= most {
+        return line.into();
+    }
+    let room = most.saturating_sub(DOTS.len());
+    let head = room - room * 2 / 5;
+    let at = |position: usize| {
+        let mut places = line.char_indices().map(|(place, _)| place);
+        places.nth(position).unwrap_or(line.len())
+    };
+    let (head, tail) = (at(head), at(length - (room - head)));
+    format!(
+        "{}{DOTS}{}",
+        line[..head].trim_end(),
+        line[tail..].trim_start()
+    )
+    .into()
+}
+
+/// Shows a value as one line. The value's own code is called once.
+pub(crate) fn in_a_line(value: impl fmt::Display, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str(&line(&value.to_string(), LONGEST_LINE))
 }
 
 /// Divides room among texts of these lengths: the shorter ones are kept whole, and the longer ones
@@ -56,6 +95,32 @@ mod tests {
             assert_eq!(missing, format!("{left_out} of {}", text.len()));
             assert_eq!(excerpt(&text, text.len()), text);
         }
+    }
+
+    #[test]
+    fn a_line_is_one_line_with_both_ends() {
+        assert_eq!(line("as it is", 200), "as it is");
+        assert_eq!(
+            line("two\n  lines\r\n\tand a tab\n", 200),
+            "two lines and a tab"
+        );
+        for text in [
+            "word ".repeat(500) + "end",
+            "äö€🦀".repeat(400) + "end",
+            "\n".repeat(300),
+        ] {
+            for most in [60, LONGEST_LINE] {
+                let short = line(&text, most);
+                assert!(short.chars().count() <= most, "{short}");
+                assert!(!short.contains('\n'), "{short}");
+                assert!(short.is_empty() || short.ends_with("end"), "{short}");
+            }
+        }
+        assert_eq!(
+            line(&"x".repeat(300), 3).chars().count(),
+            5,
+            "the dots alone"
+        );
     }
 
     #[test]

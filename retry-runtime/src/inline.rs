@@ -192,11 +192,11 @@ fn serve(request: &Request, shared: &Shared) {
         })
         .and_then(|served| {
             let config = request.config.as_deref().unwrap_or_default();
-            match catch_unwind(AssertUnwindSafe(|| served.set_up(config))) {
+            match panics::told(|| served.set_up(config)) {
                 Ok(state) => Ok((served, State::new(state?))),
                 Err(payload) => {
                     let panic = panics::caught(payload, engine.max_message());
-                    Err(format!("panicked: {panic}"))
+                    Err(format!("panicked: {}", panic.in_full()))
                 }
             }
         });
@@ -241,7 +241,7 @@ fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Outp
     let limit = engine.max_message();
     let mut invocation = Invocation::new(Input::Alone(input), state.clone(), limit);
     panics::forget();
-    let ran = catch_unwind(AssertUnwindSafe(|| match run {
+    let ran = panics::told(|| match run {
         Run::Blocking(run) => {
             run(&mut invocation);
             invocation
@@ -251,15 +251,17 @@ fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Outp
             run(std::slice::from_mut(&mut invocation));
             invocation
         }
-    }));
-    match ran {
+    });
+    let answer = match ran {
         Ok(invocation) => (invocation.kind(), invocation.into_output()),
         Err(payload) => {
             let mut output = Output::default();
             panics::encode(&panics::caught(payload, limit), output.instead());
             (Kind::Panicked, output)
         }
-    }
+    };
+    panics::forget();
+    answer
 }
 
 fn answer(

@@ -41,6 +41,7 @@
 compile_error!("retry-runtime supervises its workers through interfaces that only Linux has");
 
 mod args;
+mod backtrace;
 mod block;
 mod budget;
 mod call;

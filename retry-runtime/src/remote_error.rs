@@ -5,14 +5,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backtrace;
 use crate::codec;
-use crate::excerpt::{excerpt, shares};
+use crate::excerpt::{excerpt, in_a_line, shares};
 
 /// What arrives of an error that serde cannot carry, such as `anyhow::Error`, `eyre::Report`,
 /// `Box<dyn Error + Send + Sync>` or `std::io::Error`.
 ///
-/// `Display` is the error's own message, [`source`](Error::source) walks the messages of what
-/// caused it, and `Debug` is the text of its own `Debug`. Texts that are together larger than a
+/// `Display` is the error's own message as one line of at most 200 characters, `{:#}` that line with the
+/// messages of what caused it, [`source`](Error::source) walks these messages, [`chain`](Self::chain) has
+/// all of them in full, and `Debug` is the text of its own `Debug`. Texts that are together larger than a
 /// message to the caller may be (`RETRY_MAX_MESSAGE`) are shortened, with a note that says how much
 /// is left out.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,12 +30,13 @@ impl RemoteError {
         Self {
             message: error.to_string().into(),
             source: None,
-            debug: format!("{error:?}").into(),
+            debug: backtrace::shorten_at_end(format!("{error:?}")).into(),
         }
     }
 
     /// From an error and all that caused it.
     pub(crate) fn chained(error: &(impl Error + ?Sized), debug: String) -> Self {
+        let debug = backtrace::shorten_at_end(debug);
         // A chain may be endless where an error names itself as its cause.
         const LONGEST_CHAIN: usize = 64;
         let mut chain: Vec<&dyn Error> = Vec::new();
@@ -97,15 +100,13 @@ impl RemoteError {
 }
 
 impl fmt::Display for RemoteError {
-    /// The message; with `{:#}` the whole chain on one line.
+    /// The message; with `{:#}` the whole chain. One line of at most 200 characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        if f.alternate() {
-            for cause in self.chain().skip(1) {
-                write!(f, ": {cause}")?;
-            }
+        if !f.alternate() {
+            return in_a_line(&self.message, f);
         }
-        Ok(())
+        let chain: Vec<&str> = self.chain().collect();
+        in_a_line(chain.join(": "), f)
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) mod ring;
 pub(crate) mod socket;
 pub(crate) mod stream;
 
-pub(crate) use board::Board;
+pub(crate) use board::{Board, KEPT};
 pub(crate) use link::{Link, ProcessLink, executing, kill_group};
 
 /// Which way frames take.

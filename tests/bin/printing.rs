@@ -28,19 +28,19 @@ fn print_late(line: &str) {
 fn main(how: String) {
     match how.as_str() {
         "map" => {
-            for result in naps.map([1300, 700, 0]) {
+            for result in naps.map([3000, 700, 0]) {
                 print_late(&format!("main got {result:?}"));
             }
         }
         "calls" => {
-            for milliseconds in [1300, 700] {
+            for milliseconds in [3000, 700] {
                 let result = naps.remote(milliseconds).wait();
                 print_late(&format!("main got {result:?}"));
             }
         }
         "get" => {
-            let mut call = naps.spawn(2500);
-            while call.get(Duration::from_millis(1200)).is_none() {
+            let mut call = naps.spawn(4000);
+            while call.get(Duration::from_millis(2500)).is_none() {
                 print_late("main waits");
             }
         }
@@ -49,7 +49,7 @@ fn main(how: String) {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                for milliseconds in [1300, 700] {
+                for milliseconds in [3000, 700] {
                     let result = naps.remote(milliseconds).await;
                     print_late(&format!("main got {result:?}"));
                 }
@@ -58,25 +58,25 @@ fn main(how: String) {
             });
         }
         "exit" => {
-            let _ = naps.remote(1500).wait();
+            let _ = naps.remote(3000).wait();
             print_late("main exits");
             std::process::exit(0);
         }
         "large map" => {
-            let inputs = std::iter::once(1500).chain(std::iter::repeat_n(0, 5999));
+            let inputs = std::iter::once(3000).chain(std::iter::repeat_n(0, 5999));
             let inputs: Vec<u64> = inputs.collect();
             let sum: u64 = naps.map(inputs).into_iter().flatten().sum();
             println!("main got {sum}");
         }
         "unknown size" => {
             // More than a map takes ahead of its consumer.
-            let inputs = std::iter::once(1500).chain(std::iter::repeat_n(0, 5999));
+            let inputs = std::iter::once(3000).chain(std::iter::repeat_n(0, 5999));
             let inputs = inputs.filter(|_| true);
             let sum: u64 = naps.map(inputs).into_iter().flatten().sum();
             println!("main got {sum}");
         }
         "two maps" => {
-            for inputs in [vec![1500, 0, 0, 0, 0], vec![1500, 0, 0]] {
+            for inputs in [vec![3000, 0, 0, 0, 0], vec![3000, 0, 0]] {
                 let results = naps.map(inputs).into_iter().flatten();
                 println!("main got {}", results.count());
             }

@@ -167,7 +167,7 @@ impl Failure {
     fn text(&self, whole: Option<&str>) -> String {
         let Inner { cause, part, field } = &*self.0;
         let quoted = |name: Option<&str>| match name {
-            Some(name) => format!("`{name}`"),
+            Some(name) => format!("`{}`", without_paths(name)),
             None => "the value".to_owned(),
         };
         let part = quoted(part.or(whole));
@@ -198,11 +198,18 @@ impl Failure {
                  when it is written, as with skip, or with skip_deserializing or rename on one \
                  side; put skipped variants last, and name the others the same on both sides"
             ),
-            Cause::Differs(how) => format!(
-                "{whole} does not read what it writes ({how}): its Serialize and its Deserialize \
-                 differ; look for attributes that apply to one of them, such as \
-                 skip_serializing, or {remedy}"
-            ),
+            Cause::Differs(how) => {
+                let place = if part == whole {
+                    String::new()
+                } else {
+                    format!(" in {part}")
+                };
+                format!(
+                    "{whole} does not read what it writes ({how}{place}): its Serialize and its \
+                     Deserialize differ; look for attributes that apply to one of them, such as \
+                     skip_serializing, or {remedy}"
+                )
+            }
             Cause::Scoped => {
                 format!("serde leaves out the scope of a `SocketAddrV6` in {whole}; {remedy}")
             }
@@ -219,6 +226,30 @@ impl Failure {
             ),
         }
     }
+}
+
+/// Returns the name of a type with those of the standard library as they are usually written, such as
+/// `Vec<Option<u8>>`.
+fn without_paths(name: &str) -> String {
+    let is_path = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | ':');
+    let mut short = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        let length = match is_path(first) {
+            true => rest.find(|letter| !is_path(letter)).unwrap_or(rest.len()),
+            false => first.len_utf8(),
+        };
+        let (path, others) = rest.split_at(length);
+        let is_std = ["alloc::", "core::", "std::"]
+            .iter()
+            .any(|root| path.starts_with(root));
+        short += match path.rsplit("::").next() {
+            Some(last) if is_std => last,
+            _ => path,
+        };
+        rest = others;
+    }
+    short
 }
 
 impl fmt::Display for Failure {
@@ -240,5 +271,39 @@ impl serde::de::Error for Failure {
     #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(Cause::Own(message.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_the_standard_library_are_named_without_their_paths() {
+        for (name, short) in [
+            (
+                "alloc::vec::Vec<core::option::Option<u8>>",
+                "Vec<Option<u8>>",
+            ),
+            (
+                "app::alloc::Vec<(u8, std::path::PathBuf)>",
+                "app::alloc::Vec<(u8, PathBuf)>",
+            ),
+            ("[&str; 3]", "[&str; 3]"),
+        ] {
+            assert_eq!(without_paths(name), short);
+        }
+    }
+
+    #[test]
+    fn bytes_that_end_early_name_the_type_and_what_to_check() {
+        let failure = Failure::ends_early().at::<Vec<u8>>(Some("list"));
+        let text = failure.of::<Option<Vec<u8>>>().to_string();
+        assert_eq!(
+            text,
+            "`Option<Vec<u8>>` does not read what it writes (the bytes end early in `Vec<u8>`): its \
+             Serialize and its Deserialize differ; look for attributes that apply to one of them, \
+             such as skip_serializing, or send it as `retry_runtime::Json<T>` (feature `json`)"
+        );
     }
 }

@@ -32,7 +32,7 @@ use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
 use crate::transport::intake::Intake;
 use crate::transport::ring::{Bed, Sleep};
 use crate::transport::stream::Reader;
-use crate::transport::{Board, bell, kill_group, socket};
+use crate::transport::{Board, KEPT, bell, kill_group, socket};
 use crate::worker::Retry;
 
 /// How much room is made at once for a message that says it is that large.
@@ -590,15 +590,26 @@ impl Peer {
         }
         // A grandchild may hold the pipes open: what is there now is all that is waited for.
         self.print(engine, true);
-        let panic = self.board.last_words().and_then(|(ticket, words)| {
+        let last = self.board.last_words().and_then(|(ticket, words)| {
             let panic = codec::decode_all::<Panic>(&words).ok()?;
             Some(LastPanic { ticket, panic })
         });
+        let mut stderr_tail = self.tail.text();
+        let panic = match last {
+            // The function caught it, and what ended the process came after it: it is what would have
+            // been printed last.
+            Some(caught) if caught.ticket == KEPT => {
+                let before = stderr_tail.as_deref().unwrap_or_default();
+                stderr_tail = Some(format!("{before}{}", caught.panic.as_printed()).into());
+                None
+            }
+            last => last,
+        };
         let remains = Remains {
             cause,
             claimed: self.board.claimed(),
             panic,
-            stderr_tail: self.tail.text(),
+            stderr_tail,
         };
         // A spare that was killed before it had heard of its function: nothing of that has begun.
         if let Some(request) = self.again.take_if(|_| !self.said_hello)

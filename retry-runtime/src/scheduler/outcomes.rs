@@ -141,7 +141,15 @@ impl<P: Parts> Scheduler<P> {
         let tail = end.stderr_tail.clone();
         call.record(end);
         call.past().crashes += 1;
-        if call.terms.policy.at_most_once || call.past().crashes >= CRASHES_PER_INPUT {
+        let limit = match call.terms.policy.at_most_once {
+            true => Some(1),
+            false => (call.past().crashes >= CRASHES_PER_INPUT).then_some(CRASHES_PER_INPUT),
+        };
+        if let Some(limit) = limit {
+            let failure = match failure {
+                Failure::Crashed(crash) => Failure::Crashed(crash.given_up_after(limit)),
+                other => other,
+            };
             self.resolve(key, Err(failure), tail);
         } else {
             let function = call.function;

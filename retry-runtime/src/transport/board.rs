@@ -18,6 +18,9 @@ const LAST_WORDS_LENGTH: usize = 32;
 const REPORTING: usize = 40;
 const LAST_WORDS: usize = 64;
 /// The longest last words, in bytes.
+/// In place of a ticket: the process went on after it had left its last words.
+pub(crate) const KEPT: u64 = u64::MAX;
+
 pub(crate) const LAST_WORDS_CAPACITY: usize = 4096 - LAST_WORDS;
 const SLOTS_AT: usize = 4096;
 const SLOT: usize = 32;
@@ -181,6 +184,20 @@ impl Board {
         }
     }
 
+    /// Keeps the last words although the process goes on: as what nobody has been told yet.
+    pub(crate) fn keep_last_words(&self) {
+        self.memory
+            .word(LAST_WORDS_TICKET)
+            .store(KEPT, Ordering::Release);
+    }
+
+    /// Takes back the words that were kept, if there are any.
+    pub(crate) fn withdraw_kept_words(&self) {
+        if self.memory.word(LAST_WORDS_TICKET).load(Ordering::Acquire) == KEPT {
+            self.withdraw_last_words();
+        }
+    }
+
     /// Takes the last words back: the process goes on.
     pub(crate) fn withdraw_last_words(&self) {
         self.memory
@@ -249,7 +266,8 @@ impl Board {
             .ok()
     }
 
-    /// Returns what was left by [`leave_last_words`](Self::leave_last_words).
+    /// Returns what was left by [`leave_last_words`](Self::leave_last_words), with [`KEPT`] in place of the
+    /// ticket if the process went on after that.
     pub(crate) fn last_words(&self) -> Option<(u64, Vec<u8>)> {
         let length = usize::try_from(sys::load(self.memory.word(LAST_WORDS_LENGTH))).ok()?;
         let ticket = sys::load(self.memory.word(LAST_WORDS_TICKET));

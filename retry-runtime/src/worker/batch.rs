@@ -1,7 +1,6 @@
 //! The loop of functions that take many inputs at once.
 
 use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::calls::Input;
@@ -89,16 +88,17 @@ pub(super) fn serve(
         };
         current::enter(Current::new(first, 0));
         panics::forget();
-        let ran = catch_unwind(AssertUnwindSafe(|| {
+        let ran = panics::told(|| {
             for header in &headers {
                 faults::act(header.fault, &server.outbox);
             }
             run(&mut invocations);
-        }));
+        });
         leave_if_forked(server.mark, if ran.is_ok() { 0 } else { PANICKED });
         current::leave();
         let _ = io::stdout().flush();
         let panic = ran.err().map(|one| panics::caught(one, server.limit));
+        panics::forget();
         let duration = sys::monotonic_nanos()
             .saturating_sub(started)
             .saturating_sub(server.board.paused(0));

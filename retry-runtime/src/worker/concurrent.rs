@@ -199,6 +199,9 @@ impl Executor<'_> {
             self.slots[running.slot] = false;
             return;
         };
+        if self.running.is_empty() {
+            panics::forget();
+        }
         let _ = io::stdout().flush();
         let server = &mut *self.server;
         let duration = sys::monotonic_nanos()
@@ -261,7 +264,7 @@ impl Future for Attempt {
             return Poll::Ready(None);
         }
         current::enter(this.current);
-        let polled = catch_unwind(AssertUnwindSafe(|| {
+        let polled = panics::told(|| {
             if let Some(Start {
                 run,
                 mut invocation,
@@ -284,7 +287,7 @@ impl Future for Attempt {
             }
             let future = this.future.as_mut().expect("it was started");
             future.as_mut().poll(context)
-        }));
+        });
         leave_if_forked(this.mark, if polled.is_ok() { 0 } else { PANICKED });
         current::leave();
         match polled {

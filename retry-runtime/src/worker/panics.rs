@@ -1,6 +1,10 @@
 //! The panic hook: notes where panics happen, so that a payload that reaches the worker's loop can
 //! be reported with the location and the backtrace of the panic that it belongs to.
 //!
+//! A panic that ends a call is told to the caller, who prints it or not. So the standard library's own hook
+//! does not print it as well; a hook of the program's is always called. Where a function has caught its panic
+//! it is printed after all, once it is known that nobody is told.
+//!
 //! A payload may come from another thread (`join`, then `resume_unwind`), may be older than the
 //! last panic, or may never have been seen by the hook. So the hook notes the last panics of all
 //! threads, each with what identifies its payload, and the text of a report is always that of the
@@ -12,6 +16,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::error::Error;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,9 +24,10 @@ use std::thread::ThreadId;
 
 use super::current;
 use super::reporting::{self, Reporting};
+use crate::backtrace;
 use crate::codec;
 use crate::error::Panic;
-use crate::sys::PerProcess;
+use crate::sys::{Mark, PerProcess};
 use crate::transport::board::LAST_WORDS_CAPACITY;
 
 /// The number of panics that are remembered.
@@ -41,6 +47,18 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
     /// Whether there may be panics of this thread in `SEEN`.
     static PANICKED: Cell<bool> = const { Cell::new(false) };
+    /// Whether the caller is told of a panic on this thread that is not caught.
+    /// Not in a fork: there is a process that nobody waits for.
+    static TOLD: Cell<Option<Mark>> = const { Cell::new(None) };
+}
+
+/// Runs what a caller is told the panic of.
+#[inline]
+pub(crate) fn told<R>(run: impl FnOnce() -> R) -> std::thread::Result<R> {
+    let before = TOLD.replace(Some(Mark::current()));
+    let result = catch_unwind(AssertUnwindSafe(run));
+    TOLD.set(before);
+    result
 }
 
 /// A panic as the hook saw it.
@@ -50,6 +68,23 @@ struct Seen {
     location: Option<String>,
     /// Not resolved to names yet, which takes long.
     backtrace: Option<Backtrace>,
+    /// Its message, as long as it is not printed.
+    unprinted: Option<String>,
+}
+
+impl Seen {
+    /// Prints it as the standard library's hook would have.
+    fn print(&self, message: &str) {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("<unnamed>");
+        let place = self.location.as_deref().unwrap_or("an unknown place");
+        let mut text = format!("\nthread '{name}' panicked at {place}:\n{message}\n");
+        if let Some(backtrace) = &self.backtrace {
+            text += "stack backtrace:\n";
+            text += &resolved(backtrace);
+        }
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
 }
 
 /// What identifies a payload. The payload itself is moved into a box after the hook has seen it,
@@ -85,12 +120,16 @@ pub(crate) fn install() {
     if address(&*previous) == HOOK.load(Ordering::Relaxed) {
         return std::panic::set_hook(previous);
     }
+    // While no hook is installed this is the standard library's.
+    let standard = std::panic::take_hook();
+    // Without state they have the same address, but each has a table of its own.
+    let is_standard = std::ptr::eq(&raw const *previous, &raw const *standard);
     let hook: Box<Hook> = Box::new(move |info| {
         // The other hook may be one that calls an earlier instance of this one.
         if INSIDE.replace(true) {
             return previous(info);
         }
-        see(info, &*previous);
+        see(info, &*previous, is_standard);
         INSIDE.set(false);
     });
     HOOK.store(address(&*hook), Ordering::Relaxed);
@@ -103,7 +142,12 @@ fn address(hook: &Hook) -> usize {
     (&raw const *hook).cast::<()>().addr()
 }
 
-fn see(info: &PanicHookInfo<'_>, previous: &Hook) {
+fn see(info: &PanicHookInfo<'_>, previous: &Hook, is_standard: bool) {
+    let is_told = is_standard && TOLD.get().is_some_and(|mark| mark.is_current());
+    if is_told {
+        // Only the last one may be the one that the caller is told of, or that ends the process.
+        print_those_of_this_thread();
+    }
     let _reporting = Reporting::begin();
     let backtrace = Backtrace::capture();
     let captured = backtrace.status() == BacktraceStatus::Captured;
@@ -114,7 +158,9 @@ fn see(info: &PanicHookInfo<'_>, previous: &Hook) {
         leave_last_words(info, location.clone(), None);
     }
     if cfg!(panic = "abort") {
-        previous(info);
+        if !(is_told && leaves_words && reporting::board().is_some()) {
+            previous(info);
+        }
         if leaves_words && captured {
             leave_last_words(info, location, Some(resolved(&backtrace)));
         }
@@ -125,14 +171,30 @@ fn see(info: &PanicHookInfo<'_>, previous: &Hook) {
         payload: Identity::of(info.payload()),
         location,
         backtrace: captured.then_some(backtrace),
+        unprinted: is_told.then(|| message(info.payload()).into_owned()),
     });
     PANICKED.set(true);
-    previous(info);
+    if !is_told {
+        previous(info);
+    }
     if leaves_words {
-        if let Some(board) = reporting::board() {
-            board.withdraw_last_words();
+        match reporting::board() {
+            // It is not printed: should the process end before anybody is told, it is found there.
+            Some(board) if is_told => board.keep_last_words(),
+            Some(board) => board.withdraw_last_words(),
+            None => {}
         }
         LAST_WORDS.store(false, Ordering::Release);
+    }
+}
+
+/// Prints the panics of this thread that were not.
+fn print_those_of_this_thread() {
+    let thread = std::thread::current().id();
+    for seen in lock().iter_mut().filter(|seen| seen.thread == thread) {
+        if let Some(message) = seen.unprinted.take() {
+            seen.print(&message);
+        }
     }
 }
 
@@ -163,7 +225,7 @@ fn leave_last_words(info: &PanicHookInfo<'_>, location: Option<String>, backtrac
     }
 }
 
-/// Forgets the panics of this thread: the function has caught them.
+/// Forgets the panics of this thread, which the function has caught, and prints those that were not.
 #[inline]
 pub(crate) fn forget() {
     if PANICKED.get() {
@@ -174,8 +236,17 @@ pub(crate) fn forget() {
 #[cold]
 fn forget_own() {
     PANICKED.set(false);
+    print_those_of_this_thread();
     let thread = std::thread::current().id();
     lock().retain(|seen| seen.thread != thread);
+    withdraw_kept_words();
+}
+
+/// Takes back what was left for the case that nobody is told of a panic.
+fn withdraw_kept_words() {
+    if let Some(board) = reporting::board() {
+        board.withdraw_kept_words();
+    }
 }
 
 /// Returns the report of a panic that was caught, in at most `limit` bytes once it is encoded.
@@ -195,6 +266,7 @@ pub(crate) fn encode(panic: &Panic, out: &mut Vec<u8>) {
 
 fn report(payload: &(dyn Any + Send), limit: usize) -> Panic {
     let seen = find(&Identity::of(payload));
+    withdraw_kept_words();
     if seen.is_none() {
         // The hook may have been replaced.
         install();
@@ -315,14 +387,6 @@ fn error_text(payload: &(dyn Any + Send)) -> Option<String> {
     shown.ok()?
 }
 
-/// The backtrace without the frames of the panic machinery at its start.
 fn resolved(backtrace: &Backtrace) -> String {
-    let backtrace = backtrace.to_string();
-    let user = backtrace
-        .find("core::panicking::panic")
-        .and_then(|start| backtrace[start..].find('\n').map(|end| start + end + 1));
-    match user {
-        Some(start) => backtrace[start..].to_owned(),
-        None => backtrace,
-    }
+    backtrace::of_the_program(&backtrace.to_string())
 }

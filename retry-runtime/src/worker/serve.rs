@@ -143,14 +143,15 @@ impl Server {
             panics::forget();
             // After what takes its time where the parent has just looked at the board.
             board.starts(0, stopwatch.begin());
-            let ran = catch_unwind(AssertUnwindSafe(|| {
+            let ran = panics::told(|| {
                 faults::act(fault, outbox);
                 run(&mut invocation);
-            }));
+            });
             leave_if_forked(mark, if ran.is_ok() { 0 } else { PANICKED });
             if let Err(payload) = ran {
                 invocation.panicked(payload);
             }
+            panics::forget();
             let kind = invocation.kind();
             // What was printed before the result is to be out before the result is.
             let _ = io::stdout().flush();
@@ -194,11 +195,14 @@ impl Server {
         if self.fails {
             return Err(faults::MESSAGE.to_owned());
         }
-        let set_up = catch_unwind(AssertUnwindSafe(|| served.set_up(&self.config)));
+        let set_up = panics::told(|| served.set_up(&self.config));
         leave_if_forked(self.mark, if set_up.is_ok() { 0 } else { PANICKED });
         match set_up {
             Ok(state) => Ok((served, State::new(state?))),
-            Err(payload) => Err(format!("panicked: {}", panics::caught(payload, self.limit))),
+            Err(payload) => Err(format!(
+                "panicked: {}",
+                panics::caught(payload, self.limit).in_full()
+            )),
         }
     }
 }

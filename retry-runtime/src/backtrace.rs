@@ -1,0 +1,163 @@
+//! Backtraces as far as they are about the program: from the frame that panicked to the function that was
+//! called, without what the standard library and this runtime have around them.
+
+use std::fmt::Write;
+
+/// What begins the name of a frame that is not the program's.
+const FOREIGN: [&str; 16] = [
+    "std::",
+    "core::",
+    "alloc::",
+    "test::",
+    "tokio::",
+    "anyhow::",
+    "eyre::",
+    "retry_runtime::",
+    "__rustc::",
+    "__rust",
+    "rust_begin_unwind",
+    "rust_panic",
+    "__libc",
+    "_start",
+    "start_thread",
+    "clone",
+];
+
+/// The same of the type of which a frame is a method.
+const TRAITS: [&str; 4] = [
+    " as core::",
+    " as alloc::",
+    " as std::",
+    " as retry_runtime::",
+];
+
+/// One frame: its name, and the lines of its place.
+struct Frame<'a> {
+    name: &'a str,
+    place: Vec<&'a str>,
+}
+
+impl Frame<'_> {
+    fn is_the_programs(&self) -> bool {
+        let name = self.name.trim_start_matches(['<', '&', '*', '[', '(']);
+        let name = name.trim_start_matches("dyn ").trim_start_matches("mut ");
+        let is_foreign = FOREIGN.iter().any(|start| name.starts_with(start))
+            || TRAITS.iter().any(|part| name.contains(part))
+            // The C entry, and what has no name.
+            || matches!(name, "main" | "<unknown>" | "__clone3" | "clone3" | "__clone");
+        !is_foreign
+    }
+
+    /// Whether it is of the code that calls the function: what the attribute generates, or the worker.
+    fn calls_the_function(&self) -> bool {
+        let name = self.name.trim_start_matches('<');
+        name.contains("::_::__")
+            || name.starts_with("retry_runtime::worker::")
+            || name.starts_with("retry_runtime::inline::")
+    }
+}
+
+fn frames(text: &str) -> Vec<Frame<'_>> {
+    let mut frames: Vec<Frame<'_>> = Vec::new();
+    for line in text.lines() {
+        let trimmed = line.trim_start();
+        let name = trimmed
+            .split_once(": ")
+            .filter(|(number, _)| number.parse::<u32>().is_ok());
+        match (name, frames.last_mut()) {
+            (Some((_, name)), _) => frames.push(Frame {
+                name,
+                place: Vec::new(),
+            }),
+            (None, Some(frame)) => frame.place.push(line),
+            (None, None) => {}
+        }
+    }
+    frames
+}
+
+/// Returns the part of a backtrace that is about the program, with its frames counted from zero; all of it
+/// where no frame is the program's.
+pub(crate) fn of_the_program(text: &str) -> String {
+    let frames = frames(text);
+    let first = frames.iter().position(Frame::is_the_programs);
+    let Some(first) = first else {
+        return text.to_owned();
+    };
+    // Further out there may be frames of the program that have nothing to do with the call: its `main`.
+    let calls = frames[first..].iter().position(Frame::calls_the_function);
+    let end = calls.map_or(frames.len(), |calls| first + calls);
+    let last = frames[..end].iter().rposition(Frame::is_the_programs);
+    let last = last.unwrap_or(first);
+    let mut kept = String::new();
+    for (number, frame) in frames[first..=last].iter().enumerate() {
+        // The body of `f` is `f::__body`.
+        let _ = writeln!(kept, "{number:>4}: {}", frame.name.replace("::__body", ""));
+        for line in &frame.place {
+            let _ = writeln!(kept, "{line}");
+        }
+    }
+    kept
+}
+
+/// Does the same with the backtrace at the end of the text of an error, if it has one.
+pub(crate) fn shorten_at_end(text: String) -> String {
+    const TITLES: [&str; 2] = ["\nStack backtrace:\n", "\nstack backtrace:\n"];
+    let found = TITLES
+        .iter()
+        .find_map(|title| Some(text.find(title)? + title.len()));
+    match found {
+        Some(at) => format!("{}{}", &text[..at], of_the_program(&text[at..])),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "\
+   0: __rustc::rust_begin_unwind
+             at /rustc/5980/library/std/src/panicking.rs:689:5
+   1: core::option::unwrap_failed
+   2: core::option::Option<T>::unwrap
+             at /rustc/5980/library/core/src/option.rs:1:5
+   3: app::inner::__body
+             at ./src/main.rs:5:5
+   4: <alloc::vec::Vec<T> as core::iter::FromIterator<T>>::from_iter
+   5: <app::Thing as app::Doing>::does
+             at ./src/main.rs:9:5
+   6: core::ops::function::FnOnce::call_once
+   7: app::_::__run
+   8: retry_runtime::worker::serve::run
+   9: std::panic::catch_unwind
+  10: app::main
+  11: main
+  12: __libc_start_call_main
+";
+
+    #[test]
+    fn a_backtrace_begins_and_ends_at_frames_of_the_program() {
+        let kept = "   0: app::inner\n             at ./src/main.rs:5:5\n   1: <alloc::vec::Vec<T> as \
+                    core::iter::FromIterator<T>>::from_iter\n   2: <app::Thing as \
+                    app::Doing>::does\n             at ./src/main.rs:9:5\n";
+        assert_eq!(of_the_program(WHOLE), kept);
+        let error = format!("failed\n\nStack backtrace:\n{WHOLE}");
+        assert_eq!(
+            shorten_at_end(error),
+            format!("failed\n\nStack backtrace:\n{kept}")
+        );
+    }
+
+    #[test]
+    fn what_is_not_understood_is_kept() {
+        for text in [
+            "",
+            "disabled backtrace",
+            "   0: <unknown>\n   1: <unknown>\n",
+        ] {
+            assert_eq!(of_the_program(text), text);
+        }
+        assert_eq!(shorten_at_end("plain".to_owned()), "plain");
+    }
+}
