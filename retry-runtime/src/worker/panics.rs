@@ -52,13 +52,25 @@ thread_local! {
     static TOLD: Cell<Option<Mark>> = const { Cell::new(None) };
 }
 
+/// While one of these exists, a caller is told of each panic on this thread that is not caught.
+pub(crate) struct Telling(Option<Mark>);
+
+impl Telling {
+    pub(crate) fn begin() -> Self {
+        Self(TOLD.replace(Some(Mark::current())))
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        TOLD.set(self.0);
+    }
+}
+
 /// Runs what a caller is told the panic of.
-#[inline]
 pub(crate) fn told<R>(run: impl FnOnce() -> R) -> std::thread::Result<R> {
-    let before = TOLD.replace(Some(Mark::current()));
-    let result = catch_unwind(AssertUnwindSafe(run));
-    TOLD.set(before);
-    result
+    let _telling = Telling::begin();
+    catch_unwind(AssertUnwindSafe(run))
 }
 
 /// A panic as the hook saw it.

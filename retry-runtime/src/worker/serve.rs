@@ -89,7 +89,8 @@ impl Server {
                 exit(1);
             }
         };
-        // The set-up may have installed a hook of its own.
+        // What the set-up has caught. It may have installed a hook of its own.
+        panics::forget();
         panics::install();
         reporting::serves(served.spec().at_once());
         let _ = io::stdout().flush();
@@ -128,6 +129,8 @@ impl Server {
         let mut stopwatch = Stopwatch::new();
         // The same one for all: what is moved after it was written is waited for.
         let mut invocation = Invocation::new(Input::default(), state.clone(), self.limit);
+        // Not anew for each call.
+        let _telling = panics::Telling::begin();
         while let Some(header) = next_call(calls, invocation.input(), outbox, watchdog) {
             let (ticket, fault, timed) = (header.ticket, header.fault, header.timed);
             // What a function that does not yield is to know stands on the board.
@@ -140,13 +143,12 @@ impl Server {
                 exit(STRANGER);
             };
             current::enter(Current::new(header, 0));
-            panics::forget();
             // After what takes its time where the parent has just looked at the board.
             board.starts(0, stopwatch.begin());
-            let ran = panics::told(|| {
+            let ran = catch_unwind(AssertUnwindSafe(|| {
                 faults::act(fault, outbox);
                 run(&mut invocation);
-            });
+            }));
             leave_if_forked(mark, if ran.is_ok() { 0 } else { PANICKED });
             if let Err(payload) = ran {
                 invocation.panicked(payload);
