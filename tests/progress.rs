@@ -24,8 +24,8 @@ fn program(milliseconds: u64) -> Command {
 }
 
 /// A program that prints while its calls are pending.
-fn printing(how: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_printing"));
+fn counting(how: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_counting"));
     command
         .args(["--how", how])
         .env("TERM", "xterm")
@@ -163,7 +163,7 @@ fn what_the_program_prints_itself_is_not_mixed_with_the_line() {
             ),
             ("exit", vec!["main exits".to_owned()]),
         ] {
-            let text = at_a_terminal(printing(how));
+            let text = at_a_terminal(counting(how));
             assert!(text.contains("naps 0/"), "{how}: no line in {text:?}");
             let mut shown = Screen::after(&text);
             // How often `get` gives up depends on how long the start takes.
@@ -176,14 +176,14 @@ fn what_the_program_prints_itself_is_not_mixed_with_the_line() {
 #[test]
 fn the_total_is_that_of_the_map_and_of_no_map_before_it() {
     fixture_outside(LIMIT, || {
-        let text = at_a_terminal(printing("large map"));
+        let text = at_a_terminal(counting("large map"));
         assert!(text.contains("naps 0/6,000  1 running"), "{text:?}");
 
-        let text = at_a_terminal(printing("unknown size"));
+        let text = at_a_terminal(counting("unknown size"));
         assert!(text.contains("naps 0  1 running"), "{text:?}");
         assert!(!text.contains("naps 0/"), "{text:?}");
 
-        let text = at_a_terminal(printing("two maps"));
+        let text = at_a_terminal(counting("two maps"));
         let second = text.split_once("main got 5").unwrap().1;
         assert!(text.contains("naps 0/5  1 running"), "{text:?}");
         assert!(second.contains("naps 0/3  1 running"), "{text:?}");
@@ -194,7 +194,7 @@ fn the_total_is_that_of_the_map_and_of_no_map_before_it() {
 #[test]
 fn an_interrupted_program_counts_as_running_what_is_executed() {
     fixture_outside(LIMIT, || {
-        let mut command = printing("interrupted");
+        let mut command = counting("interrupted");
         command
             .env("RETRY_SHUTDOWN_GRACE", "1500ms")
             .stdout(Stdio::piped())
