@@ -22,6 +22,7 @@ mod roster;
 mod shutdown;
 mod starts;
 mod stop;
+mod suspects;
 mod window;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ use queue::Hold;
 use roster::{Standing, Workers};
 use starts::FailedStart;
 use stop::Withdrawn;
+use suspects::Suspicion;
 
 use crate::budget::Budget;
 use crate::context::{Attempt, AttemptOutcome, CallId, remember};
@@ -329,6 +331,7 @@ struct Past {
     /// Failures that were charged to the retry policy.
     failures: u32,
     crashes: u32,
+    suspicion: Suspicion,
     attempts: Vec<Attempt>,
     /// The last of those failures, for the case that the deadline ends the retries.
     last: Option<Failure>,
@@ -375,6 +378,8 @@ struct Worker {
     used_up: bool,
     /// Something that it executes is to stop: it is given nothing more until that has ended.
     halting: bool,
+    /// It is given nothing more until it has answered what it has.
+    is_reserved: bool,
     /// The most memory that it was seen to take, in bytes.
     peak: u64,
     /// Where it is filed.
@@ -822,7 +827,7 @@ impl<P: Parts> Scheduler<P> {
         worker.used_up |= used_up;
         worker.answered_at = now;
         if worker.outstanding.is_empty() {
-            worker.idle_since = now;
+            worker.rests(now);
             self.arm_idle(key);
         } else if used_up {
             self.recall(key);
@@ -857,7 +862,7 @@ impl<P: Parts> Scheduler<P> {
             recalled.extend(inflight.call.map(|call| (call, inflight.withdrawn)));
         }
         if worker.outstanding.is_empty() {
-            worker.idle_since = now;
+            worker.rests(now);
         }
         // These were claimed: they are being executed, or done and not reported yet.
         if worker.outstanding.iter().any(Inflight::is_to_end) {
@@ -1158,6 +1163,7 @@ impl Worker {
             measure_timer: false,
             used_up: false,
             halting: false,
+            is_reserved: false,
             peak: 0,
             place: 0,
             standing: Standing::default(),
@@ -1170,10 +1176,17 @@ impl Worker {
         !self.outstanding.is_empty() || !self.children.is_empty()
     }
 
+    /// It has answered all that it had.
+    fn rests(&mut self, now: Instant) {
+        self.idle_since = now;
+        self.is_reserved = false;
+    }
+
     /// Whether it can be given calls.
     fn takes_calls(&self, policy: &FunctionPolicy) -> bool {
         self.phase == Phase::Ready
             && !self.halting
+            && !self.is_reserved
             && self.children.is_empty()
             && self.remaining(policy) > 0
     }

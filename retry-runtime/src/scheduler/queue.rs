@@ -58,6 +58,8 @@ pub(super) struct Turn {
     place: usize,
     /// No further input of it may be handed out with the first one.
     pub(super) is_alone: bool,
+    /// It is to be executed alone.
+    pub(super) is_suspect: bool,
 }
 
 impl Queue {
@@ -119,6 +121,7 @@ impl Queue {
                         line,
                         place,
                         is_alone: hold.is_some(),
+                        is_suspect: false,
                     };
                     next = Some((one.got, turn));
                 }
@@ -160,6 +163,12 @@ impl Queue {
             .rev()
             .flat_map(|level| level.callers);
         lines.flat_map(|line| line.calls)
+    }
+
+    /// Returns whether there is none, not even one that is not queued any more.
+    pub(super) fn is_empty(&self) -> bool {
+        let mut lines = self.levels.iter().flat_map(|level| &level.callers);
+        lines.all(|line| line.calls.is_empty())
     }
 
     /// How many there are, with those that are not queued any more.

@@ -9,8 +9,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::queue::Queue;
-use super::{Action, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
+use super::{
+    Action, CallKey, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey,
+};
 use crate::error::{ExitCause, Startup};
 use crate::parcel::Parts;
 use crate::scheduler::Failure;
@@ -186,7 +187,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Returns whether there are as many processes as there may be. Those that wait for calls of their
     /// own do not count: they wait for a process that may still have to be started.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.max_processes.is_some_and(|most| {
             let counted = self
                 .workers
@@ -250,8 +251,8 @@ impl<P: Parts> Scheduler<P> {
         self.fail_all(queue, failed);
     }
 
-    fn fail_all(&mut self, queue: Queue, failed: &FailedStart) {
-        for key in queue.drain() {
+    fn fail_all(&mut self, calls: impl Iterator<Item = CallKey>, failed: &FailedStart) {
+        for key in calls {
             let is_queued = |call: &super::Call<P>| call.state == State::Queued;
             if self.call(key).is_some_and(is_queued) {
                 let failure = Failure::Startup(failed.startup.clone());
