@@ -351,8 +351,9 @@ impl Crash {
         Self { cause, together }
     }
 
-    /// How many inputs the worker was executing: more than one only where the function has a
-    /// `concurrency`. Any of them may be to blame.
+    /// Returns how many inputs the worker was executing. That is more than one only where the function
+    /// has `concurrency` or `batch`, and `at_most_once`: otherwise each of them is run again alone, and
+    /// only one that crashes alone is blamed.
     #[must_use]
     pub fn executing(&self) -> usize {
         self.together
