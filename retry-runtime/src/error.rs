@@ -227,7 +227,7 @@ impl fmt::Display for Panic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExitCause {
-    /// A signal ended it. Who or what sent the signal is not known: `SIGKILL` may come from another
+    /// A signal ended it. The sender of the signal is not known: `SIGKILL` may come from another
     /// process, from the function itself, or from the kernel when memory runs out.
     Signal {
         /// The signal's number.
@@ -418,7 +418,7 @@ pub enum Limit {
     Startup,
 }
 
-/// What a call was waiting for when its deadline passed.
+/// The reason for which a call was still waiting when its deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Waiting {

@@ -387,7 +387,7 @@ struct Arrivals {
     /// does not know of.
     returned: usize,
     returned_bytes: usize,
-    /// How many bytes of results there are that the consumer has not taken, and how many there may be
+    /// The bytes of results that the consumer has not taken, and how many there may be
     /// before no further inputs are handed out.
     buffered: usize,
     most_buffered: usize,
@@ -499,7 +499,7 @@ impl Arrivals {
         (self.held && !self.closed).then(|| waits.then_some(self.next))
     }
 
-    /// The consumer has taken so many bytes of results. Returns whether inputs are to be let go.
+    /// Notes that the consumer has taken results of this size in bytes. Returns whether inputs are to be let go.
     fn consumed(&mut self, bytes: usize) -> bool {
         self.buffered = self.buffered.saturating_sub(bytes);
         let lets_go = self.held && self.buffered <= self.most_buffered / 2;
@@ -741,7 +741,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         }
     }
 
-    /// What was handed out is not buffered any longer.
+    /// Takes results that were handed out off the count of buffered ones.
     fn tell_consumed(&mut self) {
         let consumed = std::mem::take(&mut self.consumed);
         if self.shared.lock().consumed(consumed) {

@@ -170,7 +170,7 @@ pub(crate) struct Mark(u64);
 /// The page with the mark of this process, once there is one.
 static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
-/// Whether the kernel can clear the page.
+/// Set if the kernel can clear the page.
 static WIPES_ON_FORK: AtomicBool = AtomicBool::new(true);
 
 /// The last mark that this process or one that it descends from has taken. A child counts on from
@@ -193,7 +193,7 @@ impl Mark {
         Self::renew()
     }
 
-    /// Whether this is the mark of the process that asks.
+    /// Returns whether this is the mark of the calling process.
     #[inline]
     pub(crate) fn is_current(self) -> bool {
         self == Self::current()
@@ -226,7 +226,7 @@ impl Mark {
         }
     }
 
-    /// The same where the kernel does not clear pages: a count, and the pid that it is for.
+    /// Replaces the page where the kernel does not clear pages: a count, and the pid that it is for.
     fn of_pid() -> Self {
         let pid = u64::from(std::process::id());
         let mark = LAST_MARK.load(Ordering::Relaxed);
@@ -520,7 +520,7 @@ pub(crate) fn is_ignored(signal: rustix::process::Signal) -> bool {
     done == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
-/// Where the handler of this process writes the numbers of signals.
+/// The pipe into which the handler of this process writes the numbers of signals.
 static SIGNALS: PerProcess<OwnedFd> = PerProcess::new();
 
 /// Makes the pipe through which this process hears of the signals that it [catches](catch), and
@@ -531,7 +531,7 @@ pub(crate) fn signal_pipe() -> io::Result<OwnedFd> {
     Ok(reader)
 }
 
-/// Whether this process has a pipe for signals.
+/// Returns whether this process has a pipe for signals.
 pub(crate) fn has_signal_pipe() -> bool {
     SIGNALS.get().is_some()
 }
@@ -661,7 +661,7 @@ fn checked(error: c_int) -> io::Result<()> {
     }
 }
 
-/// What a new process does before it runs its program. Boxed, since a C library may refer to the
+/// The steps of a new process before it runs its program. Boxed, since a C library may refer to the
 /// address.
 struct FileActions(Box<libc::posix_spawn_file_actions_t>);
 
@@ -742,7 +742,7 @@ fn inheritable() -> Vec<RawFd> {
         .collect()
 }
 
-/// How a new process begins.
+/// The beginning of a new process.
 struct SpawnAttributes(Box<libc::posix_spawnattr_t>);
 
 impl SpawnAttributes {
@@ -868,7 +868,7 @@ pub(crate) fn leave_terminal() {
     }
 }
 
-/// Where the headers of this program are in memory, as the kernel or the dynamic loader says.
+/// Returns the address of this program's headers, as the kernel or the dynamic loader says.
 pub(crate) fn program_headers() -> usize {
     // SAFETY: this reads a table that does not change.
     let address = unsafe { libc::getauxval(libc::AT_PHDR) };

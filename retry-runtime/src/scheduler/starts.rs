@@ -3,7 +3,7 @@
 //! A start that fails is most probably the function's own fault: then the calls that wait for it are
 //! told at once, since trying again would only repeat it. There are three exceptions. While another
 //! worker of the function serves, or is about to, the calls wait for that one, and further starts are
-//! tried after growing pauses: a set-up may need what only so many processes can have. A process that
+//! tried after growing pauses: a set-up may need a resource that only some processes can have. A process that
 //! was killed from outside has crashed. And where the machine or the runtime has no room for a further
 //! process, the function waits for a place, which an idle worker of another function gives up.
 
@@ -16,7 +16,7 @@ use crate::error::{ExitCause, Startup};
 use crate::parcel::Parts;
 use crate::scheduler::Failure;
 
-/// Where workers of a function were ready before, this many failed starts in a row are needed
+/// If workers of a function were ready before, this many failed starts in a row are needed
 /// before its calls fail.
 const FAILED_STARTS: u32 = 3;
 
@@ -50,10 +50,10 @@ impl FailedStart {
     }
 }
 
-/// What is known of the starts of one function's workers.
+/// The history of the starts of one function's workers.
 #[derive(Debug, Default)]
 pub(super) struct Starts {
-    /// Whether a worker was ever ready.
+    /// Set once a worker was ready.
     pub(super) ever_ready: bool,
     /// Failed ones since a worker was last ready; those that were under way together count as one.
     pub(super) failed: u32,
@@ -63,7 +63,7 @@ pub(super) struct Starts {
     /// are to be pauses in any case.
     next: Option<Instant>,
     pauses: bool,
-    /// How long the last pause was.
+    /// The length of the last pause.
     pause: Duration,
     /// Set while the function waits for a place for a worker.
     wants_place: Option<WantsPlace>,
@@ -347,7 +347,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Returns the worker that has served for longest, if that was long enough: a turn, and as long as its
     /// start took. Its function then waits for the limit as well. Where it is the machine that has no
-    /// room, nobody knows whether it would get a place again.
+    /// room, it might not get a place again.
     fn served_longest(&self, now: Instant) -> Option<WorkerKey> {
         self.places
             .iter()

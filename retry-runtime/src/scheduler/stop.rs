@@ -63,7 +63,7 @@ impl Withdrawn {
     }
 }
 
-/// What a probe found out about an input that was sent.
+/// The progress of an input that was sent, as a probe found it.
 #[derive(Clone, Copy)]
 enum Stage {
     /// It is being executed, since then.
@@ -504,7 +504,7 @@ impl<P: Parts> Scheduler<P> {
         if is_ready {
             self.recall(worker);
         } else {
-            // What it had not claimed was taken back when it was told to end.
+            // Inputs that it had not claimed were taken back when it was told to end.
             self.actions.push_back(Action::Probe { worker });
         }
     }

@@ -21,11 +21,11 @@ pub(super) struct Crashed {
     /// The worker's number.
     pub(super) worker: u64,
     pub(super) cause: ExitCause,
-    /// How many inputs it was executing.
+    /// The number of inputs that it was executing.
     pub(super) executing: usize,
 }
 
-/// What past crashes say about a call.
+/// The part that a call had in past crashes, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Suspicion {
     #[default]
