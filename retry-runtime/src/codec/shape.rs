@@ -33,7 +33,7 @@ pub(super) enum Kind {
     Blob = 0x6e0c_e84f,
     /// The length of a sequence or of a map.
     Length = 0xb9d7_2663,
-    /// Whether an optional value is there.
+    /// The presence or absence of an optional value.
     Option = 0x03a9_5bd1,
     Variant = 0x97f6_c02b,
 }
