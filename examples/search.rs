@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use retry_runtime::{CallError, Startup, local_entrypoint, service};
 use serde::{Deserialize, Serialize};
@@ -33,13 +33,19 @@ enum QueryError {
     NotAWord(String),
 }
 
+/// An error of the operating system does not name the file.
+fn about(path: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
 /// What is said here is about the workers, which all methods share.
 #[service(max_workers = 2)]
 impl Index {
     /// Runs once in each worker, before its first call.
     #[setup]
-    fn read(config: Config) -> std::io::Result<Self> {
-        let text = std::fs::read_to_string(&config.path)?;
+    fn read(config: Config) -> Result<Self, String> {
+        let text =
+            std::fs::read_to_string(&config.path).map_err(|error| about(&config.path, &error))?;
         let mut lines = BTreeMap::<_, BTreeSet<_>>::new();
         for (number, line) in (1..).zip(text.lines()) {
             for word in line.split_whitespace() {
@@ -119,11 +125,11 @@ fn main(
     /// How many lines it has.
     #[arg(default_value_t = 2000)]
     lines: usize,
-) -> std::io::Result<()> {
+) -> Result<(), String> {
     if let Some(directory) = text_file.parent() {
-        std::fs::create_dir_all(directory)?;
+        std::fs::create_dir_all(directory).map_err(|error| about(directory, &error))?;
     }
-    std::fs::write(&text_file, text(lines))?;
+    std::fs::write(&text_file, text(lines)).map_err(|error| about(&text_file, &error))?;
     let config = Config {
         path: text_file,
         shortest: 3,

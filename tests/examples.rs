@@ -184,6 +184,24 @@ fn hash_tree_survives_crashes_and_names_the_files() {
 }
 
 #[test]
+fn a_file_that_cannot_be_opened_is_named() {
+    fixture_outside(LIMIT, || {
+        let inside_a_file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml/x");
+        for (name, option) in [("hash_tree", "--root"), ("search", "--text-file")] {
+            let output = example(name)
+                .arg(option)
+                .arg(&inside_a_file)
+                .output()
+                .unwrap();
+            let complaints = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{complaints}");
+            let named = inside_a_file.parent().unwrap().to_str().unwrap();
+            assert!(complaints.contains(named), "{complaints}");
+        }
+    });
+}
+
+#[test]
 fn a_program_explains_its_arguments() {
     fixture_outside(LIMIT, || {
         let help = example("hash_tree").arg("--help").output().unwrap();
@@ -421,6 +439,11 @@ fn search_finds_what_awk_finds() {
             .output()
             .unwrap();
         let count = String::from_utf8(grep.stdout).unwrap();
+        let missing = text.with_extension("missing");
+        let missing = format!(
+            "error: {}: No such file or directory (os error 2)",
+            missing.display()
+        );
         assert_eq!(
             lines[144..],
             [
@@ -428,7 +451,7 @@ fn search_finds_what_awk_finds() {
                 "of is on 0 lines",
                 "error: there is nothing to look for",
                 "error: \"Amber\" is not a word",
-                "error: No such file or directory (os error 2)",
+                &missing,
             ]
         );
 

@@ -38,12 +38,55 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// Makes a crate of these files and lets cargo do something with it.
-fn cargo(name: &str, manifest: &str, files: &[(String, String)], arguments: &[&str]) -> Output {
+/// Runs a page's commands as a shell would that stands in the root of the repository, with a home of
+/// its own, and returns the output of both streams. Versions are those of this workspace.
+fn shell(home: &Path, name: &str, commands: &str) -> (String, bool) {
+    let program = Path::new(env!("CARGO"));
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let first = program.parent().unwrap().to_owned();
+    let paths = std::env::join_paths([first].into_iter().chain(std::env::split_paths(&paths)));
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(
+        || Path::new(&std::env::var_os("HOME").unwrap()).join(".cargo"),
+        PathBuf::from,
+    );
+    let output = Command::new("sh")
+        .args(["-e", "-c", &format!("exec 2>&1\n{commands}")])
+        .current_dir(root())
+        .env("HOME", home)
+        .env("PWD", root())
+        .env("PATH", paths.unwrap())
+        .env("CARGO_HOME", cargo_home)
+        .env("CARGO_NET_OFFLINE", "true")
+        .env("CARGO_TERM_QUIET", "true")
+        .env(
+            "CARGO_TARGET_DIR",
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(name),
+        )
+        .env_remove("RUSTFLAGS")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    (text, output.status.success())
+}
+
+/// The commands of a page that make a package, with this workspace's lock file put into it.
+fn new_package() -> String {
+    let commands = blocks("README.md", "sh").remove(0);
+    let enters = "cd ~/numbers\n";
+    assert!(commands.contains(enters), "{commands}");
+    let lock = root().join("Cargo.lock");
+    commands.replace(enters, &format!("{enters}cp {lock:?} .\n"))
+}
+
+/// Makes a crate with this program and runs it.
+fn run(name: &str, main: &str, manifest_tail: &str, arguments: &[&str]) -> Output {
+    let runtime = root().join("retry-runtime");
     let directory = tempfile::tempdir().unwrap();
     let manifest = format!(
         "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n\
-         {manifest}\n\n[workspace]\n"
+         [dependencies]\nretry-runtime = {{ path = {runtime:?} }}\n\
+         serde = {{ version = \"1\", features = [\"derive\"] }}\nthiserror = \"2\"\n\n\
+         {manifest_tail}\n\n[workspace]\n"
     );
     std::fs::write(directory.path().join("Cargo.toml"), manifest).unwrap();
     std::fs::copy(
@@ -51,12 +94,10 @@ fn cargo(name: &str, manifest: &str, files: &[(String, String)], arguments: &[&s
         directory.path().join("Cargo.lock"),
     )
     .unwrap();
-    for (path, text) in files {
-        let path = directory.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
+    std::fs::create_dir(directory.path().join("src")).unwrap();
+    std::fs::write(directory.path().join("src/main.rs"), main).unwrap();
     Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--"])
         .args(arguments)
         .current_dir(directory.path())
         .env(
@@ -68,30 +109,35 @@ fn cargo(name: &str, manifest: &str, files: &[(String, String)], arguments: &[&s
         .unwrap()
 }
 
-fn run(name: &str, main: &str, manifest_tail: &str, arguments: &[&str]) -> Output {
-    let runtime = root().join("retry-runtime");
-    let manifest = format!(
-        "[dependencies]\nretry-runtime = {{ path = {runtime:?} }}\n\
-         serde = {{ version = \"1\", features = [\"derive\"] }}\nthiserror = \"2\"\n\n\
-         {manifest_tail}"
-    );
-    let main = ("src/main.rs".to_owned(), main.to_owned());
-    let arguments = [&["run", "--quiet", "--"], arguments].concat();
-    cargo(name, &manifest, &[main], &arguments)
-}
-
 #[test]
 fn the_readmes_program_builds_and_runs_in_a_crate_of_its_own() {
     fixture_outside(LIMIT, || {
-        let input = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(input.path(), "12\n\n30\n").unwrap();
-        let path = input.path().to_str().unwrap();
-        let output = run("outside", &readme_program(), "", &["--path", path]);
-        let text = String::from_utf8_lossy(&output.stdout);
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{text}{complaints}");
-        assert_eq!(text, "42\n", "{complaints}");
-        assert!(complaints.contains("skipped line 1"), "{complaints}");
+        let home = tempfile::tempdir().unwrap();
+        let (text, made) = shell(home.path(), "outside", &new_package());
+        assert!(made, "{text}");
+        let main = home.path().join("numbers/src/main.rs");
+        std::fs::write(main, readme_program()).unwrap();
+
+        // What the page promises of the first run is what appears.
+        let page = std::fs::read_to_string(root().join("README.md")).unwrap();
+        let after = page.split_once(&readme_program()).unwrap().1;
+        let (commands, after) = after
+            .split_once("```sh\n")
+            .unwrap()
+            .1
+            .split_once("```")
+            .unwrap();
+        let promised = after.split_once("```text\n").unwrap().1;
+        let promised = promised.split_once("```").unwrap().0;
+        let in_package = |commands: &str| format!("cd ~/numbers\n{commands}");
+        let (text, succeeded) = shell(home.path(), "outside", &in_package(commands));
+        assert!(succeeded, "{text}");
+        assert_eq!(text, promised);
+
+        let missing = in_package("cargo run -- --path missing.txt");
+        let (text, succeeded) = shell(home.path(), "outside", &missing);
+        assert!(!succeeded, "{text}");
+        assert!(text.contains("missing.txt: No such file"), "{text}");
     });
 }
 
@@ -99,24 +145,26 @@ fn the_readmes_program_builds_and_runs_in_a_crate_of_its_own() {
 fn the_tests_of_the_guide_pass_in_a_crate_of_their_own() {
     fixture_outside(LIMIT, || {
         let page = "docs/guide/testing.md";
-        let runtime = root().join("retry-runtime");
-        let manifest = blocks(page, "toml").concat();
-        assert_eq!(manifest.matches("path = \"..\"").count(), 2);
-        let manifest = manifest.replace("\"..\"", &format!("{runtime:?}"));
+        let home = tempfile::tempdir().unwrap();
+        let commands = new_package() + &blocks(page, "sh").concat();
+        let (text, made) = shell(home.path(), "guide", &commands);
+        assert!(made, "{text}");
+        let package = home.path().join("numbers");
         let tests = blocks(page, "rust,test_harness");
         assert_eq!(tests.len(), 5);
         let expected: usize = tests
             .iter()
             .map(|text| text.matches("test]\n").count())
             .sum();
-        let mut files = vec![("src/lib.rs".to_owned(), String::new())];
+        let directory = package.join("tests");
+        std::fs::create_dir(&directory).unwrap();
         for (number, text) in tests.into_iter().enumerate() {
-            files.push((format!("tests/page_{number}.rs"), text));
+            std::fs::write(directory.join(format!("page_{number}.rs")), text).unwrap();
         }
-        let output = cargo("guide", &manifest, &files, &["test"]);
-        let text = String::from_utf8_lossy(&output.stdout);
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{text}{complaints}");
+        // Not quiet: the names of the tests are counted.
+        let commands = "cd ~/numbers\nCARGO_TERM_QUIET=false cargo test";
+        let (text, succeeded) = shell(home.path(), "guide", commands);
+        assert!(succeeded, "{text}");
         assert_eq!(text.matches(" ... ok\n").count(), expected, "{text}");
     });
 }

@@ -34,7 +34,7 @@ pub fn example(name: &str) -> Command {
             other => other.expect("the name of a profile"),
         };
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "retry-examples"])
+            .args(["build", "--quiet", "--package", "retry-example*"])
             .args(["--examples", "--profile", profile])
             .current_dir(root())
             .status()
