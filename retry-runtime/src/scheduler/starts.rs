@@ -298,7 +298,9 @@ impl<P: Parts> Scheduler<P> {
         if self.places.is_empty() {
             return;
         }
+        // One that waits for calls of its own takes no place, and these may be the ones that wait for it.
         let is_leaving = |worker: &Worker| match worker.phase {
+            _ if !worker.children.is_empty() => false,
             Phase::Starting => false,
             Phase::Ready => worker.used_up,
             Phase::Retiring
