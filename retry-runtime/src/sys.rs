@@ -503,6 +503,53 @@ pub(crate) fn at_exit(f: extern "C" fn()) {
     let _ = atexit(f);
 }
 
+/// The standard output of the C library.
+mod c_stdout {
+    use std::ffi::{c_char, c_int, c_void};
+
+    unsafe extern "C" {
+        pub(super) static stdout: *mut c_void;
+        pub(super) fn __fpending(stream: *mut c_void) -> usize;
+        pub(super) fn fflush(stream: *mut c_void) -> c_int;
+        pub(super) fn setvbuf(
+            stream: *mut c_void,
+            buffer: *mut c_char,
+            mode: c_int,
+            size: usize,
+        ) -> c_int;
+    }
+
+    /// `_IOLBF`, the same in glibc and musl.
+    pub(super) const LINE_BUFFERED: c_int = 1;
+}
+
+/// Has the C library write its standard output line by line, as Rust does. It would write a pipe only
+/// when its buffer is full.
+pub(crate) fn buffer_c_stdout_by_line() {
+    // SAFETY: `stdout` is the C library's stream or what the program has put in its place, which is
+    // a stream as well. Without a buffer and a size the stream keeps the buffer that it has.
+    unsafe {
+        c_stdout::setvbuf(
+            c_stdout::stdout,
+            ptr::null_mut(),
+            c_stdout::LINE_BUFFERED,
+            0,
+        );
+    }
+}
+
+/// Writes what C code has left in the buffer of its standard output.
+#[inline]
+pub(crate) fn flush_c_stdout() {
+    // SAFETY: as above. That another thread may print meanwhile makes the number of bytes out of date
+    // and nothing else; `fflush` takes the stream's lock.
+    unsafe {
+        if c_stdout::__fpending(c_stdout::stdout) > 0 {
+            c_stdout::fflush(c_stdout::stdout);
+        }
+    }
+}
+
 /// Ends this process at once: no buffer is flushed, and nothing runs that was registered for the end.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: this takes a number and does not return.

@@ -1,6 +1,5 @@
 //! The loop of functions that take many inputs at once.
 
-use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -9,7 +8,7 @@ use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::outbox::Remarks;
 use super::serve::{Growth, Server};
-use super::{PANICKED, leave_if_forked, panics};
+use super::{PANICKED, flush_stdout, leave_if_forked, panics};
 use crate::args::Val;
 use crate::codec::Wire;
 use crate::faults;
@@ -97,7 +96,7 @@ pub(super) fn serve(
         }));
         leave_if_forked(server.mark, if ran.is_ok() { 0 } else { PANICKED });
         current::leave();
-        let _ = io::stdout().flush();
+        flush_stdout();
         let panic = ran.err().map(|one| panics::caught(one, server.limit));
         let duration = sys::monotonic_nanos()
             .saturating_sub(started)

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -19,7 +18,7 @@ use super::current::{self, Current};
 use super::invocation::{Invocation, LocalFuture, Output, State};
 use super::outbox::{Outbox, Remarks};
 use super::serve::{Growth, Server};
-use super::{PANICKED, STRANGER, exit, leave_if_forked, panics};
+use super::{PANICKED, STRANGER, exit, flush_stdout, leave_if_forked, panics};
 use crate::faults;
 use crate::registry::{Run, Served};
 use crate::sys::{self, Mark};
@@ -199,7 +198,7 @@ impl Executor<'_> {
             self.slots[running.slot] = false;
             return;
         };
-        let _ = io::stdout().flush();
+        flush_stdout();
         let server = &mut *self.server;
         let duration = sys::monotonic_nanos()
             .saturating_sub(running.started.get())

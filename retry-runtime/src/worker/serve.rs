@@ -1,6 +1,5 @@
 //! The worker's loop: take a call, run it, answer.
 
-use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -13,7 +12,7 @@ use super::outbox::{Outbox, Remarks};
 use super::silence::Silence;
 use super::stopwatch::Stopwatch;
 use super::watchdog::Watchdog;
-use super::{Link, Orders, PANICKED, STRANGER, exit, leave_if_forked, panics, refuse, reporting};
+use super::{Link, Orders, PANICKED, STRANGER, exit, flush_stdout, leave_if_forked, panics, refuse, reporting};
 use crate::excerpt::excerpt;
 use crate::faults;
 use crate::pool::memory;
@@ -82,7 +81,7 @@ impl Server {
         let (served, state) = match self.prepare() {
             Ok(prepared) => prepared,
             Err(message) => {
-                let _ = io::stdout().flush();
+                flush_stdout();
                 let message = excerpt(&message, self.limit);
                 self.outbox.tell(Kind::SetUpFailed, message.as_bytes());
                 // The parent has the reason; this only ends the process.
@@ -92,7 +91,7 @@ impl Server {
         // The set-up may have installed a hook of its own.
         panics::install();
         reporting::serves(served.spec().at_once());
-        let _ = io::stdout().flush();
+        flush_stdout();
         self.outbox.tell(Kind::Ready, &[]);
         if served.is_async() {
             super::concurrent::serve(&mut self, &served, &state);
@@ -153,7 +152,7 @@ impl Server {
             }
             let kind = invocation.kind();
             // What was printed before the result is to be out before the result is.
-            let _ = io::stdout().flush();
+            flush_stdout();
             let goes_on = kind == Kind::Ok && calls.is_within_chunk() && !growth.is_limited();
             if goes_on {
                 let duration = stopwatch.lap(timed);
