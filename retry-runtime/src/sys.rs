@@ -387,6 +387,22 @@ pub(crate) fn coarse_nanos() -> u64 {
     nanos(ClockId::MonotonicCoarse)
 }
 
+/// Returns the processor's counter of time, which goes by at a constant rate that is not known. To read it
+/// takes a third of what it takes to read a clock.
+#[inline]
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn ticks() -> u64 {
+    // SAFETY: each processor of this architecture has it.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+/// Returns the time of a clock, where the processor's counter is not known how to be read.
+#[inline]
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn ticks() -> u64 {
+    monotonic_nanos()
+}
+
 fn nanos(clock: ClockId) -> u64 {
     let time = rustix::time::clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000

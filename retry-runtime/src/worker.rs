@@ -8,9 +8,9 @@ mod invocation;
 mod origin;
 mod outbox;
 pub(crate) mod panics;
+mod printed;
 pub(crate) mod reporting;
 mod serve;
-mod silence;
 mod stopwatch;
 mod watchdog;
 

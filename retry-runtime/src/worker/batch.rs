@@ -103,8 +103,15 @@ pub(super) fn serve(
             .saturating_sub(server.board.paused(0));
         let remarks = Remarks {
             used_up: growth.is_exceeded(),
-            silent: false,
         };
+        // What a batch prints is from all of its inputs.
+        let alone = headers.len() == 1;
+        let Server {
+            printed, outbox, ..
+        } = &mut *server;
+        if !printed.is_certain(duration) {
+            printed.look(outbox, headers[0].ticket, alone, true);
+        }
         for (slot, (header, invocation)) in headers.iter().zip(invocations).enumerate() {
             let mut kind = invocation.kind();
             let mut output = invocation.into_output();
@@ -120,6 +127,7 @@ pub(super) fn serve(
         // The next batch may be there, and may take its time.
         server.outbox.flush();
         if !std::mem::replace(&mut has_answered, true) {
+            server.printed.measure();
             // The first call may have installed a hook of its own.
             panics::install();
         }
