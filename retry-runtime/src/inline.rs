@@ -274,7 +274,6 @@ fn answer(
         length: 0,
         kind,
         used_up: false,
-        silent: false,
         ticket,
         duration,
     };

@@ -472,6 +472,17 @@ impl CallKey {
     }
 }
 
+/// What may have printed what a worker has printed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Printing {
+    /// No call.
+    Nothing,
+    /// The one with this ticket.
+    One(u64),
+    /// One of several, or several.
+    Several,
+}
+
 impl<P: Parts> Scheduler<P> {
     /// A scheduler without functions; `seed` decides the jitter of retries.
     pub(crate) fn new(seed: u64) -> Self {
@@ -618,18 +629,34 @@ impl<P: Parts> Scheduler<P> {
             .is_some_and(|worker| worker.phase == Phase::Starting)
     }
 
-    /// The call that a worker is executing, given the last ticket that it claimed; `None` if it
-    /// may be one of several. It is the first one of the payload.
-    pub(crate) fn executing(&self, worker: WorkerKey, claimed: u64) -> Option<(CallId, &P)> {
-        let outstanding = &self.worker(worker)?.outstanding;
+    /// Returns what a worker is executing, given the last ticket that it claimed.
+    pub(crate) fn printing(&self, worker: WorkerKey, claimed: u64) -> Printing {
+        let Some(worker) = self.worker(worker) else {
+            return Printing::Nothing;
+        };
+        let outstanding = &worker.outstanding;
         let mut several = outstanding.iter().take_while(|one| one.ticket <= claimed);
-        let only = several.next().filter(|_| several.next().is_none())?;
-        // What is claimed after the first may be answered already.
-        if only.count > 1 && only.ticket != claimed {
-            return None;
+        match (several.next(), several.next()) {
+            (None, _) => Printing::Nothing,
+            // What is claimed after the first may be answered already.
+            (Some(one), None) if one.count == 1 || one.ticket == claimed => {
+                Printing::One(one.ticket)
+            }
+            _ => Printing::Several,
         }
-        let call = self.call(only.call?)?;
-        Some((call.id, &call.payload))
+    }
+
+    /// Returns the call that a worker has under a ticket, and its place in its map.
+    pub(crate) fn call_of(
+        &self,
+        worker: WorkerKey,
+        ticket: u64,
+    ) -> Option<(CallId, Option<u64>, &P)> {
+        let inflight = self.worker(worker)?.outstanding.get(ticket)?;
+        let call = self.call(inflight.call?)?;
+        let behind = ticket - inflight.ticket;
+        let index = call.payload.index().map(|index| index + behind);
+        Some((CallId(call.id.0 + behind), index, &call.payload))
     }
 
     /// Whether a worker has answered everything up to this ticket, or has no longer to.
