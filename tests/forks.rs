@@ -1,5 +1,6 @@
 //! Forks of the program, and of its workers.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -98,21 +99,22 @@ fn a_fork_at_any_moment_harms_neither_side() {
             if round % 2 == 1 {
                 map = map.unordered();
             }
-            let mut results = map.into_iter();
-            let first = results.next().unwrap().unwrap();
+            let mut results = map.indexed().into_iter();
+            let (index, first) = results.next().unwrap();
+            let first = first.unwrap();
             let calls: Vec<_> = (0..8).map(|value| echo.spawn(value)).collect();
             let child = fork_with(move || {
-                let mut seen = 1;
-                for result in results {
-                    seen += 1;
+                let mut seen = BTreeSet::from([index]);
+                for (index, result) in results {
+                    assert!(seen.insert(index), "{index} came twice");
                     match result {
-                        Ok(value) if value < 40 => {}
+                        Ok(value) if value == index as u64 => {}
                         Err(CallError::Lost(Lost::Forked, _)) => {}
                         Err(CallError::Rejected(Rejected::Forked, _)) => {}
                         other => panic!("{other:?}"),
                     }
                 }
-                assert_eq!(seen, 40);
+                assert!(seen.into_iter().eq(0..40));
                 for (value, call) in (0..).zip(calls) {
                     match call.wait() {
                         Ok(answer) => assert_eq!(answer, value),

@@ -1,7 +1,9 @@
 //! Maps: order, windows, work that is taken back, and input iterators that misbehave.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Command;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
-use retry_runtime::{CallError, Retries, function};
+use retry_runtime::{CallError, Indexed, Map, Retries, function};
 use retry_tests::{Ledger, fixture, fixture_async, record, seeded};
 use serde::{Deserialize, Serialize};
 
@@ -437,4 +439,96 @@ fn values_of_any_size_come_as_they_are_and_cost_no_worker() {
             }
         });
     });
+}
+
+#[function]
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+#[function]
+fn total(numbers: &[u64], text: &str, last: u64) -> u64 {
+    numbers.iter().sum::<u64>() + text.len() as u64 + last
+}
+
+#[function]
+fn owned(text: String) -> usize {
+    text.len()
+}
+
+#[retry_runtime::test]
+fn inputs_may_be_borrowed_or_owned_or_refer_to_the_parameter() {
+    fn all<I: Iterator, T, E: std::fmt::Debug>(map: Map<I, T, E>) -> Vec<T> {
+        map.try_collect().wait().unwrap()
+    }
+    fixture(LIMIT, serves, || {
+        let paths: Vec<PathBuf> = ["/a", "/b/c"].map(PathBuf::from).into();
+        assert_eq!(all(file_name.map(&paths)), ["a", "c"]);
+        assert_eq!(all(file_name.map(&paths[1..])), ["c"]);
+        assert_eq!(all(file_name.map(paths.iter())), ["a", "c"]);
+        assert_eq!(all(file_name.map(["/a", "b"])), ["a", "b"]);
+        assert_eq!(all(file_name.map(paths)), ["a", "c"]);
+
+        let numbers = vec![1, 2, 3];
+        assert_eq!(all(double.map(&numbers)), [2, 4, 6]);
+        assert_eq!(all(double.map(&[&1, &2])), [2, 4]);
+        assert_eq!(all(double.map(numbers.iter().rev())), [6, 4, 2]);
+
+        let texts = vec!["four".to_owned(), String::new()];
+        assert_eq!(all(owned.map(&texts)), [4, 0]);
+        assert_eq!(all(owned.map(texts[0].split('u'))), [2, 1]);
+        assert_eq!(all(owned.map(texts.iter().map(Cow::from))), [4, 0]);
+
+        let rows = vec![(vec![1, 2], "ab", 3), (vec![], "", 4)];
+        assert_eq!(all(total.map(&rows)), [8, 4]);
+        let columns = (rows.iter().map(|row| &row.0)).map(|numbers| (numbers, "c", &5));
+        assert_eq!(all(total.map(columns)), [9, 6]);
+        assert_eq!(all(total.map(rows)), [8, 4]);
+        assert_eq!(all(total.map([([1, 2], "", 0)])), [3]);
+    });
+}
+
+#[retry_runtime::test]
+async fn an_indexed_map_tells_which_input_each_result_is_of() {
+    fixture_async(LIMIT, serves, async {
+        let check = |(index, result): (usize, Result<u64, CallError<Unlucky>>)| {
+            match result {
+                Ok(value) => assert_eq!(value, 2 * (index as u64 + 10)),
+                Err(error) => assert_eq!(error.context().input_index(), Some(3)),
+            }
+            index
+        };
+        let indices = |map: Map<_, _, _, Indexed>| map.into_iter().map(check).collect::<Vec<_>>();
+        assert!(
+            indices(double.map(10..3000).indexed())
+                .into_iter()
+                .eq(0..2990)
+        );
+        let mut any = indices(double.map(10..3000).unordered().indexed());
+        any.sort_unstable();
+        assert!(any.into_iter().eq(0..2990));
+
+        let all = double.map(10..20).indexed().await;
+        assert!(all.into_iter().map(check).eq(0..10));
+        let streamed = double.map(10..20).indexed().stream();
+        assert!(
+            streamed
+                .map(check)
+                .collect::<Vec<_>>()
+                .await
+                .into_iter()
+                .eq(0..10)
+        );
+        let squares: HashMap<usize, u64> = double
+            .map(0..10)
+            .indexed()
+            .unordered()
+            .try_collect()
+            .await
+            .unwrap();
+        assert!((0..10).all(|index| squares[&index] == 2 * index as u64));
+        let failed = double.map(10..20).indexed().try_collect::<Vec<_>>().wait();
+        assert_eq!(failed.unwrap_err().context().input_index(), Some(3));
+    })
+    .await;
 }

@@ -1,9 +1,11 @@
 //! Several inputs at once in one worker: async functions and batches.
 
+use std::convert::Infallible;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use retry_runtime::{CallError, Lost, function};
-use retry_tests::fixture;
+use retry_tests::{Ledger, fixture, record};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -102,6 +104,88 @@ fn a_crash_blames_all_that_were_executing_and_says_so() {
             assert_eq!(crash.executing(), 3);
             assert!(error.to_string().contains("3 inputs"), "{error}");
         }
+    });
+}
+
+/// Crashes for one input of a thousand, with others under way.
+#[function(max_workers = 2, concurrency = 40)]
+async fn poisoned(ledger: PathBuf, input: u64) -> u64 {
+    record(&ledger, input);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    if input == POISON {
+        std::process::abort();
+    }
+    input
+}
+
+#[function(max_workers = 2, batch(max_size = 40, max_wait = "5ms"))]
+fn poisoned_batch(inputs: Vec<(PathBuf, u64)>) -> Vec<u64> {
+    for (ledger, input) in &inputs {
+        record(ledger, *input);
+    }
+    if inputs.iter().any(|(_, input)| *input == POISON) {
+        // Standard output is written before: exiting in order is no better.
+        std::process::exit(0);
+    }
+    inputs.into_iter().map(|(_, input)| input).collect()
+}
+
+const POISON: u64 = 470;
+
+/// Of a thousand inputs only the poisonous one fails, and the others are executed twice at most.
+fn only_the_poison_fails(
+    ledger: &Ledger,
+    results: impl Iterator<Item = Result<u64, CallError<Infallible>>>,
+) {
+    for (input, result) in (0..).zip(results) {
+        match result {
+            Ok(value) => assert_eq!(value, input),
+            Err(CallError::Crashed(crash, context)) => {
+                assert_eq!(input, POISON, "{crash}");
+                assert_eq!(crash.executing(), 1);
+                assert_eq!(context.attempts().len(), 3);
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    let executions = ledger.executions();
+    assert_eq!(executions.len(), 1000);
+    assert_eq!(executions[&POISON], 3);
+    let mut others = executions.iter().filter(|(input, _)| **input != POISON);
+    assert!(others.all(|(_, executions)| *executions <= 2));
+}
+
+#[retry_runtime::test]
+fn of_several_async_inputs_only_the_one_that_crashes_alone_fails() {
+    fixture(LIMIT, serves, || {
+        let ledger = Ledger::new();
+        let inputs = (0..1000).map(|input| (ledger.path(), input));
+        only_the_poison_fails(&ledger, poisoned.map(inputs).into_iter());
+    });
+}
+
+#[retry_runtime::test]
+fn of_a_batch_only_the_input_that_crashes_alone_fails() {
+    fixture(LIMIT, serves, || {
+        let ledger = Ledger::new();
+        let inputs = (0..1000).map(|input| (ledger.path(), input));
+        only_the_poison_fails(&ledger, poisoned_batch.map(inputs).into_iter());
+    });
+}
+
+/// Takes memory, which is too much only for several at once.
+#[function(max_workers = 1, concurrency = 8, memory = "300MiB")]
+async fn takes(mebibytes: usize) -> usize {
+    let taken = vec![1_u8; mebibytes << 20];
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    taken.iter().filter(|byte| **byte == 1).count() >> 20
+}
+
+#[retry_runtime::test]
+fn what_is_too_much_only_together_succeeds_alone() {
+    fixture(LIMIT, serves, || {
+        let sizes: Vec<usize> = takes.map([80; 8]).into_iter().map(Result::unwrap).collect();
+        assert_eq!(sizes, [80; 8]);
     });
 }
 

@@ -2,6 +2,7 @@
 // pub(crate) async fn fetch(url: &str) -> Result<String, FetchError> { get(url).await }
 
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 pub(crate) struct fetch;
 impl fetch {
     #[doc(hidden)]

@@ -2,6 +2,7 @@
 // fn embed(texts: Vec<String>) -> Vec<Result<Vec<f32>, String>> { run(texts) }
 
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct embed;
 impl embed {
     #[doc(hidden)]

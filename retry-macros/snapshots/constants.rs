@@ -2,6 +2,7 @@
 // fn f() {}
 
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct f;
 impl f {
     #[doc(hidden)]

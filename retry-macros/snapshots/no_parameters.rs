@@ -2,6 +2,7 @@
 // fn refresh() {}
 
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct refresh;
 impl refresh {
     #[doc(hidden)]

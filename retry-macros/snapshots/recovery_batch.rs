@@ -2,6 +2,7 @@
 // fn f(numbers: Vec<u64>) -> Vec<u64> { numbers }
 
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct f;
 impl f {
     #[doc(hidden)]

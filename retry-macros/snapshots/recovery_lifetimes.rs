@@ -2,6 +2,7 @@
 // fn f<'a>(text: &'a str, more: Cow<'a, str>) -> u64 { 1 }
 
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct f;
 impl f {
     #[doc(hidden)]

@@ -27,6 +27,7 @@ impl Counter {
 }
 ///The methods of [`Counter`] in worker processes.
 #[allow(private_interfaces, dead_code)]
+#[derive(::core::clone::Clone, ::core::fmt::Debug)]
 struct CounterHandle {
     right: <__Counter_right as ::core::ops::Deref>::Target,
     wrong: <__Counter_wrong as ::core::ops::Deref>::Target,
@@ -72,6 +73,7 @@ static __service_Counter: ::retry_runtime::__private0::Service = {
 };
 #[allow(dead_code, deprecated, unused_variables)]
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct __Counter_right;
 #[allow(dead_code, deprecated, unused_variables)]
 impl __Counter_right {
@@ -149,6 +151,7 @@ const _: () = {
 };
 #[allow(dead_code, deprecated, unused_variables)]
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct __Counter_wrong;
 #[allow(dead_code, deprecated, unused_variables)]
 impl __Counter_wrong {

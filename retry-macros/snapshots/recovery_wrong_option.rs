@@ -2,6 +2,7 @@
 // fn f(state: &State, a: u64) -> u64 { a }
 
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct f;
 impl f {
     #[doc(hidden)]

@@ -2,6 +2,7 @@
 // fn search(text: &str, bytes: &[u8], settings: &Settings, limit: usize) -> usize { 0 }
 
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct search;
 impl search {
     #[doc(hidden)]

@@ -2,6 +2,7 @@
 // fn fetch(url: String) -> Result<Vec<u8>, FetchError> { get(url) }
 
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct fetch;
 impl fetch {
     #[doc(hidden)]

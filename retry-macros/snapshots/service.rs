@@ -32,6 +32,7 @@ impl Scaler {
 }
 ///The methods of [`Scaler`] in worker processes.
 #[allow(private_interfaces, dead_code)]
+#[derive(::core::clone::Clone, ::core::fmt::Debug)]
 pub struct ScalerHandle {
     /// One number.
     pub scale: <__Scaler_scale as ::core::ops::Deref>::Target,
@@ -99,6 +100,7 @@ static __service_Scaler: ::retry_runtime::__private0::Service = {
 };
 #[allow(dead_code, deprecated, unused_variables)]
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct __Scaler_scale;
 #[allow(dead_code, deprecated, unused_variables)]
 impl __Scaler_scale {
@@ -183,6 +185,7 @@ const _: () = {
 #[cfg(feature = "parse")]
 #[allow(dead_code, deprecated, unused_variables)]
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct __Scaler_parse;
 #[cfg(feature = "parse")]
 #[allow(dead_code, deprecated, unused_variables)]

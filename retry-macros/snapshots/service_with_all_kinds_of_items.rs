@@ -24,6 +24,7 @@ impl Counter {
 }
 ///The methods of [`Counter`] in worker processes.
 #[allow(private_interfaces, dead_code)]
+#[derive(::core::clone::Clone, ::core::fmt::Debug)]
 struct CounterHandle {
     next: <__Counter_next as ::core::ops::Deref>::Target,
 }
@@ -73,6 +74,7 @@ static __service_Counter: ::retry_runtime::__private0::Service = {
 };
 #[allow(dead_code, deprecated, unused_variables)]
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct __Counter_next;
 #[allow(dead_code, deprecated, unused_variables)]
 impl __Counter_next {

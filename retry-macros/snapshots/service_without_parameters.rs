@@ -16,6 +16,7 @@ impl my::Counter {
 }
 ///The methods of [`Counter`] in worker processes.
 #[allow(private_interfaces, dead_code)]
+#[derive(::core::clone::Clone, ::core::fmt::Debug)]
 struct CounterHandle {
     next: <__Counter_next as ::core::ops::Deref>::Target,
 }
@@ -65,6 +66,7 @@ static __service_Counter: ::my::runtime::__private0::Service = {
 };
 #[allow(dead_code, deprecated, unused_variables)]
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct __Counter_next;
 #[allow(dead_code, deprecated, unused_variables)]
 impl __Counter_next {

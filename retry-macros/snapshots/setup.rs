@@ -2,6 +2,7 @@
 // fn embed(model: &mut Model, text: String) -> Vec<f32> { model.run(text) }
 
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct embed;
 impl embed {
     #[doc(hidden)]

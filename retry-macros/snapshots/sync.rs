@@ -4,6 +4,7 @@
 
 /// Adds.
 #[allow(non_camel_case_types)]
+#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 pub struct add;
 impl add {
     #[doc(hidden)]

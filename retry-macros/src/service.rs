@@ -103,6 +103,7 @@ impl Service<'_> {
         quote! {
             #[doc = #about]
             #[allow(private_interfaces, dead_code)]
+            #[derive(::core::clone::Clone, ::core::fmt::Debug)]
             #vis struct #handle {
                 #(#declared,)*
             }

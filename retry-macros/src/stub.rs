@@ -70,6 +70,7 @@ impl Expansion<'_> {
             #(#cfgs)*
             #(#lints)*
             #[allow(non_camel_case_types)]
+            #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
             #vis struct #stub;
 
             #(#cfgs)*

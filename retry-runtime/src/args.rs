@@ -1,11 +1,13 @@
 //! How arguments travel: what callers pass, what is sent, and what the function is given.
 
 use std::any::Any;
-use std::borrow::Borrow;
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::mem::take;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -199,12 +201,9 @@ impl<T: Wire> Referred for [T] {
     }
 }
 
-/// What a map may be fed with for a parameter: the value itself, or for a parameter that is a
-/// reference whatever can be borrowed as what it refers to.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` does not fit the function's parameter",
-    label = "the items of this are passed to the function"
-)]
+/// What the items of a map may be for one parameter: the parameter itself, or another type that holds
+/// or borrows the same value. An input is only encoded, so a reference will do for a parameter that is
+/// passed by value.
 pub trait Feed<P> {
     #[doc(hidden)]
     fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
@@ -228,16 +227,67 @@ impl<T: Wire> Feed<Val<T>> for T {
     }
 }
 
-#[diagnostic::do_not_recommend]
-impl<X: Borrow<T>, T: Referred + ?Sized> Feed<Ref<T>> for X {
-    fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        self.borrow().encode_referred(out, limit)
-    }
+/// Implements [`Feed`] for what leads to a value that is sent as `P`.
+macro_rules! feeds {
+    ($([$($generics:tt)*] $Item:ty => $P:ty, &$Referred:ty $(, $as_ref:ident)?;)*) => {
+        $(
+            #[diagnostic::do_not_recommend]
+            impl<$($generics)*> Feed<$P> for $Item {
+                fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+                    let referred: &$Referred = self$(.$as_ref())?;
+                    referred.encode_referred(out, limit)
+                }
 
-    fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, EncodeError> {
-        let referred = self.borrow();
-        referred.encode_referred_alone(out, limit).map(|()| None)
-    }
+                fn feed_alone(
+                    self,
+                    out: &mut Vec<u8>,
+                    limit: usize,
+                ) -> Result<Option<Bytes>, EncodeError> {
+                    let item = &self;
+                    let referred: &$Referred = item$(.$as_ref())?;
+                    referred.encode_referred_alone(out, limit).map(|()| None)
+                }
+            }
+        )*
+    };
+}
+
+/// The pointers to a value, listed: a blanket implementation for all that borrows it would overlap with
+/// that for references.
+macro_rules! pointers {
+    ($($Marker:ident)*) => {
+        $(
+            feeds! {
+                [T: Wire] &T => $Marker<T>, &T;
+                [T: Wire] &&T => $Marker<T>, &T;
+                [T: Wire] &mut T => $Marker<T>, &T;
+                [T: Wire] Box<T> => $Marker<T>, &T;
+                [T: Wire] &Box<T> => $Marker<T>, &T;
+                [T: Wire] Rc<T> => $Marker<T>, &T;
+                [T: Wire] &Rc<T> => $Marker<T>, &T;
+                [T: Wire] Arc<T> => $Marker<T>, &T;
+                [T: Wire] &Arc<T> => $Marker<T>, &T;
+                [T: Wire + ToOwned] Cow<'_, T> => $Marker<T>, &T;
+                [T: Wire + ToOwned] &Cow<'_, T> => $Marker<T>, &T;
+            }
+        )*
+    };
+}
+
+pointers!(Val Ref);
+
+feeds! {
+    [T: Wire] T => Ref<T>, &T;
+    [X: AsRef<str>] X => Ref<str>, &str, as_ref;
+    [X: AsRef<Path>] X => Ref<Path>, &Path, as_ref;
+    [X: AsRef<[T]>, T: Wire] X => Ref<[T]>, &[T], as_ref;
+    [] &str => Val<String>, &str;
+    [] &&str => Val<String>, &str;
+    [] Cow<'_, str> => Val<String>, &str;
+    [] &Path => Val<PathBuf>, &Path;
+    [] &&Path => Val<PathBuf>, &Path;
+    [T: Wire] &[T] => Val<Vec<T>>, &[T];
+    [T: Wire] &&[T] => Val<Vec<T>>, &[T];
 }
 
 /// The parameters that callers pass, as a tuple of [`Val`] and [`Ref`].
@@ -346,11 +396,26 @@ macro_rules! items {
                 Ok(None)
             }
         }
+
+        #[diagnostic::do_not_recommend]
+        impl<$($X: Feed<$P>, $P),+> Item<($($P,)+)> for &($($X,)+) {
+            fn encode_item(self, out: &mut Vec<u8>, limit: usize) -> Encoded {
+                $(self.$index.feed(out, limit).map_err(|error| ($index, error))?;)+
+                Ok(None)
+            }
+        }
     };
 }
 
 #[diagnostic::do_not_recommend]
 impl Item<()> for () {
+    fn encode_item(self, _: &mut Vec<u8>, _: usize) -> Encoded {
+        Ok(None)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl Item<()> for &() {
     fn encode_item(self, _: &mut Vec<u8>, _: usize) -> Encoded {
         Ok(None)
     }

@@ -131,7 +131,7 @@ pub struct Attempt {
     /// When the function was started, on the monotonic clock.
     #[serde(with = "instant")]
     pub start: Instant,
-    /// How long it ran, without the time that went into reporting failures (the panic hook, backtraces,
+    /// The time that it ran, without the time that went into reporting failures (the panic hook, backtraces,
     /// the texts of an error). In a map without a timeout this may include inputs that the worker executed
     /// just before it: up to seven, as far as they lie within one tick of the kernel (4 ms on most
     /// machines).

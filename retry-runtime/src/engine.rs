@@ -54,10 +54,10 @@ const SWEEP_FROM: usize = 64;
 
 static GLOBAL: PerProcess<Arc<Engine>> = PerProcess::new();
 
-/// What a program has the engine do, if it has more to do than a library.
+/// The engine's duties in a program that go beyond those in a library.
 static PROGRAM: OnceLock<Program> = OnceLock::new();
 
-/// What belongs to a program with `#[local_entrypoint]`.
+/// The parts of a program with `#[local_entrypoint]`.
 pub(crate) struct Program {
     /// Called when the engine of a process has started, in forked children as well.
     pub(crate) starts: fn(),
@@ -165,7 +165,7 @@ impl Host {
         }
     }
 
-    /// Whether this process was forked from the one that the calls are made in. What belongs to
+    /// Returns whether this process was forked from the one that the calls are made in. What belongs to
     /// that one must not be touched: its threads are not here, its locks may be held for ever, and
     /// its sockets and rings are shared with it.
     #[inline]
@@ -426,9 +426,9 @@ pub(crate) struct Core {
     pub(crate) scheduler: Scheduler<Job>,
     config: Arc<Config>,
     functions: BTreeMap<PoolName, Result<FunctionKey, Rejected>>,
-    /// What else is known of each function, by the places of their keys.
+    /// Further facts about each function, by the places of their keys.
     pools: Vec<Pool>,
-    /// With so many functions those that nothing is left of are looked for.
+    /// The number of functions from which unused ones are looked for.
     configurations: usize,
     links: BTreeMap<u64, Box<dyn Link>>,
     /// Threads that would sleep at a worker which is being started.
@@ -482,7 +482,7 @@ impl Engine {
         Ok(GLOBAL.get_or_init(|| engine))
     }
 
-    /// The same, if there has been a call in this process already.
+    /// Returns the default engine if there has been a call in this process already.
     pub(crate) fn global_if_started() -> Option<&'static Arc<Self>> {
         GLOBAL.get()
     }
@@ -499,7 +499,7 @@ impl Engine {
         }
     }
 
-    /// Whether it belongs to the process that this one was forked from: see [`Host::is_foreign`].
+    /// Returns whether it belongs to the process that this one was forked from: see [`Host::is_foreign`].
     #[inline]
     pub(crate) fn is_foreign(&self) -> bool {
         !self.mark.is_current()

@@ -292,7 +292,7 @@ impl fmt::Display for Panic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExitCause {
-    /// A signal ended it. Who or what sent the signal is not known: `SIGKILL` may come from another
+    /// A signal ended it. The sender of the signal is not known: `SIGKILL` may come from another
     /// process, from the function itself, or from the kernel when memory runs out.
     Signal {
         /// The signal's number.
@@ -426,8 +426,9 @@ impl Crash {
         Self { limit, ..self }
     }
 
-    /// How many inputs the worker was executing: more than one only where the function has a
-    /// `concurrency`. Any of them may be to blame.
+    /// Returns how many inputs the worker was executing. That is more than one only where the function
+    /// has `concurrency` or `batch`, and `at_most_once`: otherwise each of them is run again alone, and
+    /// only one that crashes alone is blamed.
     #[must_use]
     pub fn executing(&self) -> usize {
         self.together
@@ -500,7 +501,7 @@ pub enum Limit {
     Startup,
 }
 
-/// What a call was waiting for when its deadline passed.
+/// The reason for which a call was still waiting when its deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Waiting {

@@ -51,11 +51,11 @@ struct Inbox {
     closed: bool,
 }
 
-/// What the thread executes.
+/// The call that the thread executes.
 struct Running {
     ticket: u64,
     started: u64,
-    /// How long reports of failures had taken by then.
+    /// The time that reports of failures had taken by then.
     reported: u64,
 }
 
@@ -278,7 +278,6 @@ fn answer(
         length: 0,
         kind,
         used_up: false,
-        silent: false,
         ticket,
         duration,
     };

@@ -97,7 +97,9 @@ pub use events::{Event, Events, Stream};
 pub use faults::testing;
 #[cfg(feature = "json")]
 pub use json::Json;
-pub use map::{ForEach, Map, MapFuture, MapIter, MapStream, TryCollect};
+pub use map::{
+    ForEach, Indexed, Map, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields,
+};
 pub use options::Options;
 pub use remote_error::RemoteError;
 pub use retries::Retries;

@@ -26,19 +26,19 @@ use crate::worker;
 /// The environment variable with the tokens.
 pub(crate) const VARIABLE: &str = "RETRY_LINEAGE";
 
-/// What separates a worker's token from those before it.
+/// Separates a worker's token from those before it.
 const SEPARATOR: char = ':';
 
-/// How long processes that were killed are waited for before the next look.
+/// The time for which killed processes are waited for before the next look.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long processes are waited for that are loading a program.
+/// The time for which processes are waited for that are loading a program.
 const LOADING: Duration = Duration::from_millis(50);
 
-/// How long a worker looks for its descendants before it ends itself.
+/// The time for which a worker looks for its descendants before it ends itself.
 const LAST_LOOK: Duration = Duration::from_millis(200);
 
-/// What the descendants of one worker are known by. It is unique on the machine: it consists of the
+/// Marks the descendants of one worker. It is unique on the machine: it consists of the
 /// parent, by its number and the time of its first worker, and of the worker's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token(Arc<str>);
@@ -64,7 +64,7 @@ impl Token {
         }
     }
 
-    /// What the tokens of all workers of the same process begin with.
+    /// The beginning of the tokens of all workers of one process.
     fn program(&self) -> &str {
         let end = self.0.rfind('.').map_or(0, |dot| dot + 1);
         &self.0[..end]
@@ -88,7 +88,7 @@ impl Found {
         Some(Self { pid, of, pidfd })
     }
 
-    /// The same process once more.
+    /// Returns the same process as a descendant of another worker.
     pub(crate) fn again(&self, of: usize) -> Option<Self> {
         let pidfd = self.pidfd.try_clone().ok()?;
         Some(Self {
@@ -119,7 +119,7 @@ impl Found {
     }
 }
 
-/// What a look at all processes found.
+/// The result of a look at all processes.
 #[derive(Default)]
 pub(crate) struct Look {
     pub(crate) found: Vec<Found>,
@@ -148,7 +148,7 @@ fn look(which: impl Fn(&str) -> Option<usize>) -> Look {
     }
 }
 
-/// Whether it is known what a process descends from.
+/// Says whether it is known from which worker a process descends.
 #[derive(PartialEq, Eq)]
 enum Known {
     Yes,
@@ -198,7 +198,7 @@ fn environment_of_held(held: &Found) -> Option<Vec<u8>> {
     environment(held.pid).ok().filter(|_| !held.has_ended())
 }
 
-/// Whether a process without an environment is loading a program: it has one, unlike a thread of the
+/// Returns whether a process without an environment is loading a program: it has one, unlike a thread of the
 /// kernel or a process that has ended, and has no arguments yet.
 fn is_loading(pid: u32) -> bool {
     let has_program = fs::read_link(format!("/proc/{pid}/exe")).is_ok();
@@ -282,7 +282,7 @@ pub(crate) fn group(pid: impl fmt::Display) -> Option<u32> {
     fields.split_whitespace().nth(2)?.parse().ok()
 }
 
-/// What this worker knows of itself.
+/// This worker's own identity.
 static OWN: OnceLock<(Token, u32)> = OnceLock::new();
 
 /// Notes the token of this process, which is a worker of `parent`. It is read before user code runs that

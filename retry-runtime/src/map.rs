@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::iter::FusedIterator;
-use std::ops::RangeInclusive;
+use std::marker::PhantomData;
+use std::ops::{Range, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,7 +87,7 @@ type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Encoded;
 /// Inputs are taken on the consumer's thread: while the input iterator blocks, so does the
 /// consumer.
 #[must_use = "a map does nothing unless it is consumed: loop over it, or `.await` it"]
-pub struct Map<I: Iterator, T, E> {
+pub struct Map<I: Iterator, T, E, Y = Unindexed> {
     host: Host,
     config: Option<Arc<[u8]>>,
     budget: Option<f64>,
@@ -98,6 +99,7 @@ pub struct Map<I: Iterator, T, E> {
     window: Option<usize>,
     max_buffered: Option<usize>,
     ordered: bool,
+    yields: PhantomData<Y>,
 }
 
 impl<I: Iterator, T, E> Map<I, T, E> {
@@ -122,9 +124,12 @@ impl<I: Iterator, T, E> Map<I, T, E> {
             window: None,
             max_buffered: None,
             ordered: true,
+            yields: PhantomData,
         }
     }
+}
 
+impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     /// Another retry policy; each input has its own retries.
     pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
         self.options = self.options.retries(retries);
@@ -207,15 +212,46 @@ impl<I: Iterator, T, E> Map<I, T, E> {
         self
     }
 
-    /// The results as a stream.
-    pub fn stream(self) -> MapStream<I, T, E> {
+    /// Gives each result the position of its input among all inputs, counted from zero: the items
+    /// become `(usize, Result<T, CallError<E>>)`, and the values of
+    /// [`try_collect`](Self::try_collect) become `(usize, T)`.
+    ///
+    /// An unordered map needs it to tell which input an `Ok` belongs to. (An error knows it as
+    /// [`Context::input_index`](crate::Context::input_index).)
+    ///
+    /// ```no_run
+    /// # #[retry_runtime::function] fn length(text: &str) -> usize { text.len() }
+    /// let texts = vec![String::from("one"), String::from("three")];
+    /// for (index, result) in length.map(&texts).unordered().indexed() {
+    ///     println!("{}: {result:?}", texts[index]);
+    /// }
+    /// ```
+    pub fn indexed(self) -> Map<I, T, E, Indexed> {
+        Map {
+            host: self.host,
+            config: self.config,
+            budget: self.budget,
+            registration: self.registration,
+            options: self.options,
+            decoders: self.decoders,
+            inputs: self.inputs,
+            encode: self.encode,
+            window: self.window,
+            max_buffered: self.max_buffered,
+            ordered: self.ordered,
+            yields: PhantomData,
+        }
+    }
+
+    /// Returns the results as a stream.
+    pub fn stream(self) -> MapStream<I, T, E, Y> {
         MapStream(Driver::new(self))
     }
 
     /// The values of all inputs, or the first error, at which the rest is cancelled.
     ///
     /// Await it, or [`wait`](TryCollect::wait) for it.
-    pub fn try_collect<C: Default + Extend<T>>(self) -> TryCollect<I, T, E, C> {
+    pub fn try_collect<C: Default + Extend<Y::Value<T>>>(self) -> TryCollect<I, T, E, C, Y> {
         TryCollect {
             driver: Driver::new(self),
             collected: C::default(),
@@ -223,7 +259,7 @@ impl<I: Iterator, T, E> Map<I, T, E> {
     }
 }
 
-impl<I: Iterator, T, E> fmt::Debug for Map<I, T, E> {
+impl<I: Iterator, T, E, Y> fmt::Debug for Map<I, T, E, Y> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map")
             .field("function", &self.registration.spec.name)
@@ -233,18 +269,18 @@ impl<I: Iterator, T, E> fmt::Debug for Map<I, T, E> {
     }
 }
 
-impl<I: Iterator, T, E> IntoIterator for Map<I, T, E> {
-    type Item = Result<T, CallError<E>>;
-    type IntoIter = MapIter<I, T, E>;
+impl<I: Iterator, T, E, Y: Yields> IntoIterator for Map<I, T, E, Y> {
+    type Item = Y::Item<T, E>;
+    type IntoIter = MapIter<I, T, E, Y>;
 
     fn into_iter(self) -> Self::IntoIter {
         MapIter(Driver::new(self))
     }
 }
 
-impl<I: Iterator, T, E> IntoFuture for Map<I, T, E> {
-    type Output = Vec<Result<T, CallError<E>>>;
-    type IntoFuture = MapFuture<I, T, E>;
+impl<I: Iterator, T, E, Y: Yields> IntoFuture for Map<I, T, E, Y> {
+    type Output = Vec<Y::Item<T, E>>;
+    type IntoFuture = MapFuture<I, T, E, Y>;
 
     fn into_future(self) -> Self::IntoFuture {
         MapFuture {
@@ -254,12 +290,83 @@ impl<I: Iterator, T, E> IntoFuture for Map<I, T, E> {
     }
 }
 
+/// What the items of a [`Map`] are: results, or results with the positions of their inputs.
+///
+/// It is implemented for [`Unindexed`] and [`Indexed`] alone.
+pub trait Yields: Sealed {
+    /// What is yielded for each input.
+    type Item<T, E>;
+
+    /// What is collected of an input that succeeded.
+    type Value<T>;
+
+    /// Whether the position of each input has to be known.
+    #[doc(hidden)]
+    const INDEXED: bool;
+
+    /// The item for a result. The position is always known where it has to be.
+    #[doc(hidden)]
+    fn item<T, E>(index: Option<u64>, result: Result<T, CallError<E>>) -> Self::Item<T, E>;
+
+    #[doc(hidden)]
+    fn value<T, E>(item: Self::Item<T, E>) -> Result<Self::Value<T>, CallError<E>>;
+}
+
+/// Says of a [`Map`] that its items are results and nothing else.
+#[derive(Debug)]
+pub enum Unindexed {}
+
+/// Says of a [`Map`] that its items are pairs of a position and a result: see [`Map::indexed`].
+#[derive(Debug)]
+pub enum Indexed {}
+
+/// Keeps [`Yields`] from being implemented elsewhere.
+pub trait Sealed {}
+
+impl Sealed for Unindexed {}
+impl Sealed for Indexed {}
+
+impl Yields for Unindexed {
+    type Item<T, E> = Result<T, CallError<E>>;
+    type Value<T> = T;
+
+    const INDEXED: bool = false;
+
+    fn item<T, E>(_: Option<u64>, result: Result<T, CallError<E>>) -> Self::Item<T, E> {
+        result
+    }
+
+    fn value<T, E>(item: Self::Item<T, E>) -> Result<T, CallError<E>> {
+        item
+    }
+}
+
+impl Yields for Indexed {
+    type Item<T, E> = (usize, Result<T, CallError<E>>);
+    type Value<T> = (usize, T);
+
+    const INDEXED: bool = true;
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "so many inputs were counted in memory"
+    )]
+    fn item<T, E>(index: Option<u64>, result: Result<T, CallError<E>>) -> Self::Item<T, E> {
+        let index = index.expect("a map with indices knows which inputs are left");
+        (index as usize, result)
+    }
+
+    fn value<T, E>((index, result): Self::Item<T, E>) -> Result<(usize, T), CallError<E>> {
+        result.map(|value| (index, value))
+    }
+}
+
 /// The results of a [`Map`], one after the other, blocking.
 #[must_use = "iterators do nothing unless they are consumed"]
-pub struct MapIter<I: Iterator, T, E>(Driver<I, T, E>);
+pub struct MapIter<I: Iterator, T, E, Y: Yields = Unindexed>(Driver<I, T, E, Y>);
 
-impl<I: Iterator, T, E> Iterator for MapIter<I, T, E> {
-    type Item = Result<T, CallError<E>>;
+impl<I: Iterator, T, E, Y: Yields> Iterator for MapIter<I, T, E, Y> {
+    type Item = Y::Item<T, E>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.0.next_arrived() {
@@ -269,22 +376,22 @@ impl<I: Iterator, T, E> Iterator for MapIter<I, T, E> {
     }
 }
 
-impl<I: Iterator, T, E> FusedIterator for MapIter<I, T, E> {}
+impl<I: Iterator, T, E, Y: Yields> FusedIterator for MapIter<I, T, E, Y> {}
 
 /// The next result of a map.
-struct Next<'a, I: Iterator, T, E>(&'a mut Driver<I, T, E>);
+struct Next<'a, I: Iterator, T, E, Y: Yields>(&'a mut Driver<I, T, E, Y>);
 
-impl<I: Iterator, T, E> Unpin for Next<'_, I, T, E> {}
+impl<I: Iterator, T, E, Y: Yields> Unpin for Next<'_, I, T, E, Y> {}
 
-impl<I: Iterator, T, E> Future for Next<'_, I, T, E> {
-    type Output = Option<Result<T, CallError<E>>>;
+impl<I: Iterator, T, E, Y: Yields> Future for Next<'_, I, T, E, Y> {
+    type Output = Option<Y::Item<T, E>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         self.0.poll_next(context)
     }
 }
 
-impl<I: Iterator, T, E> Wait for Next<'_, I, T, E> {
+impl<I: Iterator, T, E, Y: Yields> Wait for Next<'_, I, T, E, Y> {
     fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper, spin: &mut Spin) {
         self.0.rest(until, sleeper, spin);
     }
@@ -292,12 +399,12 @@ impl<I: Iterator, T, E> Wait for Next<'_, I, T, E> {
 
 /// The results of a [`Map`] as a stream.
 #[must_use = "streams do nothing unless they are polled"]
-pub struct MapStream<I: Iterator, T, E>(Driver<I, T, E>);
+pub struct MapStream<I: Iterator, T, E, Y: Yields = Unindexed>(Driver<I, T, E, Y>);
 
-impl<I: Iterator, T, E> Unpin for MapStream<I, T, E> {}
+impl<I: Iterator, T, E, Y: Yields> Unpin for MapStream<I, T, E, Y> {}
 
-impl<I: Iterator, T, E> futures_core::Stream for MapStream<I, T, E> {
-    type Item = Result<T, CallError<E>>;
+impl<I: Iterator, T, E, Y: Yields> futures_core::Stream for MapStream<I, T, E, Y> {
+    type Item = Y::Item<T, E>;
 
     fn poll_next(
         mut self: Pin<&mut Self>,
@@ -309,15 +416,15 @@ impl<I: Iterator, T, E> futures_core::Stream for MapStream<I, T, E> {
 
 /// All results of a [`Map`].
 #[must_use = "futures do nothing unless they are awaited"]
-pub struct MapFuture<I: Iterator, T, E> {
-    driver: Driver<I, T, E>,
-    collected: Vec<Result<T, CallError<E>>>,
+pub struct MapFuture<I: Iterator, T, E, Y: Yields = Unindexed> {
+    driver: Driver<I, T, E, Y>,
+    collected: Vec<Y::Item<T, E>>,
 }
 
-impl<I: Iterator, T, E> Unpin for MapFuture<I, T, E> {}
+impl<I: Iterator, T, E, Y: Yields> Unpin for MapFuture<I, T, E, Y> {}
 
-impl<I: Iterator, T, E> Future for MapFuture<I, T, E> {
-    type Output = Vec<Result<T, CallError<E>>>;
+impl<I: Iterator, T, E, Y: Yields> Future for MapFuture<I, T, E, Y> {
+    type Output = Vec<Y::Item<T, E>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         loop {
@@ -333,12 +440,12 @@ impl<I: Iterator, T, E> Future for MapFuture<I, T, E> {
 
 /// The values of all inputs of a [`Map`], or its first error.
 #[must_use = "it does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
-pub struct TryCollect<I: Iterator, T, E, C> {
-    driver: Driver<I, T, E>,
+pub struct TryCollect<I: Iterator, T, E, C, Y: Yields = Unindexed> {
+    driver: Driver<I, T, E, Y>,
     collected: C,
 }
 
-impl<I: Iterator, T, E, C: Default + Extend<T>> TryCollect<I, T, E, C> {
+impl<I: Iterator, T, E, C: Default + Extend<Y::Value<T>>, Y: Yields> TryCollect<I, T, E, C, Y> {
     /// Blocks this thread until all results are there.
     ///
     /// # Errors
@@ -349,19 +456,23 @@ impl<I: Iterator, T, E, C: Default + Extend<T>> TryCollect<I, T, E, C> {
     }
 }
 
-impl<I: Iterator, T, E, C> Unpin for TryCollect<I, T, E, C> {}
+impl<I: Iterator, T, E, C, Y: Yields> Unpin for TryCollect<I, T, E, C, Y> {}
 
-impl<I: Iterator, T, E, C: Default + Extend<T>> Future for TryCollect<I, T, E, C> {
+impl<I: Iterator, T, E, C: Default + Extend<Y::Value<T>>, Y: Yields> Future
+    for TryCollect<I, T, E, C, Y>
+{
     type Output = Result<C, CallError<E>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         let result = loop {
             match self.driver.poll_next(context) {
-                Poll::Ready(Some(Ok(value))) => self.collected.extend([value]),
-                Poll::Ready(Some(Err(error))) => {
-                    self.driver.cancel();
-                    break Poll::Ready(Err(error));
-                }
+                Poll::Ready(Some(item)) => match Y::value(item) {
+                    Ok(value) => self.collected.extend([value]),
+                    Err(error) => {
+                        self.driver.cancel();
+                        break Poll::Ready(Err(error));
+                    }
+                },
                 Poll::Ready(None) => break Poll::Ready(Ok(std::mem::take(&mut self.collected))),
                 Poll::Pending => break Poll::Pending,
             }
@@ -370,7 +481,9 @@ impl<I: Iterator, T, E, C: Default + Extend<T>> Future for TryCollect<I, T, E, C
     }
 }
 
-impl<I: Iterator, T, E, C: Default + Extend<T>> Wait for TryCollect<I, T, E, C> {
+impl<I: Iterator, T, E, C: Default + Extend<Y::Value<T>>, Y: Yields> Wait
+    for TryCollect<I, T, E, C, Y>
+{
     fn rest(&mut self, until: Option<Instant>, sleeper: &dyn Sleeper, spin: &mut Spin) {
         self.driver.rest(until, sleeper, spin);
     }
@@ -395,7 +508,7 @@ struct Arrivals {
     /// does not know of.
     returned: usize,
     returned_bytes: usize,
-    /// How many bytes of results there are that the consumer has not taken, and how many there may be
+    /// The bytes of results that the consumer has not taken, and how many there may be
     /// before no further inputs are handed out.
     buffered: usize,
     most_buffered: usize,
@@ -507,7 +620,7 @@ impl Arrivals {
         (self.held && !self.closed).then(|| waits.then_some(self.next))
     }
 
-    /// The consumer has taken so many bytes of results. Returns whether inputs are to be let go.
+    /// Notes that the consumer has taken results of this size in bytes. Returns whether inputs are to be let go.
     fn consumed(&mut self, bytes: usize) -> bool {
         self.buffered = self.buffered.saturating_sub(bytes);
         let lets_go = self.held && self.buffered <= self.most_buffered / 2;
@@ -564,7 +677,7 @@ impl Early {
 }
 
 /// Takes inputs, submits them and collects what became of them.
-struct Driver<I: Iterator, T, E> {
+struct Driver<I: Iterator, T, E, Y> {
     host: Host,
     config: Option<Arc<[u8]>>,
     budget: Option<Arc<Budget>>,
@@ -582,6 +695,9 @@ struct Driver<I: Iterator, T, E> {
     /// What is left of several values, of which the next has this index and this identity.
     values: Option<(u64, CallId, Series)>,
     next_index: u64,
+    /// Which inputs were taken and not handed out, where an index is due for each and the order does not
+    /// tell it.
+    left: Option<Left>,
     /// Inputs that were taken and whose results were not handed out.
     pending: usize,
     /// Of those, the ones whose results have not arrived.
@@ -604,6 +720,7 @@ struct Driver<I: Iterator, T, E> {
     /// For the display of the progress, where there is one.
     expected: Option<Arc<Expected>>,
     _keeper: recycle::Keeper,
+    yields: PhantomData<Y>,
 }
 
 /// The failure of a worker's start that a map has handed out.
@@ -614,8 +731,8 @@ struct FailedStart {
     pause: Duration,
 }
 
-impl<I: Iterator, T, E> Driver<I, T, E> {
-    fn new(map: Map<I, T, E>) -> Self {
+impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
+    fn new(map: Map<I, T, E, Y>) -> Self {
         let most_buffered = map.max_buffered.unwrap_or_else(|| map.host.max_buffered());
         let shared = Shared::new(map.host.clone(), map.ordered, most_buffered);
         let expected = map.host.if_global().and_then(|engine| {
@@ -639,6 +756,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             arrived: VecDeque::new(),
             values: None,
             next_index: 0,
+            left: (Y::INDEXED && !map.ordered).then(Left::default),
             pending: 0,
             outstanding: 0,
             outstanding_bytes: 0,
@@ -650,11 +768,12 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             worth_telling: most_buffered / 16,
             function: None,
             _keeper: recycle::Keeper::new(),
+            yields: PhantomData,
         }
     }
 
     /// A result that has already arrived, as long as the workers have enough to do.
-    fn next_arrived(&mut self) -> Option<Result<T, CallError<E>>> {
+    fn next_arrived(&mut self) -> Option<Y::Item<T, E>> {
         // Inputs are worth a submission by the chunk: one for each result would cost a lock, a
         // system call and a wake-up each.
         let room = self.window.saturating_sub(self.pending);
@@ -669,7 +788,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         (self.window / CHUNKS).clamp(1, CHUNK)
     }
 
-    fn hand_out(&mut self) -> Option<Result<T, CallError<E>>> {
+    fn hand_out(&mut self) -> Option<Y::Item<T, E>> {
         let left = self.values.as_ref().map_or(0, |(.., values)| values.len());
         if left == 0 {
             let (index, mut outcome) = self.arrived.pop_front()?;
@@ -687,7 +806,8 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
                     self.pending -= 1;
                     self.note_start(&outcome);
                     let decode = self.decoders.outcome;
-                    return Some(decode(self.registration, Some(index), outcome));
+                    let result = decode(self.registration, Some(index), outcome);
+                    return Some(self.item(index, result));
                 }
             }
         }
@@ -702,13 +822,21 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             self.values = None;
         }
         let function = self.registration;
-        Some(value.map_err(|error| not_decodable(function, which, Some(this), &error)))
+        let result = value.map_err(|error| not_decodable(function, which, Some(this), &error));
+        Some(self.item(this, result))
     }
 
-    fn poll_next(
-        &mut self,
-        context: &mut task::Context<'_>,
-    ) -> Poll<Option<Result<T, CallError<E>>>> {
+    /// The item for an input's result, which is handed out with that.
+    fn item(&mut self, index: u64, result: Result<T, CallError<E>>) -> Y::Item<T, E> {
+        if Y::INDEXED
+            && let Some(left) = &mut self.left
+        {
+            left.remove(index);
+        }
+        Y::item(Some(index), result)
+    }
+
+    fn poll_next(&mut self, context: &mut task::Context<'_>) -> Poll<Option<Y::Item<T, E>>> {
         loop {
             if self.host.is_foreign() {
                 return Poll::Ready(self.next_in_fork());
@@ -757,7 +885,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         }
     }
 
-    /// What was handed out is not buffered any longer.
+    /// Takes results that were handed out off the count of buffered ones.
     fn tell_consumed(&mut self) {
         let consumed = std::mem::take(&mut self.consumed);
         if self.shared.lock().consumed(consumed) {
@@ -768,7 +896,7 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     /// The next result in a child that was forked from the process whose map this is: what had
     /// arrived before, and an error for each other input. It takes no lock of the parent's.
     #[cold]
-    fn next_in_fork(&mut self) -> Option<Result<T, CallError<E>>> {
+    fn next_in_fork(&mut self) -> Option<Y::Item<T, E>> {
         if let Some(item) = self.hand_out() {
             return Some(item);
         }
@@ -782,14 +910,15 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
         } else {
             return None;
         };
-        // In a map that does not keep the order it is not known which inputs are left.
-        let index = self.ordered.then(|| self.next_index - self.pending as u64);
+        // In a map that does not keep the order it is not known which inputs are left, unless that is
+        // kept account of.
+        let index = match &mut self.left {
+            Some(left) => left.take_first(),
+            None => self.ordered.then(|| self.next_index - self.pending as u64),
+        };
         self.pending -= 1;
-        Some((self.decoders.outcome)(
-            self.registration,
-            index,
-            failed(failure),
-        ))
+        let result = (self.decoders.outcome)(self.registration, index, failed(failure));
+        Some(Y::item(index, result))
     }
 
     /// Looks for answers as long as there is patience.
@@ -915,6 +1044,11 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     fn take(&mut self, count: u32) -> Option<u64> {
         let first = self.next_index;
         self.next_index += u64::from(count);
+        if Y::INDEXED
+            && let Some(left) = &mut self.left
+        {
+            left.push(first..self.next_index);
+        }
         self.pending += count as usize;
         self.outstanding += count as usize;
         Some(first)
@@ -993,7 +1127,9 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
             }
         }
     }
+}
 
+impl<I: Iterator, T, E, Y> Driver<I, T, E, Y> {
     /// Cancels what is outstanding.
     fn cancel(&mut self) {
         self.inputs = None;
@@ -1025,9 +1161,70 @@ impl<I: Iterator, T, E> Driver<I, T, E> {
     }
 }
 
-impl<I: Iterator, T, E> Drop for Driver<I, T, E> {
+impl<I: Iterator, T, E, Y> Drop for Driver<I, T, E, Y> {
     fn drop(&mut self) {
         self.cancel();
+    }
+}
+
+macro_rules! debug {
+    ($([$($generics:tt)*] $name:ident<$($parameter:ident),*>.$driver:tt;)*) => {
+        $(
+            impl<I: Iterator, T, E, $($generics)*> fmt::Debug for $name<I, T, E, $($parameter),*> {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    let driver = &self.$driver;
+                    f.debug_struct(stringify!($name))
+                        .field("function", &driver.registration.spec.name)
+                        .field("taken", &driver.next_index)
+                        .field("pending", &driver.pending)
+                        .finish_non_exhaustive()
+                }
+            }
+        )*
+    };
+}
+
+debug! {
+    [Y: Yields] MapIter<Y>.0;
+    [Y: Yields] MapStream<Y>.0;
+    [Y: Yields] MapFuture<Y>.driver;
+    [C, Y: Yields] TryCollect<C, Y>.driver;
+    [] ForEach<>.0;
+}
+
+/// Indices of inputs whose results were not handed out, as ranges by their starts: there are no more
+/// ranges than inputs, however far apart these are.
+#[derive(Default)]
+struct Left(BTreeMap<u64, u64>);
+
+impl Left {
+    /// Adds indices above all others.
+    fn push(&mut self, range: Range<u64>) {
+        match self.0.last_entry() {
+            Some(mut last) if *last.get() == range.start => *last.get_mut() = range.end,
+            _ => {
+                self.0.insert(range.start, range.end);
+            }
+        }
+    }
+
+    fn remove(&mut self, index: u64) {
+        let Some((&start, end)) = self.0.range_mut(..=index).next_back() else {
+            return;
+        };
+        let end = std::mem::replace(end, index);
+        if start == index {
+            self.0.remove(&start);
+        }
+        if index + 1 < end {
+            self.0.insert(index + 1, end);
+        }
+    }
+
+    fn take_first(&mut self) -> Option<u64> {
+        let first = *self.0.first_key_value()?.0;
+        self.remove(first);
+        Some(first)
     }
 }
 
@@ -1053,7 +1250,7 @@ pub(crate) fn refuse(
 
 /// A function over a sequence of inputs of which only the success counts.
 #[must_use = "it does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
-pub struct ForEach<I: Iterator, T, E>(Driver<I, T, E>);
+pub struct ForEach<I: Iterator, T, E>(Driver<I, T, E, Unindexed>);
 
 impl<I: Iterator, T, E> ForEach<I, T, E> {
     pub(crate) fn new(map: Map<I, T, E>) -> Self {
@@ -1100,6 +1297,35 @@ impl<I: Iterator, T, E> Wait for ForEach<I, T, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_of_an_unordered_map_is_known_by_index() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut left, mut expected) = (Left::default(), std::collections::BTreeSet::new());
+        let mut next = 0;
+        for _ in 0..2000 {
+            if random.bool() {
+                let range = next..next + random.u64(1..5);
+                next = range.end;
+                expected.extend(range.clone());
+                left.push(range);
+            } else if let Some(&index) = random.choice(&expected.iter().collect::<Vec<_>>()) {
+                let index = *index;
+                expected.remove(&index);
+                left.remove(index);
+            }
+            assert!(left.0.len() <= expected.len());
+            assert!(
+                left.0
+                    .iter()
+                    .flat_map(|(start, end)| *start..*end)
+                    .eq(expected.iter().copied())
+            );
+        }
+        assert!(std::iter::from_fn(|| left.take_first()).eq(expected));
+    }
 
     #[test]
     fn what_arrives_in_any_order_is_handed_out_in_that_of_the_inputs() {

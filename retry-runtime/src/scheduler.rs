@@ -22,6 +22,7 @@ mod roster;
 mod shutdown;
 mod starts;
 mod stop;
+mod suspects;
 mod window;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ use queue::Hold;
 use roster::{Standing, Workers};
 use starts::FailedStart;
 use stop::Withdrawn;
+use suspects::Suspicion;
 
 use crate::budget::Budget;
 use crate::context::{Attempt, AttemptOutcome, CallId, remember};
@@ -329,6 +331,7 @@ struct Past {
     /// Failures that were charged to the retry policy.
     failures: u32,
     crashes: u32,
+    suspicion: Suspicion,
     attempts: Vec<Attempt>,
     /// The last of those failures, for the case that the deadline ends the retries.
     last: Option<Failure>,
@@ -375,6 +378,8 @@ struct Worker {
     used_up: bool,
     /// Something that it executes is to stop: it is given nothing more until that has ended.
     halting: bool,
+    /// It is given nothing more until it has answered what it has.
+    is_reserved: bool,
     /// The most memory that it was seen to take, in bytes.
     peak: u64,
     /// Where it is filed.
@@ -465,6 +470,17 @@ impl CallKey {
     pub(crate) fn nested(id: CallId) -> Self {
         Self { index: 0, id }
     }
+}
+
+/// What may have printed what a worker has printed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Printing {
+    /// No call.
+    Nothing,
+    /// The one with this ticket.
+    One(u64),
+    /// One of several, or several.
+    Several,
 }
 
 impl<P: Parts> Scheduler<P> {
@@ -613,18 +629,34 @@ impl<P: Parts> Scheduler<P> {
             .is_some_and(|worker| worker.phase == Phase::Starting)
     }
 
-    /// The call that a worker is executing, given the last ticket that it claimed; `None` if it
-    /// may be one of several. It is the first one of the payload.
-    pub(crate) fn executing(&self, worker: WorkerKey, claimed: u64) -> Option<(CallId, &P)> {
-        let outstanding = &self.worker(worker)?.outstanding;
+    /// Returns what a worker is executing, given the last ticket that it claimed.
+    pub(crate) fn printing(&self, worker: WorkerKey, claimed: u64) -> Printing {
+        let Some(worker) = self.worker(worker) else {
+            return Printing::Nothing;
+        };
+        let outstanding = &worker.outstanding;
         let mut several = outstanding.iter().take_while(|one| one.ticket <= claimed);
-        let only = several.next().filter(|_| several.next().is_none())?;
-        // What is claimed after the first may be answered already.
-        if only.count > 1 && only.ticket != claimed {
-            return None;
+        match (several.next(), several.next()) {
+            (None, _) => Printing::Nothing,
+            // What is claimed after the first may be answered already.
+            (Some(one), None) if one.count == 1 || one.ticket == claimed => {
+                Printing::One(one.ticket)
+            }
+            _ => Printing::Several,
         }
-        let call = self.call(only.call?)?;
-        Some((call.id, &call.payload))
+    }
+
+    /// Returns the call that a worker has under a ticket, and its place in its map.
+    pub(crate) fn call_of(
+        &self,
+        worker: WorkerKey,
+        ticket: u64,
+    ) -> Option<(CallId, Option<u64>, &P)> {
+        let inflight = self.worker(worker)?.outstanding.get(ticket)?;
+        let call = self.call(inflight.call?)?;
+        let behind = ticket - inflight.ticket;
+        let index = call.payload.index().map(|index| index + behind);
+        Some((CallId(call.id.0 + behind), index, &call.payload))
     }
 
     /// Whether a worker has answered everything up to this ticket, or has no longer to.
@@ -822,7 +854,7 @@ impl<P: Parts> Scheduler<P> {
         worker.used_up |= used_up;
         worker.answered_at = now;
         if worker.outstanding.is_empty() {
-            worker.idle_since = now;
+            worker.rests(now);
             self.arm_idle(key);
         } else if used_up {
             self.recall(key);
@@ -857,7 +889,7 @@ impl<P: Parts> Scheduler<P> {
             recalled.extend(inflight.call.map(|call| (call, inflight.withdrawn)));
         }
         if worker.outstanding.is_empty() {
-            worker.idle_since = now;
+            worker.rests(now);
         }
         // These were claimed: they are being executed, or done and not reported yet.
         if worker.outstanding.iter().any(Inflight::is_to_end) {
@@ -1158,6 +1190,7 @@ impl Worker {
             measure_timer: false,
             used_up: false,
             halting: false,
+            is_reserved: false,
             peak: 0,
             place: 0,
             standing: Standing::default(),
@@ -1170,10 +1203,17 @@ impl Worker {
         !self.outstanding.is_empty() || !self.children.is_empty()
     }
 
+    /// It has answered all that it had.
+    fn rests(&mut self, now: Instant) {
+        self.idle_since = now;
+        self.is_reserved = false;
+    }
+
     /// Whether it can be given calls.
     fn takes_calls(&self, policy: &FunctionPolicy) -> bool {
         self.phase == Phase::Ready
             && !self.halting
+            && !self.is_reserved
             && self.children.is_empty()
             && self.remaining(policy) > 0
     }

@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::fmt::{Debug, Display};
+use std::fmt::{self, Debug, Display};
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -57,6 +57,17 @@ impl<F, A, R> Target<F, A, R> {
     }
 }
 
+impl<F: Clone, A, R> Clone for Target<F, A, R> {
+    fn clone(&self) -> Self {
+        Self {
+            function: self.function.clone(),
+            runtime: self.runtime.clone(),
+            config: self.config.clone(),
+            ..*self
+        }
+    }
+}
+
 macro_rules! layers {
     ($($(#[$doc:meta])* $layer:ident => $next:ident;)*) => {
         $(
@@ -68,6 +79,12 @@ macro_rules! layers {
 
                 fn deref(&self) -> &Self::Target {
                     &self.0
+                }
+            }
+
+            impl<F: Clone, A, R> Clone for $layer<F, A, R> {
+                fn clone(&self) -> Self {
+                    Self(self.0.clone())
                 }
             }
 
@@ -99,6 +116,12 @@ layers! {
 /// The last layer: the same for a function that does not return a `Result`.
 pub struct Unsent<F, A, R>(Target<F, A, R>);
 
+impl<F: Clone, A, R> Clone for Unsent<F, A, R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 impl<F, A, R> Deref for Unsent<F, A, R> {
     type Target = F;
 
@@ -110,6 +133,12 @@ impl<F, A, R> Deref for Unsent<F, A, R> {
 impl<F, A, R> Unsent<F, A, R> {
     fn target(&self) -> &Target<F, A, R> {
         &self.0
+    }
+}
+
+impl<F, A, R> fmt::Debug for Typed<F, A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Function").field(&self.name()).finish()
     }
 }
 

@@ -170,7 +170,7 @@ pub(crate) struct Mark(u64);
 /// The page with the mark of this process, once there is one.
 static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
-/// Whether the kernel can clear the page.
+/// Set if the kernel can clear the page.
 static WIPES_ON_FORK: AtomicBool = AtomicBool::new(true);
 
 /// The last mark that this process or one that it descends from has taken. A child counts on from
@@ -193,7 +193,7 @@ impl Mark {
         Self::renew()
     }
 
-    /// Whether this is the mark of the process that asks.
+    /// Returns whether this is the mark of the calling process.
     #[inline]
     pub(crate) fn is_current(self) -> bool {
         self == Self::current()
@@ -226,7 +226,7 @@ impl Mark {
         }
     }
 
-    /// The same where the kernel does not clear pages: a count, and the pid that it is for.
+    /// Replaces the page where the kernel does not clear pages: a count, and the pid that it is for.
     fn of_pid() -> Self {
         let pid = u64::from(std::process::id());
         let mark = LAST_MARK.load(Ordering::Relaxed);
@@ -387,6 +387,22 @@ pub(crate) fn coarse_nanos() -> u64 {
     nanos(ClockId::MonotonicCoarse)
 }
 
+/// Returns the processor's counter of time, which goes by at a constant rate that is not known. To read it
+/// takes a third of what it takes to read a clock.
+#[inline]
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn ticks() -> u64 {
+    // SAFETY: each processor of this architecture has it.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+/// Returns the time of a clock, where the processor's counter is not known how to be read.
+#[inline]
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn ticks() -> u64 {
+    monotonic_nanos()
+}
+
 fn nanos(clock: ClockId) -> u64 {
     let time = rustix::time::clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
@@ -515,6 +531,53 @@ pub(crate) fn at_exit(f: extern "C" fn()) {
     let _ = atexit(f);
 }
 
+/// The standard output of the C library.
+mod c_stdout {
+    use std::ffi::{c_char, c_int, c_void};
+
+    unsafe extern "C" {
+        pub(super) static stdout: *mut c_void;
+        pub(super) fn __fpending(stream: *mut c_void) -> usize;
+        pub(super) fn fflush(stream: *mut c_void) -> c_int;
+        pub(super) fn setvbuf(
+            stream: *mut c_void,
+            buffer: *mut c_char,
+            mode: c_int,
+            size: usize,
+        ) -> c_int;
+    }
+
+    /// `_IOLBF`, the same in glibc and musl.
+    pub(super) const LINE_BUFFERED: c_int = 1;
+}
+
+/// Has the C library write its standard output line by line, as Rust does. It would write a pipe only
+/// when its buffer is full.
+pub(crate) fn buffer_c_stdout_by_line() {
+    // SAFETY: `stdout` is the C library's stream or what the program has put in its place, which is
+    // a stream as well. Without a buffer and a size the stream keeps the buffer that it has.
+    unsafe {
+        c_stdout::setvbuf(
+            c_stdout::stdout,
+            ptr::null_mut(),
+            c_stdout::LINE_BUFFERED,
+            0,
+        );
+    }
+}
+
+/// Writes what C code has left in the buffer of its standard output.
+#[inline]
+pub(crate) fn flush_c_stdout() {
+    // SAFETY: as above. That another thread may print meanwhile makes the number of bytes out of date
+    // and nothing else; `fflush` takes the stream's lock.
+    unsafe {
+        if c_stdout::__fpending(c_stdout::stdout) > 0 {
+            c_stdout::fflush(c_stdout::stdout);
+        }
+    }
+}
+
 /// Ends this process at once: no buffer is flushed, and nothing runs that was registered for the end.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: this takes a number and does not return.
@@ -532,7 +595,7 @@ pub(crate) fn is_ignored(signal: rustix::process::Signal) -> bool {
     done == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
-/// Where the handler of this process writes the numbers of signals.
+/// The pipe into which the handler of this process writes the numbers of signals.
 static SIGNALS: PerProcess<OwnedFd> = PerProcess::new();
 
 /// Makes the pipe through which this process hears of the signals that it [catches](catch), and
@@ -543,7 +606,7 @@ pub(crate) fn signal_pipe() -> io::Result<OwnedFd> {
     Ok(reader)
 }
 
-/// Whether this process has a pipe for signals.
+/// Returns whether this process has a pipe for signals.
 pub(crate) fn has_signal_pipe() -> bool {
     SIGNALS.get().is_some()
 }
@@ -673,7 +736,7 @@ fn checked(error: c_int) -> io::Result<()> {
     }
 }
 
-/// What a new process does before it runs its program. Boxed, since a C library may refer to the
+/// The steps of a new process before it runs its program. Boxed, since a C library may refer to the
 /// address.
 struct FileActions(Box<libc::posix_spawn_file_actions_t>);
 
@@ -754,7 +817,7 @@ fn inheritable() -> Vec<RawFd> {
         .collect()
 }
 
-/// How a new process begins.
+/// The beginning of a new process.
 struct SpawnAttributes(Box<libc::posix_spawnattr_t>);
 
 impl SpawnAttributes {
@@ -880,7 +943,7 @@ pub(crate) fn leave_terminal() {
     }
 }
 
-/// Where the headers of this program are in memory, as the kernel or the dynamic loader says.
+/// Returns the address of this program's headers, as the kernel or the dynamic loader says.
 pub(crate) fn program_headers() -> usize {
     // SAFETY: this reads a table that does not change.
     let address = unsafe { libc::getauxval(libc::AT_PHDR) };

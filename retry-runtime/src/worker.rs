@@ -8,9 +8,9 @@ mod invocation;
 mod origin;
 mod outbox;
 pub(crate) mod panics;
+mod printed;
 pub(crate) mod reporting;
 mod serve;
-mod silence;
 mod stopwatch;
 mod watchdog;
 
@@ -195,6 +195,7 @@ pub(crate) fn serve(link: Link) -> ! {
     // A panic must not return to the program, which might catch it and go on.
     let _leaves = Leaves;
     lineage::note_own(link.parent);
+    sys::buffer_c_stdout_by_line();
     if is_gone(link.parent) {
         // What this program has started before it came here is to end as well.
         watchdog::end();
@@ -268,6 +269,13 @@ impl Drop for Leaves {
 
 /// Ends this process in order: what the program has registered for its end runs.
 fn exit(code: i32) -> ! {
-    let _ = io::stdout().flush();
+    flush_stdout();
     std::process::exit(code)
+}
+
+/// Writes what is left in the buffers of standard output, that of Rust and that of the C library.
+#[inline]
+fn flush_stdout() {
+    let _ = io::stdout().flush();
+    sys::flush_c_stdout();
 }

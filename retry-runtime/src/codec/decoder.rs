@@ -27,11 +27,11 @@ use super::{CONFIG, Config, DEEPEST};
 /// The most elements a sequence may have; only one of zero-sized elements gets there.
 const LONGEST: usize = 1 << 32;
 
-/// What is left of the bytes, and the shape of what was taken.
+/// The rest of the bytes, and the shape of those that were taken.
 pub(super) struct Input<'de> {
     rest: &'de [u8],
     shape: Shape,
-    /// Whether there are fields with aliases: it is not known which of the names was written.
+    /// Set if fields have aliases: it is not known which of the names was written.
     aliased: bool,
 }
 
@@ -349,7 +349,7 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
 /// sequence, whose shapes count in any order.
 struct Parts<'a, 'de, const ALIKE: bool> {
     decoder: Decoder<'a, 'de>,
-    /// Whether they are the fields of a struct.
+    /// Set if they are the fields of a struct.
     are_fields: bool,
     left: usize,
     /// Whether the input has at least a byte for each. Nobody is to make room for more.

@@ -30,7 +30,7 @@ fn hash(what: impl Hash) -> u64 {
 #[derive(Clone, Copy)]
 struct Digest {
     finite: bool,
-    /// How many levels of nesting are left.
+    /// The levels of nesting that are left.
     depth: u16,
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Encoder<'a> {
     /// How many levels of nesting are left.
     depth: u16,
     shape: Shape,
-    /// Whether there is something in the value that serde may have left a part of out.
+    /// Set if serde may have left out a part of the value.
     doubtful: bool,
 }
 

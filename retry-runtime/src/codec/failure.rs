@@ -31,13 +31,13 @@ enum Cause {
     NoLength(&'static str),
     /// More variants than tags.
     TooManyVariants,
-    /// What the type asks the format for.
+    /// The type asks the format for this.
     NotDescribed,
     /// A variant that has another place, or another name, when it is read.
     Variant(&'static str),
     /// The type reads something else than it wrote.
     Differs(String),
-    /// What serde leaves out of an address.
+    /// Serde leaves this part of an address out.
     Scoped,
     /// A float that JSON does not have.
     NoNumber,
@@ -143,11 +143,11 @@ impl Failure {
         self.at::<T>(None)
     }
 
-    /// The same for a part that is a field.
+    /// Adds the type of a part and, if it is one, the field that it stands in.
     #[cold]
     pub(super) fn at<T: ?Sized>(mut self, field: Option<&'static str>) -> Self {
         let part = std::any::type_name::<T>().trim_start_matches('&');
-        // What serde's derives wrap a part in has no name that a user knows.
+        // Serde's derives wrap a part in a type whose name no user knows.
         if self.0.part.is_none() && !part.contains("::_::") && !part.contains("::__") {
             self.0.part = Some(part);
             self.0.field = field;

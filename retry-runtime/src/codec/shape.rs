@@ -11,7 +11,7 @@
 
 use std::any::TypeId;
 
-/// What one part of a value is. The numbers are arbitrary.
+/// The kind of one part of a value. The numbers are arbitrary.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(super) enum Kind {
@@ -33,7 +33,7 @@ pub(super) enum Kind {
     Blob = 0x6e0c_e84f,
     /// The length of a sequence or of a map.
     Length = 0xb9d7_2663,
-    /// Whether there is a value.
+    /// The presence or absence of an optional value.
     Option = 0x03a9_5bd1,
     Variant = 0x97f6_c02b,
 }
@@ -47,7 +47,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// How many bytes it takes behind a value.
+    /// Its size behind a value, in bytes.
     pub(super) const BYTES: usize = 4;
 
     /// Takes the next part in. To multiply by nine and to add is one instruction of one cycle; the
@@ -96,7 +96,7 @@ impl Shape {
 
     #[inline]
     fn code(self) -> u32 {
-        // What is in the lower half of one number reaches the upper half of the product.
+        // The lower half of one number reaches the upper half of the product.
         let parts = self.parts.wrapping_mul(0x9e37_79b1);
         parts & PARTS | self.names >> 16
     }
@@ -206,7 +206,7 @@ fn hash(name: &str) -> u32 {
 
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// What is in the middle of a long name.
+/// Stands for the middle of a long name.
 #[cold]
 fn middle(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |hash, byte| {

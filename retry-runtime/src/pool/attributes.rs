@@ -1,4 +1,4 @@
-//! What the kernel keeps for each thread, and a child takes over from the thread that starts it:
+//! Attributes that the kernel keeps for each thread, and a child takes over from the thread that starts it:
 //! affinity, nice value, scheduling policy, and the priority of reads and writes.
 //!
 //! The runtime's threads are started by whichever thread makes the first call. They, and the workers,
@@ -70,7 +70,7 @@ pub(super) fn adopt() {
     }
 }
 
-/// How many threads this process can run at once, whatever the current thread is restricted to.
+/// Returns the number of threads that this process can run at once, whatever the current thread is restricted to.
 pub(crate) fn parallelism() -> usize {
     let count = || thread::available_parallelism().map_or(1, usize::from);
     let affinity = |thread| sched_getaffinity(thread).ok();

@@ -54,7 +54,7 @@ fn this(name: Option<OsString>) -> io::Result<(OsString, Vec<OsString>)> {
     })
 }
 
-/// How this program came to run.
+/// The way in which this program was started.
 #[derive(Debug, PartialEq, Eq)]
 enum RunBy {
     /// `/proc/self/exe` is this program.

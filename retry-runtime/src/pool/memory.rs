@@ -1,4 +1,4 @@
-//! How much memory processes take: what the kernel cannot get back from them without ending them, which
+//! Measures the memory of processes: what the kernel cannot get back from them without ending them, which
 //! is anonymous and shared memory, in RAM or swapped out. Pages of files are not counted, since the
 //! kernel drops them when it needs the room: a process that reads a large file through a mapping
 //! takes nothing by that.
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::lineage::tree;
 
-/// How many times as long as the last exact measurement took it is spared from then on.
+/// The pause after an exact measurement, in multiples of its duration.
 const SPARED: u32 = 20;
 
 /// Measures a worker with all that descends from it.
@@ -58,7 +58,7 @@ fn of(pid: u32) -> u64 {
     sum_of(&status, &["RssAnon:", "RssShmem:", "VmSwap:"])
 }
 
-/// The same with a part of what it shares with others, as many as they are.
+/// Returns the memory of a process, with its share of what it has in common with others.
 fn proportional(pid: u32) -> u64 {
     match fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
         Ok(rollup) => sum_of(&rollup, &["Pss_Anon:", "Pss_Shmem:", "SwapPss:"]),
@@ -94,7 +94,7 @@ mod tests {
         let sum = meter.measure(this, u64::MAX);
         let exact = meter.measure(this, 0);
         assert!(exact > 0 && exact <= sum + (1 << 20), "{exact} of {sum}");
-        // What was measured a moment ago is not measured anew.
+        // A measurement of a moment ago is used again.
         assert_eq!(meter.exact.get().unwrap().0, exact);
     }
 }

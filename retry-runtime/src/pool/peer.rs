@@ -9,15 +9,15 @@ use bytes::{Buf, Bytes};
 use rustix::process::{WaitIdStatus, WaitStatus};
 
 use super::children;
-use super::output::{Output, Tail};
+use super::output::{End, Lines, Of, Output, Tail};
 use super::process::Child;
 use super::reactor::{SOCKET, Writable};
 use super::spawner::{Request, request_worker};
-use super::streams::{forward, has_room};
+use super::streams::{Queued, forward, has_room, is_to_be_taken};
 use super::sweep::Family;
 use crate::codec;
 use crate::config::OutputMode;
-use crate::context::{CallId, short_name};
+use crate::context::short_name;
 use crate::engine::{Core, Engine};
 use crate::entry;
 use crate::error::{ExitCause, Lost, Panic, Rejected, Startup};
@@ -26,7 +26,7 @@ use crate::nested::Requests;
 use crate::parcel::{Parcel, Parts};
 use crate::registry;
 use crate::retryable::one_line;
-use crate::scheduler::{Answer, FunctionKey, LastPanic, Remains, Reply, WorkerKey};
+use crate::scheduler::{Answer, FunctionKey, LastPanic, Printing, Remains, Reply, WorkerKey};
 use crate::transport::bell::Heard;
 use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
 use crate::transport::intake::Intake;
@@ -214,6 +214,18 @@ pub(crate) struct Peer {
     text: Option<(u64, String)>,
     /// How many answers have come since it last told how long they took.
     untimed: u32,
+    /// Whether it executes one call at a time.
+    serial: bool,
+    /// The last ticket that was claimed when its output was last read.
+    claimed: u64,
+    /// Up to which ticket it is known what was printed, or what there was has been passed on.
+    seen: u64,
+    /// It has told where output ends, and that is to be passed on before the next answer is taken in.
+    end: Option<()>,
+    /// What was passed on last and has to wait for a reader, by the stream where it is queued.
+    queued: [Option<Queued>; 2],
+    /// What answers are held back for.
+    behind: Option<[Option<Queued>; 2]>,
 }
 
 impl Peer {
@@ -231,6 +243,7 @@ impl Peer {
         requests: Requests,
         family: Arc<Family>,
         limit: usize,
+        serial: bool,
         again: Option<Request>,
     ) -> Self {
         let stdout = child.stdout.take();
@@ -267,6 +280,12 @@ impl Peer {
             answered: 0,
             text: None,
             untimed: 0,
+            serial,
+            claimed: 0,
+            seen: 0,
+            end: None,
+            queued: [None; 2],
+            behind: None,
         }
     }
 
@@ -306,31 +325,106 @@ impl Peer {
         self.input.is_within_large() || inlet.is_full()
     }
 
-    /// Takes in what the worker has said, if anything. What it printed before is passed on first.
+    /// Takes in what the worker has said, if anything. What it printed before is passed on first, and as long
+    /// as that waits for a reader the answers wait as well.
     pub(super) fn look(&mut self, engine: &Engine, socket: &OwnedFd) -> bool {
-        if self.broken || self.reader.is_empty() {
+        if self.broken {
             return false;
         }
-        self.read(engine, socket);
+        let says = !self.reader.is_empty();
+        if says {
+            self.read(engine, socket);
+        }
+        if self.behind.is_some() {
+            if self.is_held(engine) {
+                return false;
+            }
+            self.behind = None;
+        } else if !says {
+            return false;
+        }
         if self.input.is_within_large() && !self.broken {
             return true;
         }
-        if !frame::is_silent(&self.input) {
-            self.print(engine, false);
+        self.take_in_all(engine, Pace::Output);
+        true
+    }
+
+    /// The same before a limit is enforced: what has come counts, whatever waits for a reader.
+    pub(super) fn look_at_once(&mut self, engine: &Engine, socket: &OwnedFd) {
+        if !self.broken && !self.reader.is_empty() {
+            self.read(engine, socket);
+        }
+        self.behind = None;
+        if !self.broken && !self.input.is_within_large() {
+            self.take_in_all(engine, Pace::AtOnce);
+        }
+    }
+
+    /// Whether answers are held back until what was printed before them is written.
+    pub(super) fn is_held(&mut self, engine: &Engine) -> bool {
+        let bell = engine.inbox().bell();
+        let waits = |queued: Queued| is_to_be_taken(queued, bell);
+        self.behind = self
+            .behind
+            .map(|places| places.map(|place| place.filter(|it| waits(*it))));
+        self.behind.is_some_and(|places| places != [None; 2])
+    }
+
+    /// Hands all messages to the scheduler. What was printed before an answer is passed on first.
+    fn take_in_all(&mut self, engine: &Engine, pace: Pace) {
+        let unseen = self.board.unseen();
+        if unseen > self.seen || !self.stdout.tells() || !self.stderr.tells() {
+            // What is answered has printed nobody knows what.
+            self.seen = unseen;
+            self.drain(engine, false);
+            self.pass_ended(engine);
+            self.pass_rest(engine, &Of::default(), Lines::Whole);
+            if self.waits(engine, pace) {
+                return;
+            }
         }
         // What a function has called before it answered comes before its answer.
         if self.board.requests() != self.requests.taken {
             self.receive_requests(engine);
         }
-        engine.step(|core, now| {
-            let unfinished = self.unfinished(core);
-            self.take_in(core, now);
-            // Before the answers are delivered, which they are at the end of the step.
-            if let Some((claimed, of)) = unfinished {
-                self.finish(engine, core, claimed, of);
+        loop {
+            engine.step(|core, now| {
+                let executed = !core.scheduler.executes_nothing(self.key, self.claimed);
+                self.take_in(core, now);
+                let executes = !core.scheduler.executes_nothing(self.key, self.claimed);
+                // Who is still executing might be in the middle of a line. It is passed on before the
+                // answers are delivered, which they are at the end of the step.
+                if executed && !executes && self.end.is_none() {
+                    self.pass_rest(engine, &Of::default(), Lines::All);
+                }
+            });
+            if self.end.take().is_none() {
+                break;
             }
-        });
-        true
+            if self.stdout.is_behind() || self.stderr.is_behind() {
+                self.drain(engine, false);
+            }
+            self.pass_ended(engine);
+            if self.waits(engine, pace) {
+                return;
+            }
+        }
+        self.pass_current(engine);
+    }
+
+    /// Whether what was passed on last has to be waited for. Then the I/O thread looks again.
+    fn waits(&mut self, engine: &Engine, pace: Pace) -> bool {
+        let queued = std::mem::take(&mut self.queued);
+        if pace == Pace::AtOnce || queued == [None; 2] {
+            return false;
+        }
+        self.behind = Some(queued);
+        let held = self.is_held(engine);
+        if held {
+            engine.inbox().hold(self.key.id);
+        }
+        held
     }
 
     fn read(&mut self, engine: &Engine, socket: &OwnedFd) -> usize {
@@ -366,73 +460,124 @@ impl Peer {
         }
     }
 
-    /// Passes on what the worker has printed: whole lines, or everything if this is the end. While
-    /// too much waits for a reader, the rest is left in the worker's pipe.
-    pub(super) fn print(&mut self, engine: &Engine, end: bool) {
-        let printed = self.printed();
-        let room = |stream: Stream| end || printed.has_room(engine, stream);
-        let mut executing = None;
-        let mut pass_on = |stream: Stream, line: &[u8]| {
-            // Looked up once, and only if there is a line at all.
-            let of = *executing.get_or_insert_with(|| {
-                let claimed = self.board.claimed();
-                engine.step(|core, _| Of::executing(core, self.key, claimed))
-            });
-            printed.pass_on(engine, stream, of, line);
-        };
-        let greeted = &mut self.greeted;
-        let mut from_stdout = |line: &[u8]| {
-            // What a test harness prints first ends with a mark.
-            if *greeted {
-                pass_on(Stream::Stdout, line);
-            } else if line.ends_with(entry::MARK) {
-                *greeted = true;
+    /// Passes on what the worker has printed so far, whole lines.
+    pub(super) fn print(&mut self, engine: &Engine, socket: &OwnedFd) {
+        self.drain(engine, false);
+        // What has been answered by now tells which of it is of earlier calls.
+        if !self.look(engine, socket) && self.behind.is_none() {
+            self.pass_current(engine);
+        }
+    }
+
+    /// Reads what the worker has printed; at its end, all of it. While too much waits for a reader, the rest
+    /// is left in the worker's pipe.
+    fn drain(&mut self, engine: &Engine, end: bool) {
+        let (printed, held) = (self.printed(), self.behind.is_some());
+        let room = |stream: Stream| end || !held && printed.has_room(engine, stream);
+        let epoll = engine.inbox().epoll();
+        let board = &*self.board;
+        let read = |stream: usize| {
+            move |pipe: &OwnedFd, buffer: &mut Vec<u8>| {
+                board.read_printed(stream, || {
+                    rustix::io::read(pipe, rustix::buffer::spare_capacity(buffer))
+                })
             }
         };
-        let epoll = engine.inbox().epoll();
-        self.stdout
-            .drain(epoll, || room(Stream::Stdout), &mut from_stdout);
-        if end {
-            self.stdout.finish(&mut from_stdout);
-        }
-        let mut from_stderr = |line: &[u8]| {
-            self.tail.push(line);
-            pass_on(Stream::Stderr, line);
-        };
-        self.stderr
-            .drain(epoll, || room(Stream::Stderr), &mut from_stderr);
-        if end {
-            self.stderr.finish(&mut from_stderr);
-        }
-    }
-
-    /// Whether a line is unfinished that belongs to what is executing, to be asked before answers
-    /// are taken in: which tickets are claimed, and what the line belongs to.
-    fn unfinished(&self, core: &Core) -> Option<(u64, Of)> {
-        if !self.stdout.is_unfinished() && !self.stderr.is_unfinished() {
-            return None;
-        }
+        self.stdout.drain(epoll, || room(Stream::Stdout), read(0));
+        self.stderr.drain(epoll, || room(Stream::Stderr), read(1));
         // Looked at after the pipes were read: what is claimed later has printed nothing of it.
-        let claimed = self.board.claimed();
-        (!core.scheduler.executes_nothing(self.key, claimed))
-            .then(|| (claimed, Of::executing(core, self.key, claimed)))
+        self.claimed = self.board.claimed();
     }
 
-    /// Passes on a line that is unfinished when all those are answered that may have printed it.
-    /// Somebody who is still executing might be in the middle of it.
-    fn finish(&mut self, engine: &Engine, core: &Core, claimed: u64, of: Of) {
-        if !core.scheduler.executes_nothing(self.key, claimed) {
+    /// Passes on what belongs to answers that have come.
+    fn pass_ended(&mut self, engine: &Engine) {
+        let (stdout, stderr, mut passing) = self.passing(engine);
+        stdout.pass_ended(|of, line| passing.line(Stream::Stdout, of, line));
+        stderr.pass_ended(|of, line| passing.line(Stream::Stderr, of, line));
+    }
+
+    /// Passes on all that was read.
+    fn pass_rest(&mut self, engine: &Engine, of: &Of, lines: Lines) {
+        let (stdout, stderr, mut passing) = self.passing(engine);
+        stdout.pass_rest(lines, |line| passing.line(Stream::Stdout, of, line));
+        stderr.pass_rest(lines, |line| passing.line(Stream::Stderr, of, line));
+    }
+
+    /// Passes on whole lines of what is executing, once all answers from before it was printed are taken in.
+    fn pass_current(&mut self, engine: &Engine) {
+        if !self.stdout.is_pending() && !self.stderr.is_pending() {
             return;
         }
-        let printed = self.printed();
-        if self.greeted {
-            self.stdout
-                .finish(|line| printed.pass_on(engine, Stream::Stdout, of, line));
+        if let Some(of) = engine.step(|core, _| self.current(core)) {
+            self.pass_rest(engine, &of, Lines::Whole);
         }
-        self.stderr.finish(|line| {
-            self.tail.push(line);
-            printed.pass_on(engine, Stream::Stderr, of, line);
-        });
+    }
+
+    /// What belongs to no answer that has come is from this; `None` if an answer is still to come that tells.
+    fn current(&self, core: &Core) -> Option<Of> {
+        match core.scheduler.printing(self.key, self.claimed) {
+            Printing::One(ticket) if self.stdout.tells() && self.stderr.tells() => {
+                Some(self.of(core, ticket))
+            }
+            // It answers one before it begins the next.
+            Printing::Several if self.serial && self.stdout.tells() && self.stderr.tells() => None,
+            _ => Some(Of::default()),
+        }
+    }
+
+    /// What a ticket stands for.
+    fn of(&self, core: &Core, ticket: u64) -> Of {
+        match core.scheduler.call_of(self.key, ticket) {
+            Some((call, index, _)) => Of {
+                call: Some(call),
+                index,
+            },
+            None => Of::default(),
+        }
+    }
+
+    fn passing<'a>(
+        &'a mut self,
+        engine: &'a Engine,
+    ) -> (
+        &'a mut Output<OwnedFd>,
+        &'a mut Output<OwnedFd>,
+        Passing<'a>,
+    ) {
+        let passing = Passing {
+            engine,
+            printed: self.printed(),
+            greeted: &mut self.greeted,
+            tail: &mut self.tail,
+            queued: &mut self.queued,
+        };
+        (&mut self.stdout, &mut self.stderr, passing)
+    }
+
+    /// The worker tells where the output of a ticket ends.
+    fn told(&mut self, core: &Core, ticket: u64, told: frame::Printed) {
+        let of = if told.alone {
+            self.of(core, ticket)
+        } else {
+            Of::default()
+        };
+        self.seen = self.seen.max(ticket);
+        let last = told.last;
+        let pipes = self.board.pipes();
+        for (stream, output) in [&mut self.stdout, &mut self.stderr].into_iter().enumerate() {
+            // Something else may stand between, such as a script that passes it on.
+            let inode = |pipe| rustix::fs::fstat(pipe).map_or(0, |stat| stat.st_ino);
+            if !output.tells()
+                && output
+                    .pipe()
+                    .is_some_and(|pipe| inode(pipe) == pipes[stream])
+            {
+                output.is_told();
+            }
+            let at = told.ends[stream];
+            let of = of.clone();
+            output.ends(End { at, of, last });
+        }
     }
 
     fn printed(&self) -> Printed {
@@ -445,7 +590,7 @@ impl Peer {
     /// Hands all whole messages to the scheduler.
     fn take_in(&mut self, core: &mut Core, now: Instant) {
         let mut function: Option<FunctionKey> = None;
-        while !self.broken {
+        while !self.broken && self.end.is_none() {
             let taken = if let Some(values) = frame::take_short(&mut self.input) {
                 self.short(core, now, values)
             } else {
@@ -530,6 +675,12 @@ impl Peer {
                 self.text = Some((header.ticket, one_line(&text(&payload))));
                 return Ok(None);
             }
+            Kind::Printed => {
+                let told = frame::Printed::decode(payload).ok_or("output without an end")?;
+                self.told(core, header.ticket, told);
+                self.end = Some(());
+                return Ok(None);
+            }
             _ => Reading { limit: self.limit }.answer(header, payload)?,
         };
         let of_this = |(ticket, _): &mut (u64, String)| *ticket == header.ticket;
@@ -558,17 +709,29 @@ impl Peer {
         kill_group(self.child.id());
     }
 
+    /// The process has ended: passes on what it has printed, with the answers that it left. False if
+    /// something is still to be written for that.
+    pub(super) fn last_look(&mut self, engine: &Engine, socket: &OwnedFd) -> bool {
+        self.drain(engine, true);
+        if !self.look(engine, socket) && self.behind.is_none() {
+            self.pass_current(engine);
+        }
+        self.behind.is_none() && !self.waits(engine, Pace::Output)
+    }
+
     /// The process has ended: takes in all that it left, and reaps it. True if it was ready and has
     /// ended for another reason than that there was nothing to do.
     pub(super) fn bury(&mut self, engine: &Arc<Engine>, socket: &OwnedFd) -> bool {
         // What it printed comes before the answers that it left.
-        self.print(engine, true);
+        self.drain(engine, true);
         engine.step(|core, _| core.unlink(self.key));
+        self.behind = None;
+        self.take_in_all(engine, Pace::AtOnce);
         // Nobody writes any more, or whoever does is not listened to for ever.
         let mut left = self.reader.left_behind();
         while left > 0 && !self.broken && !self.reader.is_empty() {
             left = left.saturating_sub(self.read(engine, socket));
-            engine.step(|core, now| self.take_in(core, now));
+            self.take_in_all(engine, Pace::AtOnce);
         }
         // Nothing more is looked for.
         self.broken = true;
@@ -589,7 +752,10 @@ impl Peer {
             cause = ExitCause::OutOfMemory { limit, peak };
         }
         // A grandchild may hold the pipes open: what is there now is all that is waited for.
-        self.print(engine, true);
+        self.drain(engine, true);
+        self.pass_ended(engine);
+        let of = engine.step(|core, _| self.current(core));
+        self.pass_rest(engine, &of.unwrap_or_default(), Lines::All);
         let last = self.board.last_words().and_then(|(ticket, words)| {
             let panic = codec::decode_all::<Panic>(&words).ok()?;
             Some(LastPanic { ticket, panic })
@@ -682,20 +848,36 @@ struct Printed {
     worker_pid: u32,
 }
 
-/// What a line belongs to, where it is certain.
-#[derive(Clone, Copy)]
-struct Of {
-    call: Option<CallId>,
-    index: Option<u64>,
+/// Whether answers wait for what was printed before them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Until it is written, or the stream takes nothing any more.
+    Output,
+    AtOnce,
 }
 
-impl Of {
-    /// What a worker is executing, if it is a single call.
-    fn executing(core: &Core, worker: WorkerKey, claimed: u64) -> Self {
-        let executing = core.scheduler.executing(worker, claimed);
-        Self {
-            call: executing.map(|(call, _)| call),
-            index: executing.and_then(|(_, job)| job.index),
+/// Passes on lines of one worker.
+struct Passing<'a> {
+    engine: &'a Engine,
+    printed: Printed,
+    greeted: &'a mut bool,
+    tail: &'a mut Tail,
+    queued: &'a mut [Option<Queued>; 2],
+}
+
+impl Passing<'_> {
+    fn line(&mut self, stream: Stream, of: &Of, line: &[u8]) {
+        match stream {
+            // What a test harness prints first ends with a mark.
+            Stream::Stdout if !*self.greeted => {
+                *self.greeted = line.ends_with(entry::MARK);
+                return;
+            }
+            Stream::Stdout => {}
+            Stream::Stderr => self.tail.push(line),
+        }
+        if let Some(queued) = self.printed.pass_on(self.engine, stream, of, line) {
+            self.queued[queued.place()] = Some(queued);
         }
     }
 }
@@ -706,8 +888,8 @@ impl Printed {
     }
 
     /// Passes a line on, which ends with a newline or is unfinished.
-    fn pass_on(self, engine: &Engine, stream: Stream, of: Of, line: &[u8]) {
-        match engine.config().output {
+    fn pass_on(self, engine: &Engine, stream: Stream, of: &Of, line: &[u8]) -> Option<Queued> {
+        let queued = match engine.config().output {
             OutputMode::Prefixed => {
                 let name = short_name(self.function);
                 let mut prefixed = match of.index {
@@ -719,11 +901,11 @@ impl Printed {
                 if !line.ends_with(b"\n") {
                     prefixed.push(b'\n');
                 }
-                forward(stream, &prefixed);
+                forward(stream, &prefixed)
             }
             OutputMode::Raw => forward(stream, line),
-            OutputMode::None => {}
-        }
+            OutputMode::None => None,
+        };
         if engine.publisher().is_observed() {
             engine.publisher().publish(&Event::Output {
                 function: self.function,
@@ -733,6 +915,7 @@ impl Printed {
                 line: String::from_utf8_lossy(line).trim_end().to_owned(),
             });
         }
+        queued
     }
 }
 
@@ -797,7 +980,12 @@ impl Reading {
                 reason: text(&payload),
             }),
             Kind::TooLarge => Answer::Lost(Lost::TooLarge { limit: self.limit }),
-            Kind::Hello | Kind::Ready | Kind::SetUpFailed | Kind::OutOfMemory | Kind::ErrText => {
+            Kind::Hello
+            | Kind::Ready
+            | Kind::SetUpFailed
+            | Kind::OutOfMemory
+            | Kind::ErrText
+            | Kind::Printed => {
                 return Err("a message that is no answer".to_owned());
             }
         })

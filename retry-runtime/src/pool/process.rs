@@ -38,7 +38,7 @@ pub(super) struct Process {
     pub(super) socket: OwnedFd,
     /// What it will be given with them.
     pub(super) equipment: Equipment,
-    /// What its descendants are known by.
+    /// Marks its descendants.
     pub(super) token: Token,
 }
 
@@ -209,7 +209,7 @@ fn open(pid: Pid) -> io::Result<OwnedFd> {
     }
 }
 
-/// The same by a thread that waits for the child, and leaves it to be waited for.
+/// Watches the child from a thread, which leaves it to be waited for.
 fn watch(pid: Pid) -> io::Result<OwnedFd> {
     let (ended, end) = pipe_with(PipeFlags::CLOEXEC)?;
     std::thread::Builder::new()

@@ -13,6 +13,7 @@ use super::attend::attend_all;
 use super::attributes;
 use super::peer::{DYING, Inlet, Peer};
 use super::spawner::{self, request_spare};
+use super::streams::patience_ends;
 use crate::engine::Engine;
 use crate::scheduler::Inbound;
 use crate::spin::{Patience, Spin};
@@ -26,6 +27,8 @@ pub(crate) struct Inbox {
     new: Mutex<Vec<Arc<Inlet>>>,
     /// Those that others have looked after and that have more to say.
     left: Mutex<Vec<Arc<Inlet>>>,
+    /// Those whose answers are held back until what was printed before them is written.
+    held: Mutex<Vec<u64>>,
 }
 
 impl Inbox {
@@ -35,6 +38,7 @@ impl Inbox {
             bell: Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
             new: Mutex::default(),
             left: Mutex::default(),
+            held: Mutex::default(),
         })
     }
 
@@ -57,6 +61,15 @@ impl Inbox {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(inlet);
+        self.ring();
+    }
+
+    /// Has the thread look after a worker when what it has printed is written.
+    pub(super) fn hold(&self, worker: u64) {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(worker);
         self.ring();
     }
 
@@ -124,6 +137,8 @@ pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<()> {
         put_off_for: 0,
         put_off: false,
         closing: Vec::new(),
+        held: Vec::new(),
+        dying: Vec::new(),
         buried: Vec::new(),
         spareless: false,
     };
@@ -173,6 +188,10 @@ struct Reactor {
     put_off: bool,
     /// Workers that closed their connection, and when they have to be dead.
     closing: Vec<(Instant, u64)>,
+    /// Workers whose answers are held back.
+    held: Vec<u64>,
+    /// Those that have ended, and whose last output is still to be written.
+    dying: Vec<Arc<Inlet>>,
     /// Those that have ended, and when: what is left of them is given back a little later.
     buried: Vec<(Instant, Arc<Inlet>)>,
     /// One of them had to be replaced.
@@ -181,7 +200,10 @@ struct Reactor {
 
 impl Reactor {
     fn is_done(&self) -> bool {
-        self.inlets.is_empty() && self.buried.is_empty() && self.engine.is_drained()
+        self.inlets.is_empty()
+            && self.dying.is_empty()
+            && self.buried.is_empty()
+            && self.engine.is_drained()
     }
 
     fn turn(&mut self) {
@@ -191,7 +213,12 @@ impl Reactor {
             self.timer
         };
         let closing = self.closing.first().map(|(at, _)| *at);
-        for at in closing.into_iter().chain(self.buried_until()) {
+        let written = self.held_until();
+        for at in closing
+            .into_iter()
+            .chain(self.buried_until())
+            .chain(written)
+        {
             until = Some(until.map_or(at, |until| until.min(at)));
         }
         let mut events = [Event {
@@ -231,6 +258,7 @@ impl Reactor {
                 self.rung = true;
                 self.take_new_peers();
                 self.take_left_peers();
+                self.take_held_peers();
                 self.take_up_output();
                 continue;
             }
@@ -265,13 +293,16 @@ impl Reactor {
                 self.remove_output(&peer);
                 // A process that takes its place may have its number.
                 self.closing.retain(|(_, closing)| *closing != worker);
-                self.spareless |= peer.bury(&self.engine, &inlet.socket);
+                let all = peer.last_look(&self.engine, &inlet.socket);
                 drop(peer);
-                // Who sleeps there finds another place.
-                inlet.rouse();
-                self.buried.push((Instant::now(), inlet));
+                if all {
+                    self.bury(inlet);
+                } else {
+                    self.dying.push(inlet);
+                }
             }
         }
+        self.look_at_held();
         let now = Instant::now();
         // A thread that arms an earlier timer rings the bell, so that most turns need not look. While
         // there is more to handle than fits into one turn, that comes first, but each source only once:
@@ -307,8 +338,8 @@ impl Reactor {
         });
         if enforces {
             // Answers that no bell was rung for, since another thread is about to look for them.
-            for inlet in self.inlets.values() {
-                inlet.peer().look(engine, &inlet.socket);
+            for inlet in self.inlets.values().chain(&self.dying) {
+                inlet.peer().look_at_once(engine, &inlet.socket);
             }
             engine.step(|core, _| {
                 let now = now + core.ahead();
@@ -320,6 +351,60 @@ impl Reactor {
             let spare = core.spare.tend(inbox);
             core.arm().into_iter().chain(spare).min()
         });
+    }
+
+    /// Takes in the last that a worker has left.
+    fn bury(&mut self, inlet: Arc<Inlet>) {
+        self.spareless |= inlet.peer().bury(&self.engine, &inlet.socket);
+        // Who sleeps there finds another place.
+        inlet.rouse();
+        self.buried.push((Instant::now(), inlet));
+        // It may have been the last.
+        self.rung = true;
+    }
+
+    fn take_held_peers(&mut self) {
+        let inbox = self.engine.inbox();
+        let held = std::mem::take(&mut *inbox.held.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in held {
+            if !self.held.contains(&worker) {
+                self.held.push(worker);
+            }
+        }
+    }
+
+    /// When to look at those that are held, if what they wait for is not written before.
+    fn held_until(&self) -> Option<Instant> {
+        if self.held.is_empty() && self.dying.is_empty() {
+            return None;
+        }
+        patience_ends()
+    }
+
+    /// Goes on with workers whose output has been written.
+    fn look_at_held(&mut self) {
+        let engine = Arc::clone(&self.engine);
+        for inlet in self
+            .dying
+            .extract_if(.., |inlet| !inlet.peer().is_held(&engine))
+            .collect::<Vec<_>>()
+        {
+            self.bury(inlet);
+        }
+        for worker in std::mem::take(&mut self.held) {
+            let Some(inlet) = self.inlets.get(&worker).map(Arc::clone) else {
+                continue;
+            };
+            let mut peer = inlet.peer();
+            if peer.is_held(&engine) {
+                self.held.push(worker);
+                continue;
+            }
+            peer.look(&engine, &inlet.socket);
+            drop(peer);
+            self.is_hot(inlet);
+            self.take_up_output();
+        }
     }
 
     /// When to [clear up](Self::clear_up), if there is anything to.
@@ -445,7 +530,7 @@ impl Reactor {
     fn output(&mut self, inlet: &Inlet) {
         let mut peer = inlet.peer();
         // A pipe that has ended is closed by this, which takes it off the list.
-        peer.print(&self.engine, false);
+        peer.print(&self.engine, &inlet.socket);
         self.put_off |= peer.stdout.put_off(&self.epoll) | peer.stderr.put_off(&self.epoll);
     }
 

@@ -323,6 +323,7 @@ fn connect(
         Requests::new(request.worker, replies, limit),
         Arc::clone(&family),
         limit,
+        request.slots == 1,
         // What is asked for again if the process dies before it knows of it.
         was_spare.then(|| request.clone()),
     );

@@ -31,6 +31,10 @@ const MOST: usize = 16 * ENOUGH;
 /// process comes in between.
 const WHOLE: usize = 4096;
 
+/// How long a stream may take nothing until it counts as one that is not read: then results do not wait for
+/// it any longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a program that ends waits for a stream to take what is queued.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -54,10 +58,17 @@ struct Queue {
     pieces: VecDeque<Vec<u8>>,
     /// How many bytes that is.
     length: usize,
+    /// How many bytes have ever been queued, and how many of them were written or dropped.
+    queued: u64,
+    done: u64,
+    /// When the stream has last taken anything.
+    taken: Option<Instant>,
     /// There is a thread that writes. What it has taken is no longer in the queue.
     writing: bool,
     /// Whom to wake when there is room again.
     waiting: Vec<Arc<OwnedFd>>,
+    /// Whom to wake when so many bytes are done.
+    behind: Vec<(u64, Arc<OwnedFd>)>,
 }
 
 impl Queue {
@@ -65,13 +76,18 @@ impl Queue {
         Self {
             pieces: VecDeque::new(),
             length: 0,
+            queued: 0,
+            done: 0,
+            taken: None,
             writing: false,
             waiting: Vec::new(),
+            behind: Vec::new(),
         }
     }
 
     fn push(&mut self, bytes: &[u8]) {
         self.length += bytes.len();
+        self.queued += bytes.len() as u64;
         match self.pieces.back_mut() {
             Some(last) if last.len() + bytes.len() <= WHOLE => last.extend_from_slice(bytes),
             _ => self.pieces.push_back(bytes.to_vec()),
@@ -84,14 +100,29 @@ impl Queue {
         Some(piece)
     }
 
+    /// What is queued is dropped.
     fn clear(&mut self) {
         self.pieces.clear();
         self.length = 0;
+        self.is_done(self.queued);
+    }
+
+    /// So many bytes of all that were ever queued are written.
+    fn is_done(&mut self, done: u64) {
+        self.done = done;
+        for (_, bell) in self.behind.extract_if(.., |(at, _)| *at <= done) {
+            ring(&bell);
+        }
+    }
+
+    /// Whether the stream takes what is written, as far as is known.
+    fn is_read(&self) -> bool {
+        self.taken.is_none_or(|taken| taken.elapsed() < PATIENCE)
     }
 
     fn wake(&mut self) {
         for bell in self.waiting.drain(..) {
-            let _ = rustix::io::write(&*bell, &1u64.to_ne_bytes());
+            ring(&bell);
         }
     }
 }
@@ -118,10 +149,53 @@ impl Queues {
     }
 }
 
-/// Passes a line on, or a piece of one, without waiting. It goes to the descriptor itself, since
+fn ring(bell: &OwnedFd) {
+    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+}
+
+/// A place in what was queued for a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Queued {
+    place: usize,
+    at: u64,
+}
+
+impl Queued {
+    /// Which queue that is.
+    pub(super) fn place(self) -> usize {
+        self.place
+    }
+}
+
+/// Whether the stream is still to take what was queued up to here, and takes what is written. Otherwise the
+/// bell is rung when it has taken it, and [`patience_ends`] tells when it is to be asked again.
+pub(super) fn is_to_be_taken(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
+    let mut queues = Queues::lock();
+    let queue = &mut queues.0[queued.place];
+    let waits = queue.done < queued.at && queue.is_read();
+    if waits {
+        let known = |(at, known): &(u64, _)| *at == queued.at && Arc::ptr_eq(known, bell);
+        if !queue.behind.iter().any(known) {
+            queue.behind.push((queued.at, Arc::clone(bell)));
+        }
+    }
+    waits
+}
+
+/// When a stream has not taken anything for so long that it is not waited for any more.
+pub(super) fn patience_ends() -> Option<Instant> {
+    let queues = Queues::lock();
+    let writing = queues.0.iter().filter(|queue| queue.writing);
+    let ends = writing.filter_map(|queue| Some(queue.taken? + PATIENCE));
+    let now = Instant::now();
+    ends.filter(|end| *end > now).min()
+}
+
+/// Passes a line on, or a piece of one, without waiting. Returns where it is queued, if the stream did not
+/// take it at once. It goes to the descriptor itself, since
 /// the program may hold the lock of its standard output for as long as it waits for a call. That a
 /// stream is closed is no failure of ours.
-pub(super) fn forward(stream: Stream, line: &[u8]) {
+pub(super) fn forward(stream: Stream, line: &[u8]) -> Option<Queued> {
     let _room = progress::make_room();
     let mut queues = Queues::lock();
     let place = queues.place(stream);
@@ -132,10 +206,11 @@ pub(super) fn forward(stream: Stream, line: &[u8]) {
         write_now(descriptor(place), line)
     };
     if rest.is_empty() || queue.length + rest.len() > MOST {
-        return;
+        return None;
     }
     queue.push(rest);
     if !queue.writing {
+        queue.taken = Some(Instant::now());
         queue.writing = start(place);
         if !queue.writing {
             // Without a thread nobody could wait for the reader.
@@ -143,6 +218,8 @@ pub(super) fn forward(stream: Stream, line: &[u8]) {
         }
         BUSY.fetch_or(queue.writing, Ordering::Relaxed);
     }
+    let at = queue.queued;
+    Some(Queued { place, at })
 }
 
 /// Whether more lines are taken for a stream. If not, the bell is rung when they are.
@@ -184,16 +261,31 @@ fn write_queued(place: usize) {
             queue.wake();
         }
         let Some(piece) = piece else {
-            *queue = Queue::new();
+            // It was done with all.
+            *queue = Queue {
+                queued: queue.queued,
+                done: queue.queued,
+                ..Queue::new()
+            };
             let busy = queues.0.iter().any(|queue| queue.writing);
             BUSY.store(busy, Ordering::Relaxed);
             EMPTY.get_or_init(Condvar::new).notify_all();
             return;
         };
+        let mut done = queue.done;
         drop(queues);
-        if write_all(descriptor(place), &piece).is_err() {
-            // There is no reader any more.
-            Queues::lock().0[place].clear();
+        for part in piece.chunks(WHOLE) {
+            let written = write_all(descriptor(place), part);
+            let mut queues = Queues::lock();
+            let queue = &mut queues.0[place];
+            done += part.len() as u64;
+            queue.taken = Some(Instant::now());
+            queue.is_done(done);
+            if written.is_err() {
+                // There is no reader any more.
+                queue.clear();
+                break;
+            }
         }
     }
 }

@@ -16,19 +16,19 @@ use crate::events::Event;
 use crate::lineage::{self, Found, Token};
 use crate::sys::{self, PerProcess};
 
-/// How long after the end of a worker it is looked for what it has left: about as long as it takes to
+/// The delay after the end of a worker before its leftovers are looked for: about as long as it takes to
 /// replace it.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How many times as long as a look took there is none after it, at most [`LONGEST_PAUSE`].
+/// The pause after a look, in multiples of its duration, at most [`LONGEST_PAUSE`].
 const PAUSES: u32 = 10;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a process may live that was killed, before it is reported.
+/// The time for which a killed process may live before it is reported.
 const DYING: Duration = Duration::from_secs(1);
 
-/// How long a program that ends waits for a look.
+/// The time for which a program that ends waits for a look.
 const ENDING: Duration = Duration::from_secs(2);
 
 /// A worker's process with all that descends from it.
@@ -43,10 +43,10 @@ pub(crate) struct Family {
     pub(super) ends: AtomicBool,
 }
 
-/// What is to be looked for.
+/// The descendants of one worker that are looked for.
 struct Sweep {
     family: Arc<Family>,
-    /// What was seen to descend from the worker.
+    /// Processes that were seen to descend from the worker.
     seen: Vec<Found>,
     /// The engine that is not drained before this is done.
     waits: Option<Arc<Engine>>,
@@ -55,7 +55,7 @@ struct Sweep {
 #[derive(Default)]
 struct Sweeps {
     queue: Vec<Sweep>,
-    /// How many workers are ending that are not in the queue yet.
+    /// The number of workers that are ending and not in the queue yet.
     ending: usize,
     /// There is a thread.
     runs: bool,
@@ -164,7 +164,7 @@ fn run() {
         std::thread::sleep(pause);
         let batch = std::mem::take(&mut sweeps().queue);
         let begun = Instant::now();
-        // What the engines wait for must end.
+        // The engines wait for this: it must end.
         let _ = catch_unwind(AssertUnwindSafe(|| sweep(&batch)));
         pause = (begun.elapsed() * PAUSES).clamp(PAUSE, LONGEST_PAUSE);
         for one in batch {

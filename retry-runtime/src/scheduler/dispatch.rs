@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::queue::Turn;
+use super::suspects::Suspicion;
 use super::{
     Action, CallKey, Event, FunctionKey, Hold, Inflight, Phase, Scheduler, State, TEAR_DOWN, Timer,
     WorkerKey,
@@ -51,10 +52,13 @@ impl<P: Parts> Scheduler<P> {
         loop {
             let state = &mut self.functions[function.0];
             if state.queued() == 0 {
-                state.queue.clear();
+                state.clear_queue();
                 return;
             }
-            let Some(turn) = self.next_turn(function) else {
+            if self.hand_out_suspect(now, function) {
+                continue;
+            }
+            let Some(turn) = self.next_turn(function, false) else {
                 return;
             };
             let nested = turn.depth > 0;
@@ -89,7 +93,7 @@ impl<P: Parts> Scheduler<P> {
                 let most = u32::try_from(share).unwrap_or(u32::MAX);
                 share -= u64::from(self.send_next(now, function, key, turn, most));
                 next = if share > 0 {
-                    self.next_turn(function)
+                    self.next_turn(function, false)
                 } else {
                     None
                 };
@@ -97,20 +101,25 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    fn next_turn(&mut self, function: FunctionKey) -> Option<Turn> {
-        let (calls, queue) = (&self.calls, &mut self.functions[function.0].queue);
+    pub(super) fn next_turn(&mut self, function: FunctionKey, is_suspect: bool) -> Option<Turn> {
+        let queue = self.functions[function.0].queue_of(is_suspect);
+        let calls = &self.calls;
         let call = |key: CallKey| calls.get(key.index).filter(|call| call.id == key.id);
-        queue.next(
+        let mut turn = queue.next(
             &self.holds,
             |key| call(key).is_some_and(|call| call.state == State::Queued),
             |key| call(key)?.payload.index(),
             |key| call(key).is_some_and(|call| call.payload.has_room()),
-        )
+        )?;
+        turn.is_suspect = is_suspect;
+        Some(turn)
     }
 
     /// Returns whether a call is queued that is not held back.
     pub(super) fn has_turn(&mut self, function: FunctionKey) -> bool {
-        self.functions[function.0].queued() > 0 && self.next_turn(function).is_some()
+        self.functions[function.0].queued() > 0
+            && (self.next_turn(function, false).is_some()
+                || self.next_turn(function, true).is_some())
     }
 
     /// Holds the inputs of a caller back, except the one with an index, or lets go of them.
@@ -131,7 +140,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Sends the call whose turn it is, but no more inputs than that; how many.
-    fn send_next(
+    pub(super) fn send_next(
         &mut self,
         now: Instant,
         function: FunctionKey,
@@ -139,19 +148,26 @@ impl<P: Parts> Scheduler<P> {
         turn: Turn,
         most: u32,
     ) -> u32 {
-        let queue = &mut self.functions[function.0].queue;
+        let queue = self.functions[function.0].queue_of(turn.is_suspect);
         let call = queue.take(turn).expect("it is there");
         let entry = &self.calls[call.index];
         let (depth, caller) = (entry.depth, entry.payload.caller());
+        if entry.suspicion() == Suspicion::Culprit && !turn.is_suspect {
+            // Its turn has come, for a worker that has nothing else to do.
+            let suspects = &mut self.functions[function.0].suspects;
+            suspects.push_back(depth, caller, call);
+            return 0;
+        }
         let most = if turn.is_alone { 1 } else { most };
         let count = entry.payload.count().min(most);
         if count < entry.payload.count()
             && let Some(rest) = self.split(call, count)
         {
-            let queue = &mut self.functions[function.0].queue;
+            let queue = self.functions[function.0].queue_of(turn.is_suspect);
             queue.push_front(depth, caller, rest);
         }
-        self.functions[function.0].queue.charge(turn, count);
+        let queue = self.functions[function.0].queue_of(turn.is_suspect);
+        queue.charge(turn, count);
         self.leave_queue(call);
         let target = &mut self.workers[worker];
         let ticket = target.next_ticket;

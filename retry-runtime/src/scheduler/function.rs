@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::CallKey;
 use super::queue::Queue;
 use super::roster::Roster;
 use super::starts::Starts;
@@ -82,6 +83,8 @@ pub(super) struct Function {
     pub(super) counts: Counts,
     /// Calls that are queued, with some that are not any more.
     pub(super) queue: Queue,
+    /// Calls that are queued to be executed alone.
+    pub(super) suspects: Queue,
     /// How many calls are queued that no other call waits for.
     pub(super) queued_top: usize,
     /// How many calls are queued that were made by other calls.
@@ -107,6 +110,7 @@ impl Function {
             policy,
             counts: Counts::default(),
             queue: Queue::default(),
+            suspects: Queue::default(),
             queued_top: 0,
             queued_nested: 0,
             roster: Roster::default(),
@@ -193,14 +197,35 @@ impl Function {
         }
     }
 
-    pub(super) fn take_nested(&mut self) -> Queue {
-        self.queued_nested = 0;
-        self.queue.take_nested()
+    /// Returns the queue of calls that are to be executed alone, or that of all others.
+    pub(super) fn queue_of(&mut self, suspects: bool) -> &mut Queue {
+        if suspects {
+            &mut self.suspects
+        } else {
+            &mut self.queue
+        }
     }
 
-    pub(super) fn take_queue(&mut self) -> Queue {
+    /// Takes the calls that were made by other calls, some of which may not be queued any more.
+    pub(super) fn take_nested(&mut self) -> impl Iterator<Item = CallKey> + use<> {
+        self.queued_nested = 0;
+        let suspects = self.suspects.take_nested();
+        self.queue.take_nested().drain().chain(suspects.drain())
+    }
+
+    /// Takes all calls, some of which may not be queued any more.
+    pub(super) fn take_queue(&mut self) -> impl Iterator<Item = CallKey> + use<> {
         self.queued_top = 0;
         self.queued_nested = 0;
+        let suspects = std::mem::take(&mut self.suspects);
         std::mem::take(&mut self.queue)
+            .drain()
+            .chain(suspects.drain())
+    }
+
+    /// None of its calls is queued any more.
+    pub(super) fn clear_queue(&mut self) {
+        self.queue.clear();
+        self.suspects.clear();
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Place {
     pub(super) id: CallId,
     pub(super) parent: Option<Parent>,
     pub(super) depth: u32,
-    /// Whether its deadline is the one of the call that makes it.
+    /// Set if its deadline is the one of the call that makes it.
     pub(super) deadline_is_inherited: bool,
 }
 

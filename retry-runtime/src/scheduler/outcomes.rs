@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::queue::Queue;
 use super::stop::Withdrawn;
+use super::suspects::Crashed;
 use super::{
-    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, Failure, FunctionKey, History,
-    LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer, UnknownTicket, Worker,
-    WorkerKey,
+    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, Call, CallKey, Failure, FunctionKey, History,
+    Inflight, LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer,
+    UnknownTicket, Worker, WorkerKey,
 };
 use crate::context::AttemptOutcome;
-use crate::error::{Cancelled, Crash, ExitCause, Lost};
+use crate::error::{Cancelled, Crash, Lost};
 use crate::events::Event;
 use crate::parcel::{Caller, Parcel, Parts};
 use crate::retryable::one_line;
@@ -20,6 +22,12 @@ impl<P: Parts> Scheduler<P> {
     /// A worker died or was killed: what it was executing is accounted for, the rest goes back.
     pub(super) fn take_over(&mut self, now: Instant, worker: Worker, remains: Remains) {
         let function = worker.function;
+        let is_claimed = |one: &&Inflight| one.ticket <= remains.claimed;
+        let crashed = Crashed {
+            worker: worker.id,
+            cause: remains.cause,
+            executing: worker.outstanding.iter().filter(is_claimed).count(),
+        };
         let ours = worker.phase == Phase::Killed
             || worker.outstanding.iter().any(|inflight| {
                 let stop = inflight.stop.as_ref();
@@ -76,7 +84,6 @@ impl<P: Parts> Scheduler<P> {
         for call in behind.into_iter().rev() {
             self.enqueue_front(now, call);
         }
-        let together = executing.len();
         for (key, ticket, sent) in executing {
             let mut end = AttemptEnd {
                 outcome: AttemptOutcome::Crashed(remains.cause),
@@ -103,9 +110,9 @@ impl<P: Parts> Scheduler<P> {
                         reason: reason.clone(),
                     })
                 }
-                _ => Failure::Crashed(Crash::new(remains.cause, together)),
+                _ => Failure::Crashed(Crash::new(remains.cause, crashed.executing)),
             };
-            self.attempt_crashed(now, key, failure, remains.cause, end);
+            self.attempt_crashed(now, key, crashed, failure, end);
         }
         self.enforce_crash_limit(now, function);
     }
@@ -115,12 +122,13 @@ impl<P: Parts> Scheduler<P> {
             .is_some_and(|call| call.terms.policy.at_most_once)
     }
 
-    pub(super) fn attempt_crashed(
+    /// The worker of a call crashed while it was executing, alone or with others.
+    fn attempt_crashed(
         &mut self,
         now: Instant,
         key: CallKey,
+        crashed: Crashed,
         failure: Failure,
-        cause: ExitCause,
         end: AttemptEnd,
     ) {
         if self.observed
@@ -131,7 +139,7 @@ impl<P: Parts> Scheduler<P> {
                 call: key.id,
                 attempt: call.attempt,
                 worker_pid: end.pid,
-                cause,
+                cause: crashed.cause,
             };
             self.publish(event);
         }
@@ -139,11 +147,18 @@ impl<P: Parts> Scheduler<P> {
             return;
         };
         let tail = end.stderr_tail.clone();
+        let (function, at_most_once) = (call.function, call.terms.policy.at_most_once);
         call.record(end);
-        call.past().crashes += 1;
-        let limit = match call.terms.policy.at_most_once {
+        let may_have_company = self.functions[function.0].policy.at_once > 1;
+        if let Some(past) = self.call_mut(key).map(Call::past)
+            && let Some(worker) = past.crashed(crashed, may_have_company)
+        {
+            self.acquit(now, function, worker);
+        }
+        let crashes = self.call_mut(key).map_or(0, |call| call.past().crashes);
+        let limit = match at_most_once {
             true => Some(1),
-            false => (call.past().crashes >= CRASHES_PER_INPUT).then_some(CRASHES_PER_INPUT),
+            false => (crashes >= CRASHES_PER_INPUT).then_some(CRASHES_PER_INPUT),
         };
         if let Some(limit) = limit {
             let failure = match failure {
@@ -152,7 +167,6 @@ impl<P: Parts> Scheduler<P> {
             };
             self.resolve(key, Err(failure), tail);
         } else {
-            let function = call.function;
             self.functions[function.0].counts.retried += 1;
             // At the back: those that do not crash come first.
             self.enqueue_back(now, key);
@@ -303,6 +317,9 @@ impl<P: Parts> Scheduler<P> {
             return;
         };
         let call = &mut self.calls[index];
+        if let Some(past) = &mut call.past {
+            past.ended_alone();
+        }
         let attempt = call.attempt;
         let outcome = end.outcome.clone();
         let tail = end.stderr_tail.clone();
@@ -405,25 +422,24 @@ impl<P: Parts> Scheduler<P> {
     }
 
     pub(super) fn enqueue_back(&mut self, now: Instant, key: CallKey) {
-        if let Some((function, depth, caller)) = self.enter_queue(now, key) {
-            let queue = &mut self.functions[function.0].queue;
+        if let Some((queue, depth, caller)) = self.enter_queue(now, key) {
             queue.push_back(depth, caller, key);
         }
     }
 
     pub(super) fn enqueue_front(&mut self, now: Instant, key: CallKey) {
-        if let Some((function, depth, caller)) = self.enter_queue(now, key) {
-            let queue = &mut self.functions[function.0].queue;
+        if let Some((queue, depth, caller)) = self.enter_queue(now, key) {
             queue.push_front(depth, caller, key);
         }
     }
 
-    /// Marks a call as queued, unless its function's workers crash too often.
-    fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(FunctionKey, u32, Caller)> {
+    /// Marks a call as queued, unless its function's workers crash too often. Returns the queue that it
+    /// belongs to, and where it belongs there.
+    fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(&mut Queue, u32, Caller)> {
         let call = self.call_mut(key)?;
         let was = std::mem::replace(&mut call.state, State::Queued);
         let (function, depth, count) = (call.function, call.depth, call.payload.count());
-        let caller = call.payload.caller();
+        let (caller, is_suspect) = (call.payload.caller(), call.is_suspect());
         self.delayed -= usize::from(was == State::Delayed);
         if self.cancels_queued {
             let why = Failure::Cancelled(Cancelled::ByShutdown);
@@ -434,8 +450,9 @@ impl<P: Parts> Scheduler<P> {
             self.resolve(key, Err(Failure::CrashLimit(exceeded)), None);
             return None;
         }
-        *self.functions[function.0].queued_at(depth) += count as usize;
-        Some((function, depth, caller))
+        let state = &mut self.functions[function.0];
+        *state.queued_at(depth) += count as usize;
+        Some((state.queue_of(is_suspect), depth, caller))
     }
 
     /// A call that was queued is not any more.
@@ -447,9 +464,10 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// A call of this function was withdrawn while it was queued.
-    pub(super) fn outdate_queued(&mut self, function: FunctionKey) {
-        let (calls, queue) = (&self.calls, &mut self.functions[function.0].queue);
+    /// A call of this function, a suspect or not, was withdrawn while it was queued.
+    pub(super) fn outdate_queued(&mut self, function: FunctionKey, is_suspect: bool) {
+        let queue = self.functions[function.0].queue_of(is_suspect);
+        let calls = &self.calls;
         queue.outdate(|key| calls.get(key.index).is_some_and(|call| call.id == key.id));
     }
 

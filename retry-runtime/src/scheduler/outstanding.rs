@@ -85,6 +85,10 @@ impl Outstanding {
         self.position(ticket).is_some()
     }
 
+    pub(super) fn get(&self, ticket: u64) -> Option<&Inflight> {
+        self.sent.get(self.position(ticket)?)
+    }
+
     /// Those that were sent together with a ticket.
     pub(super) fn find(&mut self, ticket: u64) -> Option<&mut Inflight> {
         let place = self.position(ticket)?;

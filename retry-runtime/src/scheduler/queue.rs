@@ -13,10 +13,10 @@ use super::CallKey;
 use super::outdated::Outdated;
 use crate::parcel::Caller;
 
-/// So many places are kept in a queue that is empty.
+/// The number of places that an empty queue keeps.
 const SPARE: usize = 64;
 
-/// So many callers are remembered that have nothing queued.
+/// The number of callers without queued calls that are remembered.
 const REMEMBERED: usize = 8;
 
 /// Inputs of a caller that are not handed out for now, except the one with this index.
@@ -36,7 +36,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Level {
     callers: Vec<Line>,
-    /// What the caller that was served last had got before that.
+    /// The inputs that the caller that was served last had got before that.
     served: u64,
 }
 
@@ -46,7 +46,7 @@ struct Line {
     caller: Caller,
     /// Some of them may not be queued any more.
     calls: VecDeque<CallKey>,
-    /// How many inputs it has got.
+    /// The number of inputs that it has got.
     got: u64,
 }
 
@@ -58,6 +58,8 @@ pub(super) struct Turn {
     place: usize,
     /// No further input of it may be handed out with the first one.
     pub(super) is_alone: bool,
+    /// It is to be executed alone.
+    pub(super) is_suspect: bool,
 }
 
 impl Queue {
@@ -119,6 +121,7 @@ impl Queue {
                         line,
                         place,
                         is_alone: hold.is_some(),
+                        is_suspect: false,
                     };
                     next = Some((one.got, turn));
                 }
@@ -162,7 +165,13 @@ impl Queue {
         lines.flat_map(|line| line.calls)
     }
 
-    /// How many there are, with those that are not queued any more.
+    /// Returns whether there is none, not even one that is not queued any more.
+    pub(super) fn is_empty(&self) -> bool {
+        let mut lines = self.levels.iter().flat_map(|level| &level.callers);
+        lines.all(|line| line.calls.is_empty())
+    }
+
+    /// Returns the number of calls, with those that are not queued any more.
     pub(super) fn len(&self) -> usize {
         let lines = self.levels.iter().flat_map(|level| &level.callers);
         lines.map(|line| line.calls.len()).sum()
@@ -198,7 +207,7 @@ impl Level {
         let known = self.callers.iter().position(|line| line.caller == caller);
         let place = known.unwrap_or_else(|| {
             if self.callers.len() >= REMEMBERED {
-                // What these had got is no more than what a new one begins with.
+                // A new one begins with at least as much as these had got.
                 self.callers
                     .retain(|line| !line.calls.is_empty() || line.got > served);
             }

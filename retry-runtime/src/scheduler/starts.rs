@@ -3,19 +3,20 @@
 //! A start that fails is most probably the function's own fault: then the calls that wait for it are
 //! told at once, since trying again would only repeat it. There are three exceptions. While another
 //! worker of the function serves, or is about to, the calls wait for that one, and further starts are
-//! tried after growing pauses: a set-up may need what only so many processes can have. A process that
+//! tried after growing pauses: a set-up may need a resource that only some processes can have. A process that
 //! was killed from outside has crashed. And where the machine or the runtime has no room for a further
 //! process, the function waits for a place, which an idle worker of another function gives up.
 
 use std::time::{Duration, Instant};
 
-use super::queue::Queue;
-use super::{Action, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
+use super::{
+    Action, CallKey, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey,
+};
 use crate::error::{ExitCause, Startup};
 use crate::parcel::Parts;
 use crate::scheduler::Failure;
 
-/// Where workers of a function were ready before, this many failed starts in a row are needed
+/// If workers of a function were ready before, this many failed starts in a row are needed
 /// before its calls fail.
 const FAILED_STARTS: u32 = 3;
 
@@ -49,10 +50,10 @@ impl FailedStart {
     }
 }
 
-/// What is known of the starts of one function's workers.
+/// The history of the starts of one function's workers.
 #[derive(Debug, Default)]
 pub(super) struct Starts {
-    /// Whether a worker was ever ready.
+    /// Set once a worker was ready.
     pub(super) ever_ready: bool,
     /// Failed ones since a worker was last ready; those that were under way together count as one.
     pub(super) failed: u32,
@@ -62,7 +63,7 @@ pub(super) struct Starts {
     /// are to be pauses in any case.
     next: Option<Instant>,
     pauses: bool,
-    /// How long the last pause was.
+    /// The length of the last pause.
     pause: Duration,
     /// Set while the function waits for a place for a worker.
     wants_place: Option<WantsPlace>,
@@ -186,7 +187,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Returns whether there are as many processes as there may be. Those that wait for calls of their
     /// own do not count: they wait for a process that may still have to be started.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.max_processes.is_some_and(|most| {
             let counted = self
                 .workers
@@ -250,8 +251,8 @@ impl<P: Parts> Scheduler<P> {
         self.fail_all(queue, failed);
     }
 
-    fn fail_all(&mut self, queue: Queue, failed: &FailedStart) {
-        for key in queue.drain() {
+    fn fail_all(&mut self, calls: impl Iterator<Item = CallKey>, failed: &FailedStart) {
+        for key in calls {
             let is_queued = |call: &super::Call<P>| call.state == State::Queued;
             if self.call(key).is_some_and(is_queued) {
                 let failure = Failure::Startup(failed.startup.clone());
@@ -297,7 +298,9 @@ impl<P: Parts> Scheduler<P> {
         if self.places.is_empty() {
             return;
         }
+        // One that waits for calls of its own takes no place, and these may be the ones that wait for it.
         let is_leaving = |worker: &Worker| match worker.phase {
+            _ if !worker.children.is_empty() => false,
             Phase::Starting => false,
             Phase::Ready => worker.used_up,
             Phase::Retiring
@@ -346,7 +349,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Returns the worker that has served for longest, if that was long enough: a turn, and as long as its
     /// start took. Its function then waits for the limit as well. Where it is the machine that has no
-    /// room, nobody knows whether it would get a place again.
+    /// room, it might not get a place again.
     fn served_longest(&self, now: Instant) -> Option<WorkerKey> {
         self.places
             .iter()

@@ -63,7 +63,7 @@ impl Withdrawn {
     }
 }
 
-/// What a probe found out about an input that was sent.
+/// The progress of an input that was sent, as a probe found it.
 #[derive(Clone, Copy)]
 enum Stage {
     /// It is being executed, since then.
@@ -485,9 +485,9 @@ impl<P: Parts> Scheduler<P> {
         let Some(call) = self.call(key) else { return };
         let State::Sent { worker, ticket } = call.state else {
             if call.state == State::Queued {
-                let function = call.function;
+                let (function, is_suspect) = (call.function, call.is_suspect());
                 self.leave_queue(key);
-                self.outdate_queued(function);
+                self.outdate_queued(function, is_suspect);
             }
             return self.end_withdrawn_call(key, &why, None);
         };
@@ -504,7 +504,7 @@ impl<P: Parts> Scheduler<P> {
         if is_ready {
             self.recall(worker);
         } else {
-            // What it had not claimed was taken back when it was told to end.
+            // Inputs that it had not claimed were taken back when it was told to end.
             self.actions.push_back(Action::Probe { worker });
         }
     }

@@ -6,6 +6,7 @@ mod deadlines;
 mod life;
 mod progress;
 mod starts;
+mod suspects;
 mod turmoil;
 mod turns;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::Transport;
 use super::ring::{self, Mapped};
@@ -16,7 +16,15 @@ const LAST_WORDS_TICKET: usize = 24;
 const LAST_WORDS_LENGTH: usize = 32;
 /// Since when a failure is being reported; zero if none is.
 const REPORTING: usize = 40;
-const LAST_WORDS: usize = 64;
+/// Odd while the parent reads what the worker has printed.
+const READING: usize = 64;
+/// How many bytes of each stream it has read.
+const READ: [usize; 2] = [72, 80];
+/// Which pipes the worker prints into.
+const PIPES: [usize; 2] = [88, 96];
+/// The last ticket that was answered without a look at what it has printed.
+const UNSEEN: usize = 104;
+const LAST_WORDS: usize = 128;
 /// The longest last words, in bytes.
 /// In place of a ticket: the process went on after it had left its last words.
 pub(crate) const KEPT: u64 = u64::MAX;
@@ -39,6 +47,9 @@ const BARE_LENGTH: usize = CALLS;
 /// How much of an attempt's time may go into reporting failures without being counted, in
 /// nanoseconds. The worker says how much it was, and a panic hook may hang.
 pub(crate) const LONGEST_PAUSE: u64 = 10_000_000_000;
+
+/// How often a worker tries to find a moment at which its parent is not reading what it has printed.
+const READING_TRIES: usize = 1000;
 
 /// The most inputs that a worker executes at once.
 pub(crate) const SLOTS: usize = 1024;
@@ -170,6 +181,37 @@ impl Board {
         sys::load(self.slot(slot, PAUSED))
     }
 
+    /// Tells which pipes standard output and standard error are, by their inode numbers.
+    pub(crate) fn prints_into(&self, pipes: [u64; 2]) {
+        for (word, pipe) in PIPES.into_iter().zip(pipes) {
+            self.memory.word(word).store(pipe, Ordering::Release);
+        }
+    }
+
+    /// Returns how many bytes have gone into each pipe: those that the parent has read, and those that
+    /// `left` finds there. `None` if the parent was reading all the time.
+    pub(crate) fn printed(&self, mut left: impl FnMut() -> Option<[u64; 2]>) -> Option<[u64; 2]> {
+        // The parent's thread may have lost its core in the middle.
+        for _ in 0..READING_TRIES {
+            let before = self.memory.word(READING).load(Ordering::SeqCst);
+            if before.is_multiple_of(2) {
+                let read = READ.map(|word| sys::load(self.memory.word(word)));
+                let left = left()?;
+                fence(Ordering::SeqCst);
+                if self.memory.word(READING).load(Ordering::SeqCst) == before {
+                    return Some([0, 1].map(|stream| read[stream].wrapping_add(left[stream])));
+                }
+            }
+            std::thread::yield_now();
+        }
+        None
+    }
+
+    /// A ticket is about to be answered, and what it has printed was not looked at.
+    pub(crate) fn leaves_unseen(&self, ticket: u64) {
+        self.memory.word(UNSEEN).store(ticket, Ordering::Release);
+    }
+
     /// Leaves a message for the case that the process ends now, with the ticket that it belongs to,
     /// or zero if that is not known.
     pub(crate) fn leave_last_words(&self, ticket: u64, words: &[u8]) {
@@ -213,6 +255,37 @@ impl Board {
             Transport::Rings => (self.ring_writer(CALLS), self.ring_reader(ANSWERS)),
             Transport::Socket => stream::parent_ends(socket),
         }
+    }
+
+    /// Reads from one of the worker's pipes: `read` returns how many bytes that were.
+    pub(crate) fn read_printed<E>(
+        &self,
+        stream: usize,
+        read: impl FnOnce() -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let reading = self.memory.word(READING);
+        // The worker may have written anything there.
+        let odd = sys::load(reading) | 1;
+        reading.store(odd, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let result = read();
+        if let Ok(bytes) = result {
+            let bytes = bytes as u64;
+            let total = self.memory.word(READ[stream]);
+            total.fetch_add(bytes, Ordering::AcqRel);
+        }
+        reading.store(odd.wrapping_add(1), Ordering::SeqCst);
+        result
+    }
+
+    /// The pipes that the worker says it prints into.
+    pub(crate) fn pipes(&self) -> [u64; 2] {
+        PIPES.map(|word| sys::load(self.memory.word(word)))
+    }
+
+    /// The last ticket of which it is not known whether it has printed anything.
+    pub(crate) fn unseen(&self) -> u64 {
+        sys::load(self.memory.word(UNSEEN))
     }
 
     /// The last ticket that was claimed or taken back.
@@ -357,6 +430,33 @@ mod tests {
             .word(LAST_WORDS_LENGTH)
             .store(u64::MAX, Ordering::Relaxed);
         assert_eq!(board.last_words(), None);
+    }
+
+    #[test]
+    fn what_was_printed_is_counted_once_while_it_is_read() {
+        let (board, file) = Board::create(Transport::Socket).unwrap();
+        let worker = Board::map(&file, Transport::Socket).unwrap();
+        let left = AtomicU64::new(0);
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let read = board.read_printed::<()>(1, || {
+                        Ok(usize::try_from(left.swap(0, Ordering::SeqCst)).unwrap())
+                    });
+                    read.unwrap();
+                }
+            });
+            for printed in 1..=10_000 {
+                left.fetch_add(1, Ordering::SeqCst);
+                let look = || Some([0, left.load(Ordering::SeqCst)]);
+                if let Some(counted) = worker.printed(look) {
+                    assert_eq!(counted, [0, printed]);
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(worker.printed(|| None), None);
     }
 
     #[test]

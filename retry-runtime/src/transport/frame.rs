@@ -190,6 +190,8 @@ pub(crate) enum Kind {
     ErrTooLarge,
     /// The text of the error that the next answer is.
     ErrText,
+    /// Where the output ends of what is answered next: a [`Printed`].
+    Printed,
 }
 
 impl Kind {
@@ -211,6 +213,7 @@ impl Kind {
             14 => Self::WrongLength,
             15 => Self::ErrTooLarge,
             16 => Self::ErrText,
+            17 => Self::Printed,
             _ => return None,
         })
     }
@@ -223,26 +226,46 @@ pub(crate) struct AnswerHeader {
     pub(crate) kind: Kind,
     /// Whether the worker asks to be replaced.
     pub(crate) used_up: bool,
-    /// Whether it is certain that nothing was printed since the answer before.
-    pub(crate) silent: bool,
     pub(crate) ticket: u64,
     /// How long the function ran, in nanoseconds.
     pub(crate) duration: u64,
 }
 
-/// Where the header of an answer says that it is silent.
-const SILENT: usize = 6;
+/// Where the output ends that a worker has printed so far: what is in its streams before that and behind
+/// the last one of these was printed by the ticket of the message, or by others as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Printed {
+    /// How many bytes of standard output and of standard error that is.
+    pub(crate) ends: [u64; 2],
+    /// Whether all of it is from this one ticket.
+    pub(crate) alone: bool,
+    /// Whether nothing else is executing, so that a line that is unfinished will remain so.
+    pub(crate) last: bool,
+}
 
-/// Whether what has come is one answer, and nothing was printed before it. Only the order of a
-/// worker's own output depends on that, so that it need not be true.
-pub(crate) fn is_silent(intake: &Intake) -> bool {
-    intake.whole().is_some_and(|bytes| {
-        let length = bytes
-            .first_chunk()
-            .map(|length| u32::from_le_bytes(*length));
-        let rest = bytes.len().checked_sub(ANSWER_HEADER);
-        rest.is_some() && rest == length.map(|length| length as usize) && bytes[SILENT] != 0
-    })
+/// How long the payload is.
+pub(crate) const PRINTED: usize = 18;
+
+impl Printed {
+    pub(crate) fn encode(self) -> [u8; PRINTED] {
+        let mut bytes = [0; PRINTED];
+        bytes[0..8].copy_from_slice(&self.ends[0].to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.ends[1].to_le_bytes());
+        bytes[16] = self.alone.into();
+        bytes[17] = self.last.into();
+        bytes
+    }
+
+    pub(crate) fn decode(mut payload: Bytes) -> Option<Self> {
+        Some(Self {
+            ends: [
+                payload.try_get_u64_le().ok()?,
+                payload.try_get_u64_le().ok()?,
+            ],
+            alone: payload.try_get_u8().ok()? != 0,
+            last: payload.try_get_u8().ok()? != 0,
+        })
+    }
 }
 
 impl AnswerHeader {
@@ -251,7 +274,6 @@ impl AnswerHeader {
         bytes[0..4].copy_from_slice(&self.length.to_le_bytes());
         bytes[4] = self.kind as u8;
         bytes[5] = self.used_up.into();
-        bytes[SILENT] = self.silent.into();
         bytes[8..16].copy_from_slice(&self.ticket.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.duration.to_le_bytes());
         bytes
@@ -271,10 +293,9 @@ impl AnswerHeader {
         }
         let kind = header.get_u8();
         let used_up = header.get_u8() != 0;
-        let silent = header.get_u8() != 0;
-        header.advance(1);
+        header.advance(2);
         let kind = Kind::from_byte(kind).ok_or_else(|| format!("unknown message {kind}"))?;
-        if length as usize > limit {
+        if length as usize > limit.max(PRINTED) {
             return Err(format!(
                 "a message of {length} bytes, more than the limit of {limit}"
             ));
@@ -283,7 +304,6 @@ impl AnswerHeader {
             length,
             kind,
             used_up,
-            silent,
             ticket: header.get_u64_le(),
             duration: header.get_u64_le(),
         };
@@ -376,7 +396,6 @@ mod tests {
             length: 1,
             kind: Kind::Ok,
             used_up: false,
-            silent: true,
             ticket: 3,
             duration: 5,
         };
@@ -404,23 +423,15 @@ mod tests {
     }
 
     #[test]
-    fn only_one_answer_that_is_there_as_a_whole_is_silent() {
-        let answer = |silent| AnswerHeader {
-            length: 2,
-            kind: Kind::Ok,
-            used_up: false,
-            silent,
-            ticket: 3,
-            duration: 5,
+    fn where_output_ends_comes_back() {
+        let printed = Printed {
+            ends: [1 << 40, 7],
+            alone: true,
+            last: false,
         };
-        let bytes = |silent| [&answer(silent).encode()[..], b"ab"].concat();
-        assert!(is_silent(&Intake::of(&bytes(true))));
-        assert!(!is_silent(&Intake::of(&bytes(false))));
-        assert!(!is_silent(&Intake::of(&bytes(true)[..25])));
-        assert!(!is_silent(&Intake::of(
-            &[bytes(true), bytes(true)].concat()
-        )));
-        assert!(!is_silent(&Intake::of(&[])));
+        let bytes = Bytes::copy_from_slice(&printed.encode());
+        assert_eq!(Printed::decode(bytes.clone()), Some(printed));
+        assert_eq!(Printed::decode(bytes.slice(1..)), None);
     }
 
     #[test]

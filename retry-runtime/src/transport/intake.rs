@@ -130,11 +130,6 @@ impl Intake {
         Some(Large { payload, length })
     }
 
-    /// All that has come, unless it is a part of a large message.
-    pub(crate) fn whole(&self) -> Option<&[u8]> {
-        self.large.is_none().then_some(&self.buffer)
-    }
-
     /// The header of the next message, which need not be there as a whole.
     pub(crate) fn header(&self, length: usize) -> Option<&[u8]> {
         self.buffer.get(..length)

@@ -347,7 +347,6 @@ mod tests {
                         length: u32::try_from(payload.len()).unwrap(),
                         kind: Kind::Ok,
                         used_up: false,
-                        silent: false,
                         ticket,
                         duration: 0,
                     };
@@ -393,7 +392,6 @@ mod tests {
                         length: random.u32(..150),
                         kind: Kind::Ok,
                         used_up: random.bool(),
-                        silent: random.bool(),
                         ticket: random.u64(..),
                         duration: random.u64(..),
                     };

@@ -1,6 +1,5 @@
 //! The loop of functions that take many inputs at once.
 
-use std::io::{self, Write};
 use std::time::Instant;
 
 use super::calls::Input;
@@ -8,7 +7,7 @@ use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::outbox::Remarks;
 use super::serve::{Growth, Server};
-use super::{PANICKED, leave_if_forked, panics};
+use super::{PANICKED, flush_stdout, leave_if_forked, panics};
 use crate::args::Val;
 use crate::codec::Wire;
 use crate::faults;
@@ -96,7 +95,7 @@ pub(super) fn serve(
         });
         leave_if_forked(server.mark, if ran.is_ok() { 0 } else { PANICKED });
         current::leave();
-        let _ = io::stdout().flush();
+        flush_stdout();
         let panic = ran.err().map(|one| panics::caught(one, server.limit));
         panics::forget();
         let duration = sys::monotonic_nanos()
@@ -104,8 +103,15 @@ pub(super) fn serve(
             .saturating_sub(server.board.paused(0));
         let remarks = Remarks {
             used_up: growth.is_exceeded(),
-            silent: false,
         };
+        // What a batch prints is from all of its inputs.
+        let alone = headers.len() == 1;
+        let Server {
+            printed, outbox, ..
+        } = &mut *server;
+        if !printed.is_certain(duration) {
+            printed.look(outbox, headers[0].ticket, alone, true);
+        }
         for (slot, (header, invocation)) in headers.iter().zip(invocations).enumerate() {
             let mut kind = invocation.kind();
             let mut output = invocation.into_output();
@@ -121,6 +127,7 @@ pub(super) fn serve(
         // The next batch may be there, and may take its time.
         server.outbox.flush();
         if !std::mem::replace(&mut has_answered, true) {
+            server.printed.measure();
             // The first call may have installed a hook of its own.
             panics::install();
         }

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -19,7 +18,7 @@ use super::current::{self, Current};
 use super::invocation::{Invocation, LocalFuture, Output, State};
 use super::outbox::{Outbox, Remarks};
 use super::serve::{Growth, Server};
-use super::{PANICKED, STRANGER, exit, leave_if_forked, panics};
+use super::{PANICKED, STRANGER, exit, flush_stdout, leave_if_forked, panics};
 use crate::faults;
 use crate::registry::{Run, Served};
 use crate::sys::{self, Mark};
@@ -50,6 +49,7 @@ pub(super) fn serve(server: &mut Server, served: &Served, state: &State) {
         slots: vec![false; served.spec().concurrency],
         running: HashMap::new(),
         tasks: JoinSet::new(),
+        shared: false,
         growth: Growth::new(served),
         has_answered: false,
         server,
@@ -71,6 +71,8 @@ struct Executor<'a> {
     slots: Vec<bool>,
     running: HashMap<Id, Running>,
     tasks: JoinSet<Option<(Kind, Output)>>,
+    /// Whether several calls may have printed since it was last looked at.
+    shared: bool,
     growth: Growth,
     has_answered: bool,
 }
@@ -183,6 +185,7 @@ impl Executor<'_> {
             abort,
         };
         self.running.insert(id, running);
+        self.shared |= self.running.len() > 1;
         true
     }
 
@@ -202,21 +205,39 @@ impl Executor<'_> {
         if self.running.is_empty() {
             panics::forget();
         }
-        let _ = io::stdout().flush();
+        flush_stdout();
         let server = &mut *self.server;
         let duration = sys::monotonic_nanos()
             .saturating_sub(running.started.get())
             .saturating_sub(server.board.paused(running.slot));
         let remarks = Remarks {
             used_up: self.growth.is_exceeded(),
-            silent: false,
         };
+        let left = self.running.len();
+        if !self.shared {
+            if !server.printed.is_certain(duration) {
+                server
+                    .printed
+                    .look(&server.outbox, running.ticket, true, true);
+            }
+        } else if left > 1 {
+            server.printed.leaves_unseen(running.ticket);
+        } else {
+            // What is printed from here on is from one of them alone.
+            self.shared = false;
+            let last = left == 0;
+            server
+                .printed
+                .look(&server.outbox, running.ticket, false, last);
+        }
         server
             .outbox
             .answer_with(kind, running.ticket, duration, remarks, &output);
         server.board.done(running.slot);
         self.slots[running.slot] = false;
         if !std::mem::replace(&mut self.has_answered, true) {
+            server.outbox.flush();
+            server.printed.measure();
             // The first call may have installed a hook of its own.
             panics::install();
         }

@@ -1,4 +1,4 @@
-//! How a process finds out whether it was started as a worker.
+//! Tells a process whether it was started as a worker.
 //!
 //! The parent writes a [`Greeting`] into the worker's standard input before it starts the process. A
 //! process that reads it is the worker, whatever its environment and its parent are: a script in
@@ -21,7 +21,7 @@ use super::Link;
 use crate::sys;
 use crate::transport::{KEY_VARIABLE, WORKER_VARIABLE};
 
-/// What a process is.
+/// The role of a process.
 pub(crate) enum Origin {
     /// A program of its own.
     Program,
@@ -145,7 +145,7 @@ impl Link {
 fn empty_stdin() -> io::Result<()> {
     match File::open("/dev/null") {
         Ok(null) => rustix::stdio::dup2_stdin(&null)?,
-        // Where there are no devices, a pipe that nobody can write to does the same.
+        // If there are no devices, a pipe without a writer does the same.
         Err(_) => rustix::stdio::dup2_stdin(rustix::pipe::pipe()?.0)?,
     }
     Ok(())
@@ -156,7 +156,7 @@ fn address(key: u64) -> rustix::io::Result<SocketAddrUnix> {
     SocketAddrUnix::new_abstract_name(format!("retry-worker-{key:016x}").as_bytes())
 }
 
-/// Whether a worker with this key is alive.
+/// Returns whether a worker with this key is alive.
 fn is_taken(key: u64) -> bool {
     let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
     let bound = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)

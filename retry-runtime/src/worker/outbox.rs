@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::invocation::Output;
 use super::{STRANGER, exit, watchdog};
 use crate::spin::Patience;
-use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
+use crate::transport::frame::{self, ANSWER_HEADER, AnswerHeader, Kind, PRINTED, Printed};
 use crate::transport::ring::{Corrupt, PIECE, Sleeper};
 use crate::transport::stream::Writer;
 use crate::transport::{bell, socket};
@@ -39,8 +39,6 @@ pub(crate) struct Outbox {
 pub(super) struct Remarks {
     /// It asks to be replaced.
     pub(super) used_up: bool,
-    /// It is certain that nothing was printed since the answer before.
-    pub(super) silent: bool,
 }
 
 struct Writing {
@@ -154,12 +152,25 @@ impl Outbox {
             length: u32::try_from(payload.len()).expect("the limit is below 4 GiB"),
             kind,
             used_up: remarks.used_up,
-            silent: remarks.silent,
             ticket,
             // A failure is to be told of with its own.
             duration: duration + if kind == Kind::Ok { untold } else { 0 },
         };
         self.write::<ANSWER_HEADER>(&mut writing, &header.encode(), payload)
+    }
+
+    /// Tells where the output ends of what is answered next. It counts as no answer.
+    #[cold]
+    pub(super) fn printed(&self, ticket: u64, printed: Printed) {
+        let header = AnswerHeader {
+            length: PRINTED as u32,
+            kind: Kind::Printed,
+            used_up: false,
+            ticket,
+            duration: 0,
+        };
+        let mut writing = self.writing.borrow_mut();
+        self.write::<ANSWER_HEADER>(&mut writing, &header.encode(), &printed.encode());
     }
 
     /// Says what is no message.

@@ -1,6 +1,5 @@
 //! The worker's loop: take a call, run it, answer.
 
-use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -10,16 +9,19 @@ use super::calls::{Calls, Input};
 use super::current::{self, Current};
 use super::invocation::{Invocation, State};
 use super::outbox::{Outbox, Remarks};
-use super::silence::Silence;
+use super::printed;
 use super::stopwatch::Stopwatch;
 use super::watchdog::Watchdog;
-use super::{Link, Orders, PANICKED, STRANGER, exit, leave_if_forked, panics, refuse, reporting};
+use super::{
+    Link, Orders, PANICKED, STRANGER, exit, flush_stdout, leave_if_forked, panics, refuse,
+    reporting,
+};
 use crate::excerpt::excerpt;
 use crate::faults;
 use crate::pool::memory;
 use crate::recycle::Keeper;
 use crate::registry::{self, NotFound, Run, Served};
-use crate::sys::Mark;
+use crate::sys::{self, Mark};
 use crate::transport::Board;
 use crate::transport::frame::{CallHeader, Kind, Order};
 
@@ -27,6 +29,7 @@ pub(super) struct Server {
     pub(super) socket: Arc<OwnedFd>,
     pub(super) board: Arc<Board>,
     pub(super) outbox: Rc<Outbox>,
+    pub(super) printed: printed::Output,
     pub(super) limit: usize,
     function: String,
     config: Vec<u8>,
@@ -49,11 +52,13 @@ impl Server {
         let Link { socket, parent } = link;
         let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
         let (writer, reader) = board.worker_ends(&socket);
+        let board = Arc::new(board);
         Self {
             outbox: Rc::new(Outbox::new(Arc::clone(&socket), writer)),
             calls: Calls::new(Arc::clone(&socket), reader),
             socket,
-            board: Arc::new(board),
+            printed: printed::Output::new(Arc::clone(&board)),
+            board,
             limit,
             function: orders.function,
             config: orders.config,
@@ -82,7 +87,7 @@ impl Server {
         let (served, state) = match self.prepare() {
             Ok(prepared) => prepared,
             Err(message) => {
-                let _ = io::stdout().flush();
+                flush_stdout();
                 let message = excerpt(&message, self.limit);
                 self.outbox.tell(Kind::SetUpFailed, message.as_bytes());
                 // The parent has the reason; this only ends the process.
@@ -93,7 +98,8 @@ impl Server {
         panics::forget();
         panics::install();
         reporting::serves(served.spec().at_once());
-        let _ = io::stdout().flush();
+        flush_stdout();
+        self.printed.begins(&self.outbox);
         self.outbox.tell(Kind::Ready, &[]);
         if served.is_async() {
             super::concurrent::serve(&mut self, &served, &state);
@@ -120,13 +126,15 @@ impl Server {
             calls,
             board,
             outbox,
+            printed,
             mark,
             ..
         } = self;
         let mark = *mark;
         let mut growth = Growth::new(served);
-        let mut silence = Silence::default();
         let mut stopwatch = Stopwatch::new();
+        // When the input was begun, by the counter of the processor.
+        let mut begun = None;
         // The same one for all: what is moved after it was written is waited for.
         let mut invocation = Invocation::new(Input::default(), state.clone(), self.limit);
         // Not anew for each call.
@@ -145,6 +153,7 @@ impl Server {
             current::enter(Current::new(header, 0));
             // After what takes its time where the parent has just looked at the board.
             board.starts(0, stopwatch.begin());
+            let since = begun.take().unwrap_or_else(sys::ticks);
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 faults::act(fault, outbox);
                 run(&mut invocation);
@@ -156,9 +165,12 @@ impl Server {
             panics::forget();
             let kind = invocation.kind();
             // What was printed before the result is to be out before the result is.
-            let _ = io::stdout().flush();
+            flush_stdout();
             let goes_on = kind == Kind::Ok && calls.is_within_chunk() && !growth.is_limited();
+            let now = sys::ticks();
+            printed.ended(outbox, ticket, now.wrapping_sub(since), goes_on);
             if goes_on {
+                begun = Some(now);
                 let duration = stopwatch.lap(timed);
                 if !outbox.value(ticket, duration, invocation.output()) {
                     // A wait for room is not the next one's time.
@@ -168,15 +180,15 @@ impl Server {
                 let duration = stopwatch.end().saturating_sub(board.paused(0));
                 let remarks = Remarks {
                     used_up: growth.is_exceeded(),
-                    silent: silence.is_certain(duration),
                 };
                 outbox.answer_with(kind, ticket, duration, remarks, invocation.output());
             }
             board.done(0);
-            if !silence.is_measured() {
+            if !printed.is_measured() {
                 // Not before the first answer is on its way, so that nobody waits for it.
                 outbox.flush();
-                silence.measure();
+                printed.measure();
+                begun = None;
                 // The first call may have installed a hook of its own.
                 panics::install();
                 stopwatch.stop();

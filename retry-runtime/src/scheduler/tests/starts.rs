@@ -120,6 +120,42 @@ fn an_idle_worker_of_another_function_yields_its_place() {
     assert_eq!(world.serve(worker), Some(2));
 }
 
+/// It is used up, but waits for the call that needs the place.
+#[test]
+fn a_worker_that_waits_for_its_own_calls_is_not_counted_as_leaving() {
+    let mut world = World::new(function_policy(1));
+    world.scheduler.set_max_processes(Some(1));
+    world.submit(call_policy(Retries::none()), [1]);
+    world.all_ready();
+    let outer = world.first();
+    world.begin(outer);
+    world.function = world.scheduler.add_function(function_policy(1));
+    world.nest(outer, 1, 10);
+    world.all_ready();
+    let inner = *world
+        .workers
+        .keys()
+        .find(|key| **key != outer)
+        .expect("one");
+    world.begin(inner);
+    world.function = world.scheduler.add_function(function_policy(1));
+    world.nest(outer, 2, 11);
+    world.used_up = true;
+    world.answer(outer, ok(1));
+    world.used_up = false;
+    world.answer(inner, ok(10));
+    assert!(world.workers[&inner].retired);
+    world.exit(inner, ExitCause::Code(0));
+    world.all_ready();
+    let next = *world
+        .workers
+        .keys()
+        .find(|key| **key != outer)
+        .expect("one");
+    assert_eq!(world.serve(next), Some(11));
+    assert!(world.workers[&outer].retired);
+}
+
 #[test]
 fn without_any_other_process_a_want_of_resources_is_told_at_once() {
     let mut world = World::new(function_policy(2));
