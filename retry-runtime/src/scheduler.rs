@@ -10,6 +10,7 @@
 //! Thus it is always exact which input was executing, and nothing is stranded behind a slow one.
 
 mod chunk;
+mod clean;
 mod dispatch;
 mod function;
 mod memory;
@@ -51,8 +52,8 @@ use crate::options::Policy;
 use crate::parcel::{self, Parcel, Parts};
 use crate::worker::Retry;
 
-use function::Function;
 pub(crate) use function::{Counts, FunctionPolicy};
+use function::{Function, Lane};
 pub(crate) use nested::Origin;
 use nested::{Parent, Place};
 
@@ -328,6 +329,8 @@ struct Call<P> {
 struct Past {
     /// Failures that were charged to the retry policy.
     failures: u32,
+    /// One of them was a panic.
+    panicked: bool,
     crashes: u32,
     attempts: Vec<Attempt>,
     /// The last of those failures, for the case that the deadline ends the retries.
@@ -373,6 +376,12 @@ struct Worker {
     measure_timer: bool,
     /// It asked to be replaced.
     used_up: bool,
+    /// An attempt has panicked in it.
+    panicked: bool,
+    /// It is given no calls but those that need a worker in which nothing has panicked.
+    kept: bool,
+    /// It executes such calls, and what runs beside them might panic: it is given no others either.
+    apart: bool,
     /// Something that it executes is to stop: it is given nothing more until that has ended.
     halting: bool,
     /// The most memory that it was seen to take, in bytes.
@@ -806,6 +815,7 @@ impl<P: Parts> Scheduler<P> {
             return Ok(None);
         };
         let used_up = reply.used_up;
+        let panicked = matches!(reply.answer, Answer::Panicked(_));
         let state = &mut self.functions[function.0];
         if reply.timed > 0 {
             state.took(reply.duration, reply.timed);
@@ -813,6 +823,9 @@ impl<P: Parts> Scheduler<P> {
         match reply.answer {
             Answer::Ok(values) => self.succeeded(now, key, ticket, values)?,
             answer => self.failed(now, key, ticket, Reply { answer, ..reply })?,
+        }
+        if panicked {
+            self.worker_panicked(key);
         }
         let worker = &mut self.workers[key];
         // Looked at only then: there may be hundreds on their way.
@@ -823,6 +836,7 @@ impl<P: Parts> Scheduler<P> {
         worker.answered_at = now;
         if worker.outstanding.is_empty() {
             worker.idle_since = now;
+            worker.apart = false;
             self.arm_idle(key);
         } else if used_up {
             self.recall(key);
@@ -858,6 +872,7 @@ impl<P: Parts> Scheduler<P> {
         }
         if worker.outstanding.is_empty() {
             worker.idle_since = now;
+            worker.apart = false;
         }
         // These were claimed: they are being executed, or done and not reported yet.
         if worker.outstanding.iter().any(Inflight::is_to_end) {
@@ -1130,6 +1145,14 @@ impl<P> Call<P> {
         self.attempt += 1;
     }
 
+    /// Which workers will do for its next attempt.
+    fn lane(&self) -> Lane {
+        match &self.past {
+            Some(past) if past.panicked => Lane::Clean,
+            _ => Lane::Any,
+        }
+    }
+
     fn past(&mut self) -> &mut Past {
         self.past.get_or_insert_default()
     }
@@ -1157,6 +1180,9 @@ impl Worker {
             recall_pending: false,
             measure_timer: false,
             used_up: false,
+            panicked: false,
+            kept: false,
+            apart: false,
             halting: false,
             peak: 0,
             place: 0,
@@ -1172,6 +1198,11 @@ impl Worker {
 
     /// Whether it can be given calls.
     fn takes_calls(&self, policy: &FunctionPolicy) -> bool {
+        !self.kept && !self.apart && self.takes_some_calls(policy)
+    }
+
+    /// Whether it can be given calls of one kind or another.
+    fn takes_some_calls(&self, policy: &FunctionPolicy) -> bool {
         self.phase == Phase::Ready
             && !self.halting
             && self.children.is_empty()

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::function::Lane;
 use super::queue::Turn;
 use super::{
     Action, CallKey, Event, FunctionKey, Hold, Inflight, Phase, Scheduler, State, TEAR_DOWN, Timer,
@@ -48,13 +49,15 @@ impl<P: Parts> Scheduler<P> {
 
     /// Hands queued calls to workers: first to those that have least to do.
     pub(super) fn hand_out(&mut self, now: Instant, function: FunctionKey) {
+        self.hand_out_to_clean(now, function);
         loop {
             let state = &mut self.functions[function.0];
             if state.queued() == 0 {
                 state.queue.clear();
+                state.clean_queue.clear();
                 return;
             }
-            let Some(turn) = self.next_turn(function) else {
+            let Some(turn) = self.next_turn(function, Lane::Any) else {
                 return;
             };
             let nested = turn.depth > 0;
@@ -87,9 +90,9 @@ impl<P: Parts> Scheduler<P> {
                 && let Some(turn) = next.filter(|turn| (turn.depth > 0) == nested)
             {
                 let most = u32::try_from(share).unwrap_or(u32::MAX);
-                share -= u64::from(self.send_next(now, function, key, turn, most));
+                share -= u64::from(self.send_next(now, key, Lane::Any, turn, most));
                 next = if share > 0 {
-                    self.next_turn(function)
+                    self.next_turn(function, Lane::Any)
                 } else {
                     None
                 };
@@ -97,8 +100,8 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    fn next_turn(&mut self, function: FunctionKey) -> Option<Turn> {
-        let (calls, queue) = (&self.calls, &mut self.functions[function.0].queue);
+    pub(super) fn next_turn(&mut self, function: FunctionKey, lane: Lane) -> Option<Turn> {
+        let (calls, queue) = (&self.calls, self.functions[function.0].lane(lane));
         let call = |key: CallKey| calls.get(key.index).filter(|call| call.id == key.id);
         queue.next(
             &self.holds,
@@ -109,8 +112,8 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Returns whether a call is queued that is not held back.
-    pub(super) fn has_turn(&mut self, function: FunctionKey) -> bool {
-        self.functions[function.0].queued() > 0 && self.next_turn(function).is_some()
+    pub(super) fn has_turn(&mut self, function: FunctionKey, lane: Lane) -> bool {
+        self.functions[function.0].queued() > 0 && self.next_turn(function, lane).is_some()
     }
 
     /// Holds the inputs of a caller back, except the one with an index, or lets go of them.
@@ -131,15 +134,16 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Sends the call whose turn it is, but no more inputs than that; how many.
-    fn send_next(
+    pub(super) fn send_next(
         &mut self,
         now: Instant,
-        function: FunctionKey,
         worker: WorkerKey,
+        lane: Lane,
         turn: Turn,
         most: u32,
     ) -> u32 {
-        let queue = &mut self.functions[function.0].queue;
+        let function = self.workers[worker].function;
+        let queue = self.functions[function.0].lane(lane);
         let call = queue.take(turn).expect("it is there");
         let entry = &self.calls[call.index];
         let (depth, caller) = (entry.depth, entry.payload.caller());
@@ -148,10 +152,10 @@ impl<P: Parts> Scheduler<P> {
         if count < entry.payload.count()
             && let Some(rest) = self.split(call, count)
         {
-            let queue = &mut self.functions[function.0].queue;
+            let queue = self.functions[function.0].lane(lane);
             queue.push_front(depth, caller, rest);
         }
-        self.functions[function.0].queue.charge(turn, count);
+        self.functions[function.0].lane(lane).charge(turn, count);
         self.leave_queue(call);
         let target = &mut self.workers[worker];
         let ticket = target.next_ticket;
@@ -212,7 +216,7 @@ impl<P: Parts> Scheduler<P> {
             && census.allows(max_workers, false)
             && let Some((load, victim)) = roster.most()
             && load > at_once
-            && !self.has_turn(function)
+            && !self.has_turn(function, Lane::Any)
         {
             self.recall(victim);
         }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::WorkerKey;
 use super::queue::Queue;
 use super::roster::Roster;
 use super::starts::Starts;
@@ -62,12 +63,26 @@ impl Counts {
     }
 }
 
+/// Which workers will do for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    Any,
+    /// Those in which nothing has panicked.
+    Clean,
+}
+
 #[derive(Debug)]
 pub(super) struct Function {
     pub(super) policy: FunctionPolicy,
     pub(super) counts: Counts,
     /// Calls that are queued, with some that are not any more.
     pub(super) queue: Queue,
+    /// The same for those that have panicked before.
+    pub(super) clean_queue: Queue,
+    /// The worker that is given no others, so that it can take those.
+    pub(super) kept: Option<WorkerKey>,
+    /// When a worker that has other things to do may be replaced for them.
+    pub(super) next_renewal: Option<Instant>,
     /// How many calls are queued that no other call waits for.
     pub(super) queued_top: usize,
     /// How many calls are queued that were made by other calls.
@@ -93,6 +108,9 @@ impl Function {
             policy,
             counts: Counts::default(),
             queue: Queue::default(),
+            clean_queue: Queue::default(),
+            kept: None,
+            next_renewal: None,
             queued_top: 0,
             queued_nested: 0,
             roster: Roster::default(),
@@ -179,14 +197,21 @@ impl Function {
         }
     }
 
-    pub(super) fn take_nested(&mut self) -> Queue {
-        self.queued_nested = 0;
-        self.queue.take_nested()
+    pub(super) fn lane(&mut self, lane: Lane) -> &mut Queue {
+        match lane {
+            Lane::Any => &mut self.queue,
+            Lane::Clean => &mut self.clean_queue,
+        }
     }
 
-    pub(super) fn take_queue(&mut self) -> Queue {
+    pub(super) fn take_nested(&mut self) -> [Queue; 2] {
+        self.queued_nested = 0;
+        [&mut self.clean_queue, &mut self.queue].map(Queue::take_nested)
+    }
+
+    pub(super) fn take_queue(&mut self) -> [Queue; 2] {
         self.queued_top = 0;
         self.queued_nested = 0;
-        std::mem::take(&mut self.queue)
+        [&mut self.clean_queue, &mut self.queue].map(std::mem::take)
     }
 }

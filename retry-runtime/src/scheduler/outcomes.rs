@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::function::Lane;
 use super::stop::Withdrawn;
 use super::{
     Action, Answer, AttemptEnd, CRASHES_PER_INPUT, CallKey, Failure, FunctionKey, History,
@@ -218,6 +219,10 @@ impl<P: Parts> Scheduler<P> {
         self.functions[function.0].completed(now, 1);
         if let Some(call) = inflight.call {
             let withdrawn = inflight.withdrawn;
+            // Also where it has expired before that.
+            if let (Answer::Panicked(_), Some(call)) = (&reply.answer, self.call_mut(call)) {
+                call.past().panicked = true;
+            }
             match inflight.stop.and_then(|stop| stop.expired) {
                 Some(expired) => {
                     self.expired(now, call, expired, withdrawn, pid, reply.stderr_tail);
@@ -337,6 +342,7 @@ impl<P: Parts> Scheduler<P> {
         let last = call.deadline.is_some().then_some(failure);
         let past = call.past();
         past.failures = failures;
+        past.panicked |= outcome == AttemptOutcome::Panicked;
         past.last = last;
         call.state = State::Delayed;
         call.payload.settle();
@@ -394,14 +400,16 @@ impl<P: Parts> Scheduler<P> {
 
     pub(super) fn enqueue_back(&mut self, now: Instant, key: CallKey) {
         if let Some((function, depth, caller)) = self.enter_queue(now, key) {
-            let queue = &mut self.functions[function.0].queue;
+            let lane = self.calls[key.index].lane();
+            let queue = self.functions[function.0].lane(lane);
             queue.push_back(depth, caller, key);
         }
     }
 
     pub(super) fn enqueue_front(&mut self, now: Instant, key: CallKey) {
         if let Some((function, depth, caller)) = self.enter_queue(now, key) {
-            let queue = &mut self.functions[function.0].queue;
+            let lane = self.calls[key.index].lane();
+            let queue = self.functions[function.0].lane(lane);
             queue.push_front(depth, caller, key);
         }
     }
@@ -436,8 +444,8 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// A call of this function was withdrawn while it was queued.
-    pub(super) fn outdate_queued(&mut self, function: FunctionKey) {
-        let (calls, queue) = (&self.calls, &mut self.functions[function.0].queue);
+    pub(super) fn outdate_queued(&mut self, function: FunctionKey, lane: Lane) {
+        let (calls, queue) = (&self.calls, self.functions[function.0].lane(lane));
         queue.outdate(|key| calls.get(key.index).is_some_and(|call| call.id == key.id));
     }
 

@@ -9,6 +9,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::function::Lane;
 use super::queue::Queue;
 use super::{Action, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
 use crate::error::{ExitCause, Startup};
@@ -75,6 +76,11 @@ struct WantsPlace {
 }
 
 impl Starts {
+    /// Returns whether the last start failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed > 0
+    }
+
     /// A worker is ready. A pause after the failure of another one goes on: that one may have been
     /// refused because of this one.
     pub(super) fn succeeded(&mut self, now: Instant) {
@@ -153,7 +159,10 @@ impl<P: Parts> Scheduler<P> {
                 return;
             }
             // A worker that has nothing to do is of no use for what is held back.
-            if !floor && census.behind == 0 && !self.has_turn(function) {
+            let has_turn = [Lane::Any, Lane::Clean]
+                .into_iter()
+                .any(|lane| self.has_turn(function, lane));
+            if !floor && census.behind == 0 && !has_turn {
                 return;
             }
             let state = &self.functions[function.0];
@@ -186,7 +195,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Returns whether there are as many processes as there may be. Those that wait for calls of their
     /// own do not count: they wait for a process that may still have to be started.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.max_processes.is_some_and(|most| {
             let counted = self
                 .workers
@@ -250,8 +259,8 @@ impl<P: Parts> Scheduler<P> {
         self.fail_all(queue, failed);
     }
 
-    fn fail_all(&mut self, queue: Queue, failed: &FailedStart) {
-        for key in queue.drain() {
+    fn fail_all(&mut self, queues: [Queue; 2], failed: &FailedStart) {
+        for key in queues.into_iter().flat_map(Queue::drain) {
             let is_queued = |call: &super::Call<P>| call.state == State::Queued;
             if self.call(key).is_some_and(is_queued) {
                 let failure = Failure::Startup(failed.startup.clone());
