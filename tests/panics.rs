@@ -1,12 +1,16 @@
 //! Panics are reported as what they are, with the place where they happened.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, Once};
 use std::thread;
 use std::time::Duration;
 
-use retry_runtime::{AttemptOutcome, CallError, Panic, Retries, Runtime, Startup, function};
+use retry_runtime::{
+    AttemptOutcome, CallError, Panic, Retries, Runtime, Startup, function, service,
+};
 use retry_tests::fixture;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -436,7 +440,7 @@ fn the_time_of_a_report_is_not_the_attempts() {
                         .iter()
                         .map(|one| one.worker_pid)
                         .collect();
-                    assert_eq!(pids[0], pids[1], "no worker was killed");
+                    assert_ne!(pids[0], pids[1], "a retry has a clean worker");
                 }
                 other => panic!("{other:?}"),
             }
@@ -545,5 +549,142 @@ fn inline_workers_report_the_right_panic() {
             ("without the hook", None)
         );
         runtime.shutdown(Duration::from_secs(5)).wait();
+    });
+}
+
+// ------------------------------------------------------------------ what a panic leaves behind
+
+static TABLE: Mutex<u64> = Mutex::new(0);
+
+static LAZY: LazyLock<u64> = LazyLock::new(|| {
+    assert!(is_retry(), "the original cause");
+    7
+});
+
+fn is_retry() -> bool {
+    retry_runtime::current().is_some_and(|current| current.attempt() > 1)
+}
+
+/// Panics at the first attempt while it holds a lock, if its input is such.
+fn poison(number: u64) -> u32 {
+    let mut table = TABLE.lock().expect("the table is whole");
+    *table += 1;
+    assert!(number % 10 != 0 || is_retry(), "the original cause");
+    std::process::id()
+}
+
+#[function(retries = Retries::fixed(2, Duration::ZERO), max_workers = 2)]
+fn poisons(number: u64) -> u32 {
+    poison(number)
+}
+
+#[function(retries = Retries::fixed(2, Duration::ZERO), max_workers = 1)]
+fn poisons_a_lazy_lock(_number: u64) -> u64 {
+    *LAZY
+}
+
+#[function(retries = Retries::fixed(2, Duration::ZERO), max_workers = 2, concurrency = 4)]
+async fn poisons_while_others_wait(number: u64) -> u32 {
+    tokio::task::yield_now().await;
+    poison(number)
+}
+
+#[function(
+    retries = Retries::fixed(2, Duration::ZERO),
+    max_workers = 2,
+    batch(max_size = 4)
+)]
+fn poisons_a_batch(numbers: Vec<u64>) -> Vec<u32> {
+    numbers.into_iter().map(poison).collect()
+}
+
+struct Poisoned(Mutex<u64>);
+
+#[service(max_workers = 1)]
+impl Poisoned {
+    #[setup]
+    fn new() -> Self {
+        Self(Mutex::new(0))
+    }
+
+    #[method(retries = Retries::fixed(2, Duration::ZERO))]
+    fn add(&self, number: u64) -> u64 {
+        let mut sum = self.0.lock().expect("the sum is whole");
+        assert!(number % 10 != 0 || is_retry(), "the original cause");
+        *sum += number;
+        number
+    }
+
+    /// The same where attempts are not numbered.
+    #[method(retries = Retries::fixed(2, Duration::ZERO))]
+    fn add_inline(&self, number: u64) -> u64 {
+        static IS_RETRY: AtomicBool = AtomicBool::new(false);
+        let mut sum = self.0.lock().expect("the sum is whole");
+        assert!(IS_RETRY.swap(true, Ordering::Relaxed), "the original cause");
+        *sum += number;
+        number
+    }
+}
+
+#[retry_runtime::test]
+fn a_retry_does_not_find_what_a_panic_has_left() {
+    fixture(LIMIT, serves, || {
+        assert!(poisons.remote(0).wait().is_ok());
+        assert_eq!(poisons_a_lazy_lock.remote(0).wait().unwrap(), 7);
+        assert!(poisons_while_others_wait.remote(0).wait().is_ok());
+        assert!(poisons_a_batch.remote(0).wait().is_ok());
+        assert_eq!(Poisoned::with().add.remote(0).wait().unwrap(), 0);
+        // First attempts of others may find it, and their retries do not.
+        for result in poisons.map(0..200) {
+            result.unwrap();
+        }
+        for result in poisons_while_others_wait.map(0..200) {
+            result.unwrap();
+        }
+        for result in poisons_a_batch.map(0..200) {
+            result.unwrap();
+        }
+        for (number, result) in (0..200).zip(Poisoned::with().add.map(0..200)) {
+            assert_eq!(result.unwrap(), number);
+        }
+        // The state of an inline worker is its own as well.
+        let inline = Runtime::builder().inline().build().unwrap();
+        let service = Poisoned::with().on(&inline);
+        assert_eq!(service.add_inline.remote(10).wait().unwrap(), 10);
+        inline.shutdown(Duration::from_secs(5)).wait();
+    });
+}
+
+#[function(retries = Retries::fixed(3, Duration::ZERO), max_workers = 2)]
+fn always_poisons(_number: u64) -> u32 {
+    let _table = TABLE.lock().expect("the table is whole");
+    panic!("the original cause");
+}
+
+#[retry_runtime::test]
+fn each_attempt_after_a_panic_tells_the_cause_from_a_process_of_its_own() {
+    fixture(LIMIT, serves, || {
+        let error = always_poisons.remote(1).wait().unwrap_err();
+        let attempts = error.context().attempts();
+        let pids: BTreeSet<_> = attempts.iter().map(|attempt| attempt.worker_pid).collect();
+        assert_eq!((attempts.len(), pids.len()), (4, 4), "{error:?}");
+        for attempt in attempts {
+            assert_eq!(attempt.error.as_deref(), Some("the original cause"));
+        }
+    });
+}
+
+#[function(max_workers = 1)]
+fn panics_without_retries(number: u64) -> u32 {
+    assert!(number % 2 == 0, "odd");
+    std::process::id()
+}
+
+#[retry_runtime::test]
+fn a_panic_without_retries_keeps_its_worker() {
+    fixture(LIMIT, serves, || {
+        let results = panics_without_retries.map(0..100).into_iter();
+        let pids: BTreeSet<u32> = results.flatten().collect();
+        assert_eq!(pids.len(), 1);
     });
 }

@@ -14,7 +14,9 @@ impl fetch {
     fn __start<'__call>(
         url: &'__call str,
     ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<String, FetchError>> {
-        ::std::boxed::Box::pin(Self::__body(url))
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::Stays as _;
+        ::retry_runtime::__private0::Started(Self::__body(url)).boxed()
     }
     /// Calls the function in this process: an ordinary call, to which no policy applies.
     #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]

@@ -35,7 +35,12 @@ const _: () = {
         )
         .setup(__set_up);
     fn __set_up() -> ::retry_runtime::__private0::SetUp {
-        ::retry_runtime::__private0::set_up::<State, _>((load)())
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::AtOnce as _;
+        ::retry_runtime::__private0::set_up::<
+            State,
+            _,
+        >(::retry_runtime::__private0::Made((load)()).value())
     }
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __state = __invocation.state();

@@ -88,13 +88,25 @@ static __service_Scaler: ::retry_runtime::__private0::Service = {
     ::retry_runtime::__private0::Service {
         spec: &__SPEC,
         set_up: |__config| {
+            #[allow(unused_imports)]
+            use ::retry_runtime::__private0::AtOnce as _;
             let (config, by) = ::retry_runtime::__private0::configuration::<
                 (Config, u64),
             >(__config)?;
-            ::retry_runtime::__private0::set_up::<Scaler, _>(<Scaler>::new(config, by))
+            ::retry_runtime::__private0::set_up::<
+                Scaler,
+                _,
+            >(::retry_runtime::__private0::Made(<Scaler>::new(config, by)).value())
         },
         tear_down: ::core::option::Option::Some(|__state| {
-            ::retry_runtime::__private0::tear_down::<Scaler>(__state, <Scaler>::close);
+            #[allow(unused_imports)]
+            use ::retry_runtime::__private0::AtOnce as _;
+            if let ::core::option::Option::Some(__ended) = ::retry_runtime::__private0::tear_down::<
+                Scaler,
+                _,
+            >(__state, <Scaler>::close) {
+                ::retry_runtime::__private0::torn_down(__ended.value());
+            }
         }),
     }
 };
@@ -205,7 +217,10 @@ impl __Scaler_parse {
         argument1: &'__call str,
         of: Option<Scaler>,
     ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<Scaler, String>> {
-        ::std::boxed::Box::pin(Self::__body(__service, argument1, of))
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::Stays as _;
+        ::retry_runtime::__private0::Started(Self::__body(__service, argument1, of))
+            .boxed()
     }
     /// Calls the function in this process: an ordinary call, to which no policy applies.
     #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]

@@ -66,8 +66,13 @@ static __service_Counter: ::retry_runtime::__private0::Service = {
     ::retry_runtime::__private0::Service {
         spec: &__SPEC,
         set_up: |__config| {
+            #[allow(unused_imports)]
+            use ::retry_runtime::__private0::AtOnce as _;
             let () = ::retry_runtime::__private0::configuration::<()>(__config)?;
-            ::retry_runtime::__private0::set_up::<Counter, _>(<Counter>::new())
+            ::retry_runtime::__private0::set_up::<
+                Counter,
+                _,
+            >(::retry_runtime::__private0::Made(<Counter>::new()).value())
         },
         tear_down: ::core::option::Option::None,
     }

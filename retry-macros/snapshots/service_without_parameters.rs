@@ -58,8 +58,13 @@ static __service_Counter: ::my::runtime::__private0::Service = {
     ::my::runtime::__private0::Service {
         spec: &__SPEC,
         set_up: |__config| {
+            #[allow(unused_imports)]
+            use ::my::runtime::__private0::AtOnce as _;
             let () = ::my::runtime::__private0::configuration::<()>(__config)?;
-            ::my::runtime::__private0::set_up::<my::Counter, _>(<my::Counter>::new())
+            ::my::runtime::__private0::set_up::<
+                my::Counter,
+                _,
+            >(::my::runtime::__private0::Made(<my::Counter>::new()).value())
         },
         tear_down: ::core::option::Option::None,
     }

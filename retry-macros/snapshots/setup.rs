@@ -39,10 +39,22 @@ const _: () = {
             .teardown(__tear_down),
     );
     fn __set_up() -> ::retry_runtime::__private0::SetUp {
-        ::retry_runtime::__private0::set_up::<Model, _>((load)())
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::AtOnce as _;
+        ::retry_runtime::__private0::set_up::<
+            Model,
+            _,
+        >(::retry_runtime::__private0::Made((load)()).value())
     }
     fn __tear_down(__state: ::std::boxed::Box<dyn ::core::any::Any>) {
-        ::retry_runtime::__private0::tear_down::<Model>(__state, close);
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::AtOnce as _;
+        if let ::core::option::Option::Some(__ended) = ::retry_runtime::__private0::tear_down::<
+            Model,
+            _,
+        >(__state, close) {
+            ::retry_runtime::__private0::torn_down(__ended.value());
+        }
     }
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __state = __invocation.state();

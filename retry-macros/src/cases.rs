@@ -17,8 +17,7 @@ const THE_COMPILERS_OWN: &[&str] = &[
     "forgotten_handle",
     "forgotten_loop",
     "forgotten_wait",
-    "future_not_send",
-    "service_method_future_not_send",
+    "local_call_spawned_and_not_send",
 ];
 
 /// A line, a column, and what is said there.

@@ -186,10 +186,14 @@ impl Service<'_> {
         let span = self.setup.sig.output.span();
         let made = {
             let private = crate::respanned(private, span);
-            quote_spanned!(span=> #private::set_up::<#ty, _>(<#ty>::#constructor(#(#names),*)))
+            quote_spanned! {span=>
+                #private::set_up::<#ty, _>(#private::Made(<#ty>::#constructor(#(#names),*)).value())
+            }
         };
         quote! {
             |__config| {
+                #[allow(unused_imports)]
+                use #private::AtOnce as _;
                 let (#(#names,)*) = #private::configuration::<#types>(__config)?;
                 #made
             }
@@ -203,7 +207,13 @@ impl Service<'_> {
         let (private, ty, teardown) = (self.private, &self.ty, &teardown.sig.ident);
         quote! {
             ::core::option::Option::Some(|__state| {
-                #private::tear_down::<#ty>(__state, <#ty>::#teardown);
+                #[allow(unused_imports)]
+                use #private::AtOnce as _;
+                if let ::core::option::Option::Some(__ended) =
+                    #private::tear_down::<#ty, _>(__state, <#ty>::#teardown)
+                {
+                    #private::torn_down(__ended.value());
+                }
             })
         }
     }

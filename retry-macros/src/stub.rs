@@ -169,9 +169,11 @@ impl Expansion<'_> {
         } else {
             (None, None)
         };
-        // What is wrong with the future is to be said at the function.
-        let span = self.function.sig.ident.span();
-        let start = quote_spanned!(span=> ::std::boxed::Box::pin(Self::__body(#(#names),*)));
+        let start = quote! {
+            #[allow(unused_imports)]
+            use #private::Stays as _;
+            #private::Started(Self::__body(#(#names),*)).boxed()
+        };
         Entry {
             pointer: quote!(#binder fn(#(#types),*) -> #future),
             target: self.target("__start"),

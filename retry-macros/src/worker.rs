@@ -29,10 +29,12 @@ impl Expansion<'_> {
         let state = state_type(signature);
         let set_up = {
             let private = crate::respanned(private, setup.span());
-            quote_spanned!(setup.span()=> #private::set_up::<#state, _>((#setup)()))
+            quote_spanned!(setup.span()=> #private::set_up::<#state, _>(#private::Made((#setup)()).value()))
         };
         let mut functions = quote! {
             fn __set_up() -> #private::SetUp {
+                #[allow(unused_imports)]
+                use #private::AtOnce as _;
                 #set_up
             }
         };
@@ -40,11 +42,17 @@ impl Expansion<'_> {
         if let Some(teardown) = &policy.teardown {
             let private = crate::respanned(private, teardown.span());
             let tear_down = quote_spanned! {teardown.span()=>
-                #private::tear_down::<#state>(__state, #teardown)
+                if let ::core::option::Option::Some(__ended) =
+                    #private::tear_down::<#state, _>(__state, #teardown)
+                {
+                    #private::torn_down(__ended.value());
+                }
             };
             functions.extend(quote! {
                 fn __tear_down(__state: ::std::boxed::Box<dyn ::core::any::Any>) {
-                    #tear_down;
+                    #[allow(unused_imports)]
+                    use #private::AtOnce as _;
+                    #tear_down
                 }
             });
             registration.extend(quote!(.teardown(__tear_down)));

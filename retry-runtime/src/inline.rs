@@ -22,7 +22,7 @@ use crate::transport::board::LONGEST_PAUSE;
 use crate::transport::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::transport::ring::Corrupt;
 use crate::transport::{Link, executing};
-use crate::worker::{Input, Invocation, Output, State, block_on, panics, reporting};
+use crate::worker::{Driver, Ends, Input, Invocation, Output, State, panics, reporting};
 
 thread_local! {
     static CURRENT: Cell<Option<(WorkerKey, u64, Mark)>> = const { Cell::new(None) };
@@ -186,6 +186,7 @@ fn serve(request: &Request, shared: &Shared) {
     let Request { engine, worker, .. } = request;
     let worker = *worker;
     panics::install();
+    let ends = Ends;
     let set_up = registry::served(request.function)
         .map_err(|error| match error {
             NotFound::Duplicate(message) | NotFound::Missing(message) => message,
@@ -213,6 +214,8 @@ fn serve(request: &Request, shared: &Shared) {
     // The set-up may have installed a hook of its own.
     panics::install();
     engine.step(|core, now| core.scheduler.ready(now, worker));
+    let driver = Driver::existing();
+    let entered = driver.as_ref().map(|driver| driver.enter());
     while let Some((header, input)) = shared.next() {
         let Some(run) = served.run(header.method) else {
             break;
@@ -227,9 +230,12 @@ fn serve(request: &Request, shared: &Shared) {
         });
         answer(engine, worker, header.ticket, duration, kind, output);
     }
-    if let Some(tear_down) = served.tear_down() {
-        let _ = catch_unwind(AssertUnwindSafe(|| tear_down(state.into_inner())));
-    }
+    drop(entered);
+    drop(driver);
+    let _ = catch_unwind(AssertUnwindSafe(move || {
+        let _ends = ends;
+        served.tear_down(state);
+    }));
     engine.step(|core, now| {
         core.unlink(worker);
         let remains = remains(shared.lock().claimed);
@@ -246,7 +252,7 @@ fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Outp
             run(&mut invocation);
             invocation
         }
-        Run::Async(start) => block_on(start(invocation)),
+        Run::Async(start) => Driver::get().block_on(start(invocation)),
         Run::Batch(run) => {
             run(std::slice::from_mut(&mut invocation));
             invocation

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 pub use crate::args::{Argument, Arguments, Ref, Val};
@@ -12,17 +13,63 @@ pub use crate::probe::{Input, Output, ask, assert_referred, assert_sent};
 pub use crate::program::{begin, finish};
 pub use crate::registry::{
     Registration, Run, Service, SetUp, Submission, configuration, configure, set_up, tear_down,
+    torn_down,
 };
 pub use crate::retryable::{Debugged, Displayed, Mute, Probe, Says, Silent};
 pub use crate::stub::Typed;
-pub use crate::worker::{Batched, Invocation, LocalFuture, State, block_on};
+pub use crate::worker::{AtOnce, Batched, Invocation, LocalFuture, Made, State, block_on};
 pub use crate::{CrashLimit, FunctionSpec, Retries, Runtime};
 #[cfg(feature = "cli")]
 pub use clap;
 pub use inventory;
 
+use crate::sys::Tied;
+
 /// What an async function's pointer returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The future of an async function, which may be `Send` or not.
+///
+/// A function pointer has one type, which a stub has to name: it cannot depend on what the body holds. So
+/// the pointer always returns a future that is `Send`. One whose body is not is tied to its thread.
+pub struct Started<F>(pub F);
+
+impl<F: Future + Send> Started<F> {
+    pub fn boxed<'a>(self) -> BoxFuture<'a, F::Output>
+    where
+        F: 'a,
+    {
+        Box::pin(self.0)
+    }
+}
+
+/// The same for a future that is not `Send`: method lookup comes to a trait's methods later.
+pub trait Stays<'a, T> {
+    fn boxed(self) -> BoxFuture<'a, T>;
+}
+
+impl<'a, F: Future + 'a> Stays<'a, F::Output> for Started<F> {
+    fn boxed(self) -> BoxFuture<'a, F::Output> {
+        let future: Pin<Box<dyn Future<Output = F::Output> + 'a>> = Box::pin(self.0);
+        Box::pin(TiedFuture(Tied::new(future)))
+    }
+}
+
+struct TiedFuture<'a, T>(Tied<Pin<Box<dyn Future<Output = T> + 'a>>>);
+
+impl<T> Future for TiedFuture<'_, T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let Some(future) = self.0.get_mut() else {
+            panic!(
+                "the future of an async function that is not `Send` has to stay on the thread that \
+                 called it; write `f.local(..)` for a future of which the compiler knows that"
+            );
+        };
+        future.as_mut().poll(context)
+    }
+}
 
 // What follows checks constants. A value and its check are apart, so that a value that is refused
 // is refused in one place: the description that contains it is evaluated nevertheless.

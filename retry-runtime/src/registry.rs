@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::FunctionSpec;
 use crate::codec::{self, CodecError, Wire};
 use crate::sys::PerProcess;
-use crate::worker::{Invocation, LocalFuture};
+use crate::worker::{Driver, Invocation, LocalFuture, Made, State};
 
 /// The state that a function's `setup` made for a worker.
 pub type SetUp = Result<Box<dyn Any>, String>;
@@ -127,7 +127,13 @@ impl Served {
     }
 
     /// Makes the state, from the configuration of a service.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system does not give what an async runtime needs.
     pub(crate) fn set_up(&self, config: &[u8]) -> SetUp {
+        let driver = self.is_async().then(Driver::get);
+        let _entered = driver.as_ref().map(|driver| driver.enter());
         match self {
             Self::Function(function) => match function.set_up {
                 Some(set_up) => set_up(),
@@ -137,10 +143,18 @@ impl Served {
         }
     }
 
-    pub(crate) fn tear_down(&self) -> Option<fn(Box<dyn Any>)> {
-        match self {
+    /// Hands the state to the teardown, or drops it if there is none.
+    pub(crate) fn tear_down(&self, state: State) {
+        let driver = Driver::existing();
+        let _entered = driver.as_ref().map(|driver| driver.enter());
+        let tear_down = match self {
             Self::Function(function) => function.tear_down,
             Self::Service(service, _) => service.tear_down,
+        };
+        let state = state.into_inner();
+        match tear_down {
+            Some(tear_down) => tear_down(state),
+            None => drop(state),
         }
     }
 
@@ -273,11 +287,24 @@ pub fn set_up<S: Any, O: IntoSetUp<S>>(output: O) -> SetUp {
 }
 
 /// Hands the state that a worker had to the function's `teardown`.
-pub fn tear_down<S: Any>(state: Box<dyn Any>, tear_down: fn(S)) {
-    if let Ok(state) = state.downcast() {
-        tear_down(*state);
-    }
+pub fn tear_down<S: Any, O>(
+    state: Box<dyn Any>,
+    tear_down: impl FnOnce(S) -> O,
+) -> Option<Made<O>> {
+    state.downcast().ok().map(|state| Made(tear_down(*state)))
 }
+
+/// What a `teardown` function may return: nothing.
+#[diagnostic::on_unimplemented(
+    message = "`teardown` returns `{Self}`, and there is nobody left to take it",
+    label = "this is to return nothing"
+)]
+pub trait Nothing {}
+
+impl Nothing for () {}
+
+/// Takes what a `teardown` function returned.
+pub fn torn_down<T: Nothing>(_: T) {}
 
 /// The parameters of a service's constructor, encoded.
 ///

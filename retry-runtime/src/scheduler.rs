@@ -10,6 +10,7 @@
 //! Thus it is always exact which input was executing, and nothing is stranded behind a slow one.
 
 mod chunk;
+mod clean;
 mod dispatch;
 mod function;
 mod memory;
@@ -53,8 +54,8 @@ use crate::options::Policy;
 use crate::parcel::{self, Parcel, Parts};
 use crate::worker::Retry;
 
-use function::Function;
 pub(crate) use function::{Counts, FunctionPolicy};
+use function::{Function, Lane};
 pub(crate) use nested::Origin;
 use nested::{Parent, Place};
 
@@ -330,6 +331,8 @@ struct Call<P> {
 struct Past {
     /// Failures that were charged to the retry policy.
     failures: u32,
+    /// One of them was a panic.
+    panicked: bool,
     crashes: u32,
     suspicion: Suspicion,
     attempts: Vec<Attempt>,
@@ -376,6 +379,12 @@ struct Worker {
     measure_timer: bool,
     /// It asked to be replaced.
     used_up: bool,
+    /// An attempt has panicked in it.
+    panicked: bool,
+    /// It is given no calls but those that need a worker in which nothing has panicked.
+    kept: bool,
+    /// It executes such calls, and what runs beside them might panic: it is given no others either.
+    apart: bool,
     /// Something that it executes is to stop: it is given nothing more until that has ended.
     halting: bool,
     /// It is given nothing more until it has answered what it has.
@@ -838,6 +847,7 @@ impl<P: Parts> Scheduler<P> {
             return Ok(None);
         };
         let used_up = reply.used_up;
+        let panicked = matches!(reply.answer, Answer::Panicked(_));
         let state = &mut self.functions[function.0];
         if reply.timed > 0 {
             state.took(reply.duration, reply.timed);
@@ -845,6 +855,9 @@ impl<P: Parts> Scheduler<P> {
         match reply.answer {
             Answer::Ok(values) => self.succeeded(now, key, ticket, values)?,
             answer => self.failed(now, key, ticket, Reply { answer, ..reply })?,
+        }
+        if panicked {
+            self.worker_panicked(key);
         }
         let worker = &mut self.workers[key];
         // Looked at only then: there may be hundreds on their way.
@@ -1162,6 +1175,22 @@ impl<P> Call<P> {
         self.attempt += 1;
     }
 
+    /// Returns the kind of workers that its next attempt needs.
+    fn lane(&self) -> Lane {
+        if self.needs_clean() {
+            Lane::Clean
+        } else if self.is_suspect() {
+            Lane::Alone
+        } else {
+            Lane::Any
+        }
+    }
+
+    /// Returns whether only a worker will do in which nothing has panicked.
+    fn needs_clean(&self) -> bool {
+        self.past.as_ref().is_some_and(|past| past.panicked)
+    }
+
     fn past(&mut self) -> &mut Past {
         self.past.get_or_insert_default()
     }
@@ -1189,6 +1218,9 @@ impl Worker {
             recall_pending: false,
             measure_timer: false,
             used_up: false,
+            panicked: false,
+            kept: false,
+            apart: false,
             halting: false,
             is_reserved: false,
             peak: 0,
@@ -1207,10 +1239,16 @@ impl Worker {
     fn rests(&mut self, now: Instant) {
         self.idle_since = now;
         self.is_reserved = false;
+        self.apart = false;
     }
 
     /// Whether it can be given calls.
     fn takes_calls(&self, policy: &FunctionPolicy) -> bool {
+        !self.kept && !self.apart && self.takes_some_calls(policy)
+    }
+
+    /// Whether it can be given calls of one kind or another.
+    fn takes_some_calls(&self, policy: &FunctionPolicy) -> bool {
         self.phase == Phase::Ready
             && !self.halting
             && !self.is_reserved

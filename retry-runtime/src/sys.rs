@@ -3,12 +3,12 @@
 
 use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_void};
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
@@ -22,8 +22,6 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Resource};
 use rustix::thread::futex;
 use rustix::time::{ClockId, Timespec};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// Memory that a parent and its worker share.
 ///
@@ -472,13 +470,6 @@ pub(crate) fn receive_into(
     // SAFETY: rustix has proved that so many bytes of the room are initialised.
     unsafe { buffer.advance_mut(received) };
     Ok(received)
-}
-
-/// A descriptor as an async runtime watches it for something to read.
-pub(crate) fn watch_readable(file: Arc<OwnedFd>) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
-    // SAFETY: the descriptor stays open and the same for as long as the result holds the `Arc`.
-    let watched = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
-    Ok(watched?)
 }
 
 /// Waits for events until the time has come.
@@ -948,6 +939,39 @@ pub(crate) fn program_headers() -> usize {
     // SAFETY: this reads a table that does not change.
     let address = unsafe { libc::getauxval(libc::AT_PHDR) };
     usize::try_from(address).unwrap_or(0)
+}
+
+/// A value that stays on the thread that made it, inside something that may be sent to another one.
+pub(crate) struct Tied<T> {
+    thread: ThreadId,
+    value: ManuallyDrop<T>,
+}
+
+// SAFETY: the value is used and dropped on its own thread only: `get_mut` and `drop` compare the thread.
+unsafe impl<T> Send for Tied<T> {}
+
+impl<T> Tied<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            thread: thread::current().id(),
+            value: ManuallyDrop::new(value),
+        }
+    }
+
+    /// Returns the value; nothing on another thread.
+    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
+        (self.thread == thread::current().id()).then(|| &mut *self.value)
+    }
+}
+
+impl<T> Drop for Tied<T> {
+    /// Drops the value; leaks it on another thread.
+    fn drop(&mut self) {
+        if self.thread == thread::current().id() {
+            // SAFETY: it is dropped nowhere else, and not used after this.
+            unsafe { ManuallyDrop::drop(&mut self.value) };
+        }
+    }
 }
 
 #[cfg(test)]

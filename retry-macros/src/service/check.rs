@@ -98,10 +98,6 @@ impl<'a> Service<'a> {
 /// The parameters, as far as there is a constructor to call, and whether it can be.
 fn constructor(sig: &syn::Signature, errors: &mut Errors) -> Option<(Vec<Parameter>, bool)> {
     let mut wrong = Errors::default();
-    if let Some(token) = &sig.asyncness {
-        let message = "#[setup] cannot be `async`; use a runtime's `block_on` in it";
-        wrong.report(token, message);
-    }
     let (mut signature, verdict) =
         signature::check(sig, Role::Constructor, &Policy::default(), &mut wrong);
     if signature::is_unit(&signature.output) {
@@ -125,10 +121,6 @@ fn constructor(sig: &syn::Signature, errors: &mut Errors) -> Option<(Vec<Paramet
 /// Whether a teardown can be called.
 fn teardown(sig: &syn::Signature, errors: &mut Errors) -> bool {
     let mut wrong = Errors::default();
-    if let Some(token) = &sig.asyncness {
-        let message = "#[teardown] cannot be `async`; use a runtime's `block_on` in it";
-        wrong.report(token, message);
-    }
     let takes_the_value = matches!(sig.inputs.first(), Some(FnArg::Receiver(receiver))
         if receiver.reference.is_none() && receiver.colon_token.is_none());
     if !takes_the_value || sig.inputs.len() > 1 {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::function::Lane;
 use super::queue::Turn;
 use super::suspects::Suspicion;
 use super::{
@@ -49,16 +50,17 @@ impl<P: Parts> Scheduler<P> {
 
     /// Hands queued calls to workers: first to those that have least to do.
     pub(super) fn hand_out(&mut self, now: Instant, function: FunctionKey) {
+        self.hand_out_to_clean(now, function);
         loop {
             let state = &mut self.functions[function.0];
             if state.queued() == 0 {
-                state.clear_queue();
+                state.clear_queues();
                 return;
             }
             if self.hand_out_suspect(now, function) {
                 continue;
             }
-            let Some(turn) = self.next_turn(function, false) else {
+            let Some(turn) = self.next_turn(function, Lane::Any) else {
                 return;
             };
             let nested = turn.depth > 0;
@@ -91,9 +93,9 @@ impl<P: Parts> Scheduler<P> {
                 && let Some(turn) = next.filter(|turn| (turn.depth > 0) == nested)
             {
                 let most = u32::try_from(share).unwrap_or(u32::MAX);
-                share -= u64::from(self.send_next(now, function, key, turn, most));
+                share -= u64::from(self.send_next(now, key, Lane::Any, turn, most));
                 next = if share > 0 {
-                    self.next_turn(function, false)
+                    self.next_turn(function, Lane::Any)
                 } else {
                     None
                 };
@@ -101,25 +103,20 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    pub(super) fn next_turn(&mut self, function: FunctionKey, is_suspect: bool) -> Option<Turn> {
-        let queue = self.functions[function.0].queue_of(is_suspect);
-        let calls = &self.calls;
+    pub(super) fn next_turn(&mut self, function: FunctionKey, lane: Lane) -> Option<Turn> {
+        let (calls, queue) = (&self.calls, self.functions[function.0].lane(lane));
         let call = |key: CallKey| calls.get(key.index).filter(|call| call.id == key.id);
-        let mut turn = queue.next(
+        queue.next(
             &self.holds,
             |key| call(key).is_some_and(|call| call.state == State::Queued),
             |key| call(key)?.payload.index(),
             |key| call(key).is_some_and(|call| call.payload.has_room()),
-        )?;
-        turn.is_suspect = is_suspect;
-        Some(turn)
+        )
     }
 
     /// Returns whether a call is queued that is not held back.
-    pub(super) fn has_turn(&mut self, function: FunctionKey) -> bool {
-        self.functions[function.0].queued() > 0
-            && (self.next_turn(function, false).is_some()
-                || self.next_turn(function, true).is_some())
+    pub(super) fn has_turn(&mut self, function: FunctionKey, lane: Lane) -> bool {
+        self.functions[function.0].queued() > 0 && self.next_turn(function, lane).is_some()
     }
 
     /// Holds the inputs of a caller back, except the one with an index, or lets go of them.
@@ -143,19 +140,20 @@ impl<P: Parts> Scheduler<P> {
     pub(super) fn send_next(
         &mut self,
         now: Instant,
-        function: FunctionKey,
         worker: WorkerKey,
+        lane: Lane,
         turn: Turn,
         most: u32,
     ) -> u32 {
-        let queue = self.functions[function.0].queue_of(turn.is_suspect);
+        let function = self.workers[worker].function;
+        let queue = self.functions[function.0].lane(lane);
         let call = queue.take(turn).expect("it is there");
         let entry = &self.calls[call.index];
         let (depth, caller) = (entry.depth, entry.payload.caller());
-        if entry.suspicion() == Suspicion::Culprit && !turn.is_suspect {
+        if entry.suspicion() == Suspicion::Culprit && lane == Lane::Any {
             // Its turn has come, for a worker that has nothing else to do.
-            let suspects = &mut self.functions[function.0].suspects;
-            suspects.push_back(depth, caller, call);
+            let queue = self.functions[function.0].lane(Lane::Alone);
+            queue.push_back(depth, caller, call);
             return 0;
         }
         let most = if turn.is_alone { 1 } else { most };
@@ -163,11 +161,10 @@ impl<P: Parts> Scheduler<P> {
         if count < entry.payload.count()
             && let Some(rest) = self.split(call, count)
         {
-            let queue = self.functions[function.0].queue_of(turn.is_suspect);
+            let queue = self.functions[function.0].lane(lane);
             queue.push_front(depth, caller, rest);
         }
-        let queue = self.functions[function.0].queue_of(turn.is_suspect);
-        queue.charge(turn, count);
+        self.functions[function.0].lane(lane).charge(turn, count);
         self.leave_queue(call);
         let target = &mut self.workers[worker];
         let ticket = target.next_ticket;
@@ -228,7 +225,7 @@ impl<P: Parts> Scheduler<P> {
             && census.allows(max_workers, false)
             && let Some((load, victim)) = roster.most()
             && load > at_once
-            && !self.has_turn(function)
+            && !self.has_turn(function, Lane::Any)
         {
             self.recall(victim);
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::CallKey;
+use super::WorkerKey;
 use super::queue::Queue;
 use super::roster::Roster;
 use super::starts::Starts;
@@ -77,14 +77,35 @@ impl Counts {
     }
 }
 
+/// Which workers will do for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    Any,
+    /// Those in which nothing has panicked.
+    Clean,
+    /// Those that execute nothing else.
+    Alone,
+}
+
+impl Lane {
+    /// In the order in which calls are handed out.
+    pub(super) const ALL: [Self; 3] = [Self::Clean, Self::Alone, Self::Any];
+}
+
 #[derive(Debug)]
 pub(super) struct Function {
     pub(super) policy: FunctionPolicy,
     pub(super) counts: Counts,
     /// Calls that are queued, with some that are not any more.
     pub(super) queue: Queue,
-    /// Calls that are queued to be executed alone.
-    pub(super) suspects: Queue,
+    /// Calls that need a worker in which nothing has panicked.
+    pub(super) clean_queue: Queue,
+    /// Calls that need a worker that executes nothing else.
+    pub(super) alone_queue: Queue,
+    /// The worker that is given no others than those that need a clean one.
+    pub(super) kept: Option<WorkerKey>,
+    /// When a worker that has other things to do may be replaced for them.
+    pub(super) next_renewal: Option<Instant>,
     /// How many calls are queued that no other call waits for.
     pub(super) queued_top: usize,
     /// How many calls are queued that were made by other calls.
@@ -110,7 +131,10 @@ impl Function {
             policy,
             counts: Counts::default(),
             queue: Queue::default(),
-            suspects: Queue::default(),
+            clean_queue: Queue::default(),
+            alone_queue: Queue::default(),
+            kept: None,
+            next_renewal: None,
             queued_top: 0,
             queued_nested: 0,
             roster: Roster::default(),
@@ -197,35 +221,32 @@ impl Function {
         }
     }
 
-    /// Returns the queue of calls that are to be executed alone, or that of all others.
-    pub(super) fn queue_of(&mut self, suspects: bool) -> &mut Queue {
-        if suspects {
-            &mut self.suspects
-        } else {
-            &mut self.queue
+    /// Returns the queue of the calls that need such workers.
+    pub(super) fn lane(&mut self, lane: Lane) -> &mut Queue {
+        match lane {
+            Lane::Any => &mut self.queue,
+            Lane::Clean => &mut self.clean_queue,
+            Lane::Alone => &mut self.alone_queue,
         }
     }
 
     /// Takes the calls that were made by other calls, some of which may not be queued any more.
-    pub(super) fn take_nested(&mut self) -> impl Iterator<Item = CallKey> + use<> {
+    pub(super) fn take_nested(&mut self) -> [Queue; 3] {
         self.queued_nested = 0;
-        let suspects = self.suspects.take_nested();
-        self.queue.take_nested().drain().chain(suspects.drain())
+        Lane::ALL.map(|lane| self.lane(lane).take_nested())
     }
 
     /// Takes all calls, some of which may not be queued any more.
-    pub(super) fn take_queue(&mut self) -> impl Iterator<Item = CallKey> + use<> {
+    pub(super) fn take_queue(&mut self) -> [Queue; 3] {
         self.queued_top = 0;
         self.queued_nested = 0;
-        let suspects = std::mem::take(&mut self.suspects);
-        std::mem::take(&mut self.queue)
-            .drain()
-            .chain(suspects.drain())
+        Lane::ALL.map(|lane| std::mem::take(self.lane(lane)))
     }
 
-    /// None of its calls is queued any more.
-    pub(super) fn clear_queue(&mut self) {
-        self.queue.clear();
-        self.suspects.clear();
+    /// Tidies the queues, in which no call is left.
+    pub(super) fn clear_queues(&mut self) {
+        for lane in Lane::ALL {
+            self.lane(lane).clear();
+        }
     }
 }

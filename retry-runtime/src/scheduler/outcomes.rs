@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::function::Lane;
 use super::queue::Queue;
 use super::stop::Withdrawn;
 use super::suspects::Crashed;
@@ -240,6 +241,10 @@ impl<P: Parts> Scheduler<P> {
         self.functions[function.0].completed(now, 1);
         if let Some(call) = inflight.call {
             let withdrawn = inflight.withdrawn;
+            // Also where it has expired before that.
+            if let (Answer::Panicked(_), Some(call)) = (&reply.answer, self.call_mut(call)) {
+                call.past().panicked = true;
+            }
             match inflight.stop.and_then(|stop| stop.expired) {
                 Some(expired) => {
                     self.expired(now, call, expired, withdrawn, pid, reply.stderr_tail);
@@ -362,6 +367,7 @@ impl<P: Parts> Scheduler<P> {
         let last = call.deadline.is_some().then_some(failure);
         let past = call.past();
         past.failures = failures;
+        past.panicked |= outcome == AttemptOutcome::Panicked;
         past.last = last;
         call.state = State::Delayed;
         call.payload.settle();
@@ -439,7 +445,7 @@ impl<P: Parts> Scheduler<P> {
         let call = self.call_mut(key)?;
         let was = std::mem::replace(&mut call.state, State::Queued);
         let (function, depth, count) = (call.function, call.depth, call.payload.count());
-        let (caller, is_suspect) = (call.payload.caller(), call.is_suspect());
+        let (caller, lane) = (call.payload.caller(), call.lane());
         self.delayed -= usize::from(was == State::Delayed);
         if self.cancels_queued {
             let why = Failure::Cancelled(Cancelled::ByShutdown);
@@ -452,7 +458,7 @@ impl<P: Parts> Scheduler<P> {
         }
         let state = &mut self.functions[function.0];
         *state.queued_at(depth) += count as usize;
-        Some((state.queue_of(is_suspect), depth, caller))
+        Some((state.lane(lane), depth, caller))
     }
 
     /// A call that was queued is not any more.
@@ -464,10 +470,9 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// A call of this function, a suspect or not, was withdrawn while it was queued.
-    pub(super) fn outdate_queued(&mut self, function: FunctionKey, is_suspect: bool) {
-        let queue = self.functions[function.0].queue_of(is_suspect);
-        let calls = &self.calls;
+    /// A call of this function was withdrawn while it was queued.
+    pub(super) fn outdate_queued(&mut self, function: FunctionKey, lane: Lane) {
+        let (calls, queue) = (&self.calls, self.functions[function.0].lane(lane));
         queue.outdate(|key| calls.get(key.index).is_some_and(|call| call.id == key.id));
     }
 

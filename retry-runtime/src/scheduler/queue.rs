@@ -58,8 +58,6 @@ pub(super) struct Turn {
     place: usize,
     /// No further input of it may be handed out with the first one.
     pub(super) is_alone: bool,
-    /// It is to be executed alone.
-    pub(super) is_suspect: bool,
 }
 
 impl Queue {
@@ -121,13 +119,18 @@ impl Queue {
                         line,
                         place,
                         is_alone: hold.is_some(),
-                        is_suspect: false,
                     };
                     next = Some((one.got, turn));
                 }
             }
             next.map(|(_, turn)| turn)
         })
+    }
+
+    /// Returns the call whose turn it is.
+    pub(super) fn get(&self, turn: Turn) -> Option<CallKey> {
+        let line = &self.levels[turn.depth].callers[turn.line];
+        line.calls.get(turn.place).copied()
     }
 
     /// Takes a call whose turn it is.

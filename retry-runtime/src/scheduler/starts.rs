@@ -9,9 +9,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    Action, CallKey, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey,
-};
+use super::function::Lane;
+use super::queue::Queue;
+use super::{Action, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
 use crate::error::{ExitCause, Startup};
 use crate::parcel::Parts;
 use crate::scheduler::Failure;
@@ -76,6 +76,11 @@ struct WantsPlace {
 }
 
 impl Starts {
+    /// Returns whether the last start failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed > 0
+    }
+
     /// A worker is ready. A pause after the failure of another one goes on: that one may have been
     /// refused because of this one.
     pub(super) fn succeeded(&mut self, now: Instant) {
@@ -154,7 +159,10 @@ impl<P: Parts> Scheduler<P> {
                 return;
             }
             // A worker that has nothing to do is of no use for what is held back.
-            if !floor && census.behind == 0 && !self.has_turn(function) {
+            let has_turn = Lane::ALL
+                .into_iter()
+                .any(|lane| self.has_turn(function, lane));
+            if !floor && census.behind == 0 && !has_turn {
                 return;
             }
             let state = &self.functions[function.0];
@@ -251,8 +259,8 @@ impl<P: Parts> Scheduler<P> {
         self.fail_all(queue, failed);
     }
 
-    fn fail_all(&mut self, calls: impl Iterator<Item = CallKey>, failed: &FailedStart) {
-        for key in calls {
+    fn fail_all(&mut self, queues: [Queue; 3], failed: &FailedStart) {
+        for key in queues.into_iter().flat_map(Queue::drain) {
             let is_queued = |call: &super::Call<P>| call.state == State::Queued;
             if self.call(key).is_some_and(is_queued) {
                 let failure = Failure::Startup(failed.startup.clone());

@@ -485,9 +485,9 @@ impl<P: Parts> Scheduler<P> {
         let Some(call) = self.call(key) else { return };
         let State::Sent { worker, ticket } = call.state else {
             if call.state == State::Queued {
-                let (function, is_suspect) = (call.function, call.is_suspect());
+                let (function, lane) = (call.function, call.lane());
                 self.leave_queue(key);
-                self.outdate_queued(function, is_suspect);
+                self.outdate_queued(function, lane);
             }
             return self.end_withdrawn_call(key, &why, None);
         };

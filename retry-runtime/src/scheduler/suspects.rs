@@ -11,6 +11,7 @@
 
 use std::time::Instant;
 
+use super::function::Lane;
 use super::{Call, FunctionKey, Past, Scheduler, State};
 use crate::error::ExitCause;
 use crate::parcel::Parts;
@@ -84,13 +85,13 @@ impl<P: Parts> Scheduler<P> {
     /// Hands a suspect to a worker that has nothing to do, which is given nothing else meanwhile. Returns
     /// whether it did.
     pub(super) fn hand_out_suspect(&mut self, now: Instant, function: FunctionKey) -> bool {
-        if self.functions[function.0].suspects.is_empty() {
+        if self.functions[function.0].alone_queue.is_empty() {
             return false;
         }
-        let Some(turn) = self.next_turn(function, true) else {
+        let Some(turn) = self.next_turn(function, Lane::Alone) else {
             return false;
         };
-        let other = self.next_turn(function, false);
+        let other = self.next_turn(function, Lane::Any);
         if other.is_some_and(|other| other.depth > turn.depth) {
             return false;
         }
@@ -101,7 +102,7 @@ impl<P: Parts> Scheduler<P> {
             return false;
         };
         if load == 0 {
-            self.send_next(now, function, key, turn, 1);
+            self.send_next(now, key, Lane::Alone, turn, 1);
             self.workers[key].is_reserved = true;
             return true;
         }
@@ -115,10 +116,11 @@ impl<P: Parts> Scheduler<P> {
         false
     }
 
-    /// Executes the other suspects of a crash as before, since its culprit was found.
+    /// Executes the other suspects of a crash as before, since its culprit was found. Those that need a
+    /// clean worker are left alone there.
     pub(super) fn acquit(&mut self, now: Instant, function: FunctionKey, worker: u64) {
         let acquitted = Suspicion::Suspect { worker };
-        let suspects = std::mem::take(&mut self.functions[function.0].suspects);
+        let suspects = std::mem::take(self.functions[function.0].lane(Lane::Alone));
         for key in suspects.drain() {
             let Some(call) = self.call_mut(key) else {
                 continue;
@@ -134,7 +136,7 @@ impl<P: Parts> Scheduler<P> {
                     self.enqueue_back(now, key);
                 }
                 _ => {
-                    let suspects = &mut self.functions[function.0].suspects;
+                    let suspects = self.functions[function.0].lane(Lane::Alone);
                     suspects.push_back(depth, caller, key);
                 }
             }

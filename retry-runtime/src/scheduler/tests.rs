@@ -4,13 +4,14 @@
 mod cost;
 mod deadlines;
 mod life;
+mod panics;
 mod progress;
 mod starts;
 mod suspects;
 mod turmoil;
 mod turns;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -112,6 +113,8 @@ struct FakeWorker {
     asked: Vec<u64>,
     aborted: Vec<u64>,
     terminated: bool,
+    /// Something has panicked in it.
+    panicked: bool,
 }
 
 /// A world around a scheduler: workers that do what they are told, and a clock that is moved.
@@ -121,6 +124,8 @@ struct World {
     now: Instant,
     workers: BTreeMap<WorkerKey, FakeWorker>,
     outcomes: BTreeMap<u64, Outcome>,
+    /// Inputs that have panicked.
+    panicked: BTreeSet<u64>,
     spawned: usize,
     /// How many inputs a worker executes at once.
     at_once: usize,
@@ -149,6 +154,7 @@ impl World {
             now: Instant::now(),
             workers: BTreeMap::new(),
             outcomes: BTreeMap::new(),
+            panicked: BTreeSet::new(),
             spawned: 0,
             at_once,
             used_up: false,
@@ -334,6 +340,12 @@ impl World {
             return None;
         }
         let next = worker.inbox.pop_front()?;
+        let is_retry = next.2 > 1 && self.panicked.contains(&next.1);
+        assert!(
+            !(is_retry && worker.panicked),
+            "{} is tried again where something has panicked",
+            next.1
+        );
         worker.claimed = next.0;
         worker.executing.push((next.0, next.1, next.2, now));
         Some((next.1, next.2))
@@ -372,7 +384,11 @@ impl World {
     fn answer(&mut self, key: WorkerKey, answer: Answer) {
         self.read(key);
         let worker = self.workers.get_mut(&key).expect("it is alive");
-        let (ticket, ..) = worker.executing.remove(0);
+        let (ticket, input, ..) = worker.executing.remove(0);
+        if let Answer::Panicked(_) = answer {
+            worker.panicked = true;
+            self.panicked.insert(input);
+        }
         let reply = Reply {
             answer,
             duration: self.duration,
@@ -429,6 +445,10 @@ impl World {
 
 fn ok(payload: u64) -> Answer {
     Answer::Ok(Parcel::One(Bytes::copy_from_slice(&payload.to_le_bytes())))
+}
+
+fn panic() -> Answer {
+    Answer::Panicked(Panic::within(1000, "a panic", None, None))
 }
 
 fn err(retry: bool) -> Answer {

@@ -3,22 +3,21 @@
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::unix::AsyncFd;
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet, LocalSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::calls::Input;
 use super::current::{self, Current};
+use super::driver::{Driver, Socket};
 use super::invocation::{Invocation, LocalFuture, Output, State};
 use super::outbox::{Outbox, Remarks};
 use super::serve::{Growth, Server};
-use super::{PANICKED, STRANGER, exit, flush_stdout, leave_if_forked, panics};
+use super::{PANICKED, STRANGER, exit, flush_stdout, leave_if_forked, panics, watchdog};
 use crate::faults;
 use crate::registry::{Run, Served};
 use crate::sys::{self, Mark};
@@ -27,21 +26,8 @@ use crate::transport::bell::Heard;
 use crate::transport::frame::{CallHeader, Kind, Order};
 
 /// Serves until the parent ends the connection.
-///
-/// # Panics
-///
-/// If the operating system does not give what an async runtime needs.
-pub(super) fn serve(server: &mut Server, served: &Served, state: &State) {
-    let mark = server.mark;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // A task that a function has spawned may fork as well. What this runtime waits for is the
-        // worker's.
-        .on_thread_park(move || leave_if_forked(mark, 0))
-        .build()
-        .expect("an async runtime can be started");
-    let local = LocalSet::new();
-    let socket = Arc::clone(&server.socket);
+pub(super) fn serve(server: &mut Server, served: &Served, state: &State, driver: &Driver) {
+    let socket = Socket::new(Arc::clone(&server.socket));
     let mut executor = Executor {
         served,
         state,
@@ -54,11 +40,10 @@ pub(super) fn serve(server: &mut Server, served: &Served, state: &State) {
         has_answered: false,
         server,
     };
-    local.block_on(&runtime, async {
-        // Reading never blocks, by a flag of each call; sending may, as everywhere in a worker.
-        let socket = sys::watch_readable(socket).expect("the socket can be watched");
-        while poll_fn(|context| executor.turn(&socket, context)).await {}
-    });
+    driver.run(
+        Some(&socket),
+        poll_fn(|context| executor.turn(&socket, context)),
+    );
 }
 
 struct Executor<'a> {
@@ -86,8 +71,8 @@ struct Running {
 }
 
 impl Executor<'_> {
-    /// Does what there is to do; false at the end of the connection.
-    fn turn(&mut self, socket: &AsyncFd<Arc<OwnedFd>>, context: &mut Context<'_>) -> Poll<bool> {
+    /// Does what there is to do; ready at the end of the connection.
+    fn turn(&mut self, socket: &Socket, context: &mut Context<'_>) -> Poll<()> {
         leave_if_forked(self.server.mark, 0);
         loop {
             let mut idle = true;
@@ -95,8 +80,8 @@ impl Executor<'_> {
                 self.answer(done);
                 idle = false;
             }
-            // Until it is pending: only then this is woken when more comes.
-            while let Poll::Ready(Ok(mut ready)) = socket.poll_read_ready(context) {
+            // Until there is nothing: only then it is watched for more.
+            while socket.is_readable() {
                 match self.server.calls.hear() {
                     Heard::Ring => {}
                     // They are taken below, and then it is looked again.
@@ -104,7 +89,9 @@ impl Executor<'_> {
                         idle = false;
                         break;
                     }
-                    Heard::Nothing => ready.clear_ready(),
+                    Heard::Nothing => socket.was_read(),
+                    // The parent is gone, or a function has closed all that it found.
+                    Heard::End if !self.server.calls.is_closed() => watchdog::end(),
                     Heard::End => break,
                 }
             }
@@ -121,7 +108,7 @@ impl Executor<'_> {
                     return Poll::Pending;
                 }
                 if self.server.calls.is_closed() && !self.server.calls.has_more() {
-                    return Poll::Ready(false);
+                    return Poll::Ready(());
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::calls::{Calls, Input};
 use super::current::{self, Current};
+use super::driver::{Driver, Ends};
 use super::invocation::{Invocation, State};
 use super::outbox::{Outbox, Remarks};
 use super::printed;
@@ -101,19 +102,26 @@ impl Server {
         flush_stdout();
         self.printed.begins(&self.outbox);
         self.outbox.tell(Kind::Ready, &[]);
-        if served.is_async() {
-            super::concurrent::serve(&mut self, &served, &state);
-        } else if let Some(Run::Batch(run)) = served.run(0) {
-            super::batch::serve(&mut self, &served, run, &state);
-        } else {
-            self.serve(&watchdog, &served, &state);
+        match (Driver::existing(), served.run(0)) {
+            (Some(driver), _) if served.is_async() => {
+                super::concurrent::serve(&mut self, &served, &state, &driver);
+            }
+            (driver, Some(Run::Batch(run))) => {
+                let _entered = driver.as_ref().map(|driver| driver.enter());
+                super::batch::serve(&mut self, &served, run, &state);
+            }
+            (driver, _) => {
+                let _entered = driver.as_ref().map(|driver| driver.enter());
+                self.serve(&watchdog, &served, &state);
+            }
         }
         self.outbox.flush();
-        if let Some(tear_down) = served.tear_down() {
-            // Its panic has been printed, and there is nobody left to tell.
-            let ended = catch_unwind(AssertUnwindSafe(|| tear_down(state.into_inner())));
-            leave_if_forked(self.mark, if ended.is_ok() { 0 } else { PANICKED });
-        }
+        // A panic has been printed, and there is nobody left to tell.
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let _ends = Ends;
+            served.tear_down(state);
+        }));
+        leave_if_forked(self.mark, if ended.is_ok() { 0 } else { PANICKED });
         exit(0)
     }
 

@@ -22,7 +22,7 @@ impl World {
     }
 
     /// Runs everything to its end, where some inputs crash their worker.
-    fn run(&mut self, crashes: impl Fn(u64) -> bool) {
+    fn run_through(&mut self, crashes: impl Fn(u64) -> bool) {
         for _ in 0..1000 {
             self.all_ready();
             for key in self.workers.keys().copied().collect::<Vec<_>>() {
@@ -57,7 +57,7 @@ fn only_the_input_that_crashes_alone_is_blamed() {
             let mut world = together(8, max_workers);
             world.chunks = chunks;
             world.submit(call_policy(Retries::none()), 0..100);
-            world.run(|input| input == 50);
+            world.run_through(|input| input == 50);
             assert_eq!(world.crashed(), [50]);
             assert_eq!(world.attempts(50), 3);
             let most = (0..100).map(|input| world.attempts(input)).max();
@@ -70,7 +70,7 @@ fn only_the_input_that_crashes_alone_is_blamed() {
 fn several_culprits_are_found() {
     let mut world = together(8, 2);
     world.submit(call_policy(Retries::none()), 0..100);
-    world.run(|input| input % 10 == 3);
+    world.run_through(|input| input % 10 == 3);
     let expected: Vec<u64> = (0..100).filter(|input| input % 10 == 3).collect();
     assert_eq!(world.crashed(), expected);
 }
@@ -116,7 +116,7 @@ fn without_a_culprit_nothing_is_blamed_however_often_workers_crash() {
         }
         world.exit(worker, SIGSEGV);
     }
-    world.run(|_| false);
+    world.run_through(|_| false);
     assert_eq!(world.crashed(), [0; 0]);
 }
 
@@ -151,7 +151,7 @@ fn what_may_run_once_only_is_blamed_with_the_others() {
     };
     world.submit(once, [0]);
     world.submit(call_policy(Retries::none()), [1, 2]);
-    world.run(|input| input == 2);
+    world.run_through(|input| input == 2);
     assert_eq!(world.crashed(), [0, 2]);
     let Failure::Crashed(crash) = world.failure(0) else {
         panic!("{:?}", world.failure(0));
@@ -170,7 +170,7 @@ fn what_is_withdrawn_while_it_runs_was_there_all_the_same() {
     world.scheduler.cancel([keys[0]], Cancelled::ByCaller);
     world.perform();
     world.exit(worker, SIGSEGV);
-    world.run(|_| false);
+    world.run_through(|_| false);
     assert!(world.outcomes[&1].result.is_ok());
     assert_eq!(world.attempts(1), 1);
 }

@@ -173,10 +173,11 @@ impl Turmoil {
         } else if let Some(&first) = self.world.workers[&key].executing.first() {
             match trouble {
                 0 => self.world.exit(key, SIGSEGV),
-                1..4 => {
+                1..3 => {
                     let retries = self.random.bool();
                     self.world.answer(key, err(retries));
                 }
+                3 => self.world.answer(key, panic()),
                 4..6 => self.nest(key),
                 6..9 => self.pause(60),
                 _ if self.world.workers[&key].aborted.contains(&first.0) => {

@@ -5,4 +5,8 @@ async fn f() {
     drop(shared);
 }
 
-fn main() {}
+fn spawn<F: Future + Send>(_: F) {}
+
+fn main() {
+    spawn(async { f.local().await });
+}

@@ -1,0 +1,139 @@
+//! Retries after a panic, which run in workers in which nothing has panicked.
+//!
+//! A panic may leave a `Mutex`, a `LazyLock` or a worker's state broken, so that each further attempt there
+//! fails of that. A call that has panicked is therefore queued apart, and sent only to a worker that is clean
+//! and executes nothing else, since that may panic. Where a worker runs several inputs at once, it is given
+//! only calls of one kind. Other calls go on in workers in which something has panicked: a function that
+//! panics often needs a new worker for its retries now and then, and not one for each panic.
+
+use std::time::{Duration, Instant};
+
+use super::function::Lane;
+use super::suspects::Suspicion;
+use super::{Call, FunctionKey, Phase, Scheduler, Timer, Worker, WorkerKey};
+use crate::parcel::Parts;
+
+/// The shortest time between two replacements of workers that still have something to do. Retries that come
+/// meanwhile share the next worker.
+const RENEWAL: Duration = Duration::from_millis(100);
+
+impl Worker {
+    /// Returns whether it can give up its place for a new worker, which would not help one that waits for
+    /// calls of its own.
+    fn is_replaceable(&self) -> bool {
+        self.panicked && self.phase == Phase::Ready && !self.used_up && self.children.is_empty()
+    }
+}
+
+impl<P: Parts> Scheduler<P> {
+    /// An attempt has panicked in a worker.
+    pub(super) fn worker_panicked(&mut self, key: WorkerKey) {
+        self.workers[key].panicked = true;
+        let needs_clean = |call| self.call(call).is_some_and(Call::needs_clean);
+        let mut held = self.workers[key].outstanding.iter();
+        let holds_such = held.any(|one| one.call.is_some_and(needs_clean));
+        // What it has not begun of those goes to another one.
+        if holds_such {
+            self.recall(key);
+        }
+    }
+
+    /// Hands out the calls for which only a worker will do in which nothing has panicked.
+    pub(super) fn hand_out_to_clean(&mut self, now: Instant, function: FunctionKey) {
+        while let Some(turn) = self.next_turn(function, Lane::Clean) {
+            let nested = turn.depth > 0;
+            let call = self.functions[function.0].clean_queue.get(turn);
+            let call = call.and_then(|key| self.call(key));
+            let is_alone = call.is_some_and(|call| call.suspicion() != Suspicion::None);
+            let free = self.free_clean_worker(function, nested);
+            let is_free = |key: &WorkerKey| !is_alone || self.workers[*key].outstanding.is_empty();
+            let Some(worker) = free.filter(is_free) else {
+                return self.make_clean_worker(now, function, nested);
+            };
+            self.workers[worker].apart = self.functions[function.0].policy.at_once > 1;
+            self.workers[worker].is_reserved = is_alone;
+            self.send_next(now, worker, Lane::Clean, turn, 1);
+        }
+        self.keep(function, None);
+    }
+
+    /// Returns a worker that can execute such a call at once.
+    fn free_clean_worker(&mut self, function: FunctionKey, nested: bool) -> Option<WorkerKey> {
+        let (_, census) = self.roster(function);
+        let policy = &self.functions[function.0].policy;
+        // Several async functions may run beside each other, where each has its own panic.
+        let at_once = if policy.separable { policy.at_once } else { 1 };
+        let idle_allowed = census.allows(policy.max_workers, nested);
+        let load = |key: &WorkerKey| self.workers[*key].outstanding.inputs();
+        let is_free = |key: &WorkerKey| {
+            let worker = &self.workers[*key];
+            let load = load(key);
+            !worker.panicked
+                && worker.takes_some_calls(policy)
+                && if load == 0 {
+                    idle_allowed
+                } else {
+                    worker.apart && load < at_once
+                }
+        };
+        let keys = self.workers_of(function).iter().copied();
+        keys.filter(is_free).min_by_key(load)
+    }
+
+    /// Sees to it that there will be a worker for such calls.
+    fn make_clean_worker(&mut self, now: Instant, function: FunctionKey, nested: bool) {
+        let (_, census) = self.roster(function);
+        let state = &self.functions[function.0];
+        let policy = &state.policy;
+        let keys = self.workers_of(function).iter().copied();
+        let load = |key: &WorkerKey| self.workers[*key].outstanding.inputs();
+        // One that is clean takes no others until it has answered what it has.
+        let is_clean = |key: &WorkerKey| {
+            let worker = self.worker(*key);
+            worker.is_some_and(|worker| !worker.panicked && worker.takes_some_calls(policy))
+        };
+        let clean = state.kept.filter(is_clean);
+        let clean = clean.or_else(|| keys.clone().filter(is_clean).min_by_key(load));
+        let is_coming = census.starting > 0
+            || census.allows_another(policy.max_workers, nested)
+                && !self.is_full()
+                && !state.starts.has_failed();
+        let is_due = clean.is_none() && state.next_renewal.is_none_or(|next| next <= now);
+        let replaced = keys
+            .filter(|key| !is_coming && self.workers[*key].is_replaceable())
+            .min_by_key(load)
+            // One that has nothing to do costs the other calls nothing.
+            .filter(|key| is_due || load(key) == 0);
+        let is_busy = replaced.is_some_and(|key| load(&key) > 0);
+        // One that is free already may be needed by the nested calls that the busy ones wait for.
+        let is_allowed = census.allows(policy.max_workers, nested);
+        let kept = clean.filter(|key| is_allowed || load(key) > 0);
+        self.keep(function, kept);
+        if is_busy {
+            let next = now + RENEWAL;
+            self.functions[function.0].next_renewal = Some(next);
+            self.arm(next, Timer::Start(function));
+        }
+        if let Some(key) = replaced {
+            self.workers[key].used_up = true;
+            self.recall(key);
+            self.retire_when_used_up(now, key);
+        }
+    }
+
+    /// Keeps a worker of a function for such calls, and no other one.
+    fn keep(&mut self, function: FunctionKey, worker: Option<WorkerKey>) {
+        let kept = &mut self.functions[function.0].kept;
+        if *kept == worker {
+            return;
+        }
+        let before = std::mem::replace(kept, worker);
+        if let Some(before) = before.and_then(|key| self.worker_mut(key)) {
+            before.kept = false;
+        }
+        if let Some(key) = worker {
+            self.workers[key].kept = true;
+            self.recall(key);
+        }
+    }
+}
