@@ -569,7 +569,10 @@ fn is_retry() -> bool {
 fn poison(number: u64) -> u32 {
     let mut table = TABLE.lock().expect("the table is whole");
     *table += 1;
-    assert!(number % 10 != 0 || is_retry(), "the original cause");
+    assert!(
+        !number.is_multiple_of(10) || is_retry(),
+        "the original cause"
+    );
     std::process::id()
 }
 
@@ -610,7 +613,10 @@ impl Poisoned {
     #[method(retries = Retries::fixed(2, Duration::ZERO))]
     fn add(&self, number: u64) -> u64 {
         let mut sum = self.0.lock().expect("the sum is whole");
-        assert!(number % 10 != 0 || is_retry(), "the original cause");
+        assert!(
+            !number.is_multiple_of(10) || is_retry(),
+            "the original cause"
+        );
         *sum += number;
         number
     }
@@ -676,7 +682,7 @@ fn each_attempt_after_a_panic_tells_the_cause_from_a_process_of_its_own() {
 
 #[function(max_workers = 1)]
 fn panics_without_retries(number: u64) -> u32 {
-    assert!(number % 2 == 0, "odd");
+    assert!(number.is_multiple_of(2), "odd");
     std::process::id()
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use retry_runtime::{Runtime, function, service};
+use retry_runtime::{CallError, Options, Runtime, function, service};
 use retry_tests::{eventually, fixture};
 use tokio::runtime::Handle;
 
@@ -473,5 +473,73 @@ fn an_ordinary_call_of_an_async_function_can_be_spawned_if_it_is_send() {
         let payload = error.into_panic();
         let message = payload.downcast_ref::<&str>().unwrap();
         assert!(message.contains("f.local(..)"), "{message}");
+    });
+}
+
+// ------------------------------------------------------------------ a client that goes away
+
+#[function(setup = || 7_u64, max_workers = 1)]
+fn waits(_state: &u64, directory: Option<PathBuf>) -> u32 {
+    if let Some(directory) = directory {
+        std::fs::write(directory.join("begun"), "").unwrap();
+        while !directory.join("go").exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    std::process::id()
+}
+
+struct Waiting;
+
+#[service(max_workers = 1)]
+impl Waiting {
+    #[setup]
+    fn new() -> Self {
+        Self
+    }
+
+    #[method]
+    fn wait(&self, directory: Option<PathBuf>) -> u32 {
+        waits(&7, directory)
+    }
+}
+
+#[retry_runtime::test]
+fn a_grace_keeps_the_worker_of_a_call_that_nobody_wants() {
+    fixture(LIMIT, serves, || {
+        let long = Options::new().grace(LIMIT);
+        let plain = Runtime::builder().build().unwrap();
+        let patient = Runtime::builder().grace(LIMIT).build().unwrap();
+        let service = Waiting::with();
+        for (kept, call) in [
+            (true, waits.on(&plain).with_options(long)),
+            (true, waits.on(&patient)),
+            (
+                false,
+                waits.on(&patient).with_options(Options::new().no_grace()),
+            ),
+            (false, waits.on(&plain)),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let worker = call.remote(None).wait().unwrap();
+            let running = call.spawn(Some(directory.path().to_owned()));
+            let begun = || directory.path().join("begun").exists();
+            eventually("it runs", LIMIT, begun);
+            running.cancel();
+            assert!(matches!(running.wait(), Err(CallError::Cancelled(..))));
+            std::fs::write(directory.path().join("go"), "").unwrap();
+            let next = call.remote(None).wait().unwrap();
+            assert_eq!(next == worker, kept);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let worker = service.wait.remote(None).wait().unwrap();
+        let running = service.wait.with_options(long);
+        let running = running.spawn(Some(directory.path().to_owned()));
+        eventually("it runs", LIMIT, || directory.path().join("begun").exists());
+        running.cancel();
+        std::fs::write(directory.path().join("go"), "").unwrap();
+        assert_eq!(service.wait.remote(None).wait().unwrap(), worker);
+        plain.shutdown(SHUTDOWN).wait();
+        patient.shutdown(SHUTDOWN).wait();
     });
 }

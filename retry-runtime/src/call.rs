@@ -219,6 +219,12 @@ impl<T, E> Call<T, E> {
         self
     }
 
+    /// Another time to end in, if it is cancelled or times out, before its worker is killed.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.options = self.options.grace(grace);
+        self
+    }
+
     /// Makes the call and blocks this thread until its result is there.
     ///
     /// # Errors

@@ -95,6 +95,13 @@ const VARIABLES: &[(&str, Set)] = &[
         };
         Ok(())
     }),
+    ("RETRY_GRACE", |config, text| {
+        config.options = match duration_or_none(text)? {
+            Some(grace) => config.options.grace(grace),
+            None => config.options.no_grace(),
+        };
+        Ok(())
+    }),
     ("RETRY_MAX_WORKERS", |config, text| {
         config.max_workers = Some(match number(text)? {
             0 => return Err("must be at least 1".to_owned()),

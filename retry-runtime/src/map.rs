@@ -158,6 +158,12 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
         self
     }
 
+    /// Another time to end in, for inputs that are cancelled or time out, before their workers are killed.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.options = self.options.grace(grace);
+        self
+    }
+
     /// Results come as they are ready instead of in the order of the inputs.
     pub fn unordered(mut self) -> Self {
         self.ordered = false;

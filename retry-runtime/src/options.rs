@@ -51,6 +51,7 @@ pub struct Options {
     retries: Override<Retries>,
     timeout: Override<Duration>,
     deadline: Override<Duration>,
+    grace: Override<Duration>,
 }
 
 impl Options {
@@ -61,6 +62,7 @@ impl Options {
             retries: Override::Inherit,
             timeout: Override::Inherit,
             deadline: Override::Inherit,
+            grace: Override::Inherit,
         }
     }
 
@@ -128,12 +130,27 @@ impl Options {
         self
     }
 
+    /// Another time to end in, for an attempt that is cancelled or has timed out, before its worker is killed.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Override::Set(grace);
+        self
+    }
+
+    /// The worker of an attempt that is cancelled or has timed out is killed at once.
+    #[must_use]
+    pub fn no_grace(mut self) -> Self {
+        self.grace = Override::Unset;
+        self
+    }
+
     /// These overrides on top of `earlier` ones.
     pub(crate) fn over(self, earlier: Self) -> Self {
         Self {
             retries: self.retries.or(earlier.retries),
             timeout: self.timeout.or(earlier.timeout),
             deadline: self.deadline.or(earlier.deadline),
+            grace: self.grace.or(earlier.grace),
         }
     }
 
@@ -146,6 +163,11 @@ impl Options {
             timeout: self.timeout.resolve(spec.timeout),
             deadline: self.deadline.resolve(spec.deadline),
             at_most_once: spec.at_most_once,
+            grace: match self.grace {
+                Override::Inherit => None,
+                Override::Set(grace) => Some(grace),
+                Override::Unset => Some(Duration::ZERO),
+            },
         }
     }
 }
@@ -157,4 +179,6 @@ pub(crate) struct Policy {
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) at_most_once: bool,
+    /// In place of that of the workers, which a service's methods share.
+    pub(crate) grace: Option<Duration>,
 }

@@ -312,6 +312,12 @@ impl Builder {
         self
     }
 
+    /// How long what is cancelled or has timed out is asked to end before its worker is killed.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.config.options = self.config.options.grace(grace);
+        self
+    }
+
     /// The largest size in bytes of one call's arguments, and of one result.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.config.max_message = bytes;

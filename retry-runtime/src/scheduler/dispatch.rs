@@ -177,6 +177,7 @@ impl<P: Parts> Scheduler<P> {
             sent: now,
             stop: None,
             withdrawn: None,
+            grace: None,
         });
         let worker_pid = target.pid;
         let entry = &mut self.calls[call.index];

@@ -1,7 +1,7 @@
 //! What was sent to a worker and is not answered, in the order of the tickets.
 
 use std::collections::vec_deque::{self, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::CallKey;
 use super::stop::{Stop, Withdrawn};
@@ -19,6 +19,8 @@ pub(super) struct Inflight {
     pub(super) stop: Option<Box<Stop>>,
     /// Set while the call is to end without an answer, until it is known whether it runs.
     pub(super) withdrawn: Option<Box<Withdrawn>>,
+    /// How long it is asked to end, once its call is over; `None` as the worker's function says.
+    pub(super) grace: Option<Duration>,
 }
 
 impl Inflight {
@@ -135,6 +137,7 @@ impl Outstanding {
             sent: front.sent,
             stop: None,
             withdrawn: front.withdrawn.clone(),
+            grace: front.grace,
         };
         front.count -= back.count;
         let call = front.call;

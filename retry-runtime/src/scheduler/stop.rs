@@ -266,8 +266,10 @@ impl<P: Parts> Scheduler<P> {
         if matches!(*withdrawn, Withdrawn::Deadline) && self.begins_later(now, call, start) {
             return;
         }
+        let grace = self.call(call).and_then(|call| call.terms.policy.grace);
         if let Some(inflight) = self.workers[key].outstanding.find(ticket) {
             inflight.call = None;
+            inflight.grace = grace;
         }
         let end = AttemptEnd {
             outcome: AttemptOutcome::Cancelled,
@@ -356,6 +358,12 @@ impl<P: Parts> Scheduler<P> {
         };
         let policy = &self.functions[worker.function.0].policy;
         let (grace, alone) = (policy.grace, !policy.separable);
+        let inflight = worker.outstanding.iter().find(|one| one.ticket == ticket);
+        let given = inflight.and_then(|one| {
+            let call = one.call.and_then(|call| self.call(call));
+            call.map_or(one.grace, |call| call.terms.policy.grace)
+        });
+        let grace = given.unwrap_or(grace);
         let (press, kill) = if alone {
             (now + grace / 2, now + grace)
         } else {

@@ -47,6 +47,7 @@ fn call_policy(retries: Retries) -> Policy {
         timeout: None,
         deadline: None,
         at_most_once: false,
+        grace: None,
     }
 }
 

@@ -85,6 +85,29 @@ fn with_a_grace_the_function_is_asked_then_the_process_and_then_it_is_killed() {
 }
 
 #[test]
+fn a_call_may_bring_its_own_grace() {
+    for (of_workers, of_call) in [(Duration::ZERO, 2 * SECOND), (2 * SECOND, Duration::ZERO)] {
+        let mut world = World::with_grace(of_workers);
+        let policy = Policy {
+            grace: Some(of_call),
+            ..call_policy(Retries::none())
+        };
+        let keys = world.submit(policy, [1]);
+        world.all_ready();
+        let worker = world.first();
+        world.begin(worker);
+        world.scheduler.cancel(keys, Cancelled::ByCaller);
+        world.perform();
+        assert!(matches!(world.failure(1), Failure::Cancelled(_)));
+        world.advance(Duration::from_millis(900));
+        let killed = world.workers[&worker].killed;
+        assert_eq!(killed, of_call.is_zero());
+        world.advance(2 * SECOND);
+        assert!(world.workers[&worker].killed);
+    }
+}
+
+#[test]
 fn what_ends_within_its_grace_has_timed_out_and_its_worker_goes_on() {
     let mut world = World::with_grace(2 * SECOND);
     world.submit(with_timeout(SECOND), [1, 2]);
@@ -537,6 +560,9 @@ pub(super) fn random_policy(random: &mut fastrand::Rng) -> Policy {
         timeout: random.bool().then(|| milliseconds(random)),
         deadline: (random.u8(0..4) == 0).then(|| 3 * milliseconds(random)),
         at_most_once,
+        grace: random
+            .choice([None, Some(Duration::ZERO), Some(Duration::from_millis(20))])
+            .unwrap_or(None),
     }
 }
 
