@@ -44,6 +44,7 @@ mod args;
 mod block;
 mod budget;
 mod call;
+mod capture;
 mod codec;
 mod config;
 mod context;

@@ -8,6 +8,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::context::CallId;
 use crate::excerpt::excerpt;
+use crate::parcel::Caller;
 
 /// How many lines of standard error are kept.
 const TAIL_LINES: usize = 20;
@@ -53,6 +54,8 @@ pub(super) struct End {
 pub(super) struct Of {
     pub(super) call: Option<CallId>,
     pub(super) index: Option<u64>,
+    /// Who has made the call.
+    pub(super) caller: Option<Caller>,
 }
 
 /// Which lines are passed on.
@@ -247,8 +250,8 @@ mod tests {
 
     fn of(index: u64) -> Of {
         Of {
-            call: None,
             index: Some(index),
+            ..Of::default()
         }
     }
 

@@ -15,6 +15,7 @@ use super::reactor::{SOCKET, Writable};
 use super::spawner::{Request, request_worker};
 use super::streams::{Queued, forward, has_room, is_to_be_taken};
 use super::sweep::Family;
+use crate::capture;
 use crate::codec;
 use crate::config::OutputMode;
 use crate::context::short_name;
@@ -528,9 +529,10 @@ impl Peer {
     /// What a ticket stands for.
     fn of(&self, core: &Core, ticket: u64) -> Of {
         match core.scheduler.call_of(self.key, ticket) {
-            Some((call, index, _)) => Of {
+            Some((call, index, job)) => Of {
                 call: Some(call),
                 index,
+                caller: Some(job.caller),
             },
             None => Of::default(),
         }
@@ -872,6 +874,14 @@ impl Passing<'_> {
 }
 
 impl Printed {
+    /// Writes to the stream, or to where a test's own output goes.
+    fn write(self, stream: Stream, of: &Of, line: &[u8]) -> Option<Queued> {
+        if capture::is_on() && capture::write(stream, self.function, of.caller, line) {
+            return None;
+        }
+        forward(stream, line)
+    }
+
     fn has_room(self, engine: &Engine, stream: Stream) -> bool {
         engine.config().output == OutputMode::None || has_room(stream, engine.inbox().bell())
     }
@@ -890,9 +900,9 @@ impl Printed {
                 if !line.ends_with(b"\n") {
                     prefixed.push(b'\n');
                 }
-                forward(stream, &prefixed)
+                self.write(stream, of, &prefixed)
             }
-            OutputMode::Raw => forward(stream, line),
+            OutputMode::Raw => self.write(stream, of, line),
             OutputMode::None => None,
         };
         if engine.publisher().is_observed() {
