@@ -3,7 +3,7 @@
 
 #[::core::prelude::v1::test]
 fn it_works() -> Result<(), String> {
-    ::retry_runtime::__private0::enter_test(
+    let _entered = ::retry_runtime::__private0::enter_test(
         ::core::concat!(::core::module_path!(), "::", "it_works"),
     );
     ::retry_runtime::__private0::block_on_test(async move { work().await })

@@ -5,7 +5,7 @@
 #[should_panic]
 #[::core::prelude::v1::test]
 fn it_works() {
-    ::retry_runtime::__private0::enter_test(
+    let _entered = ::retry_runtime::__private0::enter_test(
         ::core::concat!(::core::module_path!(), "::", "it_works"),
     );
     { work() }

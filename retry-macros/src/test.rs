@@ -44,7 +44,7 @@ fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream
         #(#attrs)*
         #[::core::prelude::v1::test]
         #vis #sig {
-            #private::enter_test(::core::concat!(::core::module_path!(), "::", #name));
+            let _entered = #private::enter_test(::core::concat!(::core::module_path!(), "::", #name));
             #body
         }
     })

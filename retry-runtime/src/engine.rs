@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use crate::Options;
 use crate::budget::Budget;
+use crate::capture;
 use crate::config::Config;
 use crate::context::{CallId, short_name};
 use crate::delivery::{self, Sink};
@@ -648,6 +649,7 @@ impl Engine {
         self.step(|core, now| {
             let function = core.function(callee)?;
             let outer = inline::current();
+            let called = callee.registration.pool().name;
             let terms = core.terms(function, callee);
             let mut last = None;
             let mut submitted = |key: CallKey| {
@@ -655,6 +657,9 @@ impl Engine {
                 submitted(key);
             };
             for job in jobs {
+                if capture::is_on() {
+                    capture::called(called, job.caller);
+                }
                 match outer {
                     Some((worker, ticket)) if core.links.contains_key(&worker.id) => {
                         for job in job.parts() {

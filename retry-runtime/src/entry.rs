@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::sync::{Once, OnceLock};
 
+use crate::capture;
 use crate::pool::children;
 use crate::transport::KEY_VARIABLE;
 use crate::worker::{self, Origin};
@@ -45,11 +46,13 @@ pub fn init() {
     enter(Entry::Main);
 }
 
-/// The same for a test: a worker is the test binary told to run this test alone.
-pub fn enter_test(path: &'static str) {
+/// The same for a test: a worker is the test binary told to run this test alone. What is returned is to be kept
+/// until the test ends.
+pub fn enter_test(path: &'static str) -> impl Sized {
     // The test harness names tests without their crate.
     let name = path.split_once("::").map_or(path, |(_, name)| name);
     enter(Entry::Test(name.to_owned()));
+    capture::begin()
 }
 
 fn enter(entry: Entry) {

@@ -45,6 +45,7 @@ mod backtrace;
 mod block;
 mod budget;
 mod call;
+mod capture;
 mod codec;
 mod config;
 mod context;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Buf, Bytes};
 
+use crate::capture;
 use crate::recycle::LARGE;
 
 /// What stands before each of several values: its length.
@@ -56,7 +57,11 @@ thread_local! {
 impl Caller {
     /// Returns a caller of its own, until four billion others have come.
     pub(crate) fn new() -> Self {
-        Self(NEXT_CALLER.fetch_add(1, Ordering::Relaxed))
+        let new = Self(NEXT_CALLER.fetch_add(1, Ordering::Relaxed));
+        if capture::is_on() {
+            capture::made_here(new);
+        }
+        new
     }
 
     /// Returns the caller that this thread is.

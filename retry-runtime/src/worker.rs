@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::process::Pid;
 
+use crate::entry;
 use crate::lineage;
 use crate::nested::Upstream;
 use crate::registry;
@@ -219,13 +220,15 @@ pub(crate) fn serve(link: Link) -> ! {
     };
     let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
     Upstream::install(nested, orders.worker, limit);
+    let name = orders.function.clone();
     let run = || -> ! { Server::new(link, board, orders, watchdog).run() };
-    if tokio::runtime::Handle::try_current().is_err() {
+    // The check may stand inside an async `main`, where async functions could not be run; or in a test, by
+    // which the thread is named that runs it, so that panics of the function would carry that name.
+    if tokio::runtime::Handle::try_current().is_err() && !entry::marks_output() {
         run();
     }
-    // The check stands inside an async `main`, where async functions could not be run.
     let thread = std::thread::Builder::new()
-        .name("retry-worker".to_owned())
+        .name(name)
         .stack_size(STACK)
         .spawn(run);
     match thread {

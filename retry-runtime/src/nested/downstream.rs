@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::wire::{self, Reply, Request, Submission};
 use crate::budget::Budget;
+use crate::capture;
 use crate::context::CallId;
 use crate::delivery::Sink;
 use crate::engine::{Callee, Core, Engine, Job, rejected};
@@ -221,14 +222,21 @@ impl Requests {
             };
             jobs.push((CallId::nested(self.worker.id, call.number), job));
         }
+        let called = registration.pool().name;
         let refused = engine.step(|core, now| match core.function(&callee) {
             Ok(function) => {
                 let terms = core.terms(function, &callee);
+                let ticket = submission.ticket;
+                let outer = core.scheduler.call_of(self.worker, ticket);
+                let outer = outer.map(|(_, _, job)| job.caller);
                 for (id, job) in jobs {
+                    if let Some(outer) = outer.filter(|_| capture::is_on()) {
+                        capture::called_within(called, job.caller, outer);
+                    }
                     let origin = Origin {
                         id,
                         worker: self.worker,
-                        ticket: submission.ticket,
+                        ticket,
                     };
                     core.scheduler
                         .submit_nested(now, function, Arc::clone(&terms), origin, job);

@@ -8,6 +8,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::context::CallId;
 use crate::excerpt::excerpt;
+use crate::parcel::Caller;
 
 /// How many lines of standard error are kept.
 const TAIL_LINES: usize = 20;
@@ -17,6 +18,9 @@ const TAIL_WIDTH: usize = 400;
 
 /// A line that is longer is passed on in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
+
+/// How many calls may have printed what is in a pipe: a pipe holds no more bytes, unless it was made larger.
+const MOST_ENDS: usize = 1024 * 1024;
 
 /// How much is read at a turn, so that one chatty worker does not keep the others waiting.
 const PER_TURN: usize = 1024 * 1024;
@@ -53,6 +57,8 @@ pub(super) struct End {
 pub(super) struct Of {
     pub(super) call: Option<CallId>,
     pub(super) index: Option<u64>,
+    /// Who has made the call.
+    pub(super) caller: Option<Caller>,
 }
 
 /// Which lines are passed on.
@@ -138,9 +144,16 @@ impl<R: AsFd> Output<R> {
 
     /// The output of a call that is answered next ends here.
     pub(super) fn ends(&mut self, end: End) {
-        // What a worker says need not make sense.
-        if self.told && self.ends.back().is_none_or(|last| last.at <= end.at) {
-            self.ends.push_back(end);
+        if !self.told {
+            return;
+        }
+        let is_full = self.ends.len() >= MOST_ENDS;
+        match self.ends.back_mut() {
+            // It has printed nothing.
+            Some(last) if last.at == end.at => last.last |= end.last,
+            // What a worker says need not make sense.
+            Some(last) if last.at > end.at || is_full => {}
+            _ => self.ends.push_back(end),
         }
     }
 
@@ -247,8 +260,8 @@ mod tests {
 
     fn of(index: u64) -> Of {
         Of {
-            call: None,
             index: Some(index),
+            ..Of::default()
         }
     }
 

@@ -13,8 +13,9 @@ use super::output::{End, Lines, Of, Output, Tail};
 use super::process::Child;
 use super::reactor::{SOCKET, Writable};
 use super::spawner::{Request, request_worker};
-use super::streams::{Queued, forward, has_room, is_to_be_taken};
+use super::streams::{Queued, end_of_queue, forward, has_room, is_to_be_taken};
 use super::sweep::Family;
+use crate::capture;
 use crate::codec;
 use crate::config::OutputMode;
 use crate::context::short_name;
@@ -221,7 +222,7 @@ pub(crate) struct Peer {
     /// Up to which ticket it is known what was printed, or what there was has been passed on.
     seen: u64,
     /// It has told where output ends, and that is to be passed on before the next answer is taken in.
-    end: Option<()>,
+    ends: bool,
     /// What was passed on last and has to wait for a reader, by the stream where it is queued.
     queued: [Option<Queued>; 2],
     /// What answers are held back for.
@@ -283,7 +284,7 @@ impl Peer {
             serial,
             claimed: 0,
             seen: 0,
-            end: None,
+            ends: false,
             queued: [None; 2],
             behind: None,
         }
@@ -384,33 +385,39 @@ impl Peer {
                 return;
             }
         }
+        let is_behind = self.stdout.is_behind() || self.stderr.is_behind();
+        if is_behind && !self.passes_ended(engine, pace) {
+            return;
+        }
         // What a function has called before it answered comes before its answer.
         if self.board.requests() != self.requests.taken {
             self.receive_requests(engine);
         }
         loop {
             engine.step(|core, now| {
-                let executed = !core.scheduler.executes_nothing(self.key, self.claimed);
+                // What was printed by several calls, or by some that tell nothing.
+                let pending = self.stdout.is_pending() || self.stderr.is_pending();
+                let executed = pending && self.executes(core);
                 self.take_in(core, now);
-                let executes = !core.scheduler.executes_nothing(self.key, self.claimed);
-                // Who is still executing might be in the middle of a line. It is passed on before the
-                // answers are delivered, which they are at the end of the step.
-                if executed && !executes && self.end.is_none() {
+                // A call that is still executing might be in the middle of a line. It is passed on before
+                // the answers are delivered, which they are at the end of the step.
+                if executed && !self.ends && !self.executes(core) {
                     self.pass_rest(engine, &Of::default(), Lines::All);
                 }
             });
-            if self.end.take().is_none() {
+            if !std::mem::take(&mut self.ends) {
                 break;
             }
-            if self.stdout.is_behind() || self.stderr.is_behind() {
-                self.drain(engine, false);
-            }
-            self.pass_ended(engine);
-            if self.waits(engine, pace) {
+            if !self.passes_ended(engine, pace) {
                 return;
             }
         }
         self.pass_current(engine);
+    }
+
+    /// Whether a call is executing that may have printed what was read last.
+    fn executes(&self, core: &Core) -> bool {
+        !core.scheduler.executes_nothing(self.key, self.claimed)
     }
 
     /// Whether what was passed on last has to be waited for. Then the I/O thread looks again.
@@ -423,8 +430,32 @@ impl Peer {
         let held = self.is_held(engine);
         if held {
             engine.inbox().hold(self.key.id);
+        } else {
+            self.behind = None;
         }
         held
+    }
+
+    /// Passes on what was printed for answers that are next. False if that has to be waited for.
+    fn passes_ended(&mut self, engine: &Engine, pace: Pace) -> bool {
+        if self.stdout.is_behind() || self.stderr.is_behind() {
+            self.drain(engine, false);
+        }
+        self.pass_ended(engine);
+        // What there was no room for is read once there is some.
+        if self.stdout.is_behind() {
+            self.wait_for_room(Stream::Stdout);
+        }
+        if self.stderr.is_behind() {
+            self.wait_for_room(Stream::Stderr);
+        }
+        !self.waits(engine, pace)
+    }
+
+    fn wait_for_room(&mut self, stream: Stream) {
+        if let Some(queued) = end_of_queue(stream) {
+            self.queued[queued.place()] = Some(queued);
+        }
     }
 
     fn read(&mut self, engine: &Engine, socket: &OwnedFd) -> usize {
@@ -528,9 +559,10 @@ impl Peer {
     /// What a ticket stands for.
     fn of(&self, core: &Core, ticket: u64) -> Of {
         match core.scheduler.call_of(self.key, ticket) {
-            Some((call, index, _)) => Of {
+            Some((call, index, job)) => Of {
                 call: Some(call),
                 index,
+                caller: Some(job.caller),
             },
             None => Of::default(),
         }
@@ -590,7 +622,7 @@ impl Peer {
     /// Hands all whole messages to the scheduler.
     fn take_in(&mut self, core: &mut Core, now: Instant) {
         let mut function: Option<FunctionKey> = None;
-        while !self.broken && self.end.is_none() {
+        while !self.broken && !self.ends {
             let taken = if let Some(values) = frame::take_short(&mut self.input) {
                 self.short(core, now, values)
             } else {
@@ -678,7 +710,7 @@ impl Peer {
             Kind::Printed => {
                 let told = frame::Printed::decode(payload).ok_or("output without an end")?;
                 self.told(core, header.ticket, told);
-                self.end = Some(());
+                self.ends = true;
                 return Ok(None);
             }
             _ => Reading { limit: self.limit }.answer(header, payload)?,
@@ -704,7 +736,8 @@ impl Peer {
     }
 
     /// The process lives on without its connection.
-    pub(super) fn overdue(&mut self, engine: &Engine) {
+    pub(super) fn overdue(&mut self, engine: &Engine, socket: &OwnedFd) {
+        self.look_at_once(engine, socket);
         self.breach(engine, "it closed its connection".to_owned());
         kill_group(self.child.id());
     }
@@ -883,6 +916,14 @@ impl Passing<'_> {
 }
 
 impl Printed {
+    /// Writes to the stream, or to where a test's own output goes.
+    fn write(self, stream: Stream, of: &Of, line: &[u8]) -> Option<Queued> {
+        if capture::is_on() && capture::write(stream, self.function, of.caller, line) {
+            return None;
+        }
+        forward(stream, line)
+    }
+
     fn has_room(self, engine: &Engine, stream: Stream) -> bool {
         engine.config().output == OutputMode::None || has_room(stream, engine.inbox().bell())
     }
@@ -901,9 +942,9 @@ impl Printed {
                 if !line.ends_with(b"\n") {
                     prefixed.push(b'\n');
                 }
-                forward(stream, &prefixed)
+                self.write(stream, of, &prefixed)
             }
-            OutputMode::Raw => forward(stream, line),
+            OutputMode::Raw => self.write(stream, of, line),
             OutputMode::None => None,
         };
         if engine.publisher().is_observed() {

@@ -321,7 +321,7 @@ impl Reactor {
         self.closing.retain(|(at, worker)| {
             let overdue = *at <= now;
             if overdue && let Some(inlet) = self.inlets.get(worker) {
-                inlet.peer().overdue(&self.engine);
+                inlet.peer().overdue(&self.engine, &inlet.socket);
             }
             !overdue
         });

@@ -167,6 +167,15 @@ impl Queued {
     }
 }
 
+/// Where the last of what is queued for a stream is, if there is any.
+pub(super) fn end_of_queue(stream: Stream) -> Option<Queued> {
+    let queues = Queues::lock();
+    let place = queues.place(stream);
+    let queue = &queues.0[place];
+    let at = queue.queued;
+    (queue.done < at).then_some(Queued { place, at })
+}
+
 /// Whether the stream is still to take what was queued up to here, and takes what is written. Otherwise the
 /// bell is rung when it has taken it, and [`patience_ends`] tells when it is to be asked again.
 pub(super) fn is_to_be_taken(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
@@ -192,9 +201,8 @@ pub(super) fn patience_ends() -> Option<Instant> {
 }
 
 /// Passes a line on, or a piece of one, without waiting. Returns where it is queued, if the stream did not
-/// take it at once. It goes to the descriptor itself, since
-/// the program may hold the lock of its standard output for as long as it waits for a call. That a
-/// stream is closed is no failure of ours.
+/// take it at once. It goes to the descriptor itself, since the program may hold the lock of its standard output for
+/// as long as it waits for a call. That a stream is closed is no failure of ours.
 pub(super) fn forward(stream: Stream, line: &[u8]) -> Option<Queued> {
     let _room = progress::make_room();
     let mut queues = Queues::lock();

@@ -100,24 +100,32 @@ impl Output {
     }
 
     /// A call is about to be answered that took so long by the counter of the processor, and nothing else
-    /// is executing. If another one of its chunk follows the look may be put off.
+    /// is executing. If another one of its chunk follows the look may be put off. Whether there was one, which
+    /// takes its time.
     #[inline]
-    pub(super) fn ended(&mut self, outbox: &Outbox, ticket: u64, took: u64, followed: bool) {
-        if took >= self.shortest[0] {
-            self.look_or_put_off(outbox, ticket, followed);
-        }
+    pub(super) fn ended(
+        &mut self,
+        outbox: &Outbox,
+        ticket: u64,
+        took: u64,
+        followed: bool,
+    ) -> bool {
+        let may_have = took >= self.shortest[0];
+        may_have && self.look_or_put_off(outbox, ticket, followed)
     }
 
     #[cold]
-    fn look_or_put_off(&mut self, outbox: &Outbox, ticket: u64, followed: bool) {
+    fn look_or_put_off(&mut self, outbox: &Outbox, ticket: u64, followed: bool) -> bool {
+        // Each of its two system calls takes about as long as a print.
         let pause = PAUSE * 2 * FASTER * self.shortest[0];
         let is_soon = sys::ticks().wrapping_sub(self.looked) < pause;
         if followed && self.each == 0 && is_soon {
             self.put_off = true;
             self.board.leaves_unseen(ticket);
-        } else {
-            self.look(outbox, ticket, true, true);
+            return false;
         }
+        self.look(outbox, ticket, true, true);
+        true
     }
 
     /// Looks whether anything was printed since the last time, by `ticket` alone or by others as well, and
@@ -135,7 +143,10 @@ impl Output {
                 let alone = alone && !std::mem::take(&mut self.put_off);
                 outbox.printed(ticket, self.printed(alone, last));
             }
-            None => self.board.leaves_unseen(ticket),
+            None => {
+                self.put_off = true;
+                self.board.leaves_unseen(ticket);
+            }
         }
     }
 

@@ -176,16 +176,19 @@ impl Server {
             flush_stdout();
             let goes_on = kind == Kind::Ok && calls.is_within_chunk() && !growth.is_limited();
             let now = sys::ticks();
-            printed.ended(outbox, ticket, now.wrapping_sub(since), goes_on);
+            let took = now.wrapping_sub(since);
             if goes_on {
-                begun = Some(now);
                 let duration = stopwatch.lap(timed);
-                if !outbox.value(ticket, duration, invocation.output()) {
+                let looked = printed.ended(outbox, ticket, took, true);
+                begun = (!looked).then_some(now);
+                let had_room = outbox.value(ticket, duration, invocation.output());
+                if looked || !had_room {
                     // A wait for room is not the next one's time.
                     stopwatch.stop();
                 }
             } else {
                 let duration = stopwatch.end().saturating_sub(board.paused(0));
+                printed.ended(outbox, ticket, took, false);
                 let remarks = Remarks {
                     used_up: growth.is_exceeded(),
                 };
