@@ -45,6 +45,8 @@ mod block;
 mod budget;
 mod call;
 mod codec;
+#[cfg(feature = "cli")]
+mod command_line;
 mod config;
 mod context;
 mod crash_limit;
@@ -81,6 +83,7 @@ mod sys;
 mod transport;
 mod worker;
 
+pub use args::Input;
 pub use call::{Call, FunctionCall, Join, join};
 pub use codec::Wire;
 pub use context::{Attempt, AttemptOutcome, CallId, Context};
