@@ -115,7 +115,6 @@ const ONE_MISTAKE: &[&str] = &[
     "entrypoint_twice",
     "function_with_a_path",
     "generic_and_its_calls",
-    "handle_called_like_its_type",
     "impl_trait_inside_of_a_result",
     "iterator_as_result_and_its_calls",
     "map_over_single_values",

@@ -264,7 +264,6 @@ impl<T> Unmade<T> {
         Arc::default()
     }
 
-    #[expect(clippy::missing_errors_doc, reason = "it is not called")]
     pub fn read(&self, _: &[u8]) -> Result<T, String> {
         Err(String::new())
     }
