@@ -1,6 +1,6 @@
 //! What must compile does, and what must not says why in a sentence that can be acted on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn cases() {
@@ -9,19 +9,25 @@ fn cases() {
     cases.compile_fail("fail/*.rs");
 }
 
+/// What the compiler says about each case, by file.
+fn outputs() -> impl Iterator<Item = (PathBuf, String)> {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("fail");
+    let entries = std::fs::read_dir(cases).expect("there are cases");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let is_output = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension == "stderr")
+    };
+    paths.filter(is_output).map(|path| {
+        let text = std::fs::read_to_string(&path).expect("it can be read");
+        (path, text)
+    })
+}
+
 /// What the cases make the compiler say: the file and the sentence of each error.
 fn messages() -> Vec<(String, String)> {
     let mut messages = Vec::new();
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("fail");
-    for entry in std::fs::read_dir(cases).expect("there are cases") {
-        let path = entry.expect("an entry").path();
-        if path
-            .extension()
-            .is_none_or(|extension| extension != "stderr")
-        {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).expect("it can be read");
+    for (path, text) in outputs() {
         // One that the compiler says in its own words may go on in its own words.
         let first = text.lines().find(|line| line.starts_with("error"));
         let ours = text.lines().filter(|line| line.starts_with("error: "));
@@ -75,6 +81,83 @@ fn every_message_is_documented() {
             "{file}: docs/errors.md does not have: {message}"
         );
     }
+}
+
+/// Cases whose messages still name what generated code names.
+const NAME_WHAT_IS_HIDDEN: &[&str] = &[
+    "future_not_send",
+    "service_method_future_not_send",
+    "service_setup_of_another_type",
+    "setup_of_another_type",
+];
+
+#[test]
+fn no_message_names_what_is_hidden() {
+    let hidden = |text: &str| {
+        let mut ends = text.match_indices("__").map(|(at, found)| at + found.len());
+        let begins_a_name = |end| text[end..].starts_with(|next: char| next.is_alphanumeric());
+        ends.any(begins_a_name) || text.contains("in this macro invocation")
+    };
+    for (file, text) in outputs() {
+        let case = file.file_stem().and_then(|stem| stem.to_str());
+        let is_known = case.is_some_and(|case| NAME_WHAT_IS_HIDDEN.contains(&case));
+        assert_eq!(hidden(&text), is_known, "{}:\n{text}", file.display());
+    }
+}
+
+/// Cases of one mistake each, with a call next to it.
+const ONE_MISTAKE: &[&str] = &[
+    "axum_extractor_as_parameter",
+    "channel_as_parameter",
+    "entrypoint_below_tokio_main",
+    "entrypoint_takes_a_struct",
+    "entrypoint_takes_an_optional_struct",
+    "entrypoint_twice",
+    "function_with_a_path",
+    "generic_and_its_calls",
+    "impl_trait_inside_of_a_result",
+    "iterator_as_result_and_its_calls",
+    "map_over_single_values",
+    "only_serialize_is_derived",
+    "option_of_a_reference",
+    "remote_with_a_reference",
+    "remote_with_another_type",
+    "remote_with_too_few_arguments",
+    "remote_with_too_many_arguments",
+    "result_is_a_reference",
+    "result_without_call_error",
+    "result_without_its_error",
+    "retries_called",
+    "retries_list_short_key",
+    "retries_list_unnamed",
+    "service_map_over_another_type",
+    "service_remote_with_another_type",
+    "setup_without_a_reference",
+    "spawn_with_an_owned_text",
+    "timeout_called",
+    "tokio_test_below_a_test",
+    "vector_not_serialisable",
+    "vector_of_references",
+];
+
+/// `stub_passed_to_an_iterator` is not among them: of an iterator that cannot be made the compiler also
+/// says that it has no methods.
+#[test]
+fn a_mistake_is_one_error_although_the_function_is_called() {
+    let mut found = 0;
+    for (file, text) in outputs() {
+        let case = file.file_stem().and_then(|stem| stem.to_str());
+        if !case.is_some_and(|case| ONE_MISTAKE.contains(&case)) {
+            continue;
+        }
+        found += 1;
+        let errors = text
+            .lines()
+            .filter(|line| line.starts_with("error"))
+            .count();
+        assert_eq!(errors, 1, "{}:\n{text}", file.display());
+    }
+    assert_eq!(found, ONE_MISTAKE.len());
 }
 
 #[test]

@@ -13,13 +13,17 @@ impl f {
         Self::__body()
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::my::runtime::__private0::FunctionSpec = ::my::runtime::__private0::FunctionSpec::new(
         ::core::concat!(::core::module_path!(), "::", "f"),
         ::core::file!(),
         ::core::line!(),
         &[],
+    );
+    static __STUB: ::my::runtime::__private0::Typed<fn() -> (), (), ()> = ::my::runtime::__private0::Typed::new(
+        f::__body,
+        &__REGISTRATION,
     );
     static __REGISTRATION: ::my::runtime::__private0::Registration = ::my::runtime::__private0::Registration::new(
         &__SPEC,
@@ -44,19 +48,104 @@ const _: () = {
             use ::my::runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
             (&&::my::runtime::__private0::Probe(&__result)).describe(__invocation);
         }
-        f.__reply(__invocation, __result);
+        __STUB.__reply(__invocation, __result);
     }
     ::my::runtime::__private0::inventory::submit! {
         ::my::runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for f {
-        type Target = ::my::runtime::__private0::Typed<fn() -> (), (), ()>;
-        fn deref(&self) -> &Self::Target {
-            static __STUB: ::my::runtime::__private0::Typed<fn() -> (), (), ()> = ::my::runtime::__private0::Typed::new(
-                f::__body,
-                &__REGISTRATION,
-            );
+    impl f {
+        fn __stub(
+            &self,
+        ) -> &'static ::my::runtime::__private0::Typed<fn() -> (), (), ()> {
             &__STUB
+        }
+    }
+    impl f {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::my::runtime::__private0::kind!((), ());
+        #[doc(hidden)]
+        fn remote(
+            &self,
+        ) -> ::my::runtime::__private0::Call<
+            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            self.__stub().remote()
+        }
+        #[doc(hidden)]
+        fn spawn(
+            &self,
+        ) -> ::my::runtime::__private0::FunctionCall<
+            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            ::my::runtime::__private0::spawn(self.remote())
+        }
+        #[doc(hidden)]
+        fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::my::runtime::__private0::Accepted<Self, ()>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::my::runtime::__private0::Map<
+            __I::IntoIter,
+            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::my::runtime::__private0::Accepted<Self, ()>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::my::runtime::__private0::ForEach<
+            __I::IntoIter,
+            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            ::my::runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        fn with_options(
+            &self,
+            __options: ::my::runtime::__private0::Options,
+        ) -> ::my::runtime::__private0::Typed<fn() -> (), (), ()> {
+            self.__stub().with_options(__options)
+        }
+        #[doc(hidden)]
+        fn on(
+            &self,
+            __runtime: &::my::runtime::__private0::Runtime,
+        ) -> ::my::runtime::__private0::Typed<fn() -> (), (), ()> {
+            self.__stub().on(__runtime)
+        }
+        #[doc(hidden)]
+        fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        fn spec(&self) -> &'static ::my::runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::my::runtime::__private0::Signature for f {
+        type Arguments = <() as ::my::runtime::__private0::Select<
+            { ::my::runtime::__private0::is_sent!(()) },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for f {
+        type Target = fn() -> ();
+        fn deref(&self) -> &Self::Target {
+            static __FUNCTION: fn() -> () = f::__body;
+            &__FUNCTION
         }
     }
 };

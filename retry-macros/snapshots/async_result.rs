@@ -24,7 +24,7 @@ impl fetch {
         Self::__body(url).await
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
             ::core::concat!(::core::module_path!(), "::", "fetch"),
@@ -34,7 +34,14 @@ const _: () = {
         )
         .concurrency(8)
         .asynchronous();
-    const _: () = ::retry_runtime::__private0::assert_referred::<str>();
+    static __STUB: ::retry_runtime::__private0::Typed<
+        for<'__call> fn(
+            &'__call str,
+        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<String, FetchError>>,
+        (::retry_runtime::__private0::Ref<str>,),
+        Result<String, FetchError>,
+    > = ::retry_runtime::__private0::Typed::new(fetch::__start, &__REGISTRATION);
+    const _: () = ::retry_runtime::__private0::CHECKS.referred::<str>();
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<Result<String, FetchError>>::NEW
             .value::<String>();
@@ -72,15 +79,17 @@ const _: () = {
                 };
                 (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
             }
-            fetch.__reply(__invocation, __result);
+            __STUB.__reply(__invocation, __result);
             __owned
         })
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for fetch {
-        type Target = ::retry_runtime::__private0::Typed<
+    impl fetch {
+        fn __stub(
+            &self,
+        ) -> &'static ::retry_runtime::__private0::Typed<
             for<'__call> fn(
                 &'__call str,
             ) -> ::retry_runtime::__private0::BoxFuture<
@@ -89,19 +98,155 @@ const _: () = {
             >,
             (::retry_runtime::__private0::Ref<str>,),
             Result<String, FetchError>,
-        >;
-        fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<
-                for<'__call> fn(
-                    &'__call str,
-                ) -> ::retry_runtime::__private0::BoxFuture<
-                    '__call,
-                    Result<String, FetchError>,
-                >,
-                (::retry_runtime::__private0::Ref<str>,),
-                Result<String, FetchError>,
-            > = ::retry_runtime::__private0::Typed::new(fetch::__start, &__REGISTRATION);
+        > {
             &__STUB
+        }
+    }
+    impl fetch {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
+            Result < String, FetchError >, (::retry_runtime::__private0::Ref < str >,)
+        );
+        #[doc(hidden)]
+        pub(crate) fn remote(
+            &self,
+            url: &str,
+        ) -> ::retry_runtime::__private0::Call<
+            <Result<
+                String,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            <Result<
+                String,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+        > {
+            self.__stub().remote(url)
+        }
+        #[doc(hidden)]
+        pub(crate) fn spawn(
+            &self,
+            url: &str,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <Result<
+                String,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            <Result<
+                String,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::spawn(self.remote(url))
+        }
+        #[doc(hidden)]
+        pub(crate) fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, &'__input str>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::Map<
+            __I::IntoIter,
+            <Result<
+                String,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            <Result<
+                String,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        pub(crate) fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, &'__input str>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::ForEach<
+            __I::IntoIter,
+            <Result<
+                String,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            <Result<
+                String,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        pub(crate) fn with_options(
+            &self,
+            __options: ::retry_runtime::__private0::Options,
+        ) -> ::retry_runtime::__private0::Typed<
+            for<'__call> fn(
+                &'__call str,
+            ) -> ::retry_runtime::__private0::BoxFuture<
+                '__call,
+                Result<String, FetchError>,
+            >,
+            (::retry_runtime::__private0::Ref<str>,),
+            Result<String, FetchError>,
+        > {
+            self.__stub().with_options(__options)
+        }
+        #[doc(hidden)]
+        pub(crate) fn on(
+            &self,
+            __runtime: &::retry_runtime::__private0::Runtime,
+        ) -> ::retry_runtime::__private0::Typed<
+            for<'__call> fn(
+                &'__call str,
+            ) -> ::retry_runtime::__private0::BoxFuture<
+                '__call,
+                Result<String, FetchError>,
+            >,
+            (::retry_runtime::__private0::Ref<str>,),
+            Result<String, FetchError>,
+        > {
+            self.__stub().on(__runtime)
+        }
+        #[doc(hidden)]
+        pub(crate) fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        pub(crate) fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::retry_runtime::__private0::Signature for fetch {
+        type Arguments = <(
+            ::retry_runtime::__private0::Ref<str>,
+        ) as ::retry_runtime::__private0::Select<
+            {
+                ::retry_runtime::__private0::is_sent!(
+                    (::retry_runtime::__private0::Ref < str >,)
+                )
+            },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for fetch {
+        type Target = for<'__call> fn(
+            &'__call str,
+        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<String, FetchError>>;
+        fn deref(&self) -> &Self::Target {
+            static __FUNCTION: for<'__call> fn(
+                &'__call str,
+            ) -> ::retry_runtime::__private0::BoxFuture<
+                '__call,
+                Result<String, FetchError>,
+            > = fetch::__start;
+            &__FUNCTION
         }
     }
 };

@@ -15,7 +15,7 @@ impl embed {
         Self::__body(texts)
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
             ::core::concat!(::core::module_path!(), "::", "embed"),
@@ -24,10 +24,47 @@ const _: () = {
             &["texts"],
         )
         .batch(64, ::core::time::Duration::from_nanos(5000000u64));
-    const _: () = ::retry_runtime::__private0::assert_sent::<String>();
+    static __STUB: ::retry_runtime::__private0::Typed<
+        fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>,
+        (::retry_runtime::__private0::Val<String>,),
+        Result<Vec<f32>, String>,
+    > = ::retry_runtime::__private0::Typed::new(embed::__body, &__REGISTRATION);
+    const _: () = ::retry_runtime::__private0::CHECKS.sent::<String>();
     const _: fn() = || {
-        ::retry_runtime::__private0::Output::<Result<Vec<f32>, String>>::NEW
+        ::retry_runtime::__private0::Output::<
+            <Result<
+                Vec<f32>,
+                String,
+            > as ::retry_runtime::__private0::Suspect<
+                {
+                    #[allow(unused_imports)]
+                    use ::retry_runtime::__private0::Otherwise as _;
+                    !(::retry_runtime::__private0::IsPlain::<
+                        Result<Vec<f32>, String>,
+                    >::IS
+                        || ::retry_runtime::__private0::IsSuccess::<
+                            Result<Vec<f32>, String>,
+                        >::IS)
+                        && (false || ::retry_runtime::__private0::IsPlain::<f32>::IS)
+                },
+            >>::Type,
+        >::NEW
             .value::<Vec<f32>>();
+        ::retry_runtime::__private0::Output::<
+            <f32 as ::retry_runtime::__private0::Suspect<
+                {
+                    #[allow(unused_imports)]
+                    use ::retry_runtime::__private0::Otherwise as _;
+                    !(::retry_runtime::__private0::IsPlain::<
+                        Result<Vec<f32>, String>,
+                    >::IS
+                        || ::retry_runtime::__private0::IsSuccess::<
+                            Result<Vec<f32>, String>,
+                        >::IS) && !false
+                },
+            >>::Type,
+        >::NEW
+            .value::<f32>();
         ::retry_runtime::__private0::Output::<Result<Vec<f32>, String>>::NEW
             .error::<String>();
     };
@@ -56,26 +93,153 @@ const _: () = {
                         (&&::retry_runtime::__private0::Probe(&__result))
                             .describe(__invocation);
                     }
-                    embed.__reply(__invocation, __result);
+                    __STUB.__reply(__invocation, __result);
                 },
             );
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for embed {
-        type Target = ::retry_runtime::__private0::Typed<
+    impl embed {
+        fn __stub(
+            &self,
+        ) -> &'static ::retry_runtime::__private0::Typed<
             fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>,
             (::retry_runtime::__private0::Val<String>,),
             Result<Vec<f32>, String>,
-        >;
-        fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<
-                fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>,
-                (::retry_runtime::__private0::Val<String>,),
-                Result<Vec<f32>, String>,
-            > = ::retry_runtime::__private0::Typed::new(embed::__body, &__REGISTRATION);
+        > {
             &__STUB
+        }
+    }
+    impl embed {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
+            Result < Vec < f32 >, String >, (::retry_runtime::__private0::Val < String
+            >,)
+        );
+        #[doc(hidden)]
+        fn remote(
+            &self,
+            texts: String,
+        ) -> ::retry_runtime::__private0::Call<
+            <Result<
+                Vec<f32>,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            <Result<
+                Vec<f32>,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+        > {
+            self.__stub().remote(texts)
+        }
+        #[doc(hidden)]
+        fn spawn(
+            &self,
+            texts: String,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <Result<
+                Vec<f32>,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            <Result<
+                Vec<f32>,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::spawn(self.remote(texts))
+        }
+        #[doc(hidden)]
+        fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::Map<
+            __I::IntoIter,
+            <Result<
+                Vec<f32>,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            <Result<
+                Vec<f32>,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::ForEach<
+            __I::IntoIter,
+            <Result<
+                Vec<f32>,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            <Result<
+                Vec<f32>,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        fn with_options(
+            &self,
+            __options: ::retry_runtime::__private0::Options,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>,
+            (::retry_runtime::__private0::Val<String>,),
+            Result<Vec<f32>, String>,
+        > {
+            self.__stub().with_options(__options)
+        }
+        #[doc(hidden)]
+        fn on(
+            &self,
+            __runtime: &::retry_runtime::__private0::Runtime,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>,
+            (::retry_runtime::__private0::Val<String>,),
+            Result<Vec<f32>, String>,
+        > {
+            self.__stub().on(__runtime)
+        }
+        #[doc(hidden)]
+        fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::retry_runtime::__private0::Signature for embed {
+        type Arguments = <(
+            ::retry_runtime::__private0::Val<String>,
+        ) as ::retry_runtime::__private0::Select<
+            {
+                ::retry_runtime::__private0::is_sent!(
+                    (::retry_runtime::__private0::Val < String >,)
+                )
+            },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for embed {
+        type Target = fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>;
+        fn deref(&self) -> &Self::Target {
+            static __FUNCTION: fn(Vec<String>) -> Vec<Result<Vec<f32>, String>> = embed::__body;
+            &__FUNCTION
         }
     }
 };

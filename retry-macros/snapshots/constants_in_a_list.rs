@@ -13,7 +13,7 @@ impl f {
         Self::__body()
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
             ::core::concat!(::core::module_path!(), "::", "f"),
@@ -32,6 +32,10 @@ const _: () = {
         )
         .min_workers(__MIN_WORKERS)
         .max_workers(__MAX_WORKERS);
+    static __STUB: ::retry_runtime::__private0::Typed<fn() -> (), (), ()> = ::retry_runtime::__private0::Typed::new(
+        f::__body,
+        &__REGISTRATION,
+    );
     const __MAX_RETRIES: ::core::primitive::u32 = N;
     const __BACKOFF_COEFFICIENT: ::core::primitive::f64 = C;
     const _: () = ::retry_runtime::__private0::check_coefficient(
@@ -82,19 +86,104 @@ const _: () = {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
-        f.__reply(__invocation, __result);
+        __STUB.__reply(__invocation, __result);
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for f {
-        type Target = ::retry_runtime::__private0::Typed<fn() -> (), (), ()>;
-        fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<fn() -> (), (), ()> = ::retry_runtime::__private0::Typed::new(
-                f::__body,
-                &__REGISTRATION,
-            );
+    impl f {
+        fn __stub(
+            &self,
+        ) -> &'static ::retry_runtime::__private0::Typed<fn() -> (), (), ()> {
             &__STUB
+        }
+    }
+    impl f {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!((), ());
+        #[doc(hidden)]
+        fn remote(
+            &self,
+        ) -> ::retry_runtime::__private0::Call<
+            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            self.__stub().remote()
+        }
+        #[doc(hidden)]
+        fn spawn(
+            &self,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::spawn(self.remote())
+        }
+        #[doc(hidden)]
+        fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, ()>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::Map<
+            __I::IntoIter,
+            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, ()>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::ForEach<
+            __I::IntoIter,
+            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        fn with_options(
+            &self,
+            __options: ::retry_runtime::__private0::Options,
+        ) -> ::retry_runtime::__private0::Typed<fn() -> (), (), ()> {
+            self.__stub().with_options(__options)
+        }
+        #[doc(hidden)]
+        fn on(
+            &self,
+            __runtime: &::retry_runtime::__private0::Runtime,
+        ) -> ::retry_runtime::__private0::Typed<fn() -> (), (), ()> {
+            self.__stub().on(__runtime)
+        }
+        #[doc(hidden)]
+        fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::retry_runtime::__private0::Signature for f {
+        type Arguments = <() as ::retry_runtime::__private0::Select<
+            { ::retry_runtime::__private0::is_sent!(()) },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for f {
+        type Target = fn() -> ();
+        fn deref(&self) -> &Self::Target {
+            static __FUNCTION: fn() -> () = f::__body;
+            &__FUNCTION
         }
     }
 };

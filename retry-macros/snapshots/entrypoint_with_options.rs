@@ -13,20 +13,39 @@ fn main() {
     ::retry_runtime::__private0::init();
     ::retry_runtime::__private0::begin();
     use ::retry_runtime::__private0::clap;
+    #[allow(non_upper_case_globals)]
+    const OPTION_PLAIN: bool = ::retry_runtime::__private0::check_option(
+        ::retry_runtime::__private0::can_be_parsed!(u64),
+        "an option cannot be made of `u64`: implement `Clone` and `FromStr` for it, derive `Clone` and `clap::ValueEnum`, or take a `String`",
+    );
+    #[allow(non_upper_case_globals)]
+    const OPTION_TOLD: bool = ::retry_runtime::__private0::check_option(
+        ::retry_runtime::__private0::can_be_parsed!(u64),
+        "an option cannot be made of `u64`: implement `Clone` and `FromStr` for it, derive `Clone` and `clap::ValueEnum`, or take a `String`",
+    );
+    #[allow(non_upper_case_globals)]
+    const OPTION_FILE: bool = ::retry_runtime::__private0::check_option(
+        ::retry_runtime::__private0::can_be_parsed!(PathBuf),
+        "an option cannot be made of `PathBuf`: implement `Clone` and `FromStr` for it, derive `Clone` and `clap::ValueEnum`, or take a `String`",
+    );
     /// Adds.
     #[derive(clap::Parser)]
     #[command(version)]
     #[allow(non_camel_case_types, clippy::all, clippy::pedantic)]
     struct __Arguments {
         #[arg(long)]
-        plain: u64,
+        plain: <u64 as ::retry_runtime::__private0::CommandLine<
+            { OPTION_PLAIN },
+        >>::Value,
         /// Told.
         #[arg(default_value = "3")]
         #[arg(long)]
-        told: u64,
+        told: <u64 as ::retry_runtime::__private0::CommandLine<{ OPTION_TOLD }>>::Value,
         #[arg(short, long)]
         short: bool,
-        file: PathBuf,
+        file: <PathBuf as ::retry_runtime::__private0::CommandLine<
+            { OPTION_FILE },
+        >>::Value,
     }
     ::retry_runtime::__private0::require_cli! {}
     let __Arguments { plain, told, short, file } = {

@@ -15,7 +15,7 @@ impl f {
         Self::__body(a)
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
         ::core::concat!(::core::module_path!(), "::", "f"),
@@ -23,7 +23,12 @@ const _: () = {
         ::core::line!(),
         &["a"],
     );
-    const _: () = ::retry_runtime::__private0::assert_sent::<u64>();
+    static __STUB: ::retry_runtime::__private0::Typed<
+        fn(u64) -> u64,
+        (::retry_runtime::__private0::Val<u64>,),
+        u64,
+    > = ::retry_runtime::__private0::Typed::new(f::__body, &__REGISTRATION);
+    const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
         ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
@@ -51,24 +56,126 @@ const _: () = {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
-        f.__reply(__invocation, __result);
+        __STUB.__reply(__invocation, __result);
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for f {
-        type Target = ::retry_runtime::__private0::Typed<
+    impl f {
+        fn __stub(
+            &self,
+        ) -> &'static ::retry_runtime::__private0::Typed<
             fn(u64) -> u64,
             (::retry_runtime::__private0::Val<u64>,),
             u64,
-        >;
-        fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<
-                fn(u64) -> u64,
-                (::retry_runtime::__private0::Val<u64>,),
-                u64,
-            > = ::retry_runtime::__private0::Typed::new(f::__body, &__REGISTRATION);
+        > {
             &__STUB
+        }
+    }
+    impl f {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
+            u64, (::retry_runtime::__private0::Val < u64 >,)
+        );
+        #[doc(hidden)]
+        fn remote(
+            &self,
+            a: u64,
+        ) -> ::retry_runtime::__private0::Call<
+            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            self.__stub().remote(a)
+        }
+        #[doc(hidden)]
+        fn spawn(
+            &self,
+            a: u64,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::spawn(self.remote(a))
+        }
+        #[doc(hidden)]
+        fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::Map<
+            __I::IntoIter,
+            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::ForEach<
+            __I::IntoIter,
+            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        fn with_options(
+            &self,
+            __options: ::retry_runtime::__private0::Options,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(u64) -> u64,
+            (::retry_runtime::__private0::Val<u64>,),
+            u64,
+        > {
+            self.__stub().with_options(__options)
+        }
+        #[doc(hidden)]
+        fn on(
+            &self,
+            __runtime: &::retry_runtime::__private0::Runtime,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(u64) -> u64,
+            (::retry_runtime::__private0::Val<u64>,),
+            u64,
+        > {
+            self.__stub().on(__runtime)
+        }
+        #[doc(hidden)]
+        fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::retry_runtime::__private0::Signature for f {
+        type Arguments = <(
+            ::retry_runtime::__private0::Val<u64>,
+        ) as ::retry_runtime::__private0::Select<
+            {
+                ::retry_runtime::__private0::is_sent!(
+                    (::retry_runtime::__private0::Val < u64 >,)
+                )
+            },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for f {
+        type Target = fn(u64) -> u64;
+        fn deref(&self) -> &Self::Target {
+            static __FUNCTION: fn(u64) -> u64 = f::__body;
+            &__FUNCTION
         }
     }
 };

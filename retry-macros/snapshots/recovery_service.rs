@@ -29,20 +29,20 @@ impl Counter {
 #[allow(private_interfaces, dead_code)]
 #[derive(::core::clone::Clone, ::core::fmt::Debug)]
 struct CounterHandle {
-    right: <__Counter_right as ::core::ops::Deref>::Target,
-    wrong: <__Counter_wrong as ::core::ops::Deref>::Target,
+    right: Counter_right,
+    wrong: [(); ::core::compile_error! {
+        "`timeout` is for single methods: #[method(timeout = ..)]"
+    }],
+    hopeless: [(); ::core::compile_error! {
+        "`timeout` is for single methods: #[method(timeout = ..)]"
+    }],
 }
 #[allow(private_interfaces, dead_code, unused_variables, clippy::all, clippy::pedantic)]
 impl Counter {
-    ///`Counter` in worker processes, one value of it in each: workers and values are shared by all handles that were made with the same parameters, which are those of `new`.
-    ///
-    /// # Panics
-    ///
-    /// If the parameters cannot be encoded.
-    #[track_caller]
-    fn with(names: Vec<&'static str>) -> CounterHandle {
-        ::core::unreachable!()
-    }
+    #[allow(non_upper_case_globals)]
+    const with: [(); ::core::compile_error! {
+        "`timeout` is for single methods: #[method(timeout = ..)]"
+    }] = loop {};
 }
 #[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
 impl CounterHandle {
@@ -51,20 +51,19 @@ impl CounterHandle {
         Self {
             right: self.right.on(__runtime),
             wrong: self.wrong.on(__runtime),
+            hopeless: self.hopeless.on(__runtime),
         }
     }
 }
 #[doc(hidden)]
 #[allow(non_upper_case_globals)]
-static __service_Counter: ::retry_runtime::__private0::Service = {
-    static __SPEC: ::retry_runtime::__private0::FunctionSpec = {
-        ::retry_runtime::__private0::FunctionSpec::new(
-            ::core::concat!(::core::module_path!(), "::", "Counter"),
-            ::core::file!(),
-            ::core::line!(),
-            &[],
-        )
-    };
+static Counter_service: ::retry_runtime::__private0::Service = {
+    static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
+        ::core::concat!(::core::module_path!(), "::", "Counter"),
+        ::core::file!(),
+        ::core::line!(),
+        &[],
+    );
     ::retry_runtime::__private0::Service {
         spec: &__SPEC,
         set_up: |_| ::core::unreachable!(),
@@ -73,10 +72,17 @@ static __service_Counter: ::retry_runtime::__private0::Service = {
 };
 #[allow(dead_code, deprecated, unused_variables)]
 #[allow(non_camel_case_types)]
-#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-struct __Counter_right;
+#[doc(hidden)]
+#[derive(::core::clone::Clone)]
+struct Counter_right(
+    ::retry_runtime::__private0::Typed<
+        fn(&Counter, u64) -> u64,
+        (::retry_runtime::__private0::Val<u64>,),
+        u64,
+    >,
+);
 #[allow(dead_code, deprecated, unused_variables)]
-impl __Counter_right {
+impl Counter_right {
     #[doc(hidden)]
     fn __body(__service: &Counter, number: u64) -> u64 {
         <Counter>::right(__service, number)
@@ -87,7 +93,7 @@ impl __Counter_right {
         Self::__body(__service, number)
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
         ::core::concat!(::core::module_path!(), "::", "Counter::right"),
@@ -95,7 +101,12 @@ const _: () = {
         ::core::line!(),
         &["number"],
     );
-    const _: () = ::retry_runtime::__private0::assert_sent::<u64>();
+    static __STUB: ::retry_runtime::__private0::Typed<
+        fn(&Counter, u64) -> u64,
+        (::retry_runtime::__private0::Val<u64>,),
+        u64,
+    > = ::retry_runtime::__private0::Typed::new(Counter_right::__body, &__REGISTRATION);
+    const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
         ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
@@ -104,7 +115,7 @@ const _: () = {
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
         )
-        .method_of(&__service_Counter, 0u16);
+        .method_of(&Counter_service, 0u16);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __state = __invocation.state();
         let __result = {
@@ -114,7 +125,7 @@ const _: () = {
                 .arguments(__invocation, &__SPEC) else {
                 return;
             };
-            __Counter_right::__body(&*__state.read::<Counter>(), __argument0)
+            Counter_right::__body(&*__state.read::<Counter>(), __argument0)
         };
         __invocation
             .retry({
@@ -125,75 +136,137 @@ const _: () = {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
-        __Counter_right.__reply(__invocation, __result);
+        __STUB.__reply(__invocation, __result);
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for __Counter_right {
-        type Target = ::retry_runtime::__private0::Typed<
+    impl ::core::fmt::Debug for Counter_right {
+        fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+            ::core::fmt::Debug::fmt(&self.0, __f)
+        }
+    }
+    impl Counter_right {
+        fn __stub(
+            &self,
+        ) -> &::retry_runtime::__private0::Typed<
             fn(&Counter, u64) -> u64,
             (::retry_runtime::__private0::Val<u64>,),
             u64,
-        >;
-        fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<
-                fn(&Counter, u64) -> u64,
-                (::retry_runtime::__private0::Val<u64>,),
-                u64,
-            > = ::retry_runtime::__private0::Typed::new(
-                __Counter_right::__body,
-                &__REGISTRATION,
-            );
-            &__STUB
+        > {
+            &self.0
+        }
+        #[doc(hidden)]
+        fn __of_service(__config: &::std::sync::Arc<[u8]>) -> Self {
+            Self(__STUB.of_service(__config))
         }
     }
-};
-#[allow(dead_code, deprecated, unused_variables)]
-#[allow(non_camel_case_types)]
-#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-struct __Counter_wrong;
-#[allow(dead_code, deprecated, unused_variables)]
-impl __Counter_wrong {
-    #[doc(hidden)]
-    #[allow(dead_code)]
-    fn __body(__service: &Counter, argument1: (u64, u64)) -> &'static str {
-        ::core::unreachable!()
+    impl Counter_right {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
+            u64, (::retry_runtime::__private0::Val < u64 >,)
+        );
+        #[doc(hidden)]
+        fn remote(
+            &self,
+            number: u64,
+        ) -> ::retry_runtime::__private0::Call<
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Counter_right::__KIND },
+            >>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Counter_right::__KIND },
+            >>::Error,
+        > {
+            self.__stub().remote(number)
+        }
+        #[doc(hidden)]
+        fn spawn(
+            &self,
+            number: u64,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Counter_right::__KIND },
+            >>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Counter_right::__KIND },
+            >>::Error,
+        > {
+            ::retry_runtime::__private0::spawn(self.remote(number))
+        }
+        #[doc(hidden)]
+        fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::Map<
+            __I::IntoIter,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Counter_right::__KIND },
+            >>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Counter_right::__KIND },
+            >>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::ForEach<
+            __I::IntoIter,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Counter_right::__KIND },
+            >>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Counter_right::__KIND },
+            >>::Error,
+        > {
+            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        fn with_options(&self, __options: ::retry_runtime::__private0::Options) -> Self {
+            Self(self.__stub().with_options(__options))
+        }
+        #[doc(hidden)]
+        fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
+            Self(self.__stub().on(__runtime))
+        }
+        #[doc(hidden)]
+        fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
     }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    fn local(&self, __service: &Counter, argument1: (u64, u64)) -> &'static str {
-        ::core::unreachable!()
+    impl ::retry_runtime::__private0::Signature for Counter_right {
+        type Arguments = <(
+            ::retry_runtime::__private0::Val<u64>,
+        ) as ::retry_runtime::__private0::Select<
+            {
+                ::retry_runtime::__private0::is_sent!(
+                    (::retry_runtime::__private0::Val < u64 >,)
+                )
+            },
+        >>::Arguments;
     }
-}
-#[allow(clippy::all, clippy::pedantic, deprecated)]
-const _: () = {
-    static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
-        ::core::concat!(::core::module_path!(), "::", "Counter::wrong"),
-        ::core::file!(),
-        ::core::line!(),
-        &["argument1"],
-    );
-    static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
-        &__SPEC,
-        ::retry_runtime::__private0::Run::Blocking(|_| ()),
-    );
-    impl ::core::ops::Deref for __Counter_wrong {
-        type Target = ::retry_runtime::__private0::Typed<
-            fn(&Counter, (u64, u64)) -> &'static str,
-            (::retry_runtime::__private0::Val<(u64, u64)>,),
-            &'static str,
-        >;
+    impl ::core::ops::Deref for Counter_right {
+        type Target = fn(&Counter, u64) -> u64;
         fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<
-                fn(&Counter, (u64, u64)) -> &'static str,
-                (::retry_runtime::__private0::Val<(u64, u64)>,),
-                &'static str,
-            > = ::retry_runtime::__private0::Typed::new(
-                |_, _| ::core::unreachable!(),
-                &__REGISTRATION,
-            );
-            &__STUB
+            static __FUNCTION: fn(&Counter, u64) -> u64 = Counter_right::__body;
+            &__FUNCTION
         }
     }
 };
@@ -201,7 +274,7 @@ const _: () = {
     "`timeout` is for single methods: #[method(timeout = ..)]"
 }
 ::core::compile_error! {
-    "the value is made in each worker, so it cannot be made of what is borrowed; take an owned type, such as `String`"
+    "the value is made in each worker, so it cannot be made of what is borrowed; write `String`"
 }
 ::core::compile_error! {
     "#[teardown] takes the value and nothing else: `fn close(self)`"
@@ -216,7 +289,7 @@ const _: () = {
     "a parameter of a #[method] needs a name; take the pattern apart in the body"
 }
 ::core::compile_error! {
-    "the result is made in another process, so it cannot borrow; return an owned value"
+    "the result is made in another process, so it cannot borrow; write `String`"
 }
 ::core::compile_error! {
     "a #[method] is called in another process, so it cannot be generic: a worker has to know which function to run; write one #[method] for each type"

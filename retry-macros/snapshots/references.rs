@@ -21,7 +21,7 @@ impl search {
         Self::__body(text, bytes, settings, limit)
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
         ::core::concat!(::core::module_path!(), "::", "search"),
@@ -29,10 +29,40 @@ const _: () = {
         ::core::line!(),
         &["text", "bytes", "settings", "limit"],
     );
-    const _: () = ::retry_runtime::__private0::assert_referred::<str>();
-    const _: () = ::retry_runtime::__private0::assert_referred::<[u8]>();
-    const _: () = ::retry_runtime::__private0::assert_referred::<Settings>();
-    const _: () = ::retry_runtime::__private0::assert_sent::<usize>();
+    static __STUB: ::retry_runtime::__private0::Typed<
+        fn(&str, &[u8], &Settings, usize) -> usize,
+        (
+            ::retry_runtime::__private0::Ref<str>,
+            ::retry_runtime::__private0::Ref<[u8]>,
+            ::retry_runtime::__private0::Ref<Settings>,
+            ::retry_runtime::__private0::Val<usize>,
+        ),
+        usize,
+    > = ::retry_runtime::__private0::Typed::new(search::__body, &__REGISTRATION);
+    const _: () = ::retry_runtime::__private0::CHECKS.referred::<str>();
+    const _: () = ::retry_runtime::__private0::CHECKS
+        .referred::<
+            <[u8] as ::retry_runtime::__private0::Suspect<
+                {
+                    #[allow(unused_imports)]
+                    use ::retry_runtime::__private0::Otherwise as _;
+                    !::retry_runtime::__private0::IsReferred::<[u8]>::IS
+                        && (false || ::retry_runtime::__private0::IsPlain::<u8>::IS)
+                },
+            >>::Type,
+        >();
+    const _: () = ::retry_runtime::__private0::CHECKS
+        .sent::<
+            <u8 as ::retry_runtime::__private0::Suspect<
+                {
+                    #[allow(unused_imports)]
+                    use ::retry_runtime::__private0::Otherwise as _;
+                    !::retry_runtime::__private0::IsReferred::<[u8]>::IS && !false
+                },
+            >>::Type,
+        >();
+    const _: () = ::retry_runtime::__private0::CHECKS.referred::<Settings>();
+    const _: () = ::retry_runtime::__private0::CHECKS.sent::<usize>();
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<usize>::NEW.value::<usize>();
         ::retry_runtime::__private0::Output::<usize>::NEW.error::<usize>();
@@ -67,13 +97,15 @@ const _: () = {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
-        search.__reply(__invocation, __result);
+        __STUB.__reply(__invocation, __result);
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for search {
-        type Target = ::retry_runtime::__private0::Typed<
+    impl search {
+        fn __stub(
+            &self,
+        ) -> &'static ::retry_runtime::__private0::Typed<
             fn(&str, &[u8], &Settings, usize) -> usize,
             (
                 ::retry_runtime::__private0::Ref<str>,
@@ -82,19 +114,144 @@ const _: () = {
                 ::retry_runtime::__private0::Val<usize>,
             ),
             usize,
-        >;
-        fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<
-                fn(&str, &[u8], &Settings, usize) -> usize,
-                (
-                    ::retry_runtime::__private0::Ref<str>,
-                    ::retry_runtime::__private0::Ref<[u8]>,
-                    ::retry_runtime::__private0::Ref<Settings>,
-                    ::retry_runtime::__private0::Val<usize>,
-                ),
-                usize,
-            > = ::retry_runtime::__private0::Typed::new(search::__body, &__REGISTRATION);
+        > {
             &__STUB
+        }
+    }
+    impl search {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
+            usize, (::retry_runtime::__private0::Ref < str >,
+            ::retry_runtime::__private0::Ref < [u8] >, ::retry_runtime::__private0::Ref <
+            Settings >, ::retry_runtime::__private0::Val < usize >,)
+        );
+        #[doc(hidden)]
+        fn remote(
+            &self,
+            text: &str,
+            bytes: &[u8],
+            settings: &Settings,
+            limit: usize,
+        ) -> ::retry_runtime::__private0::Call<
+            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Value,
+            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Error,
+        > {
+            self.__stub().remote(text, bytes, settings, limit)
+        }
+        #[doc(hidden)]
+        fn spawn(
+            &self,
+            text: &str,
+            bytes: &[u8],
+            settings: &Settings,
+            limit: usize,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Value,
+            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::spawn(self.remote(text, bytes, settings, limit))
+        }
+        #[doc(hidden)]
+        fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<
+                            Self,
+                            (&'__input str, &'__input [u8], &'__input Settings, usize),
+                        >,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::Map<
+            __I::IntoIter,
+            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Value,
+            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<
+                            Self,
+                            (&'__input str, &'__input [u8], &'__input Settings, usize),
+                        >,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::ForEach<
+            __I::IntoIter,
+            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Value,
+            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        fn with_options(
+            &self,
+            __options: ::retry_runtime::__private0::Options,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(&str, &[u8], &Settings, usize) -> usize,
+            (
+                ::retry_runtime::__private0::Ref<str>,
+                ::retry_runtime::__private0::Ref<[u8]>,
+                ::retry_runtime::__private0::Ref<Settings>,
+                ::retry_runtime::__private0::Val<usize>,
+            ),
+            usize,
+        > {
+            self.__stub().with_options(__options)
+        }
+        #[doc(hidden)]
+        fn on(
+            &self,
+            __runtime: &::retry_runtime::__private0::Runtime,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(&str, &[u8], &Settings, usize) -> usize,
+            (
+                ::retry_runtime::__private0::Ref<str>,
+                ::retry_runtime::__private0::Ref<[u8]>,
+                ::retry_runtime::__private0::Ref<Settings>,
+                ::retry_runtime::__private0::Val<usize>,
+            ),
+            usize,
+        > {
+            self.__stub().on(__runtime)
+        }
+        #[doc(hidden)]
+        fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::retry_runtime::__private0::Signature for search {
+        type Arguments = <(
+            ::retry_runtime::__private0::Ref<str>,
+            ::retry_runtime::__private0::Ref<[u8]>,
+            ::retry_runtime::__private0::Ref<Settings>,
+            ::retry_runtime::__private0::Val<usize>,
+        ) as ::retry_runtime::__private0::Select<
+            {
+                ::retry_runtime::__private0::is_sent!(
+                    (::retry_runtime::__private0::Ref < str >,
+                    ::retry_runtime::__private0::Ref < [u8] >,
+                    ::retry_runtime::__private0::Ref < Settings >,
+                    ::retry_runtime::__private0::Val < usize >,)
+                )
+            },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for search {
+        type Target = fn(&str, &[u8], &Settings, usize) -> usize;
+        fn deref(&self) -> &Self::Target {
+            static __FUNCTION: fn(&str, &[u8], &Settings, usize) -> usize = search::__body;
+            &__FUNCTION
         }
     }
 };

@@ -15,7 +15,7 @@ impl fetch {
         Self::__body(url)
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
             ::core::concat!(::core::module_path!(), "::", "fetch"),
@@ -32,10 +32,47 @@ const _: () = {
                 true,
             ),
         );
-    const _: () = ::retry_runtime::__private0::assert_sent::<String>();
+    static __STUB: ::retry_runtime::__private0::Typed<
+        fn(String) -> Result<Vec<u8>, FetchError>,
+        (::retry_runtime::__private0::Val<String>,),
+        Result<Vec<u8>, FetchError>,
+    > = ::retry_runtime::__private0::Typed::new(fetch::__body, &__REGISTRATION);
+    const _: () = ::retry_runtime::__private0::CHECKS.sent::<String>();
     const _: fn() = || {
-        ::retry_runtime::__private0::Output::<Result<Vec<u8>, FetchError>>::NEW
+        ::retry_runtime::__private0::Output::<
+            <Result<
+                Vec<u8>,
+                FetchError,
+            > as ::retry_runtime::__private0::Suspect<
+                {
+                    #[allow(unused_imports)]
+                    use ::retry_runtime::__private0::Otherwise as _;
+                    !(::retry_runtime::__private0::IsPlain::<
+                        Result<Vec<u8>, FetchError>,
+                    >::IS
+                        || ::retry_runtime::__private0::IsSuccess::<
+                            Result<Vec<u8>, FetchError>,
+                        >::IS)
+                        && (false || ::retry_runtime::__private0::IsPlain::<u8>::IS)
+                },
+            >>::Type,
+        >::NEW
             .value::<Vec<u8>>();
+        ::retry_runtime::__private0::Output::<
+            <u8 as ::retry_runtime::__private0::Suspect<
+                {
+                    #[allow(unused_imports)]
+                    use ::retry_runtime::__private0::Otherwise as _;
+                    !(::retry_runtime::__private0::IsPlain::<
+                        Result<Vec<u8>, FetchError>,
+                    >::IS
+                        || ::retry_runtime::__private0::IsSuccess::<
+                            Result<Vec<u8>, FetchError>,
+                        >::IS) && !false
+                },
+            >>::Type,
+        >::NEW
+            .value::<u8>();
         ::retry_runtime::__private0::Output::<Result<Vec<u8>, FetchError>>::NEW
             .error::<FetchError>();
     };
@@ -64,24 +101,151 @@ const _: () = {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
-        fetch.__reply(__invocation, __result);
+        __STUB.__reply(__invocation, __result);
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for fetch {
-        type Target = ::retry_runtime::__private0::Typed<
+    impl fetch {
+        fn __stub(
+            &self,
+        ) -> &'static ::retry_runtime::__private0::Typed<
             fn(String) -> Result<Vec<u8>, FetchError>,
             (::retry_runtime::__private0::Val<String>,),
             Result<Vec<u8>, FetchError>,
-        >;
-        fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<
-                fn(String) -> Result<Vec<u8>, FetchError>,
-                (::retry_runtime::__private0::Val<String>,),
-                Result<Vec<u8>, FetchError>,
-            > = ::retry_runtime::__private0::Typed::new(fetch::__body, &__REGISTRATION);
+        > {
             &__STUB
+        }
+    }
+    impl fetch {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
+            Result < Vec < u8 >, FetchError >, (::retry_runtime::__private0::Val < String
+            >,)
+        );
+        #[doc(hidden)]
+        fn remote(
+            &self,
+            url: String,
+        ) -> ::retry_runtime::__private0::Call<
+            <Result<
+                Vec<u8>,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            <Result<
+                Vec<u8>,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+        > {
+            self.__stub().remote(url)
+        }
+        #[doc(hidden)]
+        fn spawn(
+            &self,
+            url: String,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <Result<
+                Vec<u8>,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            <Result<
+                Vec<u8>,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::spawn(self.remote(url))
+        }
+        #[doc(hidden)]
+        fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::Map<
+            __I::IntoIter,
+            <Result<
+                Vec<u8>,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            <Result<
+                Vec<u8>,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::ForEach<
+            __I::IntoIter,
+            <Result<
+                Vec<u8>,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            <Result<
+                Vec<u8>,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        fn with_options(
+            &self,
+            __options: ::retry_runtime::__private0::Options,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(String) -> Result<Vec<u8>, FetchError>,
+            (::retry_runtime::__private0::Val<String>,),
+            Result<Vec<u8>, FetchError>,
+        > {
+            self.__stub().with_options(__options)
+        }
+        #[doc(hidden)]
+        fn on(
+            &self,
+            __runtime: &::retry_runtime::__private0::Runtime,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(String) -> Result<Vec<u8>, FetchError>,
+            (::retry_runtime::__private0::Val<String>,),
+            Result<Vec<u8>, FetchError>,
+        > {
+            self.__stub().on(__runtime)
+        }
+        #[doc(hidden)]
+        fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::retry_runtime::__private0::Signature for fetch {
+        type Arguments = <(
+            ::retry_runtime::__private0::Val<String>,
+        ) as ::retry_runtime::__private0::Select<
+            {
+                ::retry_runtime::__private0::is_sent!(
+                    (::retry_runtime::__private0::Val < String >,)
+                )
+            },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for fetch {
+        type Target = fn(String) -> Result<Vec<u8>, FetchError>;
+        fn deref(&self) -> &Self::Target {
+            static __FUNCTION: fn(String) -> Result<Vec<u8>, FetchError> = fetch::__body;
+            &__FUNCTION
         }
     }
 };

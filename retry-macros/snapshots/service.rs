@@ -35,9 +35,9 @@ impl Scaler {
 #[derive(::core::clone::Clone, ::core::fmt::Debug)]
 pub struct ScalerHandle {
     /// One number.
-    pub scale: <__Scaler_scale as ::core::ops::Deref>::Target,
+    pub scale: Scaler_scale,
     #[cfg(feature = "parse")]
-    parse: <__Scaler_parse as ::core::ops::Deref>::Target,
+    parse: Scaler_parse,
 }
 #[allow(private_interfaces, dead_code, unused_variables, clippy::all, clippy::pedantic)]
 impl Scaler {
@@ -48,11 +48,14 @@ impl Scaler {
     /// If the parameters cannot be encoded.
     #[track_caller]
     pub fn with(config: Config, by: u64) -> ScalerHandle {
-        let __config = ::retry_runtime::__private0::configure(&(config, by));
+        const _: () = ::retry_runtime::__private0::CHECKS.sent::<Config>();
+        const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
+        let __config = ::retry_runtime::__private0::Configuration::<(Config, u64)>::NEW
+            .configure(&(config, by));
         ScalerHandle {
-            scale: __Scaler_scale.of_service(&__config),
+            scale: Scaler_scale::__of_service(&__config),
             #[cfg(feature = "parse")]
-            parse: __Scaler_parse.of_service(&__config),
+            parse: Scaler_parse::__of_service(&__config),
         }
     }
 }
@@ -69,30 +72,29 @@ impl ScalerHandle {
 }
 #[doc(hidden)]
 #[allow(non_upper_case_globals)]
-static __service_Scaler: ::retry_runtime::__private0::Service = {
-    static __SPEC: ::retry_runtime::__private0::FunctionSpec = {
-        const __MEMORY: ::core::primitive::u64 = LIMIT;
-        const _: () = ::retry_runtime::__private0::check_u64(
-            __MEMORY,
-            "`memory` must be more than zero; leave it out for no limit",
-        );
-        ::retry_runtime::__private0::FunctionSpec::new(
-                ::core::concat!(::core::module_path!(), "::", "Scaler"),
-                ::core::file!(),
-                ::core::line!(),
-                &[],
-            )
-            .max_workers(2)
-            .memory(__MEMORY)
-    };
+static Scaler_service: ::retry_runtime::__private0::Service = {
+    static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
+            ::core::concat!(::core::module_path!(), "::", "Scaler"),
+            ::core::file!(),
+            ::core::line!(),
+            &[],
+        )
+        .max_workers(2)
+        .memory(__MEMORY);
+    const __MEMORY: ::core::primitive::u64 = LIMIT;
+    const _: () = ::retry_runtime::__private0::check_u64(
+        __MEMORY,
+        "`memory` must be more than zero; leave it out for no limit",
+    );
     ::retry_runtime::__private0::Service {
         spec: &__SPEC,
         set_up: |__config| {
             #[allow(unused_imports)]
             use ::retry_runtime::__private0::AtOnce as _;
-            let (config, by) = ::retry_runtime::__private0::configuration::<
+            let (config, by) = ::retry_runtime::__private0::Configuration::<
                 (Config, u64),
-            >(__config)?;
+            >::NEW
+                .read(__config)?;
             ::retry_runtime::__private0::set_up::<
                 Scaler,
                 _,
@@ -112,21 +114,28 @@ static __service_Scaler: ::retry_runtime::__private0::Service = {
 };
 #[allow(dead_code, deprecated, unused_variables)]
 #[allow(non_camel_case_types)]
-#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-struct __Scaler_scale;
+#[doc(hidden)]
+#[derive(::core::clone::Clone)]
+pub struct Scaler_scale(
+    ::retry_runtime::__private0::Typed<
+        fn(&Scaler, u64) -> u64,
+        (::retry_runtime::__private0::Val<u64>,),
+        u64,
+    >,
+);
 #[allow(dead_code, deprecated, unused_variables)]
-impl __Scaler_scale {
+impl Scaler_scale {
     #[doc(hidden)]
     fn __body(__service: &Scaler, number: u64) -> u64 {
         <Scaler>::scale(__service, number)
     }
     /// Calls the function in this process: an ordinary call, to which no policy applies.
     #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    fn local(&self, __service: &Scaler, number: u64) -> u64 {
+    pub fn local(&self, __service: &Scaler, number: u64) -> u64 {
         Self::__body(__service, number)
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
             ::core::concat!(::core::module_path!(), "::", "Scaler::scale"),
@@ -140,7 +149,12 @@ const _: () = {
                 ::core::time::Duration::from_secs(1),
             ),
         );
-    const _: () = ::retry_runtime::__private0::assert_sent::<u64>();
+    static __STUB: ::retry_runtime::__private0::Typed<
+        fn(&Scaler, u64) -> u64,
+        (::retry_runtime::__private0::Val<u64>,),
+        u64,
+    > = ::retry_runtime::__private0::Typed::new(Scaler_scale::__body, &__REGISTRATION);
+    const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
         ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
@@ -149,7 +163,7 @@ const _: () = {
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
         )
-        .method_of(&__service_Scaler, 0u16);
+        .method_of(&Scaler_service, 0u16);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __state = __invocation.state();
         let __result = {
@@ -159,7 +173,7 @@ const _: () = {
                 .arguments(__invocation, &__SPEC) else {
                 return;
             };
-            __Scaler_scale::__body(&*__state.read::<Scaler>(), __argument0)
+            Scaler_scale::__body(&*__state.read::<Scaler>(), __argument0)
         };
         __invocation
             .retry({
@@ -170,38 +184,165 @@ const _: () = {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
-        __Scaler_scale.__reply(__invocation, __result);
+        __STUB.__reply(__invocation, __result);
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for __Scaler_scale {
-        type Target = ::retry_runtime::__private0::Typed<
+    impl ::core::fmt::Debug for Scaler_scale {
+        fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+            ::core::fmt::Debug::fmt(&self.0, __f)
+        }
+    }
+    impl Scaler_scale {
+        fn __stub(
+            &self,
+        ) -> &::retry_runtime::__private0::Typed<
             fn(&Scaler, u64) -> u64,
             (::retry_runtime::__private0::Val<u64>,),
             u64,
-        >;
+        > {
+            &self.0
+        }
+        #[doc(hidden)]
+        pub fn __of_service(__config: &::std::sync::Arc<[u8]>) -> Self {
+            Self(__STUB.of_service(__config))
+        }
+    }
+    impl Scaler_scale {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
+            u64, (::retry_runtime::__private0::Val < u64 >,)
+        );
+        #[doc(hidden)]
+        pub fn remote(
+            &self,
+            number: u64,
+        ) -> ::retry_runtime::__private0::Call<
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Scaler_scale::__KIND },
+            >>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Scaler_scale::__KIND },
+            >>::Error,
+        > {
+            self.__stub().remote(number)
+        }
+        #[doc(hidden)]
+        pub fn spawn(
+            &self,
+            number: u64,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Scaler_scale::__KIND },
+            >>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Scaler_scale::__KIND },
+            >>::Error,
+        > {
+            ::retry_runtime::__private0::spawn(self.remote(number))
+        }
+        #[doc(hidden)]
+        pub fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::Map<
+            __I::IntoIter,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Scaler_scale::__KIND },
+            >>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Scaler_scale::__KIND },
+            >>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        pub fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::ForEach<
+            __I::IntoIter,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Scaler_scale::__KIND },
+            >>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<
+                { Scaler_scale::__KIND },
+            >>::Error,
+        > {
+            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        pub fn with_options(
+            &self,
+            __options: ::retry_runtime::__private0::Options,
+        ) -> Self {
+            Self(self.__stub().with_options(__options))
+        }
+        #[doc(hidden)]
+        pub fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
+            Self(self.__stub().on(__runtime))
+        }
+        #[doc(hidden)]
+        pub fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        pub fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::retry_runtime::__private0::Signature for Scaler_scale {
+        type Arguments = <(
+            ::retry_runtime::__private0::Val<u64>,
+        ) as ::retry_runtime::__private0::Select<
+            {
+                ::retry_runtime::__private0::is_sent!(
+                    (::retry_runtime::__private0::Val < u64 >,)
+                )
+            },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for Scaler_scale {
+        type Target = fn(&Scaler, u64) -> u64;
         fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<
-                fn(&Scaler, u64) -> u64,
-                (::retry_runtime::__private0::Val<u64>,),
-                u64,
-            > = ::retry_runtime::__private0::Typed::new(
-                __Scaler_scale::__body,
-                &__REGISTRATION,
-            );
-            &__STUB
+            static __FUNCTION: fn(&Scaler, u64) -> u64 = Scaler_scale::__body;
+            &__FUNCTION
         }
     }
 };
 #[cfg(feature = "parse")]
 #[allow(dead_code, deprecated, unused_variables)]
 #[allow(non_camel_case_types)]
-#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-struct __Scaler_parse;
+#[doc(hidden)]
+#[derive(::core::clone::Clone)]
+struct Scaler_parse(
+    ::retry_runtime::__private0::Typed<
+        for<'__call> fn(
+            &'__call mut Scaler,
+            &'__call str,
+            Option<Scaler>,
+        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<Scaler, String>>,
+        (
+            ::retry_runtime::__private0::Ref<str>,
+            ::retry_runtime::__private0::Val<Option<Scaler>>,
+        ),
+        Result<Scaler, String>,
+    >,
+);
 #[cfg(feature = "parse")]
 #[allow(dead_code, deprecated, unused_variables)]
-impl __Scaler_parse {
+impl Scaler_parse {
     #[doc(hidden)]
     async fn __body(
         __service: &mut Scaler,
@@ -234,7 +375,7 @@ impl __Scaler_parse {
     }
 }
 #[cfg(feature = "parse")]
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
             ::core::concat!(::core::module_path!(), "::", "Scaler::parse"),
@@ -243,20 +384,55 @@ const _: () = {
             &["argument1", "of"],
         )
         .asynchronous();
-    const _: () = ::retry_runtime::__private0::assert_referred::<str>();
-    const _: () = ::retry_runtime::__private0::assert_sent::<Option<Scaler>>();
+    static __STUB: ::retry_runtime::__private0::Typed<
+        for<'__call> fn(
+            &'__call mut Scaler,
+            &'__call str,
+            Option<Scaler>,
+        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<Scaler, String>>,
+        (
+            ::retry_runtime::__private0::Ref<str>,
+            ::retry_runtime::__private0::Val<Option<Scaler>>,
+        ),
+        Result<Scaler, String>,
+    > = ::retry_runtime::__private0::Typed::new(Scaler_parse::__start, &__REGISTRATION);
+    const _: () = ::retry_runtime::__private0::CHECKS.referred::<str>();
+    const _: () = ::retry_runtime::__private0::CHECKS
+        .sent::<
+            <Option<
+                Scaler,
+            > as ::retry_runtime::__private0::Suspect<
+                {
+                    #[allow(unused_imports)]
+                    use ::retry_runtime::__private0::Otherwise as _;
+                    !::retry_runtime::__private0::IsPlain::<Option<Scaler>>::IS
+                        && (false || ::retry_runtime::__private0::IsPlain::<Scaler>::IS)
+                },
+            >>::Type,
+        >();
+    const _: () = ::retry_runtime::__private0::CHECKS
+        .sent::<
+            <Scaler as ::retry_runtime::__private0::Suspect<
+                {
+                    #[allow(unused_imports)]
+                    use ::retry_runtime::__private0::Otherwise as _;
+                    !::retry_runtime::__private0::IsPlain::<Option<Scaler>>::IS && !false
+                },
+            >>::Type,
+        >();
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<Result<Scaler, String>>::NEW
             .value::<Scaler>();
         ::retry_runtime::__private0::Output::<Result<Scaler, String>>::NEW
             .error::<String>();
     };
-    static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::exclusive_state(
-        ::retry_runtime::__private0::Registration::new(
-                &__SPEC,
-                ::retry_runtime::__private0::Run::Async(__run),
-            )
-            .method_of(&__service_Scaler, 1u16),
+    static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
+            &__SPEC,
+            ::retry_runtime::__private0::Run::Async(__run),
+        )
+        .method_of(&Scaler_service, 1u16);
+    const _: () = ::retry_runtime::__private0::Registration::check_exclusive_state(
+        &__REGISTRATION,
     );
     fn __run(
         mut __owned: ::retry_runtime::__private0::Invocation,
@@ -276,7 +452,7 @@ const _: () = {
                     .arguments(__invocation, &__SPEC) else {
                     return __owned;
                 };
-                __Scaler_parse::__body(
+                Scaler_parse::__body(
                         &mut *__state.write::<Scaler>(),
                         &__argument0,
                         __argument1,
@@ -294,15 +470,22 @@ const _: () = {
                 };
                 (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
             }
-            __Scaler_parse.__reply(__invocation, __result);
+            __STUB.__reply(__invocation, __result);
             __owned
         })
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for __Scaler_parse {
-        type Target = ::retry_runtime::__private0::Typed<
+    impl ::core::fmt::Debug for Scaler_parse {
+        fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+            ::core::fmt::Debug::fmt(&self.0, __f)
+        }
+    }
+    impl Scaler_parse {
+        fn __stub(
+            &self,
+        ) -> &::retry_runtime::__private0::Typed<
             for<'__call> fn(
                 &'__call mut Scaler,
                 &'__call str,
@@ -313,27 +496,150 @@ const _: () = {
                 ::retry_runtime::__private0::Val<Option<Scaler>>,
             ),
             Result<Scaler, String>,
-        >;
-        fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<
-                for<'__call> fn(
-                    &'__call mut Scaler,
-                    &'__call str,
-                    Option<Scaler>,
-                ) -> ::retry_runtime::__private0::BoxFuture<
-                    '__call,
-                    Result<Scaler, String>,
+        > {
+            &self.0
+        }
+        #[doc(hidden)]
+        fn __of_service(__config: &::std::sync::Arc<[u8]>) -> Self {
+            Self(__STUB.of_service(__config))
+        }
+    }
+    impl Scaler_parse {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
+            Result < Scaler, String >, (::retry_runtime::__private0::Ref < str >,
+            ::retry_runtime::__private0::Val < Option < Scaler > >,)
+        );
+        #[doc(hidden)]
+        fn remote(
+            &self,
+            argument1: &str,
+            of: Option<Scaler>,
+        ) -> ::retry_runtime::__private0::Call<
+            <Result<
+                Scaler,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Value,
+            <Result<
+                Scaler,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Error,
+        > {
+            self.__stub().remote(argument1, of)
+        }
+        #[doc(hidden)]
+        fn spawn(
+            &self,
+            argument1: &str,
+            of: Option<Scaler>,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <Result<
+                Scaler,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Value,
+            <Result<
+                Scaler,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::spawn(self.remote(argument1, of))
+        }
+        #[doc(hidden)]
+        fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<
+                            Self,
+                            (&'__input str, Option<Scaler>),
+                        >,
                 >,
-                (
-                    ::retry_runtime::__private0::Ref<str>,
-                    ::retry_runtime::__private0::Val<Option<Scaler>>,
-                ),
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::Map<
+            __I::IntoIter,
+            <Result<
+                Scaler,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Value,
+            <Result<
+                Scaler,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<
+                            Self,
+                            (&'__input str, Option<Scaler>),
+                        >,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::ForEach<
+            __I::IntoIter,
+            <Result<
+                Scaler,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Value,
+            <Result<
+                Scaler,
+                String,
+            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        fn with_options(&self, __options: ::retry_runtime::__private0::Options) -> Self {
+            Self(self.__stub().with_options(__options))
+        }
+        #[doc(hidden)]
+        fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
+            Self(self.__stub().on(__runtime))
+        }
+        #[doc(hidden)]
+        fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::retry_runtime::__private0::Signature for Scaler_parse {
+        type Arguments = <(
+            ::retry_runtime::__private0::Ref<str>,
+            ::retry_runtime::__private0::Val<Option<Scaler>>,
+        ) as ::retry_runtime::__private0::Select<
+            {
+                ::retry_runtime::__private0::is_sent!(
+                    (::retry_runtime::__private0::Ref < str >,
+                    ::retry_runtime::__private0::Val < Option < Scaler > >,)
+                )
+            },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for Scaler_parse {
+        type Target = for<'__call> fn(
+            &'__call mut Scaler,
+            &'__call str,
+            Option<Scaler>,
+        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<Scaler, String>>;
+        fn deref(&self) -> &Self::Target {
+            static __FUNCTION: for<'__call> fn(
+                &'__call mut Scaler,
+                &'__call str,
+                Option<Scaler>,
+            ) -> ::retry_runtime::__private0::BoxFuture<
+                '__call,
                 Result<Scaler, String>,
-            > = ::retry_runtime::__private0::Typed::new(
-                __Scaler_parse::__start,
-                &__REGISTRATION,
-            );
-            &__STUB
+            > = Scaler_parse::__start;
+            &__FUNCTION
         }
     }
 };

@@ -18,7 +18,7 @@ impl my::Counter {
 #[allow(private_interfaces, dead_code)]
 #[derive(::core::clone::Clone, ::core::fmt::Debug)]
 struct CounterHandle {
-    next: <__Counter_next as ::core::ops::Deref>::Target,
+    next: Counter_next,
 }
 #[allow(private_interfaces, dead_code, unused_variables, clippy::all, clippy::pedantic)]
 impl my::Counter {
@@ -29,9 +29,10 @@ impl my::Counter {
     /// If the parameters cannot be encoded.
     #[track_caller]
     fn with() -> CounterHandle {
-        let __config = ::my::runtime::__private0::configure(&());
+        let __config = ::my::runtime::__private0::Configuration::<()>::NEW
+            .configure(&());
         CounterHandle {
-            next: __Counter_next.of_service(&__config),
+            next: Counter_next::__of_service(&__config),
         }
     }
 }
@@ -46,21 +47,19 @@ impl CounterHandle {
 }
 #[doc(hidden)]
 #[allow(non_upper_case_globals)]
-static __service_Counter: ::my::runtime::__private0::Service = {
-    static __SPEC: ::my::runtime::__private0::FunctionSpec = {
-        ::my::runtime::__private0::FunctionSpec::new(
-            "counter",
-            ::core::file!(),
-            ::core::line!(),
-            &[],
-        )
-    };
+static Counter_service: ::my::runtime::__private0::Service = {
+    static __SPEC: ::my::runtime::__private0::FunctionSpec = ::my::runtime::__private0::FunctionSpec::new(
+        "counter",
+        ::core::file!(),
+        ::core::line!(),
+        &[],
+    );
     ::my::runtime::__private0::Service {
         spec: &__SPEC,
         set_up: |__config| {
             #[allow(unused_imports)]
             use ::my::runtime::__private0::AtOnce as _;
-            let () = ::my::runtime::__private0::configuration::<()>(__config)?;
+            let () = ::my::runtime::__private0::Configuration::<()>::NEW.read(__config)?;
             ::my::runtime::__private0::set_up::<
                 my::Counter,
                 _,
@@ -71,10 +70,13 @@ static __service_Counter: ::my::runtime::__private0::Service = {
 };
 #[allow(dead_code, deprecated, unused_variables)]
 #[allow(non_camel_case_types)]
-#[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-struct __Counter_next;
+#[doc(hidden)]
+#[derive(::core::clone::Clone)]
+struct Counter_next(
+    ::my::runtime::__private0::Typed<fn(&mut my::Counter) -> u64, (), u64>,
+);
 #[allow(dead_code, deprecated, unused_variables)]
-impl __Counter_next {
+impl Counter_next {
     #[doc(hidden)]
     fn __body(__service: &mut my::Counter) -> u64 {
         <my::Counter>::next(__service)
@@ -85,7 +87,7 @@ impl __Counter_next {
         Self::__body(__service)
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::my::runtime::__private0::FunctionSpec = ::my::runtime::__private0::FunctionSpec::new(
         ::core::concat!(::core::module_path!(), "::", "Counter::next"),
@@ -93,16 +95,22 @@ const _: () = {
         ::core::line!(),
         &[],
     );
+    static __STUB: ::my::runtime::__private0::Typed<
+        fn(&mut my::Counter) -> u64,
+        (),
+        u64,
+    > = ::my::runtime::__private0::Typed::new(Counter_next::__body, &__REGISTRATION);
     const _: fn() = || {
         ::my::runtime::__private0::Output::<u64>::NEW.value::<u64>();
         ::my::runtime::__private0::Output::<u64>::NEW.error::<u64>();
     };
-    static __REGISTRATION: ::my::runtime::__private0::Registration = ::my::runtime::__private0::Registration::exclusive_state(
-        ::my::runtime::__private0::Registration::new(
-                &__SPEC,
-                ::my::runtime::__private0::Run::Blocking(__run),
-            )
-            .method_of(&__service_Counter, 0u16),
+    static __REGISTRATION: ::my::runtime::__private0::Registration = ::my::runtime::__private0::Registration::new(
+            &__SPEC,
+            ::my::runtime::__private0::Run::Blocking(__run),
+        )
+        .method_of(&Counter_service, 0u16);
+    const _: () = ::my::runtime::__private0::Registration::check_exclusive_state(
+        &__REGISTRATION,
     );
     fn __run(__invocation: &mut ::my::runtime::__private0::Invocation) {
         let __state = __invocation.state();
@@ -113,7 +121,7 @@ const _: () = {
                 .arguments(__invocation, &__SPEC) else {
                 return;
             };
-            __Counter_next::__body(&mut *__state.write::<my::Counter>())
+            Counter_next::__body(&mut *__state.write::<my::Counter>())
         };
         __invocation
             .retry({
@@ -124,27 +132,107 @@ const _: () = {
             use ::my::runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
             (&&::my::runtime::__private0::Probe(&__result)).describe(__invocation);
         }
-        __Counter_next.__reply(__invocation, __result);
+        __STUB.__reply(__invocation, __result);
     }
     ::my::runtime::__private0::inventory::submit! {
         ::my::runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for __Counter_next {
-        type Target = ::my::runtime::__private0::Typed<
-            fn(&mut my::Counter) -> u64,
-            (),
-            u64,
-        >;
+    impl ::core::fmt::Debug for Counter_next {
+        fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+            ::core::fmt::Debug::fmt(&self.0, __f)
+        }
+    }
+    impl Counter_next {
+        fn __stub(
+            &self,
+        ) -> &::my::runtime::__private0::Typed<fn(&mut my::Counter) -> u64, (), u64> {
+            &self.0
+        }
+        #[doc(hidden)]
+        fn __of_service(__config: &::std::sync::Arc<[u8]>) -> Self {
+            Self(__STUB.of_service(__config))
+        }
+    }
+    impl Counter_next {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::my::runtime::__private0::kind!(u64, ());
+        #[doc(hidden)]
+        fn remote(
+            &self,
+        ) -> ::my::runtime::__private0::Call<
+            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Value,
+            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Error,
+        > {
+            self.__stub().remote()
+        }
+        #[doc(hidden)]
+        fn spawn(
+            &self,
+        ) -> ::my::runtime::__private0::FunctionCall<
+            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Value,
+            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Error,
+        > {
+            ::my::runtime::__private0::spawn(self.remote())
+        }
+        #[doc(hidden)]
+        fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::my::runtime::__private0::Accepted<Self, ()>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::my::runtime::__private0::Map<
+            __I::IntoIter,
+            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Value,
+            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::my::runtime::__private0::Accepted<Self, ()>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::my::runtime::__private0::ForEach<
+            __I::IntoIter,
+            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Value,
+            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Error,
+        > {
+            ::my::runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        fn with_options(&self, __options: ::my::runtime::__private0::Options) -> Self {
+            Self(self.__stub().with_options(__options))
+        }
+        #[doc(hidden)]
+        fn on(&self, __runtime: &::my::runtime::__private0::Runtime) -> Self {
+            Self(self.__stub().on(__runtime))
+        }
+        #[doc(hidden)]
+        fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        fn spec(&self) -> &'static ::my::runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::my::runtime::__private0::Signature for Counter_next {
+        type Arguments = <() as ::my::runtime::__private0::Select<
+            { ::my::runtime::__private0::is_sent!(()) },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for Counter_next {
+        type Target = fn(&mut my::Counter) -> u64;
         fn deref(&self) -> &Self::Target {
-            static __STUB: ::my::runtime::__private0::Typed<
-                fn(&mut my::Counter) -> u64,
-                (),
-                u64,
-            > = ::my::runtime::__private0::Typed::new(
-                __Counter_next::__body,
-                &__REGISTRATION,
-            );
-            &__STUB
+            static __FUNCTION: fn(&mut my::Counter) -> u64 = Counter_next::__body;
+            &__FUNCTION
         }
     }
 };

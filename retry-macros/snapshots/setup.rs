@@ -16,7 +16,7 @@ impl embed {
         Self::__body(model, text)
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
             ::core::concat!(::core::module_path!(), "::", "embed"),
@@ -25,18 +25,50 @@ const _: () = {
             &["text"],
         )
         .memory(536870912u64);
-    const _: () = ::retry_runtime::__private0::assert_sent::<String>();
+    static __STUB: ::retry_runtime::__private0::Typed<
+        fn(&mut Model, String) -> Vec<f32>,
+        (::retry_runtime::__private0::Val<String>,),
+        Vec<f32>,
+    > = ::retry_runtime::__private0::Typed::new(embed::__body, &__REGISTRATION);
+    const _: () = ::retry_runtime::__private0::CHECKS.sent::<String>();
     const _: fn() = || {
-        ::retry_runtime::__private0::Output::<Vec<f32>>::NEW.value::<Vec<f32>>();
+        ::retry_runtime::__private0::Output::<
+            <Vec<
+                f32,
+            > as ::retry_runtime::__private0::Suspect<
+                {
+                    #[allow(unused_imports)]
+                    use ::retry_runtime::__private0::Otherwise as _;
+                    !(::retry_runtime::__private0::IsPlain::<Vec<f32>>::IS
+                        || ::retry_runtime::__private0::IsSuccess::<Vec<f32>>::IS)
+                        && (::retry_runtime::__private0::IsResult::<Vec<f32>>::IS
+                            || ::retry_runtime::__private0::IsPlain::<f32>::IS)
+                },
+            >>::Type,
+        >::NEW
+            .value::<Vec<f32>>();
+        ::retry_runtime::__private0::Output::<
+            <f32 as ::retry_runtime::__private0::Suspect<
+                {
+                    #[allow(unused_imports)]
+                    use ::retry_runtime::__private0::Otherwise as _;
+                    !(::retry_runtime::__private0::IsPlain::<Vec<f32>>::IS
+                        || ::retry_runtime::__private0::IsSuccess::<Vec<f32>>::IS)
+                        && !::retry_runtime::__private0::IsResult::<Vec<f32>>::IS
+                },
+            >>::Type,
+        >::NEW
+            .value::<f32>();
         ::retry_runtime::__private0::Output::<Vec<f32>>::NEW.error::<Vec<f32>>();
     };
-    static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::exclusive_state(
-        ::retry_runtime::__private0::Registration::new(
-                &__SPEC,
-                ::retry_runtime::__private0::Run::Blocking(__run),
-            )
-            .setup(__set_up)
-            .teardown(__tear_down),
+    static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
+            &__SPEC,
+            ::retry_runtime::__private0::Run::Blocking(__run),
+        )
+        .setup(__set_up)
+        .teardown(__tear_down);
+    const _: () = ::retry_runtime::__private0::Registration::check_exclusive_state(
+        &__REGISTRATION,
     );
     fn __set_up() -> ::retry_runtime::__private0::SetUp {
         #[allow(unused_imports)]
@@ -76,24 +108,126 @@ const _: () = {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
-        embed.__reply(__invocation, __result);
+        __STUB.__reply(__invocation, __result);
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for embed {
-        type Target = ::retry_runtime::__private0::Typed<
+    impl embed {
+        fn __stub(
+            &self,
+        ) -> &'static ::retry_runtime::__private0::Typed<
             fn(&mut Model, String) -> Vec<f32>,
             (::retry_runtime::__private0::Val<String>,),
             Vec<f32>,
-        >;
-        fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<
-                fn(&mut Model, String) -> Vec<f32>,
-                (::retry_runtime::__private0::Val<String>,),
-                Vec<f32>,
-            > = ::retry_runtime::__private0::Typed::new(embed::__body, &__REGISTRATION);
+        > {
             &__STUB
+        }
+    }
+    impl embed {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
+            Vec < f32 >, (::retry_runtime::__private0::Val < String >,)
+        );
+        #[doc(hidden)]
+        fn remote(
+            &self,
+            text: String,
+        ) -> ::retry_runtime::__private0::Call<
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+        > {
+            self.__stub().remote(text)
+        }
+        #[doc(hidden)]
+        fn spawn(
+            &self,
+            text: String,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::spawn(self.remote(text))
+        }
+        #[doc(hidden)]
+        fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::Map<
+            __I::IntoIter,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::ForEach<
+            __I::IntoIter,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        fn with_options(
+            &self,
+            __options: ::retry_runtime::__private0::Options,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(&mut Model, String) -> Vec<f32>,
+            (::retry_runtime::__private0::Val<String>,),
+            Vec<f32>,
+        > {
+            self.__stub().with_options(__options)
+        }
+        #[doc(hidden)]
+        fn on(
+            &self,
+            __runtime: &::retry_runtime::__private0::Runtime,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(&mut Model, String) -> Vec<f32>,
+            (::retry_runtime::__private0::Val<String>,),
+            Vec<f32>,
+        > {
+            self.__stub().on(__runtime)
+        }
+        #[doc(hidden)]
+        fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::retry_runtime::__private0::Signature for embed {
+        type Arguments = <(
+            ::retry_runtime::__private0::Val<String>,
+        ) as ::retry_runtime::__private0::Select<
+            {
+                ::retry_runtime::__private0::is_sent!(
+                    (::retry_runtime::__private0::Val < String >,)
+                )
+            },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for embed {
+        type Target = fn(&mut Model, String) -> Vec<f32>;
+        fn deref(&self) -> &Self::Target {
+            static __FUNCTION: fn(&mut Model, String) -> Vec<f32> = embed::__body;
+            &__FUNCTION
         }
     }
 };

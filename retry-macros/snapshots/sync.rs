@@ -17,7 +17,7 @@ impl add {
         Self::__body(a, b)
     }
 }
-#[allow(clippy::all, clippy::pedantic, deprecated)]
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
             ::core::concat!(::core::module_path!(), "::", "add"),
@@ -32,8 +32,13 @@ const _: () = {
             ),
         )
         .timeout(::core::time::Duration::from_nanos(30000000000u64));
-    const _: () = ::retry_runtime::__private0::assert_sent::<u64>();
-    const _: () = ::retry_runtime::__private0::assert_sent::<u64>();
+    static __STUB: ::retry_runtime::__private0::Typed<
+        fn(u64, u64) -> u64,
+        (::retry_runtime::__private0::Val<u64>, ::retry_runtime::__private0::Val<u64>),
+        u64,
+    > = ::retry_runtime::__private0::Typed::new(add::__body, &__REGISTRATION);
+    const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
+    const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
         ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
@@ -64,30 +69,140 @@ const _: () = {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
-        add.__reply(__invocation, __result);
+        __STUB.__reply(__invocation, __result);
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
-    impl ::core::ops::Deref for add {
-        type Target = ::retry_runtime::__private0::Typed<
+    impl add {
+        fn __stub(
+            &self,
+        ) -> &'static ::retry_runtime::__private0::Typed<
             fn(u64, u64) -> u64,
             (
                 ::retry_runtime::__private0::Val<u64>,
                 ::retry_runtime::__private0::Val<u64>,
             ),
             u64,
-        >;
-        fn deref(&self) -> &Self::Target {
-            static __STUB: ::retry_runtime::__private0::Typed<
-                fn(u64, u64) -> u64,
-                (
-                    ::retry_runtime::__private0::Val<u64>,
-                    ::retry_runtime::__private0::Val<u64>,
-                ),
-                u64,
-            > = ::retry_runtime::__private0::Typed::new(add::__body, &__REGISTRATION);
+        > {
             &__STUB
+        }
+    }
+    impl add {
+        #[doc(hidden)]
+        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
+            u64, (::retry_runtime::__private0::Val < u64 >,
+            ::retry_runtime::__private0::Val < u64 >,)
+        );
+        #[doc(hidden)]
+        pub fn remote(
+            &self,
+            a: u64,
+            b: u64,
+        ) -> ::retry_runtime::__private0::Call<
+            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Error,
+        > {
+            self.__stub().remote(a, b)
+        }
+        #[doc(hidden)]
+        pub fn spawn(
+            &self,
+            a: u64,
+            b: u64,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::spawn(self.remote(a, b))
+        }
+        #[doc(hidden)]
+        pub fn map<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, (u64, u64)>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::Map<
+            __I::IntoIter,
+            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Error,
+        > {
+            self.__stub().map(__inputs)
+        }
+        #[doc(hidden)]
+        pub fn for_each<
+            '__input,
+            __I: ::core::iter::IntoIterator<
+                    Item: ::retry_runtime::__private0::Accepted<Self, (u64, u64)>,
+                >,
+        >(
+            &self,
+            __inputs: __I,
+        ) -> ::retry_runtime::__private0::ForEach<
+            __I::IntoIter,
+            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Error,
+        > {
+            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+        }
+        #[doc(hidden)]
+        pub fn with_options(
+            &self,
+            __options: ::retry_runtime::__private0::Options,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(u64, u64) -> u64,
+            (
+                ::retry_runtime::__private0::Val<u64>,
+                ::retry_runtime::__private0::Val<u64>,
+            ),
+            u64,
+        > {
+            self.__stub().with_options(__options)
+        }
+        #[doc(hidden)]
+        pub fn on(
+            &self,
+            __runtime: &::retry_runtime::__private0::Runtime,
+        ) -> ::retry_runtime::__private0::Typed<
+            fn(u64, u64) -> u64,
+            (
+                ::retry_runtime::__private0::Val<u64>,
+                ::retry_runtime::__private0::Val<u64>,
+            ),
+            u64,
+        > {
+            self.__stub().on(__runtime)
+        }
+        #[doc(hidden)]
+        pub fn name(&self) -> &'static ::core::primitive::str {
+            self.__stub().name()
+        }
+        #[doc(hidden)]
+        pub fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+            self.__stub().spec()
+        }
+    }
+    impl ::retry_runtime::__private0::Signature for add {
+        type Arguments = <(
+            ::retry_runtime::__private0::Val<u64>,
+            ::retry_runtime::__private0::Val<u64>,
+        ) as ::retry_runtime::__private0::Select<
+            {
+                ::retry_runtime::__private0::is_sent!(
+                    (::retry_runtime::__private0::Val < u64 >,
+                    ::retry_runtime::__private0::Val < u64 >,)
+                )
+            },
+        >>::Arguments;
+    }
+    impl ::core::ops::Deref for add {
+        type Target = fn(u64, u64) -> u64;
+        fn deref(&self) -> &Self::Target {
+            static __FUNCTION: fn(u64, u64) -> u64 = add::__body;
+            &__FUNCTION
         }
     }
 };

@@ -4,7 +4,8 @@ use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Expr, Token, token};
+use syn::spanned::Spanned;
+use syn::{Expr, ExprLit, Token, token};
 
 /// One `key`, `key = value` or `key(..)`.
 #[derive(Clone)]
@@ -74,6 +75,10 @@ fn value(input: ParseStream<'_>, key: &Ident, errors: &mut Errors) -> syn::Resul
     if input.peek(token::Paren) {
         let content;
         syn::parenthesized!(content in input);
+        if let Some(error) = unnamed(&content, key) {
+            content.parse::<TokenStream>()?;
+            return Err(error);
+        }
         let mut list = Args::new();
         read(&content, &mut list, errors);
         return Ok(Value::List(list));
@@ -98,6 +103,25 @@ fn value(input: ParseStream<'_>, key: &Ident, errors: &mut Errors) -> syn::Resul
             format!("the value of `{key}` is not an expression"),
         )),
     }
+}
+
+/// What is wrong with a list that begins with a value instead of a name, as a call does.
+fn unnamed(list: ParseStream<'_>, key: &Ident) -> Option<syn::Error> {
+    let list = list.fork();
+    let value: ExprLit = list.parse().ok()?;
+    let (value, span) = (value.to_token_stream(), value.span());
+    let name = match key.to_string().as_str() {
+        "retries" => Some("max_retries"),
+        "batch" => Some("max_size"),
+        _ => None,
+    };
+    let message = match name {
+        Some(name) if key == "batch" || !list.is_empty() => {
+            format!("the options of `{key}(..)` have names: write `{name} = {value}`")
+        }
+        _ => format!("`{key}` is not called: write `{key} = {value}`"),
+    };
+    Some(syn::Error::new(span, message))
 }
 
 fn skip_to_comma(input: ParseStream<'_>) {
@@ -137,6 +161,12 @@ impl Errors {
     /// A value, if there was no error.
     pub(crate) fn finish<T>(self, value: T) -> syn::Result<T> {
         self.0.map_or(Ok(value), Err)
+    }
+
+    /// The first one, if there was any.
+    pub(crate) fn first(&self) -> Option<TokenStream> {
+        let first = self.0.as_ref()?.into_iter().next()?;
+        Some(first.to_compile_error())
     }
 
     /// What the compiler is to say; nothing if there was no error.

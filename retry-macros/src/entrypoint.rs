@@ -1,12 +1,15 @@
 //! `#[local_entrypoint]`: the worker check, then the command line, then the user's `main`.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{Attribute, FnArg, Meta, Pat, Type};
 
 use crate::args::Errors;
 use crate::fallback;
 use crate::item::{self, Function};
+use crate::signature;
 
 /// What tells clap that a parameter is not to be a `--long` option.
 const OWN_FORM: &[&str] = &["long", "index", "last", "trailing_var_arg", "positional"];
@@ -49,18 +52,67 @@ struct Opt {
     attributes: Vec<TokenStream>,
 }
 
+impl Opt {
+    /// The type as clap is given it. Where it cannot be made of text, and nothing says how else, that is
+    /// said by a constant that cannot be evaluated; a type which depends on it is an error already, so
+    /// that the compiler tells nothing of what clap has looked for.
+    fn checked(&self, ty: &Type, private: &TokenStream, checks: &mut TokenStream) -> Type {
+        const SAYS_HOW: &[&str] = &[
+            "value_parser",
+            "value_enum",
+            "action",
+            "flatten",
+            "subcommand",
+        ];
+        let says_how = self.attributes.iter().any(|attribute| {
+            let text = attribute.to_string();
+            SAYS_HOW.iter().any(|word| text.contains(word))
+        });
+        let is_flag = matches!(ty, Type::Path(path) if path.path.is_ident("bool"));
+        if says_how || is_flag || signature::is_unit(ty) {
+            return ty.clone();
+        }
+        // What clap knows by name.
+        for outer in ["Option", "Vec"] {
+            if let Some([inner]) = signature::generic_arguments(ty, outer).as_deref() {
+                let inner = self.checked(inner, private, checks);
+                let mut ty = ty.clone();
+                signature::replace_argument(&mut ty, inner);
+                return ty;
+            }
+        }
+        let span = ty.span();
+        let private = crate::respanned(private, span);
+        let text = ty.to_token_stream().to_string().replace(' ', "");
+        let message = format!(
+            "an option cannot be made of `{text}`: implement `Clone` and `FromStr` for it, derive \
+             `Clone` and `clap::ValueEnum`, or take a `String`"
+        );
+        let check = self.name.unraw().to_string().to_uppercase();
+        let check = format_ident!("OPTION_{}", check);
+        checks.extend(quote_spanned! {span=>
+            #[allow(non_upper_case_globals)]
+            const #check: bool =
+                #private::check_option(#private::can_be_parsed!(#ty), #message);
+        });
+        syn::parse_quote_spanned!(span=> <#ty as #private::CommandLine<{ #check }>>::Value)
+    }
+}
+
 fn check(main: &mut Function, errors: &mut Errors) -> Vec<Opt> {
     main.attrs.retain(|attribute| {
-        let path = attribute.path();
-        let is_function = path
-            .segments
-            .last()
-            .is_some_and(|last| last.ident == "function");
-        if is_function {
-            let message = "`main` cannot be a #[function]: it calls them; remove this line";
-            errors.report(attribute, message);
-        }
-        !is_function
+        let Some(last) = attribute.path().segments.last() else {
+            return true;
+        };
+        let message = match last.ident.to_string().as_str() {
+            "function" => "`main` cannot be a #[function]: it calls them; remove this line",
+            // That of tokio or of another runtime.
+            "main" => "#[local_entrypoint] starts a tokio runtime for an `async fn main`; remove this line",
+            "local_entrypoint" => "#[local_entrypoint] is written twice; remove this line",
+            _ => return true,
+        };
+        errors.report(attribute, message);
+        false
     });
     if main.sig.ident != "main" {
         errors.report(&main.sig.ident, "#[local_entrypoint] belongs on `fn main`");
@@ -77,15 +129,18 @@ fn check(main: &mut Function, errors: &mut Errors) -> Vec<Opt> {
 fn expand(mut main: Function, options: &[Opt]) -> TokenStream {
     let private = crate::private_module(&quote!(::retry_runtime));
     let names: Vec<_> = options.iter().map(|option| &option.name).collect();
+    let mut checks = TokenStream::new();
     let fields: Vec<_> = options
         .iter()
-        .map(
-            |Opt {
-                 name,
-                 ty,
-                 attributes,
-             }| quote!(#(#attributes)* #name: #ty),
-        )
+        .map(|option| {
+            let Opt {
+                name,
+                ty,
+                attributes,
+            } = option;
+            let ty = option.checked(ty, &private, &mut checks);
+            quote!(#(#attributes)* #name: #ty)
+        })
         .collect();
     let (docs, attributes): (Vec<Attribute>, Vec<Attribute>) = main
         .attrs
@@ -113,6 +168,7 @@ fn expand(mut main: Function, options: &[Opt]) -> TokenStream {
     let definition = (!fields.is_empty()).then(|| {
         quote! {
             use #private::clap;
+            #checks
             #(#docs)*
             #[derive(clap::Parser)]
             #[command(version)]

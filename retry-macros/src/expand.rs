@@ -33,20 +33,18 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
     let role = Role::Function {
         has_setup: policy::mentions(&args, "setup"),
     };
-    let (mut signature, verdict) = signature::check(&function.sig, role, &policy, &mut errors);
-    let Some(errors) = errors.to_compile_error() else {
+    let (signature, verdict) = signature::check(&function.sig, role, &policy, &mut errors);
+    let Some(first) = errors.first() else {
         return Expansion::new(&function, &signature, &policy, &private).whole();
     };
     let item = match verdict {
         Verdict::Sound => {
             Expansion::new(&function, &signature, &policy.recovered(), &private).whole()
         }
-        Verdict::Wrong => {
-            signature.repair();
-            Expansion::new(&function, &signature, &Policy::default(), &private).stub_alone()
-        }
-        Verdict::Hopeless => function.to_token_stream(),
+        Verdict::Wrong => fallback::poisoned(&function, &first),
+        Verdict::Unplaced => function.to_token_stream(),
     };
+    let errors = errors.to_compile_error();
     quote!(#item #errors)
 }
 
@@ -60,8 +58,6 @@ pub(crate) struct Expansion<'a> {
     pub(crate) arguments: TokenStream,
     /// What callers get.
     pub(crate) result: Type,
-    /// Whether the signature is.
-    pub(crate) is_sound: bool,
     /// The last part of the registered name, unless the options give it one.
     pub(crate) title: String,
     /// How the registration says that this is a method of a service.
@@ -95,7 +91,6 @@ impl<'a> Expansion<'a> {
             private,
             arguments: quote!((#(#markers,)*)),
             result,
-            is_sound: true,
             title: function.sig.ident.unraw().to_string(),
             service: None,
         }
@@ -105,16 +100,16 @@ impl<'a> Expansion<'a> {
         let private = self.private;
         let (kind, run) = self.run();
         let (state, with_state) = self.state();
-        let registration = self.exclusive(quote! {
-            #private::Registration::new(&__SPEC, #private::Run::#kind(__run)) #with_state
-        });
+        let exclusive = self.exclusive();
         let probes = self.probes();
         let checks = &self.policy.checks;
         self.stub(&quote! {
             #probes
             #(#checks)*
 
-            static __REGISTRATION: #private::Registration = #registration;
+            static __REGISTRATION: #private::Registration =
+                #private::Registration::new(&__SPEC, #private::Run::#kind(__run)) #with_state;
+            #exclusive
 
             #state
             #run
@@ -123,43 +118,115 @@ impl<'a> Expansion<'a> {
         })
     }
 
-    /// What callers see, for a signature that was refused.
-    pub(crate) fn stub_alone(mut self) -> TokenStream {
-        self.is_sound = false;
-        let private = self.private;
-        self.stub(&quote! {
-            static __REGISTRATION: #private::Registration =
-                #private::Registration::new(&__SPEC, #private::Run::Blocking(|_| ()));
-        })
-    }
-
     /// Makes the compiler ask of each type whether it can be sent, with the span of the type.
     fn probes(&self) -> TokenStream {
         let private = self.private;
-        let parameters = self.signature.parameters.iter().map(|parameter| {
-            let (assert, ty) = match parameter.referred() {
-                _ if self.policy.batch => {
-                    ("assert_sent", signature::batched(&parameter.ty, private))
-                }
-                Some(reference) => ("assert_referred", (*reference.elem).clone()),
-                None => ("assert_sent", parameter.ty.clone()),
-            };
-            let assert = format_ident!("{}", assert);
-            quote_spanned!(ty.span()=> const _: () = #private::#assert::<#ty>();)
-        });
+        let parameters =
+            self.signature
+                .parameters
+                .iter()
+                .map(|parameter| match parameter.referred() {
+                    _ if self.policy.batch => {
+                        check_sent(&signature::batched(&parameter.ty, private), private)
+                    }
+                    Some(reference) => check(&reference.elem, "IsReferred", "referred", private),
+                    None => check_sent(&parameter.ty, private),
+                });
         let result = &self.result;
-        let (value, error) = signature::parts(result).unwrap_or((result, result));
+        let spelled = signature::parts(result);
+        let (value, error) = spelled.unwrap_or((result, result));
         let output = (!signature::is_unit(result)).then(|| {
-            let value = quote_spanned!(value.span()=> .value::<#value>());
+            let suspects = Suspects {
+                whole: result,
+                part: value,
+                can_be_sent: quote! {
+                    (#private::IsPlain::<#result>::IS || #private::IsSuccess::<#result>::IS)
+                },
+                is_alias: match spelled {
+                    Some(_) => quote!(false),
+                    None => quote!(#private::IsResult::<#result>::IS),
+                },
+            };
+            let values = suspects.to_ask(private).into_iter().map(|(ty, at)| {
+                let value = quote_spanned!(at.span()=> .value::<#at>());
+                quote!(#private::Output::<#ty>::NEW #value;)
+            });
             let error = quote_spanned!(error.span()=> .error::<#error>());
             quote! {
                 const _: fn() = || {
-                    #private::Output::<#result>::NEW #value;
+                    #(#values)*
                     #private::Output::<#result>::NEW #error;
                 };
             }
         });
         quote!(#(#parameters)* #output)
+    }
+}
+
+/// Makes the compiler ask whether a type can be sent.
+pub(crate) fn check_sent(ty: &Type, private: &TokenStream) -> TokenStream {
+    check(ty, "IsPlain", "sent", private)
+}
+
+/// The same by a probe and a check of the runtime.
+fn check(ty: &Type, probe: &str, check: &str, private: &TokenStream) -> TokenStream {
+    let probe = format_ident!("{}", probe);
+    let suspects = Suspects {
+        whole: ty,
+        part: ty,
+        can_be_sent: quote!(#private::#probe::<#ty>::IS),
+        is_alias: quote!(false),
+    };
+    // A part is held by value.
+    let checks = std::iter::once(check).chain(std::iter::repeat("sent"));
+    let asked = suspects.to_ask(private).into_iter().zip(checks);
+    let asked = asked.map(|((ty, at), check)| {
+        let check = format_ident!("{}", check);
+        quote_spanned!(at.span()=> const _: () = #private::CHECKS.#check::<#ty>();)
+    });
+    quote!(#(#asked)*)
+}
+
+/// A type of which the part is to be named that cannot be sent, where it stands: of `Vec<Job>` that is
+/// `Job`.
+struct Suspects<'a> {
+    whole: &'a Type,
+    /// What of it is written where the compiler is to point.
+    part: &'a Type,
+    /// Whether the whole can be sent, as an expression.
+    can_be_sent: TokenStream,
+    /// Whether it is not known which of the parts are sent, because the whole is the alias of a type.
+    is_alias: TokenStream,
+}
+
+impl Suspects<'_> {
+    /// What to ask about, each with the place to point at. If the whole cannot be sent, it is asked about
+    /// the parts that cannot be sent either, and without such of the whole. Where it need not be asked,
+    /// `()` takes the place of the type.
+    fn to_ask(&self, private: &TokenStream) -> Vec<(TokenStream, Type)> {
+        let Self {
+            whole,
+            part,
+            can_be_sent,
+            is_alias,
+        } = self;
+        let innermost = signature::innermost(part);
+        if innermost.is_empty() {
+            return vec![(quote!(#whole), (*part).clone())];
+        }
+        let suspect = |ty: &Type, at: &Type, is_suspect: TokenStream| {
+            let private = crate::respanned(private, at.span());
+            let ty = quote_spanned! {at.span()=>
+                <#ty as #private::Suspect<{ #[allow(unused_imports)] use #private::Otherwise as _; #is_suspect }>>::Type
+            };
+            (ty, at.clone())
+        };
+        let can_parts = quote!(#(#private::IsPlain::<#innermost>::IS)&&*);
+        let is_whole = quote!(!#can_be_sent && (#is_alias || #can_parts));
+        let mut asked = vec![suspect(whole, part, is_whole)];
+        let is_part = quote!(!#can_be_sent && !#is_alias);
+        asked.extend(innermost.iter().map(|ty| suspect(ty, ty, is_part.clone())));
+        asked
     }
 }
 
@@ -236,19 +303,30 @@ mod tests {
     }
 
     #[test]
-    fn what_can_have_no_stub_is_left_as_it_is() {
+    fn what_nothing_can_stand_for_is_left_as_it_is() {
+        for item in ["fn f (& self) { }", "fn main () { }"] {
+            let code = expanded("", item).to_string();
+            let (left, _) = code.split_once(":: core").expect("there is an error");
+            assert_eq!(left.trim(), item);
+        }
+    }
+
+    #[test]
+    fn a_constant_that_is_an_error_stands_for_a_refused_function() {
         for item in [
-            "fn f (& self) { }",
             "fn f (f : u64) { }",
-            "fn main () { }",
             "fn f (a : u64 , ...) { }",
             "fn f (a : impl Copy) { }",
             "fn f () -> impl Copy { }",
             "fn f < T > (a : T) { }",
+            "fn f (a : Vec < & str >) { }",
         ] {
             let code = expanded("", item).to_string();
-            let (left, _) = code.split_once(":: core").expect("there is an error");
-            assert_eq!(left.trim(), item);
+            assert!(
+                code.contains("const f : [() ; :: core :: compile_error !"),
+                "{code}"
+            );
+            assert!(code.contains(item), "{code}");
         }
     }
 

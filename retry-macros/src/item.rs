@@ -9,6 +9,7 @@ use crate::args::Errors;
 
 /// A function. Its body is not looked into: what stands there is the compiler's business, and
 /// may be half-typed.
+#[derive(Clone)]
 pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,

@@ -7,15 +7,15 @@ mod check;
 mod options;
 mod parts;
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
-use syn::{FnArg, ImplItemFn, Receiver, ReturnType, parse_quote_spanned};
+use syn::{FnArg, ImplItemFn, ItemImpl, Receiver, ReturnType, Type, parse_quote_spanned};
 
 use crate::args::{self, Args, Errors};
-use crate::expand::Expansion;
+use crate::expand::{self, Expansion};
 use crate::fallback;
 use crate::item::{self, Function};
 use crate::policy;
@@ -41,10 +41,30 @@ pub(crate) fn service(attribute: TokenStream, item: TokenStream) -> TokenStream 
         .map_or_else(|| quote!(::retry_runtime), |path| path.to_token_stream());
     let private = crate::private_module(&runtime);
     let parts = Parts::take(&mut block, &mut errors);
-    let code = Service::check(&args, &block, parts, &private, &mut errors)
-        .map(|service| service.expand(&mut errors));
+    let code = match Service::check(&args, &block, parts, &private, &mut errors) {
+        Some(service) => Some(service.expand(&mut errors)),
+        None => no_handle(&block, &errors),
+    };
     let errors = errors.to_compile_error();
     quote!(#block #code #errors)
+}
+
+/// What stands for `with` where there can be no handle.
+fn no_handle(block: &ItemImpl, errors: &Errors) -> Option<TokenStream> {
+    let is_taken = check::with(block).is_some();
+    let Type::Path(ty) = signature::ungrouped(&block.self_ty) else {
+        return None;
+    };
+    let poison = fallback::poison(&errors.first()?);
+    let (generics, _, clause) = block.generics.split_for_impl();
+    (!is_taken).then(|| {
+        quote! {
+            #[allow(non_upper_case_globals, dead_code)]
+            impl #generics #ty #clause {
+                pub const with: #poison = loop {};
+            }
+        }
+    })
 }
 
 impl Service<'_> {
@@ -53,18 +73,26 @@ impl Service<'_> {
         let Self {
             private, ty, name, ..
         } = &self;
-        let pool = format_ident!("__service_{}", name.unraw());
+        let pool = format_ident!("{}_service", name.unraw());
         let handle = format_ident!("{}Handle", name.unraw());
         let mut stubs = Vec::new();
         let mut fields = Vec::new();
+        let mut is_whole = self.is_sound;
         for (place, (options, method)) in self.methods.iter().enumerate() {
             let place = u16::try_from(place).unwrap_or(u16::MAX);
-            let Some(stub) = self.stub(&pool, place, options, method, errors) else {
-                continue;
-            };
-            stubs.push(stub);
+            let code = self.stub(&pool, place, options, method, errors);
             let (vis, field) = (&method.vis, &method.sig.ident);
             let stub = self.stub_name(field);
+            let ty = match code {
+                Some(code) => {
+                    stubs.push(code);
+                    quote!(#stub)
+                }
+                None => {
+                    is_whole = false;
+                    fallback::poison(&errors.first().unwrap_or_default())
+                }
+            };
             let docs = method.attrs.iter().filter(|one| one.path().is_ident("doc"));
             let cfgs = method.attrs.iter().filter(|one| one.path().is_ident("cfg"));
             let cfgs: Vec<_> = cfgs.collect();
@@ -72,9 +100,9 @@ impl Service<'_> {
                 quote! {
                     #(#docs)*
                     #(#cfgs)*
-                    #vis #field: <#stub as ::core::ops::Deref>::Target
+                    #vis #field: #ty
                 },
-                quote!(#(#cfgs)* #field: #stub.of_service(&__config)),
+                quote!(#(#cfgs)* #field: #stub::__of_service(&__config)),
                 quote!(#(#cfgs)* #field: self.#field.on(__runtime)),
             ));
         }
@@ -89,16 +117,41 @@ impl Service<'_> {
              by all handles that were made with the same parameters, which are those of `{constructor}`."
         );
         let about = format!("The methods of [`{name}`] in worker processes.");
-        let description = self.description(errors);
+        let (checks, description) = self.description(errors);
         let (set_up, tear_down) = (self.set_up(), self.tear_down());
-        let make = if self.is_sound {
-            let passed = quote_spanned!(self.parameters_span()=> &(#(#names,)*));
+        let sent: Vec<_> = self
+            .parameters
+            .iter()
+            .map(|one| expand::check_sent(&one.ty, private))
+            .collect();
+        let make = if is_whole {
             quote! {
-                let __config = #private::configure(#passed);
+                #(#sent)*
+                let __config =
+                    #private::Configuration::<(#(#types,)*)>::NEW.configure(&(#(#names,)*));
                 #handle { #(#made,)* }
             }
         } else {
             quote!(::core::unreachable!())
+        };
+        let with = if self.is_sound {
+            quote! {
+                #[doc = #with]
+                ///
+                /// # Panics
+                ///
+                /// If the parameters cannot be encoded.
+                #[track_caller]
+                #vis fn with(#(#names: #types),*) -> #handle {
+                    #make
+                }
+            }
+        } else {
+            let poison = fallback::poison(&errors.first().unwrap_or_default());
+            quote! {
+                #[allow(non_upper_case_globals)]
+                #vis const with: #poison = loop {};
+            }
         };
         quote! {
             #[doc = #about]
@@ -110,15 +163,7 @@ impl Service<'_> {
 
             #[allow(private_interfaces, dead_code, unused_variables, clippy::all, clippy::pedantic)]
             impl #ty {
-                #[doc = #with]
-                ///
-                /// # Panics
-                ///
-                /// If the parameters cannot be encoded.
-                #[track_caller]
-                #vis fn with(#(#names: #types),*) -> #handle {
-                    #make
-                }
+                #with
             }
 
             #[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
@@ -133,6 +178,7 @@ impl Service<'_> {
             #[allow(non_upper_case_globals)]
             static #pool: #private::Service = {
                 static __SPEC: #private::FunctionSpec = #description;
+                #checks
                 #private::Service {
                     spec: &__SPEC,
                     set_up: #set_up,
@@ -144,8 +190,8 @@ impl Service<'_> {
         }
     }
 
-    /// What holds for the workers.
-    fn description(&self, errors: &Errors) -> TokenStream {
+    /// What the compiler is to check, and what holds for the workers.
+    fn description(&self, errors: &Errors) -> (TokenStream, TokenStream) {
         let private = self.private;
         let name = match &self.policy.name {
             Some(name) => quote!(#name),
@@ -157,18 +203,10 @@ impl Service<'_> {
         let is_sound = errors.is_empty();
         let setters = self.policy.setters.iter().filter(|_| is_sound);
         let checks = self.policy.checks.iter().filter(|_| is_sound);
-        quote! {{
-            #(#checks)*
+        let description = quote! {
             #private::FunctionSpec::new(#name, ::core::file!(), ::core::line!(), &[]) #(#setters)*
-        }}
-    }
-
-    /// Where it is said that a parameter of the constructor cannot be sent.
-    fn parameters_span(&self) -> Span {
-        match &self.parameters[..] {
-            [] => Span::call_site(),
-            [parameter, ..] => parameter.ty.span(),
-        }
+        };
+        (quote!(#(#checks)*), description)
     }
 
     /// Makes the value in a worker. A constructor that was refused is not called.
@@ -181,7 +219,6 @@ impl Service<'_> {
         let constructor = &self.setup.sig.ident;
         let names: Vec<_> = self.parameters.iter().map(|one| &one.name).collect();
         let types = self.parameters.iter().map(|one| &one.ty);
-        let types = quote_spanned!(self.parameters_span()=> (#(#types,)*));
         // What is wrong with what it returns is to be said there.
         let span = self.setup.sig.output.span();
         let made = {
@@ -194,7 +231,7 @@ impl Service<'_> {
             |__config| {
                 #[allow(unused_imports)]
                 use #private::AtOnce as _;
-                let (#(#names,)*) = #private::configuration::<#types>(__config)?;
+                let (#(#names,)*) = #private::Configuration::<(#(#types,)*)>::NEW.read(__config)?;
                 #made
             }
         }
@@ -220,11 +257,10 @@ impl Service<'_> {
 
     fn stub_name(&self, method: &Ident) -> Ident {
         let name = self.name.unraw();
-        format_ident!("__{}_{}", name, method.unraw(), span = method.span())
+        format_ident!("{}_{}", name, method.unraw(), span = method.span())
     }
 
-    /// A method as a function whose state is the service's value; `None` if its types have no
-    /// names outside of it.
+    /// A method as a function whose state is the service's value; `None` if it was refused.
     fn stub(
         &self,
         pool: &Ident,
@@ -257,38 +293,28 @@ impl Service<'_> {
         let span = method.sig.inputs[0].span();
         sig.inputs[0] = parse_quote_spanned!(span=> __service: &#mutability #ty);
         let policy = policy::check(&options, &sig, private, errors);
-        let (mut signature, verdict) = signature::check(&sig, Role::Method, &policy, errors);
-        let is_sound = match verdict {
-            Verdict::Sound => true,
-            Verdict::Wrong => false,
-            Verdict::Hopeless => return None,
-        };
-        if !is_sound {
-            signature.repair();
-        }
+        let (signature, verdict) = signature::check(&sig, Role::Method, &policy, errors);
+        let Verdict::Sound = verdict else { return None };
         let inputs = signature.all().map(|parameter| {
             let (name, ty) = (&parameter.name, &parameter.ty);
             quote!(#name: #ty)
         });
         let (original, stub) = (&method.sig.ident, self.stub_name(&method.sig.ident));
-        let asyncness = &sig.asyncness;
+        let (vis, asyncness) = (&method.vis, &sig.asyncness);
         let output = &signature.output;
         let output = match &sig.output {
             ReturnType::Default => None,
             ReturnType::Type(..) => Some(quote!(-> #output)),
         };
         let names = signature.all().map(|parameter| &parameter.name);
-        let body = if is_sound {
-            let await_it = asyncness.map(|_| quote!(.await));
-            quote!(<#ty>::#original(#(#names),*) #await_it)
-        } else {
-            quote!(::core::unreachable!())
-        };
+        let await_it = asyncness.map(|_| quote!(.await));
         let cfgs = method.attrs.iter().filter(|one| one.path().is_ident("cfg"));
         let function: Function = syn::parse2(quote! {
             #(#cfgs)*
             #[allow(dead_code, deprecated, unused_variables)]
-            #asyncness fn #stub(#(#inputs),*) #output { #body }
+            #vis #asyncness fn #stub(#(#inputs),*) #output {
+                <#ty>::#original(#(#names),*) #await_it
+            }
         })
         .ok()?;
         let policy = if errors.is_empty() {
@@ -298,9 +324,6 @@ impl Service<'_> {
         };
         let mut expansion = Expansion::new(&function, &signature, &policy, private);
         expansion.title = format!("{}::{}", self.name.unraw(), original.unraw());
-        if !is_sound {
-            return Some(expansion.stub_alone());
-        }
         expansion.service = Some(quote!(.method_of(&#pool, #place)));
         Some(expansion.whole())
     }

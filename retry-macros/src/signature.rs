@@ -3,11 +3,11 @@
 mod check;
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::quote;
+use quote::{ToTokens, quote};
+use syn::visit::Visit;
 use syn::visit_mut::VisitMut;
 use syn::{GenericArgument, Lifetime, PathArguments, Type, TypeReference};
 
-use check::MOST_PARAMETERS;
 pub(crate) use check::check;
 
 /// What a signature is of, which decides what it may have, and what it is called.
@@ -59,10 +59,10 @@ pub(crate) struct Signature {
 pub(crate) enum Verdict {
     /// It is sound.
     Sound,
-    /// It is wrong, but callers can be given a stub.
+    /// It is wrong, but something can stand in its place.
     Wrong,
-    /// Its types cannot be named outside of it.
-    Hopeless,
+    /// The same, but nothing else can stand where it does: it is `main`, or a method.
+    Unplaced,
 }
 
 impl Signature {
@@ -76,24 +76,27 @@ impl Signature {
     pub(crate) fn all(&self) -> impl Iterator<Item = &Parameter> {
         self.state.iter().chain(&self.parameters)
     }
+}
 
-    /// The same without what was refused, as far as a stub needs it.
-    pub(crate) fn repair(&mut self) {
-        let types = self
-            .state
-            .iter_mut()
-            .chain(&mut self.parameters)
-            .map(|parameter| &mut parameter.ty);
-        for ty in types {
-            if let Type::Reference(reference) = ty {
-                reference.lifetime = None;
-                StaticLifetimes.visit_type_mut(&mut reference.elem);
-            } else {
-                StaticLifetimes.visit_type_mut(ty);
-            }
+/// Writes `'static` for what a result leaves out, if there is nothing that it could mean. That a result
+/// borrows has been reported, and the compiler would report this as well.
+pub(crate) fn make_elided_static(signature: &mut syn::Signature) {
+    struct FindBorrow(bool);
+    impl<'ast> Visit<'ast> for FindBorrow {
+        fn visit_type_reference(&mut self, _: &'ast TypeReference) {
+            self.0 = true;
         }
-        StaticLifetimes.visit_type_mut(&mut self.output);
-        self.parameters.truncate(MOST_PARAMETERS);
+        fn visit_lifetime(&mut self, _: &'ast Lifetime) {
+            self.0 = true;
+        }
+    }
+    let mut find = FindBorrow(false);
+    for input in &signature.inputs {
+        find.visit_fn_arg(input);
+    }
+    find.visit_generics(&signature.generics);
+    if !find.0 {
+        StaticLifetimes.visit_return_type_mut(&mut signature.output);
     }
 }
 
@@ -131,19 +134,75 @@ pub(crate) fn batched(ty: &Type, private: &TokenStream) -> Type {
 }
 
 /// The types between the angle brackets of a type whose path ends in that name.
-fn generic_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
+pub(crate) fn generic_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
     let Type::Path(path) = ungrouped(ty) else {
         return None;
     };
     let last = path.path.segments.last()?;
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
-        return None;
+    (last.ident == name)
+        .then(|| arguments(&last.arguments))
+        .filter(|types| !types.is_empty())
+}
+
+/// The types that a type is made of and that are not made of others themselves, each once; none for a
+/// type that is not made of others.
+pub(crate) fn innermost(ty: &Type) -> Vec<Type> {
+    fn parts(ty: &Type) -> Vec<&Type> {
+        match ungrouped(ty) {
+            Type::Slice(slice) => vec![&slice.elem],
+            Type::Array(array) => vec![&array.elem],
+            Type::Tuple(tuple) => tuple.elems.iter().collect(),
+            Type::Path(path) => path
+                .path
+                .segments
+                .last()
+                .map(|last| arguments(&last.arguments))
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+    fn collect(ty: &Type, found: &mut Vec<Type>) {
+        for part in parts(ty) {
+            let text = || part.to_token_stream().to_string();
+            if !parts(part).is_empty() {
+                collect(part, found);
+            } else if !found
+                .iter()
+                .any(|one| one.to_token_stream().to_string() == text())
+            {
+                found.push(part.clone());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(ty, &mut found);
+    found
+}
+
+fn arguments(arguments: &PathArguments) -> Vec<&Type> {
+    let PathArguments::AngleBracketed(arguments) = arguments else {
+        return Vec::new();
     };
     let types = arguments.args.iter().filter_map(|argument| match argument {
         GenericArgument::Type(ty) => Some(ty),
         _ => None,
     });
-    (last.ident == name).then(|| types.collect())
+    types.collect()
+}
+
+/// Puts another type between the angle brackets of a type that has one there.
+pub(crate) fn replace_argument(ty: &mut Type, argument: Type) {
+    let ty = match ty {
+        Type::Group(group) => &mut *group.elem,
+        ty => ty,
+    };
+    if let Type::Path(path) = ty
+        && let Some(last) = path.path.segments.last_mut()
+        && let PathArguments::AngleBracketed(arguments) = &mut last.arguments
+        && let Some(GenericArgument::Type(inner)) = arguments.args.first_mut()
+    {
+        *inner = argument;
+    }
 }
 
 /// A type without the invisible parentheses that it has when a macro was given it.

@@ -2,14 +2,18 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
+use syn::Type;
 use syn::ext::IdentExt;
 
 use crate::expand::Expansion;
 use crate::item::Attributes;
-use crate::signature;
+use crate::signature::{self, Parameter};
 
 /// The lifetime of all references in an async function's parameters.
 const LIFETIME: &str = "'__call";
+
+/// The lifetime of all references that are shown where the items of a map do not fit.
+const INPUT: &str = "'__input";
 
 /// How the stub reaches the function.
 struct Entry {
@@ -51,27 +55,71 @@ impl Expansion<'_> {
             target,
             start,
         } = self.entry();
+        let methods = self.methods(&pointer);
 
         // A private type of a public function is said to leak here.
         let target_type = quote_spanned! {stub.span()=>
-            type Target = #private::Typed<#pointer, #arguments, #result>;
+            type Target = #pointer;
         };
-        // A function that was refused is not called.
-        let unused = (!self.is_sound).then(|| quote!(#[allow(dead_code)]));
+        let signature = quote_spanned! {stub.span()=>
+            type Arguments =
+                <#arguments as #private::Select<{ #private::is_sent!(#arguments) }>>::Arguments;
+        };
         // The state has the type that the set-up gives it, which may be `Vec` or `String`.
         let state_lints = self
             .policy
             .setup
             .as_ref()
             .map(|_| quote!(#[allow(clippy::ptr_arg)]));
+        let typed = quote!(#private::Typed<#pointer, #arguments, #result>);
+        let is_method = self.service.is_some();
+        let definition = if is_method {
+            quote! {
+                #[doc(hidden)]
+                #[derive(::core::clone::Clone)]
+                #vis struct #stub(#typed);
+            }
+        } else {
+            quote! {
+                #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+                #vis struct #stub;
+            }
+        };
+        let inner = if is_method {
+            quote! {
+                impl ::core::fmt::Debug for #stub {
+                    fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                        ::core::fmt::Debug::fmt(&self.0, __f)
+                    }
+                }
+
+                impl #stub {
+                    fn __stub(&self) -> &#typed {
+                        &self.0
+                    }
+
+                    #[doc(hidden)]
+                    #vis fn __of_service(__config: &::std::sync::Arc<[u8]>) -> Self {
+                        Self(__STUB.of_service(__config))
+                    }
+                }
+            }
+        } else {
+            quote! {
+                impl #stub {
+                    fn __stub(&self) -> &'static #typed {
+                        &__STUB
+                    }
+                }
+            }
+        };
 
         quote! {
             #(#docs)*
             #(#cfgs)*
             #(#lints)*
             #[allow(non_camel_case_types)]
-            #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-            #vis struct #stub;
+            #definition
 
             #(#cfgs)*
             #(#lints)*
@@ -79,7 +127,6 @@ impl Expansion<'_> {
                 #(#body_attributes)*
                 #[doc(hidden)]
                 #state_lints
-                #unused
                 #asyncness fn __body #generics (#inputs) #returns #block
 
                 #start
@@ -88,22 +135,134 @@ impl Expansion<'_> {
             }
 
             #(#cfgs)*
-            #[allow(clippy::all, clippy::pedantic, deprecated)]
+            #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
             const _: () = {
                 static __SPEC: #private::FunctionSpec = #spec;
 
+                static __STUB: #typed = #private::Typed::new(#target, &__REGISTRATION);
+
                 #rest
+
+                #inner
+
+                impl #stub {
+                    #methods
+                }
+
+                impl #private::Signature for #stub {
+                    #signature
+                }
 
                 impl ::core::ops::Deref for #stub {
                     #target_type
 
                     fn deref(&self) -> &Self::Target {
-                        static __STUB: #private::Typed<#pointer, #arguments, #result> =
-                            #private::Typed::new(#target, &__REGISTRATION);
-                        &__STUB
+                        static __FUNCTION: #pointer = #target;
+                        &__FUNCTION
                     }
                 }
             };
+        }
+    }
+
+    /// What callers write, with the names and types that the user has given the parameters: so these are
+    /// what the compiler shows where a call does not fit.
+    fn methods(&self, pointer: &TokenStream) -> TokenStream {
+        let Self {
+            private,
+            arguments,
+            result,
+            ..
+        } = self;
+        let vis = &self.function.vis;
+        let stub = &self.function.sig.ident;
+        let names: Vec<_> = self
+            .signature
+            .parameters
+            .iter()
+            .map(|one| &one.name)
+            .collect();
+        let types: Vec<_> = self
+            .signature
+            .parameters
+            .iter()
+            .map(|one| self.passed(one))
+            .collect();
+        let passed = quote!(#(#names: #types),*);
+        let shown: Vec<_> = types
+            .iter()
+            .map(|ty| signature::with_lifetime(ty, INPUT))
+            .collect();
+        let shown = match &shown[..] {
+            [one] => quote!(#one),
+            several => quote!((#(#several),*)),
+        };
+        let input = syn::Lifetime::new(INPUT, proc_macro2::Span::call_site());
+        let inputs =
+            quote!(#input, __I: ::core::iter::IntoIterator<Item: #private::Accepted<Self, #shown>>);
+        let outcome = quote!(<#result as #private::Outcome<{ #stub::__KIND }>>);
+        let results = quote!(#outcome::Value, #outcome::Error);
+        let is_method = self.service.is_some();
+        let with_options = quote!(self.__stub().with_options(__options));
+        let on = quote!(self.__stub().on(__runtime));
+        let (chained, with_options, on) = if is_method {
+            (quote!(Self), quote!(Self(#with_options)), quote!(Self(#on)))
+        } else {
+            let typed = quote!(#private::Typed<#pointer, #arguments, #result>);
+            (typed, with_options, on)
+        };
+        quote! {
+            #[doc(hidden)]
+            const __KIND: ::core::primitive::u8 = #private::kind!(#result, #arguments);
+
+            #[doc(hidden)]
+            #vis fn remote(&self, #passed) -> #private::Call<#results> {
+                self.__stub().remote(#(#names),*)
+            }
+
+            #[doc(hidden)]
+            #vis fn spawn(&self, #passed) -> #private::FunctionCall<#results> {
+                #private::spawn(self.remote(#(#names),*))
+            }
+
+            #[doc(hidden)]
+            #vis fn map<#inputs>(&self, __inputs: __I) -> #private::Map<__I::IntoIter, #results> {
+                self.__stub().map(__inputs)
+            }
+
+            #[doc(hidden)]
+            #vis fn for_each<#inputs>(&self, __inputs: __I) -> #private::ForEach<__I::IntoIter, #results> {
+                #private::ForEach::new(self.map(__inputs))
+            }
+
+            #[doc(hidden)]
+            #vis fn with_options(&self, __options: #private::Options) -> #chained {
+                #with_options
+            }
+
+            #[doc(hidden)]
+            #vis fn on(&self, __runtime: &#private::Runtime) -> #chained {
+                #on
+            }
+
+            #[doc(hidden)]
+            #vis fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+
+            #[doc(hidden)]
+            #vis fn spec(&self) -> &'static #private::FunctionSpec {
+                self.__stub().spec()
+            }
+        }
+    }
+
+    /// What callers pass for a parameter.
+    fn passed(&self, parameter: &Parameter) -> Type {
+        if self.policy.batch {
+            signature::batched(&parameter.ty, self.private)
+        } else {
+            parameter.ty.clone()
         }
     }
 
@@ -119,17 +278,12 @@ impl Expansion<'_> {
             .map(|parameter| &parameter.name)
             .collect();
         let types = self.signature.all().map(|parameter| &parameter.ty);
-        let call = if self.is_sound {
-            let await_it = asyncness.is_some().then(|| quote!(.await));
-            quote!(Self::__body(#(#names),*) #await_it)
-        } else {
-            quote!(::core::unreachable!())
-        };
+        let await_it = asyncness.is_some().then(|| quote!(.await));
         quote! {
             /// Calls the function in this process: an ordinary call, to which no policy applies.
             #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
             #vis #asyncness fn local(&self, #(#names: #types),*) #returns {
-                #call
+                Self::__body(#(#names),*) #await_it
             }
         }
     }
@@ -177,29 +331,21 @@ impl Expansion<'_> {
         Entry {
             pointer: quote!(#binder fn(#(#types),*) -> #future),
             target: self.target("__start"),
-            start: self.is_sound.then(|| {
-                quote! {
-                    #[doc(hidden)]
-                    #[allow(clippy::all, clippy::pedantic)]
-                    fn __start #generics (#(#names: #types),*) -> #future {
-                        #start
-                    }
+            start: Some(quote! {
+                #[doc(hidden)]
+                #[allow(clippy::all, clippy::pedantic)]
+                fn __start #generics (#(#names: #types),*) -> #future {
+                    #start
                 }
             }),
         }
     }
 
-    /// What the pointer points to. A function that was refused may not fit the pointer, and is
-    /// never called.
+    /// What the pointer points to.
     fn target(&self, name: &str) -> TokenStream {
-        if self.is_sound {
-            let stub = &self.function.sig.ident;
-            let name = format_ident!("{}", name);
-            quote!(#stub::#name)
-        } else {
-            let ignored = self.signature.all().map(|_| quote!(_));
-            quote!(|#(#ignored),*| ::core::unreachable!())
-        }
+        let stub = &self.function.sig.ident;
+        let name = format_ident!("{}", name);
+        quote!(#stub::#name)
     }
 
     /// The static description.

@@ -2,6 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
+use syn::Attribute;
 
 use crate::fallback;
 use crate::item::Function;
@@ -20,7 +21,7 @@ fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream
         return Err(syn::Error::new_spanned(attribute, message));
     }
     let Function {
-        attrs,
+        mut attrs,
         vis,
         mut sig,
         block,
@@ -34,6 +35,17 @@ fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream
         let message = "a test has no parameters: nobody would pass them";
         return Err(syn::Error::new_spanned(&sig.inputs, message));
     }
+    let is_test = |attribute: &mut Attribute| {
+        let last = attribute.path().segments.last();
+        last.is_some_and(|last| last.ident == "test")
+    };
+    // Without the other attribute there is nothing else to report.
+    let others = attrs.extract_if(.., is_test).map(|other| {
+        let message = "#[retry_runtime::test] makes a test of this, with a tokio runtime if it is \
+                       `async`; remove this line";
+        syn::Error::new_spanned(other, message).to_compile_error()
+    });
+    let errors: TokenStream = others.collect();
     let name = sig.ident.to_string();
     let body = if sig.asyncness.take().is_some() {
         quote!(#private::block_on_test(async move #block))
@@ -47,5 +59,7 @@ fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream
             let _entered = #private::enter_test(::core::concat!(::core::module_path!(), "::", #name));
             #body
         }
+
+        #errors
     })
 }

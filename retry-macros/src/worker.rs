@@ -60,16 +60,16 @@ impl Expansion<'_> {
         (functions, registration)
     }
 
-    /// A registration as that of a function that may change its state. If several calls share it,
-    /// that is to be said of the parameter.
-    pub(crate) fn exclusive(&self, registration: TokenStream) -> TokenStream {
+    /// Checks that a state which calls may change is not shared by several of them. If it is, that is to
+    /// be said of the parameter.
+    pub(crate) fn exclusive(&self) -> Option<TokenStream> {
         let state = self.signature.state.as_ref();
-        let Some(state) = state.filter(|_| self.signature.changes_state()) else {
-            return registration;
-        };
+        let state = state.filter(|_| self.signature.changes_state())?;
         let span = state.ty.span();
         let private = crate::respanned(self.private, span);
-        quote_spanned!(span=> #private::Registration::exclusive_state(#registration))
+        Some(quote_spanned! {span=>
+            const _: () = #private::Registration::check_exclusive_state(&__REGISTRATION);
+        })
     }
 
     /// The function that a worker calls for each input, and which kind it is.
@@ -116,7 +116,7 @@ impl Expansion<'_> {
                 use #private::{Debugged as _, Displayed as _, Mute as _};
                 (&&#private::Probe(&__result)).describe(__invocation);
             }
-            #stub.__reply(__invocation, __result);
+            __STUB.__reply(__invocation, __result);
         };
         let input = quote!(#private::Input::<#arguments>::NEW);
         if policy.batch {

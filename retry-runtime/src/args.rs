@@ -294,6 +294,9 @@ feeds! {
 pub trait Parameters {
     /// What generated code refers to where they cannot be sent.
     type Held;
+
+    /// What callers pass, to be shown to them.
+    type Shown<'a>;
 }
 
 /// The same where they can be sent.
@@ -316,11 +319,52 @@ pub trait Arguments {
 /// the parameter.
 pub(crate) type Encoded = Result<Option<Bytes>, (usize, EncodeError)>;
 
-/// One item of a map's input: a value, or a tuple for a function of several parameters.
+/// What the items of the input of a function's map may be. `F` is the function, and `P` its parameter, or
+/// the tuple of its parameters.
+///
+/// An item is the parameter, or something that holds or borrows the same value, such as `&T`, `Box<T>` or
+/// `Arc<T>` for a `T`, and `String` or `&String` for a `&str`. Where there are several parameters it is a
+/// tuple of such.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not fit the function's parameters",
-    label = "an item has to be the parameter, or a tuple of the parameters"
+    message = "`{Self}` is not an input of this function, which takes `{P}`",
+    label = "the items have to be `{P}`, owned or borrowed"
 )]
+pub trait Input<F: Signature, P>: Item<F::Arguments> {}
+
+#[diagnostic::do_not_recommend]
+impl<X: Item<F::Arguments>, F: Signature, P> Input<F, P> for X {}
+
+/// What callers pass to a function, as a tuple of [`Val`] and [`Ref`].
+pub trait Signature {
+    /// The tuple.
+    type Arguments;
+}
+
+/// The same tuple if it `CAN` be sent. Otherwise that has been reported, and items are not looked at.
+pub trait Select<const CAN: bool> {
+    /// The tuple, or what stands for it.
+    type Arguments;
+}
+
+impl<A> Select<true> for A {
+    type Arguments = A;
+}
+
+impl<A> Select<false> for A {
+    type Arguments = Anything;
+}
+
+/// Parameters that cannot be sent.
+pub struct Anything(());
+
+#[diagnostic::do_not_recommend]
+impl<X> Item<Anything> for X {
+    fn encode_item(self, _: &mut Vec<u8>, _: usize) -> Encoded {
+        Ok(None)
+    }
+}
+
+/// One item of a map's input: a value, or a tuple for a function of several parameters.
 pub trait Item<A> {
     /// What the item becomes as a message, or nothing if its encoding was appended; on failure the
     /// position of the parameter.
@@ -340,7 +384,18 @@ macro_rules! arguments {
     (@parameters $($P:ident)*) => {
         impl<$($P: Parameter),*> Parameters for ($($P,)*) {
             type Held = ($($P::Held,)*);
+            type Shown<'a> = arguments!(@shown $($P)*);
         }
+
+        impl<$($P),*> Signature for ($($P,)*) {
+            type Arguments = Self;
+        }
+    };
+    (@shown $P:ident) => {
+        $P::Passed<'a>
+    };
+    (@shown $($P:ident)*) => {
+        ($($P::Passed<'a>,)*)
     };
     ($P:ident $x:ident $index:tt) => {
         arguments!(@parameters $P);

@@ -47,6 +47,8 @@ mod budget;
 mod call;
 mod capture;
 mod codec;
+#[cfg(feature = "cli")]
+mod command_line;
 mod config;
 mod context;
 mod crash_limit;
@@ -84,6 +86,7 @@ mod sys;
 mod transport;
 mod worker;
 
+pub use args::Input;
 pub use call::{Call, FunctionCall, Join, join};
 pub use codec::Wire;
 pub use context::{Attempt, AttemptOutcome, CallId, Context};

@@ -1259,7 +1259,8 @@ pub(crate) fn refuse(
 pub struct ForEach<I: Iterator, T, E>(Driver<I, T, E, Unindexed>);
 
 impl<I: Iterator, T, E> ForEach<I, T, E> {
-    pub(crate) fn new(map: Map<I, T, E>) -> Self {
+    #[doc(hidden)]
+    pub fn new(map: Map<I, T, E>) -> Self {
         Self(Driver::new(map))
     }
 

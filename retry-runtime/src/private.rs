@@ -7,18 +7,31 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-pub use crate::args::{Argument, Arguments, Ref, Val};
+#[cfg(feature = "cli")]
+pub use crate::__can_be_parsed as can_be_parsed;
+pub use crate::args::Input as Accepted;
+pub use crate::args::{Argument, Arguments, Ref, Select, Signature, Val};
+#[cfg(feature = "cli")]
+pub use crate::command_line::{
+    CommandLine, IsEnum, IsFromOsStr, IsFromOsString, IsFromString, IsFromText, IsKnown, IsParsed,
+    check_option,
+};
 pub use crate::entry::{enter_test, init};
-pub use crate::probe::{Input, Output, ask, assert_referred, assert_sent};
+pub use crate::probe::{
+    CHECKS, Configuration, Input, IsChained, IsPlain, IsReferred, IsResult, IsSent, IsShown,
+    IsSuccess, IsTyped, Otherwise, Outcome, Output, Suspect, ask,
+};
 pub use crate::program::{begin, finish};
 pub use crate::registry::{
-    Registration, Run, Service, SetUp, Submission, configuration, configure, set_up, tear_down,
-    torn_down,
+    Registration, Run, Service, SetUp, Submission, set_up, tear_down, torn_down,
 };
 pub use crate::retryable::{Debugged, Displayed, Mute, Probe, Says, Silent};
 pub use crate::stub::Typed;
 pub use crate::worker::{AtOnce, Batched, Invocation, LocalFuture, Made, State, block_on};
-pub use crate::{CrashLimit, FunctionSpec, Retries, Runtime};
+pub use crate::{__is_sent as is_sent, __kind as kind};
+pub use crate::{
+    Call, CrashLimit, ForEach, FunctionCall, FunctionSpec, Map, Options, Retries, Runtime,
+};
 #[cfg(feature = "cli")]
 pub use clap;
 pub use inventory;
@@ -69,6 +82,11 @@ impl<T> Future for TiedFuture<'_, T> {
         };
         future.as_mut().poll(context)
     }
+}
+
+/// Makes a call at once.
+pub fn spawn<T, E>(call: Call<T, E>) -> FunctionCall<T, E> {
+    call.spawn()
 }
 
 // What follows checks constants. A value and its check are apart, so that a value that is refused

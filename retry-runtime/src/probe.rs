@@ -10,12 +10,15 @@ use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::RemoteError;
 use crate::args::{Arguments, Parameters, Referred, Val};
 use crate::codec::Wire;
+use crate::registry::{configuration, configure};
 use crate::spec::FunctionSpec;
 use crate::worker::{Invocation, run_batch};
 
@@ -72,11 +75,122 @@ pub trait Judge<E> {}
 #[diagnostic::do_not_recommend]
 impl<E> Judge<E> for Infallible {}
 
-/// Fails to compile, at the type, if it cannot be sent.
-pub const fn assert_sent<T: Wire>() {}
+/// What a probe says of a type that it does not hold for.
+pub trait Otherwise {
+    const IS: bool = false;
+}
 
-/// The same for what a parameter refers to.
-pub const fn assert_referred<T: Referred + ?Sized>() {}
+impl<T: ?Sized> Otherwise for T {}
+
+/// Types with a constant `IS`, which is true where the bounds hold for the parameter. Elsewhere it is that
+/// of [`Otherwise`], since a constant of the type itself comes first.
+macro_rules! probes {
+    ($($(#[$doc:meta])* [$($generics:tt)*] $name:ident<$type:ty>;)*) => {
+        $(
+            $(#[$doc])*
+            pub struct $name<T: ?Sized>(std::marker::PhantomData<T>);
+
+            impl<$($generics)*> $name<$type> {
+                pub const IS: bool = true;
+            }
+        )*
+    };
+}
+#[cfg(feature = "cli")]
+pub(crate) use probes;
+
+probes! {
+    [A: Arguments] IsSent<A>;
+    [T: Wire, E: Wire] IsTyped<Result<T, E>>;
+    [T: Wire, E: Deref<Target: Error> + Debug] IsChained<Result<T, E>>;
+    [T: Wire, E: Display + Debug] IsShown<Result<T, E>>;
+    [T, E] IsResult<Result<T, E>>;
+    [T: Wire] IsPlain<T>;
+    [T: Wire, E] IsSuccess<Result<T, E>>;
+    [T: Referred + ?Sized] IsReferred<T>;
+}
+
+/// What a caller gets of a function's result, as a constant of which the types of the stub's methods
+/// depend. It is that of the layer that method lookup finds.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __kind {
+    ($result:ty, $arguments:ty) => {{
+        use $crate::__private0::{IsChained, IsResult, IsSent, IsShown, IsTyped, Otherwise as _};
+        let is_result = IsResult::<$result>::IS;
+        if is_result && !IsTyped::<$result>::IS && IsSent::<$arguments>::IS {
+            if IsShown::<$result>::IS || IsChained::<$result>::IS {
+                1
+            } else {
+                0
+            }
+        } else if is_result {
+            0
+        } else {
+            2
+        }
+    }};
+}
+
+/// Whether all parameters can be sent.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __is_sent {
+    ($arguments:ty) => {{
+        use $crate::__private0::Otherwise as _;
+        $crate::__private0::IsSent::<$arguments>::IS
+    }};
+}
+
+/// What a caller gets of a function's result, by its kind.
+pub trait Outcome<const KIND: u8> {
+    type Value;
+    type Error;
+}
+
+impl<T, E> Outcome<0> for Result<T, E> {
+    type Value = T;
+    type Error = E;
+}
+
+impl<T, E> Outcome<1> for Result<T, E> {
+    type Value = T;
+    type Error = RemoteError;
+}
+
+impl<R> Outcome<2> for R {
+    type Value = R;
+    type Error = Infallible;
+}
+
+/// Checks of single types: methods, since the compiler names a function by the path that generated code
+/// takes to it.
+pub struct Checks(());
+
+/// The checks.
+pub const CHECKS: Checks = Checks(());
+
+impl Checks {
+    /// Fails to compile, at the type, if it cannot be sent.
+    pub const fn sent<T: Wire>(&self) {}
+
+    /// The same for what a parameter refers to.
+    pub const fn referred<T: Referred + ?Sized>(&self) {}
+}
+
+/// A type that is looked at because another one, of which it is a part, cannot be sent. If that is not
+/// so, something that can be sent stands for it.
+pub trait Suspect<const IS_SUSPECT: bool> {
+    type Type: ?Sized;
+}
+
+impl<T: ?Sized> Suspect<true> for T {
+    type Type = T;
+}
+
+impl<T: ?Sized> Suspect<false> for T {
+    type Type = ();
+}
 
 macro_rules! layers {
     ($($(#[$doc:meta])* $layer:ident => $next:ident;)*) => {
@@ -106,6 +220,8 @@ layers! {
     Unknown => Whole;
     /// What a worker is given.
     Input => Unsent;
+    /// What a service is made of.
+    Configuration => Unmade;
     /// A result and a function that decides about its error.
     Ask => Misjudged;
     /// A result and something else.
@@ -117,6 +233,41 @@ pub struct Whole<R>(PhantomData<fn() -> R>);
 
 /// Parameters that cannot be sent, which has been reported.
 pub struct Unsent<A>(PhantomData<fn(A)>);
+
+/// What a service cannot be made of, which has been reported.
+pub struct Unmade<T>(PhantomData<fn(T)>);
+
+impl<T> Configuration<T> {
+    /// The probe.
+    pub const NEW: Self = Self(Unmade(PhantomData));
+}
+
+impl<T: Wire> Configuration<T> {
+    /// See [`configure`].
+    #[track_caller]
+    pub fn configure(&self, parameters: &T) -> Arc<[u8]> {
+        configure(parameters)
+    }
+
+    /// See [`configuration`].
+    ///
+    /// # Errors
+    ///
+    /// If the parameters cannot be decoded.
+    pub fn read(&self, bytes: &[u8]) -> Result<T, String> {
+        configuration(bytes)
+    }
+}
+
+impl<T> Unmade<T> {
+    pub fn configure(&self, _: &T) -> Arc<[u8]> {
+        Arc::default()
+    }
+
+    pub fn read(&self, _: &[u8]) -> Result<T, String> {
+        Err(String::new())
+    }
+}
 
 // `X` is the part of the signature to point at.
 

@@ -54,14 +54,12 @@ impl Registration {
         self
     }
 
-    /// The same where each call may change the state.
-    #[must_use]
+    /// Fails to compile if several calls at once would change the state.
     #[track_caller]
-    pub const fn exclusive_state(self) -> Self {
+    pub const fn check_exclusive_state(&self) {
         if self.pool().concurrency > 1 {
             panic!("with `concurrency` several calls share the state: take it as `&S`");
         }
-        self
     }
 
     /// The same as a method of a service.
@@ -313,7 +311,7 @@ pub fn torn_down<T: Nothing>(_: T) {}
 /// If they cannot be encoded, or are longer than a mebibyte.
 #[track_caller]
 #[must_use]
-pub fn configure<T: Wire>(parameters: &T) -> Arc<[u8]> {
+pub(crate) fn configure<T: Wire>(parameters: &T) -> Arc<[u8]> {
     const LONGEST: usize = 1024 * 1024;
     let mut bytes = Vec::new();
     if let Err(error) = codec::encode(parameters, &mut bytes, LONGEST) {
@@ -334,7 +332,7 @@ pub fn configure<T: Wire>(parameters: &T) -> Arc<[u8]> {
 /// # Errors
 ///
 /// If they cannot be.
-pub fn configuration<T: Wire>(bytes: &[u8]) -> Result<T, String> {
+pub(crate) fn configuration<T: Wire>(bytes: &[u8]) -> Result<T, String> {
     codec::decode_all(bytes).map_err(|error| {
         format!("the parameters of the service's constructor cannot be decoded: {error}")
     })

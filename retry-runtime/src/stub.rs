@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::args::{Argument, Arguments, Encoded, Item, Parameter};
+use crate::args::{Argument, Arguments, Encoded, Input, Item, Parameter, Parameters, Signature};
 use crate::call::{Call, Decoders, FunctionCall};
 use crate::codec::Wire;
 use crate::engine::Host;
@@ -280,12 +280,12 @@ macro_rules! call {
 /// not fit, and would show this macro with all of its invocation otherwise.
 macro_rules! layer {
     ($layer:ident [$($bounds:tt)*] $R:ty => $T:ty, $E:ty, $decoders:expr,
-     fn $map:ident, $for_each:ident<I: $Inputs:path>,
+     fn $map:ident, $for_each:ident<$a:lifetime, I: $Inputs:path>,
      |$result:ident, $invocation:ident| $reply:expr) => {
-        impl<F, A: Arguments, $($bounds)*> $layer<F, A, $R> {
+        impl<F, A: Arguments + Parameters + Signature<Arguments = A>, $($bounds)*> $layer<F, A, $R> {
             /// The function over many inputs: one input per item, a tuple where the function has
             /// several parameters.
-            pub fn $map<I: $Inputs>(&self, inputs: I) -> Map<I::IntoIter, $T, $E> {
+            pub fn $map<$a, I: $Inputs>(&self, inputs: I) -> Map<I::IntoIter, $T, $E> {
                 let target = self.target();
                 Map::new(
                     target.host(),
@@ -300,7 +300,7 @@ macro_rules! layer {
 
             /// Runs the function over all inputs for its effects; the first error cancels what
             /// is outstanding.
-            pub fn $for_each<I: $Inputs>(&self, inputs: I) -> ForEach<I::IntoIter, $T, $E> {
+            pub fn $for_each<$a, I: $Inputs>(&self, inputs: I) -> ForEach<I::IntoIter, $T, $E> {
                 ForEach::new(self.map(inputs))
             }
 
@@ -316,7 +316,7 @@ macro_rules! layer {
 
 layer! {
     Typed [T: Wire, E: Wire] Result<T, E> => T, E, Decoders::wire(),
-    fn map, for_each<I: IntoIterator<Item: Item<A>>>,
+    fn map, for_each<'a, I: IntoIterator<Item: Input<A, A::Shown<'a>>>>,
     |result, invocation| match result {
         Ok(value) => invocation.succeed(value),
         Err(error) => invocation.fail(&error),
@@ -325,7 +325,7 @@ layer! {
 
 layer! {
     Chained [T: Wire, E: Deref<Target: Error> + Debug] Result<T, E> => T, RemoteError, Decoders::wire(),
-    fn map, for_each<I: IntoIterator<Item: Item<A>>>,
+    fn map, for_each<'a, I: IntoIterator<Item: Input<A, A::Shown<'a>>>>,
     |result, invocation| match result {
         Ok(value) => invocation.succeed(value),
         Err(error) => {
@@ -336,7 +336,7 @@ layer! {
 
 layer! {
     Standard [T: Wire, E: Error] Result<T, E> => T, RemoteError, Decoders::wire(),
-    fn map, for_each<I: IntoIterator<Item: Item<A>>>,
+    fn map, for_each<'a, I: IntoIterator<Item: Input<A, A::Shown<'a>>>>,
     |result, invocation| match result {
         Ok(value) => invocation.succeed(value),
         Err(error) => {
@@ -347,7 +347,7 @@ layer! {
 
 layer! {
     Shown [T: Wire, E: Display + Debug] Result<T, E> => T, RemoteError, Decoders::wire(),
-    fn map, for_each<I: IntoIterator<Item: Item<A>>>,
+    fn map, for_each<'a, I: IntoIterator<Item: Input<A, A::Shown<'a>>>>,
     |result, invocation| match result {
         Ok(value) => invocation.succeed(value),
         Err(error) => invocation.fail_as_text(|| RemoteError::shown(&error)),
@@ -356,7 +356,7 @@ layer! {
 
 layer! {
     Plain [T: Wire] T => T, Infallible, Decoders::infallible(),
-    fn map, for_each<I: IntoIterator<Item: Item<A>>>,
+    fn map, for_each<'a, I: IntoIterator<Item: Input<A, A::Shown<'a>>>>,
     |result, invocation| invocation.succeed(result)
 }
 

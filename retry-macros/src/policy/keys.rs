@@ -127,15 +127,91 @@ pub(crate) fn unknown(key: &Ident, place: &str, keys: &[&str]) -> syn::Error {
 pub(super) fn not_among(name: &str, place: &str, keys: &[&str]) -> String {
     let near = keys
         .iter()
-        .map(|key| (distance(name, key), key))
+        .map(|key| (distance(name, key), *key))
         .filter(|(distance, key)| *distance <= key.len().div_ceil(3))
         .min()
-        .map_or_else(String::new, |(_, key)| format!(", did you mean `{key}`?"));
+        .map(|(_, key)| key)
+        .or_else(|| synonym(name, keys))
+        .or_else(|| with_word(name, keys))
+        .map_or_else(String::new, |key| format!(", did you mean `{key}`?"));
     let end = if near.is_empty() { "." } else { "" };
     format!(
         "unknown option `{name}`{place}{near}{end} Known are: {}",
         keys.join(", ")
     )
+}
+
+/// What an option of a list is called elsewhere.
+const SYNONYMS: &[(&str, &[&str])] = &[
+    (
+        "max_retries",
+        &[
+            "max",
+            "times",
+            "count",
+            "attempts",
+            "max_attempts",
+            "n",
+            "retry",
+        ],
+    ),
+    (
+        "initial_delay",
+        &[
+            "initial",
+            "delay",
+            "min_delay",
+            "first_delay",
+            "base",
+            "wait",
+            "interval",
+            "backoff",
+        ],
+    ),
+    (
+        "max_delay",
+        &["cap", "max_interval", "max_wait", "max_backoff"],
+    ),
+    (
+        "backoff_coefficient",
+        &[
+            "factor",
+            "multiplier",
+            "exponent",
+            "exponential",
+            "base_factor",
+        ],
+    ),
+    (
+        "jitter",
+        &["jittered", "full_jitter", "random", "randomize"],
+    ),
+    ("max_size", &["max", "size", "limit", "n"]),
+    ("max_wait", &["wait", "delay", "timeout", "linger"]),
+    ("timeout", &["time_limit", "max_time", "limit"]),
+    (
+        "max_workers",
+        &["workers", "processes", "parallelism", "threads"],
+    ),
+    ("setup", &["init", "state", "with"]),
+    ("retry_if", &["when", "retry_on", "filter"]),
+];
+
+/// The first of the names that is called `name` elsewhere.
+fn synonym<'a>(name: &str, keys: &[&'a str]) -> Option<&'a str> {
+    let is_called_so = |key: &&str| {
+        let mut entries = SYNONYMS.iter();
+        entries.any(|(of, synonyms)| of == key && synonyms.contains(&name))
+    };
+    keys.iter().copied().find(is_called_so)
+}
+
+/// The only name that has `name` as one of its words.
+fn with_word<'a>(name: &str, keys: &[&'a str]) -> Option<&'a str> {
+    let mut keys = keys
+        .iter()
+        .filter(|key| key.split('_').any(|word| word == name));
+    keys.next().filter(|_| keys.next().is_none()).copied()
 }
 
 /// The edit distance of two words (Levenshtein).
@@ -169,6 +245,15 @@ mod tests {
     fn what_is_near_is_suggested() {
         assert!(not_among("retrys", "", KEYS).contains("did you mean `retries`?"));
         assert!(not_among("timout", "", KEYS).contains("did you mean `timeout`?"));
+        let list = &["max_retries", "initial_delay", "max_delay", "jitter"];
+        for (name, key) in [
+            ("max", "max_retries"),
+            ("initial", "initial_delay"),
+            ("cap", "max_delay"),
+        ] {
+            assert!(not_among(name, "", list).contains(&format!("did you mean `{key}`?")));
+        }
+        assert!(not_among("init", "", KEYS).contains("did you mean `setup`?"));
         assert!(!not_among("colour", "", KEYS).contains("did you mean"));
     }
 

@@ -8,7 +8,7 @@ use super::options;
 use super::parts::Parts;
 use crate::args::{Args, Errors};
 use crate::policy::{self, Policy};
-use crate::signature::{self, Parameter, Role, Verdict};
+use crate::signature::{self, Parameter, Role};
 
 /// A service once its parts are known to be there.
 pub(super) struct Service<'a> {
@@ -58,11 +58,7 @@ impl<'a> Service<'a> {
             errors.report(&block.self_ty, message);
             return None;
         };
-        let with = block.items.iter().find_map(|item| match item {
-            ImplItem::Fn(function) if function.sig.ident == "with" => Some(&function.sig.ident),
-            _ => None,
-        });
-        if let Some(with) = with {
+        if let Some(with) = with(block) {
             let message = "`with` is what callers make a handle with, which #[service] writes; \
                            rename this";
             errors.report(with, message);
@@ -73,7 +69,7 @@ impl<'a> Service<'a> {
             errors.report(&block.self_ty, message);
         }
         SelfIs(&ty.path).visit_signature_mut(&mut setup.sig);
-        let (parameters, is_sound) = constructor(&setup.sig, errors)?;
+        let (parameters, is_sound) = constructor(&setup.sig, errors);
         let teardown = parts
             .teardown
             .filter(|method| teardown(&method.sig, errors));
@@ -95,11 +91,18 @@ impl<'a> Service<'a> {
     }
 }
 
-/// The parameters, as far as there is a constructor to call, and whether it can be.
-fn constructor(sig: &syn::Signature, errors: &mut Errors) -> Option<(Vec<Parameter>, bool)> {
+/// The name of a method that is in the way of what callers make a handle with.
+pub(super) fn with(block: &ItemImpl) -> Option<&Ident> {
+    block.items.iter().find_map(|item| match item {
+        ImplItem::Fn(function) if function.sig.ident == "with" => Some(&function.sig.ident),
+        _ => None,
+    })
+}
+
+/// The parameters of the constructor, and whether it can be called.
+fn constructor(sig: &syn::Signature, errors: &mut Errors) -> (Vec<Parameter>, bool) {
     let mut wrong = Errors::default();
-    let (mut signature, verdict) =
-        signature::check(sig, Role::Constructor, &Policy::default(), &mut wrong);
+    let (signature, _) = signature::check(sig, Role::Constructor, &Policy::default(), &mut wrong);
     if signature::is_unit(&signature.output) {
         let message = "#[setup] makes the value: `-> Self`, or `-> Result<Self, _>`";
         match &sig.output {
@@ -109,13 +112,7 @@ fn constructor(sig: &syn::Signature, errors: &mut Errors) -> Option<(Vec<Paramet
     }
     let is_sound = wrong.is_empty();
     errors.append(wrong);
-    if let Verdict::Hopeless = verdict {
-        return None;
-    }
-    if !is_sound {
-        signature.repair();
-    }
-    Some((signature.parameters, is_sound))
+    (signature.parameters, is_sound)
 }
 
 /// Whether a teardown can be called.

@@ -1,7 +1,7 @@
 //! What a signature may not have, and what to write instead.
 
 use proc_macro2::Ident;
-use quote::format_ident;
+use quote::{ToTokens, format_ident};
 use syn::visit::Visit;
 use syn::{FnArg, GenericParam, Generics, Lifetime, Pat, ReturnType, Type, TypeReference};
 
@@ -10,7 +10,7 @@ use crate::args::Errors;
 use crate::policy::Policy;
 
 /// The most parameters that callers may pass.
-pub(super) const MOST_PARAMETERS: usize = 12;
+const MOST_PARAMETERS: usize = 12;
 
 /// Checks a function's signature.
 pub(crate) fn check(
@@ -20,7 +20,6 @@ pub(crate) fn check(
     errors: &mut Errors,
 ) -> (Signature, Verdict) {
     let mut wrong = Errors::default();
-    let is_hopeless = is_hopeless(signature, role);
     check_kind(signature, role, &mut wrong);
     check_generics(&signature.generics, role, &mut wrong);
     let mut parameters: Vec<Parameter> = signature
@@ -60,8 +59,7 @@ pub(crate) fn check(
         // The value stays where it is made.
         ReturnType::Type(_, ty) if role == Role::Constructor => (**ty).clone(),
         ReturnType::Type(_, ty) => {
-            let message = "the result is made in another process, so it cannot borrow; return an \
-                           owned value";
+            let message = "the result is made in another process, so it cannot borrow";
             Borrows::new(&mut wrong, message, &Generics::default()).visit_type(ty);
             ungrouped(ty).clone()
         }
@@ -69,10 +67,10 @@ pub(crate) fn check(
     if policy.batch {
         check_batch(signature, &parameters, &output, &mut wrong);
     }
-    let verdict = match (wrong.is_empty(), is_hopeless) {
+    let verdict = match (wrong.is_empty(), has_its_place(signature, role)) {
         (true, _) => Verdict::Sound,
         (false, false) => Verdict::Wrong,
-        (false, true) => Verdict::Hopeless,
+        (false, true) => Verdict::Unplaced,
     };
     errors.append(wrong);
     let signature = Signature {
@@ -83,28 +81,10 @@ pub(crate) fn check(
     (signature, verdict)
 }
 
-/// Whether its types have no names outside of the function.
-fn is_hopeless(signature: &syn::Signature, role: Role) -> bool {
-    struct FindImpl(bool);
-    impl<'ast> Visit<'ast> for FindImpl {
-        fn visit_type_impl_trait(&mut self, _: &'ast syn::TypeImplTrait) {
-            self.0 = true;
-        }
-    }
-    let is_lifetime = |param: &GenericParam| matches!(param, GenericParam::Lifetime(_));
-    let mut find = FindImpl(false);
-    find.visit_signature(signature);
+/// Whether nothing else can stand where the function does.
+fn has_its_place(signature: &syn::Signature, role: Role) -> bool {
     let is_a_function = matches!(role, Role::Function { .. });
-    find.0
-        || signature.receiver().is_some()
-        || signature.variadic.is_some()
-        || is_a_function && signature.ident == "main"
-        || is_a_function
-            && signature.inputs.iter().any(|input| {
-                matches!(input, FnArg::Typed(typed)
-                    if matches!(&*typed.pat, Pat::Ident(name) if name.ident == signature.ident))
-            })
-        || !signature.generics.params.iter().all(is_lifetime)
+    is_a_function && signature.ident == "main" || signature.receiver().is_some()
 }
 
 /// What stands before `fn`, and the name. A method is called by its name, where `const` and `extern`
@@ -286,8 +266,7 @@ fn parameter(
 
 fn check_parameter(parameter: &Parameter, role: Role, generics: &Generics, errors: &mut Errors) {
     if role == Role::Constructor {
-        let message = "the value is made in each worker, so it cannot be made of what is borrowed; \
-                       take an owned type, such as `String`";
+        let message = "the value is made in each worker, so it cannot be made of what is borrowed";
         Borrows::new(errors, message, &Generics::default()).visit_type(&parameter.ty);
         return;
     }
@@ -314,6 +293,30 @@ fn declares(generics: &Generics, lifetime: &Lifetime) -> bool {
         .any(|param| param.lifetime.ident == lifetime.ident)
 }
 
+/// The owned form of what a reference refers to, as code; `None` for what has none that can be sent.
+fn owned(referred: &Type) -> Option<String> {
+    fn form(referred: &Type) -> Option<String> {
+        match ungrouped(referred) {
+            Type::Slice(slice) => Some(format!("Vec<{}>", form(&slice.elem)?)),
+            Type::Reference(reference) => form(&reference.elem),
+            Type::Path(path) if path.qself.is_none() => {
+                let text: String = path.to_token_stream().to_string();
+                let text = text.replace(' ', "");
+                Some(match text.rsplit("::").next()? {
+                    "str" => "String".to_owned(),
+                    "Path" => "PathBuf".to_owned(),
+                    "OsStr" => "OsString".to_owned(),
+                    "CStr" => "CString".to_owned(),
+                    _ if text.contains(['&', '\'']) => return None,
+                    _ => text,
+                })
+            }
+            _ => None,
+        }
+    }
+    form(referred).map(|form| format!("`{form}`"))
+}
+
 /// Reports references, lifetimes and `impl Trait` inside a type.
 struct Borrows<'a> {
     errors: &'a mut Errors,
@@ -336,11 +339,13 @@ impl<'ast> Visit<'ast> for Borrows<'_> {
     fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
         let is_static = |lifetime: &Lifetime| lifetime.ident == "static";
         let message = if reference.lifetime.as_ref().is_some_and(is_static) {
-            "a `&'static` value cannot be made from what another process sends; use an owned type"
+            "a `&'static` value cannot be made from what another process sends"
         } else {
             self.message
         };
-        self.errors.report(reference, message);
+        let instead = owned(&reference.elem).unwrap_or_else(|| "an owned type".to_owned());
+        self.errors
+            .report(reference, format!("{message}; write {instead}"));
     }
 
     fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {

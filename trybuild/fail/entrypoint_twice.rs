@@ -1,0 +1,3 @@
+#[retry_runtime::local_entrypoint]
+#[retry_runtime::local_entrypoint]
+fn main() {}

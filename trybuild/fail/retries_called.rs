@@ -1,0 +1,8 @@
+#[retry_runtime::function(retries(3))]
+fn f(number: u64) -> u64 {
+    number
+}
+
+fn main() {
+    println!("{}", f.remote(1).wait().unwrap());
+}

@@ -1,0 +1,5 @@
+#[retry_runtime::test]
+#[tokio::test]
+async fn works() {}
+
+fn main() {}
