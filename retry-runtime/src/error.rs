@@ -111,10 +111,10 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
             true => format!("{error:#}"),
             false => format!("{error}"),
         });
-        // The report of another call has its own line at the beginning.
-        let why = match why.split_once(context::REPORT) {
-            Some((first, _)) => first,
-            None => &why,
+        // Of the report of another call the first line says it all.
+        let why = match why.contains(context::REPORT) {
+            true => why.lines().next().unwrap_or_default(),
+            false => &why,
         };
         let last = match (self, self.last_words()) {
             (Self::Panicked(panic, _), _) => panic.place(),
