@@ -65,7 +65,8 @@ fn the_line_of_an_error_is_one_line() {
             ("passed on", "the file cannot be read"),
         ] {
             let mut command = reporting(how);
-            command.arg("--line");
+            // Also where the reports of nested calls have backtraces.
+            command.arg("--line").env("RUST_BACKTRACE", "1");
             let all = printed(command);
             let line = all.trim_end();
             assert_eq!(line.lines().count(), 1, "{how}: {all}");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::CrashLimit;
 use crate::codec;
 use crate::context::{self, Context};
-use crate::excerpt::{LONGEST_LINE, excerpt, in_a_line, line, shares};
+use crate::excerpt::{LONGEST_LINE, beginning, excerpt, in_a_line, line, shares};
 
 /// Why a call has no result.
 ///
@@ -82,7 +82,7 @@ impl<E> CallError<E> {
         let (what, why) = match self {
             Self::Function(error, _) => (format!("failed{after}"), show(error)),
             Self::Panicked(panic, _) => (format!("panicked{after}"), panic.told()),
-            Self::Crashed(crash, _) => (format!("crashed{after}"), crash.to_string()),
+            Self::Crashed(crash, _) => (format!("crashed{after}"), crash.told()),
             Self::TimedOut(timed_out, _) => (format!("timed out{after}"), timed_out.to_string()),
             Self::Startup(startup, _) => ("could not start".to_owned(), startup.told()),
             Self::CrashLimit(exceeded, _) => (format!("was given up{after}"), exceeded.to_string()),
@@ -103,27 +103,29 @@ impl<E> CallError<E> {
 
 impl<E: fmt::Display> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// How much of the last line of standard error there is room for.
-        const LAST_WORDS: usize = 80;
+        const STDERR: &str = "; stderr ends: ";
+        /// What comes last has at least so much room, if it needs it.
+        const LAST: usize = LONGEST_LINE / 2;
         let alternate = f.alternate();
         let (what, why) = self.told(|error| match alternate {
             true => format!("{error:#}"),
             false => format!("{error}"),
         });
-        // The report of another call has its own line at the beginning.
-        let why = match why.split_once(context::REPORT) {
-            Some((first, _)) => first,
-            None => &why,
+        // Of the report of another call the first line says it all.
+        let why = match why.contains(context::REPORT) {
+            true => why.lines().next().unwrap_or_default(),
+            false => &why,
         };
-        // What comes last is short, and is not what is left out.
         let last = match (self, self.last_words()) {
             (Self::Panicked(panic, _), _) => panic.place(),
-            (_, Some(last)) => format!("; stderr ends: {:?}", line(last, LAST_WORDS)),
+            (_, Some(last)) => format!("{STDERR}{last:?}"),
             _ => String::new(),
         };
-        let room = LONGEST_LINE - last.chars().count().min(LONGEST_LINE / 2);
-        // It may be longer than that nevertheless, such as by what is escaped in it.
-        let text = format!("{}{last}", line(&format!("{what}: {why}"), room));
+        let room = LONGEST_LINE - last.chars().count().min(LAST);
+        let first = line(&format!("{what}: {why}"), room).into_owned();
+        let left = LONGEST_LINE - first.chars().count();
+        // Of a line of standard error the beginning says most.
+        let text = first + &beginning(&last, left);
         f.write_str(&line(&text, LONGEST_LINE))
     }
 }
@@ -421,6 +423,16 @@ impl Crash {
         }
     }
 
+    /// Returns how it died, and which limit has ended the call if others might be thought of.
+    fn told(&self) -> String {
+        match self.limit {
+            0 | 1 => self.to_string(),
+            limit => format!(
+                "{self}; an input is given up after {limit} crashes, whatever its `retries`"
+            ),
+        }
+    }
+
     /// Notes that the call is not run again because it has crashed this often.
     pub(crate) fn given_up_after(self, limit: u32) -> Self {
         Self { limit, ..self }
@@ -478,14 +490,7 @@ impl fmt::Display for Crash {
             let several = self.together;
             write!(f, ", while its worker was executing {several} inputs")?;
         }
-        match self.limit {
-            0 => Ok(()),
-            1 => f.write_str("; with at_most_once a crash is final"),
-            limit => write!(
-                f,
-                "; an input is given up after {limit} crashes, whatever its `retries`"
-            ),
-        }
+        Ok(())
     }
 }
 

@@ -56,6 +56,16 @@ pub(crate) fn line(text: &str, most: usize) -> Cow<'_, str> {
     .into()
 }
 
+/// Returns the beginning of a line, in at most `most` characters.
+pub(crate) fn beginning(line: &str, most: usize) -> Cow<'_, str> {
+    const DOTS: &str = " ...";
+    if line.chars().count() <= most {
+        return line.into();
+    }
+    let kept = line.chars().take(most.saturating_sub(DOTS.len()));
+    (kept.collect::<String>() + DOTS).into()
+}
+
 /// Shows a value as one line. The value's own code is called once.
 pub(crate) fn in_a_line(value: impl fmt::Display, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(&line(&value.to_string(), LONGEST_LINE))
