@@ -769,13 +769,12 @@ impl Rejected {
                 format!("argument `{parameter}` cannot be decoded by the worker: {reason}")
             }
             Self::TooLarge { parameter, limit } => format!(
-                "with argument `{parameter}` the input is larger than the limit of {limit} bytes \
-                 (RETRY_MAX_MESSAGE); pass a path instead of its contents, or raise the limit"
+                "argument `{parameter}` makes the input larger than {limit} bytes: pass a path \
+                 instead of its contents, or raise RETRY_MAX_MESSAGE"
             ),
             Self::NotInitialised => {
-                "this process may not start workers, since they would run `main` again: put \
-                 #[local_entrypoint] on `main`, or make `retry_runtime::init();` its first line; \
-                 in a test use #[retry_runtime::test] instead of #[test]"
+                "its workers would run `main` again: put #[local_entrypoint] on `main`, or call \
+                 `retry_runtime::init()` first in it; in a test use #[retry_runtime::test]"
                     .to_owned()
             }
             Self::NoResources(error) => format!(
@@ -792,9 +791,8 @@ impl Rejected {
             Self::Configuration(problem) => problem.to_string(),
             Self::ShutDown => "the runtime is shut down".to_owned(),
             Self::Forked => {
-                "this process was forked from the one that the runtime belongs to; make the call \
-                 anew, through the default runtime or one that is built after the fork (a process \
-                 that was forked from a worker cannot make calls)"
+                "its runtime belongs to the process that this one was forked from: use the default \
+                 runtime or a new one (a process that was forked from a worker makes no calls)"
                     .to_owned()
             }
         }
