@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::Duration;
 
 use super::Transport;
 use super::ring::{self, Mapped};
@@ -48,8 +49,11 @@ const BARE_LENGTH: usize = CALLS;
 /// nanoseconds. The worker says how much it was, and a panic hook may hang.
 pub(crate) const LONGEST_PAUSE: u64 = 10_000_000_000;
 
-/// How often a worker tries to find a moment at which its parent is not reading what it has printed.
-const READING_TRIES: usize = 1000;
+/// The number of times that a worker yields, and then sleeps, until it finds a moment at which its parent
+/// is not reading its output: together about a second.
+const YIELDS: usize = 100;
+const NAPS: usize = 5_000;
+const NAP: Duration = Duration::from_micros(150);
 
 /// The most inputs that a worker executes at once.
 pub(crate) const SLOTS: usize = 1024;
@@ -191,8 +195,7 @@ impl Board {
     /// Returns how many bytes have gone into each pipe: those that the parent has read, and those that
     /// `left` finds there. `None` if the parent was reading all the time.
     pub(crate) fn printed(&self, mut left: impl FnMut() -> Option<[u64; 2]>) -> Option<[u64; 2]> {
-        // The parent's thread may have lost its core in the middle.
-        for _ in 0..READING_TRIES {
+        for tries in 0..YIELDS + NAPS {
             let before = self.memory.word(READING).load(Ordering::SeqCst);
             if before.is_multiple_of(2) {
                 let read = READ.map(|word| sys::load(self.memory.word(word)));
@@ -202,7 +205,12 @@ impl Board {
                     return Some([0, 1].map(|stream| read[stream].wrapping_add(left[stream])));
                 }
             }
-            std::thread::yield_now();
+            // The parent's thread may have lost its core in the middle.
+            if tries < YIELDS {
+                std::thread::yield_now();
+            } else {
+                std::thread::sleep(NAP);
+            }
         }
         None
     }
