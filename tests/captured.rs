@@ -27,7 +27,8 @@ fn prints(whose: String, number: u64) -> u64 {
 
 #[function(max_workers = 1)]
 fn panics(whose: String) {
-    panic!("the panic of {whose}");
+    let caught = std::panic::catch_unwind(|| panic!("the panic of {whose}"));
+    assert!(caught.is_err());
 }
 
 #[function(max_workers = 2, concurrency = 4)]
@@ -82,7 +83,7 @@ fn calls(whose: &str) {
     }
     outer.remote(whose.clone()).wait().unwrap();
     Printer::with().print.remote(whose.clone()).wait().unwrap();
-    assert!(panics.remote(whose.clone()).wait().is_err());
+    panics.remote(whose.clone()).wait().unwrap();
     assert!(dies.remote(whose).wait().is_err());
 }
 

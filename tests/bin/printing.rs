@@ -74,7 +74,6 @@ fn print(order: &Order) -> u64 {
                 return 0;
             }
         }
-        "panics" => panic!("the panic of {number}"),
         "dies" => {
             println!("last of {number}");
             std::process::abort();
