@@ -48,7 +48,7 @@ impl Frame<'_> {
         !is_foreign
     }
 
-    /// Whether it is of the code that calls the function: what the attribute generates, or the worker.
+    /// Returns whether it is of the code that calls the function: what the attribute generates, or the worker.
     fn calls_the_function(&self) -> bool {
         let name = self.name.trim_start_matches('<');
         name.contains("::_::__")

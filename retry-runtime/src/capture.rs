@@ -19,7 +19,7 @@ use crate::sys::PerProcess;
 /// How long it is waited until a line is written. The harness keeps it in memory.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Whether the harness captures output.
+/// Set if the harness captures output.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
 static CAPTURES: PerProcess<Mutex<Captures>> = PerProcess::new();
@@ -82,7 +82,7 @@ impl Capture {
     }
 }
 
-/// Whether output of workers may have to be captured.
+/// Returns whether output of workers may have to be captured.
 #[inline]
 pub(crate) fn is_on() -> bool {
     IS_ON.load(Ordering::Relaxed)

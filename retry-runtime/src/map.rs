@@ -306,7 +306,7 @@ pub trait Yields: Sealed {
     /// What is collected of an input that succeeded.
     type Value<T>;
 
-    /// Whether the position of each input has to be known.
+    /// Set if the position of each input has to be known.
     #[doc(hidden)]
     const INDEXED: bool;
 

@@ -72,7 +72,7 @@ pub(crate) fn make_room() -> Option<Room> {
     Some(Room(drawn))
 }
 
-/// Whether the program waits for its calls. Only then a line is drawn: what the program prints itself
+/// Set while the program waits for its calls. Only then a line is drawn: what the program prints itself
 /// goes past us, and would be mixed with the line.
 static WAITS: AtomicBool = AtomicBool::new(false);
 

@@ -1247,7 +1247,7 @@ impl Worker {
         !self.kept && !self.apart && self.takes_some_calls(policy)
     }
 
-    /// Whether it can be given calls of one kind or another.
+    /// Returns whether it can be given calls of one kind or another.
     fn takes_some_calls(&self, policy: &FunctionPolicy) -> bool {
         self.phase == Phase::Ready
             && !self.halting

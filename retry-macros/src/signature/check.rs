@@ -81,7 +81,7 @@ pub(crate) fn check(
     (signature, verdict)
 }
 
-/// Whether nothing else can stand where the function does.
+/// Returns whether nothing else can stand where the function does.
 fn has_its_place(signature: &syn::Signature, role: Role) -> bool {
     let is_a_function = matches!(role, Role::Function { .. });
     is_a_function && signature.ident == "main" || signature.receiver().is_some()

@@ -34,7 +34,7 @@ pub(super) struct Output<R> {
     read: u64,
     /// Where the output ends of calls whose answers have come, as far as it was not passed on.
     ends: VecDeque<End>,
-    /// Whether the worker tells where that is.
+    /// Set if the worker tells where that is.
     told: bool,
     /// There was more to read than is taken.
     full: bool,
@@ -48,7 +48,7 @@ pub(super) struct End {
     /// Behind how many bytes.
     pub(super) at: u64,
     pub(super) of: Of,
-    /// Whether a line that is not finished there will remain so.
+    /// Set if a line that is not finished there will remain so.
     pub(super) last: bool,
 }
 
@@ -137,7 +137,7 @@ impl<R: AsFd> Output<R> {
         self.told = true;
     }
 
-    /// Whether it is known to which call a line belongs.
+    /// Returns whether it is known to which call a line belongs.
     pub(super) fn tells(&self) -> bool {
         self.told
     }
@@ -157,7 +157,7 @@ impl<R: AsFd> Output<R> {
         }
     }
 
-    /// Whether something was printed for an answer that has come, and was not read.
+    /// Returns whether something was printed for an answer that has come, and was not read.
     pub(super) fn is_behind(&self) -> bool {
         self.ends.back().is_some_and(|last| self.read < last.at)
     }
@@ -197,7 +197,7 @@ impl<R: AsFd> Output<R> {
         self.pending.drain(..passed);
     }
 
-    /// Whether anything was read and not passed on.
+    /// Returns whether anything was read and not passed on.
     pub(super) fn is_pending(&self) -> bool {
         !self.pending.is_empty()
     }

@@ -215,7 +215,7 @@ pub(crate) struct Peer {
     text: Option<(u64, String)>,
     /// How many answers have come since it last told how long they took.
     untimed: u32,
-    /// Whether it executes one call at a time.
+    /// Set if it executes one call at a time.
     serial: bool,
     /// The last ticket that was claimed when its output was last read.
     claimed: u64,
@@ -362,7 +362,7 @@ impl Peer {
         }
     }
 
-    /// Whether answers are held back until what was printed before them is written.
+    /// Returns whether answers are held back until what was printed before them is written.
     pub(super) fn is_held(&mut self, engine: &Engine) -> bool {
         let bell = engine.inbox().bell();
         let waits = |queued: Queued| is_to_be_taken(queued, bell);
@@ -415,12 +415,12 @@ impl Peer {
         self.pass_current(engine);
     }
 
-    /// Whether a call is executing that may have printed what was read last.
+    /// Returns whether a call is executing that may have printed what was read last.
     fn executes(&self, core: &Core) -> bool {
         !core.scheduler.executes_nothing(self.key, self.claimed)
     }
 
-    /// Whether what was passed on last has to be waited for. Then the I/O thread looks again.
+    /// Returns whether what was passed on last has to be waited for. Then the I/O thread looks again.
     fn waits(&mut self, engine: &Engine, pace: Pace) -> bool {
         let queued = std::mem::take(&mut self.queued);
         if pace == Pace::AtOnce || queued == [None; 2] {

@@ -115,7 +115,7 @@ impl Queue {
         }
     }
 
-    /// Whether the stream takes what is written, as far as is known.
+    /// Returns whether the stream takes what is written, as far as is known.
     fn is_read(&self) -> bool {
         self.taken.is_none_or(|taken| taken.elapsed() < PATIENCE)
     }
@@ -176,7 +176,7 @@ pub(super) fn end_of_queue(stream: Stream) -> Option<Queued> {
     (queue.done < at).then_some(Queued { place, at })
 }
 
-/// Whether the stream is still to take what was queued up to here, and takes what is written. Otherwise the
+/// Returns whether the stream is still to take what was queued up to here, and takes what is written. Otherwise the
 /// bell is rung when it has taken it, and [`patience_ends`] tells when it is to be asked again.
 pub(super) fn is_to_be_taken(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
     let mut queues = Queues::lock();

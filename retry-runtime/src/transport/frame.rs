@@ -237,9 +237,9 @@ pub(crate) struct AnswerHeader {
 pub(crate) struct Printed {
     /// How many bytes of standard output and of standard error that is.
     pub(crate) ends: [u64; 2],
-    /// Whether all of it is from this one ticket.
+    /// Set if all of it is from this one ticket.
     pub(crate) alone: bool,
-    /// Whether nothing else is executing, so that a line that is unfinished will remain so.
+    /// Set if nothing else is executing, so that a line that is unfinished will remain so.
     pub(crate) last: bool,
 }
 

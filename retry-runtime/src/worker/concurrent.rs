@@ -56,7 +56,7 @@ struct Executor<'a> {
     slots: Vec<bool>,
     running: HashMap<Id, Running>,
     tasks: JoinSet<Option<(Kind, Output)>>,
-    /// Whether several calls may have printed since it was last looked at.
+    /// Set if several calls may have printed since it was last looked at.
     shared: bool,
     growth: Growth,
     has_answered: bool,

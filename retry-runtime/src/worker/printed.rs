@@ -94,7 +94,7 @@ impl Output {
         self.measured
     }
 
-    /// Whether a call that took so many nanoseconds has printed nothing.
+    /// Returns whether a call that took so many nanoseconds has printed nothing.
     pub(super) fn is_certain(&self, nanos: u64) -> bool {
         nanos < self.shortest[1]
     }
@@ -163,14 +163,14 @@ impl Output {
         }
     }
 
-    /// How much has been printed.
+    /// Returns how much has been printed.
     fn count(&self) -> Option<[u64; 2]> {
         let [stdout, stderr] = self.pipes.as_ref()?;
         self.board.printed(|| Some([left(stdout)?, left(stderr)?]))
     }
 }
 
-/// How many bytes are in a pipe.
+/// Returns how many bytes are in a pipe.
 fn left(pipe: impl AsFd) -> Option<u64> {
     rustix::io::ioctl_fionread(pipe).ok()
 }
