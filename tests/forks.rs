@@ -471,8 +471,9 @@ fn a_fork_that_lives_on_keeps_no_worker_of_a_killed_parent() {
         let (worker, child) = (&lines[0], &lines[1]);
         assert!(is_alive(worker) && is_alive(child));
         signal(&parent.id().to_string(), Signal::KILL);
-        parent.wait().unwrap();
+        // A dead parent keeps its pid until it is waited for.
         eventually("the worker ends", SOON, || !is_alive(worker));
+        parent.wait().unwrap();
         assert!(is_alive(child), "it is the program's own business");
         signal(child, Signal::KILL);
         eventually("the child ends", SOON, || !is_alive(child));

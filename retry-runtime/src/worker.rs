@@ -25,7 +25,7 @@ use bytes::{Buf, BufMut};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-use rustix::process::Pid;
+use rustix::process::{Pid, PidfdFlags};
 
 use crate::entry;
 use crate::lineage;
@@ -122,14 +122,26 @@ impl Link {
     }
 }
 
-/// Returns whether the process that started this one has ended. It need not be the direct parent: a script
-/// may have been started instead that started this process.
+/// Returns whether the process that started this one has ended, also if nothing has waited for it yet.
+/// It need not be the direct parent: a script may have been started instead that started this process.
 pub(crate) fn is_gone(parent: u32) -> bool {
-    let parent = i32::try_from(parent).ok().and_then(Pid::from_raw);
-    parent.is_some_and(|parent| {
-        rustix::process::getppid() != Some(parent)
-            && rustix::process::test_kill_process(parent) == Err(Errno::SRCH)
-    })
+    let Some(parent) = i32::try_from(parent).ok().and_then(Pid::from_raw) else {
+        return false;
+    };
+    if rustix::process::getppid() == Some(parent) {
+        return false;
+    }
+    // A process that has ended keeps its pid, and can be sent signals, until it is waited for. Only
+    // its descriptor tells the difference.
+    match rustix::process::pidfd_open(parent, PidfdFlags::empty()) {
+        Ok(process) => {
+            let mut files = [PollFd::new(&process, PollFlags::IN)];
+            poll(&mut files, Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
+        }
+        Err(Errno::SRCH) => true,
+        // There is no descriptor left for it.
+        Err(_) => rustix::process::test_kill_process(parent) == Err(Errno::SRCH),
+    }
 }
 
 /// The part of the orders that has a fixed size.
@@ -284,4 +296,32 @@ fn exit(code: i32) -> ! {
 fn flush_stdout() {
     let _ = io::stdout().flush();
     sys::flush_c_stdout();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use super::is_gone;
+
+    #[test]
+    fn a_parent_is_gone_before_anything_has_waited_for_it() {
+        let mut process = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        assert!(!is_gone(process.id()));
+        process.kill().unwrap();
+        // The stream ends while the process does, a moment before the process can be waited for.
+        let stdout = process.stdout.as_mut().unwrap();
+        stdout.read_to_end(&mut Vec::new()).unwrap();
+        let pid = process.id();
+        while !is_gone(pid) {
+            std::thread::yield_now();
+        }
+        process.wait().unwrap();
+        assert!(is_gone(pid));
+    }
 }
