@@ -40,78 +40,49 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("retry-runtime supervises its workers through interfaces that only Linux has");
 
-mod args;
-mod backtrace;
-mod block;
-mod budget;
-mod call;
-mod capture;
+mod api;
+mod caller;
+mod child;
 mod codec;
-#[cfg(feature = "cli")]
-mod command_line;
 mod config;
-mod context;
-mod crash_limit;
-mod delivery;
 mod engine;
-mod entry;
-mod error;
-mod events;
-mod excerpt;
-mod expected;
-mod faults;
+mod function;
 mod inline;
-#[cfg(feature = "json")]
-mod json;
-mod lineage;
-mod map;
-mod nested;
-mod options;
-mod parcel;
-mod pool;
-mod probe;
+mod job;
+mod process;
 mod program;
-mod progress;
-mod recycle;
-mod registry;
-mod remote_error;
-mod retries;
-mod retryable;
-mod runtime;
 mod scheduler;
-mod spec;
-mod spin;
-mod stub;
 mod sys;
-mod transport;
-mod worker;
+mod terminal;
+mod wait;
+mod wire;
 
-pub use args::Input;
-pub use call::{Call, FunctionCall, Join, join};
-pub use codec::Wire;
-pub use context::{Attempt, AttemptOutcome, CallId, Context};
-pub use crash_limit::CrashLimit;
-pub use entry::init;
-pub use error::{
+pub use api::context::{Attempt, AttemptOutcome, CallId, Context};
+pub use api::crash_limit::CrashLimit;
+pub use api::error::{
     CallError, Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected,
     Startup, TimedOut, Waiting,
 };
-pub use events::{Event, Events, Stream};
-#[cfg(feature = "testing")]
-pub use faults::testing;
+pub use api::events::{Event, Events, Stream};
 #[cfg(feature = "json")]
-pub use json::Json;
-pub use map::{
+pub use api::json::Json;
+pub use api::options::Options;
+pub use api::remote_error::RemoteError;
+pub use api::retries::Retries;
+pub use api::retryable::{Retry, Retryable};
+pub use api::spec::{Batch, FunctionSpec};
+pub use caller::call::{Call, FunctionCall, Join, join};
+pub use caller::map::{
     ForEach, Indexed, Map, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields,
 };
-pub use options::Options;
-pub use remote_error::RemoteError;
-pub use retries::Retries;
+pub use caller::runtime::{Abandoned, Builder, Drained, Runtime, Shutdown, shutdown};
+pub use child::init;
+pub use codec::Wire;
+pub use function::args::Input;
+pub use function::current::{CancelToken, Current, current};
+#[cfg(feature = "testing")]
+pub use job::faults::testing;
 pub use retry_macros::{function, local_entrypoint, service, test};
-pub use retryable::Retryable;
-pub use runtime::{Abandoned, Builder, Drained, Runtime, Shutdown, shutdown};
-pub use spec::{Batch, FunctionSpec};
-pub use worker::{CancelToken, Current, Retry, current};
 
 /// What happens to calls and workers from now on.
 ///
@@ -126,7 +97,7 @@ pub use worker::{CancelToken, Current, Retry, current};
 /// If the operating system has no thread, descriptor or memory left to start the runtime with.
 #[must_use]
 pub fn events() -> Events {
-    global().subscribe()
+    caller::host::expect_global().subscribe()
 }
 
 /// Sets the largest size in bytes of one call's arguments, and of one result; 256 MiB unless
@@ -138,13 +109,7 @@ pub fn events() -> Events {
 ///
 /// If the operating system has no thread, descriptor or memory left to start the runtime with.
 pub fn set_max_message(bytes: usize) {
-    global().set_max_message(bytes);
-}
-
-/// The engine, where there is no call that could return an error.
-fn global() -> &'static std::sync::Arc<engine::Engine> {
-    let engine = engine::Engine::global();
-    engine.expect("threads and descriptors to start the runtime with")
+    caller::host::expect_global().set_max_message(bytes);
 }
 
 /// For generated code alone: nothing in here is stable.

@@ -1,0 +1,196 @@
+//! What happens, as it happens: one stream that progress, logs and reports are readers of.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::api::context::{AttemptOutcome, CallId};
+use crate::api::error::ExitCause;
+use crate::sys::Mark;
+
+/// How many events wait for a subscriber before further ones are dropped.
+const BACKLOG: usize = 65_536;
+
+/// Which of a worker's output streams a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Something that happened to a call or a worker.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[expect(
+    missing_docs,
+    reason = "the fields are the same everywhere and named after what they are"
+)]
+pub enum Event {
+    /// A call was submitted, by the function of another call if it has a parent.
+    CallQueued {
+        function: &'static str,
+        call: CallId,
+        parent: Option<CallId>,
+    },
+    /// A call was handed to a worker; it runs as soon as what was handed over before it is done.
+    AttemptStarted {
+        function: &'static str,
+        call: CallId,
+        attempt: u32,
+        worker_pid: Option<u32>,
+    },
+    /// An attempt failed and is run again, by the retry policy after `delay`.
+    Retried {
+        function: &'static str,
+        call: CallId,
+        attempt: u32,
+        outcome: AttemptOutcome,
+        delay: Duration,
+    },
+    /// A worker died while it was executing a call.
+    Crashed {
+        function: &'static str,
+        call: CallId,
+        attempt: u32,
+        worker_pid: Option<u32>,
+        cause: ExitCause,
+    },
+    /// A call has its result or its error.
+    Finished {
+        function: &'static str,
+        call: CallId,
+        succeeded: bool,
+    },
+    /// A worker is ready.
+    WorkerUp {
+        function: &'static str,
+        worker_pid: Option<u32>,
+    },
+    /// A worker is gone. One that was killed may be replaced before its process has ended, so that
+    /// the next worker may be up before this is told.
+    WorkerDown {
+        function: &'static str,
+        worker_pid: Option<u32>,
+        cause: ExitCause,
+    },
+    /// A process that a worker's functions have started outlives the worker and could not be killed: it
+    /// belongs to another user, or the kernel does not end it.
+    ProcessLeft {
+        function: &'static str,
+        worker_pid: Option<u32>,
+        pid: u32,
+    },
+    /// A worker wrote a line, while it was executing a call if that is certain.
+    Output {
+        function: &'static str,
+        call: Option<CallId>,
+        worker_pid: Option<u32>,
+        stream: Stream,
+        line: String,
+    },
+}
+
+/// A subscription to the events of a runtime: an iterator that blocks until the next one.
+///
+/// It sees what happens from the moment of its creation on. A subscriber that falls more than
+/// 65 536 events behind misses those that do not fit, and never slows a call down.
+///
+/// It belongs to the process that has subscribed. In a child that was forked it has ended.
+pub struct Events {
+    receiver: Option<Receiver<Event>>,
+    mark: Mark,
+}
+
+impl Events {
+    fn new(receiver: Receiver<Event>) -> Self {
+        Self {
+            receiver: Some(receiver),
+            mark: Mark::current(),
+        }
+    }
+
+    /// A subscription that has ended.
+    pub(crate) fn none() -> Self {
+        Self::new(sync_channel(0).1)
+    }
+
+    /// Where events arrive. A child that was forked has no thread that would send any, and may have
+    /// a copy of the channel that is locked.
+    fn receiver(&self) -> Option<&Receiver<Event>> {
+        self.receiver.as_ref().filter(|_| self.mark.is_current())
+    }
+
+    /// The next event, if there is one already.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.receiver()?.try_recv().ok()
+    }
+
+    /// The next event, waiting for it at most for `timeout`.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Event> {
+        self.receiver()?.recv_timeout(timeout).ok()
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if !self.mark.is_current() {
+            std::mem::forget(self.receiver.take());
+        }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.receiver()?.recv().ok()
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+/// The sending side: costs one relaxed load while nobody listens.
+#[derive(Default)]
+pub(crate) struct Publisher {
+    observed: AtomicBool,
+    subscribers: Mutex<Vec<SyncSender<Event>>>,
+}
+
+impl Publisher {
+    pub(crate) fn subscribe(&self) -> Events {
+        let (sender, receiver) = sync_channel(BACKLOG);
+        self.subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(sender);
+        self.observed.store(true, Ordering::Relaxed);
+        Events::new(receiver)
+    }
+
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn publish(&self, event: &Event) {
+        let mut subscribers = self
+            .subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        subscribers.retain(|subscriber| {
+            !matches!(
+                subscriber.try_send(event.clone()),
+                Err(TrySendError::Disconnected(_))
+            )
+        });
+        self.observed
+            .store(!subscribers.is_empty(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,398 @@
+//! Runtimes that a program makes itself, and the end of all of them.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::api::context::{CallId, short_name};
+use crate::api::events::Events;
+use crate::api::retries::Retries;
+use crate::caller::host::{self, Host};
+use crate::child::nested::Upstream;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::wait::block::{self, Wait};
+
+/// A pool of workers of its own, beside the one that calls use unless they are told otherwise.
+///
+/// A function's calls go there by `f.on(&runtime)`. Clones are the same runtime. When the last
+/// one is dropped, calls that are still pending are cancelled and the workers end.
+///
+/// In a worker every runtime stands for the one that the worker belongs to.
+///
+/// A runtime belongs to the process that has built it. In a child that was forked its calls are
+/// [`Rejected`](crate::Rejected), and shutting it down or dropping it does nothing. The default
+/// runtime is another one in each process.
+///
+/// ```no_run
+/// use retry_runtime::{Runtime, function};
+/// use std::time::Duration;
+///
+/// #[function]
+/// fn render(page: u32) -> String {
+///     format!("page {page}")
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// retry_runtime::init();
+/// let runtime = Runtime::builder()
+///     .max_workers(2)
+///     .env("TEXMFHOME", "/opt/tex")
+///     .build()?;
+/// let first = render.on(&runtime).remote(1).wait();
+/// runtime.shutdown(Duration::from_secs(5)).wait();
+/// # let _ = first;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Runtime {
+    host: Host,
+    _owner: Option<Arc<Owner>>,
+}
+
+/// Ends the engine with the last handle to it.
+struct Owner(Arc<Engine>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if self.0.is_foreign() {
+            // A forked child never drops the engine of its parent: that would close descriptors whose
+            // numbers may be other files by now.
+            std::mem::forget(Arc::clone(&self.0));
+            return;
+        }
+        self.0.shut_down(Duration::ZERO, false, false);
+    }
+}
+
+impl Runtime {
+    /// A runtime to be set up.
+    pub fn builder() -> Builder {
+        Builder {
+            config: Config::from_environment(),
+        }
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Ends the runtime: takes no further calls, which are [`Rejected`](crate::Rejected) from
+    /// now on, lets those that are there end within `grace`, and lets the workers run their teardown.
+    /// When the grace is over the calls that are left are cancelled, and the workers that are left are
+    /// killed. May be called more than once.
+    ///
+    /// It begins at once; await it, or [`wait`](Shutdown::wait) for it, for the end.
+    pub fn shutdown(&self, grace: Duration) -> Shutdown {
+        Shutdown::begin(&self.host, grace)
+    }
+
+    /// What happens to calls and workers of this runtime from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        match &self.host {
+            Host::Here(engine) => engine.subscribe(),
+            Host::Parent(_) | Host::Nowhere(_) => host::expect_global().subscribe(),
+        }
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").finish_non_exhaustive()
+    }
+}
+
+/// The end of a runtime, as [`Runtime::shutdown`] began it.
+#[derive(Debug)]
+pub struct Shutdown {
+    engine: Option<Arc<Engine>>,
+}
+
+/// A call that a shutdown did not wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abandoned {
+    call: CallId,
+    function: &'static str,
+}
+
+impl Abandoned {
+    /// The call's identity.
+    #[must_use]
+    pub fn call_id(&self) -> CallId {
+        self.call
+    }
+
+    /// The function's registered name.
+    #[must_use]
+    pub fn function(&self) -> &'static str {
+        self.function
+    }
+}
+
+impl fmt::Display for Abandoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", short_name(self.function), self.call)
+    }
+}
+
+impl Shutdown {
+    pub(crate) fn begin(host: &Host, grace: Duration) -> Self {
+        let engine = match host {
+            Host::Here(engine) => {
+                engine.shut_down(grace, true, true);
+                Some(Arc::clone(engine))
+            }
+            Host::Parent(_) | Host::Nowhere(_) => None,
+        };
+        Self { engine }
+    }
+
+    /// Blocks this thread until all calls and workers have ended; the calls that the grace was
+    /// too short for.
+    pub fn wait(self) -> Vec<Abandoned> {
+        block::block_on(self.into_future())
+    }
+
+    /// Does the same for no longer than a time; afterwards the shutdown goes on.
+    pub(crate) fn wait_for(self, time: Duration) -> Result<Vec<Abandoned>, Self> {
+        let mut drained = self.into_future();
+        let until = Instant::now().checked_add(time);
+        block::block_on_until(until, &mut drained).ok_or(drained.0)
+    }
+}
+
+impl IntoFuture for Shutdown {
+    type Output = Vec<Abandoned>;
+    type IntoFuture = Drained;
+
+    fn into_future(self) -> Drained {
+        Drained(self)
+    }
+}
+
+/// The future of a [`Shutdown`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Drained(Shutdown);
+
+impl Wait for Drained {}
+
+impl Future for Drained {
+    type Output = Vec<Abandoned>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<Abandoned>> {
+        let Some(engine) = &self.0.engine else {
+            return Poll::Ready(Vec::new());
+        };
+        engine.poll_drained(context.waker()).map(|abandoned| {
+            abandoned
+                .into_iter()
+                .map(|(call, function)| Abandoned { call, function })
+                .collect()
+        })
+    }
+}
+
+/// Ends the runtime that calls use unless they are told otherwise; see [`Runtime::shutdown`].
+pub fn shutdown(grace: Duration) -> Shutdown {
+    Shutdown::begin(&Host::global(), grace)
+}
+
+/// Sets up a [`Runtime`].
+///
+/// What is set here takes the place of what the attributes and the `RETRY_` variables say, and
+/// what a call site says takes the place of that.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing unless it is built"]
+pub struct Builder {
+    config: Config,
+}
+
+impl Builder {
+    /// The largest number of workers of each function.
+    ///
+    /// # Panics
+    ///
+    /// If `workers` is zero.
+    #[track_caller]
+    pub fn max_workers(mut self, workers: usize) -> Self {
+        assert!(workers > 0, "max_workers must be at least 1");
+        self.config.max_workers = Some(workers);
+        self
+    }
+
+    /// Limits the worker processes of all functions and service configurations together; without it only
+    /// each function has a limit of its own. `RETRY_MAX_PROCESSES` sets it for the default runtime.
+    ///
+    /// A function that has no worker while there is no room for one waits: an idle worker of another
+    /// function ends for it, or one of a function that has several once it has answered its call. If each has
+    /// only one, they take turns: a worker serves for at least a second, and for as long as its start took.
+    /// Workers that wait for calls of their own do not count, so that nested calls cannot wait for each
+    /// other.
+    ///
+    /// # Panics
+    ///
+    /// If `processes` is zero.
+    #[track_caller]
+    pub fn max_processes(mut self, processes: usize) -> Self {
+        assert!(processes > 0, "max_processes must be at least 1");
+        self.config.max_processes = Some(processes);
+        self
+    }
+
+    /// The number of workers of each function that are kept even when idle.
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.config.min_workers = Some(workers);
+        self
+    }
+
+    /// How long an idle worker is kept.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
+    pub fn scaledown_window(mut self, window: Duration) -> Self {
+        assert!(
+            !window.is_zero(),
+            "`scaledown_window` must be longer than zero; for a new worker per call there is \
+             `single_use_workers`"
+        );
+        self.config.scaledown_window = Some(window);
+        self
+    }
+
+    /// The limit from the start of a worker until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
+    pub fn startup_timeout(mut self, limit: Duration) -> Self {
+        assert!(
+            !limit.is_zero(),
+            "`startup_timeout` must be longer than zero; leave it out for 60s"
+        );
+        self.config.startup_timeout = Some(limit);
+        self
+    }
+
+    /// The retry policy; a number means that many retries, one second apart.
+    pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
+        self.config.options = self.config.options.retries(retries);
+        self
+    }
+
+    /// The limit on one attempt's execution.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.config.options = self.config.options.timeout(limit);
+        self
+    }
+
+    /// The limit on queue, attempts and delays together.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.config.options = self.config.options.deadline(limit);
+        self
+    }
+
+    /// How long what is cancelled or has timed out is asked to end before its worker is killed.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.config.options = self.config.options.grace(grace);
+        self
+    }
+
+    /// The largest size in bytes of one call's arguments, and of one result.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.config.max_message = bytes;
+        self
+    }
+
+    /// Limits the bytes of results that may wait for the consumer of a map, 64 MiB by default; see
+    /// [`Map::max_buffered`](crate::Map::max_buffered). `RETRY_MAX_BUFFERED` sets it for the default
+    /// runtime, and for maps that are made in workers.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is zero.
+    #[track_caller]
+    pub fn max_buffered(mut self, bytes: usize) -> Self {
+        assert!(bytes > 0, "max_buffered must be at least 1 byte");
+        self.config.max_buffered = bytes;
+        self
+    }
+
+    /// Sets an environment variable for the workers.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.config
+            .environment
+            .push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Removes an environment variable for the workers.
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.config.environment.push((name.into(), None));
+        self
+    }
+
+    /// The directory in which workers start.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.config.directory = Some(directory.into());
+        self
+    }
+
+    /// Another program than this one for the workers. It has to register the same functions:
+    /// its `main` begins with [`init`](crate::init). A script in between has to pass standard input on,
+    /// and should `exec` the program.
+    pub fn worker_program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.config.program = Some(program.into());
+        self
+    }
+
+    /// Runs everything in this process, on threads, still through the codec and the policies:
+    /// for debuggers and coverage. `RETRY_ENGINE=inline` does the same to the default runtime.
+    ///
+    /// A function that crashes takes the program along, and one that is stopped by a timeout
+    /// keeps its thread until it returns.
+    pub fn inline(mut self) -> Self {
+        self.config.inline = true;
+        self
+    }
+
+    /// Starts the runtime. In a worker this gives the one that it belongs to.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system has no thread or descriptor left for it.
+    pub fn build(self) -> io::Result<Runtime> {
+        if let Some(upstream) = Upstream::get() {
+            return Ok(Runtime {
+                host: Host::Parent(upstream),
+                _owner: None,
+            });
+        }
+        let engine = host::start(self.config)?;
+        Ok(Runtime {
+            host: Host::Here(Arc::clone(&engine)),
+            _owner: Some(Arc::new(Owner(engine))),
+        })
+    }
+}
