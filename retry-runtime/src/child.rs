@@ -22,6 +22,7 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::process::Signal;
 
 use crate::function::registry;
 use crate::sys;
@@ -117,7 +118,7 @@ pub(crate) fn serve(link: Link) -> ! {
     sys::buffer_c_stdout_by_line();
     if is_gone(link.parent) {
         // What this program has started before it came here is to end as well.
-        watchdog::end();
+        end();
     }
     // Its process group is in the background there: a read would stop it, and nothing would tell why.
     sys::leave_terminal();
@@ -129,7 +130,7 @@ pub(crate) fn serve(link: Link) -> ! {
     let (orders, board, nested) = match link.receive_orders() {
         Ok(received) => received,
         // The parent is gone, or does not need a worker any more.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => watchdog::end(),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => end(),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => exit(STRANGER),
         Err(error) => refuse(format_args!("it cannot take its orders: {error}")),
     };
@@ -153,6 +154,18 @@ pub(crate) fn serve(link: Link) -> ! {
         }
         Err(error) => refuse(format_args!("there is no thread for it: {error}")),
     }
+}
+
+/// The parent is gone, or cannot be reached: nothing that this worker has started may outlive it.
+/// The worker leads its own process group, so the signal takes the whole of it, and this process
+/// with it.
+///
+/// A death signal from the kernel (`PR_SET_PDEATHSIG`) would come too early: it would end the
+/// worker before it can take its group along.
+fn end() -> ! {
+    lineage::kill_own();
+    let _ = rustix::process::kill_current_process_group(Signal::KILL);
+    std::process::abort()
 }
 
 /// The exit code of a forked child whose function has panicked: that of a program that panics.

@@ -9,6 +9,7 @@ mod output;
 mod peer;
 mod process;
 mod reactor;
+mod sources;
 mod spare;
 mod spawner;
 mod streams;

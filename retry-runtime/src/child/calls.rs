@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{STRANGER, exit, watchdog};
+use super::{STRANGER, exit};
 use crate::codec::parcel::{self, PREFIX};
 use crate::codec::recycle;
 use crate::function::invocation::Input;
@@ -143,7 +143,7 @@ impl Calls {
                     self.patience.learn(&spin);
                 }
                 if self.reader.wakes() && !bell::ring(&self.socket) {
-                    watchdog::end();
+                    super::end();
                 }
                 true
             }
@@ -170,7 +170,7 @@ impl Calls {
         // The parent is gone, or a function has closed all that it found: then nobody would hear of
         // the parent's end, and the parent not of answers.
         if self.hear() == Heard::End && !self.is_closed() {
-            watchdog::end();
+            super::end();
         }
         while self.sleeps_at(Sleep::Here) {
             let keeps = recycle::keeps_any();
@@ -211,7 +211,7 @@ impl Calls {
     pub(super) fn is_closed(&self) -> bool {
         let closed = self.reader.is_closed();
         if closed && self.reader.is_lost() {
-            watchdog::end();
+            super::end();
         }
         closed
     }

@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use super::faults;
 use super::outbox::{Outbox, Remarks};
 use super::serve::{Growth, Server};
-use super::{PANICKED, STRANGER, exit, flush_stdout, watchdog};
+use super::{PANICKED, STRANGER, exit, flush_stdout};
 use crate::function::current::{self, Current};
 use crate::function::driver::{Driver, Socket};
 use crate::function::invocation::Input;
@@ -93,7 +93,7 @@ impl Executor<'_> {
                     }
                     Heard::Nothing => socket.was_read(),
                     // The parent is gone, or a function has closed all that it found.
-                    Heard::End if !self.server.calls.is_closed() => watchdog::end(),
+                    Heard::End if !self.server.calls.is_closed() => super::end(),
                     Heard::End => break,
                 }
             }

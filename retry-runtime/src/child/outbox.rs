@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::{STRANGER, exit, watchdog};
+use super::{STRANGER, exit};
 use crate::function::invocation::Output;
 use crate::wait::spin::Patience;
 use crate::wire::frame::{self, ANSWER_HEADER, AnswerHeader, Kind, PRINTED, Printed};
@@ -293,7 +293,7 @@ impl Kept {
     fn written<T>(&self, result: Result<T, Corrupt>) -> T {
         result.unwrap_or_else(|_| {
             if socket::is_hung_up(&self.socket) {
-                watchdog::end();
+                super::end();
             }
             exit(STRANGER)
         })

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
 use super::cgroup::Cgroup;
 use super::peer::Inlet;
 use super::sweep::Family;
 use crate::engine::link::{Link, executing};
 use crate::scheduler::{Progress, Remains};
+use crate::sys::group::{kill_group, may_not_signal, signal_group};
 use crate::sys::{lineage, memory};
 use crate::wait::AnswerSource;
 use crate::wire::frame::CallHeader;
@@ -161,24 +161,5 @@ impl Link for ProcessLink {
         self.writer.close();
         // Who does not sleep at the ring is woken by this.
         let _ = rustix::net::shutdown(&self.inlet.socket, rustix::net::Shutdown::Write);
-    }
-}
-
-/// Kills a worker's process group. Only for a process that was not waited for yet, so that the
-/// number still is its own.
-pub(crate) fn kill_group(pid: u32) {
-    signal_group(pid, Signal::KILL);
-}
-
-/// Whether a process that is not waited for belongs to somebody whose processes this one cannot kill.
-fn may_not_signal(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let killed = pid.map(|pid| rustix::process::kill_process(pid, Signal::KILL));
-    killed == Some(Err(Errno::PERM))
-}
-
-fn signal_group(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = rustix::process::kill_process_group(pid, signal);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::{Bytes, BytesMut};
 
 use super::Pool;
-use super::reactor::{NESTED, Writable};
+use super::sources::{NESTED, Writable};
 use crate::api::context::CallId;
 use crate::api::error::{Cancelled, Rejected};
 use crate::codec::parcel::Parcel;
@@ -45,7 +45,7 @@ pub(crate) struct Downstream {
 }
 
 impl Downstream {
-    pub(crate) fn new(
+    pub(super) fn new(
         engine: Weak<Engine>,
         worker: u64,
         socket: Arc<OwnedFd>,

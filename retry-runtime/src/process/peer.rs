@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::process::{WaitIdStatus, WaitStatus};
 
-use super::link::kill_group;
 use super::nested::Requests;
 use super::output::{End, Lines, Of, Output, Tail};
 use super::process::Child;
-use super::reactor::{SOCKET, Writable};
-use super::spawner::request_worker;
+use super::sources::{SOCKET, Writable};
 use super::streams::{Queued, end_of_queue, forward, has_room, is_to_be_taken};
 use super::sweep::Family;
 use super::{OwnedPool, Pool};
@@ -31,6 +29,7 @@ use crate::function::registry;
 use crate::job::capture;
 use crate::scheduler::{Answer, FunctionKey, LastPanic, Printing, Remains, Reply, WorkerKey};
 use crate::sys::children;
+use crate::sys::group::kill_group;
 use crate::wait::AnswerSource;
 use crate::wire::bell::Heard;
 use crate::wire::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
@@ -178,6 +177,17 @@ impl Drop for Wanted<'_> {
     fn drop(&mut self) {
         self.0.wanted.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// How a worker has ended.
+pub(super) enum Reaped {
+    /// There was nothing to do for it, or it was not ready yet.
+    Retired,
+    /// It was ready, and has ended for another reason.
+    Died,
+    /// It was a spare that was killed before it had heard of its function: another worker is to be
+    /// started for this request.
+    Again(Request),
 }
 
 /// The receiving side of the connection to a worker, with its process.
@@ -755,9 +765,8 @@ impl Peer {
         self.behind.is_none() && !self.waits(pool, Pace::Output)
     }
 
-    /// The process has ended: takes in all that it left, and reaps it. True if it was ready and has
-    /// ended for another reason than that there was nothing to do.
-    pub(super) fn bury(&mut self, owned: &OwnedPool, socket: &OwnedFd) -> bool {
+    /// Takes in all that a process has left that has ended, and reaps it.
+    pub(super) fn reap(&mut self, owned: &OwnedPool, socket: &OwnedFd) -> Reaped {
         let pool = owned.get();
         // What it printed comes before the answers that it left.
         self.drain(pool, true);
@@ -822,11 +831,7 @@ impl Peer {
         {
             let _ = self.child.wait();
             self.family.end(None);
-            if let Err(error) = request_worker(&owned.shared, request) {
-                pool.engine
-                    .step(|core, now| core.abandon(now, self.key, &error));
-            }
-            return false;
+            return Reaped::Again(request);
         }
         self.family.begin_end();
         let died = pool.engine.step(|core, now| {
@@ -839,7 +844,7 @@ impl Peer {
         // Only now, since it takes a while: what it held has been handed out again.
         let _ = self.child.wait();
         self.family.end(Some(owned.clone()));
-        died
+        if died { Reaped::Died } else { Reaped::Retired }
     }
 
     /// Whether a worker has crashed, was killed, or was used up.

@@ -16,9 +16,9 @@ use rustix::process::{
 };
 
 use super::executable;
-use super::link::kill_group;
 use super::sweep::Family;
 use crate::config::Config;
+use crate::sys::group::kill_group;
 use crate::sys::lineage::{self, Token};
 use crate::sys::{self, attributes, children};
 use crate::wire::handshake::Greeting;

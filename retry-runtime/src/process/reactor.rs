@@ -11,9 +11,11 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::OwnedPool;
 use super::attend::attend_all;
-use super::peer::{DYING, Inlet, Peer};
-use super::spawner::{self, request_spare};
+use super::peer::{DYING, Inlet, Peer, Reaped};
+use super::sources::{NESTED, PROCESS, SOCKET, SOURCES, STDERR, STDOUT, Writable};
+use super::spawner::{self, request_spare, request_worker};
 use super::streams::patience_ends;
+use crate::engine::core::Core;
 use crate::scheduler::Inbound;
 use crate::sys::{self, attributes};
 use crate::wait::AnswerSource;
@@ -43,7 +45,7 @@ impl Inbox {
     }
 
     /// What tells that a socket takes more.
-    pub(crate) fn writable(&self) -> Writable {
+    pub(super) fn writable(&self) -> Writable {
         Writable(Arc::clone(&self.epoll))
     }
 
@@ -99,22 +101,6 @@ impl Inbox {
     }
 }
 
-/// Where a full socket is put down to be written to again.
-pub(crate) struct Writable(Arc<OwnedFd>);
-
-impl Writable {
-    /// Has the thread write to one of a worker's sockets when it takes more, or not any longer.
-    pub(crate) fn set(&self, socket: &OwnedFd, worker: u64, source: u64, wanted: bool) {
-        let flags = if wanted {
-            EventFlags::IN | EventFlags::OUT
-        } else {
-            EventFlags::IN
-        };
-        let data = EventData::new_u64(worker * SOURCES + source);
-        let _ = epoll::modify(&*self.0, socket, data, flags);
-    }
-}
-
 /// Starts the thread; it ends when the engine is shut down and drained.
 pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
     // It comes up while this one is started.
@@ -154,14 +140,6 @@ pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
 /// How long it is put off to clear up after workers that have ended: about as long as it takes to
 /// replace one.
 const PUT_OFF: Duration = Duration::from_millis(1);
-
-/// What became ready is told by the worker's number and one of these.
-pub(super) const SOCKET: u64 = 0;
-const STDOUT: u64 = 1;
-const STDERR: u64 = 2;
-const PROCESS: u64 = 3;
-pub(crate) const NESTED: u64 = 4;
-const SOURCES: u64 = 8;
 
 /// Worker numbers start at 1, so these are none of theirs.
 const BELL: u64 = 0;
@@ -295,7 +273,7 @@ impl Reactor {
                 let all = peer.last_look(self.pool.get(), &inlet.socket);
                 drop(peer);
                 if all {
-                    self.bury(inlet);
+                    self.reap(inlet);
                 } else {
                     self.dying.push(inlet);
                 }
@@ -353,8 +331,19 @@ impl Reactor {
     }
 
     /// Takes in the last that a worker has left.
-    fn bury(&mut self, inlet: Arc<Inlet>) {
-        self.spareless |= inlet.peer().bury(&self.pool, &inlet.socket);
+    fn reap(&mut self, inlet: Arc<Inlet>) {
+        let reaped = inlet.peer().reap(&self.pool, &inlet.socket);
+        match reaped {
+            Reaped::Retired => {}
+            Reaped::Died => self.spareless = true,
+            Reaped::Again(request) => {
+                if let Err(error) = request_worker(&self.pool.shared, request) {
+                    let key = inlet.key;
+                    let abandon = |core: &mut Core, now| core.abandon(now, key, &error);
+                    self.pool.engine.step(abandon);
+                }
+            }
+        }
         // Who sleeps there finds another place.
         inlet.unpark();
         self.buried.push((Instant::now(), inlet));
@@ -389,7 +378,7 @@ impl Reactor {
             .extract_if(.., |inlet| !inlet.peer().is_held(pool))
             .collect::<Vec<_>>()
         {
-            self.bury(inlet);
+            self.reap(inlet);
         }
         for worker in std::mem::take(&mut self.held) {
             let Some(inlet) = self.inlets.get(&worker).map(Arc::clone) else {
