@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Pid, PidfdFlags};
 
-use super::outbox::Kept;
+use super::result_writer::Kept;
 use crate::sys::lineage::is_gone;
 
 /// How long an answer may be kept while a function runs after it.
@@ -107,7 +107,7 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u
             // Who keeps something from then on rings again. What was kept just before that is
             // seen at the next look, which is the last one.
             if idle == PATIENCE {
-                kept.is_left_alone();
+                kept.try_arm_bell();
             }
             armed = idle <= PATIENCE;
         }

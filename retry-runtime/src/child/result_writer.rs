@@ -29,7 +29,7 @@ const LONGEST_UNTOLD: u64 = 1_000_000;
 /// after this process has died: an input that was answered never runs again because of the one
 /// after it. To wake a parent that sleeps is worth it for many answers, or when there is nothing
 /// more to do.
-pub(crate) struct Outbox {
+pub(crate) struct ResultWriter {
     writing: RefCell<Writing>,
     kept: Arc<Kept>,
 }
@@ -67,7 +67,7 @@ pub(super) struct Kept {
     watched: AtomicBool,
 }
 
-impl Outbox {
+impl ResultWriter {
     pub(super) fn new(socket: Arc<OwnedFd>, writer: Writer) -> Self {
         let kept = Kept {
             socket,
@@ -277,7 +277,7 @@ impl Kept {
     }
 
     /// The watchdog is about to stop watching.
-    pub(super) fn is_left_alone(&self) {
+    pub(super) fn try_arm_bell(&self) {
         self.watched.store(false, Ordering::Release);
     }
 
