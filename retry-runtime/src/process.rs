@@ -9,13 +9,13 @@ mod nested;
 mod output;
 mod poll;
 mod printing;
-mod process;
 mod reactor;
 mod receive;
 mod sources;
 mod spawn_environment;
 mod spawner;
 mod standby;
+mod start;
 mod streams;
 mod sweep;
 

@@ -10,7 +10,7 @@ use super::Pool;
 use super::connection::WorkerConnection;
 use super::nested::Requests;
 use super::output::{Lines, Of, Output, Tail};
-use super::process::Child;
+use super::start::Child;
 use super::streams::{Queued, end_of_queue, is_to_be_taken};
 use super::sweep::Family;
 use crate::api::error::Startup;

@@ -6,9 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::process::Process;
 use super::reactor::Inbox;
 use super::spawn_environment::SpawnEnvironment;
+use super::start::Process;
 
 /// How long one is kept after a worker has died, where nobody says how long idle workers are.
 const KEPT: Duration = Duration::from_secs(60);

@@ -1,13 +1,16 @@
-//! What the outside tells the scheduler about a worker.
+//! The messages between the scheduler and the engine: what has happened, and what is to be done.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::WorkerKey;
 use crate::api::error::{ExitCause, Lost, Panic, Rejected};
+use crate::api::events::Event;
 use crate::api::retryable::Retry;
 use crate::codec::payload::Payload;
+use crate::job::outcome::{CallKey, Outcome};
 
 /// What a worker answered to a call.
 #[derive(Debug)]
@@ -89,3 +92,59 @@ pub(crate) struct LastPanic {
     pub(crate) ticket: u64,
     pub(crate) panic: Panic,
 }
+
+/// What the outside is to do.
+#[derive(Debug)]
+pub(crate) enum Action<P> {
+    /// Start a worker.
+    Spawn { worker: WorkerKey },
+    /// Hand a call to a worker.
+    Send {
+        worker: WorkerKey,
+        ticket: u64,
+        call: CallKey,
+        attempt: u32,
+    },
+    /// Take back what the worker has not claimed; answered by [`Scheduler::recalled`].
+    Recall { worker: WorkerKey },
+    /// See what the worker is doing; answered by [`Scheduler::probed`].
+    Probe { worker: WorkerKey },
+    /// See how much memory the worker takes; answered by [`Scheduler::measured`].
+    Measure { worker: WorkerKey },
+    /// Tell a running function that it is to stop.
+    Ask { worker: WorkerKey, ticket: u64 },
+    /// Stop a running async function where it yields.
+    Abort { worker: WorkerKey, ticket: u64 },
+    /// Send the worker's process group the signal that asks it to end.
+    Terminate { worker: WorkerKey },
+    /// Kill the worker's process group.
+    Kill { worker: WorkerKey },
+    /// Let the worker end in order: it has nothing to do.
+    Retire { worker: WorkerKey },
+    /// Give a call's outcome to whoever waits for it.
+    Resolve { payload: P, outcome: Outcome },
+    /// Tell the subscribers.
+    Publish(Event),
+}
+
+/// Whether everything that workers have sent by now was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inbound {
+    Drained,
+    Undrained,
+}
+
+/// What may have printed what a worker has printed last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Printing {
+    /// No call.
+    Nothing,
+    /// The one with this ticket.
+    One(u64),
+    /// One of several, or several.
+    Several,
+}
+
+/// A worker answered a ticket that it does not hold.
+#[derive(Debug)]
+pub(crate) struct UnknownTicket;

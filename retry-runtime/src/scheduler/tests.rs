@@ -12,13 +12,15 @@ mod turmoil;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::*;
 use crate::api::crash_limit::CrashLimit;
-use crate::api::error::{ExitCause, Panic};
+use crate::api::error::{Cancelled, ExitCause, Panic};
+use crate::api::options::Policy;
 use crate::api::retries::Retries;
 use crate::api::retryable::Retry;
 use crate::codec::payload::{self, Payload};

@@ -1,0 +1,265 @@
+//! The calls that are not resolved yet.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::function::Lane;
+use super::nested::{Parent, Place};
+use super::stop::Withdrawn;
+use super::suspects::Suspicion;
+use super::timers::Timer;
+use super::{FunctionKey, GROWTH, Scheduler, WorkerKey};
+use crate::api::context::{Attempt, AttemptOutcome, CallId, remember};
+use crate::api::error::{Cancelled, Rejected};
+use crate::api::events::Event;
+use crate::api::options::Policy;
+use crate::job::budget::Budget;
+use crate::job::outcome::{CallKey, Failure};
+use crate::job::parts::Parts;
+
+/// What holds for a call, shared by those that were made together.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// The name of what is called; that of a service's pool is another one.
+    pub(crate) name: &'static str,
+    pub(crate) policy: Policy,
+    /// The retries that the call shares with others.
+    pub(crate) budget: Option<Arc<Budget>>,
+}
+
+impl Terms {
+    /// Whether these are the same, so that one can stand for the other.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.policy == other.policy
+            && self.budget.is_none()
+            && other.budget.is_none()
+    }
+}
+
+/// A call, or a [chunk](chunk) of them.
+#[derive(Debug)]
+pub(super) struct Call<P> {
+    /// The first one's.
+    pub(super) id: CallId,
+    pub(super) function: FunctionKey,
+    pub(super) terms: Arc<Terms>,
+    /// Not set while a deadline that begins when the call is sent has not begun.
+    pub(super) deadline: Option<Instant>,
+    /// In a map the deadline begins with the first attempt, however long the input was queued.
+    pub(super) deadline_begins_when_sent: bool,
+    pub(super) state: State,
+    /// The number of the attempt that is next or under way, from 1.
+    pub(super) attempt: u32,
+    /// How many calls are above it.
+    pub(super) depth: u32,
+    /// The call that made it, if one did.
+    pub(super) parent: Option<Box<Parent>>,
+    /// Most calls have none.
+    pub(super) past: Option<Box<Past>>,
+    pub(super) payload: P,
+}
+
+/// The attempts that a call has behind it.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// Failures that were charged to the retry policy.
+    pub(super) failures: u32,
+    /// One of them was a panic.
+    pub(super) panicked: bool,
+    pub(super) crashes: u32,
+    pub(super) suspicion: Suspicion,
+    pub(super) attempts: Vec<Attempt>,
+    /// The last of those failures, for the case that the deadline ends the retries.
+    pub(super) last: Option<Failure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Queued,
+    /// Waiting for its next attempt.
+    Delayed,
+    Sent {
+        worker: WorkerKey,
+        /// The first one's.
+        ticket: u64,
+    },
+}
+
+/// How an attempt ended, for the call's history.
+pub(super) struct AttemptEnd {
+    pub(super) outcome: AttemptOutcome,
+    pub(super) start: Instant,
+    pub(super) duration: Duration,
+    pub(super) pid: Option<u32>,
+    pub(super) stderr_tail: Option<Arc<str>>,
+    pub(super) error: Option<Box<str>>,
+    /// Why the call is to end now, if it was withdrawn while the attempt ran.
+    pub(super) withdrawn: Option<Box<Withdrawn>>,
+}
+
+impl<P> Call<P> {
+    pub(super) fn record(&mut self, end: AttemptEnd) {
+        let attempt = Attempt {
+            number: self.attempt,
+            worker_pid: end.pid,
+            start: end.start,
+            duration: end.duration,
+            outcome: end.outcome,
+            error: end.error,
+        };
+        remember(&mut self.past().attempts, attempt);
+        self.attempt += 1;
+    }
+
+    /// Returns the kind of workers that its next attempt needs.
+    pub(super) fn lane(&self) -> Lane {
+        if self.needs_clean() {
+            Lane::Clean
+        } else if self.is_suspect() {
+            Lane::Alone
+        } else {
+            Lane::Any
+        }
+    }
+
+    /// Returns whether only a worker will do in which nothing has panicked.
+    pub(super) fn needs_clean(&self) -> bool {
+        self.past.as_ref().is_some_and(|past| past.panicked)
+    }
+
+    pub(super) fn past(&mut self) -> &mut Past {
+        self.past.get_or_insert_default()
+    }
+}
+
+impl CallKey {
+    /// The key of a call that another process schedules.
+    pub(crate) fn nested(id: CallId) -> Self {
+        Self { index: 0, id }
+    }
+}
+
+impl<P: Parts> Scheduler<P> {
+    /// A call was made, or a chunk of them. [`dispatch`](Self::dispatch) is to follow; many calls
+    /// may share one.
+    pub(crate) fn submit(
+        &mut self,
+        now: Instant,
+        function: FunctionKey,
+        terms: Arc<Terms>,
+        payload: P,
+    ) -> CallKey {
+        let id = CallId(self.next_call);
+        self.next_call += u64::from(payload.count());
+        let key = self.enter(now, function, terms, payload, Place { id, ..Place::TOP });
+        if self.draining && self.call(key).is_some() {
+            let why = Withdrawn::Unwanted(Failure::Rejected(Rejected::ShutDown));
+            self.withdraw(key, why);
+        }
+        key
+    }
+
+    pub(super) fn enter(
+        &mut self,
+        now: Instant,
+        function: FunctionKey,
+        terms: Arc<Terms>,
+        payload: P,
+        place: Place,
+    ) -> CallKey {
+        let Place {
+            id,
+            parent,
+            depth,
+            deadline_is_inherited,
+        } = place;
+        let (name, count) = (terms.name, payload.count());
+        let deadline_begins_when_sent = payload.index().is_some() && !deadline_is_inherited;
+        let limit = terms.policy.deadline.filter(|_| !deadline_begins_when_sent);
+        let deadline = limit.and_then(|limit| now.checked_add(limit));
+        let key = self.insert(Call {
+            id,
+            function,
+            terms,
+            deadline,
+            deadline_begins_when_sent,
+            state: State::Queued,
+            attempt: 1,
+            depth,
+            parent: parent.map(Box::new),
+            past: None,
+            payload,
+        });
+        self.functions[function.0].counts.submitted += u64::from(count);
+        if self.observed {
+            for call in id.following(count) {
+                self.publish(Event::CallQueued {
+                    function: name,
+                    call,
+                    parent: parent.map(|parent| parent.call),
+                });
+            }
+        }
+        if let Some(at) = deadline {
+            self.arm(at, Timer::Deadline(key));
+        }
+        self.enqueue_back(now, key);
+        key
+    }
+
+    pub(super) fn insert(&mut self, call: Call<P>) -> CallKey {
+        let calls = &mut self.calls;
+        if calls.len() == calls.capacity() {
+            // Twice as much would be up to as much again for each call that waits.
+            calls.reserve_exact((calls.len() / GROWTH).max(GROWTH));
+        }
+        let id = call.id;
+        let index = calls.insert(call);
+        CallKey { index, id }
+    }
+
+    /// Nobody wants the results of these calls any more.
+    pub(crate) fn cancel(&mut self, calls: impl IntoIterator<Item = CallKey>, why: Cancelled) {
+        for key in calls {
+            self.withdraw(key, Withdrawn::Unwanted(Failure::Cancelled(why)));
+        }
+    }
+
+    /// The same for all calls whose payload is such.
+    pub(crate) fn cancel_where(&mut self, is_unwanted: impl Fn(&P) -> bool, why: Cancelled) {
+        let keys = self.keys_where(|call| is_unwanted(&call.payload));
+        self.cancel(keys, why);
+    }
+
+    pub(super) fn keys_where(&self, is_meant: impl Fn(&Call<P>) -> bool) -> Vec<CallKey> {
+        self.calls
+            .iter()
+            .filter(|(_, call)| is_meant(call))
+            .map(|(index, call)| CallKey { index, id: call.id })
+            .collect()
+    }
+
+    /// A call was taken back before its worker began it: a deadline that begins with its first attempt
+    /// has not begun either. Returns whether that is so.
+    pub(super) fn unbegin_deadline(&mut self, key: CallKey) -> bool {
+        let Some(call) = self.call_mut(key) else {
+            return false;
+        };
+        let unbegun = call.deadline_begins_when_sent && call.attempt == 1;
+        if unbegun && call.deadline.take().is_some() {
+            self.outdate(1);
+        }
+        unbegun
+    }
+
+    pub(super) fn call(&self, key: CallKey) -> Option<&Call<P>> {
+        self.calls.get(key.index).filter(|call| call.id == key.id)
+    }
+
+    pub(super) fn call_mut(&mut self, key: CallKey) -> Option<&mut Call<P>> {
+        self.calls
+            .get_mut(key.index)
+            .filter(|call| call.id == key.id)
+    }
+}

@@ -1,0 +1,133 @@
+//! What the engine asks the scheduler.
+
+use std::collections::HashMap;
+
+use super::calls::{State, Terms};
+use super::function::{Counts, FunctionPolicy};
+use super::messages::Printing;
+use super::workers::{Phase, Worker};
+use super::{FunctionKey, Scheduler, WorkerKey};
+use crate::api::context::CallId;
+use crate::job::outcome::CallKey;
+use crate::job::parts::Parts;
+
+impl<P: Parts> Scheduler<P> {
+    /// Returns what has become of the calls of each function, and how many
+    /// of them are being executed. All configurations of a service are one.
+    pub(crate) fn counts(&self) -> Vec<(&'static str, Counts, usize)> {
+        let removed = self
+            .removed
+            .iter()
+            .map(|(name, counts)| (*name, *counts, 0));
+        let mut all: Vec<_> = removed.collect();
+        let mut places: HashMap<_, _> = all.iter().map(|one| one.0).zip(0..).collect();
+        for (_, function) in &self.functions {
+            let name = function.policy.name;
+            let workers = function.index.keys().iter();
+            let inputs = workers.map(|key| self.workers[*key].outstanding.inputs());
+            let running: usize = inputs
+                .map(|inputs| inputs.min(function.policy.at_once))
+                .sum();
+            let place = *places.entry(name).or_insert_with(|| {
+                all.push((name, Counts::default(), 0));
+                all.len() - 1
+            });
+            all[place].1.add(function.counts);
+            all[place].2 += running;
+        }
+        all
+    }
+
+    /// What holds for a call, and the payload.
+    pub(crate) fn payload(&self, call: CallKey) -> Option<(&Terms, &P)> {
+        self.call(call).map(|call| (&*call.terms, &call.payload))
+    }
+
+    /// The workers of a function.
+    pub(crate) fn workers_of(&self, function: FunctionKey) -> &[WorkerKey] {
+        let function = self.functions.get(function.0);
+        function.map_or(&[], |function| function.index.keys())
+    }
+
+    /// Who may answer a call: the worker that has it, or those that may come to have it.
+    pub(crate) fn workers_for(&self, call: CallKey) -> &[WorkerKey] {
+        let Some(call) = self.call(call) else {
+            return &[];
+        };
+        match &call.state {
+            State::Queued | State::Delayed => self.workers_of(call.function),
+            State::Sent { worker, .. } => std::slice::from_ref(worker),
+        }
+    }
+
+    /// The worker that has a call, if one has.
+    pub(crate) fn sent_to(&self, call: CallKey) -> Option<WorkerKey> {
+        match self.call(call)?.state {
+            State::Queued | State::Delayed => None,
+            State::Sent { worker, .. } => Some(worker),
+        }
+    }
+
+    /// Whether attempts at a function take less time than it takes to wake a thread.
+    pub(crate) fn is_quick(&self, function: FunctionKey) -> bool {
+        self.functions[function.0].is_quick()
+    }
+
+    /// Whether all calls wait for their next attempt.
+    pub(crate) fn only_waits(&self) -> bool {
+        !self.calls.is_empty() && self.delayed == self.calls.len()
+    }
+
+    pub(crate) fn function_of(&self, worker: WorkerKey) -> Option<(FunctionKey, &FunctionPolicy)> {
+        let function = self.worker(worker)?.function;
+        Some((function, &self.functions[function.0].policy))
+    }
+
+    /// Whether a worker that was asked for is still to come up.
+    pub(crate) fn is_wanted(&self, worker: WorkerKey) -> bool {
+        self.worker(worker)
+            .is_some_and(|worker| worker.phase == Phase::Starting)
+    }
+
+    /// Returns what a worker is executing, given the last ticket that it claimed.
+    pub(crate) fn printing(&self, worker: WorkerKey, claimed: u64) -> Printing {
+        let Some(worker) = self.worker(worker) else {
+            return Printing::Nothing;
+        };
+        let outstanding = &worker.outstanding;
+        let mut several = outstanding.iter().take_while(|one| one.ticket <= claimed);
+        match (several.next(), several.next()) {
+            (None, _) => Printing::Nothing,
+            // What is claimed after the first may be answered already.
+            (Some(one), None) if one.count == 1 || one.ticket == claimed => {
+                Printing::One(one.ticket)
+            }
+            _ => Printing::Several,
+        }
+    }
+
+    /// Returns the call that a worker has under a ticket, and its place in its map.
+    pub(crate) fn call_of(
+        &self,
+        worker: WorkerKey,
+        ticket: u64,
+    ) -> Option<(CallId, Option<u64>, &P)> {
+        let inflight = self.worker(worker)?.outstanding.get(ticket)?;
+        let call = self.call(inflight.call?)?;
+        let behind = ticket - inflight.ticket;
+        let index = call.payload.index().map(|index| index + behind);
+        Some((CallId(call.id.0 + behind), index, &call.payload))
+    }
+
+    /// Whether a worker has answered everything up to this ticket, or has no longer to.
+    pub(crate) fn executes_nothing(&self, worker: WorkerKey, claimed: u64) -> bool {
+        let executes = |worker: &Worker| worker.outstanding.any_up_to(claimed);
+        !self.worker(worker).is_some_and(executes)
+    }
+
+    /// The last ticket that was sent to a worker.
+    pub(crate) fn last_ticket(&self, worker: WorkerKey) -> u64 {
+        self.worker(worker)
+            .map_or(0, |worker| worker.next_ticket - 1)
+    }
+}
