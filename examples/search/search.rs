@@ -1,7 +1,7 @@
 //! A service: a value that is made once in each worker, with parameters, and whose methods serve
 //! calls. Here it is an index of a text, which is written first.
 //!
-//! `cargo run --example search -- --lines 2000`
+//! `cargo run --package retry-example-search --example search -- --lines 2000`
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

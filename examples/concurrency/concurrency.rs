@@ -1,6 +1,6 @@
 //! One worker that waits for many things at once: an async function that fetches from a server.
 //!
-//! `cargo run --example concurrency`
+//! `cargo run --package retry-example-concurrency --example concurrency`
 
 use std::collections::BTreeSet;
 use std::io;
