@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::CrashLimit;
 use crate::codec;
-use crate::context::{self, Context};
+use crate::context;
+pub use crate::context::{Attempt, AttemptOutcome, CallId, Context};
 use crate::excerpt::{LONGEST_LINE, beginning, excerpt, in_a_line, line, shares};
+pub use crate::remote_error::RemoteError;
 
 /// Why a call has no result.
 ///

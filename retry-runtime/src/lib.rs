@@ -1,7 +1,8 @@
-//! Run annotated functions in worker processes, retried by a policy that the compiler has
-//! checked, with the death of a process costing nothing but the attempt that ran in it.
+//! Runs annotated functions in worker processes, one call or a map over many inputs at a time, with retries
+//! by a policy that the compiler checks. A panic, a hang, a leak or a segfault costs one attempt in one
+//! worker, and the caller gets a typed error.
 //!
-//! ```no_run
+//! ```standalone_crate
 //! use retry_runtime::{CallError, function, local_entrypoint};
 //!
 //! #[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
@@ -10,7 +11,7 @@
 //!     Empty(usize),
 //! }
 //!
-//! #[function(retries = 3)]
+//! #[function(retries(max_retries = 3, initial_delay = "10ms"), timeout = "10s")]
 //! fn parse(number: usize, line: String) -> Result<usize, ParseError> {
 //!     if line.is_empty() { Err(ParseError::Empty(number)) } else { Ok(line.len()) }
 //! }
@@ -27,15 +28,54 @@
 //! }
 //! ```
 //!
+//! # Overview
+//!
+//! | to | use |
+//! |---|---|
+//! | let a function run in workers | [`#[function]`](macro@function), whose page lists all options |
+//! | call it | the methods of its [stub](doc::Stub): `remote`, `map`, `spawn`, `for_each`, `on`, `with_options`, `local`, `name`, `spec` |
+//! | let methods share a value per worker | [`#[service]`](macro@service) |
+//! | say where a process becomes a worker | [`#[local_entrypoint]`](macro@local_entrypoint) or [`init`], and [`#[test]`](macro@test) in tests |
+//! | handle failures | [`CallError`] and its [`Context`]; [`RemoteError`] for errors that serde cannot carry |
+//! | decide about retries | [`Retries`], [`Retryable`], [`CrashLimit`] |
+//! | consume many results | [`Map`], [`join`] |
+//! | override options for some calls | [`Options`] |
+//! | stop early in a running function | [`current()`], [`CancelToken`](current::CancelToken) |
+//! | observe calls and workers | [`events()`], [`Event`](events::Event) |
+//! | have separate pools, or end in order | [`Runtime`], [`shutdown`] |
+//! | send a type that needs a self-describing format | [`Json`] (feature `json`) |
+//! | test a policy | [`testing`] (feature `testing`) |
+//!
+//! # Workers
+//!
+//! A worker is a further process of the same program. It serves one function, or one service with one set
+//! of parameters. Workers start on demand, are kept and used again, and are replaced when they die. A process
+//! in which neither [`init`] nor one of the attributes above ran does not start workers: its calls are
+//! [`Rejected`](error::Rejected::NotInitialised).
+//!
+//! A worker never reads from standard input. Its output passes through the parent line by line, before the
+//! result of the call that printed it. When the parent dies, its workers end with everything that they have
+//! started.
+//!
 //! # At least once
 //!
-//! A call whose worker dies is run again, and a worker may die after the function has done its
-//! work and before its result is known. A function may therefore run more often than once for
-//! one call, and should be idempotent. `#[function(at_most_once)]` gives the call up instead.
+//! A call whose worker dies is run again, and a worker may die after the function has done its work and before
+//! its result is known. A function may therefore run more often than once for one call, and should be
+//! idempotent. `#[function(at_most_once)]` ends such a call with [`CallError::Crashed`] instead.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `cli` | yes | command line options for the parameters of a [`#[local_entrypoint]`](macro@local_entrypoint), through clap |
+//! | `json` | no | [`Json`] |
+//! | `testing` | no | the module [`testing`] |
 //!
 //! # Platform
 //!
-//! Linux, since processes are supervised through `pidfd`, `epoll` and sealed shared memory.
+//! Linux 5.11 or newer, since processes are supervised through `pidfd`, `epoll` and sealed shared memory. The
+//! minimum supported Rust version is 1.95; a patch release never raises it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("retry-runtime supervises its workers through interfaces that only Linux has");
@@ -44,7 +84,7 @@ mod args;
 mod backtrace;
 mod block;
 mod budget;
-mod call;
+pub mod call;
 mod capture;
 mod codec;
 #[cfg(feature = "cli")]
@@ -53,10 +93,12 @@ mod config;
 mod context;
 mod crash_limit;
 mod delivery;
+#[cfg(any(doc, doctest))]
+pub mod doc;
 mod engine;
 mod entry;
-mod error;
-mod events;
+pub mod error;
+pub mod events;
 mod excerpt;
 mod expected;
 mod faults;
@@ -64,7 +106,7 @@ mod inline;
 #[cfg(feature = "json")]
 mod json;
 mod lineage;
-mod map;
+pub mod map;
 mod nested;
 mod options;
 mod parcel;
@@ -77,7 +119,7 @@ mod registry;
 mod remote_error;
 mod retries;
 mod retryable;
-mod runtime;
+pub mod runtime;
 mod scheduler;
 mod spec;
 mod spin;
@@ -86,34 +128,110 @@ mod sys;
 mod transport;
 mod worker;
 
-pub use args::Input;
-pub use call::{Call, FunctionCall, Join, join};
-pub use codec::Wire;
-pub use context::{Attempt, AttemptOutcome, CallId, Context};
+#[doc = include_str!("../docs/function.md")]
+///
+/// # See also
+///
+/// [`Stub`](doc::Stub), [`Call`], [`Map`], [`FunctionCall`], [`ForEach`](map::ForEach), [`Retries`],
+/// [`Retryable`], [`CrashLimit`], [`CallError`], [`RemoteError`], [`CancelToken`](current::CancelToken),
+/// [`FunctionSpec`](policy::FunctionSpec), [`macro@local_entrypoint`], [`init`], [`macro@test`],
+/// [`macro@service`].
+pub use retry_macros::function;
+#[doc = include_str!("../docs/local_entrypoint.md")]
+///
+/// # See also
+///
+/// [`init`] for any other `main`, [`shutdown`], [`macro@function`], [`macro@test`].
+pub use retry_macros::local_entrypoint;
+#[doc = include_str!("../docs/service.md")]
+///
+/// # See also
+///
+/// [`macro@function`], [`Stub`](doc::Stub) for the methods of the handle's fields, [`CallError::Startup`].
+pub use retry_macros::service;
+#[doc = include_str!("../docs/test.md")]
+///
+/// # See also
+///
+/// [`macro@local_entrypoint`], [`init`], [`Rejected`](error::Rejected).
+pub use retry_macros::test;
+
+// The everyday names.
+#[doc(inline)]
+pub use call::{Call, FunctionCall, join};
 pub use crash_limit::CrashLimit;
 pub use entry::init;
-pub use error::{
-    CallError, Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected,
-    Startup, TimedOut, Waiting,
-};
-pub use events::{Event, Events, Stream};
+#[doc(inline)]
+pub use error::{CallError, Context, RemoteError};
 #[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub use faults::testing;
 #[cfg(feature = "json")]
+#[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 pub use json::Json;
-pub use map::{
-    ForEach, Indexed, Map, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields,
-};
+#[doc(inline)]
+pub use map::Map;
 pub use options::Options;
-pub use remote_error::RemoteError;
 pub use retries::Retries;
-pub use retry_macros::{function, local_entrypoint, service, test};
 pub use retryable::Retryable;
-pub use runtime::{Abandoned, Builder, Drained, Runtime, Shutdown, shutdown};
-pub use spec::{Batch, FunctionSpec};
-pub use worker::{CancelToken, Current, Retry, current};
+#[doc(inline)]
+pub use runtime::{Runtime, shutdown};
+pub use worker::{Retry, current};
 
-/// What happens to calls and workers from now on.
+// The other names, where they were before the modules were public.
+#[doc(hidden)]
+pub use args::Input;
+#[doc(hidden)]
+pub use call::Join;
+#[doc(hidden)]
+pub use codec::Wire;
+#[doc(hidden)]
+pub use error::{
+    Attempt, AttemptOutcome, CallId, Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost,
+    Panic, Rejected, Startup, TimedOut, Waiting,
+};
+#[doc(hidden)]
+pub use events::{Event, Events, Stream};
+#[doc(hidden)]
+pub use map::{
+    ForEach, Indexed, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields,
+};
+#[doc(hidden)]
+pub use runtime::{Abandoned, Builder, Drained, Shutdown};
+#[doc(hidden)]
+pub use spec::{Batch, FunctionSpec};
+#[doc(hidden)]
+pub use worker::{CancelToken, Current};
+
+/// The call that a function is running for.
+pub mod current {
+    pub use crate::worker::{CancelToken, Current, current};
+}
+
+/// Options, and the policies that they take.
+pub mod policy {
+    pub use crate::crash_limit::CrashLimit;
+    pub use crate::options::Options;
+    pub use crate::retries::Retries;
+    pub use crate::retryable::Retryable;
+    pub use crate::spec::{Batch, FunctionSpec};
+    pub use crate::worker::Retry;
+}
+
+/// Types whose values travel between processes.
+///
+/// A value arrives as it was sent, or the call is refused. The wire format has no names, so types with
+/// serde's `flatten`, `untagged`, `tag` or `skip_serializing_if`, and `serde_json::Value`, are refused by
+/// name; [`Json`] carries them.
+pub mod values {
+    pub use crate::args::Input;
+    pub use crate::codec::Wire;
+    #[cfg(feature = "json")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
+    pub use crate::json::Json;
+}
+
+/// Subscribes to the events of the default runtime, from now on.
 ///
 /// ```no_run
 /// for event in retry_runtime::events() {
@@ -123,31 +241,36 @@ pub use worker::{CancelToken, Current, Retry, current};
 ///
 /// # Panics
 ///
-/// If the operating system has no thread, descriptor or memory left to start the runtime with.
+/// Panics if the operating system has no thread, descriptor or memory left to start the runtime with.
 #[must_use]
 pub fn events() -> Events {
     global().subscribe()
 }
 
-/// Sets the largest size in bytes of one call's arguments, and of one result; 256 MiB unless
-/// the variable `RETRY_MAX_MESSAGE` says otherwise.
+/// Limits the size in bytes of the arguments of one call, and of one result.
 ///
-/// It holds for calls that are made and workers that are started from now on.
+/// The default is 256 MiB, or the variable `RETRY_MAX_MESSAGE`; the limit may be up to just below 4 GiB. The
+/// new limit applies to calls that are made and workers that are started from now on. Larger arguments are
+/// [`Rejected`](error::Rejected::TooLarge), larger results and typed errors [`Lost`](error::Lost).
+///
+/// ```no_run
+/// retry_runtime::set_max_message(1 << 30); // 1 GiB
+/// ```
 ///
 /// # Panics
 ///
-/// If the operating system has no thread, descriptor or memory left to start the runtime with.
+/// Panics if the operating system has no thread, descriptor or memory left to start the runtime with.
 pub fn set_max_message(bytes: usize) {
     global().set_max_message(bytes);
 }
 
-/// The engine, where there is no call that could return an error.
+/// Returns the engine for functions that have no call to return an error through.
 fn global() -> &'static std::sync::Arc<engine::Engine> {
     let engine = engine::Engine::global();
     engine.expect("threads and descriptors to start the runtime with")
 }
 
-/// For generated code alone: nothing in here is stable.
+/// Names that generated code uses. Nothing in here is stable.
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private0;
@@ -155,6 +278,10 @@ pub mod __private0;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/calling.md")]
+struct GuideCalling;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/cancellation.md")]
@@ -169,12 +296,20 @@ struct GuideConfiguration;
 struct GuideDeploying;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/failures.md")]
+struct GuideFailures;
+
+#[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/limits.md")]
 struct GuideLimits;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/nesting.md")]
 struct GuideNesting;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/programs.md")]
+struct GuidePrograms;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/state.md")]

@@ -326,8 +326,12 @@ pub enum Unindexed {}
 #[derive(Debug)]
 pub enum Indexed {}
 
-/// Keeps [`Yields`] from being implemented elsewhere.
-pub trait Sealed {}
+use sealed::Sealed;
+
+mod sealed {
+    /// Keeps [`Yields`](super::Yields) from being implemented elsewhere.
+    pub trait Sealed {}
+}
 
 impl Sealed for Unindexed {}
 impl Sealed for Indexed {}
