@@ -40,8 +40,8 @@
 //! | decide about retries | [`Retries`], [`Retryable`], [`CrashLimit`] |
 //! | consume many results | [`Map`], [`join`] |
 //! | override options for some calls | [`Options`] |
-//! | stop early in a running function | [`current()`], [`CancelToken`](current::CancelToken) |
-//! | observe calls and workers | [`events()`], [`Event`](events::Event) |
+//! | stop early in a running function | [`current()`], [`CancelToken`] |
+//! | observe calls and workers | [`events()`], [`Event`] |
 //! | have separate pools, or end in order | [`Runtime`], [`shutdown`] |
 //! | send a type that needs a self-describing format | [`Json`] (feature `json`) |
 //! | test a policy | [`testing`] (feature `testing`) |
@@ -132,9 +132,9 @@ mod worker;
 ///
 /// # See also
 ///
-/// [`Stub`](doc::Stub), [`Call`], [`Map`], [`FunctionCall`], [`ForEach`](map::ForEach), [`Retries`],
-/// [`Retryable`], [`CrashLimit`], [`CallError`], [`RemoteError`], [`CancelToken`](current::CancelToken),
-/// [`FunctionSpec`](policy::FunctionSpec), [`macro@local_entrypoint`], [`init`], [`macro@test`],
+/// [`Stub`](doc::Stub), [`Call`], [`Map`], [`FunctionCall`], [`ForEach`], [`Retries`],
+/// [`Retryable`], [`CrashLimit`], [`CallError`], [`RemoteError`], [`CancelToken`],
+/// [`FunctionSpec`], [`macro@local_entrypoint`], [`init`], [`macro@test`],
 /// [`macro@service`].
 pub use retry_macros::function;
 #[doc = include_str!("../docs/local_entrypoint.md")]
@@ -153,7 +153,7 @@ pub use retry_macros::service;
 ///
 /// # See also
 ///
-/// [`macro@local_entrypoint`], [`init`], [`Rejected`](error::Rejected).
+/// [`macro@local_entrypoint`], [`init`], [`Rejected`].
 pub use retry_macros::test;
 
 // The everyday names.
@@ -193,9 +193,7 @@ pub use error::{
 #[doc(hidden)]
 pub use events::{Event, Events, Stream};
 #[doc(hidden)]
-pub use map::{
-    ForEach, Indexed, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields,
-};
+pub use map::{ForEach, Indexed, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields};
 #[doc(hidden)]
 pub use runtime::{Abandoned, Builder, Drained, Shutdown};
 #[doc(hidden)]
@@ -251,7 +249,7 @@ pub fn events() -> Events {
 ///
 /// The default is 256 MiB, or the variable `RETRY_MAX_MESSAGE`; the limit may be up to just below 4 GiB. The
 /// new limit applies to calls that are made and workers that are started from now on. Larger arguments are
-/// [`Rejected`](error::Rejected::TooLarge), larger results and typed errors [`Lost`](error::Lost).
+/// [`Rejected`](error::Rejected::TooLarge), larger results and typed errors [`Lost`].
 ///
 /// ```no_run
 /// retry_runtime::set_max_message(1 << 30); // 1 GiB

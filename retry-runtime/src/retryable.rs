@@ -6,10 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::excerpt::excerpt;
 use crate::worker::{Invocation, Retry};
 
-/// An error that says itself whether it is worth a retry.
+/// An error that decides itself whether it is retried.
 ///
-/// It is picked up by type: nothing is to be named in the attribute. A `retry_if` of the function
-/// goes first. It is asked in the worker, before the error is sent.
+/// The implementation is found by type, so the attribute need not mention it. A `retry_if` of the function takes
+/// precedence. [`retry`](Self::retry) runs in the worker, before the error is encoded.
 ///
 /// ```
 /// use retry_runtime::{Retry, Retryable, function};
@@ -39,7 +39,7 @@ use crate::worker::{Invocation, Retry};
 /// }
 /// ```
 pub trait Retryable {
-    /// What to do about this error.
+    /// Returns what to do about this error.
     fn retry(&self) -> Retry;
 }
 

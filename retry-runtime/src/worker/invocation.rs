@@ -114,18 +114,15 @@ impl Deref for Output {
     }
 }
 
-/// What an error says about being retried.
-///
-/// See [`Retryable`](crate::Retryable).
+/// The decision of a [`Retryable`](crate::Retryable) error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Retry {
-    /// As the function's policy says.
+    /// Retry according to the function's policy.
     #[default]
     Default,
-    /// Never: trying again cannot help.
+    /// Do not retry: another attempt cannot help.
     No,
-    /// Not before this time has passed. It takes the place of the policy's delay; the number of
-    /// retries and the deadline still hold.
+    /// Retry after this time instead of the policy's delay. The number of retries and the deadline still hold.
     After(Duration),
 }
 
