@@ -23,28 +23,26 @@ mod worker;
 
 use proc_macro::TokenStream;
 
-/// Lets calls of a function run in worker processes; `retry_runtime::function` documents the options.
+/// The crate `retry-runtime` re-exports `#[function]` and documents its options.
 #[proc_macro_attribute]
 pub fn function(attribute: TokenStream, item: TokenStream) -> TokenStream {
     fallback::guarded("function", expand::function, attribute, item)
 }
 
-/// Lets the methods of a type run in workers that each hold a value of it; documented as
-/// `retry_runtime::service`.
+/// The crate `retry-runtime` re-exports `#[service]` and documents its options.
 #[proc_macro_attribute]
 pub fn service(attribute: TokenStream, item: TokenStream) -> TokenStream {
     fallback::guarded("service", service::service, attribute, item)
 }
 
-/// Makes `main` the entry of a program that has workers and command line options; documented as
-/// `retry_runtime::local_entrypoint`.
+/// The crate `retry-runtime` re-exports and documents `#[local_entrypoint]`.
 #[proc_macro_attribute]
 pub fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let expand = entrypoint::local_entrypoint;
     fallback::guarded("local_entrypoint", expand, attribute, item)
 }
 
-/// Makes a test that can use workers; documented as `retry_runtime::test`.
+/// The crate `retry-runtime` re-exports and documents `#[retry_runtime::test]`.
 #[proc_macro_attribute]
 pub fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
     fallback::guarded("retry_runtime::test", test::test, attribute, item)
