@@ -8,7 +8,9 @@ mod decoder;
 mod digest;
 mod encoder;
 mod failure;
+pub(crate) mod parcel;
 mod primitive;
+pub(crate) mod recycle;
 mod shape;
 
 use std::fmt;
@@ -17,7 +19,6 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::recycle;
 use crate::sys;
 use digest::digest;
 use failure::Failure;

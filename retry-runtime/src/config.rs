@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::transport::Transport;
-use crate::{Options, Retries, spin};
+use crate::api::options::Options;
+use crate::api::retries::Retries;
+use crate::wait::spin;
+use crate::wire::Transport;
 
 /// The default limit on the size of a message.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;

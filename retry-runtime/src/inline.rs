@@ -6,23 +6,30 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::engine::{Core, Engine};
-use crate::error::{ExitCause, Startup};
-use crate::pool::{Reading, Request};
-use crate::registry::{self, NotFound, Run};
-use crate::scheduler::{Executing, Progress, Remains, Reply, WorkerKey};
+use crate::api::error::{ExitCause, Startup};
+use crate::engine::Engine;
+use crate::engine::answer::decode_answer;
+use crate::engine::backend::{Backend, Request};
+use crate::engine::core::Core;
+use crate::engine::link::{Link, executing};
+use crate::function::driver::{Driver, Ends};
+use crate::function::invocation::{Input, Invocation, Output, State};
+use crate::function::registry::{self, NotFound, Run};
+use crate::function::{panics, reporting};
+use crate::scheduler::{Executing, Inbound, Progress, Remains, Reply, WorkerKey};
 use crate::sys::{self, Mark};
-use crate::transport::board::LONGEST_PAUSE;
-use crate::transport::frame::{self, AnswerHeader, CallHeader, Kind, Order};
-use crate::transport::ring::Corrupt;
-use crate::transport::{Link, executing};
-use crate::worker::{Driver, Ends, Input, Invocation, Output, State, panics, reporting};
+use crate::wait::spin::Spin;
+use crate::wait::{AnswerSource, Waiter};
+use crate::wire::board::LONGEST_PAUSE;
+use crate::wire::frame::{self, AnswerHeader, CallHeader, Kind, Order};
+use crate::wire::ring::Corrupt;
 
 thread_local! {
     static CURRENT: Cell<Option<(WorkerKey, u64, Mark)>> = const { Cell::new(None) };
@@ -30,7 +37,7 @@ thread_local! {
 
 /// The worker that this thread is, and the ticket that it executes. In a child that its function
 /// has forked it is none.
-pub(crate) fn current() -> Option<(WorkerKey, u64)> {
+fn current() -> Option<(WorkerKey, u64)> {
     let (worker, ticket, mark) = CURRENT.get()?;
     mark.is_current().then_some((worker, ticket))
 }
@@ -167,19 +174,124 @@ fn remains(claimed: u64) -> Remains {
     }
 }
 
-/// Starts a worker. Its link is there at once, its thread soon.
-pub(crate) fn start(core: &mut Core, request: Request) {
-    let shared = Arc::new(Shared::default());
-    let link = Box::new(InlineLink(Arc::clone(&shared)));
-    let (worker, now) = (request.worker, core.now());
-    core.adopt(now, worker, std::process::id(), link);
-    let thread = std::thread::Builder::new()
-        .name("retry-inline".to_owned())
-        .stack_size(sys::main_stack_size());
-    if let Err(error) = thread.spawn(move || serve(&request, &shared)) {
-        core.unlink(worker);
-        core.abandon(now, worker, &error);
+/// Workers that are threads of this process, and the thread that keeps the time for them.
+pub(crate) struct Inline(Arc<Clock>);
+
+impl Inline {
+    pub(crate) fn new() -> Self {
+        Self(Arc::default())
     }
+}
+
+/// Wakes the thread that keeps the time.
+#[derive(Default)]
+struct Clock {
+    is_rung: Mutex<bool>,
+    rung: Condvar,
+}
+
+impl Clock {
+    fn ring(&self) {
+        *self.lock() = true;
+        self.rung.notify_one();
+    }
+
+    /// Waits until the bell rings or the time has come.
+    fn wait(&self, until: Option<Instant>) {
+        let mut is_rung = self.lock();
+        while !std::mem::take(&mut *is_rung) {
+            is_rung = match until {
+                None => self
+                    .rung
+                    .wait(is_rung)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return;
+                    }
+                    let waited = self.rung.wait_timeout(is_rung, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backend for Inline {
+    fn start(&self, engine: &Arc<Engine>) -> io::Result<()> {
+        let (engine, clock) = (Arc::clone(engine), Arc::clone(&self.0));
+        std::thread::Builder::new()
+            .name("retry-clock".to_owned())
+            .spawn(move || {
+                while !engine.is_drained() {
+                    engine.step(|core, now| core.scheduler.tick(now, Inbound::Drained));
+                    let until = engine.step(|core, _| core.arm());
+                    clock.wait(until);
+                }
+            })?;
+        Ok(())
+    }
+
+    /// Its link is there at once, its thread soon.
+    fn start_worker(&self, core: &mut Core, request: Request) {
+        let shared = Arc::new(Shared::default());
+        let link = Box::new(InlineLink(Arc::clone(&shared)));
+        let (worker, now) = (request.worker, core.now());
+        core.adopt(now, worker, std::process::id(), link);
+        let thread = std::thread::Builder::new()
+            .name("retry-inline".to_owned())
+            .stack_size(sys::main_stack_size());
+        if let Err(error) = thread.spawn(move || serve(&request, &shared)) {
+            core.unlink(worker);
+            core.abandon(now, worker, &error);
+        }
+    }
+
+    fn may_start_workers(&self) -> bool {
+        true
+    }
+
+    fn wake(&self) {
+        self.0.ring();
+    }
+
+    fn close(&self) {}
+
+    fn is_closed(&self) -> bool {
+        true
+    }
+
+    fn current(&self) -> Option<(WorkerKey, u64)> {
+        current()
+    }
+
+    fn poll_answers(
+        &self,
+        _: &Engine,
+        _: &[Arc<dyn AnswerSource>],
+        spin: &mut Spin,
+        enough: &mut dyn FnMut() -> bool,
+    ) {
+        spin.look_until(enough);
+    }
+
+    fn park_at(
+        &self,
+        _: &Engine,
+        _: &Arc<dyn AnswerSource>,
+        _: Option<Instant>,
+        _: &dyn Waiter,
+        _: &mut Spin,
+    ) -> bool {
+        false
+    }
+
+    fn hand_over(&self, _: Arc<dyn AnswerSource>) {}
 }
 
 fn serve(request: &Request, shared: &Shared) {
@@ -287,10 +399,7 @@ fn answer(
         ticket,
         duration,
     };
-    let reading = Reading {
-        limit: engine.max_message(),
-    };
-    let Ok(answer) = reading.answer(&header, output) else {
+    let Ok(answer) = decode_answer(&header, output, engine.max_message()) else {
         return;
     };
     engine.step(|core, now| {

@@ -80,53 +80,24 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("retry-runtime supervises its workers through interfaces that only Linux has");
 
-mod args;
-mod backtrace;
-mod block;
-mod budget;
-pub mod call;
-mod capture;
+mod api;
+mod caller;
+mod child;
 mod codec;
-#[cfg(feature = "cli")]
-mod command_line;
 mod config;
-mod context;
-mod crash_limit;
-mod delivery;
 #[cfg(any(doc, doctest))]
 pub mod doc;
 mod engine;
-mod entry;
-pub mod error;
-pub mod events;
-mod excerpt;
-mod expected;
-mod faults;
+mod function;
 mod inline;
-#[cfg(feature = "json")]
-mod json;
-mod lineage;
-pub mod map;
-mod nested;
-mod options;
-mod parcel;
-mod pool;
-mod probe;
+mod job;
+mod process;
 mod program;
-mod progress;
-mod recycle;
-mod registry;
-mod remote_error;
-mod retries;
-mod retryable;
-pub mod runtime;
 mod scheduler;
-mod spec;
-mod spin;
-mod stub;
 mod sys;
-mod transport;
-mod worker;
+mod terminal;
+mod wait;
+mod wire;
 
 #[doc = include_str!("../docs/function.md")]
 ///
@@ -156,77 +127,114 @@ pub use retry_macros::service;
 /// [`macro@local_entrypoint`], [`init`], [`Rejected`].
 pub use retry_macros::test;
 
-// The everyday names.
-#[doc(inline)]
-pub use call::{Call, FunctionCall, join};
-pub use crash_limit::CrashLimit;
-pub use entry::init;
-#[doc(inline)]
-pub use error::{CallError, Context, RemoteError};
-#[cfg(feature = "testing")]
-#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
-pub use faults::testing;
+pub use api::context::Context;
+pub use api::crash_limit::CrashLimit;
+pub use api::error::CallError;
 #[cfg(feature = "json")]
 #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
-pub use json::Json;
-#[doc(inline)]
-pub use map::Map;
-pub use options::Options;
-pub use retries::Retries;
-pub use retryable::Retryable;
-#[doc(inline)]
-pub use runtime::{Runtime, shutdown};
-pub use worker::{Retry, current};
+pub use api::json::Json;
+pub use api::options::Options;
+pub use api::remote_error::RemoteError;
+pub use api::retries::Retries;
+pub use api::retryable::{Retry, Retryable};
+pub use caller::call::{Call, FunctionCall, join};
+pub use caller::map::Map;
+pub use caller::runtime::{Runtime, shutdown};
+pub use child::init;
+pub use function::current::current;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub use job::faults::testing;
 
-// The other names, where they were before the modules were public.
+// These names are documented in the modules below.
 #[doc(hidden)]
-pub use args::Input;
+pub use api::context::{Attempt, AttemptOutcome, CallId};
 #[doc(hidden)]
-pub use call::Join;
+pub use api::error::{
+    Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected, Startup,
+    TimedOut, Waiting,
+};
+#[doc(hidden)]
+pub use api::events::{Event, Events, Stream};
+#[doc(hidden)]
+pub use api::spec::{Batch, FunctionSpec};
+#[doc(hidden)]
+pub use caller::call::Join;
+#[doc(hidden)]
+pub use caller::map::{
+    ForEach, Indexed, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields,
+};
+#[doc(hidden)]
+pub use caller::runtime::{Abandoned, Builder, Drained, Shutdown};
 #[doc(hidden)]
 pub use codec::Wire;
 #[doc(hidden)]
-pub use error::{
-    Attempt, AttemptOutcome, CallId, Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost,
-    Panic, Rejected, Startup, TimedOut, Waiting,
-};
+pub use function::args::Input;
 #[doc(hidden)]
-pub use events::{Event, Events, Stream};
-#[doc(hidden)]
-pub use map::{ForEach, Indexed, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields};
-#[doc(hidden)]
-pub use runtime::{Abandoned, Builder, Drained, Shutdown};
-#[doc(hidden)]
-pub use spec::{Batch, FunctionSpec};
-#[doc(hidden)]
-pub use worker::{CancelToken, Current};
+pub use function::current::{CancelToken, Current};
+
+/// Single calls.
+pub mod call {
+    pub use crate::caller::call::{Call, FunctionCall, Join, join};
+}
 
 /// The call that a function is running for.
 pub mod current {
-    pub use crate::worker::{CancelToken, Current, current};
+    pub use crate::function::current::{CancelToken, Current, current};
+}
+
+/// The errors of a call, and their circumstances.
+///
+/// [`CallError`] is the error of every call. Its variants hold the types of this module, and a [`Context`].
+pub mod error {
+    pub use crate::api::context::{Attempt, AttemptOutcome, CallId, Context};
+    pub use crate::api::error::{
+        CallError, Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected,
+        Startup, TimedOut, Waiting,
+    };
+    pub use crate::api::remote_error::RemoteError;
+}
+
+/// Events: the stream of everything that happens to calls and workers.
+///
+/// [`events()`](crate::events()) subscribes to the default runtime,
+/// [`Runtime::events`](crate::Runtime::events) to a separate one.
+pub mod events {
+    pub use crate::api::events::{Event, Events, Stream};
+}
+
+/// Maps: one function over many inputs.
+pub mod map {
+    pub use crate::caller::map::{
+        ForEach, Indexed, Map, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields,
+    };
 }
 
 /// Options, and the policies that they take.
 pub mod policy {
-    pub use crate::crash_limit::CrashLimit;
-    pub use crate::options::Options;
-    pub use crate::retries::Retries;
-    pub use crate::retryable::Retryable;
-    pub use crate::spec::{Batch, FunctionSpec};
-    pub use crate::worker::Retry;
+    pub use crate::api::crash_limit::CrashLimit;
+    pub use crate::api::options::Options;
+    pub use crate::api::retries::Retries;
+    pub use crate::api::retryable::{Retry, Retryable};
+    pub use crate::api::spec::{Batch, FunctionSpec};
 }
 
-/// Types whose values travel between processes.
+/// Runtimes: separate pools of workers, and their shutdown.
+pub mod runtime {
+    pub use crate::caller::runtime::{Abandoned, Builder, Drained, Runtime, Shutdown, shutdown};
+}
+
+/// Types whose values are sent between processes.
 ///
 /// A value arrives as it was sent, or the call is refused. The wire format has no names, so types with
 /// serde's `flatten`, `untagged`, `tag` or `skip_serializing_if`, and `serde_json::Value`, are refused by
-/// name; [`Json`] carries them.
+/// name; `Json` (feature `json`) carries them.
 pub mod values {
-    pub use crate::args::Input;
-    pub use crate::codec::Wire;
     #[cfg(feature = "json")]
     #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
-    pub use crate::json::Json;
+    pub use crate::api::json::Json;
+    pub use crate::codec::Wire;
+    pub use crate::function::args::Input;
 }
 
 /// Subscribes to the events of the default runtime, from now on.
@@ -242,7 +250,7 @@ pub mod values {
 /// Panics if the operating system has no thread, descriptor or memory left to start the runtime with.
 #[must_use]
 pub fn events() -> Events {
-    global().subscribe()
+    caller::host::expect_global().subscribe()
 }
 
 /// Limits the size in bytes of the arguments of one call, and of one result.
@@ -259,13 +267,7 @@ pub fn events() -> Events {
 ///
 /// Panics if the operating system has no thread, descriptor or memory left to start the runtime with.
 pub fn set_max_message(bytes: usize) {
-    global().set_max_message(bytes);
-}
-
-/// Returns the engine for functions that have no call to return an error through.
-fn global() -> &'static std::sync::Arc<engine::Engine> {
-    let engine = engine::Engine::global();
-    engine.expect("threads and descriptors to start the runtime with")
+    caller::host::expect_global().set_max_message(bytes);
 }
 
 /// Names that generated code uses. Nothing in here is stable.

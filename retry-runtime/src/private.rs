@@ -9,25 +9,27 @@ use std::time::Duration;
 
 #[cfg(feature = "cli")]
 pub use crate::__can_be_parsed as can_be_parsed;
-pub use crate::args::Input as Accepted;
-pub use crate::args::{Argument, Arguments, Ref, Select, Signature, Val};
-#[cfg(feature = "cli")]
-pub use crate::command_line::{
-    CommandLine, IsEnum, IsFromOsStr, IsFromOsString, IsFromString, IsFromText, IsKnown, IsParsed,
-    check_option,
-};
-pub use crate::entry::{enter_test, init};
-pub use crate::probe::{
+pub use crate::caller::stub::Typed;
+pub use crate::child::{enter_test, init};
+pub use crate::function::args::Input as Accepted;
+pub use crate::function::args::{Argument, Arguments, Ref, Select, Signature, Val};
+pub use crate::function::batch::Batched;
+pub use crate::function::driver::{AtOnce, Made};
+pub use crate::function::invocation::{Invocation, LocalFuture, State, block_on};
+pub use crate::function::probe::{
     CHECKS, Configuration, Input, IsChained, IsPlain, IsReferred, IsResult, IsSent, IsShown,
     IsSuccess, IsTyped, Otherwise, Outcome, Output, Suspect, ask,
 };
-pub use crate::program::{begin, finish};
-pub use crate::registry::{
+pub use crate::function::registry::{
     Registration, Run, Service, SetUp, Submission, set_up, tear_down, torn_down,
 };
-pub use crate::retryable::{Debugged, Displayed, Mute, Probe, Says, Silent};
-pub use crate::stub::Typed;
-pub use crate::worker::{AtOnce, Batched, Invocation, LocalFuture, Made, State, block_on};
+pub use crate::function::retry_probe::{Debugged, Displayed, Mute, Probe, Says, Silent};
+#[cfg(feature = "cli")]
+pub use crate::program::command_line::{
+    CommandLine, IsEnum, IsFromOsStr, IsFromOsString, IsFromString, IsFromText, IsKnown, IsParsed,
+    check_option,
+};
+pub use crate::program::{begin, finish};
 pub use crate::{__is_sent as is_sent, __kind as kind};
 pub use crate::{
     Call, CrashLimit, ForEach, FunctionCall, FunctionSpec, Map, Options, Retries, Runtime,
@@ -205,7 +207,7 @@ checks! {
     /// A duration is not zero.
     check_duration(value: Duration) !value.is_zero();
     /// One worker can have so many calls at once.
-    check_at_once(value: usize) value <= crate::transport::board::SLOTS;
+    check_at_once(value: usize) value <= crate::wire::board::SLOTS;
     /// A coefficient is within its range.
     check_coefficient(value: f64) value >= 1.0 && value <= 10.0;
     /// A cap on delays is short enough.

@@ -2,6 +2,10 @@
 //! signal, and shows meanwhile how far it is (`progress.rs`). Nothing else in this library writes to
 //! the terminal of its own accord, or handles signals.
 
+#[cfg(feature = "cli")]
+pub(crate) mod command_line;
+pub(crate) mod progress;
+
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -11,11 +15,12 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
+use crate::caller::host::{self, Host};
+use crate::caller::runtime::Shutdown;
 use crate::config::{self, Config};
-use crate::engine::{Engine, Host, Program};
-use crate::progress;
-use crate::runtime::Shutdown;
+use crate::engine::{Engine, Program};
 use crate::sys::{self, PerProcess};
+use crate::terminal;
 
 /// The exit codes of a program that was ended by a signal: 128 and the signal's number.
 const BY_SIGNAL: i32 = 128;
@@ -67,7 +72,7 @@ fn watch(signals: OwnedFd) -> std::io::Result<()> {
 
 /// Says something about the end of the program.
 fn say(text: &str) {
-    let _room = progress::make_room();
+    let _room = terminal::make_room();
     eprintln!("{text}");
 }
 
@@ -80,8 +85,8 @@ pub fn finish() {
     {
         thread::park();
     }
-    progress::program_waits();
-    if let Some(engine) = Engine::global_if_started() {
+    terminal::program_waits();
+    if let Some(engine) = host::global_if_started() {
         let grace = engine.config().shutdown_grace;
         let (running, queued) = engine.pending();
         match running + queued {
@@ -106,7 +111,7 @@ pub fn finish() {
         }
         say_what_was_killed(engine);
     }
-    progress::end();
+    terminal::end();
 }
 
 /// For this long the end of the workers is waited for without a word.
@@ -150,7 +155,7 @@ fn list(names: &[String]) -> String {
 
 /// Ends the program because of a signal.
 fn exit(signal: i32) -> ! {
-    progress::end();
+    terminal::end();
     std::process::exit(BY_SIGNAL + signal)
 }
 
@@ -161,7 +166,7 @@ fn handle(signals: &OwnedFd) {
     ASKED
         .get_or_init(AtomicI32::default)
         .store(first, Ordering::Release);
-    let Some(engine) = Engine::global_if_started() else {
+    let Some(engine) = host::global_if_started() else {
         exit(first);
     };
     let grace = engine.config().shutdown_grace;

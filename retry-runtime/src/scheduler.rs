@@ -14,6 +14,7 @@ mod clean;
 mod dispatch;
 mod function;
 mod memory;
+mod messages;
 mod nested;
 mod outcomes;
 mod outdated;
@@ -34,8 +35,6 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use outdated::Outdated;
@@ -46,16 +45,17 @@ use starts::FailedStart;
 use stop::Withdrawn;
 use suspects::Suspicion;
 
-use crate::budget::Budget;
-use crate::context::{Attempt, AttemptOutcome, CallId, remember};
-use crate::error::{Cancelled, Crash, ExitCause, Limit, Lost, Panic, Rejected, Startup, TimedOut};
-use crate::events::Event;
-use crate::options::Policy;
-use crate::parcel::{self, Parcel, Parts};
-use crate::worker::Retry;
+use crate::api::context::{Attempt, AttemptOutcome, CallId, remember};
+use crate::api::error::{Cancelled, Limit, Rejected, Startup, TimedOut};
+use crate::api::events::Event;
+use crate::api::options::Policy;
+use crate::job::budget::Budget;
+use crate::job::outcome::{CallKey, Failure, History, Outcome};
+use crate::job::parts::Parts;
 
 pub(crate) use function::{Counts, FunctionPolicy};
 use function::{Function, Lane};
+pub(crate) use messages::{Answer, Executing, LastPanic, Progress, Remains, Reply};
 pub(crate) use nested::Origin;
 use nested::{Parent, Place};
 
@@ -83,13 +83,6 @@ impl FunctionKey {
     pub(crate) fn place(self) -> usize {
         self.0
     }
-}
-
-/// A call that is not resolved yet, or the first of a chunk of them. Keys are never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct CallKey {
-    index: usize,
-    pub(crate) id: CallId,
 }
 
 /// A worker process. Keys are never reused.
@@ -131,156 +124,6 @@ pub(crate) enum Action<P> {
     Resolve { payload: P, outcome: Outcome },
     /// Tell the subscribers.
     Publish(Event),
-}
-
-/// How a call ended, or the calls of a chunk.
-#[derive(Clone, Debug)]
-pub(crate) struct Outcome {
-    /// The first call.
-    pub(crate) call: CallId,
-    pub(crate) result: Result<Parcel, Failure>,
-    /// Most calls have none: an outcome is moved often, and its place is kept for each call.
-    pub(crate) history: Option<Box<History>>,
-}
-
-impl Outcome {
-    /// It will be kept for a while: what it was part of is not to be kept with it.
-    pub(crate) fn settle(&mut self) {
-        match &mut self.result {
-            Ok(value) => value.settle(),
-            Err(Failure::Function(error)) => parcel::settle(error),
-            Err(_) => {}
-        }
-    }
-
-    #[cfg(test)]
-    fn attempts(&self) -> &[Attempt] {
-        let history = self.history.as_ref();
-        history.map_or(&[], |history| &history.attempts)
-    }
-}
-
-/// What is told beside how a call ended.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct History {
-    pub(crate) attempts: Vec<Attempt>,
-    pub(crate) stderr_tail: Option<Arc<str>>,
-}
-
-impl History {
-    /// What there is to tell, if anything.
-    pub(crate) fn of(history: Option<Box<Self>>) -> Self {
-        history.map_or_else(Self::default, |history| *history)
-    }
-
-    /// Nothing, if there is nothing to tell.
-    pub(crate) fn new(attempts: Vec<Attempt>, stderr_tail: Option<Arc<str>>) -> Option<Box<Self>> {
-        let any = !attempts.is_empty() || stderr_tail.is_some();
-        any.then(|| {
-            Box::new(Self {
-                attempts,
-                stderr_tail,
-            })
-        })
-    }
-}
-
-/// Why a call has no result, before its error type is known.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Failure {
-    Panicked(Panic),
-    Crashed(Crash),
-    TimedOut(TimedOut),
-    Startup(Startup),
-    CrashLimit(crate::error::CrashLimitExceeded),
-    Cancelled(Cancelled),
-    Rejected(Rejected),
-    Lost(Lost),
-    /// The error's bytes, which travel by themselves. At the end: serde counts the variants that
-    /// it skips when it writes, and not when it reads.
-    #[serde(skip)]
-    Function(Bytes),
-}
-
-/// What a worker answered to a call.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// A value, or those of the tickets that follow as well.
-    Ok(Parcel),
-    Err {
-        error: Bytes,
-        retry: Retry,
-    },
-    Panicked(Panic),
-    Rejected(Rejected),
-    Lost(Lost),
-    /// It was aborted because the parent asked for that.
-    Aborted,
-}
-
-/// A worker's answer with the time it took.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) answer: Answer,
-    pub(crate) duration: Duration,
-    /// How many attempts took so long together.
-    pub(crate) timed: u32,
-    /// The worker asks to be replaced.
-    pub(crate) used_up: bool,
-    /// The text of the error, if it is one and has a text.
-    pub(crate) error: Option<Box<str>>,
-    pub(crate) stderr_tail: Option<Arc<str>>,
-}
-
-impl Reply {
-    /// Values of which it is not known yet how long they took.
-    pub(crate) fn untimed(values: Parcel) -> Self {
-        Self {
-            answer: Answer::Ok(values),
-            duration: Duration::ZERO,
-            timed: 0,
-            used_up: false,
-            error: None,
-            stderr_tail: None,
-        }
-    }
-}
-
-/// What a worker shows of its work.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Progress {
-    /// The last ticket that was claimed or taken back.
-    pub(crate) claimed: u64,
-    /// Part of what was sent has not reached the worker yet.
-    pub(crate) is_sending: bool,
-    pub(crate) executing: Vec<Executing>,
-}
-
-/// A ticket that a worker says it is executing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Executing {
-    pub(crate) ticket: u64,
-    /// `None` where the worker shows no time, or one that is still to come.
-    pub(crate) since: Option<Instant>,
-}
-
-/// What is left of a worker when its process has ended.
-#[derive(Debug)]
-pub(crate) struct Remains {
-    pub(crate) cause: ExitCause,
-    /// The last ticket that the worker claimed.
-    pub(crate) claimed: u64,
-    /// The panic during which the process ended.
-    pub(crate) panic: Option<LastPanic>,
-    pub(crate) stderr_tail: Option<Arc<str>>,
-}
-
-/// A panic that was the end of its process: panics abort, or a panic hook has exited.
-#[derive(Debug)]
-pub(crate) struct LastPanic {
-    /// The ticket that was executed on the thread that panicked; zero if that is not known.
-    pub(crate) ticket: u64,
-    pub(crate) panic: Panic,
 }
 
 /// What holds for a call, shared by those that were made together.

@@ -1,6 +1,11 @@
 //! All calls to the operating system that need `unsafe`, each with the reason why it is sound.
 #![allow(unsafe_code)]
 
+pub(crate) mod attributes;
+pub(crate) mod children;
+pub(crate) mod lineage;
+pub(crate) mod memory;
+
 use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_void};
 use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -573,6 +578,16 @@ pub(crate) fn flush_c_stdout() {
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: this takes a number and does not return.
     unsafe { libc::_exit(code) }
+}
+
+/// Ends a process that is not the worker: a child that a function has forked and that has come back
+/// from it. It must not touch the connection, and ends without writing what the worker has left in
+/// its buffers.
+#[inline]
+pub(crate) fn exit_if_forked(worker: Mark, code: i32) {
+    if !worker.is_current() {
+        exit_now(code);
+    }
 }
 
 /// Whether a signal is ignored. The kernel would say so in a file as well, but that takes a worker's

@@ -5,7 +5,8 @@
 //! executing in a crash, it is parted from the others and stands alone.
 
 use super::{Action, CallKey, Event, Outcome, Scheduler, State, Timer, WorkerKey};
-use crate::parcel::{Parcel, Parts};
+use crate::codec::parcel::Parcel;
+use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
     /// Parts what was sent to a worker so that a ticket stands alone.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::function::Lane;
 use super::suspects::Suspicion;
 use super::{Call, FunctionKey, Phase, Scheduler, Timer, Worker, WorkerKey};
-use crate::parcel::Parts;
+use crate::job::parts::Parts;
 
 /// The shortest time between two replacements of workers that still have something to do. Retries that come
 /// meanwhile share the next worker.

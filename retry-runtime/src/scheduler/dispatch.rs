@@ -9,7 +9,8 @@ use super::{
     Action, CallKey, Event, FunctionKey, Hold, Inflight, Phase, Scheduler, State, TEAR_DOWN, Timer,
     WorkerKey,
 };
-use crate::parcel::{Caller, Parts};
+use crate::job::caller::Caller;
+use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
     /// How many inputs the workers of a function may be given ahead of time, all together.

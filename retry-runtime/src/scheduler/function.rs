@@ -7,8 +7,8 @@ use super::queue::Queue;
 use super::roster::Roster;
 use super::starts::Starts;
 use super::window::SlidingCount;
-use crate::CrashLimit;
-use crate::error::{CrashLimitExceeded, ExitCause};
+use crate::api::crash_limit::CrashLimit;
+use crate::api::error::{CrashLimitExceeded, ExitCause};
 
 /// How much work is handed to a worker ahead of time: enough that it does not wait for the next
 /// input, little enough that not much has to be taken back.

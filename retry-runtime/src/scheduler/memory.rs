@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Action, Phase, Scheduler, Timer, WorkerKey};
-use crate::error::{ExitCause, Startup};
-use crate::parcel::Parts;
+use crate::api::error::{ExitCause, Startup};
+use crate::job::parts::Parts;
 
 /// How often the memory of a worker that has something to do is looked at.
 const INTERVAL: Duration = Duration::from_millis(20);

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use super::stop::Withdrawn;
 use super::{CallKey, Failure, FunctionKey, Scheduler, Terms, WorkerKey};
-use crate::context::CallId;
-use crate::error::{Cancelled, Rejected};
-use crate::parcel::Parts;
+use crate::api::context::CallId;
+use crate::api::error::{Cancelled, Rejected};
+use crate::job::parts::Parts;
 
 /// The deepest that calls may be nested.
 pub(super) const DEEPEST: u32 = 10;

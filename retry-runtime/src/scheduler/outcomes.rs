@@ -12,12 +12,14 @@ use super::{
     Inflight, LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer,
     UnknownTicket, Worker, WorkerKey,
 };
-use crate::context::AttemptOutcome;
-use crate::error::{Cancelled, Crash, Lost};
-use crate::events::Event;
-use crate::parcel::{Caller, Parcel, Parts};
-use crate::retryable::one_line;
-use crate::worker::Retry;
+use crate::api::context::AttemptOutcome;
+use crate::api::error::{Cancelled, Crash, Lost};
+use crate::api::events::Event;
+use crate::api::excerpt::one_line;
+use crate::api::retryable::Retry;
+use crate::codec::parcel::Parcel;
+use crate::job::caller::Caller;
+use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
     /// A worker died or was killed: what it was executing is accounted for, the rest goes back.

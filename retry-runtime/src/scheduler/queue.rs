@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use super::CallKey;
 use super::outdated::Outdated;
-use crate::parcel::Caller;
+use crate::job::caller::Caller;
 
 /// The number of places that an empty queue keeps.
 const SPARE: usize = 64;

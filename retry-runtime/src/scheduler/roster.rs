@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::function::Function;
 use super::{FunctionKey, FunctionPolicy, Phase, Scheduler, Worker, WorkerKey};
-use crate::parcel::Parts;
+use crate::job::parts::Parts;
 
 /// All workers.
 #[derive(Debug, Default)]

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Function, FunctionKey, Phase, Scheduler, State, Timer};
-use crate::context::CallId;
-use crate::error::Cancelled;
-use crate::parcel::Parts;
+use crate::api::context::CallId;
+use crate::api::error::Cancelled;
+use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
     /// Takes no further calls. Those that are there may end within the grace; then they are

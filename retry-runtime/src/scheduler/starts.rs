@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use super::function::Lane;
 use super::queue::Queue;
 use super::{Action, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
-use crate::error::{ExitCause, Startup};
-use crate::parcel::Parts;
+use crate::api::error::{ExitCause, Startup};
+use crate::job::parts::Parts;
 use crate::scheduler::Failure;
 
 /// If workers of a function were ready before, this many failed starts in a row are needed

@@ -11,10 +11,10 @@ use super::{
     Action, AttemptEnd, CRASHES_PER_INPUT, CallKey, Failure, Inflight, Phase, Progress, Scheduler,
     State, Timer, Worker, WorkerKey,
 };
-use crate::context::AttemptOutcome;
-use crate::error::{Limit, Lost, TimedOut, Waiting};
-use crate::parcel::Parts;
-use crate::worker::Retry;
+use crate::api::context::AttemptOutcome;
+use crate::api::error::{Limit, Lost, TimedOut, Waiting};
+use crate::api::retryable::Retry;
+use crate::job::parts::Parts;
 
 /// How long an async function may take to yield, once it is to be aborted.
 const YIELD: Duration = Duration::from_millis(50);

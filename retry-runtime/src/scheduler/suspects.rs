@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use super::function::Lane;
 use super::{Call, FunctionKey, Past, Scheduler, State};
-use crate::error::ExitCause;
-use crate::parcel::Parts;
+use crate::api::error::ExitCause;
+use crate::job::parts::Parts;
 
 /// The crash of a worker.
 #[derive(Clone, Copy, Debug)]

@@ -17,8 +17,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::*;
-use crate::parcel::{self, Caller};
-use crate::{CrashLimit, Retries};
+use crate::api::crash_limit::CrashLimit;
+use crate::api::error::{ExitCause, Panic};
+use crate::api::retries::Retries;
+use crate::api::retryable::Retry;
+use crate::codec::parcel::{self, Parcel};
+use crate::job::caller::Caller;
 
 const SIGSEGV: ExitCause = ExitCause::Signal {
     signal: 11,

@@ -5,7 +5,7 @@
 //! ```
 
 use super::*;
-use crate::engine::Job;
+use crate::job::Job;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -119,7 +119,7 @@ fn a_call() {
         size_of::<CallKey>(),
         size_of::<Reverse<(Instant, Timer)>>(),
         size_of::<Outcome>(),
-        size_of::<crate::delivery::Slot>(),
+        size_of::<crate::job::slot::Slot>(),
     );
     for (name, policy) in policies() {
         for workers in [1, 10, 100, 1000] {

@@ -1,7 +1,7 @@
 //! The deadline of a call, and of the inputs of a map.
 
 use super::*;
-use crate::error::Waiting;
+use crate::api::error::Waiting;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,0 +1,15 @@
+//! Types that users name, and nothing that acts: errors and their context, policies, events.
+
+pub(crate) mod backtrace;
+pub(crate) mod context;
+pub(crate) mod crash_limit;
+pub(crate) mod error;
+pub(crate) mod events;
+pub(crate) mod excerpt;
+#[cfg(feature = "json")]
+pub(crate) mod json;
+pub(crate) mod options;
+pub(crate) mod remote_error;
+pub(crate) mod retries;
+pub(crate) mod retryable;
+pub(crate) mod spec;

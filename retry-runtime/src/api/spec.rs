@@ -1,0 +1,194 @@
+//! The static description of an annotated function.
+
+use std::time::Duration;
+
+use crate::api::crash_limit::CrashLimit;
+use crate::api::retries::Retries;
+
+/// The static description of a function, as a stub's `spec` returns it: its name, its source location, and its
+/// options.
+///
+/// ```
+/// # use retry_runtime::function;
+/// #[function(retries = 2, max_workers = 4)]
+/// fn add(a: u64, b: u64) -> u64 {
+///     a + b
+/// }
+///
+/// assert_eq!(add.spec().parameters, ["a", "b"]);
+/// assert_eq!(add.spec().max_workers, Some(4));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FunctionSpec {
+    /// The registered name: module path and function, or the attribute's `name`.
+    pub name: &'static str,
+    /// The source file of the annotation.
+    pub file: &'static str,
+    /// The line of the annotation.
+    pub line: u32,
+    /// The names of the parameters that callers pass.
+    pub parameters: &'static [&'static str],
+    /// The retry policy.
+    pub retries: Retries,
+    /// The limit on the execution of one attempt.
+    pub timeout: Option<Duration>,
+    /// The limit on queue, attempts and delays together.
+    pub deadline: Option<Duration>,
+    /// The limit on the time from the start of a worker until it is ready.
+    pub startup_timeout: Duration,
+    /// The most workers; `None` is the number of cores.
+    pub max_workers: Option<usize>,
+    /// The number of workers that are kept when idle, once the function was called.
+    pub min_workers: usize,
+    /// The lifetime of an idle worker.
+    pub scaledown_window: Duration,
+    /// The number of calls after which a worker is replaced.
+    pub max_calls_per_worker: Option<u64>,
+    /// The limit in bytes on the memory of one worker with all processes that it started.
+    pub memory: Option<u64>,
+    /// The growth in bytes after its first call at which a worker is replaced.
+    pub max_rss_growth: Option<u64>,
+    /// The time that a cancelled or timed-out call has to end by itself before its worker is killed.
+    pub grace: Duration,
+    /// The number of inputs that one worker executes at once.
+    pub concurrency: usize,
+    /// The batches, for a function that takes many inputs at once.
+    pub batch: Option<Batch>,
+    /// The number of crashes that stops the function.
+    pub crash_limit: CrashLimit,
+    /// Whether a call whose worker crashed ends instead of being run again.
+    pub at_most_once: bool,
+    /// Whether the function is an `async fn`.
+    pub is_async: bool,
+}
+
+/// The size of a batch, and the time to collect it: the option `batch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Batch {
+    /// The most inputs of one execution.
+    pub max_size: usize,
+    /// The time that the first input waits for others.
+    pub max_wait: Duration,
+}
+
+impl Batch {
+    /// No batch at all.
+    pub(crate) const ONE: Self = Self {
+        max_size: 1,
+        max_wait: Duration::ZERO,
+    };
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty => $field:ident = $value:expr;)*) => {
+        /// Setters for generated code.
+        #[doc(hidden)]
+        impl FunctionSpec {
+            $(
+                #[allow(missing_docs)]
+                #[must_use]
+                pub const fn $name(mut self, $name: $type) -> Self {
+                    self.$field = $value;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+// Generated code checks the values: see `private.rs`.
+setters! {
+    retries: Retries => retries = retries;
+    timeout: Duration => timeout = Some(timeout);
+    deadline: Duration => deadline = Some(deadline);
+    startup_timeout: Duration => startup_timeout = startup_timeout;
+    max_workers: usize => max_workers = Some(max_workers);
+    min_workers: usize => min_workers = min_workers;
+    scaledown_window: Duration => scaledown_window = scaledown_window;
+    max_calls_per_worker: u64 => max_calls_per_worker = Some(max_calls_per_worker);
+    crash_limit: CrashLimit => crash_limit = crash_limit;
+    memory: u64 => memory = Some(memory);
+    max_rss_growth: u64 => max_rss_growth = Some(max_rss_growth);
+    grace: Duration => grace = grace;
+    concurrency: usize => concurrency = concurrency;
+}
+
+impl FunctionSpec {
+    /// How many inputs one worker executes at once.
+    pub(crate) const fn at_once(&self) -> usize {
+        match self.batch {
+            Some(batch) => batch.max_size,
+            None => self.concurrency,
+        }
+    }
+}
+
+#[doc(hidden)]
+impl FunctionSpec {
+    /// Returns the name of the parameter at a position.
+    pub(crate) fn parameter(&self, position: usize) -> &'static str {
+        self.parameters.get(position).copied().unwrap_or("_")
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        file: &'static str,
+        line: u32,
+        parameters: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            file,
+            line,
+            parameters,
+            retries: Retries::none(),
+            timeout: None,
+            deadline: None,
+            startup_timeout: Duration::from_secs(60),
+            max_workers: None,
+            min_workers: 0,
+            scaledown_window: Duration::from_secs(60),
+            max_calls_per_worker: None,
+            memory: None,
+            max_rss_growth: None,
+            grace: Duration::ZERO,
+            concurrency: 1,
+            batch: None,
+            crash_limit: CrashLimit::DEFAULT,
+            at_most_once: false,
+            is_async: false,
+        }
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub const fn single_use_workers(mut self) -> Self {
+        self.max_calls_per_worker = Some(1);
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub const fn batch(mut self, max_size: usize, max_wait: Duration) -> Self {
+        self.batch = Some(Batch { max_size, max_wait });
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub const fn at_most_once(mut self) -> Self {
+        self.at_most_once = true;
+        self
+    }
+
+    #[allow(missing_docs)]
+    #[must_use]
+    pub const fn asynchronous(mut self) -> Self {
+        self.is_async = true;
+        self
+    }
+}

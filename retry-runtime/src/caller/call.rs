@@ -1,0 +1,599 @@
+//! Single calls: [`Call`] and [`FunctionCall`].
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::api::context::{CallId, Context};
+use crate::api::error::{CallError, Lost, Rejected};
+use crate::api::options::Options;
+use crate::api::retries::Retries;
+use crate::caller::host::Host;
+use crate::codec::parcel::Parcel;
+use crate::codec::{self, CodecError, Wire};
+use crate::engine::{PollIntent, WaitTarget};
+use crate::function::callee::Callee;
+use crate::function::registry::Registration;
+use crate::job::Job;
+use crate::job::caller::Caller;
+use crate::job::delivery::{self, Deliver};
+use crate::job::outcome::{CallKey, Failure, History, Outcome, failed, rejected};
+use crate::job::slot::Slot;
+use crate::terminal;
+use crate::wait::block::{self, Wait};
+use crate::wait::spin::{Patience, Spin};
+use crate::wait::{AnswerSource, Waiter};
+
+/// How long an awaited call keeps its thread at most. What is quick takes no longer, also where its
+/// worker has to be woken.
+const LINGERS: Duration = Duration::from_micros(150);
+
+thread_local! {
+    /// How long it is worth to look for the answers of awaited calls.
+    static PATIENCE: RefCell<Patience> = const { RefCell::new(Patience::new()) };
+}
+
+/// What the caller gets, of a function's input and what became of it.
+pub(crate) type Decode<T, E> =
+    fn(&'static Registration, Option<u64>, Outcome) -> Result<T, CallError<E>>;
+
+/// How the results of a function are decoded.
+pub(crate) struct Decoders<T, E> {
+    pub(crate) outcome: Decode<T, E>,
+    /// The same for a value that shares its memory with others.
+    pub(crate) value_in_place: fn(&[u8]) -> Result<T, CodecError>,
+}
+
+impl<T, E> Clone for Decoders<T, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, E> Copy for Decoders<T, E> {}
+
+impl<T: Wire, E: Wire> Decoders<T, E> {
+    pub(crate) fn wire() -> Self {
+        Self {
+            outcome: |registration, index, outcome| {
+                decode(registration, index, outcome, codec::decode_all::<E>)
+            },
+            value_in_place: codec::decode_alone_in_place::<T>,
+        }
+    }
+}
+
+impl<T: Wire> Decoders<T, std::convert::Infallible> {
+    pub(crate) fn infallible() -> Self {
+        Self {
+            outcome: |registration, index, outcome| {
+                decode(registration, index, outcome, |_| {
+                    let reason = "an error of a function that has none";
+                    Err(CodecError::Invalid(reason.to_owned()))
+                })
+            },
+            value_in_place: codec::decode_alone_in_place::<T>,
+        }
+    }
+}
+
+/// A value that makes no sense.
+#[cold]
+pub(crate) fn not_decodable<E>(
+    registration: &'static Registration,
+    call: CallId,
+    index: Option<u64>,
+    error: &CodecError,
+) -> CallError<E> {
+    let context = Context::new(registration.spec.name, call, index, Vec::new(), None);
+    CallError::Lost(lost(error), context)
+}
+
+/// The outcome of a call, in a child that was forked while it was under way. It is there if it had
+/// arrived before.
+#[cold]
+fn outcome_in_fork(slot: &Slot) -> Outcome {
+    slot.take_unlocked()
+        .unwrap_or_else(|| failed(Failure::Lost(Lost::Forked)))
+}
+
+fn lost(error: &CodecError) -> Lost {
+    Lost::NotDecodable {
+        reason: error.to_string().into(),
+    }
+}
+
+fn decode<T: Wire, E>(
+    registration: &'static Registration,
+    index: Option<u64>,
+    outcome: Outcome,
+    decode_error: impl FnOnce(&[u8]) -> Result<E, CodecError>,
+) -> Result<T, CallError<E>> {
+    let Outcome {
+        call,
+        result,
+        history,
+    } = outcome;
+    let context = || {
+        let History {
+            attempts,
+            stderr_tail,
+        } = History::of(history);
+        Context::new(registration.spec.name, call, index, attempts, stderr_tail)
+    };
+    let failure = match result {
+        Ok(value) => {
+            return codec::decode_alone(value.into_one())
+                .map_err(|error| CallError::Lost(lost(&error), context()));
+        }
+        Err(failure) => failure,
+    };
+    let context = context();
+    Err(match failure {
+        Failure::Function(bytes) => match decode_error(&bytes) {
+            Ok(error) => CallError::Function(error, context),
+            Err(error) => CallError::Lost(lost(&error), context),
+        },
+        Failure::Panicked(panic) => CallError::Panicked(panic, context),
+        Failure::Crashed(crash) => CallError::Crashed(crash, context),
+        Failure::TimedOut(timed_out) => CallError::TimedOut(timed_out, context),
+        Failure::Startup(startup) => CallError::Startup(startup, context),
+        Failure::CrashLimit(exceeded) => CallError::CrashLimit(exceeded, context),
+        Failure::Cancelled(cancelled) => CallError::Cancelled(cancelled, context),
+        Failure::Rejected(rejected) => CallError::Rejected(rejected, context),
+        Failure::Lost(lost) => CallError::Lost(lost, context),
+    })
+}
+
+/// A lazy call, as a stub's `remote` returns it: `.await` it, or [`wait`](Self::wait) to block.
+///
+/// Dropping it while it is under way cancels it: if a worker is executing it, that worker is killed.
+///
+/// Where the function's attempts have taken less than 50 µs on average, the first poll waits for the answer
+/// itself, for at most about 150 µs, since a wake-up would take longer.
+///
+/// ```standalone_crate
+/// use retry_runtime::function;
+/// use std::time::Duration;
+///
+/// #[function]
+/// fn add(a: u64, b: u64) -> u64 {
+///     a + b
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     let call = add.remote(1, 2).retries(3).deadline(Duration::from_secs(60));
+///     assert_eq!(call.wait().unwrap(), 3);
+/// }
+/// ```
+#[must_use = "a call does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
+pub struct Call<T, E> {
+    host: Host,
+    config: Option<Arc<[u8]>>,
+    registration: &'static Registration,
+    options: Options,
+    input: Result<Bytes, Rejected>,
+    decode: Decode<T, E>,
+    running: Option<Running>,
+}
+
+struct Running {
+    slot: Arc<Slot>,
+    key: Option<CallKey>,
+    /// Where this thread has yet to look for the answer.
+    source: Option<Arc<dyn AnswerSource>>,
+    /// The look for the answer before this was left to others.
+    lingered: Option<Spin>,
+}
+
+impl<T, E> Call<T, E> {
+    pub(crate) fn new(
+        host: Host,
+        config: Option<Arc<[u8]>>,
+        registration: &'static Registration,
+        options: Options,
+        input: Result<Bytes, Rejected>,
+        decoders: Decoders<T, E>,
+    ) -> Self {
+        Self {
+            host,
+            config,
+            registration,
+            options,
+            input,
+            decode: decoders.outcome,
+            running: None,
+        }
+    }
+
+    /// Sets the retry policy of this call; a number means that many retries, one second apart.
+    pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
+        self.options = self.options.retries(retries);
+        self
+    }
+
+    /// Limits the execution of one attempt.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `timeout` is zero.
+    #[track_caller]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options = self.options.timeout(timeout);
+        self
+    }
+
+    /// Limits queue, attempts and delays together.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `deadline` is zero.
+    #[track_caller]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.options = self.options.deadline(deadline);
+        self
+    }
+
+    /// Sets the time that the call has to end by itself, once it is cancelled or times out, before its worker is
+    /// killed.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.options = self.options.grace(grace);
+        self
+    }
+
+    /// Makes the call, and blocks this thread until the result arrives.
+    ///
+    /// # Errors
+    ///
+    /// Any variant of [`CallError`].
+    pub fn wait(mut self) -> Result<T, CallError<E>> {
+        self.start(PollIntent::Yes, Slot::default());
+        block::block_on(&mut self)
+    }
+
+    fn key(&self) -> Option<CallKey> {
+        self.running.as_ref().and_then(|running| running.key)
+    }
+
+    /// Makes the call; its outcome goes to this slot.
+    fn start(&mut self, intent: PollIntent, slot: Slot) -> Arc<Slot> {
+        if let Some(running) = &self.running {
+            return Arc::clone(&running.slot);
+        }
+        let slot = Arc::new(slot);
+        let mut key = None;
+        let input = std::mem::replace(&mut self.input, Err(Rejected::ShutDown));
+        let submitted = input.and_then(|input| {
+            let job = Job {
+                target: Arc::clone(&slot) as Arc<dyn Deliver>,
+                number: 0,
+                index: None,
+                input: Parcel::One(input),
+                caller: Caller::thread(),
+                method: self.registration.place(),
+            };
+            let options = self.options.over(self.host.options());
+            let callee = Callee {
+                registration: self.registration,
+                config: self.config.clone(),
+                policy: options.policy(self.registration.spec),
+                budget: None,
+            };
+            self.host.submit(&callee, [job], intent, |submitted| {
+                key = Some(submitted);
+            })
+        });
+        let source = match submitted {
+            Ok(submitted) => submitted.and_then(|submitted| submitted.source),
+            Err(reason) => {
+                slot.fill(rejected(reason));
+                None
+            }
+        };
+        self.running = Some(Running {
+            slot: Arc::clone(&slot),
+            key,
+            source,
+            lingered: None,
+        });
+        slot
+    }
+
+    /// Makes the call and waits for its answer, for as long as an executor can spare.
+    fn start_and_linger(&mut self) -> Arc<Slot> {
+        let leaves = PATIENCE.with_borrow(Patience::is_over) || delivery::is_under_way();
+        let intent = if leaves {
+            PollIntent::No
+        } else {
+            PollIntent::IfQuick
+        };
+        let slot = self.start(intent, Slot::default());
+        self.linger(&slot);
+        slot
+    }
+
+    /// Waits for the answer of a function that is quicker than a thread is woken: so this thread is
+    /// the only one that may have to be. It takes no longer than an executor can spare.
+    fn linger(&mut self, slot: &Slot) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let mut spin = PATIENCE.with_borrow(Patience::spin);
+        if let Some(source) = running.source.take() {
+            let until = Instant::now() + LINGERS;
+            self.host.park_at(&source, until, slot, &mut spin);
+            running.lingered = Some(spin);
+        } else if PATIENCE.with_borrow(Patience::is_over) {
+            // What takes how long is still worth to know.
+            running.lingered = Some(spin);
+        }
+    }
+
+    /// Makes the call and lets it run on its own.
+    pub(crate) fn spawn(mut self) -> FunctionCall<T, E> {
+        let slot = self.start(PollIntent::No, Slot::keeping());
+        let key = self.running.take().and_then(|running| running.key);
+        FunctionCall {
+            host: self.host.clone(),
+            registration: self.registration,
+            decode: self.decode,
+            slot,
+            key,
+        }
+    }
+}
+
+impl<T, E> Future for Call<T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let slot = match &this.running {
+            Some(running) => Arc::clone(&running.slot),
+            None => this.start_and_linger(),
+        };
+        if this.host.is_foreign() {
+            let outcome = outcome_in_fork(&slot);
+            return Poll::Ready((this.decode)(this.registration, None, outcome));
+        }
+        terminal::polled(slot.poll_take(context.waker())).map(|outcome| {
+            if let Some(running) = &mut this.running {
+                running.key = None;
+                if let Some(spin) = running.lingered.take() {
+                    PATIENCE.with_borrow_mut(|patience| patience.learn(&spin));
+                }
+            }
+            (this.decode)(this.registration, None, outcome)
+        })
+    }
+}
+
+impl<T, E> Wait for Call<T, E> {
+    fn park(&mut self, until: Option<Instant>, waiter: &dyn Waiter, spin: &mut Spin) {
+        let running = self.running.as_mut();
+        // Later it may be at another worker.
+        let source = running.and_then(|running| running.source.take());
+        self.host.park(self.key(), source, until, waiter, spin);
+    }
+}
+
+impl<T, E> Drop for Call<T, E> {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        if self.host.is_foreign() {
+            // To drop the last reference to a worker would close its descriptors, whose numbers may
+            // be other files by now.
+            std::mem::forget(running);
+            return;
+        }
+        if let Some(key) = running.key {
+            self.host.cancel(key);
+        }
+        if let Some(source) = running.source {
+            self.host.hand_over(source);
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Call<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("function", &self.registration.spec.name)
+            .field("started", &self.running.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A started call, as a stub's `spawn` returns it. Dropping it detaches the call, which runs on.
+///
+/// The result is handed out once: by `.await`, [`wait`](Self::wait), [`get`](Self::get) or
+/// [`try_get`](Self::try_get).
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, function};
+/// use std::time::Duration;
+///
+/// #[function]
+/// fn sleep(seconds: u64) -> u64 {
+///     std::thread::sleep(Duration::from_secs(seconds));
+///     seconds
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     assert_eq!(sleep.spawn(0).wait().unwrap(), 0);
+///
+///     let mut call = sleep.spawn(3600);
+///     assert!(call.get(Duration::from_millis(50)).is_none()); // still running
+///     call.cancel();
+///     assert!(matches!(call.wait(), Err(CallError::Cancelled(..))));
+/// }
+/// ```
+#[must_use = "the call's result, and whether it failed, is only known through this"]
+pub struct FunctionCall<T, E> {
+    host: Host,
+    registration: &'static Registration,
+    decode: Decode<T, E>,
+    slot: Arc<Slot>,
+    key: Option<CallKey>,
+}
+
+impl<T, E> FunctionCall<T, E> {
+    /// Blocks this thread until the result arrives.
+    ///
+    /// # Errors
+    ///
+    /// Any variant of [`CallError`].
+    pub fn wait(self) -> Result<T, CallError<E>> {
+        block::block_on(self)
+    }
+
+    /// Blocks this thread until the result arrives, for at most `timeout`.
+    ///
+    /// Returns `None` if there is no result by then; the call runs on.
+    pub fn get(&mut self, timeout: Duration) -> Option<Result<T, CallError<E>>> {
+        let until = Instant::now().checked_add(timeout);
+        block::block_on_until(until, self)
+    }
+
+    /// Returns the result if it has arrived.
+    pub fn try_get(&mut self) -> Option<Result<T, CallError<E>>> {
+        let outcome = if self.host.is_foreign() {
+            outcome_in_fork(&self.slot)
+        } else {
+            self.slot.try_take()?
+        };
+        Some((self.decode)(self.registration, None, outcome))
+    }
+
+    /// Cancels the call: removes it from the queue, or stops the worker that executes it.
+    ///
+    /// It is not retried, and its result is [`CallError::Cancelled`] unless a result had arrived before. With a
+    /// `grace` the function is asked first; without one the worker is killed at once.
+    pub fn cancel(&self) {
+        if let Some(key) = self.key {
+            self.host.cancel(key);
+        }
+    }
+
+    /// Returns the id of the call.
+    #[must_use]
+    pub fn id(&self) -> CallId {
+        self.key.map_or(CallId(0), |key| key.id)
+    }
+}
+
+impl<T, E> Future for FunctionCall<T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
+        if self.host.is_foreign() {
+            let outcome = outcome_in_fork(&self.slot);
+            return Poll::Ready((self.decode)(self.registration, None, outcome));
+        }
+        terminal::polled(self.slot.poll_take(context.waker()))
+            .map(|outcome| (self.decode)(self.registration, None, outcome))
+    }
+}
+
+impl<T, E> Wait for FunctionCall<T, E> {
+    fn park(&mut self, until: Option<Instant>, waiter: &dyn Waiter, spin: &mut Spin) {
+        self.host.park(self.key, None, until, waiter, spin);
+    }
+}
+
+impl<T, E> fmt::Debug for FunctionCall<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FunctionCall")
+            .field("function", &self.registration.spec.name)
+            .field("id", &self.id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The future of many spawned calls, as [`join`] returns it.
+#[must_use = "the calls run on their own, but their results are only known through this"]
+pub struct Join<T, E> {
+    calls: Vec<FunctionCall<T, E>>,
+    results: Vec<Option<Result<T, CallError<E>>>>,
+}
+
+/// Waits for many spawned calls, and returns their results in the order of the calls.
+///
+/// `.await` it, or [`wait`](Join::wait) for it. Dropping it detaches the calls.
+///
+/// ```standalone_crate
+/// use retry_runtime::{function, join};
+///
+/// #[function]
+/// fn square(number: u64) -> u64 {
+///     number * number
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     let calls = (0..4).map(|number| square.spawn(number));
+///     let squares: Vec<u64> = join(calls).wait().into_iter().map(Result::unwrap).collect();
+///     assert_eq!(squares, [0, 1, 4, 9]);
+/// }
+/// ```
+pub fn join<T, E>(calls: impl IntoIterator<Item = FunctionCall<T, E>>) -> Join<T, E> {
+    let calls: Vec<_> = calls.into_iter().collect();
+    let results = calls.iter().map(|_| None).collect();
+    Join { calls, results }
+}
+
+impl<T, E> Join<T, E> {
+    /// Blocks this thread until all results have arrived.
+    pub fn wait(self) -> Vec<Result<T, CallError<E>>> {
+        block::block_on(self)
+    }
+}
+
+impl<T, E> Unpin for Join<T, E> {}
+
+impl<T, E> Future for Join<T, E> {
+    type Output = Vec<Result<T, CallError<E>>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let Self { calls, results } = &mut *self;
+        let mut pending = false;
+        for (call, result) in calls.iter_mut().zip(results.iter_mut()) {
+            if result.is_none() {
+                match Pin::new(call).poll(context) {
+                    Poll::Ready(ready) => *result = Some(ready),
+                    Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending {
+            return Poll::Pending;
+        }
+        Poll::Ready(results.drain(..).flatten().collect())
+    }
+}
+
+impl<T, E> Wait for Join<T, E> {
+    fn park(&mut self, until: Option<Instant>, waiter: &dyn Waiter, spin: &mut Spin) {
+        let mut calls = self.calls.iter().zip(&self.results);
+        if let Some((call, _)) = calls.find(|(_, result)| result.is_none()) {
+            let target = WaitTarget::To(call.key);
+            call.host.poll_until(target, until, waiter, spin);
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Join<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.calls).finish()
+    }
+}

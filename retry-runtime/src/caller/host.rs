@@ -1,0 +1,258 @@
+//! Where calls are scheduled: by the engine of this process, or by the parent of this worker.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::api::error::Rejected;
+use crate::api::options::Options;
+use crate::child::nested::Upstream;
+use crate::config::Config;
+use crate::engine::{Engine, PollIntent, Submitted, WaitTarget};
+use crate::function::callee::Callee;
+use crate::inline::Inline;
+use crate::job::Job;
+use crate::job::caller::Caller;
+use crate::job::delivery::Deliver;
+use crate::job::outcome::CallKey;
+use crate::process::Processes;
+use crate::scheduler::FunctionKey;
+use crate::sys::PerProcess;
+use crate::wait::spin::Spin;
+use crate::wait::{AnswerSource, Waiter};
+
+static GLOBAL: PerProcess<Arc<Engine>> = PerProcess::new();
+
+/// Returns the engine that calls of this process use unless they are told otherwise.
+///
+/// # Errors
+///
+/// If the operating system has no thread, descriptor or memory left for it. The next call tries
+/// again.
+pub(crate) fn global() -> io::Result<&'static Arc<Engine>> {
+    static STARTING: PerProcess<Mutex<()>> = PerProcess::new();
+    if let Some(engine) = global_if_started() {
+        return Ok(engine);
+    }
+    let starting = STARTING.get_or_init(|| Mutex::new(()));
+    let _one_at_a_time = starting.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(engine) = global_if_started() {
+        return Ok(engine);
+    }
+    let engine = start(Config::from_environment())?;
+    Engine::tell_started();
+    Ok(GLOBAL.get_or_init(|| engine))
+}
+
+/// Returns the engine where there is no call that could return an error.
+///
+/// # Panics
+///
+/// If the operating system has no thread, descriptor or memory left for it.
+pub(crate) fn expect_global() -> &'static Arc<Engine> {
+    global().expect("threads and descriptors to start the runtime with")
+}
+
+/// Returns the default engine if there has been a call in this process already.
+pub(crate) fn global_if_started() -> Option<&'static Arc<Engine>> {
+    GLOBAL.get()
+}
+
+/// Starts an engine, with worker processes unless the configuration asks for inline workers.
+///
+/// # Errors
+///
+/// If the operating system has no thread, descriptor or memory left for it.
+pub(crate) fn start(config: Config) -> io::Result<Arc<Engine>> {
+    if config.inline {
+        Engine::start(config, Box::new(Inline::new()))
+    } else {
+        Engine::start(config, Box::new(Processes::new()?))
+    }
+}
+
+/// Where the calls of this process are scheduled: here, or by the parent of this worker.
+#[derive(Clone)]
+pub(crate) enum Host {
+    Here(Arc<Engine>),
+    Parent(&'static Upstream),
+    /// There was nothing to start an engine with; this says what was missing.
+    Nowhere(Arc<str>),
+}
+
+impl Host {
+    /// Where calls go unless they are told otherwise.
+    pub(crate) fn global() -> Self {
+        match Upstream::get() {
+            Some(upstream) => Self::Parent(upstream),
+            None => match global() {
+                Ok(engine) => Self::Here(Arc::clone(engine)),
+                Err(error) => Self::Nowhere(error.to_string().into()),
+            },
+        }
+    }
+
+    /// Returns whether this process was forked from the one that the calls are made in. What belongs to
+    /// that one must not be touched: its threads are not here, its locks may be held for ever, and
+    /// its sockets and rings are shared with it.
+    #[inline]
+    pub(crate) fn is_foreign(&self) -> bool {
+        match self {
+            Self::Here(engine) => engine.is_foreign(),
+            Self::Parent(upstream) => upstream.is_foreign(),
+            Self::Nowhere(_) => false,
+        }
+    }
+
+    /// Returns the engine, if it is the one of which a program shows the progress.
+    pub(crate) fn if_global(&self) -> Option<&Arc<Engine>> {
+        match (self, global_if_started()) {
+            (Self::Here(engine), Some(global)) if Arc::ptr_eq(engine, global) => Some(engine),
+            _ => None,
+        }
+    }
+
+    /// The options that hold where neither attribute nor call site says otherwise.
+    pub(crate) fn options(&self) -> Options {
+        match self {
+            Self::Here(engine) => engine.config().options,
+            Self::Parent(upstream) => upstream.options(),
+            Self::Nowhere(_) => Config::from_environment().options,
+        }
+    }
+
+    pub(crate) fn max_message(&self) -> usize {
+        match self {
+            Self::Here(engine) => engine.max_message(),
+            Self::Parent(upstream) => upstream.max_message(),
+            Self::Nowhere(_) => Config::from_environment().max_message,
+        }
+    }
+
+    /// Submits calls of one function, in order. Returns what is known of it, if they are scheduled
+    /// here.
+    pub(crate) fn submit(
+        &self,
+        callee: &Callee,
+        jobs: impl IntoIterator<Item = Job>,
+        intent: PollIntent,
+        submitted: impl FnMut(CallKey),
+    ) -> Result<Option<Submitted>, Rejected> {
+        if self.is_foreign() {
+            return Err(Rejected::Forked);
+        }
+        match self {
+            Self::Here(engine) => engine.submit(callee, jobs, intent, submitted).map(Some),
+            Self::Parent(upstream) => upstream.submit(callee, jobs, submitted).map(|()| None),
+            Self::Nowhere(reason) => Err(Rejected::NoResources(reason.as_ref().into())),
+        }
+    }
+
+    /// Leaves it to another thread to look for the answers of a worker.
+    pub(crate) fn hand_over(&self, source: Arc<dyn AnswerSource>) {
+        if let Self::Here(engine) = self {
+            engine.hand_over(source);
+        }
+    }
+
+    /// Looks for the answers of one worker, then parks there: until the thread is woken or the time has
+    /// come.
+    pub(crate) fn park_at(
+        &self,
+        source: &Arc<dyn AnswerSource>,
+        until: Instant,
+        waiter: &dyn Waiter,
+        spin: &mut Spin,
+    ) {
+        if let Self::Here(engine) = self {
+            engine.park_at(source, Some(until), waiter, spin);
+        }
+    }
+
+    /// Looks for answers, until the thread is woken, the time has come or the patience is over.
+    pub(crate) fn poll_until(
+        &self,
+        target: WaitTarget,
+        until: Option<Instant>,
+        waiter: &dyn Waiter,
+        spin: &mut Spin,
+    ) {
+        let mut is_over =
+            || waiter.is_woken() || until.is_some_and(|until| until <= Instant::now());
+        match self {
+            Self::Here(engine) => engine.poll_answers(target, spin, &mut is_over),
+            Self::Parent(_) | Self::Nowhere(_) => {
+                spin.look_until(&mut is_over);
+            }
+        }
+    }
+
+    /// Looks for the answer to a call, then parks at the worker that has the call, if that can be done:
+    /// until the thread is woken or the time has come. It begins at `source`, where this thread has said
+    /// that it would look.
+    pub(crate) fn park(
+        &self,
+        call: Option<CallKey>,
+        source: Option<Arc<dyn AnswerSource>>,
+        until: Option<Instant>,
+        waiter: &dyn Waiter,
+        spin: &mut Spin,
+    ) {
+        match self {
+            Self::Here(engine) => engine.park(call, source, until, waiter, spin),
+            Self::Parent(_) | Self::Nowhere(_) => {
+                self.poll_until(WaitTarget::To(call), until, waiter, spin);
+            }
+        }
+    }
+
+    /// Returns how many bytes of a map's results may wait for their consumer.
+    pub(crate) fn max_buffered(&self) -> usize {
+        match self {
+            Self::Here(engine) => engine.config().max_buffered,
+            Self::Parent(upstream) => upstream.max_buffered(),
+            Self::Nowhere(_) => usize::MAX,
+        }
+    }
+
+    /// Has inputs of a map held back, or not any longer, as `held` says at that moment; in a forked
+    /// child, nothing.
+    pub(crate) fn hold(&self, caller: Caller, held: impl FnOnce() -> Option<Option<u64>>) {
+        match self {
+            _ if self.is_foreign() => {}
+            // Asked for under the lock, so that the last one to step says what holds.
+            Self::Here(engine) => engine.step(|core, _| core.scheduler.hold(caller, held())),
+            Self::Parent(upstream) => upstream.hold(caller, held),
+            Self::Nowhere(_) => {}
+        }
+    }
+
+    /// Returns whether a worker of a function is ready, if that is known here.
+    pub(crate) fn is_served(&self, function: FunctionKey) -> bool {
+        match self {
+            _ if self.is_foreign() => false,
+            Self::Here(engine) => engine.lock().scheduler.is_served(function),
+            Self::Parent(_) | Self::Nowhere(_) => false,
+        }
+    }
+
+    /// Cancels a call; in a forked child, nothing.
+    pub(crate) fn cancel(&self, call: CallKey) {
+        match self {
+            _ if self.is_foreign() => {}
+            Self::Here(engine) => engine.cancel(call),
+            Self::Parent(upstream) => upstream.cancel(call),
+            Self::Nowhere(_) => {}
+        }
+    }
+
+    /// Cancels the calls whose outcomes go to a target; in a forked child, nothing.
+    pub(crate) fn cancel_all(&self, target: &Arc<dyn Deliver>) {
+        match self {
+            _ if self.is_foreign() => {}
+            Self::Here(engine) => engine.cancel_all(target),
+            Self::Parent(upstream) => upstream.cancel_all(target),
+            Self::Nowhere(_) => {}
+        }
+    }
+}

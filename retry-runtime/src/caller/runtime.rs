@@ -1,0 +1,422 @@
+//! Runtimes: separate pools of workers, and their shutdown.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::api::context::{CallId, short_name};
+use crate::api::events::Events;
+use crate::api::retries::Retries;
+use crate::caller::host::{self, Host};
+use crate::child::nested::Upstream;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::wait::block::{self, Wait};
+
+/// A pool of workers with its own settings, separate from the default one.
+///
+/// `f.on(&runtime)` sends a function's calls to it. Clones are the same runtime. When the last clone is dropped,
+/// pending calls are cancelled and the workers end.
+///
+/// In a worker every runtime stands for the one that the worker belongs to.
+///
+/// A runtime belongs to the process that built it. In a forked child its calls are
+/// [`Rejected`](crate::error::Rejected::Forked), and shutting it down or dropping it does nothing. Each process has
+/// its own default runtime.
+///
+/// ```standalone_crate
+/// use retry_runtime::{Runtime, function};
+/// use std::time::Duration;
+///
+/// #[function]
+/// fn greeting() -> Option<String> {
+///     std::env::var("GREETING").ok()
+/// }
+///
+/// fn main() -> std::io::Result<()> {
+///     retry_runtime::init();
+///     let runtime = Runtime::builder().max_workers(2).env("GREETING", "Bonjour").build()?;
+///     let greeted = greeting.on(&runtime).remote().wait().unwrap();
+///     assert_eq!(greeted.as_deref(), Some("Bonjour"));
+///
+///     let abandoned = runtime.shutdown(Duration::from_secs(5)).wait();
+///     assert!(abandoned.is_empty());
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Runtime {
+    host: Host,
+    _owner: Option<Arc<Owner>>,
+}
+
+/// Ends the engine with the last handle to it.
+struct Owner(Arc<Engine>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if self.0.is_foreign() {
+            // A forked child never drops the engine of its parent: that would close descriptors whose
+            // numbers may be other files by now.
+            std::mem::forget(Arc::clone(&self.0));
+            return;
+        }
+        self.0.shut_down(Duration::ZERO, false, false);
+    }
+}
+
+impl Runtime {
+    /// Returns a builder, with the settings of the `RETRY_` variables.
+    pub fn builder() -> Builder {
+        Builder {
+            config: Config::from_environment(),
+        }
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Begins to shut the runtime down; `.await` the returned value, or [`wait`](Shutdown::wait) for the end.
+    ///
+    /// New calls are [`Rejected`](crate::error::Rejected::ShutDown) from now on. Pending calls may end within
+    /// `grace`, and the workers run their teardown. After the grace the remaining calls are cancelled, and the
+    /// remaining workers are killed. The method may be called more than once.
+    pub fn shutdown(&self, grace: Duration) -> Shutdown {
+        Shutdown::begin(&self.host, grace)
+    }
+
+    /// Subscribes to the events of this runtime, from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        match &self.host {
+            Host::Here(engine) => engine.subscribe(),
+            Host::Parent(_) | Host::Nowhere(_) => host::expect_global().subscribe(),
+        }
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").finish_non_exhaustive()
+    }
+}
+
+/// A shutdown in progress, as [`Runtime::shutdown`] returns it.
+#[derive(Debug)]
+pub struct Shutdown {
+    engine: Option<Arc<Engine>>,
+}
+
+/// A call that did not end within the grace of a shutdown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abandoned {
+    call: CallId,
+    function: &'static str,
+}
+
+impl Abandoned {
+    /// Returns the id of the call.
+    #[must_use]
+    pub fn call_id(&self) -> CallId {
+        self.call
+    }
+
+    /// Returns the function's registered name.
+    #[must_use]
+    pub fn function(&self) -> &'static str {
+        self.function
+    }
+}
+
+impl fmt::Display for Abandoned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", short_name(self.function), self.call)
+    }
+}
+
+impl Shutdown {
+    pub(crate) fn begin(host: &Host, grace: Duration) -> Self {
+        let engine = match host {
+            Host::Here(engine) => {
+                engine.shut_down(grace, true, true);
+                Some(Arc::clone(engine))
+            }
+            Host::Parent(_) | Host::Nowhere(_) => None,
+        };
+        Self { engine }
+    }
+
+    /// Blocks this thread until all calls and workers have ended, and returns the calls that did not end within the
+    /// grace.
+    pub fn wait(self) -> Vec<Abandoned> {
+        block::block_on(self.into_future())
+    }
+
+    /// Does the same for no longer than a time; afterwards the shutdown goes on.
+    pub(crate) fn wait_for(self, time: Duration) -> Result<Vec<Abandoned>, Self> {
+        let mut drained = self.into_future();
+        let until = Instant::now().checked_add(time);
+        block::block_on_until(until, &mut drained).ok_or(drained.0)
+    }
+}
+
+impl IntoFuture for Shutdown {
+    type Output = Vec<Abandoned>;
+    type IntoFuture = Drained;
+
+    fn into_future(self) -> Drained {
+        Drained(self)
+    }
+}
+
+/// The future of a [`Shutdown`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Drained(Shutdown);
+
+impl Wait for Drained {}
+
+impl Future for Drained {
+    type Output = Vec<Abandoned>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<Abandoned>> {
+        let Some(engine) = &self.0.engine else {
+            return Poll::Ready(Vec::new());
+        };
+        engine.poll_drained(context.waker()).map(|abandoned| {
+            abandoned
+                .into_iter()
+                .map(|(call, function)| Abandoned { call, function })
+                .collect()
+        })
+    }
+}
+
+/// Begins to shut the default runtime down; see [`Runtime::shutdown`].
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// for abandoned in retry_runtime::shutdown(Duration::from_secs(20)).wait() {
+///     eprintln!("gave up {abandoned}");
+/// }
+/// ```
+pub fn shutdown(grace: Duration) -> Shutdown {
+    Shutdown::begin(&Host::global(), grace)
+}
+
+/// A builder for a [`Runtime`], as [`Runtime::builder`] returns it.
+///
+/// Its settings take precedence over the attributes and the `RETRY_` variables, and the settings of a call take
+/// precedence over them.
+///
+/// ```no_run
+/// use retry_runtime::Runtime;
+/// use std::time::Duration;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let runtime = Runtime::builder()
+///     .max_workers(4)
+///     .max_processes(16)
+///     .timeout(Duration::from_secs(30))
+///     .current_dir("/srv/data")
+///     .build()?;
+/// # drop(runtime);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing unless it is built"]
+pub struct Builder {
+    config: Config,
+}
+
+impl Builder {
+    /// Limits the workers of each function.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `workers` is zero.
+    #[track_caller]
+    pub fn max_workers(mut self, workers: usize) -> Self {
+        assert!(workers > 0, "max_workers must be at least 1");
+        self.config.max_workers = Some(workers);
+        self
+    }
+
+    /// Limits the worker processes of all functions and service configurations together.
+    ///
+    /// Without it only each function has a limit. `RETRY_MAX_PROCESSES` sets it for the default runtime.
+    ///
+    /// A function without a worker waits while there is no room for one: an idle worker of another function ends
+    /// to make room, or a worker of a function that has several, once it has answered its call. If each function
+    /// has only one, they take turns: a worker serves for at least a second, and for as long as its start took.
+    /// Workers that wait for calls of their own do not count, so that nested calls cannot deadlock.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `processes` is zero.
+    #[track_caller]
+    pub fn max_processes(mut self, processes: usize) -> Self {
+        assert!(processes > 0, "max_processes must be at least 1");
+        self.config.max_processes = Some(processes);
+        self
+    }
+
+    /// Sets the number of workers of each function that are kept when idle.
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.config.min_workers = Some(workers);
+        self
+    }
+
+    /// Sets the lifetime of an idle worker.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `window` is zero.
+    #[track_caller]
+    pub fn scaledown_window(mut self, window: Duration) -> Self {
+        assert!(
+            !window.is_zero(),
+            "`scaledown_window` must be longer than zero; for a new worker per call there is \
+             `single_use_workers`"
+        );
+        self.config.scaledown_window = Some(window);
+        self
+    }
+
+    /// Limits the time from the start of a worker until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `limit` is zero.
+    #[track_caller]
+    pub fn startup_timeout(mut self, limit: Duration) -> Self {
+        assert!(
+            !limit.is_zero(),
+            "`startup_timeout` must be longer than zero; leave it out for 60s"
+        );
+        self.config.startup_timeout = Some(limit);
+        self
+    }
+
+    /// Sets the retry policy; a number means that many retries, one second apart.
+    pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
+        self.config.options = self.config.options.retries(retries);
+        self
+    }
+
+    /// Limits the execution of one attempt.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `limit` is zero.
+    #[track_caller]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.config.options = self.config.options.timeout(limit);
+        self
+    }
+
+    /// Limits queue, attempts and delays together.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `limit` is zero.
+    #[track_caller]
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.config.options = self.config.options.deadline(limit);
+        self
+    }
+
+    /// Sets the time that a cancelled or timed-out call has to end by itself before its worker is killed.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.config.options = self.config.options.grace(grace);
+        self
+    }
+
+    /// Limits the size in bytes of the arguments of one call, and of one result.
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.config.max_message = bytes;
+        self
+    }
+
+    /// Limits the bytes of results that wait for the consumer of a map, 64 MiB by default; see
+    /// [`Map::max_buffered`](crate::Map::max_buffered).
+    ///
+    /// `RETRY_MAX_BUFFERED` sets it for the default runtime, and for maps that are made in workers.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `bytes` is zero.
+    #[track_caller]
+    pub fn max_buffered(mut self, bytes: usize) -> Self {
+        assert!(bytes > 0, "max_buffered must be at least 1 byte");
+        self.config.max_buffered = bytes;
+        self
+    }
+
+    /// Sets an environment variable for the workers.
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.config
+            .environment
+            .push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Removes an environment variable for the workers.
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.config.environment.push((name.into(), None));
+        self
+    }
+
+    /// Sets the directory in which workers start.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.config.directory = Some(directory.into());
+        self
+    }
+
+    /// Sets another program than this one for the workers.
+    ///
+    /// It has to register the same functions, and its `main` begins with [`init`](crate::init). A script has to pass
+    /// standard input on, and should `exec` the program.
+    pub fn worker_program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.config.program = Some(program.into());
+        self
+    }
+
+    /// Runs functions on threads of this process, still through the codec and the policies: for debuggers and
+    /// coverage.
+    ///
+    /// A function that crashes ends the program, and a function that is stopped by a timeout keeps its thread until
+    /// it returns. `RETRY_ENGINE=inline` does the same for the default runtime.
+    pub fn inline(mut self) -> Self {
+        self.config.inline = true;
+        self
+    }
+
+    /// Starts the runtime. In a worker this returns the runtime that the worker belongs to.
+    ///
+    /// # Errors
+    ///
+    /// Returns the operating system's error if it has no thread or descriptor left.
+    pub fn build(self) -> io::Result<Runtime> {
+        if let Some(upstream) = Upstream::get() {
+            return Ok(Runtime {
+                host: Host::Parent(upstream),
+                _owner: None,
+            });
+        }
+        let engine = host::start(self.config)?;
+        Ok(Runtime {
+            host: Host::Here(Arc::clone(&engine)),
+            _owner: Some(Arc::new(Owner(engine))),
+        })
+    }
+}

@@ -1,0 +1,415 @@
+//! What an annotated function turns into.
+//!
+//! The stub is a chain of layers, each of which derefs to the next and the last one to the
+//! function itself. What callers write, such as `remote`, is an inherent method of each layer
+//! under the layer's own bounds. The compiler takes the first layer whose bounds hold: so the
+//! error type is chosen by type, aliases included, without a trait to import.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt::{self, Debug, Display};
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::api::error::Rejected;
+use crate::api::options::Options;
+use crate::api::remote_error::RemoteError;
+use crate::api::spec::FunctionSpec;
+use crate::caller::call::{Call, Decoders, FunctionCall};
+use crate::caller::host::Host;
+use crate::caller::map::{ForEach, Map, refuse};
+use crate::caller::runtime::Runtime;
+use crate::codec::Wire;
+use crate::function::args::{
+    Argument, Arguments, Encoded, Input, Item, Parameter, Parameters, Signature,
+};
+use crate::function::invocation::Invocation;
+use crate::function::registry::Registration;
+
+/// What all layers share.
+struct Target<F, A, R> {
+    function: F,
+    registration: &'static Registration,
+    options: Options,
+    runtime: Option<Runtime>,
+    /// The encoded parameters of the service's constructor.
+    config: Option<Arc<[u8]>>,
+    signature: PhantomData<fn(A) -> R>,
+}
+
+impl<F, A, R> Target<F, A, R> {
+    fn host(&self) -> Host {
+        match &self.runtime {
+            Some(runtime) => runtime.host().clone(),
+            None => Host::global(),
+        }
+    }
+
+    fn input(
+        &self,
+        host: &Host,
+        encode: impl FnOnce(&mut Vec<u8>, usize) -> Encoded,
+    ) -> Result<Bytes, Rejected> {
+        let limit = host.max_message();
+        let mut input = Vec::new();
+        match encode(&mut input, limit) {
+            Ok(whole) => Ok(whole.unwrap_or_else(|| input.into())),
+            Err((parameter, error)) => Err(refuse(self.registration, parameter, error, limit)),
+        }
+    }
+}
+
+impl<F: Clone, A, R> Clone for Target<F, A, R> {
+    fn clone(&self) -> Self {
+        Self {
+            function: self.function.clone(),
+            runtime: self.runtime.clone(),
+            config: self.config.clone(),
+            ..*self
+        }
+    }
+}
+
+macro_rules! layers {
+    ($($(#[$doc:meta])* $layer:ident => $next:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub struct $layer<F, A, R>($next<F, A, R>);
+
+            impl<F, A, R> Deref for $layer<F, A, R> {
+                type Target = $next<F, A, R>;
+
+                fn deref(&self) -> &Self::Target {
+                    &self.0
+                }
+            }
+
+            impl<F: Clone, A, R> Clone for $layer<F, A, R> {
+                fn clone(&self) -> Self {
+                    Self(self.0.clone())
+                }
+            }
+
+            impl<F, A, R> $layer<F, A, R> {
+                fn target(&self) -> &Target<F, A, R> {
+                    self.0.target()
+                }
+            }
+        )*
+    };
+}
+
+layers! {
+    /// The first layer: an error that serde can carry arrives as itself.
+    Typed => Chained;
+    /// An error that is a pointer to another one, such as `anyhow::Error` or `Box<dyn Error>`.
+    Chained => Standard;
+    /// An error of the standard kind, such as `std::io::Error`.
+    Standard => Shown;
+    /// An error that can be shown, and nothing else.
+    Shown => Plain;
+    /// A function that does not return a `Result`.
+    Plain => Failed;
+    /// A function with types that cannot be sent. That is reported where it is defined, and
+    /// would only be said again where it is called: so there is something to call.
+    Failed => Unsent;
+}
+
+/// The last layer: the same for a function that does not return a `Result`.
+pub struct Unsent<F, A, R>(Target<F, A, R>);
+
+impl<F: Clone, A, R> Clone for Unsent<F, A, R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<F, A, R> Deref for Unsent<F, A, R> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        &self.0.function
+    }
+}
+
+impl<F, A, R> Unsent<F, A, R> {
+    fn target(&self) -> &Target<F, A, R> {
+        &self.0
+    }
+}
+
+impl<F, A, R> fmt::Debug for Typed<F, A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Function").field(&self.name()).finish()
+    }
+}
+
+impl<F, A, R> Typed<F, A, R> {
+    /// The stub of a registered function.
+    pub const fn new(function: F, registration: &'static Registration) -> Self {
+        Self::of(Target {
+            function,
+            registration,
+            options: Options::new(),
+            runtime: None,
+            config: None,
+            signature: PhantomData,
+        })
+    }
+
+    const fn of(target: Target<F, A, R>) -> Self {
+        Self(Chained(Standard(Shown(Plain(Failed(Unsent(target)))))))
+    }
+
+    /// The same function with other options; what they do not mention stays as it is.
+    #[must_use]
+    pub fn with_options(&self, options: Options) -> Self
+    where
+        F: Copy,
+    {
+        let target = self.target();
+        Self::of(Target {
+            options: options.over(target.options),
+            runtime: target.runtime.clone(),
+            config: target.config.clone(),
+            ..*target
+        })
+    }
+
+    /// The same function with the workers of a runtime of its own.
+    #[must_use]
+    pub fn on(&self, runtime: &Runtime) -> Self
+    where
+        F: Copy,
+    {
+        let target = self.target();
+        Self::of(Target {
+            runtime: Some(runtime.clone()),
+            config: target.config.clone(),
+            ..*target
+        })
+    }
+
+    /// The same function with the workers of one configuration of its service.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_service(&self, config: &Arc<[u8]>) -> Self
+    where
+        F: Copy,
+    {
+        let target = self.target();
+        Self::of(Target {
+            runtime: target.runtime.clone(),
+            config: Some(Arc::clone(config)),
+            ..*target
+        })
+    }
+
+    /// The registered name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.spec().name
+    }
+
+    /// The static description.
+    #[must_use]
+    pub fn spec(&self) -> &'static FunctionSpec {
+        self.target().registration.spec
+    }
+}
+
+/// Expands a macro for each number of parameters that a function may have.
+macro_rules! for_each_arity {
+    ($expand:ident $layer:tt) => {
+        $expand!($layer);
+        $expand!($layer P0 p0 0);
+        $expand!($layer P0 p0 0, P1 p1 1);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7,
+            P8 p8 8);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7,
+            P8 p8 8, P9 p9 9);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7,
+            P8 p8 8, P9 p9 9, P10 p10 10);
+        $expand!($layer P0 p0 0, P1 p1 1, P2 p2 2, P3 p3 3, P4 p4 4, P5 p5 5, P6 p6 6, P7 p7 7,
+            P8 p8 8, P9 p9 9, P10 p10 10, P11 p11 11);
+    };
+}
+
+/// Encodes all parameters, or the only one as it is alone.
+macro_rules! encode_arguments {
+    ($out:ident, $limit:ident; $P:ident $p:ident $index:tt) => {
+        $P::encode_alone($p, $out, $limit).map_err(|error| ($index, error))
+    };
+    ($out:ident, $limit:ident; $($P:ident $p:ident $index:tt),*) => {{
+        $($P::encode(&$p, $out, $limit).map_err(|error| ($index, error))?;)*
+        Ok(None)
+    }};
+}
+
+/// `remote` and `spawn` of one layer for one number of parameters.
+macro_rules! call {
+    ([[$layer:ident] [$($bounds:tt)*] [$R:ty] [$T:ty] [$E:ty] [$decoders:expr]]
+     $($P:ident $p:ident $index:tt),*) => {
+        #[expect(clippy::too_many_arguments, reason = "as many as the function has")]
+        #[allow(unfulfilled_lint_expectations)]
+        impl<F, $($P: Argument,)* $($bounds)*> $layer<F, ($($P,)*), $R> {
+            /// A call in a worker process. It is made when it is awaited or waited for.
+            pub fn remote(&self, $($p: $P::Passed<'_>),*) -> Call<$T, $E> {
+                let target = self.target();
+                let host = target.host();
+                #[allow(unused_variables)]
+                let input = target.input(&host, |out, limit| {
+                    encode_arguments!(out, limit; $($P $p $index),*)
+                });
+                Call::new(host, target.config.clone(), target.registration, target.options, input, $decoders)
+            }
+
+            /// A call in a worker process that is made at once and runs on its own.
+            pub fn spawn(&self, $($p: $P::Passed<'_>),*) -> FunctionCall<$T, $E> {
+                self.remote($($p),*).spawn()
+            }
+        }
+    };
+}
+
+/// What takes inputs is named at each layer: the compiler shows that line to somebody whose items do
+/// not fit, and would show this macro with all of its invocation otherwise.
+macro_rules! layer {
+    ($layer:ident [$($bounds:tt)*] $R:ty => $T:ty, $E:ty, $decoders:expr,
+     fn $map:ident, $for_each:ident<$a:lifetime, I: $Inputs:path>,
+     |$result:ident, $invocation:ident| $reply:expr) => {
+        impl<F, A: Arguments + Parameters + Signature<Arguments = A>, $($bounds)*> $layer<F, A, $R> {
+            /// The function over many inputs: one input per item, a tuple where the function has
+            /// several parameters.
+            pub fn $map<$a, I: $Inputs>(&self, inputs: I) -> Map<I::IntoIter, $T, $E> {
+                let target = self.target();
+                Map::new(
+                    target.host(),
+                    target.config.clone(),
+                    target.registration,
+                    target.options,
+                    $decoders,
+                    inputs.into_iter(),
+                    |item, out, limit| item.encode_item(out, limit),
+                )
+            }
+
+            /// Runs the function over all inputs for its effects; the first error cancels what
+            /// is outstanding.
+            pub fn $for_each<$a, I: $Inputs>(&self, inputs: I) -> ForEach<I::IntoIter, $T, $E> {
+                ForEach::new(self.map(inputs))
+            }
+
+            #[doc(hidden)]
+            pub fn __reply(&self, $invocation: &mut Invocation, $result: $R) {
+                $reply
+            }
+        }
+
+        for_each_arity!(call [[$layer] [$($bounds)*] [$R] [$T] [$E] [$decoders]]);
+    };
+}
+
+layer! {
+    Typed [T: Wire, E: Wire] Result<T, E> => T, E, Decoders::wire(),
+    fn map, for_each<'a, I: IntoIterator<Item: Input<A, A::Shown<'a>>>>,
+    |result, invocation| match result {
+        Ok(value) => invocation.succeed(value),
+        Err(error) => invocation.fail(&error),
+    }
+}
+
+layer! {
+    Chained [T: Wire, E: Deref<Target: Error> + Debug] Result<T, E> => T, RemoteError, Decoders::wire(),
+    fn map, for_each<'a, I: IntoIterator<Item: Input<A, A::Shown<'a>>>>,
+    |result, invocation| match result {
+        Ok(value) => invocation.succeed(value),
+        Err(error) => {
+            invocation.fail_as_text(|| RemoteError::chained(&*error, format!("{error:?}")));
+        }
+    }
+}
+
+layer! {
+    Standard [T: Wire, E: Error] Result<T, E> => T, RemoteError, Decoders::wire(),
+    fn map, for_each<'a, I: IntoIterator<Item: Input<A, A::Shown<'a>>>>,
+    |result, invocation| match result {
+        Ok(value) => invocation.succeed(value),
+        Err(error) => {
+            invocation.fail_as_text(|| RemoteError::chained(&error, format!("{error:?}")));
+        }
+    }
+}
+
+layer! {
+    Shown [T: Wire, E: Display + Debug] Result<T, E> => T, RemoteError, Decoders::wire(),
+    fn map, for_each<'a, I: IntoIterator<Item: Input<A, A::Shown<'a>>>>,
+    |result, invocation| match result {
+        Ok(value) => invocation.succeed(value),
+        Err(error) => invocation.fail_as_text(|| RemoteError::shown(&error)),
+    }
+}
+
+layer! {
+    Plain [T: Wire] T => T, Infallible, Decoders::infallible(),
+    fn map, for_each<'a, I: IntoIterator<Item: Input<A, A::Shown<'a>>>>,
+    |result, invocation| invocation.succeed(result)
+}
+
+/// `remote` and `spawn` where something cannot be sent.
+macro_rules! unsent_call {
+    ([[$layer:ident] [$($bounds:tt)*] [$R:ty] [$T:ty] [$E:ty]]
+     $($P:ident $p:ident $index:tt),*) => {
+        #[expect(clippy::too_many_arguments, reason = "as many as the function has")]
+        #[allow(unfulfilled_lint_expectations)]
+        impl<F, $($P: Parameter,)* $($bounds)*> $layer<F, ($($P,)*), $R> {
+            #[doc(hidden)]
+            pub fn remote(&self, $(_: $P::Passed<'_>),*) -> Call<$T, $E> {
+                never_compiled()
+            }
+
+            #[doc(hidden)]
+            pub fn spawn(&self, $(_: $P::Passed<'_>),*) -> FunctionCall<$T, $E> {
+                never_compiled()
+            }
+        }
+    };
+}
+
+macro_rules! unsent {
+    ($layer:ident [$($bounds:tt)*] $R:ty => $T:ty, $E:ty) => {
+        #[doc(hidden)]
+        impl<F, A, $($bounds)*> $layer<F, A, $R> {
+            pub fn map<I: IntoIterator>(&self, _: I) -> Map<I::IntoIter, $T, $E> {
+                never_compiled()
+            }
+
+            pub fn for_each<I: IntoIterator>(&self, _: I) -> ForEach<I::IntoIter, $T, $E> {
+                never_compiled()
+            }
+
+            pub fn __reply(&self, _: &mut Invocation, _: $R) {
+                never_compiled()
+            }
+        }
+
+        for_each_arity!(unsent_call [[$layer] [$($bounds)*] [$R] [$T] [$E]]);
+    };
+}
+
+unsent! { Failed [T, E] Result<T, E> => T, E }
+unsent! { Unsent [R] R => R, Infallible }
+
+/// What stands behind a type that cannot be sent, in a program that is not compiled because of it.
+fn never_compiled() -> ! {
+    unreachable!("generated code asserts that all types can be sent")
+}

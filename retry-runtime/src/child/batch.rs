@@ -1,0 +1,118 @@
+//! The loop of functions that take many inputs at once.
+
+use std::time::Instant;
+
+use super::faults;
+use super::outbox::Remarks;
+use super::serve::{Growth, Server};
+use super::{PANICKED, flush_stdout};
+use crate::api::spec::Batch;
+use crate::function::current::{self, Current};
+use crate::function::invocation::{Input, Invocation, State};
+use crate::function::panics;
+use crate::function::registry::Served;
+use crate::sys::{self, exit_if_forked};
+use crate::wire::frame::{CallHeader, Kind, Order};
+
+/// Serves until the parent ends the connection.
+pub(super) fn serve(
+    server: &mut Server,
+    served: &Served,
+    run: fn(&mut [Invocation]),
+    state: &State,
+) {
+    let batch = served.spec().batch.unwrap_or(Batch::ONE);
+    let mut growth = Growth::new(served);
+    let mut has_answered = false;
+    while let Some(collected) = collect(server, batch) {
+        let started = sys::monotonic_nanos();
+        let mut headers = Vec::with_capacity(collected.len());
+        let mut invocations = Vec::with_capacity(collected.len());
+        for (header, payload) in collected {
+            if server.board.claim(headers.len(), header.ticket, started) {
+                headers.push(header);
+                let state = state.clone();
+                invocations.push(Invocation::new(payload, state, server.limit));
+            }
+        }
+        let Some(first) = headers.first() else {
+            continue;
+        };
+        current::enter(Current::new(first, 0));
+        panics::forget();
+        let ran = panics::told(|| {
+            for header in &headers {
+                faults::act(header.fault, &server.outbox);
+            }
+            run(&mut invocations);
+        });
+        exit_if_forked(server.mark, if ran.is_ok() { 0 } else { PANICKED });
+        current::leave();
+        flush_stdout();
+        let panic = ran.err().map(|one| panics::caught(one, server.limit));
+        panics::forget();
+        let duration = sys::monotonic_nanos()
+            .saturating_sub(started)
+            .saturating_sub(server.board.paused(0));
+        let remarks = Remarks {
+            used_up: growth.is_exceeded(),
+        };
+        // What a batch prints is from all of its inputs.
+        let alone = headers.len() == 1;
+        let Server {
+            printed, outbox, ..
+        } = &mut *server;
+        if !printed.is_certain(duration) {
+            printed.look(outbox, headers[0].ticket, alone, true);
+        }
+        for (slot, (header, invocation)) in headers.iter().zip(invocations).enumerate() {
+            let mut kind = invocation.kind();
+            let mut output = invocation.into_output();
+            if let Some(panic) = &panic {
+                kind = Kind::Panicked;
+                panics::encode(panic, output.instead());
+            }
+            server
+                .outbox
+                .answer_with(kind, header.ticket, duration, remarks, &output);
+            server.board.done(slot);
+        }
+        // The next batch may be there, and may take its time.
+        server.outbox.flush();
+        if !std::mem::replace(&mut has_answered, true) {
+            server.printed.measure();
+            // The first call may have installed a hook of its own.
+            panics::install();
+        }
+    }
+}
+
+/// The inputs of the next batch: as many as it may have, or what comes within its time. `None`
+/// when the parent has ended the connection.
+fn collect(server: &mut Server, batch: Batch) -> Option<Vec<(CallHeader, Input)>> {
+    let mut collected = Vec::new();
+    let mut until: Option<Instant> = None;
+    loop {
+        while collected.len() < batch.max_size
+            && let Some(message) = server.calls.take()
+        {
+            if message.0.order == Order::Run {
+                collected.push(message);
+            }
+        }
+        if collected.len() == batch.max_size {
+            return Some(collected);
+        }
+        server.outbox.flush();
+        if collected.is_empty() {
+            if !server.calls.wait() {
+                return None;
+            }
+        } else {
+            let until = *until.get_or_insert_with(|| Instant::now() + batch.max_wait);
+            if !server.calls.wait_until(until) {
+                return Some(collected);
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The worker check: whether this process is a worker, and whether it may start workers.
+
+use std::io::Write;
+use std::sync::Once;
+
+use super::origin::Origin;
+use crate::job::caller::Caller;
+use crate::job::capture;
+use crate::sys::children;
+use crate::wire::KEY_VARIABLE;
+use crate::wire::launch::{self, Entry, MARK};
+
+/// Turns this process into a worker if it was started as one; otherwise allows it to start workers.
+///
+/// It has to be the first line of `main`. In a worker process it never returns, so that the rest of `main` runs in
+/// the parent only. [`#[local_entrypoint]`](macro@crate::local_entrypoint) calls it. A process that was started as a
+/// worker and cannot be one (a script in between has replaced its standard input, or there is no descriptor left)
+/// exits with code 71 and says why.
+///
+/// If this program was started with SIGCHLD ignored, `init` restores the default action: otherwise the exit status
+/// of workers, and of all other children, would be lost.
+///
+/// ```no_run
+/// fn main() {
+///     retry_runtime::init();
+///     // The rest runs in the parent only.
+/// }
+/// ```
+pub fn init() {
+    enter(Entry::Main);
+}
+
+/// The same for a test: a worker is the test binary told to run this test alone. What is returned is to be kept
+/// until the test ends.
+pub fn enter_test(path: &'static str) -> impl Sized {
+    // The test harness names tests without their crate.
+    let name = path.split_once("::").map_or(path, |(_, name)| name);
+    enter(Entry::Test(name.to_owned()));
+    capture::begin(Caller::thread().0)
+}
+
+fn enter(entry: Entry) {
+    static ENTERED: Once = Once::new();
+    // Served outside of this: a function may call code that calls `init`.
+    let mut link = None;
+    ENTERED.call_once(|| {
+        children::keep();
+        match Origin::find() {
+            Origin::Program => {}
+            Origin::Worker(found) => link = Some(found),
+            Origin::Unfit(problem) => super::refuse(format_args!(
+                "{problem}. If it is a program of its own, start it without {KEY_VARIABLE}"
+            )),
+        }
+        launch::enter(entry);
+    });
+    if let Some(link) = link {
+        if launch::marks_output() {
+            let mut stdout = std::io::stdout().lock();
+            let _ = stdout.write_all(MARK).and_then(|()| stdout.flush());
+        }
+        super::serve(link);
+    }
+}

@@ -1,0 +1,62 @@
+//! Lets the faults happen that a test wants.
+
+#[cfg(not(feature = "testing"))]
+mod absent {
+    use crate::child::outbox::Outbox;
+
+    pub(crate) fn act(_: u16, _: &Outbox) {}
+}
+
+#[cfg(feature = "testing")]
+mod present {
+    use std::time::Duration;
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use crate::child::outbox::Outbox;
+    use crate::job::faults::MESSAGE;
+    use crate::job::faults::testing::KIND;
+    use crate::wire::frame::Kind;
+
+    /// Lets a fault happen, on the worker's thread.
+    ///
+    /// # Panics
+    ///
+    /// If that is the fault.
+    pub(crate) fn act(code: u16, outbox: &Outbox) {
+        let amount = code & ((1 << KIND) - 1);
+        match code >> KIND {
+            1 => {
+                let signal = Signal::from_named_raw(i32::from(amount)).unwrap_or(Signal::KILL);
+                // More than once: Rust's own handler of SIGSEGV lets the first one pass.
+                loop {
+                    let _ = kill_process(getpid(), signal);
+                }
+            }
+            2 => std::process::exit(i32::from(amount)),
+            3 => panic!("{MESSAGE}"),
+            4 => hang(),
+            5 => std::thread::sleep(Duration::from_millis(10) * u32::from(amount)),
+            6 => {
+                outbox.garble();
+                hang();
+            }
+            7 => {
+                outbox.tell(Kind::OutOfMemory, &[]);
+                hang();
+            }
+            _ => {}
+        }
+    }
+
+    fn hang() -> ! {
+        loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+    }
+}
+
+#[cfg(not(feature = "testing"))]
+pub(super) use absent::act;
+#[cfg(feature = "testing")]
+pub(super) use present::act;

@@ -1,0 +1,224 @@
+//! The worker's side: hands calls to the parent and waits for what becomes of them.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::BytesMut;
+
+use crate::api::context::CallId;
+use crate::api::error::Rejected;
+use crate::api::options::Options;
+use crate::config::Config;
+use crate::function::callee::Callee;
+use crate::function::current::{count_request, current};
+use crate::job::Job;
+use crate::job::caller::Caller;
+use crate::job::delivery;
+use crate::job::delivery::Deliver;
+use crate::job::outcome::CallKey;
+use crate::sys::{self, Mark};
+use crate::wire::nested::{self as wire, Item, Reply, Request, Submission};
+use crate::wire::outgoing;
+
+/// How many bytes are read at once.
+const READ: usize = 64 * 1024;
+
+static UPSTREAM: OnceLock<Upstream> = OnceLock::new();
+
+/// The connection of this worker.
+pub(crate) struct Upstream {
+    socket: Arc<OwnedFd>,
+    worker: u64,
+    limit: usize,
+    options: Options,
+    max_buffered: usize,
+    /// Held while writing, so that messages do not mix.
+    writing: Mutex<()>,
+    pending: Mutex<Pending>,
+    /// The worker's process.
+    mark: Mark,
+}
+
+#[derive(Default)]
+struct Pending {
+    jobs: HashMap<u32, Job>,
+    next: u32,
+    /// Whether the thread that reads is there.
+    reading: bool,
+}
+
+impl Upstream {
+    /// Makes the connection that this worker was given known.
+    pub(crate) fn install(socket: OwnedFd, worker: u64, limit: usize) {
+        let config = Config::from_environment();
+        let _ = UPSTREAM.set(Self {
+            socket: Arc::new(socket),
+            worker,
+            limit,
+            // Workers inherit the environment; nothing else reaches them.
+            options: config.options,
+            max_buffered: config.max_buffered,
+            writing: Mutex::default(),
+            pending: Mutex::default(),
+            mark: Mark::current(),
+        });
+    }
+
+    /// Whether this process was forked from the worker: see
+    /// [`Host::is_foreign`](crate::engine::Host::is_foreign).
+    pub(crate) fn is_foreign(&self) -> bool {
+        !self.mark.is_current()
+    }
+
+    /// The connection, if this process is a worker or was forked from one.
+    pub(crate) fn get() -> Option<&'static Self> {
+        UPSTREAM.get()
+    }
+
+    pub(crate) fn max_message(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn max_buffered(&self) -> usize {
+        self.max_buffered
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        self.options
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Submits calls of one function, in order.
+    pub(crate) fn submit(
+        &'static self,
+        callee: &Callee,
+        jobs: impl IntoIterator<Item = Job>,
+        mut submitted: impl FnMut(CallKey),
+    ) -> Result<(), Rejected> {
+        // The parent takes no message whose inputs are together larger than the limit.
+        let mut messages = vec![(Vec::new(), Vec::new())];
+        let mut caller = Caller::thread();
+        let mut pending = self.pending();
+        if !pending.reading {
+            std::thread::Builder::new()
+                .name("retry-nested".to_owned())
+                .spawn(|| self.read())
+                .map_err(|error| Rejected::NoResources(error.to_string().into()))?;
+            pending.reading = true;
+        }
+        for job in jobs.into_iter().flat_map(Job::parts) {
+            let input = job.input.clone().into_one();
+            caller = job.caller;
+            if messages
+                .last()
+                .is_some_and(|(_, payload)| payload.len() + input.len() > self.limit)
+            {
+                messages.push((Vec::new(), Vec::new()));
+            }
+            let (calls, payload) = messages.last_mut().expect("there is one");
+            pending.next = pending.next.wrapping_add(1).max(1);
+            let number = pending.next;
+            calls.push(Item {
+                number,
+                index: job.index,
+                length: u32::try_from(input.len()).expect("the limit is below 4 GiB"),
+            });
+            payload.extend_from_slice(&input);
+            submitted(CallKey::nested(CallId::nested(self.worker, number)));
+            pending.jobs.insert(number, job);
+        }
+        drop(pending);
+        for (calls, payload) in messages {
+            let head = Request::Submit(Submission {
+                function: callee.registration.spec.name.to_owned(),
+                config: callee.config.as_deref().map(<[u8]>::to_vec),
+                policy: callee.policy,
+                budget: callee.budget.as_ref().map(|budget| {
+                    // Its address is a name for it as long as the map lives that it belongs to.
+                    (Arc::as_ptr(budget) as usize as u64, budget.ratio())
+                }),
+                caller: caller.0,
+                ticket: current().map_or(0, |call| call.ticket()),
+                calls,
+            });
+            self.write(&head, &payload);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn cancel(&self, call: CallKey) {
+        self.write(&Request::Cancel(vec![call.id.number()]), &[]);
+    }
+
+    /// Has inputs of a map held back, or not any longer. What is to be is asked for while no other
+    /// message is written, so that the last one says what holds.
+    pub(crate) fn hold(&self, caller: Caller, held: impl FnOnce() -> Option<Option<u64>>) {
+        self.write_with(
+            || {
+                let (caller, held) = (caller.0, held());
+                Request::Hold { caller, held }
+            },
+            &[],
+        );
+    }
+
+    /// Cancels the calls whose outcomes go to a target.
+    pub(crate) fn cancel_all(&self, target: &Arc<dyn Deliver>) {
+        let pending = self.pending();
+        let there = pending
+            .jobs
+            .iter()
+            .filter(|(_, job)| delivery::is_same(&job.target, target));
+        let numbers = there.map(|(number, _)| *number).collect();
+        drop(pending);
+        self.write(&Request::Cancel(numbers), &[]);
+    }
+
+    fn write(&self, request: &Request, payload: &[u8]) {
+        self.write_with(|| request, payload);
+    }
+
+    fn write_with<R: Borrow<Request>>(&self, request: impl FnOnce() -> R, payload: &[u8]) {
+        let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = wire::encode(request().borrow(), payload.len());
+        // An answer that follows on the other connection must not overtake this.
+        count_request();
+        // The parent is gone if this fails, which the watchdog deals with.
+        let _ = outgoing::send_all(&self.socket, &head, payload);
+    }
+
+    /// Takes in what became of calls, until the end of the connection.
+    fn read(&self) {
+        let mut input = BytesMut::new();
+        loop {
+            loop {
+                // The texts of a failure may be as large as the limit on messages.
+                let taken = wire::take::<Reply>(&mut input, usize::MAX, usize::MAX);
+                let (reply, payload) = match taken {
+                    Ok(Some(message)) => message,
+                    Ok(None) => break,
+                    // The parent is this very program; to go on would be to wait for ever.
+                    Err(reason) => {
+                        eprintln!("the parent sent {reason}");
+                        std::process::abort();
+                    }
+                };
+                let job = self.pending().jobs.remove(&reply.number);
+                if let Some(job) = job {
+                    delivery::deliver(&mut vec![(job, reply.into_outcome(payload))]);
+                }
+            }
+            let want = wire::wanted(&input, READ, self.limit.max(READ));
+            match sys::read_into(self.socket.as_fd(), &mut input, want) {
+                Ok(0) => return,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}

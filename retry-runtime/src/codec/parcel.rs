@@ -1,0 +1,222 @@
+//! Encoded values on their way: one, or several that travel together.
+
+use bytes::{Buf, Bytes};
+
+use crate::codec::recycle::LARGE;
+
+/// What stands before each of several values: its length.
+pub(crate) const PREFIX: usize = 4;
+
+/// A length with these bits is told by the others alone: the mark tells a short value from
+/// anything else that begins with a length.
+pub(crate) const MARK: u32 = 0xff << 24;
+
+/// The longest value.
+pub(crate) const LONGEST: usize = MARK as usize - 1;
+
+/// One encoded value, or several that follow each other in one buffer.
+#[derive(Clone, Debug)]
+pub(crate) enum Parcel {
+    One(Bytes),
+    Several(Series),
+}
+
+/// Encoded values in one buffer, each behind its length.
+#[derive(Clone, Debug)]
+pub(crate) struct Series {
+    count: u32,
+    bytes: Bytes,
+}
+
+impl Parcel {
+    /// A value without any bytes.
+    pub(crate) const NONE: Self = Self::One(Bytes::new());
+
+    /// So many values, each behind its length.
+    pub(crate) fn new(count: u32, bytes: Bytes) -> Self {
+        let mut series = Series { count, bytes };
+        match count {
+            1 => Self::One(series.next().unwrap_or_default()),
+            _ => Self::Several(series),
+        }
+    }
+
+    /// The bytes of what is one value.
+    pub(crate) fn into_one(self) -> Bytes {
+        match self {
+            Self::One(bytes) => bytes,
+            Self::Several(mut series) => series.next().unwrap_or_default(),
+        }
+    }
+
+    /// How many bytes the values themselves take.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::One(bytes) => bytes.len(),
+            Self::Several(series) => series.bytes.len() - series.count as usize * PREFIX,
+        }
+    }
+}
+
+impl Parcel {
+    /// How many values there are, at least one.
+    pub(crate) fn count(&self) -> u32 {
+        match self {
+            Self::One(_) => 1,
+            Self::Several(series) => series.count,
+        }
+    }
+
+    /// Takes the first ones off; some are to be left.
+    pub(crate) fn split_front(&mut self, count: u32) -> Self {
+        match self {
+            Self::One(bytes) => Self::One(std::mem::take(bytes)),
+            Self::Several(series) => {
+                let front = series.split_front(count);
+                *self = Self::new(series.count, std::mem::take(&mut series.bytes));
+                Self::new(count, front)
+            }
+        }
+    }
+
+    /// It will be kept for a while: what it was part of is not to be kept with it.
+    pub(crate) fn settle(&mut self) {
+        if let Self::One(bytes) = self {
+            settle(bytes);
+        }
+    }
+}
+
+/// A value will be kept for a while: gives it memory of its own, unless it has that.
+pub(crate) fn settle(bytes: &mut Bytes) {
+    if bytes.len() < LARGE {
+        *bytes = Bytes::copy_from_slice(bytes);
+    }
+}
+
+impl Series {
+    pub(crate) fn new(count: u32, bytes: Bytes) -> Self {
+        Self { count, bytes }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// The values, each behind its length.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    fn split_front(&mut self, count: u32) -> Bytes {
+        let mut at = 0;
+        for _ in 0..count {
+            at += PREFIX + length(&self.bytes[at..]).unwrap_or_default();
+        }
+        self.count -= count;
+        self.bytes.split_to(at)
+    }
+
+    /// Reads the next value in place. It is taken also where that panics.
+    pub(crate) fn read<R>(&mut self, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        struct Taken<'a>(&'a mut Series, usize);
+
+        impl Drop for Taken<'_> {
+            fn drop(&mut self) {
+                self.0.bytes.advance(self.1);
+                self.0.count -= 1;
+            }
+        }
+
+        let end = PREFIX + length(&self.bytes)?;
+        let taken = Taken(self, end);
+        Some(read(&taken.0.bytes[PREFIX..end]))
+    }
+}
+
+/// The values, each with its bytes.
+impl Iterator for Series {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let length = length(&self.bytes)?;
+        self.bytes.advance(PREFIX);
+        self.count -= 1;
+        Some(self.bytes.split_to(length))
+    }
+}
+
+/// The length of the first value of a series.
+pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
+    let prefix = u32::from_le_bytes(*bytes.first_chunk::<PREFIX>()?);
+    Some(if prefix < MARK {
+        prefix
+    } else {
+        prefix & !MARK
+    } as usize)
+}
+
+/// Makes room for a length, before a value is written.
+pub(crate) fn begin(buffer: &mut Vec<u8>) -> usize {
+    buffer.extend_from_slice(&[0; PREFIX]);
+    buffer.len()
+}
+
+/// Notes the length of the value that was begun there.
+pub(crate) fn end(buffer: &mut [u8], begun: usize) {
+    let length = u32::try_from(buffer.len() - begun).expect("the limit is below 4 GiB");
+    buffer[begun - PREFIX..begun].copy_from_slice(&length.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parcel(values: &[&[u8]]) -> Parcel {
+        let mut buffer = Vec::new();
+        for value in values {
+            let begun = begin(&mut buffer);
+            buffer.extend_from_slice(value);
+            end(&mut buffer, begun);
+        }
+        Parcel::new(values.len() as u32, Bytes::from(buffer))
+    }
+
+    fn values(parcel: Parcel) -> Vec<Bytes> {
+        match parcel {
+            Parcel::One(bytes) => vec![bytes],
+            Parcel::Several(series) => series.collect(),
+        }
+    }
+
+    #[test]
+    fn a_parcel_that_is_parted_has_all_its_values() {
+        let all: [&[u8]; 5] = [b"a", b"", b"bcd", b"ef", b"g"];
+        for count in 1..5 {
+            let mut rest = parcel(&all);
+            assert_eq!((rest.count(), rest.size()), (5, 7));
+            let front = rest.split_front(count);
+            assert_eq!((front.count(), rest.count()), (count, 5 - count));
+            assert_eq!(front.size() + rest.size(), 7);
+            let parted = [values(front), values(rest)].concat();
+            assert_eq!(parted, all);
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_is_taken() {
+        let Parcel::Several(mut series) = parcel(&[b"a", b"b"]) else {
+            panic!("there are two");
+        };
+        let refused = std::panic::AssertUnwindSafe(|| series.read(|_| panic!("unreadable")));
+        assert!(std::panic::catch_unwind(refused).is_err());
+        assert_eq!(series.len(), 1);
+        assert_eq!(series.read(<[u8]>::to_vec), Some(b"b".to_vec()));
+    }
+
+    #[test]
+    fn one_value_has_no_length_before_it() {
+        assert_eq!(parcel(&[b"abc"]).into_one(), &b"abc"[..]);
+    }
+}

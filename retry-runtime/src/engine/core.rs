@@ -1,0 +1,324 @@
+//! The state behind the calls of one engine: the scheduler, and what it need not know.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::task::Waker;
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::link::Link;
+use super::{ATTENDED, ParkSpot, SWEEP_FROM, WaitTarget};
+use crate::api::error::{Rejected, Startup};
+use crate::codec::parcel::Parcel;
+use crate::config::Config;
+use crate::function::callee::Callee;
+use crate::function::registry::{self, NotFound};
+use crate::job::outcome::CallKey;
+use crate::job::{Job, faults};
+use crate::scheduler::{FunctionKey, FunctionPolicy, Scheduler, Terms, WorkerKey};
+use crate::sys;
+use crate::sys::attributes::parallelism;
+use crate::wait::AnswerSource;
+use crate::wire::frame::{CallHeader, Order};
+
+pub(crate) struct Core {
+    pub(crate) scheduler: Scheduler<Job>,
+    pub(super) config: Arc<Config>,
+    pub(super) functions: BTreeMap<PoolName, Result<FunctionKey, Rejected>>,
+    /// Further facts about each function, by the places of their keys.
+    pub(super) pools: Vec<Pool>,
+    /// The number of functions from which unused ones are looked for.
+    pub(super) configurations: usize,
+    pub(super) links: BTreeMap<u64, Box<dyn Link>>,
+    /// Threads that would sleep at a worker which is being started.
+    pub(super) early: Vec<Thread>,
+    /// Workers with something new to write.
+    pub(super) dirty: Vec<WorkerKey>,
+    /// How much further than the real one the clock is: only where a test lets it be.
+    pub(super) ahead: Duration,
+    /// When the I/O thread will wake up by itself.
+    pub(super) armed: Option<Instant>,
+    /// Those who wait for the end of all calls and workers.
+    pub(super) draining: Vec<Waker>,
+}
+
+/// A function's or service's name, and the configuration of the service.
+pub(super) type PoolName = (&'static str, Option<Arc<[u8]>>);
+
+/// What the scheduler need not know of a function.
+pub(super) struct Pool {
+    /// What the constructor of a service is given.
+    pub(super) config: Option<Arc<[u8]>>,
+    /// The terms of its last call: those of the next one tend to be the same.
+    pub(super) terms: Option<Arc<Terms>>,
+}
+
+impl Core {
+    /// The pool of workers that run what is called.
+    pub(crate) fn function(&mut self, callee: &Callee) -> Result<FunctionKey, Rejected> {
+        let registration = callee.registration;
+        let spec = registration.pool();
+        let name = (spec.name, callee.config.clone());
+        if let Some(known) = self.functions.get(&name) {
+            return known.clone();
+        }
+        let known = match registry::find(registration.spec.name) {
+            Err(NotFound::Duplicate(places)) => Err(Rejected::DuplicateName {
+                places: places.into(),
+            }),
+            // The stub itself proves that the function is there.
+            Ok(_) | Err(NotFound::Missing(_)) => {
+                self.forget_configurations();
+                let given = &self.config;
+                let key = self.scheduler.add_function(FunctionPolicy {
+                    name: spec.name,
+                    max_workers: given
+                        .max_workers
+                        .or(spec.max_workers)
+                        .unwrap_or_else(parallelism),
+                    min_workers: given.min_workers.unwrap_or(spec.min_workers),
+                    startup_timeout: given.startup_timeout.unwrap_or(spec.startup_timeout),
+                    scaledown_window: given.scaledown_window.unwrap_or(spec.scaledown_window),
+                    max_calls_per_worker: spec.max_calls_per_worker,
+                    at_once: spec.at_once(),
+                    separable: spec.concurrency > 1,
+                    grace: spec.grace,
+                    memory: spec.memory,
+                    crash_limit: spec.crash_limit,
+                });
+                let pool = Pool {
+                    config: callee.config.clone(),
+                    terms: None,
+                };
+                match self.pools.get_mut(key.place()) {
+                    Some(unused) => *unused = pool,
+                    None => self.pools.push(pool),
+                }
+                Ok(key)
+            }
+        };
+        self.functions.insert(name, known.clone());
+        known
+    }
+
+    /// Forgets the configurations of services that are not used any more, each time there are twice as
+    /// many functions as were left the last time.
+    pub(super) fn forget_configurations(&mut self) {
+        if self.functions.len() < self.configurations {
+            return;
+        }
+        let now = self.now();
+        let scheduler = &mut self.scheduler;
+        self.functions.retain(|(_, config), known| {
+            let unused = |key: &FunctionKey| scheduler.remove_if_unused(now, *key);
+            config.is_none() || !known.as_ref().is_ok_and(unused)
+        });
+        self.configurations = SWEEP_FROM.max(2 * self.functions.len());
+    }
+
+    /// What holds for calls of a pool.
+    pub(crate) fn terms(&mut self, function: FunctionKey, callee: &Callee) -> Arc<Terms> {
+        let terms = Terms {
+            name: callee.registration.spec.name,
+            policy: callee.policy,
+            budget: callee.budget.clone(),
+        };
+        // A budget is to live no longer than the calls that share it.
+        if terms.budget.is_some() {
+            return Arc::new(terms);
+        }
+        let last = &mut self.pools[function.place()].terms;
+        match last {
+            Some(last) if last.is_same(&terms) => Arc::clone(last),
+            _ => Arc::clone(last.insert(Arc::new(terms))),
+        }
+    }
+
+    /// What time it is for the scheduler.
+    pub(crate) fn now(&self) -> Instant {
+        Instant::now() + self.ahead
+    }
+
+    /// Returns how much further than the real clock the scheduler's is.
+    pub(crate) fn ahead(&self) -> Duration {
+        self.ahead
+    }
+
+    /// The time of the next timer, if a test does not want to wait for it and nothing else is
+    /// going on.
+    pub(super) fn skippable_until(&self) -> Option<Instant> {
+        if faults::is_clock_paused() && self.scheduler.only_waits() {
+            self.scheduler.next_timer()
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn send(&mut self, worker: WorkerKey, ticket: u64, call: CallKey, attempt: u32) {
+        let (Some(link), Some((terms, job))) =
+            (self.links.get_mut(&worker.id), self.scheduler.payload(call))
+        else {
+            return;
+        };
+        let mut header = CallHeader {
+            order: Order::Run,
+            count: 1,
+            length: 0,
+            attempt,
+            timed: terms.policy.timeout.is_some(),
+            ticket,
+            call: call.id.0,
+            index: job.index,
+            method: job.method,
+            fault: 0,
+        };
+        let mut send = |header: &mut CallHeader, input: &Bytes| {
+            header.length = u32::try_from(input.len()).expect("the limit is below 4 GiB");
+            if link.send(header, input) {
+                self.dirty.push(worker);
+            }
+        };
+        match &job.input {
+            // A fault is one input's.
+            Parcel::Several(inputs) if faults::are_planned() => {
+                for input in inputs.clone() {
+                    header.fault = faults::pick(terms.name, attempt, header.index);
+                    send(&mut header, &input);
+                    header.follow();
+                }
+            }
+            Parcel::Several(inputs) => {
+                header.count = inputs.len();
+                send(&mut header, inputs.bytes());
+            }
+            Parcel::One(input) => {
+                header.fault = faults::pick(terms.name, attempt, job.index);
+                send(&mut header, input);
+            }
+        }
+    }
+
+    /// Tells a worker about what it is executing. A function that does not yield sees it without
+    /// a message, an async one is woken by it.
+    pub(super) fn tell(&mut self, worker: WorkerKey, order: Order, ticket: u64) {
+        let Some(link) = self.links.get_mut(&worker.id) else {
+            return;
+        };
+        link.ask(ticket);
+        let header = CallHeader {
+            order,
+            ticket,
+            ..CallHeader::default()
+        };
+        if link.send(&header, &Bytes::new()) {
+            self.dirty.push(worker);
+        }
+    }
+
+    pub(super) fn flush_dirty(&mut self) {
+        while let Some(worker) = self.dirty.pop() {
+            self.flush(worker);
+        }
+    }
+
+    /// Goes on sending to a worker; whether anything was sent.
+    pub(crate) fn flush(&mut self, worker: WorkerKey) -> bool {
+        let Some(link) = self.links.get_mut(&worker.id) else {
+            return false;
+        };
+        link.flush().unwrap_or_else(|corrupt| {
+            self.scheduler.broken(worker, corrupt.to_string().into());
+            false
+        })
+    }
+
+    /// A worker exists.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        pid: u32,
+        mut link: Box<dyn Link>,
+    ) {
+        self.scheduler.spawned(now, key, pid);
+        // It may have been given up while it was being started.
+        if !self.scheduler.is_wanted(key) {
+            link.kill();
+        }
+        self.links.insert(key.id, link);
+        self.wake_early();
+    }
+
+    pub(super) fn wake_early(&mut self) {
+        self.early.drain(..).for_each(|thread| thread.unpark());
+    }
+
+    pub(crate) fn abandon(&mut self, now: Instant, key: WorkerKey, error: &io::Error) {
+        let (reason, scarce) = (error.to_string(), sys::is_for_want_of_resources(error));
+        self.scheduler.spawn_failed(now, key, reason.into(), scarce);
+        self.wake_early();
+    }
+
+    /// Where this thread may sleep that waits for the answer to a call.
+    pub(super) fn park_spot(&mut self, call: Option<CallKey>) -> ParkSpot {
+        let Some(call) = call else {
+            return ParkSpot::Nowhere;
+        };
+        let [worker] = self.scheduler.workers_for(call) else {
+            return ParkSpot::Nowhere;
+        };
+        if let Some(link) = self.links.get(&worker.id) {
+            return link.source().map_or(ParkSpot::Nowhere, ParkSpot::At);
+        }
+        let thread = thread::current();
+        let known = self.early.iter().any(|other| other.id() == thread.id());
+        if !known {
+            if self.early.len() >= ATTENDED {
+                return ParkSpot::Nowhere;
+            }
+            self.early.push(thread);
+        }
+        ParkSpot::Soon
+    }
+
+    /// Where answers will arrive, as far as that can be looked after.
+    pub(super) fn sources(&self, answers: WaitTarget) -> Vec<Arc<dyn AnswerSource>> {
+        let workers = match answers {
+            WaitTarget::Of(function) => self.scheduler.workers_of(function),
+            WaitTarget::To(Some(call)) => self.scheduler.workers_for(call),
+            WaitTarget::To(None) => &[],
+        };
+        let source = |worker: &WorkerKey| self.links.get(&worker.id)?.source();
+        workers.iter().take(ATTENDED).filter_map(source).collect()
+    }
+
+    /// Forgets the sending side of a worker that has ended; its pid may now be reused.
+    pub(crate) fn unlink(&mut self, key: WorkerKey) {
+        self.links.remove(&key.id);
+    }
+
+    /// Whether the I/O thread has to wake up earlier than it means to.
+    pub(super) fn rearm(&mut self) -> bool {
+        match (self.scheduler.next_timer(), self.armed) {
+            (Some(next), armed) if armed.is_none_or(|armed| next < armed) => {
+                self.armed = Some(next);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Called by the I/O thread before it waits: until when.
+    pub(crate) fn arm(&mut self) -> Option<Instant> {
+        self.armed = self.scheduler.next_timer();
+        self.armed.and_then(|at| at.checked_sub(self.ahead))
+    }
+
+    pub(crate) fn handshake_failed(&mut self, key: WorkerKey, reason: String) {
+        self.scheduler
+            .failed_to_start(key, Startup::Handshake(reason.into()));
+    }
+}

@@ -1,0 +1,90 @@
+//! How a thread that waits for a call helps its answer along.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use super::{Engine, ParkSpot, WaitTarget};
+use crate::job::outcome::CallKey;
+use crate::wait::spin::{Patience, Spin};
+use crate::wait::{AnswerSource, Waiter};
+
+impl Engine {
+    /// Looks for answers, until the thread is woken, the time has come or the patience is over.
+    pub(crate) fn poll_answers(
+        &self,
+        target: WaitTarget,
+        spin: &mut Spin,
+        is_over: &mut dyn FnMut() -> bool,
+    ) {
+        if self.is_foreign() {
+            return;
+        }
+        let sources = self.lock().sources(target);
+        self.backend.poll_answers(self, &sources, spin, is_over);
+    }
+
+    /// Looks for the answers of one worker, then parks there until one comes.
+    pub(crate) fn park_at(
+        &self,
+        source: &Arc<dyn AnswerSource>,
+        until: Option<Instant>,
+        waiter: &dyn Waiter,
+        spin: &mut Spin,
+    ) -> bool {
+        self.backend.park_at(self, source, until, waiter, spin)
+    }
+
+    /// Leaves it to another thread to look for the answers of a worker.
+    pub(crate) fn hand_over(&self, source: Arc<dyn AnswerSource>) {
+        self.backend.hand_over(source);
+    }
+
+    /// Looks for the answer to a call as long as there is patience, and parks at the worker that has the
+    /// call, if that can be done: until the thread is woken or the time has come. It begins at `source`,
+    /// where this thread has said that it would look.
+    pub(crate) fn park(
+        &self,
+        call: Option<CallKey>,
+        source: Option<Arc<dyn AnswerSource>>,
+        until: Option<Instant>,
+        waiter: &dyn Waiter,
+        spin: &mut Spin,
+    ) {
+        let is_late = || until.is_some_and(|until| until <= Instant::now());
+        let mut first = source;
+        let mut replaces = false;
+        while !waiter.is_woken() && !is_late() {
+            let spot = match first.take() {
+                Some(source) => ParkSpot::At(source),
+                None => self.lock().park_spot(call),
+            };
+            match spot {
+                ParkSpot::At(source) => {
+                    // A worker that has ended may have been replaced.
+                    if replaces {
+                        // It may be about to answer.
+                        *spin = Patience::new().spin();
+                    }
+                    if !self.park_at(&source, until, waiter, spin) {
+                        return;
+                    }
+                    replaces = true;
+                }
+                ParkSpot::Soon => match until {
+                    None => thread::park(),
+                    Some(until) => {
+                        thread::park_timeout(until.saturating_duration_since(Instant::now()));
+                    }
+                },
+                ParkSpot::Nowhere => {
+                    let mut is_over = || waiter.is_woken() || is_late();
+                    return self.poll_answers(WaitTarget::To(call), spin, &mut is_over);
+                }
+            }
+        }
+        if let Some(source) = first {
+            self.hand_over(source);
+        }
+    }
+}

@@ -1,0 +1,508 @@
+//! How arguments travel: what callers pass, what is sent, and what the function is given.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::mem::take;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec::recycle::RECEIVED;
+use crate::codec::{self, CodecError, Wire};
+
+/// A parameter that is passed by value.
+pub struct Val<T>(PhantomData<fn(T)>);
+
+/// A parameter that is passed by reference: the worker owns what is referred to.
+pub struct Ref<T: ?Sized>(PhantomData<fn(&T)>);
+
+/// One parameter, whether or not it can be sent.
+pub trait Parameter {
+    /// What a caller of `.remote()` passes.
+    type Passed<'a>;
+    /// What generated code refers to where the parameter cannot be sent.
+    type Held;
+}
+
+impl<T> Parameter for Val<T> {
+    type Passed<'a> = T;
+    type Held = T;
+}
+
+impl<T: ?Sized + 'static> Parameter for Ref<T> {
+    type Passed<'a> = &'a T;
+    type Held = Box<T>;
+}
+
+/// One parameter that can be sent.
+pub trait Argument: Parameter {
+    /// What is sent.
+    type Sent: Wire;
+
+    /// What the worker holds.
+    type Owned: From<Self::Sent>;
+
+    #[doc(hidden)]
+    fn encode(
+        passed: &Self::Passed<'_>,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), EncodeError>;
+
+    /// The same for the only parameter: what it becomes as a message, or nothing if it was
+    /// appended.
+    #[doc(hidden)]
+    fn encode_alone(
+        passed: Self::Passed<'_>,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Option<Bytes>, EncodeError>;
+}
+
+/// Why an argument cannot be sent.
+#[derive(Debug)]
+pub struct EncodeError(pub(crate) CodecError);
+
+impl<T: Wire> Argument for Val<T> {
+    type Sent = T;
+    type Owned = T;
+
+    fn encode(passed: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode(passed, out, limit).map_err(EncodeError)
+    }
+
+    fn encode_alone(
+        passed: T,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Option<Bytes>, EncodeError> {
+        codec::encode_alone(passed, out, limit).map_err(EncodeError)
+    }
+}
+
+impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
+    type Sent = T::Owned;
+    type Owned = Lent<T::Owned>;
+
+    fn encode(passed: &&T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        passed.encode_referred(out, limit)
+    }
+
+    fn encode_alone(
+        passed: &T,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Option<Bytes>, EncodeError> {
+        passed.encode_referred_alone(out, limit).map(|()| None)
+    }
+}
+
+/// What a function is lent for one call. It cannot keep that, so that the memory of bytes and of
+/// text, which was that of their message, is used for another message.
+pub struct Lent<T: 'static>(T);
+
+impl<T> From<T> for Lent<T> {
+    fn from(owned: T) -> Self {
+        Self(owned)
+    }
+}
+
+impl<T> Deref for Lent<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Drop for Lent<T> {
+    fn drop(&mut self) {
+        let lent: &mut dyn Any = &mut self.0;
+        if let Some(bytes) = lent.downcast_mut::<Vec<u8>>() {
+            RECEIVED.take_back(take(bytes));
+        } else if let Some(text) = lent.downcast_mut::<String>() {
+            RECEIVED.take_back(take(text).into_bytes());
+        }
+    }
+}
+
+/// What a parameter may refer to.
+#[diagnostic::on_unimplemented(
+    message = "`&{Self}` cannot be sent to a worker process",
+    label = "what this refers to is not serialisable",
+    note = "a parameter may be `&str`, `&[T]`, `&Path`, or `&T` where the `T` has \
+            `#[derive(serde::Serialize, serde::Deserialize)]` and owns its data",
+    note = "a type that serde can carry, but bincode cannot, travels inside of \
+            `retry_runtime::Json<T>`"
+)]
+pub trait Referred {
+    /// The owned form of it.
+    type Owned: Wire;
+
+    #[doc(hidden)]
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
+
+    /// The same for the only parameter.
+    #[doc(hidden)]
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        self.encode_referred(out, limit)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Wire> Referred for T {
+    type Owned = T;
+
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode(self, out, limit).map_err(EncodeError)
+    }
+
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_referred_alone(self, out, limit).map_err(EncodeError)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl Referred for str {
+    type Owned = String;
+
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_as::<Self::Owned, Self>(self, out, limit).map_err(EncodeError)
+    }
+
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_text_alone(self, out, limit).map_err(EncodeError)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl Referred for Path {
+    type Owned = PathBuf;
+
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_as::<Self::Owned, Self>(self, out, limit).map_err(EncodeError)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Wire> Referred for [T] {
+    type Owned = Vec<T>;
+
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_slice(self, out, limit).map_err(EncodeError)
+    }
+
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode_slice_alone(self, out, limit).map_err(EncodeError)
+    }
+}
+
+/// What the items of a map may be for one parameter: the parameter itself, or another type that holds
+/// or borrows the same value. An input is only encoded, so a reference will do for a parameter that is
+/// passed by value.
+pub trait Feed<P> {
+    #[doc(hidden)]
+    fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
+
+    /// The same for the only parameter: what it becomes as a message, or nothing if it was
+    /// appended.
+    #[doc(hidden)]
+    fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, EncodeError>
+    where
+        Self: Sized;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Wire> Feed<Val<T>> for T {
+    fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+        codec::encode(self, out, limit).map_err(EncodeError)
+    }
+
+    fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, EncodeError> {
+        codec::encode_alone(self, out, limit).map_err(EncodeError)
+    }
+}
+
+/// Implements [`Feed`] for what leads to a value that is sent as `P`.
+macro_rules! feeds {
+    ($([$($generics:tt)*] $Item:ty => $P:ty, &$Referred:ty $(, $as_ref:ident)?;)*) => {
+        $(
+            #[diagnostic::do_not_recommend]
+            impl<$($generics)*> Feed<$P> for $Item {
+                fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+                    let referred: &$Referred = self$(.$as_ref())?;
+                    referred.encode_referred(out, limit)
+                }
+
+                fn feed_alone(
+                    self,
+                    out: &mut Vec<u8>,
+                    limit: usize,
+                ) -> Result<Option<Bytes>, EncodeError> {
+                    let item = &self;
+                    let referred: &$Referred = item$(.$as_ref())?;
+                    referred.encode_referred_alone(out, limit).map(|()| None)
+                }
+            }
+        )*
+    };
+}
+
+/// The pointers to a value, listed: a blanket implementation for all that borrows it would overlap with
+/// that for references.
+macro_rules! pointers {
+    ($($Marker:ident)*) => {
+        $(
+            feeds! {
+                [T: Wire] &T => $Marker<T>, &T;
+                [T: Wire] &&T => $Marker<T>, &T;
+                [T: Wire] &mut T => $Marker<T>, &T;
+                [T: Wire] Box<T> => $Marker<T>, &T;
+                [T: Wire] &Box<T> => $Marker<T>, &T;
+                [T: Wire] Rc<T> => $Marker<T>, &T;
+                [T: Wire] &Rc<T> => $Marker<T>, &T;
+                [T: Wire] Arc<T> => $Marker<T>, &T;
+                [T: Wire] &Arc<T> => $Marker<T>, &T;
+                [T: Wire + ToOwned] Cow<'_, T> => $Marker<T>, &T;
+                [T: Wire + ToOwned] &Cow<'_, T> => $Marker<T>, &T;
+            }
+        )*
+    };
+}
+
+pointers!(Val Ref);
+
+feeds! {
+    [T: Wire] T => Ref<T>, &T;
+    [X: AsRef<str>] X => Ref<str>, &str, as_ref;
+    [X: AsRef<Path>] X => Ref<Path>, &Path, as_ref;
+    [X: AsRef<[T]>, T: Wire] X => Ref<[T]>, &[T], as_ref;
+    [] &str => Val<String>, &str;
+    [] &&str => Val<String>, &str;
+    [] Cow<'_, str> => Val<String>, &str;
+    [] &Path => Val<PathBuf>, &Path;
+    [] &&Path => Val<PathBuf>, &Path;
+    [T: Wire] &[T] => Val<Vec<T>>, &[T];
+    [T: Wire] &&[T] => Val<Vec<T>>, &[T];
+}
+
+/// The parameters that callers pass, as a tuple of [`Val`] and [`Ref`].
+pub trait Parameters {
+    /// What generated code refers to where they cannot be sent.
+    type Held;
+
+    /// What callers pass, to be shown to them.
+    type Shown<'a>;
+}
+
+/// The same where they can be sent.
+pub trait Arguments {
+    /// What the worker holds.
+    type Owned;
+
+    /// Decodes a message; fails with the position of the parameter.
+    #[doc(hidden)]
+    fn decode(message: Bytes) -> Result<Self::Owned, (usize, EncodeError)> {
+        Self::decode_in_place(&message)
+    }
+
+    /// The same where the message is a part of something.
+    #[doc(hidden)]
+    fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)>;
+}
+
+/// What arguments become as a message, or nothing if they were appended; on failure the position of
+/// the parameter.
+pub(crate) type Encoded = Result<Option<Bytes>, (usize, EncodeError)>;
+
+/// An item of a map's inputs. `F` is the function, and `P` its parameter, or the tuple of its parameters.
+///
+/// An item is the parameter, or a value that holds or borrows it, such as `&T`, `Box<T>` or `Arc<T>` for a `T`, and
+/// `String` or `&String` for a `&str`. For several parameters it is a tuple of such values.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an input of this function, which takes `{P}`",
+    label = "the items have to be `{P}`, owned or borrowed"
+)]
+pub trait Input<F: Signature, P>: Item<F::Arguments> {}
+
+#[diagnostic::do_not_recommend]
+impl<X: Item<F::Arguments>, F: Signature, P> Input<F, P> for X {}
+
+/// What callers pass to a function, as a tuple of [`Val`] and [`Ref`].
+pub trait Signature {
+    /// The tuple.
+    type Arguments;
+}
+
+/// The same tuple if it `CAN` be sent. Otherwise that has been reported, and items are not looked at.
+pub trait Select<const CAN: bool> {
+    /// The tuple, or what stands for it.
+    type Arguments;
+}
+
+impl<A> Select<true> for A {
+    type Arguments = A;
+}
+
+impl<A> Select<false> for A {
+    type Arguments = Anything;
+}
+
+/// Parameters that cannot be sent.
+pub struct Anything(());
+
+#[diagnostic::do_not_recommend]
+impl<X> Item<Anything> for X {
+    fn encode_item(self, _: &mut Vec<u8>, _: usize) -> Encoded {
+        Ok(None)
+    }
+}
+
+/// One item of a map's input: a value, or a tuple for a function of several parameters.
+pub trait Item<A> {
+    /// What the item becomes as a message, or nothing if its encoding was appended; on failure the
+    /// position of the parameter.
+    #[doc(hidden)]
+    fn encode_item(self, out: &mut Vec<u8>, limit: usize) -> Encoded
+    where
+        Self: Sized;
+}
+
+impl std::fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+macro_rules! arguments {
+    (@parameters $($P:ident)*) => {
+        impl<$($P: Parameter),*> Parameters for ($($P,)*) {
+            type Held = ($($P::Held,)*);
+            type Shown<'a> = arguments!(@shown $($P)*);
+        }
+
+        impl<$($P),*> Signature for ($($P,)*) {
+            type Arguments = Self;
+        }
+    };
+    (@shown $P:ident) => {
+        $P::Passed<'a>
+    };
+    (@shown $($P:ident)*) => {
+        ($($P::Passed<'a>,)*)
+    };
+    ($P:ident $x:ident $index:tt) => {
+        arguments!(@parameters $P);
+
+        impl<$P: Argument> Arguments for ($P,) {
+            type Owned = ($P::Owned,);
+
+            fn decode(message: Bytes) -> Result<Self::Owned, (usize, EncodeError)> {
+                match codec::decode_alone::<$P::Sent>(message) {
+                    Ok($x) => Ok(($x.into(),)),
+                    Err(error) => Err((0, EncodeError(error))),
+                }
+            }
+
+            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)> {
+                match codec::decode_alone_in_place::<$P::Sent>(message) {
+                    Ok($x) => Ok(($x.into(),)),
+                    Err(error) => Err((0, EncodeError(error))),
+                }
+            }
+        }
+    };
+    ($($P:ident $x:ident $index:tt),*) => {
+        arguments!(@parameters $($P)*);
+
+        impl<$($P: Argument),*> Arguments for ($($P,)*) {
+            type Owned = ($($P::Owned,)*);
+
+            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)> {
+                #[allow(unused_mut)]
+                let mut rest = message;
+                $(
+                    let $x = codec::decode::<$P::Sent>(&mut rest)
+                        .map_err(|error| ($index, EncodeError(error)))?;
+                )*
+                if rest.is_empty() {
+                    Ok(($($x.into(),)*))
+                } else {
+                    let error = codec::left_over::<($($P::Sent,)*)>(rest.len());
+                    Err((0, EncodeError(error)))
+                }
+            }
+        }
+    };
+}
+
+macro_rules! items {
+    ($($X:ident $P:ident $index:tt),+) => {
+        #[diagnostic::do_not_recommend]
+        impl<$($X: Feed<$P>, $P),+> Item<($($P,)+)> for ($($X,)+) {
+            fn encode_item(self, out: &mut Vec<u8>, limit: usize) -> Encoded {
+                $(self.$index.feed(out, limit).map_err(|error| ($index, error))?;)+
+                Ok(None)
+            }
+        }
+
+        #[diagnostic::do_not_recommend]
+        impl<$($X: Feed<$P>, $P),+> Item<($($P,)+)> for &($($X,)+) {
+            fn encode_item(self, out: &mut Vec<u8>, limit: usize) -> Encoded {
+                $(self.$index.feed(out, limit).map_err(|error| ($index, error))?;)+
+                Ok(None)
+            }
+        }
+    };
+}
+
+#[diagnostic::do_not_recommend]
+impl Item<()> for () {
+    fn encode_item(self, _: &mut Vec<u8>, _: usize) -> Encoded {
+        Ok(None)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl Item<()> for &() {
+    fn encode_item(self, _: &mut Vec<u8>, _: usize) -> Encoded {
+        Ok(None)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<X: Feed<P>, P> Item<(P,)> for X {
+    fn encode_item(self, out: &mut Vec<u8>, limit: usize) -> Encoded {
+        self.feed_alone(out, limit).map_err(|error| (0, error))
+    }
+}
+
+arguments!();
+arguments!(A a 0);
+arguments!(A a 0, B b 1);
+arguments!(A a 0, B b 1, C c 2);
+arguments!(A a 0, B b 1, C c 2, D d 3);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6, H h 7);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6, H h 7, I i 8);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6, H h 7, I i 8, J j 9);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6, H h 7, I i 8, J j 9, K k 10);
+arguments!(A a 0, B b 1, C c 2, D d 3, E e 4, F f 5, G g 6, H h 7, I i 8, J j 9, K k 10, L l 11);
+
+items!(X0 P0 0, X1 P1 1);
+items!(X0 P0 0, X1 P1 1, X2 P2 2);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6, X7 P7 7);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6, X7 P7 7, X8 P8 8);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6, X7 P7 7, X8 P8 8, X9 P9 9);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6, X7 P7 7, X8 P8 8, X9 P9 9, X10 P10 10);
+items!(X0 P0 0, X1 P1 1, X2 P2 2, X3 P3 3, X4 P4 4, X5 P5 5, X6 P6 6, X7 P7 7, X8 P8 8, X9 P9 9, X10 P10 10, X11 P11 11);

@@ -1,0 +1,218 @@
+//! Futures on a worker's thread.
+//!
+//! A tokio runtime with one thread of its own drives I/O and timers, and runs the tasks that user code
+//! spawns. The worker's thread polls the futures of its functions itself. That runtime is the current one
+//! there, but the thread is not inside it: so a function may block in place, build a runtime of its own, or
+//! wait for a future with `Handle::block_on`, which the runtime's own thread drives meanwhile.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use tokio::runtime::{EnterGuard, Runtime};
+use tokio::task::{LocalEnterGuard, LocalSet};
+
+use crate::sys::{Mark, exit_if_forked};
+
+thread_local! {
+    static DRIVER: RefCell<Option<Rc<Driver>>> = const { RefCell::new(None) };
+}
+
+/// What drives the futures of one thread.
+pub(crate) struct Driver {
+    /// The tasks that stay on this thread. They are dropped before the runtime.
+    local: LocalSet,
+    runtime: Runtime,
+    alarm: Arc<Alarm>,
+    /// The process of the worker.
+    mark: Mark,
+}
+
+impl Driver {
+    /// Returns this thread's driver, which is made if there is none.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system does not give what an async runtime needs.
+    pub(crate) fn get() -> Rc<Self> {
+        DRIVER.with_borrow_mut(|driver| Rc::clone(driver.get_or_insert_with(Self::new)))
+    }
+
+    /// Returns this thread's driver if something has needed one.
+    pub(crate) fn existing() -> Option<Rc<Self>> {
+        DRIVER.with_borrow(Option::clone)
+    }
+
+    fn new() -> Rc<Self> {
+        let mark = Mark::current();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("retry-tokio")
+            .enable_all()
+            // A task that a function has spawned may fork. What this runtime waits for is the worker's.
+            .on_thread_park(move || exit_if_forked(mark, 0))
+            .build()
+            .expect("an async runtime can be started");
+        Rc::new(Self {
+            runtime,
+            local: LocalSet::new(),
+            alarm: Arc::new(Alarm::new().expect("an async runtime can be woken")),
+            mark,
+        })
+    }
+
+    /// Makes the runtime this thread's current one.
+    pub(crate) fn enter(&self) -> Entered<'_> {
+        Entered {
+            _local: self.local.enter(),
+            _runtime: self.runtime.enter(),
+        }
+    }
+
+    /// Runs a future to its end.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.run(None, future)
+    }
+
+    /// Runs a future to its end, and polls it also when the socket can be read.
+    pub(crate) fn run<F: Future>(&self, socket: Option<&Socket>, future: F) -> F::Output {
+        let _entered = self.runtime.enter();
+        let mut future = pin!(self.local.run_until(future));
+        let waker = Waker::from(Arc::clone(&self.alarm));
+        let mut context = Context::from_waker(&waker);
+        loop {
+            self.alarm.woken.store(false, Ordering::SeqCst);
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                return output;
+            }
+            exit_if_forked(self.mark, 0);
+            self.alarm.sleep(socket);
+        }
+    }
+}
+
+/// As long as this is there, the runtime is the thread's current one.
+pub(crate) struct Entered<'a> {
+    _local: LocalEnterGuard,
+    _runtime: EnterGuard<'a>,
+}
+
+/// Ends this thread's driver, with the tasks that are left, when it is dropped.
+pub(crate) struct Ends;
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        drop(DRIVER.take());
+    }
+}
+
+/// A socket that is watched while a thread sleeps.
+pub(crate) struct Socket {
+    file: Arc<OwnedFd>,
+    readable: Cell<bool>,
+}
+
+impl Socket {
+    pub(crate) fn new(file: Arc<OwnedFd>) -> Self {
+        Self {
+            file,
+            // What came before it was watched is there already.
+            readable: Cell::new(true),
+        }
+    }
+
+    /// Returns whether there may be something to read.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.readable.get()
+    }
+
+    /// There is nothing left to read.
+    pub(crate) fn was_read(&self) {
+        self.readable.set(false);
+    }
+}
+
+/// Wakes a thread that sleeps on descriptors.
+struct Alarm {
+    bell: OwnedFd,
+    woken: AtomicBool,
+    asleep: AtomicBool,
+}
+
+impl Alarm {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            woken: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+        })
+    }
+
+    /// Sleeps until it rings or the socket can be read.
+    fn sleep(&self, socket: Option<&Socket>) {
+        // `SeqCst` here and in `wake_by_ref`: either this sees `woken`, or the waker sees `asleep`.
+        self.asleep.store(true, Ordering::SeqCst);
+        if !self.woken.load(Ordering::SeqCst) {
+            let bell = PollFd::new(&self.bell, PollFlags::IN);
+            let file = socket.map_or(self.bell.as_fd(), |socket| socket.file.as_fd());
+            let mut files = [bell, PollFd::from_borrowed_fd(file, PollFlags::IN)];
+            let watched = 1 + usize::from(socket.is_some());
+            // A signal only has it look again.
+            let _ = poll(&mut files[..watched], None);
+            let [rung, readable] = files.map(|file| !file.revents().is_empty());
+            if rung {
+                let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+            }
+            if let Some(socket) = socket.filter(|_| readable) {
+                socket.readable.set(true);
+            }
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::SeqCst) && self.asleep.load(Ordering::SeqCst) {
+            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+/// What a set-up or a teardown returned, which may be a future.
+pub struct Made<O>(pub O);
+
+impl<F: Future> Made<F> {
+    /// Returns what the future makes.
+    pub fn value(self) -> F::Output {
+        Driver::get().block_on(self.0)
+    }
+}
+
+/// The same for what is no future: method lookup comes to a trait's methods later.
+pub trait AtOnce {
+    /// What it is.
+    type Value;
+
+    /// Returns it.
+    fn value(self) -> Self::Value;
+}
+
+impl<O> AtOnce for Made<O> {
+    type Value = O;
+
+    fn value(self) -> O {
+        self.0
+    }
+}

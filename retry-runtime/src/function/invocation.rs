@@ -1,0 +1,354 @@
+//! One call as generated code sees it.
+
+use std::any::Any;
+use std::cell::{Ref, RefCell, RefMut};
+use std::future::Future;
+use std::mem::take;
+use std::ops::{Deref, Range};
+use std::pin::Pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::panics;
+use super::reporting::Reporting;
+use crate::api::excerpt::excerpt;
+use crate::api::remote_error::RemoteError;
+use crate::api::retryable::Retry;
+use crate::api::spec::FunctionSpec;
+use crate::codec::{self, CodecError, Wire};
+use crate::function::args::Arguments;
+use crate::wire::frame::Kind;
+
+/// The room for a result that is larger is given back.
+const SCRATCH: usize = 256 * 1024;
+
+/// The future of an async function's call, on the worker's one thread.
+pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// The arguments of one call.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Alone(Bytes),
+    /// A part of what came together, in the memory of all of it: to share that costs less than to
+    /// part it.
+    Part(Rc<Bytes>, Range<usize>),
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self::Alone(Bytes::new())
+    }
+}
+
+impl Input {
+    /// Becomes a part, in place where it was another one of the same: what is moved is waited for.
+    pub(crate) fn become_part(&mut self, of: &Rc<Bytes>, place: Range<usize>) {
+        match self {
+            Self::Part(all, part) if Rc::ptr_eq(all, of) => *part = place,
+            _ => *self = Self::Part(Rc::clone(of), place),
+        }
+    }
+}
+
+/// What a function's `setup` made, shared by the calls of one worker.
+#[derive(Clone)]
+pub struct State(Rc<RefCell<Box<dyn Any>>>);
+
+impl State {
+    pub(crate) fn new(state: Box<dyn Any>) -> Self {
+        Self(Rc::new(RefCell::new(state)))
+    }
+
+    /// The state, for calls that only read it.
+    ///
+    /// # Panics
+    ///
+    /// If the state is of another type, which generated code rules out.
+    #[must_use]
+    pub fn read<S: Any>(&self) -> Ref<'_, S> {
+        Ref::map(self.0.borrow(), |state| {
+            state.downcast_ref().expect("the set-up made this type")
+        })
+    }
+
+    /// The state, for the one call that changes it.
+    ///
+    /// # Panics
+    ///
+    /// As [`read`](Self::read).
+    #[must_use]
+    pub fn write<S: Any>(&self) -> RefMut<'_, S> {
+        RefMut::map(self.0.borrow_mut(), |state| {
+            state.downcast_mut().expect("the set-up made this type")
+        })
+    }
+
+    /// The state itself, once no call has it any more.
+    pub(crate) fn into_inner(self) -> Box<dyn Any> {
+        self.0.replace(Box::new(()))
+    }
+}
+
+/// One call as generated code sees it.
+pub struct Invocation {
+    input: Input,
+    state: State,
+    limit: usize,
+    retry: Retry,
+    answer: Option<Kind>,
+    output: Output,
+}
+
+/// The bytes of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    /// What was written.
+    pub(crate) written: Vec<u8>,
+    /// In its place, what a value became that is its own message.
+    whole: Option<Bytes>,
+    /// The text of the error, if it is one.
+    text: Option<String>,
+}
+
+impl Output {
+    /// Returns the text of the error, which goes ahead of it.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// Begins anew, to say what went wrong instead.
+    pub(crate) fn instead(&mut self) -> &mut Vec<u8> {
+        self.whole = None;
+        self.text = None;
+        self.written.clear();
+        &mut self.written
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.whole.unwrap_or_else(|| self.written.into())
+    }
+}
+
+impl Deref for Output {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.whole.as_deref().unwrap_or(&self.written)
+    }
+}
+
+impl Invocation {
+    pub(crate) fn new(input: Input, state: State, limit: usize) -> Self {
+        Self {
+            input,
+            state,
+            limit,
+            retry: Retry::Default,
+            answer: None,
+            output: Output::default(),
+        }
+    }
+
+    /// Where the next input is put, once this one was answered and [cleared](Self::clear).
+    pub(crate) fn input(&mut self) -> &mut Input {
+        &mut self.input
+    }
+
+    /// Forgets the answer, for the next input.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.retry = Retry::Default;
+        self.answer = None;
+        self.output.whole = None;
+        if self.output.text.is_some() {
+            self.output.text = None;
+        }
+        self.output.written.clear();
+        if self.output.written.capacity() > SCRATCH {
+            self.output.written = Vec::new();
+        }
+    }
+
+    /// The arguments, or `None` if they cannot be decoded, which is then the answer.
+    pub fn arguments<A: Arguments>(&mut self, spec: &FunctionSpec) -> Option<A::Owned> {
+        let decoded = match &mut self.input {
+            Input::Alone(message) => A::decode(take(message)),
+            Input::Part(all, part) => {
+                let decoded = A::decode_in_place(&all[part.clone()]);
+                if Rc::strong_count(all) == 1 {
+                    self.input = Input::default();
+                }
+                decoded
+            }
+        };
+        match decoded {
+            Ok(arguments) => Some(arguments),
+            Err((position, error)) => {
+                let answer = format!("{}\n{error}", spec.parameter(position));
+                self.explain(Kind::NotDecodable, &answer);
+                None
+            }
+        }
+    }
+
+    /// What the function's `setup` made.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state.clone()
+    }
+
+    /// The same for a whole batch.
+    ///
+    /// # Panics
+    ///
+    /// If the batch is empty, which it never is.
+    #[must_use]
+    pub fn shared_state(batch: &[Self]) -> State {
+        batch.first().expect("a batch has inputs").state()
+    }
+
+    /// Asks the function's `retry_if` about its error.
+    pub(crate) fn retry_if<T, E>(
+        &mut self,
+        result: &Result<T, E>,
+        retry_if: impl FnOnce(&E) -> bool,
+    ) {
+        if let Err(error) = result
+            && !retry_if(error)
+        {
+            self.retry = Retry::No;
+        }
+    }
+
+    /// Takes over what the error says itself; `retry_if` goes first.
+    pub fn retry(&mut self, retry: Retry) {
+        if self.retry == Retry::Default {
+            self.retry = retry;
+        }
+    }
+
+    /// Keeps the text of an error for the call's history, in no more bytes than a message may have.
+    pub(crate) fn describe(&mut self, text: &str) {
+        self.output.text = Some(excerpt(text, self.limit).into_owned());
+    }
+
+    /// Answers with a value.
+    pub(crate) fn succeed<T: Wire>(&mut self, value: T) {
+        self.respond(Kind::Ok, |output, limit| {
+            output.whole = codec::encode_alone(value, &mut output.written, limit)?;
+            Ok(())
+        });
+    }
+
+    /// Answers with an error.
+    pub(crate) fn fail<E: Wire>(&mut self, error: &E) {
+        let kind = self.begin_error();
+        self.respond(kind, |output, limit| {
+            codec::encode(error, &mut output.written, limit)
+        });
+        if self.answer == Some(Kind::TooLarge) {
+            let mut whole = Vec::new();
+            let _ = codec::encode(error, &mut whole, usize::MAX);
+            let size = whole.len() as u64;
+            self.output.instead().extend_from_slice(&size.to_le_bytes());
+            self.answer = Some(Kind::ErrTooLarge);
+        }
+    }
+
+    /// Answers with the texts of an error, which may include a backtrace and take long to make.
+    pub(crate) fn fail_as_text(&mut self, texts: impl FnOnce() -> RemoteError) {
+        let _reporting = Reporting::begin();
+        let mut error = texts();
+        let kind = self.begin_error();
+        error.shorten(self.limit.saturating_sub(self.output.written.len()));
+        self.respond(kind, |output, limit| {
+            codec::encode(&error, &mut output.written, limit)
+        });
+    }
+
+    /// Writes what comes before an error.
+    fn begin_error(&mut self) -> Kind {
+        match self.retry {
+            Retry::Default => Kind::Err,
+            Retry::No => Kind::FinalErr,
+            Retry::After(delay) => {
+                let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+                let written = &mut self.output.written;
+                written.extend_from_slice(&nanos.to_le_bytes());
+                Kind::ErrAfter
+            }
+        }
+    }
+
+    #[inline]
+    fn respond(
+        &mut self,
+        kind: Kind,
+        encode: impl FnOnce(&mut Output, usize) -> Result<(), CodecError>,
+    ) {
+        self.answer = Some(match encode(&mut self.output, self.limit) {
+            Ok(()) => kind,
+            Err(CodecError::TooLarge(_)) => {
+                self.output.instead();
+                Kind::TooLarge
+            }
+            Err(CodecError::Invalid(reason)) => {
+                return self.explain(Kind::NotEncodable, &reason);
+            }
+        });
+    }
+
+    /// Answers with a text.
+    #[cold]
+    fn explain(&mut self, kind: Kind, text: &str) {
+        let text = excerpt(text, self.limit);
+        self.output.instead().extend_from_slice(text.as_bytes());
+        self.answer = Some(kind);
+    }
+
+    /// The function returned more or fewer results than its batch had inputs.
+    pub(crate) fn wrong_length(&mut self, expected: usize, returned: usize) {
+        let output = self.output.instead();
+        for number in [expected, returned] {
+            output.extend_from_slice(&(number as u64).to_le_bytes());
+        }
+        self.answer = Some(Kind::WrongLength);
+    }
+
+    /// The function panicked, with this payload.
+    pub(crate) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
+        let panic = panics::caught(payload, self.limit);
+        panics::encode(&panic, self.output.instead());
+        self.answer = Some(Kind::Panicked);
+    }
+
+    /// What kind of answer the output is.
+    pub(crate) fn kind(&self) -> Kind {
+        self.answer.unwrap_or(Kind::NotEncodable)
+    }
+
+    /// The bytes of the answer.
+    pub(crate) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    pub(crate) fn into_output(self) -> Output {
+        self.output
+    }
+}
+
+/// Runs the future of an async function to its end.
+///
+/// # Panics
+///
+/// If the operating system does not give what an async runtime needs.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("an async runtime can be started");
+    }
+    RUNTIME.with(|runtime| runtime.block_on(future))
+}

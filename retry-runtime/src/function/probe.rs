@@ -1,0 +1,392 @@
+//! What generated code asks about a function's types.
+//!
+//! Like the stub, a probe is a chain of layers. What holds for a type is a method of an early
+//! layer; the last layer has the same method without conditions. So a type that cannot travel is
+//! reported once, where generated code asserts that it can, and nowhere else.
+#![allow(missing_docs)]
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt::{Debug, Display};
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::batch::run_batch;
+use super::invocation::Invocation;
+use crate::api::remote_error::RemoteError;
+use crate::api::spec::FunctionSpec;
+use crate::codec::Wire;
+use crate::function::args::{Arguments, Parameters, Referred, Val};
+use crate::function::registry::{configuration, configure};
+
+/// A value that can be sent back. `Self` is the part of the signature to point at.
+#[diagnostic::on_unimplemented(
+    message = "`{T}` cannot be sent from a worker process",
+    label = "this type is not serialisable",
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and to what it \
+            contains; it must own its data",
+    note = "a type that serde can carry, but bincode cannot, travels inside of \
+            `retry_runtime::Json<T>`"
+)]
+pub trait Returned<T> {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + 'static, X: ?Sized> Returned<T> for X {}
+
+/// An error that can be sent back, as itself or as its text. `Self` is the part of the signature
+/// to point at.
+#[diagnostic::on_unimplemented(
+    message = "the error `{E}` cannot be sent from a worker process",
+    label = "this error is not serialisable, and cannot be shown either",
+    note = "to match on it in the caller, add `#[derive(serde::Serialize, serde::Deserialize)]` \
+            to it and to what it contains",
+    note = "or implement Display and Debug for it: it then arrives as a `RemoteError`, which \
+            keeps its text"
+)]
+pub trait Failed<E> {}
+
+#[diagnostic::do_not_recommend]
+impl<E: Serialize + DeserializeOwned + 'static, X: ?Sized> Failed<E> for X {}
+
+/// A type that has errors to ask about.
+#[diagnostic::on_unimplemented(
+    message = "`retry_if` decides about errors, but the function returns `{Self}`",
+    label = "there is no error to decide about",
+    note = "remove `retry_if`, or return a `Result`"
+)]
+pub trait HasErrors {}
+
+#[diagnostic::do_not_recommend]
+impl<T, E> HasErrors for Result<T, E> {}
+
+/// A function that decides about errors.
+#[diagnostic::on_unimplemented(
+    message = "`retry_if` takes a function `fn(&{E}) -> bool`, since the function's error is \
+               `{E}`",
+    label = "this is another kind of function"
+)]
+pub trait Judge<E> {}
+
+// What is a judge is decided by `Ask`; the trait is there for its message alone. With an
+// implementation it is not called a trait that nobody implements.
+#[diagnostic::do_not_recommend]
+impl<E> Judge<E> for Infallible {}
+
+/// What a probe says of a type that it does not hold for.
+pub trait Otherwise {
+    const IS: bool = false;
+}
+
+impl<T: ?Sized> Otherwise for T {}
+
+/// Types with a constant `IS`, which is true where the bounds hold for the parameter. Elsewhere it is that
+/// of [`Otherwise`], since a constant of the type itself comes first.
+macro_rules! probes {
+    ($($(#[$doc:meta])* [$($generics:tt)*] $name:ident<$type:ty>;)*) => {
+        $(
+            $(#[$doc])*
+            pub struct $name<T: ?Sized>(std::marker::PhantomData<T>);
+
+            impl<$($generics)*> $name<$type> {
+                pub const IS: bool = true;
+            }
+        )*
+    };
+}
+#[cfg(feature = "cli")]
+pub(crate) use probes;
+
+probes! {
+    [A: Arguments] IsSent<A>;
+    [T: Wire, E: Wire] IsTyped<Result<T, E>>;
+    [T: Wire, E: Deref<Target: Error> + Debug] IsChained<Result<T, E>>;
+    [T: Wire, E: Display + Debug] IsShown<Result<T, E>>;
+    [T, E] IsResult<Result<T, E>>;
+    [T: Wire] IsPlain<T>;
+    [T: Wire, E] IsSuccess<Result<T, E>>;
+    [T: Referred + ?Sized] IsReferred<T>;
+}
+
+/// What a caller gets of a function's result, as a constant of which the types of the stub's methods
+/// depend. It is that of the layer that method lookup finds.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __kind {
+    ($result:ty, $arguments:ty) => {{
+        use $crate::__private0::{IsChained, IsResult, IsSent, IsShown, IsTyped, Otherwise as _};
+        let is_result = IsResult::<$result>::IS;
+        if is_result && !IsTyped::<$result>::IS && IsSent::<$arguments>::IS {
+            if IsShown::<$result>::IS || IsChained::<$result>::IS {
+                1
+            } else {
+                0
+            }
+        } else if is_result {
+            0
+        } else {
+            2
+        }
+    }};
+}
+
+/// Whether all parameters can be sent.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __is_sent {
+    ($arguments:ty) => {{
+        use $crate::__private0::Otherwise as _;
+        $crate::__private0::IsSent::<$arguments>::IS
+    }};
+}
+
+/// What a caller gets of a function's result, by its kind.
+pub trait Outcome<const KIND: u8> {
+    type Value;
+    type Error;
+}
+
+impl<T, E> Outcome<0> for Result<T, E> {
+    type Value = T;
+    type Error = E;
+}
+
+impl<T, E> Outcome<1> for Result<T, E> {
+    type Value = T;
+    type Error = RemoteError;
+}
+
+impl<R> Outcome<2> for R {
+    type Value = R;
+    type Error = Infallible;
+}
+
+/// Checks of single types: methods, since the compiler names a function by the path that generated code
+/// takes to it.
+pub struct Checks(());
+
+/// The checks.
+pub const CHECKS: Checks = Checks(());
+
+impl Checks {
+    /// Fails to compile, at the type, if it cannot be sent.
+    pub const fn sent<T: Wire>(&self) {}
+
+    /// The same for what a parameter refers to.
+    pub const fn referred<T: Referred + ?Sized>(&self) {}
+}
+
+/// A type that is looked at because another one, of which it is a part, cannot be sent. If that is not
+/// so, something that can be sent stands for it.
+pub trait Suspect<const IS_SUSPECT: bool> {
+    type Type: ?Sized;
+}
+
+impl<T: ?Sized> Suspect<true> for T {
+    type Type = T;
+}
+
+impl<T: ?Sized> Suspect<false> for T {
+    type Type = ();
+}
+
+macro_rules! layers {
+    ($($(#[$doc:meta])* $layer:ident => $next:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub struct $layer<T>($next<T>);
+
+            impl<T> Deref for $layer<T> {
+                type Target = $next<T>;
+
+                fn deref(&self) -> &Self::Target {
+                    &self.0
+                }
+            }
+        )*
+    };
+}
+
+layers! {
+    /// What a function returns. Its checks hold where serde can carry it.
+    Output => Pointing;
+    /// An error that is a pointer to another one.
+    Pointing => Shown;
+    /// An error that can be shown.
+    Shown => Unknown;
+    /// A `Result`.
+    Unknown => Whole;
+    /// What a worker is given.
+    Input => Unsent;
+    /// What a service is made of.
+    Configuration => Unmade;
+    /// A result and a function that decides about its error.
+    Ask => Misjudged;
+    /// A result and something else.
+    Misjudged => Unjudged;
+}
+
+/// Anything else.
+pub struct Whole<R>(PhantomData<fn() -> R>);
+
+/// Parameters that cannot be sent, which has been reported.
+pub struct Unsent<A>(PhantomData<fn(A)>);
+
+/// What a service cannot be made of, which has been reported.
+pub struct Unmade<T>(PhantomData<fn(T)>);
+
+impl<T> Configuration<T> {
+    /// The probe.
+    pub const NEW: Self = Self(Unmade(PhantomData));
+}
+
+impl<T: Wire> Configuration<T> {
+    /// See [`configure`].
+    #[track_caller]
+    pub fn configure(&self, parameters: &T) -> Arc<[u8]> {
+        configure(parameters)
+    }
+
+    /// See [`configuration`].
+    ///
+    /// # Errors
+    ///
+    /// If the parameters cannot be decoded.
+    pub fn read(&self, bytes: &[u8]) -> Result<T, String> {
+        configuration(bytes)
+    }
+}
+
+impl<T> Unmade<T> {
+    pub fn configure(&self, _: &T) -> Arc<[u8]> {
+        Arc::default()
+    }
+
+    pub fn read(&self, _: &[u8]) -> Result<T, String> {
+        Err(String::new())
+    }
+}
+
+// `X` is the part of the signature to point at.
+
+impl<R> Output<R> {
+    /// The probe.
+    pub const NEW: Self = Self(Pointing(Shown(Unknown(Whole(PhantomData)))));
+}
+
+impl<T: Wire, E> Output<Result<T, E>> {
+    pub fn value<X: ?Sized>(&self) {}
+}
+
+impl<T, E: Wire> Output<Result<T, E>> {
+    pub fn error<X: ?Sized>(&self) {}
+}
+
+impl<T, E: Deref<Target: Error> + Debug> Pointing<Result<T, E>> {
+    pub fn error<X: ?Sized>(&self) {}
+}
+
+impl<T, E: Display + Debug> Shown<Result<T, E>> {
+    pub fn error<X: ?Sized>(&self) {}
+}
+
+impl<T, E> Unknown<Result<T, E>> {
+    pub fn value<X: Returned<T> + ?Sized>(&self) {}
+    pub fn error<X: Failed<E> + ?Sized>(&self) {}
+
+    /// Asks a closure about the error. This tells it what its parameter is.
+    pub fn retry_if_closure(
+        &self,
+        invocation: &mut Invocation,
+        result: &Result<T, E>,
+        retry_if: fn(&E) -> bool,
+    ) {
+        invocation.retry_if(result, retry_if);
+    }
+}
+
+impl<R> Whole<R> {
+    pub fn value<X: Returned<R> + ?Sized>(&self) {}
+    pub fn error<X: ?Sized>(&self) {}
+
+    pub fn retry_if_closure<E>(&self, _: &mut Invocation, _: &R, _: fn(&E) -> bool)
+    where
+        R: HasErrors,
+    {
+    }
+}
+
+/// Something that decides about the errors of results that have none.
+pub struct Unjudged<T>(PhantomData<fn(T)>);
+
+/// The probe for a result and what is to decide about its error.
+pub const fn ask<R, F>(_: &R, _: &F) -> Ask<(R, F)> {
+    Ask(Misjudged(Unjudged(PhantomData)))
+}
+
+impl<T, E, F: Fn(&E) -> bool> Ask<(Result<T, E>, F)> {
+    pub fn retry_if(&self, invocation: &mut Invocation, result: &Result<T, E>, judge: F) {
+        invocation.retry_if(result, judge);
+    }
+}
+
+impl<T, E, F> Misjudged<(Result<T, E>, F)> {
+    pub fn retry_if(&self, _: &mut Invocation, _: &Result<T, E>, _: F)
+    where
+        F: Judge<E>,
+    {
+    }
+}
+
+impl<R, F> Unjudged<(R, F)> {
+    pub fn retry_if(&self, _: &mut Invocation, _: &R, _: F)
+    where
+        R: HasErrors,
+    {
+    }
+}
+
+impl<A> Input<A> {
+    /// The probe.
+    pub const NEW: Self = Self(Unsent(PhantomData));
+}
+
+impl<A: Arguments> Input<A> {
+    /// See [`Invocation::arguments`].
+    pub fn arguments(&self, invocation: &mut Invocation, spec: &FunctionSpec) -> Option<A::Owned> {
+        invocation.arguments::<A>(spec)
+    }
+}
+
+impl<T: Wire> Input<(Val<T>,)> {
+    /// See [`run_batch`].
+    pub fn batch<R>(
+        &self,
+        batch: &mut [Invocation],
+        spec: &FunctionSpec,
+        body: impl FnOnce(Vec<T>) -> Vec<R>,
+        reply: impl FnMut(&mut Invocation, R),
+    ) {
+        run_batch(batch, spec, body, reply);
+    }
+}
+
+impl<A: Parameters> Unsent<A> {
+    pub fn arguments(&self, _: &mut Invocation, _: &FunctionSpec) -> Option<A::Held> {
+        None
+    }
+}
+
+impl<T> Unsent<(Val<T>,)> {
+    pub fn batch<R>(
+        &self,
+        _: &mut [Invocation],
+        _: &FunctionSpec,
+        _: impl FnOnce(Vec<T>) -> Vec<R>,
+        _: impl FnMut(&mut Invocation, R),
+    ) {
+    }
+}

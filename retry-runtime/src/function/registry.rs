@@ -1,0 +1,340 @@
+//! The functions that are linked into this program.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::driver::{Driver, Made};
+use super::invocation::{Invocation, LocalFuture, State};
+use crate::api::spec::FunctionSpec;
+use crate::codec::{self, CodecError, Wire};
+use crate::sys::PerProcess;
+
+/// The state that a function's `setup` made for a worker.
+pub type SetUp = Result<Box<dyn Any>, String>;
+
+/// How a worker runs a call.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// To its end, on the worker's thread.
+    Blocking(fn(&mut Invocation)),
+    /// As a future, perhaps together with others.
+    Async(fn(Invocation) -> LocalFuture<Invocation>),
+    /// Many at once, to their end.
+    Batch(fn(&mut [Invocation])),
+}
+
+/// An annotated function as generated code registers it.
+pub struct Registration {
+    pub(crate) spec: &'static FunctionSpec,
+    pub(crate) run: Run,
+    /// The service that it is a method of, and its place in it.
+    pub(crate) service: Option<(&'static Service, u16)>,
+    pub(crate) set_up: Option<fn() -> SetUp>,
+    pub(crate) tear_down: Option<fn(Box<dyn Any>)>,
+}
+
+impl Registration {
+    /// A function without set-up.
+    #[must_use]
+    pub const fn new(spec: &'static FunctionSpec, run: Run) -> Self {
+        Self {
+            spec,
+            run,
+            service: None,
+            set_up: None,
+            tear_down: None,
+        }
+    }
+
+    /// The same with set-up.
+    #[must_use]
+    pub const fn setup(mut self, set_up: fn() -> SetUp) -> Self {
+        self.set_up = Some(set_up);
+        self
+    }
+
+    /// Fails to compile if several calls at once would change the state.
+    #[track_caller]
+    pub const fn check_exclusive_state(&self) {
+        if self.pool().concurrency > 1 {
+            panic!("with `concurrency` several calls share the state: take it as `&S`");
+        }
+    }
+
+    /// The same as a method of a service.
+    #[must_use]
+    pub const fn method_of(mut self, service: &'static Service, place: u16) -> Self {
+        self.service = Some((service, place));
+        self
+    }
+
+    /// What decides about the workers that run it.
+    pub(crate) const fn pool(&self) -> &'static FunctionSpec {
+        match self.service {
+            Some((service, _)) => service.spec,
+            None => self.spec,
+        }
+    }
+
+    /// Its place among the methods of its service.
+    pub(crate) fn place(&self) -> u16 {
+        self.service.map_or(0, |(_, place)| place)
+    }
+
+    /// The same with something to do when a worker ends in order.
+    #[must_use]
+    pub const fn teardown(mut self, tear_down: fn(Box<dyn Any>)) -> Self {
+        self.tear_down = Some(tear_down);
+        self
+    }
+}
+
+/// A type whose methods run in workers that hold one value of it each.
+pub struct Service {
+    /// What holds for its workers.
+    pub spec: &'static FunctionSpec,
+    /// Makes the value from the encoded parameters of its constructor.
+    pub set_up: fn(&[u8]) -> SetUp,
+    /// Takes the value back when a worker ends in order.
+    pub tear_down: Option<fn(Box<dyn Any>)>,
+}
+
+/// What a worker serves.
+#[derive(Clone)]
+pub(crate) enum Served {
+    Function(&'static Registration),
+    /// With its methods, each at its place.
+    Service(&'static Service, Vec<Option<Run>>),
+}
+
+impl Served {
+    pub(crate) fn spec(&self) -> &'static FunctionSpec {
+        match self {
+            Self::Function(function) => function.spec,
+            Self::Service(service, _) => service.spec,
+        }
+    }
+
+    /// How a call is run that names the method at a place.
+    pub(crate) fn run(&self, place: u16) -> Option<Run> {
+        match self {
+            Self::Function(function) => Some(function.run),
+            Self::Service(_, methods) => *methods.get(usize::from(place))?,
+        }
+    }
+
+    /// Makes the state, from the configuration of a service.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system does not give what an async runtime needs.
+    pub(crate) fn set_up(&self, config: &[u8]) -> SetUp {
+        let driver = self.is_async().then(Driver::get);
+        let _entered = driver.as_ref().map(|driver| driver.enter());
+        match self {
+            Self::Function(function) => match function.set_up {
+                Some(set_up) => set_up(),
+                None => Ok(Box::new(())),
+            },
+            Self::Service(service, _) => (service.set_up)(config),
+        }
+    }
+
+    /// Hands the state to the teardown, or drops it if there is none.
+    pub(crate) fn tear_down(&self, state: State) {
+        let driver = Driver::existing();
+        let _entered = driver.as_ref().map(|driver| driver.enter());
+        let tear_down = match self {
+            Self::Function(function) => function.tear_down,
+            Self::Service(service, _) => service.tear_down,
+        };
+        let state = state.into_inner();
+        match tear_down {
+            Some(tear_down) => tear_down(state),
+            None => drop(state),
+        }
+    }
+
+    /// Whether it needs an async runtime.
+    pub(crate) fn is_async(&self) -> bool {
+        let is_async = |run: &Run| matches!(run, Run::Async(_));
+        match self {
+            Self::Function(function) => is_async(&function.run),
+            Self::Service(_, methods) => methods.iter().flatten().any(is_async),
+        }
+    }
+}
+
+/// What generated code submits to the inventory.
+pub struct Submission(pub &'static Registration);
+
+inventory::collect!(Submission);
+
+type Registry = BTreeMap<&'static str, Vec<&'static Registration>>;
+
+/// Returns everything that is registered, by name.
+fn registry() -> &'static Registry {
+    static REGISTRY: PerProcess<Registry> = PerProcess::new();
+    REGISTRY.get_or_init(|| {
+        let mut registry = Registry::new();
+        for Submission(registration) in inventory::iter::<Submission> {
+            registry
+                .entry(registration.spec.name)
+                .or_default()
+                .push(*registration);
+        }
+        registry
+    })
+}
+
+/// Why a name does not lead to one function.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotFound {
+    /// Two functions have it; the places of both.
+    Duplicate(String),
+    /// No function has it; what to do about that.
+    Missing(String),
+}
+
+/// The function of a name.
+pub(crate) fn find(name: &str) -> Result<&'static Registration, NotFound> {
+    match registry().get(name).map(Vec::as_slice) {
+        Some([registration]) => Ok(registration),
+        Some(several) => {
+            let places: Vec<String> = several
+                .iter()
+                .map(|other| format!("{}:{}", other.spec.file, other.spec.line))
+                .collect();
+            Err(NotFound::Duplicate(format!("at {}", places.join(" and "))))
+        }
+        None => {
+            let names: Vec<&str> = registry().keys().copied().collect();
+            Err(NotFound::Missing(format!(
+                "no function `{name}` is registered in the worker's program; registered are: {}. \
+                 A crate that nothing names is not linked: add `use my_crate as _;`",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// What a worker of this name serves: a function, or a service through its methods.
+pub(crate) fn served(name: &str) -> Result<Served, NotFound> {
+    let mut found: Option<(&'static Service, Vec<Option<Run>>)> = None;
+    for registration in registry().values().flatten() {
+        if let Some((service, place)) = registration.service
+            && service.spec.name == name
+        {
+            let (_, methods) = found.get_or_insert((service, Vec::new()));
+            let place = usize::from(place);
+            if methods.len() <= place {
+                methods.resize(place + 1, None);
+            }
+            methods[place] = Some(registration.run);
+        }
+    }
+    match found {
+        Some((service, methods)) => Ok(Served::Service(service, methods)),
+        None => find(name).map(Served::Function),
+    }
+}
+
+/// A number that two programs share only if they register the same functions (FNV-1a).
+pub(crate) fn fingerprint() -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for (name, registrations) in registry() {
+        for byte in name.bytes().chain(registrations.len().to_le_bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    hash
+}
+
+/// What a `setup` function may return: the state itself, or a `Result` with it.
+#[diagnostic::on_unimplemented(
+    message = "`setup` returns `{Self}`, but the function's first parameter is a reference to \
+               `{S}`",
+    label = "this does not make the function's state"
+)]
+pub trait IntoSetUp<S> {
+    /// The state, or why there is none.
+    fn into_set_up(self) -> Result<S, String>;
+}
+
+impl<S> IntoSetUp<S> for S {
+    fn into_set_up(self) -> Result<S, String> {
+        Ok(self)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<S, E: fmt::Debug + fmt::Display> IntoSetUp<S> for Result<S, E> {
+    fn into_set_up(self) -> Result<S, String> {
+        self.map_err(|error| format!("{error:#}"))
+    }
+}
+
+/// Turns the value of a `setup` function into the worker's state.
+///
+/// # Errors
+///
+/// The text of the set-up's own error.
+pub fn set_up<S: Any, O: IntoSetUp<S>>(output: O) -> SetUp {
+    output.into_set_up().map(|state| Box::new(state) as _)
+}
+
+/// Hands the state that a worker had to the function's `teardown`.
+pub fn tear_down<S: Any, O>(
+    state: Box<dyn Any>,
+    tear_down: impl FnOnce(S) -> O,
+) -> Option<Made<O>> {
+    state.downcast().ok().map(|state| Made(tear_down(*state)))
+}
+
+/// What a `teardown` function may return: nothing.
+#[diagnostic::on_unimplemented(
+    message = "`teardown` returns `{Self}`, and there is nobody left to take it",
+    label = "this is to return nothing"
+)]
+pub trait Nothing {}
+
+impl Nothing for () {}
+
+/// Takes what a `teardown` function returned.
+pub fn torn_down<T: Nothing>(_: T) {}
+
+/// The parameters of a service's constructor, encoded.
+///
+/// # Panics
+///
+/// If they cannot be encoded, or are longer than a mebibyte.
+#[track_caller]
+#[must_use]
+pub(crate) fn configure<T: Wire>(parameters: &T) -> Arc<[u8]> {
+    const LONGEST: usize = 1024 * 1024;
+    let mut bytes = Vec::new();
+    if let Err(error) = codec::encode(parameters, &mut bytes, LONGEST) {
+        let advice = match error {
+            CodecError::TooLarge(_) => "; pass a path instead of its contents",
+            CodecError::Invalid(_) => "",
+        };
+        panic!(
+            "the parameters of the service's constructor cannot be sent to its workers: \
+             {error}{advice}"
+        );
+    }
+    bytes.into()
+}
+
+/// The parameters of a service's constructor, decoded.
+///
+/// # Errors
+///
+/// If they cannot be.
+pub(crate) fn configuration<T: Wire>(bytes: &[u8]) -> Result<T, String> {
+    codec::decode_all(bytes).map_err(|error| {
+        format!("the parameters of the service's constructor cannot be decoded: {error}")
+    })
+}

@@ -1,0 +1,87 @@
+//! The time that it takes to report a failure, which is not counted as the attempt's: the first
+//! backtrace of a process alone takes about 0.1 s, since it reads the debug information.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::sys::{self, PerProcess};
+use crate::wire::Board;
+
+/// This worker's board. A fork of the worker may not write there.
+static BOARD: PerProcess<Arc<Board>> = PerProcess::new();
+
+/// The number of inputs that this worker executes at once.
+static SLOTS: AtomicUsize = AtomicUsize::new(0);
+
+static PAUSE: PerProcess<Mutex<Pause>> = PerProcess::new();
+
+/// The reports that are being made, on any thread.
+#[derive(Default)]
+struct Pause {
+    depth: u32,
+    /// When the first of them was begun.
+    since: u64,
+    /// How many nanoseconds those before have taken.
+    total: u64,
+}
+
+fn lock(pause: &Mutex<Pause>) -> MutexGuard<'_, Pause> {
+    pause.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the worker's board known.
+pub(crate) fn install(board: Arc<Board>) {
+    BOARD.get_or_init(|| board);
+}
+
+/// Tells how many inputs the worker executes at once.
+pub(crate) fn serves(slots: usize) {
+    SLOTS.store(slots, Ordering::Relaxed);
+}
+
+/// Returns the board, if this process is a worker.
+pub(crate) fn board() -> Option<&'static Board> {
+    BOARD.get().map(|board| &**board)
+}
+
+/// Returns how many nanoseconds reports have taken in this process.
+pub(crate) fn total() -> u64 {
+    let pause = lock(PAUSE.get_or_init(Mutex::default));
+    let running = match pause.depth {
+        0 => 0,
+        _ => sys::monotonic_nanos().saturating_sub(pause.since),
+    };
+    pause.total + running
+}
+
+/// While one of these exists, the clocks of all attempts of this worker stand still.
+pub(crate) struct Reporting(&'static Mutex<Pause>);
+
+impl Reporting {
+    pub(crate) fn begin() -> Self {
+        let all = PAUSE.get_or_init(Mutex::default);
+        let mut pause = lock(all);
+        if pause.depth == 0 {
+            pause.since = sys::monotonic_nanos();
+            if let Some(board) = board() {
+                board.pause(pause.since);
+            }
+        }
+        pause.depth += 1;
+        Self(all)
+    }
+}
+
+impl Drop for Reporting {
+    fn drop(&mut self) {
+        let mut pause = lock(self.0);
+        pause.depth -= 1;
+        if pause.depth == 0 {
+            let (since, now) = (pause.since, sys::monotonic_nanos());
+            pause.total += now.saturating_sub(since);
+            if let Some(board) = board() {
+                board.resume(SLOTS.load(Ordering::Relaxed), since, now);
+            }
+        }
+    }
+}

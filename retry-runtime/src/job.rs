@@ -1,0 +1,81 @@
+//! A call under way, whoever schedules it: what is called, its input, and where its outcome goes.
+
+pub(crate) mod budget;
+pub(crate) mod caller;
+pub(crate) mod capture;
+pub(crate) mod delivery;
+pub(crate) mod faults;
+pub(crate) mod outcome;
+pub(crate) mod parts;
+pub(crate) mod slot;
+
+use std::sync::Arc;
+
+use crate::codec::parcel::Parcel;
+use caller::Caller;
+use delivery::Deliver;
+use parts::Parts;
+
+/// A call's input and where its outcome goes; or those of a chunk of calls.
+pub(crate) struct Job {
+    pub(crate) target: Arc<dyn Deliver>,
+    /// The number under which a worker has made the call; 0 for a call of this process.
+    pub(crate) number: u32,
+    /// The place of the first input in its map.
+    pub(crate) index: Option<u64>,
+    pub(crate) input: Parcel,
+    pub(crate) caller: Caller,
+    /// Which method of a service is called.
+    pub(crate) method: u16,
+}
+
+impl Parts for Job {
+    fn count(&self) -> u32 {
+        self.input.count()
+    }
+
+    fn split_front(&mut self, count: u32) -> Self {
+        let front = Self {
+            target: Arc::clone(&self.target),
+            number: self.number,
+            index: self.index,
+            input: self.input.split_front(count),
+            caller: self.caller,
+            method: self.method,
+        };
+        self.index = self.index.map(|index| index + u64::from(count));
+        front
+    }
+
+    fn index(&self) -> Option<u64> {
+        self.index
+    }
+
+    fn has_room(&self) -> bool {
+        self.target.has_room()
+    }
+
+    fn caller(&self) -> Caller {
+        self.caller
+    }
+
+    fn settle(&mut self) {
+        self.input.settle();
+    }
+}
+
+impl Job {
+    /// The calls of a chunk, one by one.
+    pub(crate) fn parts(self) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self);
+        std::iter::from_fn(move || {
+            let mut job = rest.take()?;
+            if job.count() > 1 {
+                let front = job.split_front(1);
+                rest = Some(job);
+                job = front;
+            }
+            Some(job)
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! A place where one outcome waits for its caller, or its caller for it.
+
+use std::mem::{replace, take};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use super::delivery::{Deliver, Run, wake};
+use super::outcome::Outcome;
+use crate::wait::{AnswerSource, Waiter};
+
+/// A place for one outcome.
+#[derive(Default)]
+pub(crate) struct Slot {
+    waiting: Mutex<Waiting>,
+    /// Whether the outcome may wait for long until it is taken.
+    keeps: bool,
+}
+
+/// A thread that waits for it for a moment: whoever else fills it need not wake the thread.
+impl Waiter for Slot {
+    fn parks_at(&self, _: Option<Arc<dyn AnswerSource>>) {}
+
+    fn is_woken(&self) -> bool {
+        matches!(*self.lock(), Waiting::Outcome(_))
+    }
+}
+
+#[derive(Default)]
+enum Waiting {
+    /// Nobody, so far.
+    #[default]
+    Nobody,
+    For(Waker),
+    /// Nobody has to any more.
+    Outcome(Outcome),
+}
+
+impl Slot {
+    /// Makes a slot from which the outcome may be taken at any time, or never.
+    pub(crate) fn keeping() -> Self {
+        Self {
+            keeps: true,
+            ..Self::default()
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn fill(&self, mut outcome: Outcome) {
+        if self.keeps {
+            outcome.settle();
+        }
+        let waiting = replace(&mut *self.lock(), Waiting::Outcome(outcome));
+        if let Waiting::For(waker) = waiting {
+            wake(waker);
+        }
+    }
+
+    pub(crate) fn try_take(&self) -> Option<Outcome> {
+        let mut waiting = self.lock();
+        match take(&mut *waiting) {
+            Waiting::Outcome(outcome) => Some(outcome),
+            other => {
+                *waiting = other;
+                None
+            }
+        }
+    }
+
+    /// Takes the outcome if it is there, without waiting for the lock: in a forked child it may be
+    /// held by a thread that the child does not have.
+    pub(crate) fn take_unlocked(&self) -> Option<Outcome> {
+        let mut waiting = self.waiting.try_lock().ok()?;
+        match take(&mut *waiting) {
+            Waiting::Outcome(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn poll_take(&self, waker: &Waker) -> Poll<Outcome> {
+        let mut waiting = self.lock();
+        match take(&mut *waiting) {
+            Waiting::Outcome(outcome) => return Poll::Ready(outcome),
+            Waiting::For(known) if known.will_wake(waker) => *waiting = Waiting::For(known),
+            _ => *waiting = Waiting::For(waker.clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Deliver for Slot {
+    fn deliver(self: Arc<Self>, outcomes: Run<'_, '_>) {
+        for (_, outcome) in outcomes {
+            self.fill(outcome);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::api::context::CallId;
+    use crate::codec::parcel::Parcel;
+    use crate::codec::recycle::LARGE;
+    use crate::job::Job;
+    use crate::job::caller::Caller;
+    use crate::job::delivery::deliver;
+    use crate::job::outcome::Failure;
+
+    #[test]
+    fn what_nobody_takes_yet_does_not_keep_what_it_came_in() {
+        for length in [0, 1, LARGE - 1] {
+            for succeeds in [false, true] {
+                let mut buffer = BytesMut::with_capacity(2 * LARGE);
+                buffer.resize(length, 7);
+                let bytes = buffer.split().freeze();
+                let outcome = Outcome {
+                    call: CallId(1),
+                    result: match succeeds {
+                        true => Ok(Parcel::One(bytes)),
+                        false => Err(Failure::Function(bytes)),
+                    },
+                    history: None,
+                };
+                let slot = Arc::new(Slot::keeping());
+                let job = Job {
+                    target: Arc::clone(&slot) as Arc<dyn Deliver>,
+                    number: 0,
+                    index: None,
+                    input: Parcel::NONE,
+                    caller: Caller::thread(),
+                    method: 0,
+                };
+                deliver(&mut vec![(job, outcome)]);
+                assert!(buffer.try_reclaim(2 * LARGE));
+                let bytes = match slot.try_take().unwrap().result {
+                    Ok(value) => value.into_one(),
+                    Err(Failure::Function(error)) => error,
+                    Err(other) => panic!("{other:?}"),
+                };
+                assert_eq!(bytes, vec![7; length]);
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Workers that are processes: started, supervised and reaped. Knows nothing of policy.
+
+mod attend;
+mod cgroup;
+mod executable;
+mod link;
+mod nested;
+mod output;
+mod peer;
+mod process;
+mod reactor;
+mod spare;
+mod spawner;
+mod streams;
+mod surroundings;
+mod sweep;
+
+use std::any::Any;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::engine::Engine;
+use crate::engine::backend::{Backend, Request};
+use crate::engine::core::Core;
+use crate::wait::spin::Spin;
+use crate::wait::{AnswerSource, Waiter};
+use crate::wire::launch;
+use peer::Inlet;
+use reactor::Inbox;
+use spare::Spare;
+
+/// The worker processes of one engine.
+pub(crate) struct Processes(Arc<Shared>);
+
+/// What the threads that work for one engine share.
+struct Shared {
+    inbox: Inbox,
+    state: Mutex<State>,
+}
+
+/// Locked under the engine's lock, if both are.
+#[derive(Default)]
+struct State {
+    /// The process that the next worker may be made of.
+    spare: Spare,
+    /// How many processes have ended whose end is told, and that are about to be waited for.
+    unreaped: usize,
+}
+
+/// The processes of an engine, with the engine.
+#[derive(Clone, Copy)]
+struct Pool<'a> {
+    engine: &'a Engine,
+    shared: &'a Shared,
+}
+
+impl Pool<'_> {
+    fn inbox(&self) -> &Inbox {
+        &self.shared.inbox
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+/// The same, for a thread that keeps both.
+#[derive(Clone)]
+struct OwnedPool {
+    engine: Arc<Engine>,
+    shared: Arc<Shared>,
+}
+
+impl OwnedPool {
+    fn get(&self) -> Pool<'_> {
+        Pool {
+            engine: &self.engine,
+            shared: &self.shared,
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Processes {
+    /// Prepares for the processes of an engine.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system has no descriptor left.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(Shared {
+            inbox: Inbox::new()?,
+            state: Mutex::default(),
+        })))
+    }
+
+    fn pool<'a>(&'a self, engine: &'a Engine) -> Pool<'a> {
+        Pool {
+            engine,
+            shared: &self.0,
+        }
+    }
+}
+
+impl Backend for Processes {
+    fn start(&self, engine: &Arc<Engine>) -> io::Result<()> {
+        reactor::start(OwnedPool {
+            engine: Arc::clone(engine),
+            shared: Arc::clone(&self.0),
+        })
+    }
+
+    fn start_worker(&self, core: &mut Core, request: Request) {
+        let pool = OwnedPool {
+            engine: Arc::clone(&request.engine),
+            shared: Arc::clone(&self.0),
+        };
+        let worker = request.worker;
+        if let Some(request) = spawner::hire(pool.get(), core, request)
+            && let Err(error) = spawner::request_worker(&self.0, request)
+        {
+            core.abandon(core.now(), worker, &error);
+        }
+    }
+
+    fn may_start_workers(&self) -> bool {
+        launch::worker_arguments().is_some()
+    }
+
+    fn wake(&self) {
+        self.0.inbox.ring();
+    }
+
+    fn close(&self) {
+        self.0.state().spare.close();
+    }
+
+    fn is_closed(&self) -> bool {
+        let state = self.0.state();
+        state.spare.is_gone() && state.unreaped == 0
+    }
+
+    fn poll_answers(
+        &self,
+        engine: &Engine,
+        sources: &[Arc<dyn AnswerSource>],
+        spin: &mut Spin,
+        enough: &mut dyn FnMut() -> bool,
+    ) {
+        let inlets: Vec<_> = sources.iter().filter_map(inlet).collect();
+        attend::attend(self.pool(engine), &inlets, spin, enough);
+    }
+
+    fn park_at(
+        &self,
+        engine: &Engine,
+        source: &Arc<dyn AnswerSource>,
+        until: Option<Instant>,
+        waiter: &dyn Waiter,
+        spin: &mut Spin,
+    ) -> bool {
+        inlet(source)
+            .is_some_and(|inlet| attend::rest(self.pool(engine), &inlet, until, waiter, spin))
+    }
+
+    fn hand_over(&self, source: Arc<dyn AnswerSource>) {
+        if let Some(inlet) = inlet(&source) {
+            self.0.inbox.hand_over(inlet);
+        }
+    }
+}
+
+/// Returns what a source is, which is always this if it comes from a worker of this backend.
+fn inlet(source: &Arc<dyn AnswerSource>) -> Option<Arc<Inlet>> {
+    let source: Arc<dyn Any + Send + Sync> = Arc::clone(source) as _;
+    source.downcast().ok()
+}

@@ -1,0 +1,272 @@
+//! The parent's side of the connection for nested calls.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::{Bytes, BytesMut};
+
+use super::Pool;
+use super::reactor::{NESTED, Writable};
+use crate::api::context::CallId;
+use crate::api::error::{Cancelled, Rejected};
+use crate::codec::parcel::Parcel;
+use crate::engine::Engine;
+use crate::engine::core::Core;
+use crate::function::callee::Callee;
+use crate::function::registry;
+use crate::job::Job;
+use crate::job::budget::Budget;
+use crate::job::caller::Caller;
+use crate::job::capture;
+use crate::job::delivery::{Deliver, Run};
+use crate::job::outcome::{CallKey, Outcome, rejected};
+use crate::scheduler::{Origin, WorkerKey};
+use crate::sys;
+use crate::wire::nested::{self as wire, Reply, Request, Submission};
+use crate::wire::outgoing::Outgoing;
+
+/// How many bytes are read at once.
+const READ: usize = 64 * 1024;
+
+/// While more bytes than this wait for a worker to take them, no further inputs of its calls are
+/// handed out. A worker takes in all that comes, so that this ends by itself.
+const BACKLOG: usize = 16 * 1024 * 1024;
+
+/// Where outcomes for one worker go.
+pub(crate) struct Downstream {
+    engine: Weak<Engine>,
+    is_behind: AtomicBool,
+    worker: u64,
+    socket: Arc<OwnedFd>,
+    writable: Writable,
+    outgoing: Mutex<(Outgoing, bool)>,
+}
+
+impl Downstream {
+    pub(crate) fn new(
+        engine: Weak<Engine>,
+        worker: u64,
+        socket: Arc<OwnedFd>,
+        writable: Writable,
+    ) -> Self {
+        Self {
+            engine,
+            is_behind: AtomicBool::new(false),
+            worker,
+            socket,
+            writable,
+            outgoing: Mutex::default(),
+        }
+    }
+
+    /// Sends what became of a call; what the socket does not take waits until it does.
+    pub(crate) fn send(&self, number: u32, outcome: Outcome) {
+        let (reply, payload) = Reply::new(number, outcome);
+        let head = wire::encode(&reply, payload.len());
+        self.with_outgoing(|outgoing| outgoing.push(&head, &payload));
+    }
+
+    /// The socket takes more.
+    pub(crate) fn flush(&self) {
+        self.with_outgoing(|_| {});
+    }
+
+    fn with_outgoing(&self, change: impl FnOnce(&mut Outgoing)) {
+        let mut guard = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (outgoing, was_full) = &mut *guard;
+        change(outgoing);
+        // A broken connection shows on the reading side.
+        let full = matches!(outgoing.write_to(&self.socket), Ok(false));
+        if full != *was_full {
+            *was_full = full;
+            self.writable.set(&self.socket, self.worker, NESTED, full);
+        }
+        let was_behind = !self.has_room();
+        let most = if was_behind { BACKLOG / 2 } else { BACKLOG };
+        let is_behind = outgoing.bytes() > most;
+        self.is_behind.store(is_behind, Ordering::Relaxed);
+        drop(guard);
+        if was_behind
+            && !is_behind
+            && let Some(engine) = self.engine.upgrade()
+        {
+            engine.step(|core, _| core.scheduler.look_at_queues());
+        }
+    }
+}
+
+impl Deliver for Downstream {
+    fn deliver(self: Arc<Self>, outcomes: Run<'_, '_>) {
+        for (job, outcome) in outcomes {
+            self.send(job.number, outcome);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_behind.load(Ordering::Relaxed)
+    }
+}
+
+/// What one worker asks for.
+pub(crate) struct Requests {
+    worker: WorkerKey,
+    pub(crate) replies: Arc<Downstream>,
+    input: BytesMut,
+    /// The worker's limit on the size of a message.
+    limit: usize,
+    /// How many requests were taken in.
+    pub(crate) taken: u64,
+    /// Nothing more will come.
+    pub(crate) ended: bool,
+    /// The maps whose inputs are held back.
+    held: Vec<Caller>,
+    /// The retries that maps of this worker share, as long as there are calls of them.
+    budgets: HashMap<u64, Weak<Budget>>,
+}
+
+impl Requests {
+    pub(crate) fn new(worker: WorkerKey, replies: Downstream, limit: usize) -> Self {
+        Self {
+            worker,
+            replies: Arc::new(replies),
+            input: BytesMut::new(),
+            limit,
+            taken: 0,
+            ended: false,
+            held: Vec::new(),
+            budgets: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.replies.socket
+    }
+
+    /// Takes in what has come; whether that was anything. An error is a breach of the protocol.
+    pub(crate) fn receive(&mut self, pool: Pool<'_>) -> Result<bool, String> {
+        let engine = pool.engine;
+        let limit = self.limit;
+        let want = wire::wanted(&self.input, READ, limit);
+        match sys::read_into(&*self.replies.socket, &mut self.input, want) {
+            Ok(0) => {
+                self.ended = true;
+                return Ok(false);
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            // Nothing yet; or the worker is ending, which its process tells.
+            Err(_) => return Ok(false),
+        }
+        while let Some((request, payload)) =
+            wire::take(&mut self.input, wire::LARGEST_REQUEST, limit)?
+        {
+            self.taken += 1;
+            match request {
+                Request::Submit(submission) => self.submit(engine, submission, payload)?,
+                Request::Hold { caller, held } => {
+                    let caller = Caller::of_worker(self.worker.id, caller);
+                    self.held.retain(|other| *other != caller);
+                    self.held.extend(held.map(|_| caller));
+                    engine.step(|core, _| core.scheduler.hold(caller, held));
+                }
+                Request::Cancel(numbers) => {
+                    let worker = self.worker.id;
+                    let keys = numbers
+                        .into_iter()
+                        .map(|number| CallId::nested(worker, number));
+                    engine.step(|core, _| {
+                        let keys: Vec<CallKey> = keys
+                            .filter_map(|id| core.scheduler.find_nested(self.worker, id))
+                            .collect();
+                        core.scheduler.cancel(keys, Cancelled::ByCaller);
+                    });
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The worker has ended: none of its maps are held back any longer.
+    pub(crate) fn let_go(&mut self, core: &mut Core) {
+        for caller in self.held.drain(..) {
+            core.scheduler.hold(caller, None);
+        }
+    }
+
+    fn budget(&mut self, (name, ratio): (u64, f64)) -> Arc<Budget> {
+        self.budgets.retain(|_, budget| budget.strong_count() > 0);
+        let known = self.budgets.get(&name).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let budget = Arc::new(Budget::new(ratio));
+            self.budgets.insert(name, Arc::downgrade(&budget));
+            budget
+        })
+    }
+
+    fn submit(
+        &mut self,
+        engine: &Engine,
+        submission: Submission,
+        mut payload: Bytes,
+    ) -> Result<(), String> {
+        if !submission.policy.retries.is_valid() {
+            return Err("a nested call with an impossible policy".to_owned());
+        }
+        let Ok(registration) = registry::find(&submission.function) else {
+            return Err(format!("a nested call of `{}`", submission.function));
+        };
+        let callee = Callee {
+            registration,
+            config: submission.config.map(Arc::from),
+            policy: submission.policy,
+            budget: submission.budget.map(|budget| self.budget(budget)),
+        };
+        let mut jobs = Vec::with_capacity(submission.calls.len());
+        for call in submission.calls {
+            if call.length as usize > payload.len() {
+                return Err("a nested call longer than its message".to_owned());
+            }
+            let job = Job {
+                target: Arc::clone(&self.replies) as Arc<dyn Deliver>,
+                number: call.number,
+                index: call.index,
+                input: Parcel::One(payload.split_to(call.length as usize)),
+                caller: Caller::of_worker(self.worker.id, submission.caller),
+                method: registration.place(),
+            };
+            jobs.push((CallId::nested(self.worker.id, call.number), job));
+        }
+        let called = registration.pool().name;
+        let refused = engine.step(|core, now| match core.function(&callee) {
+            Ok(function) => {
+                let terms = core.terms(function, &callee);
+                let ticket = submission.ticket;
+                let outer = core.scheduler.call_of(self.worker, ticket);
+                let outer = outer.map(|(_, _, job)| job.caller);
+                for (id, job) in jobs {
+                    if let Some(outer) = outer.filter(|_| capture::is_on()) {
+                        capture::called_within(called, job.caller.0, outer.0);
+                    }
+                    let origin = Origin {
+                        id,
+                        worker: self.worker,
+                        ticket,
+                    };
+                    core.scheduler
+                        .submit_nested(now, function, Arc::clone(&terms), origin, job);
+                }
+                core.scheduler.dispatch(now, function);
+                None
+            }
+            Err(reason) => Some((reason, jobs)),
+        });
+        if let Some((reason, jobs)) = refused {
+            let refuse = |reason: &Rejected| rejected(reason.clone());
+            for (id, _) in jobs {
+                self.replies.send(id.number(), refuse(&reason));
+            }
+        }
+        Ok(())
+    }
+}

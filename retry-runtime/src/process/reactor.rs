@@ -1,0 +1,551 @@
+//! The thread that waits for everything: messages, output, the end of processes, and timers.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::OwnedPool;
+use super::attend::attend_all;
+use super::peer::{DYING, Inlet, Peer};
+use super::spawner::{self, request_spare};
+use super::streams::patience_ends;
+use crate::scheduler::Inbound;
+use crate::sys::{self, attributes};
+use crate::wait::AnswerSource;
+use crate::wait::spin::{Patience, Spin};
+use crate::wire::bell::Heard;
+
+/// How new workers reach the thread, and how it is woken.
+pub(crate) struct Inbox {
+    epoll: Arc<OwnedFd>,
+    bell: Arc<OwnedFd>,
+    new: Mutex<Vec<Arc<Inlet>>>,
+    /// Those that others have looked after and that have more to say.
+    left: Mutex<Vec<Arc<Inlet>>>,
+    /// Those whose answers are held back until what was printed before them is written.
+    held: Mutex<Vec<u64>>,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            epoll: Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?),
+            bell: Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
+            new: Mutex::default(),
+            left: Mutex::default(),
+            held: Mutex::default(),
+        })
+    }
+
+    /// What tells that a socket takes more.
+    pub(crate) fn writable(&self) -> Writable {
+        Writable(Arc::clone(&self.epoll))
+    }
+
+    pub(crate) fn register(&self, inlet: Arc<Inlet>) {
+        self.new
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(inlet);
+        self.ring();
+    }
+
+    /// Has the thread look after a worker.
+    pub(crate) fn hand_over(&self, inlet: Arc<Inlet>) {
+        self.left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(inlet);
+        self.ring();
+    }
+
+    /// Has the thread look after a worker when what it has printed is written.
+    pub(super) fn hold(&self, worker: u64) {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(worker);
+        self.ring();
+    }
+
+    /// Has the thread look when the spare has ended.
+    pub(super) fn watch_spare(&self, pidfd: &OwnedFd) -> rustix::io::Result<()> {
+        let data = EventData::new_u64(SPARE);
+        epoll::add(&*self.epoll, pidfd, data, EventFlags::IN)
+    }
+
+    pub(super) fn forget_spare(&self, pidfd: &OwnedFd) {
+        let _ = epoll::delete(&*self.epoll, pidfd);
+    }
+
+    /// What the thread waits with.
+    pub(super) fn epoll(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
+    /// Wakes the thread.
+    pub(crate) fn ring(&self) {
+        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+    }
+
+    /// What wakes the thread.
+    pub(super) fn bell(&self) -> &Arc<OwnedFd> {
+        &self.bell
+    }
+}
+
+/// Where a full socket is put down to be written to again.
+pub(crate) struct Writable(Arc<OwnedFd>);
+
+impl Writable {
+    /// Has the thread write to one of a worker's sockets when it takes more, or not any longer.
+    pub(crate) fn set(&self, socket: &OwnedFd, worker: u64, source: u64, wanted: bool) {
+        let flags = if wanted {
+            EventFlags::IN | EventFlags::OUT
+        } else {
+            EventFlags::IN
+        };
+        let data = EventData::new_u64(worker * SOURCES + source);
+        let _ = epoll::modify(&*self.0, socket, data, flags);
+    }
+}
+
+/// Starts the thread; it ends when the engine is shut down and drained.
+pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
+    // It comes up while this one is started.
+    spawner::prepare();
+    let inbox = &pool.shared.inbox;
+    let epoll = Arc::clone(&inbox.epoll);
+    let data = EventData::new_u64(BELL);
+    epoll::add(&*epoll, inbox.bell(), data, EventFlags::IN)?;
+    let mut reactor = Reactor {
+        pool,
+        epoll,
+        inlets: HashMap::new(),
+        hot: Vec::new(),
+        patience: Patience::new(),
+        spin: None,
+        timer: None,
+        rung: true,
+        put_off_for: 0,
+        put_off: false,
+        closing: Vec::new(),
+        held: Vec::new(),
+        dying: Vec::new(),
+        buried: Vec::new(),
+        spareless: false,
+    };
+    std::thread::Builder::new()
+        .name("retry-io".to_owned())
+        .spawn(move || {
+            attributes::adopt();
+            while !reactor.is_done() {
+                reactor.turn();
+            }
+        })?;
+    Ok(())
+}
+
+/// How long it is put off to clear up after workers that have ended: about as long as it takes to
+/// replace one.
+const PUT_OFF: Duration = Duration::from_millis(1);
+
+/// What became ready is told by the worker's number and one of these.
+pub(super) const SOCKET: u64 = 0;
+const STDOUT: u64 = 1;
+const STDERR: u64 = 2;
+const PROCESS: u64 = 3;
+pub(crate) const NESTED: u64 = 4;
+const SOURCES: u64 = 8;
+
+/// Worker numbers start at 1, so these are none of theirs.
+const BELL: u64 = 0;
+const SPARE: u64 = 1;
+
+struct Reactor {
+    pool: OwnedPool,
+    epoll: Arc<OwnedFd>,
+    inlets: HashMap<u64, Arc<Inlet>>,
+    /// Those that have just been heard of: more may follow.
+    hot: Vec<Arc<Inlet>>,
+    patience: Patience,
+    /// The last look for more.
+    spin: Option<Spin>,
+    /// The next timer, as far as this thread knows.
+    timer: Option<Instant>,
+    /// Whether that is to be looked at again.
+    rung: bool,
+    /// How many events were handled since that was first put off.
+    put_off_for: usize,
+    /// Output is left unread until the bell rings.
+    put_off: bool,
+    /// Workers that closed their connection, and when they have to be dead.
+    closing: Vec<(Instant, u64)>,
+    /// Workers whose answers are held back.
+    held: Vec<u64>,
+    /// Those that have ended, and whose last output is still to be written.
+    dying: Vec<Arc<Inlet>>,
+    /// Those that have ended, and when: what is left of them is given back a little later.
+    buried: Vec<(Instant, Arc<Inlet>)>,
+    /// One of them had to be replaced.
+    spareless: bool,
+}
+
+impl Reactor {
+    fn is_done(&self) -> bool {
+        self.inlets.is_empty()
+            && self.dying.is_empty()
+            && self.buried.is_empty()
+            && self.pool.engine.is_drained()
+    }
+
+    fn turn(&mut self) {
+        let mut until = if self.rung {
+            Some(Instant::now())
+        } else {
+            self.timer
+        };
+        let closing = self.closing.first().map(|(at, _)| *at);
+        let written = self.held_until();
+        for at in closing
+            .into_iter()
+            .chain(self.buried_until())
+            .chain(written)
+        {
+            until = Some(until.map_or(at, |until| until.min(at)));
+        }
+        let mut events = [Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        }; 64];
+        // Answers tend to follow each other.
+        let mut ready = 0;
+        if !self.hot.is_empty() {
+            let mut hot = std::mem::take(&mut self.hot);
+            let mut spin = self.patience.spin();
+            let left = attend_all(self.pool.get(), &hot, &mut spin, &mut || {
+                let now = Instant::now();
+                ready = self.wait(&mut events, Some(now));
+                ready > 0 || until.is_some_and(|until| until <= now)
+            });
+            hot.clear();
+            hot.extend(left);
+            self.hot = hot;
+            self.spin = Some(spin);
+        }
+        if ready == 0 {
+            // Not for long, where somebody has more to say.
+            let until = if self.hot.is_empty() {
+                until
+            } else {
+                Some(Instant::now())
+            };
+            ready = self.wait(&mut events, until);
+        }
+        // Ends come last: what a process said before it ended counts.
+        let mut ended = Vec::new();
+        for event in &events[..ready] {
+            let (flags, data) = (event.flags, event.data.u64());
+            if data == BELL {
+                let _ = rustix::io::read(self.pool.shared.inbox.bell(), &mut [0u8; 8]);
+                self.rung = true;
+                self.take_new_peers();
+                self.take_left_peers();
+                self.take_held_peers();
+                self.take_up_output();
+                continue;
+            }
+            if data == SPARE {
+                let inbox = &self.pool.shared.inbox;
+                let pool = self.pool.get();
+                pool.engine.step(|_, _| pool.state().spare.tend(inbox));
+                // It may have been the last that was waited for.
+                self.rung = true;
+                continue;
+            }
+            let worker = data / SOURCES;
+            let Some(inlet) = self.inlets.get(&worker).map(Arc::clone) else {
+                continue;
+            };
+            match data % SOURCES {
+                SOCKET => self.rung_by(inlet),
+                NESTED => self.nested(&inlet, flags),
+                PROCESS => ended.push(worker),
+                _ => self.output(&inlet),
+            }
+        }
+        // The last worker may have been waited for.
+        self.rung |= !ended.is_empty();
+        for worker in ended {
+            if let Some(inlet) = self.inlets.remove(&worker) {
+                let mut peer = inlet.peer();
+                // Closing the descriptors also takes them off the list, but a descriptor that a
+                // grandchild holds would stay on it.
+                let _ = epoll::delete(&*self.epoll, &peer.pidfd);
+                let _ = epoll::delete(&*self.epoll, &inlet.socket);
+                let _ = epoll::delete(&*self.epoll, peer.requests.socket());
+                self.remove_output(&peer);
+                // A process that takes its place may have its number.
+                self.closing.retain(|(_, closing)| *closing != worker);
+                let all = peer.last_look(self.pool.get(), &inlet.socket);
+                drop(peer);
+                if all {
+                    self.bury(inlet);
+                } else {
+                    self.dying.push(inlet);
+                }
+            }
+        }
+        self.look_at_held();
+        let now = Instant::now();
+        // A thread that arms an earlier timer rings the bell, so that most turns need not look. While
+        // there is more to handle than fits into one turn, that comes first, but each source only once:
+        // those that are always ready would keep all others from their limits.
+        let is_due = self.rung || self.timer.is_some_and(|at| at <= now);
+        let sources = self.inlets.len() * SOURCES as usize;
+        if is_due && (ready < events.len() || self.put_off_for > sources) {
+            self.put_off_for = 0;
+            self.tick(now);
+        } else if is_due {
+            self.put_off_for += ready;
+        }
+        if self.buried_until().is_some_and(|until| until <= now) {
+            self.clear_up();
+        }
+        self.closing.retain(|(at, worker)| {
+            let overdue = *at <= now;
+            if overdue && let Some(inlet) = self.inlets.get(worker) {
+                inlet.peer().overdue(self.pool.get(), &inlet.socket);
+            }
+            !overdue
+        });
+    }
+
+    /// Does what is due by now. All that had arrived by then is taken in before any limit is enforced,
+    /// however late this thread is: what arrived in time counts.
+    fn tick(&mut self, now: Instant) {
+        self.rung = false;
+        let pool = self.pool.get();
+        let engine = pool.engine;
+        let enforces = engine.step(|core, _| {
+            let now = now + core.ahead();
+            core.scheduler.tick(now, Inbound::Undrained)
+        });
+        if enforces {
+            // Answers that no bell was rung for, since another thread is about to look for them.
+            for inlet in self.inlets.values().chain(&self.dying) {
+                inlet.peer().look_at_once(pool, &inlet.socket);
+            }
+            engine.step(|core, _| {
+                let now = now + core.ahead();
+                core.scheduler.tick(now, Inbound::Drained)
+            });
+        }
+        self.timer = engine.step(|core, _| {
+            let spare = pool.state().spare.tend(pool.inbox());
+            core.arm().into_iter().chain(spare).min()
+        });
+    }
+
+    /// Takes in the last that a worker has left.
+    fn bury(&mut self, inlet: Arc<Inlet>) {
+        self.spareless |= inlet.peer().bury(&self.pool, &inlet.socket);
+        // Who sleeps there finds another place.
+        inlet.unpark();
+        self.buried.push((Instant::now(), inlet));
+        // It may have been the last.
+        self.rung = true;
+    }
+
+    fn take_held_peers(&mut self) {
+        let inbox = &self.pool.shared.inbox;
+        let held = std::mem::take(&mut *inbox.held.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in held {
+            if !self.held.contains(&worker) {
+                self.held.push(worker);
+            }
+        }
+    }
+
+    /// When to look at those that are held, if what they wait for is not written before.
+    fn held_until(&self) -> Option<Instant> {
+        if self.held.is_empty() && self.dying.is_empty() {
+            return None;
+        }
+        patience_ends()
+    }
+
+    /// Goes on with workers whose output has been written.
+    fn look_at_held(&mut self) {
+        let owned = self.pool.clone();
+        let pool = owned.get();
+        for inlet in self
+            .dying
+            .extract_if(.., |inlet| !inlet.peer().is_held(pool))
+            .collect::<Vec<_>>()
+        {
+            self.bury(inlet);
+        }
+        for worker in std::mem::take(&mut self.held) {
+            let Some(inlet) = self.inlets.get(&worker).map(Arc::clone) else {
+                continue;
+            };
+            let mut peer = inlet.peer();
+            if peer.is_held(pool) {
+                self.held.push(worker);
+                continue;
+            }
+            peer.look(pool, &inlet.socket);
+            drop(peer);
+            self.is_hot(inlet);
+            self.take_up_output();
+        }
+    }
+
+    /// When to [clear up](Self::clear_up), if there is anything to.
+    fn buried_until(&self) -> Option<Instant> {
+        self.buried.first().map(|(at, _)| *at + PUT_OFF)
+    }
+
+    /// Does what was put off, so that whoever takes the place of a worker that has died need not wait
+    /// for it.
+    fn clear_up(&mut self) {
+        self.buried.clear();
+        // These may have been the last.
+        self.rung = true;
+        if std::mem::take(&mut self.spareless) {
+            request_spare(&self.pool);
+        }
+    }
+
+    /// Waits for events until the given time; an interruption is a turn without any.
+    fn wait(&self, events: &mut [Event], until: Option<Instant>) -> usize {
+        let timeout =
+            until.map(|until| sys::timespec(until.saturating_duration_since(Instant::now())));
+        sys::wait_for_events(&self.epoll, events, timeout.as_ref()).unwrap_or_default()
+    }
+
+    fn take_new_peers(&mut self) {
+        let inbox = &self.pool.shared.inbox;
+        let new = std::mem::take(&mut *inbox.new.lock().unwrap_or_else(PoisonError::into_inner));
+        for inlet in new {
+            let base = inlet.key.id * SOURCES;
+            let readable = EventFlags::IN;
+            self.watch(&inlet.socket, base + SOCKET, readable);
+            if inlet.is_full() {
+                // It was before it was watched.
+                self.pool.engine.step(|_, _| inlet.watch_room());
+            }
+            let peer = inlet.peer();
+            self.watch(peer.requests.socket(), base + NESTED, readable);
+            if let Some(pipe) = peer.stdout.pipe() {
+                self.watch(pipe, base + STDOUT, readable);
+            }
+            if let Some(pipe) = peer.stderr.pipe() {
+                self.watch(pipe, base + STDERR, readable);
+            }
+            self.watch(&peer.pidfd, base + PROCESS, readable);
+            drop(peer);
+            self.inlets.insert(inlet.key.id, Arc::clone(&inlet));
+            // It may have spoken before anybody listened. Who sleeps there has looked.
+            if !inlet.has_guest() {
+                self.is_hot(inlet);
+            }
+        }
+    }
+
+    fn take_left_peers(&mut self) {
+        let inbox = &self.pool.shared.inbox;
+        let left = std::mem::take(&mut *inbox.left.lock().unwrap_or_else(PoisonError::into_inner));
+        for inlet in left {
+            self.is_hot(inlet);
+        }
+    }
+
+    fn watch(&self, file: impl AsFd, data: u64, flags: EventFlags) {
+        // Fails only without memory; then the worker's start-up timeout or its end tells.
+        let _ = epoll::add(&*self.epoll, file, EventData::new_u64(data), flags);
+    }
+
+    /// A worker has rung, has sent frames, has made room for them, or is gone.
+    fn rung_by(&mut self, inlet: Arc<Inlet>) {
+        if let Some(spin) = self.spin.take() {
+            self.patience.learn(&spin);
+        }
+        match inlet.hear() {
+            Heard::Frames if inlet.peer().is_done() => {
+                // It would be told of what nobody reads any more again and again.
+                let _ = epoll::delete(&*self.epoll, &inlet.socket);
+            }
+            Heard::Ring | Heard::Frames | Heard::Nothing => {}
+            Heard::End => {
+                let _ = epoll::delete(&*self.epoll, &inlet.socket);
+                // The process is dying, or it will have to.
+                self.closing.push((Instant::now() + DYING, inlet.key.id));
+                // Once: what comes later is taken in when it is buried, and to look for it until then
+                // would keep the core from the kernel, which has to clear up after it.
+                inlet.peer().look(self.pool.get(), &inlet.socket);
+                return;
+            }
+        }
+        inlet.sends_on(self.pool.get());
+        // It may have rung for room alone. Who sleeps there is woken for answers.
+        if inlet.has_guest() {
+            return;
+        }
+        self.is_hot(inlet);
+    }
+
+    fn is_hot(&mut self, inlet: Arc<Inlet>) {
+        if !self.hot.iter().any(|hot| Arc::ptr_eq(hot, &inlet)) {
+            self.hot.push(inlet);
+        }
+    }
+
+    fn nested(&self, inlet: &Inlet, flags: EventFlags) {
+        let mut peer = inlet.peer();
+        if flags.contains(EventFlags::OUT) {
+            peer.requests.replies.flush();
+        }
+        if flags.contains(EventFlags::IN) {
+            peer.receive_requests(self.pool.get());
+        }
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR) || peer.requests.ended {
+            // The worker is ending, or will say nothing more there; it would be reported again and again.
+            let _ = epoll::delete(&*self.epoll, peer.requests.socket());
+        }
+    }
+
+    fn output(&mut self, inlet: &Inlet) {
+        let mut peer = inlet.peer();
+        // A pipe that has ended is closed by this, which takes it off the list.
+        peer.print(self.pool.get(), &inlet.socket);
+        self.put_off |= peer.stdout.put_off(&self.epoll) | peer.stderr.put_off(&self.epoll);
+    }
+
+    /// There may be room for output again.
+    fn take_up_output(&mut self) {
+        if std::mem::take(&mut self.put_off) {
+            for (worker, inlet) in &self.inlets {
+                let base = worker * SOURCES;
+                let mut peer = inlet.peer();
+                peer.stdout.take_up(&self.epoll, base + STDOUT);
+                peer.stderr.take_up(&self.epoll, base + STDERR);
+            }
+        }
+    }
+
+    fn remove_output(&self, peer: &Peer) {
+        if let Some(pipe) = peer.stdout.pipe() {
+            let _ = epoll::delete(&*self.epoll, pipe);
+        }
+        if let Some(pipe) = peer.stderr.pipe() {
+            let _ = epoll::delete(&*self.epoll, pipe);
+        }
+    }
+}

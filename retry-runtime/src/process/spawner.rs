@@ -1,0 +1,357 @@
+//! The one thread that starts processes. It never ends, since what the kernel ties to a child's
+//! parent it ties to the thread that started the child.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::process::Pid;
+
+use super::cgroup::Cgroup;
+use super::link::ProcessLink;
+use super::nested::{Downstream, Requests};
+use super::peer::{Inlet, Peer};
+use super::process::{Equipment, Process};
+use super::surroundings::Surroundings;
+use super::sweep::Family;
+use super::{OwnedPool, Pool, Shared};
+use crate::config::Config;
+use crate::engine::backend::Request;
+use crate::engine::core::Core;
+use crate::sys::{PerProcess, children};
+use crate::wire::handshake::Orders;
+use crate::wire::outgoing;
+
+/// How long nobody has to have asked for anything before a spare is started: it would take the cores
+/// from the workers that are about to become ready.
+const LULL: Duration = Duration::from_millis(5);
+
+/// What the spawner is asked for.
+enum Wish {
+    Worker(Arc<Shared>, Request),
+    /// A spare for an engine, when nobody waits for a worker.
+    Spare(OwnedPool),
+}
+
+/// Asks for a worker; the engine is told what became of it.
+///
+/// # Errors
+///
+/// If there is no thread to start it.
+pub(super) fn request_worker(shared: &Arc<Shared>, request: Request) -> io::Result<()> {
+    wish(Wish::Worker(Arc::clone(shared), request))
+}
+
+/// Asks for a spare, after a worker has ended that has to be replaced.
+pub(super) fn request_spare(pool: &OwnedPool) {
+    let engine = &pool.engine;
+    // It would be one process more than there may be.
+    if engine.config().max_processes.is_some() {
+        return;
+    }
+    let kept = engine.config().scaledown_window;
+    engine.step(|_, _| pool.shared.state().spare.want(kept));
+    // It is not needed.
+    let _ = wish(Wish::Spare(pool.clone()));
+}
+
+fn wish(wish: Wish) -> io::Result<()> {
+    wishes()
+        .and_then(|wishes| wishes.send(wish).map_err(io::Error::other))
+        .map_err(|error| io::Error::new(error.kind(), format!("no thread for it: {error}")))
+}
+
+/// Starts the thread ahead of the first wish, if it can be: a wish that finds none starts it.
+pub(super) fn prepare() {
+    let _ = wishes();
+}
+
+/// Where the thread hears what is wished for.
+fn wishes() -> io::Result<Sender<Wish>> {
+    static WISHES: PerProcess<Mutex<Option<Sender<Wish>>>> = PerProcess::new();
+    let wishes = WISHES.get_or_init(Mutex::default);
+    let mut wishes = wishes.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(wishes) = &*wishes {
+        return Ok(wishes.clone());
+    }
+    let (sender, receiver) = channel();
+    std::thread::Builder::new()
+        .name("retry-spawner".to_owned())
+        .spawn(move || {
+            SPAWNER.get_or_init(rustix::thread::gettid);
+            run(&receiver);
+        })?;
+    Ok(wishes.insert(sender).clone())
+}
+
+/// The thread's number, once it runs.
+static SPAWNER: PerProcess<Pid> = PerProcess::new();
+
+fn run(wishes: &Receiver<Wish>) {
+    // Those that get a spare as soon as nobody waits for a worker.
+    let mut spareless: Vec<OwnedPool> = Vec::new();
+    loop {
+        let wish = if spareless.is_empty() {
+            wishes.recv().map_err(RecvTimeoutError::from)
+        } else {
+            wishes.recv_timeout(LULL)
+        };
+        let wish = match wish {
+            Ok(wish) => wish,
+            Err(RecvTimeoutError::Timeout) => {
+                spareless.drain(..).for_each(|pool| start_spare(pool.get()));
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let pool = match wish {
+            Wish::Worker(shared, request) => {
+                fulfil(&shared, &request);
+                OwnedPool {
+                    engine: request.engine,
+                    shared,
+                }
+            }
+            Wish::Spare(pool) => pool,
+        };
+        let is_known = |known: &OwnedPool| Arc::ptr_eq(&known.engine, &pool.engine);
+        if !spareless.iter().any(is_known) {
+            spareless.push(pool);
+        }
+    }
+}
+
+/// Starts a spare, if one is wanted.
+fn start_spare(pool: Pool<'_>) {
+    let engine = pool.engine;
+    if !engine.step(|_, _| pool.state().spare.begin()) {
+        return;
+    }
+    // From before the start: what changes while it goes on may or may not have reached the process.
+    let surroundings = surroundings(engine.config());
+    let process = children::check().and_then(|()| Process::start(engine.config()));
+    let started = process.ok().zip(surroundings);
+    engine.step(|_, _| pool.state().spare.started(pool.inbox(), started));
+    // The I/O thread has one more time to wait for, or one thing less.
+    pool.inbox().ring();
+}
+
+/// Those that a process would find that is started now.
+fn surroundings(config: &Config) -> Option<Surroundings> {
+    Some(Surroundings::now(config, *SPAWNER.get()?))
+}
+
+/// The spare, if there is one that a new process would have nothing over.
+fn take_spare(pool: Pool<'_>) -> Option<Process> {
+    if !pool.state().spare.is_waiting() {
+        return None;
+    }
+    let now = surroundings(pool.engine.config())?;
+    pool.engine
+        .step(|_, _| pool.state().spare.take(pool.inbox(), &now))
+}
+
+/// The longest configuration of a service that is sent without waiting.
+const SHORT: usize = 4096;
+
+/// Makes a worker of the spare at once, if there is one that will do and nothing about it has to be
+/// waited for. Otherwise gives the request back, which is one for the spawner then.
+pub(super) fn hire(pool: Pool<'_>, core: &mut Core, request: Request) -> Option<Request> {
+    let engine = Arc::clone(&request.engine);
+    let config = engine.config();
+    // These take time: files of the kernel's, and of others.
+    let waits = request.memory.is_some() || config.directory.is_some() || config.program.is_some();
+    let short = request.config.as_ref().map_or(0, |config| config.len()) <= SHORT;
+    if waits || !short || !pool.state().spare.is_waiting() {
+        return Some(request);
+    }
+    let hired = surroundings(config).and_then(|now| pool.state().spare.take(pool.inbox(), &now));
+    let Some(spare) = hired else {
+        return Some(request);
+    };
+    let limit = engine.max_message();
+    let sent = rustix::io::ioctl_fionbio(&spare.socket, true)
+        .map_err(io::Error::from)
+        .and_then(|()| send_orders(&spare, &orders(limit, &request, &spare), false));
+    if sent.is_err() || spare.has_ended() {
+        pool.state().spare.discard(pool.inbox(), spare);
+        return Some(request);
+    }
+    let (pid, link) = match connect(pool, &request, spare, limit, None, true) {
+        Ok(connected) => connected,
+        Err((spare, _)) => {
+            pool.state().spare.discard(pool.inbox(), spare);
+            return Some(request);
+        }
+    };
+    adopt(pool, core, &request, pid, link);
+    None
+}
+
+fn adopt(pool: Pool<'_>, core: &mut Core, request: &Request, pid: u32, link: ProcessLink) {
+    let inlet = Arc::clone(link.inlet());
+    // First the link: the worker's first message may already need it.
+    core.adopt(core.now(), request.worker, pid, Box::new(link));
+    pool.inbox().register(inlet);
+}
+
+fn fulfil(shared: &Shared, request: &Request) {
+    let engine = &*request.engine;
+    let pool = Pool { engine, shared };
+    match spawn(pool, request) {
+        Ok((pid, link)) => engine.step(|core, _| adopt(pool, core, request, pid, link)),
+        Err(error) => engine.step(|core, now| core.abandon(now, request.worker, &error)),
+    }
+}
+
+fn orders(limit: usize, request: &Request, process: &Process) -> Vec<u8> {
+    Orders {
+        worker: request.worker.id,
+        limit: limit as u64,
+        function: request.function.to_owned(),
+        config: request.config.as_deref().unwrap_or_default().to_vec(),
+        fails: request.fails,
+        transport: process.equipment.board.transport(),
+    }
+    .encode()
+}
+
+fn spawn(pool: Pool<'_>, request: &Request) -> io::Result<(u32, ProcessLink)> {
+    children::check()?;
+    // Read once: both sides of a connection go by the same limit.
+    let engine = pool.engine;
+    let limit = engine.max_message();
+    let order = |process: &Process| {
+        // It waits for its orders: nothing of the user's runs before it is in its group.
+        let cgroup = request
+            .memory
+            .and_then(|limit| Cgroup::create(request.worker.id, limit))
+            .filter(|cgroup| cgroup.admit(process.pid()))
+            .map(Arc::new);
+        (
+            cgroup,
+            send_orders(process, &orders(limit, request, process), true),
+        )
+    };
+    let (process, cgroup, was_spare) = 'hired: {
+        if let Some(spare) = take_spare(pool) {
+            if let (cgroup, Ok(())) = order(&spare)
+                && !spare.has_ended()
+            {
+                break 'hired (spare, cgroup, true);
+            }
+            // It has just died, which is nobody's failure: it had nothing to do.
+            spare.end();
+        }
+        let process = Process::start(engine.config())?;
+        match order(&process) {
+            (_, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
+                process.end();
+                return Err(error);
+            }
+            // Or it has ended already: its exit status says more than that.
+            (cgroup, _) => (process, cgroup, false),
+        }
+    };
+    connect(pool, request, process, limit, cgroup, was_spare).map_err(|(process, error)| {
+        process.end();
+        error
+    })
+}
+
+/// The parent's side of a process that has its orders.
+fn connect(
+    pool: Pool<'_>,
+    request: &Request,
+    process: Process,
+    limit: usize,
+    cgroup: Option<Arc<Cgroup>>,
+    was_spare: bool,
+) -> Result<(u32, ProcessLink), (Process, io::Error)> {
+    if let Err(error) = rustix::io::ioctl_fionbio(&process.socket, true) {
+        return Err((process, error.into()));
+    }
+    let Process {
+        child,
+        pidfd,
+        socket,
+        equipment: Equipment { board, nested, .. },
+        token,
+    } = process;
+    let pid = child.id();
+    let family = Arc::new(Family {
+        engine: Arc::downgrade(&request.engine),
+        function: request.function,
+        worker: pid,
+        token,
+        cgroup: cgroup.clone(),
+        ends: AtomicBool::new(false),
+    });
+    let board = Arc::new(board);
+    let socket = Arc::new(socket);
+    let (writer, reader) = board.parent_ends(&socket);
+    let writable = pool.inbox().writable();
+    let engine_of_replies = Arc::downgrade(&request.engine);
+    let replies = Downstream::new(
+        engine_of_replies,
+        request.worker.id,
+        Arc::new(nested),
+        writable,
+    );
+    let peer = Peer::new(
+        request.worker,
+        request.function,
+        child,
+        pidfd,
+        reader,
+        Arc::clone(&board),
+        Requests::new(request.worker, replies, limit),
+        Arc::clone(&family),
+        limit,
+        request.slots == 1,
+        // What is asked for again if the process dies before it knows of it.
+        was_spare.then(|| request.clone()),
+    );
+    let writable = pool.inbox().writable();
+    let inlet = Arc::new(Inlet::new(socket, peer, writable));
+    let link = ProcessLink::new(
+        family,
+        inlet,
+        board,
+        writer,
+        cgroup,
+        request.memory,
+        request.slots,
+    );
+    Ok((pid, link))
+}
+
+/// Sends a process its orders and what goes with them; without waiting, it is an error if there is no
+/// room for all of them.
+fn send_orders(process: &Process, orders: &[u8], waits: bool) -> io::Result<()> {
+    let Equipment {
+        board_file,
+        their_nested,
+        ..
+    } = &process.equipment;
+    let files = [board_file.as_fd(), their_nested.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&files));
+    let sent = rustix::net::sendmsg(
+        &process.socket,
+        &[io::IoSlice::new(orders)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    if sent < orders.len() && !waits {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    outgoing::send_all(&process.socket, &orders[sent..], &[])?;
+    Ok(())
+}

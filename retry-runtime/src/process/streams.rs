@@ -1,0 +1,446 @@
+//! This program's own output streams, to which what workers print is passed on.
+//!
+//! Whoever passes lines on also delivers results and keeps time, so it must not wait for a
+//! reader. It writes what a stream takes at once. From the first byte that is not taken, all that
+//! follows is queued behind it, for a thread that is started then and ends with the queue.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+use rustix::net::SendFlags;
+
+use crate::api::events::Stream;
+use crate::sys::{self, PerProcess};
+use crate::terminal;
+
+/// How many bytes may be queued for a stream before the pipes of workers are left unread. A worker
+/// that prints then waits, as it would if it wrote to the full stream itself.
+const ENOUGH: usize = 1024 * 1024;
+
+/// How many bytes may be queued at all. Only what workers leave that have ended comes in addition
+/// to [`ENOUGH`]; beyond this it is dropped.
+const MOST: usize = 16 * ENOUGH;
+
+/// How many bytes a pipe takes as a whole or not at all (`PIPE_BUF`), so that nothing of another
+/// process comes in between.
+const WHOLE: usize = 4096;
+
+/// How long a stream may take nothing until it counts as one that is not read: then results do not wait for
+/// it any longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a program that ends waits for a stream to take what is queued.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// What is queued for both streams.
+static QUEUES: PerProcess<Mutex<Queues>> = PerProcess::new();
+
+/// A queue has become empty.
+static EMPTY: PerProcess<Condvar> = PerProcess::new();
+
+/// Whether anything is queued: whoever prints nothing does not look further.
+static BUSY: AtomicBool = AtomicBool::new(false);
+
+/// The process whose threads these are: a fork of it has none.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// By the number of the descriptor less one.
+struct Queues([Queue; 2]);
+
+struct Queue {
+    /// What is written at once: as many lines as a pipe takes as a whole, or a longer one.
+    pieces: VecDeque<Vec<u8>>,
+    /// How many bytes that is.
+    length: usize,
+    /// How many bytes have ever been queued, and how many of them were written or dropped.
+    queued: u64,
+    done: u64,
+    /// When the stream has last taken anything.
+    taken: Option<Instant>,
+    /// There is a thread that writes. What it has taken is no longer in the queue.
+    writing: bool,
+    /// Whom to wake when there is room again.
+    waiting: Vec<Arc<OwnedFd>>,
+    /// Whom to wake when so many bytes are done.
+    behind: Vec<(u64, Arc<OwnedFd>)>,
+}
+
+impl Queue {
+    const fn new() -> Self {
+        Self {
+            pieces: VecDeque::new(),
+            length: 0,
+            queued: 0,
+            done: 0,
+            taken: None,
+            writing: false,
+            waiting: Vec::new(),
+            behind: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.length += bytes.len();
+        self.queued += bytes.len() as u64;
+        match self.pieces.back_mut() {
+            Some(last) if last.len() + bytes.len() <= WHOLE => last.extend_from_slice(bytes),
+            _ => self.pieces.push_back(bytes.to_vec()),
+        }
+    }
+
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let piece = self.pieces.pop_front()?;
+        self.length -= piece.len();
+        Some(piece)
+    }
+
+    /// What is queued is dropped.
+    fn clear(&mut self) {
+        self.pieces.clear();
+        self.length = 0;
+        self.is_done(self.queued);
+    }
+
+    /// So many bytes of all that were ever queued are written.
+    fn is_done(&mut self, done: u64) {
+        self.done = done;
+        for (_, bell) in self.behind.extract_if(.., |(at, _)| *at <= done) {
+            ring(&bell);
+        }
+    }
+
+    /// Returns whether the stream takes what is written, as far as is known.
+    fn is_read(&self) -> bool {
+        self.taken.is_none_or(|taken| taken.elapsed() < PATIENCE)
+    }
+
+    fn wake(&mut self) {
+        for bell in self.waiting.drain(..) {
+            ring(&bell);
+        }
+    }
+}
+
+impl Queues {
+    fn lock() -> MutexGuard<'static, Self> {
+        let queues = QUEUES.get_or_init(|| Mutex::new(Self([Queue::new(), Queue::new()])));
+        queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where lines for a stream are queued. While one queue is in use, that is also where lines for
+    /// the other stream go if both streams are the same file: two threads would write into each
+    /// other's lines.
+    fn place(&self, stream: Stream) -> usize {
+        let (own, other) = match stream {
+            Stream::Stdout => (0, 1),
+            Stream::Stderr => (1, 0),
+        };
+        if !self.0[own].writing && self.0[other].writing && are_the_same() {
+            other
+        } else {
+            own
+        }
+    }
+}
+
+fn ring(bell: &OwnedFd) {
+    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+}
+
+/// A place in what was queued for a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Queued {
+    place: usize,
+    at: u64,
+}
+
+impl Queued {
+    /// Which queue that is.
+    pub(super) fn place(self) -> usize {
+        self.place
+    }
+}
+
+/// Where the last of what is queued for a stream is, if there is any.
+pub(super) fn end_of_queue(stream: Stream) -> Option<Queued> {
+    let queues = Queues::lock();
+    let place = queues.place(stream);
+    let queue = &queues.0[place];
+    let at = queue.queued;
+    (queue.done < at).then_some(Queued { place, at })
+}
+
+/// Returns whether the stream is still to take what was queued up to here, and takes what is written. Otherwise the
+/// bell is rung when it has taken it, and [`patience_ends`] tells when it is to be asked again.
+pub(super) fn is_to_be_taken(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
+    let mut queues = Queues::lock();
+    let queue = &mut queues.0[queued.place];
+    let waits = queue.done < queued.at && queue.is_read();
+    if waits {
+        let known = |(at, known): &(u64, _)| *at == queued.at && Arc::ptr_eq(known, bell);
+        if !queue.behind.iter().any(known) {
+            queue.behind.push((queued.at, Arc::clone(bell)));
+        }
+    }
+    waits
+}
+
+/// When a stream has not taken anything for so long that it is not waited for any more.
+pub(super) fn patience_ends() -> Option<Instant> {
+    let queues = Queues::lock();
+    let writing = queues.0.iter().filter(|queue| queue.writing);
+    let ends = writing.filter_map(|queue| Some(queue.taken? + PATIENCE));
+    let now = Instant::now();
+    ends.filter(|end| *end > now).min()
+}
+
+/// Passes a line on, or a piece of one, without waiting. Returns where it is queued, if the stream did not
+/// take it at once. It goes to the descriptor itself, since the program may hold the lock of its standard output for
+/// as long as it waits for a call. That a stream is closed is no failure of ours.
+pub(super) fn forward(stream: Stream, line: &[u8]) -> Option<Queued> {
+    let _room = terminal::make_room();
+    let mut queues = Queues::lock();
+    let place = queues.place(stream);
+    let queue = &mut queues.0[place];
+    let rest = if queue.writing {
+        line
+    } else {
+        write_now(descriptor(place), line)
+    };
+    if rest.is_empty() || queue.length + rest.len() > MOST {
+        return None;
+    }
+    queue.push(rest);
+    if !queue.writing {
+        queue.taken = Some(Instant::now());
+        queue.writing = start(place);
+        if !queue.writing {
+            // Without a thread nobody could wait for the reader.
+            queue.clear();
+        }
+        BUSY.fetch_or(queue.writing, Ordering::Relaxed);
+    }
+    let at = queue.queued;
+    Some(Queued { place, at })
+}
+
+/// Whether more lines are taken for a stream. If not, the bell is rung when they are.
+pub(super) fn has_room(stream: Stream, bell: &Arc<OwnedFd>) -> bool {
+    if !BUSY.load(Ordering::Relaxed) {
+        return true;
+    }
+    let mut queues = Queues::lock();
+    let place = queues.place(stream);
+    let queue = &mut queues.0[place];
+    if queue.length < ENOUGH {
+        return true;
+    }
+    if !queue.waiting.iter().any(|known| Arc::ptr_eq(known, bell)) {
+        queue.waiting.push(Arc::clone(bell));
+    }
+    false
+}
+
+/// Starts the thread of a queue, and has the end of the program wait for it.
+fn start(place: usize) -> bool {
+    if PROCESS.swap(std::process::id(), Ordering::Relaxed) != std::process::id() {
+        sys::at_exit(finish);
+    }
+    std::thread::Builder::new()
+        .name("retry-output".to_owned())
+        .stack_size(128 * 1024)
+        .spawn(move || write_queued(place))
+        .is_ok()
+}
+
+/// Writes what is queued until there is nothing left.
+fn write_queued(place: usize) {
+    loop {
+        let mut queues = Queues::lock();
+        let queue = &mut queues.0[place];
+        let piece = queue.take();
+        if queue.length < ENOUGH / 2 {
+            queue.wake();
+        }
+        let Some(piece) = piece else {
+            // It was done with all.
+            *queue = Queue {
+                queued: queue.queued,
+                done: queue.queued,
+                ..Queue::new()
+            };
+            let busy = queues.0.iter().any(|queue| queue.writing);
+            BUSY.store(busy, Ordering::Relaxed);
+            EMPTY.get_or_init(Condvar::new).notify_all();
+            return;
+        };
+        let mut done = queue.done;
+        drop(queues);
+        for part in piece.chunks(WHOLE) {
+            let written = write_all(descriptor(place), part);
+            let mut queues = Queues::lock();
+            let queue = &mut queues.0[place];
+            done += part.len() as u64;
+            queue.taken = Some(Instant::now());
+            queue.is_done(done);
+            if written.is_err() {
+                // There is no reader any more.
+                queue.clear();
+                break;
+            }
+        }
+    }
+}
+
+/// Called when the program ends: waits for what is queued, but not for long.
+extern "C" fn finish() {
+    if PROCESS.load(Ordering::Relaxed) != std::process::id() {
+        return;
+    }
+    let until = Instant::now() + ENDING;
+    let mut queues = Queues::lock();
+    while queues.0.iter().any(|queue| queue.writing) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        let waited = EMPTY.get_or_init(Condvar::new).wait_timeout(queues, left);
+        (queues, _) = waited.unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+fn descriptor(place: usize) -> BorrowedFd<'static> {
+    match place {
+        0 => rustix::stdio::stdout(),
+        _ => rustix::stdio::stderr(),
+    }
+}
+
+/// Whether both streams are one file.
+fn are_the_same() -> bool {
+    let [one, other] = [0, 1].map(|place| rustix::fs::fstat(descriptor(place)));
+    match (one, other) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        _ => false,
+    }
+}
+
+/// Writes everything, waiting where the stream is full.
+fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(file, bytes) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            // Somebody has set the stream not to block, who may be another process.
+            Err(Errno::AGAIN) => {
+                let _ = poll(&mut [PollFd::new(&file, PollFlags::OUT)], None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Writes what the stream takes at once, and gives back what it does not.
+fn write_now<'a>(file: BorrowedFd<'_>, mut bytes: &'a [u8]) -> &'a [u8] {
+    let Ok(stat) = rustix::fs::fstat(file) else {
+        return &[];
+    };
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    while !bytes.is_empty() {
+        match write_some(file, kind, bytes) {
+            Ok(written @ 1..) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return bytes,
+            Ok(0) | Err(_) => return &[],
+        }
+    }
+    bytes
+}
+
+/// Writes without waiting. Whether a descriptor blocks cannot be changed for that: the setting
+/// belongs to the open file, which other processes may have as well.
+fn write_some(file: BorrowedFd<'_>, kind: FileType, bytes: &[u8]) -> rustix::io::Result<usize> {
+    match kind {
+        // These wait for a disk at most.
+        FileType::RegularFile | FileType::BlockDevice => rustix::io::write(file, bytes),
+        FileType::Socket => {
+            rustix::net::send(file, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+        }
+        _ => {
+            let slices = [std::io::IoSlice::new(bytes)];
+            // Pipes since Linux 6.4; no terminals and no named pipes.
+            match rustix::io::pwritev2(file, &slices, u64::MAX, ReadWriteFlags::NOWAIT) {
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => {
+                    write_anew(file, kind, bytes)
+                }
+                written => written,
+            }
+        }
+    }
+}
+
+/// The same by opening the file once more, which gives a setting of our own.
+fn write_anew(file: BorrowedFd<'_>, kind: FileType, bytes: &[u8]) -> rustix::io::Result<usize> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(own) => rustix::io::write(own, bytes),
+        // It belongs to another user. What a pipe takes at least is known; only another process
+        // that writes to it might be quicker.
+        Err(_) if kind == FileType::Fifo => {
+            let mut files = [PollFd::new(&file, PollFlags::OUT)];
+            match poll(&mut files, Some(&Timespec::default()))? {
+                0 => Err(Errno::AGAIN),
+                _ => rustix::io::write(file, &bytes[..bytes.len().min(WHOLE)]),
+            }
+        }
+        Err(_) => Err(Errno::AGAIN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_written_together_as_long_as_a_pipe_takes_them_whole() {
+        let mut queue = Queue::new();
+        let long = vec![b'x'; 2 * WHOLE];
+        for line in [&b"one\n"[..], b"two\n", &long, b"last", &[b'y'; WHOLE - 4]] {
+            queue.push(line);
+        }
+        assert_eq!(queue.length, 8 + 3 * WHOLE);
+        assert_eq!(queue.take().unwrap(), b"one\ntwo\n");
+        assert_eq!(queue.take().unwrap(), long);
+        assert_eq!(queue.take().unwrap().len(), WHOLE);
+        assert_eq!(queue.take(), None);
+        assert_eq!(queue.length, 0);
+    }
+
+    #[test]
+    fn a_pipe_takes_what_it_has_room_for_whatever_its_setting_is() {
+        for blocks in [true, false] {
+            let (reader, writer) = std::io::pipe().unwrap();
+            rustix::io::ioctl_fionbio(&writer, !blocks).unwrap();
+            let file = rustix::fd::AsFd::as_fd(&writer);
+            let all = vec![b'x'; 200_000];
+            let rest = write_now(file, &all);
+            assert!(!rest.is_empty() && rest.len() < all.len());
+            assert_eq!(write_now(file, rest).len(), rest.len());
+            // The two other ways find the same.
+            for fifo in [FileType::Fifo, FileType::CharacterDevice] {
+                assert_eq!(write_anew(file, fifo, b"x"), Err(Errno::AGAIN));
+            }
+            drop(reader);
+            assert_eq!(write_now(file, rest), b"");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Whether the type of a parameter of `main` can be made of what is written on a command line.
+//!
+//! clap decides that by method lookup, and where it finds nothing it names all that it has looked for.
+//! So generated code looks first, and says in one sentence what is missing.
+#![allow(missing_docs)]
+
+use std::error::Error;
+use std::ffi::{OsStr, OsString};
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use clap::builder::ValueParserFactory;
+
+use crate::function::probe::probes;
+
+/// The type itself, if it `CAN` be that of an option. If the check of that fails, so that there is no
+/// constant, the compiler says so once: it says nothing further of a type that contains an error.
+pub trait CommandLine<const CAN: bool> {
+    type Value;
+}
+
+impl<T> CommandLine<true> for T {
+    type Value = T;
+}
+
+/// Fails to compile, with the message, if `can` is false.
+#[track_caller]
+pub const fn check_option(can: bool, message: &str) -> bool {
+    if !can {
+        panic!("{}", message);
+    }
+    can
+}
+
+probes! {
+    [T: Clone + ValueParserFactory] IsKnown<T>;
+    [T: ValueEnum] IsEnum<T>;
+    [T: Clone + From<OsString>] IsFromOsString<T>;
+    [T: Clone + for<'a> From<&'a OsStr>] IsFromOsStr<T>;
+    [T: Clone + From<String>] IsFromString<T>;
+    [T: Clone + for<'a> From<&'a str>] IsFromText<T>;
+    [T: Clone + FromStr<Err: Into<Box<dyn Error + Send + Sync>>>] IsParsed<T>;
+}
+
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __can_be_parsed {
+    ($type:ty) => {{
+        use $crate::__private0::Otherwise as _;
+        $crate::__private0::IsKnown::<$type>::IS
+            || $crate::__private0::IsEnum::<$type>::IS
+            || $crate::__private0::IsFromOsString::<$type>::IS
+            || $crate::__private0::IsFromOsStr::<$type>::IS
+            || $crate::__private0::IsFromString::<$type>::IS
+            || $crate::__private0::IsFromText::<$type>::IS
+            || $crate::__private0::IsParsed::<$type>::IS
+    }};
+}

@@ -1,0 +1,27 @@
+//! Waiting for answers: spinning, parking and waking.
+
+pub(crate) mod block;
+pub(crate) mod spin;
+
+use std::any::Any;
+use std::sync::Arc;
+
+/// Where the answers of one worker arrive: a thread that waits for one may take it in there itself, and
+/// park there until it comes.
+pub(crate) trait AnswerSource: Any + Send + Sync {
+    /// Says that this thread is about to look for answers, so that the worker need not wake another one
+    /// for them. The thread has to look then, or to have it done.
+    fn will_be_polled(&self);
+
+    /// Wakes the thread that is parked here, or is about to be.
+    fn unpark(&self);
+}
+
+/// A thread that waits for an answer.
+pub(crate) trait Waiter {
+    /// Notes where the thread is parked, so that it can be woken there; `None` when it is not any more.
+    fn parks_at(&self, source: Option<Arc<dyn AnswerSource>>);
+
+    /// Returns whether the thread was woken.
+    fn is_woken(&self) -> bool;
+}

@@ -1,0 +1,141 @@
+//! The first messages of a connection.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bytes::{Buf, BufMut};
+use rustix::net::SendFlags;
+
+use super::{MAGIC, Transport};
+
+/// The bytes in a worker's standard input before it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Greeting {
+    /// A number that no other worker has.
+    pub(crate) key: u64,
+}
+
+/// The beginning of each greeting.
+const GREETED: [u8; 8] = *b"retry/w1";
+
+impl Greeting {
+    pub(crate) const LENGTH: usize = GREETED.len() + 8;
+
+    /// A greeting for a worker of this process.
+    pub(crate) fn new() -> Self {
+        // A fork of this process would draw the same numbers.
+        let key = u64::from(std::process::id()) << 32 | u64::from(fastrand::u32(..));
+        Self { key }
+    }
+
+    /// Writes it to the other end of what will be the worker's standard input.
+    pub(crate) fn send(self, socket: &OwnedFd) -> io::Result<()> {
+        let sent = rustix::net::send(socket, &self.encode(), SendFlags::NOSIGNAL)?;
+        // The socket is new, so that there is room.
+        if sent < Self::LENGTH {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        Ok(())
+    }
+
+    /// The key as it stands in the environment.
+    pub(crate) fn key_text(self) -> String {
+        format!("{:016x}", self.key)
+    }
+
+    fn encode(self) -> [u8; Self::LENGTH] {
+        let mut bytes = [0; Self::LENGTH];
+        bytes[..8].copy_from_slice(&GREETED);
+        bytes[8..].copy_from_slice(&self.key.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let key = bytes.strip_prefix(&GREETED)?.try_into().ok()?;
+        Some(Self {
+            key: u64::from_le_bytes(key),
+        })
+    }
+}
+
+/// The part of the orders that has a fixed size.
+const HEAD: usize = MAGIC.len() + 26;
+
+/// What a parent tells a worker first.
+pub(crate) struct Orders {
+    /// The worker's number.
+    pub(crate) worker: u64,
+    pub(crate) limit: u64,
+    /// What to serve.
+    pub(crate) function: String,
+    /// The configuration of a service.
+    pub(crate) config: Vec<u8>,
+    /// Whether a test wants the set-up to fail.
+    pub(crate) fails: bool,
+    /// Which way frames take.
+    pub(crate) transport: Transport,
+}
+
+impl Orders {
+    /// Room for all of it, unless the configuration of a service is long.
+    pub(crate) const ROOM: usize = HEAD + 1024;
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.put_u64_le(self.worker);
+        bytes.put_u64_le(self.limit);
+        bytes.put_u8(self.fails.into());
+        bytes.put_u8((self.transport == Transport::Socket).into());
+        bytes.put_u32_le(u32::try_from(self.function.len()).unwrap_or(u32::MAX));
+        bytes.put_u32_le(u32::try_from(self.config.len()).unwrap_or(u32::MAX));
+        bytes.extend_from_slice(self.function.as_bytes());
+        bytes.extend_from_slice(&self.config);
+        bytes
+    }
+
+    /// How many bytes all of it takes, given its beginning.
+    pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
+        let mut lengths = bytes.get(HEAD - 8..HEAD)?;
+        let (function, config) = (lengths.get_u32_le(), lengths.get_u32_le());
+        Some(HEAD + function as usize + config as usize)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(&MAGIC)?;
+        let worker = rest.try_get_u64_le().ok()?;
+        let limit = rest.try_get_u64_le().ok()?;
+        let fails = rest.try_get_u8().ok()? != 0;
+        let transport = match rest.try_get_u8().ok()? {
+            0 => Transport::Rings,
+            _ => Transport::Socket,
+        };
+        let function = rest.try_get_u32_le().ok()?;
+        rest.try_get_u32_le().ok()?;
+        let (function, config) = rest.split_at_checked(function as usize)?;
+        Some(Self {
+            worker,
+            limit,
+            function: String::from_utf8(function.to_vec()).ok()?,
+            config: config.to_vec(),
+            fails,
+            transport,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_greeting_is_read_as_it_was_written() {
+        let greeting = Greeting::new();
+        assert_eq!(Greeting::decode(&greeting.encode()), Some(greeting));
+        assert_eq!(
+            Greeting::decode(&greeting.encode()[..Greeting::LENGTH - 1]),
+            None
+        );
+        assert_eq!(Greeting::decode(b"GET / HTTP/1.1\r\n\r\n"), None);
+        assert_ne!(Greeting::new().key, greeting.key);
+    }
+}

@@ -1,0 +1,222 @@
+//! What goes over the connection for nested calls.
+//!
+//! Each message is two lengths of 32 bits, a head in the runtime's own codec, and a payload of
+//! arguments or of a result as it is.
+
+use bytes::{Buf, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use crate::api::context::{Attempt, CallId};
+use crate::api::options::Policy;
+use crate::codec;
+use crate::codec::parcel::Parcel;
+use crate::job::outcome::{Failure, History, Outcome};
+
+/// The size of both lengths.
+const LENGTHS: usize = 8;
+
+/// The largest head of a request, which is a chunk of calls.
+pub(crate) const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
+
+/// What a worker asks for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    Submit(Submission),
+    Cancel(Vec<u32>),
+    /// Inputs of a map are not to be handed out for now, except the one with an index; or they are
+    /// again.
+    Hold {
+        caller: u32,
+        held: Option<Option<u64>>,
+    },
+}
+
+/// Calls of one function.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Submission {
+    pub(crate) function: String,
+    /// The configuration, if it is the method of a service.
+    pub(crate) config: Option<Vec<u8>>,
+    pub(crate) policy: Policy,
+    /// The retries that the calls of a map share: which, and their share.
+    pub(crate) budget: Option<(u64, f64)>,
+    /// Who makes them: a map, or a thread.
+    pub(crate) caller: u32,
+    /// The ticket of the call that makes them.
+    pub(crate) ticket: u64,
+    pub(crate) calls: Vec<Item>,
+}
+
+/// One of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Item {
+    pub(crate) number: u32,
+    pub(crate) index: Option<u64>,
+    /// How much of the payload is its input.
+    pub(crate) length: u32,
+}
+
+/// What became of a call; the payload is its value or its error.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) number: u32,
+    call: CallId,
+    attempts: Vec<Attempt>,
+    stderr_tail: Option<String>,
+    end: End,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum End {
+    Ok,
+    Function,
+    Other(Failure),
+}
+
+impl Reply {
+    pub(crate) fn new(number: u32, outcome: Outcome) -> (Self, Bytes) {
+        let (end, payload) = match outcome.result {
+            Ok(value) => (End::Ok, value.into_one()),
+            Err(Failure::Function(error)) => (End::Function, error),
+            Err(other) => (End::Other(other), Bytes::new()),
+        };
+        let history = History::of(outcome.history);
+        let reply = Self {
+            number,
+            call: outcome.call,
+            attempts: history.attempts,
+            stderr_tail: history.stderr_tail.as_deref().map(str::to_owned),
+            end,
+        };
+        (reply, payload)
+    }
+
+    pub(crate) fn into_outcome(self, payload: Bytes) -> Outcome {
+        Outcome {
+            call: self.call,
+            result: match self.end {
+                End::Ok => Ok(Parcel::One(payload)),
+                End::Function => Err(Failure::Function(payload)),
+                End::Other(failure) => Err(failure),
+            },
+            history: History::new(self.attempts, self.stderr_tail.map(Into::into)),
+        }
+    }
+}
+
+/// Lengths and head of a message.
+pub(crate) fn encode(head: &impl codec::Wire, payload: usize) -> Vec<u8> {
+    let mut bytes = vec![0; LENGTHS];
+    // These types have nothing in them that cannot be encoded.
+    let _ = codec::encode(head, &mut bytes, usize::MAX);
+    let head = u32::try_from(bytes.len() - LENGTHS).unwrap_or(u32::MAX);
+    bytes[..4].copy_from_slice(&head.to_le_bytes());
+    let payload = u32::try_from(payload).expect("the limit is below 4 GiB");
+    bytes[4..LENGTHS].copy_from_slice(&payload.to_le_bytes());
+    bytes
+}
+
+/// How many bytes to read next: what is missing of a message, which is not believed beyond
+/// `most`.
+pub(crate) fn wanted(buffer: &BytesMut, least: usize, most: usize) -> usize {
+    let Some(lengths) = buffer.first_chunk::<LENGTHS>() else {
+        return least;
+    };
+    let whole = lengths
+        .chunks(4)
+        .map(|mut length| length.get_u32_le() as usize)
+        .sum::<usize>();
+    (LENGTHS + whole)
+        .saturating_sub(buffer.len())
+        .clamp(least, most)
+}
+
+/// Takes a whole message from the front of a buffer, if there is one.
+pub(crate) fn take<H: codec::Wire>(
+    buffer: &mut BytesMut,
+    largest_head: usize,
+    limit: usize,
+) -> Result<Option<(H, Bytes)>, String> {
+    let Some(mut lengths) = buffer.get(..LENGTHS) else {
+        return Ok(None);
+    };
+    let head = lengths.get_u32_le() as usize;
+    let payload = lengths.get_u32_le() as usize;
+    if head > largest_head || payload > limit {
+        return Err(format!("a nested message of {head} and {payload} bytes"));
+    }
+    if buffer.len() - LENGTHS < head + payload {
+        return Ok(None);
+    }
+    buffer.advance(LENGTHS);
+    let head = buffer.split_to(head);
+    let payload = buffer.split_to(payload).freeze();
+    match codec::decode_all(&head) {
+        Ok(head) => Ok(Some((head, payload))),
+        Err(error) => Err(format!("a nested message that cannot be decoded: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_comes_back_as_itself() {
+        use crate::api::error::{Cancelled, Lost, Rejected};
+        let failures = [
+            Failure::Function(Bytes::from_static(b"error")),
+            Failure::Rejected(Rejected::TooDeep { limit: 10 }),
+            Failure::Cancelled(Cancelled::WithOuterCall),
+            Failure::Lost(Lost::TooLarge { limit: 5 }),
+        ];
+        for failure in failures {
+            let expected = format!("{failure:?}");
+            let outcome = Outcome {
+                call: CallId::nested(3, 7),
+                result: Err(failure),
+                history: History::new(Vec::new(), Some("tail".into())),
+            };
+            let (reply, payload) = Reply::new(7, outcome);
+            let mut message = BytesMut::from(&encode(&reply, payload.len())[..]);
+            message.extend_from_slice(&payload);
+            let (reply, payload) = take::<Reply>(&mut message, usize::MAX, 100)
+                .unwrap()
+                .unwrap();
+            assert_eq!(reply.number, 7);
+            let outcome = reply.into_outcome(payload);
+            assert_eq!(format!("{:?}", outcome.result.unwrap_err()), expected);
+            let tail = outcome.history.unwrap().stderr_tail;
+            assert_eq!(tail.as_deref(), Some("tail"));
+            assert_eq!(outcome.call.to_string(), "call-3.7");
+        }
+    }
+
+    #[test]
+    fn messages_come_back_whole_and_garbage_is_an_error() {
+        let head = encode(&Request::Cancel(vec![1, 2]), 3);
+        let mut buffer = BytesMut::from(&head[..]);
+        assert!(
+            take::<Request>(&mut buffer, LARGEST_REQUEST, 10)
+                .unwrap()
+                .is_none()
+        );
+        buffer.extend_from_slice(b"abcd");
+        let (request, payload) = take::<Request>(&mut buffer, LARGEST_REQUEST, 10)
+            .unwrap()
+            .unwrap();
+        assert!(matches!(request, Request::Cancel(numbers) if numbers == [1, 2]));
+        assert_eq!((&payload[..], &buffer[..]), (&b"abc"[..], &b"d"[..]));
+        let mut random = fastrand::Rng::with_seed(5);
+        for _ in 0..20_000 {
+            let mut bytes = vec![0u8; random.usize(0..80)];
+            random.fill(&mut bytes);
+            if bytes.len() > 8 {
+                bytes[1..4].fill(0);
+                bytes[5..8].fill(0);
+            }
+            let mut buffer = BytesMut::from(&bytes[..]);
+            while let Ok(Some(_)) = take::<Request>(&mut buffer, LARGEST_REQUEST, 1000) {}
+        }
+    }
+}
