@@ -29,8 +29,8 @@ use crate::{
 /// except that a real stub has the name of its function, here `resize`, its documentation, and its
 /// visibility. The methods take the parameters of the function, without the state of a `setup`, and return
 /// its types: a call of `resize` gives a `u64` or a [`CallError<RemoteError>`](CallError), since
-/// `std::io::Error` cannot be serialised. A function whose error can be gives a `CallError` of that error, and one that
-/// returns no `Result` a `CallError<Infallible>`.
+/// `std::io::Error` cannot be serialised. A function whose error can be gives a `CallError` of that error,
+/// and one that returns no `Result` a `CallError<Infallible>`.
 ///
 /// The methods of a [`#[service]`](macro@crate::service) are fields of its handle with the same methods.
 ///

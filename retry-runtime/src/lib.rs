@@ -59,9 +59,9 @@
 //!
 //! # At least once
 //!
-//! A call whose worker dies is run again, and a worker may die after the function has done its work and before
-//! its result is known. A function may therefore run more often than once for one call, and should be
-//! idempotent. `#[function(at_most_once)]` ends such a call with [`CallError::Crashed`] instead.
+//! A call whose worker dies is run again, and a worker may die after the function has done its work and
+//! before its result is known. A function may therefore run more often than once for one call, and should
+//! be idempotent. `#[function(at_most_once)]` ends such a call with [`CallError::Crashed`] instead.
 //!
 //! # Features
 //!

@@ -131,15 +131,16 @@ pub struct Attempt {
     /// The time at which the function was started, on the monotonic clock.
     #[serde(with = "instant")]
     pub start: Instant,
-    /// The time that the function ran, without the time to report a failure (the panic hook, backtraces, the texts
-    /// of an error). In a map without a timeout this may include inputs that the worker executed just before it:
-    /// up to seven, as far as they lie within one tick of the kernel (4 ms on most machines).
+    /// The time that the function ran, without the time to report a failure (the panic hook, backtraces,
+    /// the texts of an error). In a map without a timeout this may include inputs that the worker executed
+    /// just before it: up to seven, as far as they lie within one tick of the kernel (4 ms on most
+    /// machines).
     pub duration: Duration,
-    /// How it ended.
+    /// The end of the attempt.
     pub outcome: AttemptOutcome,
-    /// The text of the error or panic that ended the attempt: the first line of its `Display`, or of its `Debug`
-    /// if it has no `Display`, in at most 200 bytes. `None` if the attempt ended in another way, or if the error
-    /// has neither.
+    /// The text of the error or panic that ended the attempt: the first line of its `Display`, or of its
+    /// `Debug` if it has no `Display`, in at most 200 bytes. `None` if the attempt ended in another way, or
+    /// if the error has neither.
     pub error: Option<Box<str>>,
 }
 
@@ -261,8 +262,8 @@ impl Context {
         &self.0.attempts
     }
 
-    /// Returns the last lines that the worker of the last attempt wrote to its standard error, as far as they are
-    /// known.
+    /// Returns the last lines that the worker of the last attempt wrote to its standard error, as far as
+    /// they are known.
     #[must_use]
     pub fn stderr_tail(&self) -> &str {
         self.0.stderr_tail.as_deref().unwrap_or("")

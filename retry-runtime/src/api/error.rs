@@ -16,7 +16,8 @@ use crate::codec;
 /// The error of a call.
 ///
 /// `E` is the function's own error type where serde can carry it, so that a caller can match on it;
-/// [`RemoteError`](crate::RemoteError) where serde cannot; `Infallible` for a function that does not return a `Result`.
+/// [`RemoteError`](crate::RemoteError) where serde cannot; `Infallible` for a function that does not return
+/// a `Result`.
 ///
 /// | variant | run again? |
 /// |---|---|
@@ -27,9 +28,9 @@ use crate::codec;
 /// | [`Lost`](Self::Lost) | as after a crash if the worker broke the protocol; otherwise not |
 /// | all others | no |
 ///
-/// `Display` is one line of at most 200 characters, with an ellipsis in place of what does not fit; `{:#}` adds
-/// the causes of the function's error, within the same limit. `Debug` is a report of several lines, since `main`
-/// and `unwrap` print it: it has each text in full, and once.
+/// `Display` is one line of at most 200 characters, with an ellipsis in place of what does not fit; `{:#}`
+/// adds the causes of the function's error, within the same limit. `Debug` is a report of several lines,
+/// since `main` and `unwrap` print it: it has each text in full, and once.
 ///
 /// ```standalone_crate
 /// use retry_runtime::{CallError, function};
@@ -77,7 +78,8 @@ pub enum CallError<E> {
 }
 
 impl<E> CallError<E> {
-    /// Returns the circumstances: the function, the input, the attempts, and the end of the worker's standard error.
+    /// Returns the circumstances: the function, the input, the attempts, and the end of the worker's
+    /// standard error.
     #[must_use]
     pub fn context(&self) -> &Context {
         match self {
@@ -207,7 +209,8 @@ fn write_indented(f: &mut fmt::Formatter<'_>, lines: &str, by: &str) -> fmt::Res
 }
 
 impl<E: Error + 'static> Error for CallError<E> {
-    /// Returns the source of the function's own error, which is itself part of the line that `Display` prints.
+    /// Returns the source of the function's own error, which is itself part of the line that `Display`
+    /// prints.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Function(error, _) => error.source(),
@@ -264,9 +267,9 @@ impl Panic {
 
     /// Returns the panic's message.
     ///
-    /// If the payload is not text, the message says so, and names the type of the payload if it is a common one.
-    /// A message above the limit on messages (`RETRY_MAX_MESSAGE`) is shortened, with a note in its middle that
-    /// says how much is missing.
+    /// If the payload is not text, the message says so, and names the type of the payload if it is a common
+    /// one. A message above the limit on messages (`RETRY_MAX_MESSAGE`) is shortened, with a note in its
+    /// middle that says how much is missing.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
@@ -274,9 +277,9 @@ impl Panic {
 
     /// Returns file, line and column of the panic, as in `src/main.rs:12:5`.
     ///
-    /// Returns `None` if the location is not certain: the panic hook did not see the panic (`resume_unwind` with a
-    /// new payload, or a hook that the function has installed), or panics with the same literal text happened in
-    /// several places.
+    /// Returns `None` if the location is not certain: the panic hook did not see the panic (`resume_unwind`
+    /// with a new payload, or a hook that the function has installed), or panics with the same literal text
+    /// happened in several places.
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         self.0.location.as_deref()
@@ -475,8 +478,8 @@ impl Crash {
 
     /// Returns the number of inputs that the worker was executing.
     ///
-    /// It is more than one only for a function with `concurrency` or `batch`, and `at_most_once`: otherwise each
-    /// input is run again alone, and only an input that crashes alone is blamed.
+    /// It is more than one only for a function with `concurrency` or `batch`, and `at_most_once`: otherwise
+    /// each input is run again alone, and only an input that crashes alone is blamed.
     #[must_use]
     pub fn executing(&self) -> usize {
         self.together
@@ -770,10 +773,11 @@ pub enum Rejected {
         /// The limit in bytes.
         limit: usize,
     },
-    /// This process may not start workers: it never passed [`init`](crate::init), or an attribute that calls it.
+    /// This process may not start workers: it never passed [`init`](crate::init), or an attribute that
+    /// calls it.
     NotInitialised,
-    /// The operating system has no thread, descriptor or memory left that the runtime needs, or no thread that
-    /// the calls of a worker need. This is its error. The next call tries again.
+    /// The operating system has no thread, descriptor or memory left that the runtime needs, or no thread
+    /// that the calls of a worker need. This is its error. The next call tries again.
     NoResources(Box<str>),
     /// Calls are nested too deeply.
     TooDeep {
@@ -868,19 +872,19 @@ pub enum Lost {
         /// The limit in bytes.
         limit: usize,
     },
-    /// A function with `batch` returned another number of results than it was given inputs, so no result can be
-    /// assigned to this input.
+    /// A function with `batch` returned another number of results than it was given inputs, so no result
+    /// can be assigned to this input.
     WrongLength {
-        /// How many inputs the batch had.
+        /// The number of inputs of the batch.
         inputs: u64,
-        /// How many results there were.
+        /// The number of results.
         results: u64,
     },
     /// The call was under way when this process was forked; its result goes to the process that made it.
     Forked,
     /// The worker sent something that is not a message.
     Protocol {
-        /// What is wrong with it.
+        /// The violation.
         reason: Box<str>,
     },
 }

@@ -1,7 +1,8 @@
 //! Events: the stream of everything that happens to calls and workers.
 //!
 //! [`events()`](crate::events()) subscribes to the default runtime,
-//! [`Runtime::events`](crate::Runtime::events) to a separate one. Progress, logs and reports read this stream.
+//! [`Runtime::events`](crate::Runtime::events) to a separate one. Progress, logs and reports read this
+//! stream.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -11,9 +11,9 @@ use crate::codec;
 /// The wire format is not self-describing, so it refuses types with serde's `flatten`, `untagged`, `tag` or
 /// `skip_serializing_if`, and `serde_json::Value`. A `Json` carries them.
 ///
-/// A value is written, read back and compared before it is sent, so that it arrives as it is or is refused: JSON
-/// has no NaN and no infinity, does not distinguish `Some(None)` from `None`, and a skipped field comes back as its
-/// default.
+/// A value is written, read back and compared before it is sent, so that it arrives as it is or is refused:
+/// JSON has no NaN and no infinity, does not distinguish `Some(None)` from `None`, and a skipped field
+/// comes back as its default.
 ///
 /// ```
 /// use retry_runtime::{Json, function};

@@ -131,7 +131,8 @@ impl Options {
         self
     }
 
-    /// Overrides the time that a cancelled or timed-out attempt has to end by itself before its worker is killed.
+    /// Overrides the time that a cancelled or timed-out attempt has to end by itself before its worker is
+    /// killed.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = Override::Set(grace);

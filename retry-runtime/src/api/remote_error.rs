@@ -12,10 +12,10 @@ use crate::codec;
 /// The text of an error that serde cannot carry, such as `anyhow::Error`, `eyre::Report`,
 /// `Box<dyn Error + Send + Sync>` or `std::io::Error`.
 ///
-/// `Display` is the error's own message in one line of at most 200 characters, and `{:#}` that line with the
-/// messages of its causes. [`source`](Error::source) walks the causes, [`chain`](Self::chain) yields all messages in
-/// full, and `Debug` is the text of the error's own `Debug`. Texts that are together above the limit on messages
-/// (`RETRY_MAX_MESSAGE`) are shortened, with a note that says how much is missing.
+/// `Display` is the error's own message in one line of at most 200 characters, and `{:#}` that line with
+/// the messages of its causes. [`source`](Error::source) walks the causes, [`chain`](Self::chain) yields
+/// all messages in full, and `Debug` is the text of the error's own `Debug`. Texts that are together above
+/// the limit on messages (`RETRY_MAX_MESSAGE`) are shortened, with a note that says how much is missing.
 ///
 /// ```standalone_crate
 /// use retry_runtime::{CallError, RemoteError, function};

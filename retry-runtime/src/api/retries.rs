@@ -136,8 +136,8 @@ impl Retries {
 
     /// Sets the delay before the first retry.
     ///
-    /// It must not be longer than the cap. That is checked where the policy is used, so that the two can be set in
-    /// either order.
+    /// It must not be longer than the cap. That is checked where the policy is used, so that the two can be
+    /// set in either order.
     #[must_use]
     pub const fn initial_delay(mut self, delay: Duration) -> Self {
         self.initial_delay = delay;
@@ -157,8 +157,8 @@ impl Retries {
         self
     }
 
-    /// Draws each delay uniformly between zero and its nominal length, so that calls that failed together are not
-    /// retried together.
+    /// Draws each delay uniformly between zero and its nominal length, so that calls that failed together
+    /// are not retried together.
     #[must_use]
     pub const fn jitter(mut self) -> Self {
         self.jitter = true;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// An error that decides itself whether it is retried.
 ///
-/// The implementation is found by type, so the attribute need not mention it. A `retry_if` of the function takes
-/// precedence. [`retry`](Self::retry) runs in the worker, before the error is encoded.
+/// The implementation is found by type, so the attribute need not mention it. A `retry_if` of the function
+/// takes precedence. [`retry`](Self::retry) runs in the worker, before the error is encoded.
 ///
 /// ```
 /// use retry_runtime::{Retry, Retryable, function};
@@ -47,6 +47,7 @@ pub enum Retry {
     Default,
     /// Do not retry: another attempt cannot help.
     No,
-    /// Retry after this time instead of the policy's delay. The number of retries and the deadline still hold.
+    /// Retry after this time instead of the policy's delay. The number of retries and the deadline still
+    /// hold.
     After(Duration),
 }

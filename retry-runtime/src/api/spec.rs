@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::api::crash_limit::CrashLimit;
 use crate::api::retries::Retries;
 
-/// The static description of a function, as a stub's `spec` returns it: its name, its source location, and its
-/// options.
+/// The static description of a function, as a stub's `spec` returns it: its name, its source location, and
+/// its options.
 ///
 /// ```
 /// # use retry_runtime::function;

@@ -241,8 +241,8 @@ impl<T, E> Call<T, E> {
         self
     }
 
-    /// Sets the time that the call has to end by itself, once it is cancelled or times out, before its worker is
-    /// killed.
+    /// Sets the time that the call has to end by itself, once it is cancelled or times out, before its
+    /// worker is killed.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options = self.options.grace(grace);
         self
@@ -477,8 +477,8 @@ impl<T, E> FunctionCall<T, E> {
 
     /// Cancels the call: removes it from the queue, or stops the worker that executes it.
     ///
-    /// It is not retried, and its result is [`CallError::Cancelled`] unless a result had arrived before. With a
-    /// `grace` the function is asked first; without one the worker is killed at once.
+    /// It is not retried, and its result is [`CallError::Cancelled`] unless a result had arrived before.
+    /// With a `grace` the function is asked first; without one the worker is killed at once.
     pub fn cancel(&self) {
         if let Some(key) = self.key {
             self.host.cancel(key);

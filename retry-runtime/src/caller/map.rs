@@ -82,17 +82,19 @@ type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Encoded;
 
 /// A function over many inputs, as a stub's `map` returns it. Nothing runs before it is consumed.
 ///
-/// Each item is a `Result<T, CallError<E>>`, in the order of the inputs. A map is consumed in one of these ways:
+/// Each item is a `Result<T, CallError<E>>`, in the order of the inputs. A map is consumed in one of these
+/// ways:
 ///
 /// - as an iterator, `for result in map`, which blocks;
 /// - as a [`stream`](Self::stream);
 /// - with `.await`, which returns a `Vec` of all results;
 /// - with [`try_collect`](Self::try_collect), which returns all values or the first error.
 ///
-/// At most [`window`](Self::window) inputs are taken ahead of the consumer. Inputs are taken on the consumer's
-/// thread: while the input iterator blocks, so does the consumer. Each input has its own retries, timeout and
-/// deadline. Dropping the map, or what it is consumed by, cancels all outstanding inputs. If the input iterator
-/// panics, the results of earlier inputs are delivered first, and then the panic resumes in the consumer.
+/// At most [`window`](Self::window) inputs are taken ahead of the consumer. Inputs are taken on the
+/// consumer's thread: while the input iterator blocks, so does the consumer. Each input has its own
+/// retries, timeout and deadline. Dropping the map, or what it is consumed by, cancels all outstanding
+/// inputs. If the input iterator panics, the results of earlier inputs are delivered first, and then the
+/// panic resumes in the consumer.
 ///
 /// ```standalone_crate
 /// use retry_runtime::{CallError, function};
@@ -194,8 +196,8 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
         self
     }
 
-    /// Sets the time that an input has to end by itself, once it is cancelled or times out, before its worker is
-    /// killed.
+    /// Sets the time that an input has to end by itself, once it is cancelled or times out, before its
+    /// worker is killed.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options = self.options.grace(grace);
         self
@@ -243,10 +245,10 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
 
     /// Limits the bytes of results that wait for the consumer.
     ///
-    /// The default is 64 MiB, or the runtime's [`max_buffered`](crate::runtime::Builder::max_buffered). While more
-    /// bytes are waiting, no further inputs are handed to workers. The results of inputs that the workers already
-    /// have may come on top, and a single larger result still passes. In a map that keeps the order of the inputs,
-    /// the input that the consumer waits for is never held back.
+    /// The default is 64 MiB, or the runtime's [`max_buffered`](crate::runtime::Builder::max_buffered).
+    /// While more bytes are waiting, no further inputs are handed to workers. The results of inputs that
+    /// the workers already have may come on top, and a single larger result still passes. In a map that
+    /// keeps the order of the inputs, the input that the consumer waits for is never held back.
     ///
     /// # Panics
     ///
@@ -260,9 +262,9 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
 
     /// Yields each result together with the position of its input, counted from zero.
     ///
-    /// The items become `(usize, Result<T, CallError<E>>)`, and the values of [`try_collect`](Self::try_collect)
-    /// `(usize, T)`. In an unordered map this tells which input an `Ok` belongs to. (An error has it as
-    /// [`Context::input_index`](crate::Context::input_index).)
+    /// The items become `(usize, Result<T, CallError<E>>)`, and the values of
+    /// [`try_collect`](Self::try_collect) `(usize, T)`. In an unordered map this tells which input an `Ok`
+    /// belongs to. (An error has it as [`Context::input_index`](crate::Context::input_index).)
     ///
     /// ```no_run
     /// # #[retry_runtime::function] fn length(text: &str) -> usize { text.len() }
@@ -309,8 +311,8 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
 
     /// Collects the values of all inputs; the first error cancels the rest.
     ///
-    /// `.await` it, or [`wait`](TryCollect::wait) for it. The collection is any `Default + Extend`, such as a `Vec`
-    /// or a `HashSet`.
+    /// `.await` it, or [`wait`](TryCollect::wait) for it. The collection is any `Default + Extend`, such as
+    /// a `Vec` or a `HashSet`.
     pub fn try_collect<C: Default + Extend<Y::Value<T>>>(self) -> TryCollect<I, T, E, C, Y> {
         TryCollect {
             driver: Driver::new(self),
@@ -688,7 +690,8 @@ impl Arrivals {
         (self.held && !self.closed).then(|| waits.then_some(self.next))
     }
 
-    /// Notes that the consumer has taken results of this size in bytes. Returns whether inputs are to be let go.
+    /// Notes that the consumer has taken results of this size in bytes. Returns whether inputs are to be
+    /// let go.
     fn consumed(&mut self, bytes: usize) -> bool {
         self.buffered = self.buffered.saturating_sub(bytes);
         let lets_go = self.held && self.buffered <= self.most_buffered / 2;

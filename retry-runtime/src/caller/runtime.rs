@@ -21,14 +21,14 @@ use crate::wait::block::{self, Wait};
 
 /// A pool of workers with its own settings, separate from the default one.
 ///
-/// `f.on(&runtime)` sends a function's calls to it. Clones are the same runtime. When the last clone is dropped,
-/// pending calls are cancelled and the workers end.
+/// `f.on(&runtime)` sends a function's calls to it. Clones are the same runtime. When the last clone is
+/// dropped, pending calls are cancelled and the workers end.
 ///
 /// In a worker every runtime stands for the one that the worker belongs to.
 ///
 /// A runtime belongs to the process that built it. In a forked child its calls are
-/// [`Rejected`](crate::error::Rejected::Forked), and shutting it down or dropping it does nothing. Each process has
-/// its own default runtime.
+/// [`Rejected`](crate::error::Rejected::Forked), and shutting it down or dropping it does nothing. Each
+/// process has its own default runtime.
 ///
 /// ```standalone_crate
 /// use retry_runtime::{Runtime, function};
@@ -85,9 +85,9 @@ impl Runtime {
 
     /// Begins to shut the runtime down; `.await` the returned value, or [`wait`](Shutdown::wait) for the end.
     ///
-    /// New calls are [`Rejected`](crate::error::Rejected::ShutDown) from now on. Pending calls may end within
-    /// `grace`, and the workers run their teardown. After the grace the remaining calls are cancelled, and the
-    /// remaining workers are killed. The method may be called more than once.
+    /// New calls are [`Rejected`](crate::error::Rejected::ShutDown) from now on. Pending calls may end
+    /// within `grace`, and the workers run their teardown. After the grace the remaining calls are
+    /// cancelled, and the remaining workers are killed. The method may be called more than once.
     pub fn shutdown(&self, grace: Duration) -> Shutdown {
         Shutdown::begin(&self.host, grace)
     }
@@ -153,8 +153,8 @@ impl Shutdown {
         Self { engine }
     }
 
-    /// Blocks this thread until all calls and workers have ended, and returns the calls that did not end within the
-    /// grace.
+    /// Blocks this thread until all calls and workers have ended, and returns the calls that did not end
+    /// within the grace.
     pub fn wait(self) -> Vec<Abandoned> {
         block::block_on(self.into_future())
     }
@@ -214,8 +214,8 @@ pub fn shutdown(grace: Duration) -> Shutdown {
 
 /// A builder for a [`Runtime`], as [`Runtime::builder`] returns it.
 ///
-/// Its settings take precedence over the attributes and the `RETRY_` variables, and the settings of a call take
-/// precedence over them.
+/// Its settings take precedence over the attributes and the `RETRY_` variables, and the settings of a call
+/// take precedence over them.
 ///
 /// ```no_run
 /// use retry_runtime::Runtime;
@@ -255,10 +255,11 @@ impl Builder {
     ///
     /// Without it only each function has a limit. `RETRY_MAX_PROCESSES` sets it for the default runtime.
     ///
-    /// A function without a worker waits while there is no room for one: an idle worker of another function ends
-    /// to make room, or a worker of a function that has several, once it has answered its call. If each function
-    /// has only one, they take turns: a worker serves for at least a second, and for as long as its start took.
-    /// Workers that wait for calls of their own do not count, so that nested calls cannot deadlock.
+    /// A function without a worker waits while there is no room for one: an idle worker of another function
+    /// ends to make room, or a worker of a function that has several, once it has answered its call. If
+    /// each function has only one, they take turns: a worker serves for at least a second, and for as long
+    /// as its start took. Workers that wait for calls of their own do not count, so that nested calls
+    /// cannot deadlock.
     ///
     /// # Panics
     ///
@@ -384,8 +385,8 @@ impl Builder {
 
     /// Sets another program than this one for the workers.
     ///
-    /// It has to register the same functions, and its `main` begins with [`init`](crate::init). A script has to pass
-    /// standard input on, and should `exec` the program.
+    /// It has to register the same functions, and its `main` begins with [`init`](crate::init). A script
+    /// has to pass standard input on, and should `exec` the program.
     pub fn worker_program(mut self, program: impl Into<PathBuf>) -> Self {
         self.config.program = Some(program.into());
         self
@@ -394,8 +395,8 @@ impl Builder {
     /// Runs functions on threads of this process, still through the codec and the policies: for debuggers and
     /// coverage.
     ///
-    /// A function that crashes ends the program, and a function that is stopped by a timeout keeps its thread until
-    /// it returns. `RETRY_ENGINE=inline` does the same for the default runtime.
+    /// A function that crashes ends the program, and a function that is stopped by a timeout keeps its
+    /// thread until it returns. `RETRY_ENGINE=inline` does the same for the default runtime.
     pub fn inline(mut self) -> Self {
         self.config.inline = true;
         self

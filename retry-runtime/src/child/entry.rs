@@ -12,13 +12,13 @@ use crate::wire::launch::{self, Entry, MARK};
 
 /// Turns this process into a worker if it was started as one; otherwise allows it to start workers.
 ///
-/// It has to be the first line of `main`. In a worker process it never returns, so that the rest of `main` runs in
-/// the parent only. [`#[local_entrypoint]`](macro@crate::local_entrypoint) calls it. A process that was started as a
-/// worker and cannot be one (a script in between has replaced its standard input, or there is no descriptor left)
-/// exits with code 71 and says why.
+/// It has to be the first line of `main`. In a worker process it never returns, so that the rest of `main`
+/// runs in the parent only. [`#[local_entrypoint]`](macro@crate::local_entrypoint) calls it. A process that
+/// was started as a worker and cannot be one (a script in between has replaced its standard input, or there
+/// is no descriptor left) exits with code 71 and says why.
 ///
-/// If this program was started with SIGCHLD ignored, `init` restores the default action: otherwise the exit status
-/// of workers, and of all other children, would be lost.
+/// If this program was started with SIGCHLD ignored, `init` restores the default action: otherwise the exit
+/// status of workers, and of all other children, would be lost.
 ///
 /// ```no_run
 /// fn main() {
@@ -30,8 +30,8 @@ pub fn init() {
     enter(Entry::Main);
 }
 
-/// The same for a test: a worker is the test binary told to run this test alone. What is returned is to be kept
-/// until the test ends.
+/// The same for a test: a worker is the test binary told to run this test alone. What is returned is to be
+/// kept until the test ends.
 pub fn enter_test(path: &'static str) -> impl Sized {
     // The test harness names tests without their crate.
     let name = path.split_once("::").map_or(path, |(_, name)| name);

@@ -175,11 +175,12 @@ fn release(mut kit: MutexGuard<'static, Kit>) {
 
 /// Injects faults into the calls of this process, until the returned guard is dropped.
 ///
-/// For each attempt the first matching rule counts. A seed gives the same faults to the same sequence of attempts.
+/// For each attempt the first matching rule counts. A seed gives the same faults to the same sequence of
+/// attempts.
 ///
-/// `cargo test` runs the tests of a file as threads of one process, so this waits until no other thread has injected
-/// faults or paused the clock. A thread that injects again adds to its rules; the latest rules are tried first.
-/// Without rules it only keeps the faults of other tests away.
+/// `cargo test` runs the tests of a file as threads of one process, so this waits until no other thread has
+/// injected faults or paused the clock. A thread that injects again adds to its rules; the latest rules are
+/// tried first. Without rules it only keeps the faults of other tests away.
 pub fn inject(seed: u64, rules: impl IntoIterator<Item = Rule>) -> Injected {
     let rules = rules.into_iter().collect();
     let mut kit = hold();
@@ -211,8 +212,8 @@ static PAUSED: AtomicUsize = AtomicUsize::new(0);
 
 /// Pauses the clock that delays retries, until the returned guard is dropped.
 ///
-/// When all calls wait for their next attempt, the clock jumps to the first of them. The start times of attempts
-/// show the delays as if they had passed.
+/// When all calls wait for their next attempt, the clock jumps to the first of them. The start times of
+/// attempts show the delays as if they had passed.
 ///
 /// Like [`inject`], it waits for other threads.
 pub fn pause_clock() -> Paused {
