@@ -275,6 +275,22 @@ pub fn set_max_message(bytes: usize) {
 #[path = "private.rs"]
 pub mod __private0;
 
+/// Every name is available at the root, including those that the documentation shows in modules.
+///
+/// ```
+/// # #![allow(unused_imports)]
+/// use retry_runtime::{
+///     Abandoned, Attempt, AttemptOutcome, Batch, Builder, Call, CallError, CallId, CancelToken, Cancelled,
+///     Context, Crash, CrashLimit, CrashLimitExceeded, Current, Drained, Event, Events, ExitCause, ForEach,
+///     FunctionCall, FunctionSpec, Indexed, Input, Join, Limit, Lost, Map, MapFuture, MapIter, MapStream,
+///     Options, Panic, Rejected, RemoteError, Retries, Retry, Retryable, Runtime, Shutdown, Startup, Stream,
+///     TimedOut, TryCollect, Unindexed, Waiting, Wire, Yields, current, events, function, init, join,
+///     local_entrypoint, service, set_max_message, shutdown, test,
+/// };
+/// ```
+#[cfg(doctest)]
+struct NamesAtTheRoot;
+
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
