@@ -1,14 +1,14 @@
 //! The child's side: from the first line of `main` to the last answer.
 
 mod batch;
-mod calls;
+mod call_reader;
 mod concurrent;
 mod entry;
 mod faults;
 pub(crate) mod nested;
 mod origin;
-mod outbox;
 mod printed;
+mod result_writer;
 mod serve;
 mod stopwatch;
 mod watchdog;
@@ -22,11 +22,12 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::process::Signal;
 
 use crate::function::registry;
 use crate::sys;
 use crate::sys::lineage::{self, is_gone};
-use crate::wire::Board;
+use crate::wire::ControlBlock;
 use crate::wire::handshake::Orders;
 use crate::wire::launch;
 use nested::Upstream;
@@ -71,11 +72,11 @@ impl Link {
     }
 
     /// The parent's first message: what to serve.
-    fn receive_orders(&self) -> io::Result<(Orders, Board, OwnedFd)> {
+    fn receive_orders(&self) -> io::Result<(Orders, ControlBlock, OwnedFd)> {
         let mut bytes = vec![0; Orders::ROOM];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        // A spare may wait for long, and its start-up code may handle signals.
+        // A standby may wait for long, and its start-up code may handle signals.
         let received = rustix::io::retry_on_intr(|| {
             rustix::net::recvmsg(
                 &self.socket,
@@ -92,7 +93,7 @@ impl Link {
             _ => None,
         });
         // The kernel drops those that there is no descriptor for.
-        let (board, nested) = files.ok_or(Errno::MFILE)?;
+        let (control, nested) = files.ok_or(Errno::MFILE)?;
         bytes.truncate(received.bytes);
         // The configuration of a service may be long.
         let length = Orders::length(&bytes).ok_or(io::ErrorKind::InvalidData)?;
@@ -104,8 +105,8 @@ impl Link {
             }
         }
         let orders = Orders::decode(&bytes).ok_or(io::ErrorKind::InvalidData)?;
-        let board = Board::map(&board, orders.transport)?;
-        Ok((orders, board, nested))
+        let control = ControlBlock::map(&control, orders.transport)?;
+        Ok((orders, control, nested))
     }
 }
 
@@ -117,7 +118,7 @@ pub(crate) fn serve(link: Link) -> ! {
     sys::buffer_c_stdout_by_line();
     if is_gone(link.parent) {
         // What this program has started before it came here is to end as well.
-        watchdog::end();
+        end();
     }
     // Its process group is in the background there: a read would stop it, and nothing would tell why.
     sys::leave_terminal();
@@ -126,17 +127,17 @@ pub(crate) fn serve(link: Link) -> ! {
             "there is no thread or descriptor for it: {error}"
         ))
     });
-    let (orders, board, nested) = match link.receive_orders() {
+    let (orders, control, nested) = match link.receive_orders() {
         Ok(received) => received,
         // The parent is gone, or does not need a worker any more.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => watchdog::end(),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => end(),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => exit(STRANGER),
         Err(error) => refuse(format_args!("it cannot take its orders: {error}")),
     };
     let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
     Upstream::install(nested, orders.worker, limit);
     let name = orders.function.clone();
-    let run = || -> ! { Server::new(link, board, orders, watchdog).run() };
+    let run = || -> ! { Server::new(link, control, orders, watchdog).run() };
     // The check may stand inside an async `main`, where async functions could not be run; or in a test, by
     // which the thread is named that runs it, so that panics of the function would carry that name.
     if tokio::runtime::Handle::try_current().is_err() && !launch::marks_output() {
@@ -153,6 +154,18 @@ pub(crate) fn serve(link: Link) -> ! {
         }
         Err(error) => refuse(format_args!("there is no thread for it: {error}")),
     }
+}
+
+/// The parent is gone, or cannot be reached: nothing that this worker has started may outlive it.
+/// The worker leads its own process group, so the signal takes the whole of it, and this process
+/// with it.
+///
+/// A death signal from the kernel (`PR_SET_PDEATHSIG`) would come too early: it would end the
+/// worker before it can take its group along.
+fn end() -> ! {
+    lineage::kill_own();
+    let _ = rustix::process::kill_current_process_group(Signal::KILL);
+    std::process::abort()
 }
 
 /// The exit code of a forked child whose function has panicked: that of a program that panics.

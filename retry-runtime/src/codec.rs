@@ -4,13 +4,13 @@
 //! a decoded value never claims many more bytes than its encoding has.
 
 mod alone;
+pub(crate) mod buffers;
 mod decoder;
 mod digest;
 mod encoder;
 mod failure;
-pub(crate) mod parcel;
+pub(crate) mod payload;
 mod primitive;
-pub(crate) mod recycle;
 mod shape;
 
 use std::fmt;
@@ -168,7 +168,7 @@ fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecErro
     }
     let whole = out.len() + more;
     if out.capacity() < whole {
-        if let Some(mut room) = recycle::ENCODED.find(whole) {
+        if let Some(mut room) = buffers::ENCODED.find(whole) {
             room.extend_from_slice(out);
             *out = room;
         } else {
@@ -207,7 +207,7 @@ pub(crate) fn decode_alone<T: Wire>(message: Bytes) -> Result<T, CodecError> {
         Some(plain) => plain.decode(message),
         None => {
             let value = decode_all(&message);
-            recycle::RECEIVED.take_back_message(message);
+            buffers::RECEIVED.take_back_message(message);
             value
         }
     }

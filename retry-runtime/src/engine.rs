@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crate::api::context::{CallId, short_name};
 use crate::api::error::{Cancelled, Rejected};
 use crate::api::events::{Events, Publisher};
-use crate::codec::parcel;
+use crate::codec::payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
 use crate::job::delivery::{self, Deliver};
@@ -32,7 +32,7 @@ use crate::sys::{self, Mark};
 use crate::wait::AnswerSource;
 use crate::wire::frame::Order;
 use crate::wire::launch::depth;
-use backend::{Backend, Request};
+use backend::{Backend, StartRequest};
 use core::Core;
 
 /// The deepest that programs which make calls may start each other.
@@ -246,7 +246,7 @@ impl Engine {
     }
 
     pub(crate) fn set_max_message(&self, bytes: usize) {
-        let bytes = bytes.clamp(64, parcel::LONGEST);
+        let bytes = bytes.clamp(64, payload::LONGEST);
         self.max_message.store(bytes, Ordering::Relaxed);
     }
 
@@ -414,7 +414,7 @@ impl Engine {
                     if let (Some((function, policy)), Some(engine)) =
                         (core.scheduler.function_of(worker), self.this.upgrade())
                     {
-                        let request = Request {
+                        let request = StartRequest {
                             engine,
                             worker,
                             function: policy.name,
@@ -469,9 +469,9 @@ impl Engine {
                 }
                 Action::Kill { worker } => {
                     let link = core.links.get_mut(&worker.id);
-                    if let Some(remains) = link.and_then(|link| link.kill()) {
+                    if let Some(report) = link.and_then(|link| link.kill()) {
                         core.links.remove(&worker.id);
-                        core.scheduler.exited(core.now(), worker, remains);
+                        core.scheduler.exited(core.now(), worker, report);
                     }
                 }
                 Action::Retire { worker } => {

@@ -16,18 +16,18 @@ use bytes::Bytes;
 use crate::api::error::{ExitCause, Startup};
 use crate::engine::Engine;
 use crate::engine::answer::decode_answer;
-use crate::engine::backend::{Backend, Request};
+use crate::engine::backend::{Backend, StartRequest};
 use crate::engine::core::Core;
 use crate::engine::link::{Link, executing};
 use crate::function::driver::{Driver, Ends};
 use crate::function::invocation::{Input, Invocation, Output, State};
 use crate::function::registry::{self, NotFound, Run};
 use crate::function::{panics, reporting};
-use crate::scheduler::{Executing, Inbound, Progress, Remains, Reply, WorkerKey};
+use crate::scheduler::{Executing, ExitReport, Inbound, Progress, Reply, WorkerKey};
 use crate::sys::{self, Mark};
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
-use crate::wire::board::LONGEST_PAUSE;
+use crate::wire::control_block::LONGEST_PAUSE;
 use crate::wire::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::wire::ring::Corrupt;
 
@@ -151,12 +151,12 @@ impl Link for InlineLink {
 
     fn terminate(&self) {}
 
-    fn kill(&mut self) -> Option<Remains> {
+    fn kill(&mut self) -> Option<ExitReport> {
         let mut inbox = self.0.lock();
         inbox.closed = true;
         inbox.calls.clear();
         self.0.changed.notify_one();
-        Some(remains(inbox.claimed))
+        Some(report(inbox.claimed))
     }
 
     fn retire(&mut self) {
@@ -165,8 +165,8 @@ impl Link for InlineLink {
     }
 }
 
-fn remains(claimed: u64) -> Remains {
-    Remains {
+fn report(claimed: u64) -> ExitReport {
+    ExitReport {
         cause: ExitCause::Unknown,
         claimed,
         panic: None,
@@ -238,7 +238,7 @@ impl Backend for Inline {
     }
 
     /// Its link is there at once, its thread soon.
-    fn start_worker(&self, core: &mut Core, request: Request) {
+    fn start_worker(&self, core: &mut Core, request: StartRequest) {
         let shared = Arc::new(Shared::default());
         let link = Box::new(InlineLink(Arc::clone(&shared)));
         let (worker, now) = (request.worker, core.now());
@@ -294,8 +294,8 @@ impl Backend for Inline {
     fn hand_over(&self, _: Arc<dyn AnswerSource>) {}
 }
 
-fn serve(request: &Request, shared: &Shared) {
-    let Request { engine, worker, .. } = request;
+fn serve(request: &StartRequest, shared: &Shared) {
+    let StartRequest { engine, worker, .. } = request;
     let worker = *worker;
     panics::install();
     let ends = Ends;
@@ -350,8 +350,8 @@ fn serve(request: &Request, shared: &Shared) {
     }));
     engine.step(|core, now| {
         core.unlink(worker);
-        let remains = remains(shared.lock().claimed);
-        core.scheduler.exited(now, worker, remains);
+        let report = report(shared.lock().claimed);
+        core.scheduler.exited(now, worker, report);
     });
 }
 

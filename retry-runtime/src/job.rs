@@ -11,7 +11,7 @@ pub(crate) mod slot;
 
 use std::sync::Arc;
 
-use crate::codec::parcel::Parcel;
+use crate::codec::payload::Payload;
 use caller::Caller;
 use delivery::Deliver;
 use parts::Parts;
@@ -23,7 +23,7 @@ pub(crate) struct Job {
     pub(crate) number: u32,
     /// The place of the first input in its map.
     pub(crate) index: Option<u64>,
-    pub(crate) input: Parcel,
+    pub(crate) input: Payload,
     pub(crate) caller: Caller,
     /// Which method of a service is called.
     pub(crate) method: u16,

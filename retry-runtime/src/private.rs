@@ -207,7 +207,7 @@ checks! {
     /// A duration is not zero.
     check_duration(value: Duration) !value.is_zero();
     /// One worker can have so many calls at once.
-    check_at_once(value: usize) value <= crate::wire::board::SLOTS;
+    check_at_once(value: usize) value <= crate::wire::control_block::SLOTS;
     /// A coefficient is within its range.
     check_coefficient(value: f64) value >= 1.0 && value <= 10.0;
     /// A cap on delays is short enough.

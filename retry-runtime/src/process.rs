@@ -1,18 +1,19 @@
 //! Workers that are processes: started, supervised and reaped. Knows nothing of policy.
 
-mod attend;
 mod cgroup;
 mod executable;
 mod link;
 mod nested;
 mod output;
-mod peer;
+mod poll;
 mod process;
 mod reactor;
-mod spare;
+mod receive;
+mod sources;
+mod spawn_environment;
 mod spawner;
+mod standby;
 mod streams;
-mod surroundings;
 mod sweep;
 
 use std::any::Any;
@@ -21,14 +22,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::engine::Engine;
-use crate::engine::backend::{Backend, Request};
+use crate::engine::backend::{Backend, StartRequest};
 use crate::engine::core::Core;
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
 use crate::wire::launch;
-use peer::Inlet;
 use reactor::Inbox;
-use spare::Spare;
+use receive::WorkerConnection;
+use standby::Standby;
 
 /// The worker processes of one engine.
 pub(crate) struct Processes(Arc<Shared>);
@@ -43,7 +44,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// The process that the next worker may be made of.
-    spare: Spare,
+    standby: Standby,
     /// How many processes have ended whose end is told, and that are about to be waited for.
     unreaped: usize,
 }
@@ -116,13 +117,13 @@ impl Backend for Processes {
         })
     }
 
-    fn start_worker(&self, core: &mut Core, request: Request) {
+    fn start_worker(&self, core: &mut Core, request: StartRequest) {
         let pool = OwnedPool {
             engine: Arc::clone(&request.engine),
             shared: Arc::clone(&self.0),
         };
         let worker = request.worker;
-        if let Some(request) = spawner::hire(pool.get(), core, request)
+        if let Some(request) = spawner::assign(pool.get(), core, request)
             && let Err(error) = spawner::request_worker(&self.0, request)
         {
             core.abandon(core.now(), worker, &error);
@@ -138,12 +139,12 @@ impl Backend for Processes {
     }
 
     fn close(&self) {
-        self.0.state().spare.close();
+        self.0.state().standby.close();
     }
 
     fn is_closed(&self) -> bool {
         let state = self.0.state();
-        state.spare.is_gone() && state.unreaped == 0
+        state.standby.is_gone() && state.unreaped == 0
     }
 
     fn poll_answers(
@@ -153,8 +154,8 @@ impl Backend for Processes {
         spin: &mut Spin,
         enough: &mut dyn FnMut() -> bool,
     ) {
-        let inlets: Vec<_> = sources.iter().filter_map(inlet).collect();
-        attend::attend(self.pool(engine), &inlets, spin, enough);
+        let connections: Vec<_> = sources.iter().filter_map(connection).collect();
+        poll::attend(self.pool(engine), &connections, spin, enough);
     }
 
     fn park_at(
@@ -165,19 +166,20 @@ impl Backend for Processes {
         waiter: &dyn Waiter,
         spin: &mut Spin,
     ) -> bool {
-        inlet(source)
-            .is_some_and(|inlet| attend::rest(self.pool(engine), &inlet, until, waiter, spin))
+        connection(source).is_some_and(|connection| {
+            poll::rest(self.pool(engine), &connection, until, waiter, spin)
+        })
     }
 
     fn hand_over(&self, source: Arc<dyn AnswerSource>) {
-        if let Some(inlet) = inlet(&source) {
-            self.0.inbox.hand_over(inlet);
+        if let Some(connection) = connection(&source) {
+            self.0.inbox.hand_over(connection);
         }
     }
 }
 
 /// Returns what a source is, which is always this if it comes from a worker of this backend.
-fn inlet(source: &Arc<dyn AnswerSource>) -> Option<Arc<Inlet>> {
+fn connection(source: &Arc<dyn AnswerSource>) -> Option<Arc<WorkerConnection>> {
     let source: Arc<dyn Any + Send + Sync> = Arc::clone(source) as _;
     source.downcast().ok()
 }

@@ -17,15 +17,15 @@ mod memory;
 mod messages;
 mod nested;
 mod outcomes;
-mod outdated;
 mod outstanding;
 mod queue;
-mod roster;
 mod shutdown;
 mod starts;
 mod stop;
 mod suspects;
+mod tombstones;
 mod window;
+mod worker_index;
 
 #[cfg(test)]
 mod tests;
@@ -37,13 +37,13 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use outdated::Outdated;
 use outstanding::{Inflight, Outstanding};
 use queue::Hold;
-use roster::{Standing, Workers};
 use starts::FailedStart;
 use stop::Withdrawn;
 use suspects::Suspicion;
+use tombstones::Tombstones;
+use worker_index::{Standing, Workers};
 
 use crate::api::context::{Attempt, AttemptOutcome, CallId, remember};
 use crate::api::error::{Cancelled, Limit, Rejected, Startup, TimedOut};
@@ -55,7 +55,7 @@ use crate::job::parts::Parts;
 
 pub(crate) use function::{Counts, FunctionPolicy};
 use function::{Function, Lane};
-pub(crate) use messages::{Answer, Executing, LastPanic, Progress, Remains, Reply};
+pub(crate) use messages::{Answer, Executing, ExitReport, LastPanic, Progress, Reply};
 pub(crate) use nested::Origin;
 use nested::{Parent, Place};
 
@@ -229,7 +229,7 @@ struct Worker {
     /// It executes such calls, and what runs beside them might panic: it is given no others either.
     apart: bool,
     /// Something that it executes is to stop: it is given nothing more until that has ended.
-    halting: bool,
+    draining: bool,
     /// It is given nothing more until it has answered what it has.
     is_reserved: bool,
     /// The most memory that it was seen to take, in bytes.
@@ -239,7 +239,7 @@ struct Worker {
     /// What it is filed as.
     standing: Standing,
     /// It may have changed since.
-    lent: bool,
+    dirty: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -290,7 +290,7 @@ pub(crate) struct Scheduler<P> {
     /// What has become of the calls of functions that were removed.
     removed: BTreeMap<&'static str, Counts>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
-    outdated_timers: Outdated,
+    outdated_timers: Tombstones,
     actions: VecDeque<Action<P>>,
     /// No further calls are taken.
     draining: bool,
@@ -344,7 +344,7 @@ impl<P: Parts> Scheduler<P> {
             functions: Slab::new(),
             removed: BTreeMap::new(),
             timers: BinaryHeap::new(),
-            outdated_timers: Outdated::default(),
+            outdated_timers: Tombstones::default(),
             delayed: 0,
             actions: VecDeque::new(),
             draining: false,
@@ -378,7 +378,7 @@ impl<P: Parts> Scheduler<P> {
             ..
         } = function.counts;
         let is_unused = submitted == finished
-            && function.roster.keys().is_empty()
+            && function.index.keys().is_empty()
             && function.policy.min_workers == 0
             && !function.has_crashed_lately(now);
         if is_unused && !self.places.contains(&key) && !self.unsettled.contains(&key) {
@@ -415,7 +415,7 @@ impl<P: Parts> Scheduler<P> {
         let mut places: HashMap<_, _> = all.iter().map(|one| one.0).zip(0..).collect();
         for (_, function) in &self.functions {
             let name = function.policy.name;
-            let workers = function.roster.keys().iter();
+            let workers = function.index.keys().iter();
             let inputs = workers.map(|key| self.workers[*key].outstanding.inputs());
             let running: usize = inputs
                 .map(|inputs| inputs.min(function.policy.at_once))
@@ -438,7 +438,7 @@ impl<P: Parts> Scheduler<P> {
     /// The workers of a function.
     pub(crate) fn workers_of(&self, function: FunctionKey) -> &[WorkerKey] {
         let function = self.functions.get(function.0);
-        function.map_or(&[], |function| function.roster.keys())
+        function.map_or(&[], |function| function.index.keys())
     }
 
     /// Who may answer a call: the worker that has it, or those that may come to have it.
@@ -704,8 +704,8 @@ impl<P: Parts> Scheduler<P> {
         }
         let worker = &mut self.workers[key];
         // Looked at only then: there may be hundreds on their way.
-        if worker.halting {
-            worker.halting = worker.outstanding.iter().any(|one| one.stop.is_some());
+        if worker.draining {
+            worker.draining = worker.outstanding.iter().any(|one| one.stop.is_some());
         }
         worker.used_up |= used_up;
         worker.answered_at = now;
@@ -767,33 +767,33 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// The worker's process has ended, and everything it had sent was taken in before.
-    pub(crate) fn exited(&mut self, now: Instant, key: WorkerKey, mut remains: Remains) {
+    pub(crate) fn exited(&mut self, now: Instant, key: WorkerKey, mut report: ExitReport) {
         // Each of those that were executing is looked at by itself.
-        self.isolate_up_to(key, remains.claimed);
+        self.isolate_up_to(key, report.claimed);
         let Some(worker) = self.remove_worker(key) else {
             return;
         };
         let function = worker.function;
         let limit = self.functions[function.0].policy.memory;
-        remains.cause = worker.cause(remains.cause, limit);
-        self.orphan(worker.children.values().copied().collect());
+        report.cause = worker.cause(report.cause, limit);
+        self.cancel_children(worker.children.values().copied().collect());
         if self.observed {
             let function = self.functions[function.0].policy.name;
             self.publish(Event::WorkerDown {
                 function,
                 worker_pid: worker.pid,
-                cause: remains.cause,
+                cause: report.cause,
             });
         }
         match worker.phase {
             Phase::Starting => {
-                let startup = match remains.panic {
+                let startup = match report.panic {
                     Some(last) => Startup::SetUp(format!("panicked: {}", last.panic).into()),
-                    None => Startup::Exited(remains.cause),
+                    None => Startup::Exited(report.cause),
                 };
                 let failed = FailedStart {
                     startup,
-                    stderr_tail: remains.stderr_tail,
+                    stderr_tail: report.stderr_tail,
                     is_for_want_of_resources: false,
                 };
                 self.start_failed(now, function, worker.id, failed);
@@ -801,7 +801,7 @@ impl<P: Parts> Scheduler<P> {
             Phase::FailedStart(startup) => {
                 let failed = FailedStart {
                     startup,
-                    stderr_tail: remains.stderr_tail,
+                    stderr_tail: report.stderr_tail,
                     is_for_want_of_resources: false,
                 };
                 self.start_failed(now, function, worker.id, failed);
@@ -810,7 +810,7 @@ impl<P: Parts> Scheduler<P> {
             | Phase::Retiring
             | Phase::Killed
             | Phase::Broken(_)
-            | Phase::OutOfMemory => self.take_over(now, worker, remains),
+            | Phase::OutOfMemory => self.take_over(now, worker, report),
         }
         self.dispatch(now, function);
         self.place_is_free(now);
@@ -1064,12 +1064,12 @@ impl Worker {
             panicked: false,
             kept: false,
             apart: false,
-            halting: false,
+            draining: false,
             is_reserved: false,
             peak: 0,
             place: 0,
             standing: Standing::default(),
-            lent: false,
+            dirty: false,
         }
     }
 
@@ -1093,7 +1093,7 @@ impl Worker {
     /// Returns whether it can be given calls of one kind or another.
     fn takes_some_calls(&self, policy: &FunctionPolicy) -> bool {
         self.phase == Phase::Ready
-            && !self.halting
+            && !self.draining
             && !self.is_reserved
             && self.children.is_empty()
             && self.remaining(policy) > 0

@@ -3,6 +3,7 @@
 
 pub(crate) mod attributes;
 pub(crate) mod children;
+pub(crate) mod group;
 pub(crate) mod lineage;
 pub(crate) mod memory;
 

@@ -15,7 +15,7 @@ use crate::api::error::{CallError, Lost, Rejected};
 use crate::api::options::Options;
 use crate::api::retries::Retries;
 use crate::caller::host::Host;
-use crate::codec::parcel::Parcel;
+use crate::codec::payload::Payload;
 use crate::codec::{self, CodecError, Wire};
 use crate::engine::{PollIntent, WaitTarget};
 use crate::function::callee::Callee;
@@ -275,7 +275,7 @@ impl<T, E> Call<T, E> {
                 target: Arc::clone(&slot) as Arc<dyn Deliver>,
                 number: 0,
                 index: None,
-                input: Parcel::One(input),
+                input: Payload::One(input),
                 caller: Caller::thread(),
                 method: self.registration.place(),
             };
@@ -306,7 +306,7 @@ impl<T, E> Call<T, E> {
         slot
     }
 
-    /// Makes the call and waits for its answer, for as long as an executor can spare.
+    /// Makes the call and waits for its answer, for as long as an executor can standby.
     fn start_and_linger(&mut self) -> Arc<Slot> {
         let leaves = PATIENCE.with_borrow(Patience::is_over) || delivery::is_under_way();
         let intent = if leaves {
@@ -320,7 +320,7 @@ impl<T, E> Call<T, E> {
     }
 
     /// Waits for the answer of a function that is quicker than a thread is woken: so this thread is
-    /// the only one that may have to be. It takes no longer than an executor can spare.
+    /// the only one that may have to be. It takes no longer than an executor can standby.
     fn linger(&mut self, slot: &Slot) {
         let Some(running) = &mut self.running else {
             return;

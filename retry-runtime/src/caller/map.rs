@@ -21,8 +21,8 @@ use crate::caller::call::{Decoders, not_decodable};
 use crate::caller::expected::{self, Expected};
 use crate::caller::host::Host;
 use crate::codec::CodecError;
-use crate::codec::parcel::{self, Parcel, Series};
-use crate::codec::recycle;
+use crate::codec::buffers;
+use crate::codec::payload::{self, Packed, Payload};
 use crate::engine::{PollIntent, Submitted, WaitTarget};
 use crate::function::args::{EncodeError, Encoded};
 use crate::function::callee::Callee;
@@ -622,7 +622,7 @@ pub(crate) struct Delivery<'a>(MutexGuard<'a, Arrivals>);
 
 impl Delivery<'_> {
     /// Puts in what became of inputs, the first of which has this index.
-    pub(crate) fn put(&mut self, index: Option<u64>, inputs: &Parcel, outcome: Outcome) {
+    pub(crate) fn put(&mut self, index: Option<u64>, inputs: &Payload, outcome: Outcome) {
         let arrivals = &mut *self.0;
         let Some(index) = index.filter(|_| !arrivals.closed) else {
             return;
@@ -764,7 +764,7 @@ struct Driver<I: Iterator, T, E, Y> {
     shared: Arc<Shared>,
     arrived: VecDeque<(u64, Outcome)>,
     /// What is left of several values, of which the next has this index and this identity.
-    values: Option<(u64, CallId, Series)>,
+    values: Option<(u64, CallId, Packed)>,
     next_index: u64,
     /// Which inputs were taken and not handed out, where an index is due for each and the order does not
     /// tell it.
@@ -790,7 +790,7 @@ struct Driver<I: Iterator, T, E, Y> {
     function: Option<FunctionKey>,
     /// For the display of the progress, where there is one.
     expected: Option<Arc<Expected>>,
-    _keeper: recycle::Keeper,
+    _guard: buffers::RetainGuard,
     yields: PhantomData<Y>,
 }
 
@@ -838,7 +838,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
             consumed: 0,
             worth_telling: most_buffered / 16,
             function: None,
-            _keeper: recycle::Keeper::new(),
+            _guard: buffers::RetainGuard::new(),
             yields: PhantomData,
         }
     }
@@ -868,7 +868,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
                 self.tell_consumed();
             }
             match outcome.result {
-                Ok(Parcel::Several(values)) => {
+                Ok(Payload::Several(values)) => {
                     self.startup = None;
                     self.values = Some((index, outcome.call, values));
                 }
@@ -1014,7 +1014,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
             return false;
         }
         let (begun, tick) = (Instant::now(), sys::coarse_nanos());
-        let mut buffer = recycle::ENCODED.room(self.chunk_bytes);
+        let mut buffer = buffers::ENCODED.room(self.chunk_bytes);
         let mut count = 0;
         let mut refused = None;
         let mut whole = None;
@@ -1029,13 +1029,13 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
             let Some(input) = self.next_input() else {
                 break;
             };
-            let start = parcel::begin(&mut buffer);
+            let start = payload::begin(&mut buffer);
             // The limit is on one input; the buffer holds several.
             let most = start.saturating_add(limit);
             let encode = || (self.encode)(input, &mut buffer, most);
             match catch_unwind(AssertUnwindSafe(encode)) {
                 Ok(Ok(None)) => {
-                    parcel::end(&mut buffer, start);
+                    payload::end(&mut buffer, start);
                     count += 1;
                     continue;
                 }
@@ -1049,7 +1049,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
                     self.end_inputs();
                 }
             }
-            buffer.truncate(start - parcel::PREFIX);
+            buffer.truncate(start - payload::PREFIX);
             break;
         }
         self.chunk_bytes = buffer.len();
@@ -1058,10 +1058,10 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
             buffer.shrink_to_fit();
         }
         if count > 0 {
-            self.submit(Parcel::new(count, recycle::ENCODED.lend(buffer)));
+            self.submit(Payload::new(count, buffers::ENCODED.lend(buffer)));
         }
         if let Some(input) = whole {
-            self.submit(Parcel::One(input));
+            self.submit(Payload::One(input));
         }
         if let Some(reason) = refused {
             let index = self.take(1);
@@ -1071,7 +1071,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
                     expected.submitted(1);
                 }
                 let delivery = &mut self.shared.delivery();
-                delivery.put(index, &Parcel::NONE, rejected(reason));
+                delivery.put(index, &Payload::NONE, rejected(reason));
             }
         }
         self.inputs.is_some()
@@ -1148,7 +1148,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         }
     }
 
-    fn submit(&mut self, inputs: Parcel) {
+    fn submit(&mut self, inputs: Payload) {
         let index = self.take(inputs.count());
         self.outstanding_bytes += inputs.size();
         if let Some(expected) = &self.expected {
@@ -1419,7 +1419,7 @@ mod tests {
             for index in &indices {
                 let outcome = Outcome {
                     call: CallId(*index),
-                    result: Ok(Parcel::NONE),
+                    result: Ok(Payload::NONE),
                     history: None,
                 };
                 shared.lock().insert(*index, outcome);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::faults;
-use super::outbox::Remarks;
+use super::result_writer::Remarks;
 use super::serve::{Growth, Server};
 use super::{PANICKED, flush_stdout};
 use crate::api::spec::Batch;
@@ -29,7 +29,7 @@ pub(super) fn serve(
         let mut headers = Vec::with_capacity(collected.len());
         let mut invocations = Vec::with_capacity(collected.len());
         for (header, payload) in collected {
-            if server.board.claim(headers.len(), header.ticket, started) {
+            if server.control.claim(headers.len(), header.ticket, started) {
                 headers.push(header);
                 let state = state.clone();
                 invocations.push(Invocation::new(payload, state, server.limit));
@@ -42,7 +42,7 @@ pub(super) fn serve(
         panics::forget();
         let ran = panics::told(|| {
             for header in &headers {
-                faults::act(header.fault, &server.outbox);
+                faults::act(header.fault, &server.results);
             }
             run(&mut invocations);
         });
@@ -53,17 +53,17 @@ pub(super) fn serve(
         panics::forget();
         let duration = sys::monotonic_nanos()
             .saturating_sub(started)
-            .saturating_sub(server.board.paused(0));
+            .saturating_sub(server.control.paused(0));
         let remarks = Remarks {
             used_up: growth.is_exceeded(),
         };
         // What a batch prints is from all of its inputs.
         let alone = headers.len() == 1;
         let Server {
-            printed, outbox, ..
+            printed, results, ..
         } = &mut *server;
         if !printed.is_certain(duration) {
-            printed.look(outbox, headers[0].ticket, alone, true);
+            printed.look(results, headers[0].ticket, alone, true);
         }
         for (slot, (header, invocation)) in headers.iter().zip(invocations).enumerate() {
             let mut kind = invocation.kind();
@@ -73,12 +73,12 @@ pub(super) fn serve(
                 panics::encode(panic, output.instead());
             }
             server
-                .outbox
+                .results
                 .answer_with(kind, header.ticket, duration, remarks, &output);
-            server.board.done(slot);
+            server.control.done(slot);
         }
         // The next batch may be there, and may take its time.
-        server.outbox.flush();
+        server.results.flush();
         if !std::mem::replace(&mut has_answered, true) {
             server.printed.measure();
             // The first call may have installed a hook of its own.
@@ -103,7 +103,7 @@ fn collect(server: &mut Server, batch: Batch) -> Option<Vec<(CallHeader, Input)>
         if collected.len() == batch.max_size {
             return Some(collected);
         }
-        server.outbox.flush();
+        server.results.flush();
         if collected.is_empty() {
             if !server.calls.wait() {
                 return None;

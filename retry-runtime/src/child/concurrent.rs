@@ -12,9 +12,9 @@ use std::task::{Context, Poll};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::faults;
-use super::outbox::{Outbox, Remarks};
+use super::result_writer::{Remarks, ResultWriter};
 use super::serve::{Growth, Server};
-use super::{PANICKED, STRANGER, exit, flush_stdout, watchdog};
+use super::{PANICKED, STRANGER, exit, flush_stdout};
 use crate::function::current::{self, Current};
 use crate::function::driver::{Driver, Socket};
 use crate::function::invocation::Input;
@@ -23,7 +23,7 @@ use crate::function::panics;
 use crate::function::registry::{Run, Served};
 use crate::sys::exit_if_forked;
 use crate::sys::{self, Mark};
-use crate::wire::Board;
+use crate::wire::ControlBlock;
 use crate::wire::bell::Heard;
 use crate::wire::frame::{CallHeader, Kind, Order};
 
@@ -93,7 +93,7 @@ impl Executor<'_> {
                     }
                     Heard::Nothing => socket.was_read(),
                     // The parent is gone, or a function has closed all that it found.
-                    Heard::End if !self.server.calls.is_closed() => watchdog::end(),
+                    Heard::End if !self.server.calls.is_closed() => super::end(),
                     Heard::End => break,
                 }
             }
@@ -102,7 +102,7 @@ impl Executor<'_> {
                 idle = false;
             }
             if idle {
-                self.server.outbox.flush();
+                self.server.results.flush();
                 if self.running.is_empty() && self.server.calls.look() {
                     continue;
                 }
@@ -153,10 +153,10 @@ impl Executor<'_> {
             mark: self.server.mark,
             current: Current::new(&header, slot),
             fault: header.fault,
-            outbox: Rc::clone(&self.server.outbox),
+            results: Rc::clone(&self.server.results),
             limit: self.server.limit,
             start: Some(Start {
-                board: Arc::clone(&self.server.board),
+                control: Arc::clone(&self.server.control),
                 slot,
                 ticket: header.ticket,
                 at: Rc::clone(&started),
@@ -198,7 +198,7 @@ impl Executor<'_> {
         let server = &mut *self.server;
         let duration = sys::monotonic_nanos()
             .saturating_sub(running.started.get())
-            .saturating_sub(server.board.paused(running.slot));
+            .saturating_sub(server.control.paused(running.slot));
         let remarks = Remarks {
             used_up: self.growth.is_exceeded(),
         };
@@ -207,7 +207,7 @@ impl Executor<'_> {
             if !server.printed.is_certain(duration) {
                 server
                     .printed
-                    .look(&server.outbox, running.ticket, true, true);
+                    .look(&server.results, running.ticket, true, true);
             }
         } else if left > 1 {
             server.printed.leaves_unseen(running.ticket);
@@ -217,15 +217,15 @@ impl Executor<'_> {
             let last = left == 0;
             server
                 .printed
-                .look(&server.outbox, running.ticket, false, last);
+                .look(&server.results, running.ticket, false, last);
         }
         server
-            .outbox
+            .results
             .answer_with(kind, running.ticket, duration, remarks, &output);
-        server.board.done(running.slot);
+        server.control.done(running.slot);
         self.slots[running.slot] = false;
         if !std::mem::replace(&mut self.has_answered, true) {
-            server.outbox.flush();
+            server.results.flush();
             server.printed.measure();
             // The first call may have installed a hook of its own.
             panics::install();
@@ -239,7 +239,7 @@ struct Attempt {
     mark: Mark,
     current: Current,
     fault: u16,
-    outbox: Rc<Outbox>,
+    results: Rc<ResultWriter>,
     limit: usize,
     start: Option<Start>,
     future: Option<LocalFuture<Invocation>>,
@@ -249,7 +249,7 @@ struct Attempt {
 /// input that does not yield may keep the thread. Tasks are polled first in the order in which they were
 /// spawned, as tickets have to be claimed.
 struct Start {
-    board: Arc<Board>,
+    control: Arc<ControlBlock>,
     slot: usize,
     ticket: u64,
     at: Rc<Cell<u64>>,
@@ -260,7 +260,7 @@ struct Start {
 impl Start {
     fn claims(&self) -> bool {
         self.at.set(sys::monotonic_nanos());
-        self.board.claim(self.slot, self.ticket, self.at.get())
+        self.control.claim(self.slot, self.ticket, self.at.get())
     }
 }
 
@@ -281,7 +281,7 @@ impl Future for Attempt {
                 ..
             }) = this.start.take()
             {
-                faults::act(this.fault, &this.outbox);
+                faults::act(this.fault, &this.results);
                 match run {
                     Run::Async(start) => this.future = Some(start(invocation)),
                     // A method that is not async, of a service that has others which are.

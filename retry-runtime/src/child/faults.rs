@@ -2,9 +2,9 @@
 
 #[cfg(not(feature = "testing"))]
 mod absent {
-    use crate::child::outbox::Outbox;
+    use crate::child::result_writer::ResultWriter;
 
-    pub(crate) fn act(_: u16, _: &Outbox) {}
+    pub(crate) fn act(_: u16, _: &ResultWriter) {}
 }
 
 #[cfg(feature = "testing")]
@@ -13,7 +13,7 @@ mod present {
 
     use rustix::process::{Signal, getpid, kill_process};
 
-    use crate::child::outbox::Outbox;
+    use crate::child::result_writer::ResultWriter;
     use crate::job::faults::MESSAGE;
     use crate::job::faults::testing::KIND;
     use crate::wire::frame::Kind;
@@ -23,7 +23,7 @@ mod present {
     /// # Panics
     ///
     /// If that is the fault.
-    pub(crate) fn act(code: u16, outbox: &Outbox) {
+    pub(crate) fn act(code: u16, results: &ResultWriter) {
         let amount = code & ((1 << KIND) - 1);
         match code >> KIND {
             1 => {
@@ -38,11 +38,11 @@ mod present {
             4 => hang(),
             5 => std::thread::sleep(Duration::from_millis(10) * u32::from(amount)),
             6 => {
-                outbox.garble();
+                results.garble();
                 hang();
             }
             7 => {
-                outbox.tell(Kind::OutOfMemory, &[]);
+                results.tell(Kind::OutOfMemory, &[]);
                 hang();
             }
             _ => {}

@@ -20,7 +20,7 @@ use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
 use crate::sys::{self, Mark};
 use crate::wire::nested::{self as wire, Item, Reply, Request, Submission};
-use crate::wire::outgoing;
+use crate::wire::write_queue;
 
 /// How many bytes are read at once.
 const READ: usize = 64 * 1024;
@@ -189,7 +189,7 @@ impl Upstream {
         // An answer that follows on the other connection must not overtake this.
         count_request();
         // The parent is gone if this fails, which the watchdog deals with.
-        let _ = outgoing::send_all(&self.socket, &head, payload);
+        let _ = write_queue::send_all(&self.socket, &head, payload);
     }
 
     /// Takes in what became of calls, until the end of the connection.

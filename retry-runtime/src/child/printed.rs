@@ -15,9 +15,9 @@ use std::sync::Arc;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::outbox::Outbox;
+use super::result_writer::ResultWriter;
 use crate::sys;
-use crate::wire::Board;
+use crate::wire::ControlBlock;
 use crate::wire::frame::Printed;
 
 /// How often a print is timed: the first ones are slower than they have to be.
@@ -36,7 +36,7 @@ const PAUSE: u64 = 8;
 
 /// What a worker knows of its own output.
 pub(super) struct Output {
-    board: Arc<Board>,
+    control: Arc<ControlBlock>,
     /// Standard output and standard error as this process has found them: a function may put other files
     /// in their places. Nothing where there was no descriptor for them.
     pipes: Option<[OwnedFd; 2]>,
@@ -55,17 +55,17 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(board: Arc<Board>) -> Self {
+    pub(super) fn new(control: Arc<ControlBlock>) -> Self {
         let duplicate = |file| rustix::io::fcntl_dupfd_cloexec(file, 3);
         let pipes = duplicate(rustix::stdio::stdout())
             .and_then(|stdout| Ok([stdout, duplicate(rustix::stdio::stderr())?]))
             .ok();
         if let Some([stdout, stderr]) = &pipes {
             let inode = |pipe| rustix::fs::fstat(pipe).map_or(0, |stat| stat.st_ino);
-            board.prints_into([inode(stdout), inode(stderr)]);
+            control.prints_into([inode(stdout), inode(stderr)]);
         }
         Self {
-            board,
+            control,
             pipes,
             ends: [0; 2],
             shortest: [0; 2],
@@ -77,10 +77,10 @@ impl Output {
     }
 
     /// Tells where the output of the set-up ends.
-    pub(super) fn begins(&mut self, outbox: &Outbox) {
+    pub(super) fn begins(&mut self, results: &ResultWriter) {
         if let Some(ends) = self.count() {
             self.ends = ends;
-            outbox.printed(0, self.printed(false, true));
+            results.printed(0, self.printed(false, true));
         }
     }
 
@@ -105,32 +105,32 @@ impl Output {
     #[inline]
     pub(super) fn ended(
         &mut self,
-        outbox: &Outbox,
+        results: &ResultWriter,
         ticket: u64,
         took: u64,
         followed: bool,
     ) -> bool {
         let may_have = took >= self.shortest[0];
-        may_have && self.look_or_put_off(outbox, ticket, followed)
+        may_have && self.look_or_put_off(results, ticket, followed)
     }
 
     #[cold]
-    fn look_or_put_off(&mut self, outbox: &Outbox, ticket: u64, followed: bool) -> bool {
+    fn look_or_put_off(&mut self, results: &ResultWriter, ticket: u64, followed: bool) -> bool {
         // Each of its two system calls takes about as long as a print.
         let pause = PAUSE * 2 * FASTER * self.shortest[0];
         let is_soon = sys::ticks().wrapping_sub(self.looked) < pause;
         if followed && self.each == 0 && is_soon {
             self.put_off = true;
-            self.board.leaves_unseen(ticket);
+            self.control.leaves_unseen(ticket);
             return false;
         }
-        self.look(outbox, ticket, true, true);
+        self.look(results, ticket, true, true);
         true
     }
 
     /// Looks whether anything was printed since the last time, by `ticket` alone or by others as well, and
     /// says so. If it is the `last` that was executing, a line that is unfinished will remain so.
-    pub(super) fn look(&mut self, outbox: &Outbox, ticket: u64, alone: bool, last: bool) {
+    pub(super) fn look(&mut self, results: &ResultWriter, ticket: u64, alone: bool, last: bool) {
         self.looked = sys::ticks();
         match self.count() {
             Some(ends) if ends == self.ends => {
@@ -141,18 +141,18 @@ impl Output {
                 self.ends = ends;
                 self.each = EACH;
                 let alone = alone && !std::mem::take(&mut self.put_off);
-                outbox.printed(ticket, self.printed(alone, last));
+                results.printed(ticket, self.printed(alone, last));
             }
             None => {
                 self.put_off = true;
-                self.board.leaves_unseen(ticket);
+                self.control.leaves_unseen(ticket);
             }
         }
     }
 
     /// A ticket is about to be answered while others are executing: the parent is to look itself.
     pub(super) fn leaves_unseen(&self, ticket: u64) {
-        self.board.leaves_unseen(ticket);
+        self.control.leaves_unseen(ticket);
     }
 
     fn printed(&self, alone: bool, last: bool) -> Printed {
@@ -166,7 +166,8 @@ impl Output {
     /// Returns how much has been printed.
     fn count(&self) -> Option<[u64; 2]> {
         let [stdout, stderr] = self.pipes.as_ref()?;
-        self.board.printed(|| Some([left(stdout)?, left(stderr)?]))
+        self.control
+            .printed(|| Some([left(stdout)?, left(stderr)?]))
     }
 }
 

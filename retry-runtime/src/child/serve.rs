@@ -5,15 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::calls::Calls;
+use super::call_reader::CallReader;
 use super::faults;
-use super::outbox::{Outbox, Remarks};
 use super::printed;
+use super::result_writer::{Remarks, ResultWriter};
 use super::stopwatch::Stopwatch;
 use super::watchdog::Watchdog;
 use super::{Link, Orders, PANICKED, STRANGER, exit, flush_stdout, refuse};
 use crate::api::excerpt::excerpt;
-use crate::codec::recycle::Keeper;
+use crate::codec::buffers::RetainGuard;
 use crate::function::current::{self, Current};
 use crate::function::driver::{Driver, Ends};
 use crate::function::invocation::Input;
@@ -24,19 +24,19 @@ use crate::function::reporting;
 use crate::sys::exit_if_forked;
 use crate::sys::memory;
 use crate::sys::{self, Mark};
-use crate::wire::Board;
+use crate::wire::ControlBlock;
 use crate::wire::frame::{CallHeader, Kind, Order};
 
 pub(super) struct Server {
     pub(super) socket: Arc<OwnedFd>,
-    pub(super) board: Arc<Board>,
-    pub(super) outbox: Rc<Outbox>,
+    pub(super) control: Arc<ControlBlock>,
+    pub(super) results: Rc<ResultWriter>,
     pub(super) printed: printed::Output,
     pub(super) limit: usize,
     function: String,
     config: Vec<u8>,
     fails: bool,
-    pub(super) calls: Calls,
+    pub(super) calls: CallReader,
     /// There already, where there was time to start it.
     watchdog: Option<Watchdog>,
     parent: u32,
@@ -47,20 +47,20 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(
         link: Link,
-        board: Board,
+        control: ControlBlock,
         orders: Orders,
         watchdog: Option<Watchdog>,
     ) -> Self {
         let Link { socket, parent } = link;
         let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
-        let (writer, reader) = board.worker_ends(&socket);
-        let board = Arc::new(board);
+        let (writer, reader) = control.worker_ends(&socket);
+        let control = Arc::new(control);
         Self {
-            outbox: Rc::new(Outbox::new(Arc::clone(&socket), writer)),
-            calls: Calls::new(Arc::clone(&socket), reader),
+            results: Rc::new(ResultWriter::new(Arc::clone(&socket), writer)),
+            calls: CallReader::new(Arc::clone(&socket), reader),
             socket,
-            printed: printed::Output::new(Arc::clone(&board)),
-            board,
+            printed: printed::Output::new(Arc::clone(&control)),
+            control,
             limit,
             function: orders.function,
             config: orders.config,
@@ -74,7 +74,7 @@ impl Server {
     pub(super) fn run(mut self) -> ! {
         // First this, so that the parent wakes up while the rest is done.
         let fingerprint = registry::fingerprint().to_le_bytes();
-        self.outbox.tell(Kind::Hello, &fingerprint);
+        self.results.tell(Kind::Hello, &fingerprint);
         let start = || Watchdog::start(Arc::clone(&self.socket), self.parent);
         let watchdog = self.watchdog.take().map_or_else(start, Ok);
         let watchdog = watchdog.unwrap_or_else(|error| {
@@ -82,16 +82,16 @@ impl Server {
                 "there is no thread or descriptor for it: {error}"
             ))
         });
-        watchdog.sends(self.outbox.kept());
-        reporting::install(Arc::clone(&self.board));
+        watchdog.sends(self.results.kept());
+        reporting::install(Arc::clone(&self.control));
         panics::install();
-        current::install(Arc::clone(&self.board));
+        current::install(Arc::clone(&self.control));
         let (served, state) = match self.prepare() {
             Ok(prepared) => prepared,
             Err(message) => {
                 flush_stdout();
                 let message = excerpt(&message, self.limit);
-                self.outbox.tell(Kind::SetUpFailed, message.as_bytes());
+                self.results.tell(Kind::SetUpFailed, message.as_bytes());
                 // The parent has the reason; this only ends the process.
                 exit(1);
             }
@@ -101,8 +101,8 @@ impl Server {
         panics::install();
         reporting::serves(served.spec().at_once());
         flush_stdout();
-        self.printed.begins(&self.outbox);
-        self.outbox.tell(Kind::Ready, &[]);
+        self.printed.begins(&self.results);
+        self.results.tell(Kind::Ready, &[]);
         match (Driver::existing(), served.run(0)) {
             (Some(driver), _) if served.is_async() => {
                 super::concurrent::serve(&mut self, &served, &state, &driver);
@@ -116,7 +116,7 @@ impl Server {
                 self.serve(&watchdog, &served, &state);
             }
         }
-        self.outbox.flush();
+        self.results.flush();
         // A panic has been printed, and there is nobody left to tell.
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let _ends = Ends;
@@ -130,11 +130,11 @@ impl Server {
     fn serve(&mut self, watchdog: &Watchdog, served: &Served, state: &State) {
         // Where memory is limited none is kept.
         let limited = served.spec().memory.is_some() || served.spec().max_rss_growth.is_some();
-        let _keeper = (!limited).then(Keeper::new);
+        let _guard = (!limited).then(RetainGuard::new);
         let Self {
             calls,
-            board,
-            outbox,
+            control,
+            results,
             printed,
             mark,
             ..
@@ -148,10 +148,10 @@ impl Server {
         let mut invocation = Invocation::new(Input::default(), state.clone(), self.limit);
         // Not anew for each call.
         let _telling = panics::Telling::begin();
-        while let Some(header) = next_call(calls, invocation.input(), outbox, watchdog) {
+        while let Some(header) = next_call(calls, invocation.input(), results, watchdog) {
             let (ticket, fault, timed) = (header.ticket, header.fault, header.timed);
-            // What a function that does not yield is to know stands on the board.
-            if header.order != Order::Run || !board.claim_ahead(0, ticket) {
+            // What a function that does not yield is to know stands on the control block.
+            if header.order != Order::Run || !control.claim_ahead(0, ticket) {
                 // What was taken back may have been the last for a long time.
                 stopwatch.stop();
                 continue;
@@ -160,11 +160,11 @@ impl Server {
                 exit(STRANGER);
             };
             current::enter(Current::new(header, 0));
-            // After what takes its time where the parent has just looked at the board.
-            board.starts(0, stopwatch.begin());
+            // After what takes its time where the parent has just looked at the control block.
+            control.starts(0, stopwatch.begin());
             let since = begun.take().unwrap_or_else(sys::ticks);
             let ran = catch_unwind(AssertUnwindSafe(|| {
-                faults::act(fault, outbox);
+                faults::act(fault, results);
                 run(&mut invocation);
             }));
             exit_if_forked(mark, if ran.is_ok() { 0 } else { PANICKED });
@@ -180,25 +180,25 @@ impl Server {
             let took = now.wrapping_sub(since);
             if goes_on {
                 let duration = stopwatch.lap(timed);
-                let looked = printed.ended(outbox, ticket, took, true);
+                let looked = printed.ended(results, ticket, took, true);
                 begun = (!looked).then_some(now);
-                let had_room = outbox.value(ticket, duration, invocation.output());
+                let had_room = results.value(ticket, duration, invocation.output());
                 if looked || !had_room {
                     // A wait for room is not the next one's time.
                     stopwatch.stop();
                 }
             } else {
-                let duration = stopwatch.end().saturating_sub(board.paused(0));
-                printed.ended(outbox, ticket, took, false);
+                let duration = stopwatch.end().saturating_sub(control.paused(0));
+                printed.ended(results, ticket, took, false);
                 let remarks = Remarks {
                     used_up: growth.is_exceeded(),
                 };
-                outbox.answer_with(kind, ticket, duration, remarks, invocation.output());
+                results.answer_with(kind, ticket, duration, remarks, invocation.output());
             }
-            board.done(0);
+            control.done(0);
             if !printed.is_measured() {
                 // Not before the first answer is on its way, so that nobody waits for it.
-                outbox.flush();
+                results.flush();
                 printed.measure();
                 begun = None;
                 // The first call may have installed a hook of its own.
@@ -236,22 +236,22 @@ impl Server {
 /// The next call, waiting for it; `None` when the parent has ended the connection.
 #[inline]
 fn next_call<'a>(
-    calls: &'a mut Calls,
+    calls: &'a mut CallReader,
     input: &mut Input,
-    outbox: &Outbox,
+    results: &ResultWriter,
     watchdog: &Watchdog,
 ) -> Option<&'a CallHeader> {
     while !calls.take_into(input) {
         // Its memory may be large.
         *input = Input::default();
-        outbox.flush();
+        results.flush();
         if !calls.wait() {
             return None;
         }
     }
     // What is kept would else be kept for as long as this one runs.
-    if outbox.needs_watching() && !watchdog.ring() {
-        outbox.flush();
+    if results.needs_watching() && !watchdog.ring() {
+        results.flush();
     }
     Some(calls.header())
 }

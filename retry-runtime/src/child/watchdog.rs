@@ -6,10 +6,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags};
 
-use super::outbox::Kept;
-use crate::sys::lineage;
+use super::result_writer::Kept;
 use crate::sys::lineage::is_gone;
 
 /// How long an answer may be kept while a function runs after it.
@@ -65,7 +64,7 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u
     // has its end of it.
     let mut parent_process = open(parent);
     if parent_process.is_some() && is_gone(parent) {
-        end();
+        super::end();
     }
     let mut armed = false;
     let mut idle = 0;
@@ -81,16 +80,16 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u
         let timeout = armed.then_some(&LONGEST_KEPT);
         match poll(&mut files[..watched], timeout) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => end(),
+            Err(_) => super::end(),
         }
         let heard = files[0].revents();
         if heard.contains(PollFlags::HUP) {
-            end();
+            super::end();
         }
         if watched == 3 && !files[2].revents().is_empty() {
             // Or the function has closed it, and its number is another file now.
             if is_gone(parent) {
-                end();
+                super::end();
             }
             std::mem::forget(parent_process.take());
             continue;
@@ -108,7 +107,7 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u
             // Who keeps something from then on rings again. What was kept just before that is
             // seen at the next look, which is the last one.
             if idle == PATIENCE {
-                kept.is_left_alone();
+                kept.try_arm_bell();
             }
             armed = idle <= PATIENCE;
         }
@@ -118,16 +117,4 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u
 fn open(parent: u32) -> Option<OwnedFd> {
     let parent = i32::try_from(parent).ok().and_then(Pid::from_raw)?;
     rustix::process::pidfd_open(parent, PidfdFlags::empty()).ok()
-}
-
-/// The parent is gone, or cannot be reached: nothing that this worker has started may outlive it.
-/// The worker leads its own process group, so the signal takes the whole of it, and this process
-/// with it.
-///
-/// A death signal from the kernel (`PR_SET_PDEATHSIG`) would come too early: it would end the
-/// worker before it can take its group along.
-pub(super) fn end() -> ! {
-    lineage::kill_own();
-    let _ = rustix::process::kill_current_process_group(Signal::KILL);
-    std::process::abort()
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::primitive::{AS_IN_MEMORY, Number};
 use super::{CodecError, ends_early, reserve};
-use crate::codec::recycle::{LARGE, RECEIVED};
+use crate::codec::buffers::{LARGE, RECEIVED};
 use crate::sys;
 
 /// The length that stands before such a value elsewhere. It counts here as well, so that a limit

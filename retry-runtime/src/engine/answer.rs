@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use crate::api::error::{Lost, Panic, Rejected};
 use crate::api::retryable::Retry;
 use crate::codec;
-use crate::codec::parcel::Parcel;
+use crate::codec::payload::Payload;
 use crate::scheduler::Answer;
 use crate::wire::frame::{AnswerHeader, Kind};
 
@@ -18,7 +18,7 @@ pub(crate) fn decode_answer(
     limit: usize,
 ) -> Result<Answer, String> {
     Ok(match header.kind {
-        Kind::Ok => Answer::Ok(Parcel::One(payload)),
+        Kind::Ok => Answer::Ok(Payload::One(payload)),
         Kind::Err | Kind::FinalErr => Answer::Err {
             error: payload,
             retry: if header.kind == Kind::Err {

@@ -12,7 +12,7 @@ use crate::wait::{AnswerSource, Waiter};
 
 /// A worker that is to be started.
 #[derive(Clone)]
-pub(crate) struct Request {
+pub(crate) struct StartRequest {
     pub(crate) engine: Arc<Engine>,
     pub(crate) worker: WorkerKey,
     /// What it is to serve.
@@ -38,7 +38,7 @@ pub(crate) trait Backend: Send + Sync {
     fn start(&self, engine: &Arc<Engine>) -> io::Result<()>;
 
     /// Starts a worker, under the engine's lock. The engine is told when there is one, or none.
-    fn start_worker(&self, core: &mut Core, request: Request);
+    fn start_worker(&self, core: &mut Core, request: StartRequest);
 
     /// Returns whether this process may start workers.
     fn may_start_workers(&self) -> bool;

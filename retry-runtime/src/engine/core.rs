@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::link::Link;
 use super::{ATTENDED, ParkSpot, SWEEP_FROM, WaitTarget};
 use crate::api::error::{Rejected, Startup};
-use crate::codec::parcel::Parcel;
+use crate::codec::payload::Payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
 use crate::function::registry::{self, NotFound};
@@ -183,18 +183,18 @@ impl Core {
         };
         match &job.input {
             // A fault is one input's.
-            Parcel::Several(inputs) if faults::are_planned() => {
+            Payload::Several(inputs) if faults::are_planned() => {
                 for input in inputs.clone() {
                     header.fault = faults::pick(terms.name, attempt, header.index);
                     send(&mut header, &input);
                     header.follow();
                 }
             }
-            Parcel::Several(inputs) => {
+            Payload::Several(inputs) => {
                 header.count = inputs.len();
                 send(&mut header, inputs.bytes());
             }
-            Parcel::One(input) => {
+            Payload::One(input) => {
                 header.fault = faults::pick(terms.name, attempt, job.index);
                 send(&mut header, input);
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::scheduler::{Executing, Progress, Remains};
+use crate::scheduler::{Executing, ExitReport, Progress};
 use crate::sys;
 use crate::wait::AnswerSource;
 use crate::wire::frame::CallHeader;
@@ -44,7 +44,7 @@ pub(crate) trait Link: Send {
 
     /// Ends the worker and all that it started. What is left of it comes later, unless it is
     /// there at once.
-    fn kill(&mut self) -> Option<Remains>;
+    fn kill(&mut self) -> Option<ExitReport>;
 
     /// Tells a worker that has nothing to do that nothing will come any more.
     fn retire(&mut self);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::codec::recycle::RECEIVED;
+use crate::codec::buffers::RECEIVED;
 use crate::codec::{self, CodecError, Wire};
 
 /// A parameter that is passed by value.

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::api::context::CallId;
-use crate::wire::Board;
+use crate::wire::ControlBlock;
 use crate::wire::frame::CallHeader;
 
 thread_local! {
     static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
 }
 
-/// The board of this process, if it is a worker.
-static BOARD: OnceLock<Arc<Board>> = OnceLock::new();
+/// The control block of this process, if it is a worker.
+static BOARD: OnceLock<Arc<ControlBlock>> = OnceLock::new();
 
 /// Those that are to be woken when a ticket is asked to stop.
 static WAITING: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
@@ -33,14 +33,14 @@ fn lock() -> MutexGuard<'static, Vec<Waiter>> {
     WAITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(crate) fn install(board: Arc<Board>) {
-    let _ = BOARD.set(board);
+pub(crate) fn install(control: Arc<ControlBlock>) {
+    let _ = BOARD.set(control);
 }
 
-/// Notes on the board that this worker asks its parent for something.
+/// Notes on the control block that this worker asks its parent for something.
 pub(crate) fn count_request() {
-    if let Some(board) = BOARD.get() {
-        board.count_request();
+    if let Some(control) = BOARD.get() {
+        control.count_request();
     }
 }
 
@@ -145,7 +145,7 @@ impl CancelToken {
     pub fn is_cancelled(&self) -> bool {
         BOARD
             .get()
-            .is_some_and(|board| board.is_asked(self.slot, self.ticket))
+            .is_some_and(|control| control.is_asked(self.slot, self.ticket))
     }
 
     /// Waits until the attempt has to stop; for async functions.

@@ -28,7 +28,7 @@ use crate::api::backtrace;
 use crate::api::error::Panic;
 use crate::codec;
 use crate::sys::{Mark, PerProcess};
-use crate::wire::board::LAST_WORDS_CAPACITY;
+use crate::wire::control_block::LAST_WORDS_CAPACITY;
 
 /// The number of panics that are remembered.
 const REMEMBERED: usize = 64;
@@ -170,7 +170,7 @@ fn see(info: &PanicHookInfo<'_>, previous: &Hook, is_standard: bool) {
         leave_last_words(info, location.clone(), None);
     }
     if cfg!(panic = "abort") {
-        if !(is_told && leaves_words && reporting::board().is_some()) {
+        if !(is_told && leaves_words && reporting::control().is_some()) {
             previous(info);
         }
         if leaves_words && captured {
@@ -190,10 +190,10 @@ fn see(info: &PanicHookInfo<'_>, previous: &Hook, is_standard: bool) {
         previous(info);
     }
     if leaves_words {
-        match reporting::board() {
+        match reporting::control() {
             // It is not printed: should the process end before anybody is told, it is found there.
-            Some(board) if is_told => board.keep_last_words(),
-            Some(board) => board.withdraw_last_words(),
+            Some(control) if is_told => control.keep_last_words(),
+            Some(control) => control.withdraw_last_words(),
             None => {}
         }
         LAST_WORDS.store(false, Ordering::Release);
@@ -223,9 +223,9 @@ fn remember(panic: Seen) {
     seen.push(panic);
 }
 
-/// Leaves the panic on the board for the case that the process ends by it.
+/// Leaves the panic on the control block for the case that the process ends by it.
 fn leave_last_words(info: &PanicHookInfo<'_>, location: Option<String>, backtrace: Option<String>) {
-    let Some(board) = reporting::board() else {
+    let Some(control) = reporting::control() else {
         return;
     };
     let message = message(info.payload());
@@ -233,7 +233,7 @@ fn leave_last_words(info: &PanicHookInfo<'_>, location: Option<String>, backtrac
     let mut words = Vec::new();
     if codec::encode(&panic, &mut words, LAST_WORDS_CAPACITY).is_ok() {
         let ticket = current::current().map_or(0, |call| call.ticket());
-        board.leave_last_words(ticket, &words);
+        control.leave_last_words(ticket, &words);
     }
 }
 
@@ -256,8 +256,8 @@ fn forget_own() {
 
 /// Takes back what was left for the case that nobody is told of a panic.
 fn withdraw_kept_words() {
-    if let Some(board) = reporting::board() {
-        board.withdraw_kept_words();
+    if let Some(control) = reporting::control() {
+        control.withdraw_kept_words();
     }
 }
 

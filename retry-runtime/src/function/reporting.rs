@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::sys::{self, PerProcess};
-use crate::wire::Board;
+use crate::wire::ControlBlock;
 
-/// This worker's board. A fork of the worker may not write there.
-static BOARD: PerProcess<Arc<Board>> = PerProcess::new();
+/// This worker's control block. A fork of the worker may not write there.
+static BOARD: PerProcess<Arc<ControlBlock>> = PerProcess::new();
 
 /// The number of inputs that this worker executes at once.
 static SLOTS: AtomicUsize = AtomicUsize::new(0);
@@ -29,9 +29,9 @@ fn lock(pause: &Mutex<Pause>) -> MutexGuard<'_, Pause> {
     pause.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the worker's board known.
-pub(crate) fn install(board: Arc<Board>) {
-    BOARD.get_or_init(|| board);
+/// Makes the worker's control block known.
+pub(crate) fn install(control: Arc<ControlBlock>) {
+    BOARD.get_or_init(|| control);
 }
 
 /// Tells how many inputs the worker executes at once.
@@ -39,9 +39,9 @@ pub(crate) fn serves(slots: usize) {
     SLOTS.store(slots, Ordering::Relaxed);
 }
 
-/// Returns the board, if this process is a worker.
-pub(crate) fn board() -> Option<&'static Board> {
-    BOARD.get().map(|board| &**board)
+/// Returns the control block, if this process is a worker.
+pub(crate) fn control() -> Option<&'static ControlBlock> {
+    BOARD.get().map(|control| &**control)
 }
 
 /// Returns how many nanoseconds reports have taken in this process.
@@ -63,8 +63,8 @@ impl Reporting {
         let mut pause = lock(all);
         if pause.depth == 0 {
             pause.since = sys::monotonic_nanos();
-            if let Some(board) = board() {
-                board.pause(pause.since);
+            if let Some(control) = control() {
+                control.pause(pause.since);
             }
         }
         pause.depth += 1;
@@ -79,8 +79,8 @@ impl Drop for Reporting {
         if pause.depth == 0 {
             let (since, now) = (pause.since, sys::monotonic_nanos());
             pause.total += now.saturating_sub(since);
-            if let Some(board) = board() {
-                board.resume(SLOTS.load(Ordering::Relaxed), since, now);
+            if let Some(control) = control() {
+                control.resume(SLOTS.load(Ordering::Relaxed), since, now);
             }
         }
     }

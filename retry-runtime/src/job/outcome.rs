@@ -9,7 +9,7 @@ use crate::api::context::{Attempt, CallId};
 use crate::api::error::{
     Cancelled, Crash, CrashLimitExceeded, Lost, Panic, Rejected, Startup, TimedOut,
 };
-use crate::codec::parcel::{self, Parcel};
+use crate::codec::payload::{self, Payload};
 
 /// A call that is not resolved yet, or the first of a chunk of them. Keys are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,7 +23,7 @@ pub(crate) struct CallKey {
 pub(crate) struct Outcome {
     /// The first call.
     pub(crate) call: CallId,
-    pub(crate) result: Result<Parcel, Failure>,
+    pub(crate) result: Result<Payload, Failure>,
     /// Most calls have none: an outcome is moved often, and its place is kept for each call.
     pub(crate) history: Option<Box<History>>,
 }
@@ -33,7 +33,7 @@ impl Outcome {
     pub(crate) fn settle(&mut self) {
         match &mut self.result {
             Ok(value) => value.settle(),
-            Err(Failure::Function(error)) => parcel::settle(error),
+            Err(Failure::Function(error)) => payload::settle(error),
             Err(_) => {}
         }
     }

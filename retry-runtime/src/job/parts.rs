@@ -1,7 +1,7 @@
 //! What can be split into parts: the inputs of a chunk, and their values.
 
 use super::caller::Caller;
-use crate::codec::parcel::Parcel;
+use crate::codec::payload::Payload;
 
 /// What can be handed on in parts: so many inputs, or so many values.
 pub(crate) trait Parts: Sized {
@@ -30,7 +30,7 @@ pub(crate) trait Parts: Sized {
     fn settle(&mut self) {}
 }
 
-impl Parts for Parcel {
+impl Parts for Payload {
     fn count(&self) -> u32 {
         Self::count(self)
     }

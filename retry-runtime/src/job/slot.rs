@@ -104,8 +104,8 @@ mod tests {
 
     use super::*;
     use crate::api::context::CallId;
-    use crate::codec::parcel::Parcel;
-    use crate::codec::recycle::LARGE;
+    use crate::codec::buffers::LARGE;
+    use crate::codec::payload::Payload;
     use crate::job::Job;
     use crate::job::caller::Caller;
     use crate::job::delivery::deliver;
@@ -121,7 +121,7 @@ mod tests {
                 let outcome = Outcome {
                     call: CallId(1),
                     result: match succeeds {
-                        true => Ok(Parcel::One(bytes)),
+                        true => Ok(Payload::One(bytes)),
                         false => Err(Failure::Function(bytes)),
                     },
                     history: None,
@@ -131,7 +131,7 @@ mod tests {
                     target: Arc::clone(&slot) as Arc<dyn Deliver>,
                     number: 0,
                     index: None,
-                    input: Parcel::NONE,
+                    input: Payload::NONE,
                     caller: Caller::thread(),
                     method: 0,
                 };

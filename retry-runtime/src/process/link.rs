@@ -3,31 +3,31 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
 use super::cgroup::Cgroup;
-use super::peer::Inlet;
+use super::receive::WorkerConnection;
 use super::sweep::Family;
 use crate::engine::link::{Link, executing};
-use crate::scheduler::{Progress, Remains};
+use crate::scheduler::{ExitReport, Progress};
+use crate::sys::group::{kill_group, may_not_signal, signal_group};
 use crate::sys::{lineage, memory};
 use crate::wait::AnswerSource;
 use crate::wire::frame::CallHeader;
-use crate::wire::outgoing::Outgoing;
 use crate::wire::ring::{Corrupt, PIECE, Sleep};
 use crate::wire::stream::Writer;
-use crate::wire::{Board, bell};
+use crate::wire::write_queue::WriteQueue;
+use crate::wire::{ControlBlock, bell};
 
 /// A process at the other end of two streams.
 pub(crate) struct ProcessLink {
     pid: u32,
     family: Arc<Family>,
-    inlet: Arc<Inlet>,
-    board: Arc<Board>,
+    connection: Arc<WorkerConnection>,
+    control: Arc<ControlBlock>,
     writer: Writer,
     /// What did not fit.
-    outgoing: Outgoing,
+    write_queue: WriteQueue,
     /// Whether something was written that is not published.
     dirty: bool,
     /// What limits its memory, where the kernel does.
@@ -41,14 +41,14 @@ pub(crate) struct ProcessLink {
 
 impl ProcessLink {
     /// Where the worker's answers arrive.
-    pub(super) fn inlet(&self) -> &Arc<Inlet> {
-        &self.inlet
+    pub(super) fn connection(&self) -> &Arc<WorkerConnection> {
+        &self.connection
     }
 
     pub(crate) fn new(
         family: Arc<Family>,
-        inlet: Arc<Inlet>,
-        board: Arc<Board>,
+        connection: Arc<WorkerConnection>,
+        control: Arc<ControlBlock>,
         writer: Writer,
         cgroup: Option<Arc<Cgroup>>,
         limit: Option<u64>,
@@ -57,10 +57,10 @@ impl ProcessLink {
         Self {
             pid: family.worker(),
             family,
-            inlet,
-            board,
+            connection,
+            control,
             writer,
-            outgoing: Outgoing::default(),
+            write_queue: WriteQueue::default(),
             dirty: false,
             cgroup,
             limit: limit.unwrap_or(u64::MAX),
@@ -75,11 +75,11 @@ impl Link for ProcessLink {
         let head = header.encode();
         // A breach of the protocol shows again when this is flushed.
         let whole = head.len() + input.len();
-        if whole <= PIECE && self.outgoing.is_empty() && self.writer.fits(whole) == Ok(true) {
+        if whole <= PIECE && self.write_queue.is_empty() && self.writer.fits(whole) == Ok(true) {
             let _ = self.writer.write(&head);
             let _ = self.writer.write(input);
         } else {
-            self.outgoing.push(&head, input);
+            self.write_queue.push(&head, input);
         }
         !std::mem::replace(&mut self.dirty, true)
     }
@@ -87,23 +87,23 @@ impl Link for ProcessLink {
     fn flush(&mut self) -> Result<bool, Corrupt> {
         let mut sent = std::mem::take(&mut self.dirty);
         loop {
-            while let Some(part) = self.outgoing.front() {
+            while let Some(part) = self.write_queue.front() {
                 let piece = part.len().min(PIECE);
                 let written = self.writer.write(&part[..piece])?;
-                self.outgoing.advance(written);
+                self.write_queue.advance(written);
                 sent |= written > 0;
                 if self.writer.publish() {
-                    bell::ring(&self.inlet.socket);
+                    bell::ring(&self.connection.socket);
                 }
                 if written < piece {
                     break;
                 }
             }
             if self.writer.publish() {
-                bell::ring(&self.inlet.socket);
+                bell::ring(&self.connection.socket);
             }
-            let full = !self.outgoing.is_empty();
-            self.inlet.set_full(full);
+            let full = !self.write_queue.is_empty();
+            self.connection.set_full(full);
             if !full || self.writer.waits_for_room(Sleep::Bell)? {
                 return Ok(sent);
             }
@@ -111,22 +111,22 @@ impl Link for ProcessLink {
     }
 
     fn source(&self) -> Option<Arc<dyn AnswerSource>> {
-        Some(Arc::clone(&self.inlet) as Arc<dyn AnswerSource>)
+        Some(Arc::clone(&self.connection) as Arc<dyn AnswerSource>)
     }
 
     fn recall(&mut self, last: u64) -> Option<u64> {
-        self.board.recall(last)
+        self.control.recall(last)
     }
 
     fn ask(&self, ticket: u64) {
-        self.board.ask(self.slots, ticket);
+        self.control.ask(self.slots, ticket);
     }
 
     fn progress(&self) -> Progress {
-        let shown = self.board.executing(self.slots);
+        let shown = self.control.executing(self.slots);
         Progress {
-            claimed: self.board.claimed(),
-            is_sending: !self.outgoing.is_empty(),
+            claimed: self.control.claimed(),
+            is_sending: !self.write_queue.is_empty(),
             executing: shown.map(executing).collect(),
         }
     }
@@ -145,14 +145,14 @@ impl Link for ProcessLink {
         signal_group(self.pid, Signal::TERM);
     }
 
-    fn kill(&mut self) -> Option<Remains> {
+    fn kill(&mut self) -> Option<ExitReport> {
         let escaped = lineage::outside_of_group(self.pid);
         self.family.begin_end();
         kill_group(self.pid);
         self.family.kill(escaped);
         if may_not_signal(self.pid) {
             // It has become another user. Its own watchdog ends its group when the connection ends.
-            let _ = rustix::net::shutdown(&self.inlet.socket, rustix::net::Shutdown::Both);
+            let _ = rustix::net::shutdown(&self.connection.socket, rustix::net::Shutdown::Both);
         }
         None
     }
@@ -160,25 +160,6 @@ impl Link for ProcessLink {
     fn retire(&mut self) {
         self.writer.close();
         // Who does not sleep at the ring is woken by this.
-        let _ = rustix::net::shutdown(&self.inlet.socket, rustix::net::Shutdown::Write);
-    }
-}
-
-/// Kills a worker's process group. Only for a process that was not waited for yet, so that the
-/// number still is its own.
-pub(crate) fn kill_group(pid: u32) {
-    signal_group(pid, Signal::KILL);
-}
-
-/// Whether a process that is not waited for belongs to somebody whose processes this one cannot kill.
-fn may_not_signal(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let killed = pid.map(|pid| rustix::process::kill_process(pid, Signal::KILL));
-    killed == Some(Err(Errno::PERM))
-}
-
-fn signal_group(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = rustix::process::kill_process_group(pid, signal);
+        let _ = rustix::net::shutdown(&self.connection.socket, rustix::net::Shutdown::Write);
     }
 }

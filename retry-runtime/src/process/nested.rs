@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::{Bytes, BytesMut};
 
 use super::Pool;
-use super::reactor::{NESTED, Writable};
+use super::sources::{NESTED, Writable};
 use crate::api::context::CallId;
 use crate::api::error::{Cancelled, Rejected};
-use crate::codec::parcel::Parcel;
+use crate::codec::payload::Payload;
 use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::function::callee::Callee;
@@ -25,7 +25,7 @@ use crate::job::outcome::{CallKey, Outcome, rejected};
 use crate::scheduler::{Origin, WorkerKey};
 use crate::sys;
 use crate::wire::nested::{self as wire, Reply, Request, Submission};
-use crate::wire::outgoing::Outgoing;
+use crate::wire::write_queue::WriteQueue;
 
 /// How many bytes are read at once.
 const READ: usize = 64 * 1024;
@@ -41,11 +41,11 @@ pub(crate) struct Downstream {
     worker: u64,
     socket: Arc<OwnedFd>,
     writable: Writable,
-    outgoing: Mutex<(Outgoing, bool)>,
+    write_queue: Mutex<(WriteQueue, bool)>,
 }
 
 impl Downstream {
-    pub(crate) fn new(
+    pub(super) fn new(
         engine: Weak<Engine>,
         worker: u64,
         socket: Arc<OwnedFd>,
@@ -57,7 +57,7 @@ impl Downstream {
             worker,
             socket,
             writable,
-            outgoing: Mutex::default(),
+            write_queue: Mutex::default(),
         }
     }
 
@@ -65,7 +65,7 @@ impl Downstream {
     pub(crate) fn send(&self, number: u32, outcome: Outcome) {
         let (reply, payload) = Reply::new(number, outcome);
         let head = wire::encode(&reply, payload.len());
-        self.with_outgoing(|outgoing| outgoing.push(&head, &payload));
+        self.with_outgoing(|write_queue| write_queue.push(&head, &payload));
     }
 
     /// The socket takes more.
@@ -73,19 +73,22 @@ impl Downstream {
         self.with_outgoing(|_| {});
     }
 
-    fn with_outgoing(&self, change: impl FnOnce(&mut Outgoing)) {
-        let mut guard = self.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (outgoing, was_full) = &mut *guard;
-        change(outgoing);
+    fn with_outgoing(&self, change: impl FnOnce(&mut WriteQueue)) {
+        let mut guard = self
+            .write_queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (write_queue, was_full) = &mut *guard;
+        change(write_queue);
         // A broken connection shows on the reading side.
-        let full = matches!(outgoing.write_to(&self.socket), Ok(false));
+        let full = matches!(write_queue.write_to(&self.socket), Ok(false));
         if full != *was_full {
             *was_full = full;
             self.writable.set(&self.socket, self.worker, NESTED, full);
         }
         let was_behind = !self.has_room();
         let most = if was_behind { BACKLOG / 2 } else { BACKLOG };
-        let is_behind = outgoing.bytes() > most;
+        let is_behind = write_queue.bytes() > most;
         self.is_behind.store(is_behind, Ordering::Relaxed);
         drop(guard);
         if was_behind
@@ -231,7 +234,7 @@ impl Requests {
                 target: Arc::clone(&self.replies) as Arc<dyn Deliver>,
                 number: call.number,
                 index: call.index,
-                input: Parcel::One(payload.split_to(call.length as usize)),
+                input: Payload::One(payload.split_to(call.length as usize)),
                 caller: Caller::of_worker(self.worker.id, submission.caller),
                 method: registration.place(),
             };

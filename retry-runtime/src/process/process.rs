@@ -16,14 +16,14 @@ use rustix::process::{
 };
 
 use super::executable;
-use super::link::kill_group;
 use super::sweep::Family;
 use crate::config::Config;
+use crate::sys::group::kill_group;
 use crate::sys::lineage::{self, Token};
 use crate::sys::{self, attributes, children};
 use crate::wire::handshake::Greeting;
 use crate::wire::launch::depth;
-use crate::wire::{Board, DEPTH_VARIABLE, KEY_VARIABLE, Transport, WORKER_VARIABLE};
+use crate::wire::{ControlBlock, DEPTH_VARIABLE, KEY_VARIABLE, Transport, WORKER_VARIABLE};
 
 /// A process of the workers' program that does not know yet what it will serve. Whoever has one
 /// makes a worker of it or [ends](Self::end) it: it does not end by itself before its parent does.
@@ -41,7 +41,7 @@ pub(super) struct Process {
 
 /// What a worker shares with its parent, next to the socket.
 pub(super) struct Equipment {
-    pub(super) board: Board,
+    pub(super) control: ControlBlock,
     pub(super) board_file: OwnedFd,
     /// The connection for nested calls.
     pub(super) nested: OwnedFd,
@@ -50,16 +50,16 @@ pub(super) struct Equipment {
 
 impl Equipment {
     fn new(transport: Transport) -> io::Result<Self> {
-        let (board, board_file) = match Board::create(transport) {
+        let (control, board_file) = match ControlBlock::create(transport) {
             // Without rings it takes a small part of that.
-            Err(_) if transport == Transport::Rings => Board::create(Transport::Socket)?,
+            Err(_) if transport == Transport::Rings => ControlBlock::create(Transport::Socket)?,
             created => created?,
         };
-        board.touch();
+        control.touch();
         let (nested, their_nested) = connection()?;
         rustix::io::ioctl_fionbio(&nested, true)?;
         Ok(Self {
-            board,
+            control,
             board_file,
             nested,
             their_nested,

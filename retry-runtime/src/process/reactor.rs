@@ -10,10 +10,12 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::OwnedPool;
-use super::attend::attend_all;
-use super::peer::{DYING, Inlet, Peer};
-use super::spawner::{self, request_spare};
+use super::poll::attend_all;
+use super::receive::{DYING, Reaped, ReceiveSide, WorkerConnection};
+use super::sources::{NESTED, PROCESS, SOCKET, SOURCES, STDERR, STDOUT, Writable};
+use super::spawner::{self, request_standby, request_worker};
 use super::streams::patience_ends;
+use crate::engine::core::Core;
 use crate::scheduler::Inbound;
 use crate::sys::{self, attributes};
 use crate::wait::AnswerSource;
@@ -24,9 +26,9 @@ use crate::wire::bell::Heard;
 pub(crate) struct Inbox {
     epoll: Arc<OwnedFd>,
     bell: Arc<OwnedFd>,
-    new: Mutex<Vec<Arc<Inlet>>>,
+    new: Mutex<Vec<Arc<WorkerConnection>>>,
     /// Those that others have looked after and that have more to say.
-    left: Mutex<Vec<Arc<Inlet>>>,
+    left: Mutex<Vec<Arc<WorkerConnection>>>,
     /// Those whose answers are held back until what was printed before them is written.
     held: Mutex<Vec<u64>>,
 }
@@ -43,24 +45,24 @@ impl Inbox {
     }
 
     /// What tells that a socket takes more.
-    pub(crate) fn writable(&self) -> Writable {
+    pub(super) fn writable(&self) -> Writable {
         Writable(Arc::clone(&self.epoll))
     }
 
-    pub(crate) fn register(&self, inlet: Arc<Inlet>) {
+    pub(crate) fn register(&self, connection: Arc<WorkerConnection>) {
         self.new
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(inlet);
+            .push(connection);
         self.ring();
     }
 
     /// Has the thread look after a worker.
-    pub(crate) fn hand_over(&self, inlet: Arc<Inlet>) {
+    pub(crate) fn hand_over(&self, connection: Arc<WorkerConnection>) {
         self.left
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(inlet);
+            .push(connection);
         self.ring();
     }
 
@@ -73,13 +75,13 @@ impl Inbox {
         self.ring();
     }
 
-    /// Has the thread look when the spare has ended.
-    pub(super) fn watch_spare(&self, pidfd: &OwnedFd) -> rustix::io::Result<()> {
-        let data = EventData::new_u64(SPARE);
+    /// Has the thread look when the standby has ended.
+    pub(super) fn watch_standby(&self, pidfd: &OwnedFd) -> rustix::io::Result<()> {
+        let data = EventData::new_u64(STANDBY);
         epoll::add(&*self.epoll, pidfd, data, EventFlags::IN)
     }
 
-    pub(super) fn forget_spare(&self, pidfd: &OwnedFd) {
+    pub(super) fn forget_standby(&self, pidfd: &OwnedFd) {
         let _ = epoll::delete(&*self.epoll, pidfd);
     }
 
@@ -99,22 +101,6 @@ impl Inbox {
     }
 }
 
-/// Where a full socket is put down to be written to again.
-pub(crate) struct Writable(Arc<OwnedFd>);
-
-impl Writable {
-    /// Has the thread write to one of a worker's sockets when it takes more, or not any longer.
-    pub(crate) fn set(&self, socket: &OwnedFd, worker: u64, source: u64, wanted: bool) {
-        let flags = if wanted {
-            EventFlags::IN | EventFlags::OUT
-        } else {
-            EventFlags::IN
-        };
-        let data = EventData::new_u64(worker * SOURCES + source);
-        let _ = epoll::modify(&*self.0, socket, data, flags);
-    }
-}
-
 /// Starts the thread; it ends when the engine is shut down and drained.
 pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
     // It comes up while this one is started.
@@ -126,7 +112,7 @@ pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
     let mut reactor = Reactor {
         pool,
         epoll,
-        inlets: HashMap::new(),
+        connections: HashMap::new(),
         hot: Vec::new(),
         patience: Patience::new(),
         spin: None,
@@ -138,7 +124,7 @@ pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
         held: Vec::new(),
         dying: Vec::new(),
         buried: Vec::new(),
-        spareless: false,
+        needs_standby: false,
     };
     std::thread::Builder::new()
         .name("retry-io".to_owned())
@@ -155,24 +141,16 @@ pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
 /// replace one.
 const PUT_OFF: Duration = Duration::from_millis(1);
 
-/// What became ready is told by the worker's number and one of these.
-pub(super) const SOCKET: u64 = 0;
-const STDOUT: u64 = 1;
-const STDERR: u64 = 2;
-const PROCESS: u64 = 3;
-pub(crate) const NESTED: u64 = 4;
-const SOURCES: u64 = 8;
-
 /// Worker numbers start at 1, so these are none of theirs.
 const BELL: u64 = 0;
-const SPARE: u64 = 1;
+const STANDBY: u64 = 1;
 
 struct Reactor {
     pool: OwnedPool,
     epoll: Arc<OwnedFd>,
-    inlets: HashMap<u64, Arc<Inlet>>,
+    connections: HashMap<u64, Arc<WorkerConnection>>,
     /// Those that have just been heard of: more may follow.
-    hot: Vec<Arc<Inlet>>,
+    hot: Vec<Arc<WorkerConnection>>,
     patience: Patience,
     /// The last look for more.
     spin: Option<Spin>,
@@ -189,16 +167,16 @@ struct Reactor {
     /// Workers whose answers are held back.
     held: Vec<u64>,
     /// Those that have ended, and whose last output is still to be written.
-    dying: Vec<Arc<Inlet>>,
+    dying: Vec<Arc<WorkerConnection>>,
     /// Those that have ended, and when: what is left of them is given back a little later.
-    buried: Vec<(Instant, Arc<Inlet>)>,
+    buried: Vec<(Instant, Arc<WorkerConnection>)>,
     /// One of them had to be replaced.
-    spareless: bool,
+    needs_standby: bool,
 }
 
 impl Reactor {
     fn is_done(&self) -> bool {
-        self.inlets.is_empty()
+        self.connections.is_empty()
             && self.dying.is_empty()
             && self.buried.is_empty()
             && self.pool.engine.is_drained()
@@ -254,50 +232,50 @@ impl Reactor {
             if data == BELL {
                 let _ = rustix::io::read(self.pool.shared.inbox.bell(), &mut [0u8; 8]);
                 self.rung = true;
-                self.take_new_peers();
-                self.take_left_peers();
-                self.take_held_peers();
+                self.take_new_connections();
+                self.take_left_connections();
+                self.take_held_connections();
                 self.take_up_output();
                 continue;
             }
-            if data == SPARE {
+            if data == STANDBY {
                 let inbox = &self.pool.shared.inbox;
                 let pool = self.pool.get();
-                pool.engine.step(|_, _| pool.state().spare.tend(inbox));
+                pool.engine.step(|_, _| pool.state().standby.tend(inbox));
                 // It may have been the last that was waited for.
                 self.rung = true;
                 continue;
             }
             let worker = data / SOURCES;
-            let Some(inlet) = self.inlets.get(&worker).map(Arc::clone) else {
+            let Some(connection) = self.connections.get(&worker).map(Arc::clone) else {
                 continue;
             };
             match data % SOURCES {
-                SOCKET => self.rung_by(inlet),
-                NESTED => self.nested(&inlet, flags),
+                SOCKET => self.rung_by(connection),
+                NESTED => self.nested(&connection, flags),
                 PROCESS => ended.push(worker),
-                _ => self.output(&inlet),
+                _ => self.output(&connection),
             }
         }
         // The last worker may have been waited for.
         self.rung |= !ended.is_empty();
         for worker in ended {
-            if let Some(inlet) = self.inlets.remove(&worker) {
-                let mut peer = inlet.peer();
+            if let Some(connection) = self.connections.remove(&worker) {
+                let mut receiver = connection.receiver();
                 // Closing the descriptors also takes them off the list, but a descriptor that a
                 // grandchild holds would stay on it.
-                let _ = epoll::delete(&*self.epoll, &peer.pidfd);
-                let _ = epoll::delete(&*self.epoll, &inlet.socket);
-                let _ = epoll::delete(&*self.epoll, peer.requests.socket());
-                self.remove_output(&peer);
+                let _ = epoll::delete(&*self.epoll, &receiver.pidfd);
+                let _ = epoll::delete(&*self.epoll, &connection.socket);
+                let _ = epoll::delete(&*self.epoll, receiver.requests.socket());
+                self.remove_output(&receiver);
                 // A process that takes its place may have its number.
                 self.closing.retain(|(_, closing)| *closing != worker);
-                let all = peer.last_look(self.pool.get(), &inlet.socket);
-                drop(peer);
+                let all = receiver.last_look(self.pool.get(), &connection.socket);
+                drop(receiver);
                 if all {
-                    self.bury(inlet);
+                    self.reap(connection);
                 } else {
-                    self.dying.push(inlet);
+                    self.dying.push(connection);
                 }
             }
         }
@@ -307,7 +285,7 @@ impl Reactor {
         // there is more to handle than fits into one turn, that comes first, but each source only once:
         // those that are always ready would keep all others from their limits.
         let is_due = self.rung || self.timer.is_some_and(|at| at <= now);
-        let sources = self.inlets.len() * SOURCES as usize;
+        let sources = self.connections.len() * SOURCES as usize;
         if is_due && (ready < events.len() || self.put_off_for > sources) {
             self.put_off_for = 0;
             self.tick(now);
@@ -319,8 +297,10 @@ impl Reactor {
         }
         self.closing.retain(|(at, worker)| {
             let overdue = *at <= now;
-            if overdue && let Some(inlet) = self.inlets.get(worker) {
-                inlet.peer().overdue(self.pool.get(), &inlet.socket);
+            if overdue && let Some(connection) = self.connections.get(worker) {
+                connection
+                    .receiver()
+                    .overdue(self.pool.get(), &connection.socket);
             }
             !overdue
         });
@@ -338,8 +318,8 @@ impl Reactor {
         });
         if enforces {
             // Answers that no bell was rung for, since another thread is about to look for them.
-            for inlet in self.inlets.values().chain(&self.dying) {
-                inlet.peer().look_at_once(pool, &inlet.socket);
+            for connection in self.connections.values().chain(&self.dying) {
+                connection.receiver().look_at_once(pool, &connection.socket);
             }
             engine.step(|core, _| {
                 let now = now + core.ahead();
@@ -347,22 +327,33 @@ impl Reactor {
             });
         }
         self.timer = engine.step(|core, _| {
-            let spare = pool.state().spare.tend(pool.inbox());
-            core.arm().into_iter().chain(spare).min()
+            let standby = pool.state().standby.tend(pool.inbox());
+            core.arm().into_iter().chain(standby).min()
         });
     }
 
     /// Takes in the last that a worker has left.
-    fn bury(&mut self, inlet: Arc<Inlet>) {
-        self.spareless |= inlet.peer().bury(&self.pool, &inlet.socket);
+    fn reap(&mut self, connection: Arc<WorkerConnection>) {
+        let reaped = connection.receiver().reap(&self.pool, &connection.socket);
+        match reaped {
+            Reaped::Retired => {}
+            Reaped::Died => self.needs_standby = true,
+            Reaped::Again(request) => {
+                if let Err(error) = request_worker(&self.pool.shared, request) {
+                    let key = connection.key;
+                    let abandon = |core: &mut Core, now| core.abandon(now, key, &error);
+                    self.pool.engine.step(abandon);
+                }
+            }
+        }
         // Who sleeps there finds another place.
-        inlet.unpark();
-        self.buried.push((Instant::now(), inlet));
+        connection.unpark();
+        self.buried.push((Instant::now(), connection));
         // It may have been the last.
         self.rung = true;
     }
 
-    fn take_held_peers(&mut self) {
+    fn take_held_connections(&mut self) {
         let inbox = &self.pool.shared.inbox;
         let held = std::mem::take(&mut *inbox.held.lock().unwrap_or_else(PoisonError::into_inner));
         for worker in held {
@@ -384,25 +375,25 @@ impl Reactor {
     fn look_at_held(&mut self) {
         let owned = self.pool.clone();
         let pool = owned.get();
-        for inlet in self
+        for connection in self
             .dying
-            .extract_if(.., |inlet| !inlet.peer().is_held(pool))
+            .extract_if(.., |connection| !connection.receiver().is_held(pool))
             .collect::<Vec<_>>()
         {
-            self.bury(inlet);
+            self.reap(connection);
         }
         for worker in std::mem::take(&mut self.held) {
-            let Some(inlet) = self.inlets.get(&worker).map(Arc::clone) else {
+            let Some(connection) = self.connections.get(&worker).map(Arc::clone) else {
                 continue;
             };
-            let mut peer = inlet.peer();
-            if peer.is_held(pool) {
+            let mut receiver = connection.receiver();
+            if receiver.is_held(pool) {
                 self.held.push(worker);
                 continue;
             }
-            peer.look(pool, &inlet.socket);
-            drop(peer);
-            self.is_hot(inlet);
+            receiver.look(pool, &connection.socket);
+            drop(receiver);
+            self.mark_hot(connection);
             self.take_up_output();
         }
     }
@@ -418,8 +409,8 @@ impl Reactor {
         self.buried.clear();
         // These may have been the last.
         self.rung = true;
-        if std::mem::take(&mut self.spareless) {
-            request_spare(&self.pool);
+        if std::mem::take(&mut self.needs_standby) {
+            request_standby(&self.pool);
         }
     }
 
@@ -430,40 +421,41 @@ impl Reactor {
         sys::wait_for_events(&self.epoll, events, timeout.as_ref()).unwrap_or_default()
     }
 
-    fn take_new_peers(&mut self) {
+    fn take_new_connections(&mut self) {
         let inbox = &self.pool.shared.inbox;
         let new = std::mem::take(&mut *inbox.new.lock().unwrap_or_else(PoisonError::into_inner));
-        for inlet in new {
-            let base = inlet.key.id * SOURCES;
+        for connection in new {
+            let base = connection.key.id * SOURCES;
             let readable = EventFlags::IN;
-            self.watch(&inlet.socket, base + SOCKET, readable);
-            if inlet.is_full() {
+            self.watch(&connection.socket, base + SOCKET, readable);
+            if connection.is_full() {
                 // It was before it was watched.
-                self.pool.engine.step(|_, _| inlet.watch_room());
+                self.pool.engine.step(|_, _| connection.watch_room());
             }
-            let peer = inlet.peer();
-            self.watch(peer.requests.socket(), base + NESTED, readable);
-            if let Some(pipe) = peer.stdout.pipe() {
+            let receiver = connection.receiver();
+            self.watch(receiver.requests.socket(), base + NESTED, readable);
+            if let Some(pipe) = receiver.stdout.pipe() {
                 self.watch(pipe, base + STDOUT, readable);
             }
-            if let Some(pipe) = peer.stderr.pipe() {
+            if let Some(pipe) = receiver.stderr.pipe() {
                 self.watch(pipe, base + STDERR, readable);
             }
-            self.watch(&peer.pidfd, base + PROCESS, readable);
-            drop(peer);
-            self.inlets.insert(inlet.key.id, Arc::clone(&inlet));
+            self.watch(&receiver.pidfd, base + PROCESS, readable);
+            drop(receiver);
+            self.connections
+                .insert(connection.key.id, Arc::clone(&connection));
             // It may have spoken before anybody listened. Who sleeps there has looked.
-            if !inlet.has_guest() {
-                self.is_hot(inlet);
+            if !connection.has_waiter() {
+                self.mark_hot(connection);
             }
         }
     }
 
-    fn take_left_peers(&mut self) {
+    fn take_left_connections(&mut self) {
         let inbox = &self.pool.shared.inbox;
         let left = std::mem::take(&mut *inbox.left.lock().unwrap_or_else(PoisonError::into_inner));
-        for inlet in left {
-            self.is_hot(inlet);
+        for connection in left {
+            self.mark_hot(connection);
         }
     }
 
@@ -473,78 +465,81 @@ impl Reactor {
     }
 
     /// A worker has rung, has sent frames, has made room for them, or is gone.
-    fn rung_by(&mut self, inlet: Arc<Inlet>) {
+    fn rung_by(&mut self, connection: Arc<WorkerConnection>) {
         if let Some(spin) = self.spin.take() {
             self.patience.learn(&spin);
         }
-        match inlet.hear() {
-            Heard::Frames if inlet.peer().is_done() => {
+        match connection.hear() {
+            Heard::Frames if connection.receiver().is_done() => {
                 // It would be told of what nobody reads any more again and again.
-                let _ = epoll::delete(&*self.epoll, &inlet.socket);
+                let _ = epoll::delete(&*self.epoll, &connection.socket);
             }
             Heard::Ring | Heard::Frames | Heard::Nothing => {}
             Heard::End => {
-                let _ = epoll::delete(&*self.epoll, &inlet.socket);
+                let _ = epoll::delete(&*self.epoll, &connection.socket);
                 // The process is dying, or it will have to.
-                self.closing.push((Instant::now() + DYING, inlet.key.id));
+                self.closing
+                    .push((Instant::now() + DYING, connection.key.id));
                 // Once: what comes later is taken in when it is buried, and to look for it until then
                 // would keep the core from the kernel, which has to clear up after it.
-                inlet.peer().look(self.pool.get(), &inlet.socket);
+                connection
+                    .receiver()
+                    .look(self.pool.get(), &connection.socket);
                 return;
             }
         }
-        inlet.sends_on(self.pool.get());
+        connection.sends_on(self.pool.get());
         // It may have rung for room alone. Who sleeps there is woken for answers.
-        if inlet.has_guest() {
+        if connection.has_waiter() {
             return;
         }
-        self.is_hot(inlet);
+        self.mark_hot(connection);
     }
 
-    fn is_hot(&mut self, inlet: Arc<Inlet>) {
-        if !self.hot.iter().any(|hot| Arc::ptr_eq(hot, &inlet)) {
-            self.hot.push(inlet);
+    fn mark_hot(&mut self, connection: Arc<WorkerConnection>) {
+        if !self.hot.iter().any(|hot| Arc::ptr_eq(hot, &connection)) {
+            self.hot.push(connection);
         }
     }
 
-    fn nested(&self, inlet: &Inlet, flags: EventFlags) {
-        let mut peer = inlet.peer();
+    fn nested(&self, connection: &WorkerConnection, flags: EventFlags) {
+        let mut receiver = connection.receiver();
         if flags.contains(EventFlags::OUT) {
-            peer.requests.replies.flush();
+            receiver.requests.replies.flush();
         }
         if flags.contains(EventFlags::IN) {
-            peer.receive_requests(self.pool.get());
+            receiver.receive_requests(self.pool.get());
         }
-        if flags.intersects(EventFlags::HUP | EventFlags::ERR) || peer.requests.ended {
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR) || receiver.requests.ended {
             // The worker is ending, or will say nothing more there; it would be reported again and again.
-            let _ = epoll::delete(&*self.epoll, peer.requests.socket());
+            let _ = epoll::delete(&*self.epoll, receiver.requests.socket());
         }
     }
 
-    fn output(&mut self, inlet: &Inlet) {
-        let mut peer = inlet.peer();
+    fn output(&mut self, connection: &WorkerConnection) {
+        let mut receiver = connection.receiver();
         // A pipe that has ended is closed by this, which takes it off the list.
-        peer.print(self.pool.get(), &inlet.socket);
-        self.put_off |= peer.stdout.put_off(&self.epoll) | peer.stderr.put_off(&self.epoll);
+        receiver.print(self.pool.get(), &connection.socket);
+        self.put_off |= receiver.stdout.put_off(&self.epoll) | receiver.stderr.put_off(&self.epoll);
     }
 
     /// There may be room for output again.
     fn take_up_output(&mut self) {
         if std::mem::take(&mut self.put_off) {
-            for (worker, inlet) in &self.inlets {
+            for (worker, connection) in &self.connections {
                 let base = worker * SOURCES;
-                let mut peer = inlet.peer();
-                peer.stdout.take_up(&self.epoll, base + STDOUT);
-                peer.stderr.take_up(&self.epoll, base + STDERR);
+                let mut receiver = connection.receiver();
+                receiver.stdout.take_up(&self.epoll, base + STDOUT);
+                receiver.stderr.take_up(&self.epoll, base + STDERR);
             }
         }
     }
 
-    fn remove_output(&self, peer: &Peer) {
-        if let Some(pipe) = peer.stdout.pipe() {
+    fn remove_output(&self, receiver: &ReceiveSide) {
+        if let Some(pipe) = receiver.stdout.pipe() {
             let _ = epoll::delete(&*self.epoll, pipe);
         }
-        if let Some(pipe) = peer.stderr.pipe() {
+        if let Some(pipe) = receiver.stderr.pipe() {
             let _ = epoll::delete(&*self.epoll, pipe);
         }
     }

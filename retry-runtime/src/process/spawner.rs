@@ -15,27 +15,27 @@ use rustix::process::Pid;
 use super::cgroup::Cgroup;
 use super::link::ProcessLink;
 use super::nested::{Downstream, Requests};
-use super::peer::{Inlet, Peer};
 use super::process::{Equipment, Process};
-use super::surroundings::Surroundings;
+use super::receive::{ReceiveSide, WorkerConnection};
+use super::spawn_environment::SpawnEnvironment;
 use super::sweep::Family;
 use super::{OwnedPool, Pool, Shared};
 use crate::config::Config;
-use crate::engine::backend::Request;
+use crate::engine::backend::StartRequest;
 use crate::engine::core::Core;
 use crate::sys::{PerProcess, children};
 use crate::wire::handshake::Orders;
-use crate::wire::outgoing;
+use crate::wire::write_queue;
 
-/// How long nobody has to have asked for anything before a spare is started: it would take the cores
+/// How long nobody has to have asked for anything before a standby is started: it would take the cores
 /// from the workers that are about to become ready.
 const LULL: Duration = Duration::from_millis(5);
 
 /// What the spawner is asked for.
-enum Wish {
-    Worker(Arc<Shared>, Request),
-    /// A spare for an engine, when nobody waits for a worker.
-    Spare(OwnedPool),
+enum Request {
+    Worker(Arc<Shared>, StartRequest),
+    /// A standby for an engine, when nobody waits for a worker.
+    Standby(OwnedPool),
 }
 
 /// Asks for a worker; the engine is told what became of it.
@@ -43,41 +43,41 @@ enum Wish {
 /// # Errors
 ///
 /// If there is no thread to start it.
-pub(super) fn request_worker(shared: &Arc<Shared>, request: Request) -> io::Result<()> {
-    wish(Wish::Worker(Arc::clone(shared), request))
+pub(super) fn request_worker(shared: &Arc<Shared>, request: StartRequest) -> io::Result<()> {
+    send(Request::Worker(Arc::clone(shared), request))
 }
 
-/// Asks for a spare, after a worker has ended that has to be replaced.
-pub(super) fn request_spare(pool: &OwnedPool) {
+/// Asks for a standby, after a worker has ended that has to be replaced.
+pub(super) fn request_standby(pool: &OwnedPool) {
     let engine = &pool.engine;
     // It would be one process more than there may be.
     if engine.config().max_processes.is_some() {
         return;
     }
     let kept = engine.config().scaledown_window;
-    engine.step(|_, _| pool.shared.state().spare.want(kept));
+    engine.step(|_, _| pool.shared.state().standby.want(kept));
     // It is not needed.
-    let _ = wish(Wish::Spare(pool.clone()));
+    let _ = send(Request::Standby(pool.clone()));
 }
 
-fn wish(wish: Wish) -> io::Result<()> {
-    wishes()
-        .and_then(|wishes| wishes.send(wish).map_err(io::Error::other))
+fn send(request: Request) -> io::Result<()> {
+    sender()
+        .and_then(|sender| sender.send(request).map_err(io::Error::other))
         .map_err(|error| io::Error::new(error.kind(), format!("no thread for it: {error}")))
 }
 
 /// Starts the thread ahead of the first wish, if it can be: a wish that finds none starts it.
 pub(super) fn prepare() {
-    let _ = wishes();
+    let _ = sender();
 }
 
 /// Where the thread hears what is wished for.
-fn wishes() -> io::Result<Sender<Wish>> {
-    static WISHES: PerProcess<Mutex<Option<Sender<Wish>>>> = PerProcess::new();
-    let wishes = WISHES.get_or_init(Mutex::default);
-    let mut wishes = wishes.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(wishes) = &*wishes {
-        return Ok(wishes.clone());
+fn sender() -> io::Result<Sender<Request>> {
+    static SENDER: PerProcess<Mutex<Option<Sender<Request>>>> = PerProcess::new();
+    let requests = SENDER.get_or_init(Mutex::default);
+    let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(requests) = &*requests {
+        return Ok(requests.clone());
     }
     let (sender, receiver) = channel();
     std::thread::Builder::new()
@@ -86,106 +86,113 @@ fn wishes() -> io::Result<Sender<Wish>> {
             SPAWNER.get_or_init(rustix::thread::gettid);
             run(&receiver);
         })?;
-    Ok(wishes.insert(sender).clone())
+    Ok(requests.insert(sender).clone())
 }
 
 /// The thread's number, once it runs.
 static SPAWNER: PerProcess<Pid> = PerProcess::new();
 
-fn run(wishes: &Receiver<Wish>) {
-    // Those that get a spare as soon as nobody waits for a worker.
-    let mut spareless: Vec<OwnedPool> = Vec::new();
+fn run(requests: &Receiver<Request>) {
+    // Those that get a standby as soon as nobody waits for a worker.
+    let mut needs_standby: Vec<OwnedPool> = Vec::new();
     loop {
-        let wish = if spareless.is_empty() {
-            wishes.recv().map_err(RecvTimeoutError::from)
+        let request = if needs_standby.is_empty() {
+            requests.recv().map_err(RecvTimeoutError::from)
         } else {
-            wishes.recv_timeout(LULL)
+            requests.recv_timeout(LULL)
         };
-        let wish = match wish {
-            Ok(wish) => wish,
+        let request = match request {
+            Ok(request) => request,
             Err(RecvTimeoutError::Timeout) => {
-                spareless.drain(..).for_each(|pool| start_spare(pool.get()));
+                needs_standby
+                    .drain(..)
+                    .for_each(|pool| start_standby(pool.get()));
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        let pool = match wish {
-            Wish::Worker(shared, request) => {
+        let pool = match request {
+            Request::Worker(shared, request) => {
                 fulfil(&shared, &request);
                 OwnedPool {
                     engine: request.engine,
                     shared,
                 }
             }
-            Wish::Spare(pool) => pool,
+            Request::Standby(pool) => pool,
         };
         let is_known = |known: &OwnedPool| Arc::ptr_eq(&known.engine, &pool.engine);
-        if !spareless.iter().any(is_known) {
-            spareless.push(pool);
+        if !needs_standby.iter().any(is_known) {
+            needs_standby.push(pool);
         }
     }
 }
 
-/// Starts a spare, if one is wanted.
-fn start_spare(pool: Pool<'_>) {
+/// Starts a standby, if one is wanted.
+fn start_standby(pool: Pool<'_>) {
     let engine = pool.engine;
-    if !engine.step(|_, _| pool.state().spare.begin()) {
+    if !engine.step(|_, _| pool.state().standby.begin()) {
         return;
     }
     // From before the start: what changes while it goes on may or may not have reached the process.
-    let surroundings = surroundings(engine.config());
+    let spawn_environment = spawn_environment(engine.config());
     let process = children::check().and_then(|()| Process::start(engine.config()));
-    let started = process.ok().zip(surroundings);
-    engine.step(|_, _| pool.state().spare.started(pool.inbox(), started));
+    let started = process.ok().zip(spawn_environment);
+    engine.step(|_, _| pool.state().standby.started(pool.inbox(), started));
     // The I/O thread has one more time to wait for, or one thing less.
     pool.inbox().ring();
 }
 
 /// Those that a process would find that is started now.
-fn surroundings(config: &Config) -> Option<Surroundings> {
-    Some(Surroundings::now(config, *SPAWNER.get()?))
+fn spawn_environment(config: &Config) -> Option<SpawnEnvironment> {
+    Some(SpawnEnvironment::now(config, *SPAWNER.get()?))
 }
 
-/// The spare, if there is one that a new process would have nothing over.
-fn take_spare(pool: Pool<'_>) -> Option<Process> {
-    if !pool.state().spare.is_waiting() {
+/// The standby, if there is one that a new process would have nothing over.
+fn take_standby(pool: Pool<'_>) -> Option<Process> {
+    if !pool.state().standby.is_waiting() {
         return None;
     }
-    let now = surroundings(pool.engine.config())?;
+    let now = spawn_environment(pool.engine.config())?;
     pool.engine
-        .step(|_, _| pool.state().spare.take(pool.inbox(), &now))
+        .step(|_, _| pool.state().standby.take(pool.inbox(), &now))
 }
 
 /// The longest configuration of a service that is sent without waiting.
 const SHORT: usize = 4096;
 
-/// Makes a worker of the spare at once, if there is one that will do and nothing about it has to be
+/// Makes a worker of the standby at once, if there is one that will do and nothing about it has to be
 /// waited for. Otherwise gives the request back, which is one for the spawner then.
-pub(super) fn hire(pool: Pool<'_>, core: &mut Core, request: Request) -> Option<Request> {
+pub(super) fn assign(
+    pool: Pool<'_>,
+    core: &mut Core,
+    request: StartRequest,
+) -> Option<StartRequest> {
     let engine = Arc::clone(&request.engine);
     let config = engine.config();
     // These take time: files of the kernel's, and of others.
     let waits = request.memory.is_some() || config.directory.is_some() || config.program.is_some();
     let short = request.config.as_ref().map_or(0, |config| config.len()) <= SHORT;
-    if waits || !short || !pool.state().spare.is_waiting() {
+    if waits || !short || !pool.state().standby.is_waiting() {
         return Some(request);
     }
-    let hired = surroundings(config).and_then(|now| pool.state().spare.take(pool.inbox(), &now));
-    let Some(spare) = hired else {
+    let assigned =
+        spawn_environment(config).and_then(|now| pool.state().standby.take(pool.inbox(), &now));
+    let Some(standby) = assigned else {
         return Some(request);
     };
     let limit = engine.max_message();
-    let sent = rustix::io::ioctl_fionbio(&spare.socket, true)
+    let sent = rustix::io::ioctl_fionbio(&standby.socket, true)
         .map_err(io::Error::from)
-        .and_then(|()| send_orders(&spare, &orders(limit, &request, &spare), false));
-    if sent.is_err() || spare.has_ended() {
-        pool.state().spare.discard(pool.inbox(), spare);
+        .and_then(|()| send_orders(&standby, &orders(limit, &request, &standby), false));
+    if sent.is_err() || standby.has_ended() {
+        pool.state().standby.discard(pool.inbox(), standby);
         return Some(request);
     }
-    let (pid, link) = match connect(pool, &request, spare, limit, None, true) {
+    let (pid, link) = match connect(pool, &request, standby, limit, None, true) {
         Ok(connected) => connected,
-        Err((spare, _)) => {
-            pool.state().spare.discard(pool.inbox(), spare);
+        Err((standby, _)) => {
+            pool.state().standby.discard(pool.inbox(), standby);
             return Some(request);
         }
     };
@@ -193,14 +200,14 @@ pub(super) fn hire(pool: Pool<'_>, core: &mut Core, request: Request) -> Option<
     None
 }
 
-fn adopt(pool: Pool<'_>, core: &mut Core, request: &Request, pid: u32, link: ProcessLink) {
-    let inlet = Arc::clone(link.inlet());
+fn adopt(pool: Pool<'_>, core: &mut Core, request: &StartRequest, pid: u32, link: ProcessLink) {
+    let connection = Arc::clone(link.connection());
     // First the link: the worker's first message may already need it.
     core.adopt(core.now(), request.worker, pid, Box::new(link));
-    pool.inbox().register(inlet);
+    pool.inbox().register(connection);
 }
 
-fn fulfil(shared: &Shared, request: &Request) {
+fn fulfil(shared: &Shared, request: &StartRequest) {
     let engine = &*request.engine;
     let pool = Pool { engine, shared };
     match spawn(pool, request) {
@@ -209,19 +216,19 @@ fn fulfil(shared: &Shared, request: &Request) {
     }
 }
 
-fn orders(limit: usize, request: &Request, process: &Process) -> Vec<u8> {
+fn orders(limit: usize, request: &StartRequest, process: &Process) -> Vec<u8> {
     Orders {
         worker: request.worker.id,
         limit: limit as u64,
         function: request.function.to_owned(),
         config: request.config.as_deref().unwrap_or_default().to_vec(),
         fails: request.fails,
-        transport: process.equipment.board.transport(),
+        transport: process.equipment.control.transport(),
     }
     .encode()
 }
 
-fn spawn(pool: Pool<'_>, request: &Request) -> io::Result<(u32, ProcessLink)> {
+fn spawn(pool: Pool<'_>, request: &StartRequest) -> io::Result<(u32, ProcessLink)> {
     children::check()?;
     // Read once: both sides of a connection go by the same limit.
     let engine = pool.engine;
@@ -238,15 +245,15 @@ fn spawn(pool: Pool<'_>, request: &Request) -> io::Result<(u32, ProcessLink)> {
             send_orders(process, &orders(limit, request, process), true),
         )
     };
-    let (process, cgroup, was_spare) = 'hired: {
-        if let Some(spare) = take_spare(pool) {
-            if let (cgroup, Ok(())) = order(&spare)
-                && !spare.has_ended()
+    let (process, cgroup, was_standby) = 'assigned: {
+        if let Some(standby) = take_standby(pool) {
+            if let (cgroup, Ok(())) = order(&standby)
+                && !standby.has_ended()
             {
-                break 'hired (spare, cgroup, true);
+                break 'assigned (standby, cgroup, true);
             }
             // It has just died, which is nobody's failure: it had nothing to do.
-            spare.end();
+            standby.end();
         }
         let process = Process::start(engine.config())?;
         match order(&process) {
@@ -258,7 +265,7 @@ fn spawn(pool: Pool<'_>, request: &Request) -> io::Result<(u32, ProcessLink)> {
             (cgroup, _) => (process, cgroup, false),
         }
     };
-    connect(pool, request, process, limit, cgroup, was_spare).map_err(|(process, error)| {
+    connect(pool, request, process, limit, cgroup, was_standby).map_err(|(process, error)| {
         process.end();
         error
     })
@@ -267,11 +274,11 @@ fn spawn(pool: Pool<'_>, request: &Request) -> io::Result<(u32, ProcessLink)> {
 /// The parent's side of a process that has its orders.
 fn connect(
     pool: Pool<'_>,
-    request: &Request,
+    request: &StartRequest,
     process: Process,
     limit: usize,
     cgroup: Option<Arc<Cgroup>>,
-    was_spare: bool,
+    was_standby: bool,
 ) -> Result<(u32, ProcessLink), (Process, io::Error)> {
     if let Err(error) = rustix::io::ioctl_fionbio(&process.socket, true) {
         return Err((process, error.into()));
@@ -280,7 +287,9 @@ fn connect(
         child,
         pidfd,
         socket,
-        equipment: Equipment { board, nested, .. },
+        equipment: Equipment {
+            control, nested, ..
+        },
         token,
     } = process;
     let pid = child.id();
@@ -292,9 +301,9 @@ fn connect(
         cgroup: cgroup.clone(),
         ends: AtomicBool::new(false),
     });
-    let board = Arc::new(board);
+    let control = Arc::new(control);
     let socket = Arc::new(socket);
-    let (writer, reader) = board.parent_ends(&socket);
+    let (writer, reader) = control.parent_ends(&socket);
     let writable = pool.inbox().writable();
     let engine_of_replies = Arc::downgrade(&request.engine);
     let replies = Downstream::new(
@@ -303,26 +312,26 @@ fn connect(
         Arc::new(nested),
         writable,
     );
-    let peer = Peer::new(
+    let receiver = ReceiveSide::new(
         request.worker,
         request.function,
         child,
         pidfd,
         reader,
-        Arc::clone(&board),
+        Arc::clone(&control),
         Requests::new(request.worker, replies, limit),
         Arc::clone(&family),
         limit,
         request.slots == 1,
         // What is asked for again if the process dies before it knows of it.
-        was_spare.then(|| request.clone()),
+        was_standby.then(|| request.clone()),
     );
     let writable = pool.inbox().writable();
-    let inlet = Arc::new(Inlet::new(socket, peer, writable));
+    let connection = Arc::new(WorkerConnection::new(socket, receiver, writable));
     let link = ProcessLink::new(
         family,
-        inlet,
-        board,
+        connection,
+        control,
         writer,
         cgroup,
         request.memory,
@@ -352,6 +361,6 @@ fn send_orders(process: &Process, orders: &[u8], waits: bool) -> io::Result<()> 
     if sent < orders.len() && !waits {
         return Err(io::ErrorKind::WouldBlock.into());
     }
-    outgoing::send_all(&process.socket, &orders[sent..], &[])?;
+    write_queue::send_all(&process.socket, &orders[sent..], &[])?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! executing in a crash, it is parted from the others and stands alone.
 
 use super::{Action, CallKey, Event, Outcome, Scheduler, State, Timer, WorkerKey};
-use crate::codec::parcel::Parcel;
+use crate::codec::payload::Payload;
 use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
@@ -59,7 +59,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// The first inputs of a call have their values. What is left of the call, which has another
     /// key then.
-    pub(super) fn succeed(&mut self, key: CallKey, values: Parcel) -> Option<CallKey> {
+    pub(super) fn succeed(&mut self, key: CallKey, values: Payload) -> Option<CallKey> {
         let call = self.call_mut(key)?;
         let count = values.count();
         if let Some(budget) = &call.terms.budget {

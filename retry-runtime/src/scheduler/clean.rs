@@ -59,11 +59,11 @@ impl<P: Parts> Scheduler<P> {
 
     /// Returns a worker that can execute such a call at once.
     fn free_clean_worker(&mut self, function: FunctionKey, nested: bool) -> Option<WorkerKey> {
-        let (_, census) = self.roster(function);
+        let (_, counts) = self.index(function);
         let policy = &self.functions[function.0].policy;
         // Several async functions may run beside each other, where each has its own panic.
         let at_once = if policy.separable { policy.at_once } else { 1 };
-        let idle_allowed = census.allows(policy.max_workers, nested);
+        let idle_allowed = counts.allows(policy.max_workers, nested);
         let load = |key: &WorkerKey| self.workers[*key].outstanding.inputs();
         let is_free = |key: &WorkerKey| {
             let worker = &self.workers[*key];
@@ -82,7 +82,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Sees to it that there will be a worker for such calls.
     fn make_clean_worker(&mut self, now: Instant, function: FunctionKey, nested: bool) {
-        let (_, census) = self.roster(function);
+        let (_, counts) = self.index(function);
         let state = &self.functions[function.0];
         let policy = &state.policy;
         let keys = self.workers_of(function).iter().copied();
@@ -94,8 +94,8 @@ impl<P: Parts> Scheduler<P> {
         };
         let clean = state.kept.filter(is_clean);
         let clean = clean.or_else(|| keys.clone().filter(is_clean).min_by_key(load));
-        let is_coming = census.starting > 0
-            || census.allows_another(policy.max_workers, nested)
+        let is_coming = counts.starting > 0
+            || counts.allows_another(policy.max_workers, nested)
                 && !self.is_full()
                 && !state.starts.has_failed();
         let is_due = clean.is_none() && state.next_renewal.is_none_or(|next| next <= now);
@@ -106,7 +106,7 @@ impl<P: Parts> Scheduler<P> {
             .filter(|key| is_due || load(key) == 0);
         let is_busy = replaced.is_some_and(|key| load(&key) > 0);
         // One that is free already may be needed by the nested calls that the busy ones wait for.
-        let is_allowed = census.allows(policy.max_workers, nested);
+        let is_allowed = counts.allows(policy.max_workers, nested);
         let kept = clean.filter(|key| is_allowed || load(key) > 0);
         self.keep(function, kept);
         if is_busy {

@@ -16,7 +16,7 @@ impl<P: Parts> Scheduler<P> {
     /// How many inputs the workers of a function may be given ahead of time, all together.
     pub(crate) fn ahead(&self, function: FunctionKey) -> usize {
         let state = &self.functions[function.0];
-        state.depth() * state.roster.keys().len()
+        state.depth() * state.index.keys().len()
     }
 
     /// How many workers a function may have.
@@ -44,7 +44,7 @@ impl<P: Parts> Scheduler<P> {
         // Most of the time that was all there was. An answer leaves nothing to hand out, to take
         // back or to start a worker for that was not there before.
         let state = &self.functions[function.0];
-        if state.queued() > 0 || state.roster.may_be_behind() {
+        if state.queued() > 0 || state.index.may_be_behind() {
             self.dispatch(now, function);
         }
     }
@@ -68,12 +68,12 @@ impl<P: Parts> Scheduler<P> {
             let state = &self.functions[function.0];
             let deepest = state.depth();
             let (max_workers, at_once) = (state.policy.max_workers, state.policy.at_once);
-            let (roster, census) = self.roster(function);
-            let allowed = census.allows(max_workers, nested);
+            let (index, counts) = self.index(function);
+            let allowed = counts.allows(max_workers, nested);
             // Where some wait, nothing is given ahead of time: who is next is known only when
             // they go on.
-            let depth = if census.waiting > 0 { at_once } else { deepest };
-            let least = roster.least(allowed);
+            let depth = if counts.waiting > 0 { at_once } else { deepest };
+            let least = index.least(allowed);
             let Some((load, key)) = least.filter(|(load, _)| *load < depth) else {
                 return;
             };
@@ -85,7 +85,7 @@ impl<P: Parts> Scheduler<P> {
                 state.queued_top
             };
             let share = queued
-                .div_ceil(census.open(allowed))
+                .div_ceil(counts.open(allowed))
                 .min(depth - load)
                 .max(1) as u64;
             let mut share = share.min(self.workers[key].remaining(&state.policy));
@@ -221,11 +221,11 @@ impl<P: Parts> Scheduler<P> {
     pub(super) fn steal(&mut self, function: FunctionKey) {
         let state = &self.functions[function.0];
         let (max_workers, at_once) = (state.policy.max_workers, state.policy.at_once);
-        let (roster, census) = self.roster(function);
-        if census.idle > 0
-            && census.behind > 0
-            && census.allows(max_workers, false)
-            && let Some((load, victim)) = roster.most()
+        let (index, counts) = self.index(function);
+        if counts.idle > 0
+            && counts.behind > 0
+            && counts.allows(max_workers, false)
+            && let Some((load, victim)) = index.most()
             && load > at_once
             && !self.has_turn(function, Lane::Any)
         {
@@ -277,11 +277,11 @@ impl<P: Parts> Scheduler<P> {
             return;
         }
         let (idle_since, function) = (worker.idle_since, worker.function);
-        let (_, census) = self.roster(function);
+        let (_, counts) = self.index(function);
         let policy = &self.functions[function.0].policy;
         if now.saturating_duration_since(idle_since) < policy.scaledown_window {
             self.arm_idle(key);
-        } else if census.alive > policy.min_workers {
+        } else if counts.alive > policy.min_workers {
             self.retire(now, key);
         }
     }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::WorkerKey;
 use super::queue::Queue;
-use super::roster::Roster;
 use super::starts::Starts;
 use super::window::SlidingCount;
+use super::worker_index::WorkerIndex;
 use crate::api::crash_limit::CrashLimit;
 use crate::api::error::{CrashLimitExceeded, ExitCause};
 
@@ -110,7 +110,7 @@ pub(super) struct Function {
     pub(super) queued_top: usize,
     /// How many calls are queued that were made by other calls.
     pub(super) queued_nested: usize,
-    pub(super) roster: Roster,
+    pub(super) index: WorkerIndex,
     pub(super) starts: Starts,
     crashes: SlidingCount,
     completions: SlidingCount,
@@ -137,7 +137,7 @@ impl Function {
             next_renewal: None,
             queued_top: 0,
             queued_nested: 0,
-            roster: Roster::default(),
+            index: WorkerIndex::default(),
             starts: Starts::default(),
             crashes: SlidingCount::new(window),
             completions: SlidingCount::new(window),

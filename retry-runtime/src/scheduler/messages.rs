@@ -7,13 +7,13 @@ use bytes::Bytes;
 
 use crate::api::error::{ExitCause, Lost, Panic, Rejected};
 use crate::api::retryable::Retry;
-use crate::codec::parcel::Parcel;
+use crate::codec::payload::Payload;
 
 /// What a worker answered to a call.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// A value, or those of the tickets that follow as well.
-    Ok(Parcel),
+    Ok(Payload),
     Err {
         error: Bytes,
         retry: Retry,
@@ -41,7 +41,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     /// Values of which it is not known yet how long they took.
-    pub(crate) fn untimed(values: Parcel) -> Self {
+    pub(crate) fn untimed(values: Payload) -> Self {
         Self {
             answer: Answer::Ok(values),
             duration: Duration::ZERO,
@@ -73,7 +73,7 @@ pub(crate) struct Executing {
 
 /// What is left of a worker when its process has ended.
 #[derive(Debug)]
-pub(crate) struct Remains {
+pub(crate) struct ExitReport {
     pub(crate) cause: ExitCause,
     /// The last ticket that the worker claimed.
     pub(crate) claimed: u64,

@@ -186,7 +186,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// A worker is gone: nobody waits for what it has called.
-    pub(super) fn orphan(&mut self, children: Vec<CallKey>) {
+    pub(super) fn cancel_children(&mut self, children: Vec<CallKey>) {
         for key in children {
             let why = Failure::Cancelled(Cancelled::WithOuterCall);
             self.withdraw(key, Withdrawn::Unwanted(why));

@@ -8,8 +8,8 @@ use super::queue::Queue;
 use super::stop::Withdrawn;
 use super::suspects::Crashed;
 use super::{
-    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, Call, CallKey, Failure, FunctionKey, History,
-    Inflight, LONGEST_DELAY, Outcome, Phase, Remains, Reply, Scheduler, State, Timer,
+    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, Call, CallKey, ExitReport, Failure, FunctionKey,
+    History, Inflight, LONGEST_DELAY, Outcome, Phase, Reply, Scheduler, State, Timer,
     UnknownTicket, Worker, WorkerKey,
 };
 use crate::api::context::AttemptOutcome;
@@ -17,18 +17,18 @@ use crate::api::error::{Cancelled, Crash, Lost};
 use crate::api::events::Event;
 use crate::api::excerpt::one_line;
 use crate::api::retryable::Retry;
-use crate::codec::parcel::Parcel;
+use crate::codec::payload::Payload;
 use crate::job::caller::Caller;
 use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
     /// A worker died or was killed: what it was executing is accounted for, the rest goes back.
-    pub(super) fn take_over(&mut self, now: Instant, worker: Worker, remains: Remains) {
+    pub(super) fn take_over(&mut self, now: Instant, worker: Worker, report: ExitReport) {
         let function = worker.function;
-        let is_claimed = |one: &&Inflight| one.ticket <= remains.claimed;
+        let is_claimed = |one: &&Inflight| one.ticket <= report.claimed;
         let crashed = Crashed {
             worker: worker.id,
-            cause: remains.cause,
+            cause: report.cause,
             executing: worker.outstanding.iter().filter(is_claimed).count(),
         };
         let ours = worker.phase == Phase::Killed
@@ -40,7 +40,7 @@ impl<P: Parts> Scheduler<P> {
         let mut behind = Vec::new();
         for inflight in worker.outstanding {
             let Some(call) = inflight.call else { continue };
-            let claimed = inflight.ticket <= remains.claimed;
+            let claimed = inflight.ticket <= report.claimed;
             let put_off = !claimed && self.unbegin_deadline(call);
             let withdrawn = inflight.withdrawn;
             if let Some(withdrawn) = withdrawn.filter(|why| why.ends_call(put_off)) {
@@ -49,13 +49,13 @@ impl<P: Parts> Scheduler<P> {
                     start: inflight.sent,
                     duration: now.saturating_duration_since(inflight.sent),
                     pid: worker.pid,
-                    stderr_tail: remains.stderr_tail.clone(),
+                    stderr_tail: report.stderr_tail.clone(),
                     error: None,
                     withdrawn: None,
                 });
                 self.end_withdrawn_call(call, &withdrawn, end);
             } else if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
-                let tail = remains.stderr_tail.clone();
+                let tail = report.stderr_tail.clone();
                 self.expired(now, call, expired, None, worker.pid, tail);
             } else if claimed && (!ours || self.is_at_most_once(call)) {
                 executing.push((call, inflight.ticket, inflight.sent));
@@ -65,7 +65,7 @@ impl<P: Parts> Scheduler<P> {
         }
         // A panic is that of all inputs of a batch, but of one of several async functions.
         let several = self.functions[function.0].policy.separable && executing.len() > 1;
-        let panicked = remains.panic.filter(|last| {
+        let panicked = report.panic.filter(|last| {
             let found = executing
                 .iter()
                 .any(|(_, ticket, _)| *ticket == last.ticket);
@@ -82,18 +82,18 @@ impl<P: Parts> Scheduler<P> {
         let aborted_by_panic = panicked.is_some();
         // Counted before any work is handed out again.
         if !executing.is_empty() && !aborted_by_panic && !ours {
-            self.functions[function.0].crashed(now, remains.cause);
+            self.functions[function.0].crashed(now, report.cause);
         }
         for call in behind.into_iter().rev() {
             self.enqueue_front(now, call);
         }
         for (key, ticket, sent) in executing {
             let mut end = AttemptEnd {
-                outcome: AttemptOutcome::Crashed(remains.cause),
+                outcome: AttemptOutcome::Crashed(report.cause),
                 start: sent,
                 duration: now.saturating_duration_since(sent),
                 pid: worker.pid,
-                stderr_tail: remains.stderr_tail.clone(),
+                stderr_tail: report.stderr_tail.clone(),
                 error: None,
                 withdrawn: None,
             };
@@ -113,7 +113,7 @@ impl<P: Parts> Scheduler<P> {
                         reason: reason.clone(),
                     })
                 }
-                _ => Failure::Crashed(Crash::new(remains.cause, crashed.executing)),
+                _ => Failure::Crashed(Crash::new(report.cause, crashed.executing)),
             };
             self.attempt_crashed(now, key, crashed, failure, end);
         }
@@ -182,7 +182,7 @@ impl<P: Parts> Scheduler<P> {
         now: Instant,
         key: WorkerKey,
         mut ticket: u64,
-        mut values: Parcel,
+        mut values: Payload,
     ) -> Result<(), UnknownTicket> {
         loop {
             self.part(key, ticket);
@@ -202,7 +202,7 @@ impl<P: Parts> Scheduler<P> {
             self.functions[function.0].completed(now, count);
             let last = count == values.count();
             let part = if last {
-                std::mem::replace(&mut values, Parcel::NONE)
+                std::mem::replace(&mut values, Payload::NONE)
             } else {
                 values.split_front(count)
             };
@@ -396,7 +396,7 @@ impl<P: Parts> Scheduler<P> {
     pub(super) fn resolve(
         &mut self,
         key: CallKey,
-        result: Result<Parcel, Failure>,
+        result: Result<Payload, Failure>,
         stderr_tail: Option<Arc<str>>,
     ) {
         let call = self.calls.remove(key.index);

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use super::CallKey;
-use super::outdated::Outdated;
+use super::tombstones::Tombstones;
 use crate::job::caller::Caller;
 
 /// The number of places that an empty queue keeps.
@@ -29,7 +29,7 @@ pub(super) struct Hold {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     levels: Vec<Level>,
-    outdated: Outdated,
+    tombstones: Tombstones,
 }
 
 /// The calls that are nested equally deeply.
@@ -154,7 +154,7 @@ impl Queue {
     pub(super) fn take_nested(&mut self) -> Self {
         Self {
             levels: self.levels.split_off(self.levels.len().min(1)),
-            outdated: Outdated::default(),
+            tombstones: Tombstones::default(),
         }
     }
 
@@ -182,7 +182,7 @@ impl Queue {
 
     /// One more of its calls is not queued any more.
     pub(super) fn outdate(&mut self, is_queued: impl Fn(&CallKey) -> bool) {
-        if self.outdated.add(1, self.len()) {
+        if self.tombstones.add(1, self.len()) {
             for line in self.levels.iter_mut().flat_map(|level| &mut level.callers) {
                 line.calls.retain(&is_queued);
                 line.calls.shrink_to(2 * line.calls.len());

@@ -18,7 +18,7 @@ impl<P: Parts> Scheduler<P> {
             self.cancels_queued = true;
             self.cancel_at_shutdown(|call| !matches!(call, State::Sent { .. }));
             // What was sent and does not run either comes back, and is cancelled then.
-            let workers = self.functions.iter().flat_map(|(_, one)| one.roster.keys());
+            let workers = self.functions.iter().flat_map(|(_, one)| one.index.keys());
             for worker in workers.copied().collect::<Vec<_>>() {
                 self.recall(worker);
             }
@@ -122,11 +122,11 @@ impl<P: Parts> Scheduler<P> {
             .collect();
         let mut keys = Vec::new();
         for function in functions {
-            let (roster, census) = self.roster(function);
+            let (index, counts) = self.index(function);
             // While inputs wait behind others at a worker, further workers may take them over. Ending
             // those here would only have them started again.
-            if census.behind == 0 {
-                keys.extend_from_slice(roster.keys());
+            if counts.behind == 0 {
+                keys.extend_from_slice(index.keys());
             }
         }
         for key in keys {

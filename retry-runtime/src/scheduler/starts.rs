@@ -141,17 +141,17 @@ impl<P: Parts> Scheduler<P> {
     /// Starts as many workers as have something to do at once, up to the limit.
     pub(super) fn scale(&mut self, now: Instant, function: FunctionKey) {
         loop {
-            let (_, census) = self.roster(function);
+            let (_, counts) = self.index(function);
             let state = &self.functions[function.0];
             let policy = &state.policy;
-            let coming = census.starting * policy.at_once;
+            let coming = counts.starting * policy.at_once;
             let nested =
-                state.queued_nested > coming && census.allows_another(policy.max_workers, true);
-            let top = state.queued() + census.behind > coming
-                && census.allows_another(policy.max_workers, false);
+                state.queued_nested > coming && counts.allows_another(policy.max_workers, true);
+            let top = state.queued() + counts.behind > coming
+                && counts.allows_another(policy.max_workers, false);
             // The floor is not worth a restart loop: after a failed start it waits for a call. Nor is
             // it worth a place that a call of another function waits for.
-            let floor = census.alive < policy.min_workers.min(policy.max_workers)
+            let floor = counts.alive < policy.min_workers.min(policy.max_workers)
                 && state.starts.failed == 0
                 && self.places.is_empty()
                 && !self.draining;
@@ -162,14 +162,14 @@ impl<P: Parts> Scheduler<P> {
             let has_turn = Lane::ALL
                 .into_iter()
                 .any(|lane| self.has_turn(function, lane));
-            if !floor && census.behind == 0 && !has_turn {
+            if !floor && counts.behind == 0 && !has_turn {
                 return;
             }
             let state = &self.functions[function.0];
-            let is_served = census.serving() > 0;
-            let can_wait = is_served || census.waiting > 0 && !nested;
+            let is_served = counts.serving() > 0;
+            let can_wait = is_served || counts.waiting > 0 && !nested;
             // After a failure one start at a time finds out whether there is room for more.
-            let tries = !state.starts.pause.is_zero() && census.starting > 0;
+            let tries = !state.starts.pause.is_zero() && counts.starting > 0;
             if state.starts.is_put_off(now, can_wait) || can_wait && tries {
                 return;
             }
@@ -213,7 +213,7 @@ impl<P: Parts> Scheduler<P> {
         worker: u64,
         failed: FailedStart,
     ) {
-        let (_, census) = self.roster(function);
+        let (_, counts) = self.index(function);
         let state = &mut self.functions[function.0];
         let starts = &mut state.starts;
         if worker > starts.counted {
@@ -226,7 +226,7 @@ impl<P: Parts> Scheduler<P> {
             self.put_off(now, function);
             return self.enforce_crash_limit(now, function);
         }
-        if census.serving() > 0 {
+        if counts.serving() > 0 {
             return self.put_off(now, function);
         }
         let waits = failed.is_for_want_of_resources && self.functions[function.0].queued() > 0;
@@ -235,7 +235,7 @@ impl<P: Parts> Scheduler<P> {
         }
         let state = &mut self.functions[function.0];
         let is_over = !state.starts.ever_ready || state.starts.failed >= FAILED_STARTS;
-        if census.waiting > 0 {
+        if counts.waiting > 0 {
             // Calls at the top wait for the workers that are there. These may wait for the nested ones.
             if is_over {
                 let nested = state.take_nested();
@@ -349,7 +349,7 @@ impl<P: Parts> Scheduler<P> {
         let may_leave = |key: &WorkerKey| self.workers[*key].may_leave();
         self.functions
             .iter()
-            .map(|(_, function)| function.roster.keys())
+            .map(|(_, function)| function.index.keys())
             .filter(|keys| keys.iter().filter(|key| may_leave(key)).count() > 1)
             .max_by_key(|keys| keys.len())
             .and_then(|keys| keys.iter().copied().find(may_leave))

@@ -30,8 +30,8 @@ const UNTOUCHED: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Stop {
     /// When it is aborted, or its process asked to end.
-    press: Instant,
-    pressed: bool,
+    terminate_at: Instant,
+    is_due: bool,
     /// When its worker is killed.
     kill: Instant,
     /// Whether its process has been sent a signal.
@@ -158,8 +158,8 @@ impl<P: Parts> Scheduler<P> {
         }
         let worker = self.worker_mut(key).expect("it was there");
         if ends.is_empty() {
-            let halting = worker.outstanding.iter().any(|one| one.stop.is_some());
-            if std::mem::replace(&mut worker.halting, halting) && !halting {
+            let draining = worker.outstanding.iter().any(|one| one.stop.is_some());
+            if std::mem::replace(&mut worker.draining, draining) && !draining {
                 let function = worker.function;
                 self.dispatch(now, function);
             }
@@ -167,8 +167,8 @@ impl<P: Parts> Scheduler<P> {
         }
         // Until everything else is taken back it may go on to the next input at any moment, and
         // that one must not be hit. Only what is still executing after that is stopped.
-        if !worker.halting {
-            worker.halting = true;
+        if !worker.draining {
+            worker.draining = true;
             self.recall(key);
             self.actions.push_back(Action::Probe { worker: key });
             return;
@@ -364,7 +364,7 @@ impl<P: Parts> Scheduler<P> {
             call.map_or(one.grace, |call| call.terms.policy.grace)
         });
         let grace = given.unwrap_or(grace);
-        let (press, kill) = if alone {
+        let (terminate_at, kill) = if alone {
             (now + grace / 2, now + grace)
         } else {
             (now + grace, now + grace + YIELD)
@@ -376,8 +376,8 @@ impl<P: Parts> Scheduler<P> {
             return;
         };
         inflight.stop = Some(Box::new(Stop {
-            press,
-            pressed: false,
+            terminate_at,
+            is_due: false,
             kill,
             terminated: false,
             expired,
@@ -411,8 +411,8 @@ impl<P: Parts> Scheduler<P> {
             if stop.kill <= now {
                 return self.kill_stopped(now, key);
             }
-            if stop.press <= now && !stop.pressed {
-                stop.pressed = true;
+            if stop.terminate_at <= now && !stop.is_due {
+                stop.is_due = true;
                 stop.terminated = alone;
                 actions.push(if alone {
                     Action::Terminate { worker: key }
@@ -423,7 +423,11 @@ impl<P: Parts> Scheduler<P> {
                     }
                 });
             }
-            let at = if stop.pressed { stop.kill } else { stop.press };
+            let at = if stop.is_due {
+                stop.kill
+            } else {
+                stop.terminate_at
+            };
             next = Some(next.map_or(at, |next| next.min(at)));
         }
         self.actions.extend(actions);

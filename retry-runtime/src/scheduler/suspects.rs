@@ -97,8 +97,8 @@ impl<P: Parts> Scheduler<P> {
         }
         let nested = turn.depth > 0;
         let max_workers = self.functions[function.0].policy.max_workers;
-        let (roster, census) = self.roster(function);
-        let Some((load, key)) = roster.least(census.allows(max_workers, nested)) else {
+        let (index, counts) = self.index(function);
+        let Some((load, key)) = index.least(counts.allows(max_workers, nested)) else {
             return false;
         };
         if load == 0 {
@@ -108,7 +108,7 @@ impl<P: Parts> Scheduler<P> {
         }
         // One that has something to do is kept free for it, unless another one is about to be.
         let is_coming =
-            census.starting > 0 || census.allows_another(max_workers, nested) && !self.is_full();
+            counts.starting > 0 || counts.allows_another(max_workers, nested) && !self.is_full();
         let mut workers = self.workers_of(function).iter();
         if !is_coming && !workers.any(|key| self.workers[*key].is_reserved) {
             self.workers[key].is_reserved = true;

@@ -21,7 +21,7 @@ use crate::api::crash_limit::CrashLimit;
 use crate::api::error::{ExitCause, Panic};
 use crate::api::retries::Retries;
 use crate::api::retryable::Retry;
-use crate::codec::parcel::{self, Parcel};
+use crate::codec::payload::{self, Payload};
 use crate::job::caller::Caller;
 
 const SIGSEGV: ExitCause = ExitCause::Signal {
@@ -378,11 +378,11 @@ impl World {
         };
         let mut buffer = Vec::new();
         for value in &values {
-            let begun = parcel::begin(&mut buffer);
+            let begun = payload::begin(&mut buffer);
             buffer.extend_from_slice(&value.to_le_bytes());
-            parcel::end(&mut buffer, begun);
+            payload::end(&mut buffer, begun);
         }
-        let values = Parcel::new(values.len() as u32, Bytes::from(buffer));
+        let values = Payload::new(values.len() as u32, Bytes::from(buffer));
         self.take_in(key, ticket, Reply::untimed(values));
     }
 
@@ -420,13 +420,13 @@ impl World {
         // What a process said before it ended counts.
         self.read(key);
         let worker = self.workers.remove(&key).expect("it is alive");
-        let remains = Remains {
+        let report = ExitReport {
             cause,
             claimed: worker.claimed,
             panic: None,
             stderr_tail: None,
         };
-        self.scheduler.exited(self.now, key, remains);
+        self.scheduler.exited(self.now, key, report);
         self.perform();
     }
 
@@ -449,7 +449,7 @@ impl World {
 }
 
 fn ok(payload: u64) -> Answer {
-    Answer::Ok(Parcel::One(Bytes::copy_from_slice(&payload.to_le_bytes())))
+    Answer::Ok(Payload::One(Bytes::copy_from_slice(&payload.to_le_bytes())))
 }
 
 fn panic() -> Answer {

@@ -2,8 +2,8 @@
 
 use bytes::{Buf, Bytes};
 
-use super::intake::Intake;
-use crate::codec::parcel::{MARK, PREFIX, Parcel, Series};
+use super::frame_reader::FrameReader;
+use crate::codec::payload::{MARK, PREFIX, Packed, Payload};
 
 /// The size of a header from the parent.
 pub(crate) const CALL_HEADER: usize = 40;
@@ -77,8 +77,8 @@ impl CallHeader {
     }
 
     /// Takes a whole message off what has come, if there is one.
-    pub(crate) fn take(intake: &mut Intake) -> Option<(Self, Bytes)> {
-        let mut header = intake.header(CALL_HEADER)?;
+    pub(crate) fn take(reader: &mut FrameReader) -> Option<(Self, Bytes)> {
+        let mut header = reader.header(CALL_HEADER)?;
         let length = header.get_u32_le();
         let mut message = Self {
             length,
@@ -99,7 +99,7 @@ impl CallHeader {
             _ => Order::Run,
         };
         message.count &= COUNT;
-        let payload = intake.take(CALL_HEADER, length as usize)?;
+        let payload = reader.take(CALL_HEADER, length as usize)?;
         Some((message, payload))
     }
 }
@@ -111,7 +111,7 @@ pub(crate) fn calls(
 ) -> impl Iterator<Item = (CallHeader, Bytes)> {
     let (one, several) = match std::mem::replace(&mut header.count, 1) {
         ..2 => (Some(payload), None),
-        count => (None, Some(Series::new(count, payload))),
+        count => (None, Some(Packed::new(count, payload))),
     };
     let inputs = one.into_iter().chain(several.into_iter().flatten());
     inputs.map(move |input| {
@@ -124,8 +124,8 @@ pub(crate) fn calls(
 /// Values that a worker answered in short: each alone behind its length, which is marked. They
 /// belong to the tickets that follow the last answer, and the next answer in full tells how long
 /// all of them took.
-pub(crate) fn take_short(intake: &mut Intake) -> Option<Parcel> {
-    let buffer = intake.small()?;
+pub(crate) fn take_short(reader: &mut FrameReader) -> Option<Payload> {
+    let buffer = reader.small()?;
     let mut end = 0;
     let mut count = 0;
     while let Some(prefix) = buffer.get(end..).and_then(<[u8]>::first_chunk::<PREFIX>)
@@ -135,7 +135,7 @@ pub(crate) fn take_short(intake: &mut Intake) -> Option<Parcel> {
         end += PREFIX + length;
         count += 1;
     }
-    (count > 0).then(|| Parcel::new(count, buffer.split_to(end).freeze()))
+    (count > 0).then(|| Payload::new(count, buffer.split_to(end).freeze()))
 }
 
 /// How long a value in short is, of its header. What is longer makes no sense, which shows where it is
@@ -282,8 +282,11 @@ impl AnswerHeader {
     /// Takes a whole message off what has come, if there is one, and if no whole value in short is
     /// [left](take_short). The bytes may be anything: an impossible header is an error before
     /// anything is allocated for it.
-    pub(crate) fn take(intake: &mut Intake, limit: usize) -> Result<Option<(Self, Bytes)>, String> {
-        let Some(mut header) = intake.header(ANSWER_HEADER) else {
+    pub(crate) fn take(
+        reader: &mut FrameReader,
+        limit: usize,
+    ) -> Result<Option<(Self, Bytes)>, String> {
+        let Some(mut header) = reader.header(ANSWER_HEADER) else {
             return Ok(None);
         };
         let length = header.get_u32_le();
@@ -307,7 +310,7 @@ impl AnswerHeader {
             ticket: header.get_u64_le(),
             duration: header.get_u64_le(),
         };
-        let payload = intake.take(ANSWER_HEADER, length as usize);
+        let payload = reader.take(ANSWER_HEADER, length as usize);
         Ok(payload.map(|payload| (message, payload)))
     }
 }
@@ -315,7 +318,7 @@ impl AnswerHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::parcel;
+    use crate::codec::payload;
 
     #[test]
     fn headers_come_back_and_wait_for_their_payload() {
@@ -331,7 +334,7 @@ mod tests {
             method: 5,
             fault: 6,
         };
-        let mut buffer = Intake::of(&header.encode());
+        let mut buffer = FrameReader::of(&header.encode());
         assert_eq!(CallHeader::take(&mut buffer), None);
         buffer.small().unwrap().extend_from_slice(b"abcd");
         assert_eq!(
@@ -347,12 +350,12 @@ mod tests {
         let mut whole = short_header(&value).to_vec();
         whole.extend_from_slice(&value);
         for piece in [1, PREFIX, ANSWER_HEADER, ANSWER_HEADER + 1, whole.len() - 1] {
-            let mut intake = Intake::of(&whole[..piece]);
-            assert!(take_short(&mut intake).is_none());
-            assert_eq!(AnswerHeader::take(&mut intake, usize::MAX), Ok(None));
+            let mut reader = FrameReader::of(&whole[..piece]);
+            assert!(take_short(&mut reader).is_none());
+            assert_eq!(AnswerHeader::take(&mut reader, usize::MAX), Ok(None));
             let rest = &whole[piece..];
-            intake.small().unwrap().extend_from_slice(rest);
-            let taken = take_short(&mut intake).unwrap();
+            reader.small().unwrap().extend_from_slice(rest);
+            let taken = take_short(&mut reader).unwrap();
             assert_eq!(taken.into_one(), value);
         }
     }
@@ -369,9 +372,9 @@ mod tests {
         };
         let mut payload = Vec::new();
         for input in [&b"a"[..], b"", b"bc"] {
-            let begun = parcel::begin(&mut payload);
+            let begun = payload::begin(&mut payload);
             payload.extend_from_slice(input);
-            parcel::end(&mut payload, begun);
+            payload::end(&mut payload, begun);
         }
         let calls: Vec<_> = calls(header, Bytes::from(payload))
             .map(|(header, input)| (header.ticket, header.call, header.index, input))
@@ -407,12 +410,12 @@ mod tests {
         bytes.extend_from_slice(&full.encode());
         bytes.extend_from_slice(b"z");
         for end in 0..=bytes.len() {
-            let mut buffer = Intake::of(&bytes[..end]);
+            let mut buffer = FrameReader::of(&bytes[..end]);
             let whole = [7, 11].iter().filter(|whole| end >= **whole).count();
             let values = match take_short(&mut buffer) {
                 None => Vec::new(),
-                Some(Parcel::One(value)) => vec![value],
-                Some(Parcel::Several(values)) => values.collect(),
+                Some(Payload::One(value)) => vec![value],
+                Some(Payload::Several(values)) => values.collect(),
             };
             assert_eq!(values, [&b"abc"[..], b""][..whole]);
             if end == bytes.len() {
@@ -439,12 +442,12 @@ mod tests {
         let length = MARK | (SHORT as u32 + 1);
         let mut bytes = length.to_le_bytes().to_vec();
         bytes.extend_from_slice(&[Kind::Ok as u8; ANSWER_HEADER]);
-        let mut buffer = Intake::of(&bytes);
+        let mut buffer = FrameReader::of(&bytes);
         assert!(take_short(&mut buffer).is_none());
-        assert!(AnswerHeader::take(&mut buffer, parcel::LONGEST).is_err());
+        assert!(AnswerHeader::take(&mut buffer, payload::LONGEST).is_err());
         // Nor is it taken once it is there.
         bytes.extend_from_slice(&[0; 2 * SHORT]);
-        assert!(take_short(&mut Intake::of(&bytes)).is_none());
+        assert!(take_short(&mut FrameReader::of(&bytes)).is_none());
     }
 
     #[test]
@@ -461,7 +464,7 @@ mod tests {
                 bytes[1..3].fill(0);
                 bytes[3] = 0xff;
             }
-            let mut buffer = Intake::of(&bytes);
+            let mut buffer = FrameReader::of(&bytes);
             loop {
                 if let Some(values) = take_short(&mut buffer) {
                     assert!(values.size() <= bytes.len());

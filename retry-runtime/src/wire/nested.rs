@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::context::{Attempt, CallId};
 use crate::api::options::Policy;
 use crate::codec;
-use crate::codec::parcel::Parcel;
+use crate::codec::payload::Payload;
 use crate::job::outcome::{Failure, History, Outcome};
 
 /// The size of both lengths.
@@ -95,7 +95,7 @@ impl Reply {
         Outcome {
             call: self.call,
             result: match self.end {
-                End::Ok => Ok(Parcel::One(payload)),
+                End::Ok => Ok(Payload::One(payload)),
                 End::Function => Err(Failure::Function(payload)),
                 End::Other(failure) => Err(failure),
             },

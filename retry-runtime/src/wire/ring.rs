@@ -388,7 +388,7 @@ impl<M: Memory + Clone> Reader<M> {
         self.memory.fence();
         let sleeps_on = self.is_empty();
         if !sleeps_on {
-            self.is_awake();
+            self.disarm();
         }
         sleeps_on
     }
@@ -400,33 +400,33 @@ impl<M: Memory + Clone> Reader<M> {
     }
 
     /// Where this side sleeps, for others to see.
-    pub(crate) fn bed(&self) -> Bed<M> {
-        Bed(self.memory.clone())
+    pub(crate) fn parker(&self) -> Parker<M> {
+        Parker(self.memory.clone())
     }
 
     /// Says that this side looks for itself.
-    pub(crate) fn is_awake(&self) {
+    pub(crate) fn disarm(&self) {
         self.memory.set_sleep_word(SLEEPS, Sleep::Not as u32);
     }
 }
 
 /// Where a thread sleeps that waits for something to read.
-pub(crate) struct Bed<M = Mapped>(M);
+pub(crate) struct Parker<M = Mapped>(M);
 
-impl<M: Memory> Bed<M> {
+impl<M: Memory> Parker<M> {
     /// Sleeps, if the reader has said so, until somebody wakes it, or for no reason.
     pub(crate) fn sleep(&self, timeout: Option<Duration>) {
         self.0.sleep(SLEEPS, Sleep::Here as u32, timeout);
     }
 
     /// Spares the bell: somebody is about to look. Who sleeps here is still woken.
-    pub(crate) fn stays_awake(&self) {
+    pub(crate) fn announce_poll(&self) {
         let (bell, not) = (Sleep::Bell as u32, Sleep::Not as u32);
         self.0.replace_sleep_word(SLEEPS, bell, not);
     }
 
     /// Wakes who sleeps here, or is about to. The bell will be rung from now on.
-    pub(crate) fn rouse(&self) {
+    pub(crate) fn unpark(&self) {
         let (here, bell) = (Sleep::Here as u32, Sleep::Bell as u32);
         self.0.fence();
         self.0.replace_sleep_word(SLEEPS, here, bell);

@@ -16,8 +16,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::bell::Heard;
-use super::outgoing;
 use super::ring::{CAPACITY, Corrupt};
+use super::write_queue;
 use crate::sys;
 
 /// The side that writes.
@@ -52,7 +52,7 @@ impl Writer {
 
     /// Writes all of both parts. An error is that nobody is there to read them.
     pub(crate) fn write_all(&self, first: &[u8], second: &[u8]) -> Result<(), Corrupt> {
-        outgoing::send_all(&self.socket, first, second).map_err(|_| Corrupt)
+        write_queue::send_all(&self.socket, first, second).map_err(|_| Corrupt)
     }
 }
 

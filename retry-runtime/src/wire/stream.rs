@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BufMut;
 
 use super::bell::{self, Heard};
-use super::ring::{self, Bed, Corrupt, Sleep, Sleeper};
+use super::ring::{self, Corrupt, Parker, Sleep, Sleeper};
 use super::socket;
 
 /// The side that writes.
@@ -216,18 +216,18 @@ impl Reader {
     }
 
     /// Where this side sleeps, for others to see; `None` where only the kernel can wake it.
-    pub(crate) fn bed(&self) -> Option<Bed> {
+    pub(crate) fn parker(&self) -> Option<Parker> {
         match self {
-            Self::Ring(ring) => Some(ring.bed()),
+            Self::Ring(ring) => Some(ring.parker()),
             Self::Socket(_) => None,
         }
     }
 
     /// Says that this side looks for itself.
     #[inline]
-    pub(crate) fn is_awake(&self) {
+    pub(crate) fn disarm(&self) {
         if let Self::Ring(ring) = self {
-            ring.is_awake();
+            ring.disarm();
         }
     }
 }
@@ -264,10 +264,10 @@ mod tests {
     };
 
     use super::super::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
-    use super::super::intake::Intake;
-    use super::super::{Board, Transport};
+    use super::super::frame_reader::FrameReader;
+    use super::super::{ControlBlock, Transport};
     use super::*;
-    use crate::codec::parcel::Parcel;
+    use crate::codec::payload::Payload;
 
     const LIMIT: usize = 3 * 1024 * 1024;
 
@@ -279,7 +279,7 @@ mod tests {
 
     /// What comes until the end or a breach, as the parent takes it in: tickets and payloads.
     fn take_in(reader: &mut Reader, mut over: impl FnMut() -> bool) -> Vec<(u64, Vec<u8>)> {
-        let mut intake = Intake::default();
+        let mut frames = FrameReader::default();
         let mut taken: Vec<(u64, Vec<u8>)> = Vec::new();
         loop {
             let ended = over();
@@ -290,15 +290,15 @@ mod tests {
                 std::thread::yield_now();
                 continue;
             }
-            let read = intake.read(reader, ANSWER_HEADER, LIMIT, LIMIT);
+            let read = frames.read(reader, ANSWER_HEADER, LIMIT, LIMIT);
             assert!(read.unwrap() <= ring::CAPACITY);
             let _ = reader.wakes();
             loop {
-                if let Some(values) = frame::take_short(&mut intake) {
+                if let Some(values) = frame::take_short(&mut frames) {
                     let mut ticket = taken.last().map_or(0, |(ticket, _)| *ticket);
                     let values: Vec<_> = match values {
-                        Parcel::One(value) => vec![value],
-                        Parcel::Several(values) => values.collect(),
+                        Payload::One(value) => vec![value],
+                        Payload::Several(values) => values.collect(),
                     };
                     taken.extend(values.into_iter().map(|value| {
                         ticket = ticket.wrapping_add(1);
@@ -306,7 +306,7 @@ mod tests {
                     }));
                     continue;
                 }
-                match AnswerHeader::take(&mut intake, LIMIT) {
+                match AnswerHeader::take(&mut frames, LIMIT) {
                     Ok(Some((header, payload))) => {
                         assert_eq!(header.length as usize, payload.len());
                         taken.push((header.ticket, payload.to_vec()));
@@ -335,10 +335,10 @@ mod tests {
             })
             .collect();
         for transport in [Transport::Rings, Transport::Socket] {
-            let (board, file) = Board::create(transport).unwrap();
-            let theirs = Board::map(&file, transport).unwrap();
+            let (control, file) = ControlBlock::create(transport).unwrap();
+            let theirs = ControlBlock::map(&file, transport).unwrap();
             let (socket, other) = sockets();
-            let (_calls, mut reader) = board.parent_ends(&socket);
+            let (_calls, mut reader) = control.parent_ends(&socket);
             let sent = answers.clone();
             let worker = std::thread::spawn(move || {
                 let (mut writer, _calls) = theirs.worker_ends(&other);

@@ -85,7 +85,7 @@ impl Mill {
         let reply = Reply {
             duration,
             timed: 1,
-            ..Reply::untimed(Parcel::NONE)
+            ..Reply::untimed(Payload::NONE)
         };
         let known = self.scheduler.finished(self.now, worker, ticket, reply);
         assert!(known.is_ok_and(|function| function.is_some()));

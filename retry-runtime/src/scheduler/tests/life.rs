@@ -700,7 +700,7 @@ fn an_answer_to_a_ticket_that_cannot_be_breaks_the_protocol() {
     for answer in [ok(1), err(false)] {
         let reply = Reply {
             answer,
-            ..Reply::untimed(Parcel::NONE)
+            ..Reply::untimed(Payload::NONE)
         };
         let now = world.now;
         let taken = world.scheduler.finished(now, worker, u64::MAX, reply);

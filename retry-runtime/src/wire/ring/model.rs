@@ -188,10 +188,10 @@ fn who_is_roused_does_not_sleep_on() {
         let reader = Reader::new(ring.clone());
         let told = Arc::new(AtomicU32::new(0));
         let tells = Arc::clone(&told);
-        let bed = reader.bed();
+        let parker = reader.parker();
         let other = thread::spawn(move || {
             tells.store(1, Ordering::SeqCst);
-            bed.rouse();
+            parker.unpark();
         });
         while told.load(Ordering::SeqCst) == 0 {
             // As `rest` does it: says so, looks once more, sleeps.
@@ -250,7 +250,7 @@ fn who_has_said_that_it_will_look_misses_nothing() {
         let ring = Ring::new();
         let mut writer = Writer::new(ring.clone());
         let reader = Reader::new(ring);
-        let bed = reader.bed();
+        let parker = reader.parker();
         let reader = Arc::new(Mutex::new(reader));
         let occupied = Arc::new(AtomicU32::new(0));
         let told = Arc::new(AtomicU32::new(0));
@@ -261,19 +261,19 @@ fn who_has_said_that_it_will_look_misses_nothing() {
         );
         let leaves = thread::spawn(move || {
             let mut reader = left.lock().unwrap();
-            let has_guest = guest.load(Ordering::Acquire) > 0;
-            let how = if has_guest { Sleep::Here } else { Sleep::Bell };
+            let has_waiter = guest.load(Ordering::Acquire) > 0;
+            let how = if has_waiter { Sleep::Here } else { Sleep::Bell };
             if !reader.sleeps(how) {
                 let read = reader.read_into(&mut BytesMut::new(), usize::MAX);
                 tells.store(read.unwrap() as u32, Ordering::SeqCst);
-                reader.bed().rouse();
+                reader.parker().unpark();
                 // As `leave` does it.
-                if reader.sleeps(how) && has_guest {
-                    reader.bed().rouse();
+                if reader.sleeps(how) && has_waiter {
+                    reader.parker().unpark();
                 }
             }
         });
-        bed.stays_awake();
+        parker.announce_poll();
         let worker = thread::spawn(move || {
             writer.write(&[0]).unwrap();
             let _ = writer.publish();
@@ -282,7 +282,7 @@ fn who_has_said_that_it_will_look_misses_nothing() {
         let mut buffer = BytesMut::new();
         loop {
             let mut reader = reader.lock().unwrap();
-            reader.is_awake();
+            reader.disarm();
             let read = reader.read_into(&mut buffer, usize::MAX).unwrap();
             if read > 0 || told.load(Ordering::SeqCst) > 0 {
                 break;
@@ -290,7 +290,7 @@ fn who_has_said_that_it_will_look_misses_nothing() {
             let sleeps = reader.sleeps(Sleep::Here);
             drop(reader);
             if sleeps && told.load(Ordering::SeqCst) == 0 {
-                bed.sleep(None);
+                parker.sleep(None);
             }
         }
         leaves.join().unwrap();

@@ -16,7 +16,7 @@ use crate::job::parts::Parts;
 pub(super) struct Workers {
     all: Slab<Worker>,
     /// Those that may have changed since they were filed.
-    lent: Vec<WorkerKey>,
+    dirty: Vec<WorkerKey>,
 }
 
 impl Workers {
@@ -50,9 +50,9 @@ impl Workers {
 
     fn lend(&mut self, key: WorkerKey) -> &mut Worker {
         let worker = &mut self.all[key.index];
-        if !worker.lent {
-            worker.lent = true;
-            self.lent.push(key);
+        if !worker.dirty {
+            worker.dirty = true;
+            self.dirty.push(key);
         }
         worker
     }
@@ -83,7 +83,7 @@ impl IndexMut<WorkerKey> for Workers {
 /// Workers that are ending do not count either, up to as many as there may be: each of those takes as
 /// long as its teardown does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Census {
+pub(super) struct WorkerCounts {
     /// Those that are there or coming up.
     pub(super) alive: usize,
     pub(super) starting: usize,
@@ -101,7 +101,7 @@ pub(super) struct Census {
     pub(super) idle: usize,
 }
 
-impl Census {
+impl WorkerCounts {
     /// Returns whether an idle worker may be given a call, one at the top or a nested one.
     pub(super) fn allows(&self, max_workers: usize, nested: bool) -> bool {
         self.busy - self.left_out(max_workers, nested) < max_workers
@@ -170,17 +170,17 @@ pub(super) enum Standing {
 
 /// The workers of one function.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(super) struct WorkerIndex {
     keys: Vec<WorkerKey>,
-    census: Census,
+    counts: WorkerCounts,
     loads: Loads,
 }
 
-impl Roster {
+impl WorkerIndex {
     /// Whether inputs stood behind others at a worker when this was last counted. Answers do not
     /// add to those.
     pub(super) fn may_be_behind(&self) -> bool {
-        self.census.behind > 0
+        self.counts.behind > 0
     }
 
     pub(super) fn keys(&self) -> &[WorkerKey] {
@@ -205,8 +205,8 @@ impl Roster {
     }
 
     fn file(&mut self, place: usize, at_once: usize, from: Standing, to: Standing) {
-        self.census.count(from, at_once, |count, by| *count -= by);
-        self.census.count(to, at_once, |count, by| *count += by);
+        self.counts.count(from, at_once, |count, by| *count -= by);
+        self.counts.count(to, at_once, |count, by| *count += by);
         self.loads.set(place, Load::of(to));
     }
 }
@@ -312,42 +312,42 @@ impl Worker {
 
 impl<P: Parts> Scheduler<P> {
     /// The workers of a function as they are now.
-    pub(super) fn roster(&mut self, function: FunctionKey) -> (&Roster, Census) {
-        while let Some(key) = self.workers.lent.pop() {
+    pub(super) fn index(&mut self, function: FunctionKey) -> (&WorkerIndex, WorkerCounts) {
+        while let Some(key) = self.workers.dirty.pop() {
             let Some(worker) = self.workers.all.get_mut(key.index) else {
                 continue;
             };
             if worker.id != key.id {
                 continue;
             }
-            worker.lent = false;
-            let Function { policy, roster, .. } = &mut self.functions[worker.function.0];
+            worker.dirty = false;
+            let Function { policy, index, .. } = &mut self.functions[worker.function.0];
             let standing = worker.standing(policy);
             if standing != worker.standing {
                 let from = std::mem::replace(&mut worker.standing, standing);
-                roster.file(worker.place, policy.at_once, from, standing);
+                index.file(worker.place, policy.at_once, from, standing);
             }
         }
         debug_assert!(self.is_filed(function));
-        let roster = &self.functions[function.0].roster;
-        (roster, roster.census)
+        let index = &self.functions[function.0].index;
+        (index, index.counts)
     }
 
     /// Whether the workers of a function are where they would be if they were counted anew.
     fn is_filed(&self, function: FunctionKey) -> bool {
-        let Function { policy, roster, .. } = &self.functions[function.0];
-        let mut census = Census::default();
+        let Function { policy, index, .. } = &self.functions[function.0];
+        let mut counts = WorkerCounts::default();
         let mut loads = Load::NONE;
-        for &key in &roster.keys {
+        for &key in &index.keys {
             let standing = self.workers[key].standing(policy);
-            census.count(standing, policy.at_once, |count, by| *count += by);
+            counts.count(standing, policy.at_once, |count, by| *count += by);
             loads = loads.with(Load::of(standing));
         }
-        census == roster.census && roster.loads.0.get(1).is_none_or(|root| *root == loads)
+        counts == index.counts && index.loads.0.get(1).is_none_or(|root| *root == loads)
     }
 
     pub(super) fn add_worker(&mut self, mut worker: Worker) -> WorkerKey {
-        let keys = &mut self.functions[worker.function.0].roster.keys;
+        let keys = &mut self.functions[worker.function.0].index.keys;
         worker.place = keys.len();
         let key = self.workers.insert(worker);
         keys.push(key);
@@ -358,15 +358,15 @@ impl<P: Parts> Scheduler<P> {
         self.workers.get(key)?;
         let worker = self.workers.all.remove(key.index);
         self.outdate(1);
-        let Function { policy, roster, .. } = &mut self.functions[worker.function.0];
+        let Function { policy, index, .. } = &mut self.functions[worker.function.0];
         let place = worker.place;
-        roster.file(place, policy.at_once, worker.standing, Standing::Out);
-        roster.keys.swap_remove(place);
+        index.file(place, policy.at_once, worker.standing, Standing::Out);
+        index.keys.swap_remove(place);
         // The last one takes its place.
-        if let Some(moved) = roster.keys.get(place) {
+        if let Some(moved) = index.keys.get(place) {
             let moved = &mut self.workers.all[moved.index];
-            roster.loads.set(moved.place, Load::NONE);
-            roster.loads.set(place, Load::of(moved.standing));
+            index.loads.set(moved.place, Load::NONE);
+            index.loads.set(place, Load::of(moved.standing));
             moved.place = place;
         }
         Some(worker)

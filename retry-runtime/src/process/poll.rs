@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::Pool;
-use super::peer::{Inlet, Peer};
+use super::receive::{ReceiveSide, WorkerConnection};
 use crate::wait::spin::{Patience, Spin};
 use crate::wait::{AnswerSource, Waiter};
 
@@ -19,28 +19,31 @@ const LAST_LOOKS: u32 = 4;
 /// I/O thread is. Workers that others look after are left to those.
 pub(crate) fn attend(
     pool: Pool<'_>,
-    inlets: &[Arc<Inlet>],
+    connections: &[Arc<WorkerConnection>],
     spin: &mut Spin,
     enough: &mut dyn FnMut() -> bool,
 ) {
-    let mut attended: Vec<_> = inlets.iter().filter_map(take_over).collect();
-    for inlet in attend_to(pool, &mut attended, spin, enough) {
-        pool.inbox().hand_over(inlet);
+    let mut attended: Vec<_> = connections.iter().filter_map(take_over).collect();
+    for connection in attend_to(pool, &mut attended, spin, enough) {
+        pool.inbox().hand_over(connection);
     }
 }
 
 /// A worker that is looked after.
-type Attended<'a> = (&'a Arc<Inlet>, MutexGuard<'a, Peer>);
+type Attended<'a> = (&'a Arc<WorkerConnection>, MutexGuard<'a, ReceiveSide>);
 
 /// The same for workers that have woken this thread: nobody else will hear of that, so that it
 /// takes over from whoever looks after them. Returns those that still have something to say.
 pub(super) fn attend_all(
     pool: Pool<'_>,
-    inlets: &[Arc<Inlet>],
+    connections: &[Arc<WorkerConnection>],
     spin: &mut Spin,
     enough: &mut dyn FnMut() -> bool,
-) -> Vec<Arc<Inlet>> {
-    let mut attended: Vec<_> = inlets.iter().map(|inlet| (inlet, inlet.peer())).collect();
+) -> Vec<Arc<WorkerConnection>> {
+    let mut attended: Vec<_> = connections
+        .iter()
+        .map(|connection| (connection, connection.receiver()))
+        .collect();
     attend_to(pool, &mut attended, spin, enough)
 }
 
@@ -49,20 +52,24 @@ fn attend_to(
     attended: &mut [Attended<'_>],
     spin: &mut Spin,
     enough: &mut dyn FnMut() -> bool,
-) -> Vec<Arc<Inlet>> {
-    for (_, peer) in &*attended {
-        peer.is_looked_after();
+) -> Vec<Arc<WorkerConnection>> {
+    for (_, receiver) in &*attended {
+        receiver.begin_poll();
     }
     let mut ever = false;
     // Where there is nobody to look after this only waits.
     loop {
         let (mut found, mut part) = (false, false);
-        for (inlet, peer) in &mut *attended {
-            found |= peer.look(pool, &inlet.socket) | inlet.sends_on(pool);
-            part |= peer.is_within_large(inlet);
+        for (connection, receiver) in &mut *attended {
+            found |= receiver.look(pool, &connection.socket) | connection.sends_on(pool);
+            part |= receiver.is_within_large(connection);
         }
         ever |= found;
-        if enough() || attended.iter().any(|(inlet, _)| inlet.is_wanted()) {
+        if enough()
+            || attended
+                .iter()
+                .any(|(connection, _)| connection.is_wanted())
+        {
             break;
         }
         if found && part {
@@ -75,30 +82,35 @@ fn attend_to(
     }
     attended
         .iter_mut()
-        .filter_map(|(inlet, peer)| {
-            let left = leave(pool, inlet, peer, ever);
-            (!left).then(|| Arc::clone(inlet))
+        .filter_map(|(connection, receiver)| {
+            let left = leave(pool, connection, receiver, ever);
+            (!left).then(|| Arc::clone(connection))
         })
         .collect()
 }
 
 /// Leaves a worker alone, given whether anything was found there. False if it says more and more: then
 /// somebody else is to look after it.
-fn leave(pool: Pool<'_>, inlet: &Inlet, peer: &mut Peer, mut found: bool) -> bool {
+fn leave(
+    pool: Pool<'_>,
+    connection: &WorkerConnection,
+    receiver: &mut ReceiveSide,
+    mut found: bool,
+) -> bool {
     (0..LAST_LOOKS).any(|_| {
         // To who sleeps there, if anybody does.
-        let has_guest = inlet.has_guest();
-        let alone = if has_guest {
-            peer.is_done() || peer.is_slept_at()
+        let has_waiter = connection.has_waiter();
+        let alone = if has_waiter {
+            receiver.is_done() || receiver.try_arm_parker()
         } else {
-            peer.is_left_alone()
+            receiver.try_arm_bell()
         };
         if !alone {
-            found |= peer.look(pool, &inlet.socket);
-        } else if has_guest && found {
+            found |= receiver.look(pool, &connection.socket);
+        } else if has_waiter && found {
             // Its answer may have been there. Whoever delivered it roused it, but that was before this
             // said again that it sleeps, and it may not have been asleep yet.
-            inlet.unpark();
+            connection.unpark();
         }
         alone
     })
@@ -114,30 +126,34 @@ const NAP: Duration = Duration::from_millis(100);
 /// if the worker has ended.
 pub(crate) fn rest(
     pool: Pool<'_>,
-    inlet: &Arc<Inlet>,
+    connection: &Arc<WorkerConnection>,
     until: Option<Instant>,
     waiter: &dyn Waiter,
     spin: &mut Spin,
 ) -> bool {
     let late = || until.is_some_and(|until| until <= Instant::now());
-    let Some(bed) = inlet.bed.as_ref().filter(|_| inlet.takes_in_guest()) else {
-        let inlets = std::slice::from_ref(inlet);
-        attend(pool, inlets, spin, &mut || waiter.is_woken() || late());
+    let Some(parker) = connection
+        .parker
+        .as_ref()
+        .filter(|_| connection.try_register_waiter())
+    else {
+        let connections = std::slice::from_ref(connection);
+        attend(pool, connections, spin, &mut || waiter.is_woken() || late());
         return false;
     };
     let mut in_bed = false;
     let has_ended = loop {
-        let mut peer = inlet.peer();
-        peer.is_looked_after();
+        let mut receiver = connection.receiver();
+        receiver.begin_poll();
         loop {
-            let found = peer.look(pool, &inlet.socket) | inlet.sends_on(pool);
-            if waiter.is_woken() || inlet.is_wanted() || peer.is_done() || late() {
+            let found = receiver.look(pool, &connection.socket) | connection.sends_on(pool);
+            if waiter.is_woken() || connection.is_wanted() || receiver.is_done() || late() {
                 break;
             }
-            if found && peer.is_new() {
+            if found && receiver.is_new() {
                 // What comes first comes in quick succession: hello, ready, and the first answer.
                 *spin = Patience::new().spin();
-            } else if found && peer.is_within_large(inlet) {
+            } else if found && receiver.is_within_large(connection) {
                 spin.found_part();
             } else if found {
                 spin.found();
@@ -145,25 +161,25 @@ pub(crate) fn rest(
                 break;
             }
         }
-        if late() || waiter.is_woken() || peer.is_done() {
+        if late() || waiter.is_woken() || receiver.is_done() {
             // Before it is left, since who leaves it after that is not to think that somebody sleeps.
-            inlet.lets_guest_go();
-            if !leave(pool, inlet, &mut peer, false) {
-                pool.inbox().hand_over(Arc::clone(inlet));
+            connection.unregister_waiter();
+            if !leave(pool, connection, &mut receiver, false) {
+                pool.inbox().hand_over(Arc::clone(connection));
             }
-            break peer.is_buried();
+            break receiver.is_buried();
         }
         if !std::mem::replace(&mut in_bed, true) {
-            waiter.parks_at(Some(Arc::clone(inlet) as Arc<dyn AnswerSource>));
+            waiter.parks_at(Some(Arc::clone(connection) as Arc<dyn AnswerSource>));
         }
-        if !peer.is_slept_at() {
+        if !receiver.try_arm_parker() {
             continue;
         }
-        drop(peer);
+        drop(receiver);
         // Who wakes this thread after this look also rouses it from the bed.
         if !waiter.is_woken() {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            bed.sleep(Some(left.map_or(NAP, |left| left.min(NAP))));
+            parker.sleep(Some(left.map_or(NAP, |left| left.min(NAP))));
         }
     };
     if in_bed {
@@ -172,13 +188,13 @@ pub(crate) fn rest(
     has_ended
 }
 
-fn take_over(inlet: &Arc<Inlet>) -> Option<Attended<'_>> {
-    if let Some(peer) = inlet.try_peer() {
-        return Some((inlet, peer));
+fn take_over(connection: &Arc<WorkerConnection>) -> Option<Attended<'_>> {
+    if let Some(receiver) = connection.try_peer() {
+        return Some((connection, receiver));
     }
-    let _wanted = inlet.want();
+    let _wanted = connection.want();
     (0..TRIES).find_map(|_| {
         std::hint::spin_loop();
-        Some((inlet, inlet.try_peer()?))
+        Some((connection, connection.try_peer()?))
     })
 }

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::codec::recycle::LARGE;
+use crate::codec::buffers::LARGE;
 
 /// What stands before each of several values: its length.
 pub(crate) const PREFIX: usize = 4;
@@ -16,25 +16,25 @@ pub(crate) const LONGEST: usize = MARK as usize - 1;
 
 /// One encoded value, or several that follow each other in one buffer.
 #[derive(Clone, Debug)]
-pub(crate) enum Parcel {
+pub(crate) enum Payload {
     One(Bytes),
-    Several(Series),
+    Several(Packed),
 }
 
 /// Encoded values in one buffer, each behind its length.
 #[derive(Clone, Debug)]
-pub(crate) struct Series {
+pub(crate) struct Packed {
     count: u32,
     bytes: Bytes,
 }
 
-impl Parcel {
+impl Payload {
     /// A value without any bytes.
     pub(crate) const NONE: Self = Self::One(Bytes::new());
 
     /// So many values, each behind its length.
     pub(crate) fn new(count: u32, bytes: Bytes) -> Self {
-        let mut series = Series { count, bytes };
+        let mut series = Packed { count, bytes };
         match count {
             1 => Self::One(series.next().unwrap_or_default()),
             _ => Self::Several(series),
@@ -58,7 +58,7 @@ impl Parcel {
     }
 }
 
-impl Parcel {
+impl Payload {
     /// How many values there are, at least one.
     pub(crate) fn count(&self) -> u32 {
         match self {
@@ -94,7 +94,7 @@ pub(crate) fn settle(bytes: &mut Bytes) {
     }
 }
 
-impl Series {
+impl Packed {
     pub(crate) fn new(count: u32, bytes: Bytes) -> Self {
         Self { count, bytes }
     }
@@ -120,7 +120,7 @@ impl Series {
 
     /// Reads the next value in place. It is taken also where that panics.
     pub(crate) fn read<R>(&mut self, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
-        struct Taken<'a>(&'a mut Series, usize);
+        struct Taken<'a>(&'a mut Packed, usize);
 
         impl Drop for Taken<'_> {
             fn drop(&mut self) {
@@ -136,7 +136,7 @@ impl Series {
 }
 
 /// The values, each with its bytes.
-impl Iterator for Series {
+impl Iterator for Packed {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
@@ -173,20 +173,20 @@ pub(crate) fn end(buffer: &mut [u8], begun: usize) {
 mod tests {
     use super::*;
 
-    fn parcel(values: &[&[u8]]) -> Parcel {
+    fn payload(values: &[&[u8]]) -> Payload {
         let mut buffer = Vec::new();
         for value in values {
             let begun = begin(&mut buffer);
             buffer.extend_from_slice(value);
             end(&mut buffer, begun);
         }
-        Parcel::new(values.len() as u32, Bytes::from(buffer))
+        Payload::new(values.len() as u32, Bytes::from(buffer))
     }
 
-    fn values(parcel: Parcel) -> Vec<Bytes> {
-        match parcel {
-            Parcel::One(bytes) => vec![bytes],
-            Parcel::Several(series) => series.collect(),
+    fn values(payload: Payload) -> Vec<Bytes> {
+        match payload {
+            Payload::One(bytes) => vec![bytes],
+            Payload::Several(series) => series.collect(),
         }
     }
 
@@ -194,7 +194,7 @@ mod tests {
     fn a_parcel_that_is_parted_has_all_its_values() {
         let all: [&[u8]; 5] = [b"a", b"", b"bcd", b"ef", b"g"];
         for count in 1..5 {
-            let mut rest = parcel(&all);
+            let mut rest = payload(&all);
             assert_eq!((rest.count(), rest.size()), (5, 7));
             let front = rest.split_front(count);
             assert_eq!((front.count(), rest.count()), (count, 5 - count));
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_value_that_cannot_be_read_is_taken() {
-        let Parcel::Several(mut series) = parcel(&[b"a", b"b"]) else {
+        let Payload::Several(mut series) = payload(&[b"a", b"b"]) else {
             panic!("there are two");
         };
         let refused = std::panic::AssertUnwindSafe(|| series.read(|_| panic!("unreadable")));
@@ -217,6 +217,6 @@ mod tests {
 
     #[test]
     fn one_value_has_no_length_before_it() {
-        assert_eq!(parcel(&[b"abc"]).into_one(), &b"abc"[..]);
+        assert_eq!(payload(&[b"abc"]).into_one(), &b"abc"[..]);
     }
 }

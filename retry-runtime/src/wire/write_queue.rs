@@ -16,13 +16,13 @@ const PARTS: usize = 16;
 
 /// Bytes in the order in which they are to be written.
 #[derive(Default)]
-pub(crate) struct Outgoing {
+pub(crate) struct WriteQueue {
     done: VecDeque<Bytes>,
     /// The part that small pieces are still added to.
     open: BytesMut,
 }
 
-impl Outgoing {
+impl WriteQueue {
     pub(crate) fn is_empty(&self) -> bool {
         self.done.is_empty() && self.open.is_empty()
     }

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::process::Process;
 use super::reactor::Inbox;
-use super::surroundings::Surroundings;
+use super::spawn_environment::SpawnEnvironment;
 
 /// How long one is kept after a worker has died, where nobody says how long idle workers are.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// The spare of one engine. The spawner starts it, and the I/O thread notices its end.
+/// The standby of one engine. The spawner starts it, and the I/O thread notices its end.
 #[derive(Default)]
-pub(crate) struct Spare {
+pub(crate) struct Standby {
     state: State,
     /// Those that were killed or have died.
     ending: Vec<Process>,
@@ -31,10 +31,10 @@ enum State {
     None,
     /// The spawner is about to start one.
     Starting,
-    Waiting(Process, Box<Surroundings>),
+    Waiting(Process, Box<SpawnEnvironment>),
 }
 
-impl Spare {
+impl Standby {
     /// A worker that was ready has ended, and not because it had nothing to do.
     pub(super) fn want(&mut self, kept: Option<Duration>) {
         let now = Instant::now();
@@ -54,10 +54,10 @@ impl Spare {
     }
 
     /// What became of the start.
-    pub(super) fn started(&mut self, inbox: &Inbox, started: Option<(Process, Surroundings)>) {
+    pub(super) fn started(&mut self, inbox: &Inbox, started: Option<(Process, SpawnEnvironment)>) {
         self.state = match started {
-            Some((process, surroundings)) if inbox.watch_spare(&process.pidfd).is_ok() => {
-                State::Waiting(process, Box::new(surroundings))
+            Some((process, spawn_environment)) if inbox.watch_standby(&process.pidfd).is_ok() => {
+                State::Waiting(process, Box::new(spawn_environment))
             }
             Some((process, _)) => {
                 // Nobody would hear of its end.
@@ -77,10 +77,10 @@ impl Spare {
     }
 
     /// The process, if it is as good as one that is started now.
-    pub(super) fn take(&mut self, inbox: &Inbox, now: &Surroundings) -> Option<Process> {
+    pub(super) fn take(&mut self, inbox: &Inbox, now: &SpawnEnvironment) -> Option<Process> {
         match std::mem::take(&mut self.state) {
             State::Waiting(process, then) if *then == *now && !process.has_ended() => {
-                inbox.forget_spare(&process.pidfd);
+                inbox.forget_standby(&process.pidfd);
                 return Some(process);
             }
             other => self.state = other,
@@ -91,7 +91,7 @@ impl Spare {
 
     /// One that was taken cannot be used.
     pub(super) fn discard(&mut self, inbox: &Inbox, process: Process) {
-        if inbox.watch_spare(&process.pidfd).is_err() {
+        if inbox.watch_standby(&process.pidfd).is_err() {
             // Nobody would hear of its end.
             process.end();
             return;
@@ -111,7 +111,7 @@ impl Spare {
             }
         }
         for ended in self.ending.extract_if(.., |process| process.has_ended()) {
-            inbox.forget_spare(&ended.pidfd);
+            inbox.forget_standby(&ended.pidfd);
             ended.end();
         }
         self.until.filter(|_| self.is_waiting())

@@ -50,7 +50,7 @@ const INHERITED: [&str; 8] = [
 /// What a worker of this program would see that is started now. A process that was started before
 /// may only take its place if it sees the same.
 #[derive(PartialEq, Eq)]
-pub(super) struct Surroundings {
+pub(super) struct SpawnEnvironment {
     environment: Vec<(OsString, OsString)>,
     /// Device and number, which stay the same where a directory is renamed or deleted.
     directory: Option<(u64, u64)>,
@@ -61,7 +61,7 @@ pub(super) struct Surroundings {
     limits: Box<[Limit]>,
 }
 
-impl Surroundings {
+impl SpawnEnvironment {
     /// Those of this moment, as a thread has them that starts processes.
     pub(super) fn now(config: &Config, thread: Pid) -> Self {
         let thread = format!("/proc/self/task/{thread}");

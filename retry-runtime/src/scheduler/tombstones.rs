@@ -8,9 +8,9 @@ const FEW: usize = 64;
 /// It is swept once that may be half of it: then it is never much larger than what is alive, and
 /// what becomes pointless pays for the sweep.
 #[derive(Debug, Default)]
-pub(super) struct Outdated(usize);
+pub(super) struct Tombstones(usize);
 
-impl Outdated {
+impl Tombstones {
     /// So many more are pointless. Whether it is time to sweep the collection, which is to be done
     /// then.
     pub(super) fn add(&mut self, more: usize, all: usize) -> bool {

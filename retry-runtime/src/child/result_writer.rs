@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::{STRANGER, exit, watchdog};
+use super::{STRANGER, exit};
 use crate::function::invocation::Output;
 use crate::wait::spin::Patience;
 use crate::wire::frame::{self, ANSWER_HEADER, AnswerHeader, Kind, PRINTED, Printed};
@@ -29,7 +29,7 @@ const LONGEST_UNTOLD: u64 = 1_000_000;
 /// after this process has died: an input that was answered never runs again because of the one
 /// after it. To wake a parent that sleeps is worth it for many answers, or when there is nothing
 /// more to do.
-pub(crate) struct Outbox {
+pub(crate) struct ResultWriter {
     writing: RefCell<Writing>,
     kept: Arc<Kept>,
 }
@@ -67,7 +67,7 @@ pub(super) struct Kept {
     watched: AtomicBool,
 }
 
-impl Outbox {
+impl ResultWriter {
     pub(super) fn new(socket: Arc<OwnedFd>, writer: Writer) -> Self {
         let kept = Kept {
             socket,
@@ -277,7 +277,7 @@ impl Kept {
     }
 
     /// The watchdog is about to stop watching.
-    pub(super) fn is_left_alone(&self) {
+    pub(super) fn try_arm_bell(&self) {
         self.watched.store(false, Ordering::Release);
     }
 
@@ -293,7 +293,7 @@ impl Kept {
     fn written<T>(&self, result: Result<T, Corrupt>) -> T {
         result.unwrap_or_else(|_| {
             if socket::is_hung_up(&self.socket) {
-                watchdog::end();
+                super::end();
             }
             exit(STRANGER)
         })

@@ -61,12 +61,12 @@ pub(crate) const SLOTS: usize = 1024;
 /// The shared memory: what a worker shows of its state, and a ring for each direction unless frames
 /// go through the socket. Its own parts are written by the worker, except that the parent moves the
 /// claim forward to take tickets back.
-pub(crate) struct Board {
+pub(crate) struct ControlBlock {
     memory: Arc<SharedMemory>,
     transport: Transport,
 }
 
-impl Board {
+impl ControlBlock {
     pub(crate) fn create(transport: Transport) -> io::Result<(Self, OwnedFd)> {
         let (memory, file) = SharedMemory::create(length(transport))?;
         let memory = Arc::new(memory);
@@ -370,16 +370,16 @@ mod tests {
 
     #[test]
     fn a_ticket_is_either_claimed_or_taken_back() {
-        let (board, file) = Board::create(Transport::Socket).unwrap();
-        let worker = Board::map(&file, Transport::Socket).unwrap();
+        let (control, file) = ControlBlock::create(Transport::Socket).unwrap();
+        let worker = ControlBlock::map(&file, Transport::Socket).unwrap();
         assert!(worker.claim(0, 1, 5));
-        assert_eq!(board.recall(3), Some(1));
+        assert_eq!(control.recall(3), Some(1));
         assert!(!worker.claim(1, 2, 6));
         assert!(!worker.claim(1, 3, 7));
         assert!(worker.claim(1, 4, 8));
-        assert_eq!(board.claimed(), 4);
+        assert_eq!(control.claimed(), 4);
         assert_eq!(
-            board.executing(8).collect::<Vec<_>>(),
+            control.executing(8).collect::<Vec<_>>(),
             [(1, 5), (4, 8)],
             "what was taken back is not shown"
         );
@@ -387,24 +387,24 @@ mod tests {
 
     #[test]
     fn only_the_ticket_that_is_meant_is_asked_to_stop() {
-        let (board, file) = Board::create(Transport::Socket).unwrap();
-        let worker = Board::map(&file, Transport::Socket).unwrap();
+        let (control, file) = ControlBlock::create(Transport::Socket).unwrap();
+        let worker = ControlBlock::map(&file, Transport::Socket).unwrap();
         worker.claim(0, 1, 5);
-        board.ask(1, 1);
+        control.ask(1, 1);
         assert!(worker.is_asked(0, 1));
         worker.done(0);
         worker.claim(0, 2, 6);
         assert!(!worker.is_asked(0, 2));
-        board.ask(1, 1);
+        control.ask(1, 1);
         assert!(!worker.is_asked(0, 2));
     }
 
     #[test]
     fn the_time_of_a_report_is_left_out_up_to_a_limit() {
-        let (board, file) = Board::create(Transport::Socket).unwrap();
-        let worker = Board::map(&file, Transport::Socket).unwrap();
+        let (control, file) = ControlBlock::create(Transport::Socket).unwrap();
+        let worker = ControlBlock::map(&file, Transport::Socket).unwrap();
         let since = || {
-            board
+            control
                 .executing(2)
                 .map(|(_, since)| since)
                 .collect::<Vec<_>>()
@@ -429,27 +429,27 @@ mod tests {
 
     #[test]
     fn a_claim_that_cannot_be_is_noticed() {
-        let (board, file) = Board::create(Transport::Socket).unwrap();
-        let worker = Board::map(&file, Transport::Socket).unwrap();
+        let (control, file) = ControlBlock::create(Transport::Socket).unwrap();
+        let worker = ControlBlock::map(&file, Transport::Socket).unwrap();
         worker.memory.word(CLAIMED).store(99, Ordering::Relaxed);
-        assert_eq!(board.recall(3), None);
+        assert_eq!(control.recall(3), None);
         worker
             .memory
             .word(LAST_WORDS_LENGTH)
             .store(u64::MAX, Ordering::Relaxed);
-        assert_eq!(board.last_words(), None);
+        assert_eq!(control.last_words(), None);
     }
 
     #[test]
     fn what_was_printed_is_counted_once_while_it_is_read() {
-        let (board, file) = Board::create(Transport::Socket).unwrap();
-        let worker = Board::map(&file, Transport::Socket).unwrap();
+        let (control, file) = ControlBlock::create(Transport::Socket).unwrap();
+        let worker = ControlBlock::map(&file, Transport::Socket).unwrap();
         let left = AtomicU64::new(0);
         let over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    let read = board.read_printed::<()>(1, || {
+                    let read = control.read_printed::<()>(1, || {
                         Ok(usize::try_from(left.swap(0, Ordering::SeqCst)).unwrap())
                     });
                     read.unwrap();
@@ -469,7 +469,7 @@ mod tests {
 
     #[test]
     fn the_worker_cannot_shrink_the_memory() {
-        let (_board, file) = Board::create(Transport::Socket).unwrap();
+        let (_board, file) = ControlBlock::create(Transport::Socket).unwrap();
         assert!(rustix::fs::ftruncate(&file, 0).is_err());
     }
 }

@@ -19,14 +19,14 @@ pub(crate) const LARGE: usize = 64 * 1024;
 const KEPT: usize = 8 * 1024 * 1024;
 
 /// What values were encoded into.
-pub(crate) static ENCODED: Pool = Pool::new();
+pub(crate) static ENCODED: BufferPool = BufferPool::new();
 
 /// What came from the other side and was copied out of.
-pub(crate) static RECEIVED: Pool = Pool::new();
+pub(crate) static RECEIVED: BufferPool = BufferPool::new();
 
 /// Whether anything is kept.
-pub(crate) fn keeps_any() -> bool {
-    ENCODED.keeps_any() || RECEIVED.keeps_any()
+pub(crate) fn retains_any() -> bool {
+    ENCODED.retains_any() || RECEIVED.retains_any()
 }
 
 /// Frees what is kept.
@@ -37,16 +37,16 @@ pub(crate) fn free() {
 
 /// Memory of one kind: what is taken from a pool comes back to it, or else it would be the memory of
 /// one kind that is kept while that of another is asked for.
-pub(crate) struct Pool(PerProcess<Mutex<Rooms>>);
+pub(crate) struct BufferPool(PerProcess<Mutex<Rooms>>);
 
 #[derive(Default)]
 struct Rooms {
-    keepers: usize,
+    guards: usize,
     kept: usize,
     rooms: Vec<Vec<u8>>,
 }
 
-impl Pool {
+impl BufferPool {
     const fn new() -> Self {
         Self(PerProcess::new())
     }
@@ -87,7 +87,7 @@ impl Pool {
         }
         bytes.clear();
         let mut pool = self.lock();
-        if pool.keepers > 0 && pool.kept + size <= KEPT {
+        if pool.guards > 0 && pool.kept + size <= KEPT {
             pool.kept += size;
             pool.rooms.push(bytes);
         }
@@ -102,15 +102,15 @@ impl Pool {
 
     /// Bytes whose room comes back once nobody has them any more.
     pub(crate) fn lend(&'static self, bytes: Vec<u8>) -> Bytes {
-        struct Lent(Vec<u8>, &'static Pool);
+        struct Pooled(Vec<u8>, &'static BufferPool);
 
-        impl AsRef<[u8]> for Lent {
+        impl AsRef<[u8]> for Pooled {
             fn as_ref(&self) -> &[u8] {
                 &self.0
             }
         }
 
-        impl Drop for Lent {
+        impl Drop for Pooled {
             fn drop(&mut self) {
                 self.1.take_back(take(&mut self.0));
             }
@@ -119,10 +119,10 @@ impl Pool {
         if bytes.capacity() < LARGE {
             return bytes.into();
         }
-        Bytes::from_owner(Lent(bytes, self))
+        Bytes::from_owner(Pooled(bytes, self))
     }
 
-    fn keeps_any(&self) -> bool {
+    fn retains_any(&self) -> bool {
         self.lock().kept > 0
     }
 
@@ -136,8 +136,8 @@ impl Pool {
 
     fn add_keepers(&self, change: isize) {
         let mut pool = self.lock();
-        pool.keepers = pool.keepers.saturating_add_signed(change);
-        let none = pool.keepers == 0;
+        pool.guards = pool.guards.saturating_add_signed(change);
+        let none = pool.guards == 0;
         drop(pool);
         if none {
             self.free();
@@ -146,9 +146,9 @@ impl Pool {
 }
 
 /// As long as this is there memory is kept.
-pub(crate) struct Keeper(());
+pub(crate) struct RetainGuard(());
 
-impl Keeper {
+impl RetainGuard {
     pub(crate) fn new() -> Self {
         ENCODED.add_keepers(1);
         RECEIVED.add_keepers(1);
@@ -156,7 +156,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for RetainGuard {
     fn drop(&mut self) {
         ENCODED.add_keepers(-1);
         RECEIVED.add_keepers(-1);
@@ -167,8 +167,8 @@ impl Drop for Keeper {
 mod tests {
     use super::*;
 
-    fn kept() -> &'static Pool {
-        let pool = Box::leak(Box::new(Pool::new()));
+    fn kept() -> &'static BufferPool {
+        let pool = Box::leak(Box::new(BufferPool::new()));
         pool.add_keepers(1);
         pool
     }
@@ -182,7 +182,7 @@ mod tests {
         let lent = pool.lend(room);
         let part = lent.slice(1..);
         drop(lent);
-        assert!(!pool.keeps_any(), "somebody has a part of it");
+        assert!(!pool.retains_any(), "somebody has a part of it");
         drop(part);
         let again = pool.find(LARGE).unwrap();
         assert_eq!((again.as_ptr(), again.len()), (at, 0));
@@ -190,7 +190,7 @@ mod tests {
         let at = message.as_ptr();
         let clone = message.clone();
         pool.take_back_message(message);
-        assert!(!pool.keeps_any(), "somebody else has it as well");
+        assert!(!pool.retains_any(), "somebody else has it as well");
         pool.take_back_message(clone);
         let again = pool.room(LARGE);
         assert_eq!(again.as_ptr(), at);
@@ -205,9 +205,9 @@ mod tests {
         assert_eq!(pool.lock().kept, KEPT);
         assert_eq!(pool.lock().rooms.len(), 4);
         pool.add_keepers(-1);
-        assert!(!pool.keeps_any());
+        assert!(!pool.retains_any());
         pool.take_back(Vec::with_capacity(LARGE));
-        assert!(!pool.keeps_any());
+        assert!(!pool.retains_any());
     }
 
     #[test]
@@ -218,6 +218,6 @@ mod tests {
         assert!(pool.find(LARGE).is_none(), "most of it would be wasted");
         assert!(pool.find(9 * LARGE).is_none());
         assert!(pool.find(7 * LARGE).is_some());
-        assert!(!pool.keeps_any());
+        assert!(!pool.retains_any());
     }
 }

@@ -8,12 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::process::{WaitIdStatus, WaitStatus};
 
-use super::link::kill_group;
 use super::nested::Requests;
 use super::output::{End, Lines, Of, Output, Tail};
 use super::process::Child;
-use super::reactor::{SOCKET, Writable};
-use super::spawner::request_worker;
+use super::sources::{SOCKET, Writable};
 use super::streams::{Queued, end_of_queue, forward, has_room, is_to_be_taken};
 use super::sweep::Family;
 use super::{OwnedPool, Pool};
@@ -22,22 +20,23 @@ use crate::api::error::{ExitCause, Panic, Startup};
 use crate::api::events::{Event, Stream};
 use crate::api::excerpt::one_line;
 use crate::codec;
-use crate::codec::parcel::Parcel;
+use crate::codec::payload::Payload;
 use crate::config::OutputMode;
 use crate::engine::answer::{decode_answer, text};
-use crate::engine::backend::Request;
+use crate::engine::backend::StartRequest;
 use crate::engine::core::Core;
 use crate::function::registry;
 use crate::job::capture;
-use crate::scheduler::{Answer, FunctionKey, LastPanic, Printing, Remains, Reply, WorkerKey};
+use crate::scheduler::{Answer, ExitReport, FunctionKey, LastPanic, Printing, Reply, WorkerKey};
 use crate::sys::children;
+use crate::sys::group::kill_group;
 use crate::wait::AnswerSource;
 use crate::wire::bell::Heard;
 use crate::wire::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
-use crate::wire::intake::Intake;
-use crate::wire::ring::{Bed, Sleep};
+use crate::wire::frame_reader::FrameReader;
+use crate::wire::ring::{Parker, Sleep};
 use crate::wire::stream::Reader;
-use crate::wire::{Board, KEPT, bell, launch, socket};
+use crate::wire::{ControlBlock, KEPT, bell, launch, socket};
 
 /// How much room is made at once for a message that says it is that large.
 const ROOM: usize = 4 * 1024 * 1024;
@@ -47,30 +46,30 @@ pub(super) const DYING: Duration = Duration::from_secs(1);
 
 /// Where a worker's answers arrive. The I/O thread looks there when the worker wakes it; who
 /// waits for an answer may look for it there itself, which wakes nobody.
-pub(crate) struct Inlet {
+pub(crate) struct WorkerConnection {
     pub(crate) key: WorkerKey,
     pub(crate) socket: Arc<OwnedFd>,
-    peer: Mutex<Peer>,
+    receiver: Mutex<ReceiveSide>,
     /// How many threads wait for the peer.
     wanted: AtomicUsize,
     /// Whether calls wait for room on their way to the worker.
     full: AtomicBool,
     /// Where a thread sleeps that waits for an answer; nowhere if frames come through the socket.
-    pub(super) bed: Option<Bed>,
+    pub(super) parker: Option<Parker>,
     /// Whether there is one.
     occupied: AtomicBool,
     /// What tells that the socket has room.
     writable: Writable,
 }
 
-impl Inlet {
-    pub(super) fn new(socket: Arc<OwnedFd>, peer: Peer, writable: Writable) -> Self {
+impl WorkerConnection {
+    pub(super) fn new(socket: Arc<OwnedFd>, receiver: ReceiveSide, writable: Writable) -> Self {
         Self {
-            key: peer.key,
+            key: receiver.key,
             socket,
-            bed: peer.reader.bed(),
+            parker: receiver.reader.parker(),
             writable,
-            peer: Mutex::new(peer),
+            receiver: Mutex::new(receiver),
             wanted: AtomicUsize::new(0),
             full: AtomicBool::new(false),
             occupied: AtomicBool::new(false),
@@ -78,12 +77,12 @@ impl Inlet {
     }
 
     /// The peer, as soon as whoever looks for answers there lets go of it.
-    pub(super) fn peer(&self) -> MutexGuard<'_, Peer> {
-        if let Some(peer) = self.try_peer() {
-            return peer;
+    pub(super) fn receiver(&self) -> MutexGuard<'_, ReceiveSide> {
+        if let Some(receiver) = self.try_peer() {
+            return receiver;
         }
         let _wanted = self.want();
-        self.peer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has whoever looks for answers let go of the peer.
@@ -93,9 +92,9 @@ impl Inlet {
     }
 
     /// The peer, unless somebody looks for answers there already.
-    pub(super) fn try_peer(&self) -> Option<MutexGuard<'_, Peer>> {
-        match self.peer.try_lock() {
-            Ok(peer) => Some(peer),
+    pub(super) fn try_peer(&self) -> Option<MutexGuard<'_, ReceiveSide>> {
+        match self.receiver.try_lock() {
+            Ok(receiver) => Some(receiver),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
@@ -107,18 +106,18 @@ impl Inlet {
     }
 
     /// Lets one thread at a time sleep here.
-    pub(super) fn takes_in_guest(&self) -> bool {
+    pub(super) fn try_register_waiter(&self) -> bool {
         !self.occupied.swap(true, Ordering::AcqRel)
     }
 
     /// Whether a thread sleeps here, or is about to.
-    pub(super) fn has_guest(&self) -> bool {
+    pub(super) fn has_waiter(&self) -> bool {
         self.occupied.load(Ordering::Acquire)
     }
 
     /// An exchange and not a store: whoever is refused before it has spared the bell before what comes
     /// after it.
-    pub(super) fn lets_guest_go(&self) {
+    pub(super) fn unregister_waiter(&self) {
         self.occupied.swap(false, Ordering::AcqRel);
     }
 
@@ -142,7 +141,7 @@ impl Inlet {
     /// Has the I/O thread go on writing when the socket has room, while that is waited for. To be
     /// called under the engine's lock.
     pub(super) fn watch_room(&self) {
-        if self.bed.is_none() {
+        if self.parker.is_none() {
             let (worker, full) = (self.key.id, self.is_full());
             self.writable.set(&self.socket, worker, SOCKET, full);
         }
@@ -150,29 +149,29 @@ impl Inlet {
 
     /// What the worker has said through the socket. Frames are left there.
     pub(super) fn hear(&self) -> Heard {
-        match self.bed {
+        match self.parker {
             Some(_) => bell::look(&self.socket),
             None => socket::look(&self.socket),
         }
     }
 }
 
-impl AnswerSource for Inlet {
+impl AnswerSource for WorkerConnection {
     fn will_be_polled(&self) {
-        if let Some(bed) = &self.bed {
-            bed.stays_awake();
+        if let Some(parker) = &self.parker {
+            parker.announce_poll();
         }
     }
 
     fn unpark(&self) {
-        if let Some(bed) = &self.bed {
-            bed.rouse();
+        if let Some(parker) = &self.parker {
+            parker.unpark();
         }
     }
 }
 
 /// As long as this is there a thread waits for a peer.
-pub(super) struct Wanted<'a>(&'a Inlet);
+pub(super) struct Wanted<'a>(&'a WorkerConnection);
 
 impl Drop for Wanted<'_> {
     fn drop(&mut self) {
@@ -180,19 +179,30 @@ impl Drop for Wanted<'_> {
     }
 }
 
+/// How a worker has ended.
+pub(super) enum Reaped {
+    /// There was nothing to do for it, or it was not ready yet.
+    Retired,
+    /// It was ready, and has ended for another reason.
+    Died,
+    /// It was a standby that was killed before it had heard of its function: another worker is to be
+    /// started for this request.
+    Again(StartRequest),
+}
+
 /// The receiving side of the connection to a worker, with its process.
-pub(crate) struct Peer {
+pub(crate) struct ReceiveSide {
     key: WorkerKey,
     function: &'static str,
     child: Child,
     pub(super) pidfd: OwnedFd,
     reader: Reader,
-    board: Arc<Board>,
+    control: Arc<ControlBlock>,
     pub(super) requests: Requests,
     /// Its process with all that descends from it.
     family: Arc<Family>,
     limit: usize,
-    input: Intake,
+    input: FrameReader,
     pub(super) stdout: Output<OwnedFd>,
     pub(super) stderr: Output<OwnedFd>,
     tail: Tail,
@@ -201,8 +211,8 @@ pub(crate) struct Peer {
     said_hello: bool,
     /// It has said what became of its set-up.
     said_ready: bool,
-    /// What it was asked for, where it was a spare.
-    again: Option<Request>,
+    /// What it was asked for, where it was a standby.
+    again: Option<StartRequest>,
     /// Its set-up has succeeded.
     was_ready: bool,
     /// It has asked to be replaced.
@@ -231,7 +241,7 @@ pub(crate) struct Peer {
     behind: Option<[Option<Queued>; 2]>,
 }
 
-impl Peer {
+impl ReceiveSide {
     #[expect(
         clippy::too_many_arguments,
         reason = "the parts of a worker, each once"
@@ -242,12 +252,12 @@ impl Peer {
         mut child: Child,
         pidfd: OwnedFd,
         reader: Reader,
-        board: Arc<Board>,
+        control: Arc<ControlBlock>,
         requests: Requests,
         family: Arc<Family>,
         limit: usize,
         serial: bool,
-        again: Option<Request>,
+        again: Option<StartRequest>,
     ) -> Self {
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
@@ -264,11 +274,11 @@ impl Peer {
             child,
             pidfd,
             reader,
-            board,
+            control,
             requests,
             family,
             limit,
-            input: Intake::default(),
+            input: FrameReader::default(),
             stdout: Output::new(stdout),
             stderr: Output::new(stderr),
             tail: Tail::default(),
@@ -293,18 +303,18 @@ impl Peer {
     }
 
     /// Says that somebody looks for answers.
-    pub(super) fn is_looked_after(&self) {
-        self.reader.is_awake();
+    pub(super) fn begin_poll(&self) {
+        self.reader.disarm();
     }
 
     /// Says that nobody will look for answers any more unless the worker asks for it. False if
     /// there is something to take in first.
-    pub(super) fn is_left_alone(&self) -> bool {
+    pub(super) fn try_arm_bell(&self) -> bool {
         self.is_done() || self.reader.sleeps(Sleep::Bell)
     }
 
     /// Says that somebody sleeps at the ring. False if there is something to take in first.
-    pub(super) fn is_slept_at(&self) -> bool {
+    pub(super) fn try_arm_parker(&self) -> bool {
         self.reader.sleeps(Sleep::Here)
     }
 
@@ -324,8 +334,8 @@ impl Peer {
     }
 
     /// Whether a part of a large message has come, or has been sent to where there was room for it.
-    pub(super) fn is_within_large(&self, inlet: &Inlet) -> bool {
-        self.input.is_within_large() || inlet.is_full()
+    pub(super) fn is_within_large(&self, connection: &WorkerConnection) -> bool {
+        self.input.is_within_large() || connection.is_full()
     }
 
     /// Takes in what the worker has said, if anything. What it printed before is passed on first, and as long
@@ -376,7 +386,7 @@ impl Peer {
 
     /// Hands all messages to the scheduler. What was printed before an answer is passed on first.
     fn take_in_all(&mut self, pool: Pool<'_>, pace: Pace) {
-        let unseen = self.board.unseen();
+        let unseen = self.control.unseen();
         if unseen > self.seen || !self.stdout.tells() || !self.stderr.tells() {
             // What is answered has printed nobody knows what.
             self.seen = unseen;
@@ -392,7 +402,7 @@ impl Peer {
             return;
         }
         // What a function has called before it answered comes before its answer.
-        if self.board.requests() != self.requests.taken {
+        if self.control.requests() != self.requests.taken {
             self.receive_requests(pool);
         }
         loop {
@@ -509,10 +519,10 @@ impl Peer {
         let (printed, held) = (self.printed(), self.behind.is_some());
         let room = |stream: Stream| end || !held && printed.has_room(pool, stream);
         let epoll = pool.inbox().epoll();
-        let board = &*self.board;
+        let control = &*self.control;
         let read = |stream: usize| {
             move |pipe: &OwnedFd, buffer: &mut Vec<u8>| {
-                board.read_printed(stream, || {
+                control.read_printed(stream, || {
                     rustix::io::read(pipe, rustix::buffer::spare_capacity(buffer))
                 })
             }
@@ -520,7 +530,7 @@ impl Peer {
         self.stdout.drain(epoll, || room(Stream::Stdout), read(0));
         self.stderr.drain(epoll, || room(Stream::Stderr), read(1));
         // Looked at after the pipes were read: what is claimed later has printed nothing of it.
-        self.claimed = self.board.claimed();
+        self.claimed = self.control.claimed();
     }
 
     /// Passes on what belongs to answers that have come.
@@ -598,7 +608,7 @@ impl Peer {
         };
         self.seen = self.seen.max(ticket);
         let last = told.last;
-        let pipes = self.board.pipes();
+        let pipes = self.control.pipes();
         for (stream, output) in [&mut self.stdout, &mut self.stderr].into_iter().enumerate() {
             // Something else may stand between, such as a script that passes it on.
             let inode = |pipe| rustix::fs::fstat(pipe).map_or(0, |stat| stat.st_ino);
@@ -653,7 +663,7 @@ impl Peer {
         &mut self,
         core: &mut Core,
         now: Instant,
-        values: Parcel,
+        values: Payload,
     ) -> Result<Option<FunctionKey>, String> {
         let count = values.count();
         self.untimed = self.untimed.saturating_add(count);
@@ -755,9 +765,8 @@ impl Peer {
         self.behind.is_none() && !self.waits(pool, Pace::Output)
     }
 
-    /// The process has ended: takes in all that it left, and reaps it. True if it was ready and has
-    /// ended for another reason than that there was nothing to do.
-    pub(super) fn bury(&mut self, owned: &OwnedPool, socket: &OwnedFd) -> bool {
+    /// Takes in all that a process has left that has ended, and reaps it.
+    pub(super) fn reap(&mut self, owned: &OwnedPool, socket: &OwnedFd) -> Reaped {
         let pool = owned.get();
         // What it printed comes before the answers that it left.
         self.drain(pool, true);
@@ -793,7 +802,7 @@ impl Peer {
         self.pass_ended(pool);
         let of = pool.engine.step(|core, _| self.current(core));
         self.pass_rest(pool, &of.unwrap_or_default(), Lines::All);
-        let last = self.board.last_words().and_then(|(ticket, words)| {
+        let last = self.control.last_words().and_then(|(ticket, words)| {
             let panic = codec::decode_all::<Panic>(&words).ok()?;
             Some(LastPanic { ticket, panic })
         });
@@ -808,13 +817,13 @@ impl Peer {
             }
             last => last,
         };
-        let remains = Remains {
+        let report = ExitReport {
             cause,
-            claimed: self.board.claimed(),
+            claimed: self.control.claimed(),
             panic,
             stderr_tail,
         };
-        // A spare that was killed before it had heard of its function: nothing of that has begun.
+        // A standby that was killed before it had heard of its function: nothing of that has begun.
         if let Some(request) = self.again.take_if(|_| !self.said_hello)
             && pool
                 .engine
@@ -822,34 +831,30 @@ impl Peer {
         {
             let _ = self.child.wait();
             self.family.end(None);
-            if let Err(error) = request_worker(&owned.shared, request) {
-                pool.engine
-                    .step(|core, now| core.abandon(now, self.key, &error));
-            }
-            return false;
+            return Reaped::Again(request);
         }
         self.family.begin_end();
         let died = pool.engine.step(|core, now| {
             pool.state().unreaped += 1;
-            let died = self.was_ready && self.has_died(core, &remains);
-            core.scheduler.exited(now, self.key, remains);
+            let died = self.was_ready && self.has_died(core, &report);
+            core.scheduler.exited(now, self.key, report);
             self.requests.let_go(core);
             died
         });
         // Only now, since it takes a while: what it held has been handed out again.
         let _ = self.child.wait();
         self.family.end(Some(owned.clone()));
-        died
+        if died { Reaped::Died } else { Reaped::Retired }
     }
 
     /// Whether a worker has crashed, was killed, or was used up.
-    fn has_died(&self, core: &Core, remains: &Remains) -> bool {
+    fn has_died(&self, core: &Core, report: &ExitReport) -> bool {
         let function = core.scheduler.function_of(self.key);
         let most = function.and_then(|(_, policy)| policy.max_calls_per_worker);
-        remains.cause != ExitCause::Code(0)
-            || !core.scheduler.executes_nothing(self.key, remains.claimed)
+        report.cause != ExitCause::Code(0)
+            || !core.scheduler.executes_nothing(self.key, report.claimed)
             || self.used_up
-            || most.is_some_and(|most| remains.claimed >= most)
+            || most.is_some_and(|most| report.claimed >= most)
     }
 }
 

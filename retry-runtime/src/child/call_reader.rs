@@ -1,4 +1,4 @@
-//! Calls on their way from the parent.
+//! CallReader on their way from the parent.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{STRANGER, exit, watchdog};
-use crate::codec::parcel::{self, PREFIX};
-use crate::codec::recycle;
+use super::{STRANGER, exit};
+use crate::codec::buffers;
+use crate::codec::payload::{self, PREFIX};
 use crate::function::invocation::Input;
 use crate::wait::spin::{Patience, Spin};
 use crate::wire::bell::{self, Heard};
 use crate::wire::frame::{CALL_HEADER, CallHeader};
-use crate::wire::intake::Intake;
+use crate::wire::frame_reader::FrameReader;
 use crate::wire::ring::{self, Sleep};
 use crate::wire::stream::Reader;
 
@@ -45,7 +45,7 @@ impl Rest {
             return false;
         };
         let start = self.at + PREFIX;
-        let Some(length) = parcel::length(&inputs[self.at..]) else {
+        let Some(length) = payload::length(&inputs[self.at..]) else {
             // The parent is this very program.
             exit(STRANGER);
         };
@@ -61,10 +61,10 @@ impl Rest {
 }
 
 /// The worker's end of the way that calls take.
-pub(super) struct Calls {
+pub(super) struct CallReader {
     socket: Arc<OwnedFd>,
     reader: Reader,
-    input: Intake,
+    input: FrameReader,
     /// The last one that was taken.
     header: CallHeader,
     /// What is left of its message.
@@ -74,12 +74,12 @@ pub(super) struct Calls {
     spin: Option<Spin>,
 }
 
-impl Calls {
+impl CallReader {
     pub(super) fn new(socket: Arc<OwnedFd>, reader: Reader) -> Self {
         Self {
             socket,
             reader,
-            input: Intake::default(),
+            input: FrameReader::default(),
             header: CallHeader::default(),
             rest: Rest::default(),
             patience: Patience::new(),
@@ -143,7 +143,7 @@ impl Calls {
                     self.patience.learn(&spin);
                 }
                 if self.reader.wakes() && !bell::ring(&self.socket) {
-                    watchdog::end();
+                    super::end();
                 }
                 true
             }
@@ -170,13 +170,13 @@ impl Calls {
         // The parent is gone, or a function has closed all that it found: then nobody would hear of
         // the parent's end, and the parent not of answers.
         if self.hear() == Heard::End && !self.is_closed() {
-            watchdog::end();
+            super::end();
         }
         while self.sleeps_at(Sleep::Here) {
-            let keeps = recycle::keeps_any();
+            let keeps = buffers::retains_any();
             self.reader.sleep(keeps.then_some(PAUSE));
             if keeps && self.reader.is_empty() {
-                recycle::free();
+                buffers::free();
             }
         }
         !self.reader.is_empty()
@@ -192,7 +192,7 @@ impl Calls {
         while self.sleeps_at(Sleep::Here) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                self.reader.is_awake();
+                self.reader.disarm();
                 break;
             }
             self.reader.sleep(Some(left));
@@ -203,7 +203,7 @@ impl Calls {
     /// Says that this side is about to sleep until the bell rings. False if something has come,
     /// or nothing will.
     pub(super) fn sleeps(&self) -> bool {
-        recycle::free();
+        buffers::free();
         self.sleeps_at(Sleep::Bell)
     }
 
@@ -211,7 +211,7 @@ impl Calls {
     pub(super) fn is_closed(&self) -> bool {
         let closed = self.reader.is_closed();
         if closed && self.reader.is_lost() {
-            watchdog::end();
+            super::end();
         }
         closed
     }
@@ -237,9 +237,9 @@ mod tests {
     fn what_came_together_is_given_back_with_the_last_of_it() {
         let mut buffer = Vec::new();
         for input in [&b"a"[..], b"bc"] {
-            let begun = parcel::begin(&mut buffer);
+            let begun = payload::begin(&mut buffer);
             buffer.extend_from_slice(input);
-            parcel::end(&mut buffer, begun);
+            payload::end(&mut buffer, begun);
         }
         let mut rest = Rest::new(2, Bytes::from(buffer));
         let all = Rc::downgrade(rest.inputs.as_ref().unwrap());

@@ -10,8 +10,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::ring::{CAPACITY, Corrupt};
 use super::stream::Reader;
-use crate::codec::parcel::MARK;
-use crate::codec::recycle::{LARGE, RECEIVED};
+use crate::codec::buffers::{LARGE, RECEIVED};
+use crate::codec::payload::MARK;
 use crate::sys;
 
 /// Where more is there than this, a large message may be what comes next.
@@ -30,7 +30,7 @@ const SHARED: usize = 32 * 1024;
 
 /// What has been read and not been taken.
 #[derive(Debug, Default)]
-pub(crate) struct Intake {
+pub(crate) struct FrameReader {
     buffer: BytesMut,
     /// Whether it was made larger than one is that is kept.
     is_large: bool,
@@ -49,7 +49,7 @@ struct Large {
     length: usize,
 }
 
-impl Intake {
+impl FrameReader {
     /// Whether what was read last is no more than a part of a large message.
     pub(crate) fn is_within_large(&self) -> bool {
         self.large.as_ref().is_some_and(|large| large.missing() > 0)
