@@ -21,10 +21,8 @@ use crate::wire::launch::{self, Entry, MARK};
 /// status of workers, and of all other children, would be lost.
 ///
 /// ```no_run
-/// fn main() {
-///     retry_runtime::init();
-///     // The rest runs in the parent only.
-/// }
+/// retry_runtime::init();
+/// // The rest of `main` runs in the parent only.
 /// ```
 pub fn init() {
     enter(Entry::Main);
