@@ -7,6 +7,7 @@ pub(crate) mod answer;
 pub(crate) mod backend;
 pub(crate) mod core;
 pub(crate) mod link;
+mod perform;
 mod wait;
 
 use std::cell::Cell;
@@ -26,13 +27,12 @@ use crate::config::Config;
 use crate::function::callee::Callee;
 use crate::job::delivery::{self, Deliver};
 use crate::job::outcome::{CallKey, Outcome};
-use crate::job::{Job, capture, faults};
-use crate::scheduler::{Action, Counts, FunctionKey, Inbound, Origin, Scheduler};
+use crate::job::{Job, capture};
+use crate::scheduler::{Counts, FunctionKey, Inbound, Origin, Scheduler};
 use crate::sys::{self, Mark};
 use crate::wait::AnswerSource;
-use crate::wire::frame::Order;
 use crate::wire::launch::depth;
-use backend::{Backend, StartRequest};
+use backend::Backend;
 use core::Core;
 
 /// The deepest that programs which make calls may start each other.
@@ -356,14 +356,14 @@ impl Engine {
         let mut core = self.lock();
         let now = core.now();
         let result = step(&mut core, now);
-        self.settle(&mut core, now, &mut outcomes);
+        self.act(&mut core, now, &mut outcomes);
         while let Some(next) = core.skippable_until() {
             let ahead = next.saturating_duration_since(core.now());
             core.ahead += ahead;
             // The I/O thread waits by the clock as it was.
             core.armed = None;
             core.scheduler.tick(next, Inbound::Drained);
-            self.settle(&mut core, next, &mut outcomes);
+            self.act(&mut core, next, &mut outcomes);
         }
         let wake = core.rearm();
         let drained = if core.draining.is_empty() || !self.has_drained(&core) {
@@ -391,103 +391,6 @@ impl Engine {
             "a forked child uses its parent's engine"
         );
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn settle(&self, core: &mut Core, now: Instant, outcomes: &mut Vec<(Job, Outcome)>) {
-        self.perform(core, outcomes);
-        while core.scheduler.settle(now) {
-            self.perform(core, outcomes);
-        }
-    }
-
-    fn perform(&self, core: &mut Core, outcomes: &mut Vec<(Job, Outcome)>) {
-        loop {
-            let Some(action) = core.scheduler.next_action() else {
-                if core.dirty.is_empty() {
-                    return;
-                }
-                core.flush_dirty();
-                continue;
-            };
-            match action {
-                Action::Spawn { worker } => {
-                    if let (Some((function, policy)), Some(engine)) =
-                        (core.scheduler.function_of(worker), self.this.upgrade())
-                    {
-                        let request = StartRequest {
-                            engine,
-                            worker,
-                            function: policy.name,
-                            config: core.pools[function.place()].config.clone(),
-                            slots: policy.at_once,
-                            memory: policy.memory,
-                            fails: faults::start_fails(policy.name),
-                        };
-                        self.backend.start_worker(core, request);
-                    }
-                }
-                Action::Send {
-                    worker,
-                    ticket,
-                    call,
-                    attempt,
-                } => core.send(worker, ticket, call, attempt),
-                Action::Recall { worker } => {
-                    let last = core.scheduler.last_ticket(worker);
-                    let Some(link) = core.links.get_mut(&worker.id) else {
-                        continue;
-                    };
-                    let now = Instant::now() + core.ahead;
-                    match link.recall(last) {
-                        Some(claimed) => core.scheduler.recalled(now, worker, claimed),
-                        None => core
-                            .scheduler
-                            .broken(worker, "it claimed a ticket that was never sent".into()),
-                    }
-                }
-                Action::Probe { worker } => {
-                    if let Some(link) = core.links.get(&worker.id) {
-                        let mut progress = link.progress();
-                        for one in &mut progress.executing {
-                            one.since = one.since.map(|since| since + core.ahead);
-                        }
-                        core.scheduler.probed(core.now(), worker, &progress);
-                    }
-                }
-                Action::Measure { worker } => {
-                    if let Some(link) = core.links.get(&worker.id) {
-                        let bytes = link.memory();
-                        core.scheduler.measured(core.now(), worker, bytes);
-                    }
-                }
-                Action::Ask { worker, ticket } => core.tell(worker, Order::Ask, ticket),
-                Action::Abort { worker, ticket } => core.tell(worker, Order::Abort, ticket),
-                Action::Terminate { worker } => {
-                    if let Some(link) = core.links.get(&worker.id) {
-                        link.terminate();
-                    }
-                }
-                Action::Kill { worker } => {
-                    let link = core.links.get_mut(&worker.id);
-                    if let Some(report) = link.and_then(|link| link.kill()) {
-                        core.links.remove(&worker.id);
-                        core.scheduler.exited(core.now(), worker, report);
-                    }
-                }
-                Action::Retire { worker } => {
-                    if let Some(link) = core.links.get_mut(&worker.id) {
-                        link.retire();
-                    }
-                }
-                Action::Resolve { payload, outcome } => outcomes.push((payload, outcome)),
-                Action::Publish(event) => {
-                    self.publisher.publish(&event);
-                    if !self.publisher.is_observed() {
-                        core.scheduler.set_observed(false);
-                    }
-                }
-            }
-        }
     }
 }
 

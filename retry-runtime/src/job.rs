@@ -59,8 +59,8 @@ impl Parts for Job {
         self.caller
     }
 
-    fn settle(&mut self) {
-        self.input.settle();
+    fn detach(&mut self) {
+        self.input.detach();
     }
 }
 

@@ -1,11 +1,14 @@
 //! Workers that are processes: started, supervised and reaped. Knows nothing of policy.
 
 mod cgroup;
+mod connection;
 mod executable;
+mod exit;
 mod link;
 mod nested;
 mod output;
 mod poll;
+mod printing;
 mod process;
 mod reactor;
 mod receive;
@@ -27,8 +30,8 @@ use crate::engine::core::Core;
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
 use crate::wire::launch;
+use connection::WorkerConnection;
 use reactor::Inbox;
-use receive::WorkerConnection;
 use standby::Standby;
 
 /// The worker processes of one engine.

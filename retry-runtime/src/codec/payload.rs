@@ -80,15 +80,15 @@ impl Payload {
     }
 
     /// It will be kept for a while: what it was part of is not to be kept with it.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn detach(&mut self) {
         if let Self::One(bytes) = self {
-            settle(bytes);
+            detach(bytes);
         }
     }
 }
 
 /// A value will be kept for a while: gives it memory of its own, unless it has that.
-pub(crate) fn settle(bytes: &mut Bytes) {
+pub(crate) fn detach(bytes: &mut Bytes) {
     if bytes.len() < LARGE {
         *bytes = Bytes::copy_from_slice(bytes);
     }

@@ -30,10 +30,10 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// It will be kept for a while: what it was part of is not to be kept with it.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn detach(&mut self) {
         match &mut self.result {
-            Ok(value) => value.settle(),
-            Err(Failure::Function(error)) => payload::settle(error),
+            Ok(value) => value.detach(),
+            Err(Failure::Function(error)) => payload::detach(error),
             Err(_) => {}
         }
     }

@@ -27,7 +27,7 @@ pub(crate) trait Parts: Sized {
     }
 
     /// It will be kept for a while: what it was part of is not to be kept with it.
-    fn settle(&mut self) {}
+    fn detach(&mut self) {}
 }
 
 impl Parts for Payload {
@@ -39,7 +39,7 @@ impl Parts for Payload {
         Self::split_front(self, count)
     }
 
-    fn settle(&mut self) {
-        Self::settle(self);
+    fn detach(&mut self) {
+        Self::detach(self);
     }
 }

@@ -50,7 +50,7 @@ impl Slot {
 
     pub(crate) fn fill(&self, mut outcome: Outcome) {
         if self.keeps {
-            outcome.settle();
+            outcome.detach();
         }
         let waiting = replace(&mut *self.lock(), Waiting::Outcome(outcome));
         if let Waiting::For(waker) = waiting {

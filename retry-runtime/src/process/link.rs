@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rustix::process::Signal;
 
 use super::cgroup::Cgroup;
-use super::receive::WorkerConnection;
+use super::connection::WorkerConnection;
 use super::sweep::Family;
 use crate::engine::link::{Link, executing};
 use crate::scheduler::{ExitReport, Progress};

@@ -4,7 +4,8 @@ use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::Pool;
-use super::receive::{ReceiveSide, WorkerConnection};
+use super::connection::WorkerConnection;
+use super::receive::ReceiveSide;
 use crate::wait::spin::{Patience, Spin};
 use crate::wait::{AnswerSource, Waiter};
 
@@ -189,12 +190,12 @@ pub(crate) fn rest(
 }
 
 fn take_over(connection: &Arc<WorkerConnection>) -> Option<Attended<'_>> {
-    if let Some(receiver) = connection.try_peer() {
+    if let Some(receiver) = connection.try_receiver() {
         return Some((connection, receiver));
     }
     let _wanted = connection.want();
     (0..TRIES).find_map(|_| {
         std::hint::spin_loop();
-        Some((connection, connection.try_peer()?))
+        Some((connection, connection.try_receiver()?))
     })
 }

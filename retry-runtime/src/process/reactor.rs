@@ -10,8 +10,11 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::OwnedPool;
+use super::connection::WorkerConnection;
+use super::exit::Reaped;
 use super::poll::attend_all;
-use super::receive::{DYING, Reaped, ReceiveSide, WorkerConnection};
+use super::receive::DYING;
+use super::receive::ReceiveSide;
 use super::sources::{NESTED, PROCESS, SOCKET, SOURCES, STDERR, STDOUT, Writable};
 use super::spawner::{self, request_standby, request_worker};
 use super::streams::patience_ends;
@@ -145,6 +148,9 @@ const PUT_OFF: Duration = Duration::from_millis(1);
 const BELL: u64 = 0;
 const STANDBY: u64 = 1;
 
+/// How many events are handled in one turn.
+const EVENTS: usize = 64;
+
 struct Reactor {
     pool: OwnedPool,
     epoll: Arc<OwnedFd>,
@@ -182,66 +188,79 @@ impl Reactor {
             && self.pool.engine.is_drained()
     }
 
+    /// Waits for something, and does what is to be done about it.
     fn turn(&mut self) {
-        let mut until = if self.rung {
+        let mut events = [Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        }; EVENTS];
+        let ready = self.wait_for_work(&mut events);
+        let ended = self.dispatch(&events[..ready]);
+        // The last worker may have been waited for.
+        self.rung |= !ended.is_empty();
+        // Ends come last: what a process said before it ended counts.
+        for worker in ended {
+            self.ended(worker);
+        }
+        self.look_at_held();
+        self.enforce_limits(ready);
+    }
+
+    /// Returns when this thread has to wake up by itself.
+    fn next_wake_up(&self) -> Option<Instant> {
+        let timer = if self.rung {
             Some(Instant::now())
         } else {
             self.timer
         };
         let closing = self.closing.first().map(|(at, _)| *at);
-        let written = self.held_until();
-        for at in closing
-            .into_iter()
-            .chain(self.buried_until())
-            .chain(written)
-        {
-            until = Some(until.map_or(at, |until| until.min(at)));
-        }
-        let mut events = [Event {
-            flags: EventFlags::empty(),
-            data: EventData::new_u64(0),
-        }; 64];
-        // Answers tend to follow each other.
-        let mut ready = 0;
+        let others = [closing, self.buried_until(), self.held_until()];
+        timer.into_iter().chain(others.into_iter().flatten()).min()
+    }
+
+    /// Waits for events, of which there may be none: first by looking for the answers that tend to follow
+    /// each other, then asleep.
+    fn wait_for_work(&mut self, events: &mut [Event]) -> usize {
+        let until = self.next_wake_up();
         if !self.hot.is_empty() {
+            let mut ready = 0;
             let mut hot = std::mem::take(&mut self.hot);
             let mut spin = self.patience.spin();
             let left = attend_all(self.pool.get(), &hot, &mut spin, &mut || {
                 let now = Instant::now();
-                ready = self.wait(&mut events, Some(now));
+                ready = self.wait(events, Some(now));
                 ready > 0 || until.is_some_and(|until| until <= now)
             });
             hot.clear();
             hot.extend(left);
             self.hot = hot;
             self.spin = Some(spin);
+            if ready > 0 {
+                return ready;
+            }
         }
-        if ready == 0 {
-            // Not for long, where somebody has more to say.
-            let until = if self.hot.is_empty() {
-                until
-            } else {
-                Some(Instant::now())
-            };
-            ready = self.wait(&mut events, until);
-        }
-        // Ends come last: what a process said before it ended counts.
+        // Not for long, where a worker has more to say.
+        let until = if self.hot.is_empty() {
+            until
+        } else {
+            Some(Instant::now())
+        };
+        self.wait(events, until)
+    }
+
+    /// Handles events. Returns the workers that have ended.
+    fn dispatch(&mut self, events: &[Event]) -> Vec<u64> {
         let mut ended = Vec::new();
-        for event in &events[..ready] {
+        for event in events {
             let (flags, data) = (event.flags, event.data.u64());
             if data == BELL {
-                let _ = rustix::io::read(self.pool.shared.inbox.bell(), &mut [0u8; 8]);
-                self.rung = true;
-                self.take_new_connections();
-                self.take_left_connections();
-                self.take_held_connections();
-                self.take_up_output();
+                self.heard_bell();
                 continue;
             }
             if data == STANDBY {
-                let inbox = &self.pool.shared.inbox;
                 let pool = self.pool.get();
-                pool.engine.step(|_, _| pool.state().standby.tend(inbox));
+                pool.engine
+                    .step(|_, _| pool.state().standby.tend(pool.inbox()));
                 // It may have been the last that was waited for.
                 self.rung = true;
                 continue;
@@ -257,36 +276,51 @@ impl Reactor {
                 _ => self.output(&connection),
             }
         }
-        // The last worker may have been waited for.
-        self.rung |= !ended.is_empty();
-        for worker in ended {
-            if let Some(connection) = self.connections.remove(&worker) {
-                let mut receiver = connection.receiver();
-                // Closing the descriptors also takes them off the list, but a descriptor that a
-                // grandchild holds would stay on it.
-                let _ = epoll::delete(&*self.epoll, &receiver.pidfd);
-                let _ = epoll::delete(&*self.epoll, &connection.socket);
-                let _ = epoll::delete(&*self.epoll, receiver.requests.socket());
-                self.remove_output(&receiver);
-                // A process that takes its place may have its number.
-                self.closing.retain(|(_, closing)| *closing != worker);
-                let all = receiver.last_look(self.pool.get(), &connection.socket);
-                drop(receiver);
-                if all {
-                    self.reap(connection);
-                } else {
-                    self.dying.push(connection);
-                }
-            }
+        ended
+    }
+
+    fn heard_bell(&mut self) {
+        let _ = rustix::io::read(self.pool.shared.inbox.bell(), &mut [0u8; 8]);
+        self.rung = true;
+        self.take_new_connections();
+        self.take_left_connections();
+        self.take_held_connections();
+        self.take_up_output();
+    }
+
+    /// Stops watching a worker that has ended, and takes in what it has left, as soon as there is room for
+    /// its output.
+    fn ended(&mut self, worker: u64) {
+        let Some(connection) = self.connections.remove(&worker) else {
+            return;
+        };
+        let mut receiver = connection.receiver();
+        // Closing the descriptors also takes them off the list, but a descriptor that a grandchild holds
+        // would stay on it.
+        let _ = epoll::delete(&*self.epoll, &receiver.pidfd);
+        let _ = epoll::delete(&*self.epoll, &connection.socket);
+        let _ = epoll::delete(&*self.epoll, receiver.requests.socket());
+        self.remove_output(&receiver);
+        // A process that takes its place may have its number.
+        self.closing.retain(|(_, closing)| *closing != worker);
+        let all = receiver.last_look(self.pool.get(), &connection.socket);
+        drop(receiver);
+        if all {
+            self.reap(connection);
+        } else {
+            self.dying.push(connection);
         }
-        self.look_at_held();
+    }
+
+    /// Does what is due, after a turn with this number of events.
+    fn enforce_limits(&mut self, ready: usize) {
         let now = Instant::now();
         // A thread that arms an earlier timer rings the bell, so that most turns need not look. While
         // there is more to handle than fits into one turn, that comes first, but each source only once:
         // those that are always ready would keep all others from their limits.
         let is_due = self.rung || self.timer.is_some_and(|at| at <= now);
         let sources = self.connections.len() * SOURCES as usize;
-        if is_due && (ready < events.len() || self.put_off_for > sources) {
+        if is_due && (ready < EVENTS || self.put_off_for > sources) {
             self.put_off_for = 0;
             self.tick(now);
         } else if is_due {

@@ -13,10 +13,11 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::Pid;
 
 use super::cgroup::Cgroup;
+use super::connection::WorkerConnection;
 use super::link::ProcessLink;
 use super::nested::{Downstream, Requests};
 use super::process::{Equipment, Process};
-use super::receive::{ReceiveSide, WorkerConnection};
+use super::receive::{Parts, ReceiveSide};
 use super::spawn_environment::SpawnEnvironment;
 use super::sweep::Family;
 use super::{OwnedPool, Pool, Shared};
@@ -312,20 +313,15 @@ fn connect(
         Arc::new(nested),
         writable,
     );
-    let receiver = ReceiveSide::new(
-        request.worker,
-        request.function,
+    let parts = Parts {
         child,
         pidfd,
         reader,
-        Arc::clone(&control),
-        Requests::new(request.worker, replies, limit),
-        Arc::clone(&family),
-        limit,
-        request.slots == 1,
-        // What is asked for again if the process dies before it knows of it.
-        was_standby.then(|| request.clone()),
-    );
+        control: Arc::clone(&control),
+        requests: Requests::new(request.worker, replies, limit),
+        family: Arc::clone(&family),
+    };
+    let receiver = ReceiveSide::new(request, parts, limit, was_standby);
     let writable = pool.inbox().writable();
     let connection = Arc::new(WorkerConnection::new(socket, receiver, writable));
     let link = ProcessLink::new(

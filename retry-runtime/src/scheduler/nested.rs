@@ -138,7 +138,7 @@ impl<P: Parts> Scheduler<P> {
     /// To be called after each step, until there is nothing to do: sees to the workers of functions
     /// that were dispatched for, or whose workers began or ceased to wait, and ends workers that a
     /// shutdown has left without work.
-    pub(crate) fn settle(&mut self, now: Instant) -> bool {
+    pub(crate) fn rebalance(&mut self, now: Instant) -> bool {
         while let Some(worker) = self.rejoined.pop() {
             self.retire_when_used_up(now, worker);
         }

@@ -372,7 +372,7 @@ impl<P: Parts> Scheduler<P> {
         past.panicked |= outcome == AttemptOutcome::Panicked;
         past.last = last;
         call.state = State::Delayed;
-        call.payload.settle();
+        call.payload.detach();
         self.delayed += 1;
         self.functions[call.function.0].counts.retried += 1;
         if self.observed {

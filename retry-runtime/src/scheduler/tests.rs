@@ -204,7 +204,7 @@ impl World {
     fn perform(&mut self) {
         self.act();
         let mut rounds = 0;
-        while self.scheduler.settle(self.now) {
+        while self.scheduler.rebalance(self.now) {
             self.act();
             rounds += 1;
             assert!(rounds < 1000, "the scheduler does not come to rest");

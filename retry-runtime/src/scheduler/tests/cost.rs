@@ -61,7 +61,7 @@ impl Mill {
     }
 
     fn act(&mut self) {
-        while self.scheduler.settle(self.now) {
+        while self.scheduler.rebalance(self.now) {
             while let Some(action) = self.scheduler.next_action() {
                 match action {
                     Action::Spawn { worker } => self.starting.push(worker),

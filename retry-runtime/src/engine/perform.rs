@@ -1,0 +1,130 @@
+//! Carries out what the scheduler decides.
+
+use std::time::Instant;
+
+use super::Engine;
+use super::backend::StartRequest;
+use super::core::Core;
+use crate::job::outcome::Outcome;
+use crate::job::{Job, faults};
+use crate::scheduler::{Action, WorkerKey};
+use crate::wire::frame::Order;
+
+impl Engine {
+    /// Performs actions until the scheduler has no more of them.
+    pub(super) fn act(&self, core: &mut Core, now: Instant, outcomes: &mut Vec<(Job, Outcome)>) {
+        self.perform_all(core, outcomes);
+        while core.scheduler.rebalance(now) {
+            self.perform_all(core, outcomes);
+        }
+    }
+
+    fn perform_all(&self, core: &mut Core, outcomes: &mut Vec<(Job, Outcome)>) {
+        loop {
+            match core.scheduler.next_action() {
+                Some(action) => self.perform(core, action, outcomes),
+                // To write once for many calls is what makes them cheap.
+                None if !core.dirty.is_empty() => core.flush_dirty(),
+                None => return,
+            }
+        }
+    }
+
+    fn perform(&self, core: &mut Core, action: Action<Job>, outcomes: &mut Vec<(Job, Outcome)>) {
+        match action {
+            Action::Spawn { worker } => self.start_worker(core, worker),
+            Action::Send {
+                worker,
+                ticket,
+                call,
+                attempt,
+            } => core.send(worker, ticket, call, attempt),
+            Action::Recall { worker } => core.recall(worker),
+            Action::Probe { worker } => core.probe(worker),
+            Action::Measure { worker } => core.measure(worker),
+            Action::Ask { worker, ticket } => core.tell(worker, Order::Ask, ticket),
+            Action::Abort { worker, ticket } => core.tell(worker, Order::Abort, ticket),
+            Action::Terminate { worker } => {
+                if let Some(link) = core.links.get(&worker.id) {
+                    link.terminate();
+                }
+            }
+            Action::Kill { worker } => core.kill(worker),
+            Action::Retire { worker } => {
+                if let Some(link) = core.links.get_mut(&worker.id) {
+                    link.retire();
+                }
+            }
+            Action::Resolve { payload, outcome } => outcomes.push((payload, outcome)),
+            Action::Publish(event) => {
+                self.publisher.publish(&event);
+                if !self.publisher.is_observed() {
+                    core.scheduler.set_observed(false);
+                }
+            }
+        }
+    }
+
+    fn start_worker(&self, core: &mut Core, worker: WorkerKey) {
+        let Some((function, policy)) = core.scheduler.function_of(worker) else {
+            return;
+        };
+        let Some(engine) = self.this.upgrade() else {
+            return;
+        };
+        let request = StartRequest {
+            engine,
+            worker,
+            function: policy.name,
+            config: core.pools[function.place()].config.clone(),
+            slots: policy.at_once,
+            memory: policy.memory,
+            fails: faults::start_fails(policy.name),
+        };
+        self.backend.start_worker(core, request);
+    }
+}
+
+impl Core {
+    /// Takes back what a worker has not claimed.
+    fn recall(&mut self, worker: WorkerKey) {
+        let last = self.scheduler.last_ticket(worker);
+        let Some(link) = self.links.get_mut(&worker.id) else {
+            return;
+        };
+        let now = Instant::now() + self.ahead;
+        match link.recall(last) {
+            Some(claimed) => self.scheduler.recalled(now, worker, claimed),
+            None => self
+                .scheduler
+                .broken(worker, "it claimed a ticket that was never sent".into()),
+        }
+    }
+
+    /// Reads what a worker is executing.
+    fn probe(&mut self, worker: WorkerKey) {
+        if let Some(link) = self.links.get(&worker.id) {
+            let mut progress = link.progress();
+            for one in &mut progress.executing {
+                one.since = one.since.map(|since| since + self.ahead);
+            }
+            self.scheduler.probed(self.now(), worker, &progress);
+        }
+    }
+
+    /// Reads how much memory a worker takes.
+    fn measure(&mut self, worker: WorkerKey) {
+        if let Some(link) = self.links.get(&worker.id) {
+            let bytes = link.memory();
+            self.scheduler.measured(self.now(), worker, bytes);
+        }
+    }
+
+    fn kill(&mut self, worker: WorkerKey) {
+        let link = self.links.get_mut(&worker.id);
+        if let Some(report) = link.and_then(|link| link.kill()) {
+            self.links.remove(&worker.id);
+            self.scheduler.exited(self.now(), worker, report);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The end of a worker: what it has left, and how it has ended.
+
+use std::os::fd::OwnedFd;
+
+use rustix::process::{WaitIdStatus, WaitStatus};
+
+use super::output::Lines;
+use super::receive::{Pace, ReceiveSide};
+use super::{OwnedPool, Pool};
+use crate::api::error::{ExitCause, Panic};
+use crate::codec;
+use crate::engine::backend::StartRequest;
+use crate::engine::core::Core;
+use crate::scheduler::{ExitReport, LastPanic};
+use crate::sys::children;
+use crate::sys::group::kill_group;
+use crate::wire::KEPT;
+
+/// How a worker has ended.
+pub(super) enum Reaped {
+    /// There was nothing to do for it, or it was not ready yet.
+    Retired,
+    /// It was ready, and has ended for another reason.
+    Died,
+    /// It was a standby that was killed before it had heard of its function: another worker is to be
+    /// started for this request.
+    Again(StartRequest),
+}
+
+impl ReceiveSide {
+    /// The process lives on without its connection.
+    pub(super) fn overdue(&mut self, pool: Pool<'_>, socket: &OwnedFd) {
+        self.look_at_once(pool, socket);
+        self.breach(pool, "it closed its connection".to_owned());
+        kill_group(self.child.id());
+    }
+
+    /// The process has ended: passes on what it has printed, with the answers that it left. False if
+    /// something is still to be written for that.
+    pub(super) fn last_look(&mut self, pool: Pool<'_>, socket: &OwnedFd) -> bool {
+        self.drain(pool, true);
+        if !self.look(pool, socket) && self.behind.is_none() {
+            self.pass_current(pool);
+        }
+        self.behind.is_none() && !self.waits(pool, Pace::Output)
+    }
+
+    /// Takes in all that a process has left that has ended, and reaps it.
+    pub(super) fn reap(&mut self, owned: &OwnedPool, socket: &OwnedFd) -> Reaped {
+        let pool = owned.get();
+        // What it printed comes before the answers that it left.
+        self.drain(pool, true);
+        pool.engine.step(|core, _| core.unlink(self.key));
+        self.behind = None;
+        self.take_in_all(pool, Pace::AtOnce);
+        // Nobody writes any more, or whoever does is not listened to for ever.
+        let mut left = self.reader.left_behind();
+        while left > 0 && !self.broken && !self.reader.is_empty() {
+            left = left.saturating_sub(self.read(pool, socket));
+            self.take_in_all(pool, Pace::AtOnce);
+        }
+        // Nothing more is looked for.
+        self.broken = true;
+        self.buried = true;
+        let mut cause = match children::kill_rest(self.child.id(), kill_group) {
+            Some(status) => cause_of(&status),
+            // It cannot be told without waiting for it, or not at all.
+            None => self
+                .child
+                .wait()
+                .map_or(ExitCause::Unknown, cause_of_waited),
+        };
+        // Claimed only if the kernel says that it was that.
+        if matches!(cause, ExitCause::Signal { signal: 9, .. })
+            && let Some(cgroup) = &self.family.cgroup
+            && let Some((limit, peak)) = cgroup.out_of_memory()
+        {
+            cause = ExitCause::OutOfMemory { limit, peak };
+        }
+        // A grandchild may hold the pipes open: what is there now is all that is waited for.
+        self.drain(pool, true);
+        self.pass_ended(pool);
+        let of = pool.engine.step(|core, _| self.current(core));
+        self.pass_rest(pool, &of.unwrap_or_default(), Lines::All);
+        let last = self.control.last_words().and_then(|(ticket, words)| {
+            let panic = codec::decode_all::<Panic>(&words).ok()?;
+            Some(LastPanic { ticket, panic })
+        });
+        let mut stderr_tail = self.tail.text();
+        let panic = match last {
+            // The function caught it, and what ended the process came after it: it is what would have
+            // been printed last.
+            Some(caught) if caught.ticket == KEPT => {
+                let before = stderr_tail.as_deref().unwrap_or_default();
+                stderr_tail = Some(format!("{before}{}", caught.panic.as_printed()).into());
+                None
+            }
+            last => last,
+        };
+        let report = ExitReport {
+            cause,
+            claimed: self.control.claimed(),
+            panic,
+            stderr_tail,
+        };
+        // A standby that was killed before it had heard of its function: nothing of that has begun.
+        if let Some(request) = self.again.take_if(|_| !self.said_hello)
+            && pool
+                .engine
+                .step(|core, _| core.scheduler.is_wanted(self.key))
+        {
+            let _ = self.child.wait();
+            self.family.end(None);
+            return Reaped::Again(request);
+        }
+        self.family.begin_end();
+        let died = pool.engine.step(|core, now| {
+            pool.state().unreaped += 1;
+            let died = self.was_ready && self.has_died(core, &report);
+            core.scheduler.exited(now, self.key, report);
+            self.requests.let_go(core);
+            died
+        });
+        // Only now, since it takes a while: what it held has been handed out again.
+        let _ = self.child.wait();
+        self.family.end(Some(owned.clone()));
+        if died { Reaped::Died } else { Reaped::Retired }
+    }
+
+    /// Whether a worker has crashed, was killed, or was used up.
+    fn has_died(&self, core: &Core, report: &ExitReport) -> bool {
+        let function = core.scheduler.function_of(self.key);
+        let most = function.and_then(|(_, policy)| policy.max_calls_per_worker);
+        report.cause != ExitCause::Code(0)
+            || !core.scheduler.executes_nothing(self.key, report.claimed)
+            || self.used_up
+            || most.is_some_and(|most| report.claimed >= most)
+    }
+}
+
+/// How a process has ended that is not waited for yet.
+fn cause_of(status: &WaitIdStatus) -> ExitCause {
+    let (signal, code) = (status.terminating_signal(), status.exit_status());
+    exit_cause(signal, status.dumped(), code)
+}
+
+/// How a process has ended that was waited for.
+fn cause_of_waited(status: WaitStatus) -> ExitCause {
+    const DUMPED: i32 = 0x80;
+    let core_dumped = status.as_raw() & DUMPED != 0;
+    exit_cause(
+        status.terminating_signal(),
+        core_dumped,
+        status.exit_status(),
+    )
+}
+
+fn exit_cause(signal: Option<i32>, core_dumped: bool, code: Option<i32>) -> ExitCause {
+    match (signal, code) {
+        (Some(signal), _) => ExitCause::Signal {
+            signal,
+            core_dumped,
+        },
+        (None, Some(code)) => ExitCause::Code(code),
+        (None, None) => ExitCause::Unknown,
+    }
+}

@@ -1,0 +1,231 @@
+//! Passes on the output of a worker, in order with its answers.
+
+use std::os::fd::OwnedFd;
+
+use super::Pool;
+use super::output::{End, Lines, Of, Output, Tail};
+use super::receive::ReceiveSide;
+use super::streams::{Queued, forward, has_room};
+use crate::api::context::short_name;
+use crate::api::events::{Event, Stream};
+use crate::config::OutputMode;
+use crate::engine::core::Core;
+use crate::job::capture;
+use crate::scheduler::Printing;
+use crate::wire::frame::{self};
+use crate::wire::launch;
+
+impl ReceiveSide {
+    /// Passes on what the worker has printed so far, whole lines.
+    pub(super) fn print(&mut self, pool: Pool<'_>, socket: &OwnedFd) {
+        self.drain(pool, false);
+        // What has been answered by now tells which of it is of earlier calls.
+        if !self.look(pool, socket) && self.behind.is_none() {
+            self.pass_current(pool);
+        }
+    }
+
+    /// Reads what the worker has printed; at its end, all of it. While too much waits for a reader, the rest
+    /// is left in the worker's pipe.
+    pub(super) fn drain(&mut self, pool: Pool<'_>, end: bool) {
+        let (printed, held) = (self.printed(), self.behind.is_some());
+        let room = |stream: Stream| end || !held && printed.has_room(pool, stream);
+        let epoll = pool.inbox().epoll();
+        let control = &*self.control;
+        let read = |stream: usize| {
+            move |pipe: &OwnedFd, buffer: &mut Vec<u8>| {
+                control.read_printed(stream, || {
+                    rustix::io::read(pipe, rustix::buffer::spare_capacity(buffer))
+                })
+            }
+        };
+        self.stdout.drain(epoll, || room(Stream::Stdout), read(0));
+        self.stderr.drain(epoll, || room(Stream::Stderr), read(1));
+        // Looked at after the pipes were read: what is claimed later has printed nothing of it.
+        self.claimed = self.control.claimed();
+    }
+
+    /// Passes on what belongs to answers that have come.
+    pub(super) fn pass_ended(&mut self, pool: Pool<'_>) {
+        let (stdout, stderr, mut passing) = self.passing(pool);
+        stdout.pass_ended(|of, line| passing.line(Stream::Stdout, of, line));
+        stderr.pass_ended(|of, line| passing.line(Stream::Stderr, of, line));
+    }
+
+    /// Passes on all that was read.
+    pub(super) fn pass_rest(&mut self, pool: Pool<'_>, of: &Of, lines: Lines) {
+        let (stdout, stderr, mut passing) = self.passing(pool);
+        stdout.pass_rest(lines, |line| passing.line(Stream::Stdout, of, line));
+        stderr.pass_rest(lines, |line| passing.line(Stream::Stderr, of, line));
+    }
+
+    /// Passes on whole lines of what is executing, once all answers from before it was printed are taken in.
+    pub(super) fn pass_current(&mut self, pool: Pool<'_>) {
+        if !self.stdout.is_pending() && !self.stderr.is_pending() {
+            return;
+        }
+        if let Some(of) = pool.engine.step(|core, _| self.current(core)) {
+            self.pass_rest(pool, &of, Lines::Whole);
+        }
+    }
+
+    /// What belongs to no answer that has come is from this; `None` if an answer is still to come that tells.
+    pub(super) fn current(&self, core: &Core) -> Option<Of> {
+        match core.scheduler.printing(self.key, self.claimed) {
+            Printing::One(ticket) if self.stdout.tells() && self.stderr.tells() => {
+                Some(self.of(core, ticket))
+            }
+            // It answers one before it begins the next.
+            Printing::Several if self.serial && self.stdout.tells() && self.stderr.tells() => None,
+            _ => Some(Of::default()),
+        }
+    }
+
+    /// What a ticket stands for.
+    pub(super) fn of(&self, core: &Core, ticket: u64) -> Of {
+        match core.scheduler.call_of(self.key, ticket) {
+            Some((call, index, job)) => Of {
+                call: Some(call),
+                index,
+                caller: Some(job.caller),
+            },
+            None => Of::default(),
+        }
+    }
+
+    pub(super) fn passing<'a>(
+        &'a mut self,
+        pool: Pool<'a>,
+    ) -> (
+        &'a mut Output<OwnedFd>,
+        &'a mut Output<OwnedFd>,
+        Passing<'a>,
+    ) {
+        let passing = Passing {
+            pool,
+            printed: self.printed(),
+            greeted: &mut self.greeted,
+            tail: &mut self.tail,
+            queued: &mut self.queued,
+        };
+        (&mut self.stdout, &mut self.stderr, passing)
+    }
+
+    /// The worker tells where the output of a ticket ends.
+    pub(super) fn told(&mut self, core: &Core, ticket: u64, told: frame::Printed) {
+        let of = if told.alone {
+            self.of(core, ticket)
+        } else {
+            Of::default()
+        };
+        self.seen = self.seen.max(ticket);
+        let last = told.last;
+        let pipes = self.control.pipes();
+        for (stream, output) in [&mut self.stdout, &mut self.stderr].into_iter().enumerate() {
+            // Something else may stand between, such as a script that passes it on.
+            let inode = |pipe| rustix::fs::fstat(pipe).map_or(0, |stat| stat.st_ino);
+            if !output.tells()
+                && output
+                    .pipe()
+                    .is_some_and(|pipe| inode(pipe) == pipes[stream])
+            {
+                output.is_told();
+            }
+            let at = told.ends[stream];
+            let of = of.clone();
+            output.ends(End { at, of, last });
+        }
+    }
+
+    pub(super) fn printed(&self) -> Printed {
+        Printed {
+            function: self.function,
+            worker_pid: self.child.id(),
+        }
+    }
+}
+
+/// Who has printed something.
+#[derive(Clone, Copy)]
+pub(super) struct Printed {
+    pub(super) function: &'static str,
+    pub(super) worker_pid: u32,
+}
+
+/// Passes on lines of one worker.
+pub(super) struct Passing<'a> {
+    pub(super) pool: Pool<'a>,
+    pub(super) printed: Printed,
+    pub(super) greeted: &'a mut bool,
+    pub(super) tail: &'a mut Tail,
+    pub(super) queued: &'a mut [Option<Queued>; 2],
+}
+
+impl Passing<'_> {
+    fn line(&mut self, stream: Stream, of: &Of, line: &[u8]) {
+        match stream {
+            // What a test harness prints first ends with a mark.
+            Stream::Stdout if !*self.greeted => {
+                *self.greeted = line.ends_with(launch::MARK);
+                return;
+            }
+            Stream::Stdout => {}
+            Stream::Stderr => self.tail.push(line),
+        }
+        if let Some(queued) = self.printed.pass_on(self.pool, stream, of, line) {
+            self.queued[queued.place()] = Some(queued);
+        }
+    }
+}
+
+impl Printed {
+    /// Writes to the stream, or to where a test's own output goes.
+    fn write(self, stream: Stream, of: &Of, line: &[u8]) -> Option<Queued> {
+        if capture::is_on()
+            && capture::write(
+                stream,
+                self.function,
+                of.caller.map(|caller| caller.0),
+                line,
+            )
+        {
+            return None;
+        }
+        forward(stream, line)
+    }
+
+    fn has_room(self, pool: Pool<'_>, stream: Stream) -> bool {
+        pool.engine.config().output == OutputMode::None || has_room(stream, pool.inbox().bell())
+    }
+
+    /// Passes a line on, which ends with a newline or is unfinished.
+    fn pass_on(self, pool: Pool<'_>, stream: Stream, of: &Of, line: &[u8]) -> Option<Queued> {
+        let queued = match pool.engine.config().output {
+            OutputMode::Prefixed => {
+                let name = short_name(self.function);
+                let mut prefixed = match of.index {
+                    Some(index) => format!("{name}[{index}]: ").into_bytes(),
+                    None => format!("{name}: ").into_bytes(),
+                };
+                prefixed.extend_from_slice(line);
+                // What comes next has a prefix as well.
+                if !line.ends_with(b"\n") {
+                    prefixed.push(b'\n');
+                }
+                self.write(stream, of, &prefixed)
+            }
+            OutputMode::Raw => self.write(stream, of, line),
+            OutputMode::None => None,
+        };
+        if pool.engine.publisher().is_observed() {
+            pool.engine.publisher().publish(&Event::Output {
+                function: self.function,
+                call: of.call,
+                worker_pid: Some(self.worker_pid),
+                stream,
+                line: String::from_utf8_lossy(line).trim_end().to_owned(),
+            });
+        }
+        queued
+    }
+}
