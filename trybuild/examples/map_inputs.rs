@@ -148,7 +148,12 @@ fn main() {
     let jobs = vec![Job(1)];
     let _ = of_job.map(&jobs);
     let _ = of_job.map(jobs.iter());
-    let _ = of_job.map(jobs.iter().filter(|job| job.0 > 0).collect::<Vec<_>>().iter());
+    let _ = of_job.map(
+        jobs.iter()
+            .filter(|job| job.0 > 0)
+            .collect::<Vec<_>>()
+            .iter(),
+    );
     let _ = of_owned_job.map(&jobs);
     let _ = of_owned_job.map(&jobs[..]);
     let _ = of_owned_job.map(&[Arc::new(Job(1))]);
@@ -190,7 +195,9 @@ fn main() {
     let _ = of_three.map(&[("a", Job(1), vec![1])]);
     let _ = of_three.map([(String::new(), &Job(1), &[1, 2][..])]);
 
-    let app = App { index: Index::with() };
+    let app = App {
+        index: Index::with(),
+    };
     is_clone_and_debug(&app);
     is_clone_and_debug(&app.index.find);
     is_clone_and_debug(&of_number);

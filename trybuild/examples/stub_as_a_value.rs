@@ -18,6 +18,9 @@ fn main() {
     assert_eq!([1, 2].map(|number| f(number)), [2, 3]);
     let patient = f.with_options(Options::new().timeout(Duration::from_secs(9)));
     assert_eq!(patient(1), 2);
-    let _ = patient.remote(1).retries(3).deadline(Duration::from_secs(10));
+    let _ = patient
+        .remote(1)
+        .retries(3)
+        .deadline(Duration::from_secs(10));
     assert_eq!(patient.name(), f.name());
 }

@@ -40,7 +40,13 @@ fn times() {}
 #[function(at_most_once)]
 fn once() {}
 
-#[function(retries(max_retries = 5, backoff_coefficient = 2.0, initial_delay = "200ms", max_delay = "20s", jitter))]
+#[function(retries(
+    max_retries = 5,
+    backoff_coefficient = 2.0,
+    initial_delay = "200ms",
+    max_delay = "20s",
+    jitter
+))]
 async fn inline(a: &str, b: &[u8]) -> Result<u32, String> {
     Ok((a.len() + b.len()) as u32)
 }

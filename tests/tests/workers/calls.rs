@@ -176,7 +176,7 @@ fn the_functions_own_error_can_be_matched() {
         match divide.remote(7, 0).wait() {
             Err(CallError::Function(DivideError::ByZero(7), context)) => {
                 assert_eq!(context.attempts().len(), 1);
-                assert_eq!(context.function(), "calls::divide");
+                assert_eq!(context.function(), "workers::calls::divide");
                 assert_ne!(context.attempts()[0].worker_pid, Some(std::process::id()));
             }
             other => panic!("{other:?}"),
@@ -271,8 +271,8 @@ fn a_spawned_call_runs_on_its_own() {
 fn functions_of_one_name_in_different_modules_do_not_clash() {
     fixture(LIMIT, serves, || {
         assert_eq!(other::nothing.remote().wait().unwrap(), 2);
-        assert_eq!(other::nothing.name(), "calls::other::nothing");
-        assert_eq!(nothing.name(), "calls::nothing");
+        assert_eq!(other::nothing.name(), "workers::calls::other::nothing");
+        assert_eq!(nothing.name(), "workers::calls::nothing");
         assert_eq!(named.name(), "a name of its own");
         assert_eq!(named.remote().wait().unwrap(), 1);
     });

@@ -126,7 +126,7 @@ async fn inner_worse() {
 /// Runs the inner tests: what the harness prints.
 fn run(arguments: &[&str]) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
-        .arg("inner_")
+        .arg("captured::inner_")
         .args(arguments)
         .env("RUST_BACKTRACE", "0")
         .env(ASKED, "")
@@ -176,13 +176,13 @@ fn what_workers_print_is_shown_with_the_test_that_has_failed_and_only_there() {
     fixture_outside(LIMIT, || {
         for threads in ["--test-threads=3", ONE] {
             let text = run(&[threads]);
-            let bad = shown(&text, "inner_bad");
+            let bad = shown(&text, "captured::inner_bad");
             assert_shows(bad, "the bad one");
             assert!(
                 !bad.contains("the worse one") && !bad.contains("the good one"),
                 "{text}"
             );
-            let worse = shown(&text, "inner_worse");
+            let worse = shown(&text, "captured::inner_worse");
             assert_shows(worse, "the worse one");
             assert!(worse.contains("prints: the worse one prints 5\n"), "{text}");
             assert!(
@@ -190,7 +190,7 @@ fn what_workers_print_is_shown_with_the_test_that_has_failed_and_only_there() {
                 "{text}"
             );
             if threads == ONE {
-                let plain = shown(&text, "inner_plain");
+                let plain = shown(&text, "captured::inner_plain");
                 assert!(plain.contains("prints: the plain one prints 6\n"), "{text}");
                 assert!(bad.contains("awaits: the bad one awaits\n"), "{text}");
                 assert!(worse.contains("awaits: the worse one awaits\n"), "{text}");
@@ -205,7 +205,7 @@ fn what_workers_print_is_shown_with_the_test_that_has_failed_and_only_there() {
 fn with_nocapture_output_of_workers_goes_to_the_streams() {
     fixture_outside(LIMIT, || {
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["inner_good", "--nocapture"])
+            .args(["captured::inner_good", "--nocapture"])
             .env(ASKED, "")
             .output()
             .unwrap();

@@ -57,10 +57,10 @@ fn a_panic_is_printed_once() {
 fn the_line_of_an_error_is_one_line() {
     fixture_outside(LIMIT, || {
         for (how, ends) in [
-            ("lines", "the last line (tests/bin/reporting.rs:"),
-            ("long", " ends (tests/bin/reporting.rs:"),
+            ("lines", "the last line (tests/src/bin/reporting.rs:"),
+            ("long", " ends (tests/src/bin/reporting.rs:"),
             ("fails", "of text"),
-            ("unready", "in the set-up (tests/bin/reporting.rs:"),
+            ("unready", "in the set-up (tests/src/bin/reporting.rs:"),
             ("nested", "calls are nested deeper than 10 levels"),
             ("passed on", "the file cannot be read"),
         ] {

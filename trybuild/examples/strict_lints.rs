@@ -2,7 +2,12 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unused, warnings)]
 #![deny(clippy::all, clippy::pedantic)]
-#![deny(unused_qualifications, unused_results, unreachable_pub, missing_debug_implementations)]
+#![deny(
+    unused_qualifications,
+    unused_results,
+    unreachable_pub,
+    missing_debug_implementations
+)]
 #![allow(missing_debug_implementations, reason = "a stub has nothing to show")]
 
 use retry_runtime::function;

@@ -107,7 +107,7 @@ fn the_methods_of_a_value_are_called_in_its_workers() {
             Err(CallError::Function(error, _)) => assert_eq!(error, "not a number: eleven"),
             other => panic!("{other:?}"),
         }
-        assert_eq!(by_three.scale.name(), "services::Scaler::scale");
+        assert_eq!(by_three.scale.name(), "workers::services::Scaler::scale");
         assert_eq!(by_three.scale.spec().retries.schedule().count(), 2);
 
         // One pool for each configuration, shared by all handles and methods of it.

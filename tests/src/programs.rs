@@ -17,7 +17,7 @@ pub fn root() -> PathBuf {
         .expect("the repository")
 }
 
-/// Builds the examples once, and says where one of them is.
+/// Returns the command that runs an example, after making sure that the examples are built.
 ///
 /// # Panics
 ///
@@ -26,16 +26,18 @@ pub fn root() -> PathBuf {
 pub fn example(name: &str) -> Command {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let directory = BUILT.get_or_init(|| {
-        // Next to the directory of this test's own program, and of the same profile.
+        // The directory of this test's own program is next to that of the examples, in the folder of a profile.
         let this = std::env::current_exe().expect("this program");
         let target = this.ancestors().nth(2).expect("a target directory");
         let profile = match target.file_name().and_then(|name| name.to_str()) {
             Some("debug") => "dev",
             other => other.expect("the name of a profile"),
         };
+        // The whole workspace, as in `cargo test --workspace`, which has built them already: with fewer
+        // packages their dependencies would have other features, and be built again.
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "retry-example*"])
-            .args(["--examples", "--profile", profile])
+            .args(["build", "--quiet", "--workspace", "--examples"])
+            .args(["--locked", "--profile", profile])
             .current_dir(root())
             .status()
             .expect("cargo");

@@ -66,7 +66,7 @@ fn a_name_that_is_registered_twice_is_reported_with_both_places() {
         let text = stdout(&victim("twins"));
         let lines: Vec<&str> = text.lines().collect();
         for line in &lines[..2] {
-            assert_eq!(line.matches("tests/bin/victim.rs:").count(), 2, "{line}");
+            assert_eq!(line.matches("tests/src/bin/victim.rs:").count(), 2, "{line}");
             assert!(line.contains("#[function(name = "), "{line}");
         }
         assert_eq!(lines[2], "Ok(5)");

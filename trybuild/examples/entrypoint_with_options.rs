@@ -46,6 +46,10 @@ async fn main(
     #[arg(value_parser = parse)] parsed: Option<Parsed>,
 ) -> Result<(), std::io::Error> {
     let _ = (path, names, limit, verbose, times);
-    let _ = (ratio.map(|ratio| ratio.0), named.into_iter().map(|named| named.0), parsed);
+    let _ = (
+        ratio.map(|ratio| ratio.0),
+        named.into_iter().map(|named| named.0),
+        parsed,
+    );
     Ok(())
 }

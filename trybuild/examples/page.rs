@@ -10,7 +10,11 @@ enum ParseError {
 
 #[function(retries = 3)]
 fn parse(number: usize, line: String) -> Result<u64, ParseError> {
-    if line.is_empty() { Err(ParseError::Empty(number)) } else { Ok(line.len() as u64) }
+    if line.is_empty() {
+        Err(ParseError::Empty(number))
+    } else {
+        Ok(line.len() as u64)
+    }
 }
 
 #[local_entrypoint]

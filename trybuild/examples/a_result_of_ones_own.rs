@@ -13,7 +13,10 @@ type Reversed<E, T> = std::result::Result<T, E>;
 
 #[function]
 fn own() -> Result<u64, String> {
-    Result { value: 1, note: String::new() }
+    Result {
+        value: 1,
+        note: String::new(),
+    }
 }
 
 #[function]

@@ -1,24 +1,58 @@
 //! What must compile does, and what must not says why in a sentence that can be acted on.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+/// All cases in one call of cargo, which `trybuild` only makes where no case is to pass.
 #[test]
-fn cases() {
-    let cases = trybuild::TestCases::new();
-    cases.pass("pass/*.rs");
-    cases.compile_fail("fail/*.rs");
+fn cases_are_refused() {
+    trybuild::TestCases::new().compile_fail("fail/*.rs");
 }
 
-/// What the compiler says about each case, by file.
-fn outputs() -> impl Iterator<Item = (PathBuf, String)> {
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("fail");
-    let entries = std::fs::read_dir(cases).expect("there are cases");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    let is_output = |path: &PathBuf| {
-        path.extension()
-            .is_some_and(|extension| extension == "stderr")
+/// The examples of this package are built with the workspace.
+#[test]
+fn examples_compile_and_run() {
+    let this = std::env::current_exe().expect("this program");
+    let target = this.ancestors().nth(2).expect("a target directory");
+    let profile = match target.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        other => other.expect("the name of a profile"),
     };
-    paths.filter(is_output).map(|path| {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Nothing is left to do after `cargo test --workspace`, which has built the same.
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--workspace", "--examples"])
+        .args(["--locked", "--profile", profile])
+        .current_dir(package)
+        .status()
+        .expect("cargo");
+    assert!(status.success());
+    for path in files("examples", "rs") {
+        let name = path.file_stem().expect("a name");
+        let output = Command::new(target.join("examples").join(name))
+            .output()
+            .expect("the example was built");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {text}", path.display());
+    }
+}
+
+/// Returns the files of a folder with this extension.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(folder).expect("there are cases");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    assert!(!files.is_empty());
+    files.sort();
+    files
+}
+
+/// Returns what the compiler says about each case, by file.
+fn outputs() -> impl Iterator<Item = (PathBuf, String)> {
+    files("fail", "stderr").into_iter().map(|path| {
         let text = std::fs::read_to_string(&path).expect("it can be read");
         (path, text)
     })

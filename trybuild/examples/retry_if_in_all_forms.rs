@@ -38,5 +38,10 @@ async fn alias() -> anyhow::Result<()> {
 }
 
 fn main() {
-    let _ = (method.remote(), generic.remote(), closure.remote(), alias.remote());
+    let _ = (
+        method.remote(),
+        generic.remote(),
+        closure.remote(),
+        alias.remote(),
+    );
 }

@@ -14,5 +14,8 @@ fn describe(setting: Json<Setting>) -> Json<Setting> {
 }
 
 fn main() {
-    let _ = describe.map([Json(Setting::Number(1.5)), Json(Setting::Text(String::new()))]);
+    let _ = describe.map([
+        Json(Setting::Number(1.5)),
+        Json(Setting::Text(String::new())),
+    ]);
 }

@@ -1,22 +1,15 @@
-//! A crate of its own, outside the workspace, as a user would make it.
+//! Crates outside the workspace, as users make them.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
-use retry_tests::fixture_outside;
+use retry_tests::{fixture_outside, root};
 
-/// A whole crate is built.
+/// Crates are built.
 const LIMIT: Duration = Duration::from_secs(600);
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .unwrap()
-}
-
-/// The first program in the README.
+/// Returns the first program in the README.
 fn readme_program() -> String {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     readme
@@ -28,7 +21,7 @@ fn readme_program() -> String {
         .to_owned()
 }
 
-/// The blocks of a page that begin with these words.
+/// Returns the blocks of a page that begin with these words.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let page = std::fs::read_to_string(root().join(page)).unwrap();
     let fence = format!("```{language}\n");
@@ -38,9 +31,30 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// Runs a page's commands as a shell would that stands in the root of the repository, with a home of
-/// its own, and returns the output of both streams. Versions are those of this workspace.
-fn shell(home: &Path, name: &str, commands: &str) -> (String, bool) {
+/// Makes a command build in the target directory and with the profile of this workspace, so that what both
+/// depend on is not built again.
+fn shares_the_builds(command: &mut Command) -> &mut Command {
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    command
+        .env("CARGO_TARGET_DIR", temporary.parent().unwrap())
+        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
+        .env("CARGO_INCREMENTAL", "0")
+        .env_remove("RUSTFLAGS")
+}
+
+/// Removes what was built of a package that is in another directory each time.
+fn remove_builds(directory: &Path, package: &str) {
+    let status = shares_the_builds(&mut Command::new(env!("CARGO")))
+        .args(["clean", "--quiet", "--offline", "--package", package])
+        .current_dir(directory)
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// Runs a page's commands as a shell does in the root of the repository, with another home directory.
+/// Returns the output of both streams, and whether the commands have succeeded.
+fn shell(home: &Path, commands: &str) -> (String, bool) {
     let program = Path::new(env!("CARGO"));
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let first = program.parent().unwrap().to_owned();
@@ -49,7 +63,7 @@ fn shell(home: &Path, name: &str, commands: &str) -> (String, bool) {
         || Path::new(&std::env::var_os("HOME").unwrap()).join(".cargo"),
         PathBuf::from,
     );
-    let output = Command::new("sh")
+    let output = shares_the_builds(&mut Command::new("sh"))
         .args(["-e", "-c", &format!("exec 2>&1\n{commands}")])
         .current_dir(root())
         .env("HOME", home)
@@ -58,18 +72,13 @@ fn shell(home: &Path, name: &str, commands: &str) -> (String, bool) {
         .env("CARGO_HOME", cargo_home)
         .env("CARGO_NET_OFFLINE", "true")
         .env("CARGO_TERM_QUIET", "true")
-        .env(
-            "CARGO_TARGET_DIR",
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(name),
-        )
-        .env_remove("RUSTFLAGS")
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     (text, output.status.success())
 }
 
-/// The commands of a page that make a package, with this workspace's lock file put into it.
+/// Returns the README's commands that make a package, with the versions of this workspace.
 fn new_package() -> String {
     let commands = blocks("README.md", "sh").remove(0);
     let enters = "cd ~/numbers\n";
@@ -78,47 +87,16 @@ fn new_package() -> String {
     commands.replace(enters, &format!("{enters}cp {lock:?} .\n"))
 }
 
-/// Makes a crate with this program and runs it.
-fn run(name: &str, main: &str, manifest_tail: &str, arguments: &[&str]) -> Output {
-    let runtime = root().join("retry-runtime");
-    let directory = tempfile::tempdir().unwrap();
-    let manifest = format!(
-        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n\
-         [dependencies]\nretry-runtime = {{ path = {runtime:?} }}\n\
-         serde = {{ version = \"1\", features = [\"derive\"] }}\nthiserror = \"2\"\n\n\
-         {manifest_tail}\n\n[workspace]\n"
-    );
-    std::fs::write(directory.path().join("Cargo.toml"), manifest).unwrap();
-    std::fs::copy(
-        root().join("Cargo.lock"),
-        directory.path().join("Cargo.lock"),
-    )
-    .unwrap();
-    std::fs::create_dir(directory.path().join("src")).unwrap();
-    std::fs::write(directory.path().join("src/main.rs"), main).unwrap();
-    Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--"])
-        .args(arguments)
-        .current_dir(directory.path())
-        .env(
-            "CARGO_TARGET_DIR",
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(name),
-        )
-        .env_remove("RUSTFLAGS")
-        .output()
-        .unwrap()
-}
-
 #[test]
-fn the_readmes_program_builds_and_runs_in_a_crate_of_its_own() {
+fn the_pages_program_and_tests_work_in_a_new_crate() {
     fixture_outside(LIMIT, || {
         let home = tempfile::tempdir().unwrap();
-        let (text, made) = shell(home.path(), "outside", &new_package());
+        let (text, made) = shell(home.path(), &new_package());
         assert!(made, "{text}");
-        let main = home.path().join("numbers/src/main.rs");
-        std::fs::write(main, readme_program()).unwrap();
+        let package = home.path().join("numbers");
+        std::fs::write(package.join("src/main.rs"), readme_program()).unwrap();
 
-        // What the page promises of the first run is what appears.
+        // The page tells what appears in the first run.
         let page = std::fs::read_to_string(root().join("README.md")).unwrap();
         let after = page.split_once(&readme_program()).unwrap().1;
         let (commands, after) = after
@@ -129,28 +107,20 @@ fn the_readmes_program_builds_and_runs_in_a_crate_of_its_own() {
             .unwrap();
         let promised = after.split_once("```text\n").unwrap().1;
         let promised = promised.split_once("```").unwrap().0;
-        let in_package = |commands: &str| format!("cd ~/numbers\n{commands}");
-        let (text, succeeded) = shell(home.path(), "outside", &in_package(commands));
+        let in_package = |commands: &str| shell(home.path(), &format!("cd ~/numbers\n{commands}"));
+        let (text, succeeded) = in_package(commands);
         assert!(succeeded, "{text}");
         assert_eq!(text, promised);
 
-        let missing = in_package("cargo run -- --path missing.txt");
-        let (text, succeeded) = shell(home.path(), "outside", &missing);
+        let (text, succeeded) = in_package("cargo run -- --path missing.txt");
         assert!(!succeeded, "{text}");
         assert!(text.contains("missing.txt: No such file"), "{text}");
-    });
-}
 
-#[test]
-fn the_tests_of_the_guide_pass_in_a_crate_of_their_own() {
-    fixture_outside(LIMIT, || {
-        let page = "docs/guide/testing.md";
-        let home = tempfile::tempdir().unwrap();
-        let commands = new_package() + &blocks(page, "sh").concat();
-        let (text, made) = shell(home.path(), "guide", &commands);
-        assert!(made, "{text}");
-        let package = home.path().join("numbers");
-        let tests = blocks(page, "rust,test_harness");
+        // The guide goes on with the same package.
+        let guide = "docs/guide/testing.md";
+        let (text, added) = in_package(&blocks(guide, "sh").concat());
+        assert!(added, "{text}");
+        let tests = blocks(guide, "rust,test_harness");
         assert_eq!(tests.len(), 5);
         let expected: usize = tests
             .iter()
@@ -162,10 +132,10 @@ fn the_tests_of_the_guide_pass_in_a_crate_of_their_own() {
             std::fs::write(directory.join(format!("page_{number}.rs")), text).unwrap();
         }
         // Not quiet: the names of the tests are counted.
-        let commands = "cd ~/numbers\nCARGO_TERM_QUIET=false cargo test";
-        let (text, succeeded) = shell(home.path(), "guide", commands);
+        let (text, succeeded) = in_package("CARGO_TERM_QUIET=false cargo test");
         assert!(succeeded, "{text}");
         assert_eq!(text.matches(" ... ok\n").count(), expected, "{text}");
+        remove_builds(&package, "numbers");
     });
 }
 
@@ -265,8 +235,24 @@ fn main() {
 #[test]
 fn a_panic_is_the_same_where_panics_abort() {
     fixture_outside(LIMIT, || {
-        let tail = "[profile.dev]\npanic = \"abort\"\n";
-        let output = run("aborting", ABORTING, tail, &[]);
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        // Without the features, which have no part in this and would have to be built for it.
+        let manifest = format!(
+            "[package]\nname = \"aborting\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n\
+             [dependencies]\nretry-runtime = {{ path = {:?}, default-features = false }}\n\n\
+             [profile.dev]\npanic = \"abort\"\n\n[workspace]\n",
+            root().join("retry-runtime")
+        );
+        std::fs::write(file("Cargo.toml"), manifest).unwrap();
+        std::fs::copy(root().join("Cargo.lock"), file("Cargo.lock")).unwrap();
+        std::fs::create_dir(file("src")).unwrap();
+        std::fs::write(file("src/main.rs"), ABORTING).unwrap();
+        let output = shares_the_builds(&mut Command::new(env!("CARGO")))
+            .args(["run", "--quiet", "--offline"])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         let five = "five".repeat(15);
         let expected = [
@@ -291,5 +277,6 @@ fn a_panic_is_the_same_where_panics_abort() {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
+        remove_builds(directory.path(), "aborting");
     });
 }

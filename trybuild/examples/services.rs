@@ -59,7 +59,6 @@ macro_rules! of_a_type {
     };
 }
 
-
 struct Unit;
 
 of_a_type!(Unit);
@@ -85,7 +84,9 @@ fn main() {
     let counter = Counter::with(1, None);
     let _ = counter.add.remote(2, 3);
     let _ = counter.main.remote(Counter(1));
-    let _ = counter.texts.map([(String::from("a"), vec![String::new()])]);
+    let _ = counter
+        .texts
+        .map([(String::from("a"), vec![String::new()])]);
     let _ = Unit::with().get.remote();
     let _ = inner::Other::with().get.remote();
 }

@@ -51,6 +51,13 @@ fn main() {
     assert_eq!(body(1), Ok(1));
     assert_eq!(all.spec().timeout, Some(VALUE));
     let _ = [
-        invocation(1), state(1), batch(1), inputs(1), argument1(1), local(1), probe(1), value(1),
+        invocation(1),
+        state(1),
+        batch(1),
+        inputs(1),
+        argument1(1),
+        local(1),
+        probe(1),
+        value(1),
     ];
 }

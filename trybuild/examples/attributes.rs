@@ -32,6 +32,9 @@ fn there_too() -> u64 {
 fn expected(number: u64) {}
 
 fn main() {
-    assert_eq!(f(String::from("ab")) + there() as usize + there_too() as usize, 4);
+    assert_eq!(
+        f(String::from("ab")) + there() as usize + there_too() as usize,
+        4
+    );
     expected(1);
 }
