@@ -1,10 +1,9 @@
-//! The fixture: what must hold after every test, whatever it did to the workers.
+//! The fixture: checks after every test that nothing is left over.
 //!
-//! Each test runs in a process of its own, so that what is counted is this test's alone, also
-//! where the harness runs several at once. It ends with the process that it began with: the
-//! descriptors and threads it had and exactly those of the engine and of the workers that the
-//! pool keeps; no process that is not such a worker; memory about as it was; and a pool that
-//! serves, and that has served all the time.
+//! Each test runs in a process of its own, so that descriptors, threads and memory are this test's
+//! alone, also where the harness runs several at once. After the test the process has the descriptors
+//! and threads from before, exactly those of the engine and of the workers that the pool keeps, no
+//! other descendants, and about as much memory as before. The pool serves, and has served all the time.
 
 use std::any::type_name;
 use std::backtrace::Backtrace;
@@ -26,45 +25,45 @@ use crate::system::{
     resident, threads,
 };
 
-/// Set in the process of a test: what its descendants are known by.
+/// Set in the process of a test: identifies its descendants.
 const TOKEN: &str = "FIXTURE_TOKEN";
 
-/// Set in the process of a test: under which conditions it runs.
+/// Set in the process of a test: the conditions under which it runs.
 const CONDITIONS: &str = "FIXTURE_CONDITIONS";
 
-/// Set in the process of a test that is expected to fail: how many milliseconds it has to settle.
+/// Set in the process of a test that is expected to fail: the milliseconds that it has to settle.
 const PATIENCE: &str = "FIXTURE_PATIENCE";
 
-/// What the engine keeps once there was a call: its list of events and its bell.
+/// Descriptors that the engine keeps after a first call: its list of events and its bell.
 const ENGINE_DESCRIPTORS: usize = 2;
 
-/// What the engine keeps for each worker: its ends of the two sockets, the process descriptor, and the
+/// Descriptors that the engine keeps for each worker: its ends of the two sockets, the process descriptor, and the
 /// reading ends of the worker's two output streams. The shared memory is mapped, not held open.
 const WORKER_DESCRIPTORS: usize = 5;
 
-/// The same for the process that is kept in case that a worker dies, with what that will be given: the
-/// memory, and the other end of the second socket.
+/// The same for the process that is kept in case that a worker dies, which has yet to be given the
+/// memory and the other end of the second socket.
 const SPARE_DESCRIPTORS: usize = 7;
 
 /// The threads of the engine.
 const ENGINE_THREADS: [&str; 2] = ["retry-io", "retry-spawner"];
 
-/// How much memory may stay behind after a test, where a tenth of what there was is less: the
+/// Memory that may stay behind after a test, where a tenth of the memory before is less: the
 /// buffers of the I/O thread grow to 4 MiB for the largest messages, the allocator keeps what was
 /// freed in between, and each thread that ever allocated has an arena.
 const MEMORY_FLOOR: u64 = 16 * 1024 * 1024;
 
-/// How long all of this may take to come true: processes that were killed have to end.
+/// The time in which all of this has to come true: killed processes have to end.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// The same where it is expected not to.
+/// The same where it is expected not to come true.
 const REFUSED: Duration = Duration::from_millis(500);
 
 thread_local! {
     static REFUSES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Where a test runs.
+/// The conditions under which a test runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conditions {
     /// As the machine is.
@@ -76,10 +75,10 @@ pub enum Conditions {
 }
 
 impl Conditions {
-    /// All of them.
+    /// All conditions.
     pub const ALL: [Self; 3] = [Self::Free, Self::OneCpu, Self::Crowded];
 
-    /// What this process was started under.
+    /// Returns the conditions that this process was started under.
     fn current() -> Option<Self> {
         let given = std::env::var(CONDITIONS).ok()?;
         Self::ALL
@@ -87,8 +86,8 @@ impl Conditions {
             .find(|conditions| format!("{conditions:?}") == given)
     }
 
-    /// Makes them so for this thread and all that it starts; `Crowded` as long as the result is
-    /// kept.
+    /// Applies them to this thread and to all threads and processes that it starts; `Crowded` holds as
+    /// long as the result is kept.
     fn apply(self) -> Crowd {
         let mut busy = 0;
         match self {
@@ -122,7 +121,7 @@ impl Conditions {
     }
 }
 
-/// Threads that keep the CPUs busy until it is dropped.
+/// Threads that keep the CPUs busy until this is dropped.
 struct Crowd {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -137,7 +136,7 @@ impl Drop for Crowd {
     }
 }
 
-/// Runs a test of the runtime, in a process of its own, and checks what must hold after each:
+/// Runs a test of the runtime in a process of its own, and checks that:
 ///
 /// - it ended within `limit`; if not, what every thread and process was doing is printed;
 /// - while it ran another function served without a single failure, and now `serves` does;
@@ -151,16 +150,16 @@ impl Drop for Crowd {
 ///
 /// # Panics
 ///
-/// If something of that does not hold.
+/// If one of these does not hold.
 pub fn fixture<T: FnOnce()>(limit: Duration, serves: impl Fn() -> bool, test: T) {
     fixture_under(&[Conditions::Free], limit, serves, test);
 }
 
-/// The same once under each of several conditions.
+/// Runs a test as [`fixture`] does, once under each of these conditions.
 ///
 /// # Panics
 ///
-/// If something of that does not hold.
+/// If one of its checks fails.
 pub fn fixture_under<T: FnOnce()>(
     conditions: &[Conditions],
     limit: Duration,
@@ -174,11 +173,11 @@ pub fn fixture_under<T: FnOnce()>(
     }
 }
 
-/// The same for a test that is a future.
+/// Runs a test as [`fixture`] does that is a future.
 ///
 /// # Panics
 ///
-/// If something of that does not hold.
+/// If one of its checks fails.
 pub async fn fixture_async<F: Future<Output = ()>>(
     limit: Duration,
     serves: impl Fn() -> bool,
@@ -191,11 +190,11 @@ pub async fn fixture_async<F: Future<Output = ()>>(
     }
 }
 
-/// The same for a test that starts programs and makes no calls of its own: nothing is left.
+/// Runs a test that starts programs and makes no calls of its own, in a process of its own.
 ///
 /// # Panics
 ///
-/// If something is.
+/// If something is left of it.
 pub fn fixture_outside<T: FnOnce()>(limit: Duration, test: T) {
     if let Some(conditions) = entered::<T>(&[Conditions::Free]) {
         let fixture = Fixture::begin(type_name::<T>(), conditions, limit, None);
@@ -204,11 +203,11 @@ pub fn fixture_outside<T: FnOnce()>(limit: Duration, test: T) {
     }
 }
 
-/// Runs a test that the fixture is to refuse, with `expected` in what it says.
+/// Runs a test that the fixture has to refuse, with `expected` in its message.
 ///
 /// # Panics
 ///
-/// If it does not.
+/// If it passes, or fails for another reason.
 pub fn refused(expected: &str, test: impl FnOnce()) {
     if Conditions::current().is_some() {
         return test();
@@ -221,7 +220,7 @@ pub fn refused(expected: &str, test: impl FnOnce()) {
     assert!(message.contains(expected), "{expected:?} not in: {message}");
 }
 
-/// In the process of a test: its conditions. Elsewhere it runs the test in such processes.
+/// Returns the conditions in the process of a test. Elsewhere it runs the test in such processes.
 fn entered<T>(conditions: &[Conditions]) -> Option<Conditions> {
     let current = Conditions::current();
     if current.is_none() {
@@ -269,7 +268,7 @@ fn run_in_a_process_of_its_own(name: &str, conditions: Conditions) {
     let text = String::from_utf8_lossy(&text);
     let token = format!("{TOKEN}={token}");
     if !status.success() {
-        // What a failed test leaves behind must not disturb the next one.
+        // Processes that a failed test leaves behind must not disturb the next one.
         kill_with(&token);
     }
     assert!(
@@ -282,8 +281,8 @@ fn run_in_a_process_of_its_own(name: &str, conditions: Conditions) {
     });
 }
 
-/// What is called all the time while a test runs. It takes a while without a CPU, so that some
-/// call is being executed at nearly every moment and the CPUs are left to the test.
+/// Is called all the time while a test runs. It takes a while without a CPU, so that a call is being
+/// executed at nearly every moment and the CPUs are left to the test.
 #[function(max_workers = 1)]
 fn bystander(value: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(1));
@@ -388,7 +387,7 @@ impl Fixture {
             // A first backtrace, where they are wanted, reads the debug information into memory.
             drop(Backtrace::capture().to_string());
             fixture.memory = resident();
-            // What is derived from the code is what there is.
+            // The numbers that are derived from the code are right.
             fixture.settle(ENGINE_DESCRIPTORS);
             fixture.bystander = Some(Bystander::start());
         }
@@ -423,7 +422,7 @@ impl Fixture {
         }
     }
 
-    /// What is not as it was.
+    /// Returns a description of the first difference.
     fn wrong(&self, engine: usize) -> Option<String> {
         let (workers, others): (Vec<Process>, Vec<Process>) =
             descendants().into_iter().partition(Process::is_worker);
@@ -461,9 +460,9 @@ impl Fixture {
     }
 }
 
-/// Whether a zombie was started by a worker, and came to this process only when that one died.
-/// Workers lead groups of their own in this process's session, and what a test starts is in this
-/// process's own group.
+/// Returns whether a zombie was started by a worker, and came to this process when that one died.
+/// Workers lead groups of their own in this process's session, and children of a test are in this
+/// process's group.
 fn is_adopted(process: &Process) -> bool {
     let own = rustix::process::getpgrp().as_raw_nonzero().get();
     let left = process.group != process.pid || process.session == process.pid;

@@ -13,7 +13,7 @@ pub struct Ledger {
 /// One execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What was executed.
+    /// The input that was executed.
     pub input: u64,
     /// The number of the attempt, as the function itself was told.
     pub attempt: u32,
@@ -22,7 +22,7 @@ pub struct Entry {
 }
 
 impl Ledger {
-    /// An empty ledger.
+    /// Creates an empty ledger.
     ///
     /// # Panics
     ///
@@ -35,13 +35,13 @@ impl Ledger {
         Self { directory }
     }
 
-    /// What functions are given.
+    /// Returns the path that functions are given.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("ledger")
     }
 
-    /// All executions, in the order in which they began.
+    /// Returns all executions, in the order in which they began.
     ///
     /// # Panics
     ///
@@ -62,7 +62,7 @@ impl Ledger {
             .collect()
     }
 
-    /// How often each input was executed.
+    /// Returns how often each input was executed.
     ///
     /// # Panics
     ///
@@ -76,7 +76,7 @@ impl Ledger {
         executions
     }
 
-    /// How many executions there were.
+    /// Returns the number of executions.
     #[must_use]
     pub fn total(&self) -> u32 {
         self.executions().values().sum()

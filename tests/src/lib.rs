@@ -1,5 +1,5 @@
-//! What the tests share: the fixture, ledgers in which functions write down that they ran, the
-//! examples as programs, what the operating system knows, and chance that can be repeated.
+//! Code that the tests share: the fixture, ledgers in which functions record that they ran, the
+//! examples as programs, the state of processes, and random numbers that can be repeated.
 
 mod fixture;
 mod ledger;

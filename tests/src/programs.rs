@@ -1,10 +1,10 @@
-//! The examples, as programs to be started.
+//! The examples, as programs that tests start.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The root of the repository.
+/// Returns the root of the repository.
 ///
 /// # Panics
 ///

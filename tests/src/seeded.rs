@@ -1,4 +1,4 @@
-//! Chance that can be repeated.
+//! Random numbers that can be repeated.
 
 /// Runs something many times with random numbers, whose seed is printed: with
 /// `RETRY_SEED=<seed>` the numbers are the same again.
@@ -16,7 +16,7 @@ pub fn seeded(rounds: u32, mut round: impl FnMut(&mut fastrand::Rng, u32)) {
     }
 }
 
-/// Says which round it was that panicked.
+/// Prints the number of the round if that panics.
 struct Blame(u32);
 
 impl Drop for Blame {

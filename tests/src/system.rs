@@ -1,4 +1,4 @@
-//! What the operating system says about this process and those that descend from it.
+//! The state of this process and of its descendants, as the operating system tells it.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -40,14 +40,14 @@ impl Process {
         })
     }
 
-    /// Whether it has ended and was not waited for.
+    /// Returns whether it has ended and was not waited for.
     #[must_use]
     pub fn is_zombie(&self) -> bool {
         self.state == 'Z'
     }
 
-    /// Whether it is a worker of this process: a child with the variable that makes a worker, and
-    /// of the same program, since what a worker has started inherits the variable and becomes a
+    /// Returns whether it is a worker of this process: a child with the variable that makes a worker,
+    /// and of the same program. A process that a worker started inherits the variable, and becomes a
     /// child of this process, the subreaper, when that worker dies.
     #[must_use]
     pub fn is_worker(&self) -> bool {
@@ -61,16 +61,16 @@ impl Process {
     }
 }
 
-/// Whether a worker of this process has not been told yet what to serve: the memory that it is to
-/// share with its parent comes with that.
+/// Returns whether a worker of this process has not been assigned a function yet: the memory that
+/// it shares with its parent comes with the assignment.
 #[must_use]
 pub fn is_spare(worker: u32) -> bool {
     let maps = std::fs::read_to_string(format!("/proc/{worker}/maps"));
-    // There is nothing in there when it is about to be gone.
+    // The file is empty while the process exits.
     maps.is_ok_and(|maps| !maps.is_empty() && !maps.contains("memfd:retry-worker"))
 }
 
-/// Whether calls and answers go through rings, and not through the socket.
+/// Returns whether calls and answers go through rings, and not through the socket.
 #[must_use]
 pub fn has_rings() -> bool {
     std::env::var_os("RETRY_TRANSPORT").is_none_or(|transport| transport != "socket")
@@ -83,7 +83,7 @@ fn has_variable(pid: u32, wanted: &str) -> bool {
         .any(|variable| variable == wanted.as_bytes())
 }
 
-/// All processes of this machine.
+/// Returns all processes of this machine.
 pub(crate) fn processes() -> Vec<Process> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
@@ -95,7 +95,7 @@ pub(crate) fn processes() -> Vec<Process> {
         .collect()
 }
 
-/// All processes that descend from this one, zombies included.
+/// Returns all descendants of this process, zombies included.
 #[must_use]
 pub fn descendants() -> Vec<Process> {
     let own = std::process::id();
@@ -114,13 +114,13 @@ pub fn descendants() -> Vec<Process> {
     all.iter().filter(|p| descends(p)).cloned().collect()
 }
 
-/// The workers of this process that are alive and have something to serve.
+/// Returns the living workers of this process that have a function to serve.
 #[must_use]
 pub fn workers() -> Vec<u32> {
     workers_and_spares().0
 }
 
-/// The processes that this one keeps in case that a worker dies.
+/// Returns the processes that this one keeps in case that a worker dies.
 #[must_use]
 pub fn spares() -> Vec<u32> {
     workers_and_spares().1
@@ -133,7 +133,7 @@ fn workers_and_spares() -> (Vec<u32>, Vec<u32>) {
     pids.partition(|pid| !is_spare(*pid))
 }
 
-/// All processes, zombies aside, that have `token` in their environment.
+/// Returns the processes, except zombies, that have `token` in their environment.
 #[must_use]
 pub fn processes_with(token: &str) -> Vec<u32> {
     let all = processes();
@@ -141,7 +141,7 @@ pub fn processes_with(token: &str) -> Vec<u32> {
     pids.filter(|pid| has_variable(*pid, token)).collect()
 }
 
-/// Kills a child of this process. False if it is none (any more).
+/// Kills a child of this process. Returns false if it is not a child any more.
 pub fn kill_child(pid: u32) -> bool {
     kill_if(pid, || {
         let directory = format!("/proc/{pid}");
@@ -156,27 +156,27 @@ pub(crate) fn kill_with(token: &str) {
     }
 }
 
-/// Kills a process if it is the right one.
+/// Kills a process if `is_right` confirms that the number is still that of the process.
 fn kill_if(pid: u32, is_right: impl FnOnce() -> bool) -> bool {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return false;
     };
-    // The descriptor holds on to the process: between the check and the signal its number cannot
-    // pass on to another one.
+    // The descriptor refers to the process: between the check and the signal its number cannot
+    // become that of another one.
     let Ok(pidfd) = rustix::process::pidfd_open(raw, PidfdFlags::empty()) else {
         return false;
     };
     is_right() && rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
 }
 
-/// Waits for a zombie that this process inherited: as the subreaper it is its turn.
+/// Reaps a zombie that this process, the subreaper, has inherited.
 pub(crate) fn reap(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
     }
 }
 
-/// What each open descriptor of this process refers to.
+/// Returns the number and the target of each open descriptor of this process.
 #[must_use]
 pub fn descriptors() -> Vec<String> {
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
@@ -186,37 +186,37 @@ pub fn descriptors() -> Vec<String> {
             let target = std::fs::read_link(entry.path()).unwrap_or_default();
             format!("{} {}", entry.file_name().display(), target.display())
         })
-        // The one that reads the directory.
+        // Not the descriptor that reads the directory.
         .filter(|line| !(line.contains("/proc/") && line.ends_with("/fd")))
         .collect();
     all.sort();
     all
 }
 
-/// Closes a descriptor of this process, whoever it belongs to.
+/// Closes a descriptor of this process, whatever owns it.
 pub fn close_descriptor(number: i32) {
-    // SAFETY: none. A function that does this to its worker is what is tested, and nothing that
-    // the descriptor belonged to is relied upon after it.
-    #[expect(unsafe_code, reason = "nothing safe can do what is to be survived")]
+    // SAFETY: none. Tests run functions that do this to their worker, and rely on nothing that the
+    // descriptor belonged to.
+    #[expect(unsafe_code, reason = "no safe function does this")]
     unsafe {
         rustix::io::close(number);
     }
 }
 
-/// Forks this process, without its other threads: `None` in the child, the child's number here.
+/// Forks this process, without its other threads. Returns `None` in the child, and its number here.
 ///
 /// # Panics
 ///
-/// If there can be no further process.
+/// If the process cannot be created.
 #[must_use]
-#[expect(unsafe_code, reason = "nothing safe forks")]
+#[expect(unsafe_code, reason = "no safe function forks")]
 pub fn fork() -> Option<u32> {
     // SAFETY: this is the C library's `fork`.
     unsafe extern "C" {
         fn fork() -> std::ffi::c_int;
     }
-    // SAFETY: none that could be shown here. That a program does this at any moment, with other
-    // threads in the middle of anything, is what is tested.
+    // SAFETY: none that could be shown here. Tests fork at any moment, with other threads in the middle
+    // of anything.
     let pid = unsafe { fork() };
     let pid = u32::try_from(pid).expect("a process");
     (pid != 0).then_some(pid)
@@ -241,7 +241,7 @@ pub fn fork_with(child: impl FnOnce() -> i32) -> Forked {
 pub struct Forked(pub u32);
 
 impl Forked {
-    /// Waits for its end: its code, unless a signal has ended it.
+    /// Waits for its end. Returns its code, unless a signal has ended it.
     #[must_use]
     pub fn code(self) -> Option<i32> {
         let pid = i32::try_from(self.0).ok().and_then(Pid::from_raw);
@@ -250,7 +250,7 @@ impl Forked {
     }
 }
 
-/// The names of the threads of this process.
+/// Returns the names of the threads of this process.
 #[must_use]
 pub fn threads() -> Vec<String> {
     let entries = std::fs::read_dir("/proc/self/task").into_iter().flatten();
@@ -263,7 +263,7 @@ pub fn threads() -> Vec<String> {
     names
 }
 
-/// The bytes of memory of this process that no file stands behind.
+/// Returns the bytes of resident memory of this process that belong to no file.
 pub(crate) fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kibibytes = |key: &str| -> u64 {
@@ -274,7 +274,7 @@ pub(crate) fn resident() -> u64 {
     (kibibytes("RssAnon:") + kibibytes("RssShmem:")) * 1024
 }
 
-/// What every thread of this process and every process that descends from it is doing.
+/// Describes the state of every thread and every descendant of this process.
 pub(crate) fn dump() -> String {
     let mut text = String::from("threads:\n");
     let read = |path: std::path::PathBuf| {
@@ -315,11 +315,11 @@ pub(crate) fn dump() -> String {
     text
 }
 
-/// Waits until something holds.
+/// Waits until `holds` returns true.
 ///
 /// # Panics
 ///
-/// If it does not within `limit`.
+/// If it does not do so within `limit`.
 #[track_caller]
 pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + limit;

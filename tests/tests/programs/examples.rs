@@ -73,7 +73,7 @@ fn files_below(directory: &Path, skip: &[&str], found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn hash_tree_says_of_the_repository_what_sha256sum_says() {
+fn hash_tree_agrees_with_sha256sum_about_the_repository() {
     fixture_outside(LIMIT, || {
         // All of it, `.git` included; only what is being built right now changes meanwhile.
         let sums = || {
@@ -119,7 +119,7 @@ fn hash_tree_says_of_the_repository_what_sha256sum_says() {
 }
 
 #[test]
-fn hash_tree_leaves_out_the_directories_it_is_told_to() {
+fn hash_tree_leaves_out_directories() {
     fixture_outside(LIMIT, || {
         let tree = tempfile::tempdir().unwrap();
         let root = tree.path().join("target");
@@ -236,7 +236,7 @@ fn shows(name: &str, expected: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn lookup_table_loads_once_per_worker_and_closes_what_it_loaded() {
+fn lookup_table_loads_once_per_worker_and_closes_it() {
     fixture_outside(LIMIT, || {
         let complaints = shows(
             "lookup_table",
@@ -391,7 +391,7 @@ fn retry_control_shows_which_failures_are_tried_again() {
 }
 
 #[test]
-fn search_finds_what_awk_finds() {
+fn search_agrees_with_awk() {
     fixture_outside(LIMIT, || {
         let directory = tempfile::tempdir().unwrap();
         let text = directory.path().join("text");

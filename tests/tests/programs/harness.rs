@@ -48,7 +48,7 @@ fn a_thread_that_stays_is_noticed() {
 
 #[expect(clippy::zombie_processes, reason = "that is the point of it")]
 #[retry_runtime::test]
-fn a_child_that_nobody_waited_for_is_noticed() {
+fn an_unreaped_child_is_noticed() {
     refused("state: 'Z'", || {
         fixture(LIMIT, serves, || {
             Command::new("true").spawn().unwrap();
@@ -68,7 +68,7 @@ fn a_grandchild_that_slipped_away_is_noticed() {
 }
 
 #[retry_runtime::test]
-fn what_a_worker_has_started_is_noticed() {
+fn a_process_that_a_worker_started_is_noticed() {
     refused("name: \"sleep\"", || {
         fixture(LIMIT, serves, || {
             let call = starts.remote("sleep".to_owned(), vec!["30".to_owned()]);
@@ -78,7 +78,7 @@ fn what_a_worker_has_started_is_noticed() {
 }
 
 #[retry_runtime::test]
-fn what_a_dead_worker_has_started_is_no_worker() {
+fn a_process_that_a_dead_worker_started_is_no_worker() {
     refused("processes that are no workers", || {
         fixture(LIMIT, serves, || {
             // It kills the worker when it has left the worker's group, not before, and has removed what it

@@ -7,3 +7,4 @@ mod faults_table;
 mod harness;
 mod outside;
 mod progress;
+mod transport;

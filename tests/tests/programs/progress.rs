@@ -133,7 +133,7 @@ impl Screen {
 }
 
 #[test]
-fn a_terminal_shows_how_far_the_calls_are_and_in_the_end_nothing_of_it() {
+fn a_terminal_shows_progress_and_it_is_removed_at_the_end() {
     fixture_outside(LIMIT, || {
         let mut program = program(700);
         program.env("RETRY_OUTPUT", "raw");
@@ -149,7 +149,7 @@ fn a_terminal_shows_how_far_the_calls_are_and_in_the_end_nothing_of_it() {
 }
 
 #[test]
-fn what_the_program_prints_itself_is_not_mixed_with_the_line() {
+fn output_of_the_program_is_not_mixed_with_the_line() {
     fixture_outside(LIMIT, || {
         let got = |milliseconds| format!("main got Ok({milliseconds})");
         let done = || "main is done".to_owned();
@@ -192,7 +192,7 @@ fn the_total_is_that_of_the_map_and_of_no_map_before_it() {
 }
 
 #[test]
-fn an_interrupted_program_counts_as_running_what_is_executed() {
+fn an_interrupted_program_counts_the_executing_calls_as_running() {
     fixture_outside(LIMIT, || {
         let mut command = counting("interrupted");
         command
@@ -221,7 +221,7 @@ fn an_interrupted_program_counts_as_running_what_is_executed() {
 }
 
 #[test]
-fn a_short_run_a_simple_terminal_and_one_who_does_not_want_it_see_nothing() {
+fn no_progress_in_short_runs_on_simple_terminals_or_if_unwanted() {
     fixture_outside(LIMIT, || {
         let mut simple = program(500);
         simple.env("TERM", "dumb");

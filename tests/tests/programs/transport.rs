@@ -26,7 +26,7 @@ fn calls(rings: bool) -> String {
 }
 
 #[test]
-fn calls_go_through_rings_or_through_the_socket_as_it_is_asked_for() {
+fn calls_go_through_rings_or_the_socket_as_asked() {
     fixture_outside(LIMIT, || {
         assert_eq!(strange("rings", &["shared"]), calls(true));
         assert_eq!(strange("socket", &["shared"]), calls(false));
@@ -34,7 +34,7 @@ fn calls_go_through_rings_or_through_the_socket_as_it_is_asked_for() {
 }
 
 #[test]
-fn where_there_is_no_memory_for_rings_calls_go_through_the_socket() {
+fn without_memory_for_rings_calls_go_through_the_socket() {
     fixture_outside(LIMIT, || {
         assert_eq!(strange("rings", &["limited"]), calls(false));
         assert_eq!(strange("socket", &["limited"]), calls(false));
@@ -45,7 +45,7 @@ fn where_there_is_no_memory_for_rings_calls_go_through_the_socket() {
 }
 
 #[test]
-fn a_worker_that_writes_nonsense_to_its_socket_harms_nobody_else() {
+fn a_worker_that_writes_nonsense_harms_no_other() {
     fixture_outside(LIMIT, || {
         let seed = std::env::var("RETRY_SEED").unwrap_or_else(|_| fastrand::u64(..).to_string());
         println!("RETRY_SEED={seed}");

@@ -279,7 +279,7 @@ fn functions_of_one_name_in_different_modules_do_not_clash() {
 }
 
 #[retry_runtime::test]
-fn what_cannot_be_encoded_is_refused_by_name_and_the_worker_goes_on() {
+fn a_value_that_cannot_be_encoded_is_refused_by_name() {
     fixture(LIMIT, serves, || {
         match takes_sand.remote(NeverEncodes).wait() {
             Err(CallError::Rejected(Rejected::NotEncodable { parameter, reason }, _)) => {
@@ -314,7 +314,7 @@ fn large_values_travel_whole() {
 }
 
 #[retry_runtime::test]
-fn what_is_larger_than_the_limit_is_refused_and_the_worker_goes_on() {
+fn a_message_above_the_limit_is_refused() {
     fixture(LIMIT, serves, || {
         let too_large = (256 << 20) + 1;
         match length_of.remote(vec![0; too_large]).wait() {

@@ -172,7 +172,7 @@ fn assert_shows(shown: &str, whose: &str) {
 }
 
 #[test]
-fn what_workers_print_is_shown_with_the_test_that_has_failed_and_only_there() {
+fn output_of_workers_is_shown_with_the_failed_test_only() {
     fixture_outside(LIMIT, || {
         for threads in ["--test-threads=3", ONE] {
             let text = run(&[threads]);
@@ -224,7 +224,7 @@ fn with_nocapture_output_of_workers_goes_to_the_streams() {
 }
 
 #[test]
-fn a_panic_in_a_worker_of_a_test_carries_the_name_of_the_function() {
+fn a_panic_in_a_worker_carries_the_name_of_the_function() {
     fixture_outside(LIMIT, || {
         let text = run(&[ONE]);
         let name = panics.name();

@@ -159,7 +159,7 @@ fn troubled(ledger: PathBuf, input: u64) -> Result<u64, String> {
 }
 
 #[retry_runtime::test]
-fn of_ten_thousand_troubled_inputs_each_runs_exactly_as_often_as_it_should() {
+fn ten_thousand_troubled_inputs_run_as_often_as_they_should() {
     fixture(LIMIT, serves, || {
         let ledger = Ledger::new();
         let inputs = (0..10_000).map(|input| (ledger.path(), input));
@@ -188,7 +188,7 @@ fn poisoned(ledger: PathBuf, input: u64) -> u64 {
 }
 
 #[retry_runtime::test]
-fn one_poison_input_among_ten_thousand_is_the_only_one_that_fails() {
+fn one_poison_input_among_ten_thousand_fails_alone() {
     fixture(LIMIT, serves, || {
         let ledger = Ledger::new();
         let inputs = (0..10_000).map(|input| (ledger.path(), input));
@@ -217,7 +217,7 @@ fn always_dies(input: u64) -> u64 {
 }
 
 #[retry_runtime::test]
-fn a_function_that_always_crashes_is_stopped_and_leaves_others_alone() {
+fn a_function_that_always_crashes_is_stopped() {
     fixture(LIMIT, serves, || {
         let begun = Instant::now();
         let results: Vec<_> = always_dies.map(0..1000).into_iter().collect();

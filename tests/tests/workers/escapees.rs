@@ -277,7 +277,7 @@ fn a_parent_without_rights_stops_its_workers() {
 }
 
 #[test]
-fn what_could_not_be_killed_is_reported() {
+fn a_process_that_could_not_be_killed_is_reported() {
     fixture_outside(LIMIT, || {
         if !rustix::process::geteuid().is_root() {
             return;

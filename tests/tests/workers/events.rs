@@ -250,7 +250,7 @@ fn a_timeout_that_is_retried_is_a_retry_and_no_crash() {
 }
 
 #[retry_runtime::test]
-fn an_idle_worker_that_dies_goes_down_and_the_next_call_brings_one_up() {
+fn the_death_of_an_idle_worker_and_its_replacement_have_events() {
     fixture(LIMIT, serves, || {
         let mut stream = events();
         assert_eq!(acts.remote("").wait().unwrap(), 1);
@@ -276,7 +276,7 @@ fn an_idle_worker_that_dies_goes_down_and_the_next_call_brings_one_up() {
 }
 
 #[retry_runtime::test]
-fn what_a_worker_prints_comes_before_the_end_of_its_call() {
+fn output_of_a_worker_comes_before_the_end_of_its_call() {
     fixture(LIMIT, serves, || {
         let seen = told("prints");
         let mut lines: Vec<_> = seen[2..seen.len() - 1].to_vec();
@@ -316,7 +316,7 @@ fn assert_well_formed(call: CallId, seen: &[Seen]) {
 }
 
 #[retry_runtime::test]
-fn nothing_is_lost_below_the_backlog_and_each_call_is_told_in_order() {
+fn no_event_is_lost_below_the_backlog_and_calls_are_in_order() {
     fixture(LIMIT, serves, || {
         let mut stream = events();
         let inputs = (0..700).map(|input| match input % 70 {
@@ -372,7 +372,7 @@ fn a_subscriber_that_does_not_read_slows_nothing_down() {
         drop(unread);
         eprintln!("30 000 calls: {read:?} with a reader, {ignored:?} with one that does not read");
         assert!(
-            ignored < read * 2 + Duration::from_millis(500),
+            ignored < read * 2 + Duration::from_secs(1),
             "{ignored:?}, {read:?}"
         );
     });

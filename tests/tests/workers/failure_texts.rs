@@ -391,7 +391,7 @@ fn takes_unreceivable(argument: Unreceivable) -> u64 {
 }
 
 #[retry_runtime::test]
-fn what_cannot_be_encoded_or_decoded_says_so_at_any_length() {
+fn an_encoding_or_decoding_error_of_any_length_is_told() {
     fixture(LIMIT, serves, || {
         for limit in LIMITS {
             let runtime = on(limit);
@@ -542,7 +542,7 @@ fn measures_in_a_map(length: usize) -> Result<usize, String> {
 }
 
 #[retry_runtime::test]
-fn the_inputs_of_a_nested_map_may_be_larger_than_the_limit_together() {
+fn inputs_of_a_nested_map_may_exceed_the_limit_together() {
     fixture(LIMIT, serves, || {
         let runtime = on(64);
         let sum = measures_in_a_map.on(&runtime).remote(40).wait();

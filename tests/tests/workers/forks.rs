@@ -138,7 +138,7 @@ fn a_fork_at_any_moment_harms_neither_side() {
 }
 
 #[retry_runtime::test]
-fn what_was_under_way_goes_on_in_the_parent() {
+fn calls_under_way_go_on_in_the_parent() {
     fixture(LIMIT, serves, || {
         let mut ordered = slow.map(0..200).into_iter();
         assert_eq!(ordered.next().unwrap().unwrap(), 0);

@@ -118,7 +118,7 @@ fn faults_of_two_threads_do_not_mix() {
 }
 
 #[retry_runtime::test]
-fn what_is_injected_last_is_asked_first_and_hides_nothing_else() {
+fn the_last_injected_rule_is_asked_first_and_hides_no_other() {
     fixture(LIMIT, serves, || {
         let _clock = pause_clock();
         let rule = |fault| Rule::new(fault).function(doubles.name());
@@ -151,7 +151,7 @@ fn never_works() -> Result<(), String> {
 }
 
 #[retry_runtime::test]
-fn with_the_clock_paused_a_schedule_takes_no_time_and_shows_in_the_attempts() {
+fn a_paused_clock_skips_the_delays_and_attempts_show_them() {
     fixture(LIMIT, serves, || {
         let _clock = pause_clock();
         let begun = Instant::now();
@@ -163,7 +163,7 @@ fn with_the_clock_paused_a_schedule_takes_no_time_and_shows_in_the_attempts() {
             let gap = pair[1].start - pair[0].start;
             let expected = Duration::from_secs(seconds);
             assert!(
-                gap >= expected && gap < expected + Duration::from_millis(500),
+                gap >= expected && gap < expected + Duration::from_secs(1),
                 "{gap:?} instead of {expected:?}"
             );
         }
@@ -171,7 +171,7 @@ fn with_the_clock_paused_a_schedule_takes_no_time_and_shows_in_the_attempts() {
 }
 
 #[retry_runtime::test]
-fn a_clock_that_was_put_forward_does_not_hold_up_the_timeouts_of_what_runs() {
+fn a_clock_put_forward_does_not_hold_up_timeouts() {
     fixture(LIMIT, serves, || {
         let _clock = pause_clock();
         for _ in 0..3 {
@@ -251,7 +251,7 @@ async fn awaits(value: u64) -> u64 {
 }
 
 #[retry_runtime::test]
-fn an_inline_runtime_stays_in_this_process_and_keeps_the_policies() {
+fn an_inline_runtime_keeps_the_policies_in_this_process() {
     // The first async runtime of a process opens descriptors for signals, and keeps them.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use retry_runtime::testing::pause_clock;
 use retry_runtime::{
     AttemptOutcome, CallError, Event, ExitCause, Retry, Retryable, current, function,
 };
@@ -66,7 +67,7 @@ fn a_function_with_a_grace_is_asked_and_its_worker_lives_on() {
 }
 
 #[retry_runtime::test]
-fn a_function_that_ignores_its_grace_is_killed_with_its_children() {
+fn a_function_ignoring_its_grace_is_killed_with_its_children() {
     fixture(LIMIT, serves, || {
         let begun = Instant::now();
         let error = waits_for_a_child.remote().wait().unwrap_err();
@@ -146,7 +147,7 @@ fn leaks(megabytes: usize) -> u32 {
 }
 
 #[retry_runtime::test]
-fn a_worker_that_leaks_is_replaced_between_calls_and_a_steady_one_is_not() {
+fn a_leaking_worker_is_replaced_and_a_steady_one_is_not() {
     fixture(LIMIT, serves, || {
         let pids: Vec<u32> = leaks
             .map([10; 40])
@@ -203,6 +204,9 @@ fn the_floor_of_workers_is_kept_and_restored() {
     });
 }
 
+/// The delay that an error asks for.
+const WAIT: Duration = Duration::from_secs(150);
+
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 enum Trouble {
     Permanent,
@@ -214,7 +218,7 @@ impl Retryable for Trouble {
     fn retry(&self) -> Retry {
         match self {
             Self::Permanent => Retry::No,
-            Self::Later => Retry::After(Duration::from_millis(150)),
+            Self::Later => Retry::After(WAIT),
             Self::Plain => Retry::Default,
         }
     }
@@ -233,12 +237,15 @@ fn says_it(ledger: PathBuf, which: u64) -> Result<(), Trouble> {
 #[retry_runtime::test]
 fn an_error_says_itself_whether_and_when_to_retry() {
     fixture(LIMIT, serves, || {
+        // Delays pass at once, and show in the attempts.
+        let _clock = pause_clock();
         let ledger = Ledger::new();
         for which in 0..3 {
-            let begun = Instant::now();
-            says_it.remote(ledger.path(), which).wait().unwrap_err();
-            let waited = begun.elapsed() >= Duration::from_millis(300);
-            assert_eq!(waited, which == 1, "{which}: {:?}", begun.elapsed());
+            let error = says_it.remote(ledger.path(), which).wait().unwrap_err();
+            for pair in error.context().attempts().windows(2) {
+                let waited = pair[1].start - pair[0].start >= WAIT;
+                assert_eq!(waited, which == 1, "{which}: {pair:?}");
+            }
         }
         let executions: Vec<u32> = ledger.executions().into_values().collect();
         assert_eq!(executions, [1, 3, 3]);

@@ -297,7 +297,7 @@ fn stopped_for(mode: &str, time: Duration) -> String {
 }
 
 #[test]
-fn what_was_in_time_counts_however_late_it_is_read() {
+fn a_result_in_time_counts_however_late_it_is_read() {
     fixture_outside(LIMIT, || {
         let time = Duration::from_secs(3);
         assert_eq!(stopped_for("stopped-start", time), "Ok(1)\n");
@@ -598,19 +598,19 @@ fn results_of_a_nested_map_are_limited_in_the_worker() {
 }
 
 /// A service of which there are many configurations, one after the other.
-pub struct Named(String);
+struct Named(String);
 
 #[service(max_workers = 1, scaledown_window = "50ms")]
 impl Named {
     /// One with a name.
     #[setup]
-    pub fn new(name: String) -> Self {
+    fn new(name: String) -> Self {
         Self(name)
     }
 
     /// How long the name is.
     #[method]
-    pub fn length(&self) -> usize {
+    fn length(&self) -> usize {
         self.0.len()
     }
 }

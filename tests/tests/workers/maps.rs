@@ -49,7 +49,7 @@ fn serves() -> bool {
 }
 
 #[retry_runtime::test]
-fn results_come_in_the_order_of_the_inputs_with_errors_in_their_place() {
+fn results_and_errors_come_in_the_order_of_the_inputs() {
     fixture(LIMIT, serves, || {
         for (input, result) in (0..5000).zip(double.map(0..5000)) {
             match result {
@@ -268,14 +268,14 @@ struct Slow {
 impl Wake for Slow {
     fn wake(self: Arc<Self>) {
         if self.waits.swap(false, Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(Duration::from_secs(3));
         }
         self.thread.unpark();
     }
 }
 
 #[retry_runtime::test]
-fn the_time_in_which_a_result_waits_for_room_is_not_that_of_the_next_input() {
+fn the_wait_of_a_result_for_room_is_not_charged_to_the_next() {
     fixture(LIMIT, serves, || {
         // Once it is known to be quick its inputs are sent together.
         assert_eq!(large_or_none.map([1; 1000]).into_iter().count(), 1000);
@@ -295,7 +295,7 @@ fn the_time_in_which_a_result_waits_for_room_is_not_that_of_the_next_input() {
                     let [attempt] = error.context().attempts() else {
                         panic!("{error:?}");
                     };
-                    assert!(attempt.duration < Duration::from_millis(200), "{attempt:?}");
+                    assert!(attempt.duration < Duration::from_secs(1), "{attempt:?}");
                     failed += 1;
                 }
                 Poll::Ready(Some(Ok(_))) => {}
@@ -359,7 +359,7 @@ fn takes(millis: u64, fails: bool) -> Result<u64, String> {
 /// A slow input has the quick ones behind it taken back, which ends what its worker has to do.
 #[retry_runtime::test]
 fn a_failure_tells_of_its_own_time_and_not_of_a_pause_before_it() {
-    const PAUSE: Duration = Duration::from_millis(600);
+    const PAUSE: Duration = Duration::from_millis(1200);
     fixture(LIMIT, serves, || {
         seeded(5, |random, _| {
             let slow = random.u64(200..2000);

@@ -227,7 +227,7 @@ fn leaves_behind(ledger: PathBuf, input: u64) {
 }
 
 #[retry_runtime::test]
-fn what_a_function_spawns_and_leaves_behind_is_run() {
+fn a_call_that_a_function_spawns_and_drops_is_run() {
     fixture(LIMIT, serves, || {
         let ledger = Ledger::new();
         let inputs = (0..200).map(|input| (ledger.path(), input));

@@ -48,7 +48,7 @@ fn expected(count: u64, line: impl Fn(u64) -> String) -> Vec<String> {
 }
 
 #[test]
-fn unfinished_lines_of_rust_c_and_commands_belong_to_their_inputs() {
+fn unfinished_lines_belong_to_their_inputs() {
     fixture_outside(LIMIT, || {
         for transport in TRANSPORTS {
             for kind in SERIAL {
@@ -116,7 +116,7 @@ fn a_quick_input_among_many_that_prints_is_named() {
 }
 
 #[test]
-fn where_calls_run_side_by_side_no_line_has_a_wrong_index() {
+fn concurrent_calls_never_give_a_line_a_wrong_index() {
     fixture_outside(LIMIT, || {
         for transport in TRANSPORTS {
             for (kind, how) in [("several", "lines"), ("batch", "lines")] {
@@ -160,7 +160,7 @@ fn assert_in_order(text: &str, count: u64, lines: usize) {
 }
 
 #[test]
-fn no_result_overtakes_what_was_printed_for_it_while_the_stream_is_read() {
+fn no_result_overtakes_its_output_while_the_stream_is_read() {
     fixture_outside(LIMIT, || {
         for transport in TRANSPORTS {
             for kind in ["blocking", "single", "several", "batch", "once", "Printer"] {
@@ -205,7 +205,7 @@ fn a_slow_reader_gets_all_lines_before_the_result() {
 }
 
 #[test]
-fn what_is_printed_before_a_worker_ends_comes_before_the_error_and_has_its_index() {
+fn output_of_a_dying_worker_has_its_index_and_comes_in_time() {
     fixture_outside(LIMIT, || {
         for transport in TRANSPORTS {
             for (how, end) in [("dies", "SIGABRT"), ("exits", "exit")] {
@@ -228,7 +228,7 @@ fn what_is_printed_before_a_worker_ends_comes_before_the_error_and_has_its_index
 }
 
 #[test]
-fn what_c_code_has_printed_before_a_fork_appears_once() {
+fn output_of_c_code_before_a_fork_appears_once() {
     fixture_outside(LIMIT, || {
         for kind in SERIAL {
             let (stdout, _) = run(&mut printing("rings", ["map", kind, "fork", "5"]));
@@ -242,7 +242,7 @@ fn what_c_code_has_printed_before_a_fork_appears_once() {
 }
 
 #[test]
-fn what_a_set_up_prints_belongs_to_no_input() {
+fn output_of_a_set_up_belongs_to_no_input() {
     fixture_outside(LIMIT, || {
         let (stdout, _) = run(&mut printing("rings", ["map", "Printer", "rust", "20"]));
         assert!(
@@ -254,7 +254,7 @@ fn what_a_set_up_prints_belongs_to_no_input() {
 }
 
 #[test]
-fn with_the_inline_engine_output_is_that_of_the_program() {
+fn output_of_the_inline_engine_is_that_of_the_program() {
     fixture_outside(LIMIT, || {
         for kind in ["blocking", "single", "Printer"] {
             let mut command = printing("rings", ["calls", kind, "many", "8"]);

@@ -257,7 +257,7 @@ impl Service {
 }
 
 #[retry_runtime::test]
-fn async_functions_batches_services_and_set_up_report_the_right_panic() {
+fn functions_of_every_kind_report_the_right_panic() {
     fixture(LIMIT, serves, || {
         let check = |panic: &Panic, message: &str, marker: &str| {
             assert_eq!(panic.message(), message);
@@ -377,7 +377,7 @@ fn slow_hook() -> u64 {
 }
 
 /// How long failures take to be reported, and the limit on attempts.
-const SLOW: Duration = Duration::from_millis(800);
+const SLOW: Duration = Duration::from_millis(1500);
 const SHORT: Duration = Duration::from_millis(400);
 
 #[function(setup = slow_hook, timeout = SHORT, max_workers = 1, retries = Retries::fixed(1, Duration::ZERO))]
@@ -633,7 +633,7 @@ impl Poisoned {
 }
 
 #[retry_runtime::test]
-fn a_retry_does_not_find_what_a_panic_has_left() {
+fn a_retry_does_not_find_the_remains_of_a_panic() {
     fixture(LIMIT, serves, || {
         assert!(poisons.remote(0).wait().is_ok());
         assert_eq!(poisons_a_lazy_lock.remote(0).wait().unwrap(), 7);
@@ -668,7 +668,7 @@ fn always_poisons(_number: u64) -> u32 {
 }
 
 #[retry_runtime::test]
-fn each_attempt_after_a_panic_tells_the_cause_from_a_process_of_its_own() {
+fn each_attempt_after_a_panic_has_a_process_of_its_own() {
     fixture(LIMIT, serves, || {
         let error = always_poisons.remote(1).wait().unwrap_err();
         let attempts = error.context().attempts();

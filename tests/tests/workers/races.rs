@@ -105,7 +105,7 @@ impl<'a> Killer<'a> {
 }
 
 #[retry_runtime::test]
-fn a_worker_killed_during_a_map_costs_nothing_but_its_own_inputs_another_run() {
+fn a_worker_killed_during_a_map_repeats_only_its_own_input() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
         let mut known = Vec::new();
         let mut deaths = 0;
@@ -134,7 +134,7 @@ fn a_worker_killed_during_a_map_costs_nothing_but_its_own_inputs_another_run() {
 }
 
 #[retry_runtime::test]
-fn threads_that_call_at_once_do_not_notice_that_workers_are_killed() {
+fn threads_do_not_notice_that_workers_are_killed() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
         let mut known = Vec::new();
         seeded(ROUNDS, |random, _| {
@@ -217,7 +217,7 @@ fn a_map_dropped_midway_starts_nothing_any_more() {
 }
 
 #[retry_runtime::test]
-fn a_timeout_that_meets_the_end_of_a_call_is_one_or_the_other() {
+fn a_timeout_at_the_end_of_a_call_is_one_or_the_other() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
         let mut tally = [0; 2];
         seeded(ROUNDS, |random, _| {

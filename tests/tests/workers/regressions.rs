@@ -91,7 +91,7 @@ fn number(n: Number) -> u64 {
 }
 
 #[retry_runtime::test]
-fn an_input_that_panics_while_it_is_encoded_does_so_at_its_position() {
+fn an_input_whose_encoding_panics_does_so_at_its_position() {
     fixture(LIMIT, serves, || {
         let mut results = number.map((0..10).map(Number)).into_iter();
         for expected in 0..5 {
@@ -164,7 +164,7 @@ fn is_set_up(state: &u32) -> u32 {
 }
 
 #[retry_runtime::test]
-fn what_a_set_up_prints_is_passed_on_and_what_the_harness_prints_is_not() {
+fn output_of_a_set_up_is_passed_on_but_not_the_harnesss() {
     fixture(LIMIT, serves, || {
         let mut stream = retry_runtime::events();
         assert_eq!(is_set_up.remote().wait().unwrap(), 7);

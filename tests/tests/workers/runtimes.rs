@@ -77,7 +77,7 @@ fn a_runtime_has_workers_settings_and_an_end_of_its_own() {
 }
 
 #[retry_runtime::test]
-fn a_shutdown_lets_calls_end_within_its_grace_and_names_those_that_do_not() {
+fn a_shutdown_names_the_calls_that_outlast_its_grace() {
     fixture(LIMIT, serves, || {
         let runtime = Runtime::builder().max_workers(2).build().unwrap();
         let ledger = Ledger::new();
@@ -101,7 +101,7 @@ fn a_shutdown_lets_calls_end_within_its_grace_and_names_those_that_do_not() {
 }
 
 #[retry_runtime::test]
-fn a_runtime_that_is_dropped_cancels_what_is_pending() {
+fn dropping_a_runtime_cancels_its_pending_calls() {
     fixture(LIMIT, serves, || {
         let runtime = Runtime::builder().build().unwrap();
         let ledger = Ledger::new();

@@ -396,7 +396,7 @@ fn a_program_may_be_run_by_valgrind() {
 }
 
 #[test]
-fn a_first_call_without_resources_is_an_error_and_the_next_works() {
+fn a_first_call_without_resources_fails_and_the_next_works() {
     fixture_outside(LIMIT, || {
         let output = Command::new(BEGINNER).arg("scarce").output().unwrap();
         let lines = lines(&output);

@@ -441,7 +441,7 @@ impl Local {
 }
 
 #[retry_runtime::test]
-fn what_stays_on_one_thread_need_not_be_send() {
+fn values_that_stay_on_one_thread_need_not_be_send() {
     open_signals();
     fixture(LIMIT, serves, || {
         on_both_engines(|runtime| {
@@ -458,7 +458,7 @@ fn what_stays_on_one_thread_need_not_be_send() {
 }
 
 #[retry_runtime::test]
-fn an_ordinary_call_of_an_async_function_can_be_spawned_if_it_is_send() {
+fn an_ordinary_async_call_can_be_spawned_if_it_is_send() {
     fixture(LIMIT, serves, || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -505,7 +505,7 @@ impl Waiting {
 }
 
 #[retry_runtime::test]
-fn a_grace_keeps_the_worker_of_a_call_that_nobody_wants() {
+fn a_grace_keeps_the_worker_of_an_abandoned_call() {
     fixture(LIMIT, serves, || {
         let long = Options::new().grace(LIMIT);
         let plain = Runtime::builder().build().unwrap();

@@ -70,7 +70,7 @@ async fn may_block(block: bool) -> u32 {
 }
 
 #[retry_runtime::test]
-fn one_that_does_not_yield_costs_the_worker_and_nobody_else_is_blamed() {
+fn an_input_that_does_not_yield_is_blamed_alone() {
     fixture(LIMIT, serves, || {
         let before = may_block.remote(false).wait().unwrap();
         let error = may_block.remote(true).wait().unwrap_err();
@@ -156,7 +156,7 @@ fn only_the_poison_fails(
 }
 
 #[retry_runtime::test]
-fn of_several_async_inputs_only_the_one_that_crashes_alone_fails() {
+fn only_the_async_input_that_crashes_alone_fails() {
     fixture(LIMIT, serves, || {
         let ledger = Ledger::new();
         let inputs = (0..1000).map(|input| (ledger.path(), input));
@@ -165,7 +165,7 @@ fn of_several_async_inputs_only_the_one_that_crashes_alone_fails() {
 }
 
 #[retry_runtime::test]
-fn of_a_batch_only_the_input_that_crashes_alone_fails() {
+fn only_the_input_of_a_batch_that_crashes_alone_fails() {
     fixture(LIMIT, serves, || {
         let ledger = Ledger::new();
         let inputs = (0..1000).map(|input| (ledger.path(), input));
@@ -182,7 +182,7 @@ async fn takes(mebibytes: usize) -> usize {
 }
 
 #[retry_runtime::test]
-fn what_is_too_much_only_together_succeeds_alone() {
+fn inputs_that_are_too_much_together_succeed_alone() {
     fixture(LIMIT, serves, || {
         let sizes: Vec<usize> = takes.map([80; 8]).into_iter().map(Result::unwrap).collect();
         assert_eq!(sizes, [80; 8]);
@@ -239,7 +239,7 @@ fn loses_one(mut inputs: Vec<u64>) -> Vec<u64> {
 }
 
 #[retry_runtime::test]
-fn inputs_are_collected_into_batches_and_results_go_to_their_callers() {
+fn inputs_are_batched_and_results_go_to_their_callers() {
     fixture(LIMIT, serves, || {
         assert_eq!(doubles(vec![1, 2]), [(2, 2), (4, 2)], "an ordinary call");
         assert_eq!(doubles.remote(4).wait().unwrap().0, 8);

@@ -1033,7 +1033,7 @@ fn gives_json(value: f64) -> Json<f64> {
 }
 
 #[retry_runtime::test]
-fn json_carries_what_needs_names() {
+fn json_carries_types_that_need_names() {
     fixture(LIMIT, serves, || {
         let flat = Flat {
             id: 1,
@@ -1071,7 +1071,7 @@ fn json_carries_what_needs_names() {
 }
 
 #[retry_runtime::test]
-fn json_refuses_what_it_would_change() {
+fn json_refuses_values_that_it_would_change() {
     fixture(LIMIT, serves, || {
         for float in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             refused!(echo_json_f64: Json(1.0), Json(float) => "NaN");
@@ -1104,26 +1104,25 @@ fn json_refuses_what_it_would_change() {
 // Services.
 
 /// A service that is made of a job.
-pub struct Made(u8);
+struct Made(u8);
 
-#[expect(private_interfaces, reason = "the type is that of this test")]
 #[service(max_workers = 1)]
 impl Made {
     /// Makes one.
     #[setup]
-    pub fn new(job: Job, by: u8) -> Self {
+    fn new(job: Job, by: u8) -> Self {
         Self(job.width + by)
     }
 
     /// What it was made of.
     #[method]
-    pub fn get(&self) -> u8 {
+    fn get(&self) -> u8 {
         self.0
     }
 }
 
 #[retry_runtime::test]
-fn a_constructor_refuses_what_does_not_travel() {
+fn a_constructor_refuses_values_that_do_not_travel() {
     fixture(LIMIT, serves, || {
         assert_eq!(Made::with(Job::tagged(), 1).get.remote().wait().unwrap(), 2);
         let panic = std::panic::catch_unwind(|| Made::with(Job::untagged(), 1)).map(drop);

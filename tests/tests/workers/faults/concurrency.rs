@@ -34,7 +34,7 @@ fn doubles(ledger: Option<PathBuf>, value: u64) -> (u64, u32) {
 
 // H1
 #[retry_runtime::test]
-async fn ten_thousand_calls_at_once_are_served_by_two_workers_in_their_order() {
+async fn two_workers_serve_ten_thousand_calls_in_their_order() {
     fixture_async(LIMIT, serves, async {
         let ledger = Ledger::new();
         let calls = (0..10_000).map(|value| doubles.remote(Some(ledger.path()), value));
@@ -67,7 +67,7 @@ fn sleeps(ledger: PathBuf, milliseconds: u64) {
 
 // H4
 #[retry_runtime::test]
-fn ten_thousand_futures_dropped_at_once_cost_no_more_workers_than_ran_them() {
+fn dropping_ten_thousand_futures_costs_only_busy_workers() {
     fixture(LIMIT, serves, || {
         let ledger = Ledger::new();
         let mut events = retry_runtime::events();
@@ -183,7 +183,7 @@ fn crashes() {
 
 // H13
 #[retry_runtime::test]
-async fn what_waits_for_a_crash_may_make_calls_that_crash() {
+async fn a_caller_woken_by_a_crash_may_make_calls_that_crash() {
     fixture_async(LIMIT, serves, async {
         fn after_a_crash(left: u32) -> Pin<Box<dyn Future<Output = u32> + Send>> {
             Box::pin(async move {

@@ -116,7 +116,7 @@ impl Terminal {
 
 // G4
 #[test]
-fn control_c_lets_what_runs_end_and_the_rest_not_begin() {
+fn control_c_lets_running_calls_end_and_begins_no_other() {
     fixture_outside(LIMIT, || {
         let mut terminal = Terminal::start(1000, 1000);
         terminal.shows("sleeping for 1000 ms");
@@ -133,7 +133,7 @@ fn control_c_lets_what_runs_end_and_the_rest_not_begin() {
 
 // G4
 #[test]
-fn control_c_is_seen_in_the_exit_code_also_where_main_returns_at_once() {
+fn control_c_shows_in_the_exit_code_if_main_returns_at_once() {
     fixture_outside(LIMIT, || {
         let mut terminal = Terminal::start(300, 0);
         terminal.shows("sleeping for 300 ms");
@@ -180,7 +180,7 @@ fn the_library_handles_no_signals_unless_it_is_told_to() {
 
 // G6
 #[test]
-fn however_a_program_ends_its_workers_end_with_it() {
+fn workers_end_with_their_program_in_every_way_it_ends() {
     fixture_outside(LIMIT, || {
         for (how, code) in [("exit", Some(3)), ("abort", None), ("return", Some(0))] {
             let token = format!("of {} {how}", std::process::id());
@@ -227,7 +227,7 @@ fn a_worker_starts_in_the_surroundings_of_that_moment() {
 
 // G15
 #[test]
-fn a_program_may_be_process_1_and_waits_for_its_own_workers_alone() {
+fn a_program_may_be_process_1_and_reaps_only_its_workers() {
     fixture_outside(LIMIT, || {
         let namespace = [
             "--user",
@@ -265,7 +265,7 @@ fn a_program_may_be_process_1_and_waits_for_its_own_workers_alone() {
 
 // G17
 #[test]
-fn calls_work_where_nobody_wants_to_hear_of_children() {
+fn calls_work_with_an_inherited_ignored_sigchld() {
     fixture_outside(LIMIT, || {
         let ignored = |mode: &str| {
             let mut command = Command::new("env");
@@ -283,7 +283,7 @@ fn calls_work_where_nobody_wants_to_hear_of_children() {
 
 // G17
 #[test]
-fn a_program_that_does_not_want_to_hear_of_children_is_told_so() {
+fn a_program_that_ignores_sigchld_is_told_so() {
     fixture_outside(LIMIT, || {
         let output = Command::new(FAULTY).arg("childless").output().unwrap();
         let error = "echo could not start: the worker process cannot be started: this program \

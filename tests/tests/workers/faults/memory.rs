@@ -24,7 +24,7 @@ fn allocates_at_once(bytes: usize) -> usize {
 
 // C1
 #[retry_runtime::test]
-fn an_allocation_that_fails_is_a_crash_that_says_so_and_is_not_taken_for_the_limit() {
+fn a_failed_allocation_is_a_crash_and_not_the_memory_limit() {
     fixture(LIMIT, serves, || {
         // A backtrace would be longer than the lines that are kept.
         let runtime = Runtime::builder().env_remove("RUST_BACKTRACE").build();
@@ -63,7 +63,7 @@ fn has_a_child_that_allocates() -> bool {
 
 // C4
 #[retry_runtime::test]
-fn the_memory_of_what_a_function_has_started_counts() {
+fn memory_of_processes_that_a_function_started_counts() {
     fixture(LIMIT, serves, || {
         match has_a_child_that_allocates.remote().wait() {
             Err(CallError::Crashed(crash, _)) => match crash.cause() {

@@ -69,7 +69,7 @@ fn a_gibibyte_of_output_passes_through_in_little_memory() {
             let report = String::from_utf8(output.stderr).unwrap();
             eprintln!("{total} bytes in {:?}: {report}", begun.elapsed());
             assert!(total > mebibytes << 20, "{total}");
-            assert!(begun.elapsed() < Duration::from_secs(60));
+            assert!(begun.elapsed() < Duration::from_secs(100));
             // `Some(1024) MiB, 5344 kB, 5380 kB`: the most that was resident before, and in all.
             let numbers: Vec<usize> = report
                 .split(|letter: char| !letter.is_ascii_digit())
@@ -83,7 +83,7 @@ fn a_gibibyte_of_output_passes_through_in_little_memory() {
 
 // E3
 #[test]
-fn odd_bytes_are_passed_on_as_they_are_and_a_prefix_never_splits_a_line() {
+fn odd_bytes_are_passed_on_and_a_prefix_never_splits_a_line() {
     fixture_outside(LIMIT, || {
         let odd = b"over\rwritten\n\0nul\0\n\n\xff\xfe\xc3(\n\x1b[31mred\x1b[0m\nlast";
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -104,7 +104,7 @@ fn odd_bytes_are_passed_on_as_they_are_and_a_prefix_never_splits_a_line() {
 }
 
 #[test]
-fn half_a_line_is_passed_on_before_the_result_and_ended_only_behind_a_prefix() {
+fn half_a_line_comes_before_the_result_and_ends_behind_a_prefix() {
     fixture_outside(LIMIT, || {
         let rounds = |half: &str| {
             let rounds = (0..100).map(|round| format!("{half}{round}\n"));
@@ -217,7 +217,7 @@ fn prints_messages(round: u8) -> u8 {
 
 // E5
 #[retry_runtime::test]
-fn what_is_printed_cannot_be_taken_for_a_message() {
+fn output_cannot_be_taken_for_a_message() {
     fixture(LIMIT, serves, || {
         for round in 0..20 {
             assert_eq!(prints_messages.remote(round).wait().unwrap(), round);
@@ -391,7 +391,7 @@ fn read_all(stream: &mut impl Read) -> Vec<u8> {
 }
 
 #[test]
-fn a_stream_that_nobody_reads_holds_up_no_result_and_no_timeout_and_loses_nothing() {
+fn an_unread_stream_holds_up_no_result_and_loses_nothing() {
     fixture_outside(LIMIT, || {
         for (kind, mut ours, theirs) in streams() {
             let mut process = faulty("full")
@@ -416,7 +416,7 @@ fn a_stream_that_nobody_reads_holds_up_no_result_and_no_timeout_and_loses_nothin
 }
 
 #[test]
-fn a_worker_that_prints_more_than_is_kept_waits_for_the_reader_and_no_other_does() {
+fn only_the_worker_that_prints_too_much_waits_for_the_reader() {
     fixture_outside(LIMIT, || {
         let mut process = faulty("overfull")
             .arg("64")
@@ -443,7 +443,7 @@ fn a_worker_that_prints_more_than_is_kept_waits_for_the_reader_and_no_other_does
 }
 
 #[test]
-fn a_program_that_ends_waits_a_moment_for_a_stream_that_nobody_reads() {
+fn the_end_of_a_program_waits_briefly_for_an_unread_stream() {
     fixture_outside(LIMIT, || {
         let begun = Instant::now();
         let mut process = faulty("full")

