@@ -1,6 +1,6 @@
 //! Hashes every file below a directory, one input per file, in worker processes.
 //!
-//! `cargo run --release --example hash_tree -- --root <dir>`
+//! `cargo run --release --package retry-example-hash-tree --example hash_tree -- --root <dir>`
 //!
 //! Prints the lines of `sha256sum`. With `--crash <name>` the worker dies on files of that name,
 //! as it would in a parser of hostile input: the other lines are all still there. With

@@ -1,6 +1,6 @@
 //! A web server whose handlers await calls.
 //!
-//! `cargo run --example server`, then `curl localhost:<port>/digits/2000`
+//! `cargo run --package retry-example-server --example server`, then `curl localhost:<port>/digits/2000`
 //!
 //! A client that goes away takes its call along: the handler is dropped, and with it the call.
 //! SIGTERM drains: requests that are being served are answered, new ones are not accepted.

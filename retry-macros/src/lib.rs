@@ -1,4 +1,4 @@
-//! The macros of `retry-runtime`, which re-exports and documents them.
+//! The attribute macros of `retry-runtime`, which re-exports and documents them.
 //!
 //! One file per stage: `args` is the attribute as written, `item` the function as written,
 //! `policy` the options once checked, `signature` the signature once checked, `expand` the code
@@ -23,26 +23,26 @@ mod worker;
 
 use proc_macro::TokenStream;
 
-/// Gives a function `.remote()`, `.map()` and `.spawn()`: see the crate `retry-runtime`.
+/// The crate `retry-runtime` re-exports `#[function]` and documents its options.
 #[proc_macro_attribute]
 pub fn function(attribute: TokenStream, item: TokenStream) -> TokenStream {
     fallback::guarded("function", expand::function, attribute, item)
 }
 
-/// Runs the methods of a type in workers that hold a value of it: see the crate `retry-runtime`.
+/// The crate `retry-runtime` re-exports `#[service]` and documents its options.
 #[proc_macro_attribute]
 pub fn service(attribute: TokenStream, item: TokenStream) -> TokenStream {
     fallback::guarded("service", service::service, attribute, item)
 }
 
-/// Turns a `main` into a program with arguments: see the crate `retry-runtime`.
+/// The crate `retry-runtime` re-exports and documents `#[local_entrypoint]`.
 #[proc_macro_attribute]
 pub fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let expand = entrypoint::local_entrypoint;
     fallback::guarded("local_entrypoint", expand, attribute, item)
 }
 
-/// A test that can use workers: see the crate `retry-runtime`.
+/// The crate `retry-runtime` re-exports and documents `#[retry_runtime::test]`.
 #[proc_macro_attribute]
 pub fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
     fallback::guarded("retry_runtime::test", test::test, attribute, item)

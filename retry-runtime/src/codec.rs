@@ -23,9 +23,9 @@ use crate::sys;
 use digest::digest;
 use failure::Failure;
 
-/// A type that can travel between processes: serde's `Serialize` and `Deserialize`, owned.
+/// A type whose values can be sent between processes: `Serialize`, `Deserialize`, and owned.
 ///
-/// It is implemented for every such type; there is nothing to implement by hand.
+/// It is implemented for every such type, and need not be implemented by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent to a worker process",
     label = "this type is not serialisable",

@@ -1,7 +1,8 @@
-//! Run annotated functions in worker processes, retried by a policy that the compiler has
-//! checked, with the death of a process costing nothing but the attempt that ran in it.
+//! Runs annotated functions in worker processes, one call or a map over many inputs at a time, with retries
+//! by a policy that the compiler checks. A panic, a hang, a leak or a segfault costs one attempt in one
+//! worker, and the caller gets a typed error.
 //!
-//! ```no_run
+//! ```standalone_crate
 //! use retry_runtime::{CallError, function, local_entrypoint};
 //!
 //! #[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
@@ -10,7 +11,7 @@
 //!     Empty(usize),
 //! }
 //!
-//! #[function(retries = 3)]
+//! #[function(retries(max_retries = 3, initial_delay = "10ms"), timeout = "10s")]
 //! fn parse(number: usize, line: String) -> Result<usize, ParseError> {
 //!     if line.is_empty() { Err(ParseError::Empty(number)) } else { Ok(line.len()) }
 //! }
@@ -27,15 +28,54 @@
 //! }
 //! ```
 //!
+//! # Overview
+//!
+//! | to | use |
+//! |---|---|
+//! | let a function run in workers | [`#[function]`](macro@function), whose page lists all options |
+//! | call it | the methods of its [stub](doc::Stub): `remote`, `map`, `spawn`, `for_each`, `on`, `with_options`, `local`, `name`, `spec` |
+//! | let methods share a value per worker | [`#[service]`](macro@service) |
+//! | say where a process becomes a worker | [`#[local_entrypoint]`](macro@local_entrypoint) or [`init`], and [`#[test]`](macro@test) in tests |
+//! | handle failures | [`CallError`] and its [`Context`]; [`RemoteError`] for errors that serde cannot carry |
+//! | decide about retries | [`Retries`], [`Retryable`], [`CrashLimit`] |
+//! | consume many results | [`Map`], [`join`] |
+//! | override options for some calls | [`Options`] |
+//! | stop early in a running function | [`current()`], [`CancelToken`] |
+//! | observe calls and workers | [`events()`], [`Event`] |
+//! | have separate pools, or end in order | [`Runtime`], [`shutdown`] |
+//! | send a type that needs a self-describing format | [`Json`] (feature `json`) |
+//! | test a policy | [`testing`] (feature `testing`) |
+//!
+//! # Workers
+//!
+//! A worker is a further process of the same program. It serves one function, or one service with one set
+//! of parameters. Workers start on demand, are kept and used again, and are replaced when they die. A process
+//! in which neither [`init`] nor one of the attributes above ran does not start workers: its calls are
+//! [`Rejected`](error::Rejected::NotInitialised).
+//!
+//! A worker never reads from standard input. Its output passes through the parent line by line, before the
+//! result of the call that printed it. When the parent dies, its workers end with everything that they have
+//! started.
+//!
 //! # At least once
 //!
-//! A call whose worker dies is run again, and a worker may die after the function has done its
-//! work and before its result is known. A function may therefore run more often than once for
-//! one call, and should be idempotent. `#[function(at_most_once)]` gives the call up instead.
+//! A call whose worker dies is run again, and a worker may die after the function has done its work and
+//! before its result is known. A function may therefore run more often than once for one call, and should
+//! be idempotent. `#[function(at_most_once)]` ends such a call with [`CallError::Crashed`] instead.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `cli` | yes | command line options for the parameters of a [`#[local_entrypoint]`](macro@local_entrypoint), through clap |
+//! | `json` | no | [`Json`] |
+//! | `testing` | no | the module [`testing`] |
 //!
 //! # Platform
 //!
-//! Linux, since processes are supervised through `pidfd`, `epoll` and sealed shared memory.
+//! Linux 5.11 or newer, since processes are supervised through `pidfd`, `epoll` and sealed shared memory. The
+//! minimum supported Rust version is 1.95; a patch release never raises it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("retry-runtime supervises its workers through interfaces that only Linux has");
@@ -45,6 +85,8 @@ mod caller;
 mod child;
 mod codec;
 mod config;
+#[cfg(any(doc, doctest))]
+pub mod doc;
 mod engine;
 mod function;
 mod inline;
@@ -57,34 +99,145 @@ mod terminal;
 mod wait;
 mod wire;
 
-pub use api::context::{Attempt, AttemptOutcome, CallId, Context};
+#[doc = include_str!("../docs/function.md")]
+///
+/// # See also
+///
+/// [`Stub`](doc::Stub), [`Call`], [`Map`], [`FunctionCall`], [`ForEach`], [`Retries`],
+/// [`Retryable`], [`CrashLimit`], [`CallError`], [`RemoteError`], [`CancelToken`],
+/// [`FunctionSpec`], [`macro@local_entrypoint`], [`init`], [`macro@test`],
+/// [`macro@service`].
+pub use retry_macros::function;
+#[doc = include_str!("../docs/local_entrypoint.md")]
+///
+/// # See also
+///
+/// [`init`] for any other `main`, [`shutdown`], [`macro@function`], [`macro@test`].
+pub use retry_macros::local_entrypoint;
+#[doc = include_str!("../docs/service.md")]
+///
+/// # See also
+///
+/// [`macro@function`], [`Stub`](doc::Stub) for the methods of the handle's fields, [`CallError::Startup`].
+pub use retry_macros::service;
+#[doc = include_str!("../docs/test.md")]
+///
+/// # See also
+///
+/// [`macro@local_entrypoint`], [`init`], [`Rejected`].
+pub use retry_macros::test;
+
+pub use api::context::Context;
 pub use api::crash_limit::CrashLimit;
-pub use api::error::{
-    CallError, Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected,
-    Startup, TimedOut, Waiting,
-};
-pub use api::events::{Event, Events, Stream};
+pub use api::error::CallError;
 #[cfg(feature = "json")]
+#[cfg_attr(docsrs, doc(cfg(feature = "json")))]
 pub use api::json::Json;
 pub use api::options::Options;
 pub use api::remote_error::RemoteError;
 pub use api::retries::Retries;
 pub use api::retryable::{Retry, Retryable};
-pub use api::spec::{Batch, FunctionSpec};
-pub use caller::call::{Call, FunctionCall, Join, join};
-pub use caller::map::{
-    ForEach, Indexed, Map, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields,
-};
-pub use caller::runtime::{Abandoned, Builder, Drained, Runtime, Shutdown, shutdown};
+pub use caller::call::{Call, FunctionCall, join};
+pub use caller::map::Map;
+pub use caller::runtime::{Runtime, shutdown};
 pub use child::init;
-pub use codec::Wire;
-pub use function::args::Input;
-pub use function::current::{CancelToken, Current, current};
+pub use function::current::current;
 #[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub use job::faults::testing;
-pub use retry_macros::{function, local_entrypoint, service, test};
 
-/// What happens to calls and workers from now on.
+// These names are documented in the modules below.
+#[doc(hidden)]
+pub use api::context::{Attempt, AttemptOutcome, CallId};
+#[doc(hidden)]
+pub use api::error::{
+    Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected, Startup,
+    TimedOut, Waiting,
+};
+#[doc(hidden)]
+pub use api::events::{Event, Events, Stream};
+#[doc(hidden)]
+pub use api::spec::{Batch, FunctionSpec};
+#[doc(hidden)]
+pub use caller::call::Join;
+#[doc(hidden)]
+pub use caller::map::{
+    ForEach, Indexed, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields,
+};
+#[doc(hidden)]
+pub use caller::runtime::{Abandoned, Builder, Drained, Shutdown};
+#[doc(hidden)]
+pub use codec::Wire;
+#[doc(hidden)]
+pub use function::args::Input;
+#[doc(hidden)]
+pub use function::current::{CancelToken, Current};
+
+/// Single calls.
+pub mod call {
+    pub use crate::caller::call::{Call, FunctionCall, Join, join};
+}
+
+/// The call that a function is running for.
+pub mod current {
+    pub use crate::function::current::{CancelToken, Current, current};
+}
+
+/// The errors of a call, and their circumstances.
+///
+/// [`CallError`] is the error of every call. Its variants hold the types of this module, and a [`Context`].
+pub mod error {
+    pub use crate::api::context::{Attempt, AttemptOutcome, CallId, Context};
+    pub use crate::api::error::{
+        CallError, Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected,
+        Startup, TimedOut, Waiting,
+    };
+    pub use crate::api::remote_error::RemoteError;
+}
+
+/// Events: the stream of everything that happens to calls and workers.
+///
+/// [`events()`](crate::events()) subscribes to the default runtime,
+/// [`Runtime::events`](crate::Runtime::events) to a separate one.
+pub mod events {
+    pub use crate::api::events::{Event, Events, Stream};
+}
+
+/// Maps: one function over many inputs.
+pub mod map {
+    pub use crate::caller::map::{
+        ForEach, Indexed, Map, MapFuture, MapIter, MapStream, TryCollect, Unindexed, Yields,
+    };
+}
+
+/// Options, and the policies that they take.
+pub mod policy {
+    pub use crate::api::crash_limit::CrashLimit;
+    pub use crate::api::options::Options;
+    pub use crate::api::retries::Retries;
+    pub use crate::api::retryable::{Retry, Retryable};
+    pub use crate::api::spec::{Batch, FunctionSpec};
+}
+
+/// Runtimes: separate pools of workers, and their shutdown.
+pub mod runtime {
+    pub use crate::caller::runtime::{Abandoned, Builder, Drained, Runtime, Shutdown, shutdown};
+}
+
+/// Types whose values are sent between processes.
+///
+/// A value arrives as it was sent, or the call is refused. The wire format has no names, so types with
+/// serde's `flatten`, `untagged`, `tag` or `skip_serializing_if`, and `serde_json::Value`, are refused by
+/// name; `Json` (feature `json`) carries them.
+pub mod values {
+    #[cfg(feature = "json")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "json")))]
+    pub use crate::api::json::Json;
+    pub use crate::codec::Wire;
+    pub use crate::function::args::Input;
+}
+
+/// Subscribes to the events of the default runtime, from now on.
 ///
 /// ```no_run
 /// for event in retry_runtime::events() {
@@ -94,32 +247,57 @@ pub use retry_macros::{function, local_entrypoint, service, test};
 ///
 /// # Panics
 ///
-/// If the operating system has no thread, descriptor or memory left to start the runtime with.
+/// Panics if the operating system has no thread, descriptor or memory left to start the runtime with.
 #[must_use]
 pub fn events() -> Events {
     caller::host::expect_global().subscribe()
 }
 
-/// Sets the largest size in bytes of one call's arguments, and of one result; 256 MiB unless
-/// the variable `RETRY_MAX_MESSAGE` says otherwise.
+/// Limits the size in bytes of the arguments of one call, and of one result.
 ///
-/// It holds for calls that are made and workers that are started from now on.
+/// The default is 256 MiB, or the variable `RETRY_MAX_MESSAGE`; the limit may be up to just below 4 GiB. The
+/// new limit applies to calls that are made and workers that are started from now on. Larger arguments are
+/// [`Rejected`](error::Rejected::TooLarge), larger results and typed errors [`Lost`].
+///
+/// ```no_run
+/// retry_runtime::set_max_message(1 << 30); // 1 GiB
+/// ```
 ///
 /// # Panics
 ///
-/// If the operating system has no thread, descriptor or memory left to start the runtime with.
+/// Panics if the operating system has no thread, descriptor or memory left to start the runtime with.
 pub fn set_max_message(bytes: usize) {
     caller::host::expect_global().set_max_message(bytes);
 }
 
-/// For generated code alone: nothing in here is stable.
+/// Names that generated code uses. Nothing in here is stable.
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private0;
 
+/// Every name is available at the root, including those that the documentation shows in modules.
+///
+/// ```
+/// # #![allow(unused_imports)]
+/// use retry_runtime::{
+///     Abandoned, Attempt, AttemptOutcome, Batch, Builder, Call, CallError, CallId, CancelToken, Cancelled,
+///     Context, Crash, CrashLimit, CrashLimitExceeded, Current, Drained, Event, Events, ExitCause, ForEach,
+///     FunctionCall, FunctionSpec, Indexed, Input, Join, Limit, Lost, Map, MapFuture, MapIter, MapStream,
+///     Options, Panic, Rejected, RemoteError, Retries, Retry, Retryable, Runtime, Shutdown, Startup, Stream,
+///     TimedOut, TryCollect, Unindexed, Waiting, Wire, Yields, current, events, function, init, join,
+///     local_entrypoint, service, set_max_message, shutdown, test,
+/// };
+/// ```
+#[cfg(doctest)]
+struct NamesAtTheRoot;
+
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/calling.md")]
+struct GuideCalling;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/cancellation.md")]
@@ -134,12 +312,20 @@ struct GuideConfiguration;
 struct GuideDeploying;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/failures.md")]
+struct GuideFailures;
+
+#[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/limits.md")]
 struct GuideLimits;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/nesting.md")]
 struct GuideNesting;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/programs.md")]
+struct GuidePrograms;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/state.md")]

@@ -50,7 +50,7 @@ fn without_panic<'a>(tail: &'a str, panic: &Panic) -> Vec<&'a str> {
 /// The number of attempts that a context remembers: the last ones.
 const REMEMBERED_ATTEMPTS: usize = 32;
 
-/// The identity of a call within this process.
+/// The id of a call, unique within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CallId(pub(crate) u64);
 
@@ -89,7 +89,7 @@ impl fmt::Display for CallId {
     }
 }
 
-/// How one attempt ended.
+/// The end of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AttemptOutcome {
@@ -101,9 +101,9 @@ pub enum AttemptOutcome {
     Crashed(ExitCause),
     /// The attempt was stopped when it had been executing for this long.
     TimedOut(Duration),
-    /// The attempt was stopped because nobody wanted its result any more.
+    /// The attempt was stopped because its call was cancelled.
     Cancelled,
-    /// The worker answered something that is not a result.
+    /// The worker's answer was not a result.
     Lost,
 }
 
@@ -124,27 +124,52 @@ impl fmt::Display for AttemptOutcome {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// Counted from 1.
+    /// The number of the attempt, counted from 1.
     pub number: u32,
     /// The worker's process id.
     pub worker_pid: Option<u32>,
-    /// When the function was started, on the monotonic clock.
+    /// The time at which the function was started, on the monotonic clock.
     #[serde(with = "instant")]
     pub start: Instant,
-    /// The time that it ran, without the time that went into reporting failures (the panic hook, backtraces,
+    /// The time that the function ran, without the time to report a failure (the panic hook, backtraces,
     /// the texts of an error). In a map without a timeout this may include inputs that the worker executed
     /// just before it: up to seven, as far as they lie within one tick of the kernel (4 ms on most
     /// machines).
     pub duration: Duration,
-    /// How it ended.
+    /// The end of the attempt.
     pub outcome: AttemptOutcome,
-    /// The text of the error or the panic that it ended with: the first line of its `Display`, or of its
-    /// `Debug` where it has no `Display`, in at most 200 bytes. `None` if it ended in another way, or if the
-    /// error has neither.
+    /// The text of the error or panic that ended the attempt: the first line of its `Display`, or of its
+    /// `Debug` if it has no `Display`, in at most 200 bytes. `None` if the attempt ended in another way, or
+    /// if the error has neither.
     pub error: Option<Box<str>>,
 }
 
-/// The circumstances of a call that failed, the same in every [`CallError`](crate::CallError).
+/// The circumstances of a failed call, part of every [`CallError`](crate::CallError).
+///
+/// ```standalone_crate
+/// use retry_runtime::error::AttemptOutcome;
+/// use retry_runtime::function;
+///
+/// #[function(retries(max_retries = 2, initial_delay = "1ms"))]
+/// fn fail(text: &str) -> Result<(), String> {
+///     eprintln!("giving up on {text}");
+///     Err(text.to_owned())
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     let error = fail.remote("page 3").wait().unwrap_err();
+///     let context = error.context();
+///     assert_eq!(context.function(), fail.name());
+///     assert_eq!(context.input_index(), None); // a single call
+///     assert_eq!(context.attempts().len(), 3);
+///     for attempt in context.attempts() {
+///         assert_eq!(attempt.outcome, AttemptOutcome::Failed);
+///         assert_eq!(attempt.error.as_deref(), Some("page 3"));
+///     }
+///     println!("{}", context.stderr_tail());
+/// }
+/// ```
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Context(Box<Inner>);
 
@@ -213,32 +238,32 @@ impl Context {
         }))
     }
 
-    /// The function's registered name.
+    /// Returns the function's registered name.
     #[must_use]
     pub fn function(&self) -> &str {
         &self.0.function
     }
 
-    /// The call's identity.
+    /// Returns the id of the call.
     #[must_use]
     pub fn call_id(&self) -> CallId {
         self.0.call_id
     }
 
-    /// The position of the input in its map; `None` for a single call.
+    /// Returns the position of the input in its map, counted from zero; `None` for a single call.
     #[must_use]
     pub fn input_index(&self) -> Option<u64> {
         self.0.input_index
     }
 
-    /// The attempts that were made, oldest first: all of them up to 32, then the last 32.
+    /// Returns the attempts, oldest first: all of them up to 32, then the last 32.
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.0.attempts
     }
 
-    /// The last lines that the last attempt's worker wrote to its standard error, as far as
-    /// they are known; empty if there are none.
+    /// Returns the last lines that the worker of the last attempt wrote to its standard error, as far as
+    /// they are known.
     #[must_use]
     pub fn stderr_tail(&self) -> &str {
         self.0.stderr_tail.as_deref().unwrap_or("")

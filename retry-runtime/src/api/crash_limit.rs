@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How many crashes of a function's workers are too many.
+/// The number of crashes that stops a function: the option `crash_limit`.
 ///
 /// The limit is reached when, within a sliding window, at least `crashes` workers have crashed
 /// and more workers have crashed than attempts were completed. Every pending call of the
@@ -24,11 +24,11 @@ pub struct CrashLimit {
 }
 
 impl CrashLimit {
-    /// At least `crashes` crashes within `window`.
+    /// Returns a limit of `crashes` crashes within `window`.
     ///
     /// # Panics
     ///
-    /// If `crashes` or `window` is zero; in a constant that is a compile error.
+    /// Panics if `crashes` or `window` is zero; in a constant that is a compile error.
     #[must_use]
     #[track_caller]
     pub const fn new(crashes: u32, window: Duration) -> Self {
@@ -45,8 +45,9 @@ impl CrashLimit {
         }
     }
 
-    /// No limit: a crashed worker is always replaced. A single input is still given up after
-    /// it has been executing in three crashes.
+    /// Returns no limit: a crashed worker is always replaced.
+    ///
+    /// A single input is still given up after it was executing in three crashes.
     #[must_use]
     pub const fn unlimited() -> Self {
         Self { limit: None }

@@ -1,4 +1,6 @@
-//! Why a call has no result.
+//! The errors of a call, and their circumstances.
+//!
+//! [`CallError`] is the error of every call. Its variants hold the types of this module, and a [`Context`].
 
 use std::error::Error;
 use std::fmt;
@@ -11,27 +13,59 @@ use crate::api::crash_limit::CrashLimit;
 use crate::api::excerpt::{LONGEST_LINE, beginning, excerpt, in_a_line, line, shares};
 use crate::codec;
 
-/// Why a call has no result.
+/// The error of a call.
 ///
-/// `E` is the function's own error type where serde can carry it, so that a caller can match on
-/// it; [`RemoteError`](crate::RemoteError) where serde cannot; `Infallible` for a function that
-/// does not return a `Result`.
+/// `E` is the function's own error type where serde can carry it, so that a caller can match on it;
+/// [`RemoteError`](crate::RemoteError) where serde cannot; `Infallible` for a function that does not return
+/// a `Result`.
 ///
-/// `Display` is one line of at most 200 characters, with an ellipsis in place of what does not fit;
-/// `{:#}` adds what caused the function's error, within the same limit. `Debug` is a report of several
-/// lines, since `main` and `unwrap` print that: each text is in it in full, and once.
+/// | variant | run again? |
+/// |---|---|
+/// | [`Function`](Self::Function) | by `retries`, if `retry_if` agrees |
+/// | [`Panicked`](Self::Panicked) | by `retries`, in a worker in which nothing has panicked |
+/// | [`Crashed`](Self::Crashed) | until the input was executing in three crashes, without using up `retries`; not with `at_most_once` |
+/// | [`TimedOut`](Self::TimedOut) | by `retries` if an attempt exceeded its `timeout`; not at the `deadline` |
+/// | [`Lost`](Self::Lost) | as after a crash if the worker broke the protocol; otherwise not |
+/// | all others | no |
+///
+/// `Display` is one line of at most 200 characters, with an ellipsis in place of what does not fit; `{:#}`
+/// adds the causes of the function's error, within the same limit. `Debug` is a report of several lines,
+/// since `main` and `unwrap` print it: it has each text in full, and once.
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, function};
+///
+/// #[function]
+/// fn divide(a: u64, b: u64) -> Result<u64, String> {
+///     if b == 1 { Err("that is too easy".to_owned()) } else { Ok(a / b) }
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     for (input, result) in divide.map([(6, 3), (6, 1), (6, 0)]).indexed() {
+///         match result {
+///             Ok(quotient) => assert_eq!((input, quotient), (0, 2)),
+///             Err(CallError::Function(text, _)) => assert_eq!(text, "that is too easy"),
+///             Err(CallError::Panicked(panic, _)) => {
+///                 assert_eq!(panic.message(), "attempt to divide by zero");
+///             }
+///             Err(other) => panic!("{other:?}"),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CallError<E> {
-    /// The function returned `Err`; it ran to its end.
+    /// The function returned `Err`, and ran to its end.
     Function(E, Context),
     /// The function panicked.
     Panicked(Panic, Context),
     /// The worker process died while it was executing the call.
     Crashed(Crash, Context),
-    /// A limit in time was reached.
+    /// A time limit was reached.
     TimedOut(TimedOut, Context),
-    /// The worker never became ready; the call did not run.
+    /// No worker became ready; the call did not run.
     Startup(Startup, Context),
     /// The function's workers crash too often.
     CrashLimit(CrashLimitExceeded, Context),
@@ -44,7 +78,8 @@ pub enum CallError<E> {
 }
 
 impl<E> CallError<E> {
-    /// The circumstances: function, input, attempts, and the worker's last words.
+    /// Returns the circumstances: the function, the input, the attempts, and the end of the worker's
+    /// standard error.
     #[must_use]
     pub fn context(&self) -> &Context {
         match self {
@@ -60,8 +95,9 @@ impl<E> CallError<E> {
         }
     }
 
-    /// Whether it is certain that the function's body was never entered for this call, so that
-    /// calling again cannot repeat an effect.
+    /// Returns whether it is certain that the function's body was never entered for this call.
+    ///
+    /// Repeating such a call cannot repeat an effect.
     #[must_use]
     pub fn did_not_run(&self) -> bool {
         match self {
@@ -173,8 +209,8 @@ fn write_indented(f: &mut fmt::Formatter<'_>, lines: &str, by: &str) -> fmt::Res
 }
 
 impl<E: Error + 'static> Error for CallError<E> {
-    /// What is behind the line that `Display` prints: the sources of the function's own error,
-    /// which is itself already part of that line.
+    /// Returns the source of the function's own error, which is itself part of the line that `Display`
+    /// prints.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Function(error, _) => error.source(),
@@ -229,25 +265,27 @@ impl Panic {
         }))
     }
 
-    /// Returns the panic's message. Where the payload is not text, the message says so, and names
-    /// the payload's type if it is a common one. A message that would be larger than a message to
-    /// the caller may be (`RETRY_MAX_MESSAGE`) has a note in its middle that tells how much is left
-    /// out.
+    /// Returns the panic's message.
+    ///
+    /// If the payload is not text, the message says so, and names the type of the payload if it is a common
+    /// one. A message above the limit on messages (`RETRY_MAX_MESSAGE`) is shortened, with a note in its
+    /// middle that says how much is missing.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Returns file, line and column of the panic, as in `src/main.rs:12:5`, on whichever thread it
-    /// happened. `None` if that is not known for certain: the panic hook did not see the panic
-    /// (`resume_unwind` with a new payload, or a hook that the function has installed), or panics
-    /// with the same literal text happened in several places.
+    /// Returns file, line and column of the panic, as in `src/main.rs:12:5`.
+    ///
+    /// Returns `None` if the location is not certain: the panic hook did not see the panic (`resume_unwind`
+    /// with a new payload, or a hook that the function has installed), or panics with the same literal text
+    /// happened in several places.
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         self.0.location.as_deref()
     }
 
-    /// The backtrace, where `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` asks for one.
+    /// Returns the backtrace, if `RUST_BACKTRACE` or `RUST_LIB_BACKTRACE` enabled it.
     #[must_use]
     pub fn backtrace(&self) -> Option<&str> {
         self.0.backtrace.as_deref()
@@ -290,12 +328,12 @@ impl fmt::Display for Panic {
     }
 }
 
-/// How a process ended, as the operating system tells it.
+/// The end of a process, as the operating system reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ExitCause {
-    /// A signal ended it. The sender of the signal is not known: `SIGKILL` may come from another
-    /// process, from the function itself, or from the kernel when memory runs out.
+    /// A signal ended it. Its sender is unknown: a `SIGKILL` may come from another process, from the function
+    /// itself, or from the kernel when memory runs out.
     Signal {
         /// The signal's number.
         signal: i32,
@@ -304,15 +342,15 @@ pub enum ExitCause {
     },
     /// It exited by itself with this code.
     Code(i32),
-    /// It was killed because it took more memory than it may: that is known, not guessed.
+    /// It was killed because it exceeded its `memory` limit. This is reported on evidence only.
     OutOfMemory {
         /// The limit in bytes.
         limit: u64,
-        /// The most that it was seen to take, in bytes.
+        /// The highest measured use, in bytes.
         peak: u64,
     },
-    /// The operating system did not tell, because something else in this program waited for the
-    /// process or `SIGCHLD` is ignored.
+    /// The operating system did not report it, because other code in this program waited for the process, or
+    /// because `SIGCHLD` is ignored.
     Unknown,
 }
 
@@ -438,21 +476,22 @@ impl Crash {
         Self { limit, ..self }
     }
 
-    /// Returns how many inputs the worker was executing. That is more than one only where the function
-    /// has `concurrency` or `batch`, and `at_most_once`: otherwise each of them is run again alone, and
-    /// only one that crashes alone is blamed.
+    /// Returns the number of inputs that the worker was executing.
+    ///
+    /// It is more than one only for a function with `concurrency` or `batch`, and `at_most_once`: otherwise
+    /// each input is run again alone, and only an input that crashes alone is blamed.
     #[must_use]
     pub fn executing(&self) -> usize {
         self.together
     }
 
-    /// How the process ended.
+    /// Returns how the process ended.
     #[must_use]
     pub fn cause(&self) -> ExitCause {
         self.cause
     }
 
-    /// The number of the signal that ended it, if one did.
+    /// Returns the number of the signal that ended it, if one did.
     #[must_use]
     pub fn signal(&self) -> Option<i32> {
         match self.cause {
@@ -461,7 +500,7 @@ impl Crash {
         }
     }
 
-    /// The code it exited with, if it did.
+    /// Returns the exit code, if it exited.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         match self.cause {
@@ -470,7 +509,7 @@ impl Crash {
         }
     }
 
-    /// Whether a core was dumped.
+    /// Returns whether a core was dumped.
     #[must_use]
     pub fn core_dumped(&self) -> bool {
         matches!(
@@ -494,11 +533,11 @@ impl fmt::Display for Crash {
     }
 }
 
-/// Which limit in time was reached.
+/// The kind of a time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Limit {
-    /// `timeout`: one attempt's execution.
+    /// `timeout`: the execution of one attempt.
     Attempt,
     /// `deadline`: queue, attempts and delays together.
     Deadline,
@@ -506,11 +545,11 @@ pub enum Limit {
     Startup,
 }
 
-/// The reason for which a call was still waiting when its deadline passed.
+/// What a call was waiting for when its deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Waiting {
-    /// A worker that is free: the call was queued.
+    /// A free worker: the call was queued.
     Worker,
     /// The end of an attempt: the function was running.
     Attempt,
@@ -518,7 +557,7 @@ pub enum Waiting {
     Retry,
 }
 
-/// A limit in time that was reached.
+/// A time limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimedOut {
     limit: Limit,
@@ -548,13 +587,13 @@ impl TimedOut {
         self.waiting
     }
 
-    /// Which limit it was.
+    /// Returns the kind of the limit.
     #[must_use]
     pub fn limit(&self) -> Limit {
         self.limit
     }
 
-    /// How long the limit is.
+    /// Returns the length of the limit.
     #[must_use]
     pub fn after(&self) -> Duration {
         self.after
@@ -583,19 +622,19 @@ impl fmt::Display for TimedOut {
     }
 }
 
-/// Why a worker never became ready.
+/// The reason why no worker became ready.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Startup {
     /// The process ended before it was ready.
     Exited(ExitCause),
-    /// The function's `setup` returned an error or panicked; this is its text.
+    /// The function's `setup` returned an error or panicked, with this text.
     SetUp(Box<str>),
     /// The worker was not ready in time.
     TimedOut(TimedOut),
-    /// The operating system would not start the process.
+    /// The operating system did not start the process, with this error.
     Spawn(Box<str>),
-    /// What answered is not a worker of this program.
+    /// The process is not a worker of this program.
     Handshake(Box<str>),
 }
 
@@ -622,7 +661,7 @@ impl fmt::Display for Startup {
     }
 }
 
-/// The function's workers crash too often.
+/// The crashes that reached a function's [`CrashLimit`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrashLimitExceeded(Box<Crashes>);
 
@@ -644,25 +683,25 @@ impl CrashLimitExceeded {
         }))
     }
 
-    /// How many workers crashed within the window.
+    /// Returns the number of workers that crashed within the window.
     #[must_use]
     pub fn crashes(&self) -> u32 {
         self.0.crashes
     }
 
-    /// How many attempts were completed within the window.
+    /// Returns the number of attempts that were completed within the window.
     #[must_use]
     pub fn completed(&self) -> u64 {
         self.0.completed
     }
 
-    /// The limit that was reached.
+    /// Returns the limit that was reached.
     #[must_use]
     pub fn limit(&self) -> CrashLimit {
         self.0.limit
     }
 
-    /// How the last of them ended.
+    /// Returns how the last of these workers ended.
     #[must_use]
     pub fn last_crash(&self) -> ExitCause {
         self.0.last
@@ -687,7 +726,7 @@ impl fmt::Display for CrashLimitExceeded {
     }
 }
 
-/// Who cancelled a call.
+/// The origin of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cancelled {
@@ -709,7 +748,7 @@ impl fmt::Display for Cancelled {
     }
 }
 
-/// Why a call was refused before it was run.
+/// The reason why a call was refused before it ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Rejected {
@@ -717,14 +756,14 @@ pub enum Rejected {
     NotEncodable {
         /// The parameter's name.
         parameter: Box<str>,
-        /// Why.
+        /// The reason.
         reason: Box<str>,
     },
     /// An argument cannot be decoded by the worker.
     NotDecodable {
         /// The parameter's name.
         parameter: Box<str>,
-        /// Why.
+        /// The reason.
         reason: Box<str>,
     },
     /// The arguments are larger than the limit.
@@ -734,10 +773,11 @@ pub enum Rejected {
         /// The limit in bytes.
         limit: usize,
     },
-    /// This process may not start workers.
+    /// This process may not start workers: it never passed [`init`](crate::init), or an attribute that
+    /// calls it.
     NotInitialised,
-    /// The operating system has no thread, descriptor or memory left that calls need: those of the
-    /// runtime, or, for the calls of a worker, a thread. This is its error. The next call tries again.
+    /// The operating system has no thread, descriptor or memory left that the runtime needs, or no thread
+    /// that the calls of a worker need. This is its error. The next call tries again.
     NoResources(Box<str>),
     /// Calls are nested too deeply.
     TooDeep {
@@ -746,10 +786,10 @@ pub enum Rejected {
     },
     /// Two functions are registered under this name.
     DuplicateName {
-        /// Where each of them stands.
+        /// The source locations of both.
         places: Box<str>,
     },
-    /// A setting from outside makes no sense: which, and what it has to be.
+    /// A setting in the environment is invalid: its name, and what it has to be.
     Configuration(Box<str>),
     /// The runtime is shut down.
     ShutDown,
@@ -806,18 +846,18 @@ impl fmt::Display for Rejected {
     }
 }
 
-/// Why the result of a call that may have run is not there.
+/// The reason why the result of a call that may have run is missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Lost {
     /// The worker could not encode the function's result.
     NotEncodable {
-        /// Why.
+        /// The reason.
         reason: Box<str>,
     },
     /// The caller could not decode the function's result.
     NotDecodable {
-        /// Why.
+        /// The reason.
         reason: Box<str>,
     },
     /// The function's result is larger than the limit.
@@ -832,20 +872,19 @@ pub enum Lost {
         /// The limit in bytes.
         limit: usize,
     },
-    /// A function with `batch` returned another number of results than it was given inputs, so
-    /// that no result can be told to belong to this input.
+    /// A function with `batch` returned another number of results than it was given inputs, so no result
+    /// can be assigned to this input.
     WrongLength {
-        /// How many inputs the batch had.
+        /// The number of inputs of the batch.
         inputs: u64,
-        /// How many results there were.
+        /// The number of results.
         results: u64,
     },
-    /// The call was under way when this process was forked: its result goes to the process that has
-    /// made it.
+    /// The call was under way when this process was forked; its result goes to the process that made it.
     Forked,
     /// The worker sent something that is not a message.
     Protocol {
-        /// What was wrong with it.
+        /// The violation.
         reason: Box<str>,
     },
 }

@@ -1,4 +1,8 @@
-//! What happens, as it happens: one stream that progress, logs and reports are readers of.
+//! Events: the stream of everything that happens to calls and workers.
+//!
+//! [`events()`](crate::events()) subscribes to the default runtime,
+//! [`Runtime::events`](crate::Runtime::events) to a separate one. Progress, logs and reports read this
+//! stream.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +17,7 @@ use crate::sys::Mark;
 /// How many events wait for a subscriber before further ones are dropped.
 const BACKLOG: usize = 65_536;
 
-/// Which of a worker's output streams a line came from.
+/// One of a worker's output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -22,7 +26,7 @@ pub enum Stream {
     Stderr,
 }
 
-/// Something that happened to a call or a worker.
+/// An event of a call or a worker.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[expect(
@@ -30,20 +34,20 @@ pub enum Stream {
     reason = "the fields are the same everywhere and named after what they are"
 )]
 pub enum Event {
-    /// A call was submitted, by the function of another call if it has a parent.
+    /// A call was submitted, by a running function if it has a parent.
     CallQueued {
         function: &'static str,
         call: CallId,
         parent: Option<CallId>,
     },
-    /// A call was handed to a worker; it runs as soon as what was handed over before it is done.
+    /// A call was handed to a worker; it runs when the calls that were handed over before it are done.
     AttemptStarted {
         function: &'static str,
         call: CallId,
         attempt: u32,
         worker_pid: Option<u32>,
     },
-    /// An attempt failed and is run again, by the retry policy after `delay`.
+    /// An attempt ended without a result, and the call is run again after `delay`.
     Retried {
         function: &'static str,
         call: CallId,
@@ -70,21 +74,21 @@ pub enum Event {
         function: &'static str,
         worker_pid: Option<u32>,
     },
-    /// A worker is gone. One that was killed may be replaced before its process has ended, so that
-    /// the next worker may be up before this is told.
+    /// A worker has ended. A worker that was killed may be replaced before its process has ended, so the next
+    /// worker may be up before this event.
     WorkerDown {
         function: &'static str,
         worker_pid: Option<u32>,
         cause: ExitCause,
     },
-    /// A process that a worker's functions have started outlives the worker and could not be killed: it
-    /// belongs to another user, or the kernel does not end it.
+    /// A process that a worker's functions started outlives the worker and could not be killed: it belongs to
+    /// another user, or the kernel does not end it.
     ProcessLeft {
         function: &'static str,
         worker_pid: Option<u32>,
         pid: u32,
     },
-    /// A worker wrote a line, while it was executing a call if that is certain.
+    /// A worker wrote a line; `call` is set if it is certain which call it was executing.
     Output {
         function: &'static str,
         call: Option<CallId>,
@@ -94,12 +98,33 @@ pub enum Event {
     },
 }
 
-/// A subscription to the events of a runtime: an iterator that blocks until the next one.
+/// A subscription to the events of a runtime: an iterator that blocks until the next event.
 ///
-/// It sees what happens from the moment of its creation on. A subscriber that falls more than
-/// 65 536 events behind misses those that do not fit, and never slows a call down.
+/// It yields the events from its creation on. A subscriber that falls more than 65 536 events behind misses
+/// further events; it never delays a call. In a forked child the subscription has ended.
 ///
-/// It belongs to the process that has subscribed. In a child that was forked it has ended.
+/// ```standalone_crate
+/// use retry_runtime::events::Event;
+/// use retry_runtime::function;
+///
+/// #[function]
+/// fn add(a: u64, b: u64) -> u64 {
+///     a + b
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     let events = retry_runtime::events();
+///     add.remote(1, 2).wait().unwrap();
+///     for event in events {
+///         if let Event::Finished { function, succeeded, .. } = event {
+///             assert_eq!(function, add.name());
+///             assert!(succeeded);
+///             break;
+///         }
+///     }
+/// }
+/// ```
 pub struct Events {
     receiver: Option<Receiver<Event>>,
     mark: Mark,
@@ -124,12 +149,12 @@ impl Events {
         self.receiver.as_ref().filter(|_| self.mark.is_current())
     }
 
-    /// The next event, if there is one already.
+    /// Returns the next event, if there is one.
     pub fn try_next(&mut self) -> Option<Event> {
         self.receiver()?.try_recv().ok()
     }
 
-    /// The next event, waiting for it at most for `timeout`.
+    /// Blocks until the next event, for at most `timeout`.
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Event> {
         self.receiver()?.recv_timeout(timeout).ok()
     }

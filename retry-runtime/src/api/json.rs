@@ -6,14 +6,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec;
 
-/// Carries its value as JSON.
+/// Carries its value as JSON, for types that need a self-describing format.
 ///
-/// The codec's own format is not self-describing: types with serde's `flatten`, `untagged`, `tag`
-/// or `skip_serializing_if`, and `serde_json::Value`, are refused by it. They travel inside of this.
+/// The wire format is not self-describing, so it refuses types with serde's `flatten`, `untagged`, `tag` or
+/// `skip_serializing_if`, and `serde_json::Value`. A `Json` carries them.
 ///
-/// A value is written, read back and compared before it is sent, so that it arrives as it is or is
-/// refused: JSON has no NaN and no infinity, does not tell `Some(None)` from `None`, and a field that
-/// is skipped comes back as its default.
+/// A value is written, read back and compared before it is sent, so that it arrives as it is or is refused:
+/// JSON has no NaN and no infinity, does not distinguish `Some(None)` from `None`, and a skipped field
+/// comes back as its default.
 ///
 /// ```
 /// use retry_runtime::{Json, function};

@@ -32,9 +32,9 @@ impl<T: Copy> Override<T> {
     }
 }
 
-/// Overrides of a function's options for some of its calls.
+/// Overrides of a function's options for some of its calls, for a stub's `with_options`.
 ///
-/// What is not mentioned stays as the attribute says.
+/// An option that is not mentioned keeps the value of the attribute. Overrides can also unset an option.
 ///
 /// ```
 /// # use retry_runtime::{function, Options};
@@ -56,7 +56,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// No overrides yet.
+    /// Returns options that override nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -67,29 +67,29 @@ impl Options {
         }
     }
 
-    /// Another retry policy; a number means that many retries, one second apart.
+    /// Overrides the retry policy; a number means that many retries, one second apart.
     ///
     /// # Panics
     ///
-    /// If the policy's initial delay is longer than its cap.
+    /// Panics if the policy's initial delay is longer than its cap.
     #[must_use]
     pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
         self.retries = Override::Set(retries.into().checked());
         self
     }
 
-    /// No retries.
+    /// Unsets the retry policy: no retries.
     #[must_use]
     pub fn no_retries(mut self) -> Self {
         self.retries = Override::Unset;
         self
     }
 
-    /// Another limit on one attempt's execution.
+    /// Overrides the limit on the execution of one attempt.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// Panics if `timeout` is zero.
     #[must_use]
     #[track_caller]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -101,18 +101,18 @@ impl Options {
         self
     }
 
-    /// No limit on one attempt's execution.
+    /// Unsets the limit on the execution of one attempt.
     #[must_use]
     pub fn no_timeout(mut self) -> Self {
         self.timeout = Override::Unset;
         self
     }
 
-    /// Another limit on queue, attempts and delays together.
+    /// Overrides the limit on queue, attempts and delays together.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// Panics if `deadline` is zero.
     #[must_use]
     #[track_caller]
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -124,21 +124,22 @@ impl Options {
         self
     }
 
-    /// No limit on queue, attempts and delays together.
+    /// Unsets the limit on queue, attempts and delays together.
     #[must_use]
     pub fn no_deadline(mut self) -> Self {
         self.deadline = Override::Unset;
         self
     }
 
-    /// Another time to end in, for an attempt that is cancelled or has timed out, before its worker is killed.
+    /// Overrides the time that a cancelled or timed-out attempt has to end by itself before its worker is
+    /// killed.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = Override::Set(grace);
         self
     }
 
-    /// The worker of an attempt that is cancelled or has timed out is killed at once.
+    /// Unsets the grace: the worker of a cancelled or timed-out attempt is killed at once.
     #[must_use]
     pub fn no_grace(mut self) -> Self {
         self.grace = Override::Unset;

@@ -9,14 +9,33 @@ use crate::api::backtrace;
 use crate::api::excerpt::{excerpt, in_a_line, shares};
 use crate::codec;
 
-/// What arrives of an error that serde cannot carry, such as `anyhow::Error`, `eyre::Report`,
+/// The text of an error that serde cannot carry, such as `anyhow::Error`, `eyre::Report`,
 /// `Box<dyn Error + Send + Sync>` or `std::io::Error`.
 ///
-/// `Display` is the error's own message as one line of at most 200 characters, `{:#}` that line with the
-/// messages of what caused it, [`source`](Error::source) walks these messages, [`chain`](Self::chain) has
-/// all of them in full, and `Debug` is the text of its own `Debug`. Texts that are together larger than a
-/// message to the caller may be (`RETRY_MAX_MESSAGE`) are shortened, with a note that says how much
-/// is left out.
+/// `Display` is the error's own message in one line of at most 200 characters, and `{:#}` that line with
+/// the messages of its causes. [`source`](Error::source) walks the causes, [`chain`](Self::chain) yields
+/// all messages in full, and `Debug` is the text of the error's own `Debug`. Texts that are together above
+/// the limit on messages (`RETRY_MAX_MESSAGE`) are shortened, with a note that says how much is missing.
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, RemoteError, function};
+///
+/// #[function]
+/// fn read(path: &str) -> std::io::Result<String> {
+///     std::fs::read_to_string(path)
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     let result: Result<String, CallError<RemoteError>> = read.remote("/nowhere").wait();
+///     match result {
+///         Err(CallError::Function(error, _)) => {
+///             assert_eq!(error.to_string(), "No such file or directory (os error 2)");
+///         }
+///         other => panic!("{other:?}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteError {
     message: Box<str>,
@@ -93,14 +112,14 @@ impl RemoteError {
         std::iter::successors(Some(self), |error| error.source.as_deref())
     }
 
-    /// The messages of the error and of all that caused it, outermost first.
+    /// Returns the messages of the error and of its causes, outermost first.
     pub fn chain(&self) -> impl Iterator<Item = &str> {
         self.levels().map(|error| &*error.message)
     }
 }
 
 impl fmt::Display for RemoteError {
-    /// The message; with `{:#}` the whole chain. One line of at most 200 characters.
+    /// Writes the message, or with `{:#}` the whole chain, in one line of at most 200 characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !f.alternate() {
             return in_a_line(&self.message, f);

@@ -1,19 +1,20 @@
-//! How often a failed attempt is run again, and after what delay.
+//! Retry policies: the number of further attempts, and the delays between them.
 
 use std::time::Duration;
 
 /// A retry policy: how many further attempts a failing call gets, and the delay before each.
 ///
-/// `N` retries are at most `N + 1` attempts. The delay before retry `n` (counted from 1) is
+/// It is the value of the option `retries`, and of the methods of that name. `N` retries are at most `N + 1`
+/// attempts. The delay before retry `n` (counted from 1) is
 ///
 /// ```text
 /// delay(n) = min(initial_delay * backoff_coefficient^(n - 1), max_delay)
 /// ```
 ///
-/// and, with [`jitter`](Retries::jitter), a uniformly random time between zero and that ("full
-/// jitter", as in the AWS Architecture Blog's *Exponential Backoff And Jitter*).
+/// and, with [`jitter`](Retries::jitter), a uniformly random time between zero and that ("full jitter", as in
+/// the AWS Architecture Blog's *Exponential Backoff And Jitter*).
 ///
-/// All constructors are `const`, so a policy that cannot be right is refused by the compiler:
+/// All constructors are `const`, so the compiler refuses an invalid policy:
 ///
 /// ```
 /// use retry_runtime::Retries;
@@ -78,19 +79,19 @@ impl Retries {
             && self.max_delay <= Self::LONGEST_DELAY
     }
 
-    /// No retries: the first failure is final.
+    /// Returns a policy without retries: the first failure is final.
     #[must_use]
     pub const fn none() -> Self {
         Self::fixed(0, Duration::ZERO)
     }
 
-    /// `max_retries` further attempts with the same `delay` before each.
+    /// Returns a policy of `max_retries` further attempts with the same `delay` before each.
     ///
     /// A delay of zero means at once: no timer is involved.
     ///
     /// # Panics
     ///
-    /// If `delay` is longer than 24 hours; in a constant that is a compile error.
+    /// Panics if `delay` is longer than 24 hours; in a constant that is a compile error.
     #[must_use]
     #[track_caller]
     pub const fn fixed(max_retries: u32, delay: Duration) -> Self {
@@ -104,7 +105,8 @@ impl Retries {
         }
     }
 
-    /// `max_retries` further attempts, the delay doubling from one second up to 60 seconds.
+    /// Returns a policy of `max_retries` further attempts, with delays that double from one second up to 60
+    /// seconds.
     #[must_use]
     pub const fn exponential(max_retries: u32) -> Self {
         Self {
@@ -116,11 +118,11 @@ impl Retries {
         }
     }
 
-    /// The factor by which each delay is longer than the one before it, from 1.0 to 10.0.
+    /// Sets the factor between consecutive delays, from 1.0 to 10.0.
     ///
     /// # Panics
     ///
-    /// Outside that range; in a constant that is a compile error.
+    /// Panics outside that range; in a constant that is a compile error.
     #[must_use]
     #[track_caller]
     pub const fn backoff_coefficient(mut self, coefficient: f64) -> Self {
@@ -132,19 +134,21 @@ impl Retries {
         self
     }
 
-    /// The delay before the first retry. It must not be longer than the cap, which is checked
-    /// where the policy is used, so that the two can be set in either order.
+    /// Sets the delay before the first retry.
+    ///
+    /// It must not be longer than the cap. That is checked where the policy is used, so that the two can be
+    /// set in either order.
     #[must_use]
     pub const fn initial_delay(mut self, delay: Duration) -> Self {
         self.initial_delay = delay;
         self
     }
 
-    /// The cap on every delay, at most 24 hours.
+    /// Sets the cap on every delay, at most 24 hours.
     ///
     /// # Panics
     ///
-    /// If `delay` is longer than 24 hours; in a constant that is a compile error.
+    /// Panics if `delay` is longer than 24 hours; in a constant that is a compile error.
     #[must_use]
     #[track_caller]
     pub const fn max_delay(mut self, delay: Duration) -> Self {
@@ -153,26 +157,27 @@ impl Retries {
         self
     }
 
-    /// Draws each delay uniformly between zero and its nominal length, so that calls which
-    /// failed together do not come back together.
+    /// Draws each delay uniformly between zero and its nominal length, so that calls that failed together
+    /// are not retried together.
     #[must_use]
     pub const fn jitter(mut self) -> Self {
         self.jitter = true;
         self
     }
 
-    /// The number of further attempts.
+    /// Returns the number of further attempts.
     #[must_use]
     pub const fn max_retries(&self) -> u32 {
         self.max_retries
     }
 
-    /// The nominal delay before retry number `retry`, counted from 1; with jitter it is the
-    /// longest the delay can be. `None` when the policy has no such retry.
+    /// Returns the nominal delay before retry number `retry`, counted from 1.
+    ///
+    /// With jitter this is the longest possible delay. Returns `None` if the policy has no such retry.
     ///
     /// # Panics
     ///
-    /// If the initial delay is longer than the cap.
+    /// Panics if the initial delay is longer than the cap.
     #[must_use]
     pub fn delay(&self, retry: u32) -> Option<Duration> {
         let policy = self.checked();
@@ -192,7 +197,7 @@ impl Retries {
         }
     }
 
-    /// The nominal delays before all retries, in order.
+    /// Returns the nominal delays before all retries, in order.
     pub fn schedule(&self) -> impl Iterator<Item = Duration> + use<> {
         let policy = *self;
         (1..=policy.max_retries).map_while(move |retry| policy.delay(retry))
@@ -246,7 +251,7 @@ const fn check_longest(delay: Duration) {
 }
 
 impl From<u32> for Retries {
-    /// That many further attempts, one second apart.
+    /// Returns a policy of that many further attempts, one second apart.
     fn from(max_retries: u32) -> Self {
         Self::fixed(max_retries, Duration::from_secs(1))
     }

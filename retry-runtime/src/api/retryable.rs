@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// An error that says itself whether it is worth a retry.
+/// An error that decides itself whether it is retried.
 ///
-/// It is picked up by type: nothing is to be named in the attribute. A `retry_if` of the function
-/// goes first. It is asked in the worker, before the error is sent.
+/// The implementation is found by type, so the attribute need not mention it. A `retry_if` of the function
+/// takes precedence. [`retry`](Self::retry) runs in the worker, before the error is encoded.
 ///
 /// ```
 /// use retry_runtime::{Retry, Retryable, function};
@@ -35,21 +35,19 @@ use std::time::Duration;
 /// }
 /// ```
 pub trait Retryable {
-    /// What to do about this error.
+    /// Returns what to do about this error.
     fn retry(&self) -> Retry;
 }
 
-/// What an error says about being retried.
-///
-/// See [`Retryable`](crate::Retryable).
+/// The decision of a [`Retryable`](crate::Retryable) error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Retry {
-    /// As the function's policy says.
+    /// Retry according to the function's policy.
     #[default]
     Default,
-    /// Never: trying again cannot help.
+    /// Do not retry: another attempt cannot help.
     No,
-    /// Not before this time has passed. It takes the place of the policy's delay; the number of
-    /// retries and the deadline still hold.
+    /// Retry after this time instead of the policy's delay. The number of retries and the deadline still
+    /// hold.
     After(Duration),
 }

@@ -1,13 +1,23 @@
-//! What is known about an annotated function before it is ever called.
+//! The static description of an annotated function.
 
 use std::time::Duration;
 
 use crate::api::crash_limit::CrashLimit;
 use crate::api::retries::Retries;
 
-/// The static description of a function: its name, where it stands, and its options.
+/// The static description of a function, as a stub's `spec` returns it: its name, its source location, and
+/// its options.
 ///
-/// Returned by the stub's `spec()`.
+/// ```
+/// # use retry_runtime::function;
+/// #[function(retries = 2, max_workers = 4)]
+/// fn add(a: u64, b: u64) -> u64 {
+///     a + b
+/// }
+///
+/// assert_eq!(add.spec().parameters, ["a", "b"]);
+/// assert_eq!(add.spec().max_workers, Some(4));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FunctionSpec {
@@ -21,45 +31,45 @@ pub struct FunctionSpec {
     pub parameters: &'static [&'static str],
     /// The retry policy.
     pub retries: Retries,
-    /// The limit on one attempt's execution.
+    /// The limit on the execution of one attempt.
     pub timeout: Option<Duration>,
     /// The limit on queue, attempts and delays together.
     pub deadline: Option<Duration>,
-    /// The limit from the start of a worker until it is ready.
+    /// The limit on the time from the start of a worker until it is ready.
     pub startup_timeout: Duration,
-    /// The largest number of workers; `None` is the number of cores.
+    /// The most workers; `None` is the number of cores.
     pub max_workers: Option<usize>,
-    /// The number of workers that are kept even when idle, once there has been a call.
+    /// The number of workers that are kept when idle, once the function was called.
     pub min_workers: usize,
-    /// How long an idle worker is kept.
+    /// The lifetime of an idle worker.
     pub scaledown_window: Duration,
-    /// After how many calls a worker is replaced.
+    /// The number of calls after which a worker is replaced.
     pub max_calls_per_worker: Option<u64>,
-    /// The limit in bytes on the memory of one worker with all that it started.
+    /// The limit in bytes on the memory of one worker with all processes that it started.
     pub memory: Option<u64>,
-    /// By how many bytes a worker may grow over its first calls before it is replaced.
+    /// The growth in bytes after its first call at which a worker is replaced.
     pub max_rss_growth: Option<u64>,
-    /// How long a call that is to be stopped is asked before its worker is killed.
+    /// The time that a cancelled or timed-out call has to end by itself before its worker is killed.
     pub grace: Duration,
-    /// How many inputs run at once in one worker.
+    /// The number of inputs that one worker executes at once.
     pub concurrency: usize,
-    /// How inputs are collected, for a function that takes many at once.
+    /// The batches, for a function that takes many inputs at once.
     pub batch: Option<Batch>,
-    /// When the function's workers crash too often.
+    /// The number of crashes that stops the function.
     pub crash_limit: CrashLimit,
-    /// Whether a call whose worker crashed is given up instead of run again.
+    /// Whether a call whose worker crashed ends instead of being run again.
     pub at_most_once: bool,
-    /// Whether it is an `async fn`.
+    /// Whether the function is an `async fn`.
     pub is_async: bool,
 }
 
-/// How inputs are collected before they are handed to a function that takes many at once.
+/// The size of a batch, and the time to collect it: the option `batch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Batch {
-    /// The most inputs that one execution gets.
+    /// The most inputs of one execution.
     pub max_size: usize,
-    /// How long the first input waits for others.
+    /// The time that the first input waits for others.
     pub max_wait: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Single calls.
+//! Single calls: [`Call`] and [`FunctionCall`].
 
 use std::cell::RefCell;
 use std::fmt;
@@ -151,12 +151,28 @@ fn decode<T: Wire, E>(
     })
 }
 
-/// A call that is not made before it is awaited or waited for.
+/// A lazy call, as a stub's `remote` returns it: `.await` it, or [`wait`](Self::wait) to block.
 ///
-/// Dropping it while it is under way cancels it: if it is being executed, its worker is killed.
+/// Dropping it while it is under way cancels it: if a worker is executing it, that worker is killed.
 ///
-/// Where the function's attempts have taken less than 50 µs on average, the first poll waits for the
-/// answer itself, for about 150 µs at most: to be woken would take longer.
+/// Where the function's attempts have taken less than 50 µs on average, the first poll waits for the answer
+/// itself, for at most about 150 µs, since a wake-up would take longer.
+///
+/// ```standalone_crate
+/// use retry_runtime::function;
+/// use std::time::Duration;
+///
+/// #[function]
+/// fn add(a: u64, b: u64) -> u64 {
+///     a + b
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     let call = add.remote(1, 2).retries(3).deadline(Duration::from_secs(60));
+///     assert_eq!(call.wait().unwrap(), 3);
+/// }
+/// ```
 #[must_use = "a call does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
 pub struct Call<T, E> {
     host: Host,
@@ -197,45 +213,46 @@ impl<T, E> Call<T, E> {
         }
     }
 
-    /// Another retry policy for this call; a number means that many retries, one second apart.
+    /// Sets the retry policy of this call; a number means that many retries, one second apart.
     pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
         self.options = self.options.retries(retries);
         self
     }
 
-    /// Another limit on one attempt's execution.
+    /// Limits the execution of one attempt.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// Panics if `timeout` is zero.
     #[track_caller]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options = self.options.timeout(timeout);
         self
     }
 
-    /// Another limit on queue, attempts and delays together.
+    /// Limits queue, attempts and delays together.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// Panics if `deadline` is zero.
     #[track_caller]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options = self.options.deadline(deadline);
         self
     }
 
-    /// Another time to end in, if it is cancelled or times out, before its worker is killed.
+    /// Sets the time that the call has to end by itself, once it is cancelled or times out, before its
+    /// worker is killed.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options = self.options.grace(grace);
         self
     }
 
-    /// Makes the call and blocks this thread until its result is there.
+    /// Makes the call, and blocks this thread until the result arrives.
     ///
     /// # Errors
     ///
-    /// Whatever becomes of the call instead of a value.
+    /// Any variant of [`CallError`].
     pub fn wait(mut self) -> Result<T, CallError<E>> {
         self.start(PollIntent::Yes, Slot::default());
         block::block_on(&mut self)
@@ -396,10 +413,31 @@ impl<T, E> fmt::Debug for Call<T, E> {
     }
 }
 
-/// A call that has been made and runs on its own. Dropping it does not end the call.
+/// A started call, as a stub's `spawn` returns it. Dropping it detaches the call, which runs on.
 ///
-/// The result is handed out once: by awaiting, [`wait`](Self::wait), [`get`](Self::get) or
+/// The result is handed out once: by `.await`, [`wait`](Self::wait), [`get`](Self::get) or
 /// [`try_get`](Self::try_get).
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, function};
+/// use std::time::Duration;
+///
+/// #[function]
+/// fn sleep(seconds: u64) -> u64 {
+///     std::thread::sleep(Duration::from_secs(seconds));
+///     seconds
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     assert_eq!(sleep.spawn(0).wait().unwrap(), 0);
+///
+///     let mut call = sleep.spawn(3600);
+///     assert!(call.get(Duration::from_millis(50)).is_none()); // still running
+///     call.cancel();
+///     assert!(matches!(call.wait(), Err(CallError::Cancelled(..))));
+/// }
+/// ```
 #[must_use = "the call's result, and whether it failed, is only known through this"]
 pub struct FunctionCall<T, E> {
     host: Host,
@@ -410,23 +448,24 @@ pub struct FunctionCall<T, E> {
 }
 
 impl<T, E> FunctionCall<T, E> {
-    /// Blocks this thread until the result is there.
+    /// Blocks this thread until the result arrives.
     ///
     /// # Errors
     ///
-    /// Whatever became of the call instead of a value.
+    /// Any variant of [`CallError`].
     pub fn wait(self) -> Result<T, CallError<E>> {
         block::block_on(self)
     }
 
-    /// Blocks this thread until the result is there, but no longer than `timeout`. `None` leaves
-    /// the call running.
+    /// Blocks this thread until the result arrives, for at most `timeout`.
+    ///
+    /// Returns `None` if there is no result by then; the call runs on.
     pub fn get(&mut self, timeout: Duration) -> Option<Result<T, CallError<E>>> {
         let until = Instant::now().checked_add(timeout);
         block::block_on_until(until, self)
     }
 
-    /// The result, if it is there already.
+    /// Returns the result if it has arrived.
     pub fn try_get(&mut self) -> Option<Result<T, CallError<E>>> {
         let outcome = if self.host.is_foreign() {
             outcome_in_fork(&self.slot)
@@ -436,15 +475,17 @@ impl<T, E> FunctionCall<T, E> {
         Some((self.decode)(self.registration, None, outcome))
     }
 
-    /// Ends the call: removed if it is queued, its worker killed if it is being executed. It is
-    /// not retried, and its result is [`CallError::Cancelled`] unless it was there already.
+    /// Cancels the call: removes it from the queue, or stops the worker that executes it.
+    ///
+    /// It is not retried, and its result is [`CallError::Cancelled`] unless a result had arrived before.
+    /// With a `grace` the function is asked first; without one the worker is killed at once.
     pub fn cancel(&self) {
         if let Some(key) = self.key {
             self.host.cancel(key);
         }
     }
 
-    /// The call's identity.
+    /// Returns the id of the call.
     #[must_use]
     pub fn id(&self) -> CallId {
         self.key.map_or(CallId(0), |key| key.id)
@@ -479,26 +520,30 @@ impl<T, E> fmt::Debug for FunctionCall<T, E> {
     }
 }
 
-/// Many spawned calls, as [`join`] takes them.
+/// The future of many spawned calls, as [`join`] returns it.
 #[must_use = "the calls run on their own, but their results are only known through this"]
 pub struct Join<T, E> {
     calls: Vec<FunctionCall<T, E>>,
     results: Vec<Option<Result<T, CallError<E>>>>,
 }
 
-/// Waits for many spawned calls: their results in the order of the calls. Await it, or
-/// [`wait`](Join::wait) for it. Dropping it leaves the calls running.
+/// Waits for many spawned calls, and returns their results in the order of the calls.
 ///
-/// ```no_run
-/// # use retry_runtime::{function, join};
+/// `.await` it, or [`wait`](Join::wait) for it. Dropping it detaches the calls.
+///
+/// ```standalone_crate
+/// use retry_runtime::{function, join};
+///
 /// #[function]
 /// fn square(number: u64) -> u64 {
 ///     number * number
 /// }
 ///
-/// let calls = (0..10).map(|number| square.spawn(number));
-/// for result in join(calls).wait() {
-///     println!("{}", result.unwrap());
+/// fn main() {
+///     retry_runtime::init();
+///     let calls = (0..4).map(|number| square.spawn(number));
+///     let squares: Vec<u64> = join(calls).wait().into_iter().map(Result::unwrap).collect();
+///     assert_eq!(squares, [0, 1, 4, 9]);
 /// }
 /// ```
 pub fn join<T, E>(calls: impl IntoIterator<Item = FunctionCall<T, E>>) -> Join<T, E> {
@@ -508,7 +553,7 @@ pub fn join<T, E>(calls: impl IntoIterator<Item = FunctionCall<T, E>>) -> Join<T
 }
 
 impl<T, E> Join<T, E> {
-    /// Blocks this thread until all results are there.
+    /// Blocks this thread until all results have arrived.
     pub fn wait(self) -> Vec<Result<T, CallError<E>>> {
         block::block_on(self)
     }

@@ -1,4 +1,4 @@
-//! One function over many inputs.
+//! Maps: one function over many inputs.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -80,18 +80,50 @@ const CHUNK_TIME: Duration = Duration::from_micros(200);
 
 type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Encoded;
 
-/// A function over a sequence of inputs: nothing is run before it is consumed.
+/// A function over many inputs, as a stub's `map` returns it. Nothing runs before it is consumed.
 ///
-/// Each item is a `Result`, the same that `.remote()` gives, in the order of the inputs. Consume
-/// it as an iterator (`for result in map`, which blocks), as a [`stream`](Self::stream), as a
-/// future (`map.await` is a `Vec` of all results), or with [`try_collect`](Self::try_collect).
+/// Each item is a `Result<T, CallError<E>>`, in the order of the inputs. A map is consumed in one of these
+/// ways:
 ///
-/// No more inputs than the [`window`](Self::window) are taken ahead of the consumer. Dropping it
-/// cancels what is outstanding. If the input iterator panics, the results of the inputs before
-/// are delivered, and then the panic goes on in the consumer.
+/// - as an iterator, `for result in map`, which blocks;
+/// - as a [`stream`](Self::stream);
+/// - with `.await`, which returns a `Vec` of all results;
+/// - with [`try_collect`](Self::try_collect), which returns all values or the first error.
 ///
-/// Inputs are taken on the consumer's thread: while the input iterator blocks, so does the
-/// consumer.
+/// At most [`window`](Self::window) inputs are taken ahead of the consumer. Inputs are taken on the
+/// consumer's thread: while the input iterator blocks, so does the consumer. Each input has its own
+/// retries, timeout and deadline. Dropping the map, or what it is consumed by, cancels all outstanding
+/// inputs. If the input iterator panics, the results of earlier inputs are delivered first, and then the
+/// panic resumes in the consumer.
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, function};
+///
+/// #[function]
+/// fn parse(text: &str) -> Result<u64, String> {
+///     text.parse().map_err(|_| format!("{text} is not a number"))
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     let mut sum = 0;
+///     for result in parse.map(["1", "two", "3"]) {
+///         match result {
+///             Ok(number) => sum += number,
+///             Err(CallError::Function(text, context)) => {
+///                 assert_eq!(text, "two is not a number");
+///                 assert_eq!(context.input_index(), Some(1));
+///             }
+///             Err(error) => panic!("{error:?}"),
+///         }
+///     }
+///     assert_eq!(sum, 4);
+///
+///     // The first error cancels the rest.
+///     let all: Result<Vec<u64>, _> = parse.map(["1", "two", "3"]).try_collect().wait();
+///     assert!(all.is_err());
+/// }
+/// ```
 #[must_use = "a map does nothing unless it is consumed: loop over it, or `.await` it"]
 pub struct Map<I: Iterator, T, E, Y = Unindexed> {
     host: Host,
@@ -136,53 +168,55 @@ impl<I: Iterator, T, E> Map<I, T, E> {
 }
 
 impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
-    /// Another retry policy; each input has its own retries.
+    /// Sets the retry policy; each input has its own retries.
     pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
         self.options = self.options.retries(retries);
         self
     }
 
-    /// Another limit on one attempt's execution.
+    /// Limits the execution of one attempt.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// Panics if `timeout` is zero.
     #[track_caller]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options = self.options.timeout(timeout);
         self
     }
 
-    /// Another limit on queue, attempts and delays together, for each input.
+    /// Limits the attempts and delays of each input together, from the start of its first attempt.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// Panics if `deadline` is zero.
     #[track_caller]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options = self.options.deadline(deadline);
         self
     }
 
-    /// Another time to end in, for inputs that are cancelled or time out, before their workers are killed.
+    /// Sets the time that an input has to end by itself, once it is cancelled or times out, before its
+    /// worker is killed.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options = self.options.grace(grace);
         self
     }
 
-    /// Results come as they are ready instead of in the order of the inputs.
+    /// Yields results as they arrive instead of in the order of the inputs.
     pub fn unordered(mut self) -> Self {
         self.ordered = false;
         self
     }
 
-    /// The share of all attempts that may be retries, such as 0.1. Inputs that fail when it is
-    /// used up fail now: what is down is not brought back by asking it more often. Ten retries
-    /// are always allowed.
+    /// Limits the share of all attempts that may be retries, such as 0.1.
+    ///
+    /// Once the budget is used up, an input that fails is not retried, so that a service that is down is not
+    /// asked more often. Ten retries are always allowed.
     ///
     /// # Panics
     ///
-    /// If `ratio` is not between 0 and 1.
+    /// Panics if `ratio` is not between 0 and 1.
     #[track_caller]
     pub fn retry_budget(mut self, ratio: f64) -> Self {
         assert!(
@@ -193,14 +227,15 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
         self
     }
 
-    /// How many inputs may be taken ahead of the consumer. Unless told otherwise these are 1024, or
-    /// as many as the workers do in a few milliseconds, but never more than 65536. Besides, no
-    /// further ones are taken while more bytes of inputs are outstanding than keep the workers busy:
-    /// 8 MiB, and with many workers or large inputs up to 64 MiB.
+    /// Limits the inputs that are taken ahead of the consumer.
+    ///
+    /// The default is 1024, or as many as the workers execute in a few milliseconds, and at most 65 536. In
+    /// addition, no further inputs are taken while more bytes of inputs are outstanding than keep the workers
+    /// busy: 8 MiB, and with many workers or large inputs up to 64 MiB.
     ///
     /// # Panics
     ///
-    /// If `inputs` is zero.
+    /// Panics if `inputs` is zero.
     #[track_caller]
     pub fn window(mut self, inputs: usize) -> Self {
         assert!(inputs > 0, "the window of a map must be at least 1");
@@ -208,15 +243,16 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
         self
     }
 
-    /// Limits the bytes of results that may wait for the consumer; unless told otherwise 64 MiB, or as
-    /// the runtime's [`max_buffered`](crate::Builder::max_buffered) says. While more than that is waiting
-    /// no further inputs are handed to workers. What they have already may come on top, and a single
-    /// larger result still passes. In a map that keeps the order of the inputs, the input that the
-    /// consumer waits for is never held back.
+    /// Limits the bytes of results that wait for the consumer.
+    ///
+    /// The default is 64 MiB, or the runtime's [`max_buffered`](crate::runtime::Builder::max_buffered).
+    /// While more bytes are waiting, no further inputs are handed to workers. The results of inputs that
+    /// the workers already have may come on top, and a single larger result still passes. In a map that
+    /// keeps the order of the inputs, the input that the consumer waits for is never held back.
     ///
     /// # Panics
     ///
-    /// If `bytes` is zero.
+    /// Panics if `bytes` is zero.
     #[track_caller]
     pub fn max_buffered(mut self, bytes: usize) -> Self {
         assert!(bytes > 0, "max_buffered must be at least 1 byte");
@@ -224,12 +260,11 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
         self
     }
 
-    /// Gives each result the position of its input among all inputs, counted from zero: the items
-    /// become `(usize, Result<T, CallError<E>>)`, and the values of
-    /// [`try_collect`](Self::try_collect) become `(usize, T)`.
+    /// Yields each result together with the position of its input, counted from zero.
     ///
-    /// An unordered map needs it to tell which input an `Ok` belongs to. (An error knows it as
-    /// [`Context::input_index`](crate::Context::input_index).)
+    /// The items become `(usize, Result<T, CallError<E>>)`, and the values of
+    /// [`try_collect`](Self::try_collect) `(usize, T)`. In an unordered map this tells which input an `Ok`
+    /// belongs to. (An error has it as [`Context::input_index`](crate::Context::input_index).)
     ///
     /// ```no_run
     /// # #[retry_runtime::function] fn length(text: &str) -> usize { text.len() }
@@ -255,14 +290,29 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
         }
     }
 
-    /// Returns the results as a stream.
+    /// Returns the results as a [`Stream`](futures_core::Stream).
+    ///
+    /// ```no_run
+    /// # use retry_runtime::function;
+    /// # use std::pin::pin;
+    /// # #[function] fn length(text: &str) -> usize { text.len() }
+    /// # async fn consume() {
+    /// use futures_core::Stream;
+    ///
+    /// let mut lengths = pin!(length.map(["one", "three"]).stream());
+    /// while let Some(result) = std::future::poll_fn(|cx| lengths.as_mut().poll_next(cx)).await {
+    ///     println!("{result:?}");
+    /// }
+    /// # }
+    /// ```
     pub fn stream(self) -> MapStream<I, T, E, Y> {
         MapStream(Driver::new(self))
     }
 
-    /// The values of all inputs, or the first error, at which the rest is cancelled.
+    /// Collects the values of all inputs; the first error cancels the rest.
     ///
-    /// Await it, or [`wait`](TryCollect::wait) for it.
+    /// `.await` it, or [`wait`](TryCollect::wait) for it. The collection is any `Default + Extend`, such as
+    /// a `Vec` or a `HashSet`.
     pub fn try_collect<C: Default + Extend<Y::Value<T>>>(self) -> TryCollect<I, T, E, C, Y> {
         TryCollect {
             driver: Driver::new(self),
@@ -302,14 +352,14 @@ impl<I: Iterator, T, E, Y: Yields> IntoFuture for Map<I, T, E, Y> {
     }
 }
 
-/// What the items of a [`Map`] are: results, or results with the positions of their inputs.
+/// Decides the items of a [`Map`]: results, or results with the positions of their inputs.
 ///
-/// It is implemented for [`Unindexed`] and [`Indexed`] alone.
+/// The trait is sealed, and implemented for [`Unindexed`] and [`Indexed`] alone.
 pub trait Yields: Sealed {
-    /// What is yielded for each input.
+    /// The item for each input.
     type Item<T, E>;
 
-    /// What is collected of an input that succeeded.
+    /// The value that is collected for an input that succeeded.
     type Value<T>;
 
     /// Set if the position of each input has to be known.
@@ -324,11 +374,11 @@ pub trait Yields: Sealed {
     fn value<T, E>(item: Self::Item<T, E>) -> Result<Self::Value<T>, CallError<E>>;
 }
 
-/// Says of a [`Map`] that its items are results and nothing else.
+/// Marks a [`Map`] whose items are results.
 #[derive(Debug)]
 pub enum Unindexed {}
 
-/// Says of a [`Map`] that its items are pairs of a position and a result: see [`Map::indexed`].
+/// Marks a [`Map`] whose items are pairs of a position and a result: see [`Map::indexed`].
 #[derive(Debug)]
 pub enum Indexed {}
 
@@ -373,7 +423,7 @@ impl Yields for Indexed {
     }
 }
 
-/// The results of a [`Map`], one after the other, blocking.
+/// The blocking iterator over the results of a [`Map`].
 #[must_use = "iterators do nothing unless they are consumed"]
 pub struct MapIter<I: Iterator, T, E, Y: Yields = Unindexed>(Driver<I, T, E, Y>);
 
@@ -409,7 +459,7 @@ impl<I: Iterator, T, E, Y: Yields> Wait for Next<'_, I, T, E, Y> {
     }
 }
 
-/// The results of a [`Map`] as a stream.
+/// The stream of the results of a [`Map`]; see [`Map::stream`].
 #[must_use = "streams do nothing unless they are polled"]
 pub struct MapStream<I: Iterator, T, E, Y: Yields = Unindexed>(Driver<I, T, E, Y>);
 
@@ -426,7 +476,7 @@ impl<I: Iterator, T, E, Y: Yields> futures_core::Stream for MapStream<I, T, E, Y
     }
 }
 
-/// All results of a [`Map`].
+/// The future of all results of a [`Map`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct MapFuture<I: Iterator, T, E, Y: Yields = Unindexed> {
     driver: Driver<I, T, E, Y>,
@@ -450,7 +500,7 @@ impl<I: Iterator, T, E, Y: Yields> Future for MapFuture<I, T, E, Y> {
     }
 }
 
-/// The values of all inputs of a [`Map`], or its first error.
+/// The future of the values of a [`Map`], or of its first error; see [`Map::try_collect`].
 #[must_use = "it does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
 pub struct TryCollect<I: Iterator, T, E, C, Y: Yields = Unindexed> {
     driver: Driver<I, T, E, Y>,
@@ -458,11 +508,11 @@ pub struct TryCollect<I: Iterator, T, E, C, Y: Yields = Unindexed> {
 }
 
 impl<I: Iterator, T, E, C: Default + Extend<Y::Value<T>>, Y: Yields> TryCollect<I, T, E, C, Y> {
-    /// Blocks this thread until all results are there.
+    /// Blocks this thread until all values have arrived.
     ///
     /// # Errors
     ///
-    /// The first error; what is outstanding then is cancelled.
+    /// The first error of an input, any variant of [`CallError`]. The outstanding inputs are cancelled.
     pub fn wait(self) -> Result<C, CallError<E>> {
         block::block_on(self)
     }
@@ -640,7 +690,8 @@ impl Arrivals {
         (self.held && !self.closed).then(|| waits.then_some(self.next))
     }
 
-    /// Notes that the consumer has taken results of this size in bytes. Returns whether inputs are to be let go.
+    /// Notes that the consumer has taken results of this size in bytes. Returns whether inputs are to be
+    /// let go.
     fn consumed(&mut self, bytes: usize) -> bool {
         self.buffered = self.buffered.saturating_sub(bytes);
         let lets_go = self.held && self.buffered <= self.most_buffered / 2;
@@ -1270,7 +1321,7 @@ pub(crate) fn refuse(
     }
 }
 
-/// A function over a sequence of inputs of which only the success counts.
+/// The future of a function that runs over many inputs for its effects, as a stub's `for_each` returns it.
 #[must_use = "it does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
 pub struct ForEach<I: Iterator, T, E>(Driver<I, T, E, Unindexed>);
 
@@ -1284,7 +1335,7 @@ impl<I: Iterator, T, E> ForEach<I, T, E> {
     ///
     /// # Errors
     ///
-    /// The first error; what is outstanding then is cancelled.
+    /// The first error of an input, any variant of [`CallError`]. The outstanding inputs are cancelled.
     pub fn wait(self) -> Result<(), CallError<E>> {
         block::block_on(self)
     }

@@ -1,4 +1,4 @@
-//! Runtimes that a program makes itself, and the end of all of them.
+//! Runtimes: separate pools of workers, and their shutdown.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -19,37 +19,36 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::wait::block::{self, Wait};
 
-/// A pool of workers of its own, beside the one that calls use unless they are told otherwise.
+/// A pool of workers with its own settings, separate from the default one.
 ///
-/// A function's calls go there by `f.on(&runtime)`. Clones are the same runtime. When the last
-/// one is dropped, calls that are still pending are cancelled and the workers end.
+/// `f.on(&runtime)` sends a function's calls to it. Clones are the same runtime. When the last clone is
+/// dropped, pending calls are cancelled and the workers end.
 ///
 /// In a worker every runtime stands for the one that the worker belongs to.
 ///
-/// A runtime belongs to the process that has built it. In a child that was forked its calls are
-/// [`Rejected`](crate::Rejected), and shutting it down or dropping it does nothing. The default
-/// runtime is another one in each process.
+/// A runtime belongs to the process that built it. In a forked child its calls are
+/// [`Rejected`](crate::error::Rejected::Forked), and shutting it down or dropping it does nothing. Each
+/// process has its own default runtime.
 ///
-/// ```no_run
+/// ```standalone_crate
 /// use retry_runtime::{Runtime, function};
 /// use std::time::Duration;
 ///
 /// #[function]
-/// fn render(page: u32) -> String {
-///     format!("page {page}")
+/// fn greeting() -> Option<String> {
+///     std::env::var("GREETING").ok()
 /// }
 ///
-/// # fn main() -> std::io::Result<()> {
-/// retry_runtime::init();
-/// let runtime = Runtime::builder()
-///     .max_workers(2)
-///     .env("TEXMFHOME", "/opt/tex")
-///     .build()?;
-/// let first = render.on(&runtime).remote(1).wait();
-/// runtime.shutdown(Duration::from_secs(5)).wait();
-/// # let _ = first;
-/// # Ok(())
-/// # }
+/// fn main() -> std::io::Result<()> {
+///     retry_runtime::init();
+///     let runtime = Runtime::builder().max_workers(2).env("GREETING", "Bonjour").build()?;
+///     let greeted = greeting.on(&runtime).remote().wait().unwrap();
+///     assert_eq!(greeted.as_deref(), Some("Bonjour"));
+///
+///     let abandoned = runtime.shutdown(Duration::from_secs(5)).wait();
+///     assert!(abandoned.is_empty());
+///     Ok(())
+/// }
 /// ```
 #[derive(Clone)]
 pub struct Runtime {
@@ -73,7 +72,7 @@ impl Drop for Owner {
 }
 
 impl Runtime {
-    /// A runtime to be set up.
+    /// Returns a builder, with the settings of the `RETRY_` variables.
     pub fn builder() -> Builder {
         Builder {
             config: Config::from_environment(),
@@ -84,17 +83,16 @@ impl Runtime {
         &self.host
     }
 
-    /// Ends the runtime: takes no further calls, which are [`Rejected`](crate::Rejected) from
-    /// now on, lets those that are there end within `grace`, and lets the workers run their teardown.
-    /// When the grace is over the calls that are left are cancelled, and the workers that are left are
-    /// killed. May be called more than once.
+    /// Begins to shut the runtime down; `.await` the returned value, or [`wait`](Shutdown::wait) for the end.
     ///
-    /// It begins at once; await it, or [`wait`](Shutdown::wait) for it, for the end.
+    /// New calls are [`Rejected`](crate::error::Rejected::ShutDown) from now on. Pending calls may end
+    /// within `grace`, and the workers run their teardown. After the grace the remaining calls are
+    /// cancelled, and the remaining workers are killed. The method may be called more than once.
     pub fn shutdown(&self, grace: Duration) -> Shutdown {
         Shutdown::begin(&self.host, grace)
     }
 
-    /// What happens to calls and workers of this runtime from now on.
+    /// Subscribes to the events of this runtime, from now on.
     #[must_use]
     pub fn events(&self) -> Events {
         match &self.host {
@@ -110,13 +108,13 @@ impl fmt::Debug for Runtime {
     }
 }
 
-/// The end of a runtime, as [`Runtime::shutdown`] began it.
+/// A shutdown in progress, as [`Runtime::shutdown`] returns it.
 #[derive(Debug)]
 pub struct Shutdown {
     engine: Option<Arc<Engine>>,
 }
 
-/// A call that a shutdown did not wait for.
+/// A call that did not end within the grace of a shutdown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Abandoned {
     call: CallId,
@@ -124,13 +122,13 @@ pub struct Abandoned {
 }
 
 impl Abandoned {
-    /// The call's identity.
+    /// Returns the id of the call.
     #[must_use]
     pub fn call_id(&self) -> CallId {
         self.call
     }
 
-    /// The function's registered name.
+    /// Returns the function's registered name.
     #[must_use]
     pub fn function(&self) -> &'static str {
         self.function
@@ -155,8 +153,8 @@ impl Shutdown {
         Self { engine }
     }
 
-    /// Blocks this thread until all calls and workers have ended; the calls that the grace was
-    /// too short for.
+    /// Blocks this thread until all calls and workers have ended, and returns the calls that did not end
+    /// within the grace.
     pub fn wait(self) -> Vec<Abandoned> {
         block::block_on(self.into_future())
     }
@@ -201,15 +199,39 @@ impl Future for Drained {
     }
 }
 
-/// Ends the runtime that calls use unless they are told otherwise; see [`Runtime::shutdown`].
+/// Begins to shut the default runtime down; see [`Runtime::shutdown`].
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// for abandoned in retry_runtime::shutdown(Duration::from_secs(20)).wait() {
+///     eprintln!("gave up {abandoned}");
+/// }
+/// ```
 pub fn shutdown(grace: Duration) -> Shutdown {
     Shutdown::begin(&Host::global(), grace)
 }
 
-/// Sets up a [`Runtime`].
+/// A builder for a [`Runtime`], as [`Runtime::builder`] returns it.
 ///
-/// What is set here takes the place of what the attributes and the `RETRY_` variables say, and
-/// what a call site says takes the place of that.
+/// Its settings take precedence over the attributes and the `RETRY_` variables, and the settings of a call
+/// take precedence over them.
+///
+/// ```no_run
+/// use retry_runtime::Runtime;
+/// use std::time::Duration;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let runtime = Runtime::builder()
+///     .max_workers(4)
+///     .max_processes(16)
+///     .timeout(Duration::from_secs(30))
+///     .current_dir("/srv/data")
+///     .build()?;
+/// # drop(runtime);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing unless it is built"]
 pub struct Builder {
@@ -217,11 +239,11 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The largest number of workers of each function.
+    /// Limits the workers of each function.
     ///
     /// # Panics
     ///
-    /// If `workers` is zero.
+    /// Panics if `workers` is zero.
     #[track_caller]
     pub fn max_workers(mut self, workers: usize) -> Self {
         assert!(workers > 0, "max_workers must be at least 1");
@@ -229,18 +251,19 @@ impl Builder {
         self
     }
 
-    /// Limits the worker processes of all functions and service configurations together; without it only
-    /// each function has a limit of its own. `RETRY_MAX_PROCESSES` sets it for the default runtime.
+    /// Limits the worker processes of all functions and service configurations together.
     ///
-    /// A function that has no worker while there is no room for one waits: an idle worker of another
-    /// function ends for it, or one of a function that has several once it has answered its call. If each has
-    /// only one, they take turns: a worker serves for at least a second, and for as long as its start took.
-    /// Workers that wait for calls of their own do not count, so that nested calls cannot wait for each
-    /// other.
+    /// Without it only each function has a limit. `RETRY_MAX_PROCESSES` sets it for the default runtime.
+    ///
+    /// A function without a worker waits while there is no room for one: an idle worker of another function
+    /// ends to make room, or a worker of a function that has several, once it has answered its call. If
+    /// each function has only one, they take turns: a worker serves for at least a second, and for as long
+    /// as its start took. Workers that wait for calls of their own do not count, so that nested calls
+    /// cannot deadlock.
     ///
     /// # Panics
     ///
-    /// If `processes` is zero.
+    /// Panics if `processes` is zero.
     #[track_caller]
     pub fn max_processes(mut self, processes: usize) -> Self {
         assert!(processes > 0, "max_processes must be at least 1");
@@ -248,17 +271,17 @@ impl Builder {
         self
     }
 
-    /// The number of workers of each function that are kept even when idle.
+    /// Sets the number of workers of each function that are kept when idle.
     pub fn min_workers(mut self, workers: usize) -> Self {
         self.config.min_workers = Some(workers);
         self
     }
 
-    /// How long an idle worker is kept.
+    /// Sets the lifetime of an idle worker.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// Panics if `window` is zero.
     #[track_caller]
     pub fn scaledown_window(mut self, window: Duration) -> Self {
         assert!(
@@ -270,11 +293,11 @@ impl Builder {
         self
     }
 
-    /// The limit from the start of a worker until it is ready.
+    /// Limits the time from the start of a worker until it is ready.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// Panics if `limit` is zero.
     #[track_caller]
     pub fn startup_timeout(mut self, limit: Duration) -> Self {
         assert!(
@@ -285,53 +308,54 @@ impl Builder {
         self
     }
 
-    /// The retry policy; a number means that many retries, one second apart.
+    /// Sets the retry policy; a number means that many retries, one second apart.
     pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
         self.config.options = self.config.options.retries(retries);
         self
     }
 
-    /// The limit on one attempt's execution.
+    /// Limits the execution of one attempt.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// Panics if `limit` is zero.
     #[track_caller]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.config.options = self.config.options.timeout(limit);
         self
     }
 
-    /// The limit on queue, attempts and delays together.
+    /// Limits queue, attempts and delays together.
     ///
     /// # Panics
     ///
-    /// If it is zero.
+    /// Panics if `limit` is zero.
     #[track_caller]
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.config.options = self.config.options.deadline(limit);
         self
     }
 
-    /// How long what is cancelled or has timed out is asked to end before its worker is killed.
+    /// Sets the time that a cancelled or timed-out call has to end by itself before its worker is killed.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.config.options = self.config.options.grace(grace);
         self
     }
 
-    /// The largest size in bytes of one call's arguments, and of one result.
+    /// Limits the size in bytes of the arguments of one call, and of one result.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.config.max_message = bytes;
         self
     }
 
-    /// Limits the bytes of results that may wait for the consumer of a map, 64 MiB by default; see
-    /// [`Map::max_buffered`](crate::Map::max_buffered). `RETRY_MAX_BUFFERED` sets it for the default
-    /// runtime, and for maps that are made in workers.
+    /// Limits the bytes of results that wait for the consumer of a map, 64 MiB by default; see
+    /// [`Map::max_buffered`](crate::Map::max_buffered).
+    ///
+    /// `RETRY_MAX_BUFFERED` sets it for the default runtime, and for maps that are made in workers.
     ///
     /// # Panics
     ///
-    /// If `bytes` is zero.
+    /// Panics if `bytes` is zero.
     #[track_caller]
     pub fn max_buffered(mut self, bytes: usize) -> Self {
         assert!(bytes > 0, "max_buffered must be at least 1 byte");
@@ -353,35 +377,36 @@ impl Builder {
         self
     }
 
-    /// The directory in which workers start.
+    /// Sets the directory in which workers start.
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.config.directory = Some(directory.into());
         self
     }
 
-    /// Another program than this one for the workers. It has to register the same functions:
-    /// its `main` begins with [`init`](crate::init). A script in between has to pass standard input on,
-    /// and should `exec` the program.
+    /// Sets another program than this one for the workers.
+    ///
+    /// It has to register the same functions, and its `main` begins with [`init`](crate::init). A script
+    /// has to pass standard input on, and should `exec` the program.
     pub fn worker_program(mut self, program: impl Into<PathBuf>) -> Self {
         self.config.program = Some(program.into());
         self
     }
 
-    /// Runs everything in this process, on threads, still through the codec and the policies:
-    /// for debuggers and coverage. `RETRY_ENGINE=inline` does the same to the default runtime.
+    /// Runs functions on threads of this process, still through the codec and the policies: for debuggers and
+    /// coverage.
     ///
-    /// A function that crashes takes the program along, and one that is stopped by a timeout
-    /// keeps its thread until it returns.
+    /// A function that crashes ends the program, and a function that is stopped by a timeout keeps its
+    /// thread until it returns. `RETRY_ENGINE=inline` does the same for the default runtime.
     pub fn inline(mut self) -> Self {
         self.config.inline = true;
         self
     }
 
-    /// Starts the runtime. In a worker this gives the one that it belongs to.
+    /// Starts the runtime. In a worker this returns the runtime that the worker belongs to.
     ///
     /// # Errors
     ///
-    /// If the operating system has no thread or descriptor left for it.
+    /// Returns the operating system's error if it has no thread or descriptor left.
     pub fn build(self) -> io::Result<Runtime> {
         if let Some(upstream) = Upstream::get() {
             return Ok(Runtime {

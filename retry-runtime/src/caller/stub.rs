@@ -148,7 +148,7 @@ impl<F, A, R> fmt::Debug for Typed<F, A, R> {
 }
 
 impl<F, A, R> Typed<F, A, R> {
-    /// The stub of a registered function.
+    /// Returns the stub of a registered function.
     pub const fn new(function: F, registration: &'static Registration) -> Self {
         Self::of(Target {
             function,
@@ -164,7 +164,7 @@ impl<F, A, R> Typed<F, A, R> {
         Self(Chained(Standard(Shown(Plain(Failed(Unsent(target)))))))
     }
 
-    /// The same function with other options; what they do not mention stays as it is.
+    /// Returns the same function with some of its options overridden.
     #[must_use]
     pub fn with_options(&self, options: Options) -> Self
     where
@@ -179,7 +179,7 @@ impl<F, A, R> Typed<F, A, R> {
         })
     }
 
-    /// The same function with the workers of a runtime of its own.
+    /// Returns the same function with the workers of a runtime.
     #[must_use]
     pub fn on(&self, runtime: &Runtime) -> Self
     where
@@ -193,7 +193,7 @@ impl<F, A, R> Typed<F, A, R> {
         })
     }
 
-    /// The same function with the workers of one configuration of its service.
+    /// Returns the same function with the workers of one configuration of its service.
     #[doc(hidden)]
     #[must_use]
     pub fn of_service(&self, config: &Arc<[u8]>) -> Self
@@ -208,13 +208,13 @@ impl<F, A, R> Typed<F, A, R> {
         })
     }
 
-    /// The registered name.
+    /// Returns the registered name.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.spec().name
     }
 
-    /// The static description.
+    /// Returns the static description.
     #[must_use]
     pub fn spec(&self) -> &'static FunctionSpec {
         self.target().registration.spec
@@ -262,7 +262,7 @@ macro_rules! call {
         #[expect(clippy::too_many_arguments, reason = "as many as the function has")]
         #[allow(unfulfilled_lint_expectations)]
         impl<F, $($P: Argument,)* $($bounds)*> $layer<F, ($($P,)*), $R> {
-            /// A call in a worker process. It is made when it is awaited or waited for.
+            /// Returns a lazy call in a worker process: `.await` it, or `.wait()` to block.
             pub fn remote(&self, $($p: $P::Passed<'_>),*) -> Call<$T, $E> {
                 let target = self.target();
                 let host = target.host();
@@ -273,7 +273,7 @@ macro_rules! call {
                 Call::new(host, target.config.clone(), target.registration, target.options, input, $decoders)
             }
 
-            /// A call in a worker process that is made at once and runs on its own.
+            /// Starts a call in a worker process, which runs on its own.
             pub fn spawn(&self, $($p: $P::Passed<'_>),*) -> FunctionCall<$T, $E> {
                 self.remote($($p),*).spawn()
             }
@@ -288,8 +288,8 @@ macro_rules! layer {
      fn $map:ident, $for_each:ident<$a:lifetime, I: $Inputs:path>,
      |$result:ident, $invocation:ident| $reply:expr) => {
         impl<F, A: Arguments + Parameters + Signature<Arguments = A>, $($bounds)*> $layer<F, A, $R> {
-            /// The function over many inputs: one input per item, a tuple where the function has
-            /// several parameters.
+            /// Returns a lazy map of the function over many inputs: one input per item, a tuple if the
+            /// function has several parameters.
             pub fn $map<$a, I: $Inputs>(&self, inputs: I) -> Map<I::IntoIter, $T, $E> {
                 let target = self.target();
                 Map::new(
@@ -303,8 +303,7 @@ macro_rules! layer {
                 )
             }
 
-            /// Runs the function over all inputs for its effects; the first error cancels what
-            /// is outstanding.
+            /// Runs the function over many inputs for its effects; the first error cancels the rest.
             pub fn $for_each<$a, I: $Inputs>(&self, inputs: I) -> ForEach<I::IntoIter, $T, $E> {
                 ForEach::new(self.map(inputs))
             }

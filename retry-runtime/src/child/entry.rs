@@ -1,4 +1,4 @@
-//! Where a process decides whether it is a worker, and whether it may start some.
+//! The worker check: whether this process is a worker, and whether it may start workers.
 
 use std::io::Write;
 use std::sync::Once;
@@ -10,26 +10,26 @@ use crate::sys::children;
 use crate::wire::KEY_VARIABLE;
 use crate::wire::launch::{self, Entry, MARK};
 
-/// Makes this process a worker if it was started as one; else allows it to start workers.
+/// Turns this process into a worker if it was started as one; otherwise allows it to start workers.
 ///
-/// It has to be the first line of `main`: in a worker process it never returns, so that what
-/// comes after it runs in the parent only. [`local_entrypoint`](crate::local_entrypoint) calls
-/// it by itself. A process that was started as a worker and cannot be one (a script in between has
-/// replaced its standard input, or there is no descriptor left) exits with code 71 and says why.
+/// It has to be the first line of `main`. In a worker process it never returns, so that the rest of `main`
+/// runs in the parent only. [`#[local_entrypoint]`](macro@crate::local_entrypoint) calls it. A process that
+/// was started as a worker and cannot be one (a script in between has replaced its standard input, or there
+/// is no descriptor left) exits with code 71 and says why.
 ///
-/// If this program was started with SIGCHLD ignored, the signal gets its default action back:
-/// otherwise nobody could tell how a worker, or any other child, has ended.
+/// If this program was started with SIGCHLD ignored, `init` restores the default action: otherwise the exit
+/// status of workers, and of all other children, would be lost.
 ///
 /// ```no_run
 /// retry_runtime::init();
-/// // and only then whatever the program does
+/// // The rest of `main` runs in the parent only.
 /// ```
 pub fn init() {
     enter(Entry::Main);
 }
 
-/// The same for a test: a worker is the test binary told to run this test alone. What is returned is to be kept
-/// until the test ends.
+/// The same for a test: a worker is the test binary told to run this test alone. What is returned is to be
+/// kept until the test ends.
 pub fn enter_test(path: &'static str) -> impl Sized {
     // The test harness names tests without their crate.
     let name = path.split_once("::").map_or(path, |(_, name)| name);

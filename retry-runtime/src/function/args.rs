@@ -319,12 +319,10 @@ pub trait Arguments {
 /// the parameter.
 pub(crate) type Encoded = Result<Option<Bytes>, (usize, EncodeError)>;
 
-/// What the items of the input of a function's map may be. `F` is the function, and `P` its parameter, or
-/// the tuple of its parameters.
+/// An item of a map's inputs. `F` is the function, and `P` its parameter, or the tuple of its parameters.
 ///
-/// An item is the parameter, or something that holds or borrows the same value, such as `&T`, `Box<T>` or
-/// `Arc<T>` for a `T`, and `String` or `&String` for a `&str`. Where there are several parameters it is a
-/// tuple of such.
+/// An item is the parameter, or a value that holds or borrows it, such as `&T`, `Box<T>` or `Arc<T>` for a `T`, and
+/// `String` or `&String` for a `&str`. For several parameters it is a tuple of such values.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an input of this function, which takes `{P}`",
     label = "the items have to be `{P}`, owned or borrowed"

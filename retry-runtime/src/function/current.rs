@@ -1,4 +1,4 @@
-//! What a running function can know about its own call.
+//! The call that a function is running for.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -65,9 +65,7 @@ pub(crate) fn asked(ticket: u64) {
     }
 }
 
-/// What a running function can know about its own call.
-///
-/// Returned by [`current`](crate::current).
+/// The call that a function is running for, as [`current()`](crate::current()) returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Current {
     call: CallId,
@@ -89,27 +87,27 @@ impl Current {
         }
     }
 
-    /// The call's identity, the same in all its attempts.
+    /// Returns the id of the call, which is the same in all its attempts.
     #[must_use]
     pub fn call_id(&self) -> CallId {
         self.call
     }
 
-    /// The position of the input in its map; `None` for a single call.
+    /// Returns the position of the input in its map, counted from zero; `None` for a single call.
     #[must_use]
     pub fn input_index(&self) -> Option<u64> {
         self.input_index
     }
 
-    /// Which attempt this is, counted from 1.
+    /// Returns the number of this attempt, counted from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// What tells that the attempt is to stop. It may be passed to other threads.
+    /// Returns the token that is set when the attempt has to stop. It may be passed to other threads.
     ///
-    /// Functions with a `grace` are asked through it before their worker is killed.
+    /// A function with a `grace` can return in time because of it, and so keep its worker.
     #[must_use]
     pub fn token(&self) -> CancelToken {
         self.token
@@ -121,8 +119,7 @@ impl Current {
     }
 }
 
-/// Tells a running function that it is to stop: its attempt has timed out, or nobody wants the
-/// result any more.
+/// Reports to a running function that it has to stop, since its attempt timed out or its call was cancelled.
 ///
 /// ```
 /// # use retry_runtime::function;
@@ -143,7 +140,7 @@ pub struct CancelToken {
 }
 
 impl CancelToken {
-    /// Whether the attempt is to stop. Costs one load from memory.
+    /// Returns whether the attempt has to stop. Costs one load from memory.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         BOARD
@@ -151,8 +148,9 @@ impl CancelToken {
             .is_some_and(|control| control.is_asked(self.slot, self.ticket))
     }
 
-    /// Waits until the attempt is to stop; for async functions. A function that is not async
-    /// does not hear of it while it blocks on this: it has to look at
+    /// Waits until the attempt has to stop; for async functions.
+    ///
+    /// A function that is not async cannot be woken while it blocks on this: it has to call
     /// [`is_cancelled`](Self::is_cancelled) now and then.
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         Asked {
@@ -192,8 +190,7 @@ impl Drop for Asked {
     }
 }
 
-/// The call that is running on this thread of a worker; `None` anywhere else, such as in an
-/// ordinary call.
+/// Returns the call that runs on this thread of a worker; `None` anywhere else, such as in an ordinary call.
 ///
 /// ```
 /// # use retry_runtime::function;

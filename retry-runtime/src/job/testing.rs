@@ -1,6 +1,6 @@
-//! The test kit: what can go wrong, on demand; and a clock that does not make a test wait.
+//! The test kit: faults on demand, and a clock that skips the delays between attempts.
 //!
-//! With the feature `testing`, for the tests of programs that use this library.
+//! It needs the feature `testing`, and is for the tests of programs that use this library.
 //!
 //! ```no_run
 //! use retry_runtime::testing::{Fault, Rule, inject, pause_clock};
@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use crate::sys::PerProcess;
 
-/// Something that can go wrong.
+/// A fault that is injected into a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -39,19 +39,19 @@ pub enum Fault {
     Exit(u8),
     /// The function panics.
     Panic,
-    /// The function does not come to an end.
+    /// The function never ends.
     Hang,
     /// The function takes this much longer, in steps of 10 ms and at most 40 s.
     Slow(Duration),
-    /// The worker answers something that is no message.
+    /// The worker answers with something that is not a message.
     CorruptResult,
-    /// The worker is killed for using too much memory.
+    /// The worker is killed as if it had taken too much memory.
     OutOfMemory,
     /// The worker's set-up fails.
     StartUp,
 }
 
-/// Which attempts a fault is for: all of them unless told otherwise.
+/// A fault, and the attempts that it is for: all attempts unless restricted.
 #[derive(Clone, Debug)]
 #[must_use = "a rule does nothing unless it is injected"]
 pub struct Rule {
@@ -64,7 +64,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// A fault for every attempt of every function.
+    /// Returns a rule for every attempt of every function.
     pub fn new(fault: Fault) -> Self {
         Self {
             fault,
@@ -76,29 +76,29 @@ impl Rule {
         }
     }
 
-    /// Only for the function of this registered name, as `f.name()` gives it.
+    /// Restricts the rule to the function of this registered name, as `f.name()` returns it.
     pub fn function(mut self, name: impl Into<String>) -> Self {
         self.function = Some(name.into());
         self
     }
 
-    /// Only for this attempt of a call, counted from 1.
+    /// Restricts the rule to this attempt of a call, counted from 1.
     pub fn attempt(mut self, number: u32) -> Self {
         self.attempt = Some(number);
         self
     }
 
-    /// Only for this input of a map, counted from 0.
+    /// Restricts the rule to this input of a map, counted from 0.
     pub fn input(mut self, index: u64) -> Self {
         self.input = Some(index);
         self
     }
 
-    /// Only for this share of the attempts, drawn with the seed that [`inject`] was given.
+    /// Restricts the rule to this share of the attempts, drawn with the seed that is given to [`inject`].
     ///
     /// # Panics
     ///
-    /// If it is not between 0 and 1.
+    /// Panics if `share` is not between 0 and 1.
     #[track_caller]
     pub fn share(mut self, share: f64) -> Self {
         assert!(
@@ -109,7 +109,7 @@ impl Rule {
         self
     }
 
-    /// Only so often.
+    /// Restricts the rule to the first `times` attempts that match.
     pub fn times(mut self, times: u32) -> Self {
         self.times = times;
         self
@@ -173,13 +173,14 @@ fn release(mut kit: MutexGuard<'static, Kit>) {
     }
 }
 
-/// Lets faults happen to the calls of this process, until what this returns is dropped. For each
-/// attempt the first rule that fits counts. One seed gives the same faults to the same sequence
-/// of attempts.
+/// Injects faults into the calls of this process, until the returned guard is dropped.
 ///
-/// `cargo test` runs the tests of a file as threads of one process, so this waits until no other
-/// thread has injected faults or paused the clock. A thread that injects once more adds to what it
-/// has; the latest rules are asked first. Without rules it only keeps other tests' faults away.
+/// For each attempt the first matching rule counts. A seed gives the same faults to the same sequence of
+/// attempts.
+///
+/// `cargo test` runs the tests of a file as threads of one process, so this waits until no other thread has
+/// injected faults or paused the clock. A thread that injects again adds to its rules; the latest rules are
+/// tried first. Without rules it only keeps the faults of other tests away.
 pub fn inject(seed: u64, rules: impl IntoIterator<Item = Rule>) -> Injected {
     let rules = rules.into_iter().collect();
     let mut kit = hold();
@@ -193,7 +194,7 @@ pub fn inject(seed: u64, rules: impl IntoIterator<Item = Rule>) -> Injected {
     Injected(number)
 }
 
-/// Faults happen as long as this is kept.
+/// The guard of [`inject`]: faults happen until it is dropped.
 #[derive(Debug)]
 #[must_use = "the faults end when this is dropped"]
 pub struct Injected(u64);
@@ -209,18 +210,19 @@ impl Drop for Injected {
 /// How often the clock is paused; beside the kit, since it is asked at each step.
 static PAUSED: AtomicUsize = AtomicUsize::new(0);
 
-/// Stops the clock by which retries are delayed, until what this returns is dropped: when all
-/// calls wait for their next attempt, the time of the first one has come. What attempts report
-/// as their start shows the delays as if they had passed.
+/// Pauses the clock that delays retries, until the returned guard is dropped.
 ///
-/// It waits for other threads as [`inject`] does.
+/// When all calls wait for their next attempt, the clock jumps to the first of them. The start times of
+/// attempts show the delays as if they had passed.
+///
+/// Like [`inject`], it waits for other threads.
 pub fn pause_clock() -> Paused {
     let _kit = hold();
     PAUSED.fetch_add(1, Ordering::Relaxed);
     Paused(())
 }
 
-/// The clock is stopped as long as this is kept.
+/// The guard of [`pause_clock`]: the clock is paused until it is dropped.
 #[derive(Debug)]
 #[must_use = "the clock goes on when this is dropped"]
 pub struct Paused(());

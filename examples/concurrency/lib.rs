@@ -1,0 +1,1 @@
+//! The example stands beside this file; it is run by the tests.

@@ -1,0 +1,17 @@
+//! Code that the tests share: the fixture, ledgers in which functions record that they ran, the
+//! examples as programs, the state of processes, and random numbers that can be repeated.
+
+mod fixture;
+mod ledger;
+mod programs;
+mod seeded;
+mod system;
+
+pub use fixture::{Conditions, fixture, fixture_async, fixture_outside, fixture_under, refused};
+pub use ledger::{Entry, Ledger, record};
+pub use programs::{example, root};
+pub use seeded::seeded;
+pub use system::{
+    Forked, Process, close_descriptor, descendants, descriptors, eventually, fork, fork_with,
+    has_rings, is_spare, kill_child, processes_with, spares, threads, workers,
+};

@@ -1,0 +1,28 @@
+//! Random numbers that can be repeated.
+
+/// Runs something many times with random numbers, whose seed is printed: with
+/// `RETRY_SEED=<seed>` the numbers are the same again.
+pub fn seeded(rounds: u32, mut round: impl FnMut(&mut fastrand::Rng, u32)) {
+    let given = std::env::var("RETRY_SEED").ok();
+    let seed = given.and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("RETRY_SEED={seed}");
+    for number in 0..rounds {
+        let blame = Blame(number);
+        // Of its own in each round: what one round draws does not depend on the ones before.
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_add(number.into()));
+        round(&mut random, number);
+        drop(blame);
+    }
+}
+
+/// Prints the number of the round if that panics.
+struct Blame(u32);
+
+impl Drop for Blame {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in round {}", self.0);
+        }
+    }
+}

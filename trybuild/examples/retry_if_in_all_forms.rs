@@ -1,0 +1,47 @@
+//! A function, a generic function, a method, and a closure that knows its parameter.
+use retry_runtime::function;
+
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+enum Failed {
+    Again,
+    Never,
+}
+
+impl Failed {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Again)
+    }
+}
+
+fn always<E>(_: &E) -> bool {
+    true
+}
+
+#[function(retry_if = Failed::is_transient, retries = 1)]
+fn method() -> Result<(), Failed> {
+    Err(Failed::Never)
+}
+
+#[function(retry_if = always, retries = 1)]
+fn generic() -> Result<(), Failed> {
+    Err(Failed::Again)
+}
+
+#[function(retry_if = |error| error.is_transient(), retries = 1)]
+fn closure() -> Result<(), Failed> {
+    Ok(())
+}
+
+#[function(retry_if = |error: &anyhow::Error| error.is::<std::io::Error>())]
+async fn alias() -> anyhow::Result<()> {
+    Ok(())
+}
+
+fn main() {
+    let _ = (
+        method.remote(),
+        generic.remote(),
+        closure.remote(),
+        alias.remote(),
+    );
+}

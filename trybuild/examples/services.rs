@@ -1,0 +1,92 @@
+//! What the methods of a service may look like.
+#![deny(warnings)]
+use retry_runtime::service;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+pub struct Counter(u64);
+
+#[service(min_workers = 0, name = "counter", crate = ::retry_runtime)]
+impl Counter {
+    /// May have the name of its parameter, and be `const`.
+    #[setup]
+    const fn start(start: u64, _: Option<u64>) -> Self {
+        Self(start)
+    }
+
+    #[method(retries(max_retries = 3, jitter), timeout = "3s", name = "add")]
+    pub fn add(&self, _: u64, mut number: u64) -> u64 {
+        number += self.0;
+        number
+    }
+
+    #[method]
+    fn main(&mut self, main: Self) -> Vec<Self> {
+        vec![main]
+    }
+
+    #[method]
+    #[deprecated]
+    const extern "C" fn old(&self) {}
+
+    #[method(retries = 3, retry_if = |text: &String| text.is_empty())]
+    async fn texts(&self, text: &str, texts: &[String]) -> Result<usize, String> {
+        Ok(text.len() + texts.len())
+    }
+
+    #[cfg(any())]
+    #[method]
+    fn not_there(&self) {}
+
+    #[teardown]
+    fn close(self) -> () {}
+}
+
+macro_rules! of_a_type {
+    ($type:ty) => {
+        #[service]
+        impl $type {
+            #[setup]
+            fn new() -> Self {
+                Self
+            }
+
+            #[method]
+            fn get(&self) -> u64 {
+                1
+            }
+        }
+    };
+}
+
+struct Unit;
+
+of_a_type!(Unit);
+
+mod inner {
+    pub(super) struct Other;
+}
+
+#[service]
+impl inner::Other {
+    #[setup]
+    fn new() -> Result<Self, &'static str> {
+        Ok(Self)
+    }
+
+    #[method]
+    fn get(&self) -> u64 {
+        1
+    }
+}
+
+fn main() {
+    let counter = Counter::with(1, None);
+    let _ = counter.add.remote(2, 3);
+    let _ = counter.main.remote(Counter(1));
+    let _ = counter
+        .texts
+        .map([(String::from("a"), vec![String::new()])]);
+    let _ = Unit::with().get.remote();
+    let _ = inner::Other::with().get.remote();
+}

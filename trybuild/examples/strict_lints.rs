@@ -1,0 +1,41 @@
+//! Lints that are denied find nothing in generated code.
+#![forbid(unsafe_code)]
+#![deny(missing_docs, unused, warnings)]
+#![deny(clippy::all, clippy::pedantic)]
+#![deny(
+    unused_qualifications,
+    unused_results,
+    unreachable_pub,
+    missing_debug_implementations
+)]
+#![allow(missing_debug_implementations, reason = "a stub has nothing to show")]
+
+use retry_runtime::function;
+
+/// Twice a number.
+#[function(retries = 2, timeout = "3s")]
+pub(crate) fn twice(number: u64) -> u64 {
+    number * 2
+}
+
+/// The length of a text.
+///
+/// # Errors
+///
+/// If there is none.
+#[function(retry_if = is_transient)]
+pub(crate) async fn length(text: &str) -> Result<usize, std::io::Error> {
+    if text.is_empty() {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    Ok(text.len())
+}
+
+fn is_transient(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::WouldBlock
+}
+
+fn main() {
+    assert_eq!(twice(2), 4);
+    assert_eq!(length.spec().parameters, ["text"]);
+}

@@ -1,1 +1,0 @@
-//! The cases are in `pass` and `fail`, one mistake a file; `compile.rs` runs them.

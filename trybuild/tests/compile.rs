@@ -1,0 +1,215 @@
+//! What must compile does, and what must not says why in a sentence that can be acted on.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// All cases in one call of cargo, which `trybuild` only makes where no case is to pass.
+#[test]
+fn cases_are_refused() {
+    trybuild::TestCases::new().compile_fail("fail/*.rs");
+}
+
+/// The examples of this package are built with the workspace.
+#[test]
+fn examples_compile_and_run() {
+    let this = std::env::current_exe().expect("this program");
+    let target = this.ancestors().nth(2).expect("a target directory");
+    let profile = match target.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        other => other.expect("the name of a profile"),
+    };
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Nothing is left to do after `cargo test --workspace`, which has built the same.
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--workspace", "--examples"])
+        .args(["--locked", "--profile", profile])
+        .current_dir(package)
+        .status()
+        .expect("cargo");
+    assert!(status.success());
+    for path in files("examples", "rs") {
+        let name = path.file_stem().expect("a name");
+        let output = Command::new(target.join("examples").join(name))
+            .output()
+            .expect("the example was built");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {text}", path.display());
+    }
+}
+
+/// Returns the files of a folder with this extension.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(folder).expect("there are cases");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    assert!(!files.is_empty());
+    files.sort();
+    files
+}
+
+/// Returns what the compiler says about each case, by file.
+fn outputs() -> impl Iterator<Item = (PathBuf, String)> {
+    files("fail", "stderr").into_iter().map(|path| {
+        let text = std::fs::read_to_string(&path).expect("it can be read");
+        (path, text)
+    })
+}
+
+/// What the cases make the compiler say: the file and the sentence of each error.
+fn messages() -> Vec<(String, String)> {
+    let mut messages = Vec::new();
+    for (path, text) in outputs() {
+        // One that the compiler says in its own words may go on in its own words.
+        let first = text.lines().find(|line| line.starts_with("error"));
+        let ours = text.lines().filter(|line| line.starts_with("error: "));
+        for line in first
+            .into_iter()
+            .chain(ours.filter(|_| !text.contains("`trait`s or")))
+        {
+            let (_, message) = line.split_once(": ").expect("an error has a message");
+            let message = message.trim_start_matches("evaluation panicked: ");
+            messages.push((path.display().to_string(), message.to_owned()));
+        }
+    }
+    messages
+}
+
+/// The sentences of docs/errors.md, in which `…` stands for anything.
+fn documented() -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
+    let page = std::fs::read_to_string(page).expect("the page is there");
+    page.split("```")
+        .filter_map(|part| part.strip_prefix("text\n"))
+        .flat_map(str::lines)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn fits(message: &str, sentence: &str) -> bool {
+    let mut parts = sentence.split('…');
+    let Some(mut rest) = parts.next().and_then(|start| message.strip_prefix(start)) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.is_empty()
+}
+
+#[test]
+fn every_message_is_documented() {
+    let documented = documented();
+    for (file, message) in messages() {
+        assert!(
+            documented.iter().any(|sentence| fits(&message, sentence)),
+            "{file}: docs/errors.md does not have: {message}"
+        );
+    }
+}
+
+/// Cases whose messages still name what generated code names.
+const NAME_WHAT_IS_HIDDEN: &[&str] = &[
+    "service_setup_of_another_type",
+    "setup_async_of_another_type",
+    "setup_of_another_type",
+    "teardown_of_another_type",
+    "teardown_with_result",
+];
+
+#[test]
+fn no_message_names_what_is_hidden() {
+    let hidden = |text: &str| {
+        let mut ends = text.match_indices("__").map(|(at, found)| at + found.len());
+        let begins_a_name = |end| text[end..].starts_with(|next: char| next.is_alphanumeric());
+        ends.any(begins_a_name) || text.contains("in this macro invocation")
+    };
+    for (file, text) in outputs() {
+        let case = file.file_stem().and_then(|stem| stem.to_str());
+        let is_known = case.is_some_and(|case| NAME_WHAT_IS_HIDDEN.contains(&case));
+        assert_eq!(hidden(&text), is_known, "{}:\n{text}", file.display());
+    }
+}
+
+/// Cases of one mistake each, with a call next to it.
+const ONE_MISTAKE: &[&str] = &[
+    "axum_extractor_as_parameter",
+    "channel_as_parameter",
+    "entrypoint_below_tokio_main",
+    "entrypoint_takes_a_struct",
+    "entrypoint_takes_an_optional_struct",
+    "entrypoint_twice",
+    "function_with_a_path",
+    "generic_and_its_calls",
+    "impl_trait_inside_of_a_result",
+    "iterator_as_result_and_its_calls",
+    "map_over_single_values",
+    "only_serialize_is_derived",
+    "option_of_a_reference",
+    "remote_with_a_reference",
+    "remote_with_another_type",
+    "remote_with_too_few_arguments",
+    "remote_with_too_many_arguments",
+    "result_is_a_reference",
+    "result_without_call_error",
+    "result_without_its_error",
+    "retries_called",
+    "retries_list_short_key",
+    "retries_list_unnamed",
+    "service_map_over_another_type",
+    "service_remote_with_another_type",
+    "setup_without_a_reference",
+    "spawn_with_an_owned_text",
+    "timeout_called",
+    "tokio_test_below_a_test",
+    "vector_not_serialisable",
+    "vector_of_references",
+];
+
+/// `stub_passed_to_an_iterator` is not among them: of an iterator that cannot be made the compiler also
+/// says that it has no methods.
+#[test]
+fn a_mistake_is_one_error_although_the_function_is_called() {
+    let mut found = 0;
+    for (file, text) in outputs() {
+        let case = file.file_stem().and_then(|stem| stem.to_str());
+        if !case.is_some_and(|case| ONE_MISTAKE.contains(&case)) {
+            continue;
+        }
+        found += 1;
+        let errors = text
+            .lines()
+            .filter(|line| line.starts_with("error"))
+            .count();
+        assert_eq!(errors, 1, "{}:\n{text}", file.display());
+    }
+    assert_eq!(found, ONE_MISTAKE.len());
+}
+
+#[test]
+fn every_documented_message_has_a_case() {
+    let messages = messages();
+    for sentence in documented() {
+        assert!(
+            messages.iter().any(|(_, message)| fits(message, &sentence)),
+            "no case in trybuild/fail says: {sentence}"
+        );
+    }
+}
+
+#[test]
+fn a_sentence_fits_what_it_leaves_open() {
+    assert!(fits("`a` is given twice", "`…` is given twice"));
+    assert!(fits("unknown `a`, `b`: c", "unknown `…`, `…`: …"));
+    assert!(!fits("`a` is given", "`…` is given twice"));
+    assert!(!fits("is given twice", "is given"));
+}
