@@ -28,7 +28,7 @@ pub(crate) async fn length(text: &str) -> Result<usize, std::io::Error> {
     if text.is_empty() {
         return Err(std::io::ErrorKind::InvalidInput.into());
     }
-    Ok(text.len())
+    Ok(std::future::ready(text.len()).await)
 }
 
 fn is_transient(error: &std::io::Error) -> bool {

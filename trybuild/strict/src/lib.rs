@@ -3,7 +3,7 @@
 #![deny(missing_docs, unused, warnings)]
 #![deny(clippy::all, clippy::pedantic)]
 
-use retry_runtime::{function, CallError};
+use retry_runtime::function;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -59,22 +59,28 @@ pub fn double(numbers: Vec<u64>) -> Vec<u64> {
     numbers.into_iter().map(|number| number * 2).collect()
 }
 
-#[test]
-fn calls_in_this_process_are_ordinary_calls() {
-    assert_eq!(letters(1, "ab").unwrap(), 2);
-    assert_eq!(double(vec![1, 2]), [2, 4]);
-    assert_eq!(add(&mut vec![], 3), 1);
-    assert_eq!(later.spec().concurrency, 8);
-}
+#[cfg(test)]
+mod tests {
+    use super::{add, double, later, letters, WordError};
+    use retry_runtime::CallError;
 
-#[retry_runtime::test]
-fn calls_in_workers_give_the_same() {
-    assert_eq!(letters.remote(1, "ab").wait().unwrap(), 2);
-    assert!(matches!(
-        letters.remote(2, "").wait(),
-        Err(CallError::Function(WordError::Empty(2), _))
-    ));
-    assert_eq!(add.remote(3).wait().unwrap(), 2);
-    assert_eq!(later.remote("ab").wait().unwrap(), 2);
-    assert_eq!(double.remote(3).wait().unwrap(), 6);
+    #[test]
+    fn calls_in_this_process_are_ordinary_calls() {
+        assert_eq!(letters(1, "ab").unwrap(), 2);
+        assert_eq!(double(vec![1, 2]), [2, 4]);
+        assert_eq!(add(&mut vec![], 3), 1);
+        assert_eq!(later.spec().concurrency, 8);
+    }
+
+    #[retry_runtime::test]
+    fn calls_in_workers_give_the_same() {
+        assert_eq!(letters.remote(1, "ab").wait().unwrap(), 2);
+        assert!(matches!(
+            letters.remote(2, "").wait(),
+            Err(CallError::Function(WordError::Empty(2), _))
+        ));
+        assert_eq!(add.remote(3).wait().unwrap(), 2);
+        assert_eq!(later.remote("ab").wait().unwrap(), 2);
+        assert_eq!(double.remote(3).wait().unwrap(), 6);
+    }
 }
