@@ -9,6 +9,13 @@ use std::time::Duration;
 
 #[cfg(feature = "cli")]
 pub use crate::__can_be_parsed as can_be_parsed;
+pub use crate::api::crash_limit::CrashLimit;
+pub use crate::api::options::Options;
+pub use crate::api::retries::Retries;
+pub use crate::api::spec::FunctionSpec;
+pub use crate::caller::call::{Call, FunctionCall};
+pub use crate::caller::map::{ForEach, Map};
+pub use crate::caller::runtime::Runtime;
 pub use crate::caller::stub::Typed;
 pub use crate::child::{enter_test, init};
 pub use crate::function::args::Input as Accepted;
@@ -31,9 +38,6 @@ pub use crate::program::command_line::{
 };
 pub use crate::program::{begin, finish};
 pub use crate::{__is_sent as is_sent, __kind as kind};
-pub use crate::{
-    Call, CrashLimit, ForEach, FunctionCall, FunctionSpec, Map, Options, Retries, Runtime,
-};
 #[cfg(feature = "cli")]
 pub use clap;
 pub use inventory;

@@ -5,6 +5,7 @@ mod dependencies;
 mod examples;
 mod faults_table;
 mod harness;
+mod imports;
 mod outside;
 mod progress;
 mod transport;
