@@ -63,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) seed: Option<u64>,
     /// Whether threads look for what comes soon before they sleep.
     pub(crate) spin: bool,
+    /// Whether the future of a call may block its thread for a moment when it is polled first.
+    pub(crate) busy_poll: bool,
     /// Which way calls and answers take.
     pub(crate) transport: Transport,
     /// Variables for the workers; `None` removes one.
@@ -172,12 +174,12 @@ const VARIABLES: &[(&str, Set)] = &[
         config.seed = Some(number(text)?);
         Ok(())
     }),
+    ("RETRY_BUSY_POLL", |config, text| {
+        config.busy_poll = flag(text)?;
+        Ok(())
+    }),
     ("RETRY_SPIN", |config, text| {
-        config.spin = match text {
-            "0" => false,
-            "1" => true,
-            _ => return Err("must be 0 or 1".to_owned()),
-        };
+        config.spin = flag(text)?;
         Ok(())
     }),
     ("RETRY_TRANSPORT", |config, text| {
@@ -215,6 +217,7 @@ impl Default for Config {
             inline: false,
             seed: None,
             spin: true,
+            busy_poll: false,
             transport: Transport::default(),
             environment: Vec::new(),
             directory: None,
@@ -281,6 +284,14 @@ fn distance(one: &str, other: &str) -> usize {
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
     text.parse()
         .map_err(|_| "must be a number that is not negative".to_owned())
+}
+
+fn flag(text: &str) -> Result<bool, String> {
+    match text {
+        "0" => Ok(false),
+        "1" => Ok(true),
+        _ => Err("must be 0 or 1".to_owned()),
+    }
 }
 
 fn duration_or_none(text: &str) -> Result<Option<Duration>, String> {

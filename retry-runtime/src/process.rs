@@ -158,7 +158,7 @@ impl Backend for Processes {
         enough: &mut dyn FnMut() -> bool,
     ) {
         let connections: Vec<_> = sources.iter().filter_map(connection).collect();
-        poll::attend(self.pool(engine), &connections, spin, enough);
+        poll::poll_answers(self.pool(engine), &connections, spin, enough);
     }
 
     fn park_at(
@@ -170,7 +170,7 @@ impl Backend for Processes {
         spin: &mut Spin,
     ) -> bool {
         connection(source).is_some_and(|connection| {
-            poll::rest(self.pool(engine), &connection, until, waiter, spin)
+            poll::park(self.pool(engine), &connection, until, waiter, spin)
         })
     }
 

@@ -1,4 +1,5 @@
-//! Waiting for answers: spinning, parking and waking.
+//! Waiting for answers: spinning, parking and waking. `wait/README.md` describes the states of a waiting
+//! thread and of a ring, and why no wake-up is lost.
 
 pub(crate) mod block;
 pub(crate) mod spin;

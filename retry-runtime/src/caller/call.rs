@@ -30,9 +30,9 @@ use crate::wait::block::{self, Wait};
 use crate::wait::spin::{Patience, Spin};
 use crate::wait::{AnswerSource, Waiter};
 
-/// How long an awaited call keeps its thread at most. What is quick takes no longer, also where its
-/// worker has to be woken.
-const LINGERS: Duration = Duration::from_micros(150);
+/// The longest time for which polling the future of a call may block its thread, where the program has opted
+/// in. A quick function takes no longer, even if its worker has to be woken.
+const LONGEST_BUSY_POLL: Duration = Duration::from_micros(150);
 
 thread_local! {
     /// How long it is worth to look for the answers of awaited calls.
@@ -190,7 +190,7 @@ struct Running {
     /// Where this thread has yet to look for the answer.
     source: Option<Arc<dyn AnswerSource>>,
     /// The look for the answer before this was left to others.
-    lingered: Option<Spin>,
+    busy_polled: Option<Spin>,
 }
 
 impl<T, E> Call<T, E> {
@@ -301,38 +301,40 @@ impl<T, E> Call<T, E> {
             slot: Arc::clone(&slot),
             key,
             source,
-            lingered: None,
+            busy_polled: None,
         });
         slot
     }
 
-    /// Makes the call and waits for its answer, for as long as an executor can standby.
-    fn start_and_linger(&mut self) -> Arc<Slot> {
-        let leaves = PATIENCE.with_borrow(Patience::is_over) || delivery::is_under_way();
-        let intent = if leaves {
+    /// Makes the call. If the program has opted in, looks for the answer of a quick function for a moment.
+    fn start_polled(&mut self) -> Arc<Slot> {
+        // A thread that delivers outcomes may hold what it needs to look for them.
+        if !self.host.busy_polls() || delivery::is_under_way() {
+            return self.start(PollIntent::No, Slot::default());
+        }
+        let intent = if PATIENCE.with_borrow(Patience::is_over) {
             PollIntent::No
         } else {
             PollIntent::IfQuick
         };
         let slot = self.start(intent, Slot::default());
-        self.linger(&slot);
+        self.busy_poll(&slot);
         slot
     }
 
-    /// Waits for the answer of a function that is quicker than a thread is woken: so this thread is
-    /// the only one that may have to be. It takes no longer than an executor can standby.
-    fn linger(&mut self, slot: &Slot) {
+    /// Looks for the answer of a function that takes less time than waking a thread.
+    fn busy_poll(&mut self, slot: &Slot) {
         let Some(running) = &mut self.running else {
             return;
         };
         let mut spin = PATIENCE.with_borrow(Patience::spin);
         if let Some(source) = running.source.take() {
-            let until = Instant::now() + LINGERS;
+            let until = Instant::now() + LONGEST_BUSY_POLL;
             self.host.park_at(&source, until, slot, &mut spin);
-            running.lingered = Some(spin);
+            running.busy_polled = Some(spin);
         } else if PATIENCE.with_borrow(Patience::is_over) {
-            // What takes how long is still worth to know.
-            running.lingered = Some(spin);
+            // The time until the answer tells whether looking pays again.
+            running.busy_polled = Some(spin);
         }
     }
 
@@ -357,7 +359,7 @@ impl<T, E> Future for Call<T, E> {
         let this = &mut *self;
         let slot = match &this.running {
             Some(running) => Arc::clone(&running.slot),
-            None => this.start_and_linger(),
+            None => this.start_polled(),
         };
         if this.host.is_foreign() {
             let outcome = outcome_in_fork(&slot);
@@ -366,7 +368,7 @@ impl<T, E> Future for Call<T, E> {
         terminal::polled(slot.poll_take(context.waker())).map(|outcome| {
             if let Some(running) = &mut this.running {
                 running.key = None;
-                if let Some(spin) = running.lingered.take() {
+                if let Some(spin) = running.busy_polled.take() {
                     PATIENCE.with_borrow_mut(|patience| patience.learn(&spin));
                 }
             }

@@ -121,6 +121,14 @@ impl Host {
         }
     }
 
+    /// Returns whether the future of a call may block its thread for a moment.
+    pub(crate) fn busy_polls(&self) -> bool {
+        match self {
+            Self::Here(engine) => engine.config().busy_poll,
+            Self::Parent(_) | Self::Nowhere(_) => false,
+        }
+    }
+
     pub(crate) fn max_message(&self) -> usize {
         match self {
             Self::Here(engine) => engine.max_message(),

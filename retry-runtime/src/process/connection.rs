@@ -19,15 +19,15 @@ pub(crate) struct WorkerConnection {
     pub(crate) key: WorkerKey,
     pub(crate) socket: Arc<OwnedFd>,
     receiver: Mutex<ReceiveSide>,
-    /// How many threads wait for the peer.
+    /// The number of threads that wait for the receive side.
     wanted: AtomicUsize,
     /// Whether calls wait for room on their way to the worker.
     full: AtomicBool,
-    /// Where a thread sleeps that waits for an answer; nowhere if frames come through the socket.
+    /// Where a waiting thread parks; `None` if frames come through the socket.
     pub(super) parker: Option<Parker>,
-    /// Whether there is one.
-    occupied: AtomicBool,
-    /// What tells that the socket has room.
+    /// Whether a waiter is registered: one that is parked at the ring, or about to park.
+    has_waiter: AtomicBool,
+    /// Asks the I/O thread to tell when the socket has room.
     writable: Writable,
 }
 
@@ -41,11 +41,11 @@ impl WorkerConnection {
             receiver: Mutex::new(receiver),
             wanted: AtomicUsize::new(0),
             full: AtomicBool::new(false),
-            occupied: AtomicBool::new(false),
+            has_waiter: AtomicBool::new(false),
         }
     }
 
-    /// The peer, as soon as whoever looks for answers there lets go of it.
+    /// Locks the receive side. A thread that polls it lets go of it soon.
     pub(super) fn receiver(&self) -> MutexGuard<'_, ReceiveSide> {
         if let Some(receiver) = self.try_receiver() {
             return receiver;
@@ -54,13 +54,13 @@ impl WorkerConnection {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has whoever looks for answers let go of the peer.
+    /// Asks the thread that polls the receive side to let go of it, as long as the result is kept.
     pub(super) fn want(&self) -> Wanted<'_> {
         self.wanted.fetch_add(1, Ordering::Relaxed);
         Wanted(self)
     }
 
-    /// The peer, unless somebody looks for answers there already.
+    /// Locks the receive side, unless another thread holds it.
     pub(super) fn try_receiver(&self) -> Option<MutexGuard<'_, ReceiveSide>> {
         match self.receiver.try_lock() {
             Ok(receiver) => Some(receiver),
@@ -69,37 +69,39 @@ impl WorkerConnection {
         }
     }
 
-    /// Whether another thread waits for the peer.
+    /// Returns whether another thread waits for the receive side.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) > 0
     }
 
-    /// Lets one thread at a time sleep here.
+    /// Registers this thread as the one that parks at the ring, unless there is one already.
     pub(super) fn try_register_waiter(&self) -> bool {
-        !self.occupied.swap(true, Ordering::AcqRel)
+        !self.has_waiter.swap(true, Ordering::AcqRel)
     }
 
-    /// Whether a thread sleeps here, or is about to.
+    /// Returns whether a thread is parked at the ring, or about to park.
     pub(super) fn has_waiter(&self) -> bool {
-        self.occupied.load(Ordering::Acquire)
+        self.has_waiter.load(Ordering::Acquire)
     }
 
-    /// An exchange and not a store: whoever is refused before it has spared the bell before what comes
-    /// after it.
+    /// Unregisters this thread. It has to have been registered.
+    ///
+    /// `swap`, not `store`: it must synchronise with the failed `swap` in `try_register_waiter`, so that
+    /// a thread refused there is ordered before the next waiter.
     pub(super) fn unregister_waiter(&self) {
-        self.occupied.swap(false, Ordering::AcqRel);
+        self.has_waiter.swap(false, Ordering::AcqRel);
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Goes on with calls that wait for room; whether some of that was sent.
+    /// Sends calls on that wait for room. Returns whether any of them were sent.
     pub(super) fn sends_on(&self, pool: Pool<'_>) -> bool {
         self.is_full() && pool.engine.step(|core, _| core.flush(self.key))
     }
 
-    /// To be called under the engine's lock.
+    /// Notes whether calls wait for room. Called under the engine's lock.
     pub(crate) fn set_full(&self, full: bool) {
         if full != self.is_full() {
             self.full.store(full, Ordering::Relaxed);
@@ -107,8 +109,8 @@ impl WorkerConnection {
         }
     }
 
-    /// Has the I/O thread go on writing when the socket has room, while that is waited for. To be
-    /// called under the engine's lock.
+    /// Has the I/O thread send on when the socket has room, as long as calls wait for that. Called under
+    /// the engine's lock.
     pub(super) fn watch_room(&self) {
         if self.parker.is_none() {
             let (worker, full) = (self.key.id, self.is_full());
@@ -116,7 +118,7 @@ impl WorkerConnection {
         }
     }
 
-    /// What the worker has said through the socket. Frames are left there.
+    /// Returns what has arrived through the socket. Frames are left there.
     pub(super) fn hear(&self) -> Heard {
         match self.parker {
             Some(_) => bell::look(&self.socket),
@@ -139,7 +141,7 @@ impl AnswerSource for WorkerConnection {
     }
 }
 
-/// As long as this is there a thread waits for a peer.
+/// The request of a thread for the receive side, as long as it is kept.
 pub(super) struct Wanted<'a>(&'a WorkerConnection);
 
 impl Drop for Wanted<'_> {

@@ -61,7 +61,7 @@ impl ReceiveSide {
         }
         // Nothing more is looked for.
         self.broken = true;
-        self.buried = true;
+        self.reaped = true;
         let mut cause = match children::kill_rest(self.child.id(), kill_group) {
             Some(status) => cause_of(&status),
             // It cannot be told without waiting for it, or not at all.

@@ -1,4 +1,5 @@
-//! Looking for answers, on whichever thread waits for one.
+//! The poll loop: looks for the answers of workers, on whichever thread waits for one. `wait/README.md`
+//! describes the states of a waiting thread and of the ring that it parks at.
 
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -9,89 +10,158 @@ use super::receive::ReceiveSide;
 use crate::wait::spin::{Patience, Spin};
 use crate::wait::{AnswerSource, Waiter};
 
-/// How often a caller tries to take over from a thread that looks already.
+/// How often a waiting thread tries to lock a receive side that another thread polls.
 const TRIES: u32 = 64;
 
-/// How often a thread that leaves takes in what has come in the meantime.
+/// How often a thread that stops polling takes in what has arrived in the meantime.
 const LAST_LOOKS: u32 = 4;
 
-/// Looks for answers of workers, delivers them, and sends on what waits for room, until there are
-/// `enough` answers or the patience is over. Meanwhile nobody is woken for answers; afterwards the
-/// I/O thread is. Workers that others look after are left to those.
-pub(crate) fn attend(
+/// How long a thread parks at a ring before it checks its own condition again. The ring's memory is
+/// written by the worker, so a wake-up from there cannot be relied on alone.
+const LONGEST_PARK: Duration = Duration::from_millis(100);
+
+/// A worker that this thread polls.
+type Polled<'a> = (&'a Arc<WorkerConnection>, MutexGuard<'a, ReceiveSide>);
+
+/// Polls workers until there are `enough` answers or the patience is over. Workers need not ring for answers
+/// meanwhile; afterwards they ring the I/O thread. Workers that another thread polls are left to it.
+pub(super) fn poll_answers(
     pool: Pool<'_>,
     connections: &[Arc<WorkerConnection>],
     spin: &mut Spin,
     enough: &mut dyn FnMut() -> bool,
 ) {
-    let mut attended: Vec<_> = connections.iter().filter_map(take_over).collect();
-    for connection in attend_to(pool, &mut attended, spin, enough) {
+    let mut polled: Vec<_> = connections.iter().filter_map(try_poll).collect();
+    let found = poll_loop(pool, &mut polled, spin, false, enough);
+    for connection in leave_all(pool, &mut polled, found) {
         pool.inbox().hand_over(connection);
     }
 }
 
-/// A worker that is looked after.
-type Attended<'a> = (&'a Arc<WorkerConnection>, MutexGuard<'a, ReceiveSide>);
-
-/// The same for workers that have woken this thread: nobody else will hear of that, so that it
-/// takes over from whoever looks after them. Returns those that still have something to say.
-pub(super) fn attend_all(
+/// Polls workers that have rung for the I/O thread. No other thread hears of their answers, so this waits
+/// for the threads that poll them. Returns the workers that keep sending.
+pub(super) fn poll_rung(
     pool: Pool<'_>,
     connections: &[Arc<WorkerConnection>],
     spin: &mut Spin,
     enough: &mut dyn FnMut() -> bool,
 ) -> Vec<Arc<WorkerConnection>> {
-    let mut attended: Vec<_> = connections
+    let mut polled: Vec<_> = connections
         .iter()
         .map(|connection| (connection, connection.receiver()))
         .collect();
-    attend_to(pool, &mut attended, spin, enough)
+    let found = poll_loop(pool, &mut polled, spin, false, enough);
+    leave_all(pool, &mut polled, found)
 }
 
-fn attend_to(
+/// Polls a worker as long as there is patience, then parks at its ring until it answers, and takes the answer
+/// in: until this thread is woken, the time has come or the worker has ended. No other thread is woken for
+/// the answers. Where another thread is registered at the ring, or where there is no ring, this only polls.
+/// Returns whether the worker has ended.
+pub(super) fn park(
     pool: Pool<'_>,
-    attended: &mut [Attended<'_>],
+    connection: &Arc<WorkerConnection>,
+    until: Option<Instant>,
+    waiter: &dyn Waiter,
     spin: &mut Spin,
+) -> bool {
+    let is_over = || waiter.is_woken() || until.is_some_and(|until| until <= Instant::now());
+    let parker = connection.parker.as_ref();
+    let Some(parker) = parker.filter(|_| connection.try_register_waiter()) else {
+        let connections = std::slice::from_ref(connection);
+        poll_answers(pool, connections, spin, &mut || is_over());
+        return false;
+    };
+    let mut is_parked_here = false;
+    let has_ended = loop {
+        let mut polled = [(connection, connection.receiver())];
+        poll_loop(pool, &mut polled, spin, true, &mut || is_over());
+        let [(_, mut receiver)] = polled;
+        if is_over() || receiver.is_done() {
+            // Unregister first: the next thread to hold the receive side must not see a stale waiter.
+            connection.unregister_waiter();
+            if !leave(pool, connection, &mut receiver, false) {
+                pool.inbox().hand_over(Arc::clone(connection));
+            }
+            break receiver.is_reaped();
+        }
+        if !std::mem::replace(&mut is_parked_here, true) {
+            waiter.parks_at(Some(Arc::clone(connection) as Arc<dyn AnswerSource>));
+        }
+        if !receiver.try_arm_parker() {
+            continue;
+        }
+        drop(receiver);
+        // A thread that wakes this one after this check also unparks it from the ring.
+        if !waiter.is_woken() {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            parker.park(Some(
+                left.map_or(LONGEST_PARK, |left| left.min(LONGEST_PARK)),
+            ));
+        }
+    };
+    if is_parked_here {
+        waiter.parks_at(None);
+    }
+    has_ended
+}
+
+/// Looks for answers of the workers and sends on what waits for room: until there are `enough`, another
+/// thread wants one of them, nothing more can come, or the patience is over. Without workers this only
+/// waits. Returns whether anything was found.
+///
+/// Where `renews` is set, the first messages of a new worker renew the patience: hello, ready and the first
+/// answer come in quick succession.
+fn poll_loop(
+    pool: Pool<'_>,
+    polled: &mut [Polled<'_>],
+    spin: &mut Spin,
+    renews: bool,
     enough: &mut dyn FnMut() -> bool,
-) -> Vec<Arc<WorkerConnection>> {
-    for (_, receiver) in &*attended {
+) -> bool {
+    for (_, receiver) in &*polled {
         receiver.begin_poll();
     }
-    let mut ever = false;
-    // Where there is nobody to look after this only waits.
+    let mut found_any = false;
     loop {
-        let (mut found, mut part) = (false, false);
-        for (connection, receiver) in &mut *attended {
+        let (mut found, mut is_within_large) = (false, false);
+        for (connection, receiver) in &mut *polled {
             found |= receiver.look(pool, &connection.socket) | connection.sends_on(pool);
-            part |= receiver.is_within_large(connection);
+            is_within_large |= receiver.is_within_large(connection);
         }
-        ever |= found;
-        if enough()
-            || attended
-                .iter()
-                .any(|(connection, _)| connection.is_wanted())
-        {
-            break;
+        found_any |= found;
+        let mut connections = polled.iter().map(|(connection, _)| connection);
+        let is_wanted = connections.any(|connection| connection.is_wanted());
+        let is_done = !polled.is_empty() && polled.iter().all(|(_, receiver)| receiver.is_done());
+        if enough() || is_wanted || is_done {
+            return found_any;
         }
-        if found && part {
+        if found && renews && polled.iter().any(|(_, receiver)| receiver.is_new()) {
+            *spin = Patience::new().spin();
+        } else if found && is_within_large {
             spin.found_part();
         } else if found {
             spin.found();
         } else if !spin.goes_on() {
-            break;
+            return found_any;
         }
     }
-    attended
+}
+
+/// Stops polling workers. Returns those that keep sending.
+fn leave_all(pool: Pool<'_>, polled: &mut [Polled<'_>], found: bool) -> Vec<Arc<WorkerConnection>> {
+    polled
         .iter_mut()
         .filter_map(|(connection, receiver)| {
-            let left = leave(pool, connection, receiver, ever);
-            (!left).then(|| Arc::clone(connection))
+            let has_left = leave(pool, connection, receiver, found);
+            (!has_left).then(|| Arc::clone(connection))
         })
         .collect()
 }
 
-/// Leaves a worker alone, given whether anything was found there. False if it says more and more: then
-/// somebody else is to look after it.
+/// Stops polling a worker, given whether anything was found there, and arms the wake-up of the thread that
+/// hears of its next answer: the one that is registered at the ring, else the I/O thread. Returns false if
+/// the worker keeps sending: then another thread has to poll it.
 fn leave(
     pool: Pool<'_>,
     connection: &WorkerConnection,
@@ -99,97 +169,25 @@ fn leave(
     mut found: bool,
 ) -> bool {
     (0..LAST_LOOKS).any(|_| {
-        // To who sleeps there, if anybody does.
         let has_waiter = connection.has_waiter();
-        let alone = if has_waiter {
+        let is_armed = if has_waiter {
             receiver.is_done() || receiver.try_arm_parker()
         } else {
             receiver.try_arm_bell()
         };
-        if !alone {
+        if !is_armed {
             found |= receiver.look(pool, &connection.socket);
         } else if has_waiter && found {
-            // Its answer may have been there. Whoever delivered it roused it, but that was before this
-            // said again that it sleeps, and it may not have been asleep yet.
+            // The waiter's answer may be among those just delivered. That unpark can race with re-arming
+            // the wake-up flag, so unpark again.
             connection.unpark();
         }
-        alone
+        is_armed
     })
 }
 
-/// How long a thread sleeps at a worker's ring before it looks again whether it has to: what
-/// stands there is no more to be trusted than anything else that a worker writes.
-const NAP: Duration = Duration::from_millis(100);
-
-/// Looks for a worker's answers as long as there is patience, then sleeps until it answers, and
-/// delivers that: until this thread is woken, the time has come or the worker has ended. Nobody
-/// else is woken for the answers. Only looks if another thread sleeps there, or if nobody can. True
-/// if the worker has ended.
-pub(crate) fn rest(
-    pool: Pool<'_>,
-    connection: &Arc<WorkerConnection>,
-    until: Option<Instant>,
-    waiter: &dyn Waiter,
-    spin: &mut Spin,
-) -> bool {
-    let late = || until.is_some_and(|until| until <= Instant::now());
-    let Some(parker) = connection
-        .parker
-        .as_ref()
-        .filter(|_| connection.try_register_waiter())
-    else {
-        let connections = std::slice::from_ref(connection);
-        attend(pool, connections, spin, &mut || waiter.is_woken() || late());
-        return false;
-    };
-    let mut in_bed = false;
-    let has_ended = loop {
-        let mut receiver = connection.receiver();
-        receiver.begin_poll();
-        loop {
-            let found = receiver.look(pool, &connection.socket) | connection.sends_on(pool);
-            if waiter.is_woken() || connection.is_wanted() || receiver.is_done() || late() {
-                break;
-            }
-            if found && receiver.is_new() {
-                // What comes first comes in quick succession: hello, ready, and the first answer.
-                *spin = Patience::new().spin();
-            } else if found && receiver.is_within_large(connection) {
-                spin.found_part();
-            } else if found {
-                spin.found();
-            } else if !spin.goes_on() {
-                break;
-            }
-        }
-        if late() || waiter.is_woken() || receiver.is_done() {
-            // Before it is left, since who leaves it after that is not to think that somebody sleeps.
-            connection.unregister_waiter();
-            if !leave(pool, connection, &mut receiver, false) {
-                pool.inbox().hand_over(Arc::clone(connection));
-            }
-            break receiver.is_buried();
-        }
-        if !std::mem::replace(&mut in_bed, true) {
-            waiter.parks_at(Some(Arc::clone(connection) as Arc<dyn AnswerSource>));
-        }
-        if !receiver.try_arm_parker() {
-            continue;
-        }
-        drop(receiver);
-        // Who wakes this thread after this look also rouses it from the bed.
-        if !waiter.is_woken() {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            parker.sleep(Some(left.map_or(NAP, |left| left.min(NAP))));
-        }
-    };
-    if in_bed {
-        waiter.parks_at(None);
-    }
-    has_ended
-}
-
-fn take_over(connection: &Arc<WorkerConnection>) -> Option<Attended<'_>> {
+/// Locks the receive side of a worker, unless another thread keeps polling it.
+fn try_poll(connection: &Arc<WorkerConnection>) -> Option<Polled<'_>> {
     if let Some(receiver) = connection.try_receiver() {
         return Some((connection, receiver));
     }

@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::OwnedPool;
 use super::connection::WorkerConnection;
 use super::exit::Reaped;
-use super::poll::attend_all;
+use super::poll::poll_rung;
 use super::receive::DYING;
 use super::receive::ReceiveSide;
 use super::sources::{NESTED, PROCESS, SOCKET, SOURCES, STDERR, STDOUT, Writable};
@@ -226,7 +226,7 @@ impl Reactor {
             let mut ready = 0;
             let mut hot = std::mem::take(&mut self.hot);
             let mut spin = self.patience.spin();
-            let left = attend_all(self.pool.get(), &hot, &mut spin, &mut || {
+            let left = poll_rung(self.pool.get(), &hot, &mut spin, &mut || {
                 let now = Instant::now();
                 ready = self.wait(events, Some(now));
                 ready > 0 || until.is_some_and(|until| until <= now)

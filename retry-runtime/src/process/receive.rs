@@ -64,7 +64,7 @@ pub(super) struct ReceiveSide {
     /// It has sent what makes no sense; nothing more is read.
     pub(super) broken: bool,
     /// It has ended.
-    pub(super) buried: bool,
+    pub(super) reaped: bool,
     /// The last ticket that was answered.
     pub(super) answered: u64,
     /// The text of the error that is to follow for a ticket.
@@ -142,7 +142,7 @@ impl ReceiveSide {
             was_ready: false,
             used_up: false,
             broken: false,
-            buried: false,
+            reaped: false,
             answered: 0,
             text: None,
             untimed: 0,
@@ -182,8 +182,8 @@ impl ReceiveSide {
     }
 
     /// Whether it has ended, and nothing more is left of it.
-    pub(super) fn is_buried(&self) -> bool {
-        self.buried
+    pub(super) fn is_reaped(&self) -> bool {
+        self.reaped
     }
 
     /// Whether a part of a large message has come, or has been sent to where there was room for it.

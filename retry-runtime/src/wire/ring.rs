@@ -415,7 +415,7 @@ pub(crate) struct Parker<M = Mapped>(M);
 
 impl<M: Memory> Parker<M> {
     /// Sleeps, if the reader has said so, until somebody wakes it, or for no reason.
-    pub(crate) fn sleep(&self, timeout: Option<Duration>) {
+    pub(crate) fn park(&self, timeout: Option<Duration>) {
         self.0.sleep(SLEEPS, Sleep::Here as u32, timeout);
     }
 

@@ -438,3 +438,20 @@ async fn a_dropped_call_is_cancelled() {
     })
     .await;
 }
+
+#[retry_runtime::test]
+fn polling_a_call_does_not_block_its_thread() {
+    fixture(LIMIT, serves, || {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let ready = (0..200)
+            .filter(|_| {
+                let mut call = std::pin::pin!(nothing.remote());
+                let is_ready = call.as_mut().poll(&mut context).is_ready();
+                // The next one is a quick call again, and not one behind others.
+                is_ready || nothing.remote().wait().is_err()
+            })
+            .count();
+        // An answer may be there all the same, if this thread loses its core in between.
+        assert!(ready < 50, "{ready} of 200 polls waited for their answer");
+    });
+}

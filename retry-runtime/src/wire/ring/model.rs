@@ -290,7 +290,7 @@ fn who_has_said_that_it_will_look_misses_nothing() {
             let sleeps = reader.sleeps(Sleep::Here);
             drop(reader);
             if sleeps && told.load(Ordering::SeqCst) == 0 {
-                parker.sleep(None);
+                parker.park(None);
             }
         }
         leaves.join().unwrap();
