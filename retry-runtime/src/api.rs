@@ -6,6 +6,7 @@ pub(crate) mod crash_limit;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod excerpt;
+pub(crate) mod failure;
 #[cfg(feature = "json")]
 pub(crate) mod json;
 pub(crate) mod options;

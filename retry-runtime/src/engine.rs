@@ -20,8 +20,8 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::api::context::{CallId, short_name};
-use crate::api::error::{Cancelled, Rejected};
 use crate::api::events::{Events, Publisher};
+use crate::api::failure::{Cancelled, Rejected};
 use crate::codec::payload;
 use crate::config::Config;
 use crate::function::callee::Callee;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::api::error::{ExitCause, Startup};
+use crate::api::failure::{ExitCause, Startup};
 use crate::engine::Engine;
 use crate::engine::answer::decode_answer;
 use crate::engine::backend::{Backend, StartRequest};

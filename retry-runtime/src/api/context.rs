@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::error::{ExitCause, Panic};
+use crate::api::failure::{ExitCause, Panic};
 
 /// How the first line of a report below its headline begins.
 pub(crate) const REPORT: &str = "    function  ";

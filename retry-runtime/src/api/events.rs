@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::api::context::{AttemptOutcome, CallId};
-use crate::api::error::ExitCause;
+use crate::api::failure::ExitCause;
 use crate::sys::Mark;
 
 /// How many events wait for a subscriber before further ones are dropped.

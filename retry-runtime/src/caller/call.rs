@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::api::context::{CallId, Context};
-use crate::api::error::{CallError, Lost, Rejected};
+use crate::api::error::CallError;
+use crate::api::failure::{Lost, Rejected};
 use crate::api::options::Options;
 use crate::api::retries::Retries;
 use crate::caller::host::Host;

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::api::error::Rejected;
+use crate::api::failure::Rejected;
 use crate::api::options::Options;
 use crate::child::nested::Upstream;
 use crate::config::Config;

@@ -14,7 +14,8 @@ use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::api::context::CallId;
-use crate::api::error::{CallError, Lost, Rejected, Startup};
+use crate::api::error::CallError;
+use crate::api::failure::{Lost, Rejected, Startup};
 use crate::api::options::Options;
 use crate::api::retries::Retries;
 use crate::caller::call::{Decoders, not_decodable};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::api::error::Rejected;
+use crate::api::failure::Rejected;
 use crate::api::options::Options;
 use crate::api::remote_error::RemoteError;
 use crate::api::spec::FunctionSpec;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::BytesMut;
 
 use crate::api::context::CallId;
-use crate::api::error::Rejected;
+use crate::api::failure::Rejected;
 use crate::api::options::Options;
 use crate::config::Config;
 use crate::function::callee::Callee;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
-use crate::api::error::{Lost, Panic, Rejected};
+use crate::api::failure::{Lost, Panic, Rejected};
 use crate::api::retryable::Retry;
 use crate::codec;
 use crate::codec::payload::Payload;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::link::Link;
 use super::{ATTENDED, ParkSpot, SWEEP_FROM, WaitTarget};
-use crate::api::error::{Rejected, Startup};
+use crate::api::failure::{Rejected, Startup};
 use crate::codec::payload::Payload;
 use crate::config::Config;
 use crate::function::callee::Callee;

@@ -25,7 +25,7 @@ use std::thread::ThreadId;
 use super::current;
 use super::reporting::{self, Reporting};
 use crate::api::backtrace;
-use crate::api::error::Panic;
+use crate::api::failure::Panic;
 use crate::codec;
 use crate::sys::{Mark, PerProcess};
 use crate::wire::control_block::LAST_WORDS_CAPACITY;

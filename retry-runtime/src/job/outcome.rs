@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::api::context::{Attempt, CallId};
-use crate::api::error::{
+use crate::api::failure::{
     Cancelled, Crash, CrashLimitExceeded, Lost, Panic, Rejected, Startup, TimedOut,
 };
 use crate::codec::payload::{self, Payload};

@@ -7,7 +7,7 @@ use rustix::process::{WaitIdStatus, WaitStatus};
 use super::output::Lines;
 use super::receive::{Pace, ReceiveSide};
 use super::{OwnedPool, Pool};
-use crate::api::error::{ExitCause, Panic};
+use crate::api::failure::{ExitCause, Panic};
 use crate::codec;
 use crate::engine::backend::StartRequest;
 use crate::engine::core::Core;

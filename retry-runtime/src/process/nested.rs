@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use super::Pool;
 use super::sources::{NESTED, Writable};
 use crate::api::context::CallId;
-use crate::api::error::{Cancelled, Rejected};
+use crate::api::failure::{Cancelled, Rejected};
 use crate::codec::payload::Payload;
 use crate::engine::Engine;
 use crate::engine::core::Core;

@@ -8,7 +8,7 @@ use super::starts::Starts;
 use super::window::SlidingCount;
 use super::worker_index::WorkerIndex;
 use crate::api::crash_limit::CrashLimit;
-use crate::api::error::{CrashLimitExceeded, ExitCause};
+use crate::api::failure::{CrashLimitExceeded, ExitCause};
 
 /// How much work is handed to a worker ahead of time: enough that it does not wait for the next
 /// input, little enough that not much has to be taken back.

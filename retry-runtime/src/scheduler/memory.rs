@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Action, Phase, Scheduler, Timer, WorkerKey};
-use crate::api::error::{ExitCause, Startup};
+use crate::api::failure::{ExitCause, Startup};
 use crate::job::parts::Parts;
 
 /// How often the memory of a worker that has something to do is looked at.

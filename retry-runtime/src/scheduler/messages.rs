@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::WorkerKey;
-use crate::api::error::{ExitCause, Lost, Panic, Rejected};
 use crate::api::events::Event;
+use crate::api::failure::{ExitCause, Lost, Panic, Rejected};
 use crate::api::retryable::Retry;
 use crate::codec::payload::Payload;
 use crate::job::outcome::{CallKey, Outcome};

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::stop::Withdrawn;
 use super::{CallKey, Failure, FunctionKey, Scheduler, Terms, WorkerKey};
 use crate::api::context::CallId;
-use crate::api::error::{Cancelled, Rejected};
+use crate::api::failure::{Cancelled, Rejected};
 use crate::job::parts::Parts;
 
 /// The deepest that calls may be nested.

@@ -13,9 +13,9 @@ use super::{
     UnknownTicket, Worker, WorkerKey,
 };
 use crate::api::context::AttemptOutcome;
-use crate::api::error::{Cancelled, Crash, Lost};
 use crate::api::events::Event;
 use crate::api::excerpt::one_line;
+use crate::api::failure::{Cancelled, Crash, Lost};
 use crate::api::retryable::Retry;
 use crate::codec::payload::Payload;
 use crate::job::caller::Caller;

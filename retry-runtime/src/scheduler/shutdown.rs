@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Function, FunctionKey, Phase, Scheduler, State, Timer};
 use crate::api::context::CallId;
-use crate::api::error::Cancelled;
+use crate::api::failure::Cancelled;
 use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::function::Lane;
 use super::queue::Queue;
 use super::{Action, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
-use crate::api::error::{ExitCause, Startup};
+use crate::api::failure::{ExitCause, Startup};
 use crate::job::parts::Parts;
 use crate::scheduler::Failure;
 

@@ -12,7 +12,7 @@ use super::{
     State, Timer, Worker, WorkerKey,
 };
 use crate::api::context::AttemptOutcome;
-use crate::api::error::{Limit, Lost, TimedOut, Waiting};
+use crate::api::failure::{Limit, Lost, TimedOut, Waiting};
 use crate::api::retryable::Retry;
 use crate::job::parts::Parts;
 

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::function::Lane;
 use super::{Call, FunctionKey, Past, Scheduler, State};
-use crate::api::error::ExitCause;
+use crate::api::failure::ExitCause;
 use crate::job::parts::Parts;
 
 /// The crash of a worker.

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::api::crash_limit::CrashLimit;
-use crate::api::error::{Cancelled, ExitCause, Panic};
+use crate::api::failure::{Cancelled, ExitCause, Panic};
 use crate::api::options::Policy;
 use crate::api::retries::Retries;
 use crate::api::retryable::Retry;

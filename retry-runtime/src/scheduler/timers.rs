@@ -7,7 +7,7 @@ use super::messages::{Action, Inbound};
 use super::stop::Withdrawn;
 use super::workers::Phase;
 use super::{FunctionKey, Scheduler, WorkerKey};
-use crate::api::error::{Limit, Startup, TimedOut};
+use crate::api::failure::{Limit, Startup, TimedOut};
 use crate::job::outcome::CallKey;
 use crate::job::parts::Parts;
 

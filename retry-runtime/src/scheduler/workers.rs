@@ -11,8 +11,8 @@ use super::stop::Withdrawn;
 use super::timers::Timer;
 use super::worker_index::Standing;
 use super::{FunctionKey, Scheduler, WorkerKey};
-use crate::api::error::Startup;
 use crate::api::events::Event;
+use crate::api::failure::Startup;
 use crate::job::outcome::CallKey;
 use crate::job::parts::Parts;
 

@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn every_failure_comes_back_as_itself() {
-        use crate::api::error::{Cancelled, Lost, Rejected};
+        use crate::api::failure::{Cancelled, Lost, Rejected};
         let failures = [
             Failure::Function(Bytes::from_static(b"error")),
             Failure::Rejected(Rejected::TooDeep { limit: 10 }),

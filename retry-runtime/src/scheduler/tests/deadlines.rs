@@ -1,7 +1,7 @@
 //! The deadline of a call, and of the inputs of a map.
 
 use super::*;
-use crate::api::error::Waiting;
+use crate::api::failure::Waiting;
 
 const SECOND: Duration = Duration::from_secs(1);
 

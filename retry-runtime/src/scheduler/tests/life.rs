@@ -1,7 +1,7 @@
 //! The life of a call: limits, stops, nesting and the end of everything.
 
 use super::*;
-use crate::api::error::Rejected;
+use crate::api::failure::Rejected;
 
 const SECOND: Duration = Duration::from_secs(1);
 

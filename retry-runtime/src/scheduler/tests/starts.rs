@@ -1,7 +1,7 @@
 //! Starts of workers that fail, and places for them.
 
 use super::*;
-use crate::api::error::Startup;
+use crate::api::failure::Startup;
 
 const KILLED: ExitCause = ExitCause::Signal {
     signal: 9,
