@@ -147,6 +147,15 @@ fn global() -> &'static std::sync::Arc<engine::Engine> {
     engine.expect("threads and descriptors to start the runtime with")
 }
 
+// Generated code reaches them through the module below. The compiler names them by this path, which is
+// shorter, where a type does not fit.
+#[doc(hidden)]
+pub use args::Referred;
+#[doc(hidden)]
+pub use probe::Sent;
+#[doc(hidden)]
+pub use registry::{IntoService, IntoState, Nothing, TearDown};
+
 /// For generated code alone: nothing in here is stable.
 #[doc(hidden)]
 #[path = "private.rs"]

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 #[cfg(feature = "cli")]
 pub use crate::__can_be_parsed as can_be_parsed;
+pub use crate::__kind as kind;
 pub use crate::args::Input as Accepted;
-pub use crate::args::{Argument, Arguments, Ref, Select, Signature, Val};
+pub use crate::args::{Argument, Arguments, Ref, Referred, Signature, Val};
 #[cfg(feature = "cli")]
 pub use crate::command_line::{
     CommandLine, IsEnum, IsFromOsStr, IsFromOsString, IsFromString, IsFromText, IsKnown, IsParsed,
@@ -18,17 +19,16 @@ pub use crate::command_line::{
 };
 pub use crate::entry::{enter_test, init};
 pub use crate::probe::{
-    CHECKS, Configuration, Input, IsChained, IsPlain, IsReferred, IsResult, IsSent, IsShown,
-    IsSuccess, IsTyped, Otherwise, Outcome, Output, Suspect, ask,
+    Configuration, Input, IsChained, IsPlain, IsReferred, IsResult, IsSent, IsShown, IsSuccess,
+    IsTyped, Kind, Otherwise, Outcome, Output, Select, Sent, Suspect, ask, ending, kind_of,
 };
 pub use crate::program::{begin, finish};
 pub use crate::registry::{
-    Registration, Run, Service, SetUp, Submission, set_up, tear_down, torn_down,
+    IntoService, IntoState, Nothing, Registration, Run, STATE, Service, SetUp, Submission, TearDown,
 };
 pub use crate::retryable::{Debugged, Displayed, Mute, Probe, Says, Silent};
 pub use crate::stub::Typed;
 pub use crate::worker::{AtOnce, Batched, Invocation, LocalFuture, Made, State, block_on};
-pub use crate::{__is_sent as is_sent, __kind as kind};
 pub use crate::{
     Call, CrashLimit, ForEach, FunctionCall, FunctionSpec, Map, Options, Retries, Runtime,
 };
