@@ -53,6 +53,9 @@ const _: () = {
     ::my::runtime::__private0::inventory::submit! {
         ::my::runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::my::runtime::__private0::Kind<
+        { ::my::runtime::__private0::kind!((), ()) },
+    >;
     impl f {
         fn __stub(
             &self,
@@ -62,22 +65,20 @@ const _: () = {
     }
     impl f {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::my::runtime::__private0::kind!((), ());
-        #[doc(hidden)]
         fn remote(
             &self,
         ) -> ::my::runtime::__private0::Call<
-            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <() as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+            <() as ::my::runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote()
+            self.__stub().__call(())
         }
         #[doc(hidden)]
         fn spawn(
             &self,
         ) -> ::my::runtime::__private0::FunctionCall<
-            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <() as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+            <() as ::my::runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::my::runtime::__private0::spawn(self.remote())
         }
@@ -92,8 +93,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::my::runtime::__private0::Map<
             __I::IntoIter,
-            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <() as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+            <() as ::my::runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -108,8 +109,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::my::runtime::__private0::ForEach<
             __I::IntoIter,
-            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <() as ::my::runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <() as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+            <() as ::my::runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::my::runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -137,9 +138,7 @@ const _: () = {
         }
     }
     impl ::my::runtime::__private0::Signature for f {
-        type Arguments = <() as ::my::runtime::__private0::Select<
-            { ::my::runtime::__private0::is_sent!(()) },
-        >>::Arguments;
+        type Arguments = <() as ::my::runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for f {
         type Target = fn() -> ();

@@ -41,7 +41,7 @@ const _: () = {
         (::retry_runtime::__private0::Ref<str>,),
         Result<String, FetchError>,
     > = ::retry_runtime::__private0::Typed::new(fetch::__start, &__REGISTRATION);
-    const _: () = ::retry_runtime::__private0::CHECKS.referred::<str>();
+    const _: () = <str as ::retry_runtime::__private0::Referred>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<Result<String, FetchError>>::NEW
             .value::<String>();
@@ -86,6 +86,14 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        {
+            ::retry_runtime::__private0::kind!(
+                Result < String, FetchError >, (::retry_runtime::__private0::Ref < str
+                >,)
+            )
+        },
+    >;
     impl fetch {
         fn __stub(
             &self,
@@ -104,10 +112,6 @@ const _: () = {
     }
     impl fetch {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
-            Result < String, FetchError >, (::retry_runtime::__private0::Ref < str >,)
-        );
-        #[doc(hidden)]
         pub(crate) fn remote(
             &self,
             url: &str,
@@ -115,13 +119,13 @@ const _: () = {
             <Result<
                 String,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 String,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote(url)
+            self.__stub().__call((url,))
         }
         #[doc(hidden)]
         pub(crate) fn spawn(
@@ -131,11 +135,11 @@ const _: () = {
             <Result<
                 String,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 String,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote(url))
         }
@@ -153,11 +157,11 @@ const _: () = {
             <Result<
                 String,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 String,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -175,11 +179,11 @@ const _: () = {
             <Result<
                 String,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 String,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -227,13 +231,7 @@ const _: () = {
     impl ::retry_runtime::__private0::Signature for fetch {
         type Arguments = <(
             ::retry_runtime::__private0::Ref<str>,
-        ) as ::retry_runtime::__private0::Select<
-            {
-                ::retry_runtime::__private0::is_sent!(
-                    (::retry_runtime::__private0::Ref < str >,)
-                )
-            },
-        >>::Arguments;
+        ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for fetch {
         type Target = for<'__call> fn(

@@ -29,7 +29,7 @@ const _: () = {
         (::retry_runtime::__private0::Val<String>,),
         Result<Vec<f32>, String>,
     > = ::retry_runtime::__private0::Typed::new(embed::__body, &__REGISTRATION);
-    const _: () = ::retry_runtime::__private0::CHECKS.sent::<String>();
+    const _: () = <String as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<
             <Result<
@@ -100,6 +100,14 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        {
+            ::retry_runtime::__private0::kind!(
+                Result < Vec < f32 >, String >, (::retry_runtime::__private0::Val <
+                String >,)
+            )
+        },
+    >;
     impl embed {
         fn __stub(
             &self,
@@ -113,11 +121,6 @@ const _: () = {
     }
     impl embed {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
-            Result < Vec < f32 >, String >, (::retry_runtime::__private0::Val < String
-            >,)
-        );
-        #[doc(hidden)]
         fn remote(
             &self,
             texts: String,
@@ -125,13 +128,13 @@ const _: () = {
             <Result<
                 Vec<f32>,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Vec<f32>,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote(texts)
+            self.__stub().__call((texts,))
         }
         #[doc(hidden)]
         fn spawn(
@@ -141,11 +144,11 @@ const _: () = {
             <Result<
                 Vec<f32>,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Vec<f32>,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote(texts))
         }
@@ -163,11 +166,11 @@ const _: () = {
             <Result<
                 Vec<f32>,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Vec<f32>,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -185,11 +188,11 @@ const _: () = {
             <Result<
                 Vec<f32>,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Vec<f32>,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -227,13 +230,7 @@ const _: () = {
     impl ::retry_runtime::__private0::Signature for embed {
         type Arguments = <(
             ::retry_runtime::__private0::Val<String>,
-        ) as ::retry_runtime::__private0::Select<
-            {
-                ::retry_runtime::__private0::is_sent!(
-                    (::retry_runtime::__private0::Val < String >,)
-                )
-            },
-        >>::Arguments;
+        ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for embed {
         type Target = fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>;

@@ -91,6 +91,9 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        { ::retry_runtime::__private0::kind!((), ()) },
+    >;
     impl f {
         fn __stub(
             &self,
@@ -100,22 +103,20 @@ const _: () = {
     }
     impl f {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!((), ());
-        #[doc(hidden)]
         fn remote(
             &self,
         ) -> ::retry_runtime::__private0::Call<
-            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <() as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <() as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote()
+            self.__stub().__call(())
         }
         #[doc(hidden)]
         fn spawn(
             &self,
         ) -> ::retry_runtime::__private0::FunctionCall<
-            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <() as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <() as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote())
         }
@@ -130,8 +131,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::Map<
             __I::IntoIter,
-            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <() as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <() as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -146,8 +147,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::ForEach<
             __I::IntoIter,
-            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <() as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <() as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <() as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -175,9 +176,7 @@ const _: () = {
         }
     }
     impl ::retry_runtime::__private0::Signature for f {
-        type Arguments = <() as ::retry_runtime::__private0::Select<
-            { ::retry_runtime::__private0::is_sent!(()) },
-        >>::Arguments;
+        type Arguments = <() as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for f {
         type Target = fn() -> ();

@@ -28,7 +28,7 @@ const _: () = {
         (::retry_runtime::__private0::Val<u64>,),
         u64,
     > = ::retry_runtime::__private0::Typed::new(f::__body, &__REGISTRATION);
-    const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
+    const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
         ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
@@ -61,6 +61,13 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        {
+            ::retry_runtime::__private0::kind!(
+                u64, (::retry_runtime::__private0::Val < u64 >,)
+            )
+        },
+    >;
     impl f {
         fn __stub(
             &self,
@@ -74,26 +81,22 @@ const _: () = {
     }
     impl f {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
-            u64, (::retry_runtime::__private0::Val < u64 >,)
-        );
-        #[doc(hidden)]
         fn remote(
             &self,
             a: u64,
         ) -> ::retry_runtime::__private0::Call<
-            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote(a)
+            self.__stub().__call((a,))
         }
         #[doc(hidden)]
         fn spawn(
             &self,
             a: u64,
         ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote(a))
         }
@@ -108,8 +111,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::Map<
             __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -124,8 +127,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::ForEach<
             __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<{ f::__KIND }>>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -163,13 +166,7 @@ const _: () = {
     impl ::retry_runtime::__private0::Signature for f {
         type Arguments = <(
             ::retry_runtime::__private0::Val<u64>,
-        ) as ::retry_runtime::__private0::Select<
-            {
-                ::retry_runtime::__private0::is_sent!(
-                    (::retry_runtime::__private0::Val < u64 >,)
-                )
-            },
-        >>::Arguments;
+        ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for f {
         type Target = fn(u64) -> u64;

@@ -46,7 +46,7 @@ impl Counter {
 }
 #[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
 impl CounterHandle {
-    /// The same with the workers of a runtime of its own.
+    /// Returns the same methods in the workers of a runtime of its own.
     fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
         Self {
             right: self.right.on(__runtime),
@@ -106,7 +106,7 @@ const _: () = {
         (::retry_runtime::__private0::Val<u64>,),
         u64,
     > = ::retry_runtime::__private0::Typed::new(Counter_right::__body, &__REGISTRATION);
-    const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
+    const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
         ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
@@ -141,6 +141,13 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        {
+            ::retry_runtime::__private0::kind!(
+                u64, (::retry_runtime::__private0::Val < u64 >,)
+            )
+        },
+    >;
     impl ::core::fmt::Debug for Counter_right {
         fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
             ::core::fmt::Debug::fmt(&self.0, __f)
@@ -163,34 +170,22 @@ const _: () = {
     }
     impl Counter_right {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
-            u64, (::retry_runtime::__private0::Val < u64 >,)
-        );
-        #[doc(hidden)]
         fn remote(
             &self,
             number: u64,
         ) -> ::retry_runtime::__private0::Call<
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_right::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_right::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote(number)
+            self.__stub().__call((number,))
         }
         #[doc(hidden)]
         fn spawn(
             &self,
             number: u64,
         ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_right::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_right::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote(number))
         }
@@ -205,12 +200,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::Map<
             __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_right::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_right::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -225,12 +216,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::ForEach<
             __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_right::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_right::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -254,13 +241,7 @@ const _: () = {
     impl ::retry_runtime::__private0::Signature for Counter_right {
         type Arguments = <(
             ::retry_runtime::__private0::Val<u64>,
-        ) as ::retry_runtime::__private0::Select<
-            {
-                ::retry_runtime::__private0::is_sent!(
-                    (::retry_runtime::__private0::Val < u64 >,)
-                )
-            },
-        >>::Arguments;
+        ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for Counter_right {
         type Target = fn(&Counter, u64) -> u64;

@@ -39,30 +39,24 @@ const _: () = {
         ),
         usize,
     > = ::retry_runtime::__private0::Typed::new(search::__body, &__REGISTRATION);
-    const _: () = ::retry_runtime::__private0::CHECKS.referred::<str>();
-    const _: () = ::retry_runtime::__private0::CHECKS
-        .referred::<
-            <[u8] as ::retry_runtime::__private0::Suspect<
-                {
-                    #[allow(unused_imports)]
-                    use ::retry_runtime::__private0::Otherwise as _;
-                    !::retry_runtime::__private0::IsReferred::<[u8]>::IS
-                        && (false || ::retry_runtime::__private0::IsPlain::<u8>::IS)
-                },
-            >>::Type,
-        >();
-    const _: () = ::retry_runtime::__private0::CHECKS
-        .sent::<
-            <u8 as ::retry_runtime::__private0::Suspect<
-                {
-                    #[allow(unused_imports)]
-                    use ::retry_runtime::__private0::Otherwise as _;
-                    !::retry_runtime::__private0::IsReferred::<[u8]>::IS && !false
-                },
-            >>::Type,
-        >();
-    const _: () = ::retry_runtime::__private0::CHECKS.referred::<Settings>();
-    const _: () = ::retry_runtime::__private0::CHECKS.sent::<usize>();
+    const _: () = <str as ::retry_runtime::__private0::Referred>::HOLDS;
+    const _: () = <<[u8] as ::retry_runtime::__private0::Suspect<
+        {
+            #[allow(unused_imports)]
+            use ::retry_runtime::__private0::Otherwise as _;
+            !::retry_runtime::__private0::IsReferred::<[u8]>::IS
+                && (false || ::retry_runtime::__private0::IsPlain::<u8>::IS)
+        },
+    >>::Type as ::retry_runtime::__private0::Referred>::HOLDS;
+    const _: () = <<u8 as ::retry_runtime::__private0::Suspect<
+        {
+            #[allow(unused_imports)]
+            use ::retry_runtime::__private0::Otherwise as _;
+            !::retry_runtime::__private0::IsReferred::<[u8]>::IS && !false
+        },
+    >>::Type as ::retry_runtime::__private0::Sent>::HOLDS;
+    const _: () = <Settings as ::retry_runtime::__private0::Referred>::HOLDS;
+    const _: () = <usize as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<usize>::NEW.value::<usize>();
         ::retry_runtime::__private0::Output::<usize>::NEW.error::<usize>();
@@ -102,6 +96,16 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        {
+            ::retry_runtime::__private0::kind!(
+                usize, (::retry_runtime::__private0::Ref < str >,
+                ::retry_runtime::__private0::Ref < [u8] >,
+                ::retry_runtime::__private0::Ref < Settings >,
+                ::retry_runtime::__private0::Val < usize >,)
+            )
+        },
+    >;
     impl search {
         fn __stub(
             &self,
@@ -120,12 +124,6 @@ const _: () = {
     }
     impl search {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
-            usize, (::retry_runtime::__private0::Ref < str >,
-            ::retry_runtime::__private0::Ref < [u8] >, ::retry_runtime::__private0::Ref <
-            Settings >, ::retry_runtime::__private0::Val < usize >,)
-        );
-        #[doc(hidden)]
         fn remote(
             &self,
             text: &str,
@@ -133,10 +131,10 @@ const _: () = {
             settings: &Settings,
             limit: usize,
         ) -> ::retry_runtime::__private0::Call<
-            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Value,
-            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Error,
+            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote(text, bytes, settings, limit)
+            self.__stub().__call((text, bytes, settings, limit))
         }
         #[doc(hidden)]
         fn spawn(
@@ -146,8 +144,8 @@ const _: () = {
             settings: &Settings,
             limit: usize,
         ) -> ::retry_runtime::__private0::FunctionCall<
-            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Value,
-            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Error,
+            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote(text, bytes, settings, limit))
         }
@@ -165,8 +163,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::Map<
             __I::IntoIter,
-            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Value,
-            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Error,
+            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -184,8 +182,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::ForEach<
             __I::IntoIter,
-            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Value,
-            <usize as ::retry_runtime::__private0::Outcome<{ search::__KIND }>>::Error,
+            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -236,16 +234,7 @@ const _: () = {
             ::retry_runtime::__private0::Ref<[u8]>,
             ::retry_runtime::__private0::Ref<Settings>,
             ::retry_runtime::__private0::Val<usize>,
-        ) as ::retry_runtime::__private0::Select<
-            {
-                ::retry_runtime::__private0::is_sent!(
-                    (::retry_runtime::__private0::Ref < str >,
-                    ::retry_runtime::__private0::Ref < [u8] >,
-                    ::retry_runtime::__private0::Ref < Settings >,
-                    ::retry_runtime::__private0::Val < usize >,)
-                )
-            },
-        >>::Arguments;
+        ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for search {
         type Target = fn(&str, &[u8], &Settings, usize) -> usize;

@@ -37,7 +37,7 @@ const _: () = {
         (::retry_runtime::__private0::Val<String>,),
         Result<Vec<u8>, FetchError>,
     > = ::retry_runtime::__private0::Typed::new(fetch::__body, &__REGISTRATION);
-    const _: () = ::retry_runtime::__private0::CHECKS.sent::<String>();
+    const _: () = <String as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<
             <Result<
@@ -106,6 +106,14 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        {
+            ::retry_runtime::__private0::kind!(
+                Result < Vec < u8 >, FetchError >, (::retry_runtime::__private0::Val <
+                String >,)
+            )
+        },
+    >;
     impl fetch {
         fn __stub(
             &self,
@@ -119,11 +127,6 @@ const _: () = {
     }
     impl fetch {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
-            Result < Vec < u8 >, FetchError >, (::retry_runtime::__private0::Val < String
-            >,)
-        );
-        #[doc(hidden)]
         fn remote(
             &self,
             url: String,
@@ -131,13 +134,13 @@ const _: () = {
             <Result<
                 Vec<u8>,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Vec<u8>,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote(url)
+            self.__stub().__call((url,))
         }
         #[doc(hidden)]
         fn spawn(
@@ -147,11 +150,11 @@ const _: () = {
             <Result<
                 Vec<u8>,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Vec<u8>,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote(url))
         }
@@ -169,11 +172,11 @@ const _: () = {
             <Result<
                 Vec<u8>,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Vec<u8>,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -191,11 +194,11 @@ const _: () = {
             <Result<
                 Vec<u8>,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Vec<u8>,
                 FetchError,
-            > as ::retry_runtime::__private0::Outcome<{ fetch::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -233,13 +236,7 @@ const _: () = {
     impl ::retry_runtime::__private0::Signature for fetch {
         type Arguments = <(
             ::retry_runtime::__private0::Val<String>,
-        ) as ::retry_runtime::__private0::Select<
-            {
-                ::retry_runtime::__private0::is_sent!(
-                    (::retry_runtime::__private0::Val < String >,)
-                )
-            },
-        >>::Arguments;
+        ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for fetch {
         type Target = fn(String) -> Result<Vec<u8>, FetchError>;

@@ -48,8 +48,8 @@ impl Scaler {
     /// If the parameters cannot be encoded.
     #[track_caller]
     pub fn with(config: Config, by: u64) -> ScalerHandle {
-        const _: () = ::retry_runtime::__private0::CHECKS.sent::<Config>();
-        const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
+        const _: () = <Config as ::retry_runtime::__private0::Sent>::HOLDS;
+        const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
         let __config = ::retry_runtime::__private0::Configuration::<(Config, u64)>::NEW
             .configure(&(config, by));
         ScalerHandle {
@@ -61,7 +61,7 @@ impl Scaler {
 }
 #[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
 impl ScalerHandle {
-    /// The same with the workers of a runtime of its own.
+    /// Returns the same methods in the workers of a runtime of its own.
     pub fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
         Self {
             scale: self.scale.on(__runtime),
@@ -95,19 +95,19 @@ static Scaler_service: ::retry_runtime::__private0::Service = {
                 (Config, u64),
             >::NEW
                 .read(__config)?;
-            ::retry_runtime::__private0::set_up::<
+            ::retry_runtime::__private0::IntoService::<
                 Scaler,
-                _,
-            >(::retry_runtime::__private0::Made(<Scaler>::new(config, by)).value())
+            >::into_service(
+                ::retry_runtime::__private0::Made(<Scaler>::new(config, by)).value(),
+            )
         },
         tear_down: ::core::option::Option::Some(|__state| {
             #[allow(unused_imports)]
             use ::retry_runtime::__private0::AtOnce as _;
-            if let ::core::option::Option::Some(__ended) = ::retry_runtime::__private0::tear_down::<
-                Scaler,
-                _,
-            >(__state, <Scaler>::close) {
-                ::retry_runtime::__private0::torn_down(__ended.value());
+            if let ::core::option::Option::Some(__ended) = ::retry_runtime::__private0::STATE
+                .tear_down::<Scaler, _>(__state, <Scaler>::close)
+            {
+                ::retry_runtime::__private0::Nothing::torn_down(__ended.value());
             }
         }),
     }
@@ -154,7 +154,7 @@ const _: () = {
         (::retry_runtime::__private0::Val<u64>,),
         u64,
     > = ::retry_runtime::__private0::Typed::new(Scaler_scale::__body, &__REGISTRATION);
-    const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
+    const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
         ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
@@ -189,6 +189,13 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        {
+            ::retry_runtime::__private0::kind!(
+                u64, (::retry_runtime::__private0::Val < u64 >,)
+            )
+        },
+    >;
     impl ::core::fmt::Debug for Scaler_scale {
         fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
             ::core::fmt::Debug::fmt(&self.0, __f)
@@ -211,34 +218,22 @@ const _: () = {
     }
     impl Scaler_scale {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
-            u64, (::retry_runtime::__private0::Val < u64 >,)
-        );
-        #[doc(hidden)]
         pub fn remote(
             &self,
             number: u64,
         ) -> ::retry_runtime::__private0::Call<
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Scaler_scale::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Scaler_scale::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote(number)
+            self.__stub().__call((number,))
         }
         #[doc(hidden)]
         pub fn spawn(
             &self,
             number: u64,
         ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Scaler_scale::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Scaler_scale::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote(number))
         }
@@ -253,12 +248,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::Map<
             __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Scaler_scale::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Scaler_scale::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -273,12 +264,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::ForEach<
             __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Scaler_scale::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Scaler_scale::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -305,13 +292,7 @@ const _: () = {
     impl ::retry_runtime::__private0::Signature for Scaler_scale {
         type Arguments = <(
             ::retry_runtime::__private0::Val<u64>,
-        ) as ::retry_runtime::__private0::Select<
-            {
-                ::retry_runtime::__private0::is_sent!(
-                    (::retry_runtime::__private0::Val < u64 >,)
-                )
-            },
-        >>::Arguments;
+        ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for Scaler_scale {
         type Target = fn(&Scaler, u64) -> u64;
@@ -396,30 +377,24 @@ const _: () = {
         ),
         Result<Scaler, String>,
     > = ::retry_runtime::__private0::Typed::new(Scaler_parse::__start, &__REGISTRATION);
-    const _: () = ::retry_runtime::__private0::CHECKS.referred::<str>();
-    const _: () = ::retry_runtime::__private0::CHECKS
-        .sent::<
-            <Option<
-                Scaler,
-            > as ::retry_runtime::__private0::Suspect<
-                {
-                    #[allow(unused_imports)]
-                    use ::retry_runtime::__private0::Otherwise as _;
-                    !::retry_runtime::__private0::IsPlain::<Option<Scaler>>::IS
-                        && (false || ::retry_runtime::__private0::IsPlain::<Scaler>::IS)
-                },
-            >>::Type,
-        >();
-    const _: () = ::retry_runtime::__private0::CHECKS
-        .sent::<
-            <Scaler as ::retry_runtime::__private0::Suspect<
-                {
-                    #[allow(unused_imports)]
-                    use ::retry_runtime::__private0::Otherwise as _;
-                    !::retry_runtime::__private0::IsPlain::<Option<Scaler>>::IS && !false
-                },
-            >>::Type,
-        >();
+    const _: () = <str as ::retry_runtime::__private0::Referred>::HOLDS;
+    const _: () = <<Option<
+        Scaler,
+    > as ::retry_runtime::__private0::Suspect<
+        {
+            #[allow(unused_imports)]
+            use ::retry_runtime::__private0::Otherwise as _;
+            !::retry_runtime::__private0::IsPlain::<Option<Scaler>>::IS
+                && (false || ::retry_runtime::__private0::IsPlain::<Scaler>::IS)
+        },
+    >>::Type as ::retry_runtime::__private0::Sent>::HOLDS;
+    const _: () = <<Scaler as ::retry_runtime::__private0::Suspect<
+        {
+            #[allow(unused_imports)]
+            use ::retry_runtime::__private0::Otherwise as _;
+            !::retry_runtime::__private0::IsPlain::<Option<Scaler>>::IS && !false
+        },
+    >>::Type as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<Result<Scaler, String>>::NEW
             .value::<Scaler>();
@@ -477,6 +452,14 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        {
+            ::retry_runtime::__private0::kind!(
+                Result < Scaler, String >, (::retry_runtime::__private0::Ref < str >,
+                ::retry_runtime::__private0::Val < Option < Scaler > >,)
+            )
+        },
+    >;
     impl ::core::fmt::Debug for Scaler_parse {
         fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
             ::core::fmt::Debug::fmt(&self.0, __f)
@@ -506,11 +489,6 @@ const _: () = {
     }
     impl Scaler_parse {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
-            Result < Scaler, String >, (::retry_runtime::__private0::Ref < str >,
-            ::retry_runtime::__private0::Val < Option < Scaler > >,)
-        );
-        #[doc(hidden)]
         fn remote(
             &self,
             argument1: &str,
@@ -519,13 +497,13 @@ const _: () = {
             <Result<
                 Scaler,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Scaler,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote(argument1, of)
+            self.__stub().__call((argument1, of))
         }
         #[doc(hidden)]
         fn spawn(
@@ -536,11 +514,11 @@ const _: () = {
             <Result<
                 Scaler,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Scaler,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote(argument1, of))
         }
@@ -561,11 +539,11 @@ const _: () = {
             <Result<
                 Scaler,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Scaler,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -586,11 +564,11 @@ const _: () = {
             <Result<
                 Scaler,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Value,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Result<
                 Scaler,
                 String,
-            > as ::retry_runtime::__private0::Outcome<{ Scaler_parse::__KIND }>>::Error,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -615,14 +593,7 @@ const _: () = {
         type Arguments = <(
             ::retry_runtime::__private0::Ref<str>,
             ::retry_runtime::__private0::Val<Option<Scaler>>,
-        ) as ::retry_runtime::__private0::Select<
-            {
-                ::retry_runtime::__private0::is_sent!(
-                    (::retry_runtime::__private0::Ref < str >,
-                    ::retry_runtime::__private0::Val < Option < Scaler > >,)
-                )
-            },
-        >>::Arguments;
+        ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for Scaler_parse {
         type Target = for<'__call> fn(

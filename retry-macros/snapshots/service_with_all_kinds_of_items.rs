@@ -46,7 +46,7 @@ impl Counter {
 }
 #[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
 impl CounterHandle {
-    /// The same with the workers of a runtime of its own.
+    /// Returns the same methods in the workers of a runtime of its own.
     fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
         Self {
             next: self.next.on(__runtime),
@@ -69,10 +69,9 @@ static Counter_service: ::retry_runtime::__private0::Service = {
             use ::retry_runtime::__private0::AtOnce as _;
             let () = ::retry_runtime::__private0::Configuration::<()>::NEW
                 .read(__config)?;
-            ::retry_runtime::__private0::set_up::<
+            ::retry_runtime::__private0::IntoService::<
                 Counter,
-                _,
-            >(::retry_runtime::__private0::Made(<Counter>::new()).value())
+            >::into_service(::retry_runtime::__private0::Made(<Counter>::new()).value())
         },
         tear_down: ::core::option::Option::None,
     }
@@ -146,6 +145,9 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        { ::retry_runtime::__private0::kind!(u64, ()) },
+    >;
     impl ::core::fmt::Debug for Counter_next {
         fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
             ::core::fmt::Debug::fmt(&self.0, __f)
@@ -164,32 +166,20 @@ const _: () = {
     }
     impl Counter_next {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
-            u64, ()
-        );
-        #[doc(hidden)]
         fn remote(
             &self,
         ) -> ::retry_runtime::__private0::Call<
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_next::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_next::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote()
+            self.__stub().__call(())
         }
         #[doc(hidden)]
         fn spawn(
             &self,
         ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_next::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_next::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote())
         }
@@ -204,12 +194,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::Map<
             __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_next::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_next::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -224,12 +210,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::ForEach<
             __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_next::__KIND },
-            >>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<
-                { Counter_next::__KIND },
-            >>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -251,9 +233,7 @@ const _: () = {
         }
     }
     impl ::retry_runtime::__private0::Signature for Counter_next {
-        type Arguments = <() as ::retry_runtime::__private0::Select<
-            { ::retry_runtime::__private0::is_sent!(()) },
-        >>::Arguments;
+        type Arguments = <() as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for Counter_next {
         type Target = fn(&mut Counter) -> u64;

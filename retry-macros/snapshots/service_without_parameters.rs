@@ -38,7 +38,7 @@ impl my::Counter {
 }
 #[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
 impl CounterHandle {
-    /// The same with the workers of a runtime of its own.
+    /// Returns the same methods in the workers of a runtime of its own.
     fn on(&self, __runtime: &::my::runtime::__private0::Runtime) -> Self {
         Self {
             next: self.next.on(__runtime),
@@ -60,10 +60,11 @@ static Counter_service: ::my::runtime::__private0::Service = {
             #[allow(unused_imports)]
             use ::my::runtime::__private0::AtOnce as _;
             let () = ::my::runtime::__private0::Configuration::<()>::NEW.read(__config)?;
-            ::my::runtime::__private0::set_up::<
+            ::my::runtime::__private0::IntoService::<
                 my::Counter,
-                _,
-            >(::my::runtime::__private0::Made(<my::Counter>::new()).value())
+            >::into_service(
+                ::my::runtime::__private0::Made(<my::Counter>::new()).value(),
+            )
         },
         tear_down: ::core::option::Option::None,
     }
@@ -137,6 +138,9 @@ const _: () = {
     ::my::runtime::__private0::inventory::submit! {
         ::my::runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::my::runtime::__private0::Kind<
+        { ::my::runtime::__private0::kind!(u64, ()) },
+    >;
     impl ::core::fmt::Debug for Counter_next {
         fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
             ::core::fmt::Debug::fmt(&self.0, __f)
@@ -155,22 +159,20 @@ const _: () = {
     }
     impl Counter_next {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::my::runtime::__private0::kind!(u64, ());
-        #[doc(hidden)]
         fn remote(
             &self,
         ) -> ::my::runtime::__private0::Call<
-            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Value,
-            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Error,
+            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote()
+            self.__stub().__call(())
         }
         #[doc(hidden)]
         fn spawn(
             &self,
         ) -> ::my::runtime::__private0::FunctionCall<
-            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Value,
-            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Error,
+            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::my::runtime::__private0::spawn(self.remote())
         }
@@ -185,8 +187,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::my::runtime::__private0::Map<
             __I::IntoIter,
-            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Value,
-            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Error,
+            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -201,8 +203,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::my::runtime::__private0::ForEach<
             __I::IntoIter,
-            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Value,
-            <u64 as ::my::runtime::__private0::Outcome<{ Counter_next::__KIND }>>::Error,
+            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::my::runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -224,9 +226,7 @@ const _: () = {
         }
     }
     impl ::my::runtime::__private0::Signature for Counter_next {
-        type Arguments = <() as ::my::runtime::__private0::Select<
-            { ::my::runtime::__private0::is_sent!(()) },
-        >>::Arguments;
+        type Arguments = <() as ::my::runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for Counter_next {
         type Target = fn(&mut my::Counter) -> u64;

@@ -30,7 +30,7 @@ const _: () = {
         (::retry_runtime::__private0::Val<String>,),
         Vec<f32>,
     > = ::retry_runtime::__private0::Typed::new(embed::__body, &__REGISTRATION);
-    const _: () = ::retry_runtime::__private0::CHECKS.sent::<String>();
+    const _: () = <String as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<
             <Vec<
@@ -73,19 +73,21 @@ const _: () = {
     fn __set_up() -> ::retry_runtime::__private0::SetUp {
         #[allow(unused_imports)]
         use ::retry_runtime::__private0::AtOnce as _;
-        ::retry_runtime::__private0::set_up::<
+        ::retry_runtime::__private0::IntoState::<
             Model,
-            _,
-        >(::retry_runtime::__private0::Made((load)()).value())
+        >::into_state(::retry_runtime::__private0::Made((load)()).value())
     }
     fn __tear_down(__state: ::std::boxed::Box<dyn ::core::any::Any>) {
         #[allow(unused_imports)]
         use ::retry_runtime::__private0::AtOnce as _;
-        if let ::core::option::Option::Some(__ended) = ::retry_runtime::__private0::tear_down::<
+        if let ::core::option::Option::Some(__ended) = ::retry_runtime::__private0::TearDown::<
             Model,
             _,
-        >(__state, close) {
-            ::retry_runtime::__private0::torn_down(__ended.value());
+        >::tear_down(
+            ::retry_runtime::__private0::ending::<Model, _>(&close).fitted(close),
+            __state,
+        ) {
+            ::retry_runtime::__private0::Nothing::torn_down(__ended.value());
         }
     }
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
@@ -113,6 +115,13 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        {
+            ::retry_runtime::__private0::kind!(
+                Vec < f32 >, (::retry_runtime::__private0::Val < String >,)
+            )
+        },
+    >;
     impl embed {
         fn __stub(
             &self,
@@ -126,26 +135,22 @@ const _: () = {
     }
     impl embed {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
-            Vec < f32 >, (::retry_runtime::__private0::Val < String >,)
-        );
-        #[doc(hidden)]
         fn remote(
             &self,
             text: String,
         ) -> ::retry_runtime::__private0::Call<
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote(text)
+            self.__stub().__call((text,))
         }
         #[doc(hidden)]
         fn spawn(
             &self,
             text: String,
         ) -> ::retry_runtime::__private0::FunctionCall<
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote(text))
         }
@@ -160,8 +165,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::Map<
             __I::IntoIter,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -176,8 +181,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::ForEach<
             __I::IntoIter,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Value,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<{ embed::__KIND }>>::Error,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -215,13 +220,7 @@ const _: () = {
     impl ::retry_runtime::__private0::Signature for embed {
         type Arguments = <(
             ::retry_runtime::__private0::Val<String>,
-        ) as ::retry_runtime::__private0::Select<
-            {
-                ::retry_runtime::__private0::is_sent!(
-                    (::retry_runtime::__private0::Val < String >,)
-                )
-            },
-        >>::Arguments;
+        ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for embed {
         type Target = fn(&mut Model, String) -> Vec<f32>;

@@ -37,8 +37,8 @@ const _: () = {
         (::retry_runtime::__private0::Val<u64>, ::retry_runtime::__private0::Val<u64>),
         u64,
     > = ::retry_runtime::__private0::Typed::new(add::__body, &__REGISTRATION);
-    const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
-    const _: () = ::retry_runtime::__private0::CHECKS.sent::<u64>();
+    const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
+    const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
         ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
@@ -74,6 +74,14 @@ const _: () = {
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
+    type __Kind = ::retry_runtime::__private0::Kind<
+        {
+            ::retry_runtime::__private0::kind!(
+                u64, (::retry_runtime::__private0::Val < u64 >,
+                ::retry_runtime::__private0::Val < u64 >,)
+            )
+        },
+    >;
     impl add {
         fn __stub(
             &self,
@@ -90,20 +98,15 @@ const _: () = {
     }
     impl add {
         #[doc(hidden)]
-        const __KIND: ::core::primitive::u8 = ::retry_runtime::__private0::kind!(
-            u64, (::retry_runtime::__private0::Val < u64 >,
-            ::retry_runtime::__private0::Val < u64 >,)
-        );
-        #[doc(hidden)]
         pub fn remote(
             &self,
             a: u64,
             b: u64,
         ) -> ::retry_runtime::__private0::Call<
-            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().remote(a, b)
+            self.__stub().__call((a, b))
         }
         #[doc(hidden)]
         pub fn spawn(
@@ -111,8 +114,8 @@ const _: () = {
             a: u64,
             b: u64,
         ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote(a, b))
         }
@@ -127,8 +130,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::Map<
             __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             self.__stub().map(__inputs)
         }
@@ -143,8 +146,8 @@ const _: () = {
             __inputs: __I,
         ) -> ::retry_runtime::__private0::ForEach<
             __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<{ add::__KIND }>>::Error,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
         }
@@ -189,14 +192,7 @@ const _: () = {
         type Arguments = <(
             ::retry_runtime::__private0::Val<u64>,
             ::retry_runtime::__private0::Val<u64>,
-        ) as ::retry_runtime::__private0::Select<
-            {
-                ::retry_runtime::__private0::is_sent!(
-                    (::retry_runtime::__private0::Val < u64 >,
-                    ::retry_runtime::__private0::Val < u64 >,)
-                )
-            },
-        >>::Arguments;
+        ) as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }
     impl ::core::ops::Deref for add {
         type Target = fn(u64, u64) -> u64;

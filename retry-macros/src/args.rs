@@ -19,15 +19,15 @@ pub(crate) enum Value {
     Flag,
     Given(Box<Expr>),
     List(Args),
-    /// What follows the key cannot be read, which has been reported.
+    /// The text after the key cannot be read, which has been reported.
     Broken,
 }
 
-/// What stands between the attribute's parentheses.
+/// The options between the attribute's parentheses.
 pub(crate) type Args = Vec<Arg>;
 
-/// Reads what stands between the attribute's parentheses. What cannot be read is reported, and
-/// the next option is looked for behind the next comma.
+/// Reads the options between the attribute's parentheses. An option that cannot be read is reported, and
+/// reading goes on behind the next comma.
 pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Args {
     let mut args = Args::new();
     let read = (|input: ParseStream<'_>| {
@@ -105,7 +105,7 @@ fn value(input: ParseStream<'_>, key: &Ident, errors: &mut Errors) -> syn::Resul
     }
 }
 
-/// What is wrong with a list that begins with a value instead of a name, as a call does.
+/// Returns the error for a list that begins with a value instead of a name, as a call does.
 fn unnamed(list: ParseStream<'_>, key: &Ident) -> Option<syn::Error> {
     let list = list.fork();
     let value: ExprLit = list.parse().ok()?;
@@ -158,18 +158,18 @@ impl Errors {
         self.0.is_none()
     }
 
-    /// A value, if there was no error.
+    /// Returns a value, or the errors if there are any.
     pub(crate) fn finish<T>(self, value: T) -> syn::Result<T> {
         self.0.map_or(Ok(value), Err)
     }
 
-    /// The first one, if there was any.
+    /// Returns the first error as code.
     pub(crate) fn first(&self) -> Option<TokenStream> {
         let first = self.0.as_ref()?.into_iter().next()?;
         Some(first.to_compile_error())
     }
 
-    /// What the compiler is to say; nothing if there was no error.
+    /// Returns the errors as code; `None` if there are none.
     pub(crate) fn to_compile_error(&self) -> Option<TokenStream> {
         self.0.as_ref().map(syn::Error::to_compile_error)
     }
@@ -194,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn half_an_option_leaves_the_others_alone() {
+    fn half_an_option_does_not_affect_the_others() {
         let (count, messages) = messages(quote!(retries =, timeout = "3s"));
         assert_eq!(count, 2);
         assert_eq!(messages, ["`retries` has no value after its `=`"]);
     }
 
     #[test]
-    fn an_option_that_is_no_option_is_skipped() {
+    fn a_malformed_option_is_skipped() {
         let (count, messages) =
             messages(quote!("3", timeout: "3s", retries 3, name = ;, setup(a=)));
         assert_eq!(count, 4);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_comma_is_told() {
+    fn a_missing_comma_is_reported() {
         let (_, messages) = messages(quote!(retries = 3 timeout = "3s", name = "x"));
         assert_eq!(messages, ["expected a comma before the next option"]);
     }

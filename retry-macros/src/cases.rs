@@ -1,5 +1,5 @@
-//! The cases of `trybuild/`, without the compiler: what the macros themselves refuse, where and in
-//! which words, and that they refuse nothing else. It takes no time, and `trybuild` takes a lot.
+//! The cases of `trybuild/` without the compiler: the errors of the macros themselves and their places.
+//! These tests take no time, and `trybuild` takes minutes.
 
 use std::path::{Path, PathBuf};
 
@@ -9,21 +9,22 @@ use syn::parse::{ParseStream, Parser};
 use syn::visit::Visit;
 use syn::{Attribute, LitStr, Meta};
 
+use crate::place::{Block, IN_TEST};
+
 type Expand = fn(TokenStream, TokenStream) -> TokenStream;
 
-/// Cases in which the compiler speaks without an error code, so that it looks like us.
+/// Cases with an error of the compiler that has no code and looks like one of the macros.
 const THE_COMPILERS_OWN: &[&str] = &[
-    "associated_function",
     "forgotten_handle",
     "forgotten_loop",
     "forgotten_wait",
     "local_call_spawned_and_not_send",
 ];
 
-/// A line, a column, and what is said there.
+/// A line, a column, and the message there.
 type Message = (usize, usize, String);
 
-/// All `.rs` files of a folder of `trybuild/`.
+/// Returns all `.rs` files of a folder of `trybuild/`.
 fn cases(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../trybuild")
@@ -35,7 +36,7 @@ fn cases(folder: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What the macros say about a file.
+/// Returns the messages of the macros about a file.
 fn said(path: &Path) -> Vec<Message> {
     let text = std::fs::read_to_string(path).expect("a case can be read");
     let tokens: TokenStream = text.parse().expect("a case consists of tokens");
@@ -49,7 +50,7 @@ fn said(path: &Path) -> Vec<Message> {
     messages
 }
 
-/// What the compiler was seen to say about a file, without what it says in its own words.
+/// Returns the messages of the recorded `.stderr` of a file, without the compiler's own.
 fn expected(path: &Path) -> Vec<Message> {
     let text = std::fs::read_to_string(path.with_extension("stderr")).expect("there is a .stderr");
     let lines: Vec<&str> = text.lines().collect();
@@ -68,7 +69,7 @@ fn expected(path: &Path) -> Vec<Message> {
     messages
 }
 
-/// Expands whatever has one of our attributes, and keeps what is said about it.
+/// Expands all items that have one of our attributes, and keeps the messages.
 #[derive(Default)]
 struct Expanded(Vec<Message>);
 
@@ -97,7 +98,7 @@ impl Expanded {
         self.errors(code, start);
     }
 
-    /// Collects each `compile_error! { ".." }`. One that has no place stands at the attribute.
+    /// Collects each `compile_error! { ".." }`. One without a place stands at the attribute.
     fn errors(&mut self, code: TokenStream, attribute: LineColumn) {
         let mut at = None;
         for token in code {
@@ -128,13 +129,44 @@ impl<'ast> Visit<'ast> for Expanded {
         syn::visit::visit_item(self, item);
     }
 
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        // The attribute of a service takes those of its methods away.
+        if item.attrs.iter().any(|one| expand(one).is_some()) {
+            return;
+        }
+        let block = match item.trait_ {
+            Some(_) => Block::OfTrait,
+            None => Block::Inherent,
+        };
+        let outer = IN_TEST.replace(Some(block));
+        syn::visit::visit_item_impl(self, item);
+        IN_TEST.set(outer);
+    }
+
+    fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
+        let outer = IN_TEST.replace(Some(Block::OfTrait));
+        syn::visit::visit_item_trait(self, item);
+        IN_TEST.set(outer);
+    }
+
+    fn visit_block(&mut self, block: &'ast syn::Block) {
+        let outer = IN_TEST.replace(None);
+        syn::visit::visit_block(self, block);
+        IN_TEST.set(outer);
+    }
+
+    fn visit_trait_item(&mut self, item: &'ast syn::TraitItem) {
+        self.item(item);
+        syn::visit::visit_trait_item(self, item);
+    }
+
     fn visit_impl_item(&mut self, item: &'ast syn::ImplItem) {
         self.item(item);
         syn::visit::visit_impl_item(self, item);
     }
 }
 
-/// What an attribute stands for, if it is one of ours.
+/// Returns the expansion of an attribute, if it is one of ours.
 fn expand(attribute: &Attribute) -> Option<Expand> {
     let path = attribute.path();
     let name = path.segments.last()?.ident.to_string();
@@ -149,7 +181,7 @@ fn expand(attribute: &Attribute) -> Option<Expand> {
 }
 
 #[test]
-fn what_is_refused_is_refused_in_these_words() {
+fn the_macros_report_the_recorded_errors() {
     for path in cases("fail") {
         let name = path.file_stem().and_then(|name| name.to_str());
         let is_ours = name.is_some_and(|name| !THE_COMPILERS_OWN.contains(&name));
@@ -159,7 +191,7 @@ fn what_is_refused_is_refused_in_these_words() {
 }
 
 #[test]
-fn what_is_right_is_not_refused() {
+fn the_macros_accept_correct_items() {
     for path in cases("examples").into_iter().chain(cases("strict/src")) {
         assert_eq!(said(&path), [], "{}", path.display());
     }

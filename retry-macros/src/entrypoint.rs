@@ -11,7 +11,7 @@ use crate::fallback;
 use crate::item::{self, Function};
 use crate::signature;
 
-/// What tells clap that a parameter is not to be a `--long` option.
+/// Arguments of `#[arg(..)]` by which a parameter is no `--long` option.
 const OWN_FORM: &[&str] = &["long", "index", "last", "trailing_var_arg", "positional"];
 
 pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
@@ -34,7 +34,7 @@ pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> Tok
         return expand(main, &options);
     };
     if main.sig.ident == "main" {
-        // The compiler has its own opinion of a `main` with parameters, so it gets another one.
+        // The compiler refuses a `main` with parameters, so it gets another one.
         quote! {
             #[allow(dead_code)]
             fn main() { #main }
@@ -53,9 +53,9 @@ struct Opt {
 }
 
 impl Opt {
-    /// The type as clap is given it. Where it cannot be made of text, and nothing says how else, that is
-    /// said by a constant that cannot be evaluated; a type which depends on it is an error already, so
-    /// that the compiler tells nothing of what clap has looked for.
+    /// Returns the type for clap. If it cannot be made of text and no attribute says how else, a constant
+    /// that cannot be evaluated reports that. A type that depends on the constant is an error already, so
+    /// that the compiler does not report the traits that clap looks for.
     fn checked(&self, ty: &Type, private: &TokenStream, checks: &mut TokenStream) -> Type {
         const SAYS_HOW: &[&str] = &[
             "value_parser",
@@ -72,7 +72,7 @@ impl Opt {
         if says_how || is_flag || signature::is_unit(ty) {
             return ty.clone();
         }
-        // What clap knows by name.
+        // Clap knows these by name.
         for outer in ["Option", "Vec"] {
             if let Some([inner]) = signature::generic_arguments(ty, outer).as_deref() {
                 let inner = self.checked(inner, private, checks);
@@ -193,7 +193,7 @@ fn expand(mut main: Function, options: &[Opt]) -> TokenStream {
     }
 }
 
-/// One parameter as an option: its name, type and attributes, which it then loses.
+/// Returns one parameter as an option, and takes its attributes away.
 fn option(input: &mut FnArg) -> syn::Result<Opt> {
     let FnArg::Typed(typed) = input else {
         return Err(syn::Error::new_spanned(input, "`main` has no `self`"));
@@ -234,13 +234,14 @@ fn option(input: &mut FnArg) -> syn::Result<Opt> {
     })
 }
 
-/// `#[arg(positional)]` is ours: an option without `long` is positional for clap.
+/// Returns whether an attribute is `#[arg(positional)]`, which is ours: an option without `long` is
+/// positional for clap.
 fn is_positional(attribute: &Attribute) -> bool {
     matches!(&attribute.meta, Meta::List(list)
         if list.path.is_ident("arg") && list.tokens.to_string() == "positional")
 }
 
-/// The doc comment of `main` as one text.
+/// Returns the doc comment of `main` as one text.
 fn about(docs: &[Attribute]) -> String {
     let lines: Vec<String> = docs
         .iter()

@@ -9,10 +9,11 @@ use syn::spanned::Spanned;
 use crate::args::{self, Errors};
 use crate::fallback;
 use crate::item::{self, Function};
+use crate::place::{self, Block};
 use crate::policy::{self, Policy};
 use crate::signature::{self, Role, Signature, Verdict};
 
-/// Expands, or falls back.
+/// Expands `#[function]`, or falls back.
 pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let mut function: Function = match syn::parse2(item.clone()) {
         Ok(function) => function,
@@ -34,10 +35,17 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
         has_setup: policy::mentions(&args, "setup"),
     };
     let (signature, verdict) = signature::check(&function.sig, role, &policy, &mut errors);
+    // One with a `self` has been refused.
+    let block = place::block().filter(|_| function.sig.receiver().is_none());
+    if block.is_some() {
+        errors.report(&function.sig.ident, signature::METHOD);
+    }
     let Some(first) = errors.first() else {
         return Expansion::new(&function, &signature, &policy, &private).whole();
     };
     let item = match verdict {
+        _ if block == Some(Block::Inherent) => fallback::associated(&function, &first),
+        _ if block.is_some() => function.to_token_stream(),
         Verdict::Sound => {
             Expansion::new(&function, &signature, &policy.recovered(), &private).whole()
         }
@@ -48,19 +56,19 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
     quote!(#item #errors)
 }
 
-/// What an expansion is made of.
+/// The parts of an expansion.
 pub(crate) struct Expansion<'a> {
     pub(crate) function: &'a Function,
     pub(crate) signature: &'a Signature,
     pub(crate) policy: &'a Policy,
     pub(crate) private: &'a TokenStream,
-    /// What callers pass, as a tuple of markers.
+    /// The types that callers pass, as a tuple of markers.
     pub(crate) arguments: TokenStream,
-    /// What callers get.
+    /// The type that callers get.
     pub(crate) result: Type,
     /// The last part of the registered name, unless the options give it one.
     pub(crate) title: String,
-    /// How the registration says that this is a method of a service.
+    /// The registration's call for a method of a service.
     pub(crate) service: Option<TokenStream>,
 }
 
@@ -118,7 +126,7 @@ impl<'a> Expansion<'a> {
         })
     }
 
-    /// Makes the compiler ask of each type whether it can be sent, with the span of the type.
+    /// Returns a check of each type, with the type's span, that it can be sent.
     fn probes(&self) -> TokenStream {
         let private = self.private;
         let parameters =
@@ -129,7 +137,7 @@ impl<'a> Expansion<'a> {
                     _ if self.policy.batch => {
                         check_sent(&signature::batched(&parameter.ty, private), private)
                     }
-                    Some(reference) => check(&reference.elem, "IsReferred", "referred", private),
+                    Some(reference) => check(&reference.elem, "IsReferred", "Referred", private),
                     None => check_sent(&parameter.ty, private),
                 });
         let result = &self.result;
@@ -163,13 +171,13 @@ impl<'a> Expansion<'a> {
     }
 }
 
-/// Makes the compiler ask whether a type can be sent.
+/// Returns a check that a type can be sent.
 pub(crate) fn check_sent(ty: &Type, private: &TokenStream) -> TokenStream {
-    check(ty, "IsPlain", "sent", private)
+    check(ty, "IsPlain", "Sent", private)
 }
 
-/// The same by a probe and a check of the runtime.
-fn check(ty: &Type, probe: &str, check: &str, private: &TokenStream) -> TokenStream {
+/// Returns a check by a probe of the runtime and by the trait that it asks about.
+fn check(ty: &Type, probe: &str, holds: &str, private: &TokenStream) -> TokenStream {
     let probe = format_ident!("{}", probe);
     let suspects = Suspects {
         whole: ty,
@@ -178,31 +186,31 @@ fn check(ty: &Type, probe: &str, check: &str, private: &TokenStream) -> TokenStr
         is_alias: quote!(false),
     };
     // A part is held by value.
-    let checks = std::iter::once(check).chain(std::iter::repeat("sent"));
-    let asked = suspects.to_ask(private).into_iter().zip(checks);
-    let asked = asked.map(|((ty, at), check)| {
-        let check = format_ident!("{}", check);
-        quote_spanned!(at.span()=> const _: () = #private::CHECKS.#check::<#ty>();)
+    let traits = std::iter::once(holds).chain(std::iter::repeat("Sent"));
+    let asked = suspects.to_ask(private).into_iter().zip(traits);
+    let asked = asked.map(|((ty, at), holds)| {
+        let private = crate::respanned(private, at.span());
+        let holds = format_ident!("{}", holds);
+        quote_spanned!(at.span()=> const _: () = <#ty as #private::#holds>::HOLDS;)
     });
     quote!(#(#asked)*)
 }
 
-/// A type of which the part is to be named that cannot be sent, where it stands: of `Vec<Job>` that is
-/// `Job`.
+/// A type whose part that cannot be sent is to be reported at its place: of `Vec<Job>` that is `Job`.
 struct Suspects<'a> {
     whole: &'a Type,
-    /// What of it is written where the compiler is to point.
+    /// The part of it that is reported.
     part: &'a Type,
-    /// Whether the whole can be sent, as an expression.
+    /// An expression: the whole can be sent.
     can_be_sent: TokenStream,
-    /// Whether it is not known which of the parts are sent, because the whole is the alias of a type.
+    /// An expression: the whole is the alias of a type, so that it is unknown which of the parts are sent.
     is_alias: TokenStream,
 }
 
 impl Suspects<'_> {
-    /// What to ask about, each with the place to point at. If the whole cannot be sent, it is asked about
-    /// the parts that cannot be sent either, and without such of the whole. Where it need not be asked,
-    /// `()` takes the place of the type.
+    /// Returns the types to check, each with the place to report. If the whole cannot be sent, the parts that
+    /// cannot be sent either are checked, or the whole if there are none. `()` takes the place of a type that
+    /// needs no check.
     fn to_ask(&self, private: &TokenStream) -> Vec<(TokenStream, Type)> {
         let Self {
             whole,
@@ -236,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    /// Where an identifier stands in what comes out, if it is where the source has it.
+    /// Collects the positions of an identifier in an expansion, each with its place in the source.
     fn places(tokens: TokenStream, ident: &str, found: &mut Vec<(usize, LineColumn)>) {
         for token in tokens {
             let position = found.len();
@@ -255,8 +263,8 @@ mod tests {
         function(parse(attribute), parse(item))
     }
 
-    /// An editor looks up what stands under the cursor in what the macro made of it: so the stub
-    /// is named, first of all, where the function is.
+    /// An editor looks up the name under the cursor in the expansion, so the stub comes first and its name
+    /// has the span of the function's.
     #[test]
     fn the_stub_is_named_where_the_function_is() {
         for (attribute, item) in [
@@ -273,9 +281,9 @@ mod tests {
         }
     }
 
-    /// The same for what stands in the body, which is where most is typed.
+    /// The same holds for the body, where most code is typed.
     #[test]
-    fn the_body_stays_where_it_is() {
+    fn the_body_keeps_its_place() {
         let mut found = Vec::new();
         places(
             expanded("", "fn f(a: u64) { cursor. }"),
@@ -286,7 +294,7 @@ mod tests {
         assert_eq!(found[0].1.column, 15);
     }
 
-    /// A constant is refused where it is written, which is not where it is declared.
+    /// A constant is refused in the attribute, not at its declaration.
     #[test]
     fn a_constant_is_checked_where_it_is_written() {
         for (attribute, check) in [
@@ -303,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_can_stand_for_is_left_as_it_is() {
+    fn a_method_and_main_stay_as_they_are() {
         for item in ["fn f (& self) { }", "fn main () { }"] {
             let code = expanded("", item).to_string();
             let (left, _) = code.split_once(":: core").expect("there is an error");
@@ -312,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_that_is_an_error_stands_for_a_refused_function() {
+    fn a_refused_function_becomes_a_constant() {
         for item in [
             "fn f (f : u64) { }",
             "fn f (a : u64 , ...) { }",
@@ -331,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_come_after_what_was_written() {
+    fn errors_come_after_the_item() {
         for item in ["fn f(a: u64) {}", "fn f<T>(a: T) {}", "struct S;"] {
             let code = expanded("retries = -1", item).to_string();
             let error = code.find("compile_error").expect("there is an error");
@@ -343,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_can_be_typed_makes_it_panic() {
+    fn half_typed_code_does_not_panic() {
         let attributes = [
             "",
             ",",
@@ -409,7 +417,7 @@ mod tests {
         ];
         for attribute in attributes {
             for item in items {
-                // What the compiler itself does not pass on, because it has no tokens for it.
+                // The compiler itself does not pass on text that has no tokens.
                 let (Ok(attribute), Ok(item)) = (attribute.parse(), item.parse()) else {
                     continue;
                 };

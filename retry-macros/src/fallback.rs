@@ -1,28 +1,29 @@
-//! What comes out when an item cannot be read, or the macro itself fails.
+//! The expansion of an item that cannot be read, and of any item after a panic of the macro.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use quote::{format_ident, quote};
+use syn::ext::IdentExt;
 
 use crate::item::{Attributes, Function};
 use crate::signature;
 
-/// The item as it was written, before the errors: what uses it still finds it.
+/// Returns the item as it was written, before the errors: code that uses it still finds it.
 pub(crate) fn item(error: &syn::Error, item: &TokenStream) -> TokenStream {
     let errors = error.to_compile_error();
     quote!(#item #errors)
 }
 
-/// A type that is an error of ours. The compiler says nothing about what is done with a value of such a
-/// type, since that may be a consequence of the error: so calls next to a mistake are no further errors,
-/// whatever they pass and expect. The same error at the same place is said once.
+/// Returns a type that is an error of ours. The compiler reports no use of a value of such a type, since an
+/// error there may be a consequence of the first one: so calls next to a mistake are no further errors. It
+/// reports the same error at the same place once.
 pub(crate) fn poison(error: &TokenStream) -> TokenStream {
     quote!([(); #error])
 }
 
-/// A function that was refused: a constant of its name for those that call it, and the function itself
-/// for its own sake, so that mistakes in its body are found and an editor knows what is in it.
+/// Returns the expansion of a refused function: a constant of its name for callers, and the function itself,
+/// so that mistakes in its body are found and an editor knows its contents.
 pub(crate) fn poisoned(function: &Function, error: &TokenStream) -> TokenStream {
     let Attributes { cfgs, docs, .. } = Attributes::sort(&function.attrs);
     let (vis, name, poison) = (&function.vis, &function.sig.ident, poison(error));
@@ -42,8 +43,27 @@ pub(crate) fn poisoned(function: &Function, error: &TokenStream) -> TokenStream 
     }
 }
 
-/// Expands an attribute. A panic of ours would hide the item from everything that uses it, and
-/// an editor would show nothing but that.
+/// Returns the expansion of a refused associated function: a constant of its name, and the function by
+/// another name.
+pub(crate) fn associated(function: &Function, error: &TokenStream) -> TokenStream {
+    let Attributes { cfgs, docs, .. } = Attributes::sort(&function.attrs);
+    let (vis, name, poison) = (&function.vis, &function.sig.ident, poison(error));
+    let mut alone = function.clone();
+    alone.sig.ident = format_ident!("__{}", name.unraw(), span = name.span());
+    signature::make_elided_static(&mut alone.sig);
+    quote! {
+        #(#docs)*
+        #(#cfgs)*
+        #[allow(non_upper_case_globals, dead_code)]
+        #vis const #name: #poison = loop {};
+
+        #[allow(dead_code)]
+        #alone
+    }
+}
+
+/// Expands an attribute. A panic of ours would hide the item from all code that uses it, and an editor would
+/// show nothing else.
 pub(crate) fn guarded(
     name: &str,
     expand: fn(TokenStream, TokenStream) -> TokenStream,

@@ -7,8 +7,7 @@ use syn::{Attribute, Signature, Token, Visibility, token};
 
 use crate::args::Errors;
 
-/// A function. Its body is not looked into: what stands there is the compiler's business, and
-/// may be half-typed.
+/// A function. Its body is not parsed: it is the compiler's business, and may be half-typed.
 #[derive(Clone)]
 pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
@@ -16,7 +15,7 @@ pub(crate) struct Function {
     pub(crate) sig: Signature,
     /// With its braces.
     pub(crate) block: Group,
-    /// Whether the body is the user's.
+    /// The body is the user's.
     pub(crate) has_body: bool,
 }
 
@@ -46,7 +45,7 @@ impl Parse for Function {
     }
 }
 
-/// Whether an item is meant to be one with that keyword, although it cannot be read as one.
+/// Returns whether an item that cannot be parsed is meant to be one with that keyword.
 pub(crate) fn looks_like(keyword: &str, item: &TokenStream) -> bool {
     const BEFORE: &[&str] = &["pub", "const", "async", "unsafe", "extern", "default"];
     for token in item.clone() {
@@ -72,8 +71,7 @@ impl ToTokens for Function {
     }
 }
 
-/// Reports what is wrong with a function that concerns neither options nor types: attributes of
-/// ours that stand below this one, which are removed, and a body that is not there.
+/// Reports a missing body, and attributes of ours below this one, which are removed.
 pub(crate) fn check(function: &mut Function, errors: &mut Errors) {
     if !function.has_body {
         errors.report(&function.sig.ident, "a #[function] needs a body");
@@ -98,20 +96,20 @@ pub(crate) fn check(function: &mut Function, errors: &mut Errors) {
     });
 }
 
-/// Lint levels that hold for the stub as well as for the body. What is expected is found in one
-/// of them, which is the body for all that one could expect of a function.
+/// Lint levels that hold for the stub as well as for the body. An `expect` is fulfilled in one of them, which
+/// is the body for all lints that a function could expect.
 const LINT_LEVELS: &[&str] = &["allow", "warn", "deny", "forbid"];
 
-/// A function's attributes by where they go.
+/// A function's attributes, by their place in the expansion.
 #[derive(Default)]
 pub(crate) struct Attributes<'a> {
-    /// To everything that is emitted.
+    /// On all items.
     pub(crate) cfgs: Vec<&'a Attribute>,
-    /// To the stub alone.
+    /// On the stub.
     pub(crate) docs: Vec<&'a Attribute>,
-    /// To the stub and to the body.
+    /// On the stub and on the body.
     pub(crate) lints: Vec<&'a Attribute>,
-    /// To the body alone.
+    /// On the body.
     pub(crate) body: Vec<&'a Attribute>,
 }
 
@@ -139,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_half_typed_is_known_by_its_first_words() {
+    fn a_half_typed_item_is_known_by_its_first_words() {
         for (keyword, item, is_one) in [
             ("fn", "fn f(", true),
             (

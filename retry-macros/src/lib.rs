@@ -12,6 +12,7 @@ mod entrypoint;
 mod expand;
 mod fallback;
 mod item;
+mod place;
 mod policy;
 mod service;
 mod signature;
@@ -48,13 +49,13 @@ pub fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
     fallback::guarded("retry_runtime::test", test::test, attribute, item)
 }
 
-/// The runtime's hidden module, whose name carries the patch version.
+/// Returns the path of the runtime's hidden module, whose name carries the patch version.
 fn private_module(runtime: &proc_macro2::TokenStream) -> proc_macro2::TokenStream {
     let module = quote::format_ident!("__private{}", env!("CARGO_PKG_VERSION_PATCH"));
     quote::quote!(#runtime::#module)
 }
 
-/// The same tokens at another place: there the compiler reports what is wrong with them.
+/// Moves tokens to another place, where the compiler then reports their errors.
 fn respanned(
     tokens: &proc_macro2::TokenStream,
     span: proc_macro2::Span,

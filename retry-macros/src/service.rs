@@ -49,7 +49,7 @@ pub(crate) fn service(attribute: TokenStream, item: TokenStream) -> TokenStream 
     quote!(#block #code #errors)
 }
 
-/// What stands for `with` where there can be no handle.
+/// Returns a constant in the place of `with`, if there can be no handle.
 fn no_handle(block: &ItemImpl, errors: &Errors) -> Option<TokenStream> {
     let is_taken = check::with(block).is_some();
     let Type::Path(ty) = signature::ungrouped(&block.self_ty) else {
@@ -67,92 +67,40 @@ fn no_handle(block: &ItemImpl, errors: &Errors) -> Option<TokenStream> {
     })
 }
 
+/// The methods of a service in its expansion.
+#[derive(Default)]
+struct Methods {
+    /// Each as a function of its own.
+    stubs: Vec<TokenStream>,
+    /// The declarations of the handle's fields.
+    declared: Vec<TokenStream>,
+    /// The fields of a new handle.
+    made: Vec<TokenStream>,
+    /// The fields of a handle for another runtime.
+    moved: Vec<TokenStream>,
+    /// A method was refused.
+    is_incomplete: bool,
+}
+
 impl Service<'_> {
-    /// What callers see is there after a mistake, too, so that they are not told of it again.
+    /// Expands a service. After a mistake callers still find all names, so that it is reported once.
     fn expand(self, errors: &mut Errors) -> TokenStream {
         let Self {
             private, ty, name, ..
         } = &self;
         let pool = format_ident!("{}_service", name.unraw());
         let handle = format_ident!("{}Handle", name.unraw());
-        let mut stubs = Vec::new();
-        let mut fields = Vec::new();
-        let mut is_whole = self.is_sound;
-        for (place, (options, method)) in self.methods.iter().enumerate() {
-            let place = u16::try_from(place).unwrap_or(u16::MAX);
-            let code = self.stub(&pool, place, options, method, errors);
-            let (vis, field) = (&method.vis, &method.sig.ident);
-            let stub = self.stub_name(field);
-            let ty = match code {
-                Some(code) => {
-                    stubs.push(code);
-                    quote!(#stub)
-                }
-                None => {
-                    is_whole = false;
-                    fallback::poison(&errors.first().unwrap_or_default())
-                }
-            };
-            let docs = method.attrs.iter().filter(|one| one.path().is_ident("doc"));
-            let cfgs = method.attrs.iter().filter(|one| one.path().is_ident("cfg"));
-            let cfgs: Vec<_> = cfgs.collect();
-            fields.push((
-                quote! {
-                    #(#docs)*
-                    #(#cfgs)*
-                    #vis #field: #ty
-                },
-                quote!(#(#cfgs)* #field: #stub::__of_service(&__config)),
-                quote!(#(#cfgs)* #field: self.#field.on(__runtime)),
-            ));
-        }
-        let declared = fields.iter().map(|(declared, ..)| declared);
-        let made = fields.iter().map(|(_, made, _)| made);
-        let moved = fields.iter().map(|(_, _, moved)| moved);
-        let names: Vec<_> = self.parameters.iter().map(|one| &one.name).collect();
-        let types: Vec<_> = self.parameters.iter().map(|one| &one.ty).collect();
-        let (vis, constructor) = (&self.setup.vis, &self.setup.sig.ident);
-        let with = format!(
-            "`{name}` in worker processes, one value of it in each: workers and values are shared \
-             by all handles that were made with the same parameters, which are those of `{constructor}`."
-        );
+        let methods = self.methods(&pool, errors);
+        let with = self.with(&handle, &methods, errors);
+        let workers = self.workers(&pool, errors);
+        let Methods {
+            stubs,
+            declared,
+            moved,
+            ..
+        } = &methods;
+        let vis = &self.setup.vis;
         let about = format!("The methods of [`{name}`] in worker processes.");
-        let (checks, description) = self.description(errors);
-        let (set_up, tear_down) = (self.set_up(), self.tear_down());
-        let sent: Vec<_> = self
-            .parameters
-            .iter()
-            .map(|one| expand::check_sent(&one.ty, private))
-            .collect();
-        let make = if is_whole {
-            quote! {
-                #(#sent)*
-                let __config =
-                    #private::Configuration::<(#(#types,)*)>::NEW.configure(&(#(#names,)*));
-                #handle { #(#made,)* }
-            }
-        } else {
-            quote!(::core::unreachable!())
-        };
-        let with = if self.is_sound {
-            quote! {
-                #[doc = #with]
-                ///
-                /// # Panics
-                ///
-                /// If the parameters cannot be encoded.
-                #[track_caller]
-                #vis fn with(#(#names: #types),*) -> #handle {
-                    #make
-                }
-            }
-        } else {
-            let poison = fallback::poison(&errors.first().unwrap_or_default());
-            quote! {
-                #[allow(non_upper_case_globals)]
-                #vis const with: #poison = loop {};
-            }
-        };
         quote! {
             #[doc = #about]
             #[allow(private_interfaces, dead_code)]
@@ -168,12 +116,101 @@ impl Service<'_> {
 
             #[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
             impl #handle {
-                /// The same with the workers of a runtime of its own.
+                /// Returns the same methods in the workers of a runtime of its own.
                 #vis fn on(&self, __runtime: &#private::Runtime) -> Self {
                     Self { #(#moved,)* }
                 }
             }
 
+            #workers
+
+            #(#stubs)*
+        }
+    }
+
+    /// Expands the methods.
+    fn methods(&self, pool: &Ident, errors: &mut Errors) -> Methods {
+        let mut methods = Methods::default();
+        for (place, (options, method)) in self.methods.iter().enumerate() {
+            let place = u16::try_from(place).unwrap_or(u16::MAX);
+            let (vis, field) = (&method.vis, &method.sig.ident);
+            let stub = self.stub_name(field);
+            let ty = match self.stub(pool, place, options, method, errors) {
+                Some(code) => {
+                    methods.stubs.push(code);
+                    quote!(#stub)
+                }
+                None => {
+                    methods.is_incomplete = true;
+                    fallback::poison(&errors.first().unwrap_or_default())
+                }
+            };
+            let docs = method.attrs.iter().filter(|one| one.path().is_ident("doc"));
+            let cfgs = method.attrs.iter().filter(|one| one.path().is_ident("cfg"));
+            let cfgs = quote!(#(#cfgs)*);
+            methods.declared.push(quote! {
+                #(#docs)*
+                #cfgs
+                #vis #field: #ty
+            });
+            methods
+                .made
+                .push(quote!(#cfgs #field: #stub::__of_service(&__config)));
+            methods
+                .moved
+                .push(quote!(#cfgs #field: self.#field.on(__runtime)));
+        }
+        methods
+    }
+
+    /// Returns the function with which callers make a handle.
+    fn with(&self, handle: &Ident, methods: &Methods, errors: &Errors) -> TokenStream {
+        let Self { private, name, .. } = self;
+        let (vis, constructor) = (&self.setup.vis, &self.setup.sig.ident);
+        if !self.is_sound {
+            let poison = fallback::poison(&errors.first().unwrap_or_default());
+            return quote! {
+                #[allow(non_upper_case_globals)]
+                #vis const with: #poison = loop {};
+            };
+        }
+        let names: Vec<_> = self.parameters.iter().map(|one| &one.name).collect();
+        let types: Vec<_> = self.parameters.iter().map(|one| &one.ty).collect();
+        let docs = format!(
+            "`{name}` in worker processes, one value of it in each: workers and values are shared \
+             by all handles that were made with the same parameters, which are those of `{constructor}`."
+        );
+        let made = &methods.made;
+        let make = if methods.is_incomplete {
+            quote!(::core::unreachable!())
+        } else {
+            let sent = types.iter().map(|ty| expand::check_sent(ty, private));
+            quote! {
+                #(#sent)*
+                let __config =
+                    #private::Configuration::<(#(#types,)*)>::NEW.configure(&(#(#names,)*));
+                #handle { #(#made,)* }
+            }
+        };
+        quote! {
+            #[doc = #docs]
+            ///
+            /// # Panics
+            ///
+            /// If the parameters cannot be encoded.
+            #[track_caller]
+            #vis fn with(#(#names: #types),*) -> #handle {
+                #make
+            }
+        }
+    }
+
+    /// Returns the static description of the workers.
+    fn workers(&self, pool: &Ident, errors: &Errors) -> TokenStream {
+        let private = self.private;
+        let (checks, description) = self.description(errors);
+        let (set_up, tear_down) = (self.set_up(), self.tear_down());
+        quote! {
             #[doc(hidden)]
             #[allow(non_upper_case_globals)]
             static #pool: #private::Service = {
@@ -185,12 +222,10 @@ impl Service<'_> {
                     tear_down: #tear_down,
                 }
             };
-
-            #(#stubs)*
         }
     }
 
-    /// What the compiler is to check, and what holds for the workers.
+    /// Returns the checks for the compiler, and the static description of the workers.
     fn description(&self, errors: &Errors) -> (TokenStream, TokenStream) {
         let private = self.private;
         let name = match &self.policy.name {
@@ -209,7 +244,7 @@ impl Service<'_> {
         (quote!(#(#checks)*), description)
     }
 
-    /// Makes the value in a worker. A constructor that was refused is not called.
+    /// Returns the function that makes the value in a worker. A refused constructor is not called.
     fn set_up(&self) -> TokenStream {
         if !self.is_sound {
             return quote!(|_| ::core::unreachable!());
@@ -219,12 +254,17 @@ impl Service<'_> {
         let constructor = &self.setup.sig.ident;
         let names: Vec<_> = self.parameters.iter().map(|one| &one.name).collect();
         let types = self.parameters.iter().map(|one| &one.ty);
-        // What is wrong with what it returns is to be said there.
-        let span = self.setup.sig.output.span();
+        // An error about the type that it returns belongs there.
+        let span = match &self.setup.sig.output {
+            ReturnType::Type(_, ty) => ty.span(),
+            ReturnType::Default => self.setup.sig.ident.span(),
+        };
         let made = {
             let private = crate::respanned(private, span);
             quote_spanned! {span=>
-                #private::set_up::<#ty, _>(#private::Made(<#ty>::#constructor(#(#names),*)).value())
+                #private::IntoService::<#ty>::into_service(
+                    #private::Made(<#ty>::#constructor(#(#names),*)).value()
+                )
             }
         };
         quote! {
@@ -247,9 +287,9 @@ impl Service<'_> {
                 #[allow(unused_imports)]
                 use #private::AtOnce as _;
                 if let ::core::option::Option::Some(__ended) =
-                    #private::tear_down::<#ty, _>(__state, <#ty>::#teardown)
+                    #private::STATE.tear_down::<#ty, _>(__state, <#ty>::#teardown)
                 {
-                    #private::torn_down(__ended.value());
+                    #private::Nothing::torn_down(__ended.value());
                 }
             })
         }
@@ -260,7 +300,7 @@ impl Service<'_> {
         format_ident!("{}_{}", name, method.unraw(), span = method.span())
     }
 
-    /// A method as a function whose state is the service's value; `None` if it was refused.
+    /// Returns a method as a function whose state is the service's value; `None` if it was refused.
     fn stub(
         &self,
         pool: &Ident,

@@ -8,16 +8,16 @@ use syn::visit::Visit;
 use syn::visit_mut::VisitMut;
 use syn::{GenericArgument, Lifetime, PathArguments, Type, TypeReference};
 
-pub(crate) use check::check;
+pub(crate) use check::{METHOD, check};
 
-/// What a signature is of, which decides what it may have, and what it is called.
+/// The kind of a function, on which its rules and its name in errors depend.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// A function. With a set-up its first parameter is the state.
     Function { has_setup: bool },
     /// A method of a service, whose first parameter is the value.
     Method,
-    /// What makes the value of a service.
+    /// The constructor of a service's value.
     Constructor,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Parameter {
 }
 
 impl Parameter {
-    /// What the parameter refers to, if it is a reference.
+    /// Returns the reference that the parameter is.
     pub(crate) fn referred(&self) -> Option<&TypeReference> {
         match &self.ty {
             Type::Reference(reference) => Some(reference),
@@ -47,7 +47,7 @@ impl Parameter {
     }
 }
 
-/// What is known of a function's signature.
+/// A checked signature.
 pub(crate) struct Signature {
     /// The worker's state, which callers do not pass.
     pub(crate) state: Option<Parameter>,
@@ -55,7 +55,7 @@ pub(crate) struct Signature {
     pub(crate) output: Type,
 }
 
-/// What a signature that was refused still allows.
+/// The result of a check, which decides about the fallback.
 pub(crate) enum Verdict {
     /// It is sound.
     Sound,
@@ -66,20 +66,20 @@ pub(crate) enum Verdict {
 }
 
 impl Signature {
-    /// Whether the function may change its worker's state.
+    /// Returns whether the function may change its worker's state.
     pub(crate) fn changes_state(&self) -> bool {
         let state = self.state.as_ref().and_then(Parameter::referred);
         state.is_some_and(|reference| reference.mutability.is_some())
     }
 
-    /// The state and the parameters.
+    /// Returns the state and the parameters.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Parameter> {
         self.state.iter().chain(&self.parameters)
     }
 }
 
-/// Writes `'static` for what a result leaves out, if there is nothing that it could mean. That a result
-/// borrows has been reported, and the compiler would report this as well.
+/// Writes `'static` for lifetimes that a result leaves out, if there is none that they could mean. A result
+/// that borrows has been reported, and the compiler would report this as well.
 pub(crate) fn make_elided_static(signature: &mut syn::Signature) {
     struct FindBorrow(bool);
     impl<'ast> Visit<'ast> for FindBorrow {
@@ -116,8 +116,8 @@ impl VisitMut for StaticLifetimes {
     fn visit_type_bare_fn_mut(&mut self, _: &mut syn::TypeBareFn) {}
 }
 
-/// The value and the error of a type that is spelled as a `Result`. This only says where to
-/// point: what the type is, the compiler decides.
+/// Returns the value and the error of a type that is spelled as a `Result`. They are only places for errors:
+/// the compiler decides which type it is.
 pub(crate) fn parts(ty: &Type) -> Option<(&Type, &Type)> {
     match generic_arguments(ty, "Result")?[..] {
         [value, error] => Some((value, error)),
@@ -125,7 +125,7 @@ pub(crate) fn parts(ty: &Type) -> Option<(&Type, &Type)> {
     }
 }
 
-/// What the vectors of a function with `batch` contain.
+/// Returns the item of a vector of a function with `batch`.
 pub(crate) fn batched(ty: &Type, private: &TokenStream) -> Type {
     match generic_arguments(ty, "Vec").as_deref() {
         Some([item]) => (*item).clone(),
@@ -133,7 +133,7 @@ pub(crate) fn batched(ty: &Type, private: &TokenStream) -> Type {
     }
 }
 
-/// The types between the angle brackets of a type whose path ends in that name.
+/// Returns the types between the angle brackets of a type whose path ends in that name.
 pub(crate) fn generic_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
     let Type::Path(path) = ungrouped(ty) else {
         return None;
@@ -144,8 +144,8 @@ pub(crate) fn generic_arguments<'a>(ty: &'a Type, name: &str) -> Option<Vec<&'a 
         .filter(|types| !types.is_empty())
 }
 
-/// The types that a type is made of and that are not made of others themselves, each once; none for a
-/// type that is not made of others.
+/// Returns the innermost types that a type is made of, each once; none for a type that is not made of
+/// others.
 pub(crate) fn innermost(ty: &Type) -> Vec<Type> {
     fn parts(ty: &Type) -> Vec<&Type> {
         match ungrouped(ty) {
@@ -205,7 +205,7 @@ pub(crate) fn replace_argument(ty: &mut Type, argument: Type) {
     }
 }
 
-/// A type without the invisible parentheses that it has when a macro was given it.
+/// Returns a type without the invisible parentheses that a macro puts around it.
 pub(crate) fn ungrouped(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => ungrouped(&group.elem),
@@ -214,12 +214,12 @@ pub(crate) fn ungrouped(ty: &Type) -> &Type {
     }
 }
 
-/// Whether a type is written as `()`.
+/// Returns whether a type is written as `()`.
 pub(crate) fn is_unit(ty: &Type) -> bool {
     matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty())
 }
 
-/// A parameter's type as a marker for the runtime.
+/// Returns a parameter's type as a marker for the runtime.
 pub(crate) fn marker(parameter: &Parameter, private: &TokenStream) -> TokenStream {
     match parameter.referred() {
         Some(reference) => {
@@ -233,7 +233,7 @@ pub(crate) fn marker(parameter: &Parameter, private: &TokenStream) -> TokenStrea
     }
 }
 
-/// The type with one lifetime for all references, for a future that holds them.
+/// Returns a type with a name for the lifetime of its reference.
 pub(crate) fn with_lifetime(ty: &Type, lifetime: &str) -> Type {
     match ty {
         Type::Reference(reference) => {

@@ -89,7 +89,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("recovery_not_a_function", "", "struct F;"),
 ];
 
-/// The same for the other attributes, with the attribute in the second place.
+/// The cases of the other attributes, with the attribute in the second place.
 const OTHERS: &[(&str, &str, &str, &str)] = &[
     (
         "service",
@@ -233,7 +233,7 @@ fn path(name: &str) -> PathBuf {
     directory.join(name).with_extension("rs")
 }
 
-/// All cases, with the attribute in the second place.
+/// Returns all cases, with the attribute in the second place.
 fn cases() -> impl Iterator<Item = (&'static str, &'static str, &'static str, &'static str)> {
     let functions = CASES
         .iter()
@@ -241,7 +241,7 @@ fn cases() -> impl Iterator<Item = (&'static str, &'static str, &'static str, &'
     functions.chain(OTHERS.iter().copied())
 }
 
-/// What is written, and what becomes of it.
+/// Returns an item and its expansion.
 fn snapshot(attribute: &str, options: &str, item: &str) -> String {
     let parse = |text: &str| -> TokenStream { text.parse().expect("the case consists of tokens") };
     let expand = match attribute {
@@ -260,7 +260,7 @@ fn snapshot(attribute: &str, options: &str, item: &str) -> String {
         .chain(item.lines())
         .map(|line| format!("// {line}\n"))
         .collect();
-    // What was half-typed stays so, and is no Rust that could be laid out.
+    // Half-typed code stays so, and cannot be formatted.
     let expansion = match syn::parse2::<syn::File>(tokens.clone()) {
         Ok(file) if !contains_verbatim(&file) => prettyplease::unparse(&file),
         _ => format!("{tokens}\n"),

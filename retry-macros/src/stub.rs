@@ -6,114 +6,46 @@ use syn::Type;
 use syn::ext::IdentExt;
 
 use crate::expand::Expansion;
-use crate::item::Attributes;
+use crate::item::{Attributes, Function};
 use crate::signature::{self, Parameter};
 
 /// The lifetime of all references in an async function's parameters.
 const LIFETIME: &str = "'__call";
 
-/// The lifetime of all references that are shown where the items of a map do not fit.
+/// The lifetime of all references in the error about items of a map.
 const INPUT: &str = "'__input";
 
-/// How the stub reaches the function.
+/// The stub's way to the function.
 struct Entry {
     /// The type of the pointer.
     pointer: TokenStream,
-    /// What it points to.
+    /// The function that it points to.
     target: TokenStream,
-    /// A function of its own for that, where the body is not enough.
+    /// The definition of that function, if it is not the body.
     start: Option<TokenStream>,
 }
 
 impl Expansion<'_> {
-    /// The stub, with what is to stand next to its description.
+    /// Returns the stub, with further items next to its description.
     pub(crate) fn stub(&self, rest: &TokenStream) -> TokenStream {
-        let Self {
-            function,
-            private,
-            arguments,
-            result,
-            ..
-        } = self;
+        let private = self.private;
+        let stub = &self.function.sig.ident;
+        let attributes = Attributes::sort(&self.function.attrs);
         let Attributes {
-            cfgs,
-            docs,
-            lints,
-            body: body_attributes,
-        } = Attributes::sort(&function.attrs);
-        let vis = &function.vis;
-        let block = &function.block;
-        let asyncness = &function.sig.asyncness;
-        let generics = &function.sig.generics;
-        let inputs = &function.sig.inputs;
-        let returns = &function.sig.output;
-        let stub = &function.sig.ident;
-        let local = self.local();
-        let spec = self.spec();
+            cfgs, docs, lints, ..
+        } = &attributes;
+        let entry = self.entry();
         let Entry {
-            pointer,
-            target,
-            start,
-        } = self.entry();
-        let methods = self.methods(&pointer);
-
-        // A private type of a public function is said to leak here.
-        let target_type = quote_spanned! {stub.span()=>
-            type Target = #pointer;
-        };
-        let signature = quote_spanned! {stub.span()=>
-            type Arguments =
-                <#arguments as #private::Select<{ #private::is_sent!(#arguments) }>>::Arguments;
-        };
-        // The state has the type that the set-up gives it, which may be `Vec` or `String`.
-        let state_lints = self
-            .policy
-            .setup
-            .as_ref()
-            .map(|_| quote!(#[allow(clippy::ptr_arg)]));
+            pointer, target, ..
+        } = &entry;
+        let (arguments, result) = (&self.arguments, &self.result);
         let typed = quote!(#private::Typed<#pointer, #arguments, #result>);
-        let is_method = self.service.is_some();
-        let definition = if is_method {
-            quote! {
-                #[doc(hidden)]
-                #[derive(::core::clone::Clone)]
-                #vis struct #stub(#typed);
-            }
-        } else {
-            quote! {
-                #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
-                #vis struct #stub;
-            }
-        };
-        let inner = if is_method {
-            quote! {
-                impl ::core::fmt::Debug for #stub {
-                    fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                        ::core::fmt::Debug::fmt(&self.0, __f)
-                    }
-                }
-
-                impl #stub {
-                    fn __stub(&self) -> &#typed {
-                        &self.0
-                    }
-
-                    #[doc(hidden)]
-                    #vis fn __of_service(__config: &::std::sync::Arc<[u8]>) -> Self {
-                        Self(__STUB.of_service(__config))
-                    }
-                }
-            }
-        } else {
-            quote! {
-                impl #stub {
-                    fn __stub(&self) -> &'static #typed {
-                        &__STUB
-                    }
-                }
-            }
-        };
-
+        let definition = self.definition(&typed);
+        let body = self.body(&attributes, &entry);
+        let spec = self.spec();
+        let access = self.access(&typed);
+        let methods = self.methods(&typed);
+        let traits = self.traits(&entry);
         quote! {
             #(#docs)*
             #(#cfgs)*
@@ -123,16 +55,7 @@ impl Expansion<'_> {
 
             #(#cfgs)*
             #(#lints)*
-            impl #stub {
-                #(#body_attributes)*
-                #[doc(hidden)]
-                #state_lints
-                #asyncness fn __body #generics (#inputs) #returns #block
-
-                #start
-
-                #local
-            }
+            #body
 
             #(#cfgs)*
             #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
@@ -143,39 +66,140 @@ impl Expansion<'_> {
 
                 #rest
 
-                #inner
+                type __Kind = #private::Kind<{ #private::kind!(#result, #arguments) }>;
+
+                #access
 
                 impl #stub {
                     #methods
                 }
 
-                impl #private::Signature for #stub {
-                    #signature
-                }
-
-                impl ::core::ops::Deref for #stub {
-                    #target_type
-
-                    fn deref(&self) -> &Self::Target {
-                        static __FUNCTION: #pointer = #target;
-                        &__FUNCTION
-                    }
-                }
+                #traits
             };
         }
     }
 
-    /// What callers write, with the names and types that the user has given the parameters: so these are
-    /// what the compiler shows where a call does not fit.
-    fn methods(&self, pointer: &TokenStream) -> TokenStream {
-        let Self {
-            private,
-            arguments,
-            result,
-            ..
-        } = self;
+    /// Returns the struct. The one of a method holds the parameters of its service's constructor.
+    fn definition(&self, typed: &TokenStream) -> TokenStream {
         let vis = &self.function.vis;
         let stub = &self.function.sig.ident;
+        if self.service.is_some() {
+            quote! {
+                #[doc(hidden)]
+                #[derive(::core::clone::Clone)]
+                #vis struct #stub(#typed);
+            }
+        } else {
+            quote! {
+                #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+                #vis struct #stub;
+            }
+        }
+    }
+
+    /// Returns the functions that run in this process.
+    fn body(&self, attributes: &Attributes<'_>, entry: &Entry) -> TokenStream {
+        let Function { sig, block, .. } = self.function;
+        let syn::Signature {
+            asyncness,
+            ident: stub,
+            generics,
+            inputs,
+            output: returns,
+            ..
+        } = sig;
+        let body_attributes = &attributes.body;
+        let start = &entry.start;
+        let local = self.local();
+        // The state has the type that the set-up gives it, which may be `Vec` or `String`.
+        let state_lints = self
+            .policy
+            .setup
+            .as_ref()
+            .map(|_| quote!(#[allow(clippy::ptr_arg)]));
+        quote! {
+            impl #stub {
+                #(#body_attributes)*
+                #[doc(hidden)]
+                #state_lints
+                #asyncness fn __body #generics (#inputs) #returns #block
+
+                #start
+
+                #local
+            }
+        }
+    }
+
+    /// Returns the way from the struct to the layers of the runtime's stub.
+    fn access(&self, typed: &TokenStream) -> TokenStream {
+        let vis = &self.function.vis;
+        let stub = &self.function.sig.ident;
+        if self.service.is_none() {
+            return quote! {
+                impl #stub {
+                    fn __stub(&self) -> &'static #typed {
+                        &__STUB
+                    }
+                }
+            };
+        }
+        quote! {
+            impl ::core::fmt::Debug for #stub {
+                fn fmt(&self, __f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                    ::core::fmt::Debug::fmt(&self.0, __f)
+                }
+            }
+
+            impl #stub {
+                fn __stub(&self) -> &#typed {
+                    &self.0
+                }
+
+                #[doc(hidden)]
+                #vis fn __of_service(__config: &::std::sync::Arc<[u8]>) -> Self {
+                    Self(__STUB.of_service(__config))
+                }
+            }
+        }
+    }
+
+    /// Returns the implementations of traits: the types of a map's items, and the call in this process.
+    fn traits(&self, entry: &Entry) -> TokenStream {
+        let private = self.private;
+        let arguments = &self.arguments;
+        let stub = &self.function.sig.ident;
+        let Entry {
+            pointer, target, ..
+        } = entry;
+        // The compiler reports a private type of a public function here.
+        let target_type = quote_spanned! {stub.span()=>
+            type Target = #pointer;
+        };
+        let signature = quote_spanned! {stub.span()=>
+            type Arguments = <#arguments as #private::Select<__Kind>>::Arguments;
+        };
+        quote! {
+            impl #private::Signature for #stub {
+                #signature
+            }
+
+            impl ::core::ops::Deref for #stub {
+                #target_type
+
+                fn deref(&self) -> &Self::Target {
+                    static __FUNCTION: #pointer = #target;
+                    &__FUNCTION
+                }
+            }
+        }
+    }
+
+    /// Returns the methods that callers use. They have the user's names and types of the parameters, which the
+    /// compiler then shows for a call that does not fit.
+    fn methods(&self, typed: &TokenStream) -> TokenStream {
+        let private = self.private;
+        let vis = &self.function.vis;
         let names: Vec<_> = self
             .signature
             .parameters
@@ -189,18 +213,9 @@ impl Expansion<'_> {
             .map(|one| self.passed(one))
             .collect();
         let passed = quote!(#(#names: #types),*);
-        let shown: Vec<_> = types
-            .iter()
-            .map(|ty| signature::with_lifetime(ty, INPUT))
-            .collect();
-        let shown = match &shown[..] {
-            [one] => quote!(#one),
-            several => quote!((#(#several),*)),
-        };
-        let input = syn::Lifetime::new(INPUT, proc_macro2::Span::call_site());
-        let inputs =
-            quote!(#input, __I: ::core::iter::IntoIterator<Item: #private::Accepted<Self, #shown>>);
-        let outcome = quote!(<#result as #private::Outcome<{ #stub::__KIND }>>);
+        let inputs = self.inputs(&types);
+        let result = &self.result;
+        let outcome = quote!(<#result as #private::Outcome<__Kind>>);
         let results = quote!(#outcome::Value, #outcome::Error);
         let is_method = self.service.is_some();
         let with_options = quote!(self.__stub().with_options(__options));
@@ -208,16 +223,12 @@ impl Expansion<'_> {
         let (chained, with_options, on) = if is_method {
             (quote!(Self), quote!(Self(#with_options)), quote!(Self(#on)))
         } else {
-            let typed = quote!(#private::Typed<#pointer, #arguments, #result>);
-            (typed, with_options, on)
+            (typed.clone(), with_options, on)
         };
         quote! {
             #[doc(hidden)]
-            const __KIND: ::core::primitive::u8 = #private::kind!(#result, #arguments);
-
-            #[doc(hidden)]
             #vis fn remote(&self, #passed) -> #private::Call<#results> {
-                self.__stub().remote(#(#names),*)
+                self.__stub().__call((#(#names,)*))
             }
 
             #[doc(hidden)]
@@ -257,7 +268,22 @@ impl Expansion<'_> {
         }
     }
 
-    /// What callers pass for a parameter.
+    /// Returns the generic parameters of the methods that take the items of a map.
+    fn inputs(&self, types: &[Type]) -> TokenStream {
+        let private = self.private;
+        let shown: Vec<_> = types
+            .iter()
+            .map(|ty| signature::with_lifetime(ty, INPUT))
+            .collect();
+        let shown = match &shown[..] {
+            [one] => quote!(#one),
+            several => quote!((#(#several),*)),
+        };
+        let input = syn::Lifetime::new(INPUT, proc_macro2::Span::call_site());
+        quote!(#input, __I: ::core::iter::IntoIterator<Item: #private::Accepted<Self, #shown>>)
+    }
+
+    /// Returns the type that callers pass for a parameter.
     fn passed(&self, parameter: &Parameter) -> Type {
         if self.policy.batch {
             signature::batched(&parameter.ty, self.private)
@@ -266,7 +292,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// The call in this process, with the parameters' names.
+    /// Returns the method that calls the function in this process.
     fn local(&self) -> TokenStream {
         let vis = &self.function.vis;
         let asyncness = &self.function.sig.asyncness;
@@ -288,8 +314,8 @@ impl Expansion<'_> {
         }
     }
 
-    /// An async function's pointer returns a boxed future, which has a type that can be named. It
-    /// holds the references that the function is given.
+    /// Returns the stub's way to the function. The pointer of an async function returns a boxed future, since
+    /// that has a type with a name. The future holds the references that the function is given.
     fn entry(&self) -> Entry {
         let output = &self.signature.output;
         if self.function.sig.asyncness.is_none() {
@@ -341,14 +367,14 @@ impl Expansion<'_> {
         }
     }
 
-    /// What the pointer points to.
+    /// Returns the path of a function of the stub.
     fn target(&self, name: &str) -> TokenStream {
         let stub = &self.function.sig.ident;
         let name = format_ident!("{}", name);
         quote!(#stub::#name)
     }
 
-    /// The static description.
+    /// Returns the static description as code.
     fn spec(&self) -> TokenStream {
         let private = self.private;
         let name = match &self.policy.name {

@@ -32,7 +32,7 @@ fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream
         return Err(syn::Error::new_spanned(&sig.generics, message));
     }
     if !sig.inputs.is_empty() {
-        let message = "a test has no parameters: nobody would pass them";
+        let message = "a test has no parameters: there is no caller to pass them";
         return Err(syn::Error::new_spanned(&sig.inputs, message));
     }
     let is_test = |attribute: &mut Attribute| {

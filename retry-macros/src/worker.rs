@@ -1,7 +1,7 @@
-//! The worker's side of an expansion: how it runs a call, and what it keeps between calls.
+//! The worker's side of an expansion: the call, and the state between calls.
 //!
-//! All names are of a kind that users do not choose. What users write in an option is resolved
-//! next to them, and a function of theirs is a unit struct, which no binding can shadow.
+//! All names begin with `__`. An expression of an option is resolved next to them, and a function of the
+//! user's is a unit struct, which no binding can shadow.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -12,7 +12,7 @@ use crate::expand::Expansion;
 use crate::signature::Signature;
 
 impl Expansion<'_> {
-    /// What makes a worker's state and takes it back, and how both are registered.
+    /// Returns the functions that make a worker's state and take it back, and their registration.
     pub(crate) fn state(&self) -> (TokenStream, TokenStream) {
         let Self {
             signature,
@@ -29,7 +29,9 @@ impl Expansion<'_> {
         let state = state_type(signature);
         let set_up = {
             let private = crate::respanned(private, setup.span());
-            quote_spanned!(setup.span()=> #private::set_up::<#state, _>(#private::Made((#setup)()).value()))
+            quote_spanned! {setup.span()=>
+                #private::IntoState::<#state>::into_state(#private::Made((#setup)()).value())
+            }
         };
         let mut functions = quote! {
             fn __set_up() -> #private::SetUp {
@@ -41,11 +43,22 @@ impl Expansion<'_> {
         let mut registration = quote!(.setup(__set_up));
         if let Some(teardown) = &policy.teardown {
             let private = crate::respanned(private, teardown.span());
-            let tear_down = quote_spanned! {teardown.span()=>
-                if let ::core::option::Option::Some(__ended) =
-                    #private::tear_down::<#state, _>(__state, #teardown)
-                {
-                    #private::torn_down(__ended.value());
+            let span = teardown.span();
+            let ended = match teardown {
+                Expr::Path(_) => quote_spanned! {span=>
+                    #private::TearDown::<#state, _>::tear_down(
+                        #private::ending::<#state, _>(&#teardown).fitted(#teardown),
+                        __state,
+                    )
+                },
+                // A closure has to be told what its parameter is.
+                _ => {
+                    quote_spanned!(span=> #private::STATE.tear_down::<#state, _>(__state, #teardown))
+                }
+            };
+            let tear_down = quote_spanned! {span=>
+                if let ::core::option::Option::Some(__ended) = #ended {
+                    #private::Nothing::torn_down(__ended.value());
                 }
             };
             functions.extend(quote! {
@@ -60,8 +73,8 @@ impl Expansion<'_> {
         (functions, registration)
     }
 
-    /// Checks that a state which calls may change is not shared by several of them. If it is, that is to
-    /// be said of the parameter.
+    /// Returns a check that concurrent calls do not share a state that they may change. The compiler
+    /// reports it at the parameter.
     pub(crate) fn exclusive(&self) -> Option<TokenStream> {
         let state = self.signature.state.as_ref();
         let state = state.filter(|_| self.signature.changes_state())?;
@@ -72,27 +85,125 @@ impl Expansion<'_> {
         })
     }
 
-    /// The function that a worker calls for each input, and which kind it is.
+    /// Returns the kind of the function that a worker calls for each input, and the function.
     pub(crate) fn run(&self) -> (TokenStream, TokenStream) {
-        let Self {
-            function,
-            signature,
-            policy,
-            private,
-            arguments,
-            result,
-            ..
-        } = self;
-        let stub = &function.sig.ident;
-        let state = signature.state.as_ref().map(|_| {
+        if self.policy.batch {
+            (quote!(Batch), self.run_batch())
+        } else if self.function.sig.asyncness.is_some() {
+            (quote!(Async), self.run_async())
+        } else {
+            (quote!(Blocking), self.run_blocking())
+        }
+    }
+
+    fn run_batch(&self) -> TokenStream {
+        let private = self.private;
+        let stub = &self.function.sig.ident;
+        let input = self.input();
+        let state = self.passed_state();
+        let bind = state
+            .is_some()
+            .then(|| quote!(let __state = #private::Invocation::shared_state(__batch);));
+        let reply = self.reply();
+        quote! {
+            fn __run(__batch: &mut [#private::Invocation]) {
+                #bind
+                #input.batch(
+                    __batch,
+                    &__SPEC,
+                    |__inputs| #stub::__body(#state __inputs),
+                    |__invocation, __result| { #reply },
+                );
+            }
+        }
+    }
+
+    fn run_async(&self) -> TokenStream {
+        let private = self.private;
+        let result = self.result_of_call(&quote!(__owned), &quote!(.await));
+        let reply = self.reply();
+        quote! {
+            fn __run(
+                mut __owned: #private::Invocation,
+            ) -> #private::LocalFuture<#private::Invocation> {
+                ::std::boxed::Box::pin(async move {
+                    let __invocation = &mut __owned;
+                    #result
+                    #reply
+                    __owned
+                })
+            }
+        }
+    }
+
+    fn run_blocking(&self) -> TokenStream {
+        let private = self.private;
+        let result = self.result_of_call(&TokenStream::new(), &TokenStream::new());
+        let reply = self.reply();
+        quote! {
+            fn __run(__invocation: &mut #private::Invocation) {
+                #result
+                #reply
+            }
+        }
+    }
+
+    /// Returns the statements that decode the arguments and call the function. The arguments are dropped
+    /// before the answer is given.
+    fn result_of_call(&self, returned: &TokenStream, await_it: &TokenStream) -> TokenStream {
+        let stub = &self.function.sig.ident;
+        let input = self.input();
+        let state = self.passed_state();
+        let bind = state
+            .is_some()
+            .then(|| quote!(let __state = __invocation.state();));
+        let parameters = &self.signature.parameters;
+        let bindings: Vec<_> = (0..parameters.len())
+            .map(|position| format_ident!("__argument{}", position))
+            .collect();
+        let passed = parameters
+            .iter()
+            .zip(&bindings)
+            .map(|(parameter, binding)| match parameter.referred() {
+                Some(_) => quote!(&#binding),
+                None => quote!(#binding),
+            });
+        quote! {
+            #bind
+            let __result = {
+                let ::core::option::Option::Some((#(#bindings,)*)) =
+                    #input.arguments(__invocation, &__SPEC)
+                else {
+                    return #returned;
+                };
+                #stub::__body(#state #(#passed),*) #await_it
+            };
+        }
+    }
+
+    /// Returns the probe that decodes the arguments.
+    fn input(&self) -> TokenStream {
+        let (private, arguments) = (self.private, &self.arguments);
+        quote!(#private::Input::<#arguments>::NEW)
+    }
+
+    /// Returns the state as the function's first argument.
+    fn passed_state(&self) -> Option<TokenStream> {
+        let signature = self.signature;
+        signature.state.as_ref().map(|_| {
             let state = state_type(signature);
             if signature.changes_state() {
                 quote!(&mut *__state.write::<#state>(),)
             } else {
                 quote!(&*__state.read::<#state>(),)
             }
-        });
-        let retry_if = policy.retry_if.as_ref().map(|predicate| {
+        })
+    }
+
+    /// Returns the statements that decide about a retry and send the result.
+    fn reply(&self) -> TokenStream {
+        let (private, result) = (self.private, &self.result);
+        let retry_if = self.policy.retry_if.as_ref().map(|predicate| {
             let span = predicate.span();
             match predicate {
                 Expr::Path(_) => quote_spanned! {span=>
@@ -106,7 +217,7 @@ impl Expansion<'_> {
                 },
             }
         });
-        let reply = quote! {
+        quote! {
             #retry_if
             __invocation.retry({
                 use #private::{Says as _, Silent as _};
@@ -117,84 +228,11 @@ impl Expansion<'_> {
                 (&&#private::Probe(&__result)).describe(__invocation);
             }
             __STUB.__reply(__invocation, __result);
-        };
-        let input = quote!(#private::Input::<#arguments>::NEW);
-        if policy.batch {
-            let bind = state
-                .is_some()
-                .then(|| quote!(let __state = #private::Invocation::shared_state(__batch);));
-            let run = quote! {
-                fn __run(__batch: &mut [#private::Invocation]) {
-                    #bind
-                    #input.batch(
-                        __batch,
-                        &__SPEC,
-                        |__inputs| #stub::__body(#state __inputs),
-                        |__invocation, __result| { #reply },
-                    );
-                }
-            };
-            return (quote!(Batch), run);
-        }
-        let bindings: Vec<_> = (0..signature.parameters.len())
-            .map(|position| format_ident!("__argument{}", position))
-            .collect();
-        let passed = signature
-            .parameters
-            .iter()
-            .zip(&bindings)
-            .map(|(parameter, binding)| match parameter.referred() {
-                Some(_) => quote!(&#binding),
-                None => quote!(#binding),
-            });
-        let bind = state
-            .is_some()
-            .then(|| quote!(let __state = __invocation.state();));
-        let call = quote!(#stub::__body(#state #(#passed),*));
-        // The arguments are dropped before the answer is given.
-        if function.sig.asyncness.is_some() {
-            let run = quote! {
-                fn __run(
-                    mut __owned: #private::Invocation,
-                ) -> #private::LocalFuture<#private::Invocation> {
-                    ::std::boxed::Box::pin(async move {
-                        let __invocation = &mut __owned;
-                        #bind
-                        let __result = {
-                            let ::core::option::Option::Some((#(#bindings,)*)) =
-                                #input.arguments(__invocation, &__SPEC)
-                            else {
-                                return __owned;
-                            };
-                            #call.await
-                        };
-                        #reply
-                        __owned
-                    })
-                }
-            };
-            (quote!(Async), run)
-        } else {
-            let run = quote! {
-                fn __run(__invocation: &mut #private::Invocation) {
-                    #bind
-                    let __result = {
-                        let ::core::option::Option::Some((#(#bindings,)*)) =
-                            #input.arguments(__invocation, &__SPEC)
-                        else {
-                            return;
-                        };
-                        #call
-                    };
-                    #reply
-                }
-            };
-            (quote!(Blocking), run)
         }
     }
 }
 
-/// The type of the state behind the first parameter.
+/// Returns the type of the state behind the first parameter.
 fn state_type(signature: &Signature) -> TokenStream {
     signature
         .state

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use retry_syntax::{Problem, Units};
+
 use crate::api::options::Options;
 use crate::api::retries::Retries;
 use crate::wait::spin;
@@ -100,9 +102,9 @@ const VARIABLES: &[(&str, Set)] = &[
         Ok(())
     }),
     ("RETRY_GRACE", |config, text| {
-        config.options = match duration_or_none(text)? {
-            Some(grace) => config.options.grace(grace),
-            None => config.options.no_grace(),
+        config.options = match text {
+            "none" => config.options.no_grace(),
+            text => config.options.grace(time(text)?),
         };
         Ok(())
     }),
@@ -133,7 +135,7 @@ const VARIABLES: &[(&str, Set)] = &[
         Ok(())
     }),
     ("RETRY_SHUTDOWN_GRACE", |config, text| {
-        config.shutdown_grace = duration(text)?;
+        config.shutdown_grace = time(text)?;
         Ok(())
     }),
     ("RETRY_MAX_MESSAGE", |config, text| {
@@ -255,30 +257,21 @@ pub(crate) fn warnings(names: impl IntoIterator<Item = String>) -> Vec<String> {
         .into_iter()
         .filter(|name| name.starts_with("RETRY_"))
         .filter(|name| !OWN.contains(&name.as_str()) && known().all(|known| known != name))
-        .map(|name| {
-            let nearest = known().min_by_key(|known| distance(known, &name));
-            match nearest.filter(|known| distance(known, &name) <= 4) {
-                Some(nearest) => format!("{name} is unknown; did you mean {nearest}?"),
-                None => format!("{name} is unknown"),
-            }
+        .map(|name| match nearest(&name) {
+            Some(nearest) => format!("{name} is unknown; did you mean {nearest}?"),
+            None => format!("{name} is unknown"),
         })
         .collect()
 }
 
-/// How many letters are to be changed to make one text the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, second) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *second);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
+/// Returns the variable that an unknown one is likely meant to be. All have the same beginning, which says
+/// nothing.
+fn nearest(unknown: &str) -> Option<&'static str> {
+    let end = |name: &'static str| name.strip_prefix("RETRY_").unwrap_or(name);
+    let unknown = unknown.strip_prefix("RETRY_")?;
+    let near = retry_syntax::nearest(unknown, VARIABLES.iter().map(|(name, _)| end(name)))?;
+    let mut names = VARIABLES.iter().map(|(name, _)| *name);
+    names.find(|name| end(name) == near)
 }
 
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
@@ -301,42 +294,48 @@ fn duration_or_none(text: &str) -> Result<Option<Duration>, String> {
     }
 }
 
+/// Reads a limit in time.
 fn duration(text: &str) -> Result<Duration, String> {
-    const PROBLEM: &str = "must be a duration such as 500ms, 30s, 5m or 1h";
-    let (number, unit) = split(text);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(PROBLEM.to_owned()),
-    };
-    let number: f64 = number.parse().map_err(|_| PROBLEM)?;
-    match Duration::try_from_secs_f64(number * seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) | Err(_) => Err(PROBLEM.to_owned()),
+    match time(text)? {
+        Duration::ZERO => Err("must be longer than zero".to_owned()),
+        duration => Ok(duration),
     }
 }
 
-fn size(text: &str) -> Result<usize, String> {
-    const PROBLEM: &str = "must be a size such as 512KiB, 64MiB or 1GiB, or a number of bytes";
-    let (number, unit) = split(text);
-    let bytes: usize = match unit {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err(PROBLEM.to_owned()),
-    };
-    let number: usize = number.parse().map_err(|_| PROBLEM)?;
-    number.checked_mul(bytes).ok_or(PROBLEM.to_owned())
+/// Reads a duration, which may be zero.
+fn time(text: &str) -> Result<Duration, String> {
+    let kind = "a duration such as 500ms, 30s, 5m or 1h";
+    let nanos = retry_syntax::DURATION.read(text);
+    nanos
+        .map(Duration::from_nanos)
+        .map_err(|problem| explain(&problem, retry_syntax::DURATION, kind))
 }
 
-fn split(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|letter: char| letter.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    (text[..end].trim(), &text[end..])
+fn size(text: &str) -> Result<usize, String> {
+    let kind = "a size such as 512KiB, 64MiB or 1GiB";
+    let bytes = retry_syntax::SIZE
+        .read(text)
+        .map_err(|problem| explain(&problem, retry_syntax::SIZE, kind))?;
+    usize::try_from(bytes).map_err(|_| format!("must be {kind}"))
+}
+
+/// Returns the sentence about a variable that is no number with a unit.
+fn explain(problem: &Problem, units: Units, kind: &str) -> String {
+    match problem {
+        Problem::Form => format!("must be {kind}"),
+        Problem::Negative => "must not be negative".to_owned(),
+        Problem::NoUnit { write } => format!("needs a unit: write {write}"),
+        Problem::UnknownUnit {
+            unit,
+            write: Some(write),
+        } => format!("has the unknown unit `{unit}`: write {write}"),
+        Problem::UnknownUnit { unit, write: None } => {
+            let names: Vec<&str> = units.names().collect();
+            let names = names.join(", ");
+            format!("has the unknown unit `{unit}`; known are: {names}")
+        }
+        Problem::TooLarge => "is too large".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -369,13 +368,52 @@ mod tests {
         let wrong = config(&[("RETRY_TIMEOUT", "30")]);
         assert_eq!(
             wrong.invalid.as_deref(),
-            Some("RETRY_TIMEOUT=\"30\" must be a duration such as 500ms, 30s, 5m or 1h")
+            Some("RETRY_TIMEOUT=\"30\" needs a unit: write 30s")
         );
         let wrong = config(&[("RETRY_TRANSPORT", "pigeon")]);
         assert_eq!(
             wrong.invalid.as_deref(),
             Some("RETRY_TRANSPORT=\"pigeon\" must be rings or socket")
         );
+    }
+
+    #[test]
+    fn a_duration_or_a_size_says_what_to_write() {
+        for (name, text, problem) in [
+            (
+                "RETRY_TIMEOUT",
+                "3 sec",
+                "has the unknown unit `sec`: write 3s",
+            ),
+            (
+                "RETRY_DEADLINE",
+                "1 week",
+                "has the unknown unit `week`; known are: ns, us, ms, s, m, h",
+            ),
+            ("RETRY_TIMEOUT", "-3s", "must not be negative"),
+            ("RETRY_TIMEOUT", "0s", "must be longer than zero"),
+            (
+                "RETRY_SHUTDOWN_GRACE",
+                "long",
+                "must be a duration such as 500ms, 30s, 5m or 1h",
+            ),
+            (
+                "RETRY_MAX_MESSAGE",
+                "1g",
+                "has the unknown unit `g`: write 1GiB",
+            ),
+            ("RETRY_MAX_BUFFERED", "64", "needs a unit: write 64MiB"),
+        ] {
+            let wrong = config(&[(name, text)]);
+            let expected = format!("{name}={text:?} {problem}");
+            assert_eq!(wrong.invalid.as_deref(), Some(&*expected));
+        }
+        let read = config(&[
+            ("RETRY_SHUTDOWN_GRACE", "0s"),
+            ("RETRY_MAX_MESSAGE", "1.5GB"),
+        ]);
+        assert_eq!(read.shutdown_grace, Duration::ZERO);
+        assert_eq!(read.max_message, 1_500_000_000);
     }
 
     #[test]

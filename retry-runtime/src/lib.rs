@@ -270,6 +270,15 @@ pub fn set_max_message(bytes: usize) {
     caller::host::expect_global().set_max_message(bytes);
 }
 
+// Generated code reaches these through the module below. They are exported here because the compiler names
+// them by their shortest path where a type does not fit.
+#[doc(hidden)]
+pub use function::args::Referred;
+#[doc(hidden)]
+pub use function::probe::Sent;
+#[doc(hidden)]
+pub use function::registry::{IntoService, IntoState, Nothing, TearDown};
+
 /// Names that generated code uses. Nothing in here is stable.
 #[doc(hidden)]
 #[path = "private.rs"]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 #[cfg(feature = "cli")]
 pub use crate::__can_be_parsed as can_be_parsed;
+pub use crate::__kind as kind;
 pub use crate::api::crash_limit::CrashLimit;
 pub use crate::api::options::Options;
 pub use crate::api::retries::Retries;
@@ -19,16 +20,16 @@ pub use crate::caller::runtime::Runtime;
 pub use crate::caller::stub::Typed;
 pub use crate::child::{enter_test, init};
 pub use crate::function::args::Input as Accepted;
-pub use crate::function::args::{Argument, Arguments, Ref, Select, Signature, Val};
+pub use crate::function::args::{Argument, Arguments, Ref, Referred, Signature, Val};
 pub use crate::function::batch::Batched;
 pub use crate::function::driver::{AtOnce, Made};
 pub use crate::function::invocation::{Invocation, LocalFuture, State, block_on};
 pub use crate::function::probe::{
-    CHECKS, Configuration, Input, IsChained, IsPlain, IsReferred, IsResult, IsSent, IsShown,
-    IsSuccess, IsTyped, Otherwise, Outcome, Output, Suspect, ask,
+    Configuration, Input, IsChained, IsPlain, IsReferred, IsResult, IsSent, IsShown, IsSuccess,
+    IsTyped, Kind, Otherwise, Outcome, Output, Select, Sent, Suspect, ask, ending, kind_of,
 };
 pub use crate::function::registry::{
-    Registration, Run, Service, SetUp, Submission, set_up, tear_down, torn_down,
+    IntoService, IntoState, Nothing, Registration, Run, STATE, Service, SetUp, Submission, TearDown,
 };
 pub use crate::function::retry_probe::{Debugged, Displayed, Mute, Probe, Says, Silent};
 #[cfg(feature = "cli")]
@@ -37,7 +38,6 @@ pub use crate::program::command_line::{
     check_option,
 };
 pub use crate::program::{begin, finish};
-pub use crate::{__is_sent as is_sent, __kind as kind};
 #[cfg(feature = "cli")]
 pub use clap;
 pub use inventory;

@@ -8,13 +8,13 @@ use super::units;
 use super::value::{Checked, Given, Known};
 use crate::args::{Errors, Value};
 
-/// What the list may contain.
+/// The names in the list.
 const KEYS: &[&str] = &["max_size", "max_wait"];
 
-/// How long the first input waits for others where that is not given, in nanoseconds.
+/// The default of `max_wait`, in nanoseconds.
 const MAX_WAIT: u128 = 10_000_000;
 
-/// The two arguments of the setter as code.
+/// Checks the list, and returns the two arguments of the setter as code.
 pub(super) fn check(given: Given<'_>) -> syn::Result<Checked> {
     let Value::List(list) = &given.arg.value else {
         let message = "`batch` takes a list: `batch(max_size = 64, max_wait = \"5ms\")`";

@@ -1,4 +1,4 @@
-//! The names of the options, and what to say about a name that is none.
+//! The names of the options, and the errors about unknown names.
 
 use proc_macro2::Ident;
 
@@ -31,7 +31,7 @@ const MACHINE: &str = "is not supported because workers run on this machine as i
 const FILES: &str = "is not supported because workers see this machine's files";
 const CONTAINER: &str = "is not supported because a worker is a process and not a container";
 
-/// Names that are known from elsewhere, with what to say about them.
+/// Names of options in Modal, each with the rest of its error.
 const FOREIGN: &[(&str, &str)] = &[
     ("max_containers", "is called `max_workers` here"),
     ("concurrency_limit", "is called `max_workers` here"),
@@ -113,7 +113,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ),
 ];
 
-/// What is wrong with the name of an option that is not among those of a place.
+/// Returns the error about an option that a place does not have.
 pub(crate) fn unknown(key: &Ident, place: &str, keys: &[&str]) -> syn::Error {
     let name = key.to_string();
     let message = match FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
@@ -123,14 +123,9 @@ pub(crate) fn unknown(key: &Ident, place: &str, keys: &[&str]) -> syn::Error {
     syn::Error::new(key.span(), message)
 }
 
-/// What is wrong with a name that is not among those of a list.
+/// Returns the sentence about a name that is not in a list.
 pub(super) fn not_among(name: &str, place: &str, keys: &[&str]) -> String {
-    let near = keys
-        .iter()
-        .map(|key| (distance(name, key), *key))
-        .filter(|(distance, key)| *distance <= key.len().div_ceil(3))
-        .min()
-        .map(|(_, key)| key)
+    let near = retry_syntax::nearest(name, keys.iter().copied())
         .or_else(|| synonym(name, keys))
         .or_else(|| with_word(name, keys))
         .map_or_else(String::new, |key| format!(", did you mean `{key}`?"));
@@ -141,7 +136,7 @@ pub(super) fn not_among(name: &str, place: &str, keys: &[&str]) -> String {
     )
 }
 
-/// What an option of a list is called elsewhere.
+/// Names that other libraries have for an option.
 const SYNONYMS: &[(&str, &[&str])] = &[
     (
         "max_retries",
@@ -197,7 +192,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("retry_if", &["when", "retry_on", "filter"]),
 ];
 
-/// The first of the names that is called `name` elsewhere.
+/// Returns the first of the options that another library calls `name`.
 fn synonym<'a>(name: &str, keys: &[&'a str]) -> Option<&'a str> {
     let is_called_so = |key: &&str| {
         let mut entries = SYNONYMS.iter();
@@ -206,7 +201,7 @@ fn synonym<'a>(name: &str, keys: &[&'a str]) -> Option<&'a str> {
     keys.iter().copied().find(is_called_so)
 }
 
-/// The only name that has `name` as one of its words.
+/// Returns the only option that has `name` as one of its words.
 fn with_word<'a>(name: &str, keys: &[&'a str]) -> Option<&'a str> {
     let mut keys = keys
         .iter()
@@ -214,35 +209,19 @@ fn with_word<'a>(name: &str, keys: &[&'a str]) -> Option<&'a str> {
     keys.next().filter(|_| keys.next().is_none()).copied()
 }
 
-/// The edit distance of two words (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(x != *y)).min(above.min(row[j]) + 1);
-            diagonal = above;
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_not_foreign() {
+    fn no_option_is_also_foreign() {
         for (foreign, _) in FOREIGN {
             assert!(!KEYS.contains(foreign), "{foreign}");
         }
     }
 
     #[test]
-    fn what_is_near_is_suggested() {
+    fn a_similar_option_is_suggested() {
         assert!(not_among("retrys", "", KEYS).contains("did you mean `retries`?"));
         assert!(not_among("timout", "", KEYS).contains("did you mean `timeout`?"));
         let list = &["max_retries", "initial_delay", "max_delay", "jitter"];
@@ -255,20 +234,5 @@ mod tests {
         }
         assert!(not_among("init", "", KEYS).contains("did you mean `setup`?"));
         assert!(!not_among("colour", "", KEYS).contains("did you mean"));
-    }
-
-    #[test]
-    fn the_distance_counts_single_edits() {
-        for (a, b, edits) in [
-            ("", "", 0),
-            ("abc", "", 3),
-            ("", "ab", 2),
-            ("abc", "abc", 0),
-            ("abc", "abd", 1),
-            ("abc", "bc", 1),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(distance(a, b), edits, "{a} {b}");
-        }
     }
 }

@@ -19,18 +19,18 @@ use value::{Given, Known};
 #[derive(Default)]
 pub(crate) struct Policy {
     pub(crate) setters: Vec<TokenStream>,
-    /// What the compiler is to check, as items next to the static `SPEC`.
+    /// Checks for the compiler, as items next to the static `__SPEC`.
     pub(crate) checks: Vec<TokenStream>,
     pub(crate) retry_if: Option<Expr>,
     pub(crate) setup: Option<Expr>,
     pub(crate) teardown: Option<Expr>,
     pub(crate) batch: bool,
-    /// Whether several calls share the state, as far as the macro can see.
+    /// Several calls share the state, as far as the macro can see.
     pub(crate) is_concurrent: bool,
     pub(crate) name: Option<LitStr>,
 }
 
-/// Where the runtime is, which has to be known before anything else.
+/// Returns the path of the runtime, which everything else depends on.
 pub(crate) fn runtime(args: &Args) -> Option<&Path> {
     args.iter().find_map(|arg| match &arg.value {
         Value::Given(value) if arg.key == "crate" => match &**value {
@@ -41,7 +41,7 @@ pub(crate) fn runtime(args: &Args) -> Option<&Path> {
     })
 }
 
-/// Whether an option is given, in whatever state it is.
+/// Returns whether an option is given, even with a wrong value.
 pub(crate) fn mentions(args: &Args, key: &str) -> bool {
     args.iter().any(|arg| arg.key == key)
 }
@@ -79,7 +79,8 @@ pub(crate) fn check(
 }
 
 impl Policy {
-    /// What is left of options of which one was wrong: what decides what callers pass and get.
+    /// Returns the rest of a policy with a wrong option: the options that decide about the types that
+    /// callers pass and get.
     pub(crate) fn recovered(self) -> Self {
         Self {
             setup: self.setup,
@@ -88,7 +89,7 @@ impl Policy {
         }
     }
 
-    /// Takes in one option, and says what is known of its value.
+    /// Takes in one option, and returns what is known of its value.
     fn option(&mut self, given: Given<'_>, function: &Signature) -> syn::Result<Known> {
         let name = given.key();
         let checked = match name.as_str() {
@@ -127,7 +128,7 @@ impl Policy {
         Ok(checked.known)
     }
 
-    /// Takes in an option that is no setter.
+    /// Takes in an option without a setter.
     fn own(&mut self, given: Given<'_>) -> syn::Result<()> {
         match given.key().as_str() {
             "retry_if" => self.retry_if = Some(given.function("fn(&E) -> bool", "is_transient")?),
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_right_is_refused_once() {
+    fn a_wrong_option_is_one_error() {
         for wrong in [
             quote!(retries(backoff_coefficient = 2.0)),
             quote!(retries()),
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_right_is_accepted() {
+    fn correct_options_are_accepted() {
         for right in [
             quote!(retries(max_retries = 3, initial_delay = "0s", jitter)),
             quote!(retries(
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_on_constants_is_left_to_the_compiler() {
+    fn constants_are_left_to_the_compiler() {
         let checks = |attribute| -> usize {
             let mut errors = Errors::default();
             let args = crate::args::parse(attribute, &mut errors);

@@ -1,4 +1,4 @@
-//! What has to fit between options.
+//! Rules between options.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote_spanned};
@@ -16,16 +16,16 @@ const SINGLE_USE_AND_MORE: &str =
 const TEARDOWN_ALONE: &str =
     "`teardown` is given the state that `setup` makes: add `setup = ..`, or remove it";
 
-/// The options that are sound in themselves, and what comes of comparing them.
+/// The comparison of options that are sound in themselves.
 pub(super) struct Relations<'a> {
     options: &'a [(&'a Arg, Known)],
     private: &'a TokenStream,
     errors: &'a mut Errors,
-    /// What depends on constants, for the compiler: items to stand next to the static `__SPEC`.
+    /// Comparisons of constants, which only the compiler can make: items next to the static `__SPEC`.
     later: Vec<TokenStream>,
 }
 
-/// Reports what contradicts each other, and returns what only the compiler can compare.
+/// Reports contradictions, and returns the comparisons that only the compiler can make.
 pub(super) fn check<'a>(
     options: &'a [(&'a Arg, Known)],
     private: &'a TokenStream,
@@ -78,7 +78,7 @@ impl<'a> Relations<'a> {
         })
     }
 
-    /// One value is not to be larger than the other; the message stands at one of the options.
+    /// Checks that one value is not larger than the other, and reports it at one of the options.
     fn ordered(&mut self, low: Known, high: Known, at: &Arg, check: &str, message: &str) {
         let private = self.private;
         match (low, high) {

@@ -10,7 +10,7 @@ use super::units::{TIME, is_negative, literal};
 use super::value::{Checked, Given, Known};
 use crate::args::{Args, Errors, Value};
 
-/// What a list may contain.
+/// The names in a list.
 const KEYS: &[&str] = &[
     "max_retries",
     "backoff_coefficient",
@@ -31,11 +31,11 @@ const CAP_TOO_LONG: &str = "`max_delay` must not be longer than 24 hours";
 /// The longest delay that a policy may ask for, in nanoseconds.
 const LONGEST_DELAY: u128 = 24 * 60 * 60 * 1_000_000_000;
 
-/// What the runtime takes where they are not given, in nanoseconds.
+/// The runtime's defaults, in nanoseconds.
 const INITIAL_DELAY: u128 = 1_000_000_000;
 const MAX_DELAY: u128 = 60_000_000_000;
 
-/// The policy as code, and the number of retries if it is known.
+/// Checks the policy, and returns it as code, with the number of retries if that is known.
 pub(super) fn check(given: Given<'_>) -> syn::Result<Checked> {
     match &given.arg.value {
         Value::List(list) => List::check(list, given),
@@ -44,7 +44,7 @@ pub(super) fn check(given: Given<'_>) -> syn::Result<Checked> {
     }
 }
 
-/// A number, or a constant.
+/// Checks a number or a constant.
 fn single(value: &Expr, given: Given<'_>) -> syn::Result<Checked> {
     let private = given.private;
     match literal(value) {
@@ -71,7 +71,7 @@ fn single(value: &Expr, given: Given<'_>) -> syn::Result<Checked> {
     }
 }
 
-/// A literal number of retries.
+/// Returns a literal number of retries.
 fn number(given: Given<'_>) -> syn::Result<u128> {
     match given.integer("u32", 0)?.known {
         Known::Literal(number) if number <= u128::from(u32::MAX) => Ok(number),
@@ -83,14 +83,14 @@ fn number(given: Given<'_>) -> syn::Result<u128> {
     }
 }
 
-/// What a list says. What it does not say is as the runtime has it.
+/// The policy of a list. Options that it leaves out have the runtime's defaults.
 struct List<'a> {
     max_retries: Checked,
     coefficient: Checked,
     initial: Checked,
     cap: Checked,
     jitter: bool,
-    /// Where the initial delay and the cap are given.
+    /// The options that give the initial delay and the cap.
     initial_at: Option<Given<'a>>,
     cap_at: Option<Given<'a>>,
 }
@@ -180,7 +180,7 @@ impl<'a> List<'a> {
         }
     }
 
-    /// Where and how to say that the initial delay is above the cap.
+    /// Returns the option and the sentence for an initial delay above the cap.
     fn initial_above_cap(&self) -> (Option<Given<'a>>, String) {
         match (self.initial_at, self.cap_at) {
             (Some(at), None) => (Some(at), format!("{INITIAL_ABOVE_CAP}{DEFAULT_CAP}")),
@@ -211,7 +211,7 @@ impl<'a> List<'a> {
     }
 }
 
-/// A number from 1 to 10.
+/// Checks a number from 1 to 10.
 fn coefficient(given: Given<'_>) -> syn::Result<Checked> {
     let value = given.expression("a number", "2.0")?;
     let number = match literal(value) {

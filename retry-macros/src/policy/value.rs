@@ -11,13 +11,13 @@ use crate::args::{Arg, Value};
 /// The most calls that the runtime hands to one worker at once.
 const MOST_AT_ONCE: u128 = 1024;
 
-/// What is known of a value here.
+/// The macro's knowledge of a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
     Literal(u128),
-    /// Known to the compiler alone.
+    /// Only the compiler knows it.
     Constant,
-    /// Wrong, which has been reported; that the option is there still counts.
+    /// The value was refused. The option still counts as given.
     Broken,
 }
 
@@ -25,8 +25,8 @@ pub(super) enum Known {
 pub(super) struct Checked {
     pub(super) known: Known,
     pub(super) code: TokenStream,
-    /// What the compiler is to check, as items. They are not part of the value, so that a
-    /// constant that is refused is not refused again by everything that uses it.
+    /// Checks for the compiler, as items. They are not part of the value, so that a refused constant
+    /// is not refused again by all code that uses it.
     pub(super) items: TokenStream,
 }
 
@@ -40,7 +40,7 @@ impl Checked {
     }
 }
 
-/// One option, and where the runtime is.
+/// One option, with the path of the runtime's hidden module.
 #[derive(Clone, Copy)]
 pub(super) struct Given<'a> {
     pub(super) arg: &'a Arg,
@@ -48,12 +48,12 @@ pub(super) struct Given<'a> {
 }
 
 impl<'a> Given<'a> {
-    /// The option's name as it was written.
+    /// Returns the option's name as it was written.
     pub(super) fn key(self) -> String {
         self.arg.key.to_string()
     }
 
-    /// An error at the value, or at the name of an option without one.
+    /// Returns an error at the value, or at the name of an option without one.
     pub(super) fn error(self, message: impl std::fmt::Display) -> syn::Error {
         match &self.arg.value {
             Value::Given(value) => syn::Error::new_spanned(value, message),
@@ -71,7 +71,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// An option that is there or not.
+    /// Checks an option without a value.
     pub(super) fn flag(self) -> syn::Result<Checked> {
         match &self.arg.value {
             Value::Flag => Ok(Checked::new(Known::Constant, TokenStream::new())),
@@ -82,7 +82,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// A function, by its path or as a closure.
+    /// Returns a function, which is a path or a closure.
     pub(super) fn function(self, form: &str, example: &str) -> syn::Result<Expr> {
         let value = self.expression(&format!("a function `{form}`"), example)?;
         let key = self.key();
@@ -101,7 +101,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// The path of the runtime, which has been taken in before.
+    /// Checks the path of the runtime, which has been read before.
     pub(super) fn path(self) -> syn::Result<()> {
         match &self.arg.value {
             Value::Given(value) if matches!(**value, Expr::Path(_)) => Ok(()),
@@ -109,7 +109,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// A string that is not empty.
+    /// Returns a string that is not empty.
     pub(super) fn name(self) -> syn::Result<LitStr> {
         match literal(self.expression("a string", "\"resize\"")?) {
             Some(Lit::Str(name)) if !name.value().is_empty() => Ok(name.clone()),
@@ -117,7 +117,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// A constant of one of the runtime's own types.
+    /// Checks a constant of one of the runtime's own types.
     pub(super) fn constant(self, ty: &str, example: &str) -> syn::Result<Checked> {
         let what = format!("a const {ty}");
         let value = self.expression(&what, example)?;
@@ -130,7 +130,7 @@ impl<'a> Given<'a> {
         Ok(self.named(value, &quote!(#private::#ty)))
     }
 
-    /// An integer of the given type, not below `least`.
+    /// Checks an integer of the given type, not below `least`.
     pub(super) fn integer(self, ty: &str, least: u8) -> syn::Result<Checked> {
         let key = self.key();
         let value = self.expression("an integer", "4")?;
@@ -163,7 +163,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// How many calls a worker is to have at once.
+    /// Checks a number of calls that a worker has at once.
     pub(super) fn at_once(self) -> syn::Result<Checked> {
         let key = self.key();
         let mut number = self.integer("usize", 1)?;
@@ -179,12 +179,12 @@ impl<'a> Given<'a> {
         Ok(number)
     }
 
-    /// A duration. Zero is refused with what to do instead, where that is given.
+    /// Checks a duration. With a `no_zero`, which says how else to write it, zero is refused.
     pub(super) fn duration(self, no_zero: Option<&str>) -> syn::Result<Checked> {
         self.quantity(&units::TIME, no_zero.map(|cure| ("longer than zero", cure)))
     }
 
-    /// A size in bytes that is not zero.
+    /// Checks a size in bytes that is not zero.
     pub(super) fn size(self) -> syn::Result<Checked> {
         let no_zero = ("more than zero", "leave it out for no limit");
         self.quantity(&units::BYTES, Some(no_zero))
@@ -203,8 +203,8 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// A constant of a type with that name. Zero is refused by the compiler's evaluation with the
-    /// sentence that is given.
+    /// Returns a constant of a type with that name. The compiler's evaluation refuses zero with the
+    /// sentence `no_zero`.
     fn constant_of(self, value: &Expr, name: &str, no_zero: Option<String>) -> Checked {
         let ident = format_ident!("{}", name);
         let ty = match name {
@@ -219,7 +219,7 @@ impl<'a> Given<'a> {
         constant
     }
 
-    /// An expression that the compiler is to evaluate, of a type that it is to have.
+    /// Returns an expression of a given type, which the compiler evaluates.
     pub(super) fn named(self, value: &Expr, ty: &TokenStream) -> Checked {
         let name = format_ident!("__{}", self.key().to_uppercase());
         Checked {
@@ -229,7 +229,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// Has a value checked by a function of the runtime's.
+    /// Adds a check of the value by a function of the runtime.
     pub(super) fn check_by(self, checked: &mut Checked, check: &str, message: &str) {
         let span = self.span();
         let private = self.private_at(span);
@@ -240,7 +240,7 @@ impl<'a> Given<'a> {
         });
     }
 
-    /// Where the value stands.
+    /// Returns the span of the value, or of the name of an option without one.
     pub(super) fn span(self) -> Span {
         match &self.arg.value {
             Value::Given(value) => value.span(),
@@ -248,7 +248,7 @@ impl<'a> Given<'a> {
         }
     }
 
-    /// The runtime's module for code that the compiler is to report at that place.
+    /// Returns the runtime's module with a span at which the compiler then reports errors.
     pub(super) fn private_at(self, span: Span) -> TokenStream {
         crate::respanned(self.private, span)
     }

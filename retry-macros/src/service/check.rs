@@ -1,4 +1,4 @@
-//! What a service has to have.
+//! The parts that a service needs.
 
 use proc_macro2::{Ident, TokenStream};
 use syn::visit_mut::VisitMut;
@@ -10,25 +10,25 @@ use crate::args::{Args, Errors};
 use crate::policy::{self, Policy};
 use crate::signature::{self, Parameter, Role};
 
-/// A service once its parts are known to be there.
+/// A service with all the parts that it needs.
 pub(super) struct Service<'a> {
     pub(super) private: &'a TokenStream,
     /// The type, and its last segment.
     pub(super) ty: Path,
     pub(super) name: Ident,
-    /// What holds for the workers.
+    /// The options of the workers.
     pub(super) policy: Policy,
     pub(super) setup: ImplItemFn,
     /// The parameters of the constructor.
     pub(super) parameters: Vec<Parameter>,
-    /// Whether the constructor can be called.
+    /// The constructor can be called.
     pub(super) is_sound: bool,
     pub(super) teardown: Option<ImplItemFn>,
     pub(super) methods: Vec<(Args, ImplItemFn)>,
 }
 
 impl<'a> Service<'a> {
-    /// `None` if callers cannot be given anything.
+    /// Checks a service. Returns `None` if there can be no handle.
     pub(super) fn check(
         args: &Args,
         block: &ItemImpl,
@@ -91,7 +91,7 @@ impl<'a> Service<'a> {
     }
 }
 
-/// The name of a method that is in the way of what callers make a handle with.
+/// Returns the name of a method that takes the name of the function that makes a handle.
 pub(super) fn with(block: &ItemImpl) -> Option<&Ident> {
     block.items.iter().find_map(|item| match item {
         ImplItem::Fn(function) if function.sig.ident == "with" => Some(&function.sig.ident),
@@ -99,7 +99,7 @@ pub(super) fn with(block: &ItemImpl) -> Option<&Ident> {
     })
 }
 
-/// The parameters of the constructor, and whether it can be called.
+/// Returns the parameters of the constructor, and whether it can be called.
 fn constructor(sig: &syn::Signature, errors: &mut Errors) -> (Vec<Parameter>, bool) {
     let mut wrong = Errors::default();
     let (signature, _) = signature::check(sig, Role::Constructor, &Policy::default(), &mut wrong);
@@ -115,7 +115,7 @@ fn constructor(sig: &syn::Signature, errors: &mut Errors) -> (Vec<Parameter>, bo
     (signature.parameters, is_sound)
 }
 
-/// Whether a teardown can be called.
+/// Returns whether a teardown can be called.
 fn teardown(sig: &syn::Signature, errors: &mut Errors) -> bool {
     let mut wrong = Errors::default();
     let takes_the_value = matches!(sig.inputs.first(), Some(FnArg::Receiver(receiver))
@@ -131,7 +131,7 @@ fn teardown(sig: &syn::Signature, errors: &mut Errors) -> bool {
     if let ReturnType::Type(_, ty) = &sig.output
         && !signature::is_unit(ty)
     {
-        let message = "#[teardown] returns nothing: there is nobody left to take it";
+        let message = "#[teardown] returns nothing: a worker's last step has no caller";
         wrong.report(ty, message);
     }
     let is_sound = wrong.is_empty();
@@ -139,7 +139,7 @@ fn teardown(sig: &syn::Signature, errors: &mut Errors) -> bool {
     is_sound
 }
 
-/// Writes out what `Self` is.
+/// Replaces `Self` by the type.
 pub(super) struct SelfIs<'a>(pub(super) &'a Path);
 
 impl VisitMut for SelfIs<'_> {

@@ -1,9 +1,9 @@
-//! Which options belong to a service, and which to its methods.
+//! The options of a service and of its methods.
 
 use crate::args::{Arg, Args, Errors, Value};
 use crate::policy;
 
-/// The options of `#[service]`: what is about workers, which all methods share.
+/// The options of `#[service]`. They are about workers, which all methods share.
 const OF_SERVICES: &[&str] = &[
     "max_workers",
     "min_workers",
@@ -20,7 +20,7 @@ const OF_SERVICES: &[&str] = &[
     "crate",
 ];
 
-/// The options of `#[method]`: what is about calls.
+/// The options of `#[method]`. They are about calls.
 const OF_METHODS: &[&str] = &[
     "retries",
     "retry_if",
@@ -30,7 +30,7 @@ const OF_METHODS: &[&str] = &[
     "name",
 ];
 
-/// The options of `#[function]` that neither has, with what there is instead.
+/// The options of `#[function]` that neither has, each with its replacement.
 const OF_NEITHER: &[(&str, &str)] = &[
     (
         "setup",
@@ -46,7 +46,7 @@ const OF_NEITHER: &[(&str, &str)] = &[
     ),
 ];
 
-/// The options of a service without those that are none of its, which are reported.
+/// Returns the options of a service, and reports the others.
 pub(super) fn of_service(args: &Args, errors: &mut Errors) -> Args {
     own(args, OF_SERVICES, " of a service", errors, |arg| {
         OF_METHODS.contains(&key(arg).as_str()).then(|| {
@@ -56,7 +56,7 @@ pub(super) fn of_service(args: &Args, errors: &mut Errors) -> Args {
     })
 }
 
-/// The same for a method.
+/// Returns the options of a method, and reports the others.
 pub(super) fn of_method(args: &Args, errors: &mut Errors) -> Args {
     own(args, OF_METHODS, " of a method", errors, |arg| {
         OF_SERVICES.contains(&key(arg).as_str()).then(|| {
@@ -94,7 +94,7 @@ fn key(arg: &Arg) -> String {
     arg.key.to_string()
 }
 
-/// How an option was written, without its value.
+/// Returns an option as it was written, without its value.
 fn form(arg: &Arg) -> String {
     let key = key(arg);
     match arg.value {

@@ -58,7 +58,7 @@ fn part(input: ParseStream<'_>) -> syn::Result<ImplItem> {
     Ok(ImplItem::Fn(method))
 }
 
-/// The methods with an attribute of ours, which they then lose.
+/// The methods with an attribute of ours, without the attribute.
 #[derive(Default)]
 pub(super) struct Parts {
     pub(super) setup: Option<ImplItemFn>,
@@ -77,6 +77,10 @@ impl Parts {
             let [attribute, others @ ..] = &ours[..] else {
                 continue;
             };
+            if is_function(attribute) {
+                let message = "a method of a #[service] has #[method] instead of #[function]";
+                errors.report(attribute.path(), message);
+            }
             for other in others {
                 let message =
                     "a method has one of #[setup], #[method] and #[teardown]; remove this";
@@ -110,8 +114,16 @@ impl Parts {
     }
 }
 
-/// The attribute's name, if it is one of ours.
+fn is_function(attribute: &Attribute) -> bool {
+    let last = attribute.path().segments.last();
+    last.is_some_and(|last| last.ident == "function")
+}
+
+/// Returns the attribute's name, if it is one of ours. `#[function]` is taken for what is meant.
 fn name(attribute: &Attribute) -> Option<&'static str> {
+    if is_function(attribute) {
+        return Some(METHOD);
+    }
     let mut names = [SETUP, METHOD, TEARDOWN].into_iter();
     names.find(|name| attribute.path().is_ident(name))
 }
@@ -128,7 +140,7 @@ fn options(attribute: &Attribute, errors: &mut Errors) -> TokenStream {
     }
 }
 
-/// An `impl` that cannot be read, without our attributes, of which the compiler knows nothing.
+/// Removes our attributes, which the compiler does not know, from an `impl` that cannot be read.
 pub(super) fn strip(item: TokenStream) -> TokenStream {
     item.into_iter()
         .map(|token| match token {

@@ -1,4 +1,4 @@
-//! What a signature may not have, and what to write instead.
+//! The rules of a signature.
 
 use proc_macro2::Ident;
 use quote::{ToTokens, format_ident};
@@ -11,6 +11,10 @@ use crate::policy::Policy;
 
 /// The most parameters that callers may pass.
 const MOST_PARAMETERS: usize = 12;
+
+/// The refusal of a function in an `impl`.
+pub(crate) const METHOD: &str = "a #[function] cannot be a method: write a free function, or a \
+                                 #[service] whose methods run in workers";
 
 /// Checks a function's signature.
 pub(crate) fn check(
@@ -87,7 +91,7 @@ fn has_its_place(signature: &syn::Signature, role: Role) -> bool {
     is_a_function && signature.ident == "main" || signature.receiver().is_some()
 }
 
-/// What stands before `fn`, and the name. A method is called by its name, where `const` and `extern`
+/// Checks the words before `fn`, and the name. A method is called by its name, where `const` and `extern`
 /// change nothing.
 fn check_kind(signature: &syn::Signature, role: Role, errors: &mut Errors) {
     let before = format!("a {role} is called in another process, so it");
@@ -175,7 +179,16 @@ fn check_state(
             &state.ty,
             "with `concurrency` several calls share the state: take it as `&S`",
         ),
-        Some(_) => {}
+        Some(reference) => {
+            if let Some(form) = sized(&reference.elem) {
+                let and = reference.mutability.map_or("", |_| "mut ");
+                let message = format!(
+                    "the state is the value that `setup` returns, so it has a size: write \
+                     `&{and}{form}`"
+                );
+                errors.report(&state.ty, message);
+            }
+        }
         None => errors.report(
             &state.ty,
             "with `setup` the first parameter is the worker's state: make it `&S` or `&mut S`",
@@ -183,7 +196,20 @@ fn check_state(
     }
 }
 
-/// A batch is one vector, and so are its results. Whether a name stands for one, its type
+/// Returns the type that a function can return in the place of one that has no size.
+fn sized(ty: &Type) -> Option<String> {
+    match ungrouped(ty) {
+        Type::Path(path) if path.path.is_ident("str") => Some("String".to_owned()),
+        Type::Slice(slice) => {
+            let item = slice.elem.to_token_stream().to_string();
+            Some(format!("Vec<{}>", item.replace(' ', "")))
+        }
+        Type::TraitObject(object) => Some(format!("Box<{}>", object.to_token_stream())),
+        _ => None,
+    }
+}
+
+/// Checks that a batch is one vector, and that its results are. An alias may stand for one, which the compiler
 /// decides.
 fn check_batch(
     signature: &syn::Signature,
@@ -207,7 +233,7 @@ fn check_batch(
     }
 }
 
-/// Whether a type is written as something that no alias can make a vector of.
+/// Returns whether a type is spelled as one that cannot be an alias of a vector.
 fn cannot_be_a_vector(ty: &Type) -> bool {
     const OTHERS: &[&str] = &[
         "bool", "char", "String", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8",
@@ -234,7 +260,7 @@ fn parameter(
                 Role::Constructor => {
                     "#[setup] makes the value, so there is no `self` yet: remove it"
                 }
-                _ => "a #[function] cannot be a method; write a free function that takes the value",
+                _ => METHOD,
             };
             errors.report(receiver, message);
             return None;
@@ -286,14 +312,14 @@ fn check_parameter(parameter: &Parameter, role: Role, generics: &Generics, error
     Borrows::new(errors, message, generics).visit_type(inner);
 }
 
-/// Whether the function has the lifetime as a parameter, which has been reported.
+/// Returns whether the function has the lifetime as a parameter, which has been reported.
 fn declares(generics: &Generics, lifetime: &Lifetime) -> bool {
     generics
         .lifetimes()
         .any(|param| param.lifetime.ident == lifetime.ident)
 }
 
-/// The owned form of what a reference refers to, as code; `None` for what has none that can be sent.
+/// Returns the owned form of a type behind a reference, as code; `None` if none can be sent.
 fn owned(referred: &Type) -> Option<String> {
     fn form(referred: &Type) -> Option<String> {
         match ungrouped(referred) {
@@ -361,7 +387,7 @@ impl<'ast> Visit<'ast> for Borrows<'_> {
         );
     }
 
-    // What stands in a function pointer or a trait object is not part of the value.
+    // The types in a function pointer or a trait object are not part of the value.
     fn visit_type_bare_fn(&mut self, _: &'ast syn::TypeBareFn) {}
     fn visit_type_trait_object(&mut self, _: &'ast syn::TypeTraitObject) {}
 }

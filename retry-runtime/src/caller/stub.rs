@@ -308,6 +308,15 @@ macro_rules! layer {
                 ForEach::new(self.map(inputs))
             }
 
+            /// A call in a worker process with a tuple of arguments.
+            #[doc(hidden)]
+            pub fn __call(&self, passed: A::Passed<'_>) -> Call<$T, $E> {
+                let target = self.target();
+                let host = target.host();
+                let input = target.input(&host, |out, limit| A::encode_all(passed, out, limit));
+                Call::new(host, target.config.clone(), target.registration, target.options, input, $decoders)
+            }
+
             #[doc(hidden)]
             pub fn __reply(&self, $invocation: &mut Invocation, $result: $R) {
                 $reply
@@ -393,6 +402,13 @@ macro_rules! unsent {
             }
 
             pub fn for_each<I: IntoIterator>(&self, _: I) -> ForEach<I::IntoIter, $T, $E> {
+                never_compiled()
+            }
+
+            pub fn __call(&self, _: A::Passed<'_>) -> Call<$T, $E>
+            where
+                A: Parameters,
+            {
                 never_compiled()
             }
 

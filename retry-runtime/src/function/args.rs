@@ -143,6 +143,10 @@ pub trait Referred {
     /// The owned form of it.
     type Owned: Wire;
 
+    /// The same as [`Sent::HOLDS`](crate::function::probe::Sent::HOLDS).
+    #[doc(hidden)]
+    const HOLDS: () = ();
+
     #[doc(hidden)]
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
 
@@ -297,12 +301,19 @@ pub trait Parameters {
 
     /// What callers pass, to be shown to them.
     type Shown<'a>;
+
+    /// What callers pass, as a tuple.
+    type Passed<'a>;
 }
 
 /// The same where they can be sent.
-pub trait Arguments {
+pub trait Arguments: Parameters {
     /// What the worker holds.
     type Owned;
+
+    /// Encodes what a caller passed.
+    #[doc(hidden)]
+    fn encode_all(passed: Self::Passed<'_>, out: &mut Vec<u8>, limit: usize) -> Encoded;
 
     /// Decodes a message; fails with the position of the parameter.
     #[doc(hidden)]
@@ -338,20 +349,6 @@ pub trait Signature {
     type Arguments;
 }
 
-/// The same tuple if it `CAN` be sent. Otherwise that has been reported, and items are not looked at.
-pub trait Select<const CAN: bool> {
-    /// The tuple, or what stands for it.
-    type Arguments;
-}
-
-impl<A> Select<true> for A {
-    type Arguments = A;
-}
-
-impl<A> Select<false> for A {
-    type Arguments = Anything;
-}
-
 /// Parameters that cannot be sent.
 pub struct Anything(());
 
@@ -383,6 +380,7 @@ macro_rules! arguments {
         impl<$($P: Parameter),*> Parameters for ($($P,)*) {
             type Held = ($($P::Held,)*);
             type Shown<'a> = arguments!(@shown $($P)*);
+            type Passed<'a> = ($($P::Passed<'a>,)*);
         }
 
         impl<$($P),*> Signature for ($($P,)*) {
@@ -400,6 +398,14 @@ macro_rules! arguments {
 
         impl<$P: Argument> Arguments for ($P,) {
             type Owned = ($P::Owned,);
+
+            fn encode_all(
+                ($x,): Self::Passed<'_>,
+                out: &mut Vec<u8>,
+                limit: usize,
+            ) -> Encoded {
+                $P::encode_alone($x, out, limit).map_err(|error| ($index, error))
+            }
 
             fn decode(message: Bytes) -> Result<Self::Owned, (usize, EncodeError)> {
                 match codec::decode_alone::<$P::Sent>(message) {
@@ -421,6 +427,16 @@ macro_rules! arguments {
 
         impl<$($P: Argument),*> Arguments for ($($P,)*) {
             type Owned = ($($P::Owned,)*);
+
+            #[allow(unused_variables)]
+            fn encode_all(
+                ($($x,)*): Self::Passed<'_>,
+                out: &mut Vec<u8>,
+                limit: usize,
+            ) -> Encoded {
+                $($P::encode(&$x, out, limit).map_err(|error| ($index, error))?;)*
+                Ok(None)
+            }
 
             fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)> {
                 #[allow(unused_mut)]

@@ -20,8 +20,26 @@ use super::invocation::Invocation;
 use crate::api::remote_error::RemoteError;
 use crate::api::spec::FunctionSpec;
 use crate::codec::Wire;
-use crate::function::args::{Arguments, Parameters, Referred, Val};
+use crate::function::args::{Anything, Arguments, Parameters, Referred, Val};
 use crate::function::registry::{configuration, configure};
+
+/// A value that can be sent: the same as [`Wire`], without supertraits that the compiler would report
+/// as well.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent to a worker process",
+    label = "this type is not serialisable",
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to the type and to what it \
+            contains; it must own its data",
+    note = "a type that serde can carry, but bincode cannot, travels inside of \
+            `retry_runtime::Json<T>`"
+)]
+pub trait Sent {
+    /// A constant that does not compile where the trait does not hold.
+    const HOLDS: () = ();
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Wire> Sent for T {}
 
 /// A value that can be sent back. `Self` is the part of the signature to point at.
 #[diagnostic::on_unimplemented(
@@ -111,72 +129,98 @@ probes! {
     [T: Referred + ?Sized] IsReferred<T>;
 }
 
-/// What a caller gets of a function's result, as a constant of which the types of the stub's methods
-/// depend. It is that of the layer that method lookup finds.
+/// A function's kind, on which the types of the stub's methods depend. It says which layer of the stub
+/// method lookup finds.
+pub struct Kind<const KIND: u8>;
+
+/// The error arrives as itself.
+const TYPED: u8 = 0;
+/// The error arrives as a text.
+const TEXT: u8 = 1;
+/// There is no error.
+const PLAIN: u8 = 2;
+/// A parameter cannot be sent, and the function returns a `Result`.
+const UNSENT: u8 = 3;
+/// A parameter cannot be sent, and the function returns something else.
+const UNSENT_PLAIN: u8 = 4;
+
+/// Evaluates to a function's kind.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! __kind {
     ($result:ty, $arguments:ty) => {{
-        use $crate::__private0::{IsChained, IsResult, IsSent, IsShown, IsTyped, Otherwise as _};
-        let is_result = IsResult::<$result>::IS;
-        if is_result && !IsTyped::<$result>::IS && IsSent::<$arguments>::IS {
-            if IsShown::<$result>::IS || IsChained::<$result>::IS {
-                1
-            } else {
-                0
-            }
-        } else if is_result {
-            0
-        } else {
-            2
-        }
+        use $crate::__private0::{
+            IsChained, IsResult, IsSent, IsShown, IsTyped, Otherwise as _, kind_of,
+        };
+        kind_of(
+            IsSent::<$arguments>::IS,
+            IsResult::<$result>::IS,
+            IsTyped::<$result>::IS,
+            IsShown::<$result>::IS || IsChained::<$result>::IS,
+        )
     }};
 }
 
-/// Whether all parameters can be sent.
-#[macro_export]
-#[doc(hidden)]
-macro_rules! __is_sent {
-    ($arguments:ty) => {{
-        use $crate::__private0::Otherwise as _;
-        $crate::__private0::IsSent::<$arguments>::IS
-    }};
+/// Returns the kind of a function by what its types are.
+#[must_use]
+pub const fn kind_of(is_sent: bool, is_result: bool, is_typed: bool, has_text: bool) -> u8 {
+    match (is_sent, is_result) {
+        (true, true) if !is_typed && has_text => TEXT,
+        (true, true) => TYPED,
+        (true, false) => PLAIN,
+        (false, true) => UNSENT,
+        (false, false) => UNSENT_PLAIN,
+    }
 }
 
-/// What a caller gets of a function's result, by its kind.
-pub trait Outcome<const KIND: u8> {
+/// The value and the error that a caller gets of a function's result, by the function's [`Kind`].
+pub trait Outcome<K> {
     type Value;
     type Error;
 }
 
-impl<T, E> Outcome<0> for Result<T, E> {
-    type Value = T;
-    type Error = E;
+macro_rules! outcomes {
+    ($([$($generics:ident),*] $Result:ty, $kind:ident => $Value:ty, $Error:ty;)*) => {
+        $(
+            impl<$($generics),*> Outcome<Kind<$kind>> for $Result {
+                type Value = $Value;
+                type Error = $Error;
+            }
+        )*
+    };
 }
 
-impl<T, E> Outcome<1> for Result<T, E> {
-    type Value = T;
-    type Error = RemoteError;
+outcomes! {
+    [T, E] Result<T, E>, TYPED => T, E;
+    [T, E] Result<T, E>, TEXT => T, RemoteError;
+    [R] R, PLAIN => R, Infallible;
+    [T, E] Result<T, E>, UNSENT => T, E;
+    [R] R, UNSENT_PLAIN => R, Infallible;
 }
 
-impl<R> Outcome<2> for R {
-    type Value = R;
-    type Error = Infallible;
+/// The parameters of a function as its map takes them, by the function's [`Kind`]. Of those that cannot be
+/// sent that has been reported, and items are not looked at.
+pub trait Select<K> {
+    /// The tuple of markers, or [`Anything`].
+    type Arguments;
 }
 
-/// Checks of single types: methods, since the compiler names a function by the path that generated code
-/// takes to it.
-pub struct Checks(());
+macro_rules! selects {
+    ($($kind:ident => $Arguments:ty;)*) => {
+        $(
+            impl<A> Select<Kind<$kind>> for A {
+                type Arguments = $Arguments;
+            }
+        )*
+    };
+}
 
-/// The checks.
-pub const CHECKS: Checks = Checks(());
-
-impl Checks {
-    /// Fails to compile, at the type, if it cannot be sent.
-    pub const fn sent<T: Wire>(&self) {}
-
-    /// The same for what a parameter refers to.
-    pub const fn referred<T: Referred + ?Sized>(&self) {}
+selects! {
+    TYPED => A;
+    TEXT => A;
+    PLAIN => A;
+    UNSENT => Anything;
+    UNSENT_PLAIN => Anything;
 }
 
 /// A type that is looked at because another one, of which it is a part, cannot be sent. If that is not
@@ -227,6 +271,8 @@ layers! {
     Ask => Misjudged;
     /// A result and something else.
     Misjudged => Unjudged;
+    /// A state and a function that may take it.
+    Ending => Misfit;
 }
 
 /// Anything else.
@@ -346,6 +392,29 @@ impl<R, F> Unjudged<(R, F)> {
     where
         R: HasErrors,
     {
+    }
+}
+
+/// A state and something that does not take it.
+pub struct Misfit<T>(PhantomData<fn(T)>);
+
+/// A function that takes the state that it was asked about.
+pub struct Fitting<F>(pub F);
+
+/// The probe for a function that is to take the state `S`.
+pub const fn ending<S, F>(_: &F) -> Ending<(PhantomData<S>, F)> {
+    Ending(Misfit(PhantomData))
+}
+
+impl<S, O, F: FnOnce(S) -> O> Ending<(PhantomData<S>, F)> {
+    pub fn fitted(&self, function: F) -> Fitting<F> {
+        Fitting(function)
+    }
+}
+
+impl<S, F> Misfit<(PhantomData<S>, F)> {
+    pub fn fitted(&self, function: F) -> F {
+        function
     }
 }
 

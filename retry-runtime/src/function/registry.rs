@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::driver::{Driver, Made};
 use super::invocation::{Invocation, LocalFuture, State};
+use super::probe::Fitting;
 use crate::api::spec::FunctionSpec;
 use crate::codec::{self, CodecError, Wire};
 use crate::sys::PerProcess;
@@ -252,58 +253,107 @@ pub(crate) fn fingerprint() -> u64 {
     hash
 }
 
-/// What a `setup` function may return: the state itself, or a `Result` with it.
+/// A value that a function's `setup` may return: the state itself, or a `Result` with it.
 #[diagnostic::on_unimplemented(
-    message = "`setup` returns `{Self}`, but the function's first parameter is a reference to \
-               `{S}`",
-    label = "this does not make the function's state"
+    message = "`setup` returns `{Self}`, but the function's first parameter refers to a `{S}`",
+    label = "this has to return `{S}`, or `Result<{S}, E>` with an `E` that has Display and Debug"
 )]
-pub trait IntoSetUp<S> {
-    /// The state, or why there is none.
-    fn into_set_up(self) -> Result<S, String>;
+pub trait IntoState<S> {
+    /// Returns the worker's state.
+    ///
+    /// # Errors
+    ///
+    /// The text of the set-up's own error.
+    fn into_state(self) -> SetUp;
 }
 
-impl<S> IntoSetUp<S> for S {
-    fn into_set_up(self) -> Result<S, String> {
-        Ok(self)
+#[diagnostic::do_not_recommend]
+impl<S: Any> IntoState<S> for S {
+    fn into_state(self) -> SetUp {
+        Ok(Box::new(self))
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<S, E: fmt::Debug + fmt::Display> IntoSetUp<S> for Result<S, E> {
-    fn into_set_up(self) -> Result<S, String> {
-        self.map_err(|error| format!("{error:#}"))
+impl<S: Any, E: fmt::Debug + fmt::Display> IntoState<S> for Result<S, E> {
+    fn into_state(self) -> SetUp {
+        match self {
+            Ok(state) => Ok(Box::new(state)),
+            Err(error) => Err(format!("{error:#}")),
+        }
     }
 }
 
-/// Turns the value of a `setup` function into the worker's state.
-///
-/// # Errors
-///
-/// The text of the set-up's own error.
-pub fn set_up<S: Any, O: IntoSetUp<S>>(output: O) -> SetUp {
-    output.into_set_up().map(|state| Box::new(state) as _)
+/// A value that a service's `#[setup]` may return.
+#[diagnostic::on_unimplemented(
+    message = "#[setup] makes a `{S}`, but it returns `{Self}`",
+    label = "write `Self`, or `Result<Self, E>` with an `E` that has Display and Debug"
+)]
+pub trait IntoService<S> {
+    /// Does the same as [`IntoState::into_state`].
+    ///
+    /// # Errors
+    ///
+    /// The text of the constructor's own error.
+    fn into_service(self) -> SetUp;
 }
 
-/// Hands the state that a worker had to the function's `teardown`.
-pub fn tear_down<S: Any, O>(
-    state: Box<dyn Any>,
-    tear_down: impl FnOnce(S) -> O,
-) -> Option<Made<O>> {
-    state.downcast().ok().map(|state| Made(tear_down(*state)))
+#[diagnostic::do_not_recommend]
+impl<S, O: IntoState<S>> IntoService<S> for O {
+    fn into_service(self) -> SetUp {
+        self.into_state()
+    }
+}
+
+/// A `teardown` that takes the state `S`: a [`Fitting`](crate::function::probe::Fitting) function.
+#[diagnostic::on_unimplemented(
+    message = "`teardown` takes a function `fn({S})`, since `setup` makes a `{S}`",
+    label = "this is another kind of function"
+)]
+pub trait TearDown<S, O> {
+    /// Hands the state that a worker had to the function.
+    fn tear_down(self, state: Box<dyn Any>) -> Option<Made<O>>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<S: Any, O, F: FnOnce(S) -> O> TearDown<S, O> for Fitting<F> {
+    fn tear_down(self, state: Box<dyn Any>) -> Option<Made<O>> {
+        state.downcast().ok().map(|state| Made(self.0(*state)))
+    }
+}
+
+/// The way to a `teardown` that is a closure: its parameter gets a type from this.
+pub struct ToState(());
+
+/// The only value of it, since the compiler names a function by the path that generated code takes to it.
+pub const STATE: ToState = ToState(());
+
+impl ToState {
+    /// Does the same as [`TearDown::tear_down`].
+    pub fn tear_down<S: Any, O>(
+        &self,
+        state: Box<dyn Any>,
+        tear_down: impl FnOnce(S) -> O,
+    ) -> Option<Made<O>> {
+        Fitting(tear_down).tear_down(state)
+    }
 }
 
 /// What a `teardown` function may return: nothing.
 #[diagnostic::on_unimplemented(
-    message = "`teardown` returns `{Self}`, and there is nobody left to take it",
-    label = "this is to return nothing"
+    message = "`teardown` returns `{Self}`, but a worker's last step has no caller",
+    label = "this has to return nothing",
+    note = "handle the error in it, or drop the value"
 )]
-pub trait Nothing {}
+pub trait Nothing {
+    /// Takes what a `teardown` returned.
+    fn torn_down(self);
+}
 
-impl Nothing for () {}
-
-/// Takes what a `teardown` function returned.
-pub fn torn_down<T: Nothing>(_: T) {}
+#[diagnostic::do_not_recommend]
+impl Nothing for () {
+    fn torn_down(self) {}
+}
 
 /// The parameters of a service's constructor, encoded.
 ///
