@@ -156,8 +156,8 @@ fn decode<T: Wire, E>(
 ///
 /// Dropping it while it is under way cancels it: if a worker is executing it, that worker is killed.
 ///
-/// Where the function's attempts have taken less than 50 µs on average, the first poll waits for the answer
-/// itself, for at most about 150 µs, since a wake-up would take longer.
+/// Polling the call never blocks, unless [`Builder::busy_poll`](crate::runtime::Builder::busy_poll) or
+/// `RETRY_BUSY_POLL` allows it.
 ///
 /// ```standalone_crate
 /// use retry_runtime::function;
