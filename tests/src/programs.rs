@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 /// Returns the root of the repository.
 ///
@@ -17,32 +16,28 @@ pub fn root() -> PathBuf {
         .expect("the repository")
 }
 
-/// Returns the command that runs an example, after making sure that the examples are built.
+/// Returns the command that runs an example, after making sure that the example is built.
 ///
 /// # Panics
 ///
-/// If they do not build.
+/// If it does not build.
 #[must_use]
 pub fn example(name: &str) -> Command {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let directory = BUILT.get_or_init(|| {
-        // The directory of this test's own program is next to that of the examples, in the folder of a profile.
-        let this = std::env::current_exe().expect("this program");
-        let target = this.ancestors().nth(2).expect("a target directory");
-        let profile = match target.file_name().and_then(|name| name.to_str()) {
-            Some("debug") => "dev",
-            other => other.expect("the name of a profile"),
-        };
-        // The whole workspace, as in `cargo test --workspace`, which has built them already: with fewer
-        // packages their dependencies would have other features, and be built again.
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--workspace", "--examples"])
-            .args(["--locked", "--profile", profile])
-            .current_dir(root())
-            .status()
-            .expect("cargo");
-        assert!(status.success());
-        target.join("examples")
-    });
-    Command::new(directory.join(name))
+    // The directory of this test's own program is next to that of the examples, in the folder of a profile.
+    let this = std::env::current_exe().expect("this program");
+    let target = this.ancestors().nth(2).expect("a target directory");
+    let profile = match target.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        other => other.expect("the name of a profile"),
+    };
+    // With the features of the whole workspace, as `cargo test --workspace` has built it already. With those
+    // of one package its dependencies would be built again.
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--workspace"])
+        .args(["--example", name, "--profile", profile])
+        .current_dir(root())
+        .status()
+        .expect("cargo");
+    assert!(status.success());
+    Command::new(target.join("examples").join(name))
 }
