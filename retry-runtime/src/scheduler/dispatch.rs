@@ -272,7 +272,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    pub(super) fn idle_too_long(&mut self, now: Instant, key: WorkerKey) {
+    pub(super) fn check_idle(&mut self, now: Instant, key: WorkerKey) {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };

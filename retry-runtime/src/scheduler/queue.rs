@@ -16,7 +16,7 @@ use crate::job::caller::Caller;
 /// The capacity that an empty queue keeps.
 const SPARE: usize = 64;
 
-/// The number of callers above which a level forgets those without queued calls.
+/// The number of callers at which a level begins to forget those without queued calls.
 const REMEMBERED: usize = 8;
 
 /// A caller whose inputs are not sent for now, except the one with this index.
@@ -180,7 +180,8 @@ impl Queue {
         lines.map(|line| line.calls.len()).sum()
     }
 
-    /// Counts one more stale entry, and removes all of them once they may be half of the queue.
+    /// Counts one more stale entry, and removes all of them once they may be more than half of the
+    /// queue.
     pub(super) fn outdate(&mut self, is_queued: impl Fn(&CallKey) -> bool) {
         if self.tombstones.add(1, self.len()) {
             for line in self.levels.iter_mut().flat_map(|level| &mut level.callers) {

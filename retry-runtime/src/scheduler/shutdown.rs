@@ -27,7 +27,7 @@ impl<P: Parts> Scheduler<P> {
         }
         match now.checked_add(grace) {
             Some(at) if !grace.is_zero() => self.arm(at, Timer::ShutDown),
-            Some(_) => self.grace_is_over(),
+            Some(_) => self.end_grace(),
             None => {}
         }
     }
@@ -74,7 +74,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Ends the grace of a shutdown: cancels the remaining calls, and kills the remaining workers
     /// if the shutdown is waited for.
-    pub(super) fn grace_is_over(&mut self) {
+    pub(super) fn end_grace(&mut self) {
         self.abandon_all();
         if !self.kills_workers {
             return;

@@ -77,13 +77,13 @@ impl<P: Parts> Scheduler<P> {
                     self.dispatch(now, function);
                 }
                 Timer::Place(function) if self.functions.contains(function.0) => {
-                    self.place_is_overdue(now, function);
+                    self.fail_overdue_place(now, function);
                 }
                 Timer::Start(_) | Timer::Place(_) => {}
-                Timer::Idle(key) => self.idle_too_long(now, key),
+                Timer::Idle(key) => self.check_idle(now, key),
                 Timer::Stop(key) => self.stop_further(now, key),
                 Timer::Measure(key) => self.measure(key),
-                Timer::ShutDown => self.grace_is_over(),
+                Timer::ShutDown => self.end_grace(),
                 Timer::TearDown(key) => {
                     if self
                         .worker(key)
@@ -128,7 +128,8 @@ impl<P: Parts> Scheduler<P> {
         self.timers.push(Reverse((at, timer)));
     }
 
-    /// Counts timers whose subject is gone, and sweeps the heap once these may be half of it.
+    /// Counts timers whose subject is gone, and sweeps the heap once these may be more than half of
+    /// it.
     pub(super) fn outdate(&mut self, timers: usize) {
         if !self.outdated_timers.add(timers, self.timers.len()) {
             return;
