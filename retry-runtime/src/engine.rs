@@ -76,8 +76,8 @@ pub(crate) struct Submitted {
     pub(crate) source: Option<Arc<dyn AnswerSource>>,
 }
 
-/// Whether the caller polls for the answer as soon as the call is sent. Its worker then does not
-/// wake any thread for it.
+/// The caller's intent to poll for the answer as soon as the call is sent. If it polls, the worker
+/// does not wake any thread for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollIntent {
     No,

@@ -37,11 +37,12 @@ pub(crate) struct Core {
     pub(super) early: Vec<Thread>,
     /// The workers with unflushed messages.
     pub(super) dirty: Vec<WorkerKey>,
-    /// The lead of the scheduler's clock over the real one: not zero only if a test skips waits.
+    /// The lead of the scheduler's clock over the real one: nonzero only in a test that skips
+    /// waits.
     pub(super) ahead: Duration,
     /// The time at which the I/O thread wakes up by itself.
     pub(super) armed: Option<Instant>,
-    /// The wakers of tasks that wait for the end of all calls and workers.
+    /// The wakers of callers that wait for the end of all calls and workers.
     pub(super) draining: Vec<Waker>,
 }
 

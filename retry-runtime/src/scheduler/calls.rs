@@ -243,9 +243,9 @@ impl<P: Parts> Scheduler<P> {
             .collect()
     }
 
-    /// Resets the deadline of a call that was taken back before its worker began it: a deadline
-    /// that begins with the first attempt has not begun either. Returns whether the call has such a
-    /// deadline and no attempt behind it.
+    /// Resets the deadline of a call that its worker did not begin before it was recalled or the
+    /// worker died: a deadline that begins with the first attempt has not begun either. Returns
+    /// whether the call has such a deadline and no attempt behind it.
     pub(super) fn unbegin_deadline(&mut self, key: CallKey) -> bool {
         let Some(call) = self.call_mut(key) else {
             return false;

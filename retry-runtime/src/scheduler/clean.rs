@@ -27,14 +27,14 @@ impl Worker {
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// Marks a worker in which an attempt has panicked, and recalls the retries after panics that
-    /// it holds.
+    /// Marks a worker in which an attempt has panicked. Recalls its unclaimed inputs if it holds
+    /// retries after panics.
     pub(super) fn worker_panicked(&mut self, key: WorkerKey) {
         self.workers[key].panicked = true;
         let needs_clean = |call| self.call(call).is_some_and(Call::needs_clean);
         let mut held = self.workers[key].outstanding.iter();
         let holds_such = held.any(|one| one.call.is_some_and(needs_clean));
-        // Those that it has not claimed must go to another worker.
+        // The unclaimed retries must go to another worker.
         if holds_such {
             self.recall(key);
         }

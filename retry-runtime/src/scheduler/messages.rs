@@ -127,7 +127,8 @@ pub(crate) enum Action<P> {
     Publish(Event),
 }
 
-/// Whether the engine has taken in everything that workers have sent by now.
+/// The state of incoming messages: whether the engine has taken in everything that workers have
+/// sent by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inbound {
     Drained,

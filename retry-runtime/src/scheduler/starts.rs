@@ -65,6 +65,7 @@ pub(super) struct Starts {
     /// The end of the pause. It applies if another worker can take the calls, if the function waits
     /// for a place, or if `pauses` is set.
     next: Option<Instant>,
+    /// Whether the pause applies in any case, after repeated kills from outside.
     pauses: bool,
     /// The length of the last pause.
     pause: Duration,

@@ -80,8 +80,8 @@ impl IndexMut<WorkerKey> for Workers {
 /// call at most `max_workers` waiting workers are left out: otherwise each of a million calls could
 /// start, wait, and make room for the next one.
 ///
-/// Workers that are exiting do not count either, up to `max_workers` of them: each of these takes
-/// as long as its teardown does.
+/// Workers that are exiting do not count either, up to `max_workers` of them. Each exists until its
+/// teardown has ended, so without this limit slow teardowns would let processes accumulate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct WorkerCounts {
     /// The number of workers that are starting or ready.

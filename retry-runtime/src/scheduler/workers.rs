@@ -263,8 +263,8 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Takes in the result of a recall: the tickets after `claimed` were taken back, and their
-    /// calls are queued again.
+    /// Takes in the result of a recall: the tickets after `claimed` were recalled, and their calls
+    /// are queued again.
     pub(crate) fn recalled(&mut self, now: Instant, key: WorkerKey, claimed: u64) {
         let Some(worker) = self.worker_mut(key) else {
             return;
