@@ -3,9 +3,9 @@
 //! The most deeply nested calls go first, since other calls wait for them. At each depth the
 //! callers take turns: a map is one caller, and so is each thread that makes single calls. Each
 //! caller is charged for the inputs that were sent for it, and the caller with the lowest charge is
-//! next (start-time fair queueing: Goyal, Vin and Cheng, 1996). A new caller starts with the charge
-//! that the caller served last had before its turn, so that it is next and gains nothing by having
-//! been absent. The calls of one caller keep their order.
+//! next (start-time fair queueing: Goyal, Vin and Cheng, 1996). A new or returning caller starts
+//! with at least the charge that the caller served last had before its turn, so that it is next and
+//! gains nothing by having been absent. The calls of one caller keep their order.
 
 use std::collections::VecDeque;
 
