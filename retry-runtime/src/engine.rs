@@ -1,7 +1,7 @@
-//! The thin shell around the scheduler: it feeds in what happened and does what is decided.
+//! The thin shell around the scheduler: it feeds in events and carries out decisions.
 //!
-//! Callers and the I/O thread both step the scheduler, under one lock, and perform its actions
-//! before they let go of it. Outcomes are delivered after that, since they wake user code.
+//! Callers and the I/O thread both step the scheduler under one lock, and perform its actions
+//! before they release the lock. Outcomes are delivered after that, since they wake user code.
 
 pub(crate) mod answer;
 pub(crate) mod backend;
@@ -35,84 +35,85 @@ use crate::wire::launch::depth;
 use backend::Backend;
 use core::Core;
 
-/// The deepest that programs which make calls may start each other.
+/// The maximum nesting depth of programs that start each other through calls.
 const DEEPEST: u32 = 10;
 
-/// How many workers a thread looks after while it waits.
+/// The maximum number of workers whose answers a waiting thread polls.
 const ATTENDED: usize = 8;
 
-/// Room for so many outcomes is kept by a thread that steps.
+/// The largest capacity of the outcome buffer that a thread keeps after a step.
 const KEPT_OUTCOMES: usize = 256;
 
-/// With fewer functions none is forgotten.
+/// The number of functions below which unused configurations are not removed.
 const SWEEP_FROM: usize = 64;
 
-/// The engine's duties in a program that go beyond those in a library.
+/// The hooks of a program with `#[local_entrypoint]`; unset in other programs.
 static PROGRAM: OnceLock<Program> = OnceLock::new();
 
-/// The parts of a program with `#[local_entrypoint]`.
+/// The hooks that `#[local_entrypoint]` installs.
 pub(crate) struct Program {
-    /// Called when the engine of a process has started, in forked children as well.
+    /// Called when the engine of a process has started, also in forked children.
     pub(crate) starts: fn(),
-    /// Tells the user something.
+    /// Prints a message for the user.
     pub(crate) says: fn(&str),
 }
 
 thread_local! {
-    /// Room for the outcomes of a step, of which there is mostly one.
+    /// A reusable buffer for the outcomes of a step, of which there is mostly one.
     static OUTCOMES: Cell<Vec<(Job, Outcome)>> = const { Cell::new(Vec::new()) };
 }
 
-/// What is known of a function that is called.
+/// The result of a submission: facts about the called function.
 pub(crate) struct Submitted {
-    /// Where to look for answers.
+    /// The function whose workers will answer.
     pub(crate) function: FunctionKey,
-    /// How many inputs its workers are given ahead of time, all together.
+    /// The number of inputs that its workers together may hold ahead of time.
     pub(crate) ahead: usize,
-    /// How many workers there may be.
+    /// The maximum number of its workers.
     pub(crate) most_workers: usize,
-    /// Where this thread has to look for the answer to the last call, or to [have others
-    /// look](Host::leave).
+    /// The source that this thread has to poll for the answer to the last call, or to [hand
+    /// over](Engine::hand_over) to another thread.
     pub(crate) source: Option<Arc<dyn AnswerSource>>,
 }
 
-/// Whether who submits a call looks for its answer as soon as it is sent. Its worker then wakes
-/// nobody for it.
+/// The caller's intent to poll for the answer as soon as the call is sent. If it polls, the worker
+/// does not wake any thread for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollIntent {
     No,
-    /// If the function is quick.
+    /// The caller polls if the function is quick.
     IfQuick,
     Yes,
 }
 
-/// Which answers are looked for.
+/// The answers that a thread waits for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum WaitTarget {
-    /// Those of all workers of a function.
+    /// The answers of all workers of a function.
     Of(FunctionKey),
-    /// The one to a call.
+    /// The answer to a call.
     To(Option<CallKey>),
 }
 
-/// Where a thread may sleep that waits for an answer.
+/// The place where a thread may park while it waits for an answer.
 pub(super) enum ParkSpot {
     At(Arc<dyn AnswerSource>),
-    /// At a worker that is being started: the thread is woken when there is a place.
+    /// At a worker that is being started: the thread is unparked when the worker exists or could
+    /// not be started.
     Soon,
     Nowhere,
 }
 
-/// Everything behind the calls of one process.
+/// The engine behind all calls of one process.
 pub(crate) struct Engine {
     core: Mutex<Core>,
     backend: Box<dyn Backend>,
     publisher: Publisher,
     max_message: AtomicUsize,
     config: Arc<Config>,
-    /// Itself, for the threads that work for it.
+    /// A reference to itself, for the threads that work for the engine.
     this: Weak<Engine>,
-    /// The process that it works in.
+    /// The process that the engine belongs to.
     mark: Mark,
 }
 
@@ -123,32 +124,33 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Tells the program, if this is one, that the engine of its process has started.
+    /// Calls the program's start hook, if there is one, when the engine of its process has started.
     pub(crate) fn tell_started() {
         if let Some(program) = PROGRAM.get() {
             (program.starts)();
         }
     }
 
-    /// Makes known that this is a program, which may tell its user something.
+    /// Installs the hooks of a program, which may print messages for its user.
     pub(crate) fn serves_program(program: Program) {
         let _ = PROGRAM.set(program);
     }
 
-    /// Tells the user something, if this is a program; a library stays silent.
+    /// Prints a message for the user if this is a program; a library stays silent.
     pub(crate) fn say(text: &str) {
         if let Some(program) = PROGRAM.get() {
             (program.says)(text);
         }
     }
 
-    /// Returns whether it belongs to the process that this one was forked from: see [`Host::is_foreign`].
+    /// Returns whether the engine belongs to the process that this one was forked from: see
+    /// [`Host::is_foreign`].
     #[inline]
     pub(crate) fn is_foreign(&self) -> bool {
         !self.mark.is_current()
     }
 
-    /// A new engine with its I/O thread.
+    /// Creates an engine and starts its I/O thread.
     pub(crate) fn start(config: Config, backend: Box<dyn Backend>) -> io::Result<Arc<Self>> {
         let seed = config.seed.unwrap_or_else(sys::monotonic_nanos);
         let max_message = config.max_message;
@@ -185,7 +187,7 @@ impl Engine {
         &self.config
     }
 
-    /// Begins the end; see [`Scheduler::shut_down`]. In a forked child, nothing.
+    /// Begins the shutdown; see [`Scheduler::shut_down`]. Does nothing in a forked child.
     pub(crate) fn shut_down(&self, grace: Duration, queued: bool, waited: bool) {
         if self.is_foreign() {
             return;
@@ -194,12 +196,12 @@ impl Engine {
             self.backend.close();
             core.scheduler.shut_down(now, grace, queued, waited);
         });
-        // The I/O thread looks whether it is needed any longer.
+        // The I/O thread must check whether it is still needed.
         self.backend.wake();
     }
 
-    /// Ready when no call and no process is left: the calls that were given up.
-    /// In a forked child none is.
+    /// Polls for the end of all calls and processes. Ready with the calls that the shutdown gave
+    /// up; in a forked child ready at once with none.
     pub(crate) fn poll_drained(&self, waker: &Waker) -> Poll<Vec<(CallId, &'static str)>> {
         if self.is_foreign() {
             return Poll::Ready(Vec::new());
@@ -212,7 +214,7 @@ impl Engine {
         Poll::Pending
     }
 
-    /// Returns what has become of the calls of a function.
+    /// Returns the counts of a function.
     pub(crate) fn counts(&self, function: &str) -> Counts {
         let all = self.lock().scheduler.counts();
         let found = all.into_iter().find(|(name, ..)| *name == function);
@@ -229,14 +231,15 @@ impl Engine {
         self.lock().scheduler.processes().map(worker_name).collect()
     }
 
-    /// Returns those that were killed because they had not ended when the grace of a shutdown was over.
+    /// Returns the names of the workers that were killed because they had not exited when the grace
+    /// of a shutdown was over.
     pub(crate) fn killed_at_shutdown(&self) -> Vec<String> {
         let core = self.lock();
         let killed = core.scheduler.killed_at_shutdown().iter().copied();
         killed.map(worker_name).collect()
     }
 
-    /// Whether the I/O thread has nothing more to do, ever.
+    /// Returns whether the I/O thread may end: the engine is shut down and drained.
     pub(crate) fn is_drained(&self) -> bool {
         self.has_drained(&self.lock())
     }
@@ -255,7 +258,7 @@ impl Engine {
         core.scheduler.is_drained() && self.backend.is_closed()
     }
 
-    /// The events from now on; in a forked child there are none.
+    /// Subscribes to the events from now on; in a forked child there are none.
     pub(crate) fn subscribe(&self) -> Events {
         if self.is_foreign() {
             return Events::none();
@@ -349,9 +352,9 @@ impl Engine {
         self.step(|core, _| core.scheduler.cancel_where(goes_there, Cancelled::ByCaller));
     }
 
-    /// Steps the scheduler and does what it decides.
+    /// Steps the scheduler, performs its actions and delivers the outcomes.
     pub(crate) fn step<R>(&self, step: impl FnOnce(&mut Core, Instant) -> R) -> R {
-        // A call may be dropped with the last that a thread has.
+        // A call may be dropped while the thread's locals are destroyed; then the buffer is gone.
         let mut outcomes = OUTCOMES.try_with(Cell::take).unwrap_or_default();
         let mut core = self.lock();
         let now = core.now();
@@ -360,7 +363,7 @@ impl Engine {
         while let Some(next) = core.skippable_until() {
             let ahead = next.saturating_duration_since(core.now());
             core.ahead += ahead;
-            // The I/O thread waits by the clock as it was.
+            // The I/O thread computed its wait from the clock before this skip.
             core.armed = None;
             core.scheduler.tick(next, Inbound::Drained);
             self.act(&mut core, next, &mut outcomes);

@@ -1,8 +1,8 @@
-//! Workers that are threads of this process: for debuggers and coverage.
+//! The backend whose workers are threads of this process, for debuggers and coverage.
 //!
-//! Everything else is as with processes: arguments and results go through the codec, retries,
-//! deadlines and limits hold. What only a process can do is missing: a function that is stopped
-//! keeps its thread until it returns, and a crash takes the program along.
+//! Everything else works as with processes: arguments and results go through the codec, and
+//! retries, deadlines and limits apply. What only a process can do is missing: a function that is
+//! stopped keeps its thread until it returns, and a crash ends the program.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -35,14 +35,14 @@ thread_local! {
     static CURRENT: Cell<Option<(WorkerKey, u64, Mark)>> = const { Cell::new(None) };
 }
 
-/// The worker that this thread is, and the ticket that it executes. In a child that its function
-/// has forked it is none.
+/// Returns the worker that this thread is, and the ticket that it executes. In a child process that
+/// the function has forked, returns none.
 fn current() -> Option<(WorkerKey, u64)> {
     let (worker, ticket, mark) = CURRENT.get()?;
     mark.is_current().then_some((worker, ticket))
 }
 
-/// What a thread and its link share.
+/// The state that a worker thread and its link share.
 #[derive(Default)]
 struct Shared {
     state: Mutex<Inbox>,
@@ -54,15 +54,15 @@ struct Inbox {
     calls: VecDeque<(CallHeader, Bytes)>,
     claimed: u64,
     executing: Option<Running>,
-    /// Nothing more will come.
+    /// Whether no further calls will come.
     closed: bool,
 }
 
-/// The call that the thread executes.
+/// The call that the thread is executing.
 struct Running {
     ticket: u64,
     started: u64,
-    /// The time that reports of failures had taken by then.
+    /// The total time that failure reports had taken when the call began, in nanoseconds.
     reported: u64,
 }
 
@@ -71,7 +71,7 @@ impl Running {
         executing((self.ticket, self.started + self.paused()))
     }
 
-    /// Returns how many nanoseconds of its time are not counted.
+    /// Returns how many nanoseconds of the call's time do not count.
     fn paused(&self) -> u64 {
         let reported = reporting::total().saturating_sub(self.reported);
         reported.min(LONGEST_PAUSE)
@@ -83,7 +83,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next call, which is then claimed.
+    /// Waits for the next call and claims it. Returns none once no further calls will come.
     fn next(&self) -> Option<(CallHeader, Bytes)> {
         let mut inbox = self.lock();
         loop {
@@ -115,7 +115,7 @@ impl Link for InlineLink {
             let calls = frame::calls(*header, input.clone());
             let mut inbox = self.0.lock();
             let claimed = inbox.claimed;
-            // What was taken back before it was sent is not run.
+            // A ticket that was recalled before it was sent must not run.
             let calls = calls.filter(|(header, _)| header.ticket > claimed);
             inbox.calls.extend(calls);
             drop(inbox);
@@ -174,7 +174,7 @@ fn report(claimed: u64) -> ExitReport {
     }
 }
 
-/// Workers that are threads of this process, and the thread that keeps the time for them.
+/// The inline backend: worker threads, and the thread that runs the timers.
 pub(crate) struct Inline(Arc<Clock>);
 
 impl Inline {
@@ -183,7 +183,7 @@ impl Inline {
     }
 }
 
-/// Wakes the thread that keeps the time.
+/// The bell that wakes the thread that runs the timers.
 #[derive(Default)]
 struct Clock {
     is_rung: Mutex<bool>,
@@ -237,7 +237,7 @@ impl Backend for Inline {
         Ok(())
     }
 
-    /// Its link is there at once, its thread soon.
+    /// Adds the worker's link at once; its thread starts soon after.
     fn start_worker(&self, core: &mut Core, request: StartRequest) {
         let shared = Arc::new(Shared::default());
         let link = Box::new(InlineLink(Arc::clone(&shared)));
@@ -323,7 +323,7 @@ fn serve(request: &StartRequest, shared: &Shared) {
             return;
         }
     };
-    // The set-up may have installed a hook of its own.
+    // The set-up may have installed a panic hook of its own.
     panics::install();
     engine.step(|core, now| core.scheduler.ready(now, worker));
     let driver = Driver::existing();
@@ -411,7 +411,7 @@ fn answer(
             error,
             stderr_tail: None,
         };
-        // Unknown if it was stopped meanwhile.
+        // The ticket is unknown if the call was stopped meanwhile.
         if let Ok(Some(function)) = core.scheduler.finished(now, worker, ticket, reply) {
             core.scheduler.dispatch(now, function);
         }
@@ -423,7 +423,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_taken_back_before_it_was_sent_is_not_run() {
+    fn a_ticket_recalled_before_it_was_sent_does_not_run() {
         let shared = Arc::new(Shared::default());
         let mut link = InlineLink(Arc::clone(&shared));
         let header = CallHeader {

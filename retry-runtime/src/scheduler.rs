@@ -1,13 +1,14 @@
-//! The decisions: which call runs where and when, and what becomes of it.
+//! Decides which worker executes which call and when, and how each call ends.
 //!
-//! A pure state machine. What happened goes in as method calls with the time given; what is to
-//! be done comes out as [`Action`]s. There is no I/O here, no clock, no thread and no lock, so
-//! that every rule can be tested by the million.
+//! The scheduler is a pure state machine. Events come in as method calls that carry the current
+//! time; decisions go out as [`Action`]s. It does no I/O, reads no clock, starts no thread and
+//! takes no lock, so tests can run every rule on millions of histories.
 //!
-//! Several inputs may be on their way to a worker. Each has a ticket, counted up per worker. A
-//! worker *claims* a ticket before it runs the input, in memory that the parent can read also
-//! after the worker's death; and the parent can *recall* all tickets that are not claimed yet.
-//! Thus it is always exact which input was executing, and nothing is stranded behind a slow one.
+//! A worker may hold several inputs at once. Each input has a ticket, a number that counts up per
+//! worker. A worker *claims* a ticket before it executes the input, in memory that the parent can
+//! read even after the worker's death, and the parent can *recall* all tickets that are not claimed
+//! yet. The scheduler therefore always knows exactly which input was executing, and no input is
+//! stranded behind a slow one.
 
 mod calls;
 mod chunk;
@@ -62,33 +63,35 @@ pub(crate) use nested::Origin;
 use timers::Timer;
 use workers::{Phase, Worker};
 
-/// An input that has been executing in this many crashes is given up.
+/// The number of crashes after which an input fails: those during which it was executing.
 const CRASHES_PER_INPUT: u32 = 3;
 
-/// The table of calls grows by this part of itself, and by as many entries at least.
+/// The table of calls grows by one part in this many of its length, and by at least this many
+/// entries.
 const GROWTH: usize = 8;
 
-/// Places for more than so many are given back when none of them is taken.
+/// The capacity above which an empty table or queue releases its memory.
 const MANY: usize = 4096;
 
-/// The longest delay that an error may ask for.
+/// The longest retry delay that an error may ask for.
 const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a worker that ends in order may take for its teardown.
+/// The time that a retiring worker has for its teardown before it is killed.
 const TEAR_DOWN: Duration = Duration::from_secs(30);
 
-/// A registered function.
+/// The key of a registered function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FunctionKey(usize);
 
 impl FunctionKey {
-    /// Its place among all functions; another one may have it once this one is removed.
+    /// Returns the function's index in the table. A new function may reuse it once this one is
+    /// removed.
     pub(crate) fn place(self) -> usize {
         self.0
     }
 }
 
-/// A worker process. Keys are never reused.
+/// The key of a worker. Keys are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WorkerKey {
     index: usize,
@@ -98,33 +101,34 @@ pub(crate) struct WorkerKey {
 /// The state of all calls, workers and functions of one runtime.
 pub(crate) struct Scheduler<P> {
     calls: Slab<Call<P>>,
-    /// How many of them wait for their next attempt.
+    /// The number of calls that wait for their next attempt.
     delayed: usize,
     workers: Workers,
     functions: Slab<Function>,
-    /// What has become of the calls of functions that were removed.
+    /// The counts of functions that were removed, by name.
     removed: BTreeMap<&'static str, Counts>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     outdated_timers: Tombstones,
     actions: VecDeque<Action<P>>,
-    /// No further calls are taken.
+    /// Set once the runtime shuts down: new calls are rejected.
     draining: bool,
-    /// What does not run yet is cancelled.
+    /// Set if the shutdown cancels calls that are not executing.
     cancels_queued: bool,
-    /// What the shutdown did not wait for.
+    /// The top-level calls that were still pending when the shutdown's grace was over.
     abandoned: Vec<(CallId, &'static str)>,
-    /// Workers that are left when its grace is over are killed, and these were.
+    /// Set if the shutdown kills the workers that are left when its grace is over.
     kills_workers: bool,
     killed_at_shutdown: Vec<(Option<u32>, &'static str)>,
-    /// Functions whose workers are to be seen to before anything else.
+    /// The functions whose workers [`rebalance`](Self::rebalance) has to check before anything
+    /// else.
     unsettled: Vec<FunctionKey>,
-    /// Workers whose own calls have ended after what they executed: they may be used up.
+    /// Workers whose nested calls ended after everything else that they had: they may be used up.
     rejoined: Vec<WorkerKey>,
-    /// Callers that take no further results for now.
+    /// The callers that accept no further results for now.
     holds: Vec<Hold>,
-    /// The most processes that all functions may have together.
+    /// The maximum number of processes of all functions together.
     max_processes: Option<usize>,
-    /// Functions without a worker that wait for a place for one, in their order.
+    /// The functions without a worker that wait for a place for one, in order of arrival.
     places: VecDeque<FunctionKey>,
     random: fastrand::Rng,
     next_call: u64,
@@ -133,7 +137,7 @@ pub(crate) struct Scheduler<P> {
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// A scheduler without functions; `seed` decides the jitter of retries.
+    /// Creates a scheduler without functions; `seed` seeds the jitter of retries.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             calls: Slab::new(),
@@ -165,8 +169,8 @@ impl<P: Parts> Scheduler<P> {
         FunctionKey(self.functions.insert(Function::new(policy)))
     }
 
-    /// Forgets a function if nothing of it is left: no call, no worker, no crash that counts. Returns
-    /// whether it did.
+    /// Removes a function that has no call, no worker and no crash that still counts. Returns
+    /// whether it was removed.
     pub(crate) fn remove_if_unused(&mut self, now: Instant, key: FunctionKey) -> bool {
         let function = &mut self.functions[key.0];
         let Counts {
@@ -187,7 +191,7 @@ impl<P: Parts> Scheduler<P> {
         false
     }
 
-    /// Whether events are to be published.
+    /// Sets whether the scheduler publishes events.
     pub(crate) fn set_observed(&mut self, observed: bool) {
         self.observed = observed;
     }
@@ -196,13 +200,7 @@ impl<P: Parts> Scheduler<P> {
         self.actions.pop_front()
     }
 
-    // ---------------------------------------------------------------- calls
-
-    // -------------------------------------------------------------- workers
-
-    // ------------------------------------------------------------- inside
-
-    /// Gives back what a burst has left behind.
+    /// Releases the memory that a burst of calls has left allocated.
     fn tidy(&mut self) {
         if self.calls.is_empty() && self.calls.capacity() > MANY {
             self.calls = Slab::new();

@@ -1,4 +1,4 @@
-//! What the answers of workers mean.
+//! Decodes the answers of workers.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use crate::codec::payload::Payload;
 use crate::scheduler::Answer;
 use crate::wire::frame::{AnswerHeader, Kind};
 
-/// Reads the answer of a worker, of at most `limit` bytes. An error is a breach of the protocol.
+/// Decodes the answer of a worker. `limit` is the maximum message size that errors report. An error
+/// is a breach of the protocol.
 pub(crate) fn decode_answer(
     header: &AnswerHeader,
     payload: Bytes,
@@ -80,7 +81,7 @@ pub(crate) fn decode_answer(
     })
 }
 
-/// Returns a payload that is a text.
+/// Returns a payload as text.
 pub(crate) fn text(payload: &[u8]) -> Box<str> {
     String::from_utf8_lossy(payload).into()
 }

@@ -1,4 +1,5 @@
-//! What starts workers and hears of them: processes, or threads of this process.
+//! The trait of what starts workers and receives their reports: processes, or threads of this
+//! process.
 
 use std::io;
 use std::sync::Arc;
@@ -10,47 +11,49 @@ use crate::scheduler::WorkerKey;
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
 
-/// A worker that is to be started.
+/// A request to start a worker.
 #[derive(Clone)]
 pub(crate) struct StartRequest {
     pub(crate) engine: Arc<Engine>,
     pub(crate) worker: WorkerKey,
-    /// What it is to serve.
+    /// The name of the function or service that the worker serves.
     pub(crate) function: &'static str,
     /// The configuration of a service.
     pub(crate) config: Option<Arc<[u8]>>,
-    /// How many inputs it will execute at once.
+    /// The number of inputs that the worker executes at once.
     pub(crate) slots: usize,
-    /// How many bytes of memory it may take.
+    /// The memory limit in bytes, if there is one.
     pub(crate) memory: Option<u64>,
-    /// Whether a test wants its set-up to fail.
+    /// Whether a test makes the set-up fail.
     pub(crate) fails: bool,
 }
 
-/// Starts workers, takes in what they say, and keeps the time for an engine.
+/// Starts workers, takes in their messages, and runs the timers of an engine.
 pub(crate) trait Backend: Send + Sync {
-    /// Starts the thread that keeps the time and hears of workers. It ends when the engine is shut down
-    /// and drained.
+    /// Starts the thread that runs the timers and receives the messages of workers. It ends when
+    /// the engine is shut down and drained.
     ///
     /// # Errors
     ///
-    /// If the operating system has no thread or descriptor left for it.
+    /// Fails if the operating system has no thread or descriptor left for it.
     fn start(&self, engine: &Arc<Engine>) -> io::Result<()>;
 
-    /// Starts a worker, under the engine's lock. The engine is told when there is one, or none.
+    /// Starts a worker. Called under the engine's lock. The backend tells the engine later whether
+    /// the worker exists or could not be started.
     fn start_worker(&self, core: &mut Core, request: StartRequest);
 
     /// Returns whether this process may start workers.
     fn may_start_workers(&self) -> bool;
 
-    /// Has the thread look again when the next timer is due, and whether it is needed any longer.
+    /// Wakes the thread so that it checks when the next timer is due, and whether it is still
+    /// needed.
     fn wake(&self);
 
-    /// Gives up what is kept for workers to come. Called under the engine's lock.
+    /// Releases what is kept for future workers. Called under the engine's lock.
     fn close(&self);
 
-    /// Returns whether nothing is kept for workers to come, and nothing is left of those that have ended.
-    /// Called under the engine's lock.
+    /// Returns whether nothing is kept for future workers and nothing is left of those that have
+    /// ended. Called under the engine's lock.
     fn is_closed(&self) -> bool;
 
     /// Returns the worker that the current thread is, and the ticket that it executes.
@@ -58,7 +61,8 @@ pub(crate) trait Backend: Send + Sync {
         None
     }
 
-    /// Looks for answers until there are enough or the patience is over.
+    /// Polls the sources for answers until `enough` returns `true` or the patience of `spin` is
+    /// over.
     fn poll_answers(
         &self,
         engine: &Engine,
@@ -67,8 +71,9 @@ pub(crate) trait Backend: Send + Sync {
         enough: &mut dyn FnMut() -> bool,
     );
 
-    /// Looks for the answers of one worker as long as there is patience, then parks there: until the
-    /// thread is woken, the time has come or the worker has ended. Returns whether it has ended.
+    /// Polls for the answers of one worker while `spin` has patience, then parks the thread there
+    /// until it is unparked, `until` has come or the worker has ended. Returns whether the worker
+    /// has ended.
     fn park_at(
         &self,
         engine: &Engine,
@@ -78,6 +83,6 @@ pub(crate) trait Backend: Send + Sync {
         spin: &mut Spin,
     ) -> bool;
 
-    /// Has another thread look for the answers of a worker, which this thread was to look for.
+    /// Lets another thread poll a source that this thread had announced to poll.
     fn hand_over(&self, source: Arc<dyn AnswerSource>);
 }

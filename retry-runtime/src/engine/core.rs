@@ -1,4 +1,4 @@
-//! The state behind the calls of one engine: the scheduler, and what it need not know.
+//! The state under the engine's lock: the scheduler, and what the scheduler need not know.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,36 +28,38 @@ pub(crate) struct Core {
     pub(crate) scheduler: Scheduler<Job>,
     pub(super) config: Arc<Config>,
     pub(super) functions: BTreeMap<PoolName, Result<FunctionKey, Rejected>>,
-    /// Further facts about each function, by the places of their keys.
+    /// Further facts about each function, indexed by the place of its key.
     pub(super) pools: Vec<Pool>,
-    /// The number of functions from which unused ones are looked for.
+    /// The number of functions from which on unused configurations are removed.
     pub(super) configurations: usize,
     pub(super) links: BTreeMap<u64, Box<dyn Link>>,
-    /// Threads that would sleep at a worker which is being started.
+    /// The threads that wait for a worker that is being started, in order to park at it.
     pub(super) early: Vec<Thread>,
-    /// Workers with something new to write.
+    /// The workers with unflushed messages.
     pub(super) dirty: Vec<WorkerKey>,
-    /// How much further than the real one the clock is: only where a test lets it be.
+    /// The lead of the scheduler's clock over the real one: nonzero only in a test that skips
+    /// waits.
     pub(super) ahead: Duration,
-    /// When the I/O thread will wake up by itself.
+    /// The time at which the I/O thread wakes up by itself.
     pub(super) armed: Option<Instant>,
-    /// Those who wait for the end of all calls and workers.
+    /// The wakers of callers that wait for the end of all calls and workers.
     pub(super) draining: Vec<Waker>,
 }
 
 /// A function's or service's name, and the configuration of the service.
 pub(super) type PoolName = (&'static str, Option<Arc<[u8]>>);
 
-/// What the scheduler need not know of a function.
+/// Facts about a function that the scheduler need not know.
 pub(super) struct Pool {
-    /// What the constructor of a service is given.
+    /// The encoded argument of a service's constructor.
     pub(super) config: Option<Arc<[u8]>>,
-    /// The terms of its last call: those of the next one tend to be the same.
+    /// The terms of its last call, which the next call mostly shares.
     pub(super) terms: Option<Arc<Terms>>,
 }
 
 impl Core {
-    /// The pool of workers that run what is called.
+    /// Returns the key of the function's pool of workers, and registers the function at its first
+    /// call.
     pub(crate) fn function(&mut self, callee: &Callee) -> Result<FunctionKey, Rejected> {
         let registration = callee.registration;
         let spec = registration.pool();
@@ -69,7 +71,7 @@ impl Core {
             Err(NotFound::Duplicate(places)) => Err(Rejected::DuplicateName {
                 places: places.into(),
             }),
-            // The stub itself proves that the function is there.
+            // The stub itself proves that the function exists.
             Ok(_) | Err(NotFound::Missing(_)) => {
                 self.forget_configurations();
                 let given = &self.config;
@@ -104,8 +106,8 @@ impl Core {
         known
     }
 
-    /// Forgets the configurations of services that are not used any more, each time there are twice as
-    /// many functions as were left the last time.
+    /// Removes unused configurations of services, each time the number of functions has doubled
+    /// since the last time.
     pub(super) fn forget_configurations(&mut self) {
         if self.functions.len() < self.configurations {
             return;
@@ -119,14 +121,14 @@ impl Core {
         self.configurations = SWEEP_FROM.max(2 * self.functions.len());
     }
 
-    /// What holds for calls of a pool.
+    /// Returns the terms for calls of a function, shared with its last call if they are the same.
     pub(crate) fn terms(&mut self, function: FunctionKey, callee: &Callee) -> Arc<Terms> {
         let terms = Terms {
             name: callee.registration.spec.name,
             policy: callee.policy,
             budget: callee.budget.clone(),
         };
-        // A budget is to live no longer than the calls that share it.
+        // A budget must live no longer than the calls that share it.
         if terms.budget.is_some() {
             return Arc::new(terms);
         }
@@ -137,18 +139,18 @@ impl Core {
         }
     }
 
-    /// What time it is for the scheduler.
+    /// Returns the time of the scheduler's clock.
     pub(crate) fn now(&self) -> Instant {
         Instant::now() + self.ahead
     }
 
-    /// Returns how much further than the real clock the scheduler's is.
+    /// Returns the lead of the scheduler's clock over the real one.
     pub(crate) fn ahead(&self) -> Duration {
         self.ahead
     }
 
-    /// The time of the next timer, if a test does not want to wait for it and nothing else is
-    /// going on.
+    /// Returns the time of the next timer if a test skips waits and all calls wait for their next
+    /// attempt.
     pub(super) fn skippable_until(&self) -> Option<Instant> {
         if faults::is_clock_paused() && self.scheduler.only_waits() {
             self.scheduler.next_timer()
@@ -182,7 +184,7 @@ impl Core {
             }
         };
         match &job.input {
-            // A fault is one input's.
+            // A planned fault applies to one input, so each input needs its own header.
             Payload::Several(inputs) if faults::are_planned() => {
                 for input in inputs.clone() {
                     header.fault = faults::pick(terms.name, attempt, header.index);
@@ -201,8 +203,8 @@ impl Core {
         }
     }
 
-    /// Tells a worker about what it is executing. A function that does not yield sees it without
-    /// a message, an async one is woken by it.
+    /// Sends a worker an order about a ticket that it is executing. A function that does not yield
+    /// sees the request in shared memory; an async one is woken by the message.
     pub(super) fn tell(&mut self, worker: WorkerKey, order: Order, ticket: u64) {
         let Some(link) = self.links.get_mut(&worker.id) else {
             return;
@@ -224,7 +226,7 @@ impl Core {
         }
     }
 
-    /// Goes on sending to a worker; whether anything was sent.
+    /// Flushes the messages to a worker. Returns whether anything was sent.
     pub(crate) fn flush(&mut self, worker: WorkerKey) -> bool {
         let Some(link) = self.links.get_mut(&worker.id) else {
             return false;
@@ -235,7 +237,7 @@ impl Core {
         })
     }
 
-    /// A worker exists.
+    /// Adds a worker that now exists, with its link.
     pub(crate) fn adopt(
         &mut self,
         now: Instant,
@@ -244,7 +246,7 @@ impl Core {
         mut link: Box<dyn Link>,
     ) {
         self.scheduler.spawned(now, key, pid);
-        // It may have been given up while it was being started.
+        // The scheduler may have given the worker up while it was being started.
         if !self.scheduler.is_wanted(key) {
             link.kill();
         }
@@ -262,7 +264,7 @@ impl Core {
         self.wake_early();
     }
 
-    /// Where this thread may sleep that waits for the answer to a call.
+    /// Returns where the current thread may park while it waits for the answer to a call.
     pub(super) fn park_spot(&mut self, call: Option<CallKey>) -> ParkSpot {
         let Some(call) = call else {
             return ParkSpot::Nowhere;
@@ -284,7 +286,8 @@ impl Core {
         ParkSpot::Soon
     }
 
-    /// Where answers will arrive, as far as that can be looked after.
+    /// Returns the sources at which answers will arrive, limited to the number of workers that a
+    /// thread polls.
     pub(super) fn sources(&self, answers: WaitTarget) -> Vec<Arc<dyn AnswerSource>> {
         let workers = match answers {
             WaitTarget::Of(function) => self.scheduler.workers_of(function),
@@ -295,12 +298,13 @@ impl Core {
         workers.iter().take(ATTENDED).filter_map(source).collect()
     }
 
-    /// Forgets the sending side of a worker that has ended; its pid may now be reused.
+    /// Removes the link of a worker that has ended; its pid may now be reused.
     pub(crate) fn unlink(&mut self, key: WorkerKey) {
         self.links.remove(&key.id);
     }
 
-    /// Whether the I/O thread has to wake up earlier than it means to.
+    /// Records the next timer if the I/O thread would wake up too late for it. Returns whether the
+    /// thread must be woken.
     pub(super) fn rearm(&mut self) -> bool {
         match (self.scheduler.next_timer(), self.armed) {
             (Some(next), armed) if armed.is_none_or(|armed| next < armed) => {
@@ -311,7 +315,7 @@ impl Core {
         }
     }
 
-    /// Called by the I/O thread before it waits: until when.
+    /// Returns the time until which the I/O thread may wait. Called by that thread before it waits.
     pub(crate) fn arm(&mut self) -> Option<Instant> {
         self.armed = self.scheduler.next_timer();
         self.armed.and_then(|at| at.checked_sub(self.ahead))

@@ -10,48 +10,48 @@ use crate::wait::AnswerSource;
 use crate::wire::frame::CallHeader;
 use crate::wire::ring::Corrupt;
 
-/// What can be done to a worker. This is the seam between what is decided and how it gets there:
-/// nothing above it knows whether a worker is a process, and nothing below it decides anything.
+/// The operations on a worker. This is the seam between decisions and transport: nothing above it
+/// knows whether a worker is a process, and nothing below it decides anything.
 pub(crate) trait Link: Send {
-    /// Queues a call, or an order about one, and says whether it has to be flushed.
+    /// Queues a call, or an order about one. Returns whether the link has to be flushed.
     fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool;
 
-    /// Sends what is queued; what does not fit goes on by itself. Whether anything was sent. An
-    /// error is a breach of the protocol by the worker.
+    /// Sends queued messages. Those that do not fit are sent later without another call. Returns
+    /// whether anything was sent. An error is a breach of the protocol by the worker.
     fn flush(&mut self) -> Result<bool, Corrupt>;
 
-    /// Where answers can be looked for by who waits for them.
+    /// Returns the source at which a waiting thread can poll for answers, if there is one.
     fn source(&self) -> Option<Arc<dyn AnswerSource>> {
         None
     }
 
-    /// Takes back every ticket up to `last` that is not claimed. Returns the last one that was
-    /// claimed or taken back before; `None` if the worker claims what cannot be.
+    /// Recalls every ticket up to `last` that is not claimed. Returns the last one that was claimed
+    /// or recalled before; `None` if the worker has claimed a ticket that was never sent.
     fn recall(&mut self, last: u64) -> Option<u64>;
 
-    /// Asks the function that executes a ticket to stop, where it can be seen without reading
+    /// Asks the function that executes a ticket to stop, in memory that it can see without reading
     /// a message.
     fn ask(&self, ticket: u64);
 
-    /// Returns what the worker shows of its work.
+    /// Returns what the worker publishes about its work.
     fn progress(&self) -> Progress;
 
-    /// How many bytes of memory the worker takes with all that it started.
+    /// Returns the memory of the worker and everything that it started, in bytes.
     fn memory(&self) -> u64;
 
-    /// Asks the worker and all that it started to end.
+    /// Asks the worker and everything that it started to exit.
     fn terminate(&self);
 
-    /// Ends the worker and all that it started. What is left of it comes later, unless it is
-    /// there at once.
+    /// Kills the worker and everything that it started. Returns the report on its end if that is
+    /// available at once; otherwise the report comes later.
     fn kill(&mut self) -> Option<ExitReport>;
 
-    /// Tells a worker that has nothing to do that nothing will come any more.
+    /// Tells an idle worker that nothing more will come.
     fn retire(&mut self);
 }
 
-/// A ticket, and since when it is being executed in nanoseconds on the monotonic clock, as the worker
-/// says it.
+/// Converts a ticket and the start of its execution, in nanoseconds on the monotonic clock as the
+/// worker reports it.
 pub(crate) fn executing((ticket, since): (u64, u64)) -> Executing {
     let since = sys::past_instant_of(since);
     Executing { ticket, since }

@@ -1,4 +1,4 @@
-//! Carries out what the scheduler decides.
+//! Carries out the scheduler's actions.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::scheduler::{Action, WorkerKey};
 use crate::wire::frame::Order;
 
 impl Engine {
-    /// Performs actions until the scheduler has no more of them.
+    /// Performs actions until the scheduler has no more.
     pub(super) fn act(&self, core: &mut Core, now: Instant, outcomes: &mut Vec<(Job, Outcome)>) {
         self.perform_all(core, outcomes);
         while core.scheduler.rebalance(now) {
@@ -23,7 +23,7 @@ impl Engine {
         loop {
             match core.scheduler.next_action() {
                 Some(action) => self.perform(core, action, outcomes),
-                // To write once for many calls is what makes them cheap.
+                // One write for many calls is what makes them cheap.
                 None if !core.dirty.is_empty() => core.flush_dirty(),
                 None => return,
             }
@@ -86,7 +86,7 @@ impl Engine {
 }
 
 impl Core {
-    /// Takes back what a worker has not claimed.
+    /// Recalls the tickets that a worker has not claimed.
     fn recall(&mut self, worker: WorkerKey) {
         let last = self.scheduler.last_ticket(worker);
         let Some(link) = self.links.get_mut(&worker.id) else {
@@ -101,7 +101,7 @@ impl Core {
         }
     }
 
-    /// Reads what a worker is executing.
+    /// Reads what a worker is executing, and passes it to the scheduler.
     fn probe(&mut self, worker: WorkerKey) {
         if let Some(link) = self.links.get(&worker.id) {
             let mut progress = link.progress();
@@ -112,7 +112,7 @@ impl Core {
         }
     }
 
-    /// Reads how much memory a worker takes.
+    /// Measures the memory of a worker, and passes it to the scheduler.
     fn measure(&mut self, worker: WorkerKey) {
         if let Some(link) = self.links.get(&worker.id) {
             let bytes = link.memory();

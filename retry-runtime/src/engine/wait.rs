@@ -1,4 +1,4 @@
-//! How a thread that waits for a call helps its answer along.
+//! Waiting: a thread polls for the answer to its call, then parks where the answer will arrive.
 
 use std::sync::Arc;
 use std::thread;
@@ -10,7 +10,8 @@ use crate::wait::spin::{Patience, Spin};
 use crate::wait::{AnswerSource, Waiter};
 
 impl Engine {
-    /// Looks for answers, until the thread is woken, the time has come or the patience is over.
+    /// Polls for answers until `is_over` returns `true`, for instance because the thread is woken
+    /// or its time has come, or the patience of `spin` is over.
     pub(crate) fn poll_answers(
         &self,
         target: WaitTarget,
@@ -24,7 +25,8 @@ impl Engine {
         self.backend.poll_answers(self, &sources, spin, is_over);
     }
 
-    /// Looks for the answers of one worker, then parks there until one comes.
+    /// Polls for the answers of one worker, then parks the thread there until one comes. Returns
+    /// whether the worker has ended.
     pub(crate) fn park_at(
         &self,
         source: &Arc<dyn AnswerSource>,
@@ -35,14 +37,14 @@ impl Engine {
         self.backend.park_at(self, source, until, waiter, spin)
     }
 
-    /// Leaves it to another thread to look for the answers of a worker.
+    /// Lets another thread poll for the answers of a worker.
     pub(crate) fn hand_over(&self, source: Arc<dyn AnswerSource>) {
         self.backend.hand_over(source);
     }
 
-    /// Looks for the answer to a call as long as there is patience, and parks at the worker that has the
-    /// call, if that can be done: until the thread is woken or the time has come. It begins at `source`,
-    /// where this thread has said that it would look.
+    /// Polls for the answer to a call while `spin` has patience, then parks the thread at the
+    /// worker that has the call, if possible, until the thread is woken or `until` has come. Begins
+    /// at `source`, which this thread has announced to poll.
     pub(crate) fn park(
         &self,
         call: Option<CallKey>,
@@ -61,9 +63,9 @@ impl Engine {
             };
             match spot {
                 ParkSpot::At(source) => {
-                    // A worker that has ended may have been replaced.
+                    // The worker that has ended may have been replaced.
                     if replaces {
-                        // It may be about to answer.
+                        // The replacement may be about to answer, so poll before parking.
                         *spin = Patience::new().spin();
                     }
                     if !self.park_at(&source, until, waiter, spin) {

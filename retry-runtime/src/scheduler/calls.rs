@@ -1,4 +1,4 @@
-//! The calls that are not resolved yet.
+//! Calls that are not resolved yet.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,18 +17,20 @@ use crate::job::budget::Budget;
 use crate::job::outcome::{CallKey, Failure};
 use crate::job::parts::Parts;
 
-/// What holds for a call, shared by those that were made together.
+/// The terms of a call, shared by calls that were made together.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
-    /// The name of what is called; that of a service's pool is another one.
+    /// The name of the called function. For a method of a service it differs from the name of the
+    /// pool.
     pub(crate) name: &'static str,
     pub(crate) policy: Policy,
-    /// The retries that the call shares with others.
+    /// The retry budget that the call shares with others.
     pub(crate) budget: Option<Arc<Budget>>,
 }
 
 impl Terms {
-    /// Whether these are the same, so that one can stand for the other.
+    /// Returns whether two terms are equal, so that one `Arc` can replace the other. Terms with a
+    /// budget never are.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.name == other.name
             && self.policy == other.policy
@@ -37,56 +39,57 @@ impl Terms {
     }
 }
 
-/// A call, or a [chunk](chunk) of them.
+/// A call, or a [chunk](chunk) of calls.
 #[derive(Debug)]
 pub(super) struct Call<P> {
-    /// The first one's.
+    /// The identity of the chunk's first call.
     pub(super) id: CallId,
     pub(super) function: FunctionKey,
     pub(super) terms: Arc<Terms>,
-    /// Not set while a deadline that begins when the call is sent has not begun.
+    /// The deadline; `None` also while a deadline that begins when the call is sent has not begun.
     pub(super) deadline: Option<Instant>,
-    /// In a map the deadline begins with the first attempt, however long the input was queued.
+    /// Whether the deadline begins with the first attempt, however long the input was queued: true
+    /// for an input of a map, unless its deadline is inherited.
     pub(super) deadline_begins_when_sent: bool,
     pub(super) state: State,
-    /// The number of the attempt that is next or under way, from 1.
+    /// The number of the next or current attempt, from 1.
     pub(super) attempt: u32,
-    /// How many calls are above it.
+    /// The nesting depth: the number of calls above this one.
     pub(super) depth: u32,
-    /// The call that made it, if one did.
+    /// The call that made this one, if it is nested.
     pub(super) parent: Option<Box<Parent>>,
-    /// Most calls have none.
+    /// The history of past attempts. Boxed, since most calls have none.
     pub(super) past: Option<Box<Past>>,
     pub(super) payload: P,
 }
 
-/// The attempts that a call has behind it.
+/// The past attempts of a call.
 #[derive(Debug, Default)]
 pub(super) struct Past {
-    /// Failures that were charged to the retry policy.
+    /// The number of failures that were charged to the retry policy.
     pub(super) failures: u32,
-    /// One of them was a panic.
+    /// Whether one of those failures was a panic.
     pub(super) panicked: bool,
     pub(super) crashes: u32,
     pub(super) suspicion: Suspicion,
     pub(super) attempts: Vec<Attempt>,
-    /// The last of those failures, for the case that the deadline ends the retries.
+    /// The last of those failures, which the caller gets if the deadline ends the retries.
     pub(super) last: Option<Failure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Queued,
-    /// Waiting for its next attempt.
+    /// The call waits for the delay before its next attempt.
     Delayed,
     Sent {
         worker: WorkerKey,
-        /// The first one's.
+        /// The ticket of the chunk's first input.
         ticket: u64,
     },
 }
 
-/// How an attempt ended, for the call's history.
+/// The end of an attempt, for the call's history.
 pub(super) struct AttemptEnd {
     pub(super) outcome: AttemptOutcome,
     pub(super) start: Instant,
@@ -94,7 +97,7 @@ pub(super) struct AttemptEnd {
     pub(super) pid: Option<u32>,
     pub(super) stderr_tail: Option<Arc<str>>,
     pub(super) error: Option<Box<str>>,
-    /// Why the call is to end now, if it was withdrawn while the attempt ran.
+    /// The reason why the call ends now, if it was withdrawn while the attempt ran.
     pub(super) withdrawn: Option<Box<Withdrawn>>,
 }
 
@@ -112,7 +115,7 @@ impl<P> Call<P> {
         self.attempt += 1;
     }
 
-    /// Returns the kind of workers that its next attempt needs.
+    /// Returns the kind of worker that the call's next attempt needs.
     pub(super) fn lane(&self) -> Lane {
         if self.needs_clean() {
             Lane::Clean
@@ -123,7 +126,7 @@ impl<P> Call<P> {
         }
     }
 
-    /// Returns whether only a worker will do in which nothing has panicked.
+    /// Returns whether the call needs a worker in which nothing has panicked.
     pub(super) fn needs_clean(&self) -> bool {
         self.past.as_ref().is_some_and(|past| past.panicked)
     }
@@ -134,15 +137,15 @@ impl<P> Call<P> {
 }
 
 impl CallKey {
-    /// The key of a call that another process schedules.
+    /// Creates the key of a call that another process schedules.
     pub(crate) fn nested(id: CallId) -> Self {
         Self { index: 0, id }
     }
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// A call was made, or a chunk of them. [`dispatch`](Self::dispatch) is to follow; many calls
-    /// may share one.
+    /// Takes in a new call or a chunk of calls. The caller must call [`dispatch`](Self::dispatch)
+    /// afterwards; many calls may share one dispatch.
     pub(crate) fn submit(
         &mut self,
         now: Instant,
@@ -211,7 +214,7 @@ impl<P: Parts> Scheduler<P> {
     pub(super) fn insert(&mut self, call: Call<P>) -> CallKey {
         let calls = &mut self.calls;
         if calls.len() == calls.capacity() {
-            // Twice as much would be up to as much again for each call that waits.
+            // Doubling would allocate up to twice the memory that the waiting calls need.
             calls.reserve_exact((calls.len() / GROWTH).max(GROWTH));
         }
         let id = call.id;
@@ -219,14 +222,14 @@ impl<P: Parts> Scheduler<P> {
         CallKey { index, id }
     }
 
-    /// Nobody wants the results of these calls any more.
+    /// Cancels calls, whose results are no longer wanted.
     pub(crate) fn cancel(&mut self, calls: impl IntoIterator<Item = CallKey>, why: Cancelled) {
         for key in calls {
             self.withdraw(key, Withdrawn::Unwanted(Failure::Cancelled(why)));
         }
     }
 
-    /// The same for all calls whose payload is such.
+    /// Cancels all calls whose payload satisfies a predicate.
     pub(crate) fn cancel_where(&mut self, is_unwanted: impl Fn(&P) -> bool, why: Cancelled) {
         let keys = self.keys_where(|call| is_unwanted(&call.payload));
         self.cancel(keys, why);
@@ -240,8 +243,9 @@ impl<P: Parts> Scheduler<P> {
             .collect()
     }
 
-    /// A call was taken back before its worker began it: a deadline that begins with its first attempt
-    /// has not begun either. Returns whether that is so.
+    /// Resets the deadline of a call that its worker did not begin before it was recalled or the
+    /// worker died: a deadline that begins with the first attempt has not begun either. Returns
+    /// whether the call has such a deadline and no attempt behind it.
     pub(super) fn unbegin_deadline(&mut self, key: CallKey) -> bool {
         let Some(call) = self.call_mut(key) else {
             return false;

@@ -1,36 +1,37 @@
-//! Inputs that are scheduled together, as long as the same becomes of them.
+//! Chunks: inputs that are scheduled together for as long as the same happens to all of them.
 //!
-//! A call may stand for a whole chunk of inputs. They have identities and tickets that follow each
-//! other, and nothing has happened to any of them yet: as soon as one fails, is stopped or was
-//! executing in a crash, it is parted from the others and stands alone.
+//! A call may stand for a chunk of inputs. Their identities and tickets are consecutive, and no
+//! attempt at any of them has ended yet. As soon as one input fails, is stopped or was executing in
+//! a crash, the scheduler splits it off and it stands alone.
 
 use super::{Action, CallKey, Event, Outcome, Scheduler, State, Timer, WorkerKey};
 use crate::codec::payload::Payload;
 use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
-    /// Parts what was sent to a worker so that a ticket stands alone.
+    /// Splits what was sent to a worker so that a ticket stands alone.
     pub(super) fn isolate(&mut self, worker: WorkerKey, ticket: u64) {
         self.part(worker, ticket);
-        // A worker may say what it likes.
+        // The ticket comes from the worker and may be any number, so the addition must not
+        // overflow.
         self.part(worker, ticket.saturating_add(1));
     }
 
-    /// The same for each ticket up to this one.
+    /// Isolates each ticket up to this one.
     pub(super) fn isolate_up_to(&mut self, key: WorkerKey, ticket: u64) {
         let first = |worker: &super::Worker| worker.outstanding.iter().next().map(|one| one.ticket);
         let Some(first) = self.worker(key).and_then(first) else {
             return;
         };
-        // A worker may say what it likes.
+        // The ticket comes from the worker and may be any number, so it is capped.
         let end = self.last_ticket(key).min(ticket).saturating_add(1);
         for ticket in first + 1..=end {
             self.part(key, ticket);
         }
     }
 
-    /// Parts what was sent to a worker together before a ticket. The call of the others, if that
-    /// was within a call that is wanted.
+    /// Splits a chunk that was sent to a worker in front of a ticket. Returns the new call of the
+    /// inputs from that ticket on, if the ticket was inside a chunk whose results are still wanted.
     pub(super) fn part(&mut self, key: WorkerKey, ticket: u64) -> Option<CallKey> {
         let (call, back) = self.worker_mut(key)?.outstanding.part(ticket)?;
         let count = back.count;
@@ -42,7 +43,7 @@ impl<P: Parts> Scheduler<P> {
         back
     }
 
-    /// Parts a call: its first inputs keep the key, the others get one of their own.
+    /// Splits a call. The first inputs keep the key; returns the new key of the others.
     pub(super) fn split(&mut self, key: CallKey, front: u32) -> Option<CallKey> {
         let call = self.call_mut(key)?;
         let first = call.payload.split_front(front);
@@ -57,8 +58,8 @@ impl<P: Parts> Scheduler<P> {
         Some(other)
     }
 
-    /// The first inputs of a call have their values. What is left of the call, which has another
-    /// key then.
+    /// Resolves the first inputs of a call with their values. Returns the new key of the remaining
+    /// inputs, if any remain.
     pub(super) fn succeed(&mut self, key: CallKey, values: Payload) -> Option<CallKey> {
         let call = self.call_mut(key)?;
         let count = values.count();
@@ -93,7 +94,7 @@ impl<P: Parts> Scheduler<P> {
         Some(left)
     }
 
-    /// Tells the subscribers, if there are any, of each input.
+    /// Publishes an event for each finished input if there are subscribers.
     pub(super) fn publish_finished(
         &mut self,
         function: &'static str,
@@ -114,7 +115,7 @@ impl<P: Parts> Scheduler<P> {
 }
 
 impl<P> super::Call<P> {
-    /// A call for inputs that were part of this one.
+    /// Creates a call for inputs that were part of this one.
     fn beside(&self, payload: P) -> Self {
         Self {
             id: self.id,
@@ -131,7 +132,8 @@ impl<P> super::Call<P> {
         }
     }
 
-    /// Its first inputs are no longer part of it.
+    /// Moves the identity and the ticket past the first inputs, which are no longer part of the
+    /// call.
     fn advance(&mut self, count: u32) {
         self.id.0 += u64::from(count);
         if let State::Sent { ticket, .. } = &mut self.state {

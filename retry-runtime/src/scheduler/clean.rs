@@ -1,10 +1,11 @@
 //! Retries after a panic, which run in workers in which nothing has panicked.
 //!
-//! A panic may leave a `Mutex`, a `LazyLock` or a worker's state broken, so that each further attempt there
-//! fails of that. A call that has panicked is therefore queued apart, and sent only to a worker that is clean
-//! and executes nothing else, since that may panic. Where a worker runs several inputs at once, it is given
-//! only calls of one kind. Other calls go on in workers in which something has panicked: a function that
-//! panics often needs a new worker for its retries now and then, and not one for each panic.
+//! A panic may leave a `Mutex`, a `LazyLock` or a worker's state broken, so that each further
+//! attempt in that worker fails for this reason. The scheduler therefore queues a call that has
+//! panicked separately, and sends it only to a clean worker that executes nothing else, since any
+//! other input may panic there. A worker that executes several inputs at once is given only calls
+//! of one kind. Other calls continue in workers in which something has panicked: a function that
+//! panics often needs a new worker for its retries now and then, not one for each panic.
 
 use std::time::{Duration, Instant};
 
@@ -13,32 +14,33 @@ use super::suspects::Suspicion;
 use super::{Call, FunctionKey, Phase, Scheduler, Timer, Worker, WorkerKey};
 use crate::job::parts::Parts;
 
-/// The shortest time between two replacements of workers that still have something to do. Retries that come
-/// meanwhile share the next worker.
+/// The minimum time between two replacements of workers that are still busy. Retries that arrive in
+/// between share the next worker.
 const RENEWAL: Duration = Duration::from_millis(100);
 
 impl Worker {
-    /// Returns whether it can give up its place for a new worker, which would not help one that waits for
-    /// calls of its own.
+    /// Returns whether the worker can be replaced by a new one so that a retry gets a clean worker.
+    /// A worker that waits for nested calls cannot end, so replacing it would not help.
     fn is_replaceable(&self) -> bool {
         self.panicked && self.phase == Phase::Ready && !self.used_up && self.children.is_empty()
     }
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// An attempt has panicked in a worker.
+    /// Marks a worker in which an attempt has panicked. Recalls its unclaimed inputs if it holds
+    /// retries after panics.
     pub(super) fn worker_panicked(&mut self, key: WorkerKey) {
         self.workers[key].panicked = true;
         let needs_clean = |call| self.call(call).is_some_and(Call::needs_clean);
         let mut held = self.workers[key].outstanding.iter();
         let holds_such = held.any(|one| one.call.is_some_and(needs_clean));
-        // What it has not begun of those goes to another one.
+        // The unclaimed retries must go to another worker.
         if holds_such {
             self.recall(key);
         }
     }
 
-    /// Hands out the calls for which only a worker will do in which nothing has panicked.
+    /// Sends queued calls that need a clean worker, in which nothing has panicked.
     pub(super) fn hand_out_to_clean(&mut self, now: Instant, function: FunctionKey) {
         while let Some(turn) = self.next_turn(function, Lane::Clean) {
             let nested = turn.depth > 0;
@@ -57,11 +59,12 @@ impl<P: Parts> Scheduler<P> {
         self.keep(function, None);
     }
 
-    /// Returns a worker that can execute such a call at once.
+    /// Returns a clean worker that can execute such a call at once.
     fn free_clean_worker(&mut self, function: FunctionKey, nested: bool) -> Option<WorkerKey> {
         let (_, counts) = self.index(function);
         let policy = &self.functions[function.0].policy;
-        // Several async functions may run beside each other, where each has its own panic.
+        // Several async calls may run at the same time, since a panic affects only the one that
+        // panics.
         let at_once = if policy.separable { policy.at_once } else { 1 };
         let idle_allowed = counts.allows(policy.max_workers, nested);
         let load = |key: &WorkerKey| self.workers[*key].outstanding.inputs();
@@ -80,14 +83,15 @@ impl<P: Parts> Scheduler<P> {
         keys.filter(is_free).min_by_key(load)
     }
 
-    /// Sees to it that there will be a worker for such calls.
+    /// Makes sure that a clean worker becomes available: keeps a busy clean worker for these calls,
+    /// waits for one that starts, or replaces a worker in which something has panicked.
     fn make_clean_worker(&mut self, now: Instant, function: FunctionKey, nested: bool) {
         let (_, counts) = self.index(function);
         let state = &self.functions[function.0];
         let policy = &state.policy;
         let keys = self.workers_of(function).iter().copied();
         let load = |key: &WorkerKey| self.workers[*key].outstanding.inputs();
-        // One that is clean takes no others until it has answered what it has.
+        // A clean worker is given no other calls until it has answered the inputs that it has.
         let is_clean = |key: &WorkerKey| {
             let worker = self.worker(*key);
             worker.is_some_and(|worker| !worker.panicked && worker.takes_some_calls(policy))
@@ -102,10 +106,11 @@ impl<P: Parts> Scheduler<P> {
         let replaced = keys
             .filter(|key| !is_coming && self.workers[*key].is_replaceable())
             .min_by_key(load)
-            // One that has nothing to do costs the other calls nothing.
+            // Replacing an idle worker costs the other calls nothing.
             .filter(|key| is_due || load(key) == 0);
         let is_busy = replaced.is_some_and(|key| load(&key) > 0);
-        // One that is free already may be needed by the nested calls that the busy ones wait for.
+        // An idle worker is kept only if it may execute this call: the nested calls that the busy
+        // workers wait for may need it.
         let is_allowed = counts.allows(policy.max_workers, nested);
         let kept = clean.filter(|key| is_allowed || load(key) > 0);
         self.keep(function, kept);
@@ -121,7 +126,8 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Keeps a worker of a function for such calls, and no other one.
+    /// Reserves a worker of a function for calls that need a clean one, or none, and releases the
+    /// worker that was reserved before.
     fn keep(&mut self, function: FunctionKey, worker: Option<WorkerKey>) {
         let kept = &mut self.functions[function.0].kept;
         if *kept == worker {

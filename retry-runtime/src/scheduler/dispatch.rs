@@ -1,4 +1,5 @@
-//! Which worker gets which call, and how many workers there are.
+//! Dispatch: sends queued calls to workers, recalls prefetched ones for idle workers, and retires
+//! workers.
 
 use std::time::Instant;
 
@@ -13,43 +14,44 @@ use crate::job::caller::Caller;
 use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
-    /// How many inputs the workers of a function may be given ahead of time, all together.
+    /// Returns how many inputs the workers of a function together may hold ahead of time.
     pub(crate) fn ahead(&self, function: FunctionKey) -> usize {
         let state = &self.functions[function.0];
         state.depth() * state.index.keys().len()
     }
 
-    /// How many workers a function may have.
+    /// Returns the maximum number of workers of a function.
     pub(crate) fn most_workers(&self, function: FunctionKey) -> usize {
         self.functions[function.0].policy.max_workers
     }
 
-    /// Hands queued calls of a function to its workers. What that leaves to be done is
-    /// [settled](Self::settle) once they are sent: the workers begin meanwhile.
+    /// Sends queued calls of a function to its workers. The remaining work is
+    /// [deferred](Self::unsettle) until those calls are on their way, so that the workers begin
+    /// meanwhile.
     pub(crate) fn dispatch(&mut self, now: Instant, function: FunctionKey) {
         self.hand_out(now, function);
         self.unsettle(function);
     }
 
-    /// Hands out queued calls of a function, starts workers where there are too few, and takes back
-    /// what waits behind a busy worker while another one is idle.
+    /// Sends queued calls of a function, starts workers if there are too few, and recalls inputs
+    /// that wait behind a busy worker while another one is idle.
     pub(super) fn balance(&mut self, now: Instant, function: FunctionKey) {
         self.hand_out(now, function);
         self.scale(now, function);
         self.steal(function);
     }
 
-    /// The same after answers.
+    /// Dispatches a function after its workers have answered.
     pub(crate) fn go_on(&mut self, now: Instant, function: FunctionKey) {
-        // Most of the time that was all there was. An answer leaves nothing to hand out, to take
-        // back or to start a worker for that was not there before.
+        // Usually there is nothing left to do. An answer alone creates no calls to send or to
+        // recall and no need for a worker that did not exist before.
         let state = &self.functions[function.0];
         if state.queued() > 0 || state.index.may_be_behind() {
             self.dispatch(now, function);
         }
     }
 
-    /// Hands queued calls to workers: first to those that have least to do.
+    /// Sends queued calls to workers, the least loaded first.
     pub(super) fn hand_out(&mut self, now: Instant, function: FunctionKey) {
         self.hand_out_to_clean(now, function);
         loop {
@@ -70,15 +72,15 @@ impl<P: Parts> Scheduler<P> {
             let (max_workers, at_once) = (state.policy.max_workers, state.policy.at_once);
             let (index, counts) = self.index(function);
             let allowed = counts.allows(max_workers, nested);
-            // Where some wait, nothing is given ahead of time: who is next is known only when
-            // they go on.
+            // While workers wait for nested calls nothing is prefetched: which worker is free next
+            // is known only when they continue.
             let depth = if counts.waiting > 0 { at_once } else { deepest };
             let least = index.least(allowed);
             let Some((load, key)) = least.filter(|(load, _)| *load < depth) else {
                 return;
             };
             let state = &self.functions[function.0];
-            // An even share for each worker that can take calls, and at least one call.
+            // Each worker that can take calls gets an even share, and at least one call.
             let queued = if nested {
                 state.queued_nested
             } else {
@@ -115,12 +117,13 @@ impl<P: Parts> Scheduler<P> {
         )
     }
 
-    /// Returns whether a call is queued that is not held back.
+    /// Returns whether a call is queued and not held back.
     pub(super) fn has_turn(&mut self, function: FunctionKey, lane: Lane) -> bool {
         self.functions[function.0].queued() > 0 && self.next_turn(function, lane).is_some()
     }
 
-    /// Holds the inputs of a caller back, except the one with an index, or lets go of them.
+    /// Holds back the inputs of a caller, except the one with the given index, or releases them if
+    /// `held` is `None`.
     pub(crate) fn hold(&mut self, caller: Caller, held: Option<Option<u64>>) {
         self.holds.retain(|hold| hold.caller != caller);
         self.holds
@@ -128,7 +131,7 @@ impl<P: Parts> Scheduler<P> {
         self.look_at_queues();
     }
 
-    /// Hands out what may be handed out by now.
+    /// Schedules a check of all functions with queued calls, some of which may be sendable by now.
     pub(crate) fn look_at_queues(&mut self) {
         let with_queue = self.functions.iter().filter(|(_, one)| one.queued() > 0);
         let functions: Vec<_> = with_queue.map(|(place, _)| FunctionKey(place)).collect();
@@ -137,7 +140,8 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Sends the call whose turn it is, but no more inputs than that; how many.
+    /// Sends the call of a turn, at most `most` inputs of it. Returns the number of inputs that
+    /// were sent.
     pub(super) fn send_next(
         &mut self,
         now: Instant,
@@ -152,7 +156,7 @@ impl<P: Parts> Scheduler<P> {
         let entry = &self.calls[call.index];
         let (depth, caller) = (entry.depth, entry.payload.caller());
         if entry.suspicion() == Suspicion::Culprit && lane == Lane::Any {
-            // Its turn has come, for a worker that has nothing else to do.
+            // A culprit's turn moves it to the queue of calls that need an otherwise idle worker.
             let queue = self.functions[function.0].lane(Lane::Alone);
             queue.push_back(depth, caller, call);
             return 0;
@@ -217,7 +221,7 @@ impl<P: Parts> Scheduler<P> {
         count
     }
 
-    /// If a worker is idle while calls wait behind another one, takes those back.
+    /// Recalls the inputs that wait behind the busiest worker if another worker is idle.
     pub(super) fn steal(&mut self, function: FunctionKey) {
         let state = &self.functions[function.0];
         let (max_workers, at_once) = (state.policy.max_workers, state.policy.at_once);
@@ -268,7 +272,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    pub(super) fn idle_too_long(&mut self, now: Instant, key: WorkerKey) {
+    pub(super) fn check_idle(&mut self, now: Instant, key: WorkerKey) {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };

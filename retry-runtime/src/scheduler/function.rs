@@ -1,4 +1,4 @@
-//! What the scheduler keeps per function.
+//! The scheduler's state of a function.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,17 @@ use super::worker_index::WorkerIndex;
 use crate::api::crash_limit::CrashLimit;
 use crate::api::failure::{CrashLimitExceeded, ExitCause};
 
-/// How much work is handed to a worker ahead of time: enough that it does not wait for the next
-/// input, little enough that not much has to be taken back.
+/// The amount of work that is sent to a worker ahead of time: enough that the worker does not wait
+/// for its next input, little enough that a recall takes back few inputs.
 const WORK_AHEAD: Duration = Duration::from_millis(2);
 
-/// The most inputs that are on their way to one worker.
+/// The maximum number of inputs that are on their way to one worker.
 const DEEPEST: usize = 16 * 1024;
 
-/// How many attempts the average of their durations looks back on.
+/// The weight of the past, in attempts, in the moving average of their durations.
 const MEMORY: f64 = 16.0;
 
-/// An attempt that takes no longer is quick.
+/// The average duration of an attempt below which a function is quick.
 const QUICK: Duration = Duration::from_micros(50);
 
 /// The rules for one function's workers.
@@ -32,27 +32,27 @@ pub(crate) struct FunctionPolicy {
     pub(crate) startup_timeout: Duration,
     pub(crate) scaledown_window: Duration,
     pub(crate) max_calls_per_worker: Option<u64>,
-    /// How many inputs a worker executes at once.
+    /// The number of inputs that a worker executes at once.
     pub(crate) at_once: usize,
-    /// Whether one of them can be stopped without the others.
+    /// Whether one of these inputs can be stopped without the others.
     pub(crate) separable: bool,
     pub(crate) grace: Duration,
     pub(crate) memory: Option<u64>,
     pub(crate) crash_limit: CrashLimit,
 }
 
-/// What has become of the calls of one function so far.
+/// Counts of a function's calls by their state, since the start of the runtime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Calls that were made, ever.
+    /// The number of calls that were made.
     pub(crate) submitted: u64,
-    /// Those of them that have their result or their error.
+    /// The number of submitted calls that have a result or an error.
     pub(crate) finished: u64,
-    /// Those of these that have an error, unless they were cancelled.
+    /// The number of finished calls that have an error, without cancelled ones.
     pub(crate) failed: u64,
-    /// Those of these that were cancelled.
+    /// The number of finished calls that were cancelled.
     pub(crate) cancelled: u64,
-    /// Attempts that were to be made again, after a failure or a crash.
+    /// The number of attempts that were scheduled again, after a failure or a crash.
     pub(crate) retried: u64,
 }
 
@@ -65,7 +65,8 @@ impl Counts {
         self.retried += other.retried;
     }
 
-    /// What has come since there were these, with what was pending then.
+    /// Returns the difference to earlier counts. Calls that were pending then count as submitted
+    /// since.
     pub(crate) fn since(self, base: Self) -> Self {
         Self {
             submitted: self.submitted.saturating_sub(base.finished),
@@ -77,18 +78,18 @@ impl Counts {
     }
 }
 
-/// Which workers will do for a call.
+/// The kind of worker that a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
     Any,
-    /// Those in which nothing has panicked.
+    /// A worker in which nothing has panicked.
     Clean,
-    /// Those that execute nothing else.
+    /// A worker that executes nothing else.
     Alone,
 }
 
 impl Lane {
-    /// In the order in which calls are handed out.
+    /// All lanes, in the order in which their calls are sent.
     pub(super) const ALL: [Self; 3] = [Self::Clean, Self::Alone, Self::Any];
 }
 
@@ -96,28 +97,29 @@ impl Lane {
 pub(super) struct Function {
     pub(super) policy: FunctionPolicy,
     pub(super) counts: Counts,
-    /// Calls that are queued, with some that are not any more.
+    /// The queued calls. Some entries may be stale: their calls are no longer queued.
     pub(super) queue: Queue,
-    /// Calls that need a worker in which nothing has panicked.
+    /// The queued calls that need a worker in which nothing has panicked.
     pub(super) clean_queue: Queue,
-    /// Calls that need a worker that executes nothing else.
+    /// The queued calls that need a worker that executes nothing else.
     pub(super) alone_queue: Queue,
-    /// The worker that is given no others than those that need a clean one.
+    /// The worker that is reserved for calls that need a clean worker.
     pub(super) kept: Option<WorkerKey>,
-    /// When a worker that has other things to do may be replaced for them.
+    /// The time from which a busy worker may be replaced for such calls.
     pub(super) next_renewal: Option<Instant>,
-    /// How many calls are queued that no other call waits for.
+    /// The number of queued inputs of top-level calls.
     pub(super) queued_top: usize,
-    /// How many calls are queued that were made by other calls.
+    /// The number of queued inputs of nested calls.
     pub(super) queued_nested: usize,
     pub(super) index: WorkerIndex,
     pub(super) starts: Starts,
     crashes: SlidingCount,
     completions: SlidingCount,
     last_crash: ExitCause,
-    /// A moving average of how long an attempt takes, in nanoseconds.
+    /// The moving average of the duration of an attempt, in nanoseconds.
     duration: Option<f64>,
-    /// Doubles with the answers that come in: nothing is known about the first inputs.
+    /// The limit on the depth by experience. It grows by two with each answer, since nothing is
+    /// known about the first inputs.
     confidence: usize,
 }
 
@@ -147,9 +149,9 @@ impl Function {
         }
     }
 
-    /// How many inputs may be on their way to one worker.
+    /// Returns how many inputs may be on their way to one worker.
     pub(super) fn depth(&self) -> usize {
-        // Those that execute at once, and one to go on with, however long they take.
+        // The inputs that execute at once, and one more to continue with, however long they take.
         let least = self.policy.at_once + 1;
         let Some(duration) = self.duration else {
             return self.confidence.max(least);
@@ -158,20 +160,20 @@ impl Function {
         (fitting as usize).min(self.confidence).max(least)
     }
 
-    /// Whether attempts take less time than it takes to wake a thread.
+    /// Returns whether attempts take less time than it takes to wake a thread.
     pub(super) fn is_quick(&self) -> bool {
         let quick = QUICK.as_nanos() as f64;
         self.duration.is_some_and(|duration| duration < quick)
     }
 
-    /// So many attempts ran to their end, whatever that was.
+    /// Counts attempts that ran to their end, with whatever outcome.
     pub(super) fn completed(&mut self, now: Instant, attempts: u32) {
         self.completions.add(now, attempts);
         let gained = 2 * attempts as usize;
         self.confidence = (self.confidence + gained).min(DEEPEST);
     }
 
-    /// So many attempts took so long, together.
+    /// Adds the total duration of several attempts to the moving average.
     pub(super) fn took(&mut self, duration: Duration, attempts: u32) {
         let attempts = f64::from(attempts);
         let nanos = duration.as_nanos() as f64 / attempts;
@@ -181,7 +183,7 @@ impl Function {
         });
     }
 
-    /// A worker died while it was executing.
+    /// Counts a crash: a worker that died while it was executing.
     pub(super) fn crashed(&mut self, now: Instant, cause: ExitCause) {
         self.crashes.add(now, 1);
         self.last_crash = cause;
@@ -208,12 +210,12 @@ impl Function {
         })
     }
 
-    /// How many calls are queued.
+    /// Returns the number of queued inputs.
     pub(super) fn queued(&self) -> usize {
         self.queued_top + self.queued_nested
     }
 
-    /// The count that the inputs of a call at a depth are part of.
+    /// Returns the counter of queued inputs for calls at a nesting depth.
     pub(super) fn queued_at(&mut self, depth: u32) -> &mut usize {
         match depth {
             0 => &mut self.queued_top,
@@ -221,7 +223,7 @@ impl Function {
         }
     }
 
-    /// Returns the queue of the calls that need such workers.
+    /// Returns the queue of a lane.
     pub(super) fn lane(&mut self, lane: Lane) -> &mut Queue {
         match lane {
             Lane::Any => &mut self.queue,
@@ -230,20 +232,20 @@ impl Function {
         }
     }
 
-    /// Takes the calls that were made by other calls, some of which may not be queued any more.
+    /// Takes all queues of nested calls, which may contain stale entries.
     pub(super) fn take_nested(&mut self) -> [Queue; 3] {
         self.queued_nested = 0;
         Lane::ALL.map(|lane| self.lane(lane).take_nested())
     }
 
-    /// Takes all calls, some of which may not be queued any more.
+    /// Takes all queues, which may contain stale entries.
     pub(super) fn take_queue(&mut self) -> [Queue; 3] {
         self.queued_top = 0;
         self.queued_nested = 0;
         Lane::ALL.map(|lane| std::mem::take(self.lane(lane)))
     }
 
-    /// Tidies the queues, in which no call is left.
+    /// Clears the queues of stale entries; no call may be queued.
     pub(super) fn clear_queues(&mut self) {
         for lane in Lane::ALL {
             self.lane(lane).clear();

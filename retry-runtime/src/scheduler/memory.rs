@@ -1,4 +1,4 @@
-//! Workers that take more memory than they may.
+//! Memory limits of workers.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,12 @@ use super::{Action, Phase, Scheduler, Timer, WorkerKey};
 use crate::api::failure::{ExitCause, Startup};
 use crate::job::parts::Parts;
 
-/// How often the memory of a worker that has something to do is looked at.
+/// The interval at which the memory of a busy worker is measured.
 const INTERVAL: Duration = Duration::from_millis(20);
 
 impl<P: Parts> Scheduler<P> {
-    /// The worker, with everything that it started, takes this many bytes.
+    /// Takes in a measurement: the memory of a worker and all processes that it started, in bytes.
+    /// Kills the worker if that exceeds its limit.
     pub(crate) fn measured(&mut self, now: Instant, key: WorkerKey, bytes: u64) {
         let Some(worker) = self.worker_mut(key) else {
             return;
@@ -35,7 +36,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// A test wants it so.
+    /// Kills a worker as if it had exceeded its memory limit, for a test.
     pub(crate) fn out_of_memory(&mut self, key: WorkerKey) {
         if let Some(worker) = self.worker(key)
             && worker.phase == Phase::Ready
@@ -44,8 +45,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Looks at a worker's memory soon, if there is a limit on it and the worker has something
-    /// to do.
+    /// Arms the next memory measurement of a worker, if it has a limit and is starting or busy.
     pub(super) fn arm_measure(&mut self, now: Instant, key: WorkerKey) {
         let Some(worker) = self.worker(key) else {
             return;
@@ -67,7 +67,8 @@ impl<P: Parts> Scheduler<P> {
 }
 
 impl super::Worker {
-    /// How it ended: what the operating system says, unless we know better.
+    /// Returns the cause of a worker's end: the operating system's, unless the scheduler killed it
+    /// for its memory.
     pub(super) fn cause(&self, cause: ExitCause, limit: Option<u64>) -> ExitCause {
         if self.phase == Phase::OutOfMemory {
             let peak = self.peak;

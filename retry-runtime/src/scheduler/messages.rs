@@ -1,4 +1,4 @@
-//! The messages between the scheduler and the engine: what has happened, and what is to be done.
+//! Messages between the scheduler and the engine: events that come in, and actions that go out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::api::retryable::Retry;
 use crate::codec::payload::Payload;
 use crate::job::outcome::{CallKey, Outcome};
 
-/// What a worker answered to a call.
+/// A worker's answer to a call.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// A value, or those of the tickets that follow as well.
+    /// The value of a ticket, or the values of several consecutive tickets.
     Ok(Payload),
     Err {
         error: Bytes,
@@ -24,26 +24,26 @@ pub(crate) enum Answer {
     Panicked(Panic),
     Rejected(Rejected),
     Lost(Lost),
-    /// It was aborted because the parent asked for that.
+    /// The worker aborted the call because the parent asked for it.
     Aborted,
 }
 
-/// A worker's answer with the time it took.
+/// A worker's answer, with the duration of the attempt.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) answer: Answer,
     pub(crate) duration: Duration,
-    /// How many attempts took so long together.
+    /// The number of attempts that `duration` is the total of; zero if it is not known yet.
     pub(crate) timed: u32,
-    /// The worker asks to be replaced.
+    /// Whether the worker asks to be replaced.
     pub(crate) used_up: bool,
-    /// The text of the error, if it is one and has a text.
+    /// The text of the error, if the answer is an error with a text.
     pub(crate) error: Option<Box<str>>,
     pub(crate) stderr_tail: Option<Arc<str>>,
 }
 
 impl Reply {
-    /// Values of which it is not known yet how long they took.
+    /// Creates a reply of values whose duration is not known yet.
     pub(crate) fn untimed(values: Payload) -> Self {
         Self {
             answer: Answer::Ok(values),
@@ -56,12 +56,12 @@ impl Reply {
     }
 }
 
-/// What a worker shows of its work.
+/// A snapshot of what a worker publishes about its work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// The last ticket that was claimed or taken back.
+    /// The last ticket that was claimed or recalled.
     pub(crate) claimed: u64,
-    /// Part of what was sent has not reached the worker yet.
+    /// Whether some of the sent calls have not reached the worker yet.
     pub(crate) is_sending: bool,
     pub(crate) executing: Vec<Executing>,
 }
@@ -70,11 +70,11 @@ pub(crate) struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Executing {
     pub(crate) ticket: u64,
-    /// `None` where the worker shows no time, or one that is still to come.
+    /// The start of the execution; `None` if the worker shows no time or one in the future.
     pub(crate) since: Option<Instant>,
 }
 
-/// What is left of a worker when its process has ended.
+/// The report on a worker whose process has ended.
 #[derive(Debug)]
 pub(crate) struct ExitReport {
     pub(crate) cause: ExitCause,
@@ -85,66 +85,67 @@ pub(crate) struct ExitReport {
     pub(crate) stderr_tail: Option<Arc<str>>,
 }
 
-/// A panic that was the end of its process: panics abort, or a panic hook has exited.
+/// A panic that ended its process, because panics abort or a panic hook exited.
 #[derive(Debug)]
 pub(crate) struct LastPanic {
-    /// The ticket that was executed on the thread that panicked; zero if that is not known.
+    /// The ticket that the panicking thread was executing; zero if that is not known.
     pub(crate) ticket: u64,
     pub(crate) panic: Panic,
 }
 
-/// What the outside is to do.
+/// A decision of the scheduler that the engine carries out.
 #[derive(Debug)]
 pub(crate) enum Action<P> {
     /// Start a worker.
     Spawn { worker: WorkerKey },
-    /// Hand a call to a worker.
+    /// Send a call to a worker.
     Send {
         worker: WorkerKey,
         ticket: u64,
         call: CallKey,
         attempt: u32,
     },
-    /// Take back what the worker has not claimed; answered by [`Scheduler::recalled`].
+    /// Recall the tickets that the worker has not claimed; answered by [`Scheduler::recalled`].
     Recall { worker: WorkerKey },
-    /// See what the worker is doing; answered by [`Scheduler::probed`].
+    /// Read what the worker is executing; answered by [`Scheduler::probed`].
     Probe { worker: WorkerKey },
-    /// See how much memory the worker takes; answered by [`Scheduler::measured`].
+    /// Measure the worker's memory; answered by [`Scheduler::measured`].
     Measure { worker: WorkerKey },
-    /// Tell a running function that it is to stop.
+    /// Ask a running function to stop, through its cancellation token.
     Ask { worker: WorkerKey, ticket: u64 },
-    /// Stop a running async function where it yields.
+    /// Abort a running async function at its next yield.
     Abort { worker: WorkerKey, ticket: u64 },
     /// Send the worker's process group the signal that asks it to end.
     Terminate { worker: WorkerKey },
     /// Kill the worker's process group.
     Kill { worker: WorkerKey },
-    /// Let the worker end in order: it has nothing to do.
+    /// Tell an idle worker to tear down and exit.
     Retire { worker: WorkerKey },
-    /// Give a call's outcome to whoever waits for it.
+    /// Deliver the outcome of a call to its target.
     Resolve { payload: P, outcome: Outcome },
-    /// Tell the subscribers.
+    /// Publish an event to the subscribers.
     Publish(Event),
 }
 
-/// Whether everything that workers have sent by now was taken in.
+/// The state of incoming messages: whether the engine has taken in everything that workers have
+/// sent by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inbound {
     Drained,
     Undrained,
 }
 
-/// What may have printed what a worker has printed last.
+/// The call to which a worker's latest output can be attributed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Printing {
     /// No call.
     Nothing,
-    /// The one with this ticket.
+    /// The call with this ticket.
     One(u64),
-    /// One of several, or several.
+    /// One or more of several calls.
     Several,
 }
 
-/// A worker answered a ticket that it does not hold.
+/// The error for a worker's answer to a ticket that it does not hold.
 #[derive(Debug)]
 pub(crate) struct UnknownTicket;

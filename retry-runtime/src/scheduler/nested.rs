@@ -1,8 +1,8 @@
-//! Calls that are made by calls.
+//! Nested calls: calls that are made by calls.
 //!
-//! A worker that waits for calls of its own makes room: what it has not claimed goes back, it is
-//! given nothing more, and it does not count as one of its function's workers. Thus a nested call
-//! always finds a worker or may have one started.
+//! A worker that waits for nested calls makes room for them: the scheduler recalls the tickets that
+//! the worker has not claimed, sends it nothing more, and does not count it as one of its
+//! function's workers. A nested call therefore always finds a worker or may have one started.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,38 +13,38 @@ use crate::api::context::CallId;
 use crate::api::failure::{Cancelled, Rejected};
 use crate::job::parts::Parts;
 
-/// The deepest that calls may be nested.
+/// The maximum nesting depth of calls.
 pub(super) const DEEPEST: u32 = 10;
 
-/// Who makes a nested call.
+/// The origin of a nested call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
     /// The identity that the worker gave the call.
     pub(crate) id: CallId,
     pub(crate) worker: WorkerKey,
-    /// The ticket of the call that makes it.
+    /// The ticket of the call that makes it; zero if the worker's thread does not know.
     pub(crate) ticket: u64,
 }
 
-/// A call's place below another one.
+/// The call that made a nested call, and its worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parent {
     pub(super) worker: WorkerKey,
     pub(super) call: CallId,
 }
 
-/// Where a call stands among others.
+/// The position of a call in the tree of nested calls.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) id: CallId,
     pub(super) parent: Option<Parent>,
     pub(super) depth: u32,
-    /// Set if its deadline is the one of the call that makes it.
+    /// Whether the deadline is inherited from the call that makes this one.
     pub(super) deadline_is_inherited: bool,
 }
 
 impl Place {
-    /// Below no other call.
+    /// The position of a top-level call.
     pub(super) const TOP: Self = Self {
         id: CallId(0),
         parent: None,
@@ -54,7 +54,8 @@ impl Place {
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// A running function made a call. [`dispatch`](Self::dispatch) is to follow.
+    /// Takes in a call that a running function made. The caller must call
+    /// [`dispatch`](Self::dispatch) afterwards.
     pub(crate) fn submit_nested(
         &mut self,
         now: Instant,
@@ -77,7 +78,8 @@ impl<P: Parts> Scheduler<P> {
         let outer = worker
             .outstanding
             .iter()
-            // A thread that the function has started does not know whose it is.
+            // A thread that the function has started does not know which call it belongs to and
+            // sends zero.
             .find(|inflight| inflight.ticket == origin.ticket || origin.ticket == 0)
             .and_then(|inflight| self.call(inflight.call?));
         let depth = outer.map_or(1, |outer| outer.depth + 1);
@@ -100,7 +102,7 @@ impl<P: Parts> Scheduler<P> {
             deadline_is_inherited: inherited.is_some(),
         };
         let key = self.enter(now, function, terms, payload, place);
-        // It may have been resolved at once; then nobody waits for it.
+        // The call may have been resolved at once; then the worker does not wait for it.
         if parent.is_some()
             && self.call(key).is_some()
             && let Some(worker) = self.worker_mut(origin.worker)
@@ -120,7 +122,7 @@ impl<P: Parts> Scheduler<P> {
         key
     }
 
-    /// An identity for a call that a worker of this process makes.
+    /// Allocates the identity of a call that a worker of this process makes.
     pub(crate) fn next_nested(&mut self, worker: WorkerKey) -> CallId {
         let Some(parent) = self.worker_mut(worker) else {
             return CallId(0);
@@ -129,15 +131,16 @@ impl<P: Parts> Scheduler<P> {
         CallId::nested(worker.id, parent.next_child)
     }
 
-    /// A call that a worker made, if it is not resolved yet.
+    /// Returns the key of a call that a worker made, if it is not resolved yet.
     pub(crate) fn find_nested(&self, worker: WorkerKey, id: CallId) -> Option<CallKey> {
         let worker = self.worker(worker)?;
         worker.children.get(&id.number()).copied()
     }
 
-    /// To be called after each step, until there is nothing to do: sees to the workers of functions
-    /// that were dispatched for, or whose workers began or ceased to wait, and ends workers that a
-    /// shutdown has left without work.
+    /// Does the work that was deferred: balances functions that were dispatched or whose workers
+    /// began or stopped waiting, retires used-up workers, gives places to waiting functions, and
+    /// ends idle workers during a shutdown. Returns whether that left actions to perform. The
+    /// engine calls it after each step until it returns `false`.
     pub(crate) fn rebalance(&mut self, now: Instant) -> bool {
         while let Some(worker) = self.rejoined.pop() {
             self.retire_when_used_up(now, worker);
@@ -156,20 +159,20 @@ impl<P: Parts> Scheduler<P> {
         !self.actions.is_empty()
     }
 
-    /// Whether a worker waits for calls of its own.
+    /// Returns whether a worker waits for nested calls.
     pub(super) fn is_waiting(&self, key: WorkerKey) -> bool {
         self.worker(key)
             .is_some_and(|worker| !worker.children.is_empty())
     }
 
-    /// The workers of a function are to be seen to.
+    /// Schedules a function for the next [`rebalance`](Self::rebalance).
     pub(super) fn unsettle(&mut self, function: FunctionKey) {
         if !self.unsettled.contains(&function) {
             self.unsettled.push(function);
         }
     }
 
-    /// A call that was made by a worker is resolved.
+    /// Removes a resolved nested call from the worker that made it.
     pub(super) fn leave_parent(&mut self, worker: WorkerKey, id: CallId) {
         let Some(parent) = self.worker_mut(worker) else {
             return;
@@ -185,7 +188,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// A worker is gone: nobody waits for what it has called.
+    /// Cancels the nested calls of a worker that is gone, since nothing waits for them.
     pub(super) fn cancel_children(&mut self, children: Vec<CallKey>) {
         for key in children {
             let why = Failure::Cancelled(Cancelled::WithOuterCall);

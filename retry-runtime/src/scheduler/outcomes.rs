@@ -1,4 +1,4 @@
-//! What becomes of calls: answers, crashes, retries and the end of each.
+//! The outcomes of calls: answers, crashes, retries and the end of each call.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,7 +22,8 @@ use crate::job::caller::Caller;
 use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
-    /// A worker died or was killed: what it was executing is accounted for, the rest goes back.
+    /// Takes over the calls of a worker that died or was killed: accounts for those that it was
+    /// executing, and requeues the others.
     pub(super) fn take_over(&mut self, now: Instant, worker: Worker, report: ExitReport) {
         let function = worker.function;
         let is_claimed = |one: &&Inflight| one.ticket <= report.claimed;
@@ -63,7 +64,7 @@ impl<P: Parts> Scheduler<P> {
                 behind.push(call);
             }
         }
-        // A panic is that of all inputs of a batch, but of one of several async functions.
+        // A panic belongs to all inputs of a batch, but only to one of several async calls.
         let several = self.functions[function.0].policy.separable && executing.len() > 1;
         let panicked = report.panic.filter(|last| {
             let found = executing
@@ -80,7 +81,7 @@ impl<P: Parts> Scheduler<P> {
             behind.splice(..0, innocent.into_iter().map(|(call, ..)| call));
         }
         let aborted_by_panic = panicked.is_some();
-        // Counted before any work is handed out again.
+        // The crash must be counted before any call is sent again.
         if !executing.is_empty() && !aborted_by_panic && !ours {
             self.functions[function.0].crashed(now, report.cause);
         }
@@ -125,7 +126,7 @@ impl<P: Parts> Scheduler<P> {
             .is_some_and(|call| call.terms.policy.at_most_once)
     }
 
-    /// The worker of a call crashed while it was executing, alone or with others.
+    /// Handles a crash of the worker that was executing a call, alone or with others.
     fn attempt_crashed(
         &mut self,
         now: Instant,
@@ -171,12 +172,12 @@ impl<P: Parts> Scheduler<P> {
             self.resolve(key, Err(failure), tail);
         } else {
             self.functions[function.0].counts.retried += 1;
-            // At the back: those that do not crash come first.
+            // At the back, so that inputs that do not crash come first.
             self.enqueue_back(now, key);
         }
     }
 
-    /// A worker answered tickets that follow each other with values.
+    /// Takes in the values with which a worker answered consecutive tickets.
     pub(super) fn succeeded(
         &mut self,
         now: Instant,
@@ -228,7 +229,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// A worker answered a ticket with anything but a value.
+    /// Takes in an answer to a ticket that is not a value.
     pub(super) fn failed(
         &mut self,
         now: Instant,
@@ -243,7 +244,7 @@ impl<P: Parts> Scheduler<P> {
         self.functions[function.0].completed(now, 1);
         if let Some(call) = inflight.call {
             let withdrawn = inflight.withdrawn;
-            // Also where it has expired before that.
+            // Also if the attempt had expired before that.
             if let (Answer::Panicked(_), Some(call)) = (&reply.answer, self.call_mut(call)) {
                 call.past().panicked = true;
             }
@@ -257,7 +258,8 @@ impl<P: Parts> Scheduler<P> {
         Ok(())
     }
 
-    /// A worker answered a call, which may have been withdrawn meanwhile.
+    /// Resolves or retries a call that a worker answered. The call may have been withdrawn
+    /// meanwhile.
     fn answered(
         &mut self,
         now: Instant,
@@ -284,7 +286,8 @@ impl<P: Parts> Scheduler<P> {
                 return self.resolve(key, Err(Failure::Rejected(rejected)), reply.stderr_tail);
             }
             Answer::Lost(lost) => (Failure::Lost(lost), AttemptOutcome::Lost, Retry::No),
-            // Only what nobody waits for is aborted, or what has expired.
+            // The scheduler aborts only calls that are no longer wanted or have expired, and
+            // neither gets here.
             Answer::Aborted => {
                 let lost = Lost::Protocol {
                     reason: "it aborted a call that it was not asked to abort".into(),
@@ -309,7 +312,8 @@ impl<P: Parts> Scheduler<P> {
         );
     }
 
-    /// An attempt ended in a way that the retry policy is for, unless `retry` says no.
+    /// Handles an attempt that failed in a way that the retry policy covers, unless `retry` is
+    /// `No`.
     pub(super) fn attempt_failed(
         &mut self,
         now: Instant,
@@ -354,7 +358,7 @@ impl<P: Parts> Scheduler<P> {
         };
         match withdrawn.as_deref() {
             None => {}
-            // The deadline prevents a further attempt.
+            // The deadline rules out a further attempt.
             Some(Withdrawn::Deadline) => return self.resolve(key, Err(failure), tail),
             Some(Withdrawn::Unwanted(why)) => return self.resolve(key, Err(why.clone()), tail),
         }
@@ -363,7 +367,7 @@ impl<P: Parts> Scheduler<P> {
             .deadline
             .is_some_and(|deadline| due.is_none_or(|due| due >= deadline))
         {
-            // No further attempt can be made in time: this was the last one.
+            // No further attempt would start before the deadline, so this was the last one.
             return self.resolve(key, Err(failure), tail);
         }
         let last = call.deadline.is_some().then_some(failure);
@@ -386,7 +390,7 @@ impl<P: Parts> Scheduler<P> {
             });
         }
         match due {
-            // At once means at once: before those that never ran, and without a timer.
+            // A delay of zero involves no timer, and the retry goes ahead of calls that never ran.
             _ if delay.is_zero() => self.enqueue_front(now, key),
             Some(due) => self.arm(due, Timer::Retry(key)),
             None => {}
@@ -441,8 +445,9 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Marks a call as queued, unless its function's workers crash too often. Returns the queue that it
-    /// belongs to, and where it belongs there.
+    /// Marks a call as queued. Resolves it instead if the shutdown cancels queued calls or if its
+    /// function's workers crash too often. Returns the queue that the call belongs to, with the
+    /// depth and the caller that determine its position.
     fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(&mut Queue, u32, Caller)> {
         let call = self.call_mut(key)?;
         let was = std::mem::replace(&mut call.state, State::Queued);
@@ -463,7 +468,7 @@ impl<P: Parts> Scheduler<P> {
         Some((state.lane(lane), depth, caller))
     }
 
-    /// A call that was queued is not any more.
+    /// Subtracts a call that is no longer queued from its function's counts.
     pub(super) fn leave_queue(&mut self, key: CallKey) {
         if let Some(call) = self.call(key) {
             let (function, depth) = (call.function, call.depth);
@@ -472,14 +477,14 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// A call of this function was withdrawn while it was queued.
+    /// Counts a stale entry in a queue: its call was withdrawn.
     pub(super) fn outdate_queued(&mut self, function: FunctionKey, lane: Lane) {
         let (calls, queue) = (&self.calls, self.functions[function.0].lane(lane));
         queue.outdate(|key| calls.get(key.index).is_some_and(|call| call.id == key.id));
     }
 
-    /// Fails all pending calls of a function whose workers crash too often. What other workers
-    /// are executing may end; it fails if it would have to be run again.
+    /// Fails all pending calls of a function whose workers crash too often. A call that another
+    /// worker is executing may finish; it fails if it would have to run again.
     pub(super) fn enforce_crash_limit(&mut self, now: Instant, function: FunctionKey) {
         let Some(exceeded) = self.functions[function.0].crash_limit_exceeded(now) else {
             return;

@@ -1,4 +1,4 @@
-//! What was sent to a worker and is not answered, in the order of the tickets.
+//! The inputs that were sent to a worker and are not answered, in the order of their tickets.
 
 use std::collections::vec_deque::{self, VecDeque};
 use std::time::{Duration, Instant};
@@ -6,36 +6,37 @@ use std::time::{Duration, Instant};
 use super::CallKey;
 use super::stop::{Stop, Withdrawn};
 
-/// Inputs that were sent together, under tickets that follow each other.
+/// Inputs that were sent together, under consecutive tickets.
 #[derive(Debug)]
 pub(super) struct Inflight {
-    /// The ticket of the first one.
+    /// The ticket of the first input.
     pub(super) ticket: u64,
     pub(super) count: u32,
-    /// `None` once nobody waits for the answers any more.
+    /// The call; `None` once the answers are no longer wanted.
     pub(super) call: Option<CallKey>,
     pub(super) sent: Instant,
-    /// Set once it is to stop; then it is a single one.
+    /// The state of stopping the input; it is a single one then.
     pub(super) stop: Option<Box<Stop>>,
-    /// Set while the call is to end without an answer, until it is known whether it runs.
+    /// The reason why the call ends without an answer; set until it is known whether the call runs.
     pub(super) withdrawn: Option<Box<Withdrawn>>,
-    /// How long it is asked to end, once its call is over; `None` as the worker's function says.
+    /// The grace for stopping the input once its call is over; `None` for the default of the
+    /// worker's function.
     pub(super) grace: Option<Duration>,
 }
 
 impl Inflight {
-    /// The first ticket after it.
+    /// Returns the first ticket after these inputs.
     pub(super) fn end(&self) -> u64 {
         self.ticket + u64::from(self.count)
     }
 
-    /// Returns whether it is to end and nothing has been done about that yet.
+    /// Returns whether the inputs are to end and no stop has begun yet.
     pub(super) fn is_to_end(&self) -> bool {
         self.withdrawn.is_some() || self.call.is_none() && self.stop.is_none()
     }
 }
 
-/// All that one worker has to answer.
+/// All inputs that one worker has to answer.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding {
     sent: VecDeque<Inflight>,
@@ -47,7 +48,7 @@ impl Outstanding {
         self.sent.is_empty()
     }
 
-    /// How many inputs there are.
+    /// Returns the number of inputs.
     pub(super) fn inputs(&self) -> usize {
         self.inputs
     }
@@ -65,16 +66,16 @@ impl Outstanding {
         self.sent.iter_mut()
     }
 
-    /// Whether a ticket up to this one is among them.
+    /// Returns whether the first unanswered ticket is at most this one.
     pub(super) fn any_up_to(&self, ticket: u64) -> bool {
         self.sent
             .front()
             .is_some_and(|first| first.ticket <= ticket)
     }
 
-    /// Where a ticket is.
+    /// Returns the position of the entry that contains a ticket.
     fn position(&self, ticket: u64) -> Option<usize> {
-        // Answers come in order.
+        // The fast path: answers usually arrive in order.
         if self.sent.front()?.ticket == ticket {
             return Some(0);
         }
@@ -91,13 +92,13 @@ impl Outstanding {
         self.sent.get(self.position(ticket)?)
     }
 
-    /// Those that were sent together with a ticket.
+    /// Returns the entry that contains a ticket.
     pub(super) fn find(&mut self, ticket: u64) -> Option<&mut Inflight> {
         let place = self.position(ticket)?;
         self.sent.get_mut(place)
     }
 
-    /// Takes out what was sent together with a ticket.
+    /// Removes the entry that contains a ticket.
     pub(super) fn remove(&mut self, ticket: u64) -> Option<Inflight> {
         let place = self.position(ticket)?;
         let removed = self.sent.remove(place)?;
@@ -105,7 +106,7 @@ impl Outstanding {
         Some(removed)
     }
 
-    /// The first ones of those that were sent together are answered.
+    /// Removes the first inputs of an entry, which are answered.
     pub(super) fn answered(&mut self, ticket: u64, count: u32) {
         if let Some(inflight) = self.find(ticket) {
             inflight.ticket += u64::from(count);
@@ -114,15 +115,15 @@ impl Outstanding {
         }
     }
 
-    /// Takes out the last, if it begins after a ticket.
+    /// Removes the last entry if it begins after a ticket.
     pub(super) fn pop_after(&mut self, ticket: u64) -> Option<Inflight> {
         let last = self.sent.pop_back_if(|last| last.ticket > ticket)?;
         self.inputs -= last.count as usize;
         Some(last)
     }
 
-    /// Parts those that were sent together before a ticket: the call of those on this side. The
-    /// other side's is to be set.
+    /// Splits an entry in front of a ticket. Returns the call of the front part and the new back
+    /// part, whose call the caller must set.
     pub(super) fn part(&mut self, ticket: u64) -> Option<(Option<CallKey>, &mut Inflight)> {
         let place = self.position(ticket)?;
         let front = &mut self.sent[place];

@@ -1,4 +1,4 @@
-//! What the engine asks the scheduler.
+//! Read-only queries by the engine.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,8 @@ use crate::job::outcome::CallKey;
 use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
-    /// Returns what has become of the calls of each function, and how many
-    /// of them are being executed. All configurations of a service are one.
+    /// Returns the counts of each function and the number of its inputs that are executing. All
+    /// configurations of a service count as one function.
     pub(crate) fn counts(&self) -> Vec<(&'static str, Counts, usize)> {
         let removed = self
             .removed
@@ -38,18 +38,18 @@ impl<P: Parts> Scheduler<P> {
         all
     }
 
-    /// What holds for a call, and the payload.
+    /// Returns the terms and the payload of a call.
     pub(crate) fn payload(&self, call: CallKey) -> Option<(&Terms, &P)> {
         self.call(call).map(|call| (&*call.terms, &call.payload))
     }
 
-    /// The workers of a function.
+    /// Returns the workers of a function.
     pub(crate) fn workers_of(&self, function: FunctionKey) -> &[WorkerKey] {
         let function = self.functions.get(function.0);
         function.map_or(&[], |function| function.index.keys())
     }
 
-    /// Who may answer a call: the worker that has it, or those that may come to have it.
+    /// Returns the workers that may answer a call: the one that has it, or those that may get it.
     pub(crate) fn workers_for(&self, call: CallKey) -> &[WorkerKey] {
         let Some(call) = self.call(call) else {
             return &[];
@@ -60,7 +60,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// The worker that has a call, if one has.
+    /// Returns the worker that a call was sent to, if it was sent.
     pub(crate) fn sent_to(&self, call: CallKey) -> Option<WorkerKey> {
         match self.call(call)?.state {
             State::Queued | State::Delayed => None,
@@ -68,12 +68,12 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Whether attempts at a function take less time than it takes to wake a thread.
+    /// Returns whether attempts at a function take less time than it takes to wake a thread.
     pub(crate) fn is_quick(&self, function: FunctionKey) -> bool {
         self.functions[function.0].is_quick()
     }
 
-    /// Whether all calls wait for their next attempt.
+    /// Returns whether there are calls and all of them wait for their next attempt.
     pub(crate) fn only_waits(&self) -> bool {
         !self.calls.is_empty() && self.delayed == self.calls.len()
     }
@@ -83,13 +83,14 @@ impl<P: Parts> Scheduler<P> {
         Some((function, &self.functions[function.0].policy))
     }
 
-    /// Whether a worker that was asked for is still to come up.
+    /// Returns whether a worker is still starting, so that its process is wanted.
     pub(crate) fn is_wanted(&self, worker: WorkerKey) -> bool {
         self.worker(worker)
             .is_some_and(|worker| worker.phase == Phase::Starting)
     }
 
-    /// Returns what a worker is executing, given the last ticket that it claimed.
+    /// Returns the call that may have produced a worker's latest output, given the last ticket that
+    /// the worker claimed.
     pub(crate) fn printing(&self, worker: WorkerKey, claimed: u64) -> Printing {
         let Some(worker) = self.worker(worker) else {
             return Printing::Nothing;
@@ -98,7 +99,7 @@ impl<P: Parts> Scheduler<P> {
         let mut several = outstanding.iter().take_while(|one| one.ticket <= claimed);
         match (several.next(), several.next()) {
             (None, _) => Printing::Nothing,
-            // What is claimed after the first may be answered already.
+            // The tickets that were claimed after the first may have been answered already.
             (Some(one), None) if one.count == 1 || one.ticket == claimed => {
                 Printing::One(one.ticket)
             }
@@ -106,7 +107,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Returns the call that a worker has under a ticket, and its place in its map.
+    /// Returns the call that a worker has under a ticket, its index in its map and its payload.
     pub(crate) fn call_of(
         &self,
         worker: WorkerKey,
@@ -119,13 +120,14 @@ impl<P: Parts> Scheduler<P> {
         Some((CallId(call.id.0 + behind), index, &call.payload))
     }
 
-    /// Whether a worker has answered everything up to this ticket, or has no longer to.
+    /// Returns whether a worker has answered every ticket up to this one that it still had to
+    /// answer.
     pub(crate) fn executes_nothing(&self, worker: WorkerKey, claimed: u64) -> bool {
         let executes = |worker: &Worker| worker.outstanding.any_up_to(claimed);
         !self.worker(worker).is_some_and(executes)
     }
 
-    /// The last ticket that was sent to a worker.
+    /// Returns the last ticket that was sent to a worker.
     pub(crate) fn last_ticket(&self, worker: WorkerKey) -> u64 {
         self.worker(worker)
             .map_or(0, |worker| worker.next_ticket - 1)

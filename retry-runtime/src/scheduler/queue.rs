@@ -1,11 +1,11 @@
-//! The queued calls of one function, and the order in which they are handed out.
+//! The queued calls of one function, and the order in which they are sent.
 //!
-//! The deepest calls go first, since others wait for them. At each depth the callers take turns: a map
-//! is one caller, and so is each thread that makes single calls. Each caller is charged for the inputs
-//! that were handed out for it, and the one that has got least so far is next (start-time fair queueing:
-//! Goyal, Vin and Cheng, 1996). A caller that comes begins with what the last one served had got before,
-//! so that it is next, and gains nothing by having stayed away. What one caller has made stays in its
-//! order.
+//! The most deeply nested calls go first, since other calls wait for them. At each depth the
+//! callers take turns: a map is one caller, and so is each thread that makes single calls. Each
+//! caller is charged for the inputs that were sent for it, and the caller with the lowest charge is
+//! next (start-time fair queueing: Goyal, Vin and Cheng, 1996). A new or returning caller starts
+//! with at least the charge that the caller served last had before its turn, so that it is next and
+//! gains nothing by having been absent. The calls of one caller keep their order.
 
 use std::collections::VecDeque;
 
@@ -13,13 +13,13 @@ use super::CallKey;
 use super::tombstones::Tombstones;
 use crate::job::caller::Caller;
 
-/// The number of places that an empty queue keeps.
+/// The capacity that an empty queue keeps.
 const SPARE: usize = 64;
 
-/// The number of callers without queued calls that are remembered.
+/// The number of callers at which a level begins to forget those without queued calls.
 const REMEMBERED: usize = 8;
 
-/// Inputs of a caller that are not handed out for now, except the one with this index.
+/// A caller whose inputs are not sent for now, except the one with this index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hold {
     pub(super) caller: Caller,
@@ -32,31 +32,31 @@ pub(super) struct Queue {
     tombstones: Tombstones,
 }
 
-/// The calls that are nested equally deeply.
+/// The queued calls of one nesting depth.
 #[derive(Debug, Default)]
 struct Level {
     callers: Vec<Line>,
-    /// The inputs that the caller that was served last had got before that.
+    /// The charge that the caller served last had before its turn.
     served: u64,
 }
 
-/// The calls of one caller.
+/// The queued calls of one caller.
 #[derive(Debug)]
 struct Line {
     caller: Caller,
-    /// Some of them may not be queued any more.
+    /// The calls in order. Some entries may be stale: their calls are no longer queued.
     calls: VecDeque<CallKey>,
-    /// The number of inputs that it has got.
+    /// The charge: the number of inputs that were sent for this caller.
     got: u64,
 }
 
-/// Which call is next.
+/// The position of the call that is next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
     pub(super) depth: usize,
     line: usize,
     place: usize,
-    /// No further input of it may be handed out with the first one.
+    /// Whether only the first input of the call may be sent.
     pub(super) is_alone: bool,
 }
 
@@ -77,9 +77,9 @@ impl Queue {
         self.line(depth, caller).calls.push_back(key);
     }
 
-    /// Returns which call is next, if any may be handed out. `index` tells the index of the first input
-    /// of a call in its map, `is_queued` whether it is still queued at all, and `has_room` whether there is
-    /// room for its results.
+    /// Returns the position of the next call, if any may be sent. `index` returns the index of a
+    /// call's first input in its map, `is_queued` whether the call is still queued at all, and
+    /// `has_room` whether there is room for its results.
     pub(super) fn next(
         &mut self,
         holds: &[Hold],
@@ -91,7 +91,7 @@ impl Queue {
         levels.into_iter().find_map(|(depth, level)| {
             let mut next: Option<(u64, Turn)> = None;
             for (line, one) in level.callers.iter_mut().enumerate() {
-                // Calls that were withdrawn are left in the line until they are at its front.
+                // Stale entries stay in the line until they are at its front.
                 while one.calls.pop_front_if(|key| !is_queued(*key)).is_some() {}
                 let Some(first) = one.calls.front().copied() else {
                     continue;
@@ -99,8 +99,8 @@ impl Queue {
                 let has_room = has_room(first);
                 let hold = holds.iter().find(|hold| hold.caller == one.caller);
                 if !has_room || hold.is_some() {
-                    // As if it had stayed away: otherwise it would be served alone later, until it had
-                    // got as much as the others.
+                    // Charge the caller as if it had been absent. Otherwise it alone would be
+                    // served later, until its charge had caught up with the others.
                     one.got = one.got.max(level.served);
                 }
                 if !has_room || next.is_some_and(|(got, _)| got <= one.got) {
@@ -127,13 +127,13 @@ impl Queue {
         })
     }
 
-    /// Returns the call whose turn it is.
+    /// Returns the call at a turn's position.
     pub(super) fn get(&self, turn: Turn) -> Option<CallKey> {
         let line = &self.levels[turn.depth].callers[turn.line];
         line.calls.get(turn.place).copied()
     }
 
-    /// Takes a call whose turn it is.
+    /// Removes the call at a turn's position.
     pub(super) fn take(&mut self, turn: Turn) -> Option<CallKey> {
         let level = &mut self.levels[turn.depth];
         let line = &mut level.callers[turn.line];
@@ -145,12 +145,12 @@ impl Queue {
         }
     }
 
-    /// Charges a caller for inputs that were handed out in its turn.
+    /// Charges a caller for inputs that were sent in its turn.
     pub(super) fn charge(&mut self, turn: Turn, inputs: u32) {
         self.levels[turn.depth].callers[turn.line].got += u64::from(inputs);
     }
 
-    /// Takes the calls that are below others.
+    /// Takes the nested calls, which may include stale entries.
     pub(super) fn take_nested(&mut self) -> Self {
         Self {
             levels: self.levels.split_off(self.levels.len().min(1)),
@@ -158,7 +158,7 @@ impl Queue {
         }
     }
 
-    /// Takes all calls, some of which may not be queued any more.
+    /// Returns all calls, which may include stale entries, the most deeply nested first.
     pub(super) fn drain(self) -> impl Iterator<Item = CallKey> {
         let lines = self
             .levels
@@ -168,19 +168,20 @@ impl Queue {
         lines.flat_map(|line| line.calls)
     }
 
-    /// Returns whether there is none, not even one that is not queued any more.
+    /// Returns whether the queue has no entries, not even stale ones.
     pub(super) fn is_empty(&self) -> bool {
         let mut lines = self.levels.iter().flat_map(|level| &level.callers);
         lines.all(|line| line.calls.is_empty())
     }
 
-    /// Returns the number of calls, with those that are not queued any more.
+    /// Returns the number of entries, stale ones included.
     pub(super) fn len(&self) -> usize {
         let lines = self.levels.iter().flat_map(|level| &level.callers);
         lines.map(|line| line.calls.len()).sum()
     }
 
-    /// One more of its calls is not queued any more.
+    /// Counts one more stale entry, and removes all of them once they may be more than half of the
+    /// queue.
     pub(super) fn outdate(&mut self, is_queued: impl Fn(&CallKey) -> bool) {
         if self.tombstones.add(1, self.len()) {
             for line in self.levels.iter_mut().flat_map(|level| &mut level.callers) {
@@ -190,7 +191,7 @@ impl Queue {
         }
     }
 
-    /// None of its calls is queued any more.
+    /// Removes all entries, which must be stale, and resets all charges.
     pub(super) fn clear(&mut self) {
         for level in &mut self.levels {
             level.served = 0;
@@ -210,7 +211,8 @@ impl Level {
         let known = self.callers.iter().position(|line| line.caller == caller);
         let place = known.unwrap_or_else(|| {
             if self.callers.len() >= REMEMBERED {
-                // A new one begins with at least as much as these had got.
+                // Callers with a higher charge stay: a new one starts with at least the charge of
+                // those removed, so forgetting them gives no advantage.
                 self.callers
                     .retain(|line| !line.calls.is_empty() || line.got > served);
             }

@@ -1,4 +1,4 @@
-//! The end of a runtime: no further calls, then no further workers.
+//! The shutdown of a runtime: no new calls, then no workers.
 
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,18 @@ use crate::api::failure::Cancelled;
 use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
-    /// Takes no further calls. Those that are there may end within the grace; then they are
-    /// cancelled. Without `queued` those that do not run are cancelled at once. If the end is waited for,
-    /// workers that have not ended by then are killed.
+    /// Begins the shutdown and rejects new calls. Pending calls may finish within the grace and are
+    /// cancelled after it. Without `queued`, calls that are not executing are cancelled at once. If
+    /// `waited`, because a caller waits for the end, workers that have not exited by the end of the
+    /// grace are killed.
     pub(crate) fn shut_down(&mut self, now: Instant, grace: Duration, queued: bool, waited: bool) {
         self.draining = true;
         self.kills_workers = waited;
         if !queued {
             self.cancels_queued = true;
             self.cancel_at_shutdown(|call| !matches!(call, State::Sent { .. }));
-            // What was sent and does not run either comes back, and is cancelled then.
+            // Calls that were sent but are not executing are recalled, and cancelled when they come
+            // back.
             let workers = self.functions.iter().flat_map(|(_, one)| one.index.keys());
             for worker in workers.copied().collect::<Vec<_>>() {
                 self.recall(worker);
@@ -25,18 +27,18 @@ impl<P: Parts> Scheduler<P> {
         }
         match now.checked_add(grace) {
             Some(at) if !grace.is_zero() => self.arm(at, Timer::ShutDown),
-            Some(_) => self.grace_is_over(),
+            Some(_) => self.end_grace(),
             None => {}
         }
     }
 
-    /// Whether no call and no worker is left, and none will come.
+    /// Returns whether the shutdown is complete: no call and no worker is left, and none will come.
     pub(crate) fn is_drained(&self) -> bool {
         self.draining && self.calls.is_empty() && self.workers.is_empty()
     }
 
-    /// Returns how many calls are executing, and how many are not. A worker is sent more than it
-    /// executes: what it does not have time for yet does not count as executing.
+    /// Returns how many calls are executing, and how many are not. A worker is sent more calls than
+    /// it executes; prefetched ones do not count as executing.
     pub(crate) fn pending(&self) -> (usize, usize) {
         let all: usize = (self.calls.iter())
             .map(|(_, call)| call.payload.count() as usize)
@@ -52,17 +54,17 @@ impl<P: Parts> Scheduler<P> {
         (executing, all.saturating_sub(executing))
     }
 
-    /// The calls that were given up by the shutdown, with their functions.
+    /// Returns the calls that the shutdown gave up, with their functions.
     pub(crate) fn abandoned(&self) -> &[(CallId, &'static str)] {
         &self.abandoned
     }
 
-    /// Returns the workers that had not ended when the grace was over, and were killed.
+    /// Returns the workers that were killed because they had not exited when the grace was over.
     pub(crate) fn killed_at_shutdown(&self) -> &[(Option<u32>, &'static str)] {
         &self.killed_at_shutdown
     }
 
-    /// Returns the processes that are still there, with their functions.
+    /// Returns the workers that still exist, with their functions.
     pub(crate) fn processes(&self) -> impl Iterator<Item = (Option<u32>, &'static str)> {
         self.workers.iter().map(|(_, worker)| {
             let name = self.functions[worker.function.0].policy.name;
@@ -70,8 +72,9 @@ impl<P: Parts> Scheduler<P> {
         })
     }
 
-    /// Cancels what is left, and kills the workers that are.
-    pub(super) fn grace_is_over(&mut self) {
+    /// Ends the grace of a shutdown: cancels the remaining calls, and kills the remaining workers
+    /// if the shutdown is waited for.
+    pub(super) fn end_grace(&mut self) {
         self.abandon_all();
         if !self.kills_workers {
             return;
@@ -108,8 +111,8 @@ impl<P: Parts> Scheduler<P> {
         self.cancel(keys, Cancelled::ByShutdown);
     }
 
-    /// Ends the workers that there is nothing more for, once all calls that are left are being executed:
-    /// they may need what is left of the grace for their teardown.
+    /// Retires workers that have no more work, once all remaining calls are executing: these
+    /// workers may need the rest of the grace for their teardown.
     pub(super) fn drain(&mut self, now: Instant) {
         let waits = |(_, function): (usize, &Function)| function.queued() > 0;
         if !self.draining || self.delayed > 0 || self.functions.iter().any(waits) {
@@ -123,8 +126,8 @@ impl<P: Parts> Scheduler<P> {
         let mut keys = Vec::new();
         for function in functions {
             let (index, counts) = self.index(function);
-            // While inputs wait behind others at a worker, further workers may take them over. Ending
-            // those here would only have them started again.
+            // While inputs wait behind others at a worker, the function's other workers may take
+            // them over. Ending these workers here would only cause new ones to start.
             if counts.behind == 0 {
                 keys.extend_from_slice(index.keys());
             }
@@ -134,7 +137,7 @@ impl<P: Parts> Scheduler<P> {
                 continue;
             };
             match worker.phase {
-                // One that is still executing what nobody wants is ended by that.
+                // A worker that is still executing an unwanted call ends when that is stopped.
                 Phase::Ready if !worker.is_busy() => self.retire(now, key),
                 Phase::Starting => self.kill(key, Phase::Killed),
                 _ => {}

@@ -1,11 +1,12 @@
-//! Starts of workers: how many there are, and what follows from those that fail.
+//! Starts of workers: how many there are, and what follows when one fails.
 //!
-//! A start that fails is most probably the function's own fault: then the calls that wait for it are
-//! told at once, since trying again would only repeat it. There are three exceptions. While another
-//! worker of the function serves, or is about to, the calls wait for that one, and further starts are
-//! tried after growing pauses: a set-up may need a resource that only some processes can have. A process that
-//! was killed from outside has crashed. And where the machine or the runtime has no room for a further
-//! process, the function waits for a place, which an idle worker of another function gives up.
+//! A failed start is most probably the function's own fault. The calls that wait for it then fail
+//! at once, since another start would only repeat the failure. There are three exceptions. While
+//! another worker of the function serves calls or is about to, the calls wait for that worker, and
+//! the scheduler tries further starts after growing pauses: a set-up may need a resource that only
+//! some processes can have. A process that was killed from outside counts as a crash. And if the
+//! machine or the runtime has no room for another process, the function waits for a place (room for
+//! one more process), which an idle worker of another function gives up.
 
 use std::time::{Duration, Instant};
 
@@ -16,28 +17,29 @@ use crate::api::failure::{ExitCause, Startup};
 use crate::job::parts::Parts;
 use crate::scheduler::Failure;
 
-/// If workers of a function were ready before, this many failed starts in a row are needed
-/// before its calls fail.
+/// The number of consecutive failed starts after which the calls of a function fail whose workers
+/// were ready before.
 const FAILED_STARTS: u32 = 3;
 
-/// The pause after a failed start, which doubles with each further one up to the longest.
+/// The pause after a failed start. It doubles with each further failure, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// For this long the only worker of a function serves before it gives up its place to another function.
+/// The minimum time that the only worker of a function serves before it gives up its place to
+/// another function.
 const TURN: Duration = Duration::from_secs(1);
 
-/// Why a worker never became ready.
+/// The reason why a worker never became ready.
 #[derive(Clone, Debug)]
 pub(super) struct FailedStart {
     pub(super) startup: Startup,
     pub(super) stderr_tail: Option<std::sync::Arc<str>>,
-    /// The operating system has no process, descriptor or memory left for it.
+    /// Whether the operating system had no process, descriptor or memory left for it.
     pub(super) is_for_want_of_resources: bool,
 }
 
 impl FailedStart {
-    /// Returns the signal's cause where the process was killed by one that no fault of its own raises.
+    /// Returns the cause if the process was killed by a signal that no fault of its own raises.
     fn killed_from_outside(&self) -> Option<ExitCause> {
         // SIGHUP, SIGINT, SIGQUIT, SIGKILL and SIGTERM.
         let is_sent = |signal| matches!(signal, 1 | 2 | 3 | 9 | 15);
@@ -53,15 +55,17 @@ impl FailedStart {
 /// The history of the starts of one function's workers.
 #[derive(Debug, Default)]
 pub(super) struct Starts {
-    /// Set once a worker was ready.
+    /// Whether a worker was ever ready.
     pub(super) ever_ready: bool,
-    /// Failed ones since a worker was last ready; those that were under way together count as one.
+    /// The number of failed starts since a worker was last ready. Starts that were under way
+    /// together count as one.
     pub(super) failed: u32,
-    /// The last worker that was under way when one failed.
+    /// The number of the last worker that was under way when a start failed.
     counted: u64,
-    /// None is tried before then, as long as there is another worker or no place for one, or if there
-    /// are to be pauses in any case.
+    /// The end of the pause. It applies if another worker can take the calls, if the function waits
+    /// for a place, or if `pauses` is set.
     next: Option<Instant>,
+    /// Whether the pause applies in any case, after repeated kills from outside.
     pauses: bool,
     /// The length of the last pause.
     pause: Duration,
@@ -71,7 +75,8 @@ pub(super) struct Starts {
 
 #[derive(Debug)]
 struct WantsPlace {
-    /// When its calls fail, and why; a limit of the runtime's own is waited for without an end.
+    /// The time at which the function's calls fail, and the reason. `None` if the runtime's own
+    /// limit leaves no place: the wait for that has no time limit.
     until: Option<(Instant, FailedStart)>,
 }
 
@@ -81,8 +86,8 @@ impl Starts {
         self.failed > 0
     }
 
-    /// A worker is ready. A pause after the failure of another one goes on: that one may have been
-    /// refused because of this one.
+    /// Resets the history, since a worker is ready. A pause after another worker's failure
+    /// continues: that worker may have failed because this one exists.
     pub(super) fn succeeded(&mut self, now: Instant) {
         let paused = self.next.filter(|next| now < *next);
         *self = Self {
@@ -94,7 +99,7 @@ impl Starts {
         };
     }
 
-    /// Puts the next start off. Starts that failed together count as one.
+    /// Postpones the next start and returns its time. Starts that failed during one pause share it.
     fn back_off(&mut self, now: Instant) -> Instant {
         if let Some(next) = self.next.filter(|next| now < *next) {
             return next;
@@ -103,7 +108,8 @@ impl Starts {
         *self.next.insert(now + self.pause)
     }
 
-    /// Returns whether no start is to be tried now, given whether the calls can wait for another worker.
+    /// Returns whether the next start must wait, given whether the calls can wait for another
+    /// worker.
     fn is_put_off(&self, now: Instant, can_wait: bool) -> bool {
         let waits = can_wait || self.wants_place.is_some() || self.pauses;
         waits && self.next.is_some_and(|next| now < next)
@@ -111,14 +117,15 @@ impl Starts {
 }
 
 impl Function {
-    /// Returns whether there are still calls for which it waits for a place; they may have been cancelled.
-    fn still_wants_place(&mut self) -> bool {
+    /// Ends the wait for a place if no call is queued any more, since they may have been cancelled.
+    /// Returns whether calls are still queued.
+    fn refresh_wants_place(&mut self) -> bool {
         let is_wanted = self.queued() > 0;
         self.starts.wants_place.take_if(|_| !is_wanted);
         is_wanted
     }
 
-    /// Returns whether it is the runtime's own limit that leaves no place for it.
+    /// Returns whether the function waits for a place because of the runtime's own limit.
     fn waits_for_limit(&self) -> bool {
         let wanted = self.starts.wants_place.as_ref();
         wanted.is_some_and(|wanted| wanted.until.is_none())
@@ -126,19 +133,19 @@ impl Function {
 }
 
 impl Worker {
-    /// Returns whether it can give up its place once it has answered what it executes.
+    /// Returns whether the worker can give up its place once it has answered what it executes.
     fn may_leave(&self) -> bool {
         self.phase == Phase::Ready && !self.used_up && self.children.is_empty()
     }
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// Limits the processes of all functions together.
+    /// Sets the maximum number of processes of all functions together.
     pub(crate) fn set_max_processes(&mut self, processes: Option<usize>) {
         self.max_processes = processes;
     }
 
-    /// Starts as many workers as have something to do at once, up to the limit.
+    /// Starts as many workers as would have something to do at once, up to the limits.
     pub(super) fn scale(&mut self, now: Instant, function: FunctionKey) {
         loop {
             let (_, counts) = self.index(function);
@@ -149,8 +156,9 @@ impl<P: Parts> Scheduler<P> {
                 state.queued_nested > coming && counts.allows_another(policy.max_workers, true);
             let top = state.queued() + counts.behind > coming
                 && counts.allows_another(policy.max_workers, false);
-            // The floor is not worth a restart loop: after a failed start it waits for a call. Nor is
-            // it worth a place that a call of another function waits for.
+            // `min_workers` does not justify a restart loop: after a failed start the next one
+            // waits for a call. Nor does it justify a place that a call of another function waits
+            // for.
             let floor = counts.alive < policy.min_workers.min(policy.max_workers)
                 && state.starts.failed == 0
                 && self.places.is_empty()
@@ -158,7 +166,7 @@ impl<P: Parts> Scheduler<P> {
             if !(nested || top || floor) {
                 return;
             }
-            // A worker that has nothing to do is of no use for what is held back.
+            // A new worker would not help calls that are held back.
             let has_turn = Lane::ALL
                 .into_iter()
                 .any(|lane| self.has_turn(function, lane));
@@ -168,13 +176,14 @@ impl<P: Parts> Scheduler<P> {
             let state = &self.functions[function.0];
             let is_served = counts.serving() > 0;
             let can_wait = is_served || counts.waiting > 0 && !nested;
-            // After a failure one start at a time finds out whether there is room for more.
+            // After a failure the scheduler makes one start at a time, to find out whether there is
+            // room for more workers.
             let tries = !state.starts.pause.is_zero() && counts.starting > 0;
             if state.starts.is_put_off(now, can_wait) || can_wait && tries {
                 return;
             }
             if self.is_full() {
-                // The floor is not worth the place of another function.
+                // `min_workers` does not justify taking the place of another function.
                 if !is_served && (nested || top) {
                     self.want_place(now, function, None);
                 }
@@ -193,8 +202,8 @@ impl<P: Parts> Scheduler<P> {
         workers.any(|key| self.workers[*key].phase == Phase::Ready)
     }
 
-    /// Returns whether there are as many processes as there may be. Those that wait for calls of their
-    /// own do not count: they wait for a process that may still have to be started.
+    /// Returns whether the maximum number of processes is reached. Workers that wait for nested
+    /// calls do not count: they wait for a process that may still have to be started.
     pub(super) fn is_full(&self) -> bool {
         self.max_processes.is_some_and(|most| {
             let counted = self
@@ -205,7 +214,8 @@ impl<P: Parts> Scheduler<P> {
         })
     }
 
-    /// A worker of a function failed to start, and is gone.
+    /// Handles a failed start of a worker, which is gone: fails the calls that waited for it, or
+    /// postpones the next start.
     pub(super) fn start_failed(
         &mut self,
         now: Instant,
@@ -236,7 +246,8 @@ impl<P: Parts> Scheduler<P> {
         let state = &mut self.functions[function.0];
         let is_over = !state.starts.ever_ready || state.starts.failed >= FAILED_STARTS;
         if counts.waiting > 0 {
-            // Calls at the top wait for the workers that are there. These may wait for the nested ones.
+            // Top-level calls wait for the existing workers. These may in turn wait for the nested
+            // calls.
             if is_over {
                 let nested = state.take_nested();
                 self.fail_all(nested, &failed);
@@ -247,13 +258,13 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Puts the next start of a worker off.
+    /// Postpones the next start of a worker.
     fn put_off(&mut self, now: Instant, function: FunctionKey) {
         let at = self.functions[function.0].starts.back_off(now);
         self.arm(at, Timer::Start(function));
     }
 
-    /// Fails all queued calls of a function, none of which has a worker.
+    /// Fails all queued calls of a function that has no worker.
     fn fail_queued(&mut self, function: FunctionKey, failed: &FailedStart) {
         let queue = self.functions[function.0].take_queue();
         self.fail_all(queue, failed);
@@ -271,8 +282,9 @@ impl<P: Parts> Scheduler<P> {
 
     // ------------------------------------------------------------- places
 
-    /// Has a function wait for a place for a worker: until a process of this runtime has ended, or, if
-    /// it is the machine that has no room, until a pause is over.
+    /// Makes a function wait for a place for a worker: until a process of this runtime exits, or
+    /// also, if the machine has no room, until a pause is over. In the latter case its calls fail
+    /// after `startup_timeout`.
     fn want_place(&mut self, now: Instant, function: FunctionKey, failed: Option<FailedStart>) {
         let state = &mut self.functions[function.0];
         let limit = state.policy.startup_timeout;
@@ -296,17 +308,19 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Has workers give up their places, if functions without a worker wait for some: idle ones first,
-    /// then one of a function that has several, when it has answered what it executes. Where the
-    /// runtime's own limit is waited for, also the only worker of a function, in its turn.
+    /// Makes workers give up their places for functions that wait for one. Idle workers go first,
+    /// then a worker of a function that has several, when it has answered what it executes. For
+    /// functions that wait because of the runtime's own limit, the only worker of a function also
+    /// goes, after its turn.
     pub(super) fn make_places(&mut self, now: Instant) {
         let functions = &mut self.functions;
         self.places
-            .retain(|function| functions[function.0].still_wants_place());
+            .retain(|function| functions[function.0].refresh_wants_place());
         if self.places.is_empty() {
             return;
         }
-        // One that waits for calls of its own takes no place, and these may be the ones that wait for it.
+        // A worker that waits for nested calls takes no place, and those may be the calls that wait
+        // for one.
         let is_leaving = |worker: &Worker| match worker.phase {
             _ if !worker.children.is_empty() => false,
             Phase::Starting => false,
@@ -335,8 +349,8 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Returns the worker that has had nothing to do for longest. Calls of its function that are queued
-    /// are held back, or it would have been given one.
+    /// Returns the worker that has been idle for longest. Queued calls of its function must be held
+    /// back, or the worker would have been given one.
     fn longest_idle(&self) -> Option<WorkerKey> {
         let is_idle = |worker: &Worker| worker.phase == Phase::Ready && !worker.is_busy();
         let idle = self.workers.iter().filter(|(_, worker)| is_idle(worker));
@@ -344,7 +358,8 @@ impl<P: Parts> Scheduler<P> {
         longest.map(|(key, _)| key)
     }
 
-    /// Returns a worker of the function that has most, and at least two.
+    /// Returns a worker of the function with the most workers, if one has at least two that may
+    /// leave.
     fn dispensable(&self) -> Option<WorkerKey> {
         let may_leave = |key: &WorkerKey| self.workers[*key].may_leave();
         self.functions
@@ -355,9 +370,9 @@ impl<P: Parts> Scheduler<P> {
             .and_then(|keys| keys.iter().copied().find(may_leave))
     }
 
-    /// Returns the worker that has served for longest, if that was long enough: a turn, and as long as its
-    /// start took. Its function then waits for the limit as well. Where it is the machine that has no
-    /// room, it might not get a place again.
+    /// Returns the worker that has served for longest, if it has served for a turn and for as long
+    /// as its start took. Its function then waits for the limit as well. Returns none if only the
+    /// machine has no room: the function might not get a place again.
     fn served_longest(&self, now: Instant) -> Option<WorkerKey> {
         self.places
             .iter()
@@ -374,8 +389,8 @@ impl<P: Parts> Scheduler<P> {
         served.min().map(|(_, key)| key)
     }
 
-    /// Has a function go on that waits for a place while there are fewer processes than there may be.
-    /// Returns whether one did.
+    /// Dispatches a function that waits for a place because of the runtime's limit, if the limit
+    /// allows another process. Returns whether it did.
     pub(super) fn take_place(&mut self, now: Instant) -> bool {
         if self.places.is_empty() || self.is_full() {
             return false;
@@ -391,19 +406,20 @@ impl<P: Parts> Scheduler<P> {
         true
     }
 
-    /// A process has ended: the function that has waited longest for its place gets it.
-    pub(super) fn place_is_free(&mut self, now: Instant) {
+    /// Gives the place of a process that has ended to the function that has waited longest.
+    pub(super) fn give_freed_place(&mut self, now: Instant) {
         while let Some(function) = self.places.pop_front() {
             let state = &mut self.functions[function.0];
-            if state.still_wants_place() {
+            if state.refresh_wants_place() {
                 state.starts.next = None;
                 return self.dispatch(now, function);
             }
         }
     }
 
-    /// A function has waited for a place for as long as a start may take.
-    pub(super) fn place_is_overdue(&mut self, now: Instant, function: FunctionKey) {
+    /// Fails the calls of a function that has waited for a place for the duration of
+    /// `startup_timeout`.
+    pub(super) fn fail_overdue_place(&mut self, now: Instant, function: FunctionKey) {
         let starts = &mut self.functions[function.0].starts;
         let is_over = |wanted: &mut WantsPlace| {
             wanted
@@ -419,7 +435,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// The worker's process could not be started.
+    /// Handles a worker whose process could not be started.
     pub(crate) fn spawn_failed(
         &mut self,
         now: Instant,

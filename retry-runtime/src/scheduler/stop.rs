@@ -1,9 +1,10 @@
-//! Ending what runs: by a timeout, a deadline, or because nobody wants it any more.
+//! Stops running calls: after a timeout or a deadline, or because their results are no longer
+//! wanted.
 //!
-//! Without a grace the worker is killed at once. With one, the function is first asked through
-//! its token, then the process through a signal, and killed when the grace is over. Of several
-//! async functions in one worker one alone is stopped, where it yields; only if it does not, the
-//! worker is killed.
+//! Without a grace the scheduler kills the worker at once. With a grace, it first asks the function
+//! through its token, then sends the process a signal, and kills the worker when the grace is over.
+//! Of several async calls in one worker it aborts only the one concerned, at its next yield; only
+//! if the call does not yield is the worker killed.
 
 use std::time::{Duration, Instant};
 
@@ -16,48 +17,50 @@ use crate::api::failure::{Limit, Lost, TimedOut, Waiting};
 use crate::api::retryable::Retry;
 use crate::job::parts::Parts;
 
-/// How long an async function may take to yield, once it is to be aborted.
+/// The time that an async function has to yield once it is to be aborted.
 const YIELD: Duration = Duration::from_millis(50);
 
-/// For this long an input may be neither executed nor answered before that is no coincidence: between
-/// its claim and its start, and between its end and the reading of its answer.
+/// The time for which an input may be neither executing nor answered by coincidence: between its
+/// claim and its start, or between its end and the reading of its answer.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// A worker that has nothing else to do is given at least this long to claim an input.
+/// The minimum time that a worker has to claim an input when it has nothing else to do.
 const UNTOUCHED: Duration = Duration::from_secs(1);
 
-/// The way to the end of something that runs.
+/// The progress of stopping an input.
 #[derive(Debug)]
 pub(super) struct Stop {
-    /// When it is aborted, or its process asked to end.
+    /// The time at which the call is aborted, or its process asked to exit.
     terminate_at: Instant,
     is_due: bool,
-    /// When its worker is killed.
+    /// The time at which the worker is killed.
     kill: Instant,
-    /// Whether its process has been sent a signal.
+    /// Whether the process has been sent a signal.
     pub(super) terminated: bool,
-    /// The timeout that is the reason; the call is told once the attempt has ended.
+    /// The timeout that is the reason, if one is. The call fails or is retried once the attempt has
+    /// ended.
     pub(super) expired: Option<Expired>,
 }
 
-/// A timeout that was reached.
+/// A timeout that was reached, and the start of the attempt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expired {
     timeout: Duration,
     started: Instant,
 }
 
-/// The reason for which a call that was sent ends without an answer.
+/// The reason why a call that was sent ends without an answer.
 #[derive(Clone, Debug)]
 pub(super) enum Withdrawn {
-    /// Its deadline has passed.
+    /// The deadline has passed.
     Deadline,
-    /// Its result is not wanted any more, for the reason that its caller is told.
+    /// The result is no longer wanted; the caller gets this failure.
     Unwanted(Failure),
 }
 
 impl Withdrawn {
-    /// Returns whether the call ends: not where it is its deadline that has passed, and that was put off.
+    /// Returns whether the call ends. It does not if the reason is its deadline and that was
+    /// postponed.
     pub(super) fn ends_call(&self, put_off: bool) -> bool {
         !put_off || !matches!(self, Self::Deadline)
     }
@@ -66,25 +69,26 @@ impl Withdrawn {
 /// The progress of an input that was sent, as a probe found it.
 #[derive(Clone, Copy)]
 enum Stage {
-    /// It is being executed, since then.
+    /// The input has been executing since this time.
     Running(Instant),
-    /// It was claimed, and the worker neither executes nor answers it. The input did not start before
-    /// the first time, and was seen like this since the second.
+    /// The input was claimed, and the worker neither executes nor answers it. It did not start
+    /// before `bound`, and was first seen in this state at `seen`.
     Stalled { bound: Instant, seen: Instant },
-    /// It is the next one, and the worker, which has nothing else to do, does not claim it.
+    /// The input is the next one, and the worker does not claim it although it has nothing else to
+    /// do.
     Untouched { bound: Instant, seen: Instant },
-    /// It waits behind others, or is done and its answer is about to be read.
+    /// The input waits behind others, or is done and its answer is about to be read.
     Waiting,
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// Takes in what a worker shows of its work: stops what has run for too long or is not wanted
-    /// any more, and ends the calls that were withdrawn.
+    /// Takes in the result of a probe: stops calls that have run for too long or are no longer
+    /// wanted, and ends calls that were withdrawn.
     ///
-    /// The worker's word is not enough: it may be damaged, stopped, or lie. An input that the worker
-    /// shows as claimed without saying since when, or as done without answering it, cannot have been
-    /// started before it was sent, nor before the answer to the one ahead of it; from then its time
-    /// counts.
+    /// The scheduler does not rely on the worker's data alone: the worker may be damaged, stopped,
+    /// or lie. An input that the worker shows as claimed without a start time, or as done without
+    /// an answer, cannot have started before it was sent, nor before the answer to the input ahead
+    /// of it. Its time counts from there.
     pub(crate) fn probed(&mut self, now: Instant, key: WorkerKey, progress: &Progress) {
         for one in &progress.executing {
             self.isolate(key, one.ticket);
@@ -99,7 +103,7 @@ impl<P: Parts> Scheduler<P> {
         }
         let policy = &self.functions[worker.function.0].policy;
         let executes = |ticket| progress.executing.iter().any(|one| one.ticket == ticket);
-        // A batch is not stopped for one of its inputs as long as others are wanted.
+        // A batch is not stopped because of one of its inputs while others are still wanted.
         let shared = !policy.separable
             && worker
                 .outstanding
@@ -165,8 +169,9 @@ impl<P: Parts> Scheduler<P> {
             }
             return;
         }
-        // Until everything else is taken back it may go on to the next input at any moment, and
-        // that one must not be hit. Only what is still executing after that is stopped.
+        // Until everything else is recalled the worker may continue with the next input at any
+        // moment, and the stop must not hit that one. Only inputs that are still executing after
+        // the recall are stopped.
         if !worker.draining {
             worker.draining = true;
             self.recall(key);
@@ -179,8 +184,9 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Gives up a worker that does not claim an input although it has nothing else to do: it was stopped,
-    /// or the memory in which it claims is damaged. In that case the input may have run.
+    /// Gives up a worker that does not claim an input although it has nothing else to do. Either
+    /// its process was stopped, or the memory in which it claims is damaged; in that case the input
+    /// may have run.
     fn give_up(&mut self, now: Instant, key: WorkerKey, ticket: u64) {
         self.isolate(key, ticket);
         let Some(worker) = self.worker_mut(key) else {
@@ -201,7 +207,8 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Remembers since when the first input that a worker does not execute has been the first one.
+    /// Records the first input that a worker does not execute, and since when it has been the
+    /// first.
     fn note_stall(&mut self, now: Instant, key: WorkerKey, progress: &Progress) {
         let Some(worker) = self.worker(key) else {
             return;
@@ -215,7 +222,7 @@ impl<P: Parts> Scheduler<P> {
         self.workers[key].stalled = known.or_else(|| first.map(|ticket| (ticket, now)));
     }
 
-    /// Ends the calls that were withdrawn and of which it is known by now whether they run.
+    /// Ends the withdrawn calls for which the probe shows whether they run.
     fn end_withdrawn(&mut self, now: Instant, key: WorkerKey, progress: &Progress) {
         let Some(worker) = self.worker(key) else {
             return;
@@ -223,7 +230,7 @@ impl<P: Parts> Scheduler<P> {
         if !worker.outstanding.iter().any(|one| one.withdrawn.is_some()) {
             return;
         }
-        // Answers come in their order: those after the first one that is missing are missing as well.
+        // Answers come in order: if one is missing, all later ones are missing as well.
         let at_once = self.functions[worker.function.0].policy.at_once;
         let stalled = worker
             .stalled
@@ -250,8 +257,8 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Ends the attempt of a call that was withdrawn, and the call. Its worker goes on until it is
-    /// stopped; a late answer is ignored.
+    /// Ends a withdrawn call and its attempt. The worker continues until it is stopped; a late
+    /// answer is ignored.
     fn end_attempt(&mut self, now: Instant, key: WorkerKey, ticket: u64, start: Instant) {
         let Some(worker) = self.worker_mut(key) else {
             return;
@@ -263,7 +270,7 @@ impl<P: Parts> Scheduler<P> {
         let (Some(call), Some(withdrawn)) = (inflight.call, inflight.withdrawn.take()) else {
             return;
         };
-        if matches!(*withdrawn, Withdrawn::Deadline) && self.begins_later(now, call, start) {
+        if matches!(*withdrawn, Withdrawn::Deadline) && self.postpone_deadline(now, call, start) {
             return;
         }
         let grace = self.call(call).and_then(|call| call.terms.policy.grace);
@@ -283,16 +290,16 @@ impl<P: Parts> Scheduler<P> {
         self.end_withdrawn_call(call, &withdrawn, Some(end));
     }
 
-    /// Returns whether the deadline of a map's input is later than was thought when it was sent: it
-    /// counts from the start of the first attempt. If so it is put off until then.
-    fn begins_later(&mut self, now: Instant, key: CallKey, start: Instant) -> bool {
+    /// Sets the deadline of a map's input anew, since it counts from the start of the first
+    /// attempt, which may be later than the time when the input was sent. Returns whether the
+    /// deadline is now in the future.
+    fn postpone_deadline(&mut self, now: Instant, key: CallKey, start: Instant) -> bool {
         self.begin_deadline(key, start);
         let deadline = self.call(key).and_then(|call| call.deadline);
         deadline.is_some_and(|deadline| deadline > now)
     }
 
-    /// The first attempt at a call was started at this time; a deadline that counts from there is set
-    /// to that.
+    /// Sets a deadline that counts from the start of the first attempt, given that start.
     pub(super) fn begin_deadline(&mut self, key: CallKey, start: Instant) {
         let Some(call) = self.call_mut(key) else {
             return;
@@ -309,7 +316,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Ends a call that was withdrawn, with the attempt that was being executed, if one was.
+    /// Ends a call that was withdrawn, with the attempt that was executing, if one was.
     pub(super) fn end_withdrawn_call(
         &mut self,
         key: CallKey,
@@ -336,7 +343,8 @@ impl<P: Parts> Scheduler<P> {
         self.resolve(key, Err(failure), None);
     }
 
-    /// Returns the failure of a call whose deadline has passed, while it ran or did not.
+    /// Returns the failure of a call whose deadline has passed; `runs` says whether an attempt was
+    /// executing.
     fn deadline_failure(&mut self, key: CallKey, limit: Duration, runs: bool) -> Failure {
         let waiting = match self.call(key).map(|call| call.state) {
             _ if runs => Waiting::Attempt,
@@ -345,13 +353,13 @@ impl<P: Parts> Scheduler<P> {
         };
         let past = self.call_mut(key).and_then(|call| call.past.as_mut());
         match past.and_then(|past| past.last.take()) {
-            // The deadline has ended the retries: the caller gets the error that they were for.
+            // The deadline has ended the retries, so the caller gets the error that they were for.
             Some(last) if !runs => last,
             _ => Failure::TimedOut(TimedOut::new(Limit::Deadline, limit).while_waiting(waiting)),
         }
     }
 
-    /// Begins to end what a worker is executing.
+    /// Begins to stop an input that a worker is executing.
     fn stop(&mut self, now: Instant, key: WorkerKey, ticket: u64, expired: Option<Expired>) {
         let Some(worker) = self.worker(key) else {
             return;
@@ -391,7 +399,7 @@ impl<P: Parts> Scheduler<P> {
         self.stop_further(now, key);
     }
 
-    /// Presses harder where the time for that has come.
+    /// Takes the next step of each stop of a worker that is due: aborts, terminates or kills.
     pub(super) fn stop_further(&mut self, now: Instant, key: WorkerKey) {
         let Some(worker) = self.worker_mut(key) else {
             return;
@@ -436,7 +444,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Kills a worker that did not stop. What it had to do beside that goes back unblamed.
+    /// Kills a worker that did not stop. Its other inputs are queued again without blame.
     fn kill_stopped(&mut self, now: Instant, key: WorkerKey) {
         let Some(worker) = self.worker_mut(key) else {
             return;
@@ -461,7 +469,7 @@ impl<P: Parts> Scheduler<P> {
         self.dispatch(now, function);
     }
 
-    /// An attempt that was stopped by its timeout has ended.
+    /// Handles the end of an attempt that was stopped by its timeout.
     pub(super) fn expired(
         &mut self,
         now: Instant,
@@ -489,10 +497,10 @@ impl<P: Parts> Scheduler<P> {
         );
     }
 
-    /// Ends a call from outside: by cancellation or deadline.
+    /// Withdraws a call because of a cancellation or its deadline.
     ///
-    /// Of a call that was sent it is not known here whether it runs. What has not been claimed is
-    /// taken back first, and what has been is looked at: only that has an attempt.
+    /// Whether a sent call is executing is not known here. Its worker's unclaimed tickets are
+    /// recalled first, and the claimed ones are probed: only these have an attempt.
     pub(super) fn withdraw(&mut self, key: CallKey, why: Withdrawn) {
         let Some(call) = self.call(key) else { return };
         let State::Sent { worker, ticket } = call.state else {
@@ -516,14 +524,14 @@ impl<P: Parts> Scheduler<P> {
         if is_ready {
             self.recall(worker);
         } else {
-            // Inputs that it had not claimed were taken back when it was told to end.
+            // The unclaimed inputs were recalled when the worker was told to exit.
             self.actions.push_back(Action::Probe { worker });
         }
     }
 }
 
 impl Progress {
-    /// Returns whether a ticket is being executed, and it is known since when.
+    /// Returns whether a ticket is executing and the worker shows since when.
     fn runs(&self, ticket: u64) -> bool {
         self.executing
             .iter()
@@ -532,11 +540,12 @@ impl Progress {
 }
 
 impl Worker {
-    /// Returns a time before which an input that is with this worker was not started, given when it was
-    /// first seen as the one that does not go on.
+    /// Returns a lower bound for the start of an input, given the time `seen` when it was first
+    /// seen as the one that does not continue.
     ///
-    /// With one input at a time that is when it was sent, or when the one ahead of it was answered.
-    /// With several at once answers say nothing about the others.
+    /// If the worker executes one input at a time, that is when the input was sent or the last
+    /// answer was taken in, whichever is later. If it executes several at once, an answer says
+    /// nothing about the other inputs, and the bound is `seen`.
     fn bound(&self, inflight: &Inflight, at_once: usize, seen: Instant) -> Instant {
         match at_once {
             1 => inflight.sent.max(self.answered_at),
@@ -544,7 +553,7 @@ impl Worker {
         }
     }
 
-    /// Returns whether the worker shows one of the inputs that it has as being executed.
+    /// Returns whether the worker shows one of its outstanding inputs as executing.
     fn executes_any(&self, progress: &Progress) -> bool {
         let mut executing = progress.executing.iter();
         executing.any(|one| self.outstanding.has(one.ticket))
@@ -562,7 +571,8 @@ impl Worker {
             .iter()
             .find(|one| one.ticket == inflight.ticket);
         if let Some(since) = shown.and_then(|one| one.since) {
-            // The time comes from the worker: it cannot be before the call was sent.
+            // The time comes from the worker. It cannot be before the call was sent, nor in the
+            // future.
             return Stage::Running(since.clamp(inflight.sent, now));
         }
         match self.stalled {

@@ -1,13 +1,13 @@
-//! Finding out which of several inputs makes its worker crash.
+//! Suspects: finding out which of several inputs crashes its worker.
 //!
-//! Several async inputs or those of a batch are executed at once, and of a crash it is not known which
-//! of them caused it. All of them are suspects then. Each is executed again in a worker that has nothing
-//! else to do, before other inputs. The one that crashes alone is the culprit: it is charged with both
-//! crashes, and the other suspects of that crash are executed as before. An input that does not crash
-//! alone is charged with nothing.
+//! Several async inputs, or the inputs of a batch, execute at once, and a crash does not show which
+//! of them caused it. All of them become suspects. The scheduler executes each suspect again in a
+//! worker that has nothing else to do, before other inputs. The suspect that crashes alone is the
+//! culprit: it is charged with both crashes, and the other suspects of that crash are executed as
+//! before. An input that does not crash alone is charged with nothing.
 //!
-//! A culprit goes to the back of the queue, so that inputs that do not crash come first. It is never
-//! executed with others again.
+//! A culprit goes to the back of the queue, so that inputs that do not crash come first. It is
+//! never executed with others again.
 
 use std::time::Instant;
 
@@ -31,16 +31,16 @@ pub(super) struct Crashed {
 pub(super) enum Suspicion {
     #[default]
     None,
-    /// It was executing with others when the worker with this number crashed.
+    /// The call was executing with others when the worker with this number crashed.
     Suspect { worker: u64 },
-    /// It was executing alone when its worker crashed.
+    /// The call was executing alone when its worker crashed.
     Culprit,
 }
 
 impl Past {
-    /// Draws the conclusions from a crash. A call that was executing alone is charged with it, and is
-    /// executed alone from now on if it might have had company. Returns the number of the worker of
-    /// whose crash it is found to be the culprit.
+    /// Updates the suspicion after a crash. A call that was executing alone is charged with it, and
+    /// is executed alone from now on if it might have run with others. Returns the number of the
+    /// worker whose earlier crash this proves the call to have caused.
     pub(super) fn crashed(&mut self, crashed: Crashed, may_have_company: bool) -> Option<u64> {
         if crashed.executing > 1 {
             let worker = crashed.worker;
@@ -61,7 +61,7 @@ impl Past {
         }
     }
 
-    /// Clears a suspect, which has come to an end alone without a crash.
+    /// Clears a suspect that has ended without a crash while it ran alone.
     pub(super) fn ended_alone(&mut self) {
         if matches!(self.suspicion, Suspicion::Suspect { .. }) {
             self.suspicion = Suspicion::None;
@@ -75,15 +75,15 @@ impl<P> Call<P> {
         past.map_or(Suspicion::None, |past| past.suspicion)
     }
 
-    /// Returns whether it is executed alone, and before others.
+    /// Returns whether the call is a suspect, which is executed alone and before others.
     pub(super) fn is_suspect(&self) -> bool {
         matches!(self.suspicion(), Suspicion::Suspect { .. })
     }
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// Hands a suspect to a worker that has nothing to do, which is given nothing else meanwhile. Returns
-    /// whether it did.
+    /// Sends a suspect to an idle worker, which is given nothing else meanwhile. Returns whether it
+    /// did.
     pub(super) fn hand_out_suspect(&mut self, now: Instant, function: FunctionKey) -> bool {
         if self.functions[function.0].alone_queue.is_empty() {
             return false;
@@ -106,7 +106,8 @@ impl<P: Parts> Scheduler<P> {
             self.workers[key].is_reserved = true;
             return true;
         }
-        // One that has something to do is kept free for it, unless another one is about to be.
+        // Reserve a busy worker, so that it becomes idle, unless another one is starting or already
+        // reserved.
         let is_coming =
             counts.starting > 0 || counts.allows_another(max_workers, nested) && !self.is_full();
         let mut workers = self.workers_of(function).iter();
@@ -116,8 +117,8 @@ impl<P: Parts> Scheduler<P> {
         false
     }
 
-    /// Executes the other suspects of a crash as before, since its culprit was found. Those that need a
-    /// clean worker are left alone there.
+    /// Clears the other suspects of a crash whose culprit was found, so that they are executed as
+    /// before. Those that need a clean worker stay in that queue.
     pub(super) fn acquit(&mut self, now: Instant, function: FunctionKey, worker: u64) {
         let acquitted = Suspicion::Suspect { worker };
         let suspects = std::mem::take(self.functions[function.0].lane(Lane::Alone));

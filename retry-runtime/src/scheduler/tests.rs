@@ -1,5 +1,5 @@
-//! The rules, on histories without processes: thousands of them, each from a seed that is printed
-//! when it fails.
+//! Tests of the scheduler's rules without processes, among them thousands of random histories. A
+//! failing history prints its seed.
 
 mod cost;
 mod deadlines;
@@ -57,7 +57,7 @@ fn call_policy(retries: Retries) -> Policy {
     }
 }
 
-/// Inputs by their numbers, which follow each other.
+/// A call's inputs, as a range of consecutive numbers.
 #[derive(Debug)]
 struct Inputs {
     first: u64,
@@ -103,47 +103,48 @@ impl Inputs {
     }
 }
 
-/// A worker as the scheduler's actions make it.
+/// A simulated worker that the scheduler's actions control.
 #[derive(Debug, Default)]
 struct FakeWorker {
     ready: bool,
     killed: bool,
     retired: bool,
-    /// What was sent: tickets and the payloads.
+    /// The unclaimed calls: ticket, input and attempt.
     inbox: VecDeque<(u64, u64, u32)>,
     claimed: u64,
-    /// What is executing, since when.
+    /// The executing calls: ticket, input, attempt and start.
     executing: Vec<(u64, u64, u32, Instant)>,
-    /// Values that were answered and are not taken in yet, with the ticket of the first.
+    /// The values that the worker has answered and the scheduler has not taken in yet, with the
+    /// first ticket.
     unread: Option<(u64, Vec<u64>)>,
-    /// Tickets that were asked to stop, and to be aborted.
+    /// The tickets that were asked to stop, and those to abort.
     asked: Vec<u64>,
     aborted: Vec<u64>,
     terminated: bool,
-    /// Something has panicked in it.
+    /// Whether something has panicked in the worker.
     panicked: bool,
 }
 
-/// A world around a scheduler: workers that do what they are told, and a clock that is moved.
+/// A simulation around a scheduler: workers that obey it, and a clock that the test moves.
 struct World {
     scheduler: Scheduler<Inputs>,
     function: FunctionKey,
     now: Instant,
     workers: BTreeMap<WorkerKey, FakeWorker>,
     outcomes: BTreeMap<u64, Outcome>,
-    /// Inputs that have panicked.
+    /// The inputs that have panicked.
     panicked: BTreeSet<u64>,
     spawned: usize,
-    /// How many inputs a worker executes at once.
+    /// The number of inputs that a worker executes at once.
     at_once: usize,
     /// Whether workers ask to be replaced when they answer.
     used_up: bool,
-    /// Whether inputs are submitted together, which are to follow each other then.
+    /// Whether inputs are submitted as one chunk; they must be consecutive then.
     chunks: bool,
-    /// Whether the inputs are those of a map.
+    /// Whether the inputs belong to a map.
     map: bool,
     caller: Caller,
-    /// How long each attempt takes, as workers say.
+    /// The duration of each attempt that workers report.
     duration: Duration,
     /// Whether workers show the tickets that they execute, and since when.
     shows_work: bool,
@@ -214,7 +215,7 @@ impl World {
         self.check_queue();
     }
 
-    /// The counts of queued inputs are those of the calls that are queued.
+    /// Checks that the counts of queued inputs match the calls that are queued.
     fn check_queue(&self) {
         let queued = self
             .scheduler
@@ -242,14 +243,14 @@ impl World {
                     call,
                     attempt,
                 } => {
-                    // It may have been withdrawn meanwhile, and its ticket taken back.
+                    // The call may have been withdrawn meanwhile, and its ticket recalled.
                     let Some((_, payload)) = self.scheduler.payload(call) else {
                         continue;
                     };
                     let inputs = payload.first..payload.first + u64::from(payload.count);
                     let worker = self.workers.get_mut(&worker).expect("it is alive");
                     assert!(worker.ready && !worker.killed && !worker.retired);
-                    // What was taken back before it was sent cannot be claimed any more.
+                    // Tickets that were recalled before they were sent cannot be claimed any more.
                     let sent = (ticket..).zip(inputs).filter(|one| one.0 > worker.claimed);
                     worker
                         .inbox
@@ -339,7 +340,7 @@ impl World {
         }
     }
 
-    /// A worker takes its next input; what it is and the attempt.
+    /// Lets a worker claim its next input. Returns the input and the attempt.
     fn begin(&mut self, key: WorkerKey) -> Option<(u64, u32)> {
         let now = self.now;
         let worker = self.workers.get_mut(&key)?;
@@ -358,7 +359,7 @@ impl World {
         Some((next.1, next.2))
     }
 
-    /// A worker says a value, which is taken in later.
+    /// Lets a worker answer with a value that the scheduler takes in later.
     fn answer_unread(&mut self, key: WorkerKey) {
         let worker = self.workers.get_mut(&key).expect("it is alive");
         let (ticket, input, ..) = worker.executing.remove(0);
@@ -372,7 +373,7 @@ impl World {
         }
     }
 
-    /// Takes in what a worker has said.
+    /// Takes in the values that a worker has answered.
     fn read(&mut self, key: WorkerKey) {
         let worker = self.workers.get_mut(&key).expect("it is alive");
         let Some((ticket, values)) = worker.unread.take() else {
@@ -419,7 +420,7 @@ impl World {
     }
 
     fn exit(&mut self, key: WorkerKey, cause: ExitCause) {
-        // What a process said before it ended counts.
+        // Answers that a process sent before it ended count.
         self.read(key);
         let worker = self.workers.remove(&key).expect("it is alive");
         let report = ExitReport {
@@ -466,7 +467,7 @@ fn err(retry: bool) -> Answer {
 }
 
 #[test]
-fn retries_wait_for_their_delay_and_zero_means_at_once() {
+fn retry_delays_are_kept_and_zero_is_immediate() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::from(1)), [1]);
     world.submit(call_policy(Retries::fixed(1, Duration::ZERO)), [2]);
@@ -524,7 +525,7 @@ fn the_third_crash_of_an_input_is_final() {
 }
 
 #[test]
-fn the_counts_tell_what_has_become_of_the_calls() {
+fn counts_track_calls_by_state() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::fixed(1, Duration::ZERO)), [7, 8]);
     world.all_ready();
@@ -546,7 +547,7 @@ fn the_counts_tell_what_has_become_of_the_calls() {
     world.exit(worker, SIGSEGV);
     expect(&world, [2, 0, 0, 1], 0);
     world.all_ready();
-    // The one that crashed is behind the other one.
+    // The input that crashed is queued behind the other one.
     for (answer, numbers) in [
         (ok(8), [2, 1, 0, 1]),
         (err(true), [2, 1, 0, 2]),
@@ -560,7 +561,7 @@ fn the_counts_tell_what_has_become_of_the_calls() {
 }
 
 #[test]
-fn a_crash_at_start_up_fails_what_is_queued_without_a_restart() {
+fn a_crash_at_start_up_fails_the_queue_without_a_restart() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::from(5)), 0..10);
     let worker = world.first();
@@ -571,7 +572,7 @@ fn a_crash_at_start_up_fails_what_is_queued_without_a_restart() {
 }
 
 #[test]
-fn where_workers_were_ready_before_three_failed_starts_come_first() {
+fn calls_fail_after_three_failed_starts_if_workers_were_ready() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [1, 2]);
     world.all_ready();
@@ -590,7 +591,7 @@ fn where_workers_were_ready_before_three_failed_starts_come_first() {
 }
 
 #[test]
-fn the_crash_limit_fails_all_pending_inputs_and_opens_again_with_time() {
+fn the_crash_limit_fails_pending_inputs_and_expires() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), 0..20);
     for _ in 0..8 {
@@ -649,7 +650,7 @@ fn a_timeout_counts_execution_only_and_kills_the_worker() {
     world.advance(Duration::from_millis(1));
     assert!(matches!(world.failure(1), Failure::TimedOut(_)));
     assert!(world.workers[&worker].killed);
-    // The other one was never started, and runs on the next worker.
+    // The other input was never started, and runs on the next worker.
     world.exit(
         worker,
         ExitCause::Signal {
@@ -663,7 +664,7 @@ fn a_timeout_counts_execution_only_and_kills_the_worker() {
 }
 
 #[test]
-fn the_place_of_a_worker_that_was_killed_is_free_before_it_has_ended() {
+fn a_killed_worker_is_replaced_before_it_has_exited() {
     let mut world = World::new(function_policy(1));
     let policy = Policy {
         timeout: Some(Duration::from_secs(1)),
@@ -679,7 +680,7 @@ fn the_place_of_a_worker_that_was_killed_is_free_before_it_has_ended() {
 }
 
 #[test]
-fn a_deadline_covers_the_queue_and_a_delay_that_would_cross_it_fails_now() {
+fn a_deadline_covers_the_queue_and_retry_delays() {
     let mut world = World::new(function_policy(1));
     let policy = Policy {
         deadline: Some(Duration::from_millis(500)),
@@ -697,7 +698,7 @@ fn a_deadline_covers_the_queue_and_a_delay_that_would_cross_it_fails_now() {
 }
 
 #[test]
-fn an_idle_worker_gets_what_waits_behind_a_busy_one() {
+fn an_idle_worker_takes_inputs_from_a_busy_one() {
     let mut world = World::new(function_policy(2));
     world.submit(call_policy(Retries::none()), [1, 2]);
     assert_eq!(world.spawned, 2);
@@ -710,7 +711,7 @@ fn an_idle_worker_gets_what_waits_behind_a_busy_one() {
 }
 
 #[test]
-fn cancelling_kills_only_the_workers_that_execute_what_is_cancelled() {
+fn cancelling_kills_only_workers_with_cancelled_inputs() {
     let mut world = World::new(function_policy(2));
     let keys = world.submit(call_policy(Retries::none()), 0..100);
     world.all_ready();
@@ -745,7 +746,7 @@ fn an_idle_worker_is_retired_after_its_window() {
     assert!(world.workers[&worker].retired);
 }
 
-/// What the model expects of an input: how often it is executed, and what becomes of it.
+/// The planned failures of an input, which determine its number of executions and its outcome.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     errors: u32,
@@ -753,8 +754,8 @@ struct Plan {
 }
 
 /// Random histories: whatever the order in which workers start, answer, crash and are recalled,
-/// every input is resolved once, is executed exactly as often as its plan says, and no worker
-/// ever executes what was given to another.
+/// every input is resolved once, is executed exactly as often as its plan says, and no worker ever
+/// executes what was given to another.
 #[test]
 fn every_history_resolves_every_input_exactly_once() {
     let first = std::env::var("RETRY_SEED")
@@ -845,7 +846,7 @@ fn history(seed: u64) {
                 "attempts are numbered as they are made"
             );
         } else if random.u8(0..20) == 0 {
-            // Somebody kills an idle worker.
+            // An idle worker is killed from outside.
             world.exit(key, SIGSEGV);
         } else {
             world.read(key);

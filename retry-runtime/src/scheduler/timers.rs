@@ -1,4 +1,4 @@
-//! What is due, and when.
+//! Timers, and what happens when one is due.
 
 use std::cmp::Reverse;
 use std::time::Instant;
@@ -27,13 +27,14 @@ pub(super) enum Timer {
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// The time at which [`tick`](Self::tick) is to be called next.
+    /// Returns the time at which [`tick`](Self::tick) is to be called next.
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Time has passed. Returns whether a limit is due that can only be enforced once everything has
-    /// been taken in that had arrived by then; nothing after it is done either.
+    /// Handles all timers that are due. If `inbound` is `Undrained`, stops at the first timer that
+    /// enforces a limit and returns `true`: the engine must first take in everything that has
+    /// arrived, since that may show that the limit was kept.
     pub(crate) fn tick(&mut self, now: Instant, inbound: Inbound) -> bool {
         while let Some(Reverse((at, timer))) = self.timers.peek().copied()
             && at <= now
@@ -51,7 +52,7 @@ impl<P: Parts> Scheduler<P> {
                     }
                 }
                 Timer::Deadline(key) => {
-                    // It may have been put off since.
+                    // The deadline may have been postponed since the timer was armed.
                     let deadline = self.call(key).and_then(|call| call.deadline);
                     if deadline.is_some_and(|at| at <= now) {
                         self.withdraw(key, Withdrawn::Deadline);
@@ -76,13 +77,13 @@ impl<P: Parts> Scheduler<P> {
                     self.dispatch(now, function);
                 }
                 Timer::Place(function) if self.functions.contains(function.0) => {
-                    self.place_is_overdue(now, function);
+                    self.fail_overdue_place(now, function);
                 }
                 Timer::Start(_) | Timer::Place(_) => {}
-                Timer::Idle(key) => self.idle_too_long(now, key),
+                Timer::Idle(key) => self.check_idle(now, key),
                 Timer::Stop(key) => self.stop_further(now, key),
                 Timer::Measure(key) => self.measure(key),
-                Timer::ShutDown => self.grace_is_over(),
+                Timer::ShutDown => self.end_grace(),
                 Timer::TearDown(key) => {
                     if self
                         .worker(key)
@@ -96,8 +97,8 @@ impl<P: Parts> Scheduler<P> {
         false
     }
 
-    /// Returns whether a timer that is due stands for a limit, which what a worker has said since may
-    /// have kept.
+    /// Returns whether a timer that is due enforces a limit that the worker may have kept,
+    /// according to messages that are not taken in yet.
     pub(super) fn is_limit(&self, timer: Timer, now: Instant) -> bool {
         match timer {
             Timer::Deadline(key) => {
@@ -127,7 +128,8 @@ impl<P: Parts> Scheduler<P> {
         self.timers.push(Reverse((at, timer)));
     }
 
-    /// So many timers are for something that is over.
+    /// Counts timers whose subject is gone, and sweeps the heap once these may be more than half of
+    /// it.
     pub(super) fn outdate(&mut self, timers: usize) {
         if !self.outdated_timers.add(timers, self.timers.len()) {
             return;

@@ -1,18 +1,18 @@
-//! What is left in a collection of things that are over.
+//! Lazy deletion: counts stale entries so that a collection is swept in time.
 
-/// So few are not worth a sweep.
+/// The number of stale entries up to which a sweep does not pay.
 const FEW: usize = 64;
 
-/// How much of a collection may be pointless by now.
+/// The number of entries in a collection that may be stale.
 ///
-/// It is swept once that may be half of it: then it is never much larger than what is alive, and
-/// what becomes pointless pays for the sweep.
+/// The collection is swept once more than half of it may be stale. It is then never much larger
+/// than its live entries, and the stale entries pay for the sweep.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones(usize);
 
 impl Tombstones {
-    /// So many more are pointless. Whether it is time to sweep the collection, which is to be done
-    /// then.
+    /// Counts stale entries. Returns whether the caller must sweep the collection, which has `all`
+    /// entries, now.
     pub(super) fn add(&mut self, more: usize, all: usize) -> bool {
         self.0 += more;
         let due = self.0 > FEW && 2 * self.0 > all;

@@ -1,12 +1,12 @@
-//! Counting within a sliding window, in constant memory.
+//! Counts within a sliding window, in constant memory.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The window is this many slices long; what is counted leaves it a slice at a time.
+/// The number of slices in a window. Events leave the window a slice at a time.
 const SLICES: u32 = 60;
 
-/// How often something happened within the last so many seconds.
+/// The number of events within a sliding window.
 #[derive(Debug)]
 pub(super) struct SlidingCount {
     window: Duration,

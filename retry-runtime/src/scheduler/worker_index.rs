@@ -1,7 +1,7 @@
-//! The workers: counted per function, and in the order in which they are given calls.
+//! An index of the workers: counts per function, and the least and the most loaded worker.
 //!
-//! Nobody who changes a worker has to think of that: each that is lent for a change is filed anew
-//! before anybody counts.
+//! Code that changes a worker does not update the index. Each mutable access marks the worker as
+//! dirty, and dirty workers are indexed again before the counts are read.
 
 use std::ops::{Index, IndexMut};
 
@@ -11,11 +11,11 @@ use super::function::Function;
 use super::{FunctionKey, FunctionPolicy, Phase, Scheduler, Worker, WorkerKey};
 use crate::job::parts::Parts;
 
-/// All workers.
+/// The table of all workers.
 #[derive(Debug, Default)]
 pub(super) struct Workers {
     all: Slab<Worker>,
-    /// Those that may have changed since they were filed.
+    /// The workers that may have changed since they were indexed.
     dirty: Vec<WorkerKey>,
 }
 
@@ -35,7 +35,7 @@ impl Workers {
         let id = worker.id;
         let index = self.all.insert(worker);
         let key = WorkerKey { id, index };
-        self.lend(key);
+        self.mark_dirty(key);
         key
     }
 
@@ -45,10 +45,10 @@ impl Workers {
 
     pub(super) fn get_mut(&mut self, key: WorkerKey) -> Option<&mut Worker> {
         self.get(key)?;
-        Some(self.lend(key))
+        Some(self.mark_dirty(key))
     }
 
-    fn lend(&mut self, key: WorkerKey) -> &mut Worker {
+    fn mark_dirty(&mut self, key: WorkerKey) -> &mut Worker {
         let worker = &mut self.all[key.index];
         if !worker.dirty {
             worker.dirty = true;
@@ -58,7 +58,7 @@ impl Workers {
     }
 }
 
-/// A worker that is known to be there.
+/// Indexing panics if the worker does not exist.
 impl Index<WorkerKey> for Workers {
     type Output = Worker;
 
@@ -69,51 +69,51 @@ impl Index<WorkerKey> for Workers {
 
 impl IndexMut<WorkerKey> for Workers {
     fn index_mut(&mut self, key: WorkerKey) -> &mut Worker {
-        self.lend(key)
+        self.mark_dirty(key)
     }
 }
 
-/// The workers of a function, counted.
+/// The number of workers of a function, by state.
 ///
-/// A call starts only if fewer workers than there may be execute something. A worker that waits for
-/// calls of its own does not count, so that calls cannot wait for each other. For a call at the top
-/// no more than `max_workers` of those are left out: otherwise each of a million calls could start,
-/// wait, and make room for the next one.
+/// An idle worker gets a call only if fewer than `max_workers` workers are busy. A worker that
+/// waits for nested calls does not count as busy, so that calls cannot deadlock. For a top-level
+/// call at most `max_workers` waiting workers are left out: otherwise each of a million calls could
+/// start, wait, and make room for the next one.
 ///
-/// Workers that are ending do not count either, up to as many as there may be: each of those takes as
-/// long as its teardown does.
+/// Workers that are exiting do not count either, up to `max_workers` of them. Each exists until its
+/// teardown has ended, so without this limit slow teardowns would let processes accumulate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct WorkerCounts {
-    /// Those that are there or coming up.
+    /// The number of workers that are starting or ready.
     pub(super) alive: usize,
     pub(super) starting: usize,
-    /// Those that were told to end, and whose processes are still there.
+    /// The number of workers that were told to exit and whose processes still exist.
     exiting: usize,
-    /// Those that wait for calls of their own.
+    /// The number of workers that wait for nested calls.
     pub(super) waiting: usize,
-    /// Those that have something to execute, whether they wait or not.
+    /// The number of workers that have inputs to execute or wait for nested calls.
     busy: usize,
-    /// Inputs that stand behind others at a worker.
+    /// The number of inputs that wait behind others at a worker.
     pub(super) behind: usize,
-    /// Those that can be given calls.
+    /// The number of workers that can be given calls.
     open: usize,
-    /// Those of these that have nothing to execute.
+    /// The number of those that have no inputs.
     pub(super) idle: usize,
 }
 
 impl WorkerCounts {
-    /// Returns whether an idle worker may be given a call, one at the top or a nested one.
+    /// Returns whether an idle worker may be given a call, either a top-level or a nested one.
     pub(super) fn allows(&self, max_workers: usize, nested: bool) -> bool {
         self.busy - self.left_out(max_workers, nested) < max_workers
     }
 
-    /// Returns whether there may be another worker for such a call.
+    /// Returns whether another worker may be started for such a call.
     pub(super) fn allows_another(&self, max_workers: usize, nested: bool) -> bool {
         let exiting = self.exiting.saturating_sub(max_workers);
         self.alive + exiting - self.left_out(max_workers, nested) < max_workers
     }
 
-    /// Returns how many workers that wait for calls of their own do not count.
+    /// Returns how many of the workers that wait for nested calls do not count.
     fn left_out(&self, max_workers: usize, nested: bool) -> usize {
         if nested {
             self.waiting
@@ -122,12 +122,12 @@ impl WorkerCounts {
         }
     }
 
-    /// Returns how many workers serve calls, or are about to.
+    /// Returns how many workers serve calls or are about to.
     pub(super) fn serving(&self) -> usize {
         self.alive - self.waiting
     }
 
-    /// How many may be given calls, with the idle ones or without.
+    /// Returns how many workers can be given calls, with the idle ones or without.
     pub(super) fn open(&self, with_idle: bool) -> usize {
         self.open - if with_idle { 0 } else { self.idle }
     }
@@ -149,26 +149,26 @@ impl WorkerCounts {
     }
 }
 
-/// What a worker counts as.
+/// The state of a worker as far as it is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// As nothing: it is not there yet, or was killed.
+    /// Not counted: the worker is not in the index yet, or was killed.
     #[default]
     Out,
-    /// It was told to end.
+    /// The worker was told to exit.
     Exiting,
     Coming,
     Ready {
-        /// The inputs that it has to answer.
+        /// The number of inputs that the worker has to answer.
         load: usize,
-        /// It can be given calls.
+        /// Whether the worker can be given calls.
         open: bool,
-        /// It waits for calls of its own.
+        /// Whether the worker waits for nested calls.
         waits: bool,
     },
 }
 
-/// The workers of one function.
+/// The index of one function's workers.
 #[derive(Debug, Default)]
 pub(super) struct WorkerIndex {
     keys: Vec<WorkerKey>,
@@ -177,8 +177,8 @@ pub(super) struct WorkerIndex {
 }
 
 impl WorkerIndex {
-    /// Whether inputs stood behind others at a worker when this was last counted. Answers do not
-    /// add to those.
+    /// Returns whether inputs waited behind others at a worker when the counts were last updated.
+    /// Answers do not add such inputs.
     pub(super) fn may_be_behind(&self) -> bool {
         self.counts.behind > 0
     }
@@ -187,8 +187,9 @@ impl WorkerIndex {
         &self.keys
     }
 
-    /// The worker that has least to do of those that can be given calls, and how much that is. Of
-    /// several it is always the same one, so that the others may become superfluous.
+    /// Returns the load and the key of the least loaded worker that can be given calls. Of several
+    /// it always returns the same one, so that the others may become idle for long enough to be
+    /// retired.
     pub(super) fn least(&self, with_idle: bool) -> Option<(usize, WorkerKey)> {
         let (load, place) = if with_idle {
             self.loads.find(|load| load.least)
@@ -198,25 +199,25 @@ impl WorkerIndex {
         (load < usize::MAX).then(|| (load, self.keys[place]))
     }
 
-    /// The worker that has most to do, and how much that is.
+    /// Returns the load and the key of the most loaded worker, if any has a load.
     pub(super) fn most(&self) -> Option<(usize, WorkerKey)> {
         let (load, place) = self.loads.find(|load| load.most);
         (load > 0).then(|| (load, self.keys[place]))
     }
 
-    fn file(&mut self, place: usize, at_once: usize, from: Standing, to: Standing) {
+    fn reindex(&mut self, place: usize, at_once: usize, from: Standing, to: Standing) {
         self.counts.count(from, at_once, |count, by| *count -= by);
         self.counts.count(to, at_once, |count, by| *count += by);
         self.loads.set(place, Load::of(to));
     }
 }
 
-/// How much there is to do for the workers below a node.
+/// The load of the workers below a node of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Load {
-    /// The least for one that can be given calls.
+    /// The lowest load of a worker that can be given calls.
     least: usize,
-    /// The same without those that are idle.
+    /// The lowest load of a worker that can be given calls and is not idle.
     least_busy: usize,
     most: usize,
 }
@@ -249,8 +250,8 @@ impl Load {
     }
 }
 
-/// A binary tree over the places of workers: its root is at 1, the children of a node at twice its
-/// index, and the leaves are its latter half.
+/// A binary tree over the workers' positions. Its root is at index 1, the children of a node are at
+/// twice its index, and the leaves are the second half.
 #[derive(Debug, Default)]
 struct Loads(Vec<Load>);
 
@@ -270,7 +271,7 @@ impl Loads {
         }
     }
 
-    /// Twice as many places.
+    /// Doubles the number of leaves.
     fn grow(&mut self) {
         let leaves = self.0.split_off(self.0.len() / 2);
         let places = (2 * leaves.len()).max(1);
@@ -280,7 +281,7 @@ impl Loads {
         }
     }
 
-    /// Where the root has its load from, and that load.
+    /// Returns a load of the root, and the position of the leaf that it comes from.
     fn find(&self, load: impl Fn(&Load) -> usize) -> (usize, usize) {
         let Some(found) = self.0.get(1).map(&load) else {
             return (load(&Load::NONE), 0);
@@ -311,7 +312,7 @@ impl Worker {
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// The workers of a function as they are now.
+    /// Returns the index of a function's workers, brought up to date, and its counts.
     pub(super) fn index(&mut self, function: FunctionKey) -> (&WorkerIndex, WorkerCounts) {
         while let Some(key) = self.workers.dirty.pop() {
             let Some(worker) = self.workers.all.get_mut(key.index) else {
@@ -325,16 +326,16 @@ impl<P: Parts> Scheduler<P> {
             let standing = worker.standing(policy);
             if standing != worker.standing {
                 let from = std::mem::replace(&mut worker.standing, standing);
-                index.file(worker.place, policy.at_once, from, standing);
+                index.reindex(worker.place, policy.at_once, from, standing);
             }
         }
-        debug_assert!(self.is_filed(function));
+        debug_assert!(self.is_consistent(function));
         let index = &self.functions[function.0].index;
         (index, index.counts)
     }
 
-    /// Whether the workers of a function are where they would be if they were counted anew.
-    fn is_filed(&self, function: FunctionKey) -> bool {
+    /// Returns whether the index equals one that is built anew.
+    fn is_consistent(&self, function: FunctionKey) -> bool {
         let Function { policy, index, .. } = &self.functions[function.0];
         let mut counts = WorkerCounts::default();
         let mut loads = Load::NONE;
@@ -360,9 +361,9 @@ impl<P: Parts> Scheduler<P> {
         self.outdate(1);
         let Function { policy, index, .. } = &mut self.functions[worker.function.0];
         let place = worker.place;
-        index.file(place, policy.at_once, worker.standing, Standing::Out);
+        index.reindex(place, policy.at_once, worker.standing, Standing::Out);
         index.keys.swap_remove(place);
-        // The last one takes its place.
+        // The last worker moves to the removed one's position.
         if let Some(moved) = index.keys.get(place) {
             let moved = &mut self.workers.all[moved.index];
             index.loads.set(moved.place, Load::NONE);
@@ -378,7 +379,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tree_finds_what_a_walk_finds() {
+    fn the_tree_agrees_with_a_linear_search() {
         let mut random = fastrand::Rng::with_seed(1);
         for places in [1, 2, 3, 10, 100, 1000] {
             let mut loads = Loads::default();

@@ -1,4 +1,4 @@
-//! The workers, and what they report.
+//! The workers, and their reports.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -24,16 +24,17 @@ pub(super) struct Worker {
     pub(super) phase: Phase,
     pub(super) outstanding: Outstanding,
     pub(super) next_ticket: u64,
-    /// What its functions have called, by the number that it gave it.
+    /// The pending nested calls of its functions, by the numbers that the worker gave them.
     pub(super) children: HashMap<u32, CallKey>,
     pub(super) next_child: u32,
-    /// Calls that were sent and not recalled, ever.
+    /// The total number of inputs that were sent and not recalled.
     pub(super) accepted: u64,
-    /// When the worker is to be probed for an attempt that runs too long.
+    /// The time of the next probe for attempts that run too long.
     pub(super) probe_at: Option<Instant>,
-    /// When its last answer was taken in.
+    /// The time at which its last answer was taken in.
     pub(super) answered_at: Instant,
-    /// A ticket that it neither executes nor answers, and when that was first seen.
+    /// The first ticket that the worker neither executes nor answers, and the time when that was
+    /// first seen.
     pub(super) stalled: Option<(u64, Instant)>,
     pub(super) idle_since: Instant,
     pub(super) started: Instant,
@@ -41,25 +42,28 @@ pub(super) struct Worker {
     pub(super) idle_timer: bool,
     pub(super) recall_pending: bool,
     pub(super) measure_timer: bool,
-    /// It asked to be replaced.
+    /// Whether the worker takes no further calls, since it asked to be replaced or must give up its
+    /// place.
     pub(super) used_up: bool,
-    /// An attempt has panicked in it.
+    /// Whether an attempt has panicked in the worker.
     pub(super) panicked: bool,
-    /// It is given no calls but those that need a worker in which nothing has panicked.
+    /// Whether the worker is reserved for calls that need a worker in which nothing has panicked.
     pub(super) kept: bool,
-    /// It executes such calls, and what runs beside them might panic: it is given no others either.
+    /// Whether the worker executes such calls. It is then given no others, since these might panic
+    /// beside them.
     pub(super) apart: bool,
-    /// Something that it executes is to stop: it is given nothing more until that has ended.
+    /// Whether something that the worker executes is to stop: it is given nothing more until that
+    /// has ended.
     pub(super) draining: bool,
-    /// It is given nothing more until it has answered what it has.
+    /// Whether the worker is given nothing more until it has answered what it has.
     pub(super) is_reserved: bool,
-    /// The most memory that it was seen to take, in bytes.
+    /// The peak of the measured memory, in bytes.
     pub(super) peak: u64,
-    /// Where it is filed.
+    /// The worker's position in the index of its function.
     pub(super) place: usize,
-    /// What it is filed as.
+    /// The state under which the worker is indexed.
     pub(super) standing: Standing,
-    /// It may have changed since.
+    /// Whether the worker may have changed since it was indexed.
     pub(super) dirty: bool,
 }
 
@@ -67,15 +71,16 @@ pub(super) struct Worker {
 pub(super) enum Phase {
     Starting,
     Ready,
-    /// Was told to end; has nothing to do.
+    /// Was told to exit when it was idle.
     Retiring,
-    /// Was killed by us.
+    /// Was killed by the scheduler.
     Killed,
-    /// Was killed by us because it broke the protocol.
+    /// Was killed by the scheduler because it broke the protocol.
     Broken(Box<str>),
-    /// Was killed by us because it took more memory than it may.
+    /// Was killed by the scheduler because it exceeded its memory limit.
     OutOfMemory,
-    /// Failed to start and was killed; accounted for when it is gone and its output drained.
+    /// Failed to start and was killed; the failure is handled once its process is gone and its
+    /// output drained.
     FailedStart(Startup),
 }
 
@@ -113,24 +118,25 @@ impl Worker {
         }
     }
 
-    /// Whether it executes something, or something that it called is under way.
+    /// Returns whether the worker has inputs to answer or nested calls under way.
     pub(super) fn is_busy(&self) -> bool {
         !self.outstanding.is_empty() || !self.children.is_empty()
     }
 
-    /// It has answered all that it had.
-    pub(super) fn rests(&mut self, now: Instant) {
+    /// Marks the worker as idle: it has answered everything that it had.
+    pub(super) fn mark_idle(&mut self, now: Instant) {
         self.idle_since = now;
         self.is_reserved = false;
         self.apart = false;
     }
 
-    /// Whether it can be given calls.
+    /// Returns whether the worker can be given any call of its function.
     pub(super) fn takes_calls(&self, policy: &FunctionPolicy) -> bool {
         !self.kept && !self.apart && self.takes_some_calls(policy)
     }
 
-    /// Returns whether it can be given calls of one kind or another.
+    /// Returns whether the worker can be given calls at all, if perhaps only those that need a
+    /// clean worker.
     pub(super) fn takes_some_calls(&self, policy: &FunctionPolicy) -> bool {
         self.phase == Phase::Ready
             && !self.draining
@@ -139,7 +145,7 @@ impl Worker {
             && self.remaining(policy) > 0
     }
 
-    /// How many more calls it may take.
+    /// Returns how many more calls the worker may take.
     pub(super) fn remaining(&self, policy: &FunctionPolicy) -> u64 {
         if self.used_up {
             return 0;
@@ -151,7 +157,7 @@ impl Worker {
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// The worker's process exists.
+    /// Records the process of a worker, and arms the start-up timeout.
     pub(crate) fn spawned(&mut self, now: Instant, key: WorkerKey, pid: u32) {
         let Some(worker) = self.worker_mut(key) else {
             return;
@@ -167,7 +173,7 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// The worker's set-up is done.
+    /// Marks a worker as ready, since its set-up is done.
     pub(crate) fn ready(&mut self, now: Instant, key: WorkerKey) {
         let Some(worker) = self.worker_mut(key) else {
             return;
@@ -193,7 +199,7 @@ impl<P: Parts> Scheduler<P> {
         self.arm_idle(key);
     }
 
-    /// The worker told why it cannot become ready.
+    /// Kills a worker that cannot become ready, for the given reason.
     pub(crate) fn failed_to_start(&mut self, key: WorkerKey, startup: Startup) {
         if let Some(worker) = self.worker(key)
             && worker.phase == Phase::Starting
@@ -202,8 +208,10 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// The worker answered. [`go_on`](Self::go_on) is to follow; many answers may share
-    /// one. An answer to what was not asked breaks the protocol.
+    /// Takes in an answer of a worker. The caller must call [`go_on`](Self::go_on) afterwards; many
+    /// answers may share one call of it. Returns the worker's function, if the worker still exists.
+    ///
+    /// An answer to a ticket that the worker does not hold breaks the protocol and is an error.
     pub(crate) fn finished(
         &mut self,
         now: Instant,
@@ -228,14 +236,14 @@ impl<P: Parts> Scheduler<P> {
             self.worker_panicked(key);
         }
         let worker = &mut self.workers[key];
-        // Looked at only then: there may be hundreds on their way.
+        // Only a draining worker is checked, since hundreds of inputs may be on their way.
         if worker.draining {
             worker.draining = worker.outstanding.iter().any(|one| one.stop.is_some());
         }
         worker.used_up |= used_up;
         worker.answered_at = now;
         if worker.outstanding.is_empty() {
-            worker.rests(now);
+            worker.mark_idle(now);
             self.arm_idle(key);
         } else if used_up {
             self.recall(key);
@@ -244,7 +252,7 @@ impl<P: Parts> Scheduler<P> {
         Ok(Some(function))
     }
 
-    /// The worker sent something that makes no sense.
+    /// Kills a worker that broke the protocol.
     pub(crate) fn broken(&mut self, key: WorkerKey, reason: Box<str>) {
         if let Some(worker) = self.worker(key) {
             match worker.phase {
@@ -255,7 +263,8 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// What the worker had not claimed was taken back: everything after `claimed`.
+    /// Takes in the result of a recall: the tickets after `claimed` were recalled, and their calls
+    /// are queued again.
     pub(crate) fn recalled(&mut self, now: Instant, key: WorkerKey, claimed: u64) {
         let Some(worker) = self.worker_mut(key) else {
             return;
@@ -270,9 +279,9 @@ impl<P: Parts> Scheduler<P> {
             recalled.extend(inflight.call.map(|call| (call, inflight.withdrawn)));
         }
         if worker.outstanding.is_empty() {
-            worker.rests(now);
+            worker.mark_idle(now);
         }
-        // These were claimed: they are being executed, or done and not reported yet.
+        // The rest was claimed: the inputs are executing, or done and not reported yet.
         if worker.outstanding.iter().any(Inflight::is_to_end) {
             self.actions.push_back(Action::Probe { worker: key });
         }
@@ -291,9 +300,10 @@ impl<P: Parts> Scheduler<P> {
         self.arm_idle(key);
     }
 
-    /// The worker's process has ended, and everything it had sent was taken in before.
+    /// Takes in the end of a worker's process. The engine must take in everything that the process
+    /// had sent before that.
     pub(crate) fn exited(&mut self, now: Instant, key: WorkerKey, mut report: ExitReport) {
-        // Each of those that were executing is looked at by itself.
+        // Each input that was executing is handled separately.
         self.isolate_up_to(key, report.claimed);
         let Some(worker) = self.remove_worker(key) else {
             return;
@@ -338,10 +348,10 @@ impl<P: Parts> Scheduler<P> {
             | Phase::OutOfMemory => self.take_over(now, worker, report),
         }
         self.dispatch(now, function);
-        self.place_is_free(now);
+        self.give_freed_place(now);
     }
 
-    /// Kills a worker; what it has not claimed goes back into the queue at once.
+    /// Kills a worker. Its unclaimed inputs are queued again at once.
     pub(super) fn kill(&mut self, key: WorkerKey, phase: Phase) {
         self.recall(key);
         if let Some(worker) = self.worker_mut(key) {

@@ -1,4 +1,4 @@
-//! What a call costs. It asserts nothing: times are for who reads them.
+//! Measures the cost of a call. The test asserts nothing and prints times for a reader.
 //!
 //! ```text
 //! cargo test --release -p retry-runtime --lib cost -- --ignored --nocapture
@@ -9,10 +9,10 @@ use crate::job::Job;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// What was sent and is to be answered.
+/// The tickets that were sent and are not answered.
 type Sent = VecDeque<(WorkerKey, u64)>;
 
-/// Workers that answer when they are told, and as little else as can be.
+/// A minimal simulation whose workers answer when the test says so.
 struct Mill {
     scheduler: Scheduler<Inputs>,
     function: FunctionKey,
@@ -23,7 +23,7 @@ struct Mill {
 }
 
 impl Mill {
-    /// So many workers, all of them idle.
+    /// Creates a simulation with idle workers.
     fn new(workers: usize, policy: Policy) -> Self {
         let mut scheduler = Scheduler::new(1);
         let function = scheduler.add_function(FunctionPolicy {
@@ -76,7 +76,7 @@ impl Mill {
         }
     }
 
-    /// What was sent first is answered, after so long; whether there was anything.
+    /// Answers the oldest ticket, with the given duration. Returns whether there was one.
     fn answer(&mut self, duration: Duration) -> bool {
         let Some((worker, ticket)) = self.sent.pop_front() else {
             return false;
@@ -94,7 +94,7 @@ impl Mill {
     }
 }
 
-/// The least time of several runs, in nanoseconds per call.
+/// Prints the least time of several runs, in nanoseconds per call.
 fn print(what: &str, calls: usize, mut run: impl FnMut() -> Duration) {
     let least = (0..15).map(|_| run()).min().expect("there were some");
     println!("{what:44} {:6} ns", least.as_nanos() / calls as u128);
@@ -139,7 +139,7 @@ fn a_call() {
             );
         }
         for workers in [1, 10, 100, 1000] {
-            // Slow ones: then each worker has one or two of them.
+            // Attempts are slow, so each worker has one or two of them.
             print(&format!("{name}: {workers} busy"), 20_000, || {
                 let mut mill = Mill::new(workers, policy);
                 let slow = Duration::from_millis(10);

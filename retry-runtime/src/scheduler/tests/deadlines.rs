@@ -1,4 +1,4 @@
-//! The deadline of a call, and of the inputs of a map.
+//! Deadlines of calls, and of the inputs of maps.
 
 use super::*;
 use crate::api::failure::Waiting;
@@ -22,7 +22,7 @@ impl World {
 }
 
 #[test]
-fn the_queue_counts_for_a_call_and_not_for_an_input_of_a_map() {
+fn queue_time_counts_for_calls_but_not_for_map_inputs() {
     for map in [false, true] {
         let mut world = World::new(function_policy(1));
         world.map = map;
@@ -49,7 +49,7 @@ fn the_queue_counts_for_a_call_and_not_for_an_input_of_a_map() {
 }
 
 #[test]
-fn in_a_map_the_deadline_counts_from_the_first_attempt_on() {
+fn a_map_deadline_counts_from_the_first_attempt() {
     let mut world = World::new(function_policy(1));
     world.map = true;
     world.submit(policy(Retries::fixed(9, SECOND / 5)), [1]);
@@ -71,7 +71,7 @@ fn in_a_map_the_deadline_counts_from_the_first_attempt_on() {
 }
 
 #[test]
-fn a_deadline_that_passes_before_a_further_attempt_keeps_the_error() {
+fn a_deadline_before_the_retry_keeps_the_error() {
     let mut world = World::new(function_policy(1));
     world.submit(policy(Retries::fixed(1, SECOND / 2)), [1]);
     world.all_ready();

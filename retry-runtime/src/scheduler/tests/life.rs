@@ -1,4 +1,4 @@
-//! The life of a call: limits, stops, nesting and the end of everything.
+//! The life of a call: limits, stops, nesting and shutdown.
 
 use super::*;
 use crate::api::failure::Rejected;
@@ -25,7 +25,7 @@ impl World {
         })
     }
 
-    /// The function of what a worker executes first makes a call.
+    /// Makes a nested call from the first input that a worker executes.
     pub(super) fn nest(&mut self, worker: WorkerKey, number: u32, payload: u64) -> CallKey {
         let (ticket, ..) = self.workers[&worker].executing[0];
         let origin = Origin {
@@ -67,7 +67,7 @@ impl World {
 }
 
 #[test]
-fn with_a_grace_the_function_is_asked_then_the_process_and_then_it_is_killed() {
+fn a_grace_asks_then_terminates_then_kills() {
     let mut world = World::with_grace(2 * SECOND);
     world.submit(with_timeout(SECOND), [1]);
     world.all_ready();
@@ -85,7 +85,7 @@ fn with_a_grace_the_function_is_asked_then_the_process_and_then_it_is_killed() {
 }
 
 #[test]
-fn a_call_may_bring_its_own_grace() {
+fn a_call_may_have_its_own_grace() {
     for (of_workers, of_call) in [(Duration::ZERO, 2 * SECOND), (2 * SECOND, Duration::ZERO)] {
         let mut world = World::with_grace(of_workers);
         let policy = Policy {
@@ -108,7 +108,7 @@ fn a_call_may_bring_its_own_grace() {
 }
 
 #[test]
-fn what_ends_within_its_grace_has_timed_out_and_its_worker_goes_on() {
+fn a_timed_out_attempt_may_end_within_its_grace() {
     let mut world = World::with_grace(2 * SECOND);
     world.submit(with_timeout(SECOND), [1, 2]);
     world.all_ready();
@@ -145,7 +145,7 @@ fn one_of_several_async_inputs_is_aborted_alone() {
 }
 
 #[test]
-fn one_that_does_not_yield_is_killed_and_the_others_go_back_unblamed() {
+fn killing_an_unyielding_call_does_not_blame_others() {
     let mut world = World::new(FunctionPolicy {
         at_once: 2,
         separable: true,
@@ -180,11 +180,11 @@ fn a_batch_is_not_stopped_for_one_of_its_inputs() {
     assert!(!world.workers[&worker].killed);
     world.scheduler.cancel([keys[1]], Cancelled::ByCaller);
     world.perform();
-    assert!(world.workers[&worker].killed, "now nobody wants it");
+    assert!(world.workers[&worker].killed, "now it is not wanted at all");
 }
 
 #[test]
-fn too_much_memory_is_a_crash_that_says_so() {
+fn exceeding_the_memory_limit_is_a_named_crash() {
     let mut world = World::new(FunctionPolicy {
         memory: Some(100),
         ..function_policy(1)
@@ -211,7 +211,7 @@ fn too_much_memory_is_a_crash_that_says_so() {
 }
 
 #[test]
-fn a_worker_that_asks_to_be_replaced_gives_back_what_it_has_and_is() {
+fn a_used_up_worker_returns_its_inputs_and_is_replaced() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [1, 2]);
     world.all_ready();
@@ -227,7 +227,7 @@ fn a_worker_that_asks_to_be_replaced_gives_back_what_it_has_and_is() {
 }
 
 #[test]
-fn a_worker_that_is_used_up_is_replaced_once_its_own_call_has_ended() {
+fn a_used_up_worker_is_retired_after_its_nested_call() {
     let mut world = World::new(FunctionPolicy {
         max_calls_per_worker: Some(1),
         ..function_policy(1)
@@ -243,7 +243,7 @@ fn a_worker_that_is_used_up_is_replaced_once_its_own_call_has_ended() {
     world.function = first;
     world.all_ready();
     let inner = world.worker_of(10);
-    // It has not waited for what it called.
+    // The outer call ends without waiting for the nested one.
     world.answer(outer, ok(1));
     world.begin(inner);
     world.answer(inner, ok(10));
@@ -251,7 +251,7 @@ fn a_worker_that_is_used_up_is_replaced_once_its_own_call_has_ended() {
 }
 
 #[test]
-fn a_worker_that_is_being_stopped_is_given_nothing_more() {
+fn a_draining_worker_gets_no_further_calls() {
     let mut world = World::new(FunctionPolicy {
         at_once: 3,
         separable: true,
@@ -265,7 +265,7 @@ fn a_worker_that_is_being_stopped_is_given_nothing_more() {
     while world.begin(worker).is_some() {}
     world.advance(SECOND);
     assert_eq!(world.workers[&worker].asked, [1]);
-    // The other one is looked at meanwhile.
+    // Meanwhile the other input is probed.
     let keys = world.submit(with_timeout(SECOND), [3]);
     world.scheduler.probed(
         world.now,
@@ -286,7 +286,7 @@ fn a_worker_that_is_being_stopped_is_given_nothing_more() {
 }
 
 #[test]
-fn the_floor_is_kept_but_no_reason_for_a_restart_loop() {
+fn min_workers_are_kept_without_a_restart_loop() {
     let mut world = World::new(FunctionPolicy {
         min_workers: 2,
         ..function_policy(4)
@@ -308,7 +308,7 @@ fn the_floor_is_kept_but_no_reason_for_a_restart_loop() {
 }
 
 #[test]
-fn what_is_over_takes_no_memory() {
+fn resolved_calls_take_no_memory() {
     let mut world = World::new(function_policy(1));
     let deadline = Policy {
         deadline: Some(3600 * SECOND),
@@ -318,7 +318,7 @@ fn what_is_over_takes_no_memory() {
     world.all_ready();
     let worker = world.first();
     world.begin(worker);
-    // One stays in the queue, behind all of the others.
+    // One call stays in the queue, behind all of the others.
     let keys = world.submit(deadline, 1..10_000);
     assert!(world.scheduler.timers.len() >= 10_000);
     let cancelled = keys[..keys.len() - 1].iter().copied();
@@ -334,7 +334,7 @@ fn what_is_over_takes_no_memory() {
 }
 
 #[test]
-fn of_those_that_are_idle_for_too_long_at_once_the_floor_stays() {
+fn retiring_idle_workers_keeps_min_workers() {
     let mut world = World::new(FunctionPolicy {
         min_workers: 2,
         ..function_policy(4)
@@ -353,7 +353,7 @@ fn of_those_that_are_idle_for_too_long_at_once_the_floor_stays() {
 }
 
 #[test]
-fn a_worker_that_waits_for_its_own_call_makes_room_for_it() {
+fn a_waiting_worker_makes_room_for_its_nested_call() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [1, 2]);
     world.all_ready();
@@ -372,7 +372,7 @@ fn a_worker_that_waits_for_its_own_call_makes_room_for_it() {
     );
     world.answer(inner, ok(10));
     assert!(world.is_ok(10));
-    // Both workers could run it now, but only one may.
+    // Both workers could run the other call now, but only one may.
     assert_eq!(world.begin(inner), None);
     world.answer(outer, ok(1));
     let next = world.worker_of(2);
@@ -380,7 +380,7 @@ fn a_worker_that_waits_for_its_own_call_makes_room_for_it() {
 }
 
 #[test]
-fn a_call_at_the_top_does_not_wait_for_a_worker_that_only_waits() {
+fn top_level_calls_do_not_wait_for_waiting_workers() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), 1..=4);
     let first = world.function;
@@ -421,7 +421,7 @@ fn a_call_at_the_top_does_not_wait_for_a_worker_that_only_waits() {
 }
 
 #[test]
-fn nesting_has_an_end() {
+fn nesting_depth_is_limited() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [0]);
     for level in 0..10 {
@@ -442,7 +442,7 @@ fn nesting_has_an_end() {
 }
 
 #[test]
-fn with_the_outer_call_the_inner_one_ends() {
+fn a_nested_call_ends_with_its_outer_call() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [1]);
     world.all_ready();
@@ -461,7 +461,7 @@ fn with_the_outer_call_the_inner_one_ends() {
 }
 
 #[test]
-fn a_shutdown_takes_nothing_more_waits_for_its_grace_and_ends_the_workers() {
+fn a_shutdown_rejects_calls_and_ends_after_its_grace() {
     let mut world = World::new(function_policy(2));
     world.submit(call_policy(Retries::none()), [1, 2]);
     world.all_ready();
@@ -487,7 +487,7 @@ fn a_shutdown_takes_nothing_more_waits_for_its_grace_and_ends_the_workers() {
 }
 
 #[test]
-fn only_what_a_worker_executes_is_running_and_a_cancelled_call_has_not_failed() {
+fn prefetched_is_not_executing_and_cancelled_is_not_failed() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), 0..6);
     let worker = world.first();
@@ -509,9 +509,10 @@ fn only_what_a_worker_executes_is_running_and_a_cancelled_call_has_not_failed() 
     assert_eq!(world.scheduler.pending(), (0, 0));
 }
 
-/// Answers that were not taken in yet cannot be recalled: their inputs still stand behind another one.
+/// Answers that are not taken in yet cannot be recalled: their inputs still wait behind another
+/// one.
 #[test]
-fn a_shutdown_does_not_end_starting_workers_only_to_start_them_again() {
+fn a_shutdown_does_not_restart_starting_workers() {
     let mut world = World::new(function_policy(2));
     world.submit(call_policy(Retries::none()), 0..3);
     let worker = world.first();
@@ -535,10 +536,10 @@ fn a_shutdown_does_not_end_starting_workers_only_to_start_them_again() {
     assert!(world.scheduler.is_drained());
 }
 
-/// Random histories with everything at once. Whatever happens, every call is resolved once, what
-/// runs at most once runs at most once, and a shutdown comes to an end.
+/// Random histories with everything at once. Whatever happens, every call is resolved once, an
+/// at-most-once call runs at most once, and a shutdown completes.
 #[test]
-fn every_history_with_stops_nesting_and_a_shutdown_comes_to_an_end() {
+fn every_history_with_a_shutdown_ends() {
     let first = std::env::var("RETRY_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
@@ -653,7 +654,7 @@ fn life(seed: u64) {
             world.advance(Duration::from_millis(random.u64(0..20)));
         }
     }
-    // Everything that still runs comes to its end.
+    // Let everything that still runs end.
     world.used_up = false;
     for step in 0.. {
         assert!(
@@ -691,7 +692,7 @@ fn life(seed: u64) {
 }
 
 #[test]
-fn an_answer_to_a_ticket_that_cannot_be_breaks_the_protocol() {
+fn an_unknown_ticket_breaks_the_protocol() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [1]);
     world.all_ready();
@@ -718,7 +719,7 @@ fn an_answer_to_a_ticket_that_cannot_be_breaks_the_protocol() {
 }
 
 #[test]
-fn all_that_a_worker_executes_at_once_has_an_attempt_when_it_is_withdrawn() {
+fn withdrawn_concurrent_inputs_each_have_an_attempt() {
     for chunks in [false, true] {
         let mut world = World::new(FunctionPolicy {
             at_once: 3,

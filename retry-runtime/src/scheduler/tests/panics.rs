@@ -1,4 +1,4 @@
-//! Retries after a panic run in workers in which nothing has panicked.
+//! Retries after a panic, which run in workers in which nothing has panicked.
 
 use super::*;
 
@@ -7,8 +7,8 @@ fn at_once(retries: u32) -> Policy {
 }
 
 impl World {
-    /// Has all workers take an input each, which panic at an attempt if `panics` says so, until nothing is
-    /// left to do.
+    /// Lets all workers execute one input each, until nothing is left to do. An attempt panics if
+    /// `panics` returns `true` for it.
     fn run(&mut self, panics: impl Fn(u64, u32) -> bool) {
         for _ in 0..1_000_000 {
             self.all_ready();
@@ -72,7 +72,7 @@ fn without_retries_no_worker_is_replaced() {
 }
 
 #[test]
-fn first_attempts_go_on_where_something_has_panicked() {
+fn first_attempts_continue_in_a_panicked_worker() {
     let mut world = World::new(function_policy(2));
     world.submit(at_once(1), [1]);
     world.all_ready();
@@ -97,7 +97,7 @@ fn first_attempts_go_on_where_something_has_panicked() {
 }
 
 #[test]
-fn panics_that_pass_take_few_workers() {
+fn transient_panics_take_few_workers() {
     for workers in [1, 2, 8] {
         let mut world = World::new(function_policy(workers));
         let inputs = 3000;
@@ -105,7 +105,7 @@ fn panics_that_pass_take_few_workers() {
         world.run(|input, attempt| input % 3 == 0 && attempt == 1);
         assert_eq!(world.outcomes.len() as u64, inputs);
         assert!(world.outcomes.values().all(|one| one.result.is_ok()));
-        // Retries share a worker while there is something else to do.
+        // Retries share a worker while there is other work.
         assert!(
             world.spawned < 40 + workers,
             "{} of {workers}",
@@ -115,7 +115,7 @@ fn panics_that_pass_take_few_workers() {
 }
 
 #[test]
-fn a_panic_that_does_not_pass_takes_a_worker_for_each_retry() {
+fn a_persistent_panic_takes_a_worker_per_retry() {
     let mut world = World::new(function_policy(2));
     world.submit(at_once(3), 0..100);
     world.run(|input, _| input == 50);
@@ -125,7 +125,7 @@ fn a_panic_that_does_not_pass_takes_a_worker_for_each_retry() {
 }
 
 #[test]
-fn a_retry_comes_through_where_no_further_worker_may_start() {
+fn a_retry_succeeds_without_room_for_another_worker() {
     let mut world = World::new(function_policy(8));
     world.scheduler.set_max_processes(Some(1));
     world.submit(at_once(1), [1]);
@@ -146,7 +146,7 @@ fn a_busy_clean_worker_is_kept_for_the_retry() {
     let (input, _) = world.begin(panics).unwrap();
     let (other, _) = world.begin(is_clean).unwrap();
     world.answer(panics, panic());
-    // It may not be sent behind what may panic.
+    // The retry may not be sent behind an input that may panic.
     assert!(world.workers[&is_clean].inbox.is_empty());
     world.answer(is_clean, ok(other));
     assert_eq!(world.begin(is_clean), Some((input, 2)));

@@ -1,4 +1,4 @@
-//! Calls that end while they are with a worker, and workers that show nothing useful of their work.
+//! Calls that end while a worker has them, and workers that show nothing useful about their work.
 
 use super::*;
 
@@ -31,7 +31,7 @@ impl World {
 }
 
 #[test]
-fn a_prefetched_input_that_is_withdrawn_has_no_attempt() {
+fn a_withdrawn_prefetched_input_has_no_attempt() {
     let (mut world, worker) = World::with_worker(&[with_deadline(), with_deadline()]);
     world.begin(worker);
     assert_eq!(world.workers[&worker].inbox.len(), 1);
@@ -41,7 +41,7 @@ fn a_prefetched_input_that_is_withdrawn_has_no_attempt() {
 }
 
 #[test]
-fn the_attempt_of_a_withdrawn_input_began_with_its_execution() {
+fn a_withdrawn_attempt_starts_with_its_execution() {
     let (mut world, worker) = World::with_worker(&[call_policy(Retries::none()), with_deadline()]);
     world.begin(worker);
     world.advance(SECOND / 2);
@@ -55,7 +55,7 @@ fn the_attempt_of_a_withdrawn_input_began_with_its_execution() {
 }
 
 #[test]
-fn a_claim_that_no_start_follows_runs_into_its_timeout() {
+fn a_claim_without_a_start_times_out() {
     for shows_work in [false, true] {
         let (mut world, worker) = World::with_worker(&[with_timeout()]);
         world.shows_work = shows_work;
@@ -73,7 +73,7 @@ fn a_claim_that_no_start_follows_runs_into_its_timeout() {
 }
 
 #[test]
-fn an_unwanted_input_that_is_not_shown_is_stopped() {
+fn an_unwanted_hidden_input_is_stopped() {
     let mut world = World::new(function_policy(1));
     let keys = world.submit(call_policy(Retries::none()), [1]);
     world.all_ready();
@@ -107,7 +107,7 @@ fn a_worker_that_claims_nothing_is_replaced() {
 }
 
 #[test]
-fn what_may_have_run_is_not_run_again_if_it_runs_at_most_once() {
+fn an_at_most_once_input_that_may_have_run_is_not_retried() {
     let once = Policy {
         at_most_once: true,
         ..with_timeout()
@@ -120,7 +120,7 @@ fn what_may_have_run_is_not_run_again_if_it_runs_at_most_once() {
 }
 
 #[test]
-fn a_final_answer_that_comes_after_the_withdrawal_counts() {
+fn a_final_answer_after_the_withdrawal_counts() {
     for retries in [0, 3] {
         let mut world = World::new(function_policy(1));
         let keys = world.submit(call_policy(Retries::from(retries)), [1, 2]);

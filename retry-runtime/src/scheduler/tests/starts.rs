@@ -1,4 +1,4 @@
-//! Starts of workers that fail, and places for them.
+//! Failed starts of workers, and places for workers.
 
 use super::*;
 use crate::api::failure::Startup;
@@ -19,7 +19,7 @@ impl World {
         self.workers.keys().filter(is_starting).copied().collect()
     }
 
-    /// The process of a worker cannot be started.
+    /// Reports that the process of a worker cannot be started for lack of resources.
     fn refuse(&mut self, key: WorkerKey) {
         self.workers.remove(&key);
         let reason = "Too many open files".into();
@@ -27,7 +27,7 @@ impl World {
         self.perform();
     }
 
-    /// Calls of another function.
+    /// Submits calls of another function.
     fn submit_to(&mut self, function: FunctionKey, inputs: impl IntoIterator<Item = u64>) {
         let first = std::mem::replace(&mut self.function, function);
         self.submit(call_policy(Retries::none()), inputs);
@@ -42,12 +42,12 @@ impl World {
 }
 
 #[test]
-fn while_one_worker_serves_calls_wait_for_it() {
+fn calls_wait_while_another_worker_serves() {
     let mut world = World::new(function_policy(4));
     world.submit(call_policy(Retries::none()), 0..100);
     let starting = world.starting();
     assert_eq!(starting.len(), 4);
-    // One fails before any is ready: the others may still be.
+    // One start fails before any worker is ready: the others may still succeed.
     world.exit(starting[1], REFUSED);
     assert!(world.outcomes.is_empty());
     world.ready(starting[0]);
@@ -68,7 +68,7 @@ fn while_one_worker_serves_calls_wait_for_it() {
 }
 
 #[test]
-fn the_last_start_that_fails_is_told() {
+fn calls_fail_when_the_last_start_fails() {
     let mut world = World::new(function_policy(3));
     world.submit(call_policy(Retries::none()), 0..9);
     for key in world.starting() {
@@ -80,7 +80,7 @@ fn the_last_start_that_fails_is_told() {
 }
 
 #[test]
-fn a_start_that_is_killed_from_outside_is_a_crash() {
+fn a_start_killed_from_outside_is_a_crash() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [1]);
     for _ in 0..2 {
@@ -90,7 +90,7 @@ fn a_start_that_is_killed_from_outside_is_a_crash() {
     world.all_ready();
     let worker = world.first();
     assert_eq!(world.serve(worker), Some(1));
-    // Without an end it is limited as crashes are.
+    // Endless kills count against the crash limit.
     world.submit(call_policy(Retries::none()), [2]);
     world.exit(worker, KILLED);
     for _ in 0..20 {
@@ -120,9 +120,9 @@ fn an_idle_worker_of_another_function_yields_its_place() {
     assert_eq!(world.serve(worker), Some(2));
 }
 
-/// It is used up, but waits for the call that needs the place.
+/// The outer worker is used up, but waits for the call that needs the place.
 #[test]
-fn a_worker_that_waits_for_its_own_calls_is_not_counted_as_leaving() {
+fn a_waiting_worker_does_not_count_as_leaving() {
     let mut world = World::new(function_policy(1));
     world.scheduler.set_max_processes(Some(1));
     world.submit(call_policy(Retries::none()), [1]);
@@ -157,7 +157,7 @@ fn a_worker_that_waits_for_its_own_calls_is_not_counted_as_leaving() {
 }
 
 #[test]
-fn without_any_other_process_a_want_of_resources_is_told_at_once() {
+fn lack_of_resources_without_other_processes_fails_at_once() {
     let mut world = World::new(function_policy(2));
     world.submit(call_policy(Retries::none()), [1]);
     world.refuse(world.starting()[0]);
@@ -168,7 +168,7 @@ fn without_any_other_process_a_want_of_resources_is_told_at_once() {
 }
 
 #[test]
-fn a_place_is_not_waited_for_without_an_end() {
+fn waiting_for_a_place_is_limited() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [1]);
     world.all_ready();
@@ -187,7 +187,7 @@ fn a_place_is_not_waited_for_without_an_end() {
 }
 
 #[test]
-fn all_functions_together_keep_to_the_limit_on_processes() {
+fn max_processes_holds_across_functions() {
     let mut world = World::new(function_policy(2));
     world.scheduler.set_max_processes(Some(2));
     let others: Vec<_> = (0..10)
@@ -218,7 +218,7 @@ fn all_functions_together_keep_to_the_limit_on_processes() {
 }
 
 #[test]
-fn workers_that_are_slow_to_end_are_limited() {
+fn slowly_exiting_workers_are_limited() {
     let mut world = World::new(FunctionPolicy {
         max_calls_per_worker: Some(1),
         ..function_policy(2)
@@ -247,7 +247,7 @@ fn starts_that_fail_during_a_pause_are_counted() {
     world.ready(starting[0]);
     world.exit(starting[1], REFUSED);
     assert_eq!(world.spawned, 2, "the next start is put off");
-    // Meanwhile the only worker ends.
+    // Meanwhile the only ready worker ends.
     world.begin(starting[0]);
     world.exit(starting[0], SIGSEGV);
     for _ in 0..10 {
@@ -260,7 +260,7 @@ fn starts_that_fail_during_a_pause_are_counted() {
 }
 
 #[test]
-fn calls_at_the_top_wait_for_a_worker_that_waits() {
+fn top_level_calls_wait_for_a_waiting_worker() {
     let mut world = World::new(function_policy(1));
     let first = world.function;
     let other = world.scheduler.add_function(function_policy(1));
@@ -274,7 +274,7 @@ fn calls_at_the_top_wait_for_a_worker_that_waits() {
     let starting = world.starting();
     let is_inner = |key: &WorkerKey| world.scheduler.workers_of(other).contains(key);
     let inner = starting.into_iter().find(is_inner).expect("it is started");
-    // No further worker of the first function can be started, which may be why the nested call is slow.
+    // No further worker of the first function can start, which may be why the nested call is slow.
     for _ in 0..100 {
         for key in world.starting() {
             if key != inner {
@@ -293,7 +293,7 @@ fn calls_at_the_top_wait_for_a_worker_that_waits() {
 }
 
 #[test]
-fn nested_calls_do_not_wait_for_a_worker_that_waits_for_them() {
+fn nested_calls_do_not_wait_for_their_outer_worker() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [0, 1]);
     world.all_ready();
@@ -310,7 +310,7 @@ fn nested_calls_do_not_wait_for_a_worker_that_waits_for_them() {
 }
 
 #[test]
-fn a_start_that_fails_leaves_its_place_to_another_function() {
+fn a_failed_start_leaves_its_place_to_another_function() {
     let mut world = World::new(function_policy(1));
     world.scheduler.set_max_processes(Some(1));
     let other = world.scheduler.add_function(function_policy(1));
@@ -324,7 +324,7 @@ fn a_start_that_fails_leaves_its_place_to_another_function() {
 }
 
 #[test]
-fn a_worker_whose_inputs_are_held_back_yields_its_place() {
+fn a_worker_with_held_back_inputs_yields_its_place() {
     let mut world = World::new(function_policy(2));
     world.scheduler.set_max_processes(Some(2));
     (world.map, world.caller) = (true, Caller(7));
@@ -340,7 +340,7 @@ fn a_worker_whose_inputs_are_held_back_yields_its_place() {
         while world.serve(*key).is_some() {}
     }
     assert!(world.outcomes.len() < 9);
-    // The consumer of the map calls another function meanwhile.
+    // Meanwhile the consumer of the map calls another function.
     let other = world.scheduler.add_function(function_policy(1));
     world.caller = Caller(8);
     world.submit_to(other, [100]);
@@ -352,7 +352,7 @@ fn a_worker_whose_inputs_are_held_back_yields_its_place() {
 }
 
 #[test]
-fn a_function_whose_calls_were_cancelled_wants_no_place() {
+fn a_function_with_cancelled_calls_waits_for_no_place() {
     let mut world = World::new(function_policy(1));
     world.scheduler.set_max_processes(Some(1));
     world.submit(call_policy(Retries::none()), [1]);

@@ -1,8 +1,8 @@
-//! Crashes of workers that executed several inputs.
+//! Crashes of workers that execute several inputs at once.
 
 use super::*;
 
-/// A function whose worker executes so many inputs at once.
+/// Creates a world whose workers execute several inputs at once.
 fn together(at_once: usize, max_workers: usize) -> World {
     World::new(FunctionPolicy {
         at_once,
@@ -21,7 +21,7 @@ impl World {
         begun
     }
 
-    /// Runs everything to its end, where some inputs crash their worker.
+    /// Runs everything to its end. An input crashes its worker if `crashes` returns `true` for it.
     fn run_through(&mut self, crashes: impl Fn(u64) -> bool) {
         for _ in 0..1000 {
             self.all_ready();
@@ -93,12 +93,12 @@ fn suspects_are_executed_alone_until_the_culprit_is_found() {
     world.exit(worker, SIGSEGV);
     world.all_ready();
     let worker = world.first();
-    // The third is as good as any other now, and the culprit goes to the back.
+    // The third input is cleared, and the culprit goes to the back.
     assert_eq!(world.begin_all(worker), [3, 4, 2]);
 }
 
 #[test]
-fn without_a_culprit_nothing_is_blamed_however_often_workers_crash() {
+fn repeated_crashes_without_a_culprit_blame_no_input() {
     let mut world = together(3, 1);
     world.submit(call_policy(Retries::none()), 0..6);
     for _ in 0..10 {
@@ -121,14 +121,14 @@ fn without_a_culprit_nothing_is_blamed_however_often_workers_crash() {
 }
 
 #[test]
-fn a_worker_is_kept_free_for_suspects_though_others_wait() {
+fn a_worker_is_reserved_for_suspects_despite_a_queue() {
     let mut world = together(2, 2);
     world.submit(call_policy(Retries::none()), 0..4);
     world.all_ready();
     let victim = world.first();
     let suspects = world.begin_all(victim);
     assert_eq!(suspects.len(), 2);
-    // There is no place for another worker, and always something to do for the one that is there.
+    // There is no place for another worker, and the existing one always has something to do.
     world.scheduler.set_max_processes(Some(1));
     world.exit(victim, SIGSEGV);
     let worker = world.first();
@@ -143,7 +143,7 @@ fn a_worker_is_kept_free_for_suspects_though_others_wait() {
 }
 
 #[test]
-fn what_may_run_once_only_is_blamed_with_the_others() {
+fn at_most_once_inputs_are_blamed_with_the_others() {
     let mut world = together(3, 1);
     let once = Policy {
         at_most_once: true,
@@ -160,7 +160,7 @@ fn what_may_run_once_only_is_blamed_with_the_others() {
 }
 
 #[test]
-fn what_is_withdrawn_while_it_runs_was_there_all_the_same() {
+fn a_withdrawn_running_input_counts_as_executing() {
     let mut world = together(2, 1);
     let keys = world.submit(call_policy(Retries::none()), [0, 1]);
     world.all_ready();

@@ -1,4 +1,4 @@
-//! Random histories with all that functions and callers can do to each other.
+//! Random histories of several functions and callers that affect each other.
 
 use std::collections::BTreeSet;
 
@@ -11,19 +11,19 @@ const KILLED: ExitCause = ExitCause::Signal {
 
 const REFUSED: ExitCause = ExitCause::Code(1);
 
-/// How many maps and threads make calls.
+/// The number of callers: maps and threads.
 const CALLERS: u32 = 5;
 
-/// A world with several functions and callers.
+/// A simulation with several functions and callers.
 struct Turmoil {
     world: World,
     random: fastrand::Rng,
     functions: Vec<FunctionKey>,
     /// The inputs of each caller that are not known to be resolved.
     pending: BTreeMap<u32, BTreeSet<u64>>,
-    /// Callers that are held back, and whether they keep the order of their inputs.
+    /// The callers that are held back, and whether they keep the order of their inputs.
     held: BTreeMap<u32, bool>,
-    /// The calls that the worker's functions wait for.
+    /// The nested calls that each worker's functions wait for.
     waits: BTreeMap<WorkerKey, Vec<u64>>,
     once: Vec<u64>,
     executions: BTreeMap<u64, u32>,
@@ -68,7 +68,7 @@ impl Turmoil {
         }
     }
 
-    /// Takes any function and caller.
+    /// Selects a random function and caller.
     fn turn(&mut self) {
         self.world.function = *self.random.choice(&self.functions).expect("there is one");
         self.world.caller = Caller(self.random.u32(0..CALLERS));
@@ -94,7 +94,7 @@ impl Turmoil {
         self.world.submit(policy, inputs)
     }
 
-    /// What a worker executes first makes a call, of its own function or another one.
+    /// Makes a nested call from the first input that a worker executes, to a random function.
     fn nest(&mut self, worker: WorkerKey) {
         self.turn();
         let caller = CALLERS + u32::try_from(worker.id).expect("there are few");
@@ -109,7 +109,8 @@ impl Turmoil {
         self.world.nest(worker, self.nested, input);
     }
 
-    /// The consumer of a map has taken nothing for a while, or waits for its next result.
+    /// Holds a map back, as if its consumer had taken nothing for a while or waited for its next
+    /// result.
     fn hold(&mut self, caller: u32, is_ordered: bool) {
         self.held.insert(caller, is_ordered);
         let resolved = &self.world.outcomes;
@@ -146,7 +147,7 @@ impl Turmoil {
         self.world.advance(pause);
     }
 
-    /// Has a worker do something, or anything happen to it.
+    /// Lets a worker do something, or lets something happen to it.
     fn go_on(&mut self, key: WorkerKey, is_calm: bool) {
         let worker = &self.world.workers[&key];
         let trouble = if is_calm {
@@ -209,7 +210,8 @@ impl Turmoil {
                     }
                 }
                 10 => {
-                    // The first ones are threads, and one map does not keep the order.
+                    // The first two callers are threads, and the third is a map that does not keep
+                    // the order.
                     let callers = self.pending.keys().copied().filter(|caller| *caller > 1);
                     if let Some(caller) = self.random.choice(callers.collect::<Vec<_>>()) {
                         self.hold(caller, caller > 2);
@@ -228,7 +230,8 @@ impl Turmoil {
                 None => self.pause(20),
             }
         }
-        // Whatever has happened: all calls end, while maps whose consumers wait stay held back.
+        // Whatever has happened, all calls must end, while maps whose consumers wait stay held
+        // back.
         self.world.used_up = false;
         for step in 0.. {
             assert!(
@@ -245,7 +248,7 @@ impl Turmoil {
             if self.world.outcomes.len() as u64 == self.next {
                 break;
             }
-            // A consumer that waits takes what it needs, the others all.
+            // An ordered consumer takes the next result; the others are released after a while.
             for (caller, is_ordered) in self.held.clone() {
                 if is_ordered {
                     self.hold(caller, true);
@@ -278,7 +281,7 @@ impl Turmoil {
 }
 
 #[test]
-fn every_history_of_several_functions_and_callers_comes_to_an_end() {
+fn every_history_of_several_functions_ends() {
     let given = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let first = given("RETRY_SEED");
     let seeds = given("RETRY_SEEDS").unwrap_or(if first.is_some() { 1 } else { 500 });

@@ -1,4 +1,4 @@
-//! The order in which callers take turns, and callers that are held back.
+//! The turns of callers, and callers that are held back.
 
 use super::*;
 
@@ -20,7 +20,7 @@ impl World {
     }
 }
 
-/// A world with one worker that executes an input of 20 ms after the other.
+/// Creates a world with one worker that reports 20 ms per input.
 fn slow_world() -> World {
     let mut world = World::new(function_policy(1));
     world.duration = Duration::from_millis(20);
@@ -31,7 +31,7 @@ fn slow_world() -> World {
 }
 
 #[test]
-fn a_call_waits_for_no_more_of_a_map_than_the_workers_have() {
+fn a_call_waits_only_for_prefetched_map_inputs() {
     let mut world = slow_world();
     world.submit_as(CALLERS[0], 1..=600);
     for _ in 0..10 {
@@ -61,12 +61,12 @@ fn callers_take_turns_and_each_keeps_its_order() {
 }
 
 #[test]
-fn new_callers_do_not_starve_those_that_were_there() {
+fn new_callers_do_not_starve_earlier_ones() {
     let mut world = slow_world();
     world.submit_as(CALLERS[0], 1..=100);
     let mut served = 0;
     for round in 0..200 {
-        // The same two callers again and again, as threads are that make one call after the other.
+        // The same two callers alternate, as threads do that make one call after another.
         world.submit_as(CALLERS[1 + round as usize % 2], [1000 + round]);
         served += usize::from(world.next().is_some_and(|input| input < 1000));
     }
@@ -74,12 +74,12 @@ fn new_callers_do_not_starve_those_that_were_there() {
 }
 
 #[test]
-fn what_is_held_back_stays_in_the_queue() {
+fn held_back_inputs_stay_in_the_queue() {
     let mut world = slow_world();
     world.submit_as(CALLERS[0], 1..=20);
     world.scheduler.hold(CALLERS[0], Some(None));
     world.submit_as(CALLERS[1], [1000]);
-    // What was sent before stays with the worker.
+    // Inputs that were sent before the hold stay with the worker.
     let order: Vec<_> = std::iter::from_fn(|| world.next()).collect();
     assert_eq!(order, [1, 2, 1000]);
     world.scheduler.hold(CALLERS[0], Some(Some(3)));
@@ -93,7 +93,7 @@ fn what_is_held_back_stays_in_the_queue() {
 }
 
 #[test]
-fn a_caller_that_was_held_back_gains_nothing_by_that() {
+fn holding_a_caller_back_gives_it_no_credit() {
     let mut world = slow_world();
     world.submit_as(CALLERS[0], 1..=600);
     world.scheduler.hold(CALLERS[0], Some(None));
@@ -112,7 +112,7 @@ fn a_caller_that_was_held_back_gains_nothing_by_that() {
 }
 
 #[test]
-fn what_is_held_back_does_not_keep_others_behind_a_busy_worker() {
+fn held_back_inputs_do_not_block_stealing() {
     let mut world = World::new(function_policy(2));
     world.duration = Duration::from_millis(20);
     world.submit_as(CALLERS[1], 0..4);
