@@ -40,5 +40,5 @@ pub(crate) const KEY_VARIABLE: &str = "RETRY_WORKER_KEY";
 /// The environment variable that holds the nesting depth of a worker's calls.
 pub(crate) const DEPTH_VARIABLE: &str = "RETRY_DEPTH";
 
-/// The first bytes of the first message. A peer that sends anything else is not a parent.
+/// The first bytes of the first message. A process that sends anything else is not a parent.
 pub(crate) const MAGIC: [u8; 8] = *b"retry/01";

@@ -31,10 +31,11 @@ const MOST: usize = 16 * ENOUGH;
 /// another process comes in between.
 const WHOLE: usize = 4096;
 
-/// How long a stream may accept nothing before it counts as unread. Results no longer wait for it then.
+/// The time for which a stream may accept nothing before it counts as unread. Then results no longer wait
+/// for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a program that ends waits for a stream to accept what is queued.
+/// The time for which a program that ends waits for a stream to accept what is queued.
 const ENDING: Duration = Duration::from_secs(2);
 
 /// The queues of both streams.

@@ -25,10 +25,10 @@ const PAUSES: u32 = 10;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a killed process may live before it is reported.
+/// The time for which a killed process may live before it is reported.
 const DYING: Duration = Duration::from_secs(1);
 
-/// How long a program that ends waits for a scan.
+/// The time for which a program that ends waits for a scan.
 const ENDING: Duration = Duration::from_secs(2);
 
 /// A worker's process and all its descendants.

@@ -1,5 +1,5 @@
-//! Whether the kernel keeps the exit status of children until they are waited for. Only then can the parent
-//! learn how a worker ended, and only then does a worker's pid remain its own until its group has been
+//! Support for the kernel keeping the exit status of children until they are waited for. Only then can the
+//! parent learn how a worker ended, and only then does a worker's pid remain its own until its group has been
 //! killed.
 
 use std::fs::File;

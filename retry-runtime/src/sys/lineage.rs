@@ -28,13 +28,13 @@ pub(crate) const VARIABLE: &str = "RETRY_LINEAGE";
 /// Separates a worker's token from those of outer workers.
 const SEPARATOR: char = ':';
 
-/// How long to wait for killed processes to end before looking again.
+/// The time to wait for killed processes to end before looking again.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long to wait for processes that are loading a program.
+/// The time to wait for processes that are loading a program.
 const LOADING: Duration = Duration::from_millis(50);
 
-/// How long a worker looks for its descendants before it ends itself.
+/// The time for which a worker looks for its descendants before it ends itself.
 const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// The mark of one worker's descendants. It is unique on the machine: it consists of the parent's pid, the

@@ -20,7 +20,7 @@ pub(crate) fn ring(socket: impl AsFd) -> bool {
     }
 }
 
-/// What a woken side finds at its socket.
+/// The state in which a woken side finds its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// The other side has rung, perhaps more than once.

@@ -19,7 +19,7 @@ const COUNT: u32 = (1 << 24) - 1;
 /// The bit that says that the calls have a time limit.
 const TIMED: u32 = 1 << 31;
 
-/// What a worker is to do about a ticket.
+/// An order to a worker about a ticket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Order {
@@ -227,7 +227,7 @@ pub(crate) struct AnswerHeader {
     /// Whether the worker asks to be replaced.
     pub(crate) used_up: bool,
     pub(crate) ticket: u64,
-    /// How long the function ran, in nanoseconds.
+    /// The time for which the function ran, in nanoseconds.
     pub(crate) duration: u64,
 }
 

@@ -1,5 +1,4 @@
-//! How a worker process is launched: what parent and child know about each other before they exchange
-//! messages.
+//! The launch of a worker process: what parent and child know about each other before they exchange messages.
 
 use std::ffi::OsString;
 use std::sync::OnceLock;

@@ -43,7 +43,7 @@ pub(crate) const PIECE: usize = 64 * 1024;
 /// The size of a ring in memory, in bytes.
 pub(crate) const LENGTH: usize = BYTES + CAPACITY;
 
-/// How a side waits when it is not polling.
+/// The way in which a side waits when it is not polling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Sleep {

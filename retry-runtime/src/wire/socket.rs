@@ -104,7 +104,7 @@ impl Reader {
     }
 
     /// Returns whether the other side is gone, or the descriptor is no longer a socket because something in
-    /// this process has closed it. A peer that has shut down its writing side in order is not lost.
+    /// this process has closed it. A side that has shut down its writing side in order is not lost.
     pub(crate) fn is_lost(&self) -> bool {
         !trouble(&self.socket).is_empty()
     }

@@ -251,14 +251,14 @@ fn a_caller_that_announced_a_poll_misses_no_answer() {
         let reader = Arc::new(Mutex::new(reader));
         let occupied = Arc::new(AtomicU32::new(0));
         let told = Arc::new(AtomicU32::new(0));
-        let (left, guest, tells) = (
+        let (left, registered, tells) = (
             Arc::clone(&reader),
             Arc::clone(&occupied),
             Arc::clone(&told),
         );
         let leaves = thread::spawn(move || {
             let mut reader = left.lock().unwrap();
-            let has_waiter = guest.load(Ordering::Acquire) > 0;
+            let has_waiter = registered.load(Ordering::Acquire) > 0;
             let how = if has_waiter { Sleep::Here } else { Sleep::Bell };
             if !reader.sleeps(how) {
                 let read = reader.read_into(&mut BytesMut::new(), usize::MAX);
