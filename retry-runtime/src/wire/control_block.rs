@@ -59,8 +59,8 @@ const NAP: Duration = Duration::from_micros(150);
 pub(crate) const SLOTS: usize = 1024;
 
 /// The shared memory: the worker's state, and a ring for each direction unless frames go through the socket.
-/// The worker writes everything outside the rings, except that the parent advances the claim to recall
-/// tickets.
+/// The worker writes everything outside the rings, with three exceptions: the parent advances the claim to
+/// recall tickets, asks tickets to stop, and counts the output that it reads.
 pub(crate) struct ControlBlock {
     memory: Arc<SharedMemory>,
     transport: Transport,
