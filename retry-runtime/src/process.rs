@@ -1,4 +1,4 @@
-//! Workers that are processes: started, supervised and reaped. Knows nothing of policy.
+//! The backend whose workers are processes: starts, supervises and reaps them. Contains no policy.
 
 mod cgroup;
 mod connection;
@@ -37,22 +37,23 @@ use standby::Standby;
 /// The worker processes of one engine.
 pub(crate) struct Processes(Arc<Shared>);
 
-/// What the threads that work for one engine share.
+/// The state that the threads working for one engine share.
 struct Shared {
     inbox: Inbox,
     state: Mutex<State>,
 }
 
-/// Locked under the engine's lock, if both are.
+/// If both locks are held, this one is taken under the engine's lock.
 #[derive(Default)]
 struct State {
-    /// The process that the next worker may be made of.
+    /// The standby process that the next worker may be made of.
     standby: Standby,
-    /// How many processes have ended whose end is told, and that are about to be waited for.
+    /// The number of processes whose end has been reported to the scheduler, but that have not been waited
+    /// for yet.
     unreaped: usize,
 }
 
-/// The processes of an engine, with the engine.
+/// The processes of an engine, together with the engine.
 #[derive(Clone, Copy)]
 struct Pool<'a> {
     engine: &'a Engine,
@@ -69,7 +70,7 @@ impl Pool<'_> {
     }
 }
 
-/// The same, for a thread that keeps both.
+/// The owned form of [`Pool`], for a thread that keeps both.
 #[derive(Clone)]
 struct OwnedPool {
     engine: Arc<Engine>,
@@ -181,7 +182,7 @@ impl Backend for Processes {
     }
 }
 
-/// Returns what a source is, which is always this if it comes from a worker of this backend.
+/// Returns the connection behind a source. A source from a worker of this backend is always one.
 fn connection(source: &Arc<dyn AnswerSource>) -> Option<Arc<WorkerConnection>> {
     let source: Arc<dyn Any + Send + Sync> = Arc::clone(source) as _;
     source.downcast().ok()

@@ -1,4 +1,4 @@
-//! All calls to the operating system that need `unsafe`, each with the reason why it is sound.
+//! All operating system calls that need `unsafe`, each with the reason why it is sound.
 #![allow(unsafe_code)]
 
 pub(crate) mod attributes;
@@ -29,25 +29,25 @@ use rustix::process::{Pid, Resource};
 use rustix::thread::futex;
 use rustix::time::{ClockId, Timespec};
 
-/// Memory that a parent and its worker share.
+/// Memory shared by a parent and its worker.
 ///
-/// It is sealed against changes of its size, so that a corrupted worker cannot make the parent
-/// fault by truncating it.
+/// The memory is sealed against resizing, so that a corrupted worker cannot make the parent fault by
+/// truncating it.
 pub(crate) struct SharedMemory {
     start: NonNull<u8>,
     length: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone, is not tied to a thread, and is only accessed
-// through atomics and through raw copies whose callers hold a lock or outlive the other side.
+// SAFETY: the mapping belongs to this value alone, is not tied to a thread, and is accessed only through
+// atomics and through raw copies whose callers hold a lock or outlive the other side.
 unsafe impl Send for SharedMemory {}
 // SAFETY: as above.
 unsafe impl Sync for SharedMemory {}
 
 impl SharedMemory {
-    /// New memory, and the descriptor by which another process can map it.
+    /// Creates new memory. Also returns the descriptor with which another process can map it.
     pub(crate) fn create(length: usize) -> io::Result<(Self, OwnedFd)> {
-        // Beyond the limit on files there would be a signal, which ends the program.
+        // Beyond the file size limit, `ftruncate` would raise a signal that ends the program.
         let limit = rustix::process::getrlimit(Resource::Fsize).current;
         if limit.is_some_and(|limit| limit < length as u64) {
             return Err(rustix::io::Errno::FBIG.into());
@@ -59,7 +59,7 @@ impl SharedMemory {
         Ok((Self::map(&file, length)?, file))
     }
 
-    /// Maps memory that another process created.
+    /// Maps memory that another process has created.
     pub(crate) fn map(file: impl AsFd, length: usize) -> io::Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory.
@@ -77,67 +77,68 @@ impl SharedMemory {
         Ok(Self { start, length })
     }
 
-    /// The number at an offset in bytes.
+    /// Returns the 64-bit word at an offset in bytes.
     #[inline]
     pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset.saturating_add(8) <= self.length);
-        // SAFETY: the offset is inside the mapping and aligned, since mappings start at a page;
-        // the mapping lives as long as `self`; every access to these bytes is atomic.
+        // SAFETY: the offset is inside the mapping and aligned, since mappings start at a page boundary; the
+        // mapping lives as long as `self`; every access to these bytes is atomic.
         unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 
-    /// Has the page of an offset there, without a change of what it contains.
+    /// Faults in the page at an offset without changing its contents.
     pub(crate) fn touch(&self, offset: usize) {
-        // Unlike a load this is a write to the kernel, whatever is there.
+        // Unlike a load, a compare-exchange counts as a write for the kernel, whatever value is there.
         let _ = self
             .word(offset)
             .compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Sleeps as long as the number at an offset is `value`, until another process or thread
-    /// [wakes](Self::wake) who sleeps there, or for no reason.
+    /// Sleeps while the number at an offset is `value`, until another process or thread [wakes](Self::wake)
+    /// the sleeper or the timeout expires. May return spuriously.
     pub(crate) fn sleep(&self, offset: usize, value: u32, timeout: Option<Duration>) {
         let timeout = timeout.map(timespec);
-        // A number that is another one, an interruption, the end of the time: all the same.
+        // A different number, an interruption and a timeout need no distinction: the caller looks again.
         let word = self.half_word(offset);
         let _ = futex::wait(word, futex::Flags::empty(), value, timeout.as_ref());
     }
 
-    /// Wakes one that sleeps at an offset.
+    /// Wakes one thread that sleeps at an offset.
     pub(crate) fn wake(&self, offset: usize) {
         let _ = futex::wake(self.half_word(offset), futex::Flags::empty(), 1);
     }
 
-    /// The small number at an offset in bytes.
+    /// Returns the 32-bit word at an offset in bytes.
     #[inline]
     pub(crate) fn half_word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset.saturating_add(4) <= self.length);
-        // SAFETY: as in `word`; no bytes are accessed by both.
+        // SAFETY: as in `word`; no bytes are accessed through both functions.
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 
-    /// Writes bytes at an offset. The caller makes sure that nobody reads them meanwhile.
+    /// Writes bytes at an offset. The caller must ensure that no other thread or process reads them
+    /// meanwhile.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(offset.saturating_add(bytes.len()) <= self.length);
-        // SAFETY: the target is inside the mapping, and a slice of this process cannot overlap
-        // it, since no slice of the mapping is ever made.
+        // SAFETY: the target is inside the mapping, and a slice of this process cannot overlap it, since no
+        // slice of the mapping is ever made.
         unsafe {
             ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(offset), bytes.len());
         }
     }
 
-    /// Copies bytes out. They may be anything; what they claim is checked on the copy.
+    /// Copies bytes out of the memory. They may be anything: callers validate the copy.
     pub(crate) fn read(&self, offset: usize, length: usize) -> Vec<u8> {
         assert!(offset.saturating_add(length) <= self.length);
         let mut bytes = vec![0; length];
-        // SAFETY: the source is inside the mapping and the target is as long.
+        // SAFETY: the source is inside the mapping, and the target has the same length.
         unsafe {
             ptr::copy_nonoverlapping(self.start.as_ptr().add(offset), bytes.as_mut_ptr(), length);
         }
         bytes
     }
 
-    /// Copies bytes to the end of a buffer. As with [`read`](Self::read), they may be anything.
+    /// Appends bytes of the memory to a buffer. As with [`read`](Self::read), they may be anything.
     pub(crate) fn read_into(&self, offset: usize, length: usize, buffer: &mut impl BufMut) {
         let end = offset.saturating_add(length);
         assert!(end <= self.length);
@@ -145,8 +146,8 @@ impl SharedMemory {
         while at < end {
             let room = buffer.chunk_mut();
             let length = room.len().min(end - at);
-            // SAFETY: the source is inside the mapping; the target has room for as many bytes,
-            // which are initialised by this, and belongs to this process alone.
+            // SAFETY: the source is inside the mapping; the target has room for as many bytes, which this
+            // copy initialises, and belongs to this process alone.
             unsafe {
                 ptr::copy_nonoverlapping(self.start.as_ptr().add(at), room.as_mut_ptr(), length);
                 buffer.advance_mut(length);
@@ -158,27 +159,27 @@ impl SharedMemory {
 
 impl Drop for SharedMemory {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `map` with this length, and all borrows have ended.
-        // Failure would leave the memory mapped, which harms nobody.
+        // SAFETY: the mapping was made by `map` with this length, and all borrows have ended. On failure the
+        // memory stays mapped, which is harmless.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
     }
 }
 
-/// Identifies a process among its forks: a child that was forked sees another mark than its parent.
+/// An identity that distinguishes a process from its forks: a forked child sees another mark than its parent.
 ///
-/// Comparing marks takes no system call. The kernel clears the page that holds the mark whenever it
-/// copies the memory of the process, whichever way that is done, and not for new threads.
+/// Comparing marks takes no system call. The kernel clears the page that holds the mark whenever it copies
+/// the memory of the process, by whatever means, but not for new threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark(u64);
 
-/// The page with the mark of this process, once there is one.
+/// The page with the mark of this process, once it has one.
 static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
-/// Set if the kernel can clear the page.
+/// Whether the kernel can clear the page on fork.
 static WIPES_ON_FORK: AtomicBool = AtomicBool::new(true);
 
-/// The last mark that this process or one that it descends from has taken. A child counts on from
-/// the marks of its ancestors, so that it never shares one with an object that it inherits.
+/// The last mark that this process or one of its ancestors has taken. A child continues counting from the
+/// marks of its ancestors, so it never shares a mark with an object that it inherits.
 static LAST_MARK: AtomicU64 = AtomicU64::new(0);
 
 impl Mark {
@@ -186,8 +187,8 @@ impl Mark {
     #[inline]
     pub(crate) fn current() -> Self {
         let page = MARK.load(Ordering::Acquire);
-        // SAFETY: only `new_mark` stores a pointer, to a page that is never unmapped and starts
-        // with a number that is only accessed atomically.
+        // SAFETY: only `renew` stores a pointer, to a page that is never unmapped and that starts with a
+        // number that is only accessed atomically.
         if let Some(page) = unsafe { page.as_ref() } {
             let mark = page.load(Ordering::Relaxed);
             if mark != 0 {
@@ -203,7 +204,7 @@ impl Mark {
         self == Self::current()
     }
 
-    /// Takes a mark for a process that has none. It takes no lock and allocates nothing, since it
+    /// Takes a mark for a process that has none. Takes no lock and allocates nothing on the heap, because it
     /// may run in a signal handler, or in a child whose other threads are gone.
     #[cold]
     fn renew() -> Self {
@@ -218,10 +219,10 @@ impl Mark {
             };
             let exchanged =
                 MARK.compare_exchange(page, new.as_ptr(), Ordering::AcqRel, Ordering::Acquire);
-            // The page of a thread that comes second stays mapped, and is not used.
+            // If another thread was first, this page stays mapped and unused.
             page = exchanged.map_or_else(|first| first, |_| new.as_ptr());
         }
-        // SAFETY: as in `current`; it is not null.
+        // SAFETY: as in `current`; the pointer is not null.
         let page = unsafe { &*page };
         let new = LAST_MARK.fetch_add(1, Ordering::Relaxed) + 1;
         match page.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
@@ -230,7 +231,8 @@ impl Mark {
         }
     }
 
-    /// Replaces the page where the kernel does not clear pages: a count, and the pid that it is for.
+    /// Returns a replacement for the page where the kernel cannot clear pages: a count combined with the pid
+    /// that it is for.
     fn of_pid() -> Self {
         let pid = u64::from(std::process::id());
         let mark = LAST_MARK.load(Ordering::Relaxed);
@@ -245,12 +247,12 @@ impl Mark {
     }
 }
 
-/// A page of memory that is zero in a forked child.
+/// Maps a page of memory that is zero in a forked child.
 fn wiped_on_fork() -> Option<NonNull<AtomicU64>> {
     let length = rustix::param::page_size();
     let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory. The
-    // advice is given for that mapping alone, before anything is stored there.
+    // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory. The advice is
+    // given for that mapping alone, before anything is stored there.
     unsafe {
         let start =
             rustix::mm::mmap_anonymous(ptr::null_mut(), length, protection, MapFlags::PRIVATE)
@@ -263,8 +265,8 @@ fn wiped_on_fork() -> Option<NonNull<AtomicU64>> {
     }
 }
 
-/// A static that each process has for itself: a forked child does not find what its parent has put
-/// there, so that it waits for no lock that a thread held which the child does not have.
+/// A static with a separate value in each process: a forked child does not see its parent's value, so it
+/// never waits for a lock that was held by a thread which does not exist in the child.
 ///
 /// Values are never dropped. A child leaks those of its parent.
 pub(crate) struct PerProcess<T: 'static>(AtomicPtr<Marked<T>>);
@@ -279,17 +281,17 @@ impl<T: Send + Sync> PerProcess<T> {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// Returns the value, if this process has put one there.
+    /// Returns the value, if this process has set one.
     #[inline]
     pub(crate) fn get(&self) -> Option<&'static T> {
-        // SAFETY: only `get_or_init` stores pointers, to values that are never dropped. The value
-        // may be shared between threads by the bound on `T`.
+        // SAFETY: only `get_or_init` stores pointers, to values that are never dropped. The bound on `T`
+        // allows the value to be shared between threads.
         let found = unsafe { self.0.load(Ordering::Acquire).as_ref() }?;
         found.mark.is_current().then_some(&found.value)
     }
 
-    /// Returns the value, after making it if there is none. Where several threads come at once each
-    /// may make one, of which the first is kept: `make` is to be cheap and without effects.
+    /// Returns the value and creates it if there is none. If several threads arrive at once, each may create
+    /// one and only the first is kept, so `make` must be cheap and free of side effects.
     #[inline]
     pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &'static T {
         match self.get() {
@@ -308,7 +310,7 @@ impl<T: Send + Sync> PerProcess<T> {
             if let Some(first) = unsafe { found.as_ref() }
                 && first.mark == mark
             {
-                // SAFETY: the pointer is from `into_raw` and was not given to anybody.
+                // SAFETY: the pointer is from `into_raw` and was not shared.
                 drop(unsafe { Box::from_raw(new) });
                 return &first.value;
             }
@@ -324,11 +326,11 @@ impl<T: Send + Sync> PerProcess<T> {
     }
 }
 
-/// From this size on memory is worth large pages.
+/// The size, in bytes, from which on large pages pay off.
 const SPACIOUS: usize = 4 * 1024 * 1024;
 
-/// Tells the kernel that all of this room is about to be filled: with large pages that takes a
-/// quarter of the time, most of which is otherwise spent on faults.
+/// Tells the kernel that all of this room is about to be filled. With large pages, filling takes a quarter of
+/// the time, most of which would otherwise be spent on page faults.
 pub(crate) fn fills<T>(room: &mut [MaybeUninit<T>]) {
     let length = size_of_val(room);
     if length < SPACIOUS {
@@ -336,8 +338,8 @@ pub(crate) fn fills<T>(room: &mut [MaybeUninit<T>]) {
     }
     let start = room.as_mut_ptr().cast::<u8>();
     let before = start.addr() % 4096;
-    // SAFETY: this is advice, which changes neither what memory contains nor what may be done with
-    // it: not that of the room, and not that of others on its first page.
+    // SAFETY: this is advice, which changes neither what memory contains nor what may be done with it:
+    // neither for the room, nor for other data on its first page.
     let _ = unsafe {
         rustix::mm::madvise(
             start.wrapping_sub(before).cast(),
@@ -347,17 +349,17 @@ pub(crate) fn fills<T>(room: &mut [MaybeUninit<T>]) {
     };
 }
 
-/// A number, all of whose bytes are always there.
+/// A number type without padding bytes.
 ///
 /// # Safety
 ///
-/// The type has no bytes between or after those of its value.
+/// The type must have no bytes between or after those of its value.
 pub(crate) unsafe trait Number: Copy + 'static {}
 
 macro_rules! numbers {
     ($($type:ty)*) => {
         $(
-            // SAFETY: a primitive number is nothing but its bytes.
+            // SAFETY: a primitive number consists of nothing but its bytes.
             unsafe impl Number for $type {}
         )*
     };
@@ -365,14 +367,14 @@ macro_rules! numbers {
 
 numbers! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
 
-/// Numbers as the bytes that they are in memory.
+/// Returns the bytes of numbers as they are in memory.
 pub(crate) fn bytes_of<N: Number>(numbers: &[N]) -> &[u8] {
-    // SAFETY: these are as many bytes as the numbers have, all of them initialised, borrowed for as
-    // long; any address is one for bytes.
+    // SAFETY: the slice covers exactly the bytes of the numbers, all of them initialised, and borrows them
+    // for the same lifetime; bytes need no alignment.
     unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
 }
 
-/// A time as the kernel takes it.
+/// Converts a duration to the kernel's representation.
 pub(crate) fn timespec(time: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
@@ -380,27 +382,27 @@ pub(crate) fn timespec(time: Duration) -> Timespec {
     }
 }
 
-/// Nanoseconds on the monotonic clock, which all processes of a machine share.
+/// Returns the time in nanoseconds on the monotonic clock, which all processes of a machine share.
 pub(crate) fn monotonic_nanos() -> u64 {
     nanos(ClockId::Monotonic)
 }
 
-/// The same as of the last tick of the kernel, some milliseconds ago at most: this takes a fifth of
-/// the time.
+/// Like [`monotonic_nanos`], but as of the last tick of the kernel, at most some milliseconds ago. It takes a
+/// fifth of the time.
 pub(crate) fn coarse_nanos() -> u64 {
     nanos(ClockId::MonotonicCoarse)
 }
 
-/// Returns the processor's counter of time, which goes by at a constant rate that is not known. To read it
-/// takes a third of what it takes to read a clock.
+/// Returns the processor's time-stamp counter, which advances at a constant but unknown rate. Reading it
+/// takes a third of the time of reading a clock.
 #[inline]
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn ticks() -> u64 {
-    // SAFETY: each processor of this architecture has it.
+    // SAFETY: every processor of this architecture has this instruction.
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
-/// Returns the time of a clock, where the processor's counter is not known how to be read.
+/// Returns the time of a clock, on architectures whose counter this crate cannot read.
 #[inline]
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn ticks() -> u64 {
@@ -413,20 +415,20 @@ fn nanos(clock: ClockId) -> u64 {
         + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// Returns the instant that another process saw as `nanos` on the monotonic clock; not in the future.
+/// Returns the instant that another process saw as `nanos` on the monotonic clock; never one in the future.
 pub(crate) fn instant_of(nanos: u64) -> Instant {
     past_instant_of(nanos).unwrap_or_else(Instant::now)
 }
 
-/// Returns the same, or `None` for a time that is still to come.
+/// Like [`instant_of`], but returns `None` for a time in the future.
 pub(crate) fn past_instant_of(nanos: u64) -> Option<Instant> {
     let now = Instant::now();
     let ago = monotonic_nanos().checked_sub(nanos)?;
     now.checked_sub(Duration::from_nanos(ago))
 }
 
-/// Returns whether an error of the operating system says that it has no descriptor, process or memory
-/// left at the moment.
+/// Returns whether an operating system error means that descriptors, processes or memory are exhausted at the
+/// moment.
 pub(crate) fn is_for_want_of_resources(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let scarce = [
@@ -447,7 +449,7 @@ pub(crate) fn load(word: &AtomicU64) -> u64 {
     word.load(Ordering::Acquire)
 }
 
-/// Reads at most `want` bytes to the end of a buffer.
+/// Reads at most `want` bytes and appends them to a buffer.
 pub(crate) fn read_into(
     file: impl AsFd,
     buffer: &mut bytes::BytesMut,
@@ -461,7 +463,7 @@ pub(crate) fn read_into(
     Ok(read)
 }
 
-/// Receives at most `most` bytes, if there are any, to the end of a buffer.
+/// Receives at most `most` bytes without blocking and appends them to a buffer.
 pub(crate) fn receive_into(
     socket: impl AsFd,
     buffer: &mut impl BufMut,
@@ -469,7 +471,7 @@ pub(crate) fn receive_into(
 ) -> rustix::io::Result<usize> {
     let room = buffer.chunk_mut();
     let length = room.len().min(most);
-    // SAFETY: nothing but what was received is written to the room, and that is initialised.
+    // SAFETY: nothing but the received bytes is written to the room, and these are initialised.
     let room = unsafe { &mut room.as_uninit_slice_mut()[..length] };
     let ((received, _), _) = rustix::net::recv(socket, room, RecvFlags::DONTWAIT)?;
     let received = received.len();
@@ -478,15 +480,15 @@ pub(crate) fn receive_into(
     Ok(received)
 }
 
-/// Waits for events until the time has come.
+/// Waits for events until the timeout expires.
 pub(crate) fn wait_for_events(
     epoll: &OwnedFd,
     events: &mut [Event],
     timeout: Option<&Timespec>,
 ) -> rustix::io::Result<usize> {
     match epoll::wait(epoll, &mut *events, timeout) {
-        // Tools that run programs, and filters of system calls, may only know the older call, whose
-        // times are no shorter than milliseconds.
+        // Emulators and system call filters may only know the older call, whose timeouts have a resolution of
+        // milliseconds.
         Err(Errno::NOSYS | Errno::PERM) => {}
         waited => return waited,
     }
@@ -505,9 +507,9 @@ pub(crate) fn wait_for_events(
     Ok(count)
 }
 
-/// Returns the size that the stack of this process's main thread may grow to, for threads that run
-/// what would run there. Where it has no limit, or one that a thread could not reserve, it is a usual
-/// one; a thread never gets less than one of the standard library's.
+/// Returns the maximum stack size of this process's main thread, for threads that run code that would
+/// otherwise run there. If there is no limit, or one that a thread could not reserve, returns a common size;
+/// the result is never smaller than the standard library's default.
 pub(crate) fn main_stack_size() -> usize {
     const LEAST: u64 = 2 * 1024 * 1024;
     const MOST: u64 = 1024 * 1024 * 1024;
@@ -517,18 +519,18 @@ pub(crate) fn main_stack_size() -> usize {
     usize::try_from(size.max(LEAST)).unwrap_or(usize::MAX)
 }
 
-/// Has `f` called when the program ends by the end of `main` or by `exit`.
+/// Registers `f` to be called when the program ends by returning from `main` or by `exit`.
 pub(crate) fn at_exit(f: extern "C" fn()) {
-    // SAFETY: this is the C library's `atexit`. Any function may be given to it that does not
-    // unwind, and a Rust function of this type aborts instead.
+    // SAFETY: this is the C library's `atexit`. It accepts any function that does not unwind, and a Rust
+    // function of this type aborts instead of unwinding.
     unsafe extern "C" {
         safe fn atexit(f: extern "C" fn()) -> std::ffi::c_int;
     }
-    // Without memory for it the end of the program waits for nothing.
+    // If there is no memory for the registration, the end of the program waits for nothing.
     let _ = atexit(f);
 }
 
-/// The standard output of the C library.
+/// The C library's standard output.
 mod c_stdout {
     use std::ffi::{c_char, c_int, c_void};
 
@@ -548,11 +550,11 @@ mod c_stdout {
     pub(super) const LINE_BUFFERED: c_int = 1;
 }
 
-/// Has the C library write its standard output line by line, as Rust does. It would write a pipe only
-/// when its buffer is full.
+/// Makes the C library write its standard output line by line, as Rust does. Otherwise it would write to a
+/// pipe only when its buffer is full.
 pub(crate) fn buffer_c_stdout_by_line() {
-    // SAFETY: `stdout` is the C library's stream or what the program has put in its place, which is
-    // a stream as well. Without a buffer and a size the stream keeps the buffer that it has.
+    // SAFETY: `stdout` is the C library's stream or one that the program has put in its place, which is a
+    // stream as well. Without a buffer and a size, the stream keeps its buffer.
     unsafe {
         c_stdout::setvbuf(
             c_stdout::stdout,
@@ -566,8 +568,8 @@ pub(crate) fn buffer_c_stdout_by_line() {
 /// Writes what C code has left in the buffer of its standard output.
 #[inline]
 pub(crate) fn flush_c_stdout() {
-    // SAFETY: as above. That another thread may print meanwhile makes the number of bytes out of date
-    // and nothing else; `fflush` takes the stream's lock.
+    // SAFETY: as above. If another thread prints meanwhile, the number of bytes is outdated and nothing else;
+    // `fflush` takes the stream's lock.
     unsafe {
         if c_stdout::__fpending(c_stdout::stdout) > 0 {
             c_stdout::fflush(c_stdout::stdout);
@@ -575,14 +577,14 @@ pub(crate) fn flush_c_stdout() {
     }
 }
 
-/// Ends this process at once: no buffer is flushed, and nothing runs that was registered for the end.
+/// Ends this process at once, without flushing buffers or running exit handlers.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: this takes a number and does not return.
     unsafe { libc::_exit(code) }
 }
 
-/// Ends a process that is not the worker: a child that a function has forked and that has come back
-/// from it. It must not touch the connection, and ends without writing what the worker has left in
+/// Ends a process that is not the worker: a child that a function has forked and that has returned from the
+/// function. The child must not touch the connection, and ends without writing what the worker has left in
 /// its buffers.
 #[inline]
 pub(crate) fn exit_if_forked(worker: Mark, code: i32) {
@@ -591,22 +593,22 @@ pub(crate) fn exit_if_forked(worker: Mark, code: i32) {
     }
 }
 
-/// Whether a signal is ignored. The kernel would say so in a file as well, but that takes a worker's
-/// start longer than all else that it does before its orders.
+/// Returns whether a signal is ignored. `/proc` shows this as well, but reading it would take a worker longer
+/// than everything else that it does before its orders.
 pub(crate) fn is_ignored(signal: rustix::process::Signal) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: the second parameter may be null, which changes nothing, and the third has room for
-    // what is written.
+    // SAFETY: the second parameter may be null, which changes nothing, and the third has room for what is
+    // written.
     let done = unsafe { libc::sigaction(signal.as_raw(), ptr::null(), action.as_mut_ptr()) };
     // SAFETY: a call that succeeds has written the action.
     done == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
-/// The pipe into which the handler of this process writes the numbers of signals.
+/// The pipe into which this process's signal handler writes the numbers of signals.
 static SIGNALS: PerProcess<OwnedFd> = PerProcess::new();
 
-/// Makes the pipe through which this process hears of the signals that it [catches](catch), and
-/// returns the end to read from, which does not block.
+/// Creates the pipe through which this process learns of the signals that it [catches](catch). Returns the
+/// reading end, which does not block.
 pub(crate) fn signal_pipe() -> io::Result<OwnedFd> {
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     SIGNALS.get_or_init(|| writer);
@@ -618,16 +620,17 @@ pub(crate) fn has_signal_pipe() -> bool {
     SIGNALS.get().is_some()
 }
 
-/// Has the number of a signal written to the pipe of the process that gets it. A forked child inherits
-/// this. As long as it has no pipe of its own the signal does there what it does by default.
+/// Installs a handler that writes the number of the signal to the pipe of the process that receives it. A
+/// forked child inherits the handler. As long as the child has no pipe of its own, the signal has its default
+/// effect there.
 pub(crate) fn catch(signal: rustix::process::Signal) {
     set_action(signal.as_raw(), true);
 }
 
-/// Called in whatever a thread was doing: it may only use what is safe there.
+/// The signal handler. It may interrupt a thread anywhere, so it may only use what is async-signal-safe.
 extern "C" fn on_signal(number: std::ffi::c_int) {
-    // SAFETY: these are functions of the C library that may be called in a handler. The first returns
-    // the address of this thread's error number, which is valid as long as the thread.
+    // SAFETY: these are functions of the C library that may be called in a handler. The first returns the
+    // address of this thread's error number, which is valid as long as the thread.
     unsafe extern "C" {
         safe fn __errno_location() -> *mut std::ffi::c_int;
         safe fn raise(number: std::ffi::c_int) -> std::ffi::c_int;
@@ -638,8 +641,9 @@ extern "C" fn on_signal(number: std::ffi::c_int) {
     let pipe = SIGNALS.get();
     let number_byte = [u8::try_from(number).unwrap_or(0)];
     let written = pipe.map(|pipe| rustix::io::write(pipe, &number_byte));
-    // A pipe that is full has enough of them. Without one, or where the program has closed it, the
-    // signal does what it does by default, as soon as this returns: it is blocked until then.
+    // If the pipe is full, the reader already has signals to handle. If there is no pipe, or the program has
+    // closed it, the signal takes its default effect as soon as this handler returns: it is blocked until
+    // then.
     if !matches!(written, Some(Ok(_) | Err(rustix::io::Errno::AGAIN))) {
         set_action(number, false);
         let _ = raise(number);
@@ -648,12 +652,12 @@ extern "C" fn on_signal(number: std::ffi::c_int) {
     unsafe { *errno = before };
 }
 
-/// Gives a signal the action it has by default.
+/// Resets a signal to its default action.
 pub(crate) fn default_action(of: rustix::process::Signal) {
     set_action(of.as_raw(), false);
 }
 
-/// Has `on_signal` called for a signal, or has it do what it does by default.
+/// Sets a signal's action to `on_signal` or to the default.
 fn set_action(number: std::ffi::c_int, caught: bool) {
     type Handler = extern "C" fn(std::ffi::c_int);
     // SAFETY: this is the C library's `signal`. A handler is a pointer, and the default is null.
@@ -661,16 +665,16 @@ fn set_action(number: std::ffi::c_int, caught: bool) {
         fn signal(number: std::ffi::c_int, handler: Option<Handler>) -> usize;
     }
     let handler = caught.then_some(on_signal as Handler);
-    // SAFETY: as above. It fails for numbers that are no signals only, and `on_signal` may be called
-    // at any moment.
+    // SAFETY: as above. It fails only for numbers that are no signals, and `on_signal` may be called at any
+    // moment.
     let _ = unsafe { signal(number, handler) };
 }
 
-/// A program to be started.
+/// A program to start.
 pub(crate) struct Program {
-    /// Looked for in the directories of `PATH` if it has no slash.
+    /// The program's file. Looked up in the directories of `PATH` if it has no slash.
     pub(crate) file: OsString,
-    /// The name that it is told, then its arguments.
+    /// The program's own name, then its arguments.
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) directory: Option<OsString>,
@@ -679,9 +683,9 @@ pub(crate) struct Program {
 /// Starts a program in a process group of its own, with these standard streams and without any other
 /// descriptor of this process.
 ///
-/// `std::process::Command` leaves each descriptor open that is not marked close-on-exec, which is up
-/// to the program and its C libraries. It could close them between `fork` and `exec` only, and a large
-/// process takes long to fork.
+/// `std::process::Command` leaves open every descriptor that is not marked close-on-exec, and whether one is
+/// marked is up to the program and its C libraries. `Command` could close them only between `fork` and
+/// `exec`, and forking a large process is slow.
 pub(crate) fn spawn(program: &Program, streams: [OwnedFd; 3]) -> io::Result<Pid> {
     let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(io::Error::from);
     let file = text(&program.file)?;
@@ -695,7 +699,7 @@ pub(crate) fn spawn(program: &Program, streams: [OwnedFd; 3]) -> io::Result<Pid>
     });
     let environment = environment.collect::<io::Result<Vec<_>>>()?;
     let mut actions = FileActions::new()?;
-    // A stream below 3 could be overwritten before its turn, and would stay close-on-exec.
+    // A stream with a number below 3 could be overwritten before its turn, and would stay close-on-exec.
     let mut sources = Vec::with_capacity(streams.len());
     for stream in streams {
         sources.push(if stream.as_raw_fd() < FIRST {
@@ -717,8 +721,8 @@ pub(crate) fn spawn(program: &Program, streams: [OwnedFd; 3]) -> io::Result<Pid>
         texts.chain([ptr::null_mut()]).collect()
     };
     let mut pid = 0;
-    // SAFETY: the texts and what the actions refer to live until after the call; both lists end with a
-    // null pointer; the C library does not write to the texts; actions and attributes are initialised.
+    // SAFETY: the texts and everything that the actions refer to live until after the call; both lists end
+    // with a null pointer; the C library does not write to the texts; actions and attributes are initialised.
     checked(unsafe {
         libc::posix_spawnp(
             &raw mut pid,
@@ -735,7 +739,7 @@ pub(crate) fn spawn(program: &Program, streams: [OwnedFd; 3]) -> io::Result<Pid>
 /// The first descriptor after the standard streams.
 const FIRST: RawFd = 3;
 
-/// The result of a function that returns the error's number.
+/// Converts the result of a function that returns an error number.
 fn checked(error: c_int) -> io::Result<()> {
     match error {
         0 => Ok(()),
@@ -743,7 +747,7 @@ fn checked(error: c_int) -> io::Result<()> {
     }
 }
 
-/// The steps of a new process before it runs its program. Boxed, since a C library may refer to the
+/// The steps that a new process takes before it runs its program. Boxed, since a C library may refer to the
 /// address.
 struct FileActions(Box<libc::posix_spawn_file_actions_t>);
 
@@ -756,7 +760,7 @@ impl FileActions {
         Ok(Self(unsafe { actions.assume_init() }))
     }
 
-    /// Gives a descriptor another number, and has the new one stay open.
+    /// Duplicates a descriptor to another number, which stays open in the new program.
     fn duplicate(&mut self, from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
         let from = from.as_raw_fd();
         // SAFETY: `self` is initialised. The numbers are used in the new process alone.
@@ -775,8 +779,8 @@ impl FileActions {
         checked(unsafe { change_directory(&raw mut *self.0, to.as_ptr()) })
     }
 
-    /// Closes all descriptors but the standard streams. The last action, since some of those before
-    /// need them.
+    /// Closes all descriptors except the standard streams. Must be the last action, since earlier ones need
+    /// some of the descriptors.
     fn close_others(&mut self) -> io::Result<()> {
         type CloseFrom =
             unsafe extern "C" fn(*mut libc::posix_spawn_file_actions_t, c_int) -> c_int;
@@ -786,17 +790,17 @@ impl FileActions {
             // SAFETY: `self` is initialised.
             return checked(unsafe { close_from(&raw mut *self.0, FIRST) });
         }
-        // glibc before 2.34, and musl. What another thread opens from here on is not closed.
+        // glibc before 2.34, and musl. A descriptor that another thread opens from here on is not closed.
         for number in inheritable() {
-            // SAFETY: `self` is initialised. The number is closed in the new process alone, where it
-            // does not matter whether it is open.
+            // SAFETY: `self` is initialised. The number is closed in the new process alone, where it does not
+            // matter whether it is open.
             checked(unsafe { libc::posix_spawn_file_actions_addclose(&raw mut *self.0, number) })?;
         }
         Ok(())
     }
 }
 
-/// A function that not all versions of the C library have.
+/// Looks up a function that not all versions of the C library have.
 fn symbol(name: &CStr) -> Option<NonNull<c_void>> {
     // SAFETY: the name is a text that ends with a zero byte.
     NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
@@ -809,7 +813,7 @@ impl Drop for FileActions {
     }
 }
 
-/// The descriptors besides the standard streams that a program would inherit.
+/// Returns the descriptors besides the standard streams that a new program would inherit.
 fn inheritable() -> Vec<RawFd> {
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
     entries
@@ -824,12 +828,13 @@ fn inheritable() -> Vec<RawFd> {
         .collect()
 }
 
-/// The beginning of a new process.
+/// The initial state of a new process.
 struct SpawnAttributes(Box<libc::posix_spawnattr_t>);
 
 impl SpawnAttributes {
-    /// In a process group of its own, with no signal blocked, and with SIGPIPE as it is in programs
-    /// that are not written in Rust, whose runtime ignores it.
+    /// Creates attributes that give the process a group of its own, an empty signal mask, and the default
+    /// action for SIGPIPE. Rust's runtime ignores that signal, but programs written in other languages do not
+    /// expect that.
     fn new() -> io::Result<Self> {
         let mut attributes = Box::new(MaybeUninit::uninit());
         // SAFETY: the pointer is to room for one of these.
@@ -842,8 +847,8 @@ impl SpawnAttributes {
             | libc::POSIX_SPAWN_SETSIGDEF;
         let flags = flags.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
         let these = &raw mut *attributes.0;
-        // SAFETY: the attributes are initialised. The first call initialises the set and cannot fail,
-        // and the setters copy it.
+        // SAFETY: the attributes are initialised. The first call initialises the set and cannot fail, and the
+        // setters copy it.
         unsafe {
             libc::sigemptyset(signals.as_mut_ptr());
             checked(libc::posix_spawnattr_setsigmask(these, signals.as_ptr()))?;
@@ -863,7 +868,7 @@ impl Drop for SpawnAttributes {
     }
 }
 
-/// The scheduling policy of a thread and the priority that belongs to it.
+/// The scheduling policy of a thread and its priority within that policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scheduling {
     policy: c_int,
@@ -884,7 +889,7 @@ impl Scheduling {
         })
     }
 
-    /// Gives it to the current thread, if that is permitted.
+    /// Applies it to the current thread, if that is permitted.
     pub(crate) fn apply(self) {
         let parameters = libc::sched_param {
             sched_priority: self.priority,
@@ -894,10 +899,10 @@ impl Scheduling {
     }
 }
 
-/// For `ioprio_get` and `ioprio_set`: the number is a thread's.
+/// For `ioprio_get` and `ioprio_set`: the number identifies a thread.
 const IO_PRIORITY_OF_THREAD: c_int = 1;
 
-/// The class and level with which a thread reads and writes files.
+/// Returns the I/O class and level of a thread.
 pub(crate) fn io_priority(thread: Pid) -> Option<c_int> {
     let thread = thread.as_raw_nonzero().get();
     // SAFETY: this takes and returns numbers only.
@@ -907,14 +912,14 @@ pub(crate) fn io_priority(thread: Pid) -> Option<c_int> {
         .filter(|priority| *priority >= 0)
 }
 
-/// Gives it to the current thread, if that is permitted.
+/// Sets the I/O class and level of the current thread, if that is permitted.
 pub(crate) fn set_io_priority(priority: c_int) {
     // SAFETY: this takes and returns numbers only.
     let _ = unsafe { libc::syscall(libc::SYS_ioprio_set, IO_PRIORITY_OF_THREAD, 0, priority) };
 }
 
-/// Returns the process that has made a connection, by its number in the namespace of this process. It is 0
-/// where the process has none there.
+/// Returns the pid of the process that has created a connection, in the pid namespace of this process, or 0
+/// if the process has no pid there.
 pub(crate) fn maker_of(connection: impl AsFd) -> u32 {
     let mut maker = libc::ucred {
         pid: 0,
@@ -922,8 +927,8 @@ pub(crate) fn maker_of(connection: impl AsFd) -> u32 {
         gid: 0,
     };
     let mut length = size_of_val(&maker) as libc::socklen_t;
-    // SAFETY: the pointers are to the credentials, which have room for as many bytes as the length
-    // says, and to the length; both live until after the call.
+    // SAFETY: the pointers are to the credentials, which have room for as many bytes as the length says, and
+    // to the length; both live until after the call.
     let _ = unsafe {
         libc::getsockopt(
             connection.as_fd().as_raw_fd(),
@@ -936,11 +941,12 @@ pub(crate) fn maker_of(connection: impl AsFd) -> u32 {
     u32::try_from(maker.pid).unwrap_or(0)
 }
 
-/// Parts this process from its controlling terminal, if it has one and does not lead its session.
+/// Detaches this process from its controlling terminal, if it has one and is not the session leader.
 pub(crate) fn leave_terminal() {
     // SAFETY: these take and return numbers only.
     if unsafe { libc::getsid(0) == libc::getpid() } {
-        // The terminal would be taken from the whole session, and its foreground group be hung up.
+        // If the session leader detached, the whole session would lose the terminal and its foreground group
+        // would get a hang-up signal.
         return;
     }
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -950,14 +956,14 @@ pub(crate) fn leave_terminal() {
     }
 }
 
-/// Returns the address of this program's headers, as the kernel or the dynamic loader says.
+/// Returns the address of this program's headers, as reported by the kernel or the dynamic loader.
 pub(crate) fn program_headers() -> usize {
     // SAFETY: this reads a table that does not change.
     let address = unsafe { libc::getauxval(libc::AT_PHDR) };
     usize::try_from(address).unwrap_or(0)
 }
 
-/// A value that stays on the thread that made it, inside something that may be sent to another one.
+/// A value that stays on the thread that made it, inside something that may be sent to another thread.
 pub(crate) struct Tied<T> {
     thread: ThreadId,
     value: ManuallyDrop<T>,
@@ -974,7 +980,7 @@ impl<T> Tied<T> {
         }
     }
 
-    /// Returns the value; nothing on another thread.
+    /// Returns the value, or `None` on another thread.
     pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
         (self.thread == thread::current().id()).then(|| &mut *self.value)
     }

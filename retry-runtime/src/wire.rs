@@ -1,11 +1,11 @@
-//! What parent and worker say to each other, and how it gets there.
+//! The protocol between a parent and a worker, and its transports.
 //!
-//! Frames travel in a [stream](stream) for each direction: through a [ring](ring) in memory, or
-//! through the [socket](socket) between the two where there is none. On a [`ControlBlock`], which both
-//! see, the worker claims tickets before it runs them. What a worker has claimed and answered is
-//! thus found after its death. The socket also carries what memory cannot: the first orders with
-//! the descriptors, a byte to wake the side that sleeps at its ring (the [bell](bell)), and the
-//! news that the other side is gone.
+//! Frames travel in one [stream](stream) per direction: through a [ring](ring) in shared memory, or through
+//! the [socket](socket) between the two processes where there are no rings. The worker claims each ticket on
+//! a [`ControlBlock`] before it runs it. The control block and the streams outlive the worker, so after its
+//! death the parent can still read what the worker had claimed and answered. The socket also carries what
+//! memory cannot: the first orders with their descriptors, a byte that wakes the side sleeping at its ring
+//! (the [bell](bell)), and the end of the connection when the other side is gone.
 
 pub(crate) mod bell;
 pub(crate) mod control_block;
@@ -21,24 +21,24 @@ pub(crate) mod write_queue;
 
 pub(crate) use control_block::{ControlBlock, KEPT};
 
-/// Which way frames take.
+/// The transport of the frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// Through rings in memory that both sides see.
+    /// Rings in shared memory.
     #[default]
     Rings,
-    /// Through the socket.
+    /// The socket.
     Socket,
 }
 
 /// The environment variable that holds the pid of a worker's parent.
 pub(crate) const WORKER_VARIABLE: &str = "RETRY_WORKER";
 
-/// The environment variable that tells one worker from another.
+/// The environment variable that holds the key that identifies a worker.
 pub(crate) const KEY_VARIABLE: &str = "RETRY_WORKER_KEY";
 
-/// The environment variable that tells a worker how deeply its calls are nested.
+/// The environment variable that holds the nesting depth of a worker's calls.
 pub(crate) const DEPTH_VARIABLE: &str = "RETRY_DEPTH";
 
-/// The first bytes of the first message: who does not say them is not a parent.
+/// The first bytes of the first message. A process that sends anything else is not a parent.
 pub(crate) const MAGIC: [u8; 8] = *b"retry/01";

@@ -1,9 +1,8 @@
-//! Limits on memory that the kernel enforces, where this process may set them.
+//! Memory limits that the kernel enforces, where this process is permitted to set them.
 //!
-//! A worker with a limit gets a control group of its own below that of this process. In version 1
-//! that takes the permission to write there; in version 2 also that the controller is delegated.
-//! Where it cannot be had, nothing is lost but the exactness: the worker's resident memory is
-//! looked at from time to time in any case.
+//! A worker with a limit gets a control group of its own below that of this process. In version 1 this
+//! requires write permission there; in version 2 the memory controller must also be delegated. Without a
+//! group, only precision is lost: the worker's resident memory is measured from time to time in any case.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,13 +11,13 @@ use std::sync::{Mutex, PoisonError};
 use crate::sys::PerProcess;
 use crate::sys::lineage::Found;
 
-/// What the names of our groups begin with; then come our pid and the worker's number.
+/// The prefix of the runtime's group names. The parent's pid and the worker's number follow.
 const PREFIX: &str = "retry-";
 
-/// Groups that could not be removed, since a process in them was still ending.
+/// Groups that could not be removed because a process in them was still ending.
 static LEFT: PerProcess<Mutex<Vec<PathBuf>>> = PerProcess::new();
 
-/// The files of a group, which have other names in each version.
+/// The file names of a group, which differ between the versions.
 struct Files {
     limit: &'static str,
     peak: &'static str,
@@ -37,7 +36,7 @@ const VERSION_2: Files = Files {
     events: "memory.events",
 };
 
-/// A control group with a limit on memory, for one worker.
+/// A control group with a memory limit for one worker.
 pub(crate) struct Cgroup {
     directory: PathBuf,
     files: &'static Files,
@@ -45,7 +44,7 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// A group for a worker; `None` where that cannot be had.
+    /// Creates a group for a worker. Returns `None` if that is not possible.
     pub(super) fn create(worker: u64, limit: u64) -> Option<Self> {
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
         let mounts = fs::read_to_string("/proc/mounts").ok()?;
@@ -58,27 +57,27 @@ impl Cgroup {
             files,
             limit,
         };
-        // Dropped, and with that removed, if the limit cannot be set.
+        // On failure `group` is dropped, which removes the directory.
         fs::write(group.directory.join(files.limit), limit.to_string()).ok()?;
-        // In version 2 all of the group is killed together. In version 1 it is one process, which
-        // need not be the worker; then the worker is ended as soon as that is seen.
+        // In version 2 the kernel then kills the whole group at once. In version 1 it kills one process,
+        // which need not be the worker; the worker is then ended as soon as the kill is noticed.
         let _ = fs::write(group.directory.join("memory.oom.group"), "1");
         Some(group)
     }
 
-    /// Puts a process in, with everything that it will start.
+    /// Moves a process into the group; everything that it starts will be in it as well.
     pub(super) fn admit(&self, pid: u32) -> bool {
         fs::write(self.directory.join("cgroup.procs"), pid.to_string()).is_ok()
     }
 
-    /// Kills all processes of the group that can be killed at once, and returns those that are still
-    /// there but the worker itself, as belonging to the token `of`.
+    /// Kills all processes of the group, if the kernel can do so at once. Returns the processes that are
+    /// still there, except the worker itself, as descendants for the token with index `of`.
     pub(super) fn kill(&self, worker: u32, of: usize) -> Vec<Found> {
         // Version 2 only.
         let _ = fs::write(self.directory.join("cgroup.kill"), "1");
         let others = self.processes().into_iter().filter(|pid| *pid != worker);
         let held: Vec<Found> = others.filter_map(|pid| Found::hold(pid, of)).collect();
-        // The number may have passed on to another process before it was held.
+        // A pid may have been reused by another process before it was pinned.
         let still = self.processes();
         held.into_iter()
             .filter(|found| still.contains(&found.pid))
@@ -92,7 +91,7 @@ impl Cgroup {
         pids.collect()
     }
 
-    /// The limit and the peak, if the kernel has killed a process of the group for its memory.
+    /// Returns the limit and the peak if the kernel has killed a process of the group for its memory.
     pub(crate) fn out_of_memory(&self) -> Option<(u64, u64)> {
         let events = fs::read_to_string(self.directory.join(self.files.events)).ok()?;
         (kills(&events) > 0).then(|| {
@@ -127,7 +126,7 @@ fn remove_stale(parent: &Path) {
     }
 }
 
-/// How often the kernel killed for memory, by the text of either version.
+/// Returns how often the kernel has killed for lack of memory, given the events file of either version.
 fn kills(events: &str) -> u64 {
     events
         .lines()
@@ -136,7 +135,7 @@ fn kills(events: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// The directory of this process's group for memory, and which version it is.
+/// Returns the directory of this process's memory group, and the file names of its version.
 fn own(groups: &str, mounts: &str) -> Option<(PathBuf, &'static Files)> {
     let has = |list: &str, wanted: &str| list.split(',').any(|one| one == wanted);
     let mount = |kind: &str, option: Option<&str>| {

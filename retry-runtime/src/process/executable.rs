@@ -1,4 +1,4 @@
-//! Which program workers are, and how it is started.
+//! Determines the program that workers run, and how to start it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,10 +11,10 @@ use crate::config::Config;
 use crate::sys::{self, Program};
 use crate::wire::launch;
 
-/// The program that is running, also where its file has been replaced or deleted.
+/// The program that is running, even if its file has been replaced or deleted.
 const THIS: &str = "/proc/self/exe";
 
-/// The program of the workers, with its arguments.
+/// Returns the program of the workers, with its arguments.
 pub(super) fn of_workers(config: &Config) -> io::Result<Program> {
     let entry = launch::worker_arguments()
         .ok_or_else(|| io::Error::other("this process may not start workers"))?;
@@ -32,10 +32,10 @@ pub(super) fn of_workers(config: &Config) -> io::Result<Program> {
     })
 }
 
-/// This program once more, and what comes before the arguments for it.
+/// Returns the file with which to start this program again, and the arguments that come before its own.
 fn this(name: Option<OsString>) -> io::Result<(OsString, Vec<OsString>)> {
     if fs::symlink_metadata(THIS).is_err() {
-        // Without `/proc` there is only the path that the program was started by.
+        // Without `/proc`, only the path is known by which the program was started.
         let path = rustix::param::linux_execfn().to_bytes();
         if path.is_empty() {
             return Err(io::Error::other(
@@ -59,8 +59,8 @@ fn this(name: Option<OsString>) -> io::Result<(OsString, Vec<OsString>)> {
 enum RunBy {
     /// `/proc/self/exe` is this program.
     Kernel,
-    /// `/proc/self/exe` is a dynamic loader (`ld.so --library-path lib ./app`). This is its command line
-    /// as far as the program.
+    /// `/proc/self/exe` is a dynamic loader (`ld.so --library-path lib ./app`). Contains its command line up
+    /// to and including the program.
     Loader(Vec<OsString>),
     /// `/proc/self/exe` is this program when it is read, and valgrind when it is run.
     Valgrind(OsString),
@@ -92,8 +92,8 @@ impl RunBy {
             .split(|byte| *byte == 0)
             .map(|text| OsStr::from_bytes(text).into())
             .collect();
-        // The loader's last argument is the program, which may have been given relative to a directory
-        // that is not the current one any more.
+        // The loader's last argument is the program, which may have been given relative to a directory that
+        // is no longer the current one.
         line.truncate((line.len() + 1).checked_sub(std::env::args_os().len())?);
         if Path::new(own).exists() {
             *line.last_mut()? = own.into();
@@ -128,7 +128,7 @@ impl<'a> Mapping<'a> {
         })
     }
 
-    /// The file's name without its directory.
+    /// Returns the file's name without its directory.
     fn name(&self) -> &'a [u8] {
         self.path
             .rsplit(|byte| *byte == b'/')

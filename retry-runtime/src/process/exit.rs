@@ -1,4 +1,4 @@
-//! The end of a worker: what it has left, and how it has ended.
+//! The end of a worker: reads what it has left, and determines how it has ended.
 
 use std::os::fd::OwnedFd;
 
@@ -16,27 +16,27 @@ use crate::sys::children;
 use crate::sys::group::kill_group;
 use crate::wire::KEPT;
 
-/// How a worker has ended.
+/// The outcome of reaping a worker.
 pub(super) enum Reaped {
-    /// There was nothing to do for it, or it was not ready yet.
+    /// The worker had nothing left to do, or was not ready yet.
     Retired,
-    /// It was ready, and has ended for another reason.
+    /// The worker was ready, and has ended for another reason.
     Died,
-    /// It was a standby that was killed before it had heard of its function: another worker is to be
-    /// started for this request.
+    /// A standby that was killed before it had received its function. Another worker must be started for this
+    /// request.
     Again(StartRequest),
 }
 
 impl ReceiveSide {
-    /// The process lives on without its connection.
+    /// Kills a worker whose process lives on without its connection.
     pub(super) fn overdue(&mut self, pool: Pool<'_>, socket: &OwnedFd) {
         self.look_at_once(pool, socket);
         self.breach(pool, "it closed its connection".to_owned());
         kill_group(self.child.id());
     }
 
-    /// The process has ended: passes on what it has printed, with the answers that it left. False if
-    /// something is still to be written for that.
+    /// Passes on what a process that has ended has printed, along with the answers that it left. Returns
+    /// false if output is still waiting to be written first.
     pub(super) fn last_look(&mut self, pool: Pool<'_>, socket: &OwnedFd) -> bool {
         self.drain(pool, true);
         if !self.look(pool, socket) && self.behind.is_none() {
@@ -45,39 +45,40 @@ impl ReceiveSide {
         self.behind.is_none() && !self.waits(pool, Pace::Output)
     }
 
-    /// Takes in all that a process has left that has ended, and reaps it.
+    /// Takes in everything that a process that has ended has left, and reaps it.
     pub(super) fn reap(&mut self, owned: &OwnedPool, socket: &OwnedFd) -> Reaped {
         let pool = owned.get();
-        // What it printed comes before the answers that it left.
+        // Output that was printed before the remaining answers must come before them.
         self.drain(pool, true);
         pool.engine.step(|core, _| core.unlink(self.key));
         self.behind = None;
         self.take_in_all(pool, Pace::AtOnce);
-        // Nobody writes any more, or whoever does is not listened to for ever.
+        // Read at most what the writer can have left. Normally nothing writes any more, but a process that
+        // still does must not keep this loop going for ever.
         let mut left = self.reader.left_behind();
         while left > 0 && !self.broken && !self.reader.is_empty() {
             left = left.saturating_sub(self.read(pool, socket));
             self.take_in_all(pool, Pace::AtOnce);
         }
-        // Nothing more is looked for.
+        // Nothing more is read from this worker.
         self.broken = true;
         self.reaped = true;
         let mut cause = match children::kill_rest(self.child.id(), kill_group) {
             Some(status) => cause_of(&status),
-            // It cannot be told without waiting for it, or not at all.
+            // The status cannot be determined without waiting for the process, or not at all.
             None => self
                 .child
                 .wait()
                 .map_or(ExitCause::Unknown, cause_of_waited),
         };
-        // Claimed only if the kernel says that it was that.
+        // Blame memory only if the kernel confirms it.
         if matches!(cause, ExitCause::Signal { signal: 9, .. })
             && let Some(cgroup) = &self.family.cgroup
             && let Some((limit, peak)) = cgroup.out_of_memory()
         {
             cause = ExitCause::OutOfMemory { limit, peak };
         }
-        // A grandchild may hold the pipes open: what is there now is all that is waited for.
+        // A grandchild may hold the pipes open. Take what is there now and wait for nothing more.
         self.drain(pool, true);
         self.pass_ended(pool);
         let of = pool.engine.step(|core, _| self.current(core));
@@ -88,8 +89,8 @@ impl ReceiveSide {
         });
         let mut stderr_tail = self.tail.text();
         let panic = match last {
-            // The function caught it, and what ended the process came after it: it is what would have
-            // been printed last.
+            // The function caught this panic, and whatever ended the process came after it. Append the
+            // message to the tail, because it would have been printed last.
             Some(caught) if caught.ticket == KEPT => {
                 let before = stderr_tail.as_deref().unwrap_or_default();
                 stderr_tail = Some(format!("{before}{}", caught.panic.as_printed()).into());
@@ -103,7 +104,8 @@ impl ReceiveSide {
             panic,
             stderr_tail,
         };
-        // A standby that was killed before it had heard of its function: nothing of that has begun.
+        // A standby that was killed before it had received its function: none of the function's work has
+        // begun.
         if let Some(request) = self.again.take_if(|_| !self.said_hello)
             && pool
                 .engine
@@ -121,13 +123,14 @@ impl ReceiveSide {
             self.requests.let_go(core);
             died
         });
-        // Only now, since it takes a while: what it held has been handed out again.
+        // Wait for the process only now, since it takes a while: the work that the worker held has been
+        // handed out again.
         let _ = self.child.wait();
         self.family.end(Some(owned.clone()));
         if died { Reaped::Died } else { Reaped::Retired }
     }
 
-    /// Whether a worker has crashed, was killed, or was used up.
+    /// Returns whether a worker has crashed, was killed, or was used up.
     fn has_died(&self, core: &Core, report: &ExitReport) -> bool {
         let function = core.scheduler.function_of(self.key);
         let most = function.and_then(|(_, policy)| policy.max_calls_per_worker);
@@ -138,13 +141,13 @@ impl ReceiveSide {
     }
 }
 
-/// How a process has ended that is not waited for yet.
+/// Returns how a process that has not been waited for yet has ended.
 fn cause_of(status: &WaitIdStatus) -> ExitCause {
     let (signal, code) = (status.terminating_signal(), status.exit_status());
     exit_cause(signal, status.dumped(), code)
 }
 
-/// How a process has ended that was waited for.
+/// Returns how a process that has been waited for has ended.
 fn cause_of_waited(status: WaitStatus) -> ExitCause {
     const DUMPED: i32 = 0x80;
     let core_dumped = status.as_raw() & DUMPED != 0;

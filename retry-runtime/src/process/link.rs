@@ -1,4 +1,4 @@
-//! The parent's sending side of a worker.
+//! The parent's sending side of the connection to a worker.
 
 use std::sync::Arc;
 
@@ -19,28 +19,28 @@ use crate::wire::stream::Writer;
 use crate::wire::write_queue::WriteQueue;
 use crate::wire::{ControlBlock, bell};
 
-/// A process at the other end of two streams.
+/// The link to a worker process.
 pub(crate) struct ProcessLink {
     pid: u32,
     family: Arc<Family>,
     connection: Arc<WorkerConnection>,
     control: Arc<ControlBlock>,
     writer: Writer,
-    /// What did not fit.
+    /// Calls that did not fit into the stream.
     write_queue: WriteQueue,
-    /// Whether something was written that is not published.
+    /// Whether written bytes have not been published yet.
     dirty: bool,
-    /// What limits its memory, where the kernel does.
+    /// The control group that limits the worker's memory, if the kernel does so.
     cgroup: Option<Arc<Cgroup>>,
-    /// How many bytes of memory it may take.
+    /// The number of bytes of memory that the worker may take.
     limit: u64,
     meter: memory::Meter,
-    /// How many inputs it executes at once.
+    /// The number of inputs that the worker executes at once.
     slots: usize,
 }
 
 impl ProcessLink {
-    /// Where the worker's answers arrive.
+    /// Returns the connection on which the worker's answers arrive.
     pub(super) fn connection(&self) -> &Arc<WorkerConnection> {
         &self.connection
     }
@@ -73,7 +73,7 @@ impl ProcessLink {
 impl Link for ProcessLink {
     fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool {
         let head = header.encode();
-        // A breach of the protocol shows again when this is flushed.
+        // An error here means a breach of the protocol, which shows again when the link is flushed.
         let whole = head.len() + input.len();
         if whole <= PIECE && self.write_queue.is_empty() && self.writer.fits(whole) == Ok(true) {
             let _ = self.writer.write(&head);
@@ -133,7 +133,7 @@ impl Link for ProcessLink {
 
     fn memory(&self) -> u64 {
         let taken = self.meter.measure(self.pid, self.limit);
-        // What it had started may have been killed in its place.
+        // The kernel may have killed a process that the worker had started, instead of the worker.
         let killed = self
             .cgroup
             .as_ref()
@@ -151,7 +151,7 @@ impl Link for ProcessLink {
         kill_group(self.pid);
         self.family.kill(escaped);
         if may_not_signal(self.pid) {
-            // It has become another user. Its own watchdog ends its group when the connection ends.
+            // The worker has become another user. Its own watchdog ends its group when the connection ends.
             let _ = rustix::net::shutdown(&self.connection.socket, rustix::net::Shutdown::Both);
         }
         None
@@ -159,7 +159,7 @@ impl Link for ProcessLink {
 
     fn retire(&mut self) {
         self.writer.close();
-        // Who does not sleep at the ring is woken by this.
+        // Wakes a worker that does not sleep at the ring.
         let _ = rustix::net::shutdown(&self.connection.socket, rustix::net::Shutdown::Write);
     }
 }

@@ -27,14 +27,14 @@ use crate::sys;
 use crate::wire::nested::{self as wire, Reply, Request, Submission};
 use crate::wire::write_queue::WriteQueue;
 
-/// How many bytes are read at once.
+/// The number of bytes read at once.
 const READ: usize = 64 * 1024;
 
-/// While more bytes than this wait for a worker to take them, no further inputs of its calls are
-/// handed out. A worker takes in all that comes, so that this ends by itself.
+/// The backlog limit: while more bytes than this wait for a worker to accept them, no further inputs of its
+/// calls are handed out. A worker takes in everything that arrives, so this state ends by itself.
 const BACKLOG: usize = 16 * 1024 * 1024;
 
-/// Where outcomes for one worker go.
+/// The path of outcomes to one worker.
 pub(crate) struct Downstream {
     engine: Weak<Engine>,
     is_behind: AtomicBool,
@@ -61,19 +61,19 @@ impl Downstream {
         }
     }
 
-    /// Sends what became of a call; what the socket does not take waits until it does.
+    /// Sends the outcome of a call. What the socket does not accept is queued until it does.
     pub(crate) fn send(&self, number: u32, outcome: Outcome) {
         let (reply, payload) = Reply::new(number, outcome);
         let head = wire::encode(&reply, payload.len());
-        self.with_outgoing(|write_queue| write_queue.push(&head, &payload));
+        self.with_write_queue(|write_queue| write_queue.push(&head, &payload));
     }
 
-    /// The socket takes more.
+    /// Sends queued bytes after the socket has reported room.
     pub(crate) fn flush(&self) {
-        self.with_outgoing(|_| {});
+        self.with_write_queue(|_| {});
     }
 
-    fn with_outgoing(&self, change: impl FnOnce(&mut WriteQueue)) {
+    fn with_write_queue(&self, change: impl FnOnce(&mut WriteQueue)) {
         let mut guard = self
             .write_queue
             .lock()
@@ -112,20 +112,20 @@ impl Deliver for Downstream {
     }
 }
 
-/// What one worker asks for.
+/// The requests of one worker.
 pub(crate) struct Requests {
     worker: WorkerKey,
     pub(crate) replies: Arc<Downstream>,
     input: BytesMut,
     /// The worker's limit on the size of a message.
     limit: usize,
-    /// How many requests were taken in.
+    /// The number of requests taken in.
     pub(crate) taken: u64,
-    /// Nothing more will come.
+    /// Whether nothing more will arrive.
     pub(crate) ended: bool,
     /// The maps whose inputs are held back.
     held: Vec<Caller>,
-    /// The retries that maps of this worker share, as long as there are calls of them.
+    /// The retry budgets that maps of this worker share, as long as there are calls that use them.
     budgets: HashMap<u64, Weak<Budget>>,
 }
 
@@ -147,7 +147,7 @@ impl Requests {
         &self.replies.socket
     }
 
-    /// Takes in what has come; whether that was anything. An error is a breach of the protocol.
+    /// Takes in what has arrived and returns whether anything has. An error is a breach of the protocol.
     pub(crate) fn receive(&mut self, pool: Pool<'_>) -> Result<bool, String> {
         let engine = pool.engine;
         let limit = self.limit;
@@ -158,7 +158,7 @@ impl Requests {
                 return Ok(false);
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            // Nothing yet; or the worker is ending, which its process tells.
+            // Nothing has arrived yet; or the worker is ending, which its process reports.
             Err(_) => return Ok(false),
         }
         while let Some((request, payload)) =
@@ -190,7 +190,7 @@ impl Requests {
         Ok(true)
     }
 
-    /// The worker has ended: none of its maps are held back any longer.
+    /// Releases all maps that are held back, because the worker has ended.
     pub(crate) fn let_go(&mut self, core: &mut Core) {
         for caller in self.held.drain(..) {
             core.scheduler.hold(caller, None);

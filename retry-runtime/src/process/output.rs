@@ -1,4 +1,5 @@
-//! What workers print: passed on line by line, and the last lines kept for error reports.
+//! The output of workers: splits it into lines, assigns these to calls, and keeps the last lines of standard
+//! error for error reports.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,67 +11,70 @@ use crate::api::context::CallId;
 use crate::api::excerpt::excerpt;
 use crate::job::caller::Caller;
 
-/// How many lines of standard error are kept.
+/// The number of lines of standard error that are kept.
 const TAIL_LINES: usize = 20;
 
-/// How many bytes of each of them: of a longer one the beginning and the end.
+/// The number of bytes kept of each such line; of a longer one, the beginning and the end.
 const TAIL_WIDTH: usize = 400;
 
-/// A line that is longer is passed on in pieces.
+/// The maximum length of a line in bytes. A longer line is passed on in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
 
-/// How many calls may have printed what is in a pipe: a pipe holds no more bytes, unless it was made larger.
+/// The maximum number of calls whose output positions are kept. A pipe holds no more bytes than this, unless
+/// it was enlarged.
 const MOST_ENDS: usize = 1024 * 1024;
 
-/// How much is read at a turn, so that one chatty worker does not keep the others waiting.
+/// The number of bytes read per turn. It is limited so that one chatty worker does not keep the others
+/// waiting.
 const PER_TURN: usize = 1024 * 1024;
 
 /// One output stream of a worker.
 pub(super) struct Output<R> {
     pipe: Option<R>,
-    /// What was read and not passed on yet.
+    /// Bytes that have been read and not passed on yet.
     pending: Vec<u8>,
-    /// How many bytes were read.
+    /// The number of bytes read so far.
     read: u64,
-    /// Where the output ends of calls whose answers have come, as far as it was not passed on.
+    /// The positions at which the output of answered calls ends, as far as that output has not been passed
+    /// on.
     ends: VecDeque<End>,
-    /// Set if the worker tells where that is.
+    /// Whether the worker reports these positions.
     told: bool,
-    /// There was more to read than is taken.
+    /// Whether reading stopped for lack of room.
     full: bool,
-    /// The I/O thread does not hear of it.
+    /// Whether the pipe has been removed from the I/O thread's epoll.
     put_off: bool,
 }
 
-/// Where the output of a call ends.
+/// The end of a call's output.
 #[derive(Clone, Debug)]
 pub(super) struct End {
-    /// Behind how many bytes.
+    /// The position in the stream, in bytes.
     pub(super) at: u64,
     pub(super) of: Of,
-    /// Set if a line that is not finished there will remain so.
+    /// Whether a line that is unfinished there will stay unfinished.
     pub(super) last: bool,
 }
 
-/// What a line belongs to, where it is certain.
+/// The call that a line belongs to, where that is certain.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Of {
     pub(super) call: Option<CallId>,
     pub(super) index: Option<u64>,
-    /// Who has made the call.
+    /// The caller that has made the call.
     pub(super) caller: Option<Caller>,
 }
 
-/// Which lines are passed on.
+/// Selects the lines to pass on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lines {
     Whole,
-    /// Also the last one, which is not finished.
+    /// Also the last line if it is unfinished.
     All,
 }
 
 impl<R: AsFd> Output<R> {
-    /// `pipe` does not block.
+    /// Creates the stream. `pipe` must not block.
     pub(super) fn new(pipe: Option<R>) -> Self {
         Self {
             pipe,
@@ -87,9 +91,9 @@ impl<R: AsFd> Output<R> {
         self.pipe.as_ref()
     }
 
-    /// Reads what is there, with `read`, as long as there is room for it. At the end of the stream it takes
-    /// the pipe off the list of `epoll`: to close it does not, where a child that this process has forked
-    /// has it as well.
+    /// Reads available output with `read` as long as there is room for it. At the end of the stream, removes
+    /// the pipe from `epoll`: closing it would not do so if a child that this process has forked has the
+    /// descriptor as well.
     pub(super) fn drain(
         &mut self,
         epoll: &OwnedFd,
@@ -99,7 +103,7 @@ impl<R: AsFd> Output<R> {
         let Some(pipe) = &self.pipe else {
             return;
         };
-        // Most of the time there is little.
+        // Usually there is little to read.
         let mut room = 1024;
         let mut total = 0;
         self.full = false;
@@ -132,37 +136,37 @@ impl<R: AsFd> Output<R> {
         }
     }
 
-    /// The worker tells where output ends from now on.
-    pub(super) fn is_told(&mut self) {
+    /// Notes that the worker reports from now on where output ends.
+    pub(super) fn mark_told(&mut self) {
         self.told = true;
     }
 
-    /// Returns whether it is known to which call a line belongs.
+    /// Returns whether it is known which call a line belongs to.
     pub(super) fn tells(&self) -> bool {
         self.told
     }
 
-    /// The output of a call that is answered next ends here.
+    /// Records that the output of the next answered call ends here.
     pub(super) fn ends(&mut self, end: End) {
         if !self.told {
             return;
         }
         let is_full = self.ends.len() >= MOST_ENDS;
         match self.ends.back_mut() {
-            // It has printed nothing.
+            // The call has printed nothing.
             Some(last) if last.at == end.at => last.last |= end.last,
-            // What a worker says need not make sense.
+            // Ignore a position that goes backwards: the worker's reports cannot be trusted.
             Some(last) if last.at > end.at || is_full => {}
             _ => self.ends.push_back(end),
         }
     }
 
-    /// Returns whether something was printed for an answer that has come, and was not read.
+    /// Returns whether output that belongs to an answer already received has not been read yet.
     pub(super) fn is_behind(&self) -> bool {
         self.ends.back().is_some_and(|last| self.read < last.at)
     }
 
-    /// Passes on what belongs to answers that have come.
+    /// Passes on the output that belongs to answers already received.
     pub(super) fn pass_ended(&mut self, mut take: impl FnMut(&Of, &[u8])) {
         while let Some(end) = self.ends.pop_front_if(|end| end.at <= self.read) {
             let behind = usize::try_from(self.read - end.at).unwrap_or(usize::MAX);
@@ -172,7 +176,7 @@ impl<R: AsFd> Output<R> {
         }
     }
 
-    /// Passes on the rest of what was read.
+    /// Passes on the rest of what has been read.
     pub(super) fn pass_rest(&mut self, lines: Lines, take: impl FnMut(&[u8])) {
         let ended = self.pipe.is_none();
         let lines = if ended { Lines::All } else { lines };
@@ -182,7 +186,7 @@ impl<R: AsFd> Output<R> {
         }
     }
 
-    /// Passes on lines, newlines included, up to a place.
+    /// Passes on the lines, including their newlines, of the first `length` bytes.
     fn pass(&mut self, length: usize, lines: Lines, mut take: impl FnMut(&[u8])) {
         let mut passed = 0;
         for line in self.pending[..length].split_inclusive(|byte| *byte == b'\n') {
@@ -197,13 +201,13 @@ impl<R: AsFd> Output<R> {
         self.pending.drain(..passed);
     }
 
-    /// Returns whether anything was read and not passed on.
+    /// Returns whether any output has been read and not passed on.
     pub(super) fn is_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Takes it off the list of what is waited for, if there was no room for more: it would be
-    /// reported again and again. True if it is off the list.
+    /// Removes the pipe from `epoll` if there was no room for more output, because it would be reported as
+    /// readable again and again. Returns true if the pipe is removed.
     pub(super) fn put_off(&mut self, epoll: &OwnedFd) -> bool {
         if let Some(pipe) = &self.pipe
             && self.full
@@ -215,7 +219,7 @@ impl<R: AsFd> Output<R> {
         self.put_off
     }
 
-    /// Puts it back on the list.
+    /// Adds the pipe to `epoll` again.
     pub(super) fn take_up(&mut self, epoll: &OwnedFd, data: u64) {
         if let Some(pipe) = &self.pipe
             && std::mem::take(&mut self.put_off)
@@ -269,7 +273,7 @@ mod tests {
         let mut output = Output::new(None);
         output.pending = pending.to_vec();
         output.read = pending.len() as u64;
-        output.is_told();
+        output.mark_told();
         output
     }
 
@@ -282,14 +286,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_go_to_the_call_within_whose_end_they_are() {
+    fn lines_are_assigned_to_calls_by_position() {
         let mut output = output(b"one\ntwo\nhalf");
         for (at, index) in [(4, 0), (9, 1), (30, 2)] {
             let (of, last) = (of(index), true);
             output.ends(End { at, of, last });
         }
         let expected = [(Some(0), "one\n".to_owned()), (Some(1), "two\n".to_owned())];
-        // The ninth byte is the first of what the second call has not finished.
+        // The ninth byte is the first of the second call's unfinished line.
         let half = (Some(1), "h".to_owned());
         let mut all = expected.to_vec();
         all.push(half);
@@ -299,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_cannot_be_is_passed_over() {
+    fn impossible_positions_are_ignored() {
         let mut output = output(b"one\n");
         for at in [4, 2, 4] {
             let (of, last) = (of(at), false);
@@ -313,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_another_call_goes_on_with_is_kept() {
+    fn a_line_that_another_call_may_continue_is_kept() {
         let mut output = output(b"one\nhalf");
         let (of, last) = (of(0), false);
         output.ends(End { at: 8, of, last });

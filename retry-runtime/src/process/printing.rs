@@ -16,17 +16,17 @@ use crate::wire::frame::{self};
 use crate::wire::launch;
 
 impl ReceiveSide {
-    /// Passes on what the worker has printed so far, whole lines.
+    /// Passes on the whole lines that the worker has printed so far.
     pub(super) fn print(&mut self, pool: Pool<'_>, socket: &OwnedFd) {
         self.drain(pool, false);
-        // What has been answered by now tells which of it is of earlier calls.
+        // Take in the answers first: they tell which of the output belongs to earlier calls.
         if !self.look(pool, socket) && self.behind.is_none() {
             self.pass_current(pool);
         }
     }
 
-    /// Reads what the worker has printed; at its end, all of it. While too much waits for a reader, the rest
-    /// is left in the worker's pipe.
+    /// Reads what the worker has printed; if `end` is set, all of it. While too much output waits to be
+    /// written, the rest is left in the worker's pipe.
     pub(super) fn drain(&mut self, pool: Pool<'_>, end: bool) {
         let (printed, held) = (self.printed(), self.behind.is_some());
         let room = |stream: Stream| end || !held && printed.has_room(pool, stream);
@@ -41,25 +41,27 @@ impl ReceiveSide {
         };
         self.stdout.drain(epoll, || room(Stream::Stdout), read(0));
         self.stderr.drain(epoll, || room(Stream::Stderr), read(1));
-        // Looked at after the pipes were read: what is claimed later has printed nothing of it.
+        // Load the claim after reading the pipes: a ticket that is claimed later has printed nothing of what
+        // was read.
         self.claimed = self.control.claimed();
     }
 
-    /// Passes on what belongs to answers that have come.
+    /// Passes on the output that belongs to answers already received.
     pub(super) fn pass_ended(&mut self, pool: Pool<'_>) {
         let (stdout, stderr, mut passing) = self.passing(pool);
         stdout.pass_ended(|of, line| passing.line(Stream::Stdout, of, line));
         stderr.pass_ended(|of, line| passing.line(Stream::Stderr, of, line));
     }
 
-    /// Passes on all that was read.
+    /// Passes on everything that has been read.
     pub(super) fn pass_rest(&mut self, pool: Pool<'_>, of: &Of, lines: Lines) {
         let (stdout, stderr, mut passing) = self.passing(pool);
         stdout.pass_rest(lines, |line| passing.line(Stream::Stdout, of, line));
         stderr.pass_rest(lines, |line| passing.line(Stream::Stderr, of, line));
     }
 
-    /// Passes on whole lines of what is executing, once all answers from before it was printed are taken in.
+    /// Passes on whole lines of the executing call, once all answers from before they were printed have been
+    /// taken in.
     pub(super) fn pass_current(&mut self, pool: Pool<'_>) {
         if !self.stdout.is_pending() && !self.stderr.is_pending() {
             return;
@@ -69,19 +71,20 @@ impl ReceiveSide {
         }
     }
 
-    /// What belongs to no answer that has come is from this; `None` if an answer is still to come that tells.
+    /// Returns the call that output beyond the last answer belongs to, or `None` if an answer that is still
+    /// to come will tell.
     pub(super) fn current(&self, core: &Core) -> Option<Of> {
         match core.scheduler.printing(self.key, self.claimed) {
             Printing::One(ticket) if self.stdout.tells() && self.stderr.tells() => {
                 Some(self.of(core, ticket))
             }
-            // It answers one before it begins the next.
+            // Such a worker answers one call before it begins the next.
             Printing::Several if self.serial && self.stdout.tells() && self.stderr.tells() => None,
             _ => Some(Of::default()),
         }
     }
 
-    /// What a ticket stands for.
+    /// Returns the call that a ticket stands for.
     pub(super) fn of(&self, core: &Core, ticket: u64) -> Of {
         match core.scheduler.call_of(self.key, ticket) {
             Some((call, index, job)) => Of {
@@ -111,7 +114,7 @@ impl ReceiveSide {
         (&mut self.stdout, &mut self.stderr, passing)
     }
 
-    /// The worker tells where the output of a ticket ends.
+    /// Takes in the worker's report of where the output of a ticket ends.
     pub(super) fn told(&mut self, core: &Core, ticket: u64, told: frame::Printed) {
         let of = if told.alone {
             self.of(core, ticket)
@@ -122,14 +125,15 @@ impl ReceiveSide {
         let last = told.last;
         let pipes = self.control.pipes();
         for (stream, output) in [&mut self.stdout, &mut self.stderr].into_iter().enumerate() {
-            // Something else may stand between, such as a script that passes it on.
+            // Trust the positions only if the worker prints into this very pipe. Otherwise something stands
+            // in between, such as a script that passes its output on.
             let inode = |pipe| rustix::fs::fstat(pipe).map_or(0, |stat| stat.st_ino);
             if !output.tells()
                 && output
                     .pipe()
                     .is_some_and(|pipe| inode(pipe) == pipes[stream])
             {
-                output.is_told();
+                output.mark_told();
             }
             let at = told.ends[stream];
             let of = of.clone();
@@ -145,14 +149,14 @@ impl ReceiveSide {
     }
 }
 
-/// Who has printed something.
+/// The worker that has printed something.
 #[derive(Clone, Copy)]
 pub(super) struct Printed {
     pub(super) function: &'static str,
     pub(super) worker_pid: u32,
 }
 
-/// Passes on lines of one worker.
+/// Passes on the lines of one worker.
 pub(super) struct Passing<'a> {
     pub(super) pool: Pool<'a>,
     pub(super) printed: Printed,
@@ -164,7 +168,7 @@ pub(super) struct Passing<'a> {
 impl Passing<'_> {
     fn line(&mut self, stream: Stream, of: &Of, line: &[u8]) {
         match stream {
-            // What a test harness prints first ends with a mark.
+            // The first output comes from the test harness and ends with the mark. It is dropped.
             Stream::Stdout if !*self.greeted => {
                 *self.greeted = line.ends_with(launch::MARK);
                 return;
@@ -198,7 +202,7 @@ impl Printed {
         pool.engine.config().output == OutputMode::None || has_room(stream, pool.inbox().bell())
     }
 
-    /// Passes a line on, which ends with a newline or is unfinished.
+    /// Passes on a line, which ends with a newline or is unfinished.
     fn pass_on(self, pool: Pool<'_>, stream: Stream, of: &Of, line: &[u8]) -> Option<Queued> {
         let queued = match pool.engine.config().output {
             OutputMode::Prefixed => {
@@ -208,7 +212,7 @@ impl Printed {
                     None => format!("{name}: ").into_bytes(),
                 };
                 prefixed.extend_from_slice(line);
-                // What comes next has a prefix as well.
+                // End the line, because what follows it gets a prefix as well.
                 if !line.ends_with(b"\n") {
                     prefixed.push(b'\n');
                 }

@@ -1,4 +1,4 @@
-//! The thread that waits for everything: messages, output, the end of processes, and timers.
+//! The I/O thread, which waits for all events: messages, output, the end of processes, and timers.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,14 +25,14 @@ use crate::wait::AnswerSource;
 use crate::wait::spin::{Patience, Spin};
 use crate::wire::bell::Heard;
 
-/// How new workers reach the thread, and how it is woken.
+/// The thread's inbox: hands new workers to the I/O thread and wakes it.
 pub(crate) struct Inbox {
     epoll: Arc<OwnedFd>,
     bell: Arc<OwnedFd>,
     new: Mutex<Vec<Arc<WorkerConnection>>>,
-    /// Those that others have looked after and that have more to say.
+    /// Connections that other threads have polled and that have more to say.
     left: Mutex<Vec<Arc<WorkerConnection>>>,
-    /// Those whose answers are held back until what was printed before them is written.
+    /// Workers whose answers are held back until the output that was printed before them is written.
     held: Mutex<Vec<u64>>,
 }
 
@@ -47,7 +47,7 @@ impl Inbox {
         })
     }
 
-    /// What tells that a socket takes more.
+    /// Returns the registration of sockets that wait for room.
     pub(super) fn writable(&self) -> Writable {
         Writable(Arc::clone(&self.epoll))
     }
@@ -60,7 +60,7 @@ impl Inbox {
         self.ring();
     }
 
-    /// Has the thread look after a worker.
+    /// Makes the I/O thread look after a worker.
     pub(crate) fn hand_over(&self, connection: Arc<WorkerConnection>) {
         self.left
             .lock()
@@ -69,7 +69,7 @@ impl Inbox {
         self.ring();
     }
 
-    /// Has the thread look after a worker when what it has printed is written.
+    /// Makes the I/O thread look after a worker once the worker's output is written.
     pub(super) fn hold(&self, worker: u64) {
         self.held
             .lock()
@@ -78,7 +78,7 @@ impl Inbox {
         self.ring();
     }
 
-    /// Has the thread look when the standby has ended.
+    /// Makes the I/O thread notice the end of the standby.
     pub(super) fn watch_standby(&self, pidfd: &OwnedFd) -> rustix::io::Result<()> {
         let data = EventData::new_u64(STANDBY);
         epoll::add(&*self.epoll, pidfd, data, EventFlags::IN)
@@ -88,25 +88,25 @@ impl Inbox {
         let _ = epoll::delete(&*self.epoll, pidfd);
     }
 
-    /// What the thread waits with.
+    /// Returns the epoll instance that the I/O thread waits with.
     pub(super) fn epoll(&self) -> &OwnedFd {
         &self.epoll
     }
 
-    /// Wakes the thread.
+    /// Wakes the I/O thread.
     pub(crate) fn ring(&self) {
         let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
     }
 
-    /// What wakes the thread.
+    /// Returns the eventfd that wakes the I/O thread.
     pub(super) fn bell(&self) -> &Arc<OwnedFd> {
         &self.bell
     }
 }
 
-/// Starts the thread; it ends when the engine is shut down and drained.
+/// Starts the I/O thread. It ends when the engine is shut down and drained.
 pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
-    // It comes up while this one is started.
+    // The spawner thread comes up while this one is being started.
     spawner::prepare();
     let inbox = &pool.shared.inbox;
     let epoll = Arc::clone(&inbox.epoll);
@@ -140,43 +140,42 @@ pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
     Ok(())
 }
 
-/// How long it is put off to clear up after workers that have ended: about as long as it takes to
-/// replace one.
+/// The delay before workers that have ended are cleaned up: about as long as it takes to replace one.
 const PUT_OFF: Duration = Duration::from_millis(1);
 
-/// Worker numbers start at 1, so these are none of theirs.
+/// Worker numbers start at 1, so no event of a worker carries one of these values.
 const BELL: u64 = 0;
 const STANDBY: u64 = 1;
 
-/// How many events are handled in one turn.
+/// The maximum number of events handled in one turn.
 const EVENTS: usize = 64;
 
 struct Reactor {
     pool: OwnedPool,
     epoll: Arc<OwnedFd>,
     connections: HashMap<u64, Arc<WorkerConnection>>,
-    /// Those that have just been heard of: more may follow.
+    /// Connections with recent activity: more is likely to follow.
     hot: Vec<Arc<WorkerConnection>>,
     patience: Patience,
-    /// The last look for more.
+    /// The last spin for more answers.
     spin: Option<Spin>,
     /// The next timer, as far as this thread knows.
     timer: Option<Instant>,
-    /// Whether that is to be looked at again.
+    /// Whether the timer must be looked up again.
     rung: bool,
-    /// How many events were handled since that was first put off.
+    /// The number of events handled since that was first put off.
     put_off_for: usize,
-    /// Output is left unread until the bell rings.
+    /// Whether output is left unread until the bell rings.
     put_off: bool,
-    /// Workers that closed their connection, and when they have to be dead.
+    /// Workers that have closed their connection, each with the time by which it must be dead.
     closing: Vec<(Instant, u64)>,
     /// Workers whose answers are held back.
     held: Vec<u64>,
-    /// Those that have ended, and whose last output is still to be written.
+    /// Workers that have ended and whose last output is still to be written.
     dying: Vec<Arc<WorkerConnection>>,
-    /// Those that have ended, and when: what is left of them is given back a little later.
+    /// Workers that have been reaped, and when. Their resources are released a little later.
     buried: Vec<(Instant, Arc<WorkerConnection>)>,
-    /// One of them had to be replaced.
+    /// Whether one of these workers had to be replaced.
     needs_standby: bool,
 }
 
@@ -188,7 +187,7 @@ impl Reactor {
             && self.pool.engine.is_drained()
     }
 
-    /// Waits for something, and does what is to be done about it.
+    /// Waits for events and handles them.
     fn turn(&mut self) {
         let mut events = [Event {
             flags: EventFlags::empty(),
@@ -196,9 +195,9 @@ impl Reactor {
         }; EVENTS];
         let ready = self.wait_for_work(&mut events);
         let ended = self.dispatch(&events[..ready]);
-        // The last worker may have been waited for.
+        // The last process that the engine waits for may be among them.
         self.rung |= !ended.is_empty();
-        // Ends come last: what a process said before it ended counts.
+        // Handle ends last: what a process has sent before it ended counts.
         for worker in ended {
             self.ended(worker);
         }
@@ -206,7 +205,7 @@ impl Reactor {
         self.enforce_limits(ready);
     }
 
-    /// Returns when this thread has to wake up by itself.
+    /// Returns when the I/O thread has to wake up by itself.
     fn next_wake_up(&self) -> Option<Instant> {
         let timer = if self.rung {
             Some(Instant::now())
@@ -218,7 +217,7 @@ impl Reactor {
         timer.into_iter().chain(others.into_iter().flatten()).min()
     }
 
-    /// Waits for events, of which there may be none: first by looking for the answers that tend to follow
+    /// Waits for events, of which there may be none: first by polling for the answers that tend to follow
     /// each other, then asleep.
     fn wait_for_work(&mut self, events: &mut [Event]) -> usize {
         let until = self.next_wake_up();
@@ -239,7 +238,7 @@ impl Reactor {
                 return ready;
             }
         }
-        // Not for long, where a worker has more to say.
+        // Do not block if a worker has more to say.
         let until = if self.hot.is_empty() {
             until
         } else {
@@ -261,7 +260,7 @@ impl Reactor {
                 let pool = self.pool.get();
                 pool.engine
                     .step(|_, _| pool.state().standby.tend(pool.inbox()));
-                // It may have been the last that was waited for.
+                // It may have been the last process that the engine waits for.
                 self.rung = true;
                 continue;
             }
@@ -288,20 +287,20 @@ impl Reactor {
         self.take_up_output();
     }
 
-    /// Stops watching a worker that has ended, and takes in what it has left, as soon as there is room for
-    /// its output.
+    /// Stops watching a worker that has ended, and takes in what it has left as soon as there is room for its
+    /// output.
     fn ended(&mut self, worker: u64) {
         let Some(connection) = self.connections.remove(&worker) else {
             return;
         };
         let mut receiver = connection.receiver();
-        // Closing the descriptors also takes them off the list, but a descriptor that a grandchild holds
-        // would stay on it.
+        // Closing the descriptors would also remove them from epoll, except for one that a grandchild still
+        // holds.
         let _ = epoll::delete(&*self.epoll, &receiver.pidfd);
         let _ = epoll::delete(&*self.epoll, &connection.socket);
         let _ = epoll::delete(&*self.epoll, receiver.requests.socket());
         self.remove_output(&receiver);
-        // A process that takes its place may have its number.
+        // A process that takes this worker's place may have its number.
         self.closing.retain(|(_, closing)| *closing != worker);
         let all = receiver.last_look(self.pool.get(), &connection.socket);
         drop(receiver);
@@ -312,12 +311,12 @@ impl Reactor {
         }
     }
 
-    /// Does what is due, after a turn with this number of events.
+    /// Does what is due after a turn with `ready` events.
     fn enforce_limits(&mut self, ready: usize) {
         let now = Instant::now();
-        // A thread that arms an earlier timer rings the bell, so that most turns need not look. While
-        // there is more to handle than fits into one turn, that comes first, but each source only once:
-        // those that are always ready would keep all others from their limits.
+        // A thread that arms an earlier timer rings the bell, so most turns need not look it up. While there
+        // are more events than fit into one turn, they come first, but each source only once: sources that
+        // are always ready would otherwise keep all limits from being enforced.
         let is_due = self.rung || self.timer.is_some_and(|at| at <= now);
         let sources = self.connections.len() * SOURCES as usize;
         if is_due && (ready < EVENTS || self.put_off_for > sources) {
@@ -340,7 +339,7 @@ impl Reactor {
         });
     }
 
-    /// Does what is due by now. All that had arrived by then is taken in before any limit is enforced,
+    /// Does what is due by now. Everything that had arrived by then is taken in before any limit is enforced,
     /// however late this thread is: what arrived in time counts.
     fn tick(&mut self, now: Instant) {
         self.rung = false;
@@ -351,7 +350,8 @@ impl Reactor {
             core.scheduler.tick(now, Inbound::Undrained)
         });
         if enforces {
-            // Answers that no bell was rung for, since another thread is about to look for them.
+            // This includes answers for which no bell was rung because another thread is about to poll for
+            // them.
             for connection in self.connections.values().chain(&self.dying) {
                 connection.receiver().look_at_once(pool, &connection.socket);
             }
@@ -366,7 +366,7 @@ impl Reactor {
         });
     }
 
-    /// Takes in the last that a worker has left.
+    /// Takes in the last of what a worker has left.
     fn reap(&mut self, connection: Arc<WorkerConnection>) {
         let reaped = connection.receiver().reap(&self.pool, &connection.socket);
         match reaped {
@@ -380,10 +380,10 @@ impl Reactor {
                 }
             }
         }
-        // Who sleeps there finds another place.
+        // A thread that sleeps there must find another place.
         connection.unpark();
         self.buried.push((Instant::now(), connection));
-        // It may have been the last.
+        // It may have been the last one.
         self.rung = true;
     }
 
@@ -397,7 +397,7 @@ impl Reactor {
         }
     }
 
-    /// When to look at those that are held, if what they wait for is not written before.
+    /// Returns when to look at held workers again if their output is not written before.
     fn held_until(&self) -> Option<Instant> {
         if self.held.is_empty() && self.dying.is_empty() {
             return None;
@@ -405,7 +405,7 @@ impl Reactor {
         patience_ends()
     }
 
-    /// Goes on with workers whose output has been written.
+    /// Continues with workers whose output has been written.
     fn look_at_held(&mut self) {
         let owned = self.pool.clone();
         let pool = owned.get();
@@ -432,23 +432,22 @@ impl Reactor {
         }
     }
 
-    /// When to [clear up](Self::clear_up), if there is anything to.
+    /// Returns when to [clear up](Self::clear_up), if there is anything to clear up.
     fn buried_until(&self) -> Option<Instant> {
         self.buried.first().map(|(at, _)| *at + PUT_OFF)
     }
 
-    /// Does what was put off, so that whoever takes the place of a worker that has died need not wait
-    /// for it.
+    /// Does the work that was put off so that a worker that has died is replaced without waiting for it.
     fn clear_up(&mut self) {
         self.buried.clear();
-        // These may have been the last.
+        // These may have been the last ones.
         self.rung = true;
         if std::mem::take(&mut self.needs_standby) {
             request_standby(&self.pool);
         }
     }
 
-    /// Waits for events until the given time; an interruption is a turn without any.
+    /// Waits for events until the given time. An interruption counts as a turn without events.
     fn wait(&self, events: &mut [Event], until: Option<Instant>) -> usize {
         let timeout =
             until.map(|until| sys::timespec(until.saturating_duration_since(Instant::now())));
@@ -463,7 +462,7 @@ impl Reactor {
             let readable = EventFlags::IN;
             self.watch(&connection.socket, base + SOCKET, readable);
             if connection.is_full() {
-                // It was before it was watched.
+                // The stream was full before the socket was watched.
                 self.pool.engine.step(|_, _| connection.watch_room());
             }
             let receiver = connection.receiver();
@@ -478,7 +477,8 @@ impl Reactor {
             drop(receiver);
             self.connections
                 .insert(connection.key.id, Arc::clone(&connection));
-            // It may have spoken before anybody listened. Who sleeps there has looked.
+            // The worker may have sent something before it was watched. A thread that sleeps there has
+            // checked already.
             if !connection.has_waiter() {
                 self.mark_hot(connection);
             }
@@ -494,28 +494,28 @@ impl Reactor {
     }
 
     fn watch(&self, file: impl AsFd, data: u64, flags: EventFlags) {
-        // Fails only without memory; then the worker's start-up timeout or its end tells.
+        // Fails only for lack of memory. Then the worker's start-up timeout, or its end, is noticed instead.
         let _ = epoll::add(&*self.epoll, file, EventData::new_u64(data), flags);
     }
 
-    /// A worker has rung, has sent frames, has made room for them, or is gone.
+    /// Handles a worker that has rung, has sent frames, has made room for them, or is gone.
     fn rung_by(&mut self, connection: Arc<WorkerConnection>) {
         if let Some(spin) = self.spin.take() {
             self.patience.learn(&spin);
         }
         match connection.hear() {
             Heard::Frames if connection.receiver().is_done() => {
-                // It would be told of what nobody reads any more again and again.
+                // Frames that are not read any more would be reported again and again.
                 let _ = epoll::delete(&*self.epoll, &connection.socket);
             }
             Heard::Ring | Heard::Frames | Heard::Nothing => {}
             Heard::End => {
                 let _ = epoll::delete(&*self.epoll, &connection.socket);
-                // The process is dying, or it will have to.
+                // The process is dying, or will be killed.
                 self.closing
                     .push((Instant::now() + DYING, connection.key.id));
-                // Once: what comes later is taken in when it is buried, and to look for it until then
-                // would keep the core from the kernel, which has to clear up after it.
+                // Look only once: what comes later is taken in when the worker is reaped, and polling until
+                // then would keep the core from the kernel, which has to clean up after the process.
                 connection
                     .receiver()
                     .look(self.pool.get(), &connection.socket);
@@ -523,7 +523,7 @@ impl Reactor {
             }
         }
         connection.sends_on(self.pool.get());
-        // It may have rung for room alone. Who sleeps there is woken for answers.
+        // The worker may have rung for room alone. A thread that sleeps there is woken for answers.
         if connection.has_waiter() {
             return;
         }
@@ -545,19 +545,20 @@ impl Reactor {
             receiver.receive_requests(self.pool.get());
         }
         if flags.intersects(EventFlags::HUP | EventFlags::ERR) || receiver.requests.ended {
-            // The worker is ending, or will say nothing more there; it would be reported again and again.
+            // The worker is ending, or will send nothing more there. The socket would be reported again and
+            // again.
             let _ = epoll::delete(&*self.epoll, receiver.requests.socket());
         }
     }
 
     fn output(&mut self, connection: &WorkerConnection) {
         let mut receiver = connection.receiver();
-        // A pipe that has ended is closed by this, which takes it off the list.
+        // If a pipe has ended, this closes it and removes it from epoll.
         receiver.print(self.pool.get(), &connection.socket);
         self.put_off |= receiver.stdout.put_off(&self.epoll) | receiver.stderr.put_off(&self.epoll);
     }
 
-    /// There may be room for output again.
+    /// Resumes reading output, for which there may be room again.
     fn take_up_output(&mut self) {
         if std::mem::take(&mut self.put_off) {
             for (worker, connection) in &self.connections {

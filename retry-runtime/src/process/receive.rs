@@ -1,4 +1,4 @@
-//! The parent's view of one worker process: what it says, prints, and leaves behind.
+//! The receiving side of the connection to one worker process: its messages, its output, and its end.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -28,13 +28,13 @@ use crate::wire::ring::Sleep;
 use crate::wire::stream::Reader;
 use crate::wire::{ControlBlock, bell, launch};
 
-/// How much room is made at once for a message that says it is that large.
+/// The number of bytes allocated at once for a message on the strength of its announced length.
 const ROOM: usize = 4 * 1024 * 1024;
 
-/// How long a worker may live after it has closed its connection.
+/// The time for which a worker may live after it has closed its connection.
 pub(super) const DYING: Duration = Duration::from_secs(1);
 
-/// The receiving side of the connection to a worker, with its process.
+/// The receiving side of the connection to a worker, with the worker's process.
 pub(super) struct ReceiveSide {
     pub(super) key: WorkerKey,
     pub(super) function: &'static str,
@@ -43,49 +43,50 @@ pub(super) struct ReceiveSide {
     pub(super) reader: Reader,
     pub(super) control: Arc<ControlBlock>,
     pub(super) requests: Requests,
-    /// Its process with all that descends from it.
+    /// The worker's process and all its descendants.
     pub(super) family: Arc<Family>,
     pub(super) limit: usize,
     pub(super) input: FrameReader,
     pub(super) stdout: Output<OwnedFd>,
     pub(super) stderr: Output<OwnedFd>,
     pub(super) tail: Tail,
-    /// What it prints from now on is the program's.
+    /// Whether the output from now on is the program's own, rather than the test harness's.
     pub(super) greeted: bool,
     pub(super) said_hello: bool,
-    /// It has said what became of its set-up.
+    /// Whether the worker has reported the result of its set-up.
     pub(super) said_ready: bool,
-    /// What it was asked for, where it was a standby.
+    /// The request that the worker serves, if it was a standby.
     pub(super) again: Option<StartRequest>,
-    /// Its set-up has succeeded.
+    /// Whether the worker's set-up has succeeded.
     pub(super) was_ready: bool,
-    /// It has asked to be replaced.
+    /// Whether the worker has asked to be replaced.
     pub(super) used_up: bool,
-    /// It has sent what makes no sense; nothing more is read.
+    /// Whether the worker has broken the protocol. Nothing more is read then.
     pub(super) broken: bool,
-    /// It has ended.
+    /// Whether the worker has ended and been reaped.
     pub(super) reaped: bool,
     /// The last ticket that was answered.
     pub(super) answered: u64,
-    /// The text of the error that is to follow for a ticket.
+    /// The text of an error that is to follow, with its ticket.
     pub(super) text: Option<(u64, String)>,
-    /// How many answers have come since it last told how long they took.
+    /// The number of answers since the worker last reported how long they took.
     pub(super) untimed: u32,
-    /// Set if it executes one call at a time.
+    /// Whether the worker executes one call at a time.
     pub(super) serial: bool,
-    /// The last ticket that was claimed when its output was last read.
+    /// The last ticket that was claimed when the worker's output was last read.
     pub(super) claimed: u64,
-    /// Up to which ticket it is known what was printed, or what there was has been passed on.
+    /// The last ticket up to which the output is either attributed or has been passed on.
     pub(super) seen: u64,
-    /// It has told where output ends, and that is to be passed on before the next answer is taken in.
+    /// Whether the worker has reported where output ends. That output must be passed on before the next
+    /// answer is taken in.
     pub(super) ends: bool,
-    /// What was passed on last and has to wait for a reader, by the stream where it is queued.
+    /// The position of the line passed on last that waits for a reader, for each queue.
     pub(super) queued: [Option<Queued>; 2],
-    /// What answers are held back for.
+    /// The positions that must be written before held-back answers are taken in.
     pub(super) behind: Option<[Option<Queued>; 2]>,
 }
 
-/// The parts of a worker that its receive side takes over.
+/// The parts of a worker that its receiving side takes over.
 pub(super) struct Parts {
     pub(super) child: Child,
     pub(super) pidfd: OwnedFd,
@@ -96,7 +97,7 @@ pub(super) struct Parts {
 }
 
 impl ReceiveSide {
-    /// Makes the receive side of a worker that has its orders. Both ends of the connection go by the same
+    /// Creates the receiving side of a worker that has its orders. Both ends of the connection use the same
     /// limit on the size of messages.
     pub(super) fn new(
         request: &StartRequest,
@@ -114,7 +115,7 @@ impl ReceiveSide {
         } = parts;
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
-        // Without this a read would wait for the worker; a failure would show as exactly that.
+        // Otherwise a read would block on the worker. A failure to set the mode would show as exactly that.
         if let Some(pipe) = &stdout {
             let _ = rustix::io::ioctl_fionbio(pipe, true);
         }
@@ -155,44 +156,46 @@ impl ReceiveSide {
         }
     }
 
-    /// Says that somebody looks for answers.
+    /// Announces that a thread polls for answers, so that the worker rings no bell.
     pub(super) fn begin_poll(&self) {
         self.reader.disarm();
     }
 
-    /// Says that nobody will look for answers any more unless the worker asks for it. False if
-    /// there is something to take in first.
+    /// Announces that no thread polls any more, so that the worker must ring the bell. Returns false if there
+    /// is something to take in first.
     pub(super) fn try_arm_bell(&self) -> bool {
         self.is_done() || self.reader.sleeps(Sleep::Bell)
     }
 
-    /// Says that somebody sleeps at the ring. False if there is something to take in first.
+    /// Announces that a thread sleeps at the ring. Returns false if there is something to take in first.
     pub(super) fn try_arm_parker(&self) -> bool {
         self.reader.sleeps(Sleep::Here)
     }
 
-    /// Whether nothing more is taken in.
+    /// Returns whether nothing more is taken in.
     pub(super) fn is_done(&self) -> bool {
         self.broken
     }
 
-    /// Whether it has not answered anything yet.
+    /// Returns whether the worker has not answered anything yet.
     pub(super) fn is_new(&self) -> bool {
         self.answered == 0
     }
 
-    /// Whether it has ended, and nothing more is left of it.
+    /// Returns whether the worker has ended and been reaped.
     pub(super) fn is_reaped(&self) -> bool {
         self.reaped
     }
 
-    /// Whether a part of a large message has come, or has been sent to where there was room for it.
+    /// Returns whether a large message is in progress in either direction: one has arrived in part, or one
+    /// has been sent as far as there was room.
     pub(super) fn is_within_large(&self, connection: &WorkerConnection) -> bool {
         self.input.is_within_large() || connection.is_full()
     }
 
-    /// Takes in what the worker has said, if anything. What it printed before is passed on first, and as long
-    /// as that waits for a reader the answers wait as well.
+    /// Takes in what the worker has sent, if anything. Output that was printed before the answers is passed
+    /// on first, and while it waits for a reader the answers wait as well. Returns whether anything was taken
+    /// in.
     pub(super) fn look(&mut self, pool: Pool<'_>, socket: &OwnedFd) -> bool {
         if self.broken {
             return false;
@@ -216,7 +219,7 @@ impl ReceiveSide {
         true
     }
 
-    /// The same before a limit is enforced: what has come counts, whatever waits for a reader.
+    /// Does the same before a limit is enforced: what has arrived counts, even if output waits for a reader.
     pub(super) fn look_at_once(&mut self, pool: Pool<'_>, socket: &OwnedFd) {
         if !self.broken && !self.reader.is_empty() {
             self.read(pool, socket);
@@ -227,7 +230,7 @@ impl ReceiveSide {
         }
     }
 
-    /// Returns whether answers are held back until what was printed before them is written.
+    /// Returns whether answers are held back until the output that was printed before them is written.
     pub(super) fn is_held(&mut self, pool: Pool<'_>) -> bool {
         let bell = pool.inbox().bell();
         let waits = |queued: Queued| is_to_be_taken(queued, bell);
@@ -237,11 +240,11 @@ impl ReceiveSide {
         self.behind.is_some_and(|places| places != [None; 2])
     }
 
-    /// Hands all messages to the scheduler. What was printed before an answer is passed on first.
+    /// Hands all messages to the scheduler. Output that was printed before an answer is passed on first.
     pub(super) fn take_in_all(&mut self, pool: Pool<'_>, pace: Pace) {
         let unseen = self.control.unseen();
         if unseen > self.seen || !self.stdout.tells() || !self.stderr.tells() {
-            // What is answered has printed nobody knows what.
+            // It is unknown which output belongs to what is answered, so pass on all of it.
             self.seen = unseen;
             self.drain(pool, false);
             self.pass_ended(pool);
@@ -254,18 +257,18 @@ impl ReceiveSide {
         if is_behind && !self.passes_ended(pool, pace) {
             return;
         }
-        // What a function has called before it answered comes before its answer.
+        // A nested call that a function has made before it answered comes before its answer.
         if self.control.requests() != self.requests.taken {
             self.receive_requests(pool);
         }
         loop {
             pool.engine.step(|core, now| {
-                // What was printed by several calls, or by some that tell nothing.
+                // Output that was printed by several calls, or by calls that do not report where theirs ends.
                 let pending = self.stdout.is_pending() || self.stderr.is_pending();
                 let executed = pending && self.executes(core);
                 self.take_in(core, now);
-                // A call that is still executing might be in the middle of a line. It is passed on before
-                // the answers are delivered, which they are at the end of the step.
+                // While a call is executing, the rest may be the beginning of a line. Once none is, pass it
+                // on here: the answers are delivered at the end of the step.
                 if executed && !self.ends && !self.executes(core) {
                     self.pass_rest(pool, &Of::default(), Lines::All);
                 }
@@ -285,7 +288,7 @@ impl ReceiveSide {
         !core.scheduler.executes_nothing(self.key, self.claimed)
     }
 
-    /// Returns whether what was passed on last has to be waited for. Then the I/O thread looks again.
+    /// Returns whether what was passed on last must be waited for. If so, the I/O thread looks again later.
     pub(super) fn waits(&mut self, pool: Pool<'_>, pace: Pace) -> bool {
         let queued = std::mem::take(&mut self.queued);
         if pace == Pace::AtOnce || queued == [None; 2] {
@@ -301,13 +304,13 @@ impl ReceiveSide {
         held
     }
 
-    /// Passes on what was printed for answers that are next. False if that has to be waited for.
+    /// Passes on the output of the calls that are answered next. Returns false if that must be waited for.
     pub(super) fn passes_ended(&mut self, pool: Pool<'_>, pace: Pace) -> bool {
         if self.stdout.is_behind() || self.stderr.is_behind() {
             self.drain(pool, false);
         }
         self.pass_ended(pool);
-        // What there was no room for is read once there is some.
+        // Output that there was no room for is read once there is some.
         if self.stdout.is_behind() {
             self.wait_for_room(Stream::Stdout);
         }
@@ -339,14 +342,14 @@ impl ReceiveSide {
         }
     }
 
-    /// The worker has broken the protocol: nothing that it says is listened to any longer.
+    /// Records that the worker has broken the protocol. Nothing that it sends is read any longer.
     pub(super) fn breach(&mut self, pool: Pool<'_>, reason: String) {
         self.broken = true;
         pool.engine
             .step(|core, _| core.scheduler.broken(self.key, reason.into()));
     }
 
-    /// Takes in what the worker's functions call.
+    /// Takes in the nested calls of the worker's functions.
     pub(super) fn receive_requests(&mut self, pool: Pool<'_>) {
         while !self.broken {
             match self.requests.receive(pool) {
@@ -357,7 +360,7 @@ impl ReceiveSide {
         }
     }
 
-    /// Hands all whole messages to the scheduler.
+    /// Hands all complete messages to the scheduler.
     fn take_in(&mut self, core: &mut Core, now: Instant) {
         let mut function: Option<FunctionKey> = None;
         while !self.broken && !self.ends {
@@ -383,7 +386,7 @@ impl ReceiveSide {
         }
     }
 
-    /// Values that follow the last answer.
+    /// Takes in short values, which follow the last answer.
     fn short(
         &mut self,
         core: &mut Core,
@@ -396,7 +399,7 @@ impl ReceiveSide {
         self.finished(core, now, first, count, Reply::untimed(values))
     }
 
-    /// Answers to so many tickets, from this one on.
+    /// Reports answers to `count` tickets, starting with `ticket`.
     fn finished(
         &mut self,
         core: &mut Core,
@@ -410,7 +413,7 @@ impl ReceiveSide {
         function.map_err(|_| format!("an answer to ticket {ticket}, which it does not hold"))
     }
 
-    /// One message. An error is a breach of the protocol.
+    /// Takes in one message. An error is a breach of the protocol.
     fn message(
         &mut self,
         core: &mut Core,
@@ -459,7 +462,7 @@ impl ReceiveSide {
         let untimed = std::mem::take(&mut self.untimed);
         let (tail, timed) = match answer {
             Answer::Ok(_) => (None, untimed.saturating_add(1)),
-            // It tells of this one alone.
+            // The duration of a failed attempt covers this one alone.
             _ => (self.tail.text(), 1),
         };
         let reply = Reply {
@@ -474,10 +477,10 @@ impl ReceiveSide {
     }
 }
 
-/// Whether answers wait for what was printed before them.
+/// Whether answers wait for output that was printed before them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// Until it is written, or the stream takes nothing any more.
+    /// They wait until the output is written, or until the stream accepts nothing any more.
     Output,
     AtOnce,
 }

@@ -1,4 +1,4 @@
-//! What a process inherits, or finds, when it is started.
+//! Everything that a process inherits, or finds, when it is started.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::sys::attributes::Attributes;
 use crate::sys::children;
 
-/// What there are limits of.
+/// The resources whose limits a child inherits.
 const LIMITS: [Resource; 16] = [
     Resource::Cpu,
     Resource::Fsize,
@@ -32,10 +32,10 @@ const LIMITS: [Resource; 16] = [
     Resource::Rttime,
 ];
 
-/// The limit itself, and how far it may be raised.
+/// The soft limit and the hard limit.
 type Limit = (Option<u64>, Option<u64>);
 
-/// The lines of `/proc/self/status` about what is inherited.
+/// The lines of `/proc/self/status` about inherited attributes.
 const INHERITED: [&str; 8] = [
     "Umask:",
     "Uid:",
@@ -47,14 +47,14 @@ const INHERITED: [&str; 8] = [
     "Seccomp:",
 ];
 
-/// What a worker of this program would see that is started now. A process that was started before
-/// may only take its place if it sees the same.
+/// Everything that a worker of this program would see if it were started now. A process that was started
+/// earlier may take its place only if it sees the same.
 #[derive(PartialEq, Eq)]
 pub(super) struct SpawnEnvironment {
     environment: Vec<(OsString, OsString)>,
-    /// Device and number, which stay the same where a directory is renamed or deleted.
+    /// Device and inode number, which stay the same when the directory is renamed or deleted.
     directory: Option<(u64, u64)>,
-    /// The same of the program and when it was written, where it is another one than this.
+    /// Device, inode number and modification time of the workers' program, if it is not this one.
     program: Option<(u64, u64, i64, i64)>,
     inherited: Vec<String>,
     attributes: Box<Attributes>,
@@ -62,7 +62,7 @@ pub(super) struct SpawnEnvironment {
 }
 
 impl SpawnEnvironment {
-    /// Those of this moment, as a thread has them that starts processes.
+    /// Captures the environment of this moment, as seen by the thread that starts processes.
     pub(super) fn now(config: &Config, thread: Pid) -> Self {
         let thread = format!("/proc/self/task/{thread}");
         let directory = match &config.directory {
@@ -92,7 +92,8 @@ impl SpawnEnvironment {
     }
 }
 
-/// Device and number of a directory, as far as they are known without asking another machine.
+/// Returns the device and inode number of a directory, as far as they are known without querying another
+/// machine.
 fn identity(directory: &Path) -> Option<(u64, u64)> {
     let flags = AtFlags::STATX_DONT_SYNC;
     let found = rustix::fs::statx(CWD, directory, flags, StatxFlags::INO).ok()?;

@@ -1,5 +1,5 @@
-//! The one thread that starts processes. It never ends, since what the kernel ties to a child's
-//! parent it ties to the thread that started the child.
+//! The spawner: the single thread that starts processes. It never ends, because whatever the kernel ties to a
+//! child's parent it ties to the thread that has started the child.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -28,18 +28,18 @@ use crate::sys::{PerProcess, children};
 use crate::wire::handshake::Orders;
 use crate::wire::write_queue;
 
-/// How long nobody has to have asked for anything before a standby is started: it would take the cores
-/// from the workers that are about to become ready.
+/// The time for which no request may arrive before a standby is started. A standby would take cores from
+/// workers that are about to become ready.
 const LULL: Duration = Duration::from_millis(5);
 
-/// What the spawner is asked for.
+/// A request to the spawner.
 enum Request {
     Worker(Arc<Shared>, StartRequest),
-    /// A standby for an engine, when nobody waits for a worker.
+    /// A standby for an engine, to be started when no worker is being waited for.
     Standby(OwnedPool),
 }
 
-/// Asks for a worker; the engine is told what became of it.
+/// Requests a worker. The engine is told the result.
 ///
 /// # Errors
 ///
@@ -48,16 +48,16 @@ pub(super) fn request_worker(shared: &Arc<Shared>, request: StartRequest) -> io:
     send(Request::Worker(Arc::clone(shared), request))
 }
 
-/// Asks for a standby, after a worker has ended that has to be replaced.
+/// Requests a standby, after a worker has ended that has to be replaced.
 pub(super) fn request_standby(pool: &OwnedPool) {
     let engine = &pool.engine;
-    // It would be one process more than there may be.
+    // A standby would be one process more than the limit permits.
     if engine.config().max_processes.is_some() {
         return;
     }
     let kept = engine.config().scaledown_window;
     engine.step(|_, _| pool.shared.state().standby.want(kept));
-    // It is not needed.
+    // A standby is optional, so ignore the error.
     let _ = send(Request::Standby(pool.clone()));
 }
 
@@ -67,12 +67,12 @@ fn send(request: Request) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("no thread for it: {error}")))
 }
 
-/// Starts the thread ahead of the first wish, if it can be: a wish that finds none starts it.
+/// Starts the thread before the first request, if possible. Otherwise that request starts it.
 pub(super) fn prepare() {
     let _ = sender();
 }
 
-/// Where the thread hears what is wished for.
+/// Returns the channel on which the thread receives requests.
 fn sender() -> io::Result<Sender<Request>> {
     static SENDER: PerProcess<Mutex<Option<Sender<Request>>>> = PerProcess::new();
     let requests = SENDER.get_or_init(Mutex::default);
@@ -90,11 +90,11 @@ fn sender() -> io::Result<Sender<Request>> {
     Ok(requests.insert(sender).clone())
 }
 
-/// The thread's number, once it runs.
+/// The thread id of the spawner, once it runs.
 static SPAWNER: PerProcess<Pid> = PerProcess::new();
 
 fn run(requests: &Receiver<Request>) {
-    // Those that get a standby as soon as nobody waits for a worker.
+    // Engines that get a standby as soon as no worker is being waited for.
     let mut needs_standby: Vec<OwnedPool> = Vec::new();
     loop {
         let request = if needs_standby.is_empty() {
@@ -135,21 +135,22 @@ fn start_standby(pool: Pool<'_>) {
     if !engine.step(|_, _| pool.state().standby.begin()) {
         return;
     }
-    // From before the start: what changes while it goes on may or may not have reached the process.
+    // Capture the environment before the start: a change during the start may or may not have reached the
+    // process.
     let spawn_environment = spawn_environment(engine.config());
     let process = children::check().and_then(|()| Process::start(engine.config()));
     let started = process.ok().zip(spawn_environment);
     engine.step(|_, _| pool.state().standby.started(pool.inbox(), started));
-    // The I/O thread has one more time to wait for, or one thing less.
+    // The I/O thread has a new time to wait for, or one process less.
     pool.inbox().ring();
 }
 
-/// Those that a process would find that is started now.
+/// Returns the spawn environment that a process would find if it were started now.
 fn spawn_environment(config: &Config) -> Option<SpawnEnvironment> {
     Some(SpawnEnvironment::now(config, *SPAWNER.get()?))
 }
 
-/// The standby, if there is one that a new process would have nothing over.
+/// Takes the standby process if its spawn environment still matches that of a new process.
 fn take_standby(pool: Pool<'_>) -> Option<Process> {
     if !pool.state().standby.is_waiting() {
         return None;
@@ -159,11 +160,11 @@ fn take_standby(pool: Pool<'_>) -> Option<Process> {
         .step(|_, _| pool.state().standby.take(pool.inbox(), &now))
 }
 
-/// The longest configuration of a service that is sent without waiting.
+/// The maximum length of a service configuration that is sent without waiting, in bytes.
 const SHORT: usize = 4096;
 
-/// Makes a worker of the standby at once, if there is one that will do and nothing about it has to be
-/// waited for. Otherwise gives the request back, which is one for the spawner then.
+/// Makes a worker of the standby at once, if there is a suitable one and nothing about it requires waiting.
+/// Otherwise returns the request, which must then go to the spawner.
 pub(super) fn assign(
     pool: Pool<'_>,
     core: &mut Core,
@@ -171,7 +172,7 @@ pub(super) fn assign(
 ) -> Option<StartRequest> {
     let engine = Arc::clone(&request.engine);
     let config = engine.config();
-    // These take time: files of the kernel's, and of others.
+    // These take time: they access files, of the kernel and others.
     let waits = request.memory.is_some() || config.directory.is_some() || config.program.is_some();
     let short = request.config.as_ref().map_or(0, |config| config.len()) <= SHORT;
     if waits || !short || !pool.state().standby.is_waiting() {
@@ -203,7 +204,7 @@ pub(super) fn assign(
 
 fn adopt(pool: Pool<'_>, core: &mut Core, request: &StartRequest, pid: u32, link: ProcessLink) {
     let connection = Arc::clone(link.connection());
-    // First the link: the worker's first message may already need it.
+    // Install the link first: the worker's first message may already need it.
     core.adopt(core.now(), request.worker, pid, Box::new(link));
     pool.inbox().register(connection);
 }
@@ -231,11 +232,11 @@ fn orders(limit: usize, request: &StartRequest, process: &Process) -> Vec<u8> {
 
 fn spawn(pool: Pool<'_>, request: &StartRequest) -> io::Result<(u32, ProcessLink)> {
     children::check()?;
-    // Read once: both sides of a connection go by the same limit.
+    // Read the limit only once: both sides of a connection must use the same one.
     let engine = pool.engine;
     let limit = engine.max_message();
     let order = |process: &Process| {
-        // It waits for its orders: nothing of the user's runs before it is in its group.
+        // The process still waits for its orders, so no user code runs before the process is in its group.
         let cgroup = request
             .memory
             .and_then(|limit| Cgroup::create(request.worker.id, limit))
@@ -253,7 +254,7 @@ fn spawn(pool: Pool<'_>, request: &StartRequest) -> io::Result<(u32, ProcessLink
             {
                 break 'assigned (standby, cgroup, true);
             }
-            // It has just died, which is nobody's failure: it had nothing to do.
+            // The standby has just died. That is not a failed start: no work had been assigned to it.
             standby.end();
         }
         let process = Process::start(engine.config())?;
@@ -262,7 +263,8 @@ fn spawn(pool: Pool<'_>, request: &StartRequest) -> io::Result<(u32, ProcessLink
                 process.end();
                 return Err(error);
             }
-            // Or it has ended already: its exit status says more than that.
+            // A broken pipe means that the process has already ended. Its exit status says more than this
+            // error.
             (cgroup, _) => (process, cgroup, false),
         }
     };
@@ -272,7 +274,7 @@ fn spawn(pool: Pool<'_>, request: &StartRequest) -> io::Result<(u32, ProcessLink
     })
 }
 
-/// The parent's side of a process that has its orders.
+/// Creates the parent's side of a process that has its orders.
 fn connect(
     pool: Pool<'_>,
     request: &StartRequest,
@@ -336,15 +338,15 @@ fn connect(
     Ok((pid, link))
 }
 
-/// Sends a process its orders and what goes with them; without waiting, it is an error if there is no
-/// room for all of them.
+/// Sends a process its orders and the descriptors that go with them. Unless `waits` is set, it is an error if
+/// there is no room for all of them.
 fn send_orders(process: &Process, orders: &[u8], waits: bool) -> io::Result<()> {
     let Equipment {
-        board_file,
+        control_file,
         their_nested,
         ..
     } = &process.equipment;
-    let files = [board_file.as_fd(), their_nested.as_fd()];
+    let files = [control_file.as_fd(), their_nested.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&files));

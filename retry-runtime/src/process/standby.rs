@@ -1,8 +1,9 @@
-//! A process that is started before it is needed, so that a worker that dies is replaced at once.
+//! The standby: a process that is started before it is needed, so that a worker that dies is replaced at
+//! once.
 //!
-//! It has gone through everything up to its orders, and so may serve any function. A program
-//! whose workers never die has none: one is kept for a while after a worker that was ready had to
-//! be replaced, since where one dies the next one often follows.
+//! A standby has gone through everything up to its orders, and so may serve any function. A program whose
+//! workers never die has none. After a worker that was ready had to be replaced, one is kept for a while,
+//! since further deaths often follow the first.
 
 use std::time::{Duration, Instant};
 
@@ -10,18 +11,19 @@ use super::reactor::Inbox;
 use super::spawn_environment::SpawnEnvironment;
 use super::start::Process;
 
-/// How long one is kept after a worker has died, where nobody says how long idle workers are.
+/// The time for which a standby is kept after a worker has died, unless the configuration states how long
+/// idle workers are kept.
 const KEPT: Duration = Duration::from_secs(60);
 
 /// The standby of one engine. The spawner starts it, and the I/O thread notices its end.
 #[derive(Default)]
 pub(crate) struct Standby {
     state: State,
-    /// Those that were killed or have died.
+    /// Former standbys that were killed or have died.
     ending: Vec<Process>,
-    /// Until when one is wanted.
+    /// The time until which a standby is wanted.
     until: Option<Instant>,
-    /// The engine is being shut down.
+    /// Whether the engine is being shut down.
     closed: bool,
 }
 
@@ -35,15 +37,16 @@ enum State {
 }
 
 impl Standby {
-    /// A worker that was ready has ended, and not because it had nothing to do.
+    /// Records that a worker that was ready has ended, and not because it had nothing to do.
     pub(super) fn want(&mut self, kept: Option<Duration>) {
         let now = Instant::now();
-        // Some windows are longer than the clock goes.
+        // The window may be longer than the clock's range.
         let until = now.checked_add(kept.unwrap_or(KEPT));
         self.until = until.or_else(|| now.checked_add(KEPT));
     }
 
-    /// Whether one is to be started. If so, [`started`](Self::started) is to be told.
+    /// Returns whether a standby is to be started, and marks it as starting. The caller must then report the
+    /// result to [`started`](Self::started).
     pub(super) fn begin(&mut self) -> bool {
         let wanted = !self.closed && self.until.is_some_and(|until| Instant::now() < until);
         let begins = wanted && matches!(self.state, State::None);
@@ -53,14 +56,14 @@ impl Standby {
         begins
     }
 
-    /// What became of the start.
+    /// Takes the result of a start.
     pub(super) fn started(&mut self, inbox: &Inbox, started: Option<(Process, SpawnEnvironment)>) {
         self.state = match started {
             Some((process, spawn_environment)) if inbox.watch_standby(&process.pidfd).is_ok() => {
                 State::Waiting(process, Box::new(spawn_environment))
             }
             Some((process, _)) => {
-                // Nobody would hear of its end.
+                // Its end would not be noticed.
                 process.end();
                 State::None
             }
@@ -71,12 +74,13 @@ impl Standby {
         }
     }
 
-    /// Whether there is one to be [taken](Self::take).
+    /// Returns whether there is a standby that can be [taken](Self::take).
     pub(super) fn is_waiting(&self) -> bool {
         matches!(self.state, State::Waiting(..))
     }
 
-    /// The process, if it is as good as one that is started now.
+    /// Takes the standby if its spawn environment still matches that of a process started now. Otherwise
+    /// dismisses it.
     pub(super) fn take(&mut self, inbox: &Inbox, now: &SpawnEnvironment) -> Option<Process> {
         match std::mem::take(&mut self.state) {
             State::Waiting(process, then) if *then == *now && !process.has_ended() => {
@@ -89,10 +93,10 @@ impl Standby {
         None
     }
 
-    /// One that was taken cannot be used.
+    /// Kills a standby that was taken but cannot be used.
     pub(super) fn discard(&mut self, inbox: &Inbox, process: Process) {
         if inbox.watch_standby(&process.pidfd).is_err() {
-            // Nobody would hear of its end.
+            // Its end would not be noticed.
             process.end();
             return;
         }
@@ -100,12 +104,12 @@ impl Standby {
         self.ending.push(process);
     }
 
-    /// Looks after it, and says when to do so again. To be called when it has ended as well.
+    /// Maintains the standby and returns when to do so again. To be called after its end as well.
     pub(super) fn tend(&mut self, inbox: &Inbox) -> Option<Instant> {
         if let State::Waiting(process, _) = &self.state {
             let overdue = self.until.is_none_or(|until| until <= Instant::now());
             if process.has_ended() || overdue {
-                // Another one would die as well: it is not tried again before a worker dies.
+                // Another standby would die as well, so none is started before the next worker dies.
                 self.until = None;
                 self.dismiss();
             }
@@ -117,18 +121,18 @@ impl Standby {
         self.until.filter(|_| self.is_waiting())
     }
 
-    /// No more from now on. The process is gone when [`is_gone`](Self::is_gone).
+    /// Allows no more standbys. The process is gone once [`is_gone`](Self::is_gone) returns true.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.dismiss();
     }
 
-    /// Whether there is no process.
+    /// Returns whether there is no process.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.state, State::None) && self.ending.is_empty()
     }
 
-    /// Kills it. The I/O thread hears of its end.
+    /// Kills the standby. The I/O thread notices its end.
     fn dismiss(&mut self) {
         self.state = match std::mem::take(&mut self.state) {
             State::Waiting(process, _) => {

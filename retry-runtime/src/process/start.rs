@@ -1,4 +1,4 @@
-//! A process that is to become a worker, from its start to its orders.
+//! A process that is to become a worker, from its start until it receives its orders.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -25,33 +25,33 @@ use crate::wire::handshake::Greeting;
 use crate::wire::launch::depth;
 use crate::wire::{ControlBlock, DEPTH_VARIABLE, KEY_VARIABLE, Transport, WORKER_VARIABLE};
 
-/// A process of the workers' program that does not know yet what it will serve. Whoever has one
-/// makes a worker of it or [ends](Self::end) it: it does not end by itself before its parent does.
+/// A process of the workers' program that has not received its orders yet. The owner must make a worker of it
+/// or [end](Self::end) it: it does not end by itself before its parent does.
 pub(super) struct Process {
     pub(super) child: Child,
-    /// What is readable when it has ended.
+    /// Readable once the process has ended.
     pub(super) pidfd: OwnedFd,
-    /// Where it waits for its orders.
+    /// The socket on which the process waits for its orders.
     pub(super) socket: OwnedFd,
-    /// What it will be given with them.
+    /// The objects that the process is given with its orders.
     pub(super) equipment: Equipment,
-    /// Marks its descendants.
+    /// The mark of the process's descendants.
     pub(super) token: Token,
 }
 
-/// What a worker shares with its parent, next to the socket.
+/// The objects that a worker shares with its parent besides the socket.
 pub(super) struct Equipment {
     pub(super) control: ControlBlock,
-    pub(super) board_file: OwnedFd,
-    /// The connection for nested calls.
+    pub(super) control_file: OwnedFd,
+    /// The parent's end of the connection for nested calls.
     pub(super) nested: OwnedFd,
     pub(super) their_nested: OwnedFd,
 }
 
 impl Equipment {
     fn new(transport: Transport) -> io::Result<Self> {
-        let (control, board_file) = match ControlBlock::create(transport) {
-            // Without rings it takes a small part of that.
+        let (control, control_file) = match ControlBlock::create(transport) {
+            // Without rings, the control block takes only a small part of that memory.
             Err(_) if transport == Transport::Rings => ControlBlock::create(Transport::Socket)?,
             created => created?,
         };
@@ -60,7 +60,7 @@ impl Equipment {
         rustix::io::ioctl_fionbio(&nested, true)?;
         Ok(Self {
             control,
-            board_file,
+            control_file,
             nested,
             their_nested,
         })
@@ -85,7 +85,7 @@ impl Process {
             ..executable::of_workers(config)?
         };
         let mut child = Child::start(&program, theirs)?;
-        // Made while the process loads its program, which takes longer.
+        // These are created while the process loads its program, which takes longer.
         match open(child.id).and_then(|pidfd| Ok((pidfd, Equipment::new(config.transport)?))) {
             Ok((pidfd, equipment)) => Ok(Self {
                 child,
@@ -106,18 +106,18 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether it has ended, by itself or by whoever killed it.
+    /// Returns whether the process has ended, for whatever reason.
     pub(super) fn has_ended(&self) -> bool {
         let mut files = [PollFd::new(&self.pidfd, PollFlags::IN)];
         poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Kills it, with what its start-up code may have started.
+    /// Kills the process and everything in its group that its start-up code has started.
     pub(super) fn kill(&self) {
         children::kill_rest(self.pid(), kill_group);
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills the process and waits until it is gone.
     pub(super) fn end(mut self) {
         self.kill();
         let _ = self.child.wait();
@@ -138,12 +138,12 @@ pub(super) struct Child {
     id: Pid,
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
-    /// Its number may be another process's.
+    /// Whether the child has been waited for. Its pid may belong to another process then.
     reaped: bool,
 }
 
 impl Child {
-    /// Starts a program with what it reads as standard input.
+    /// Starts a program with the given standard input.
     fn start(program: &sys::Program, stdin: OwnedFd) -> io::Result<Self> {
         let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -161,7 +161,7 @@ impl Child {
         self.id.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Waits until it has ended, and gives its number back. How it has ended is told once.
+    /// Waits until the child has ended, and releases its pid. Returns how it ended, but only the first time.
     pub(super) fn wait(&mut self) -> Option<WaitStatus> {
         if self.reaped {
             return None;
@@ -170,7 +170,7 @@ impl Child {
             match waitpid(Some(self.id), WaitOptions::empty()) {
                 Err(Errno::INTR) => {}
                 waited => {
-                    // An error says that it was not kept.
+                    // An error means that the kernel has not kept the exit status.
                     self.reaped = true;
                     return waited.ok().flatten().map(|(_, status)| status);
                 }
@@ -179,7 +179,8 @@ impl Child {
     }
 }
 
-/// The variables of a worker: those of this process as they are now, those of the runtime, and ours.
+/// Returns the environment variables of a worker: those of this process as they are now, those configured for
+/// the runtime, and the runtime's own.
 fn environment<const N: usize>(
     config: &Config,
     own: [(&str, OsString); N],
@@ -197,16 +198,16 @@ fn environment<const N: usize>(
     variables.into_iter().collect()
 }
 
-/// A descriptor of a child that was not waited for: it is ready when the child has ended.
+/// Opens a descriptor of a child that has not been waited for. It becomes readable when the child has ended.
 fn open(pid: Pid) -> io::Result<OwnedFd> {
     match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        // Tools that run programs, and filters of system calls, may not know it.
+        // Emulators and system call filters may not support the call.
         Err(Errno::NOSYS | Errno::PERM) => watch(pid),
         opened => Ok(opened?),
     }
 }
 
-/// Watches the child from a thread, which leaves it to be waited for.
+/// Watches the child from a thread, without reaping it.
 fn watch(pid: Pid) -> io::Result<OwnedFd> {
     let (ended, end) = pipe_with(PipeFlags::CLOEXEC)?;
     std::thread::Builder::new()
@@ -215,7 +216,7 @@ fn watch(pid: Pid) -> io::Result<OwnedFd> {
         .spawn(move || {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             while waitid(WaitId::Pid(pid), options).err() == Some(Errno::INTR) {}
-            // Closed, which the other end notices.
+            // Closing this end makes the other end readable.
             drop(end);
         })?;
     Ok(ended)

@@ -1,8 +1,8 @@
-//! This program's own output streams, to which what workers print is passed on.
+//! This program's own output streams, to which the output of workers is passed on.
 //!
-//! Whoever passes lines on also delivers results and keeps time, so it must not wait for a
-//! reader. It writes what a stream takes at once. From the first byte that is not taken, all that
-//! follows is queued behind it, for a thread that is started then and ends with the queue.
+//! The threads that pass on lines also deliver results and keep time, so they must not block on a slow
+//! reader. They write what a stream accepts at once. From the first byte that it does not accept, everything
+//! is queued behind that byte for a writer thread, which is started then and ends when the queue is empty.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -19,55 +19,55 @@ use crate::api::events::Stream;
 use crate::sys::{self, PerProcess};
 use crate::terminal;
 
-/// How many bytes may be queued for a stream before the pipes of workers are left unread. A worker
+/// The number of bytes that may be queued for a stream before the pipes of workers are left unread. A worker
 /// that prints then waits, as it would if it wrote to the full stream itself.
 const ENOUGH: usize = 1024 * 1024;
 
-/// How many bytes may be queued at all. Only what workers leave that have ended comes in addition
-/// to [`ENOUGH`]; beyond this it is dropped.
+/// The absolute limit on queued bytes. Beyond [`ENOUGH`], only the remaining output of workers that have
+/// ended is queued; beyond this limit it is dropped.
 const MOST: usize = 16 * ENOUGH;
 
-/// How many bytes a pipe takes as a whole or not at all (`PIPE_BUF`), so that nothing of another
-/// process comes in between.
+/// The number of bytes that a pipe accepts as a whole or not at all (`PIPE_BUF`), so that no output of
+/// another process comes in between.
 const WHOLE: usize = 4096;
 
-/// How long a stream may take nothing until it counts as one that is not read: then results do not wait for
-/// it any longer.
+/// The time for which a stream may accept nothing before it counts as unread. Then results no longer wait
+/// for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a program that ends waits for a stream to take what is queued.
+/// The time for which a program that ends waits for a stream to accept what is queued.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// What is queued for both streams.
+/// The queues of both streams.
 static QUEUES: PerProcess<Mutex<Queues>> = PerProcess::new();
 
-/// A queue has become empty.
+/// Notified when a queue has become empty.
 static EMPTY: PerProcess<Condvar> = PerProcess::new();
 
-/// Whether anything is queued: whoever prints nothing does not look further.
+/// Whether anything is queued. If not, [`has_room`] need not take the lock.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
-/// The process whose threads these are: a fork of it has none.
+/// The pid of the process that has the writer threads: a fork of it has none.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
-/// By the number of the descriptor less one.
+/// Indexed by the number of the descriptor minus one.
 struct Queues([Queue; 2]);
 
 struct Queue {
-    /// What is written at once: as many lines as a pipe takes as a whole, or a longer one.
+    /// The units in which bytes are written: as many lines as a pipe accepts as a whole, or one longer line.
     pieces: VecDeque<Vec<u8>>,
-    /// How many bytes that is.
+    /// The total size of the pieces, in bytes.
     length: usize,
-    /// How many bytes have ever been queued, and how many of them were written or dropped.
+    /// The number of bytes ever queued, and of those that have been written or dropped.
     queued: u64,
     done: u64,
-    /// When the stream has last taken anything.
+    /// When the stream last accepted anything.
     taken: Option<Instant>,
-    /// There is a thread that writes. What it has taken is no longer in the queue.
+    /// Whether a writer thread is running. The piece that it is writing is no longer in the queue.
     writing: bool,
-    /// Whom to wake when there is room again.
+    /// The bells to ring when there is room again.
     waiting: Vec<Arc<OwnedFd>>,
-    /// Whom to wake when so many bytes are done.
+    /// The bells to ring when a number of bytes are done.
     behind: Vec<(u64, Arc<OwnedFd>)>,
 }
 
@@ -100,22 +100,22 @@ impl Queue {
         Some(piece)
     }
 
-    /// What is queued is dropped.
+    /// Drops everything that is queued.
     fn clear(&mut self) {
         self.pieces.clear();
         self.length = 0;
-        self.is_done(self.queued);
+        self.mark_done(self.queued);
     }
 
-    /// So many bytes of all that were ever queued are written.
-    fn is_done(&mut self, done: u64) {
+    /// Records that the first `done` of all bytes ever queued have been written or dropped.
+    fn mark_done(&mut self, done: u64) {
         self.done = done;
         for (_, bell) in self.behind.extract_if(.., |(at, _)| *at <= done) {
             ring(&bell);
         }
     }
 
-    /// Returns whether the stream takes what is written, as far as is known.
+    /// Returns whether the stream accepts output, as far as is known.
     fn is_read(&self) -> bool {
         self.taken.is_none_or(|taken| taken.elapsed() < PATIENCE)
     }
@@ -133,9 +133,8 @@ impl Queues {
         queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where lines for a stream are queued. While one queue is in use, that is also where lines for
-    /// the other stream go if both streams are the same file: two threads would write into each
-    /// other's lines.
+    /// Returns the queue for lines of a stream. While only the other stream's queue is in use and both
+    /// streams are the same file, that is the other queue: two threads would write into each other's lines.
     fn place(&self, stream: Stream) -> usize {
         let (own, other) = match stream {
             Stream::Stdout => (0, 1),
@@ -153,7 +152,7 @@ fn ring(bell: &OwnedFd) {
     let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
 }
 
-/// A place in what was queued for a stream.
+/// A position in what has been queued for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Queued {
     place: usize,
@@ -161,13 +160,13 @@ pub(super) struct Queued {
 }
 
 impl Queued {
-    /// Which queue that is.
+    /// Returns the index of the queue.
     pub(super) fn place(self) -> usize {
         self.place
     }
 }
 
-/// Where the last of what is queued for a stream is, if there is any.
+/// Returns the position of the last byte queued for a stream, if anything is queued.
 pub(super) fn end_of_queue(stream: Stream) -> Option<Queued> {
     let queues = Queues::lock();
     let place = queues.place(stream);
@@ -176,8 +175,8 @@ pub(super) fn end_of_queue(stream: Stream) -> Option<Queued> {
     (queue.done < at).then_some(Queued { place, at })
 }
 
-/// Returns whether the stream is still to take what was queued up to here, and takes what is written. Otherwise the
-/// bell is rung when it has taken it, and [`patience_ends`] tells when it is to be asked again.
+/// Returns whether the stream has yet to accept what was queued up to this position and is still accepting
+/// output. If so, the bell is rung when it has accepted it, and [`patience_ends`] tells when to ask again.
 pub(super) fn is_to_be_taken(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
     let mut queues = Queues::lock();
     let queue = &mut queues.0[queued.place];
@@ -191,7 +190,7 @@ pub(super) fn is_to_be_taken(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
     waits
 }
 
-/// When a stream has not taken anything for so long that it is not waited for any more.
+/// Returns the time at which a stream will have accepted nothing for so long that it is no longer waited for.
 pub(super) fn patience_ends() -> Option<Instant> {
     let queues = Queues::lock();
     let writing = queues.0.iter().filter(|queue| queue.writing);
@@ -200,9 +199,9 @@ pub(super) fn patience_ends() -> Option<Instant> {
     ends.filter(|end| *end > now).min()
 }
 
-/// Passes a line on, or a piece of one, without waiting. Returns where it is queued, if the stream did not
-/// take it at once. It goes to the descriptor itself, since the program may hold the lock of its standard output for
-/// as long as it waits for a call. That a stream is closed is no failure of ours.
+/// Passes on a line, or a piece of one, without blocking. Returns its position in the queue if the stream did
+/// not accept it at once. It is written to the descriptor itself, since the program may hold the lock of its
+/// standard output while it waits for a call. A closed stream is not an error.
 pub(super) fn forward(stream: Stream, line: &[u8]) -> Option<Queued> {
     let _room = terminal::make_room();
     let mut queues = Queues::lock();
@@ -221,7 +220,7 @@ pub(super) fn forward(stream: Stream, line: &[u8]) -> Option<Queued> {
         queue.taken = Some(Instant::now());
         queue.writing = start(place);
         if !queue.writing {
-            // Without a thread nobody could wait for the reader.
+            // Without a thread, nothing could wait for the reader.
             queue.clear();
         }
         BUSY.fetch_or(queue.writing, Ordering::Relaxed);
@@ -230,7 +229,7 @@ pub(super) fn forward(stream: Stream, line: &[u8]) -> Option<Queued> {
     Some(Queued { place, at })
 }
 
-/// Whether more lines are taken for a stream. If not, the bell is rung when they are.
+/// Returns whether more lines are accepted for a stream. If not, the bell is rung once they are.
 pub(super) fn has_room(stream: Stream, bell: &Arc<OwnedFd>) -> bool {
     if !BUSY.load(Ordering::Relaxed) {
         return true;
@@ -247,7 +246,7 @@ pub(super) fn has_room(stream: Stream, bell: &Arc<OwnedFd>) -> bool {
     false
 }
 
-/// Starts the thread of a queue, and has the end of the program wait for it.
+/// Starts the writer thread of a queue, and makes the end of the program wait for it.
 fn start(place: usize) -> bool {
     if PROCESS.swap(std::process::id(), Ordering::Relaxed) != std::process::id() {
         sys::at_exit(finish);
@@ -259,7 +258,7 @@ fn start(place: usize) -> bool {
         .is_ok()
 }
 
-/// Writes what is queued until there is nothing left.
+/// Writes queued bytes until the queue is empty.
 fn write_queued(place: usize) {
     loop {
         let mut queues = Queues::lock();
@@ -269,7 +268,7 @@ fn write_queued(place: usize) {
             queue.wake();
         }
         let Some(piece) = piece else {
-            // It was done with all.
+            // Everything has been written.
             *queue = Queue {
                 queued: queue.queued,
                 done: queue.queued,
@@ -288,9 +287,9 @@ fn write_queued(place: usize) {
             let queue = &mut queues.0[place];
             done += part.len() as u64;
             queue.taken = Some(Instant::now());
-            queue.is_done(done);
+            queue.mark_done(done);
             if written.is_err() {
-                // There is no reader any more.
+                // The stream has no reader any more.
                 queue.clear();
                 break;
             }
@@ -298,7 +297,7 @@ fn write_queued(place: usize) {
     }
 }
 
-/// Called when the program ends: waits for what is queued, but not for long.
+/// Runs when the program ends, and waits for queued output for a limited time.
 extern "C" fn finish() {
     if PROCESS.load(Ordering::Relaxed) != std::process::id() {
         return;
@@ -322,7 +321,7 @@ fn descriptor(place: usize) -> BorrowedFd<'static> {
     }
 }
 
-/// Whether both streams are one file.
+/// Returns whether both streams are the same file.
 fn are_the_same() -> bool {
     let [one, other] = [0, 1].map(|place| rustix::fs::fstat(descriptor(place)));
     match (one, other) {
@@ -331,14 +330,14 @@ fn are_the_same() -> bool {
     }
 }
 
-/// Writes everything, waiting where the stream is full.
+/// Writes all bytes and waits while the stream is full.
 fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(file, bytes) {
             Ok(0) => return Err(Errno::IO),
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::INTR) => {}
-            // Somebody has set the stream not to block, who may be another process.
+            // The stream is set to non-blocking mode, perhaps by another process.
             Err(Errno::AGAIN) => {
                 let _ = poll(&mut [PollFd::new(&file, PollFlags::OUT)], None);
             }
@@ -348,7 +347,7 @@ fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Writes what the stream takes at once, and gives back what it does not.
+/// Writes what the stream accepts at once, and returns the rest.
 fn write_now<'a>(file: BorrowedFd<'_>, mut bytes: &'a [u8]) -> &'a [u8] {
     let Ok(stat) = rustix::fs::fstat(file) else {
         return &[];
@@ -365,8 +364,8 @@ fn write_now<'a>(file: BorrowedFd<'_>, mut bytes: &'a [u8]) -> &'a [u8] {
     bytes
 }
 
-/// Writes without waiting. Whether a descriptor blocks cannot be changed for that: the setting
-/// belongs to the open file, which other processes may have as well.
+/// Writes without blocking. The descriptor's blocking mode cannot be changed for that: it belongs to the open
+/// file, which other processes may share.
 fn write_some(file: BorrowedFd<'_>, kind: FileType, bytes: &[u8]) -> rustix::io::Result<usize> {
     match kind {
         // These wait for a disk at most.
@@ -376,7 +375,7 @@ fn write_some(file: BorrowedFd<'_>, kind: FileType, bytes: &[u8]) -> rustix::io:
         }
         _ => {
             let slices = [std::io::IoSlice::new(bytes)];
-            // Pipes since Linux 6.4; no terminals and no named pipes.
+            // Supported for pipes since Linux 6.4, but not for terminals and named pipes.
             match rustix::io::pwritev2(file, &slices, u64::MAX, ReadWriteFlags::NOWAIT) {
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => {
                     write_anew(file, kind, bytes)
@@ -387,14 +386,14 @@ fn write_some(file: BorrowedFd<'_>, kind: FileType, bytes: &[u8]) -> rustix::io:
     }
 }
 
-/// The same by opening the file once more, which gives a setting of our own.
+/// Writes without blocking by opening the file again, which gives a blocking mode of our own.
 fn write_anew(file: BorrowedFd<'_>, kind: FileType, bytes: &[u8]) -> rustix::io::Result<usize> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(own) => rustix::io::write(own, bytes),
-        // It belongs to another user. What a pipe takes at least is known; only another process
-        // that writes to it might be quicker.
+        // The file belongs to another user. If `poll` reports room, a pipe accepts at least this much without
+        // blocking, unless another process writes to it first.
         Err(_) if kind == FileType::Fifo => {
             let mut files = [PollFd::new(&file, PollFlags::OUT)];
             match poll(&mut files, Some(&Timespec::default()))? {
@@ -411,7 +410,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_written_together_as_long_as_a_pipe_takes_them_whole() {
+    fn lines_are_joined_up_to_the_atomic_size_of_a_pipe() {
         let mut queue = Queue::new();
         let long = vec![b'x'; 2 * WHOLE];
         for line in [&b"one\n"[..], b"two\n", &long, b"last", &[b'y'; WHOLE - 4]] {
@@ -426,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_takes_what_it_has_room_for_whatever_its_setting_is() {
+    fn a_full_pipe_never_blocks_in_either_mode() {
         for blocks in [true, false] {
             let (reader, writer) = std::io::pipe().unwrap();
             rustix::io::ioctl_fionbio(&writer, !blocks).unwrap();
@@ -435,7 +434,7 @@ mod tests {
             let rest = write_now(file, &all);
             assert!(!rest.is_empty() && rest.len() < all.len());
             assert_eq!(write_now(file, rest).len(), rest.len());
-            // The two other ways find the same.
+            // The two other ways give the same result.
             for fifo in [FileType::Fifo, FileType::CharacterDevice] {
                 assert_eq!(write_anew(file, fifo, b"x"), Err(Errno::AGAIN));
             }

@@ -1,8 +1,8 @@
-//! Ends what a worker has left behind outside of its process group.
+//! The sweeper: ends the processes that a worker has left behind outside of its process group.
 //!
-//! To look at all processes takes about a millisecond. It is done on a thread that is started for it and
-//! ends with its queue, for all workers that have ended meanwhile together, and some time after the
-//! work of those was handed out again.
+//! Scanning all processes takes about a millisecond. A thread that is started on demand, and ends when its
+//! queue is empty, does so for all workers that have ended meanwhile together, and some time after their work
+//! has been handed out again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +17,10 @@ use crate::engine::Engine;
 use crate::sys::lineage::{self, Found, Token};
 use crate::sys::{self, PerProcess};
 
-/// The delay after the end of a worker before its leftovers are looked for: about as long as it takes to
-/// replace it.
+/// The delay between the end of a worker and the first scan: about as long as it takes to replace the worker.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The pause after a look, in multiples of its duration, at most [`LONGEST_PAUSE`].
+/// The pause after a scan, in multiples of the scan's duration, at most [`LONGEST_PAUSE`].
 const PAUSES: u32 = 10;
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
@@ -29,42 +28,42 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// The time for which a killed process may live before it is reported.
 const DYING: Duration = Duration::from_secs(1);
 
-/// The time for which a program that ends waits for a look.
+/// The time for which a program that ends waits for a scan.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// A worker's process with all that descends from it.
+/// A worker's process and all its descendants.
 pub(crate) struct Family {
     pub(super) engine: Weak<Engine>,
     pub(super) function: &'static str,
     pub(super) worker: u32,
     pub(super) token: Token,
-    /// The group that all of them are in, where there is one.
+    /// The control group that contains all of them, if there is one.
     pub(super) cgroup: Option<Arc<Cgroup>>,
-    /// The worker has been killed or has ended, and it was not looked for what it has left.
+    /// Set once the worker has been killed or has ended, so that its leftovers are to be swept up.
     pub(super) ends: AtomicBool,
 }
 
-/// The descendants of one worker that are looked for.
+/// A request to kill the descendants of one worker.
 struct Sweep {
     family: Arc<Family>,
     /// Processes that were seen to descend from the worker.
     seen: Vec<Found>,
-    /// The engine that is not drained before this is done.
+    /// The pool whose engine is not drained before this sweep is done.
     waits: Option<OwnedPool>,
 }
 
 #[derive(Default)]
 struct Sweeps {
     queue: Vec<Sweep>,
-    /// The number of workers that are ending and not in the queue yet.
+    /// The number of workers that are ending and are not in the queue yet.
     ending: usize,
-    /// There is a thread.
+    /// Whether the thread is running.
     runs: bool,
 }
 
 static SWEEPS: PerProcess<Mutex<Sweeps>> = PerProcess::new();
 
-/// The thread has ended.
+/// Notified when the thread has ended, or when a worker that is ending has joined the queue.
 static IDLE: PerProcess<Condvar> = PerProcess::new();
 
 fn sweeps() -> MutexGuard<'static, Sweeps> {
@@ -73,13 +72,13 @@ fn sweeps() -> MutexGuard<'static, Sweeps> {
 }
 
 impl Family {
-    /// The worker's process.
+    /// Returns the pid of the worker's process.
     pub(crate) fn worker(&self) -> u32 {
         self.worker
     }
 
-    /// Has the end of the program wait until the worker, which is about to end, has
-    /// [ended](Self::end): its call may be over before.
+    /// Makes the end of the program wait until the worker, which is about to end, has [ended](Self::end): its
+    /// call may be over before.
     pub(crate) fn begin_end(&self) {
         if !self.ends.swap(true, Ordering::Relaxed) {
             wait_at_exit();
@@ -87,7 +86,7 @@ impl Family {
         }
     }
 
-    /// Kills what was seen to descend from the worker and is not in its group, soon.
+    /// Requests that the given descendants of the worker, which are not in its group, are killed soon.
     pub(crate) fn kill(self: &Arc<Self>, seen: Vec<Found>) {
         if !seen.is_empty() {
             request(Sweep {
@@ -98,8 +97,8 @@ impl Family {
         }
     }
 
-    /// Kills what the worker has left, which has ended, soon. The engine has counted it among those
-    /// that keep it from being drained.
+    /// Requests that the leftovers of the worker, which has ended, are killed soon. The engine in `waits` has
+    /// already counted the worker among those that keep it from being drained.
     pub(super) fn end(self: &Arc<Self>, waits: Option<OwnedPool>) {
         self.begin_end();
         request(Sweep {
@@ -147,14 +146,15 @@ fn request(sweep: Sweep) {
             .stack_size(128 * 1024);
         sweeps.runs = thread.spawn(run).is_ok();
         if !sweeps.runs {
-            // Without a thread it is left to the next one that there is one for.
+            // If no thread can be started, the sweep is left to the next one for which a thread can be
+            // started.
             let waits: Vec<_> = sweeps
                 .queue
                 .iter_mut()
                 .filter_map(|one| one.waits.take())
                 .collect();
             drop(sweeps);
-            waits.iter().for_each(is_done);
+            waits.iter().for_each(release);
         }
     }
 }
@@ -165,11 +165,11 @@ fn run() {
         std::thread::sleep(pause);
         let batch = std::mem::take(&mut sweeps().queue);
         let begun = Instant::now();
-        // The engines wait for this: it must end.
+        // Catch a panic: the engines wait for this batch, so its end must be reported.
         let _ = catch_unwind(AssertUnwindSafe(|| sweep(&batch)));
         pause = (begun.elapsed() * PAUSES).clamp(PAUSE, LONGEST_PAUSE);
         for one in batch {
-            one.waits.iter().for_each(is_done);
+            one.waits.iter().for_each(release);
         }
         let mut sweeps = sweeps();
         if sweeps.queue.is_empty() {
@@ -180,8 +180,8 @@ fn run() {
     }
 }
 
-/// An engine has one thing less to wait for.
-fn is_done(pool: &OwnedPool) {
+/// Reports to an engine that it has one process less to wait for.
+fn release(pool: &OwnedPool) {
     let pool = pool.get();
     pool.engine.step(|_, _| pool.state().unreaped -= 1);
     pool.inbox().ring();
@@ -206,8 +206,8 @@ fn sweep(batch: &[Sweep]) {
     for (pid, of) in left {
         batch[of].family.report(pid);
     }
-    // Another user's: they cannot be looked into, but the group is known. Where the worker has not ended
-    // it may be about to kill them itself.
+    // These belong to another user. Their environment is unreadable, but their group is known. A worker that
+    // has not ended yet may be about to kill them itself, so only workers that have ended are considered.
     let ended = || batch.iter().filter(|one| one.seen.is_empty());
     for pid in hidden {
         let group = lineage::group(pid);
@@ -217,7 +217,7 @@ fn sweep(batch: &[Sweep]) {
     }
 }
 
-/// Called when the program ends: what was left is looked for before, as long as that does not take long.
+/// Runs when the program ends, and waits for pending scans for a limited time.
 extern "C" fn finish() {
     if SWEEPS.get().is_none() {
         return;

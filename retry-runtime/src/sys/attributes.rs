@@ -1,9 +1,9 @@
-//! Attributes that the kernel keeps for each thread, and a child takes over from the thread that starts it:
-//! affinity, nice value, scheduling policy, and the priority of reads and writes.
+//! Attributes that the kernel keeps per thread and that a child inherits from the thread that starts it:
+//! affinity, nice value, scheduling policy and I/O priority.
 //!
-//! The runtime's threads are started by whichever thread makes the first call. They, and the workers,
-//! get the attributes of the main thread, which are those that `taskset` and `nice` give to a program
-//! and that tools show for it.
+//! The runtime's threads are started by whichever thread makes the first call. These threads, and the
+//! workers, get the attributes of the main thread, because those are what `taskset` and `nice` give to a
+//! program and what tools show for it.
 
 use std::thread;
 
@@ -22,7 +22,7 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    /// Those of the main thread. The kernel keeps them also where that thread has ended.
+    /// Returns the attributes of the main thread. The kernel keeps them even after that thread has ended.
     pub(crate) fn of_process() -> Self {
         Self::of(getpid())
     }
@@ -38,7 +38,7 @@ impl Attributes {
 }
 
 /// Gives the current thread the attributes of the main thread, as far as that is permitted: a lower nice
-/// value or a real-time policy need a privilege.
+/// value or a real-time policy needs a privilege.
 pub(crate) fn adopt() {
     let (process, own) = (
         Attributes::of_process(),
@@ -70,14 +70,15 @@ pub(crate) fn adopt() {
     }
 }
 
-/// Returns the number of threads that this process can run at once, whatever the current thread is restricted to.
+/// Returns the number of threads that this process can run at once, whatever the current thread is restricted
+/// to.
 pub(crate) fn parallelism() -> usize {
     let count = || thread::available_parallelism().map_or(1, usize::from);
     let affinity = |thread| sched_getaffinity(thread).ok();
     if affinity(None) == affinity(Some(getpid())) {
         return count();
     }
-    // The standard library counts the CPUs of the current thread, as far as the process's quota goes.
+    // The standard library counts the CPUs of the current thread, capped by the process's CPU quota.
     let counted = thread::Builder::new().spawn(move || {
         adopt();
         count()

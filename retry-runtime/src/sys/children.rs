@@ -1,5 +1,6 @@
-//! Whether the kernel keeps children that have ended until they are waited for. Only then it is
-//! known how a worker ended, and only then its number stays its own until its group is killed.
+//! Support for the kernel keeping the exit status of children until they are waited for. Only then can the
+//! parent learn how a worker ended, and only then does a worker's pid remain its own until its group has been
+//! killed.
 
 use std::fs::File;
 use std::io;
@@ -11,16 +12,16 @@ use rustix::process::{
 
 use crate::sys;
 
-/// Where a program was started by one that ignores SIGCHLD, it ignores it as well, without having
-/// said so, and the kernel keeps none of its children. Puts that back to the default, which hears
-/// of no signal either.
+/// Resets an ignored SIGCHLD to its default action, in which no handler runs and the kernel keeps children. A
+/// program inherits the ignored signal from a parent that ignores it, without having asked for it.
 pub(crate) fn keep() {
     if sys::is_ignored(Signal::CHILD) {
         sys::default_action(Signal::CHILD);
     }
 }
 
-/// An error where the program ignores SIGCHLD itself: its own children may depend on that.
+/// Returns an error if the program ignores SIGCHLD itself. The runtime does not reset it then, because the
+/// program's own children may depend on it.
 pub(crate) fn check() -> io::Result<()> {
     if sys::is_ignored(Signal::CHILD) {
         return Err(io::Error::other(
@@ -31,13 +32,13 @@ pub(crate) fn check() -> io::Result<()> {
     Ok(())
 }
 
-/// Kills what is left of the group of a worker that has ended. Says how it has ended, where the
+/// Kills what is left of the process group of a worker that has ended. Returns how the worker ended, if the
 /// kernel keeps that until it is waited for.
 pub(crate) fn kill_rest(pid: u32, kill_group: impl FnOnce(u32)) -> Option<WaitIdStatus> {
     let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    // While it is not waited for its number cannot belong to another group. Where it was not kept
-    // (SA_NOCLDWAIT), the number may be another process's by now.
+    // As long as the worker has not been waited for, its pid cannot belong to another group. If the kernel
+    // has not kept it (SA_NOCLDWAIT), the pid may belong to another process by now.
     let ended = waitid(WaitId::Pid(raw), options);
     if ended.is_ok() || test_kill_process(raw).is_err() {
         kill_group(pid);
@@ -45,12 +46,13 @@ pub(crate) fn kill_rest(pid: u32, kill_group: impl FnOnce(u32)) -> Option<WaitId
     ended.ok().flatten()
 }
 
-/// What a file of the kernel's says, or nothing.
+/// Returns the contents of a kernel file such as those in `/proc`, or an empty text if it cannot be read.
 pub(crate) fn read(path: &str) -> String {
     let Ok(file) = File::open(path) else {
         return String::new();
     };
-    // All of it at once: it is written anew for each look at it, also for one that finds the end.
+    // Read everything in one call: the kernel generates the contents anew for each read, even for one that
+    // only finds the end.
     let mut text = Vec::with_capacity(8 * 1024);
     while let Ok(read) = rustix::io::pread(&file, spare_capacity(&mut text), 0) {
         if read < text.capacity() {
@@ -70,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_not_killed_whose_number_is_another_process_s() {
+    fn a_group_is_not_killed_if_its_pid_was_reused() {
         let kills = |pid| {
             let mut killed = None;
             kill_rest(pid, |pid| killed = Some(pid));

@@ -3,13 +3,14 @@
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-/// Kills a worker's process group. Only for a process that was not waited for yet, so that the
-/// number still is its own.
+/// Kills a worker's process group. The process must not have been waited for yet, so that the pid is still
+/// its own.
 pub(crate) fn kill_group(pid: u32) {
     signal_group(pid, Signal::KILL);
 }
 
-/// Whether a process that is not waited for belongs to somebody whose processes this one cannot kill.
+/// Kills a process and returns whether that was refused because the process belongs to another user. The
+/// process must not have been waited for yet.
 pub(crate) fn may_not_signal(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let killed = pid.map(|pid| rustix::process::kill_process(pid, Signal::KILL));

@@ -1,10 +1,10 @@
-//! Finds the processes that descend from a worker, wherever they have gone.
+//! Finds all processes that descend from a worker, even if they have left its process group.
 //!
 //! A worker leads a process group, which is killed as a whole. A process that leaves the group, such as a
-//! daemon, is recognised by its environment: each worker is started with a token that all its
-//! descendants inherit, and that `/proc` shows. The token of a worker of a program that a function has
-//! started stands behind that of the worker which the function runs in, so that the end of the outer
-//! one takes the inner ones along.
+//! daemon, is recognised by its environment: each worker is started with a token that all its descendants
+//! inherit and that `/proc` shows. If a function starts a program that has workers of its own, their tokens
+//! follow the token of the worker that runs the function, so that the end of the outer worker also ends the
+//! inner ones.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -25,25 +25,25 @@ use crate::sys::{self, PerProcess};
 /// The environment variable with the tokens.
 pub(crate) const VARIABLE: &str = "RETRY_LINEAGE";
 
-/// Separates a worker's token from those before it.
+/// Separates a worker's token from those of outer workers.
 const SEPARATOR: char = ':';
 
-/// The time for which killed processes are waited for before the next look.
+/// The time to wait for killed processes to end before looking again.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The time for which processes are waited for that are loading a program.
+/// The time to wait for processes that are loading a program.
 const LOADING: Duration = Duration::from_millis(50);
 
 /// The time for which a worker looks for its descendants before it ends itself.
 const LAST_LOOK: Duration = Duration::from_millis(200);
 
-/// Marks the descendants of one worker. It is unique on the machine: it consists of the
-/// parent, by its number and the time of its first worker, and of the worker's number.
+/// The mark of one worker's descendants. It is unique on the machine: it consists of the parent's pid, the
+/// time of the parent's first worker, and the worker's number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token(Arc<str>);
 
 impl Token {
-    /// A token for a worker of this process.
+    /// Creates a token for a worker of this process.
     pub(crate) fn new() -> Self {
         static PROGRAM: PerProcess<String> = PerProcess::new();
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -55,7 +55,7 @@ impl Token {
         Self(format!("{program}{number}").into())
     }
 
-    /// The value of the variable for the worker.
+    /// Returns the value of the environment variable for the worker.
     pub(crate) fn variable(&self) -> OsString {
         match std::env::var(VARIABLE) {
             Ok(before) if !before.is_empty() => format!("{before}{SEPARATOR}{}", self.0).into(),
@@ -63,24 +63,24 @@ impl Token {
         }
     }
 
-    /// The beginning of the tokens of all workers of one process.
+    /// Returns the prefix that the tokens of all workers of one process share.
     fn program(&self) -> &str {
         let end = self.0.rfind('.').map_or(0, |dot| dot + 1);
         &self.0[..end]
     }
 }
 
-/// A process that was found. It is held on to by its descriptor, so that its number cannot pass on to
-/// another one before it is killed.
+/// A process that was found. The descriptor pins the process, so that it cannot be confused with another
+/// process that reuses its pid before it is killed.
 pub(crate) struct Found {
     pub(crate) pid: u32,
-    /// Which of the tokens that were looked for it has.
+    /// The index of the process's token among the tokens that were looked for.
     pub(crate) of: usize,
     pidfd: OwnedFd,
 }
 
 impl Found {
-    /// Holds on to a process.
+    /// Pins a process by opening a descriptor of it.
     pub(crate) fn hold(pid: u32, of: usize) -> Option<Self> {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
         let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty()).ok()?;
@@ -102,7 +102,7 @@ impl Found {
         poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Kills it, with its process group if it leads one.
+    /// Kills the process, and its process group if it leads one.
     fn kill(&self) -> rustix::io::Result<()> {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid
@@ -118,11 +118,11 @@ impl Found {
     }
 }
 
-/// The result of a look at all processes.
+/// The result of a scan of all processes.
 #[derive(Default)]
 pub(crate) struct Look {
     pub(crate) found: Vec<Found>,
-    /// Processes whose environment this one may not see.
+    /// Processes whose environment this process is not permitted to see.
     pub(crate) hidden: Vec<u32>,
 }
 
@@ -147,22 +147,22 @@ fn look(which: impl Fn(&str) -> Option<usize>) -> Look {
     }
 }
 
-/// Says whether it is known from which worker a process descends.
+/// Whether it is known from which worker a process descends.
 #[derive(PartialEq, Eq)]
 enum Known {
     Yes,
-    /// It has begun to load another program, and the kernel shows no environment until it has found
-    /// its place.
+    /// The process has begun to load another program. The kernel shows no environment until it has placed it
+    /// in memory.
     NotYet,
 }
 
 impl Look {
-    /// Looks at one process.
+    /// Examines one process.
     fn at(&mut self, pid: u32, which: &impl Fn(&str) -> Option<usize>) -> Known {
         let environment = match environment(pid) {
             Ok(environment) => environment,
             Err(error) => {
-                // Otherwise it has ended.
+                // Any other error means that the process has ended.
                 if error.kind() == io::ErrorKind::PermissionDenied {
                     self.hidden.push(pid);
                 }
@@ -175,8 +175,8 @@ impl Look {
         if let Some(of) = token_in(&environment, which)
             && let Some(held) = Found::hold(pid, of)
         {
-            // Looked at again: the number may have passed on to another process before. One that loads
-            // another program by now is seen again as soon as it has.
+            // Check again now that the process is pinned: its pid may have been reused before. A process that
+            // has begun to load another program meanwhile is checked again once that is done.
             match environment_of_held(&held) {
                 Some(environment) if token_in(&environment, which) == Some(of) => {
                     self.found.push(held);
@@ -197,8 +197,8 @@ fn environment_of_held(held: &Found) -> Option<Vec<u8>> {
     environment(held.pid).ok().filter(|_| !held.has_ended())
 }
 
-/// Returns whether a process without an environment is loading a program: it has one, unlike a thread of the
-/// kernel or a process that has ended, and has no arguments yet.
+/// Returns whether a process without an environment is loading a program: it has a program, unlike a kernel
+/// thread or a process that has ended, but no arguments yet.
 fn is_loading(pid: u32) -> bool {
     let has_program = fs::read_link(format!("/proc/{pid}/exe")).is_ok();
     has_program && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty())
@@ -213,8 +213,9 @@ fn token_in(environment: &[u8], which: impl Fn(&str) -> Option<usize>) -> Option
     tokens.split(SEPARATOR).find_map(which)
 }
 
-/// Kills what is found, again and again until nothing more is: it may have started more meanwhile.
-/// Returns the processes that this one may not kill, and those that have not ended within the time.
+/// Kills the processes that `look` finds, repeatedly until it finds no more, because they may start others
+/// meanwhile. Returns the processes that this process may not kill, and those that have not ended within the
+/// time.
 pub(crate) fn kill_all(
     patience: Duration,
     mut look: impl FnMut() -> Vec<Found>,
@@ -241,7 +242,7 @@ pub(crate) fn kill_all(
     refused.into_iter().collect()
 }
 
-/// A process and all that descend from it, as long as their parents are alive.
+/// Returns a process and all processes that descend from it through living parents.
 pub(crate) fn tree(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut next = 0;
@@ -266,25 +267,25 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Holds on to the processes that descend from one which is alive, and have left its group.
+/// Pins the processes that descend from a living process and have left its group.
 pub(crate) fn outside_of_group(leader: u32) -> Vec<Found> {
     let descendants = tree(leader).into_iter().skip(1);
     let escaped = descendants.filter(|pid| group(*pid).is_some_and(|group| group != leader));
     escaped.filter_map(|pid| Found::hold(pid, 0)).collect()
 }
 
-/// The number of the group of a process, which `/proc` knows by this name. It is 0 where the group is
-/// none of this namespace.
+/// Returns the number of a process's group, given the name that `/proc` has for the process. It is 0 if the
+/// group does not exist in this pid namespace.
 pub(crate) fn group(pid: impl fmt::Display) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(2)?.parse().ok()
 }
 
-/// This worker's own identity.
+/// This worker's own token, and its parent's pid.
 static OWN: OnceLock<(Token, u32)> = OnceLock::new();
 
-/// Notes the token of this process, which is a worker of `parent`. It is read before user code runs that
+/// Records the token of this process, which is a worker of `parent`. Call it before user code runs, which
 /// might change the environment.
 pub(crate) fn note_own(parent: u32) {
     let tokens = std::env::var(VARIABLE).unwrap_or_default();
@@ -297,14 +298,14 @@ pub(crate) fn note_own(parent: u32) {
     }
 }
 
-/// Kills what descends from this worker, which is about to end, and is not in its process group. If
-/// its parent is gone it does so for all workers of that parent: the parent may have killed some
-/// and not have come to look for what they left.
+/// Kills the descendants of this worker, which is about to end, that are not in its process group. If its
+/// parent is gone, does so for all workers of that parent: the parent may have killed some without having
+/// swept up after them.
 pub(crate) fn kill_own() {
     let Some((token, parent)) = OWN.get() else {
         return;
     };
-    // A script that has started this process leads the group.
+    // A script that has started this process may lead the group.
     let own_group = group("self");
     let parent_lives = !is_gone(*parent);
     let program = token.program();
@@ -315,14 +316,14 @@ pub(crate) fn kill_own() {
     let _ = kill_all(LAST_LOOK, || {
         let mut found = look(is_wanted).found;
         found.extend(outside_of_group(std::process::id()));
-        // The group ends last, with this process.
+        // Its own group ends last, together with this process.
         found.retain(|one| group(one.pid) != own_group);
         found
     });
 }
 
-/// Returns whether the process that started this one has ended, also if nothing has waited for it yet.
-/// It need not be the direct parent: a script may have been started instead that started this process.
+/// Returns whether the process that started this one has ended, even if it has not been waited for yet. It
+/// need not be the direct parent: there may be a script in between.
 pub(crate) fn is_gone(parent: u32) -> bool {
     let Some(parent) = i32::try_from(parent).ok().and_then(Pid::from_raw) else {
         return false;
@@ -330,15 +331,15 @@ pub(crate) fn is_gone(parent: u32) -> bool {
     if rustix::process::getppid() == Some(parent) {
         return false;
     }
-    // A process that has ended keeps its pid, and can be sent signals, until it is waited for. Only
-    // its descriptor tells the difference.
+    // A process that has ended keeps its pid, and accepts signals, until it is waited for. Only its
+    // descriptor tells the difference.
     match rustix::process::pidfd_open(parent, PidfdFlags::empty()) {
         Ok(process) => {
             let mut files = [PollFd::new(&process, PollFlags::IN)];
             poll(&mut files, Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
         }
         Err(Errno::SRCH) => true,
-        // There is no descriptor left for it.
+        // No descriptor is available.
         Err(_) => rustix::process::test_kill_process(parent) == Err(Errno::SRCH),
     }
 }
@@ -351,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parent_is_gone_before_anything_has_waited_for_it() {
+    fn a_parent_counts_as_gone_before_it_is_waited_for() {
         let mut process = Command::new("cat")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -359,7 +360,7 @@ mod tests {
             .unwrap();
         assert!(!is_gone(process.id()));
         process.kill().unwrap();
-        // The stream ends while the process does, a moment before the process can be waited for.
+        // The stream ends while the process is ending, a moment before the process can be waited for.
         let stdout = process.stdout.as_mut().unwrap();
         stdout.read_to_end(&mut Vec::new()).unwrap();
         let pid = process.id();
@@ -380,7 +381,7 @@ mod tests {
             let which = |found: &str| (*found == *token.0).then_some(3);
             assert_eq!(token_in(environment.as_bytes(), which), Some(3));
         }
-        // One that begins with another is not the other.
+        // A token must not match one that it is only a prefix of.
         let longer = Token(format!("{}0", inner.0).into());
         let which = |found: &str| (*found == *longer.0).then_some(3);
         assert_eq!(token_in(environment.as_bytes(), which), None);

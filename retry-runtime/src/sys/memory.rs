@@ -1,7 +1,6 @@
-//! Measures the memory of processes: what the kernel cannot get back from them without ending them, which
-//! is anonymous and shared memory, in RAM or swapped out. Pages of files are not counted, since the
-//! kernel drops them when it needs the room: a process that reads a large file through a mapping
-//! takes nothing by that.
+//! Measures the memory of processes: the memory that the kernel can reclaim only by ending them, which is
+//! anonymous and shared memory, in RAM or swapped out. File pages are not counted, since the kernel drops
+//! them when it needs room: a process that reads a large file through a mapping occupies nothing by that.
 
 use std::cell::Cell;
 use std::fs;
@@ -9,23 +8,23 @@ use std::time::{Duration, Instant};
 
 use super::lineage::tree;
 
-/// The pause after an exact measurement, in multiples of its duration.
+/// The pause after an exact measurement, in multiples of its duration, at most 1 s.
 const SPARED: u32 = 20;
 
-/// Measures a worker with all that descends from it.
+/// Measures a worker together with all its descendants.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    /// The last exact measurement, and until when it counts.
+    /// The last exact measurement, and until when it is valid.
     exact: Cell<Option<(u64, Instant)>>,
 }
 
 impl Meter {
-    /// The bytes that a process takes with all that descends from it, exactly if that is more than
-    /// `limit`, and at most so much otherwise.
+    /// Returns the bytes that a process and all its descendants occupy: exactly if that is more than `limit`,
+    /// and otherwise an upper bound that is at most `limit`.
     ///
-    /// The sum of what each process takes counts memory twice that a forked child still shares with
-    /// its parent. To tell that apart the kernel has to walk through all pages, 10 ms for each GiB, so
-    /// that it is only asked where it matters, and not all the time.
+    /// Adding up the processes counts memory twice that a forked child still shares with its parent. To tell
+    /// that apart, the kernel has to walk through all pages, which takes 10 ms per GiB. Therefore it is only
+    /// asked to when the sum exceeds the limit, and not all the time.
     pub(crate) fn measure(&self, root: u32, limit: u64) -> u64 {
         let processes = tree(root);
         let sum = processes.iter().map(|pid| of(*pid)).sum();
@@ -45,29 +44,30 @@ impl Meter {
     }
 }
 
-/// The bytes of this process alone. The memory that it shares with its parent for calls is not counted,
-/// which is taken page by page as calls go through it, nor is any other shared memory.
+/// Returns the bytes that this process occupies alone. Shared memory is not counted. That includes the memory
+/// shared with the parent for calls, which is allocated page by page as calls go through it.
 pub(crate) fn own() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     sum_of(&status, &["RssAnon:", "VmSwap:"])
 }
 
-/// The bytes of one process, with all that it shares; nothing if it is gone.
+/// Returns the bytes of one process including everything that it shares, or 0 if the process is gone.
 fn of(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     sum_of(&status, &["RssAnon:", "RssShmem:", "VmSwap:"])
 }
 
-/// Returns the memory of a process, with its share of what it has in common with others.
+/// Returns the bytes of one process, counting only its proportional share of memory that it has in common
+/// with others.
 fn proportional(pid: u32) -> u64 {
     match fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
         Ok(rollup) => sum_of(&rollup, &["Pss_Anon:", "Pss_Shmem:", "SwapPss:"]),
-        // It is gone, or is another user's by now.
+        // The process is gone, or belongs to another user by now.
         Err(_) => of(pid),
     }
 }
 
-/// The sum of some fields of a file of the kernel's, which are in KiB.
+/// Adds up some fields of a kernel file, which are in KiB. Returns bytes.
 fn sum_of(text: &str, keys: &[&str]) -> u64 {
     let fields = text.lines().filter_map(|line| {
         let value = keys.iter().find_map(|key| line.strip_prefix(key))?;
@@ -81,20 +81,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wanted_fields_are_added() {
+    fn only_the_requested_fields_are_added() {
         let text = "RssAnon:\t     100 kB\nRssFile:\t 5 kB\nRssShmem:\t 20 kB\nVmSwap:\t 3 kB\n";
         assert_eq!(sum_of(text, &["RssAnon:", "VmSwap:"]), 103 * 1024);
         assert_eq!(sum_of("", &["RssAnon:"]), 0);
     }
 
     #[test]
-    fn the_sum_is_an_upper_bound_of_what_is_exact() {
+    fn the_sum_is_an_upper_bound_of_the_exact_value() {
         let this = std::process::id();
         let meter = Meter::default();
         let sum = meter.measure(this, u64::MAX);
         let exact = meter.measure(this, 0);
         assert!(exact > 0 && exact <= sum + (1 << 20), "{exact} of {sum}");
-        // A measurement of a moment ago is used again.
+        // A recent measurement is reused.
         assert_eq!(meter.exact.get().unwrap().0, exact);
     }
 }

@@ -1,4 +1,4 @@
-//! The memory that a worker and its parent share.
+//! The control block: memory that a worker and its parent share.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,26 +15,26 @@ const CLAIMED: usize = 0;
 const REQUESTS: usize = 8;
 const LAST_WORDS_TICKET: usize = 24;
 const LAST_WORDS_LENGTH: usize = 32;
-/// Since when a failure is being reported; zero if none is.
+/// The time since which a failure has been reported; zero if none is being reported.
 const REPORTING: usize = 40;
-/// Odd while the parent reads what the worker has printed.
+/// Odd while the parent reads the worker's output.
 const READING: usize = 64;
-/// How many bytes of each stream it has read.
+/// The number of bytes of each stream that the parent has read.
 const READ: [usize; 2] = [72, 80];
-/// Which pipes the worker prints into.
+/// The pipes that the worker prints into.
 const PIPES: [usize; 2] = [88, 96];
-/// The last ticket that was answered without a look at what it has printed.
+/// The last ticket that was answered without checking what it had printed.
 const UNSEEN: usize = 104;
 const LAST_WORDS: usize = 128;
-/// The longest last words, in bytes.
-/// In place of a ticket: the process went on after it had left its last words.
+/// Takes the place of the ticket of the last words: the process went on after it had left them.
 pub(crate) const KEPT: u64 = u64::MAX;
 
+/// The maximum length of the last words, in bytes.
 pub(crate) const LAST_WORDS_CAPACITY: usize = 4096 - LAST_WORDS;
 const SLOTS_AT: usize = 4096;
 const SLOT: usize = 32;
-/// Where the words of a slot are: the ticket, when it was started, the ticket that is asked to
-/// stop, and how long failures have been reported since it was started.
+/// Offsets of the words of a slot: the ticket, its start time, the ticket that is asked to stop, and for how
+/// long failures have been reported since the start.
 const SHOWN: usize = 0;
 const STARTED: usize = 8;
 const ASKED: usize = 16;
@@ -42,25 +42,25 @@ const PAUSED: usize = 24;
 const CALLS: usize = SLOTS_AT + SLOTS * SLOT;
 const ANSWERS: usize = (CALLS + ring::LENGTH).next_multiple_of(64);
 const LENGTH: usize = ANSWERS + ring::LENGTH;
-/// How much there is without rings.
+/// The size of the memory without rings.
 const BARE_LENGTH: usize = CALLS;
 
-/// How much of an attempt's time may go into reporting failures without being counted, in
-/// nanoseconds. The worker says how much it was, and a panic hook may hang.
+/// The part of an attempt's time, in nanoseconds, that may go into reporting failures without being counted.
+/// It is limited because the worker itself states the time, and because a panic hook may hang.
 pub(crate) const LONGEST_PAUSE: u64 = 10_000_000_000;
 
-/// The number of times that a worker yields, and then sleeps, until it finds a moment at which its parent
-/// is not reading its output: together about a second.
+/// The number of times that a worker yields, and then sleeps, until it finds a moment at which its parent is
+/// not reading its output: about a second in total.
 const YIELDS: usize = 100;
 const NAPS: usize = 5_000;
 const NAP: Duration = Duration::from_micros(150);
 
-/// The most inputs that a worker executes at once.
+/// The maximum number of inputs that a worker executes at once.
 pub(crate) const SLOTS: usize = 1024;
 
-/// The shared memory: what a worker shows of its state, and a ring for each direction unless frames
-/// go through the socket. Its own parts are written by the worker, except that the parent moves the
-/// claim forward to take tickets back.
+/// The shared memory: the worker's state, and a ring for each direction unless frames go through the socket.
+/// The worker writes everything outside the rings, with three exceptions: the parent advances the claim to
+/// recall tickets, asks tickets to stop, and counts the output that it reads.
 pub(crate) struct ControlBlock {
     memory: Arc<SharedMemory>,
     transport: Transport,
@@ -78,7 +78,7 @@ impl ControlBlock {
         Ok(Self { memory, transport })
     }
 
-    /// Which way frames take.
+    /// Returns the transport of the frames.
     pub(crate) fn transport(&self) -> Transport {
         self.transport
     }
@@ -91,7 +91,7 @@ impl ControlBlock {
         Reader::Ring(ring::Reader::new(Mapped::new(Arc::clone(&self.memory), at)))
     }
 
-    /// Has the pages there that the first call needs: each costs a fault.
+    /// Faults in the pages that the first call needs, so that it does not pay for the page faults.
     pub(crate) fn touch(&self) {
         let rings: &[usize] = match self.transport {
             Transport::Rings => &[CALLS, ANSWERS],
@@ -104,7 +104,7 @@ impl ControlBlock {
 
     // ------------------------------------------------------ the worker's side
 
-    /// The worker's ends of the two directions; to be asked for once.
+    /// Returns the worker's ends of both directions. Call it only once.
     pub(crate) fn worker_ends(&self, socket: &Arc<OwnedFd>) -> (Writer, Reader) {
         match self.transport {
             Transport::Rings => (self.ring_writer(ANSWERS), self.ring_reader(CALLS)),
@@ -112,10 +112,11 @@ impl ControlBlock {
         }
     }
 
-    /// Claims a ticket, to be executed in a slot; false if the parent took it back.
+    /// Claims a ticket for execution in a slot. Returns false if the parent has recalled it.
     #[inline]
     pub(crate) fn claim(&self, slot: usize, ticket: u64, now: u64) -> bool {
-        // First the slot: a ticket that is claimed is found in one until it is done.
+        // Fill in the slot before the claim: the parent must find every claimed ticket in a slot until it is
+        // done.
         self.slot(slot, STARTED).store(now, Ordering::Relaxed);
         self.slot(slot, PAUSED).store(0, Ordering::Relaxed);
         self.slot(slot, SHOWN).store(ticket, Ordering::Release);
@@ -130,44 +131,44 @@ impl ControlBlock {
         claimed
     }
 
-    /// The same where it is told [later](Self::starts) when it is started: as long as that is not
-    /// known it counts as being started just now.
+    /// Claims a ticket whose start is set [later](Self::starts). Until then the ticket counts as started just
+    /// now.
     #[inline]
     pub(crate) fn claim_ahead(&self, slot: usize, ticket: u64) -> bool {
         self.claim(slot, ticket, u64::MAX)
     }
 
-    /// What a slot was claimed for starts now.
+    /// Sets the start time of the ticket that a slot was claimed for.
     pub(crate) fn starts(&self, slot: usize, now: u64) {
         self.slot(slot, STARTED).store(now, Ordering::Release);
     }
 
-    /// A request goes over the connection for nested calls; to be called before.
+    /// Counts a request on the connection for nested calls. Call it before sending the request.
     pub(crate) fn count_request(&self) {
         self.memory.word(REQUESTS).fetch_add(1, Ordering::AcqRel);
     }
 
-    /// What was executed in a slot has been answered.
+    /// Clears a slot whose ticket has been answered.
     pub(crate) fn done(&self, slot: usize) {
         self.slot(slot, SHOWN).store(0, Ordering::Release);
     }
 
-    /// Whether a ticket that is executed in a slot is to stop.
+    /// Returns whether a ticket that is executing in a slot has been asked to stop.
     pub(crate) fn is_asked(&self, slot: usize, ticket: u64) -> bool {
         sys::load(self.slot(slot, ASKED)) == ticket
     }
 
-    /// A word of a slot.
+    /// Returns a word of a slot.
     fn slot(&self, slot: usize, word: usize) -> &AtomicU64 {
         self.memory.word(SLOTS_AT + slot * SLOT + word)
     }
 
-    /// Stops the clocks of what is executing, since a failure is being reported.
+    /// Stops the clocks of everything that is executing while a failure is being reported.
     pub(crate) fn pause(&self, now: u64) {
         self.memory.word(REPORTING).store(now, Ordering::Release);
     }
 
-    /// Lets the clocks of the first slots go on, after a [pause](Self::pause) from `since` on.
+    /// Restarts the clocks of the first `slots` slots after a [pause](Self::pause) that began at `since`.
     pub(crate) fn resume(&self, slots: usize, since: u64, now: u64) {
         for slot in 0..slots.min(SLOTS) {
             if sys::load(self.slot(slot, SHOWN)) != 0 {
@@ -176,24 +177,25 @@ impl ControlBlock {
                 self.slot(slot, PAUSED).fetch_add(pause, Ordering::AcqRel);
             }
         }
-        // Last: for a moment the parent counts the pause twice, instead of not at all.
+        // Clear `REPORTING` last: the parent may then count the pause twice for a moment, but never not at
+        // all.
         self.memory.word(REPORTING).store(0, Ordering::Release);
     }
 
-    /// Returns how many nanoseconds the clock of a slot has stood still.
+    /// Returns for how many nanoseconds the clock of a slot has stood still.
     pub(crate) fn paused(&self, slot: usize) -> u64 {
         sys::load(self.slot(slot, PAUSED))
     }
 
-    /// Tells which pipes standard output and standard error are, by their inode numbers.
+    /// Publishes which pipes standard output and standard error are, by their inode numbers.
     pub(crate) fn prints_into(&self, pipes: [u64; 2]) {
         for (word, pipe) in PIPES.into_iter().zip(pipes) {
             self.memory.word(word).store(pipe, Ordering::Release);
         }
     }
 
-    /// Returns how many bytes have gone into each pipe: those that the parent has read, and those that
-    /// `left` finds there. `None` if the parent was reading all the time.
+    /// Returns how many bytes have gone into each pipe: the bytes that the parent has read plus those that
+    /// `left` finds still in the pipe. Returns `None` if the parent was reading all the time.
     pub(crate) fn printed(&self, mut left: impl FnMut() -> Option<[u64; 2]>) -> Option<[u64; 2]> {
         for tries in 0..YIELDS + NAPS {
             let before = self.memory.word(READING).load(Ordering::SeqCst);
@@ -205,7 +207,7 @@ impl ControlBlock {
                     return Some([0, 1].map(|stream| read[stream].wrapping_add(left[stream])));
                 }
             }
-            // The parent's thread may have lost its core in the middle.
+            // The parent's thread may have been preempted in the middle of a read.
             if tries < YIELDS {
                 std::thread::yield_now();
             } else {
@@ -215,13 +217,13 @@ impl ControlBlock {
         None
     }
 
-    /// A ticket is about to be answered, and what it has printed was not looked at.
+    /// Notes that a ticket is about to be answered without checking what it has printed.
     pub(crate) fn leaves_unseen(&self, ticket: u64) {
         self.memory.word(UNSEEN).store(ticket, Ordering::Release);
     }
 
-    /// Leaves a message for the case that the process ends now, with the ticket that it belongs to,
-    /// or zero if that is not known.
+    /// Leaves a message for the parent to find if the process ends now, with the ticket that it belongs to,
+    /// or zero if that is unknown.
     pub(crate) fn leave_last_words(&self, ticket: u64, words: &[u8]) {
         if words.len() <= LAST_WORDS_CAPACITY {
             self.memory.write(LAST_WORDS, words);
@@ -234,21 +236,21 @@ impl ControlBlock {
         }
     }
 
-    /// Keeps the last words although the process goes on: as what nobody has been told yet.
+    /// Keeps the last words although the process goes on, because no answer has reported them yet.
     pub(crate) fn keep_last_words(&self) {
         self.memory
             .word(LAST_WORDS_TICKET)
             .store(KEPT, Ordering::Release);
     }
 
-    /// Takes back the words that were kept, if there are any.
+    /// Withdraws the last words that were kept, if there are any.
     pub(crate) fn withdraw_kept_words(&self) {
         if self.memory.word(LAST_WORDS_TICKET).load(Ordering::Acquire) == KEPT {
             self.withdraw_last_words();
         }
     }
 
-    /// Takes the last words back: the process goes on.
+    /// Withdraws the last words because the process goes on.
     pub(crate) fn withdraw_last_words(&self) {
         self.memory
             .word(LAST_WORDS_LENGTH)
@@ -257,7 +259,7 @@ impl ControlBlock {
 
     // ------------------------------------------------------ the parent's side
 
-    /// The parent's ends of the two directions; to be asked for once.
+    /// Returns the parent's ends of both directions. Call it only once.
     pub(crate) fn parent_ends(&self, socket: &Arc<OwnedFd>) -> (Writer, Reader) {
         match self.transport {
             Transport::Rings => (self.ring_writer(CALLS), self.ring_reader(ANSWERS)),
@@ -265,14 +267,14 @@ impl ControlBlock {
         }
     }
 
-    /// Reads from one of the worker's pipes: `read` returns how many bytes that were.
+    /// Reads from one of the worker's pipes and counts the bytes. `read` returns how many bytes it has read.
     pub(crate) fn read_printed<E>(
         &self,
         stream: usize,
         read: impl FnOnce() -> Result<usize, E>,
     ) -> Result<usize, E> {
         let reading = self.memory.word(READING);
-        // The worker may have written anything there.
+        // The worker may have written any value there, so set the lowest bit instead of adding one.
         let odd = sys::load(reading) | 1;
         reading.store(odd, Ordering::SeqCst);
         fence(Ordering::SeqCst);
@@ -286,29 +288,28 @@ impl ControlBlock {
         result
     }
 
-    /// The pipes that the worker says it prints into.
+    /// Returns the pipes that the worker says it prints into.
     pub(crate) fn pipes(&self) -> [u64; 2] {
         PIPES.map(|word| sys::load(self.memory.word(word)))
     }
 
-    /// The last ticket of which it is not known whether it has printed anything.
+    /// Returns the last ticket of which it is unknown whether it has printed anything.
     pub(crate) fn unseen(&self) -> u64 {
         sys::load(self.memory.word(UNSEEN))
     }
 
-    /// The last ticket that was claimed or taken back.
+    /// Returns the last ticket that was claimed or recalled.
     pub(crate) fn claimed(&self) -> u64 {
         sys::load(self.memory.word(CLAIMED))
     }
 
-    /// How many requests have gone over the connection for nested calls.
+    /// Returns how many requests have gone over the connection for nested calls.
     pub(crate) fn requests(&self) -> u64 {
         sys::load(self.memory.word(REQUESTS))
     }
 
-    /// Returns the tickets that the worker says it is executing in its first slots, and since when
-    /// on the monotonic clock. The time that it has spent on reporting failures is left out, as if
-    /// it had started later.
+    /// Returns the tickets that the worker says it is executing in its first slots, and their start times on
+    /// the monotonic clock. Time spent on reporting failures is excluded by moving the start time forward.
     pub(crate) fn executing(&self, slots: usize) -> impl Iterator<Item = (u64, u64)> {
         let reporting = sys::load(self.memory.word(REPORTING));
         let now = if reporting == 0 {
@@ -336,8 +337,8 @@ impl ControlBlock {
         }
     }
 
-    /// Takes back every ticket up to `last` that is not claimed. Returns the last one that was
-    /// claimed or taken back before; `None` if what is written there cannot be.
+    /// Recalls every ticket up to `last` that is not claimed. Returns the last ticket that had been claimed
+    /// or recalled before, or `None` if the worker has written an impossible value there.
     pub(crate) fn recall(&self, last: u64) -> Option<u64> {
         self.memory
             .word(CLAIMED)
@@ -347,8 +348,8 @@ impl ControlBlock {
             .ok()
     }
 
-    /// Returns what was left by [`leave_last_words`](Self::leave_last_words), with [`KEPT`] in place of the
-    /// ticket if the process went on after that.
+    /// Returns the message of [`leave_last_words`](Self::leave_last_words), with [`KEPT`] in place of the
+    /// ticket if the process went on afterwards.
     pub(crate) fn last_words(&self) -> Option<(u64, Vec<u8>)> {
         let length = usize::try_from(sys::load(self.memory.word(LAST_WORDS_LENGTH))).ok()?;
         let ticket = sys::load(self.memory.word(LAST_WORDS_TICKET));
@@ -369,7 +370,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_is_either_claimed_or_taken_back() {
+    fn a_ticket_is_either_claimed_or_recalled() {
         let (control, file) = ControlBlock::create(Transport::Socket).unwrap();
         let worker = ControlBlock::map(&file, Transport::Socket).unwrap();
         assert!(worker.claim(0, 1, 5));
@@ -386,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_ticket_that_is_meant_is_asked_to_stop() {
+    fn a_stop_request_reaches_only_its_own_ticket() {
         let (control, file) = ControlBlock::create(Transport::Socket).unwrap();
         let worker = ControlBlock::map(&file, Transport::Socket).unwrap();
         worker.claim(0, 1, 5);
@@ -400,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_report_is_left_out_up_to_a_limit() {
+    fn reporting_time_is_excluded_up_to_a_limit() {
         let (control, file) = ControlBlock::create(Transport::Socket).unwrap();
         let worker = ControlBlock::map(&file, Transport::Socket).unwrap();
         let since = || {
@@ -420,7 +421,7 @@ mod tests {
         );
         worker.claim(0, 3, 300);
         assert_eq!(since(), [300, 200], "the next input starts anew");
-        // A report that does not end, and one that begins in the future.
+        // A report that does not end, and one whose start lies in the future.
         worker.pause(300);
         assert_eq!(since()[0], 300 + LONGEST_PAUSE);
         worker.pause(u64::MAX);
@@ -428,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_cannot_be_is_noticed() {
+    fn impossible_values_are_rejected() {
         let (control, file) = ControlBlock::create(Transport::Socket).unwrap();
         let worker = ControlBlock::map(&file, Transport::Socket).unwrap();
         worker.memory.word(CLAIMED).store(99, Ordering::Relaxed);
@@ -441,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_printed_is_counted_once_while_it_is_read() {
+    fn output_is_counted_once_during_concurrent_reads() {
         let (control, file) = ControlBlock::create(Transport::Socket).unwrap();
         let worker = ControlBlock::map(&file, Transport::Socket).unwrap();
         let left = AtomicU64::new(0);
@@ -469,7 +470,7 @@ mod tests {
 
     #[test]
     fn the_worker_cannot_shrink_the_memory() {
-        let (_board, file) = ControlBlock::create(Transport::Socket).unwrap();
+        let (_control, file) = ControlBlock::create(Transport::Socket).unwrap();
         assert!(rustix::fs::ftruncate(&file, 0).is_err());
     }
 }

@@ -1,59 +1,59 @@
-//! Messages: a header of fixed size and a payload.
+//! Frames: messages with a header of fixed size and a payload.
 
 use bytes::{Buf, Bytes};
 
 use super::frame_reader::FrameReader;
 use crate::codec::payload::{MARK, PREFIX, Packed, Payload};
 
-/// The size of a header from the parent.
+/// The size of a header from the parent, in bytes.
 pub(crate) const CALL_HEADER: usize = 40;
 
-/// The size of a header from a worker.
+/// The size of a header from a worker, in bytes.
 pub(crate) const ANSWER_HEADER: usize = 24;
 
 const NO_INDEX: u64 = u64::MAX;
 
-/// The bits that tell how many calls a message is.
+/// The bits that hold the number of calls in a message.
 const COUNT: u32 = (1 << 24) - 1;
 
-/// The bit beside them that tells of a limit on their time.
+/// The bit that says that the calls have a time limit.
 const TIMED: u32 = 1 << 31;
 
-/// What a worker is to do about a ticket.
+/// An order to a worker about a ticket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Order {
     /// Run the function.
     #[default]
     Run,
-    /// Tell the running function that it is to stop.
+    /// Ask the running function to stop.
     Ask,
-    /// Abort the running function where it yields.
+    /// Abort the running function at its next yield point.
     Abort,
 }
 
-/// A call on its way to a worker, without its arguments; or an order about one.
+/// The header of a call on its way to a worker, or of an order about a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CallHeader {
     pub(crate) length: u32,
     pub(crate) order: Order,
-    /// How many calls these are. Their tickets, identities and places follow each other; with
-    /// more than one each has its own length before its arguments.
+    /// The number of calls in this message. Their tickets, call ids and indices are consecutive. If there is
+    /// more than one, each call's arguments are preceded by their length.
     pub(crate) count: u32,
     pub(crate) attempt: u32,
-    /// Whether the time of each is limited.
+    /// Whether each call has a time limit.
     pub(crate) timed: bool,
     pub(crate) ticket: u64,
     pub(crate) call: u64,
     pub(crate) index: Option<u64>,
-    /// Which method of a service is called.
+    /// The method of a service that is called.
     pub(crate) method: u16,
-    /// What a test wants to go wrong.
+    /// The fault that a test wants to happen.
     pub(crate) fault: u16,
 }
 
 impl CallHeader {
-    /// Becomes that of the call after this one.
+    /// Advances to the header of the next call.
     pub(crate) fn follow(&mut self) {
         self.ticket += 1;
         self.call += 1;
@@ -67,7 +67,7 @@ impl CallHeader {
         bytes[8..16].copy_from_slice(&self.ticket.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.call.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.index.unwrap_or(NO_INDEX).to_le_bytes());
-        // The chunks of a map are shorter than this.
+        // The chunks of a map are shorter than what `COUNT` can hold.
         let timed = if self.timed { TIMED } else { 0 };
         let count = self.count & COUNT | u32::from(self.order as u8) << 24 | timed;
         bytes[32..36].copy_from_slice(&count.to_le_bytes());
@@ -76,7 +76,7 @@ impl CallHeader {
         bytes
     }
 
-    /// Takes a whole message off what has come, if there is one.
+    /// Takes a whole message from the reader, if there is one.
     pub(crate) fn take(reader: &mut FrameReader) -> Option<(Self, Bytes)> {
         let mut header = reader.header(CALL_HEADER)?;
         let length = header.get_u32_le();
@@ -104,7 +104,7 @@ impl CallHeader {
     }
 }
 
-/// The calls of one message, one by one.
+/// Splits a message into its calls.
 pub(crate) fn calls(
     mut header: CallHeader,
     payload: Bytes,
@@ -121,9 +121,9 @@ pub(crate) fn calls(
     })
 }
 
-/// Values that a worker answered in short: each alone behind its length, which is marked. They
-/// belong to the tickets that follow the last answer, and the next answer in full tells how long
-/// all of them took.
+/// Takes the values that a worker has answered in short form: each follows its length, which carries the
+/// mark. They belong to the tickets after that of the last answer. The next full answer states how long all
+/// of them took.
 pub(crate) fn take_short(reader: &mut FrameReader) -> Option<Payload> {
     let buffer = reader.small()?;
     let mut end = 0;
@@ -138,59 +138,59 @@ pub(crate) fn take_short(reader: &mut FrameReader) -> Option<Payload> {
     (count > 0).then(|| Payload::new(count, buffer.split_to(end).freeze()))
 }
 
-/// How long a value in short is, of its header. What is longer makes no sense, which shows where it is
-/// read as an answer in full.
+/// Returns the length of a short value, given its header. A longer one is invalid, which is detected when it
+/// is read as a full answer.
 fn short_length(header: u32) -> Option<usize> {
     let length = (header & !MARK) as usize;
     (header >= MARK && length <= SHORT).then_some(length)
 }
 
-/// The header of an answer in short.
+/// Returns the header of a short answer.
 pub(crate) fn short_header(payload: &[u8]) -> [u8; PREFIX] {
     (MARK | payload.len() as u32).to_le_bytes()
 }
 
-/// The longest value that is answered in short.
+/// The maximum length of a value that is answered in short form, in bytes.
 pub(crate) const SHORT: usize = 4096;
 
-/// What a worker says. As wide as the loads that compilers make of it: a load of more bytes than were
-/// just stored has to wait for them.
+/// The kind of a message from a worker. It is as wide as the loads that compilers generate for it: a load of
+/// more bytes than have just been stored has to wait for the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Kind {
-    /// It has come up; the payload is the registry's fingerprint.
+    /// The worker has started. The payload is the registry's fingerprint.
     Hello = 1,
-    /// Its set-up is done.
+    /// The worker's set-up has finished.
     Ready,
-    /// Its set-up failed; the payload is a text.
+    /// The worker's set-up has failed. The payload is a text.
     SetUpFailed,
-    /// A function returned, `Ok` where it returns a `Result`.
+    /// The function returned; if it returns a `Result`, it returned `Ok`.
     Ok,
-    /// A function returned an `Err` that may be retried.
+    /// The function returned an `Err` that may be retried.
     Err,
-    /// A function returned an `Err` that `retry_if` refuses.
+    /// The function returned an `Err` that `retry_if` refuses.
     FinalErr,
-    /// A function panicked.
+    /// The function panicked.
     Panicked,
-    /// The arguments could not be decoded; the payload is a text.
+    /// The arguments could not be decoded. The payload is a text.
     NotDecodable,
-    /// The result could not be encoded; the payload is a text.
+    /// The result could not be encoded. The payload is a text.
     NotEncodable,
     /// The result is larger than the limit.
     TooLarge,
-    /// The function was aborted as it was asked to be.
+    /// The function was aborted, as the parent had ordered.
     Aborted,
-    /// As `Err`, with the delay in nanoseconds that the error asks for before its text.
+    /// Like `Err`, but the text is preceded by the delay in nanoseconds that the error asks for.
     ErrAfter,
-    /// A test wants this worker to have taken too much memory.
+    /// A test wants this worker to count as having taken too much memory.
     OutOfMemory,
-    /// A batch had another number of results than of inputs: both numbers.
+    /// A batch returned another number of results than it had inputs. The payload is both numbers.
     WrongLength,
-    /// The error that a function returned is larger than the limit: its size.
+    /// The error that the function returned is larger than the limit. The payload is its size.
     ErrTooLarge,
-    /// The text of the error that the next answer is.
+    /// The text of the error that the next answer carries.
     ErrText,
-    /// Where the output ends of what is answered next: a [`Printed`].
+    /// The end of the output of the next answer: a [`Printed`].
     Printed,
 }
 
@@ -219,7 +219,7 @@ impl Kind {
     }
 }
 
-/// A message from a worker, without its payload.
+/// The header of a message from a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AnswerHeader {
     pub(crate) length: u32,
@@ -227,23 +227,23 @@ pub(crate) struct AnswerHeader {
     /// Whether the worker asks to be replaced.
     pub(crate) used_up: bool,
     pub(crate) ticket: u64,
-    /// How long the function ran, in nanoseconds.
+    /// The time for which the function ran, in nanoseconds.
     pub(crate) duration: u64,
 }
 
-/// Where the output ends that a worker has printed so far: what is in its streams before that and behind
-/// the last one of these was printed by the ticket of the message, or by others as well.
+/// The end of the output that a worker has printed so far. The bytes of its streams between the previous one
+/// of these positions and this one were printed by the ticket of the message, or by others as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Printed {
-    /// How many bytes of standard output and of standard error that is.
+    /// The number of bytes of standard output and of standard error up to this position.
     pub(crate) ends: [u64; 2],
-    /// Set if all of it is from this one ticket.
+    /// Whether all of the output is from this one ticket.
     pub(crate) alone: bool,
-    /// Set if nothing else is executing, so that a line that is unfinished will remain so.
+    /// Whether nothing else is executing, so that an unfinished line will stay unfinished.
     pub(crate) last: bool,
 }
 
-/// How long the payload is.
+/// The length of the payload, in bytes.
 pub(crate) const PRINTED: usize = 18;
 
 impl Printed {
@@ -279,9 +279,9 @@ impl AnswerHeader {
         bytes
     }
 
-    /// Takes a whole message off what has come, if there is one, and if no whole value in short is
-    /// [left](take_short). The bytes may be anything: an impossible header is an error before
-    /// anything is allocated for it.
+    /// Takes a whole message from the reader, if there is one, once no whole short value is
+    /// [left](take_short). The bytes may be anything: an impossible header is an error before anything is
+    /// allocated for it.
     pub(crate) fn take(
         reader: &mut FrameReader,
         limit: usize,
@@ -291,7 +291,7 @@ impl AnswerHeader {
         };
         let length = header.get_u32_le();
         if short_length(length).is_some() {
-            // A value in short for all of which there was no room yet.
+            // A short value that has not arrived as a whole, because there was no room yet.
             return Ok(None);
         }
         let kind = header.get_u8();
@@ -321,7 +321,7 @@ mod tests {
     use crate::codec::payload;
 
     #[test]
-    fn headers_come_back_and_wait_for_their_payload() {
+    fn headers_round_trip_and_wait_for_their_payload() {
         let header = CallHeader {
             length: 3,
             attempt: 2,
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_in_short_may_come_in_pieces() {
+    fn a_short_value_may_arrive_in_pieces() {
         let value = vec![200; SHORT];
         let mut whole = short_header(&value).to_vec();
         whole.extend_from_slice(&value);
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn the_calls_of_a_message_follow_each_other() {
+    fn calls_of_a_message_have_consecutive_numbers() {
         let header = CallHeader {
             count: 3,
             ticket: 9,
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_in_short_are_taken_together_up_to_one_in_full() {
+    fn short_answers_are_taken_together_up_to_a_full_one() {
         let full = AnswerHeader {
             length: 1,
             kind: Kind::Ok,
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn where_output_ends_comes_back() {
+    fn output_positions_round_trip() {
         let printed = Printed {
             ends: [1 << 40, 7],
             alone: true,
@@ -438,20 +438,20 @@ mod tests {
     }
 
     #[test]
-    fn a_long_answer_in_short_is_a_breach_before_it_is_there() {
+    fn an_overlong_short_answer_is_rejected_by_its_header() {
         let length = MARK | (SHORT as u32 + 1);
         let mut bytes = length.to_le_bytes().to_vec();
         bytes.extend_from_slice(&[Kind::Ok as u8; ANSWER_HEADER]);
         let mut buffer = FrameReader::of(&bytes);
         assert!(take_short(&mut buffer).is_none());
         assert!(AnswerHeader::take(&mut buffer, payload::LONGEST).is_err());
-        // Nor is it taken once it is there.
+        // It is not accepted after it has arrived either.
         bytes.extend_from_slice(&[0; 2 * SHORT]);
         assert!(take_short(&mut FrameReader::of(&bytes)).is_none());
     }
 
     #[test]
-    fn any_bytes_from_a_worker_are_a_message_or_an_error_and_never_a_panic() {
+    fn arbitrary_bytes_from_a_worker_never_panic() {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..100_000 {
             let mut bytes = vec![0u8; random.usize(0..64)];

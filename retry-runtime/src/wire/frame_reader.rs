@@ -1,7 +1,7 @@
-//! What has come out of a stream, message by message.
+//! Splits the bytes of a stream into messages.
 //!
-//! Small messages are taken off a buffer that they share. A large one is read into memory of its
-//! own, as large as it is, which then becomes the value that it carries where that is bytes.
+//! Small messages are split off a buffer that they share. A large message is read into an allocation of its
+//! own, which then becomes the payload without a copy where the value is bytes.
 
 use std::collections::VecDeque;
 use std::mem::replace;
@@ -14,35 +14,35 @@ use crate::codec::buffers::{LARGE, RECEIVED};
 use crate::codec::payload::MARK;
 use crate::sys;
 
-/// Where more is there than this, a large message may be what comes next.
+/// If more bytes than this are available, the next message may be a large one.
 const SEVERAL: usize = 4096;
 
-/// How many times as much as has come of a message may come, before more room is made for it. What
-/// is not filled is address space and no memory; to move what has come to larger room costs both.
+/// The room allocated for the rest of a message, as a multiple of the bytes that have arrived. Unfilled room
+/// costs address space but no memory; moving the bytes to a larger allocation costs both.
 const BELIEVED: usize = 15;
 
-/// How many buffers are kept of which somebody has a part.
+/// The maximum number of buffers kept while parts of them are still in use.
 const PARTED: usize = 8;
 
-/// How large buffers are that are made for more than there is to be read: at first, and in the end.
+/// The minimum size of a new shared buffer, in bytes: of the first one, and the limit up to which it doubles.
 const FIRST: usize = 4 * 1024;
 const SHARED: usize = 32 * 1024;
 
-/// What has been read and not been taken.
+/// Bytes that have been read and not yet taken as messages.
 #[derive(Debug, Default)]
 pub(crate) struct FrameReader {
     buffer: BytesMut,
-    /// Whether it was made larger than one is that is kept.
+    /// Whether the buffer is larger than those that are kept for reuse.
     is_large: bool,
-    /// Those before it, the oldest first: their memory is used again once nobody has a part of it.
+    /// Earlier buffers, the oldest first. Their memory is reused once no message refers to it any more.
     parted: VecDeque<BytesMut>,
-    /// How large the next one is made at least.
+    /// The minimum size of the next buffer.
     least: usize,
-    /// The large message whose header is all that is in the buffer.
+    /// The large message in progress. The buffer then holds only its header.
     large: Option<Large>,
 }
 
-/// The payload of a large message, as far as it has come.
+/// The payload of a large message, as far as it has arrived.
 #[derive(Debug)]
 struct Large {
     payload: Vec<u8>,
@@ -50,14 +50,14 @@ struct Large {
 }
 
 impl FrameReader {
-    /// Whether what was read last is no more than a part of a large message.
+    /// Returns whether the last bytes read are part of an incomplete large message.
     pub(crate) fn is_within_large(&self) -> bool {
         self.large.as_ref().is_some_and(|large| large.missing() > 0)
     }
 
-    /// Reads more, and says how many bytes. To be called when no whole message is left, with the
-    /// size of a header, how long a message may be, and how much room is made for one that only
-    /// says that it is that long. To be followed by a look at [`Reader::wakes`].
+    /// Reads more bytes and returns how many. Call it when no whole message is left. `header` is the size of
+    /// a header, `longest` the maximum length of a message, and `room` how much is allocated for a message on
+    /// the strength of its announced length alone. The caller must call [`Reader::wakes`] afterwards.
     pub(crate) fn read(
         &mut self,
         reader: &mut Reader,
@@ -86,7 +86,8 @@ impl FrameReader {
         Ok(read)
     }
 
-    /// Makes room for so many bytes in the buffer, which is another one if somebody has a part of it.
+    /// Makes room for `bytes` more bytes. Switches to another buffer if messages still refer to the current
+    /// one.
     fn make_room(&mut self, bytes: usize) {
         if self.buffer.try_reclaim(bytes) {
             return;
@@ -99,7 +100,7 @@ impl FrameReader {
         let known = free.and_then(|place| self.parted.remove(place));
         let is_large = known.is_none() && needed > LARGE;
         let mut buffer = known.unwrap_or_else(|| {
-            // A message that comes bit by bit is not to be moved for each of them.
+            // Round up, so that a message that arrives bit by bit is not moved for every piece.
             let size = needed.next_power_of_two().max(self.least).max(FIRST);
             self.least = (2 * size).min(SHARED);
             BytesMut::with_capacity(size)
@@ -115,7 +116,7 @@ impl FrameReader {
         }
     }
 
-    /// Makes room for the message at the front if it is a large one that is not there as a whole.
+    /// Allocates a payload for the message at the front if it is a large one that has not arrived as a whole.
     fn begin(&mut self, header: usize, longest: usize) -> Option<Large> {
         // Every header begins with its payload's length.
         let length = u32::from_le_bytes(*self.buffer.first_chunk()?);
@@ -130,12 +131,12 @@ impl FrameReader {
         Some(Large { payload, length })
     }
 
-    /// The header of the next message, which need not be there as a whole.
+    /// Returns the header of the next message, whose payload may still be incomplete.
     pub(crate) fn header(&self, length: usize) -> Option<&[u8]> {
         self.buffer.get(..length)
     }
 
-    /// Takes the next message off, if it is there as a whole: its payload.
+    /// Takes the payload of the next message if it has arrived as a whole.
     pub(crate) fn take(&mut self, header: usize, length: usize) -> Option<Bytes> {
         let payload = match self.large.take_if(|large| large.missing() == 0) {
             Some(large) => Bytes::from(large.payload),
@@ -149,7 +150,7 @@ impl FrameReader {
         Some(payload)
     }
 
-    /// The messages that share a buffer, unless the next one is large.
+    /// Returns the buffer that small messages share, unless the next message is large.
     pub(crate) fn small(&mut self) -> Option<&mut BytesMut> {
         match self.large {
             Some(_) => None,
@@ -171,7 +172,7 @@ impl Large {
         self.length - self.payload.len()
     }
 
-    /// Reads more of it: half a ring at most, so that a writer who sleeps is woken in time.
+    /// Reads more of the payload: at most half a ring, so that a writer waiting for room is woken in time.
     fn read(
         &mut self,
         reader: &mut Reader,

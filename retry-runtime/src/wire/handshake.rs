@@ -1,4 +1,4 @@
-//! The first messages of a connection.
+//! The handshake: the first messages of a connection.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,37 +8,37 @@ use rustix::net::SendFlags;
 
 use super::{MAGIC, Transport};
 
-/// The bytes in a worker's standard input before it starts.
+/// The bytes that wait in a worker's standard input when it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Greeting {
-    /// A number that no other worker has.
+    /// A number that is unique to the worker.
     pub(crate) key: u64,
 }
 
-/// The beginning of each greeting.
+/// The prefix of each greeting.
 const GREETED: [u8; 8] = *b"retry/w1";
 
 impl Greeting {
     pub(crate) const LENGTH: usize = GREETED.len() + 8;
 
-    /// A greeting for a worker of this process.
+    /// Creates a greeting for a worker of this process.
     pub(crate) fn new() -> Self {
-        // A fork of this process would draw the same numbers.
+        // The pid is part of the key because a fork of this process would draw the same random numbers.
         let key = u64::from(std::process::id()) << 32 | u64::from(fastrand::u32(..));
         Self { key }
     }
 
-    /// Writes it to the other end of what will be the worker's standard input.
+    /// Writes the greeting to the parent's end of what will be the worker's standard input.
     pub(crate) fn send(self, socket: &OwnedFd) -> io::Result<()> {
         let sent = rustix::net::send(socket, &self.encode(), SendFlags::NOSIGNAL)?;
-        // The socket is new, so that there is room.
+        // The socket is new, so there is room for the whole greeting.
         if sent < Self::LENGTH {
             return Err(io::ErrorKind::WriteZero.into());
         }
         Ok(())
     }
 
-    /// The key as it stands in the environment.
+    /// Returns the key in the form that the environment variable has.
     pub(crate) fn key_text(self) -> String {
         format!("{:016x}", self.key)
     }
@@ -58,26 +58,27 @@ impl Greeting {
     }
 }
 
-/// The part of the orders that has a fixed size.
+/// The size of the fixed-length part of the orders.
 const HEAD: usize = MAGIC.len() + 26;
 
-/// What a parent tells a worker first.
+/// The first message from the parent to a worker.
 pub(crate) struct Orders {
     /// The worker's number.
     pub(crate) worker: u64,
+    /// The size limit of a message's payload, in bytes.
     pub(crate) limit: u64,
-    /// What to serve.
+    /// The function to serve.
     pub(crate) function: String,
     /// The configuration of a service.
     pub(crate) config: Vec<u8>,
     /// Whether a test wants the set-up to fail.
     pub(crate) fails: bool,
-    /// Which way frames take.
+    /// The transport of the frames.
     pub(crate) transport: Transport,
 }
 
 impl Orders {
-    /// Room for all of it, unless the configuration of a service is long.
+    /// The size of a buffer that fits all orders except those with a long service configuration.
     pub(crate) const ROOM: usize = HEAD + 1024;
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -93,7 +94,7 @@ impl Orders {
         bytes
     }
 
-    /// How many bytes all of it takes, given its beginning.
+    /// Returns the length of the whole message, given its beginning.
     pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
         let mut lengths = bytes.get(HEAD - 8..HEAD)?;
         let (function, config) = (lengths.get_u32_le(), lengths.get_u32_le());
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_greeting_is_read_as_it_was_written() {
+    fn greetings_round_trip() {
         let greeting = Greeting::new();
         assert_eq!(Greeting::decode(&greeting.encode()), Some(greeting));
         assert_eq!(

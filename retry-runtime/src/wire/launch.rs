@@ -1,4 +1,4 @@
-//! How a worker process is started: what parent and child know of each other before they talk.
+//! The launch of a worker process: what parent and child know about each other before they exchange messages.
 
 use std::ffi::OsString;
 use std::sync::OnceLock;
@@ -6,31 +6,31 @@ use std::sync::OnceLock;
 use super::DEPTH_VARIABLE;
 use crate::sys::PerProcess;
 
-/// How a worker process reaches the point where it turns into one.
+/// The path by which a new process reaches the point where it becomes a worker.
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
-    /// By running `main` from the start.
+    /// Running `main` from the start.
     Main,
-    /// By running the test of this name.
+    /// Running the test of this name.
     Test(String),
 }
 
 static ENTRY: OnceLock<Entry> = OnceLock::new();
 
-/// What a worker that runs inside of a test harness prints before anything of the test's own.
+/// The mark that a worker inside a test harness prints before any output of the test itself.
 pub(crate) const MARK: &[u8] = b"\x1e\n";
 
-/// Whether workers print the mark.
+/// Returns whether workers print the mark.
 pub(crate) fn marks_output() -> bool {
     matches!(ENTRY.get(), Some(Entry::Test(_)))
 }
 
-/// Notes how the workers of this process reach their entry.
+/// Records how the workers of this process reach their entry.
 pub(crate) fn enter(entry: Entry) {
     let _ = ENTRY.set(entry);
 }
 
-/// The arguments for a worker of this process, or `None` if it may not start workers.
+/// Returns the arguments for a worker of this process, or `None` if the process may not start workers.
 pub(crate) fn worker_arguments() -> Option<Vec<OsString>> {
     Some(match ENTRY.get()? {
         Entry::Main => Vec::new(),
@@ -40,7 +40,7 @@ pub(crate) fn worker_arguments() -> Option<Vec<OsString>> {
     })
 }
 
-/// How deeply the calls of this process are nested: 0 outside of workers.
+/// Returns the nesting depth of this process's calls: 0 outside of workers.
 pub(crate) fn depth() -> u32 {
     static DEPTH: PerProcess<u32> = PerProcess::new();
     *DEPTH.get_or_init(|| {

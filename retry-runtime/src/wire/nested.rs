@@ -1,7 +1,7 @@
-//! What goes over the connection for nested calls.
+//! The messages of the connection for nested calls.
 //!
-//! Each message is two lengths of 32 bits, a head in the runtime's own codec, and a payload of
-//! arguments or of a result as it is.
+//! Each message consists of two lengths of 32 bits, a head in the runtime's own codec, and a payload: encoded
+//! arguments or an encoded result, passed through unchanged.
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -12,51 +12,51 @@ use crate::codec;
 use crate::codec::payload::Payload;
 use crate::job::outcome::{Failure, History, Outcome};
 
-/// The size of both lengths.
+/// The size of both lengths, in bytes.
 const LENGTHS: usize = 8;
 
-/// The largest head of a request, which is a chunk of calls.
+/// The maximum size of a request's head, which describes a chunk of calls, in bytes.
 pub(crate) const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
 
-/// What a worker asks for.
+/// A request from a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     Submit(Submission),
     Cancel(Vec<u32>),
-    /// Inputs of a map are not to be handed out for now, except the one with an index; or they are
-    /// again.
+    /// Holds back the inputs of a map, except the one with the given index, if any; with `None`, releases
+    /// them again.
     Hold {
         caller: u32,
         held: Option<Option<u64>>,
     },
 }
 
-/// Calls of one function.
+/// A chunk of calls of one function.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Submission {
     pub(crate) function: String,
-    /// The configuration, if it is the method of a service.
+    /// The configuration, if the function is a method of a service.
     pub(crate) config: Option<Vec<u8>>,
     pub(crate) policy: Policy,
-    /// The retries that the calls of a map share: which, and their share.
+    /// The retry budget that the calls of a map share: its identity, and the share of retries.
     pub(crate) budget: Option<(u64, f64)>,
-    /// Who makes them: a map, or a thread.
+    /// The source of the calls: a map or a thread.
     pub(crate) caller: u32,
-    /// The ticket of the call that makes them.
+    /// The ticket of the call that makes these calls.
     pub(crate) ticket: u64,
     pub(crate) calls: Vec<Item>,
 }
 
-/// One of them.
+/// One call of a submission.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Item {
     pub(crate) number: u32,
     pub(crate) index: Option<u64>,
-    /// How much of the payload is its input.
+    /// The length of the call's input within the payload.
     pub(crate) length: u32,
 }
 
-/// What became of a call; the payload is its value or its error.
+/// The outcome of a call. The payload is its value or its error.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) number: u32,
@@ -104,10 +104,10 @@ impl Reply {
     }
 }
 
-/// Lengths and head of a message.
+/// Encodes the lengths and the head of a message.
 pub(crate) fn encode(head: &impl codec::Wire, payload: usize) -> Vec<u8> {
     let mut bytes = vec![0; LENGTHS];
-    // These types have nothing in them that cannot be encoded.
+    // These types contain nothing that cannot be encoded.
     let _ = codec::encode(head, &mut bytes, usize::MAX);
     let head = u32::try_from(bytes.len() - LENGTHS).unwrap_or(u32::MAX);
     bytes[..4].copy_from_slice(&head.to_le_bytes());
@@ -116,8 +116,8 @@ pub(crate) fn encode(head: &impl codec::Wire, payload: usize) -> Vec<u8> {
     bytes
 }
 
-/// How many bytes to read next: what is missing of a message, which is not believed beyond
-/// `most`.
+/// Returns how many bytes to read next: what is missing of a message, but at most `most`, because the
+/// announced length is not trusted.
 pub(crate) fn wanted(buffer: &BytesMut, least: usize, most: usize) -> usize {
     let Some(lengths) = buffer.first_chunk::<LENGTHS>() else {
         return least;
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_failure_comes_back_as_itself() {
+    fn failures_round_trip() {
         use crate::api::failure::{Cancelled, Lost, Rejected};
         let failures = [
             Failure::Function(Bytes::from_static(b"error")),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_come_back_whole_and_garbage_is_an_error() {
+    fn messages_round_trip_and_garbage_never_panics() {
         let head = encode(&Request::Cancel(vec![1, 2]), 3);
         let mut buffer = BytesMut::from(&head[..]);
         assert!(

@@ -1,17 +1,17 @@
-//! One direction of a connection: a ring of bytes in memory that both sides see.
+//! One direction of a connection: a ring of bytes in shared memory.
 //!
-//! The writer counts the bytes that it has ever written, the reader those that it has ever read,
-//! each on a cache line of its own. Bytes count as written once they are published, so that what
-//! a writer has said is there whole after its death, and what it was about to say is not.
+//! The writer counts all bytes that it has ever written, and the reader all bytes that it has ever read, each
+//! on a cache line of its own. Bytes count as written once they are published. So after a writer's death
+//! everything that it has published is complete, and nothing that it was about to publish is visible.
 //!
-//! Nobody is woken who is awake. A reader says that it is about to sleep and then looks once
-//! more; a writer publishes and then looks whether the reader sleeps. Whichever comes first, one
-//! of them sees the other. The same holds for a writer that waits for room. A side sleeps either
-//! at the ring itself, where the other one wakes it, or elsewhere: then the methods of the other
-//! one say when the [bell](super::bell) is to be rung.
+//! A side that is awake is never woken. A reader announces that it is about to sleep and then checks the ring
+//! once more; a writer publishes and then checks whether the reader sleeps. Whichever comes first, at least
+//! one of them sees the other. The same holds for a writer that waits for room. A side sleeps either at the
+//! ring itself, where the other side wakes it through a futex, or elsewhere; then the other side's methods
+//! return whether the [bell](super::bell) must be rung.
 //!
-//! Each side keeps its own count to itself and checks the other's: whatever is written there, it
-//! reads and writes inside of the ring, or says [`Corrupt`].
+//! Each side keeps its own count private and validates the other side's count. Whatever the other side writes
+//! there, this side reads and writes within the ring or returns [`Corrupt`].
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -21,75 +21,76 @@ use bytes::BufMut;
 
 use crate::sys::SharedMemory;
 
-/// Written by the writer: how many bytes there have ever been.
+/// The number of bytes ever written. Stored by the writer.
 const WRITTEN: usize = 0;
-/// Set by the writer that waits for room.
+/// Set by a writer that waits for room.
 const WAITS: usize = 8;
-/// Set by the writer that will write nothing more.
+/// Set by a writer that will write nothing more.
 const CLOSED: usize = 16;
-/// Written by the reader: how many bytes it has ever taken.
+/// The number of bytes ever taken. Stored by the reader.
 const TAKEN: usize = 64;
-/// Set by the reader that is about to sleep.
+/// Set by a reader that is about to sleep.
 const SLEEPS: usize = 72;
 const BYTES: usize = 128;
 
-/// How many bytes fit into a ring.
+/// The capacity of a ring, in bytes.
 pub(crate) const CAPACITY: usize = 512 * 1024;
 
-/// How many bytes of a large message one side shows to the other at once, so that both copy at
-/// the same time, and what one has written is still in a cache when the other one reads it.
+/// The number of bytes of a large message that one side publishes at once. Both sides then copy at the same
+/// time, and the bytes are still in a cache when the other side reads them.
 pub(crate) const PIECE: usize = 64 * 1024;
 
-/// How much memory a ring takes.
+/// The size of a ring in memory, in bytes.
 pub(crate) const LENGTH: usize = BYTES + CAPACITY;
 
-/// What a side does that is not looking.
+/// The way in which a side waits when it is not polling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Sleep {
-    /// Nothing: it looks.
+    /// It does not wait: it is polling.
     Not,
-    /// It sleeps elsewhere and wants the bell to be rung.
+    /// It sleeps elsewhere and needs the bell to be rung.
     Bell,
     /// It sleeps at the ring.
     Here,
 }
 
-/// What a ring lies in. The offsets are those of the ring's own parts, wherever it begins.
+/// The memory that holds a ring. Offsets are relative to the beginning of the ring.
 pub(crate) trait Memory {
-    /// How many bytes fit into the ring.
+    /// The capacity of the ring, in bytes.
     const CAPACITY: usize;
 
-    /// Reads a count, and sees what was written before it.
+    /// Reads a count with acquire ordering: the reader sees everything written before the count.
     fn count(&self, at: usize) -> u64;
 
-    /// Writes a count, and shows what was written before it.
+    /// Writes a count with release ordering: everything written before it is visible with it.
     fn set_count(&self, at: usize, count: u64);
 
-    /// A word about sleep. Alone it neither shows nor sees anything else.
+    /// Reads a sleep word. The access is relaxed: it orders nothing else.
     fn sleep_word(&self, at: usize) -> u32;
 
     fn set_sleep_word(&self, at: usize, word: u32);
 
-    /// Writes a word and returns what it was.
+    /// Writes a sleep word and returns its previous value.
     fn swap_sleep_word(&self, at: usize, word: u32) -> u32;
 
-    /// Writes a word if it is what is expected.
+    /// Writes a sleep word if it has the expected value.
     fn replace_sleep_word(&self, at: usize, expected: u32, word: u32);
 
-    /// What comes before this is seen by all before what comes after it.
+    /// A sequentially consistent fence: all threads see what comes before it before what comes after it.
     fn fence(&self);
 
-    /// Sleeps as long as a word is what is given, until somebody wakes it, or for no reason.
+    /// Sleeps while a sleep word has the value `word`, until woken or until the timeout expires. May return
+    /// spuriously.
     fn sleep(&self, at: usize, word: u32, timeout: Option<Duration>);
 
-    /// Wakes one that sleeps at a word.
+    /// Wakes one thread that sleeps at a word.
     fn wake(&self, at: usize);
 
-    /// Writes bytes that nobody reads meanwhile.
+    /// Writes bytes. No other thread may read them meanwhile.
     fn write(&self, at: usize, bytes: &[u8]);
 
-    /// Copies bytes that nobody should be writing meanwhile to the end of a buffer.
+    /// Appends bytes to a buffer. A correct writer does not write them meanwhile.
     fn read_into(&self, at: usize, length: usize, buffer: &mut impl BufMut);
 }
 
@@ -97,7 +98,7 @@ pub(crate) trait Memory {
 #[derive(Clone)]
 pub(crate) struct Mapped {
     memory: Arc<SharedMemory>,
-    /// Where the ring begins.
+    /// The offset at which the ring begins.
     at: usize,
 }
 
@@ -159,8 +160,8 @@ impl Memory for Mapped {
     }
 }
 
-/// Wakes the side that has said at an offset that it sleeps, if it has. True if that takes the
-/// bell.
+/// Wakes the side whose sleep word is at an offset, if that side sleeps. Returns true if the caller must ring
+/// the bell.
 fn wake(memory: &impl Memory, at: usize) -> bool {
     memory.fence();
     if memory.sleep_word(at) == Sleep::Not as u32 {
@@ -173,7 +174,7 @@ fn wake(memory: &impl Memory, at: usize) -> bool {
     sleep == Sleep::Bell as u32
 }
 
-/// The other side has written a number that cannot be.
+/// The other side has written an impossible number.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Corrupt;
 
@@ -183,17 +184,17 @@ impl std::fmt::Display for Corrupt {
     }
 }
 
-/// The side that writes.
+/// The writing side.
 pub(crate) struct Writer<M = Mapped> {
     memory: M,
     written: u64,
     published: u64,
-    /// What the reader had taken when it was last looked at.
+    /// The number of bytes taken, as last read from the reader's count.
     taken: u64,
 }
 
 impl<M: Memory> Writer<M> {
-    /// The writing side of a ring that nobody has written to yet.
+    /// Creates the writing side of a new ring.
     pub(crate) fn new(memory: M) -> Self {
         Self {
             memory,
@@ -203,8 +204,8 @@ impl<M: Memory> Writer<M> {
         }
     }
 
-    /// Writes as many of the bytes as there is room for, and says how many. They are not seen
-    /// before they are [published](Self::publish).
+    /// Writes as many of the bytes as there is room for and returns their number. The reader sees them once
+    /// they are [published](Self::publish).
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, Corrupt> {
         if self.room() < bytes.len() {
             self.look()?;
@@ -218,7 +219,7 @@ impl<M: Memory> Writer<M> {
         Ok(bytes.len())
     }
 
-    /// Whether so many bytes can be written at once.
+    /// Returns whether `bytes` bytes can be written at once.
     pub(crate) fn fits(&mut self, bytes: usize) -> Result<bool, Corrupt> {
         if self.room() < bytes {
             self.look()?;
@@ -226,7 +227,7 @@ impl<M: Memory> Writer<M> {
         Ok(self.room() >= bytes)
     }
 
-    /// Writes a header and what follows it if there is room for both; whether there was.
+    /// Writes a header and a payload if there is room for both. Returns whether there was.
     pub(crate) fn write_whole<const H: usize>(
         &mut self,
         header: &[u8; H],
@@ -248,13 +249,14 @@ impl<M: Memory> Writer<M> {
         Ok(true)
     }
 
-    /// Shows what was written, and wakes the reader if it sleeps. True if that takes the bell.
+    /// Publishes the written bytes and wakes the reader if it sleeps. Returns true if the caller must ring
+    /// the bell.
     pub(crate) fn publish(&mut self) -> bool {
         self.show();
         self.wakes()
     }
 
-    /// Shows what was written, without a look at whether the reader sleeps.
+    /// Publishes the written bytes without checking whether the reader sleeps.
     pub(crate) fn show(&mut self) {
         if self.published != self.written {
             self.published = self.written;
@@ -262,12 +264,12 @@ impl<M: Memory> Writer<M> {
         }
     }
 
-    /// Wakes the reader if it sleeps. True if that takes the bell.
+    /// Wakes the reader if it sleeps. Returns true if the caller must ring the bell.
     pub(crate) fn wakes(&self) -> bool {
         wake(&self.memory, SLEEPS)
     }
 
-    /// What wakes the reader, for another thread.
+    /// Returns a handle with which another thread can wake the reader.
     pub(crate) fn sleeper(&self) -> Sleeper<M>
     where
         M: Clone,
@@ -275,13 +277,14 @@ impl<M: Memory> Writer<M> {
         Sleeper(self.memory.clone())
     }
 
-    /// Says that nothing more will be written, and wakes the reader.
+    /// Marks the ring as closed and wakes the reader. Returns true if the caller must ring the bell.
     pub(crate) fn close(&mut self) -> bool {
         self.memory.set_count(CLOSED, 1);
         self.publish()
     }
 
-    /// Says that room is waited for. False if there is some: then nobody will wake this side.
+    /// Announces that the writer waits for room. Returns false if there is room: then the reader will not
+    /// wake the writer.
     pub(crate) fn waits_for_room(&mut self, how: Sleep) -> Result<bool, Corrupt> {
         self.memory.set_sleep_word(WAITS, how as u32);
         self.memory.fence();
@@ -292,7 +295,7 @@ impl<M: Memory> Writer<M> {
         Ok(self.room() == 0)
     }
 
-    /// Whether the reader has made room.
+    /// Returns whether the reader has made room.
     pub(crate) fn has_room(&mut self) -> Result<bool, Corrupt> {
         self.look()?;
         Ok(self.room() > 0)
@@ -320,24 +323,24 @@ impl<M: Memory> Writer<M> {
     }
 }
 
-/// The side that reads.
+/// The reading side.
 pub(crate) struct Reader<M = Mapped> {
     memory: M,
     taken: u64,
 }
 
 impl<M: Memory + Clone> Reader<M> {
-    /// The reading side of a ring that nobody has read from yet.
+    /// Creates the reading side of a new ring.
     pub(crate) fn new(memory: M) -> Self {
         Self { memory, taken: 0 }
     }
 
-    /// Whether there is nothing to read.
+    /// Returns whether there is nothing to read.
     pub(crate) fn is_empty(&self) -> bool {
         self.memory.count(WRITTEN) == self.taken
     }
 
-    /// How many bytes are there to be read.
+    /// Returns the number of bytes that can be read.
     pub(crate) fn available(&self) -> Result<usize, Corrupt> {
         let written = self.memory.count(WRITTEN);
         match written.checked_sub(self.taken) {
@@ -346,8 +349,8 @@ impl<M: Memory + Clone> Reader<M> {
         }
     }
 
-    /// Copies what is there to the end of a buffer, but no more than `most` bytes, and says how
-    /// many that were. To be followed by a look at [`wakes`](Self::wakes).
+    /// Reads at most `most` of the available bytes, appends them to a buffer and returns their number. The
+    /// caller must call [`wakes`](Self::wakes) afterwards.
     pub(crate) fn read_into(
         &mut self,
         buffer: &mut impl BufMut,
@@ -355,7 +358,7 @@ impl<M: Memory + Clone> Reader<M> {
     ) -> Result<usize, Corrupt> {
         let length = self.available()?.min(most);
         let mut left = length;
-        // The writer fills what was taken while more is taken.
+        // Publish the progress piece by piece, so that the writer refills the room while the rest is copied.
         while left > 0 {
             let piece = left.min(PIECE);
             let start = position::<M>(self.taken);
@@ -369,20 +372,22 @@ impl<M: Memory + Clone> Reader<M> {
         Ok(length)
     }
 
-    /// Wakes the writer if it waits for room and there is enough to be worth it: at the latest
-    /// when all was read. True if that takes the bell.
+    /// Wakes the writer if it waits for room and at least half of the ring is free, so that the wake-up is
+    /// worth its cost; once everything has been read that is always the case. Returns true if the caller must
+    /// ring the bell.
     pub(crate) fn wakes(&self) -> bool {
         let unread = self.available().unwrap_or_default();
         unread <= M::CAPACITY / 2 && wake(&self.memory, WAITS)
     }
 
-    /// Whether nothing more will be written.
+    /// Returns whether nothing more will be written.
     pub(crate) fn is_closed(&self) -> bool {
         self.memory.count(CLOSED) != 0
     }
 
-    /// Says that this side is about to sleep. False if there is something to read: then nobody
-    /// will wake it. Who depends on it looks for [the end](Self::is_closed) as well.
+    /// Announces that the reader is about to sleep. Returns false if there is something to read: then the
+    /// writer will not wake the reader. A caller that depends on the end of the stream must check
+    /// [`is_closed`](Self::is_closed) as well.
     pub(crate) fn sleeps(&self, how: Sleep) -> bool {
         self.memory.set_sleep_word(SLEEPS, how as u32);
         self.memory.fence();
@@ -393,39 +398,40 @@ impl<M: Memory + Clone> Reader<M> {
         sleeps_on
     }
 
-    /// Sleeps, if it has said so, until the writer wakes it, until somebody
-    /// [rouses](Self::bed) it, or for no reason.
+    /// Sleeps, if [`sleeps`](Self::sleeps) has announced it, until the writer wakes the reader, another
+    /// thread calls [`Parker::unpark`], or the timeout expires. May return spuriously.
     pub(crate) fn sleep(&self, timeout: Option<Duration>) {
         self.memory.sleep(SLEEPS, Sleep::Here as u32, timeout);
     }
 
-    /// Where this side sleeps, for others to see.
+    /// Returns the place where the reader sleeps, for use by other threads.
     pub(crate) fn parker(&self) -> Parker<M> {
         Parker(self.memory.clone())
     }
 
-    /// Says that this side looks for itself.
+    /// Withdraws the announcement of sleep: the reader polls.
     pub(crate) fn disarm(&self) {
         self.memory.set_sleep_word(SLEEPS, Sleep::Not as u32);
     }
 }
 
-/// Where a thread sleeps that waits for something to read.
+/// The place where a thread parks that waits for something to read.
 pub(crate) struct Parker<M = Mapped>(M);
 
 impl<M: Memory> Parker<M> {
-    /// Sleeps, if the reader has said so, until somebody wakes it, or for no reason.
+    /// Parks, if the reader has announced it, until woken or until the timeout expires. May return
+    /// spuriously.
     pub(crate) fn park(&self, timeout: Option<Duration>) {
         self.0.sleep(SLEEPS, Sleep::Here as u32, timeout);
     }
 
-    /// Spares the bell: somebody is about to look. Who sleeps here is still woken.
+    /// Suppresses the bell because a thread is about to poll. A thread that sleeps here is still woken.
     pub(crate) fn announce_poll(&self) {
         let (bell, not) = (Sleep::Bell as u32, Sleep::Not as u32);
         self.0.replace_sleep_word(SLEEPS, bell, not);
     }
 
-    /// Wakes who sleeps here, or is about to. The bell will be rung from now on.
+    /// Wakes the thread that sleeps here, or is about to. From now on the writer must ring the bell.
     pub(crate) fn unpark(&self) {
         let (here, bell) = (Sleep::Here as u32, Sleep::Bell as u32);
         self.0.fence();
@@ -434,11 +440,11 @@ impl<M: Memory> Parker<M> {
     }
 }
 
-/// A reader that may sleep.
+/// A handle that wakes a reader.
 pub(crate) struct Sleeper<M = Mapped>(M);
 
 impl<M: Memory> Sleeper<M> {
-    /// Wakes the reader if it sleeps. True if that takes the bell.
+    /// Wakes the reader if it sleeps. Returns true if the caller must ring the bell.
     pub(crate) fn wakes(&self) -> bool {
         wake(&self.0, SLEEPS)
     }
@@ -467,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_published_is_not_there() {
+    fn unpublished_bytes_are_invisible() {
         let (mut writer, mut reader) = ring();
         let mut buffer = BytesMut::new();
         assert_eq!(writer.write(b"one"), Ok(3));
@@ -478,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_written_than_there_is_room_for() {
+    fn a_write_stops_at_the_capacity() {
         let (mut writer, mut reader) = ring();
         let most = vec![7; CAPACITY + 5];
         assert_eq!(writer.write(&most), Ok(CAPACITY));
@@ -495,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_cannot_be_are_noticed_on_both_sides() {
+    fn both_sides_reject_impossible_counts() {
         let (mut writer, mut reader) = ring();
         let memory = Arc::clone(&writer.memory.memory);
         for impossible in [1, CAPACITY as u64 + 1, u64::MAX] {
@@ -519,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_other_side_writes_nobody_leaves_the_ring() {
+    fn corrupt_words_never_cause_access_outside_the_ring() {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
@@ -551,10 +557,10 @@ mod tests {
         }
     }
 
-    /// Bytes go through two rings and back between two threads that sleep whenever they can, and
-    /// wake each other only when the rings say so: none is lost, and nobody sleeps for ever.
+    /// Sends bytes through two rings to an echoing thread and back. Both threads sleep whenever they can and
+    /// wake each other only when the rings demand it. No byte is lost, and no thread sleeps for ever.
     #[test]
-    fn nobody_sleeps_while_there_is_something_to_do() {
+    fn no_side_sleeps_while_there_is_work() {
         fn pass_on(
             mut reader: Reader,
             mut writer: Writer,

@@ -1,10 +1,11 @@
-//! One direction of a connection: bytes through the socket that parent and worker have anyway.
+//! One direction of a connection as bytes on the socket between parent and worker.
 //!
-//! What was written lies with the kernel, so that it is there whole after the writer's death. The
-//! kernel wakes whoever waits, so nobody says that it sleeps and no [bell](super::bell) is rung.
+//! The kernel holds the written bytes, so they are complete even after the writer's death. The kernel also
+//! wakes a waiting reader, so no side announces that it sleeps and no [bell](super::bell) is rung.
 //!
-//! The parent never waits for the other side. A worker does: it waits for calls, and for room for
-//! its answers, which the parent takes in also while it has no room for calls itself.
+//! The parent never blocks on the other side. A worker does: it waits for calls, and for room for its
+//! answers. This cannot deadlock, because the parent takes in answers even while there is no room for its
+//! calls.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -20,10 +21,10 @@ use super::ring::{CAPACITY, Corrupt};
 use super::write_queue;
 use crate::sys;
 
-/// The side that writes.
+/// The writing side.
 pub(crate) struct Writer {
     socket: Arc<OwnedFd>,
-    /// Whether it waits until the reader has made room.
+    /// Whether writes block until the reader has made room.
     waits: bool,
 }
 
@@ -32,8 +33,8 @@ impl Writer {
         Self { socket, waits }
     }
 
-    /// Writes as many of the bytes as there is room for, and says how many: all, if it waits. They
-    /// are seen at once.
+    /// Writes as many of the bytes as there is room for and returns their number; a blocking writer writes
+    /// all of them. The reader sees them at once.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<usize, Corrupt> {
         if self.waits {
             return self.write_all(bytes, &[]).map(|()| bytes.len());
@@ -44,19 +45,19 @@ impl Writer {
                 Ok(written) => Ok(written),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Ok(0),
-                // Nobody will read them: the worker is gone, which its process tells.
+                // No reader is left: the worker is gone. Its process reports that.
                 Err(_) => Ok(bytes.len()),
             };
         }
     }
 
-    /// Writes all of both parts. An error is that nobody is there to read them.
+    /// Writes all of both parts. An error means that no reader is left.
     pub(crate) fn write_all(&self, first: &[u8], second: &[u8]) -> Result<(), Corrupt> {
         write_queue::send_all(&self.socket, first, second).map_err(|_| Corrupt)
     }
 }
 
-/// The side that reads.
+/// The reading side.
 pub(crate) struct Reader {
     socket: Arc<OwnedFd>,
 }
@@ -66,31 +67,30 @@ impl Reader {
         Self { socket }
     }
 
-    /// Whether there is nothing to read.
+    /// Returns whether there is nothing to read.
     pub(crate) fn is_empty(&self) -> bool {
         look(&self.socket) != Heard::Frames
     }
 
-    /// How many bytes are there to be read. There may be more, of which nothing is said yet: room
-    /// is made for them, and how many there are is the other side's choice.
+    /// Returns how many bytes can be read, capped at the capacity of a ring. The caller allocates room for
+    /// that many, and the actual number is the other side's choice, hence the cap.
     pub(crate) fn available(&self) -> usize {
         self.unread().min(CAPACITY)
     }
 
-    /// How many bytes are there, however many these are.
+    /// Returns how many bytes can be read, without a cap.
     pub(crate) fn unread(&self) -> usize {
         let unread = rustix::io::ioctl_fionread(&self.socket).unwrap_or_default();
         usize::try_from(unread).unwrap_or(usize::MAX)
     }
 
-    /// Reads what is there to the end of a buffer, but no more than `most` bytes, and says how many
-    /// that were.
+    /// Reads at most `most` of the available bytes, appends them to a buffer and returns their number.
     pub(crate) fn read_into(&self, buffer: &mut impl BufMut, most: usize) -> usize {
         let mut read = 0;
         while read < most {
             match sys::receive_into(&self.socket, buffer, most - read) {
                 Err(Errno::INTR) => {}
-                // The end shows where it is looked for.
+                // The end of the stream is reported by `is_closed`.
                 Ok(0) | Err(_) => break,
                 Ok(more) => read += more,
             }
@@ -98,31 +98,31 @@ impl Reader {
         read
     }
 
-    /// Whether nothing more will come.
+    /// Returns whether nothing more will arrive.
     pub(crate) fn is_closed(&self) -> bool {
         look(&self.socket) == Heard::End
     }
 
-    /// Whether the other side is gone, or the socket is none any more: something in this process
-    /// has closed it. Who ends a connection in order is still there.
+    /// Returns whether the other side is gone, or the descriptor is no longer a socket because something in
+    /// this process has closed it. A side that has shut down its writing side in order is not lost.
     pub(crate) fn is_lost(&self) -> bool {
         !trouble(&self.socket).is_empty()
     }
 
-    /// Waits until something has come or nothing more will, or for no reason.
+    /// Waits until bytes arrive or the stream ends. May return spuriously.
     pub(crate) fn sleep(&self, timeout: Option<Duration>) {
         let mut files = [PollFd::new(&self.socket, PollFlags::IN)];
-        // An interruption, the end of the time: all the same.
+        // An interruption and a timeout need no distinction: the caller looks again.
         let _ = poll(&mut files, timeout.map(sys::timespec).as_ref());
     }
 }
 
-/// Whether the other side is gone.
+/// Returns whether the other side is gone.
 pub(crate) fn is_hung_up(socket: impl AsFd) -> bool {
     trouble(socket).contains(PollFlags::HUP)
 }
 
-/// What is reported although nobody has asked for it.
+/// Returns the conditions that `poll` reports without being asked for them.
 fn trouble(socket: impl AsFd) -> PollFlags {
     let mut files = [PollFd::new(&socket, PollFlags::empty())];
     match poll(&mut files, Some(&Timespec::default())) {
@@ -131,7 +131,7 @@ fn trouble(socket: impl AsFd) -> PollFlags {
     }
 }
 
-/// Looks whether there is something to read, which stays there.
+/// Checks whether there is something to read, without consuming it.
 pub(crate) fn look(socket: impl AsFd) -> Heard {
     let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
     match rustix::net::recv(socket, &mut [0u8; 1], flags) {
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 
-    /// The parent's ends, and the worker's.
+    /// Returns the parent's ends and the worker's ends.
     fn pair() -> [(Writer, Reader); 2] {
         let family = AddressFamily::UNIX;
         let flags = SocketFlags::CLOEXEC;
@@ -160,9 +160,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_there_after_the_writer_is_gone() {
+    fn written_bytes_survive_the_writer() {
         let [(calls, answers), (worker, unread)] = pair();
-        // A call that it has not read makes its end a reset, which hides nothing of what it said.
+        // A call that the worker has not read turns its end into a reset, which must not hide its answers.
         calls.write(b"a call").unwrap();
         worker.write_all(b"head", b"payload").unwrap();
         drop((worker, unread));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parent_does_not_wait_for_room_and_the_worker_does() {
+    fn the_worker_waits_for_room_and_the_parent_does_not() {
         let [(parent, from_worker), (worker, from_parent)] = pair();
         let bytes = vec![7; 64 * 1024];
         let mut sent = 0;
@@ -190,7 +190,7 @@ mod tests {
                 worker.write_all(b"head", &vec![9; 64 * 1024]).unwrap();
             }
         });
-        // While it has no room itself it takes in what the worker says.
+        // The parent takes in answers while there is no room for its calls.
         let mut answers = Vec::new();
         while answers.len() < 32 * (4 + 64 * 1024) {
             from_worker.sleep(None);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_in_order_is_told_from_one_without_notice() {
+    fn an_orderly_end_differs_from_a_lost_connection() {
         let [(parent, unread), (_worker, reader)] = pair();
         parent.write(b"last").unwrap();
         rustix::net::shutdown(&parent.socket, Shutdown::Write).unwrap();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn who_writes_to_nobody_is_told_if_it_waits() {
+    fn only_a_blocking_writer_learns_that_the_reader_is_gone() {
         let [(parent, from_worker), worker] = pair();
         drop(worker);
         assert_eq!(parent.write(b"call"), Ok(4));

@@ -1,8 +1,8 @@
-//! The bytes of the frames in one direction, whichever way they take: through a [ring], or through
-//! the [socket]. Nothing above this knows which.
+//! One direction of frames, through either transport: a [ring], or the [socket]. The layers above do not know
+//! which.
 //!
-//! Rings are what workers have. The socket takes their place where there is no memory for them,
-//! and is what they are compared with in tests.
+//! Workers normally use rings. The socket takes their place where no shared memory can be had for them, and
+//! tests compare the two.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use super::bell::{self, Heard};
 use super::ring::{self, Corrupt, Parker, Sleep, Sleeper};
 use super::socket;
 
-/// The side that writes.
+/// The writing side.
 pub(crate) enum Writer {
     Ring(ring::Writer),
     Socket(socket::Writer),
 }
 
 impl Writer {
-    /// Writes as many of the bytes as there is room for, and says how many. They need not be seen
-    /// before they are [published](Self::publish).
+    /// Writes as many of the bytes as there is room for and returns their number. The reader may see them
+    /// only once they are [published](Self::publish).
     #[inline]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, Corrupt> {
         match self {
@@ -31,7 +31,7 @@ impl Writer {
         }
     }
 
-    /// Whether it is certain that so many bytes can be written at once, without being seen.
+    /// Returns whether `bytes` bytes are certain to be written at once without becoming visible.
     #[inline]
     pub(crate) fn fits(&mut self, bytes: usize) -> Result<bool, Corrupt> {
         match self {
@@ -40,8 +40,7 @@ impl Writer {
         }
     }
 
-    /// Writes a header and what follows it if there is room for both; whether there was. To be
-    /// called by a worker only.
+    /// Writes a header and a payload if there is room for both. Returns whether there was. For workers only.
     #[inline]
     pub(crate) fn write_whole<const H: usize>(
         &mut self,
@@ -54,7 +53,8 @@ impl Writer {
         }
     }
 
-    /// Shows what was written, and wakes the reader if it sleeps. True if that takes the bell.
+    /// Publishes the written bytes and wakes the reader if it sleeps. Returns true if the caller must ring
+    /// the bell.
     #[inline]
     pub(crate) fn publish(&mut self) -> bool {
         match self {
@@ -63,7 +63,7 @@ impl Writer {
         }
     }
 
-    /// Shows what was written, without a look at whether the reader sleeps.
+    /// Publishes the written bytes without checking whether the reader sleeps.
     #[inline]
     pub(crate) fn show(&mut self) {
         if let Self::Ring(ring) = self {
@@ -71,7 +71,7 @@ impl Writer {
         }
     }
 
-    /// What wakes the reader, for another thread; `None` where the kernel does.
+    /// Returns a handle with which another thread can wake the reader, or `None` where the kernel wakes it.
     pub(crate) fn sleeper(&self) -> Option<Sleeper> {
         match self {
             Self::Ring(ring) => Some(ring.sleeper()),
@@ -79,30 +79,30 @@ impl Writer {
         }
     }
 
-    /// Says that nothing more will be written. The end of the socket, which is up to the caller,
-    /// says so as well.
+    /// Marks the stream as closed. Closing the socket, which is up to the caller, has the same meaning.
     pub(crate) fn close(&mut self) {
         if let Self::Ring(ring) = self {
             let _ = ring.close();
         }
     }
 
-    /// Says that room is waited for. False if there is some: then nobody will wake this side.
+    /// Announces that the writer waits for room. Returns false if there is room: then the reader will not
+    /// wake the writer.
     #[inline]
     pub(crate) fn waits_for_room(&mut self, how: Sleep) -> Result<bool, Corrupt> {
         match self {
             Self::Ring(ring) => ring.waits_for_room(how),
-            // What room there is the kernel tells as soon as it is asked.
+            // The kernel reports room as soon as it is polled for it.
             Self::Socket(_) => Ok(true),
         }
     }
 
-    /// Whether the reader has made room. To be called by a worker only, as the next one.
+    /// Returns whether the reader has made room. For workers only, as is the next method.
     #[inline]
     pub(crate) fn has_room(&mut self) -> Result<bool, Corrupt> {
         match self {
             Self::Ring(ring) => ring.has_room(),
-            // It waits where it writes.
+            // A worker's write to the socket blocks until there is room.
             Self::Socket(_) => Ok(true),
         }
     }
@@ -116,14 +116,14 @@ impl Writer {
     }
 }
 
-/// The side that reads.
+/// The reading side.
 pub(crate) enum Reader {
     Ring(ring::Reader),
     Socket(socket::Reader),
 }
 
 impl Reader {
-    /// Whether there is nothing to read.
+    /// Returns whether there is nothing to read.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
@@ -132,7 +132,7 @@ impl Reader {
         }
     }
 
-    /// How many bytes are there to be read: no more than fit into a ring.
+    /// Returns the number of bytes that can be read: at most the capacity of a ring.
     #[inline]
     pub(crate) fn available(&self) -> Result<usize, Corrupt> {
         match self {
@@ -141,7 +141,7 @@ impl Reader {
         }
     }
 
-    /// How many bytes there may be from a writer that is dead.
+    /// Returns an upper bound on the bytes that a dead writer has left.
     pub(crate) fn left_behind(&self) -> usize {
         match self {
             Self::Ring(_) => ring::CAPACITY,
@@ -149,8 +149,8 @@ impl Reader {
         }
     }
 
-    /// Copies what is there to the end of a buffer, but no more than `most` bytes, and says how
-    /// many that were. To be followed by a look at [`wakes`](Self::wakes).
+    /// Reads at most `most` of the available bytes, appends them to a buffer and returns their number. The
+    /// caller must call [`wakes`](Self::wakes) afterwards.
     #[inline]
     pub(crate) fn read_into(
         &mut self,
@@ -163,7 +163,7 @@ impl Reader {
         }
     }
 
-    /// Wakes the writer if it waits for room. True if that takes the bell.
+    /// Wakes the writer if it waits for room. Returns true if the caller must ring the bell.
     #[inline]
     pub(crate) fn wakes(&self) -> bool {
         match self {
@@ -172,7 +172,7 @@ impl Reader {
         }
     }
 
-    /// Whether nothing more will be written.
+    /// Returns whether nothing more will be written.
     pub(crate) fn is_closed(&self) -> bool {
         match self {
             Self::Ring(ring) => ring.is_closed(),
@@ -180,7 +180,7 @@ impl Reader {
         }
     }
 
-    /// Whether it is closed because the other side is gone, where that shows here.
+    /// Returns whether the stream is closed because the other side is gone, where the transport shows that.
     pub(crate) fn is_lost(&self) -> bool {
         match self {
             Self::Ring(_) => false,
@@ -188,7 +188,8 @@ impl Reader {
         }
     }
 
-    /// Takes note of what the other side has said through the socket, but for frames.
+    /// Consumes what the other side has signalled through the socket, except for frames, and returns what it
+    /// was.
     pub(crate) fn hear(&self, socket: &OwnedFd) -> Heard {
         match self {
             Self::Ring(_) => bell::look(socket),
@@ -196,8 +197,9 @@ impl Reader {
         }
     }
 
-    /// Says that this side is about to sleep. False if there is something to read: then nobody
-    /// need wake it. Who depends on it looks for [the end](Self::is_closed) as well.
+    /// Announces that the reader is about to sleep. Returns false if there is something to read: then the
+    /// writer need not wake the reader. A caller that depends on the end of the stream must check
+    /// [`is_closed`](Self::is_closed) as well.
     #[inline]
     pub(crate) fn sleeps(&self, how: Sleep) -> bool {
         match self {
@@ -206,8 +208,8 @@ impl Reader {
         }
     }
 
-    /// Sleeps, if it has said so, until there is something to read or nothing more will be, until
-    /// somebody [rouses](Self::bed) it, or for no reason.
+    /// Sleeps, if [`sleeps`](Self::sleeps) has announced it, until there is something to read, the stream
+    /// ends, another thread calls [`Parker::unpark`], or the timeout expires. May return spuriously.
     pub(crate) fn sleep(&self, timeout: Option<Duration>) {
         match self {
             Self::Ring(ring) => ring.sleep(timeout),
@@ -215,7 +217,8 @@ impl Reader {
         }
     }
 
-    /// Where this side sleeps, for others to see; `None` where only the kernel can wake it.
+    /// Returns the place where the reader sleeps, for use by other threads, or `None` where only the kernel
+    /// can wake it.
     pub(crate) fn parker(&self) -> Option<Parker> {
         match self {
             Self::Ring(ring) => Some(ring.parker()),
@@ -223,7 +226,7 @@ impl Reader {
         }
     }
 
-    /// Says that this side looks for itself.
+    /// Withdraws the announcement of sleep: the reader polls.
     #[inline]
     pub(crate) fn disarm(&self) {
         if let Self::Ring(ring) = self {
@@ -232,15 +235,16 @@ impl Reader {
     }
 }
 
-/// Both ends of a side that waits for no room: the parent's.
+/// Returns both ends for a side that never blocks on room: the parent.
 pub(crate) fn parent_ends(socket: &Arc<OwnedFd>) -> (Writer, Reader) {
-    // What a worker sends out of band is a byte like any other. It would else be reported as there
-    // to be read again and again, and never be read. A kernel that knows no such bytes has none.
+    // Treat out-of-band bytes from a worker like any others. Otherwise the kernel would report them as
+    // readable again and again, and no read would return them. A kernel that does not support them never has
+    // any.
     let _ = rustix::net::sockopt::set_socket_oobinline(socket, true);
     ends(socket, false)
 }
 
-/// Both ends of a side that waits for room: the worker's.
+/// Returns both ends for a side that blocks until there is room: a worker.
 pub(crate) fn worker_ends(socket: &Arc<OwnedFd>) -> (Writer, Reader) {
     ends(socket, true)
 }
@@ -277,7 +281,8 @@ mod tests {
         (Arc::new(pair.0), Arc::new(pair.1))
     }
 
-    /// What comes until the end or a breach, as the parent takes it in: tickets and payloads.
+    /// Takes in frames until the end of the stream or a breach of the protocol, as the parent does. Returns
+    /// tickets and payloads.
     fn take_in(reader: &mut Reader, mut over: impl FnMut() -> bool) -> Vec<(u64, Vec<u8>)> {
         let mut frames = FrameReader::default();
         let mut taken: Vec<(u64, Vec<u8>)> = Vec::new();
@@ -318,9 +323,9 @@ mod tests {
         }
     }
 
-    /// The same answers, of all sizes, come out of both streams.
+    /// The same answers, of all sizes, come out of both transports.
     #[test]
-    fn whichever_way_they_take_the_same_answers_arrive() {
+    fn both_transports_deliver_the_same_answers() {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
@@ -374,10 +379,11 @@ mod tests {
         }
     }
 
-    /// A worker may write anything to its socket, in any pieces and with descriptors, and end at
-    /// any byte: it is a message or a breach, and nobody panics or makes room for more than comes.
+    /// A worker may write any bytes to its socket, in any pieces and with descriptors, and end at any byte.
+    /// The parent takes them as messages or detects a breach; it never panics, and never allocates more than
+    /// has arrived.
     #[test]
-    fn whatever_a_worker_writes_to_its_socket_is_a_message_or_a_breach() {
+    fn arbitrary_bytes_on_the_socket_never_panic_the_parent() {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
         let mut random = fastrand::Rng::with_seed(seed);

@@ -1,4 +1,4 @@
-//! What is to be written to what may be full.
+//! A queue of bytes for a destination that may be full.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -8,17 +8,17 @@ use bytes::{Buf, Bytes, BytesMut};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
-/// Payloads up to this size are copied next to their headers; larger ones are only referred to.
+/// Payloads up to this size, in bytes, are copied next to their headers; larger ones are held by reference.
 const COPIED: usize = 8 * 1024;
 
-/// How many parts one system call takes.
+/// The maximum number of parts passed to one system call.
 const PARTS: usize = 16;
 
 /// Bytes in the order in which they are to be written.
 #[derive(Default)]
 pub(crate) struct WriteQueue {
     done: VecDeque<Bytes>,
-    /// The part that small pieces are still added to.
+    /// The last part, to which small pieces are still appended.
     open: BytesMut,
 }
 
@@ -27,7 +27,7 @@ impl WriteQueue {
         self.done.is_empty() && self.open.is_empty()
     }
 
-    /// Returns how many bytes there are.
+    /// Returns the number of queued bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.open.len() + self.done.iter().map(Bytes::len).sum::<usize>()
     }
@@ -43,7 +43,7 @@ impl WriteQueue {
         }
     }
 
-    /// The next bytes that are to be written.
+    /// Returns the next bytes to write.
     pub(crate) fn front(&mut self) -> Option<&Bytes> {
         if self.done.is_empty() && !self.open.is_empty() {
             let open = self.open.split().freeze();
@@ -52,7 +52,7 @@ impl WriteQueue {
         self.done.front()
     }
 
-    /// So many bytes were written.
+    /// Removes bytes that have been written from the front.
     pub(crate) fn advance(&mut self, mut written: usize) {
         while written > 0 {
             let Some(part) = self.done.front_mut() else {
@@ -67,7 +67,7 @@ impl WriteQueue {
         }
     }
 
-    /// Writes as much as the socket takes; true if that is everything.
+    /// Writes as much as the socket accepts. Returns true if the queue is now empty.
     pub(crate) fn write_to(&mut self, socket: impl AsFd) -> io::Result<bool> {
         loop {
             if !self.open.is_empty() {
@@ -96,7 +96,7 @@ impl WriteQueue {
     }
 }
 
-/// Writes both parts to a socket that blocks.
+/// Writes both parts to a blocking socket.
 pub(crate) fn send_all(
     socket: impl AsFd,
     mut first: &[u8],

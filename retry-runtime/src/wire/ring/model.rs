@@ -1,4 +1,4 @@
-//! All orders in which two sides of a ring can come, as far as a small ring shows them.
+//! A loom model of the ring: checks all interleavings of both sides, as far as a small ring shows them.
 
 use std::time::Duration;
 
@@ -10,13 +10,12 @@ use loom::thread;
 
 use super::{BYTES, CLOSED, Memory, Reader, SLEEPS, Sleep, TAKEN, WAITS, WRITTEN, Writer};
 
-/// Memory whose accesses are watched. Bytes that one side writes while the other reads are found
-/// as well.
+/// Memory whose accesses loom tracks. It also detects bytes that one side writes while the other reads them.
 struct Watched {
     counts: [AtomicU64; 3],
     sleep_words: [AtomicU32; 2],
     bytes: [UnsafeCell<u8>; <Ring as Memory>::CAPACITY],
-    /// How often somebody was woken, by word.
+    /// The number of wake-ups for each word.
     woken: [(Mutex<u32>, Condvar); 2],
 }
 
@@ -75,13 +74,12 @@ impl Memory for Ring {
         fence(Ordering::SeqCst);
     }
 
-    /// As the kernel does it: looks at the word and falls asleep in one step, as far as those who
-    /// wake are concerned.
+    /// Like a futex in the kernel, checks the word and falls asleep in one step with respect to wake-ups.
     fn sleep(&self, at: usize, word: u32, _: Option<Duration>) {
         let (woken, changed) = &self.0.woken[Self::place(at)];
         let mut times = woken.lock().unwrap();
         let before = *times;
-        // An atomic exchange always sees the last value, as the kernel does.
+        // A read-modify-write always sees the latest value, as the kernel does.
         let words = &self.0.sleep_words[Self::place(at)];
         let now = words.fetch_add(0, Ordering::AcqRel);
         while now == word && *times == before {
@@ -97,7 +95,7 @@ impl Memory for Ring {
 
     fn write(&self, at: usize, bytes: &[u8]) {
         for (cell, byte) in self.0.bytes[at - BYTES..].iter().zip(bytes) {
-            // SAFETY: none is needed: the cell says if another thread has a part in this.
+            // SAFETY: none is needed: the cell reports concurrent access by another thread.
             cell.with_mut(|_| ());
             let _ = byte;
         }
@@ -115,16 +113,16 @@ fn check(what: fn()) {
     check_up_to(3, what);
 }
 
-/// Checks all orders in which threads are interrupted so many times.
+/// Checks all interleavings with at most this many preemptions.
 fn check_up_to(interruptions: usize, what: fn()) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(interruptions);
     model.check(what);
 }
 
-/// More goes through a ring than fits, and each side sleeps whenever it can.
+/// Sends more bytes through the ring than fit, with both sides sleeping whenever they can.
 #[test]
-fn no_order_leaves_both_sides_asleep_or_lets_them_touch_the_same_bytes() {
+fn sides_never_both_sleep_or_touch_the_same_bytes() {
     check(|| {
         let ring = Ring::new();
         let mut writer = Writer::new(ring.clone());
@@ -153,7 +151,7 @@ fn no_order_leaves_both_sides_asleep_or_lets_them_touch_the_same_bytes() {
 }
 
 #[test]
-fn the_end_wakes_who_sleeps() {
+fn closing_wakes_a_sleeping_reader() {
     check(|| {
         let ring = Ring::new();
         let mut writer = Writer::new(ring.clone());
@@ -165,7 +163,7 @@ fn the_end_wakes_who_sleeps() {
         });
         let mut buffer = BytesMut::new();
         loop {
-            // As a worker does it.
+            // The order in which a worker checks.
             while reader.sleeps(Sleep::Here) && !reader.is_closed() {
                 reader.sleep(None);
             }
@@ -179,10 +177,9 @@ fn the_end_wakes_who_sleeps() {
     });
 }
 
-/// A thread sleeps at the ring until it is told, by another one than the writer, that it need not
-/// sleep any more.
+/// A thread sleeps at the ring until a thread other than the writer tells it to stop.
 #[test]
-fn who_is_roused_does_not_sleep_on() {
+fn an_unparked_reader_does_not_sleep_again() {
     check(|| {
         let ring = Ring::new();
         let reader = Reader::new(ring.clone());
@@ -194,7 +191,7 @@ fn who_is_roused_does_not_sleep_on() {
             parker.unpark();
         });
         while told.load(Ordering::SeqCst) == 0 {
-            // As `rest` does it: says so, looks once more, sleeps.
+            // As in `rest`: announce sleep, check once more, sleep.
             if reader.sleeps(Sleep::Here) && told.load(Ordering::SeqCst) == 0 {
                 reader.sleep(None);
             }
@@ -204,10 +201,10 @@ fn who_is_roused_does_not_sleep_on() {
     });
 }
 
-/// One thread writes and counts, and another one wakes the reader for what is counted, as the
-/// watchdog of a worker does it.
+/// One thread writes and counts its answers, and another thread wakes the reader on behalf of the count, as a
+/// worker's watchdog does.
 #[test]
-fn who_is_woken_by_another_thread_sees_what_was_counted() {
+fn a_reader_woken_by_the_watchdog_sees_counted_answers() {
     check(|| {
         let ring = Ring::new();
         let mut writer = Writer::new(ring.clone());
@@ -222,7 +219,7 @@ fn who_is_woken_by_another_thread_sees_what_was_counted() {
         });
         let watchdog = thread::spawn(move || {
             let flush = || {
-                // The model lets an exchange and a store come in either order.
+                // Load before the swap: in the model a swap and a store may take effect in either order.
                 if kept.load(Ordering::Relaxed) > 0 && kept.swap(0, Ordering::AcqRel) > 0 {
                     assert!(!sleeper.wakes(), "nobody waits for the bell");
                 }
@@ -241,11 +238,11 @@ fn who_is_woken_by_another_thread_sees_what_was_counted() {
     });
 }
 
-/// A caller says that it will look for the answer to what it is about to send, while another thread
-/// leaves the ring. Then it looks and sleeps, as `rest` does it, unless the other thread has found the
-/// answer first and rouses it.
+/// A caller announces that it will poll for the answer to a request that it is about to send, while another
+/// thread leaves the ring. Then the caller polls and sleeps, as `rest` does, unless the other thread finds
+/// the answer first and unparks it.
 #[test]
-fn who_has_said_that_it_will_look_misses_nothing() {
+fn a_caller_that_announced_a_poll_misses_no_answer() {
     check_up_to(2, || {
         let ring = Ring::new();
         let mut writer = Writer::new(ring.clone());
@@ -254,20 +251,20 @@ fn who_has_said_that_it_will_look_misses_nothing() {
         let reader = Arc::new(Mutex::new(reader));
         let occupied = Arc::new(AtomicU32::new(0));
         let told = Arc::new(AtomicU32::new(0));
-        let (left, guest, tells) = (
+        let (left, registered, tells) = (
             Arc::clone(&reader),
             Arc::clone(&occupied),
             Arc::clone(&told),
         );
         let leaves = thread::spawn(move || {
             let mut reader = left.lock().unwrap();
-            let has_waiter = guest.load(Ordering::Acquire) > 0;
+            let has_waiter = registered.load(Ordering::Acquire) > 0;
             let how = if has_waiter { Sleep::Here } else { Sleep::Bell };
             if !reader.sleeps(how) {
                 let read = reader.read_into(&mut BytesMut::new(), usize::MAX);
                 tells.store(read.unwrap() as u32, Ordering::SeqCst);
                 reader.parker().unpark();
-                // As `leave` does it.
+                // As in `leave`.
                 if reader.sleeps(how) && has_waiter {
                     reader.parker().unpark();
                 }
