@@ -33,8 +33,9 @@ fn drawn() -> MutexGuard<'static, bool> {
 /// A guard that allows writing to the terminal: while it exists, no progress line is there.
 pub(crate) struct Room(#[expect(dead_code, reason = "it is dropped")] MutexGuard<'static, bool>);
 
-/// Erases the line, before something is written to the standard streams. Costs one relaxed load if no line is
-/// drawn, and does not wait for a terminal that is stopped.
+/// Erases the line, before something is written to the standard streams. The caller keeps the returned guard
+/// until it has written. Costs one relaxed load if no line is drawn, and does not wait for a terminal that is
+/// stopped.
 pub(crate) fn make_room() -> Option<Room> {
     if !is_on() {
         return None;

@@ -45,8 +45,8 @@ const WINDOW: usize = 1024;
 /// Most inputs that are taken ahead of the consumer.
 const LARGEST_WINDOW: usize = 64 * 1024;
 
-/// Size of the window as a multiple of the inputs that workers are given ahead of time: meanwhile, inputs
-/// that are done wait for the consumer.
+/// Size of the window as a multiple of the inputs that workers are given ahead of time: the rest is for
+/// inputs that are done and wait for the consumer.
 const WINDOWS: usize = 2;
 
 /// Bytes of inputs that may be outstanding before no further ones are taken, however large the window is. The

@@ -139,7 +139,7 @@ impl Upstream {
                 config: callee.config.as_deref().map(<[u8]>::to_vec),
                 policy: callee.policy,
                 budget: callee.budget.as_ref().map(|budget| {
-                    // The address of the budget identifies it: the budget lives as long as its map.
+                    // The address of the budget identifies it as long as its map lives.
                     (Arc::as_ptr(budget) as usize as u64, budget.ratio())
                 }),
                 caller: caller.0,

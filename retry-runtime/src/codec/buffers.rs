@@ -2,8 +2,8 @@
 //!
 //! Touching memory for the first time takes ten times as long as copying as much, because the kernel clears
 //! it page by page. At this size the C library returns freed memory to the kernel, so each large message
-//! would pay that price again. A pool instead retains buffers that only this program has seen, which are all
-//! except those handed to user code. It retains them up to a limit, and while a retain guard exists.
+//! would pay that price again. A pool instead retains buffers that only this library has seen, which are all
+//! except those handed to user code. It retains them up to a limit, and only while a retain guard exists.
 
 use std::mem::take;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -436,7 +436,8 @@ struct Variant<'a, 'de> {
 
 impl Variant<'_, '_> {
     /// Looks for the name of a variant that is not at its index. Aliases of earlier variants may have moved
-    /// it back, and nothing moves it forward. An empty list of names gives no information.
+    /// it to a later index, and nothing moves it to an earlier one. An empty list of names gives no
+    /// information.
     #[cold]
     fn find(&self, tag: u32) -> Result<(), Failure> {
         let index = shape::index(tag) as usize;

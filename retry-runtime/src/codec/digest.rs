@@ -1,4 +1,4 @@
-//! Computes a digest of a value as serde presents it to a self-describing format, to tell whether a value has
+//! Computes a digest of a value as serde presents it to a human-readable format, to tell whether a value has
 //! survived a round trip unchanged.
 //!
 //! The elements of sequences and maps count in any order, since a hash table yields them in another one after

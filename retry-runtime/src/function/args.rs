@@ -227,7 +227,7 @@ impl<T: Wire> Feed<Val<T>> for T {
     }
 }
 
-/// Implements [`Feed`] for types that dereference to a value sent as `P`.
+/// Implements [`Feed`] for types that deref to a value sent as `P`, or convert to it by `AsRef`.
 macro_rules! feeds {
     ($([$($generics:tt)*] $Item:ty => $P:ty, &$Referred:ty $(, $as_ref:ident)?;)*) => {
         $(
@@ -252,8 +252,8 @@ macro_rules! feeds {
     };
 }
 
-/// Lists the pointer types: a blanket implementation for `Borrow<T>` would overlap with the one for
-/// references.
+/// Lists the pointer types: a blanket implementation for every type that borrows the value would overlap with
+/// the one for references.
 macro_rules! pointers {
     ($($Marker:ident)*) => {
         $(

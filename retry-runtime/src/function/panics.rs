@@ -47,8 +47,8 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
     /// Whether `SEEN` may contain panics of this thread.
     static PANICKED: Cell<bool> = const { Cell::new(false) };
-    /// Set while an uncaught panic on this thread is reported to a caller. A fork has another mark, since no
-    /// caller waits for it.
+    /// Set while an uncaught panic on this thread is reported to a caller. Holds the mark of the process, so
+    /// that it does not apply in a fork: no caller waits for that.
     static TOLD: Cell<Option<Mark>> = const { Cell::new(None) };
 }
 

@@ -215,7 +215,7 @@ layers! {
     Output => Pointing;
     /// An error that is a pointer to another error.
     Pointing => Shown;
-    /// An error that implements `Display`.
+    /// An error that implements `Display` and `Debug`.
     Shown => Unknown;
     /// Any other `Result`.
     Unknown => Whole;

@@ -15,7 +15,7 @@ mod absent {
         0
     }
 
-    pub(crate) fn start_fails(_: &'static str) -> bool {
+    pub(crate) fn pick_start_fault(_: &'static str) -> bool {
         false
     }
 
@@ -25,9 +25,9 @@ mod absent {
 }
 
 #[cfg(not(feature = "testing"))]
-pub(crate) use absent::{are_planned, is_clock_paused, pick, start_fails};
+pub(crate) use absent::{are_planned, is_clock_paused, pick, pick_start_fault};
 #[cfg(feature = "testing")]
-pub(crate) use testing::{are_planned, is_clock_paused, pick, start_fails};
+pub(crate) use testing::{are_planned, is_clock_paused, pick, pick_start_fault};
 
 #[cfg(feature = "testing")]
 #[path = "testing.rs"]

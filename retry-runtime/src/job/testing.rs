@@ -246,7 +246,7 @@ pub(crate) fn are_planned() -> bool {
     !kit().plans.is_empty()
 }
 
-/// Returns the code of the fault for an attempt, as it is sent to the worker; 0 for none.
+/// Returns the code of the fault for an attempt, as it is sent to the worker; 0 for none. Counts the fault.
 pub(crate) fn pick(function: &'static str, attempt: u32, input: Option<u64>) -> u16 {
     match draw(|rule| rule.fault != Fault::StartUp && rule.matches(function, attempt, input)) {
         Some(fault) => code(fault),
@@ -254,8 +254,8 @@ pub(crate) fn pick(function: &'static str, attempt: u32, input: Option<u64>) -> 
     }
 }
 
-/// Returns whether the start of a worker must fail.
-pub(crate) fn start_fails(function: &'static str) -> bool {
+/// Returns whether the start of a worker must fail, and counts the fault if so.
+pub(crate) fn pick_start_fault(function: &'static str) -> bool {
     draw(|rule| rule.fault == Fault::StartUp && rule.matches(function, 1, None)).is_some()
 }
 
