@@ -1,4 +1,4 @@
-//! The child's side: from the first line of `main` to the last answer.
+//! A worker process, from the first line of `main` to its last answer.
 
 mod batch;
 mod call_reader;
@@ -36,47 +36,50 @@ use watchdog::Watchdog;
 
 pub use entry::{enter_test, init};
 
-/// The exit code of a worker that cannot make sense of what its parent says.
+/// Exit code of a worker that receives a message from its parent that it cannot interpret.
 const STRANGER: i32 = 70;
 
-/// The exit code of a worker that lacks something it cannot serve without.
+/// Exit code of a worker that lacks a resource it cannot serve without.
 const UNFIT: i32 = 71;
 
-/// The stack of a worker that does not serve on its main thread: as large as that one's.
+/// Stack size of the serving thread if it is not the main thread: the usual size of a main thread's stack.
 const STACK: usize = 8 * 1024 * 1024;
 
-/// A worker's end of the connection to its parent.
+/// The worker's end of the connection to its parent.
 pub(crate) struct Link {
     socket: Arc<OwnedFd>,
-    /// It is 0 where the parent is in another pid namespace: then the connection alone tells of its end.
+    /// Process id of the parent. 0 if the parent is in another pid namespace: then only the connection
+    /// reveals that the parent has exited.
     parent: u32,
 }
 
 impl Link {
-    /// Whether the parent has said something, or has gone.
+    /// Returns whether the parent has sent a message or has closed the connection.
     fn has_orders(&self) -> bool {
         let mut files = [PollFd::new(&self.socket, PollFlags::IN)];
         poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Does what need not wait for the orders, if they are not there.
+    /// Does the work that does not depend on the orders, unless the orders have already arrived. Returns the
+    /// watchdog if it was started.
     fn prepare(&self) -> io::Result<Option<Watchdog>> {
         if self.has_orders() {
             return Ok(None);
         }
-        // Looks all functions up, which is kept.
+        // Looks up all functions; the registry caches the result.
         registry::fingerprint();
-        // So is where the clock is found.
+        // The first read of the clock locates its implementation, which is cached as well.
         sys::monotonic_nanos();
         Watchdog::start(Arc::clone(&self.socket), self.parent).map(Some)
     }
 
-    /// The parent's first message: what to serve.
+    /// Receives the parent's first message, which says what to serve.
     fn receive_orders(&self) -> io::Result<(Orders, ControlBlock, OwnedFd)> {
         let mut bytes = vec![0; Orders::ROOM];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        // A standby may wait for long, and its start-up code may handle signals.
+        // A standby may wait here for a long time, and the program's start-up code may have installed signal
+        // handlers: retry on EINTR.
         let received = rustix::io::retry_on_intr(|| {
             rustix::net::recvmsg(
                 &self.socket,
@@ -92,10 +95,10 @@ impl Link {
             RecvAncillaryMessage::ScmRights(mut files) => files.next().zip(files.next()),
             _ => None,
         });
-        // The kernel drops those that there is no descriptor for.
+        // The kernel drops descriptors that exceed this process's limit.
         let (control, nested) = files.ok_or(Errno::MFILE)?;
         bytes.truncate(received.bytes);
-        // The configuration of a service may be long.
+        // A service's configuration may make the orders longer than the first read.
         let length = Orders::length(&bytes).ok_or(io::ErrorKind::InvalidData)?;
         while bytes.len() < length {
             let mut more = vec![0; length - bytes.len()];
@@ -110,17 +113,18 @@ impl Link {
     }
 }
 
-/// Serves calls until the parent ends the connection. Never returns.
+/// Serves calls until the parent closes the connection. Never returns.
 pub(crate) fn serve(link: Link) -> ! {
-    // A panic must not return to the program, which might catch it and go on.
+    // A panic must not unwind into the program, which might catch it and continue.
     let _leaves = Leaves;
     lineage::note_own(link.parent);
     sys::buffer_c_stdout_by_line();
     if is_gone(link.parent) {
-        // What this program has started before it came here is to end as well.
+        // Processes that this program started before it reached this line must end as well.
         end();
     }
-    // Its process group is in the background there: a read would stop it, and nothing would tell why.
+    // The worker's process group is in the background of the terminal: a read from the terminal would stop
+    // the worker with SIGTTIN and leave no trace of the cause.
     sys::leave_terminal();
     let watchdog = link.prepare().unwrap_or_else(|error| {
         refuse(format_args!(
@@ -129,7 +133,7 @@ pub(crate) fn serve(link: Link) -> ! {
     });
     let (orders, control, nested) = match link.receive_orders() {
         Ok(received) => received,
-        // The parent is gone, or does not need a worker any more.
+        // The parent has exited, or no longer needs this worker.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => end(),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => exit(STRANGER),
         Err(error) => refuse(format_args!("it cannot take its orders: {error}")),
@@ -138,8 +142,9 @@ pub(crate) fn serve(link: Link) -> ! {
     Upstream::install(nested, orders.worker, limit);
     let name = orders.function.clone();
     let run = || -> ! { Server::new(link, control, orders, watchdog).run() };
-    // The check may stand inside an async `main`, where async functions could not be run; or in a test, by
-    // which the thread is named that runs it, so that panics of the function would carry that name.
+    // Serve on a thread of its own in two cases. Inside an async `main` this thread is in a runtime, where
+    // async functions could not be driven. Under the test harness this thread is named after the test, and
+    // panics of the function would be reported under that name.
     if tokio::runtime::Handle::try_current().is_err() && !launch::marks_output() {
         run();
     }
@@ -156,23 +161,23 @@ pub(crate) fn serve(link: Link) -> ! {
     }
 }
 
-/// The parent is gone, or cannot be reached: nothing that this worker has started may outlive it.
-/// The worker leads its own process group, so the signal takes the whole of it, and this process
+/// Kills this worker and everything it has started: the parent has exited or cannot be reached, and nothing
+/// may outlive it. The worker leads its own process group, so one signal kills the group and this process
 /// with it.
 ///
-/// A death signal from the kernel (`PR_SET_PDEATHSIG`) would come too early: it would end the
-/// worker before it can take its group along.
+/// A death signal from the kernel (`PR_SET_PDEATHSIG`) would arrive too early: it would end the worker before
+/// the worker can kill its group.
 fn end() -> ! {
     lineage::kill_own();
     let _ = rustix::process::kill_current_process_group(Signal::KILL);
     std::process::abort()
 }
 
-/// The exit code of a forked child whose function has panicked: that of a program that panics.
+/// Exit code of a forked child whose function has panicked: the code of any Rust program that panics.
 const PANICKED: i32 = 101;
 
-/// Ends this process, which was started as a worker, and says why it cannot be one. The parent reports
-/// the last line of standard error.
+/// Ends this process, which was started as a worker, and prints why it cannot be one. The parent reports the
+/// last line of standard error.
 pub(crate) fn refuse(problem: fmt::Arguments<'_>) -> ! {
     let _leaves = Leaves;
     let _ = writeln!(
@@ -182,7 +187,7 @@ pub(crate) fn refuse(problem: fmt::Arguments<'_>) -> ! {
     sys::exit_now(UNFIT)
 }
 
-/// Ends the process when it is dropped by a panic.
+/// Ends the process if it is dropped during a panic.
 struct Leaves;
 
 impl Drop for Leaves {
@@ -191,13 +196,13 @@ impl Drop for Leaves {
     }
 }
 
-/// Ends this process in order: what the program has registered for its end runs.
+/// Ends this process in order, so that the program's exit handlers run.
 fn exit(code: i32) -> ! {
     flush_stdout();
     std::process::exit(code)
 }
 
-/// Writes what is left in the buffers of standard output, that of Rust and that of the C library.
+/// Flushes the standard output buffers of Rust and of the C library.
 #[inline]
 fn flush_stdout() {
     let _ = io::stdout().flush();

@@ -1,7 +1,7 @@
-//! Values to bytes and back: the one file that names the serialisation crate.
+//! Encodes and decodes values. Only this file and its folder name the serialisation crate.
 //!
-//! The format is bincode's with integers of fixed width: the fastest to write, and one in which
-//! a decoded value never claims many more bytes than its encoding has.
+//! The format is bincode's with fixed-width integers: it is the fastest to write, and a decoded value never
+//! claims many more bytes than its encoding has.
 
 mod alone;
 pub(crate) mod buffers;
@@ -42,9 +42,9 @@ impl<T: Serialize + DeserializeOwned + 'static> Wire for T {}
 /// Why a value cannot be encoded or decoded.
 #[derive(Debug)]
 pub(crate) enum CodecError {
-    /// The encoding is larger than this many bytes.
+    /// The encoding would be larger than this many bytes.
     TooLarge(usize),
-    /// The codec's or the type's own reason.
+    /// The reason that the codec or the type itself gave.
     Invalid(String),
 }
 
@@ -64,10 +64,10 @@ type Config = bincode::config::Configuration<
 >;
 const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding();
 
-/// The bytes behind a value that tell its shape.
+/// Size in bytes of the shape that follows a value.
 pub(crate) const SHAPE: usize = 4;
 
-/// How deeply a value may be nested: each struct, sequence, option and so on is one level.
+/// Maximum nesting of a value, where each struct, sequence, option and so on counts as one level.
 const DEEPEST: u16 = 512;
 
 /// Appends the encoding of a sized value to `out`, which must not grow beyond `limit` bytes.
@@ -82,7 +82,7 @@ pub(crate) fn encode<T: Wire>(
     }
 }
 
-/// Appends the encoding of a slice, as that of the vector with the same elements.
+/// Appends the encoding of a slice, which equals that of a vector with the same elements.
 pub(crate) fn encode_slice<T: Wire>(
     slice: &[T],
     out: &mut Vec<u8>,
@@ -94,7 +94,7 @@ pub(crate) fn encode_slice<T: Wire>(
     }
 }
 
-/// Appends the encoding of a value as that of the `T` that it is decoded as.
+/// Appends the encoding of a value that will be decoded as a `T`.
 pub(crate) fn encode_as<T: Wire, S: Serialize + ?Sized>(
     value: &S,
     out: &mut Vec<u8>,
@@ -116,8 +116,8 @@ pub(crate) fn encode_as<T: Wire, S: Serialize + ?Sized>(
     Ok(())
 }
 
-/// Encodes a value that is all there is in its message: what it becomes as that, or nothing if its
-/// encoding was appended. To be decoded by [`decode_alone`].
+/// Encodes a value that is alone in its message. Returns the whole message if the value became its own
+/// message, or `None` if its encoding was appended to `out`. [`decode_alone`] decodes it.
 pub(crate) fn encode_alone<T: Wire>(
     value: T,
     out: &mut Vec<u8>,
@@ -129,7 +129,7 @@ pub(crate) fn encode_alone<T: Wire>(
     }
 }
 
-/// Appends what [`encode_alone`] makes of a value.
+/// Appends the encoding that [`encode_alone`] produces for a value.
 pub(crate) fn encode_referred_alone<T: Wire>(
     value: &T,
     out: &mut Vec<u8>,
@@ -141,7 +141,7 @@ pub(crate) fn encode_referred_alone<T: Wire>(
     }
 }
 
-/// The same of the vector with the elements of a slice.
+/// Appends the encoding that [`encode_alone`] produces for a vector with the elements of a slice.
 pub(crate) fn encode_slice_alone<T: Wire>(
     slice: &[T],
     out: &mut Vec<u8>,
@@ -153,7 +153,7 @@ pub(crate) fn encode_slice_alone<T: Wire>(
     }
 }
 
-/// The same of the string with this text.
+/// Appends the encoding that [`encode_alone`] produces for a string with this text.
 pub(crate) fn encode_text_alone(
     text: &str,
     out: &mut Vec<u8>,
@@ -179,10 +179,10 @@ fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecErro
     Ok(())
 }
 
-/// Decodes one value from the front of `bytes`, which are advanced past it.
+/// Decodes one value from the front of `bytes` and advances them past it.
 ///
-/// The bytes may come from a corrupted process: no claim of theirs is trusted with an
-/// allocation larger than they are themselves, nor with unbounded recursion.
+/// The bytes may come from a corrupted process: a length in them never causes an allocation larger than the
+/// bytes themselves, nor unbounded recursion.
 pub(crate) fn decode<T: Wire>(bytes: &mut &[u8]) -> Result<T, CodecError> {
     decode_until(bytes, |rest| {
         *bytes = rest;
@@ -190,7 +190,7 @@ pub(crate) fn decode<T: Wire>(bytes: &mut &[u8]) -> Result<T, CodecError> {
     })
 }
 
-/// Decodes a value that is all there is.
+/// Decodes a value that takes up all of `bytes`.
 pub(crate) fn decode_all<T: Wire>(bytes: &[u8]) -> Result<T, CodecError> {
     decode_until(bytes, |rest| {
         if rest.is_empty() {
@@ -201,7 +201,7 @@ pub(crate) fn decode_all<T: Wire>(bytes: &[u8]) -> Result<T, CodecError> {
     })
 }
 
-/// Decodes a value that was all there is in its message.
+/// Decodes a value that was alone in its message.
 pub(crate) fn decode_alone<T: Wire>(message: Bytes) -> Result<T, CodecError> {
     match alone::plain() {
         Some(plain) => plain.decode(message),
@@ -213,7 +213,7 @@ pub(crate) fn decode_alone<T: Wire>(message: Bytes) -> Result<T, CodecError> {
     }
 }
 
-/// The same where the message shares its memory with others.
+/// Decodes a value that was alone in its message, if the message shares its memory with others.
 pub(crate) fn decode_alone_in_place<T: Wire>(message: &[u8]) -> Result<T, CodecError> {
     match alone::plain() {
         Some(plain) => plain.copy(message),
@@ -221,8 +221,8 @@ pub(crate) fn decode_alone_in_place<T: Wire>(message: &[u8]) -> Result<T, CodecE
     }
 }
 
-/// Decodes a value from the front, if what comes after it is as it should be. A value is moved
-/// once on the way out: at this size of values, to move it again is most of the time.
+/// Decodes a value from the front and passes the rest to `check`. The value is moved only once on the way
+/// out: moving it again would take most of the time for values of this size.
 #[inline(always)]
 fn decode_until<'a, T: Wire>(
     mut bytes: &'a [u8],
@@ -234,7 +234,7 @@ fn decode_until<'a, T: Wire>(
         return Ok(value);
     }
     let mut source = decoder::source(bytes);
-    // `map_err` and `?` would be another move.
+    // `map_err` and `?` would move the value once more.
     match T::deserialize(decoder::Decoder::new(&mut source)) {
         Ok(value) => match whole::<T>(&mut source).and_then(check) {
             Ok(()) => Ok(value),
@@ -244,7 +244,7 @@ fn decode_until<'a, T: Wire>(
     }
 }
 
-/// What follows a value, once its shape is what was read.
+/// Checks the shape that follows a value, and returns the bytes after it.
 #[inline]
 fn whole<'a, T: Wire>(source: &mut decoder::Source<'a>) -> Result<&'a [u8], CodecError> {
     if shape::is_known::<T>() {
@@ -259,7 +259,7 @@ pub(crate) fn left_over<T>(bytes: usize) -> CodecError {
     Failure::differs(format!("{bytes} bytes are left over")).of::<T>()
 }
 
-/// The content of a sequence whose elements have `width` bytes each.
+/// Splits off the content of a sequence whose elements are `width` bytes each.
 fn decode_bytes<'a>(bytes: &mut &'a [u8], width: usize) -> Option<&'a [u8]> {
     let (length, rest) = bytes.split_first_chunk()?;
     let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
@@ -273,7 +273,7 @@ fn ends_early<T>() -> CodecError {
     Failure::ends_early().of::<T>()
 }
 
-/// Decodes what serde may have left a part of out, and compares.
+/// Decodes a value of which serde may have omitted a part, and compares it with the original.
 #[cold]
 fn check_whole<T: Wire, S: Serialize + ?Sized>(
     value: &S,
@@ -290,11 +290,11 @@ fn check_whole<T: Wire, S: Serialize + ?Sized>(
     }
 }
 
-/// Writes a value as JSON that it comes back from.
+/// Encodes a value as JSON that decodes to the same value.
 ///
-/// JSON carries less than serde shows to it: `null` is all that is left of a float that is not
-/// finite and of `Some(None)`, and a field that is skipped comes back as its default. So the text is
-/// read back and compared. The first digest also refuses what would recurse too deeply.
+/// JSON represents less than serde passes to it: non-finite floats and `Some(None)` become `null`, and a
+/// skipped field decodes to its default. So this function decodes the text and compares. The first digest
+/// also rejects values that would recurse too deeply.
 #[cfg(feature = "json")]
 pub(crate) fn to_json<T: Serialize + DeserializeOwned>(value: &T) -> Result<String, CodecError> {
     let json = |value: &T| -> Result<String, Failure> {
@@ -338,7 +338,7 @@ mod tests {
     struct Nest(Option<Box<Nest>>);
 
     #[test]
-    fn the_encoding_is_that_of_the_crate_that_decodes_it() {
+    fn the_encoding_equals_that_of_the_crate() {
         #[derive(Serialize)]
         struct All<'a> {
             numbers: (i8, i16, i32, i64, i128, u8, u16, u32, u64, u128, f32, f64),
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_back() {
+    fn values_survive_a_round_trip() {
         round_trip(u64::MAX);
         round_trip(vec![1u8, 2, 3]);
         round_trip(vec![(1.5f32, true), (-0.0, false)]);
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_lies_allocates_nothing() {
+    fn a_false_length_allocates_nothing() {
         let lie = u64::MAX.to_le_bytes();
         assert!(decode_all::<String>(&lie).is_err());
         assert!(decode_all::<Vec<u8>>(&lie).is_err());
@@ -401,7 +401,7 @@ mod tests {
         assert!(decode_all::<Vec<()>>(&without_content).is_err());
         assert!(decode_all::<std::collections::BTreeMap<(), ()>>(&without_content).is_err());
 
-        /// What a sequence says about its length.
+        /// The length hint that a sequence gives.
         struct Hint(Option<usize>);
 
         impl<'de> Deserialize<'de> for Hint {
@@ -446,18 +446,18 @@ mod tests {
     }
 
     #[test]
-    fn a_nest_without_end_is_an_error_instead_of_a_stack_overflow() {
+    fn endless_nesting_is_an_error() {
         let bytes = vec![1u8; 1_000_000];
         let error = decode_all::<Nest>(&bytes).unwrap_err();
         assert!(error.to_string().contains("nested"), "{error}");
     }
 
     #[test]
-    fn what_can_be_encoded_is_not_nested_too_deeply_to_be_decoded() {
+    fn encoder_and_decoder_share_the_nesting_limit() {
         fn nest(depth: u32) -> Nest {
             (1..depth).fold(Nest(None), |inner, _| Nest(Some(Box::new(inner))))
         }
-        // Each is a struct and an option.
+        // Each level is a struct and an option.
         round_trip_length(&nest(256));
         let error = encode(&nest(257), &mut Vec::new(), usize::MAX).unwrap_err();
         assert_eq!(
@@ -493,14 +493,14 @@ mod tests {
             next: Box::new(next),
         };
         assert_eq!(longest(named), 512);
-        // These are two levels each, and the end is one.
+        // These links are two levels each, and the end is one.
         assert_eq!(longest(|next| Chain::Listed(vec![next])), 256);
         assert_eq!(longest(|next| Chain::Mapped([(0, next)].into())), 256);
         assert_eq!(longest(|next| Chain::Tuple((Box::new(next), true))), 256);
     }
 
     #[test]
-    fn fields_that_only_one_half_has_are_not_mistaken_for_others() {
+    fn fields_of_one_side_only_are_detected() {
         #[derive(Debug, PartialEq, Serialize, Deserialize)]
         struct User {
             #[serde(skip_deserializing)]

@@ -1,4 +1,4 @@
-//! What may be set from outside: by the environment, and by the builder of a runtime.
+//! Settings from outside: from the environment, and from the builder of a runtime.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,73 +11,72 @@ use crate::api::retries::Retries;
 use crate::wait::spin;
 use crate::wire::Transport;
 
-/// The default limit on the size of a message.
+/// Default limit on the size of a message.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
 
-/// The default limit on the results of a map that wait for their consumer.
+/// Default limit on the results of a map that wait for their consumer.
 const MAX_BUFFERED: usize = 64 * 1024 * 1024;
 
-/// How long a program that ends waits for calls that it has spawned.
+/// Default time that a program waits, when it ends, for calls that it has spawned.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// What happens to the lines that workers print.
+/// The treatment of lines that workers print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OutputMode {
-    /// Passed on behind the function and the input that they belong to.
+    /// Forwarded, with the function and the input as a prefix.
     #[default]
     Prefixed,
-    /// Passed on as they are.
+    /// Forwarded unchanged.
     Raw,
-    /// Only kept for error reports and events.
+    /// Kept only for error reports and events.
     None,
 }
 
-/// Whether a program with `#[local_entrypoint]` shows how far its calls are.
+/// Whether and how a program with `#[local_entrypoint]` shows its progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ProgressMode {
-    /// By a line that is drawn again and again on a terminal, by single lines elsewhere.
+    /// On a terminal by one line that is redrawn, elsewhere by separate lines.
     #[default]
     Auto,
-    /// By single lines.
+    /// By separate lines.
     Lines,
     /// Not at all.
     None,
 }
 
-/// The settings of one runtime. Where something is given, it takes the place of what the
-/// attributes say.
+/// The settings of one runtime. A value here overrides that of the attributes.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) options: Options,
     pub(crate) max_workers: Option<usize>,
     pub(crate) min_workers: Option<usize>,
-    /// The most processes of all functions together.
+    /// Maximum number of processes for all functions together.
     pub(crate) max_processes: Option<usize>,
     pub(crate) startup_timeout: Option<Duration>,
     pub(crate) scaledown_window: Option<Duration>,
     pub(crate) max_message: usize,
-    /// How many bytes of results may wait for the consumer of a map.
+    /// Maximum number of bytes of results that may wait for the consumer of a map.
     pub(crate) max_buffered: usize,
     pub(crate) output: OutputMode,
     pub(crate) progress: ProgressMode,
     pub(crate) shutdown_grace: Duration,
     pub(crate) inline: bool,
     pub(crate) seed: Option<u64>,
-    /// Whether threads look for what comes soon before they sleep.
+    /// Whether threads spin for a moment before they sleep.
     pub(crate) spin: bool,
     /// Whether the future of a call may block its thread for a moment when it is polled first.
     pub(crate) busy_poll: bool,
     /// Which way calls and answers take.
     pub(crate) transport: Transport,
-    /// Variables for the workers; `None` removes one.
+    /// Environment variables for the workers; `None` removes one.
     pub(crate) environment: Vec<(OsString, Option<OsString>)>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) program: Option<PathBuf>,
-    /// Why calls are refused.
+    /// A problem with the settings, for which calls are rejected.
     pub(crate) invalid: Option<Box<str>>,
 }
 
-/// What sets something from the text of a variable.
+/// Applies the text of a variable to a setting.
 type Set = fn(&mut Config, &str) -> Result<(), String>;
 
 /// The variables that are read.
@@ -194,7 +193,7 @@ const VARIABLES: &[(&str, Set)] = &[
     }),
 ];
 
-/// Variables that the runtime sets itself for its workers.
+/// Variables that the runtime sets for its workers.
 const OWN: &[&str] = &[
     "RETRY_WORKER",
     "RETRY_WORKER_KEY",
@@ -230,7 +229,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the environment says.
+    /// Reads the settings from the environment.
     pub(crate) fn from_environment() -> Self {
         let config = Self::from(|name| std::env::var(name).ok());
         spin::enable(config.spin);
@@ -250,7 +249,7 @@ impl Config {
     }
 }
 
-/// A warning for each variable that begins like ours and is none, with the one that may be meant.
+/// Returns a warning for each unknown variable that starts with `RETRY_`, with the one that may be meant.
 pub(crate) fn warnings(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let known = || VARIABLES.iter().map(|(name, _)| *name);
     names

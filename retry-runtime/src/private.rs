@@ -1,5 +1,5 @@
-//! What generated code names. The number in the module's name is the patch version, so that
-//! macros and runtime of different versions do not meet unnoticed.
+//! Names that generated code refers to. The number in the module's name is the patch version, so that macros
+//! and runtime of different versions cannot be combined unnoticed.
 #![allow(missing_docs)]
 
 use std::future::Future;
@@ -44,13 +44,14 @@ pub use inventory;
 
 use crate::sys::Tied;
 
-/// What an async function's pointer returns.
+/// The return type of an async function's pointer.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The future of an async function, which may be `Send` or not.
 ///
-/// A function pointer has one type, which a stub has to name: it cannot depend on what the body holds. So
-/// the pointer always returns a future that is `Send`. One whose body is not is tied to its thread.
+/// A function pointer has a single type, which a stub has to name, so it cannot depend on what the body
+/// holds. The pointer therefore always returns a `Send` future. A future that is not `Send` is tied to its
+/// thread.
 pub struct Started<F>(pub F);
 
 impl<F: Future + Send> Started<F> {
@@ -62,7 +63,7 @@ impl<F: Future + Send> Started<F> {
     }
 }
 
-/// The same for a future that is not `Send`: method lookup comes to a trait's methods later.
+/// Boxes a future that is not `Send`: method lookup tries inherent methods before those of traits.
 pub trait Stays<'a, T> {
     fn boxed(self) -> BoxFuture<'a, T>;
 }
@@ -90,18 +91,18 @@ impl<T> Future for TiedFuture<'_, T> {
     }
 }
 
-/// Makes a call at once.
+/// Starts a call at once.
 pub fn spawn<T, E>(call: Call<T, E>) -> FunctionCall<T, E> {
     call.spawn()
 }
 
-// What follows checks constants. A value and its check are apart, so that a value that is refused
-// is refused in one place: the description that contains it is evaluated nevertheless.
+// The rest checks constants. A value and its check are separate, so that an invalid value is reported in one
+// place only: the description that contains it is evaluated nevertheless.
 
-/// A retry policy from a constant: of type `Retries`, or a number.
+/// A retry policy from a constant, of type `Retries` or an integer.
 pub struct RetriesFrom<T>(pub T);
 
-/// A policy, and what is wrong with it.
+/// A policy, and its problem if it has one.
 #[derive(Clone, Copy)]
 pub struct RetriesOr(pub Retries, Option<&'static str>);
 
@@ -128,8 +129,8 @@ impl RetriesFrom<u32> {
     }
 }
 
-// Method lookup comes to what takes a reference later, so that a number whose type is still open,
-// as in `1 + 1`, is a `u32`.
+// These methods take `&self` and those above `self`, because method lookup tries `self` first: an integer
+// whose type is still undetermined, such as `1 + 1`, becomes a `u32`.
 
 macro_rules! retries_from {
     ($($integer:ty)*) => {
@@ -168,10 +169,10 @@ macro_rules! no_retries_from {
     };
 }
 
-// What a number or a policy is taken for.
+// Types that users may mistake for a number or a policy.
 no_retries_from!(&str f32 f64 bool Duration Option<u32> Option<Retries>);
 
-/// The policy of a list.
+/// Returns the policy that a list of settings describes.
 #[must_use]
 pub const fn retries(
     max_retries: u32,
@@ -204,31 +205,31 @@ macro_rules! checks {
 }
 
 checks! {
-    /// A number is not zero.
+    /// Checks that a number is not zero.
     check_usize(value: usize) value > 0;
-    /// The same.
+    /// Checks that a number is not zero.
     check_u64(value: u64) value > 0;
-    /// A duration is not zero.
+    /// Checks that a duration is not zero.
     check_duration(value: Duration) !value.is_zero();
-    /// One worker can have so many calls at once.
+    /// Checks that one worker can have this many calls at once.
     check_at_once(value: usize) value <= crate::wire::control_block::SLOTS;
-    /// A coefficient is within its range.
+    /// Checks that a coefficient is within its range.
     check_coefficient(value: f64) value >= 1.0 && value <= 10.0;
-    /// A cap on delays is short enough.
+    /// Checks that a cap on delays is short enough.
     check_cap(value: Duration) value.as_nanos() <= Retries::LONGEST_DELAY.as_nanos();
-    /// The first delay is not above the cap.
+    /// Checks that the initial delay is not above the cap.
     check_initial(policy: Retries) policy.initial_fits();
-    /// The floor of workers is not above their limit.
+    /// Checks that the minimum of workers is not above the maximum.
     check_workers(spec: &FunctionSpec) match spec.max_workers {
         Some(most) => spec.min_workers <= most,
         None => true,
     };
-    /// The whole is not shorter than a part.
+    /// Checks that the deadline is not shorter than the timeout of one attempt.
     check_deadline(spec: &FunctionSpec) match (spec.timeout, spec.deadline) {
         (Some(timeout), Some(deadline)) => timeout.as_nanos() <= deadline.as_nanos(),
         _ => true,
     };
-    /// What runs at most once is not run again.
+    /// Checks that a function that runs at most once has no retries.
     check_once(spec: &FunctionSpec) !spec.at_most_once || spec.retries.max_retries() == 0;
 }
 
@@ -236,7 +237,7 @@ checks! {
 ///
 /// # Panics
 ///
-/// If the operating system does not give what an async runtime needs.
+/// Panics if the operating system lacks the resources for an async runtime.
 pub fn block_on_main<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -262,7 +263,7 @@ pub fn no_arguments(name: &'static str, about: &'static str) {
     command.get_matches();
 }
 
-/// Without the feature `cli` the command line is the program's own business.
+/// Does nothing: without the feature `cli`, the program handles the command line itself.
 #[cfg(not(feature = "cli"))]
 pub fn no_arguments(_: &'static str, _: &'static str) {}
 

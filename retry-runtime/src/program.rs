@@ -1,6 +1,6 @@
-//! What `#[local_entrypoint]` makes of a `main`: a program that ends in order, by itself or by a
-//! signal, and shows meanwhile how far it is (`progress.rs`). Nothing else in this library writes to
-//! the terminal of its own accord, or handles signals.
+//! Implements `#[local_entrypoint]`: a program that ends in order, by itself or by a signal, and meanwhile
+//! shows the progress of its calls (`progress.rs`). No other code in this library writes to the terminal of
+//! its own accord, or handles signals.
 
 #[cfg(feature = "cli")]
 pub(crate) mod command_line;
@@ -22,35 +22,35 @@ use crate::engine::{Engine, Program};
 use crate::sys::{self, PerProcess};
 use crate::terminal;
 
-/// The exit codes of a program that was ended by a signal: 128 and the signal's number.
+/// Base of the exit codes of a program that a signal has ended: 128 plus the signal's number.
 const BY_SIGNAL: i32 = 128;
 
 /// The signals that ask a program to end.
 const SIGNALS: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
-/// How often the end of the calls is looked for after a signal.
+/// Interval of the checks, after a signal, whether the calls have ended.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// The signal that asked this program to end, once there was one.
+/// The first signal that asked this program to end.
 static ASKED: PerProcess<AtomicI32> = PerProcess::new();
 
-/// Called after the worker check and before the command line is looked at.
+/// Starts the program. Called after the worker check and before the command line is parsed.
 pub fn begin() {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for warning in config::warnings(names) {
         eprintln!("warning: {warning}");
     }
-    // From here on they are seen, also before the thread has begun to look for them. Without a pipe or
-    // a thread they do what they do by default, and the workers end with this process.
+    // From here on signals are recorded, even before the thread starts to read them. Without a pipe or a
+    // thread they keep their default action, and the workers end with this process.
     if let Ok(signals) = sys::signal_pipe()
         && watch(signals).is_ok()
     {
-        // Those that were ignored when the program was started, by `nohup` or by a shell that starts a
-        // job in the background, stay ignored.
+        // Signals that were ignored when the program started stay ignored: `nohup` ignores them, and so does
+        // a shell that starts a background job.
         let caught = SIGNALS.into_iter().filter(|one| !sys::is_ignored(*one));
         caught.for_each(sys::catch);
     }
-    // A forked child inherits the handlers, but neither the thread nor a pipe of its own.
+    // A forked child inherits the handlers, but has neither the thread nor a pipe of its own.
     let starts = || {
         if !sys::has_signal_pipe()
             && let Ok(signals) = sys::signal_pipe()
@@ -70,15 +70,16 @@ fn watch(signals: OwnedFd) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Says something about the end of the program.
+/// Prints a message about the end of the program.
 fn say(text: &str) {
     let _room = terminal::make_room();
     eprintln!("{text}");
 }
 
-/// Called when `main` has returned: waits for calls that it has spawned, for a while.
+/// Ends the program in order. Called when `main` has returned: waits for spawned calls, up to the shutdown
+/// grace.
 pub fn finish() {
-    // The thread that handles signals ends the program, with the exit code for that.
+    // The thread that handles signals ends the program, with the exit code for the signal.
     while ASKED
         .get()
         .is_some_and(|asked| asked.load(Ordering::Acquire) != 0)
@@ -114,13 +115,13 @@ pub fn finish() {
     terminal::end();
 }
 
-/// For this long the end of the workers is waited for without a word.
+/// Time to wait for workers to end before a message about it is printed.
 const SILENT: Duration = Duration::from_millis(250);
 
-/// The most workers that are named one by one.
+/// Maximum number of workers that are listed by name.
 const NAMED: usize = 3;
 
-/// Says which workers have not ended yet.
+/// Prints which workers have not ended yet.
 fn say_what_is_left(engine: &Engine, grace: Duration) {
     let left = engine.processes();
     if !left.is_empty() {
@@ -131,7 +132,7 @@ fn say_what_is_left(engine: &Engine, grace: Duration) {
     }
 }
 
-/// Says which workers had to be killed.
+/// Prints which workers had to be killed.
 fn say_what_was_killed(engine: &Engine) {
     let killed = engine.killed_at_shutdown();
     if !killed.is_empty() {
@@ -142,7 +143,7 @@ fn say_what_was_killed(engine: &Engine) {
     }
 }
 
-/// Returns a list as a text, the first ones by name.
+/// Formats a list of names, of which only the first few are spelled out.
 fn list(names: &[String]) -> String {
     let (named, others) = names.split_at(names.len().min(NAMED));
     let named = named.join(", ");
@@ -181,7 +182,7 @@ fn handle(signals: &OwnedFd) {
     let mut silent = (running + queued == 0).then(|| Instant::now() + SILENT);
     while !engine.is_drained() {
         if let Some(second) = next(signals, Some(LOOK)) {
-            // The workers that are left end with this process.
+            // The remaining workers end with this process.
             exit(second);
         }
         if silent.take_if(|until| *until <= Instant::now()).is_some() {
@@ -189,13 +190,13 @@ fn handle(signals: &OwnedFd) {
         }
     }
     say_what_was_killed(engine);
-    // What the end of the calls makes `main` print is to be out.
+    // Give `main` time to print what follows from the end of its calls.
     let second = next(signals, Some(Duration::from_millis(50)));
     exit(second.unwrap_or(first))
 }
 
-/// Returns the number of the next signal; `None` if there is none within the time, or if the program
-/// has closed the pipe.
+/// Waits for the next signal and returns its number. Returns `None` if none arrives within the time, or if
+/// the program has closed the pipe.
 fn next(signals: &OwnedFd, timeout: Option<Duration>) -> Option<i32> {
     let timeout = timeout.map(sys::timespec);
     let mut files = [PollFd::new(signals, PollFlags::IN)];

@@ -1,4 +1,4 @@
-//! The terminal of a program, on which the program, its workers and a progress line write.
+//! Coordinates writes to the terminal that the program, its workers and the progress line share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,19 +8,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::sys::PerProcess;
 
-/// The width of a terminal that does not tell.
+/// Width assumed for a terminal that does not report one.
 const WIDTH: usize = 80;
 
-/// Takes away what is below the cursor: the line, since it is drawn there.
+/// Erases everything below the cursor, which is where the progress line is drawn.
 const CLEAR: &str = "\x1b[J";
 
-/// Whether there may be a line that is in the way of others.
+/// Whether a progress line may be on the terminal.
 static ON: PerProcess<AtomicBool> = PerProcess::new();
 
-/// Whether there is one. Whoever writes to the terminal holds this meanwhile.
+/// Whether a line is on the terminal now. Every thread that writes to the terminal holds this lock.
 static DRAWN: PerProcess<Mutex<bool>> = PerProcess::new();
 
-/// Whether this process draws a line. A forked child draws none: its parent does.
+/// Returns whether this process draws a line. A forked child does not: its parent does.
 pub(crate) fn is_on() -> bool {
     ON.get().is_some_and(|on| on.load(Ordering::Relaxed))
 }
@@ -30,11 +30,12 @@ fn drawn() -> MutexGuard<'static, bool> {
     drawn.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The right to write to the terminal, on which there is no line of ours as long as this is kept.
+/// A guard that allows writing to the terminal: while it exists, no progress line is there.
 pub(crate) struct Room(#[expect(dead_code, reason = "it is dropped")] MutexGuard<'static, bool>);
 
-/// To be called by whoever writes to the standard streams. Costs one relaxed load where no line is
-/// drawn, and does not wait for a terminal that is stopped.
+/// Erases the line, before something is written to the standard streams. The caller keeps the returned guard
+/// until it has written. Costs one relaxed load if no line is drawn, and does not wait for a terminal that is
+/// stopped.
 pub(crate) fn make_room() -> Option<Room> {
     if !is_on() {
         return None;
@@ -47,11 +48,11 @@ pub(crate) fn make_room() -> Option<Room> {
     Some(Room(drawn))
 }
 
-/// Set while the program waits for its calls. Only then a line is drawn: what the program prints itself
-/// goes past us, and would be mixed with the line.
+/// Set while the program waits for its calls. A line is drawn only then: the program's own output does not
+/// pass through this module, and would be mixed with the line.
 static WAITS: AtomicBool = AtomicBool::new(false);
 
-/// To be called before the program waits for calls.
+/// Records that the program is about to wait for calls.
 #[inline]
 pub(crate) fn program_waits() {
     if is_on() {
@@ -59,18 +60,18 @@ pub(crate) fn program_waits() {
     }
 }
 
-/// To be called before the program goes on with what it has waited for: it may print. The line goes,
-/// and does not come back before the program waits again.
+/// Records that the program is about to continue and may print. Erases the line, which does not come back
+/// before the program waits again.
 #[inline]
 pub(crate) fn program_goes_on() {
     if is_on() {
         WAITS.store(false, Ordering::Relaxed);
-        // A line is only drawn with the lock, and by a thread that finds the flag set then.
+        // A line is drawn only under the lock, by a thread that finds the flag set while it holds the lock.
         drop(make_room());
     }
 }
 
-/// To be called with what a future of the program's returns.
+/// Records the result of polling one of the program's futures: waiting if pending, continuing if ready.
 #[inline]
 pub(crate) fn polled<T>(poll: Poll<T>) -> Poll<T> {
     match &poll {
@@ -80,9 +81,9 @@ pub(crate) fn polled<T>(poll: Poll<T>) -> Poll<T> {
     poll
 }
 
-/// Takes the line away for good.
+/// Erases the line for good.
 pub(crate) fn end() {
-    // A line is only drawn by who finds it on while it holds the lock.
+    // A line is drawn only by a thread that finds `ON` set while it holds the lock.
     let room = make_room();
     if let Some(on) = ON.get() {
         on.store(false, Ordering::Relaxed);
@@ -90,13 +91,13 @@ pub(crate) fn end() {
     drop(room);
 }
 
-/// Lets this process draw a line.
+/// Allows this process to draw a line.
 pub(crate) fn begin() {
     ON.get_or_init(AtomicBool::default)
         .store(true, Ordering::Relaxed);
 }
 
-/// Draws a line, if the program waits for calls.
+/// Draws a line if the program is waiting for calls.
 pub(crate) fn draw(line: &str) {
     let mut drawn = drawn();
     if is_on() && WAITS.load(Ordering::Relaxed) {
@@ -105,15 +106,16 @@ pub(crate) fn draw(line: &str) {
     }
 }
 
-/// What draws a line below the cursor and brings the cursor back: what the program itself prints,
-/// which nobody can announce, then begins where it would have without us.
+/// Returns the codes that draw a line below the cursor and restore the cursor. Output of the program itself,
+/// which cannot be intercepted, then starts where it would have started without the line.
 fn below_the_cursor(line: &str) -> String {
-    // The last one away, on which the cursor may stand by now; a row down and up again, so that
-    // there is one; save; down, to its beginning, the line; restore.
+    // Erase the old line, since the cursor may be on it by now. Move down a row and up again, so that there
+    // is a row below. Save the cursor; move down, to the start of the row; write the line; restore the
+    // cursor.
     format!("{CLEAR}\x1bD\x1b[A\x1b7\x1b[B\r{line}\x1b8")
 }
 
-/// How many columns the terminal has, less one: some go to the next line after the last one.
+/// Returns the terminal's number of columns less one: some terminals wrap after the last column.
 pub(crate) fn width() -> usize {
     match rustix::termios::tcgetwinsize(rustix::stdio::stderr()) {
         Ok(size) if size.ws_col > 1 => usize::from(size.ws_col) - 1,
@@ -121,15 +123,15 @@ pub(crate) fn width() -> usize {
     }
 }
 
-/// Whether standard error takes something without our having to wait: a terminal may be stopped.
+/// Returns whether standard error accepts output without blocking: a terminal may be stopped.
 pub(crate) fn takes_more() -> bool {
     let stderr = rustix::stdio::stderr();
     let mut files = [PollFd::new(&stderr, PollFlags::OUT)];
     poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready == 1)
 }
 
-/// Writes to the descriptor itself: the program may hold the lock of its standard error. That it is
-/// closed is no failure of ours.
+/// Writes to the descriptor itself, because the program may hold the lock of its standard error. A closed
+/// descriptor is not an error here.
 pub(crate) fn write(text: &str) {
     let mut rest = text.as_bytes();
     while !rest.is_empty() {

@@ -1,6 +1,6 @@
-//! How many inputs the maps of a program are going to have, for the display of its progress.
+//! Counts the inputs that the maps of a program will have, for the display of its progress.
 //!
-//! The scheduler only knows the inputs that a map has submitted, which is a window of them.
+//! The scheduler knows only the inputs that a map has submitted, which are a window of them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,45 +9,45 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use crate::scheduler::Counts;
 use crate::sys::PerProcess;
 
-/// The maps of each function. Not there unless the progress is shown: then it costs nothing.
+/// The maps of each function. Uninitialised unless the progress is shown, so that it costs nothing otherwise.
 static MAPS: PerProcess<Mutex<HashMap<&'static str, Maps>>> = PerProcess::new();
 
-/// What [`Expected::left`] is where the input iterator does not tell its length.
+/// The value of [`Expected::left`] if the input iterator does not report its length.
 const UNKNOWN: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
 struct Maps {
-    /// The counts of the function when the oldest of these maps was begun.
+    /// The function's counts when the oldest of these maps began.
     base: Counts,
     running: Vec<Weak<Expected>>,
 }
 
-/// The inputs that a map has not submitted yet. It exists until the map has handed out its last result.
+/// The inputs that a map has not submitted yet. It exists until the map has returned its last result.
 #[derive(Debug)]
 pub(crate) struct Expected {
     left: AtomicU64,
 }
 
 impl Expected {
-    /// So many inputs were submitted.
+    /// Records that `count` inputs were submitted.
     pub(crate) fn submitted(&self, count: u32) {
         let rest = |left| (left != UNKNOWN).then(|| u64::saturating_sub(left, count.into()));
         let _ = (self.left).fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
     }
 
-    /// There are no further inputs.
+    /// Records that there are no further inputs.
     pub(crate) fn ended(&self) {
         self.left.store(0, Ordering::Relaxed);
     }
 }
 
-/// Begins to take note of maps.
+/// Starts recording maps.
 pub(crate) fn watch() {
     MAPS.get_or_init(Mutex::default);
 }
 
-/// Takes note of a map that begins, if anything shows it. `counts` are those of its function: where no
-/// other map of that function is running, they are counted anew.
+/// Records a map that begins, if the progress is shown. `counts` returns the current counts of its function:
+/// they become the new base if no other map of the function is running.
 pub(crate) fn begin(
     function: &'static str,
     size_hint: (usize, Option<usize>),
@@ -71,9 +71,9 @@ pub(crate) fn begin(
     Some(begun)
 }
 
-/// Returns the counts of a function since the oldest of its maps that are running was begun, or else the
-/// last one was, and how many calls there are by then with the inputs to come: `None` if an input iterator
-/// does not tell.
+/// Returns the counts of a function since the oldest of its running maps began, or since the last map began
+/// if none is running; and the total number of calls including the inputs to come, which is `None` if an
+/// input iterator does not report its length.
 pub(crate) fn since_begun(function: &str, counts: Counts) -> (Counts, Option<u64>) {
     let maps = MAPS.get().map(|maps| maps.lock());
     let maps = maps.map(|maps| maps.unwrap_or_else(PoisonError::into_inner));
@@ -113,7 +113,7 @@ mod tests {
         first.submitted(1000);
         let now = counts(1012, 20);
         assert_eq!(since_begun("f", now), (counts(1002, 10), Some(5002)));
-        // A second one at the same time is added.
+        // A second map at the same time adds to the total.
         let second = begin("f", (7, Some(7)), || unreachable!()).unwrap();
         assert_eq!(since_begun("f", now), (counts(1002, 10), Some(5009)));
         second.ended();
@@ -128,7 +128,7 @@ mod tests {
             since_begun("f", counts(1012, 1012)),
             (counts(0, 0), Some(3))
         );
-        // An iterator may have more than it said.
+        // An iterator may yield more than it reported.
         later.submitted(4);
         assert_eq!(
             since_begun("f", counts(1016, 1012)),

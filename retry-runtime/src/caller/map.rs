@@ -40,43 +40,43 @@ use crate::wait::Waiter;
 use crate::wait::block::{self, Wait};
 use crate::wait::spin::Spin;
 
-/// How many inputs are taken ahead of the consumer, at least, unless told otherwise.
+/// Least number of inputs that are taken ahead of the consumer, unless the map sets its own window.
 const WINDOW: usize = 1024;
 
-/// The same, at most.
+/// Most inputs that are taken ahead of the consumer.
 const LARGEST_WINDOW: usize = 64 * 1024;
 
-/// How many times as many inputs are taken ahead of the consumer as are given to the workers ahead
-/// of time: those that are done wait for the consumer meanwhile.
+/// Size of the window as a multiple of the inputs that workers are given ahead of time: the rest is for
+/// inputs that are done and wait for the consumer.
 const WINDOWS: usize = 2;
 
-/// How many bytes of inputs may be outstanding before no further ones are taken, however large
-/// the window is: at least, and at most where it takes as many to keep the workers busy. Memory that
-/// was used before is faster than more of it.
+/// Bytes of inputs that may be outstanding before no further ones are taken, however large the window is. The
+/// lower bound is the default; the limit rises up to the upper bound if the workers need as many to stay
+/// busy. Reusing memory is faster than touching more of it.
 const WINDOW_BYTES: RangeInclusive<usize> = 8 * 1024 * 1024..=64 * 1024 * 1024;
 
-/// How many inputs, or chunks of small ones, keep a worker busy: one that it works at, one that is on
-/// its way, and as many again while those that are done wait for the consumer.
+/// Inputs, or chunks of small ones, that keep a worker busy: one that it works on, one that is in transit,
+/// and as many again while those that are done wait for the consumer.
 const BUSY: usize = 4;
 
-/// How many inputs are submitted at once, at most.
+/// Most inputs that are submitted at once.
 const CHUNK: usize = 4096;
 
-/// How many chunks a window has, at least.
+/// Least number of chunks in a window.
 const CHUNKS: usize = 8;
 
-/// After so many inputs that were there in time the clock is one that is cheaper, if less exact.
+/// After this many inputs in one chunk, use the cheaper but coarser clock.
 const QUICK: u32 = 16;
 
-/// How many bytes of inputs are submitted at once.
+/// Bytes of inputs that are submitted at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// After a failed start no further one is tried for this long, which doubles with each further failure
-/// up to the longest.
+/// Pause after a failed start before another one is tried. It doubles with each further failure, up to the
+/// longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long inputs are collected before they are submitted: an input iterator may be slow.
+/// Time for which inputs are collected before they are submitted: an input iterator may be slow.
 const CHUNK_TIME: Duration = Duration::from_micros(200);
 
 type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Encoded;
@@ -363,11 +363,11 @@ pub trait Yields: Sealed {
     /// The value that is collected for an input that succeeded.
     type Value<T>;
 
-    /// Set if the position of each input has to be known.
+    /// Whether the position of each input has to be known.
     #[doc(hidden)]
     const INDEXED: bool;
 
-    /// The item for a result. The position is always known where it has to be.
+    /// Returns the item for a result. The position is always known if it has to be.
     #[doc(hidden)]
     fn item<T, E>(index: Option<u64>, result: Result<T, CallError<E>>) -> Self::Item<T, E>;
 
@@ -552,32 +552,32 @@ impl<I: Iterator, T, E, C: Default + Extend<Y::Value<T>>, Y: Yields> Wait
     }
 }
 
-/// What a map and those who deliver to it share.
+/// The state that a map shares with the code that delivers to it.
 pub(crate) struct Shared {
     arrivals: Mutex<Arrivals>,
-    /// The map among those whose inputs are scheduled in turn.
+    /// Identifies the map among the callers that take turns.
     caller: Caller,
     host: Host,
 }
 
 struct Arrivals {
-    /// What can be handed out, in that order, with the index of the first input.
+    /// Outcomes that can be handed out, in this order, with the index of the first input.
     ready: VecDeque<(u64, Outcome)>,
-    /// What has arrived before its turn, by index; only for a map that keeps the order of the inputs.
+    /// Outcomes that arrived before their turn, by index; only for a map that keeps the order of the inputs.
     early: Option<Early>,
-    /// The index that is ready next, where the order is kept.
+    /// The index whose outcome becomes ready next, if the order is kept.
     next: u64,
-    /// How many inputs have their results, and how many bytes these inputs took, that the consumer
-    /// does not know of.
+    /// Number of inputs with results, and the bytes of these inputs, that the consumer has not subtracted
+    /// from its counts yet.
     returned: usize,
     returned_bytes: usize,
-    /// The bytes of results that the consumer has not taken, and how many there may be
-    /// before no further inputs are handed out.
+    /// Bytes of results that the consumer has not taken, and the limit above which no further inputs are
+    /// given to workers.
     buffered: usize,
     most_buffered: usize,
-    /// There were more.
+    /// Whether the limit was exceeded, so that inputs are held back.
     held: bool,
-    /// Nobody wants anything any more.
+    /// Whether the map has been cancelled and drops further outcomes.
     closed: bool,
     waker: Option<Waker>,
 }
@@ -607,22 +607,23 @@ impl Shared {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the inputs of the map held back, or not any longer, as its arrivals are at that moment.
+    /// Tells the host to hold back the map's inputs or to release them, according to the arrivals at that
+    /// moment.
     fn hold(&self) {
         self.host.hold(self.caller, || self.lock().hold());
     }
 
-    /// Begins to put outcomes in.
+    /// Begins a delivery of outcomes.
     pub(crate) fn delivery(&self) -> Delivery<'_> {
         Delivery(self.lock())
     }
 }
 
-/// Outcomes being put into a map.
+/// A delivery of outcomes to a map, which holds the map's lock.
 pub(crate) struct Delivery<'a>(MutexGuard<'a, Arrivals>);
 
 impl Delivery<'_> {
-    /// Puts in what became of inputs, the first of which has this index.
+    /// Adds the outcome of inputs, the first of which has this index.
     pub(crate) fn put(&mut self, index: Option<u64>, inputs: &Payload, outcome: Outcome) {
         let arrivals = &mut *self.0;
         let Some(index) = index.filter(|_| !arrivals.closed) else {
@@ -634,15 +635,15 @@ impl Delivery<'_> {
         if outcome.result.is_ok() {
             return arrivals.insert(index, outcome);
         }
-        // What became of all of them is shown for each.
+        // An outcome that several inputs share is reported for each of them.
         for (index, call) in (index..).zip(outcome.call.following(inputs.count())) {
             let outcome = outcome.clone();
             arrivals.insert(index, Outcome { call, ..outcome });
         }
     }
 
-    /// Wakes the consumer if there is something for it. Returns whether too much has arrived by now: then
-    /// the map's inputs are to be [held](Shared::hold) back.
+    /// Wakes the consumer if there is something for it. Returns whether the limit on buffered results was
+    /// exceeded just now: then the caller must [hold](Shared::hold) back the map's inputs.
     #[must_use]
     pub(crate) fn finish(mut self) -> bool {
         let arrivals = &mut *self.0;
@@ -662,7 +663,7 @@ impl Delivery<'_> {
 }
 
 impl Deliver for Shared {
-    /// Takes the map's lock once for all of them.
+    /// Takes the map's lock once for all outcomes.
     fn deliver(self: Arc<Self>, outcomes: Run<'_, '_>) {
         let mut delivery = self.delivery();
         for (job, outcome) in outcomes {
@@ -674,7 +675,7 @@ impl Deliver for Shared {
     }
 }
 
-/// Returns how many bytes of a result an outcome keeps.
+/// Returns how many bytes of a result an outcome retains.
 fn size_of_result(outcome: &Outcome) -> usize {
     match &outcome.result {
         Ok(values) => values.size(),
@@ -684,15 +685,15 @@ fn size_of_result(outcome: &Outcome) -> usize {
 }
 
 impl Arrivals {
-    /// Returns whether inputs are held back, and which one is not: the one that the consumer waits for,
-    /// which would otherwise wait for the consumer.
+    /// Returns whether inputs are held back, and which one is exempt: the one that the consumer waits for.
+    /// Otherwise that input and the consumer would wait for each other.
     fn hold(&self) -> Option<Option<u64>> {
         let waits = self.early.is_some() && self.ready.is_empty();
         (self.held && !self.closed).then(|| waits.then_some(self.next))
     }
 
-    /// Notes that the consumer has taken results of this size in bytes. Returns whether inputs are to be
-    /// let go.
+    /// Records that the consumer has taken results of this size in bytes. Returns whether the inputs that are
+    /// held back must be released.
     fn consumed(&mut self, bytes: usize) -> bool {
         self.buffered = self.buffered.saturating_sub(bytes);
         let lets_go = self.held && self.buffered <= self.most_buffered / 2;
@@ -709,7 +710,7 @@ impl Arrivals {
             early.insert(index, outcome);
             return;
         }
-        // It and those that have waited for it.
+        // This outcome, and those that have waited for it.
         let mut next = Some((index, outcome));
         while let Some((index, outcome)) = next {
             let values = outcome.result.as_ref();
@@ -720,12 +721,12 @@ impl Arrivals {
     }
 }
 
-/// What has arrived before its turn, by the index of the first input.
+/// Outcomes that arrived before their turn, by the index of the first input.
 #[derive(Default)]
 struct Early {
-    /// What came in the order of the inputs, as most does: to keep it allocates nothing.
+    /// Outcomes that arrived in the order of the inputs, as most do: a queue allocates nothing for each.
     rising: VecDeque<(u64, Outcome)>,
-    /// What came after something that is behind it.
+    /// Outcomes that arrived after one with a higher index.
     others: BTreeMap<u64, Outcome>,
 }
 
@@ -738,7 +739,7 @@ impl Early {
         }
     }
 
-    /// What has this index, if that is the lowest.
+    /// Takes the outcome with this index, if that is the lowest one.
     fn take(&mut self, index: u64) -> Option<(u64, Outcome)> {
         let rising = self.rising.pop_front_if(|(first, _)| *first == index);
         rising.or_else(|| {
@@ -748,7 +749,7 @@ impl Early {
     }
 }
 
-/// Takes inputs, submits them and collects what became of them.
+/// Takes inputs, submits them and collects their outcomes.
 struct Driver<I: Iterator, T, E, Y> {
     host: Host,
     config: Option<Arc<[u8]>>,
@@ -759,46 +760,46 @@ struct Driver<I: Iterator, T, E, Y> {
     inputs: Option<I>,
     encode: Encode<I::Item>,
     window: usize,
-    /// Whether the window is as large as the function is quick.
+    /// Whether the window adapts to throughput.
     adapts: bool,
     ordered: bool,
     shared: Arc<Shared>,
     arrived: VecDeque<(u64, Outcome)>,
-    /// What is left of several values, of which the next has this index and this identity.
+    /// The values that are left of a packed payload, with the index and the call id of the next one.
     values: Option<(u64, CallId, Packed)>,
     next_index: u64,
-    /// Which inputs were taken and not handed out, where an index is due for each and the order does not
-    /// tell it.
+    /// The inputs that were taken and not handed out. Kept only if each item needs its index and the order
+    /// does not determine it.
     left: Option<Left>,
-    /// Inputs that were taken and whose results were not handed out.
+    /// Number of inputs that were taken and whose results were not handed out.
     pending: usize,
-    /// Of those, the ones whose results have not arrived.
+    /// Number of those whose results have not arrived.
     outstanding: usize,
     outstanding_bytes: usize,
-    /// How many bytes may be outstanding.
+    /// Limit on `outstanding_bytes`.
     window_bytes: usize,
-    /// How large the last chunk was: the next one will be about as large.
+    /// Size of the last chunk: the next one will be about as large.
     chunk_bytes: usize,
-    /// A panic of the input iterator, for when all results before it are handed out.
+    /// A panic of the input iterator, to be resumed after all earlier results are handed out.
     panic: Option<Box<dyn Any + Send>>,
-    /// Why workers do not start: reason enough not to try for each further input.
+    /// The latest failed start: further inputs share it instead of trying to start workers again.
     startup: Option<FailedStart>,
     /// Bytes of results that were handed out and still count as buffered, and how many of them are worth
-    /// a lock.
+    /// taking the lock for.
     consumed: usize,
     worth_telling: usize,
-    /// Whose answers can be looked for.
+    /// The function whose answers a waiting thread polls for.
     function: Option<FunctionKey>,
-    /// For the display of the progress, where there is one.
+    /// For the display of the progress, if there is one.
     expected: Option<Arc<Expected>>,
     _guard: buffers::RetainGuard,
     yields: PhantomData<Y>,
 }
 
-/// The failure of a worker's start that a map has handed out.
+/// A failed start of a worker that the map has reported.
 struct FailedStart {
     startup: Startup,
-    /// Until then further inputs share the failure.
+    /// Until then, further inputs share the failure.
     until: Instant,
     pause: Duration,
 }
@@ -844,10 +845,10 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         }
     }
 
-    /// A result that has already arrived, as long as the workers have enough to do.
+    /// Returns a result that has already arrived, as long as the workers have enough to do.
     fn next_arrived(&mut self) -> Option<Y::Item<T, E>> {
-        // Inputs are worth a submission by the chunk: one for each result would cost a lock, a
-        // system call and a wake-up each.
+        // Submit inputs by the chunk: a submission for each result would cost a lock, a system call and a
+        // wake-up each.
         let room = self.window.saturating_sub(self.pending);
         if self.inputs.is_some() && self.outstanding < self.window / 2 && room >= self.chunk() {
             return None;
@@ -855,7 +856,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         self.hand_out()
     }
 
-    /// How many inputs are submitted at once.
+    /// Returns how many inputs are submitted at once.
     fn chunk(&self) -> usize {
         (self.window / CHUNKS).clamp(1, CHUNK)
     }
@@ -888,7 +889,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         let (this, which) = (*index, *call);
         *index += 1;
         call.0 += 1;
-        // It may panic: then that is what this one was.
+        // Decoding may panic; the panic then stands for this result.
         let value = values.read(self.decoders.value_in_place)?;
         if values.len() == 0 {
             self.values = None;
@@ -898,7 +899,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         Some(self.item(this, result))
     }
 
-    /// The item for an input's result, which is handed out with that.
+    /// Creates the item for an input's result, and marks the input as handed out.
     fn item(&mut self, index: u64, result: Result<T, CallError<E>>) -> Y::Item<T, E> {
         if Y::INDEXED
             && let Some(left) = &mut self.left
@@ -918,7 +919,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
             }
             let more = self.feed();
             if self.host.is_foreign() {
-                // The iterator of the inputs has forked.
+                // The input iterator has forked.
                 continue;
             }
             if let Some(item) = self.hand_out() {
@@ -927,11 +928,11 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
             let mut arrivals = self.shared.lock();
             self.outstanding -= std::mem::take(&mut arrivals.returned);
             self.outstanding_bytes -= std::mem::take(&mut arrivals.returned_bytes);
-            // All that had arrived before was handed out.
+            // Everything that had arrived before has been handed out.
             std::mem::swap(&mut self.arrived, &mut arrivals.ready);
             if !self.arrived.is_empty() {
                 drop(arrivals);
-                // Handed out even while there is room for more inputs: those may be slow.
+                // Return it even if there is room for more inputs, because the iterator may be slow.
                 return Poll::Ready(self.hand_out());
             }
             if more {
@@ -950,14 +951,14 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
             let is_held = arrivals.held;
             drop(arrivals);
             if lets_go || is_held {
-                // Which of its inputs the consumer waits for may have changed.
+                // The input that the consumer waits for may have changed.
                 self.shared.hold();
             }
             return Poll::Pending;
         }
     }
 
-    /// Takes results that were handed out off the count of buffered ones.
+    /// Subtracts results that were handed out from the count of buffered bytes.
     fn tell_consumed(&mut self) {
         let consumed = std::mem::take(&mut self.consumed);
         if self.shared.lock().consumed(consumed) {
@@ -965,8 +966,8 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         }
     }
 
-    /// The next result in a child that was forked from the process whose map this is: what had
-    /// arrived before, and an error for each other input. It takes no lock of the parent's.
+    /// Returns the next result in a child that was forked from the process that owns this map: results that
+    /// had arrived before, and an error for each other input. Takes no lock of the parent's.
     #[cold]
     fn next_in_fork(&mut self) -> Option<Y::Item<T, E>> {
         if let Some(item) = self.hand_out() {
@@ -982,8 +983,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         } else {
             return None;
         };
-        // In a map that does not keep the order it is not known which inputs are left, unless that is
-        // kept account of.
+        // In a map that does not keep the order, the remaining inputs are known only if `left` records them.
         let index = match &mut self.left {
             Some(left) => left.take_first(),
             None => self.ordered.then(|| self.next_index - self.pending as u64),
@@ -993,13 +993,13 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         Some(Y::item(index, result))
     }
 
-    /// Looks for answers as long as there is patience.
+    /// Polls for answers until the thread is woken, `until` is reached or `spin` gives up.
     fn park(&mut self, until: Option<Instant>, waiter: &dyn Waiter, spin: &mut Spin) {
         let target = self.function.map_or(WaitTarget::To(None), WaitTarget::Of);
         self.host.poll_until(target, until, waiter, spin);
     }
 
-    /// Takes inputs and submits them, a chunk at most. True if there is room for more.
+    /// Takes inputs and submits them, at most one chunk. Returns whether there is room for more.
     fn feed(&mut self) -> bool {
         let limit = self.host.max_message();
         let room = |driver: &Self, taken: u32, bytes: usize| {
@@ -1031,7 +1031,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
                 break;
             };
             let start = payload::begin(&mut buffer);
-            // The limit is on one input; the buffer holds several.
+            // The limit applies to one input; the buffer holds several.
             let most = start.saturating_add(limit);
             let encode = || (self.encode)(input, &mut buffer, most);
             match catch_unwind(AssertUnwindSafe(encode)) {
@@ -1044,7 +1044,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
                 Ok(Err((parameter, error))) => {
                     refused = Some(refuse(self.registration, parameter, error, limit));
                 }
-                // As if the iterator had panicked: at this input's position.
+                // A panic of the encoder counts as a panic of the iterator at this input's position.
                 Err(panic) => {
                     self.panic = Some(panic);
                     self.end_inputs();
@@ -1054,7 +1054,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
             break;
         }
         self.chunk_bytes = buffer.len();
-        // The room may have been that of a much larger chunk, and may be kept for long.
+        // The buffer may have been sized for a much larger chunk, and may be retained for long.
         if buffer.len() < buffer.capacity() / 2 {
             buffer.shrink_to_fit();
         }
@@ -1067,7 +1067,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         if let Some(reason) = refused {
             let index = self.take(1);
             if !self.host.is_foreign() {
-                // It is not among those that the scheduler counts.
+                // The scheduler does not count this input.
                 if let Some(expected) = &self.expected {
                     expected.submitted(1);
                 }
@@ -1080,7 +1080,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
             && self.outstanding_bytes < self.window_bytes
     }
 
-    /// Remembers whether a start failed, as the outcome of an input tells it.
+    /// Records whether a start failed, according to the outcome of an input.
     fn note_start(&mut self, outcome: &Outcome) {
         match &outcome.result {
             Err(Failure::Startup(startup)) => {
@@ -1101,7 +1101,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         }
     }
 
-    /// Returns why the function's workers do not start, if that was found out just now and none has
+    /// Returns why the function's workers fail to start, if that was found out recently and no worker has
     /// become ready since: then the start is not tried again for each further input.
     fn recent_start_failure(&self) -> Option<Startup> {
         let known = self.startup.as_ref()?;
@@ -1112,7 +1112,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         (is_recent && !is_served).then(|| known.startup.clone())
     }
 
-    /// So many inputs were taken; the index of the first.
+    /// Counts inputs that were taken. Returns the index of the first one.
     fn take(&mut self, count: u32) -> Option<u64> {
         let first = self.next_index;
         self.next_index += u64::from(count);
@@ -1203,7 +1203,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
 }
 
 impl<I: Iterator, T, E, Y> Driver<I, T, E, Y> {
-    /// Cancels what is outstanding.
+    /// Cancels all outstanding inputs.
     fn cancel(&mut self) {
         self.inputs = None;
         self.expected = None;
@@ -1266,13 +1266,13 @@ debug! {
     [] ForEach<>.0;
 }
 
-/// Indices of inputs whose results were not handed out, as ranges by their starts: there are no more
-/// ranges than inputs, however far apart these are.
+/// Indices of inputs whose results were not handed out, as ranges keyed by their starts: there are at most as
+/// many ranges as inputs, however far apart the indices are.
 #[derive(Default)]
 struct Left(BTreeMap<u64, u64>);
 
 impl Left {
-    /// Adds indices above all others.
+    /// Adds indices that are above all others.
     fn push(&mut self, range: Range<u64>) {
         match self.0.last_entry() {
             Some(mut last) if *last.get() == range.start => *last.get_mut() = range.end,
@@ -1302,7 +1302,7 @@ impl Left {
     }
 }
 
-/// Why an input is not sent.
+/// Returns the rejection for an input that cannot be sent.
 pub(crate) fn refuse(
     registration: &'static Registration,
     parameter: usize,
@@ -1374,7 +1374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_of_an_unordered_map_is_known_by_index() {
+    fn left_tracks_the_indices_of_an_unordered_map() {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
@@ -1403,7 +1403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_in_any_order_is_handed_out_in_that_of_the_inputs() {
+    fn results_are_handed_out_in_input_order() {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
         let mut random = fastrand::Rng::with_seed(seed);

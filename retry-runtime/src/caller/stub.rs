@@ -1,9 +1,9 @@
-//! What an annotated function turns into.
+//! The stub that an annotated function turns into.
 //!
-//! The stub is a chain of layers, each of which derefs to the next and the last one to the
-//! function itself. What callers write, such as `remote`, is an inherent method of each layer
-//! under the layer's own bounds. The compiler takes the first layer whose bounds hold: so the
-//! error type is chosen by type, aliases included, without a trait to import.
+//! The stub is a chain of layers, each of which derefs to the next and the last one to the function itself.
+//! The methods that callers use, such as `remote`, are inherent methods of each layer under the layer's own
+//! bounds. The compiler takes the first layer whose bounds hold. So the type selects the error type, aliases
+//! included, without a trait to import.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -29,7 +29,7 @@ use crate::function::args::{
 use crate::function::invocation::Invocation;
 use crate::function::registry::Registration;
 
-/// What all layers share.
+/// The state that all layers share.
 struct Target<F, A, R> {
     function: F,
     registration: &'static Registration,
@@ -103,22 +103,22 @@ macro_rules! layers {
 }
 
 layers! {
-    /// The first layer: an error that serde can carry arrives as itself.
+    /// The first layer: an error that serde can serialise arrives as itself.
     Typed => Chained;
     /// An error that is a pointer to another one, such as `anyhow::Error` or `Box<dyn Error>`.
     Chained => Standard;
-    /// An error of the standard kind, such as `std::io::Error`.
+    /// An error that implements `std::error::Error`, such as `std::io::Error`.
     Standard => Shown;
-    /// An error that can be shown, and nothing else.
+    /// An error that implements only `Display` and `Debug`.
     Shown => Plain;
     /// A function that does not return a `Result`.
     Plain => Failed;
-    /// A function with types that cannot be sent. That is reported where it is defined, and
-    /// would only be said again where it is called: so there is something to call.
+    /// A function that returns a `Result`, with types that cannot be sent. The compiler reports that where
+    /// the function is defined. These methods exist so that it does not report it again at each call.
     Failed => Unsent;
 }
 
-/// The last layer: the same for a function that does not return a `Result`.
+/// The last layer: a function with types that cannot be sent and that does not return a `Result`.
 pub struct Unsent<F, A, R>(Target<F, A, R>);
 
 impl<F: Clone, A, R> Clone for Unsent<F, A, R> {
@@ -244,7 +244,7 @@ macro_rules! for_each_arity {
     };
 }
 
-/// Encodes all parameters, or the only one as it is alone.
+/// Encodes all parameters, or the only one as a message of its own.
 macro_rules! encode_arguments {
     ($out:ident, $limit:ident; $P:ident $p:ident $index:tt) => {
         $P::encode_alone($p, $out, $limit).map_err(|error| ($index, error))
@@ -255,7 +255,7 @@ macro_rules! encode_arguments {
     }};
 }
 
-/// `remote` and `spawn` of one layer for one number of parameters.
+/// Implements `remote` and `spawn` of one layer for one number of parameters.
 macro_rules! call {
     ([[$layer:ident] [$($bounds:tt)*] [$R:ty] [$T:ty] [$E:ty] [$decoders:expr]]
      $($P:ident $p:ident $index:tt),*) => {
@@ -281,8 +281,8 @@ macro_rules! call {
     };
 }
 
-/// What takes inputs is named at each layer: the compiler shows that line to somebody whose items do
-/// not fit, and would show this macro with all of its invocation otherwise.
+/// Implements one layer. The methods that take inputs are named at each invocation: if the items do not fit,
+/// the compiler shows that line to the user. Otherwise it would show this macro and its whole invocation.
 macro_rules! layer {
     ($layer:ident [$($bounds:tt)*] $R:ty => $T:ty, $E:ty, $decoders:expr,
      fn $map:ident, $for_each:ident<$a:lifetime, I: $Inputs:path>,
@@ -373,7 +373,7 @@ layer! {
     |result, invocation| invocation.succeed(result)
 }
 
-/// `remote` and `spawn` where something cannot be sent.
+/// Implements `remote` and `spawn` for a function with a type that cannot be sent.
 macro_rules! unsent_call {
     ([[$layer:ident] [$($bounds:tt)*] [$R:ty] [$T:ty] [$E:ty]]
      $($P:ident $p:ident $index:tt),*) => {
@@ -424,7 +424,7 @@ macro_rules! unsent {
 unsent! { Failed [T, E] Result<T, E> => T, E }
 unsent! { Unsent [R] R => R, Infallible }
 
-/// What stands behind a type that cannot be sent, in a program that is not compiled because of it.
+/// The body of methods on types that cannot be sent, in a program that therefore does not compile.
 fn never_compiled() -> ! {
     unreachable!("generated code asserts that all types can be sent")
 }

@@ -1,4 +1,4 @@
-//! The loop of functions that take many inputs at once.
+//! The loop for functions that take a batch of inputs.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::function::registry::Served;
 use crate::sys::{self, exit_if_forked};
 use crate::wire::frame::{CallHeader, Kind, Order};
 
-/// Serves until the parent ends the connection.
+/// Serves batches until the parent closes the connection.
 pub(super) fn serve(
     server: &mut Server,
     served: &Served,
@@ -55,9 +55,9 @@ pub(super) fn serve(
             .saturating_sub(started)
             .saturating_sub(server.control.paused(0));
         let remarks = Remarks {
-            used_up: growth.is_exceeded(),
+            used_up: growth.check(),
         };
-        // What a batch prints is from all of its inputs.
+        // The output of a batch belongs to all of its inputs.
         let alone = headers.len() == 1;
         let Server {
             printed, results, ..
@@ -77,18 +77,18 @@ pub(super) fn serve(
                 .answer_with(kind, header.ticket, duration, remarks, &output);
             server.control.done(slot);
         }
-        // The next batch may be there, and may take its time.
+        // Flush now: the next batch may already be here, and it may take long.
         server.results.flush();
         if !std::mem::replace(&mut has_answered, true) {
             server.printed.measure();
-            // The first call may have installed a hook of its own.
+            // The first call may have installed its own panic hook.
             panics::install();
         }
     }
 }
 
-/// The inputs of the next batch: as many as it may have, or what comes within its time. `None`
-/// when the parent has ended the connection.
+/// Collects the inputs of the next batch: up to `max_size`, or those that arrive within `max_wait` of the
+/// first. Returns `None` if the parent has closed the connection.
 fn collect(server: &mut Server, batch: Batch) -> Option<Vec<(CallHeader, Input)>> {
     let mut collected = Vec::new();
     let mut until: Option<Instant> = None;

@@ -1,4 +1,4 @@
-//! CallReader on their way from the parent.
+//! Receives calls from the parent.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -18,11 +18,11 @@ use crate::wire::frame_reader::FrameReader;
 use crate::wire::ring::{self, Sleep};
 use crate::wire::stream::Reader;
 
-/// How long a worker that has nothing to do keeps memory for large messages: over the pauses between
-/// its calls, and not after them.
+/// Time for which an idle worker retains buffers for large messages: across the pauses between its calls, but
+/// not after the last one.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The inputs that are left of several calls that came together.
+/// The remaining inputs of a message that carries several calls.
 #[derive(Debug, Default)]
 struct Rest {
     left: u32,
@@ -39,38 +39,38 @@ impl Rest {
         }
     }
 
-    /// Makes `input` the next one. False if nothing is left.
+    /// Moves the next input into `input`. Returns false if none is left.
     fn take(&mut self, input: &mut Input) -> bool {
         let Some(inputs) = &self.inputs else {
             return false;
         };
         let start = self.at + PREFIX;
         let Some(length) = payload::length(&inputs[self.at..]) else {
-            // The parent is this very program.
+            // The parent runs this same program, so this is a bug.
             exit(STRANGER);
         };
         self.at = start + length;
         input.become_part(inputs, start..self.at);
         self.left -= 1;
         if self.left == 0 {
-            // The last one has the memory for itself: it may be large.
+            // Drop this reference, so that the last input is the only owner of the memory: it may be large.
             self.inputs = None;
         }
         true
     }
 }
 
-/// The worker's end of the way that calls take.
+/// The worker's end of the call stream.
 pub(super) struct CallReader {
     socket: Arc<OwnedFd>,
     reader: Reader,
     input: FrameReader,
-    /// The last one that was taken.
+    /// Header of the last call that was taken.
     header: CallHeader,
-    /// What is left of its message.
+    /// The rest of its message.
     rest: Rest,
     patience: Patience,
-    /// The last look for more, until more has come.
+    /// The last spin for more calls, until more have arrived.
     spin: Option<Spin>,
 }
 
@@ -87,14 +87,15 @@ impl CallReader {
         }
     }
 
-    /// The next one that has come.
+    /// Takes the next call that has arrived.
     pub(super) fn take(&mut self) -> Option<(CallHeader, Input)> {
         let mut input = Input::default();
         self.take_into(&mut input).then_some((self.header, input))
     }
 
-    /// The same for who takes one after the other: its arguments take the place of the last one's,
-    /// its [header](Self::header) stays here. False if none has come.
+    /// Takes the next call that has arrived, for a loop that runs one call after the other: the arguments
+    /// replace those in `input`, and the [header](Self::header) stays here. Returns false if none has
+    /// arrived.
     #[inline]
     pub(super) fn take_into(&mut self, input: &mut Input) -> bool {
         if self.rest.take(input) {
@@ -118,23 +119,23 @@ impl CallReader {
         }
     }
 
-    /// What the last one is that was taken.
+    /// Returns the header of the last call that was taken.
     pub(super) fn header(&self) -> &CallHeader {
         &self.header
     }
 
-    /// Whether more has come than was taken, but for a part of a message.
+    /// Returns whether more data has arrived, apart from a partial message that is already buffered.
     pub(super) fn has_more(&self) -> bool {
         self.is_within_chunk() || !self.reader.is_empty()
     }
 
-    /// Whether more has come with the last one that was taken.
+    /// Returns whether more calls remain of the last message.
     pub(super) fn is_within_chunk(&self) -> bool {
         self.rest.left > 0
     }
 
     fn read(&mut self) -> bool {
-        // The parent is this very program: it sends what it says it does.
+        // The parent runs this same program, so its lengths need no limit.
         let (reader, longest) = (&mut self.reader, usize::MAX);
         match self.input.read(reader, CALL_HEADER, longest, longest) {
             Ok(0) => false,
@@ -147,12 +148,12 @@ impl CallReader {
                 }
                 true
             }
-            // The parent is this very program.
+            // The parent runs this same program, so this is a bug.
             Err(ring::Corrupt) => exit(STRANGER),
         }
     }
 
-    /// Looks for more for a moment; whether more has come.
+    /// Spins for a moment. Returns whether more has arrived.
     pub(super) fn look(&mut self) -> bool {
         let spin = self.spin.insert(self.patience.spin());
         if self.input.is_within_large() {
@@ -161,18 +162,18 @@ impl CallReader {
         spin.look_until(&mut || !self.reader.is_empty())
     }
 
-    /// Waits until more comes; false when the parent has ended the connection.
+    /// Waits until more arrives. Returns false if the parent has closed the connection.
     pub(super) fn wait(&mut self) -> bool {
         self.look() || self.sleep()
     }
 
     fn sleep(&self) -> bool {
-        // The parent is gone, or a function has closed all that it found: then nobody would hear of
-        // the parent's end, and the parent not of answers.
+        // Either the parent has exited, or a function has closed every descriptor it found: then this worker
+        // would not notice the parent's end, and the parent would not hear of answers.
         if self.hear() == Heard::End && !self.is_closed() {
             super::end();
         }
-        while self.sleeps_at(Sleep::Here) {
+        while self.arm(Sleep::Here) {
             let keeps = buffers::retains_any();
             self.reader.sleep(keeps.then_some(PAUSE));
             if keeps && self.reader.is_empty() {
@@ -182,14 +183,13 @@ impl CallReader {
         !self.reader.is_empty()
     }
 
-    fn sleeps_at(&self, how: Sleep) -> bool {
+    fn arm(&self, how: Sleep) -> bool {
         self.reader.sleeps(how) && !self.is_closed()
     }
 
-    /// Waits until more comes, but no longer than the given time; false if nothing has come, or
-    /// nothing will.
+    /// Waits until more arrives or the given time is reached. Returns whether there is something to read.
     pub(super) fn wait_until(&self, until: Instant) -> bool {
-        while self.sleeps_at(Sleep::Here) {
+        while self.arm(Sleep::Here) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 self.reader.disarm();
@@ -200,14 +200,14 @@ impl CallReader {
         !self.reader.is_empty()
     }
 
-    /// Says that this side is about to sleep until the bell rings. False if something has come,
-    /// or nothing will.
-    pub(super) fn sleeps(&self) -> bool {
+    /// Arms the bell: announces that this thread is about to sleep until the parent rings. Returns false if
+    /// something has arrived or nothing more will.
+    pub(super) fn arm_bell(&self) -> bool {
         buffers::free();
-        self.sleeps_at(Sleep::Bell)
+        self.arm(Sleep::Bell)
     }
 
-    /// Whether the parent has ended the connection.
+    /// Returns whether the parent has closed the connection.
     pub(super) fn is_closed(&self) -> bool {
         let closed = self.reader.is_closed();
         if closed && self.reader.is_lost() {
@@ -216,7 +216,7 @@ impl CallReader {
         closed
     }
 
-    /// What the parent has said through the socket. Frames are left there.
+    /// Reads what the parent has sent through the socket, apart from frames, which stay there.
     pub(super) fn hear(&self) -> Heard {
         self.reader.hear(&self.socket)
     }
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_together_is_given_back_with_the_last_of_it() {
+    fn the_last_input_frees_the_message() {
         let mut buffer = Vec::new();
         for input in [&b"a"[..], b"bc"] {
             let begun = payload::begin(&mut buffer);

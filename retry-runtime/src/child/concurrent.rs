@@ -1,4 +1,4 @@
-//! The loop of async functions: several calls at once on the worker's one thread.
+//! The loop for async functions: concurrent calls on the worker's one serving thread.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -27,7 +27,7 @@ use crate::wire::ControlBlock;
 use crate::wire::bell::Heard;
 use crate::wire::frame::{CallHeader, Kind, Order};
 
-/// Serves until the parent ends the connection.
+/// Serves calls until the parent closes the connection.
 pub(super) fn serve(server: &mut Server, served: &Served, state: &State, driver: &Driver) {
     let socket = Socket::new(Arc::clone(&server.socket));
     let mut executor = Executor {
@@ -52,13 +52,13 @@ struct Executor<'a> {
     server: &'a mut Server,
     served: &'a Served,
     state: &'a State,
-    /// What has come and is not claimed.
+    /// Calls that have arrived and are not claimed yet.
     waiting: VecDeque<(CallHeader, Input)>,
-    /// Which slots are taken.
+    /// Which slots are in use.
     slots: Vec<bool>,
     running: HashMap<Id, Running>,
     tasks: JoinSet<Option<(Kind, Output)>>,
-    /// Set if several calls may have printed since it was last looked at.
+    /// Set if several calls may have printed since the output was last counted.
     shared: bool,
     growth: Growth,
     has_answered: bool,
@@ -67,13 +67,13 @@ struct Executor<'a> {
 struct Running {
     slot: usize,
     ticket: u64,
-    /// When it was polled first, in nanoseconds on the monotonic clock.
+    /// Time of the first poll, in nanoseconds on the monotonic clock.
     started: Rc<Cell<u64>>,
     abort: AbortHandle,
 }
 
 impl Executor<'_> {
-    /// Does what there is to do; ready at the end of the connection.
+    /// Makes all progress that is possible now. Ready when the parent has closed the connection.
     fn turn(&mut self, socket: &Socket, context: &mut Context<'_>) -> Poll<()> {
         exit_if_forked(self.server.mark, 0);
         loop {
@@ -82,17 +82,17 @@ impl Executor<'_> {
                 self.answer(done);
                 idle = false;
             }
-            // Until there is nothing: only then it is watched for more.
+            // Read until nothing is left: only then does the driver watch the socket again.
             while socket.is_readable() {
                 match self.server.calls.hear() {
                     Heard::Ring => {}
-                    // They are taken below, and then it is looked again.
+                    // The frames are taken below; the next pass looks at the socket again.
                     Heard::Frames => {
                         idle = false;
                         break;
                     }
-                    Heard::Nothing => socket.was_read(),
-                    // The parent is gone, or a function has closed all that it found.
+                    Heard::Nothing => socket.mark_read(),
+                    // Either the parent has exited, or a function has closed every descriptor it found.
                     Heard::End if !self.server.calls.is_closed() => super::end(),
                     Heard::End => break,
                 }
@@ -106,7 +106,7 @@ impl Executor<'_> {
                 if self.running.is_empty() && self.server.calls.look() {
                     continue;
                 }
-                if self.server.calls.sleeps() {
+                if self.server.calls.arm_bell() {
                     return Poll::Pending;
                 }
                 if self.server.calls.is_closed() && !self.server.calls.has_more() {
@@ -116,7 +116,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Orders are obeyed at once, also where calls that came before them still wait.
+    /// Takes orders. `Ask` and `Abort` are obeyed at once, even if earlier calls are still waiting.
     fn take_orders(&mut self) {
         while let Some((header, payload)) = self.server.calls.take() {
             match header.order {
@@ -132,7 +132,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Starts a call if there is one and a slot for it.
+    /// Starts the next call if there is one and a slot is free. Returns whether it did.
     fn start_next(&mut self) -> bool {
         let Some(slot) = self.slots.iter().position(|taken| !taken) else {
             return false;
@@ -181,7 +181,7 @@ impl Executor<'_> {
     fn answer(&mut self, done: Result<(Id, Option<(Kind, Output)>), JoinError>) {
         let (id, answer) = match done {
             Ok((id, answer)) => (id, answer),
-            // Panics are caught inside, so that it can only have been aborted.
+            // Panics are caught inside the task, so it can only have been aborted.
             Err(error) => (error.id(), Some((Kind::Aborted, Output::default()))),
         };
         let Some(running) = self.running.remove(&id) else {
@@ -200,7 +200,7 @@ impl Executor<'_> {
             .saturating_sub(running.started.get())
             .saturating_sub(server.control.paused(running.slot));
         let remarks = Remarks {
-            used_up: self.growth.is_exceeded(),
+            used_up: self.growth.check(),
         };
         let left = self.running.len();
         if !self.shared {
@@ -210,9 +210,9 @@ impl Executor<'_> {
                     .look(&server.results, running.ticket, true, true);
             }
         } else if left > 1 {
-            server.printed.leaves_unseen(running.ticket);
+            server.printed.mark_unseen(running.ticket);
         } else {
-            // What is printed from here on is from one of them alone.
+            // From here on at most one call is executing, so new output belongs to it alone.
             self.shared = false;
             let last = left == 0;
             server
@@ -227,15 +227,15 @@ impl Executor<'_> {
         if !std::mem::replace(&mut self.has_answered, true) {
             server.results.flush();
             server.printed.measure();
-            // The first call may have installed a hook of its own.
+            // The first call may have installed its own panic hook.
             panics::install();
         }
     }
 }
 
-/// One attempt: a future that catches panics and during which its call is the current one.
+/// One attempt: a future that catches panics and makes its call the current one while it is polled.
 struct Attempt {
-    /// The worker's process.
+    /// Identifies the worker's process.
     mark: Mark,
     current: Current,
     fault: u16,
@@ -245,9 +245,9 @@ struct Attempt {
     future: Option<LocalFuture<Invocation>>,
 }
 
-/// An attempt before its first poll. Only then its ticket is claimed, and its time begins: until then an
-/// input that does not yield may keep the thread. Tasks are polled first in the order in which they were
-/// spawned, as tickets have to be claimed.
+/// An attempt before its first poll. The first poll claims the ticket and starts the clock, not the spawn: in
+/// between, an input that does not yield may occupy the thread. Tasks are first polled in the order in which
+/// they were spawned, which is the order in which tickets must be claimed.
 struct Start {
     control: Arc<ControlBlock>,
     slot: usize,
@@ -265,7 +265,7 @@ impl Start {
 }
 
 impl Future for Attempt {
-    /// Nothing if the parent has taken the input back.
+    /// `None` if the parent has recalled the input.
     type Output = Option<(Kind, Output)>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -284,7 +284,7 @@ impl Future for Attempt {
                 faults::act(this.fault, &this.results);
                 match run {
                     Run::Async(start) => this.future = Some(start(invocation)),
-                    // A method that is not async, of a service that has others which are.
+                    // A blocking method of a service that also has async methods.
                     Run::Blocking(run) => {
                         run(&mut invocation);
                         return Poll::Ready(invocation);
@@ -310,7 +310,7 @@ impl Future for Attempt {
                 let mut output = Output::default();
                 let panic = panics::caught(payload, this.limit);
                 panics::encode(&panic, output.instead());
-                // What the future holds is dropped here, where a panic can still be caught.
+                // Drop the future's state here, where a panic can still be caught.
                 let _ = catch_unwind(AssertUnwindSafe(|| this.future = None));
                 Poll::Ready(Some((Kind::Panicked, output)))
             }

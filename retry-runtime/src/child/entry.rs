@@ -28,10 +28,10 @@ pub fn init() {
     enter(Entry::Main);
 }
 
-/// The same for a test: a worker is the test binary told to run this test alone. What is returned is to be
-/// kept until the test ends.
+/// Does the same as [`init`] in a test: a worker is the test binary, told to run only this test. The caller
+/// must keep the returned value until the test ends.
 pub fn enter_test(path: &'static str) -> impl Sized {
-    // The test harness names tests without their crate.
+    // The test harness names tests without the crate name.
     let name = path.split_once("::").map_or(path, |(_, name)| name);
     enter(Entry::Test(name.to_owned()));
     capture::begin(Caller::thread().0)
@@ -39,7 +39,7 @@ pub fn enter_test(path: &'static str) -> impl Sized {
 
 fn enter(entry: Entry) {
     static ENTERED: Once = Once::new();
-    // Served outside of this: a function may call code that calls `init`.
+    // Serve outside of `call_once`: a function may run code that calls `init`.
     let mut link = None;
     ENTERED.call_once(|| {
         children::keep();

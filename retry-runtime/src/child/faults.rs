@@ -1,4 +1,4 @@
-//! Lets the faults happen that a test wants.
+//! Triggers the faults that a test has planned.
 
 #[cfg(not(feature = "testing"))]
 mod absent {
@@ -18,17 +18,17 @@ mod present {
     use crate::job::faults::testing::KIND;
     use crate::wire::frame::Kind;
 
-    /// Lets a fault happen, on the worker's thread.
+    /// Triggers a fault on the worker's thread.
     ///
     /// # Panics
     ///
-    /// If that is the fault.
+    /// Panics if the planned fault is a panic.
     pub(crate) fn act(code: u16, results: &ResultWriter) {
         let amount = code & ((1 << KIND) - 1);
         match code >> KIND {
             1 => {
                 let signal = Signal::from_named_raw(i32::from(amount)).unwrap_or(Signal::KILL);
-                // More than once: Rust's own handler of SIGSEGV lets the first one pass.
+                // Repeat it: Rust's own handler of SIGSEGV lets the first one pass.
                 loop {
                     let _ = kill_process(getpid(), signal);
                 }

@@ -1,4 +1,4 @@
-//! The worker's side: hands calls to the parent and waits for what becomes of them.
+//! The worker's half of nested calls: submits calls to the parent and delivers their outcomes.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -22,22 +22,22 @@ use crate::sys::{self, Mark};
 use crate::wire::nested::{self as wire, Item, Reply, Request, Submission};
 use crate::wire::write_queue;
 
-/// How many bytes are read at once.
+/// Bytes read at once.
 const READ: usize = 64 * 1024;
 
 static UPSTREAM: OnceLock<Upstream> = OnceLock::new();
 
-/// The connection of this worker.
+/// This worker's connection for nested calls.
 pub(crate) struct Upstream {
     socket: Arc<OwnedFd>,
     worker: u64,
     limit: usize,
     options: Options,
     max_buffered: usize,
-    /// Held while writing, so that messages do not mix.
+    /// Held while writing, so that messages do not interleave.
     writing: Mutex<()>,
     pending: Mutex<Pending>,
-    /// The worker's process.
+    /// Identifies the worker's process.
     mark: Mark,
 }
 
@@ -45,19 +45,19 @@ pub(crate) struct Upstream {
 struct Pending {
     jobs: HashMap<u32, Job>,
     next: u32,
-    /// Whether the thread that reads is there.
+    /// Whether the reading thread has been started.
     reading: bool,
 }
 
 impl Upstream {
-    /// Makes the connection that this worker was given known.
+    /// Installs the connection that this worker received from its parent.
     pub(crate) fn install(socket: OwnedFd, worker: u64, limit: usize) {
         let config = Config::from_environment();
         let _ = UPSTREAM.set(Self {
             socket: Arc::new(socket),
             worker,
             limit,
-            // Workers inherit the environment; nothing else reaches them.
+            // Workers inherit the environment; the parent's other settings do not reach them.
             options: config.options,
             max_buffered: config.max_buffered,
             writing: Mutex::default(),
@@ -66,13 +66,13 @@ impl Upstream {
         });
     }
 
-    /// Whether this process was forked from the worker: see
+    /// Returns whether this process was forked from the worker: see
     /// [`Host::is_foreign`](crate::engine::Host::is_foreign).
     pub(crate) fn is_foreign(&self) -> bool {
         !self.mark.is_current()
     }
 
-    /// The connection, if this process is a worker or was forked from one.
+    /// Returns the connection if this process is a worker or was forked from one.
     pub(crate) fn get() -> Option<&'static Self> {
         UPSTREAM.get()
     }
@@ -100,7 +100,7 @@ impl Upstream {
         jobs: impl IntoIterator<Item = Job>,
         mut submitted: impl FnMut(CallKey),
     ) -> Result<(), Rejected> {
-        // The parent takes no message whose inputs are together larger than the limit.
+        // The parent rejects messages whose inputs exceed the limit in total.
         let mut messages = vec![(Vec::new(), Vec::new())];
         let mut caller = Caller::thread();
         let mut pending = self.pending();
@@ -139,7 +139,7 @@ impl Upstream {
                 config: callee.config.as_deref().map(<[u8]>::to_vec),
                 policy: callee.policy,
                 budget: callee.budget.as_ref().map(|budget| {
-                    // Its address is a name for it as long as the map lives that it belongs to.
+                    // The address of the budget identifies it as long as its map lives.
                     (Arc::as_ptr(budget) as usize as u64, budget.ratio())
                 }),
                 caller: caller.0,
@@ -155,8 +155,8 @@ impl Upstream {
         self.write(&Request::Cancel(vec![call.id.number()]), &[]);
     }
 
-    /// Has inputs of a map held back, or not any longer. What is to be is asked for while no other
-    /// message is written, so that the last one says what holds.
+    /// Tells the parent to hold back inputs of a map, or to stop doing so. `held` is evaluated under the
+    /// writing lock, so that the last message that is written carries the current state.
     pub(crate) fn hold(&self, caller: Caller, held: impl FnOnce() -> Option<Option<u64>>) {
         self.write_with(
             || {
@@ -167,7 +167,7 @@ impl Upstream {
         );
     }
 
-    /// Cancels the calls whose outcomes go to a target.
+    /// Cancels the calls whose outcomes are delivered to `target`.
     pub(crate) fn cancel_all(&self, target: &Arc<dyn Deliver>) {
         let pending = self.pending();
         let there = pending
@@ -186,23 +186,25 @@ impl Upstream {
     fn write_with<R: Borrow<Request>>(&self, request: impl FnOnce() -> R, payload: &[u8]) {
         let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let head = wire::encode(request().borrow(), payload.len());
-        // An answer that follows on the other connection must not overtake this.
+        // Count the request before writing it: an answer that follows on the other connection must not
+        // overtake this message.
         count_request();
-        // The parent is gone if this fails, which the watchdog deals with.
+        // A failure means that the parent has exited, which the watchdog handles.
         let _ = write_queue::send_all(&self.socket, &head, payload);
     }
 
-    /// Takes in what became of calls, until the end of the connection.
+    /// Receives replies and delivers their outcomes, until the connection ends.
     fn read(&self) {
         let mut input = BytesMut::new();
         loop {
             loop {
-                // The texts of a failure may be as large as the limit on messages.
+                // The texts of a failure may be as large as the message limit.
                 let taken = wire::take::<Reply>(&mut input, usize::MAX, usize::MAX);
                 let (reply, payload) = match taken {
                     Ok(Some(message)) => message,
                     Ok(None) => break,
-                    // The parent is this very program; to go on would be to wait for ever.
+                    // The parent runs this same program, so this is a bug. Without the reader, callers would
+                    // wait forever.
                     Err(reason) => {
                         eprintln!("the parent sent {reason}");
                         std::process::abort();

@@ -1,13 +1,13 @@
-//! Tells a process whether it was started as a worker.
+//! Determines whether this process was started as a worker.
 //!
-//! The parent writes a [`Greeting`] into the worker's standard input before it starts the process. A
-//! process that reads it is the worker, whatever its environment and its parent are: a script in
-//! between may have changed both. Reading removes the greeting, so only one process becomes that worker.
+//! The parent writes a [`Greeting`] into the worker's standard input before it starts the process. A process
+//! that reads the greeting is the worker, whatever its environment and its parent are: a script in between
+//! may have changed both. Reading removes the greeting, so only one process becomes that worker.
 //!
-//! A process without a greeting was started as a worker if the environment says so, unless a worker
-//! started it: what a worker starts inherits the environment. Each worker therefore binds its
-//! connection to an abstract socket address that is made of a key from its environment. The kernel
-//! allows each address once, so a process that finds the address taken was started by that worker.
+//! A process without a greeting was started as a worker if the environment says so, unless a worker started
+//! it: child processes of a worker inherit its environment. Each worker therefore binds its connection to an
+//! abstract socket address derived from a key in its environment. The kernel allows each address once, so a
+//! process that finds the address in use was started by that worker.
 
 use std::fs::File;
 use std::io;
@@ -21,17 +21,17 @@ use crate::sys;
 use crate::wire::handshake::Greeting;
 use crate::wire::{KEY_VARIABLE, WORKER_VARIABLE};
 
-/// The role of a process.
+/// The role of this process.
 pub(crate) enum Origin {
-    /// A program of its own.
+    /// An independent program.
     Program,
     /// A worker.
     Worker(Link),
-    /// It was started as a worker, and this is what it cannot serve without.
+    /// Started as a worker, but unable to serve for this reason.
     Unfit(String),
 }
 
-/// Takes the greeting off standard input. Anything else is left there.
+/// Takes the greeting off standard input. Leaves any other input unread.
 fn take_greeting() -> Result<Greeting, String> {
     let receive = |flags| {
         let mut bytes = [0; Greeting::LENGTH];
@@ -75,10 +75,10 @@ impl Origin {
 
 impl Link {
     fn new(greeting: Greeting) -> Result<Self, String> {
-        // The protocol never touches descriptors 0 to 2: user code owns those.
+        // The protocol never uses descriptors 0 to 2: they belong to user code.
         let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
             .map_err(|error| format!("there is no descriptor for the connection: {error}"))?;
-        // Without an address what this worker starts cannot tell that it is no worker.
+        // If this fails, processes that this worker starts cannot tell that they are not workers.
         let _ = address(greeting.key).and_then(|address| rustix::net::bind(&socket, &address));
         empty_stdin().map_err(|error| {
             format!("there is nothing to put in the place of standard input: {error}")
@@ -91,17 +91,17 @@ impl Link {
     }
 }
 
-/// Gives this process a standard input that is at its end.
+/// Replaces standard input with a file that is at its end.
 fn empty_stdin() -> io::Result<()> {
     match File::open("/dev/null") {
         Ok(null) => rustix::stdio::dup2_stdin(&null)?,
-        // If there are no devices, a pipe without a writer does the same.
+        // Without device files, the read end of a pipe that has no writer serves the same purpose.
         Err(_) => rustix::stdio::dup2_stdin(rustix::pipe::pipe()?.0)?,
     }
     Ok(())
 }
 
-/// The address of a worker's connection.
+/// Returns the socket address to which the worker with this key binds its connection.
 fn address(key: u64) -> rustix::io::Result<SocketAddrUnix> {
     SocketAddrUnix::new_abstract_name(format!("retry-worker-{key:016x}").as_bytes())
 }

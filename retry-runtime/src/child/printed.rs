@@ -1,13 +1,12 @@
-//! Which calls have printed something, and where their output ends.
+//! Determines which calls have printed something, and where their output ends.
 //!
-//! The parent reads the worker's pipes whenever it gets to it: what it finds may be from several calls.
-//! So the worker counts the bytes that its process, C code in it and the commands that it has started have
-//! written by the end of each call, and tells the parent before it answers. What goes on in between is
-//! not slowed down: the bytes are counted by the kernel, as those that are left in a pipe, and by the
-//! parent, as those that it has read.
+//! The parent reads the worker's pipes at its own pace, so one read may return the output of several calls.
+//! The worker therefore counts, at the end of each call, the bytes that its process, C code in it and the
+//! commands it has started have written, and tells the parent before it answers. Writing itself is not slowed
+//! down: the kernel counts the bytes that are still in a pipe, and the parent those that it has read.
 //!
-//! To ask the kernel takes two system calls. A call that took less time than it takes to print has printed
-//! nothing, so that nothing is asked for it.
+//! Asking the kernel takes two system calls. A call that took less time than a print takes has printed
+//! nothing, so the worker does not ask.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -20,37 +19,37 @@ use crate::sys;
 use crate::wire::ControlBlock;
 use crate::wire::frame::Printed;
 
-/// How often a print is timed: the first ones are slower than they have to be.
+/// Number of prints that are timed: the first ones are slower than later ones.
 const TIMED: usize = 8;
 
-/// How many times as fast as the fastest one was a print may be at another moment: the core may have
-/// been slow while that was timed. A real print takes several times as long besides.
+/// Safety factor: how many times faster than the fastest timed print another print may be, because the core
+/// may have been slow during the measurement. A real print also takes several times as long as a timed one.
 const FASTER: u64 = 2;
 
-/// How many looks in a row that find nothing are made at the end of each call. Afterwards they are made
-/// [less often](PAUSE) between the calls of a chunk, until one finds something.
+/// Consecutive counts that find nothing new before the worker stops counting at the end of every call. From
+/// then on it counts [less often](PAUSE) between the calls of a chunk, until a count finds something.
 const EACH: u32 = 4096;
 
-/// How many times as long as a look takes the next one is put off then.
+/// Time for which the next count is then put off, as a multiple of the time that a count takes.
 const PAUSE: u64 = 8;
 
-/// What a worker knows of its own output.
+/// The state of the worker's own output.
 pub(super) struct Output {
     control: Arc<ControlBlock>,
-    /// Standard output and standard error as this process has found them: a function may put other files
-    /// in their places. Nothing where there was no descriptor for them.
+    /// Standard output and standard error as this process found them: a function may replace both. `None` if
+    /// no descriptor was left to duplicate them.
     pipes: Option<[OwnedFd; 2]>,
-    /// How much had been printed at the last look.
+    /// Bytes printed up to the last count.
     ends: [u64; 2],
-    /// How long it takes at least to print anything, once there was time to measure it: by the counter of
-    /// the processor, and in nanoseconds.
+    /// Least time that a print takes, once it has been measured: in ticks of the processor's counter, and in
+    /// nanoseconds.
     shortest: [u64; 2],
     measured: bool,
-    /// How many looks are still to be made at the end of each call.
+    /// Counts that are still to be made at the end of every call.
     each: u32,
-    /// When the last look was, by the counter of the processor.
+    /// When the last count was made, by the processor's counter.
     looked: u64,
-    /// A look was put off since.
+    /// Whether a count was put off since then.
     put_off: bool,
 }
 
@@ -76,15 +75,16 @@ impl Output {
         }
     }
 
-    /// Tells where the output of the set-up ends.
-    pub(super) fn begins(&mut self, results: &ResultWriter) {
+    /// Tells the parent where the output of the set-up ends.
+    pub(super) fn begin(&mut self, results: &ResultWriter) {
         if let Some(ends) = self.count() {
             self.ends = ends;
             results.printed(0, self.printed(false, true));
         }
     }
 
-    /// Times how long it takes to write a byte to a pipe that is watched, as those of a worker are.
+    /// Times how long it takes to write a byte to a pipe that an epoll instance watches, as the parent
+    /// watches those of a worker.
     pub(super) fn measure(&mut self) {
         self.measured = true;
         self.shortest = shortest_write().map_or([0; 2], |shortest| shortest.map(|it| it / FASTER));
@@ -94,14 +94,14 @@ impl Output {
         self.measured
     }
 
-    /// Returns whether a call that took so many nanoseconds has printed nothing.
+    /// Returns whether a call that took this many nanoseconds cannot have printed anything.
     pub(super) fn is_certain(&self, nanos: u64) -> bool {
         nanos < self.shortest[1]
     }
 
-    /// A call is about to be answered that took so long by the counter of the processor, and nothing else
-    /// is executing. If another one of its chunk follows the look may be put off. Whether there was one, which
-    /// takes its time.
+    /// Reports the output of a call that is about to be answered, while no other call is executing. `took` is
+    /// its duration by the processor's counter. The count may be put off if another call of its chunk
+    /// follows. Returns whether the worker counted, which takes time of its own.
     #[inline]
     pub(super) fn ended(
         &mut self,
@@ -116,7 +116,7 @@ impl Output {
 
     #[cold]
     fn look_or_put_off(&mut self, results: &ResultWriter, ticket: u64, followed: bool) -> bool {
-        // Each of its two system calls takes about as long as a print.
+        // Each of the two system calls takes about as long as a print.
         let pause = PAUSE * 2 * FASTER * self.shortest[0];
         let is_soon = sys::ticks().wrapping_sub(self.looked) < pause;
         if followed && self.each == 0 && is_soon {
@@ -128,8 +128,8 @@ impl Output {
         true
     }
 
-    /// Looks whether anything was printed since the last time, by `ticket` alone or by others as well, and
-    /// says so. If it is the `last` that was executing, a line that is unfinished will remain so.
+    /// Counts the output and reports what is new since the last count, printed by `ticket` alone or by other
+    /// calls as well. If it is the `last` call that was executing, an unfinished line will stay unfinished.
     pub(super) fn look(&mut self, results: &ResultWriter, ticket: u64, alone: bool, last: bool) {
         self.looked = sys::ticks();
         match self.count() {
@@ -150,8 +150,9 @@ impl Output {
         }
     }
 
-    /// A ticket is about to be answered while others are executing: the parent is to look itself.
-    pub(super) fn leaves_unseen(&self, ticket: u64) {
+    /// Marks a ticket that is about to be answered while others are executing: the parent must count its
+    /// output itself.
+    pub(super) fn mark_unseen(&self, ticket: u64) {
         self.control.leaves_unseen(ticket);
     }
 
@@ -163,7 +164,7 @@ impl Output {
         }
     }
 
-    /// Returns how much has been printed.
+    /// Returns the number of bytes printed so far into each pipe. `None` if it cannot be determined.
     fn count(&self) -> Option<[u64; 2]> {
         let [stdout, stderr] = self.pipes.as_ref()?;
         self.control
@@ -171,7 +172,7 @@ impl Output {
     }
 }
 
-/// Returns how many bytes are in a pipe.
+/// Returns the number of unread bytes in a pipe.
 fn left(pipe: impl AsFd) -> Option<u64> {
     rustix::io::ioctl_fionread(pipe).ok()
 }
@@ -190,7 +191,8 @@ fn shortest_write() -> Option<[u64; 2]> {
         .reduce(|one, other| [0, 1].map(|clock| one[clock].min(other[clock])))
 }
 
-/// A pipe, and what watches it, as a parent does.
+/// Creates a pipe and an epoll instance that watches it, as a parent does. Returns the epoll instance, the
+/// reader and the writer.
 fn watched_pipe() -> rustix::io::Result<(OwnedFd, OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let watch = epoll::create(CreateFlags::CLOEXEC)?;

@@ -1,4 +1,4 @@
-//! Answers on their way to the parent.
+//! Sends answers to the parent.
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
@@ -13,57 +13,57 @@ use crate::wire::ring::{Corrupt, PIECE, Sleeper};
 use crate::wire::stream::Writer;
 use crate::wire::{bell, socket};
 
-/// How many answers lie there before a parent that sleeps is woken, while there is more to do.
+/// Answers that may accumulate before a sleeping parent is woken, as long as more calls are queued here.
 const KEPT: usize = 2048;
 
-/// The same in bytes.
+/// The same limit in bytes.
 const KEPT_BYTES: usize = 32 * 1024;
 
-/// How many answers are said in short before one is said in full.
+/// Consecutive answers that may have a short header before one must have a full header.
 const SHORT_IN_A_ROW: u32 = 255;
 
-/// How long those may have taken together that are said in short, in nanoseconds.
+/// Total execution time that consecutive answers with short headers may cover, in nanoseconds.
 const LONGEST_UNTOLD: u64 = 1_000_000;
 
-/// The worker's end of the way that answers take. An answer is there as soon as it is given, also
-/// after this process has died: an input that was answered never runs again because of the one
-/// after it. To wake a parent that sleeps is worth it for many answers, or when there is nothing
-/// more to do.
+/// The worker's end of the answer stream. An answer is visible to the parent as soon as it is written, even
+/// if this process dies afterwards: an input that was answered never runs again because of the next one.
+/// Waking a sleeping parent is deferred until it pays off: for many answers, or when the worker has nothing
+/// left to do.
 pub(crate) struct ResultWriter {
     writing: RefCell<Writing>,
     kept: Arc<Kept>,
 }
 
-/// What is said with an answer about the worker.
+/// Remarks about the worker that accompany an answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Remarks {
-    /// It asks to be replaced.
+    /// The worker asks to be replaced.
     pub(super) used_up: bool,
 }
 
 struct Writing {
     writer: Writer,
-    /// How long room is looked for.
+    /// Limits the spinning for room in the stream.
     patience: Patience,
-    /// How many bytes the parent has not been woken for.
+    /// Bytes written since the parent was last woken.
     bytes: usize,
     /// The last ticket that was answered.
     answered: u64,
-    /// How long those took that were answered in short since the last answer in full.
+    /// Execution time of the answers with short headers since the last full header.
     untold: u64,
-    /// How many these are.
+    /// Number of those answers.
     short: u32,
 }
 
-/// What was answered and what the parent has not been woken for, as the watchdog sees it.
+/// Answers that are written but for which the parent has not been woken, shared with the watchdog.
 pub(super) struct Kept {
     socket: Arc<OwnedFd>,
-    /// What wakes the parent, unless the kernel does: then nothing is kept.
+    /// Wakes the parent. `None` if the kernel wakes it on every write: then no wake-up is deferred.
     parent: Option<Sleeper>,
-    /// How many answers these are. Both sides write it without regard for the other: an answer
-    /// that is not counted has been shown before the parent was woken for others.
+    /// Number of those answers. Both threads write it without synchronising updates. An update may be lost,
+    /// but an answer that is not counted was visible before the parent was woken for others.
     answers: AtomicUsize,
-    /// Whether the watchdog has been told that something is kept.
+    /// Whether the watchdog has been told that a wake-up is deferred.
     watched: AtomicBool,
 }
 
@@ -88,20 +88,20 @@ impl ResultWriter {
         }
     }
 
-    /// What the watchdog looks after.
+    /// Returns the state that the watchdog shares.
     pub(super) fn kept(&self) -> Arc<Kept> {
         Arc::clone(&self.kept)
     }
 
-    /// Says something that is no answer, at once.
+    /// Sends a message that is not an answer, and wakes the parent at once.
     pub(crate) fn tell(&self, kind: Kind, payload: &[u8]) {
         self.answer(kind, 0, 0, Remarks::default(), payload);
         self.flush();
     }
 
-    /// A value for a ticket after which more are to be executed at once. Where it can it is said
-    /// in short; then the next answer that is not tells how long they took. Whether it was there at
-    /// once.
+    /// Answers a ticket with a value while the next input of its chunk is about to run. Uses a short header
+    /// if possible, which omits the duration; the next full header includes it. Returns whether there was
+    /// room at once.
     pub(super) fn value(&self, ticket: u64, duration: u64, payload: &[u8]) -> bool {
         let mut writing = self.writing.borrow_mut();
         let untold = writing.untold + duration;
@@ -119,7 +119,7 @@ impl ResultWriter {
         self.write(&mut writing, &frame::short_header(payload), payload)
     }
 
-    /// Answers with what a function has returned, behind the text of its error.
+    /// Answers with a function's output, preceded by the text of its error if there is one.
     pub(super) fn answer_with(
         &self,
         kind: Kind,
@@ -135,7 +135,7 @@ impl ResultWriter {
         self.answer(kind, ticket, duration, remarks, output);
     }
 
-    /// Whether it was there at once, without a wait for room.
+    /// Writes an answer. Returns whether there was room at once, without waiting.
     pub(super) fn answer(
         &self,
         kind: Kind,
@@ -153,13 +153,13 @@ impl ResultWriter {
             kind,
             used_up: remarks.used_up,
             ticket,
-            // A failure is to be told of with its own.
+            // A failure reports only its own duration.
             duration: duration + if kind == Kind::Ok { untold } else { 0 },
         };
         self.write::<ANSWER_HEADER>(&mut writing, &header.encode(), payload)
     }
 
-    /// Tells where the output ends of what is answered next. It counts as no answer.
+    /// Tells the parent where the output of the next answered call ends. Does not count as an answer.
     #[cold]
     pub(super) fn printed(&self, ticket: u64, printed: Printed) {
         let header = AnswerHeader {
@@ -173,21 +173,22 @@ impl ResultWriter {
         self.write::<ANSWER_HEADER>(&mut writing, &header.encode(), &printed.encode());
     }
 
-    /// Says what is no message.
+    /// Writes bytes that are not a valid message.
     #[cfg(feature = "testing")]
     pub(crate) fn garble(&self) {
         self.write(&mut self.writing.borrow_mut(), &[0xff; 64], &[]);
         self.flush();
     }
 
-    /// Wakes the parent if it sleeps over something that is there for it.
+    /// Wakes the parent if it sleeps while answers are there for it.
     pub(super) fn flush(&self) {
         self.writing.borrow_mut().bytes = 0;
         self.kept.flush();
     }
 
-    /// Whether something is kept that nobody watches yet; the caller is to have it watched.
-    pub(super) fn needs_watching(&self) -> bool {
+    /// Returns whether a wake-up is deferred that the watchdog does not know of yet, and marks it as known.
+    /// The caller must then ring the watchdog.
+    pub(super) fn start_watch(&self) -> bool {
         let kept = &self.kept;
         let needs = !kept.watched.load(Ordering::Relaxed) && kept.any();
         if needs {
@@ -196,8 +197,8 @@ impl ResultWriter {
         needs
     }
 
-    /// Writes a message. It is shown as a whole, unless it is larger than the ring: until all of
-    /// that is written its input counts as being executed. Whether there was room for it at once.
+    /// Writes a message. It becomes visible as a whole unless it is larger than the ring; in that case its
+    /// input counts as executing until all of it is written. Returns whether there was room at once.
     fn write<const H: usize>(
         &self,
         writing: &mut Writing,
@@ -213,7 +214,7 @@ impl ResultWriter {
         }
         writing.writer.show();
         let answers = self.kept.answers.load(Ordering::Relaxed) + 1;
-        // Whoever sees the count is to see what was shown before it.
+        // Release: a thread that reads the count must also see the answers that were made visible before it.
         self.kept.answers.store(answers, Ordering::Release);
         writing.bytes += H + payload.len();
         if answers >= KEPT || writing.bytes >= KEPT_BYTES {
@@ -223,7 +224,7 @@ impl ResultWriter {
         whole
     }
 
-    /// Writes a large message, or one for which there is not enough room.
+    /// Writes a large message, or one for which there is not enough room, in pieces.
     fn write_pieces(&self, writing: &mut Writing, header: &[u8], payload: &[u8]) {
         let Writing {
             writer, patience, ..
@@ -258,9 +259,10 @@ impl Kept {
         self.parent.is_some() && self.answers.load(Ordering::Relaxed) > 0
     }
 
-    /// Wakes the parent, if it sleeps, for what is there.
+    /// Wakes the parent if it sleeps and answers are there for it.
     pub(super) fn flush(&self) {
-        // What is counted later was shown before the parent is looked at, or is counted after.
+        // An answer that is counted after the `swap` either was made visible before the parent's sleep state
+        // is read, or is found by a later flush.
         if let Some(parent) = &self.parent
             && self.answers.swap(0, Ordering::AcqRel) > 0
             && parent.wakes()
@@ -269,27 +271,27 @@ impl Kept {
         }
     }
 
-    /// Called by the watchdog now and then: does that, and says whether there was anything.
+    /// Flushes on behalf of the watchdog. Returns whether there was anything to flush.
     pub(super) fn flush_watched(&self) -> bool {
         let any = self.any();
         self.flush();
         any
     }
 
-    /// The watchdog is about to stop watching.
-    pub(super) fn try_arm_bell(&self) {
+    /// Marks the watchdog as no longer watching, so that the next deferred wake-up rings it again.
+    pub(super) fn stop_watch(&self) {
         self.watched.store(false, Ordering::Release);
     }
 
     fn ring(&self) {
         if !bell::ring(&self.socket) {
-            // Nobody would hear of its answers any more.
+            // The parent would never hear of further answers.
             exit(STRANGER);
         }
     }
 
-    /// What came of writing. The parent is this very program and writes no numbers that cannot be:
-    /// it is gone, or a function has closed the socket.
+    /// Unwraps the result of a write. The parent runs this same program and writes no invalid counts, so an
+    /// error means that the parent has exited or that a function has closed the socket.
     fn written<T>(&self, result: Result<T, Corrupt>) -> T {
         result.unwrap_or_else(|_| {
             if socket::is_hung_up(&self.socket) {

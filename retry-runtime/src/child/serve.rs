@@ -1,4 +1,4 @@
-//! The worker's loop: take a call, run it, answer.
+//! The worker's main loop: take a call, run it, answer.
 
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,10 +37,10 @@ pub(super) struct Server {
     config: Vec<u8>,
     fails: bool,
     pub(super) calls: CallReader,
-    /// There already, where there was time to start it.
+    /// Already running if there was time to start it before the orders arrived.
     watchdog: Option<Watchdog>,
     parent: u32,
-    /// This process: user code may come back in a child that it has forked.
+    /// Identifies this process: user code may return in a child that it has forked.
     pub(super) mark: Mark,
 }
 
@@ -72,7 +72,7 @@ impl Server {
     }
 
     pub(super) fn run(mut self) -> ! {
-        // First this, so that the parent wakes up while the rest is done.
+        // Send this first, so that the parent wakes up while this thread does the rest.
         let fingerprint = registry::fingerprint().to_le_bytes();
         self.results.tell(Kind::Hello, &fingerprint);
         let start = || Watchdog::start(Arc::clone(&self.socket), self.parent);
@@ -82,7 +82,7 @@ impl Server {
                 "there is no thread or descriptor for it: {error}"
             ))
         });
-        watchdog.sends(self.results.kept());
+        watchdog.look_after(self.results.kept());
         reporting::install(Arc::clone(&self.control));
         panics::install();
         current::install(Arc::clone(&self.control));
@@ -92,16 +92,17 @@ impl Server {
                 flush_stdout();
                 let message = excerpt(&message, self.limit);
                 self.results.tell(Kind::SetUpFailed, message.as_bytes());
-                // The parent has the reason; this only ends the process.
+                // The parent has the reason; the code only ends the process.
                 exit(1);
             }
         };
-        // What the set-up has caught. It may have installed a hook of its own.
+        // Discard what the panic hook recorded during set-up. The set-up may also have installed its own
+        // hook.
         panics::forget();
         panics::install();
-        reporting::serves(served.spec().at_once());
+        reporting::set_slots(served.spec().at_once());
         flush_stdout();
-        self.printed.begins(&self.results);
+        self.printed.begin(&self.results);
         self.results.tell(Kind::Ready, &[]);
         match (Driver::existing(), served.run(0)) {
             (Some(driver), _) if served.is_async() => {
@@ -117,7 +118,8 @@ impl Server {
             }
         }
         self.results.flush();
-        // A panic has been printed, and there is nobody left to tell.
+        // The hook has printed a panic by now, and the connection is closed: there is no further report to
+        // make.
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let _ends = Ends;
             served.tear_down(state);
@@ -126,9 +128,9 @@ impl Server {
         exit(0)
     }
 
-    /// Runs calls one after the other, until the parent ends the connection.
+    /// Runs calls one after the other, until the parent closes the connection.
     fn serve(&mut self, watchdog: &Watchdog, served: &Served, state: &State) {
-        // Where memory is limited none is kept.
+        // A function with a memory limit retains no buffers.
         let limited = served.spec().memory.is_some() || served.spec().max_rss_growth.is_some();
         let _guard = (!limited).then(RetainGuard::new);
         let Self {
@@ -142,17 +144,17 @@ impl Server {
         let mark = *mark;
         let mut growth = Growth::new(served);
         let mut stopwatch = Stopwatch::new();
-        // When the input was begun, by the counter of the processor.
+        // When the current input began, by the processor's counter.
         let mut begun = None;
-        // The same one for all: what is moved after it was written is waited for.
+        // One `Invocation` for all calls: moving it would stall on the stores that have just written it.
         let mut invocation = Invocation::new(Input::default(), state.clone(), self.limit);
-        // Not anew for each call.
+        // Begin once, not for each call.
         let _telling = panics::Telling::begin();
         while let Some(header) = next_call(calls, invocation.input(), results, watchdog) {
             let (ticket, fault, timed) = (header.ticket, header.fault, header.timed);
-            // What a function that does not yield is to know stands on the control block.
+            // A function that does not yield learns of requests to stop from the control block.
             if header.order != Order::Run || !control.claim_ahead(0, ticket) {
-                // What was taken back may have been the last for a long time.
+                // The recalled input may be the last one for a long time.
                 stopwatch.stop();
                 continue;
             }
@@ -160,7 +162,7 @@ impl Server {
                 exit(STRANGER);
             };
             current::enter(Current::new(header, 0));
-            // After what takes its time where the parent has just looked at the control block.
+            // Start the clock last: claiming is slow if the parent has just read the control block.
             control.starts(0, stopwatch.begin());
             let since = begun.take().unwrap_or_else(sys::ticks);
             let ran = catch_unwind(AssertUnwindSafe(|| {
@@ -173,7 +175,7 @@ impl Server {
             }
             panics::forget();
             let kind = invocation.kind();
-            // What was printed before the result is to be out before the result is.
+            // Output that precedes the result must be written before the result is sent.
             flush_stdout();
             let goes_on = kind == Kind::Ok && calls.is_within_chunk() && !growth.is_limited();
             let now = sys::ticks();
@@ -184,24 +186,25 @@ impl Server {
                 begun = (!looked).then_some(now);
                 let had_room = results.value(ticket, duration, invocation.output());
                 if looked || !had_room {
-                    // A wait for room is not the next one's time.
+                    // The time spent waiting for room must not count towards the next input.
                     stopwatch.stop();
                 }
             } else {
                 let duration = stopwatch.end().saturating_sub(control.paused(0));
                 printed.ended(results, ticket, took, false);
                 let remarks = Remarks {
-                    used_up: growth.is_exceeded(),
+                    used_up: growth.check(),
                 };
                 results.answer_with(kind, ticket, duration, remarks, invocation.output());
             }
             control.done(0);
             if !printed.is_measured() {
-                // Not before the first answer is on its way, so that nobody waits for it.
+                // Measure only after the first answer is on its way, so that no caller waits for the
+                // measurement.
                 results.flush();
                 printed.measure();
                 begun = None;
-                // The first call may have installed a hook of its own.
+                // The first call may have installed its own panic hook.
                 panics::install();
                 stopwatch.stop();
             }
@@ -210,7 +213,7 @@ impl Server {
         current::leave();
     }
 
-    /// Finds what is to be served and runs its set-up.
+    /// Looks up the function or service to serve and runs its set-up.
     fn prepare(&self) -> Result<(Served, State), String> {
         let served = registry::served(&self.function).map_err(|error| match error {
             NotFound::Duplicate(places) => {
@@ -233,7 +236,7 @@ impl Server {
     }
 }
 
-/// The next call, waiting for it; `None` when the parent has ended the connection.
+/// Waits for the next call. Returns `None` if the parent has closed the connection.
 #[inline]
 fn next_call<'a>(
     calls: &'a mut CallReader,
@@ -242,21 +245,21 @@ fn next_call<'a>(
     watchdog: &Watchdog,
 ) -> Option<&'a CallHeader> {
     while !calls.take_into(input) {
-        // Its memory may be large.
+        // Release the previous input before waiting: it may hold a large buffer.
         *input = Input::default();
         results.flush();
         if !calls.wait() {
             return None;
         }
     }
-    // What is kept would else be kept for as long as this one runs.
-    if results.needs_watching() && !watchdog.ring() {
+    // Otherwise the parent would not be woken for earlier answers until this call ends.
+    if results.start_watch() && !watchdog.ring() {
         results.flush();
     }
     Some(calls.header())
 }
 
-/// Whether this process has grown by more than it may since its first call.
+/// Tracks whether this process has grown by more than `max_rss_growth` since its first call.
 pub(super) struct Growth {
     most: Option<u64>,
     baseline: Option<u64>,
@@ -274,8 +277,9 @@ impl Growth {
         self.most.is_some()
     }
 
-    /// Called after each call.
-    pub(super) fn is_exceeded(&mut self) -> bool {
+    /// Measures the memory and returns whether the growth exceeds the limit. The first call records the
+    /// baseline, so call it after each input.
+    pub(super) fn check(&mut self) -> bool {
         let Some(most) = self.most else { return false };
         let now = memory::own();
         let baseline = *self.baseline.get_or_insert(now);

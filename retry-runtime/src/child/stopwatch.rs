@@ -1,25 +1,26 @@
-//! How long inputs take, without a look at the clock for each that takes next to nothing.
+//! Measures how long inputs take, without reading the clock for each input of a very fast function.
 //!
-//! To read the clock takes longer than many functions do. The clock of the kernel's ticks takes a
-//! fifth of that, and is all that is read after most of those inputs of a chunk that follow quick
-//! ones: their time is counted with the next one's, or the tick ends. Only where nobody limits it.
+//! Reading the clock takes longer than many functions do. Reading the kernel's tick clock takes a fifth of
+//! that. Within a chunk, after inputs that were quick, the stopwatch reads only the tick clock after most
+//! inputs: their time is counted with one of the next inputs, at the latest when the tick changes. Inputs
+//! with a time limit always read the clock.
 
 use crate::sys;
 
-/// How many ends in a row may go by without a look at the clock.
+/// Consecutive inputs that may end without a reading of the clock.
 const UNREAD: u32 = 7;
 
-/// How many nanoseconds an input takes at most that is quick.
+/// Longest duration of a quick input, in nanoseconds.
 const QUICK: u64 = 1000;
 
-/// Where the time comes from, in nanoseconds on the monotonic clock.
+/// A source of time, in nanoseconds on the monotonic clock.
 pub(super) trait Clock {
     fn now(&self) -> u64;
-    /// What it was at a tick, which is the last one or a little older.
+    /// Returns the time at a recent tick: the last one, or a slightly older one.
     fn tick(&self) -> u64;
 }
 
-/// The kernel's.
+/// The kernel's monotonic clock.
 pub(super) struct Monotonic;
 
 impl Clock for Monotonic {
@@ -32,18 +33,18 @@ impl Clock for Monotonic {
     }
 }
 
-/// Times one input after the other.
+/// Times inputs one after the other.
 pub(super) struct Stopwatch<C = Monotonic> {
     clock: C,
-    /// Whether the next input begins where the last one has ended.
+    /// Whether the next input begins where the last one ended.
     runs: bool,
-    /// Until when all is counted.
+    /// The last reading of the clock: all time before it is counted.
     counted: u64,
-    /// The tick of that moment.
+    /// The tick at that reading.
     tick: u64,
-    /// How many inputs have ended since.
+    /// Inputs that have ended since that reading.
     unread: u32,
-    /// Whether what was counted last was quick.
+    /// Whether the inputs of the last reading were quick.
     quick: bool,
 }
 
@@ -65,8 +66,8 @@ impl<C: Clock> Stopwatch<C> {
         }
     }
 
-    /// An input begins: when that was. Where its time is not limited that may be when one of the
-    /// inputs before it has.
+    /// Begins an input and returns when it began. Without a time limit, the result may be the time at which
+    /// an earlier input began.
     pub(super) fn begin(&mut self) -> u64 {
         if !self.runs {
             self.read();
@@ -75,8 +76,8 @@ impl<C: Clock> Stopwatch<C> {
         self.counted
     }
 
-    /// An input has ended and the next one begins at once, under the same limits. How many nanoseconds
-    /// are to be counted for it: none, if its time is to be a part of what one of the next few counts.
+    /// Ends an input whose successor begins at once, under the same limits. Returns the nanoseconds to count
+    /// for it: 0 if its time will be counted with one of the next few inputs.
     pub(super) fn lap(&mut self, limited: bool) -> u64 {
         let skips = self.quick && self.unread < UNREAD && !limited;
         if skips && self.clock.tick() == self.tick {
@@ -89,20 +90,20 @@ impl<C: Clock> Stopwatch<C> {
         duration
     }
 
-    /// An input has ended whose own time matters. It is too long by what was not counted for those
-    /// before it.
+    /// Ends an input whose own duration matters. The result includes the time that was not counted for
+    /// earlier inputs.
     pub(super) fn end(&mut self) -> u64 {
         self.stop();
         self.read()
     }
 
-    /// What comes next is nobody's time, nor is what was not counted yet: where the one ends and the
-    /// other begins is not known.
+    /// Stops counting until the next `begin`. Time that was not counted yet is lost with it, because the
+    /// boundary between the two is unknown.
     pub(super) fn stop(&mut self) {
         self.runs = false;
     }
 
-    /// How long it is since the last look at the clock.
+    /// Reads the clock and returns the time since the last reading.
     fn read(&mut self) -> u64 {
         let before = std::mem::replace(&mut self.counted, self.clock.now());
         self.tick = self.clock.tick();
@@ -118,7 +119,7 @@ mod tests {
 
     const TICK: u64 = 4_000_000;
 
-    /// How often it was read, and a time that goes by when a test says so.
+    /// A clock that counts its readings, and whose time advances when a test says so.
     #[derive(Default)]
     struct Fake {
         now: Cell<u64>,
@@ -158,7 +159,7 @@ mod tests {
             passed += nanos;
             counted += if random.u8(..50) == 0 {
                 let duration = stopwatch.end();
-                // Somebody waits.
+                // Time that belongs to no input, such as a wait.
                 clock.pass(random.u64(..TICK));
                 assert!(duration >= nanos);
                 duration
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_is_read_for_some_of_those_that_are_quick() {
+    fn quick_inputs_share_a_clock_reading() {
         let clock = Fake::default();
         let mut stopwatch = Stopwatch::with(&clock);
         for _ in 0..1000 {
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_is_read_for_each_that_is_not() {
+    fn each_slow_input_reads_the_clock() {
         let clock = Fake::default();
         let mut stopwatch = Stopwatch::with(&clock);
         for _ in 0..1000 {
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_a_limit_has_begun_when_he_did_and_took_what_he_took() {
+    fn limited_inputs_are_timed_exactly() {
         let seed = fastrand::u64(..);
         println!("seed {seed}");
         let mut random = fastrand::Rng::with_seed(seed);

@@ -1,5 +1,5 @@
-//! A thread of a worker that does what the serving thread cannot while it runs a function: notice
-//! that the parent is gone, and send answers that are kept for too long.
+//! A thread that does what a worker's serving thread cannot do while it runs a function: notice that the
+//! parent has exited, and wake the parent for answers that have waited too long.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,19 +11,19 @@ use rustix::process::{Pid, PidfdFlags};
 use super::result_writer::Kept;
 use crate::sys::lineage::is_gone;
 
-/// How long an answer may be kept while a function runs after it.
+/// Longest time that an answer may wait for a wake-up while the next function runs.
 const LONGEST_KEPT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 1_000_000,
 };
 
-/// After how many looks at nothing the watchdog goes to sleep: waking it costs more than a look.
+/// Idle checks before the watchdog goes to sleep: waking it costs more than a check.
 const PATIENCE: u32 = 20;
 
-/// Wakes the watchdog.
+/// A handle that wakes the watchdog.
 pub(super) struct Watchdog {
     bell: Arc<OwnedFd>,
-    /// What it sends, once there is any.
+    /// The answers for which it wakes the parent, once the results writer exists.
     kept: Arc<OnceLock<Arc<Kept>>>,
 }
 
@@ -47,21 +47,21 @@ impl Watchdog {
         Ok(Self { bell, kept })
     }
 
-    /// Has it send what is kept there.
-    pub(super) fn sends(&self, kept: Arc<Kept>) {
+    /// Sets the answers that the watchdog looks after.
+    pub(super) fn look_after(&self, kept: Arc<Kept>) {
         let _ = self.kept.set(kept);
     }
 
-    /// Asks for the parent to be told of kept answers soon. False if a function has closed the way
-    /// to the watchdog.
+    /// Asks the watchdog to wake the parent soon for deferred answers. Returns false if a function has closed
+    /// the eventfd.
     pub(super) fn ring(&self) -> bool {
         rustix::io::write(&*self.bell, &1u64.to_ne_bytes()).is_ok()
     }
 }
 
 fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u32) {
-    // The connection does not end with the parent where a child that the parent has forked still
-    // has its end of it.
+    // The connection does not end with the parent if a child that the parent forked still holds the parent's
+    // end of it, so watch the process as well.
     let mut parent_process = open(parent);
     if parent_process.is_some() && is_gone(parent) {
         super::end();
@@ -69,7 +69,7 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u
     let mut armed = false;
     let mut idle = 0;
     loop {
-        // No events are asked for on the socket: a hang-up is always reported.
+        // No events are requested on the socket: the kernel always reports a hang-up.
         let third = parent_process.as_ref().unwrap_or(bell);
         let mut files = [
             PollFd::new(socket, PollFlags::empty()),
@@ -87,7 +87,8 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u
             super::end();
         }
         if watched == 3 && !files[2].revents().is_empty() {
-            // Or the function has closed it, and its number is another file now.
+            // The event may also mean that the function has closed the pidfd and its number refers to another
+            // file.
             if is_gone(parent) {
                 super::end();
             }
@@ -95,7 +96,7 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u
             continue;
         }
         if heard.contains(PollFlags::NVAL) {
-            // The function has closed it. When it returns this process ends.
+            // The function has closed the socket. This process ends when the function returns.
             return;
         }
         if files[1].revents().contains(PollFlags::IN) {
@@ -104,10 +105,10 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u
             idle = 0;
         } else if armed && let Some(kept) = kept.get() {
             idle = if kept.flush_watched() { 0 } else { idle + 1 };
-            // Who keeps something from then on rings again. What was kept just before that is
-            // seen at the next look, which is the last one.
+            // From `stop_watch` on, the serving thread rings again when it defers a wake-up. The next
+            // check, which is the last one, finds answers that were deferred just before.
             if idle == PATIENCE {
-                kept.try_arm_bell();
+                kept.stop_watch();
             }
             armed = idle <= PATIENCE;
         }

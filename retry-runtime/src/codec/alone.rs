@@ -1,10 +1,10 @@
-//! What is alone in its message and is bytes, or numbers, travels as these bytes.
+//! Sends bytes, text or numbers that are alone in their message without a copy per element.
 //!
-//! The message has a length, so that none stands before them. Then a large value need not be
-//! copied: it becomes its message, and the message becomes the value if it may have the memory: that
-//! of numbers has to be aligned. As with vectors of numbers in company the type is asked for when
-//! the program is compiled, at both ends alike: the one parameter of a function, and the value that
-//! it returns.
+//! The message has a length, so the content needs no length of its own. A large value then need not be
+//! copied: it becomes its message, and the message becomes the value where its memory can be reused; that of
+//! numbers has to be aligned. As for vectors of numbers among other values, the compiler resolves the check
+//! of the type, in the same way on both sides: for the only parameter of a function, and for its return
+//! value.
 
 use std::any::Any;
 use std::mem::{needs_drop, size_of};
@@ -16,11 +16,11 @@ use super::{CodecError, ends_early, reserve};
 use crate::codec::buffers::{LARGE, RECEIVED};
 use crate::sys;
 
-/// The length that stands before such a value elsewhere. It counts here as well, so that a limit
-/// means the same for a value that is alone.
+/// Size of the length that precedes such a value elsewhere. It counts against the limit here as well, so that
+/// a limit means the same for a value that is alone.
 const LENGTH: usize = 8;
 
-/// A type that is bytes.
+/// The conversions of a type that consists of plain bytes.
 pub(super) struct Plain<T> {
     bytes: fn(&T) -> &[u8],
     into: fn(T) -> Bytes,
@@ -32,7 +32,7 @@ fn text(bytes: Vec<u8>) -> Result<String, CodecError> {
     String::from_utf8(bytes).map_err(|error| CodecError::Invalid(error.to_string()))
 }
 
-/// The vector without the room that it does not use, if that is most of it.
+/// Returns the vector, without its spare capacity if that is more than half of it.
 fn sent<N>(mut vector: Vec<N>) -> Vec<N> {
     if vector.capacity() / 2 > vector.len() {
         vector.shrink_to_fit();
@@ -61,7 +61,7 @@ static BYTES: Plain<Bytes> = Plain {
     from_large: Ok,
 };
 
-/// The memory of numbers, as it is sent.
+/// A vector of numbers whose memory is sent as it is.
 struct Numbers<N>(Vec<N>);
 
 impl<N: Number> AsRef<[u8]> for Numbers<N> {
@@ -93,7 +93,7 @@ impl<N: Number + Send> Plain<Vec<N>> {
 
 macro_rules! lookups {
     ($($type:ident)*) => {
-        /// How a `T` travels alone, if it is bytes.
+        /// Returns the conversions for `T`, if it consists of plain bytes.
         #[inline]
         pub(super) fn plain<T: 'static>() -> Option<&'static Plain<T>> {
             if const { size_of::<T>() != size_of::<Vec<u8>>() && size_of::<T>() != size_of::<Bytes>() }
@@ -115,7 +115,7 @@ macro_rules! lookups {
             None
         }
 
-        /// What elements of this type are as bytes, if they are that.
+        /// Returns the function that views a slice of `T` as bytes, if `T` consists of plain bytes.
         #[inline]
         pub(super) fn plain_slice<T: 'static>() -> Option<fn(&[T]) -> &[u8]> {
             if const { needs_drop::<T>() } {
@@ -141,7 +141,8 @@ macro_rules! lookups {
 lookups! { i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
 
 impl<T> Plain<T> {
-    /// What the value becomes as a message, or nothing if it was appended.
+    /// Encodes a value. Returns the whole message if the value became its own message, or `None` if its bytes
+    /// were appended.
     pub(super) fn encode(
         &self,
         value: T,
@@ -166,16 +167,16 @@ impl<T> Plain<T> {
         append((self.bytes)(value), out, limit)
     }
 
-    /// The value that a message is.
+    /// Decodes the value that takes up a message.
     pub(super) fn decode(&self, message: Bytes) -> Result<T, CodecError> {
-        // What is small would keep all that it came with.
+        // A small value would keep the whole buffer alive that it arrived in.
         if message.len() < LARGE {
             return self.copy(&message);
         }
         (self.from_large)(message)
     }
 
-    /// The same of a message that others share their memory with.
+    /// Decodes a message that shares its memory with others, by copying.
     pub(super) fn copy(&self, message: &[u8]) -> Result<T, CodecError> {
         (self.from)(message)
     }
@@ -209,7 +210,7 @@ mod tests {
 
     const SIZES: [usize; 6] = [0, 1, LARGE - 1, LARGE, LARGE + 1, 1_000_000];
 
-    /// By value and by reference, in one's own message and in one of several.
+    /// Round trips by value and by reference, in a message of its own and in one of several.
     fn travels<T: Wire + PartialEq + Debug + Clone>(value: T, content: &[u8]) {
         let limit = content.len() + LENGTH;
         let mut out = Vec::new();
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!(decode_alone_in_place::<T>(&message).unwrap(), value);
         assert!(decode_alone::<T>(message).unwrap() == value);
 
-        // What is there already stays.
+        // What is already in the buffer stays.
         let mut out = vec![1];
         encode_referred_alone(&value, &mut out, limit + 1).unwrap();
         assert!(out[0] == 1 && out[1..] == *content);
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_alone_are_their_message() {
+    fn lone_bytes_are_their_message() {
         for size in SIZES {
             let content = vec![b'x'; size];
             travels(content.clone(), &content);
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     #[cfg(target_endian = "little")]
-    fn numbers_that_are_alone_are_their_message() {
+    fn lone_numbers_are_their_message() {
         for size in [0, 1, LARGE / 8 - 1, LARGE / 8, 100_000] {
             let numbers: Vec<f64> = (0..size).map(|number| number as f64 / 3.0).collect();
             let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn room_that_is_not_used_is_not_kept() {
+    fn spare_capacity_is_freed() {
         let mut value = Vec::with_capacity(100 * LARGE);
         value.resize(LARGE, 7u8);
         let message = encode_alone(value, &mut Vec::new(), usize::MAX).unwrap();
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_an_error() {
+    fn invalid_utf8_is_an_error() {
         for size in [1, LARGE] {
             let message = Bytes::from(vec![0xff; size]);
             assert!(decode_alone_in_place::<String>(&message).is_err());
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_travels_as_it_does_in_company() {
+    fn other_types_use_the_ordinary_encoding() {
         let mut out = Vec::new();
         let whole = encode_alone(vec![true; LARGE], &mut out, 2 * LARGE).unwrap();
         assert!(whole.is_none());

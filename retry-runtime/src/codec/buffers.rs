@@ -1,9 +1,9 @@
-//! Memory of large messages that is used again.
+//! Buffer pools for large messages.
 //!
-//! To touch memory for the first time takes ten times as long as to copy as much: the kernel clears
-//! page after page. The C library gives back what is freed at this size, so that each large message
-//! would pay for that again. What this program alone has seen of a message, which is all but what a
-//! user is handed, is kept for the next one instead: up to a limit, and while somebody keeps it.
+//! Touching memory for the first time takes ten times as long as copying as much, because the kernel clears
+//! it page by page. At this size the C library returns freed memory to the kernel, so each large message
+//! would pay that price again. A pool instead retains buffers that only this library has seen, which are all
+//! except those handed to user code. It retains them up to a limit, and only while a retain guard exists.
 
 use std::mem::take;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,31 +12,31 @@ use bytes::Bytes;
 
 use crate::sys::{self, PerProcess};
 
-/// From this size on a message is large: then it has memory of its own.
+/// From this size on, a message is large and has a buffer of its own.
 pub(crate) const LARGE: usize = 64 * 1024;
 
-/// How many bytes are kept in each pool.
+/// Maximum number of bytes that each pool retains.
 const KEPT: usize = 8 * 1024 * 1024;
 
-/// What values were encoded into.
+/// Buffers into which values are encoded.
 pub(crate) static ENCODED: BufferPool = BufferPool::new();
 
-/// What came from the other side and was copied out of.
+/// Buffers that arrived from the other side and whose content has been copied out.
 pub(crate) static RECEIVED: BufferPool = BufferPool::new();
 
-/// Whether anything is kept.
+/// Returns whether either pool retains any buffer.
 pub(crate) fn retains_any() -> bool {
     ENCODED.retains_any() || RECEIVED.retains_any()
 }
 
-/// Frees what is kept.
+/// Frees all retained buffers.
 pub(crate) fn free() {
     ENCODED.free();
     RECEIVED.free();
 }
 
-/// Memory of one kind: what is taken from a pool comes back to it, or else it would be the memory of
-/// one kind that is kept while that of another is asked for.
+/// Buffers of one kind. A buffer returns to the pool it was taken from; otherwise one pool would retain
+/// buffers while the other one has to allocate.
 pub(crate) struct BufferPool(PerProcess<Mutex<Rooms>>);
 
 #[derive(Default)]
@@ -56,13 +56,13 @@ impl BufferPool {
         rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room for so many bytes that was kept, if there is any of about that size.
+    /// Takes a retained buffer for `bytes` bytes, if there is one of about that size.
     pub(crate) fn find(&self, bytes: usize) -> Option<Vec<u8>> {
         if bytes < LARGE {
             return None;
         }
         let mut pool = self.lock();
-        // What came back last is in a cache.
+        // Prefer the buffer that came back last: it is in a cache.
         let fits = |room: &Vec<u8>| room.capacity() >= bytes && room.capacity() / 2 <= bytes;
         let found = pool.rooms.iter().rposition(fits)?;
         let room = pool.rooms.remove(found);
@@ -70,7 +70,7 @@ impl BufferPool {
         Some(room)
     }
 
-    /// Room for so many bytes.
+    /// Takes or allocates a buffer for `bytes` bytes.
     pub(crate) fn room(&self, bytes: usize) -> Vec<u8> {
         self.find(bytes).unwrap_or_else(|| {
             let mut room = Vec::with_capacity(bytes);
@@ -79,7 +79,7 @@ impl BufferPool {
         })
     }
 
-    /// Keeps the room of what is not needed any more, or frees it.
+    /// Retains a buffer that is no longer needed, or frees it.
     pub(crate) fn take_back(&self, mut bytes: Vec<u8>) {
         let size = bytes.capacity();
         if size < LARGE {
@@ -93,14 +93,14 @@ impl BufferPool {
         }
     }
 
-    /// The same of a message, unless somebody else has it as well.
+    /// Retains the buffer of a message, unless something else still refers to it.
     pub(crate) fn take_back_message(&self, message: Bytes) {
         if message.len() >= LARGE && message.is_unique() {
             self.take_back(message.into());
         }
     }
 
-    /// Bytes whose room comes back once nobody has them any more.
+    /// Wraps a buffer as `Bytes` that return it to the pool when the last reference is dropped.
     pub(crate) fn lend(&'static self, bytes: Vec<u8>) -> Bytes {
         struct Pooled(Vec<u8>, &'static BufferPool);
 
@@ -134,7 +134,7 @@ impl BufferPool {
         drop(rooms);
     }
 
-    fn add_keepers(&self, change: isize) {
+    fn add_guards(&self, change: isize) {
         let mut pool = self.lock();
         pool.guards = pool.guards.saturating_add_signed(change);
         let none = pool.guards == 0;
@@ -145,21 +145,21 @@ impl BufferPool {
     }
 }
 
-/// As long as this is there memory is kept.
+/// A guard: while any exists, the pools retain buffers.
 pub(crate) struct RetainGuard(());
 
 impl RetainGuard {
     pub(crate) fn new() -> Self {
-        ENCODED.add_keepers(1);
-        RECEIVED.add_keepers(1);
+        ENCODED.add_guards(1);
+        RECEIVED.add_guards(1);
         Self(())
     }
 }
 
 impl Drop for RetainGuard {
     fn drop(&mut self) {
-        ENCODED.add_keepers(-1);
-        RECEIVED.add_keepers(-1);
+        ENCODED.add_guards(-1);
+        RECEIVED.add_guards(-1);
     }
 }
 
@@ -169,12 +169,12 @@ mod tests {
 
     fn kept() -> &'static BufferPool {
         let pool = Box::leak(Box::new(BufferPool::new()));
-        pool.add_keepers(1);
+        pool.add_guards(1);
         pool
     }
 
     #[test]
-    fn room_that_comes_back_is_used_again() {
+    fn returned_buffers_are_reused() {
         let pool = kept();
         let mut room = pool.room(LARGE);
         room.resize(LARGE, 7);
@@ -197,21 +197,21 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_the_limit_and_nothing_for_nobody() {
+    fn retained_bytes_are_limited_and_need_a_guard() {
         let pool = kept();
         for _ in 0..10 {
             pool.take_back(Vec::with_capacity(KEPT / 4));
         }
         assert_eq!(pool.lock().kept, KEPT);
         assert_eq!(pool.lock().rooms.len(), 4);
-        pool.add_keepers(-1);
+        pool.add_guards(-1);
         assert!(!pool.retains_any());
         pool.take_back(Vec::with_capacity(LARGE));
         assert!(!pool.retains_any());
     }
 
     #[test]
-    fn room_is_of_about_the_size_that_is_asked_for() {
+    fn a_reused_buffer_has_about_the_requested_size() {
         let pool = kept();
         pool.take_back(Vec::with_capacity(8 * LARGE));
         pool.take_back(Vec::with_capacity(LARGE - 1));

@@ -1,13 +1,12 @@
-//! Reads the format with the serialisation crate, and keeps hostile bytes from exhausting the
-//! process.
+//! Decodes the format with the serialisation crate, without letting hostile bytes exhaust the process.
 //!
-//! What has no parts is decoded by the crate. What has parts is walked here, where the crate's own
-//! walk would recurse until the stack is gone: levels are counted. Strings and byte strings are
-//! borrowed from the input and copied, where the crate would allocate whatever length the input
-//! claims. Sequences without content (`Vec<()>`) are limited in length, since no input bounds them.
+//! The crate decodes values that have no parts. This decoder walks values that have parts, and counts levels:
+//! the crate's own walk would recurse until the stack overflows. Strings and byte strings are borrowed from
+//! the input and then copied, where the crate would allocate whatever length the input claims. Sequences of
+//! zero-sized elements (`Vec<()>`) have a maximum length, since the size of the input does not bound them.
 //!
-//! One deserializer, and not one around that of the crate: each layer that is not there is one less
-//! for the compiler to see through, and what it sees through costs a small value nothing.
+//! This is one deserializer, not a wrapper around the crate's: the compiler sees through fewer layers, and
+//! what it sees through costs a small value nothing.
 
 use std::mem::take;
 
@@ -24,14 +23,14 @@ use super::failure::Failure;
 use super::shape::{self, Agreement, Kind, Shape};
 use super::{CONFIG, Config, DEEPEST};
 
-/// The most elements a sequence may have; only one of zero-sized elements gets there.
+/// Maximum number of elements of a sequence; only one with zero-sized elements can reach it.
 const LONGEST: usize = 1 << 32;
 
-/// The rest of the bytes, and the shape of those that were taken.
+/// The remaining bytes, and the shape of those that were taken.
 pub(super) struct Input<'de> {
     rest: &'de [u8],
     shape: Shape,
-    /// Set if fields have aliases: it is not known which of the names was written.
+    /// Set if a field has aliases: it is unknown which of its names was written.
     aliased: bool,
 }
 
@@ -56,10 +55,10 @@ impl<'de> BorrowReader<'de> for Input<'de> {
     }
 }
 
-/// What the crate decodes from.
+/// The source from which the crate decodes.
 pub(super) type Source<'de> = DecoderImpl<Input<'de>, Config, ()>;
 
-/// A source of these bytes.
+/// Creates a source for these bytes.
 #[inline]
 pub(super) fn source(bytes: &[u8]) -> Source<'_> {
     let input = Input {
@@ -70,14 +69,14 @@ pub(super) fn source(bytes: &[u8]) -> Source<'_> {
     DecoderImpl::new(input, CONFIG, ())
 }
 
-/// What is left of a source.
+/// Returns the remaining bytes of a source.
 #[inline]
 pub(super) fn rest<'de>(source: &mut Source<'de>) -> &'de [u8] {
     source.borrow_reader().rest
 }
 
-/// Takes the shape that stands behind a value, which has to be that of what was taken. Returns what
-/// is left.
+/// Takes the shape that follows a value and checks it against the shape of what was decoded. Returns the
+/// remaining bytes.
 #[inline]
 pub(super) fn check_shape<'de>(source: &mut Source<'de>) -> Result<&'de [u8], Failure> {
     let input = source.borrow_reader();
@@ -105,8 +104,8 @@ fn other_parts() -> Failure {
 /// Decodes one value.
 pub(super) struct Decoder<'a, 'de> {
     source: &'a mut Source<'de>,
-    /// How many levels of nesting are left. It is the value's own, so that the compiler knows it
-    /// for each field of a type that does not contain itself.
+    /// Levels of nesting that are left. Each value has its own copy, so that the compiler knows it for each
+    /// field of a type that is not recursive.
     depth: u16,
 }
 
@@ -136,7 +135,7 @@ impl<'a, 'de> Decoder<'a, 'de> {
         &mut self.source.borrow_reader().shape
     }
 
-    /// Goes one level down, for what is in a value.
+    /// Descends one level, to the content of a value.
     #[inline]
     fn enter(&mut self) -> Result<(), Failure> {
         self.depth = self.depth.checked_sub(1).ok_or_else(Failure::too_deep)?;
@@ -345,14 +344,15 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
     }
 }
 
-/// The parts of a value, and how many of them are left. Those that are `ALIKE` are the elements of a
-/// sequence, whose shapes count in any order.
+/// The parts of a value. `ALIKE` parts are the elements of a sequence or map, whose shapes count in any
+/// order.
 struct Parts<'a, 'de, const ALIKE: bool> {
     decoder: Decoder<'a, 'de>,
-    /// Set if they are the fields of a struct.
+    /// Whether the parts are the fields of a struct.
     are_fields: bool,
     left: usize,
-    /// Whether the input has at least a byte for each. Nobody is to make room for more.
+    /// Whether the input has at least one byte per part. If not, visitors get no size hint, so that they do
+    /// not allocate for more parts than there are bytes.
     credible: bool,
 }
 
@@ -372,7 +372,7 @@ impl<'de, const ALIKE: bool> Parts<'_, 'de, ALIKE> {
 impl<const ALIKE: bool> Drop for Parts<'_, '_, ALIKE> {
     #[inline]
     fn drop(&mut self) {
-        // A field with aliases is there under each of its names, and was read once.
+        // A field with aliases is listed under each of its names, but was read once.
         if !ALIKE && self.are_fields && self.left > 0 {
             self.decoder.source.borrow_reader().aliased = true;
         }
@@ -425,18 +425,19 @@ impl<'de> MapAccess<'de> for Parts<'_, 'de, true> {
     }
 }
 
-/// A variant that comes next.
+/// The variant that comes next.
 struct Variant<'a, 'de> {
     decoder: Decoder<'a, 'de>,
     /// The name of its enum.
     name: &'static str,
-    /// The names of all variants that are read. One that has aliases is there more than once.
+    /// The names of all variants that are read. A variant with aliases is listed several times.
     variants: &'static [&'static str],
 }
 
 impl Variant<'_, '_> {
-    /// Looks for the name of a variant that is not at its place. Aliases of those before may have
-    /// moved it back, and nothing moves it to the front. A list without names tells nothing.
+    /// Looks for the name of a variant that is not at its index. Aliases of earlier variants may have moved
+    /// it to a later index, and nothing moves it to an earlier one. An empty list of names gives no
+    /// information.
     #[cold]
     fn find(&self, tag: u32) -> Result<(), Failure> {
         let index = shape::index(tag) as usize;

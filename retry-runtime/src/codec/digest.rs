@@ -1,8 +1,8 @@
-//! A number for a value as serde shows it to a format with names: what tells whether a value came
-//! back as it was.
+//! Computes a digest of a value as serde presents it to a human-readable format, to tell whether a value has
+//! survived a round trip unchanged.
 //!
-//! The elements of sequences and maps count in any order, since those of a hash table come back in
-//! another one.
+//! The elements of sequences and maps count in any order, since a hash table yields them in another one after
+//! the round trip.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -14,7 +14,7 @@ use serde::ser::{
 use super::DEEPEST;
 use super::failure::Failure;
 
-/// Returns the digest of a value, of which the floats may have to be `finite`.
+/// Returns the digest of a value. If `finite`, floats that are not finite are an error.
 pub(super) fn digest<T: Serialize + ?Sized>(value: &T, finite: bool) -> Result<u64, Failure> {
     let depth = DEEPEST;
     value.serialize(Digest { finite, depth })
@@ -26,11 +26,11 @@ fn hash(what: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Makes the digest of one value.
+/// Computes the digest of one value.
 #[derive(Clone, Copy)]
 struct Digest {
     finite: bool,
-    /// The levels of nesting that are left.
+    /// Levels of nesting that are left.
     depth: u16,
 }
 
@@ -185,11 +185,11 @@ impl Serializer for Digest {
     }
 }
 
-/// Makes the digest of a value out of those of its parts.
+/// Computes the digest of a value from those of its parts.
 struct Parts {
     digest: Digest,
     ordered: bool,
-    /// The digest of the key that the next value of a map has.
+    /// The digest of the key that belongs to the next value of a map.
     key: u64,
     sum: u64,
 }

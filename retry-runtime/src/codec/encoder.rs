@@ -1,14 +1,14 @@
-//! Writes the format, in which the serialisation crate reads: integers and floats of fixed width
-//! with the lowest byte first; lengths as `u64`; the tag of an option as a byte and that of a
-//! variant as `u32`; strings, sequences and maps behind their length; a `char` as UTF-8.
+//! Encodes values in the format that the serialisation crate decodes: little-endian integers and floats of
+//! fixed width; lengths as `u64`; the tag of an option as a byte and that of a variant as `u32`; strings,
+//! sequences and maps preceded by their length; a `char` as UTF-8.
 //!
-//! The crate's own encoder recurses as deeply as the value does, until the stack is gone, and that
-//! stack is the caller's. This one counts levels as the [decoder](super::decoder) does, and refuses
-//! what would be refused on the other side. Counting in place costs a flat value nothing, where a
-//! wrapper around each element would.
+//! The crate's own encoder recurses as deeply as the value is nested, until the stack overflows, and that
+//! stack is the caller's. This encoder counts levels as the [decoder](super::decoder) does, and rejects what
+//! the other side would reject. Counting inside the encoder costs a flat value nothing, where a wrapper
+//! around each element would.
 //!
-//! Two things are added to the crate's format: the tag of a variant also has a code of its name, and
-//! the [shape](super::shape) of the value may stand behind it.
+//! It adds two things to the crate's format: the tag of a variant includes a code of its name, and the
+//! [shape](super::shape) of the value may follow it.
 
 use std::mem::take;
 
@@ -25,10 +25,10 @@ use super::shape::{self, Kind, Shape};
 pub(super) struct Encoder<'a> {
     out: &'a mut Vec<u8>,
     limit: usize,
-    /// How many levels of nesting are left.
+    /// Levels of nesting that are left.
     depth: u16,
     shape: Shape,
-    /// Set if serde may have left out a part of the value.
+    /// Set if serde may have omitted a part of the value.
     doubtful: bool,
 }
 
@@ -44,13 +44,13 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Appends the shape of what was written.
+    /// Appends the shape of what was encoded.
     #[inline]
     pub(super) fn put_shape(&mut self) -> Result<(), Failure> {
         self.put(&self.shape.to_bytes())
     }
 
-    /// Returns whether serde may have left out a part of what was written.
+    /// Returns whether serde may have omitted a part of what was encoded.
     #[inline]
     pub(super) fn is_doubtful(&self) -> bool {
         self.doubtful
@@ -82,7 +82,7 @@ impl<'a> Encoder<'a> {
         self.put_part(Kind::Variant, &tag.to_le_bytes())
     }
 
-    /// Goes one level down, for what is in a value. Whoever fails below does not come up again.
+    /// Descends one level, to the content of a value. After a failure below, `leave` is not called.
     #[inline]
     fn enter(&mut self) -> Result<(), Failure> {
         match self.depth.checked_sub(1) {
@@ -111,7 +111,7 @@ impl<'a> Encoder<'a> {
         value.serialize(self).map_err(Failure::within::<T>)
     }
 
-    /// An element of a sequence, or a key or value of a map: their shapes count in any order.
+    /// Encodes an element of a sequence, or a key or value of a map: their shapes count in any order.
     #[inline]
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
         let before = take(&mut self.shape);
@@ -339,7 +339,7 @@ impl SerializeTuple for &mut Encoder<'_> {
 
     #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        // The address of a `SocketAddrV6`, which serde writes without scope and flow.
+        // This may be the address of a `SocketAddrV6`, which serde writes without its scope and flow.
         if std::any::type_name::<T>() == "&core::net::ip_addr::Ipv6Addr" {
             self.doubtful = true;
         }

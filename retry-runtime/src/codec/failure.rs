@@ -1,4 +1,4 @@
-//! Why a value cannot be encoded or decoded, as each part of it may return it.
+//! The error with which a value, or a part of it, fails to encode or decode.
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use bincode::error::DecodeError;
 
 use super::{CodecError, DEEPEST};
 
-/// Of the size of a pointer, since it is in the way of each part that does not fail.
+/// The error. It is as large as a pointer, because the return value of each part that succeeds has room for
+/// it.
 #[derive(Debug)]
 pub(super) struct Failure(Box<Inner>);
 
@@ -23,28 +24,28 @@ struct Inner {
 enum Cause {
     TooLarge(usize),
     TooDeep,
-    /// The type's own reason.
+    /// The reason that the type itself gave.
     Own(String),
-    /// A field that is left out.
+    /// A field that serde skips.
     Skipped(&'static str),
-    /// A sequence or a map that does not tell its length.
+    /// A sequence or map whose length is not known in advance.
     NoLength(&'static str),
-    /// More variants than tags.
+    /// More variants than there are tags.
     TooManyVariants,
-    /// The type asks the format for this.
+    /// The type needs a self-describing format.
     NotDescribed,
-    /// A variant that has another place, or another name, when it is read.
+    /// A variant has another index or name when it is read than when it is written.
     Variant(&'static str),
-    /// The type reads something else than it wrote.
+    /// The type reads something other than it wrote.
     Differs(String),
-    /// Serde leaves this part of an address out.
+    /// Serde omits the scope of an address.
     Scoped,
-    /// A float that JSON does not have.
+    /// A float that JSON cannot represent.
     NoNumber,
-    /// A reason of the JSON crate.
+    /// The reason that the JSON crate gave.
     #[cfg(feature = "json")]
     Json(String),
-    /// The value comes back from JSON as another one.
+    /// The value decodes from JSON to another value.
     #[cfg(feature = "json")]
     Changed,
 }
@@ -137,17 +138,17 @@ impl Failure {
         })
     }
 
-    /// Notes that the cause is in a part of this type, unless a smaller part is known.
+    /// Records that the cause is in a part of this type, unless a smaller part is already recorded.
     #[cold]
     pub(super) fn within<T: ?Sized>(self) -> Self {
         self.at::<T>(None)
     }
 
-    /// Adds the type of a part and, if it is one, the field that it stands in.
+    /// Records the type of a part and the field that holds it, if it is a field.
     #[cold]
     pub(super) fn at<T: ?Sized>(mut self, field: Option<&'static str>) -> Self {
         let part = std::any::type_name::<T>().trim_start_matches('&');
-        // Serde's derives wrap a part in a type whose name no user knows.
+        // Serde's derives wrap a part in a type with a name that users do not know.
         if self.0.part.is_none() && !part.contains("::_::") && !part.contains("::__") {
             self.0.part = Some(part);
             self.0.field = field;
@@ -155,7 +156,7 @@ impl Failure {
         self
     }
 
-    /// Says it of a value of type `T`.
+    /// Converts the failure to an error about a value of type `T`.
     #[cold]
     pub(super) fn of<T: ?Sized>(self) -> CodecError {
         if let Cause::TooLarge(limit) = self.0.cause {
@@ -228,7 +229,7 @@ impl Failure {
     }
 }
 
-/// Returns the name of a type with those of the standard library as they are usually written, such as
+/// Returns the name of a type with names of the standard library as they are usually written, such as
 /// `Vec<Option<u8>>`.
 fn without_paths(name: &str) -> String {
     let is_path = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | ':');
@@ -279,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_of_the_standard_library_are_named_without_their_paths() {
+    fn std_types_are_named_without_paths() {
         for (name, short) in [
             (
                 "alloc::vec::Vec<core::option::Option<u8>>",
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_end_early_name_the_type_and_what_to_check() {
+    fn truncated_bytes_name_the_type_and_a_remedy() {
         let failure = Failure::ends_early().at::<Vec<u8>>(Some("list"));
         let text = failure.of::<Option<Vec<u8>>>().to_string();
         assert_eq!(

@@ -1,17 +1,17 @@
-//! Encoded values on their way: one, or several that travel together.
+//! Encoded values in transit: one value, or several packed ones.
 
 use bytes::{Buf, Bytes};
 
 use crate::codec::buffers::LARGE;
 
-/// What stands before each of several values: its length.
+/// Size in bytes of the length that precedes each packed value.
 pub(crate) const PREFIX: usize = 4;
 
-/// A length with these bits is told by the others alone: the mark tells a short value from
-/// anything else that begins with a length.
+/// Bits that may be set in a length without being part of it: in the answer stream they tell a short value
+/// from other messages, which also begin with a length.
 pub(crate) const MARK: u32 = 0xff << 24;
 
-/// The longest value.
+/// Length of the longest value.
 pub(crate) const LONGEST: usize = MARK as usize - 1;
 
 /// One encoded value, or several that follow each other in one buffer.
@@ -21,7 +21,7 @@ pub(crate) enum Payload {
     Several(Packed),
 }
 
-/// Encoded values in one buffer, each behind its length.
+/// Encoded values in one buffer, each preceded by its length.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
     count: u32,
@@ -29,10 +29,10 @@ pub(crate) struct Packed {
 }
 
 impl Payload {
-    /// A value without any bytes.
+    /// A value of zero bytes.
     pub(crate) const NONE: Self = Self::One(Bytes::new());
 
-    /// So many values, each behind its length.
+    /// Creates a payload from `count` values, each preceded by its length.
     pub(crate) fn new(count: u32, bytes: Bytes) -> Self {
         let mut series = Packed { count, bytes };
         match count {
@@ -41,7 +41,7 @@ impl Payload {
         }
     }
 
-    /// The bytes of what is one value.
+    /// Returns the bytes of a payload that is one value.
     pub(crate) fn into_one(self) -> Bytes {
         match self {
             Self::One(bytes) => bytes,
@@ -49,7 +49,7 @@ impl Payload {
         }
     }
 
-    /// How many bytes the values themselves take.
+    /// Returns the total size of the values in bytes, without their lengths.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::One(bytes) => bytes.len(),
@@ -59,7 +59,7 @@ impl Payload {
 }
 
 impl Payload {
-    /// How many values there are, at least one.
+    /// Returns the number of values, at least one.
     pub(crate) fn count(&self) -> u32 {
         match self {
             Self::One(_) => 1,
@@ -67,7 +67,7 @@ impl Payload {
         }
     }
 
-    /// Takes the first ones off; some are to be left.
+    /// Splits off the first `count` values, fewer than there are.
     pub(crate) fn split_front(&mut self, count: u32) -> Self {
         match self {
             Self::One(bytes) => Self::One(std::mem::take(bytes)),
@@ -79,7 +79,7 @@ impl Payload {
         }
     }
 
-    /// It will be kept for a while: what it was part of is not to be kept with it.
+    /// Detaches the value from the buffer it is part of, because it will be kept for a while.
     pub(crate) fn detach(&mut self) {
         if let Self::One(bytes) = self {
             detach(bytes);
@@ -87,7 +87,8 @@ impl Payload {
     }
 }
 
-/// A value will be kept for a while: gives it memory of its own, unless it has that.
+/// Copies a value that will be kept for a while into memory of its own, unless it is large and has that
+/// already.
 pub(crate) fn detach(bytes: &mut Bytes) {
     if bytes.len() < LARGE {
         *bytes = Bytes::copy_from_slice(bytes);
@@ -99,12 +100,12 @@ impl Packed {
         Self { count, bytes }
     }
 
-    /// How many there are.
+    /// Returns the number of values.
     pub(crate) fn len(&self) -> u32 {
         self.count
     }
 
-    /// The values, each behind its length.
+    /// Returns the values, each preceded by its length.
     pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -118,7 +119,7 @@ impl Packed {
         self.bytes.split_to(at)
     }
 
-    /// Reads the next value in place. It is taken also where that panics.
+    /// Passes the next value to `read` in place. The value counts as taken even if `read` panics.
     pub(crate) fn read<R>(&mut self, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         struct Taken<'a>(&'a mut Packed, usize);
 
@@ -135,7 +136,7 @@ impl Packed {
     }
 }
 
-/// The values, each with its bytes.
+/// Iterates over the values, without their lengths.
 impl Iterator for Packed {
     type Item = Bytes;
 
@@ -147,7 +148,7 @@ impl Iterator for Packed {
     }
 }
 
-/// The length of the first value of a series.
+/// Returns the length of the first packed value.
 pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
     let prefix = u32::from_le_bytes(*bytes.first_chunk::<PREFIX>()?);
     Some(if prefix < MARK {
@@ -157,13 +158,13 @@ pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
     } as usize)
 }
 
-/// Makes room for a length, before a value is written.
+/// Reserves space for a length, before a value is written. Returns where the value begins.
 pub(crate) fn begin(buffer: &mut Vec<u8>) -> usize {
     buffer.extend_from_slice(&[0; PREFIX]);
     buffer.len()
 }
 
-/// Notes the length of the value that was begun there.
+/// Writes the length of the value that begins at `begun`.
 pub(crate) fn end(buffer: &mut [u8], begun: usize) {
     let length = u32::try_from(buffer.len() - begun).expect("the limit is below 4 GiB");
     buffer[begun - PREFIX..begun].copy_from_slice(&length.to_le_bytes());
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parcel_that_is_parted_has_all_its_values() {
+    fn a_split_payload_keeps_all_values() {
         let all: [&[u8]; 5] = [b"a", b"", b"bcd", b"ef", b"g"];
         for count in 1..5 {
             let mut rest = payload(&all);
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_cannot_be_read_is_taken() {
+    fn a_value_counts_as_taken_if_reading_panics() {
         let Payload::Several(mut series) = payload(&[b"a", b"b"]) else {
             panic!("there are two");
         };
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_has_no_length_before_it() {
+    fn a_single_value_has_no_length_prefix() {
         assert_eq!(payload(&[b"abc"]).into_one(), &b"abc"[..]);
     }
 }

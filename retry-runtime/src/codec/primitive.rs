@@ -1,11 +1,11 @@
-//! Vectors and slices of numbers travel as the bytes that they are in memory.
+//! Encodes vectors and slices of numbers as the bytes that they are in memory.
 //!
-//! Serde hands over one element after the other, each with checks of its own. Here the type is
-//! asked for instead: a function of the same signature as that for any `T`, which is one for
-//! `Vec<f64>`, is `Any`, and comes back as what it is if `T` is `Vec<f64>`. The compiler knows the
-//! answer for each `T`, so that nothing is left of the question.
+//! Serde passes on one element after the other, each with its own checks. Here the type is checked instead:
+//! the function that encodes `Vec<f64>` has the signature of one for any `T`; as a `dyn Any` it downcasts to
+//! the function for `T` only if `T` is `Vec<f64>`. The compiler knows the answer for each `T`, so nothing
+//! remains of the check at run time.
 //!
-//! `bool` and `char` are not here: not each of their bytes is one.
+//! `bool` and `char` are excluded, because not every bit pattern is valid for them.
 
 use std::any::Any;
 use std::mem::{needs_drop, size_of};
@@ -17,19 +17,19 @@ use super::{CodecError, decode_bytes, ends_early, reserve};
 type Encode<T> = fn(&T, &mut Vec<u8>, usize) -> Result<(), CodecError>;
 type Decode<T> = fn(&mut &[u8]) -> Result<T, CodecError>;
 
-/// A number whose encoding is its bytes, the lowest first.
+/// A number whose encoding is its little-endian bytes.
 pub(super) trait Number: sys::Number {
     /// Appends the bytes of all numbers.
     fn put(numbers: &[Self], out: &mut Vec<u8>);
 
-    /// The numbers that the bytes are; what is left over is ignored.
+    /// Decodes the numbers from the bytes; an incomplete number at the end is ignored.
     fn take(bytes: &[u8]) -> Vec<Self>;
 }
 
-/// Whether numbers are in memory as they are sent.
+/// Whether numbers have the same bytes in memory as in the encoding.
 pub(super) const AS_IN_MEMORY: bool = cfg!(target_endian = "little");
 
-/// A vector for so many numbers, which are known to be there.
+/// Allocates a vector for `count` numbers. The caller has checked that the input contains them.
 fn room<N>(count: usize) -> Vec<N> {
     let mut room = Vec::with_capacity(count);
     sys::fills(room.spare_capacity_mut());
@@ -79,10 +79,10 @@ fn decode_numbers<N: Number>(bytes: &mut &[u8]) -> Result<Vec<N>, CodecError> {
     }
 }
 
-// Being statics, the functions are compiled here, and not again for each `T` that is asked for.
+// The functions are statics, so they are compiled in this crate, not again for each `T` in a user's crate.
 macro_rules! lookups {
     ($($type:ty)*) => {
-        /// How a `T` is encoded, if it is a vector of numbers.
+        /// Returns the function that encodes a `T`, if it is a vector of numbers.
         #[inline]
         pub(super) fn encode_vec<T: 'static>() -> Option<Encode<T>> {
             if const { size_of::<T>() != size_of::<Vec<u8>>() } {
@@ -97,7 +97,7 @@ macro_rules! lookups {
             None
         }
 
-        /// How a slice of `T` is encoded, if they are numbers.
+        /// Returns the function that encodes a slice of `T`, if `T` is a number.
         #[inline]
         pub(super) fn encode_slice<T: 'static>() -> Option<Encode<[T]>> {
             if const { needs_drop::<T>() } {
@@ -112,7 +112,7 @@ macro_rules! lookups {
             None
         }
 
-        /// How a `T` is decoded, if it is a vector of numbers.
+        /// Returns the function that decodes a `T`, if it is a vector of numbers.
         #[inline]
         pub(super) fn decode_vec<T: 'static>() -> Option<Decode<T>> {
             if const { size_of::<T>() != size_of::<Vec<u8>>() } {
@@ -132,7 +132,7 @@ macro_rules! lookups {
 numbers! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
 lookups! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
 
-// They travel as 64 bits.
+// `usize` and `isize` are sent as 64 bits.
 const _: () = assert!(size_of::<usize>() == 8);
 
 #[cfg(test)]
@@ -142,11 +142,11 @@ mod tests {
     use super::super::{CONFIG, Wire, decode_all, encode, encode_slice};
     use super::*;
 
-    /// The vector and the slice, as the crate encodes them and back, whole and cut off.
+    /// Round trips as a vector and as a slice, compared with the crate's encoding, whole and truncated.
     fn travels<N: Number + Wire + Debug>(numbers: &[N]) {
         let vec = numbers.to_vec();
         let expected = bincode::serde::encode_to_vec(&vec, CONFIG).unwrap();
-        // What is there already stays.
+        // What is already in the buffer stays.
         let (mut of_vec, mut of_slice) = (vec![1], vec![1]);
         encode(&vec, &mut of_vec, expected.len() + 1).unwrap();
         encode_slice(numbers, &mut of_slice, expected.len() + 1).unwrap();
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(of_vec, of_slice);
 
         let decoded: Vec<N> = decode_all(&expected).unwrap();
-        // Not compared as numbers: a float may not be equal to itself.
+        // Compare the encodings, not the numbers: a float may differ from itself.
         assert_eq!(
             bincode::serde::encode_to_vec(&decoded, CONFIG).unwrap(),
             expected
@@ -176,7 +176,7 @@ mod tests {
         }
 
         let true_length = numbers.len() as u64;
-        // Of eight bytes each, the second is the true number of bytes after an overflow.
+        // With eight bytes per element, the second length overflows to the true number of bytes.
         let lies = [1u64 << 63, true_length + (1 << 61), true_length + 1];
         for lie in [u64::MAX, 1 << 60].into_iter().chain(lies) {
             let mut lying = expected.clone();

@@ -1,13 +1,13 @@
-//! A code for the shape of a value, by which the reader knows that it has read what was written.
+//! A code for the shape of a value, from which the decoder knows that it has read what was written.
 //!
-//! The format does not describe itself: a type whose `Deserialize` expects other parts than its
-//! `Serialize` wrote would take one part for another, and may well end up with a value. So both
-//! halves fold the kind of each part into a number as they go, the encoder appends its number to
-//! the value, and the decoder compares. Lengths and tags need not be folded in: they stand in the
-//! bytes, and both halves take the same ones for lengths if they agree on the parts.
+//! The format is not self-describing: a type whose `Deserialize` expects other parts than its `Serialize`
+//! wrote would take one part for another, and may end up with a valid value. So both sides fold the kind of
+//! each part into a number. The encoder appends its number to the value, and the decoder compares. Lengths
+//! and tags need not be folded in: they are in the bytes, and both sides take the same bytes for lengths if
+//! they agree on the parts.
 //!
-//! The names of fields are folded into a second number: a struct that leaves out one field when it is
-//! written and another one of the same type when it is read has the same parts in both directions.
+//! The names of fields are folded into a second number. Without it, a struct that skips one field when it is
+//! written and another one of the same type when it is read would have the same parts in both directions.
 
 use std::any::TypeId;
 
@@ -29,17 +29,16 @@ pub(super) enum Kind {
     F32 = 0x48b2_cd7d,
     F64 = 0xf295_7136,
     Char = 0x2574_9eb3,
-    /// Text or bytes behind their length.
+    /// Text or bytes, preceded by their length.
     Blob = 0x6e0c_e84f,
-    /// The length of a sequence or of a map.
+    /// The length of a sequence or a map.
     Length = 0xb9d7_2663,
-    /// The presence or absence of an optional value.
+    /// Whether an optional value is present.
     Option = 0x03a9_5bd1,
     Variant = 0x97f6_c02b,
 }
 
-/// The kinds of the parts that came so far, in their order, and the names of those that are fields, in
-/// any order.
+/// The kinds of the parts so far, in their order, and the names of those that are fields, in any order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shape {
     parts: u32,
@@ -47,24 +46,24 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Its size behind a value, in bytes.
+    /// Its size after a value, in bytes.
     pub(super) const BYTES: usize = 4;
 
-    /// Takes the next part in. To multiply by nine and to add is one instruction of one cycle; the
-    /// constants are what tells orders apart.
+    /// Adds the next part. Multiplying by nine and adding is one instruction of one cycle; the constants make
+    /// different orders give different results.
     #[inline]
     pub(super) fn add(&mut self, kind: Kind) {
         self.parts = self.parts.wrapping_mul(9).wrapping_add(kind as u32);
     }
 
-    /// Takes in the name of a field.
+    /// Adds the name of a field.
     #[inline]
     pub(super) fn add_name(&mut self, name: &str) {
         self.names = self.names.wrapping_add(hash(name));
     }
 
-    /// Takes in the names of all fields of a struct. The first ones are not taken in a loop, so that the
-    /// compiler knows the sum where it knows the names.
+    /// Adds the names of all fields of a struct. The first ones are added without a loop, so that the
+    /// compiler can compute the sum when it knows the names.
     #[inline(always)]
     pub(super) fn add_names(&mut self, names: &[&str]) {
         macro_rules! first {
@@ -86,8 +85,8 @@ impl Shape {
         names.iter().for_each(|name| self.add_name(name));
     }
 
-    /// Takes in what was there before an element of a sequence, which began without a shape: where an
-    /// element is inlined its shape is a constant.
+    /// Adds the shape that preceded an element of a sequence. The element itself started with an empty shape,
+    /// so that its shape is a constant where the element is inlined.
     #[inline]
     pub(super) fn add_element(&mut self, before: Self) {
         self.parts = self.parts.wrapping_add(before.parts);
@@ -96,7 +95,7 @@ impl Shape {
 
     #[inline]
     fn code(self) -> u32 {
-        // The lower half of one number reaches the upper half of the product.
+        // The multiplication carries the lower half of the number into the upper half of the product.
         let parts = self.parts.wrapping_mul(0x9e37_79b1);
         parts & PARTS | self.names >> 16
     }
@@ -106,7 +105,7 @@ impl Shape {
         self.code().to_le_bytes()
     }
 
-    /// Compares with the shape that was written.
+    /// Compares this shape with the one that was written.
     #[inline]
     pub(super) fn compare(self, written: [u8; Self::BYTES]) -> Agreement {
         match self.code() ^ u32::from_le_bytes(written) {
@@ -117,20 +116,20 @@ impl Shape {
     }
 }
 
-/// The half of a code that tells of the kinds of parts. The other one tells of names.
+/// The half of a code that covers the kinds of parts. The other half covers names.
 const PARTS: u32 = 0xffff_0000;
 
-/// In what the two halves of a type agree.
+/// The extent to which the shapes of both sides agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Agreement {
     Full,
-    /// In the parts, but not in the names of fields.
+    /// The parts agree, but the names of fields do not.
     Parts,
     None,
 }
 
-/// Returns whether both halves of `T` are known to agree, so that no shape stands behind it. The
-/// compiler knows the answer.
+/// Returns whether both sides are known to agree about `T`, so that no shape follows it. The compiler
+/// evaluates this.
 #[inline]
 pub(super) fn is_known<T: 'static>() -> bool {
     macro_rules! any {
@@ -141,9 +140,9 @@ pub(super) fn is_known<T: 'static>() -> bool {
     any!(() bool char String u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64)
 }
 
-/// The tag of a variant: its index, and a code of its name. Serde counts the variants that it
-/// skips when it writes and not when it reads, so that an index alone may name another variant.
-/// `None` if the index does not fit.
+/// Returns the tag of a variant: its index and a code of its name. Serde counts skipped variants when it
+/// writes but not when it reads, so an index alone may denote another variant. `None` if the index does not
+/// fit.
 #[inline]
 pub(super) fn tag(index: u32, name: &str) -> Option<u32> {
     (index <= INDEX).then(|| index | code(name))
@@ -155,22 +154,22 @@ pub(super) fn index(tag: u32) -> u32 {
     tag & INDEX
 }
 
-/// Returns whether a tag is that of a variant with this name.
+/// Returns whether a tag belongs to a variant with this name.
 #[inline]
 pub(super) fn is_named(tag: u32, name: &str) -> bool {
     tag & !INDEX == code(name)
 }
 
-/// The bits of a tag that are the index.
+/// The bits of a tag that hold the index.
 const INDEX: u32 = 0xffff;
 
-/// A code of a name in the bits that are left.
+/// Returns a code of a name in the remaining bits.
 #[inline]
 fn code(name: &str) -> u32 {
     hash(name) & !INDEX
 }
 
-/// The hash of a name. It has no loop, so that the compiler knows it where it knows the name.
+/// Returns the hash of a name. It has no loop, so that the compiler can compute it when it knows the name.
 #[inline]
 fn hash(name: &str) -> u32 {
     let name = name.as_bytes();
@@ -206,7 +205,7 @@ fn hash(name: &str) -> u32 {
 
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Stands for the middle of a long name.
+/// Returns a hash of the middle of a long name.
 #[cold]
 fn middle(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |hash, byte| {
@@ -221,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_differ_have_different_tags() {
+    fn different_names_have_different_tags() {
         let names = [
             "",
             "A",
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_and_names_are_compared_apart() {
+    fn parts_and_names_are_compared_separately() {
         let shape = |kind, names: &[&str]| {
             let mut shape = Shape::default();
             names.iter().for_each(|name| {

@@ -79,7 +79,7 @@ impl Engine {
             config: core.pools[function.place()].config.clone(),
             slots: policy.at_once,
             memory: policy.memory,
-            fails: faults::start_fails(policy.name),
+            fails: faults::pick_start_fault(policy.name),
         };
         self.backend.start_worker(core, request);
     }

@@ -1,4 +1,4 @@
-//! How arguments travel: what callers pass, what is sent, and what the function is given.
+//! Arguments in transit: what callers pass, what is sent, and what the function receives.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -17,14 +17,14 @@ use crate::codec::{self, CodecError, Wire};
 /// A parameter that is passed by value.
 pub struct Val<T>(PhantomData<fn(T)>);
 
-/// A parameter that is passed by reference: the worker owns what is referred to.
+/// A parameter that is passed by reference: the worker owns the referent.
 pub struct Ref<T: ?Sized>(PhantomData<fn(&T)>);
 
-/// One parameter, whether or not it can be sent.
+/// A parameter, whether or not it can be sent.
 pub trait Parameter {
-    /// What a caller of `.remote()` passes.
+    /// The type that a caller of `.remote()` passes.
     type Passed<'a>;
-    /// What generated code refers to where the parameter cannot be sent.
+    /// The type that generated code names if the parameter cannot be sent.
     type Held;
 }
 
@@ -38,12 +38,12 @@ impl<T: ?Sized + 'static> Parameter for Ref<T> {
     type Held = Box<T>;
 }
 
-/// One parameter that can be sent.
+/// A parameter that can be sent.
 pub trait Argument: Parameter {
-    /// What is sent.
+    /// The type that is serialised.
     type Sent: Wire;
 
-    /// What the worker holds.
+    /// The type that the worker holds.
     type Owned: From<Self::Sent>;
 
     #[doc(hidden)]
@@ -53,8 +53,8 @@ pub trait Argument: Parameter {
         limit: usize,
     ) -> Result<(), EncodeError>;
 
-    /// The same for the only parameter: what it becomes as a message, or nothing if it was
-    /// appended.
+    /// Encodes the only parameter of a function. Returns the whole message if the value became its own
+    /// message, or `None` if its encoding was appended to `out`.
     #[doc(hidden)]
     fn encode_alone(
         passed: Self::Passed<'_>,
@@ -101,8 +101,8 @@ impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
     }
 }
 
-/// What a function is lent for one call. It cannot keep that, so that the memory of bytes and of
-/// text, which was that of their message, is used for another message.
+/// An owned value that a function borrows for one call. Since the function cannot keep it, the memory of
+/// bytes and text, which was that of their message, returns to the buffer pool.
 pub struct Lent<T: 'static>(T);
 
 impl<T> From<T> for Lent<T> {
@@ -130,7 +130,7 @@ impl<T> Drop for Lent<T> {
     }
 }
 
-/// What a parameter may refer to.
+/// A type that a parameter may refer to.
 #[diagnostic::on_unimplemented(
     message = "`&{Self}` cannot be sent to a worker process",
     label = "what this refers to is not serialisable",
@@ -140,7 +140,7 @@ impl<T> Drop for Lent<T> {
             `retry_runtime::Json<T>`"
 )]
 pub trait Referred {
-    /// The owned form of it.
+    /// The owned form of this type.
     type Owned: Wire;
 
     /// The same as [`Sent::HOLDS`](crate::function::probe::Sent::HOLDS).
@@ -150,7 +150,7 @@ pub trait Referred {
     #[doc(hidden)]
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
 
-    /// The same for the only parameter.
+    /// Encodes the only parameter of a function.
     #[doc(hidden)]
     fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         self.encode_referred(out, limit)
@@ -205,15 +205,15 @@ impl<T: Wire> Referred for [T] {
     }
 }
 
-/// What the items of a map may be for one parameter: the parameter itself, or another type that holds
-/// or borrows the same value. An input is only encoded, so a reference will do for a parameter that is
+/// A type that the items of a map may have for one parameter: the parameter's own type, or another one that
+/// holds or borrows the same value. Inputs are only encoded, so a reference is enough for a parameter that is
 /// passed by value.
 pub trait Feed<P> {
     #[doc(hidden)]
     fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
 
-    /// The same for the only parameter: what it becomes as a message, or nothing if it was
-    /// appended.
+    /// Encodes the item of a function with one parameter. Returns the whole message if the value became its
+    /// own message, or `None` if its encoding was appended to `out`.
     #[doc(hidden)]
     fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, EncodeError>
     where
@@ -231,7 +231,7 @@ impl<T: Wire> Feed<Val<T>> for T {
     }
 }
 
-/// Implements [`Feed`] for what leads to a value that is sent as `P`.
+/// Implements [`Feed`] for types that deref to a value sent as `P`, or convert to it by `AsRef`.
 macro_rules! feeds {
     ($([$($generics:tt)*] $Item:ty => $P:ty, &$Referred:ty $(, $as_ref:ident)?;)*) => {
         $(
@@ -256,8 +256,8 @@ macro_rules! feeds {
     };
 }
 
-/// The pointers to a value, listed: a blanket implementation for all that borrows it would overlap with
-/// that for references.
+/// Lists the pointer types: a blanket implementation for every type that borrows the value would overlap with
+/// the one for references.
 macro_rules! pointers {
     ($($Marker:ident)*) => {
         $(
@@ -296,10 +296,10 @@ feeds! {
 
 /// The parameters that callers pass, as a tuple of [`Val`] and [`Ref`].
 pub trait Parameters {
-    /// What generated code refers to where they cannot be sent.
+    /// The types that generated code names if the parameters cannot be sent.
     type Held;
 
-    /// What callers pass, to be shown to them.
+    /// The types that callers pass, for display in their diagnostics.
     type Shown<'a>;
 
     /// What callers pass, as a tuple.
@@ -321,19 +321,19 @@ pub trait Arguments: Parameters {
         Self::decode_in_place(&message)
     }
 
-    /// The same where the message is a part of something.
+    /// Decodes a message that is a part of a larger buffer.
     #[doc(hidden)]
     fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)>;
 }
 
-/// What arguments become as a message, or nothing if they were appended; on failure the position of
-/// the parameter.
+/// The whole message if a value became its own message, or `None` if the encoding was appended; an error
+/// carries the position of the parameter.
 pub(crate) type Encoded = Result<Option<Bytes>, (usize, EncodeError)>;
 
 /// An item of a map's inputs. `F` is the function, and `P` its parameter, or the tuple of its parameters.
 ///
-/// An item is the parameter, or a value that holds or borrows it, such as `&T`, `Box<T>` or `Arc<T>` for a `T`, and
-/// `String` or `&String` for a `&str`. For several parameters it is a tuple of such values.
+/// An item is the parameter, or a value that holds or borrows it, such as `&T`, `Box<T>` or `Arc<T>` for a
+/// `T`, and `String` or `&String` for a `&str`. For several parameters it is a tuple of such values.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an input of this function, which takes `{P}`",
     label = "the items have to be `{P}`, owned or borrowed"
@@ -343,7 +343,7 @@ pub trait Input<F: Signature, P>: Item<F::Arguments> {}
 #[diagnostic::do_not_recommend]
 impl<X: Item<F::Arguments>, F: Signature, P> Input<F, P> for X {}
 
-/// What callers pass to a function, as a tuple of [`Val`] and [`Ref`].
+/// The parameters that callers pass to a function, as a tuple of [`Val`] and [`Ref`].
 pub trait Signature {
     /// The tuple.
     type Arguments;
@@ -359,10 +359,10 @@ impl<X> Item<Anything> for X {
     }
 }
 
-/// One item of a map's input: a value, or a tuple for a function of several parameters.
+/// One item of a map's inputs: a value, or a tuple for a function of several parameters.
 pub trait Item<A> {
-    /// What the item becomes as a message, or nothing if its encoding was appended; on failure the
-    /// position of the parameter.
+    /// Encodes the item. Returns the whole message if the value became its own message, or `None` if its
+    /// encoding was appended; an error carries the position of the parameter.
     #[doc(hidden)]
     fn encode_item(self, out: &mut Vec<u8>, limit: usize) -> Encoded
     where

@@ -1,4 +1,4 @@
-//! Functions that take many inputs at once.
+//! Functions that take a batch of inputs.
 
 use super::args::Val;
 use super::invocation::Invocation;
@@ -11,7 +11,7 @@ use crate::codec::Wire;
     label = "this is not a `Vec`"
 )]
 pub trait Batched {
-    /// What callers pass or get.
+    /// The type of one input or result, as callers see it.
     type Item;
 }
 
@@ -19,7 +19,7 @@ impl<T> Batched for Vec<T> {
     type Item = T;
 }
 
-/// Runs a batch: hands all inputs to `body` and each of them its own result through `reply`.
+/// Runs a batch: passes all inputs to `body`, and each invocation its own result through `reply`.
 pub(crate) fn run_batch<T: Wire, R>(
     batch: &mut [Invocation],
     spec: &FunctionSpec,

@@ -1,4 +1,4 @@
-//! What is called.
+//! The target of a call.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::registry::Registration;
 use crate::api::options::Policy;
 use crate::job::budget::Budget;
 
-/// What is called, and on what terms.
+/// The function that is called, and the terms of the call.
 #[derive(Clone)]
 pub(crate) struct Callee {
     pub(crate) registration: &'static Registration,

@@ -16,9 +16,9 @@ thread_local! {
 }
 
 /// The control block of this process, if it is a worker.
-static BOARD: OnceLock<Arc<ControlBlock>> = OnceLock::new();
+static CONTROL_BLOCK: OnceLock<Arc<ControlBlock>> = OnceLock::new();
 
-/// Those that are to be woken when a ticket is asked to stop.
+/// Wakers of the futures that wait for a ticket to be asked to stop.
 static WAITING: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -34,28 +34,28 @@ fn lock() -> MutexGuard<'static, Vec<Waiter>> {
 }
 
 pub(crate) fn install(control: Arc<ControlBlock>) {
-    let _ = BOARD.set(control);
+    let _ = CONTROL_BLOCK.set(control);
 }
 
-/// Notes on the control block that this worker asks its parent for something.
+/// Counts, on the control block, a request that this worker sends to its parent.
 pub(crate) fn count_request() {
-    if let Some(control) = BOARD.get() {
+    if let Some(control) = CONTROL_BLOCK.get() {
         control.count_request();
     }
 }
 
 /// Sets the call that is running on this thread.
 pub(crate) fn enter(call: Current) {
-    // Shorter than `set`, which would make the value first if it were not there.
+    // Shorter code than `CURRENT.set`, which would first initialise the value if needed.
     CURRENT.with(|current| current.set(Some(call)));
 }
 
-/// No call is running on this thread any more.
+/// Marks that no call is running on this thread any more.
 pub(crate) fn leave() {
     CURRENT.set(None);
 }
 
-/// A ticket has been asked to stop.
+/// Wakes the futures that wait for this ticket to be asked to stop.
 pub(crate) fn asked(ticket: u64) {
     let asked: Vec<Waiter> = lock()
         .extract_if(.., |waiter| waiter.ticket == ticket)
@@ -113,7 +113,7 @@ impl Current {
         self.token
     }
 
-    /// The ticket under which the worker runs it.
+    /// Returns the ticket under which the worker runs the attempt.
     pub(crate) fn ticket(&self) -> u64 {
         self.token.ticket
     }
@@ -143,7 +143,7 @@ impl CancelToken {
     /// Returns whether the attempt has to stop. Costs one load from memory.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        BOARD
+        CONTROL_BLOCK
             .get()
             .is_some_and(|control| control.is_asked(self.slot, self.ticket))
     }
@@ -170,7 +170,7 @@ impl Future for Asked {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut waiting = lock();
-        // Under the lock: what is asked from here on finds the waker.
+        // Check under the lock: a stop that is requested after this finds the waker.
         if self.token.is_cancelled() {
             return Poll::Ready(());
         }

@@ -1,9 +1,9 @@
-//! Futures on a worker's thread.
+//! Drives futures on a worker's serving thread.
 //!
 //! A tokio runtime with one thread of its own drives I/O and timers, and runs the tasks that user code
-//! spawns. The worker's thread polls the futures of its functions itself. That runtime is the current one
-//! there, but the thread is not inside it: so a function may block in place, build a runtime of its own, or
-//! wait for a future with `Handle::block_on`, which the runtime's own thread drives meanwhile.
+//! spawns. The serving thread polls the futures of its functions itself. That runtime is the current one
+//! there, but the thread does not run inside it. So a function may block in place, build a runtime of its
+//! own, or wait for a future with `Handle::block_on`, while the runtime's own thread keeps driving I/O.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -25,27 +25,27 @@ thread_local! {
     static DRIVER: RefCell<Option<Rc<Driver>>> = const { RefCell::new(None) };
 }
 
-/// What drives the futures of one thread.
+/// Drives the futures of one thread.
 pub(crate) struct Driver {
     /// The tasks that stay on this thread. They are dropped before the runtime.
     local: LocalSet,
     runtime: Runtime,
     alarm: Arc<Alarm>,
-    /// The process of the worker.
+    /// Identifies the worker's process.
     mark: Mark,
 }
 
 impl Driver {
-    /// Returns this thread's driver, which is made if there is none.
+    /// Returns this thread's driver, and creates it if there is none.
     ///
     /// # Panics
     ///
-    /// If the operating system does not give what an async runtime needs.
+    /// Panics if the operating system lacks the resources for an async runtime.
     pub(crate) fn get() -> Rc<Self> {
         DRIVER.with_borrow_mut(|driver| Rc::clone(driver.get_or_insert_with(Self::new)))
     }
 
-    /// Returns this thread's driver if something has needed one.
+    /// Returns this thread's driver if one has been created.
     pub(crate) fn existing() -> Option<Rc<Self>> {
         DRIVER.with_borrow(Option::clone)
     }
@@ -56,7 +56,7 @@ impl Driver {
             .worker_threads(1)
             .thread_name("retry-tokio")
             .enable_all()
-            // A task that a function has spawned may fork. What this runtime waits for is the worker's.
+            // A task that a function has spawned may fork. The fork must not wait for the worker's events.
             .on_thread_park(move || exit_if_forked(mark, 0))
             .build()
             .expect("an async runtime can be started");
@@ -68,7 +68,7 @@ impl Driver {
         })
     }
 
-    /// Makes the runtime this thread's current one.
+    /// Makes the runtime this thread's current one until the guard is dropped.
     pub(crate) fn enter(&self) -> Entered<'_> {
         Entered {
             _local: self.local.enter(),
@@ -76,12 +76,12 @@ impl Driver {
         }
     }
 
-    /// Runs a future to its end.
+    /// Runs a future to completion.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.run(None, future)
     }
 
-    /// Runs a future to its end, and polls it also when the socket can be read.
+    /// Runs a future to completion, and also polls it whenever the socket becomes readable.
     pub(crate) fn run<F: Future>(&self, socket: Option<&Socket>, future: F) -> F::Output {
         let _entered = self.runtime.enter();
         let mut future = pin!(self.local.run_until(future));
@@ -98,13 +98,13 @@ impl Driver {
     }
 }
 
-/// As long as this is there, the runtime is the thread's current one.
+/// A guard: while it exists, the runtime is the thread's current one.
 pub(crate) struct Entered<'a> {
     _local: LocalEnterGuard,
     _runtime: EnterGuard<'a>,
 }
 
-/// Ends this thread's driver, with the tasks that are left, when it is dropped.
+/// A guard that shuts down this thread's driver, including its remaining tasks, when it is dropped.
 pub(crate) struct Ends;
 
 impl Drop for Ends {
@@ -123,7 +123,7 @@ impl Socket {
     pub(crate) fn new(file: Arc<OwnedFd>) -> Self {
         Self {
             file,
-            // What came before it was watched is there already.
+            // Data may have arrived before the socket was watched.
             readable: Cell::new(true),
         }
     }
@@ -133,13 +133,13 @@ impl Socket {
         self.readable.get()
     }
 
-    /// There is nothing left to read.
-    pub(crate) fn was_read(&self) {
+    /// Records that nothing is left to read.
+    pub(crate) fn mark_read(&self) {
         self.readable.set(false);
     }
 }
 
-/// Wakes a thread that sleeps on descriptors.
+/// Wakes a thread that sleeps in `poll`.
 struct Alarm {
     bell: OwnedFd,
     woken: AtomicBool,
@@ -155,16 +155,16 @@ impl Alarm {
         })
     }
 
-    /// Sleeps until it rings or the socket can be read.
+    /// Sleeps until the alarm rings or the socket becomes readable.
     fn sleep(&self, socket: Option<&Socket>) {
-        // `SeqCst` here and in `wake_by_ref`: either this sees `woken`, or the waker sees `asleep`.
+        // `SeqCst` here and in `wake_by_ref`: either this thread sees `woken`, or the waker sees `asleep`.
         self.asleep.store(true, Ordering::SeqCst);
         if !self.woken.load(Ordering::SeqCst) {
             let bell = PollFd::new(&self.bell, PollFlags::IN);
             let file = socket.map_or(self.bell.as_fd(), |socket| socket.file.as_fd());
             let mut files = [bell, PollFd::from_borrowed_fd(file, PollFlags::IN)];
             let watched = 1 + usize::from(socket.is_some());
-            // A signal only has it look again.
+            // After EINTR the caller just checks again.
             let _ = poll(&mut files[..watched], None);
             let [rung, readable] = files.map(|file| !file.revents().is_empty());
             if rung {
@@ -190,22 +190,22 @@ impl Wake for Alarm {
     }
 }
 
-/// What a set-up or a teardown returned, which may be a future.
+/// The return value of a set-up or a teardown, which may be a future.
 pub struct Made<O>(pub O);
 
 impl<F: Future> Made<F> {
-    /// Returns what the future makes.
+    /// Runs the future and returns its output.
     pub fn value(self) -> F::Output {
         Driver::get().block_on(self.0)
     }
 }
 
-/// The same for what is no future: method lookup comes to a trait's methods later.
+/// Returns a value that is not a future: method lookup tries inherent methods before those of traits.
 pub trait AtOnce {
-    /// What it is.
+    /// The type of the value.
     type Value;
 
-    /// Returns it.
+    /// Returns the value.
     fn value(self) -> Self::Value;
 }
 

@@ -1,4 +1,4 @@
-//! One call as generated code sees it.
+//! A call as generated code sees it.
 
 use std::any::Any;
 use std::cell::{Ref, RefCell, RefMut};
@@ -20,18 +20,17 @@ use crate::codec::{self, CodecError, Wire};
 use crate::function::args::Arguments;
 use crate::wire::frame::Kind;
 
-/// The room for a result that is larger is given back.
+/// Capacity of the output buffer above which it is released after a call.
 const SCRATCH: usize = 256 * 1024;
 
-/// The future of an async function's call, on the worker's one thread.
+/// The future of an async function's call, polled on the worker's serving thread.
 pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// The arguments of one call.
+/// The encoded arguments of one call.
 #[derive(Debug)]
 pub(crate) enum Input {
     Alone(Bytes),
-    /// A part of what came together, in the memory of all of it: to share that costs less than to
-    /// part it.
+    /// A range of a message that carries several inputs. Sharing the message is cheaper than splitting it.
     Part(Rc<Bytes>, Range<usize>),
 }
 
@@ -42,7 +41,8 @@ impl Default for Input {
 }
 
 impl Input {
-    /// Becomes a part, in place where it was another one of the same: what is moved is waited for.
+    /// Becomes a range of `of`. If it was a range of `of` before, only the range is updated: moving the whole
+    /// value would stall on the stores that have just written it.
     pub(crate) fn become_part(&mut self, of: &Rc<Bytes>, place: Range<usize>) {
         match self {
             Self::Part(all, part) if Rc::ptr_eq(all, of) => *part = place,
@@ -51,7 +51,7 @@ impl Input {
     }
 }
 
-/// What a function's `setup` made, shared by the calls of one worker.
+/// The value that a function's `setup` returned, shared by the calls of one worker.
 #[derive(Clone)]
 pub struct State(Rc<RefCell<Box<dyn Any>>>);
 
@@ -60,11 +60,11 @@ impl State {
         Self(Rc::new(RefCell::new(state)))
     }
 
-    /// The state, for calls that only read it.
+    /// Borrows the state for calls that only read it.
     ///
     /// # Panics
     ///
-    /// If the state is of another type, which generated code rules out.
+    /// Panics if the state has another type, which generated code rules out.
     #[must_use]
     pub fn read<S: Any>(&self) -> Ref<'_, S> {
         Ref::map(self.0.borrow(), |state| {
@@ -72,11 +72,11 @@ impl State {
         })
     }
 
-    /// The state, for the one call that changes it.
+    /// Borrows the state mutably, for the one call that changes it.
     ///
     /// # Panics
     ///
-    /// As [`read`](Self::read).
+    /// Panics in the same case as [`read`](Self::read).
     #[must_use]
     pub fn write<S: Any>(&self) -> RefMut<'_, S> {
         RefMut::map(self.0.borrow_mut(), |state| {
@@ -84,13 +84,13 @@ impl State {
         })
     }
 
-    /// The state itself, once no call has it any more.
+    /// Takes the state out, once no call uses it any more.
     pub(crate) fn into_inner(self) -> Box<dyn Any> {
         self.0.replace(Box::new(()))
     }
 }
 
-/// One call as generated code sees it.
+/// A call as generated code sees it.
 pub struct Invocation {
     input: Input,
     state: State,
@@ -103,21 +103,21 @@ pub struct Invocation {
 /// The bytes of an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    /// What was written.
+    /// The encoding, unless `whole` is set.
     pub(crate) written: Vec<u8>,
-    /// In its place, what a value became that is its own message.
+    /// A value that became its own message; replaces `written`.
     whole: Option<Bytes>,
-    /// The text of the error, if it is one.
+    /// The text of the error, if the answer is one.
     text: Option<String>,
 }
 
 impl Output {
-    /// Returns the text of the error, which goes ahead of it.
+    /// Returns the text of the error, which is sent ahead of the answer.
     pub(crate) fn text(&self) -> Option<&str> {
         self.text.as_deref()
     }
 
-    /// Begins anew, to say what went wrong instead.
+    /// Discards the answer and returns the buffer, for the description of a failure instead.
     pub(crate) fn instead(&mut self) -> &mut Vec<u8> {
         self.whole = None;
         self.text = None;
@@ -150,12 +150,12 @@ impl Invocation {
         }
     }
 
-    /// Where the next input is put, once this one was answered and [cleared](Self::clear).
+    /// Returns the place for the next input, once this one has been answered and [cleared](Self::clear).
     pub(crate) fn input(&mut self) -> &mut Input {
         &mut self.input
     }
 
-    /// Forgets the answer, for the next input.
+    /// Clears the answer, for the next input.
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.retry = Retry::Default;
@@ -170,7 +170,7 @@ impl Invocation {
         }
     }
 
-    /// The arguments, or `None` if they cannot be decoded, which is then the answer.
+    /// Decodes the arguments. If that fails, the failure becomes the answer and the result is `None`.
     pub fn arguments<A: Arguments>(&mut self, spec: &FunctionSpec) -> Option<A::Owned> {
         let decoded = match &mut self.input {
             Input::Alone(message) => A::decode(take(message)),
@@ -192,23 +192,23 @@ impl Invocation {
         }
     }
 
-    /// What the function's `setup` made.
+    /// Returns the state that the function's `setup` made.
     #[must_use]
     pub fn state(&self) -> State {
         self.state.clone()
     }
 
-    /// The same for a whole batch.
+    /// Returns the state for a whole batch.
     ///
     /// # Panics
     ///
-    /// If the batch is empty, which it never is.
+    /// Panics if the batch is empty, which it never is.
     #[must_use]
     pub fn shared_state(batch: &[Self]) -> State {
         batch.first().expect("a batch has inputs").state()
     }
 
-    /// Asks the function's `retry_if` about its error.
+    /// Asks the function's `retry_if` about the error of its result.
     pub(crate) fn retry_if<T, E>(
         &mut self,
         result: &Result<T, E>,
@@ -221,14 +221,14 @@ impl Invocation {
         }
     }
 
-    /// Takes over what the error says itself; `retry_if` goes first.
+    /// Adopts the error's own decision about a retry, unless `retry_if` has already ruled one out.
     pub fn retry(&mut self, retry: Retry) {
         if self.retry == Retry::Default {
             self.retry = retry;
         }
     }
 
-    /// Keeps the text of an error for the call's history, in no more bytes than a message may have.
+    /// Keeps the text of an error for the call's history, shortened to the message limit.
     pub(crate) fn describe(&mut self, text: &str) {
         self.output.text = Some(excerpt(text, self.limit).into_owned());
     }
@@ -256,7 +256,7 @@ impl Invocation {
         }
     }
 
-    /// Answers with the texts of an error, which may include a backtrace and take long to make.
+    /// Answers with the texts of an error. They may include a backtrace, so rendering them may take long.
     pub(crate) fn fail_as_text(&mut self, texts: impl FnOnce() -> RemoteError) {
         let _reporting = Reporting::begin();
         let mut error = texts();
@@ -267,7 +267,7 @@ impl Invocation {
         });
     }
 
-    /// Writes what comes before an error.
+    /// Writes the delay that precedes the error, if there is one, and returns the kind of the answer.
     fn begin_error(&mut self) -> Kind {
         match self.retry {
             Retry::Default => Kind::Err,
@@ -307,7 +307,7 @@ impl Invocation {
         self.answer = Some(kind);
     }
 
-    /// The function returned more or fewer results than its batch had inputs.
+    /// Answers that the function returned more or fewer results than its batch had inputs.
     pub(crate) fn wrong_length(&mut self, expected: usize, returned: usize) {
         let output = self.output.instead();
         for number in [expected, returned] {
@@ -316,19 +316,19 @@ impl Invocation {
         self.answer = Some(Kind::WrongLength);
     }
 
-    /// The function panicked, with this payload.
+    /// Answers that the function panicked with this payload.
     pub(crate) fn panicked(&mut self, payload: Box<dyn Any + Send>) {
         let panic = panics::caught(payload, self.limit);
         panics::encode(&panic, self.output.instead());
         self.answer = Some(Kind::Panicked);
     }
 
-    /// What kind of answer the output is.
+    /// Returns the kind of the answer.
     pub(crate) fn kind(&self) -> Kind {
         self.answer.unwrap_or(Kind::NotEncodable)
     }
 
-    /// The bytes of the answer.
+    /// Returns the bytes of the answer.
     pub(crate) fn output(&self) -> &Output {
         &self.output
     }
@@ -338,11 +338,11 @@ impl Invocation {
     }
 }
 
-/// Runs the future of an async function to its end.
+/// Runs the future of an async function to completion.
 ///
 /// # Panics
 ///
-/// If the operating system does not give what an async runtime needs.
+/// Panics if the operating system lacks the resources for an async runtime.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     thread_local! {
         static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread()

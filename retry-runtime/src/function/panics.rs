@@ -1,14 +1,14 @@
-//! The panic hook: notes where panics happen, so that a payload that reaches the worker's loop can
-//! be reported with the location and the backtrace of the panic that it belongs to.
+//! The panic hook. It records where panics happen, so that a payload that reaches the worker's loop can be
+//! reported with the location and the backtrace of its own panic.
 //!
-//! A panic that ends a call is told to the caller, who prints it or not. So the standard library's own hook
-//! does not print it as well; a hook of the program's is always called. Where a function has caught its panic
-//! it is printed after all, once it is known that nobody is told.
+//! A panic that ends a call is reported to the caller, who decides whether to print it, so the standard
+//! library's hook does not print it as well. A hook that the program has installed is always called. If the
+//! function has caught its panic, the panic is printed afterwards, once it is certain that no caller will
+//! receive it.
 //!
-//! A payload may come from another thread (`join`, then `resume_unwind`), may be older than the
-//! last panic, or may never have been seen by the hook. So the hook notes the last panics of all
-//! threads, each with what identifies its payload, and the text of a report is always that of the
-//! payload itself.
+//! A payload may come from another thread (`join`, then `resume_unwind`), may be older than the last panic,
+//! or may never have been seen by the hook. The hook therefore records the last panics of all threads, each
+//! with an identity of its payload, and the text of a report always comes from the payload itself.
 
 use std::any::{Any, TypeId};
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -30,7 +30,7 @@ use crate::codec;
 use crate::sys::{Mark, PerProcess};
 use crate::wire::control_block::LAST_WORDS_CAPACITY;
 
-/// The number of panics that are remembered.
+/// Number of panics that are remembered.
 const REMEMBERED: usize = 64;
 
 /// The panics that have not been reported, oldest first.
@@ -43,16 +43,16 @@ static HOOK: AtomicUsize = AtomicUsize::new(0);
 static LAST_WORDS: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// Whether this thread is inside of the hook.
+    /// Whether this thread is inside the hook.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// Whether there may be panics of this thread in `SEEN`.
+    /// Whether `SEEN` may contain panics of this thread.
     static PANICKED: Cell<bool> = const { Cell::new(false) };
-    /// Whether the caller is told of a panic on this thread that is not caught.
-    /// Not in a fork: there is a process that nobody waits for.
+    /// Set while an uncaught panic on this thread is reported to a caller. Holds the mark of the process, so
+    /// that it does not apply in a fork: no caller waits for that.
     static TOLD: Cell<Option<Mark>> = const { Cell::new(None) };
 }
 
-/// While one of these exists, a caller is told of each panic on this thread that is not caught.
+/// A guard: while it exists, each uncaught panic on this thread is reported to a caller.
 pub(crate) struct Telling(Option<Mark>);
 
 impl Telling {
@@ -67,7 +67,7 @@ impl Drop for Telling {
     }
 }
 
-/// Runs what a caller is told the panic of.
+/// Runs a closure whose panic is reported to a caller.
 pub(crate) fn told<R>(run: impl FnOnce() -> R) -> std::thread::Result<R> {
     let _telling = Telling::begin();
     catch_unwind(AssertUnwindSafe(run))
@@ -78,14 +78,14 @@ struct Seen {
     thread: ThreadId,
     payload: Identity,
     location: Option<String>,
-    /// Not resolved to names yet, which takes long.
+    /// Not symbolised yet, because that takes long.
     backtrace: Option<Backtrace>,
-    /// Its message, as long as it is not printed.
+    /// The message, until it is printed.
     unprinted: Option<String>,
 }
 
 impl Seen {
-    /// Prints it as the standard library's hook would have.
+    /// Prints the panic as the standard library's hook would have.
     fn print(&self, message: &str) {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("<unnamed>");
@@ -99,12 +99,12 @@ impl Seen {
     }
 }
 
-/// What identifies a payload. The payload itself is moved into a box after the hook has seen it,
-/// but its text stays where it is.
+/// The identity of a payload. The payload itself moves into a box after the hook has seen it, but its text
+/// stays at the same address.
 #[derive(PartialEq, Eq)]
 struct Identity {
     kind: TypeId,
-    /// Address, length and hash.
+    /// Address, length and hash of the text.
     text: Option<(usize, usize, u64)>,
     /// Whether no other payload that exists at the same time can have the same identity.
     unique: bool,
@@ -125,19 +125,19 @@ impl Identity {
     }
 }
 
-/// Puts this runtime's panic hook in front of the one that is installed, unless it is already
-/// there. The other hook still runs, after this one.
+/// Installs this runtime's panic hook in front of the current one, unless it is already there. The current
+/// hook still runs, after this one.
 pub(crate) fn install() {
     let previous = std::panic::take_hook();
     if address(&*previous) == HOOK.load(Ordering::Relaxed) {
         return std::panic::set_hook(previous);
     }
-    // While no hook is installed this is the standard library's.
+    // While no hook is installed, `take_hook` returns the standard library's.
     let standard = std::panic::take_hook();
-    // Without state they have the same address, but each has a table of its own.
+    // Hooks without state have the same address, but each has its own vtable.
     let is_standard = std::ptr::eq(&raw const *previous, &raw const *standard);
     let hook: Box<Hook> = Box::new(move |info| {
-        // The other hook may be one that calls an earlier instance of this one.
+        // The other hook may call an earlier instance of this one.
         if INSIDE.replace(true) {
             return previous(info);
         }
@@ -157,14 +157,14 @@ fn address(hook: &Hook) -> usize {
 fn see(info: &PanicHookInfo<'_>, previous: &Hook, is_standard: bool) {
     let is_told = is_standard && TOLD.get().is_some_and(|mark| mark.is_current());
     if is_told {
-        // Only the last one may be the one that the caller is told of, or that ends the process.
+        // Only the last panic can be the one that is reported to the caller or that ends the process.
         print_those_of_this_thread();
     }
     let _reporting = Reporting::begin();
     let backtrace = Backtrace::capture();
     let captured = backtrace.status() == BacktraceStatus::Captured;
     let location = info.location().map(ToString::to_string);
-    // The process may end before this hook returns: the other hook may exit.
+    // Leave the last words first: the other hook may exit, so this hook may never return.
     let leaves_words = !LAST_WORDS.swap(true, Ordering::AcqRel);
     if leaves_words {
         leave_last_words(info, location.clone(), None);
@@ -191,7 +191,8 @@ fn see(info: &PanicHookInfo<'_>, previous: &Hook, is_standard: bool) {
     }
     if leaves_words {
         match reporting::control() {
-            // It is not printed: should the process end before anybody is told, it is found there.
+            // The panic is not printed. If the process ends before the caller is told, the parent finds it
+            // here.
             Some(control) if is_told => control.keep_last_words(),
             Some(control) => control.withdraw_last_words(),
             None => {}
@@ -200,7 +201,7 @@ fn see(info: &PanicHookInfo<'_>, previous: &Hook, is_standard: bool) {
     }
 }
 
-/// Prints the panics of this thread that were not.
+/// Prints the panics of this thread that have not been printed.
 fn print_those_of_this_thread() {
     let thread = std::thread::current().id();
     for seen in lock().iter_mut().filter(|seen| seen.thread == thread) {
@@ -223,7 +224,7 @@ fn remember(panic: Seen) {
     seen.push(panic);
 }
 
-/// Leaves the panic on the control block for the case that the process ends by it.
+/// Writes the panic to the control block, in case it ends the process.
 fn leave_last_words(info: &PanicHookInfo<'_>, location: Option<String>, backtrace: Option<String>) {
     let Some(control) = reporting::control() else {
         return;
@@ -237,7 +238,8 @@ fn leave_last_words(info: &PanicHookInfo<'_>, location: Option<String>, backtrac
     }
 }
 
-/// Forgets the panics of this thread, which the function has caught, and prints those that were not.
+/// Forgets the panics of this thread, which the function has caught, and prints those that are not printed
+/// yet.
 #[inline]
 pub(crate) fn forget() {
     if PANICKED.get() {
@@ -254,25 +256,25 @@ fn forget_own() {
     withdraw_kept_words();
 }
 
-/// Takes back what was left for the case that nobody is told of a panic.
+/// Withdraws the last words that were kept in case no caller was told of the panic.
 fn withdraw_kept_words() {
     if let Some(control) = reporting::control() {
         control.withdraw_kept_words();
     }
 }
 
-/// Returns the report of a panic that was caught, in at most `limit` bytes once it is encoded.
+/// Returns the report of a caught panic, which takes at most `limit` bytes when encoded.
 pub(crate) fn caught(payload: Box<dyn Any + Send>, limit: usize) -> Panic {
     let _reporting = Reporting::begin();
     let panic = report(&*payload, limit);
-    // The payload's own destructor may panic as well.
+    // The payload's destructor may panic as well.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
     panic
 }
 
-/// Writes the encoding of a report.
+/// Encodes a report.
 pub(crate) fn encode(panic: &Panic, out: &mut Vec<u8>) {
-    // Texts can always be encoded.
+    // Encoding texts cannot fail.
     let _ = codec::encode(panic, out, usize::MAX);
 }
 
@@ -292,7 +294,7 @@ fn report(payload: &(dyn Any + Send), limit: usize) -> Panic {
     Panic::within(limit, &message, location, backtrace)
 }
 
-/// Takes out the panic that a payload belongs to, if that is certain.
+/// Removes and returns the recorded panic that a payload belongs to, if that is certain.
 fn find(payload: &Identity) -> Option<Seen> {
     let mut found: Vec<Seen> = lock()
         .extract_if(.., |seen| seen.payload == *payload)
@@ -301,7 +303,7 @@ fn find(payload: &Identity) -> Option<Seen> {
     if payload.unique || found.is_empty() {
         return Some(last);
     }
-    // Which of them it was cannot be told, since the text of all of them is the same literal.
+    // The candidates cannot be told apart, since they all share the same literal as their text.
     let same = found.iter().all(|seen| seen.location == last.location);
     same.then_some(Seen {
         backtrace: None,
@@ -309,7 +311,7 @@ fn find(payload: &Identity) -> Option<Seen> {
     })
 }
 
-/// The text of a payload, and whether the payload owns it.
+/// Returns the text of a payload, and whether the payload owns it.
 fn text(payload: &(dyn Any + Send)) -> Option<(&str, bool)> {
     if let Some(text) = payload.downcast_ref::<&'static str>() {
         Some((text, false))
@@ -322,12 +324,12 @@ fn text(payload: &(dyn Any + Send)) -> Option<(&str, bool)> {
     } else if let Some(text) = payload.downcast_ref::<Arc<str>>() {
         Some((text, false))
     } else {
-        // What comes of passing a payload that was caught to `panic_any`.
+        // Code that passes a caught payload to `panic_any` creates such a nested box.
         text(&**payload.downcast_ref::<Box<dyn Any + Send>>()?)
     }
 }
 
-/// The message of a payload. Calls no code of the program's.
+/// Returns the message of a payload. Runs no user code.
 fn message(payload: &(dyn Any + Send)) -> Cow<'_, str> {
     if let Some((text, _)) = text(payload) {
         return text.into();
@@ -384,7 +386,7 @@ fn message(payload: &(dyn Any + Send)) -> Cow<'_, str> {
     "the payload is not text, and its type is not known (Box<dyn Any>)".into()
 }
 
-/// What the error says that is the payload. Its code is the program's, which may panic.
+/// Returns the text of a payload that is an error. This runs user code, which may panic.
 fn error_text(payload: &(dyn Any + Send)) -> Option<String> {
     let shown = catch_unwind(AssertUnwindSafe(|| {
         if let Some(error) = payload.downcast_ref::<Box<dyn Error + Send + Sync>>() {

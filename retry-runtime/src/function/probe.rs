@@ -1,7 +1,7 @@
-//! What generated code asks about a function's types.
+//! Compile-time questions that generated code asks about a function's types.
 //!
-//! Like the stub, a probe is a chain of layers. What holds for a type is a method of an early
-//! layer; the last layer has the same method without conditions. So a type that cannot travel is
+//! Like the stub, a probe is a chain of layers. An early layer has a method under the condition that the type
+//! qualifies; the last layer has the same method without conditions. So a type that cannot be sent is
 //! reported once, where generated code asserts that it can, and nowhere else.
 #![allow(missing_docs)]
 
@@ -55,8 +55,8 @@ pub trait Returned<T> {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + 'static, X: ?Sized> Returned<T> for X {}
 
-/// An error that can be sent back, as itself or as its text. `Self` is the part of the signature
-/// to point at.
+/// An error that can be sent back, as itself or as its text. `Self` is the part of the signature that the
+/// compiler points at.
 #[diagnostic::on_unimplemented(
     message = "the error `{E}` cannot be sent from a worker process",
     label = "this error is not serialisable, and cannot be shown either",
@@ -70,7 +70,7 @@ pub trait Failed<E> {}
 #[diagnostic::do_not_recommend]
 impl<E: Serialize + DeserializeOwned + 'static, X: ?Sized> Failed<E> for X {}
 
-/// A type that has errors to ask about.
+/// A return type that has errors to decide about.
 #[diagnostic::on_unimplemented(
     message = "`retry_if` decides about errors, but the function returns `{Self}`",
     label = "there is no error to decide about",
@@ -89,20 +89,20 @@ impl<T, E> HasErrors for Result<T, E> {}
 )]
 pub trait Judge<E> {}
 
-// What is a judge is decided by `Ask`; the trait is there for its message alone. With an
-// implementation it is not called a trait that nobody implements.
+// `Ask` decides what is a judge; the trait exists only for its message. The implementation keeps the compiler
+// from adding that no type implements the trait.
 #[diagnostic::do_not_recommend]
 impl<E> Judge<E> for Infallible {}
 
-/// What a probe says of a type that it does not hold for.
+/// The answer of a probe for a type that does not qualify.
 pub trait Otherwise {
     const IS: bool = false;
 }
 
 impl<T: ?Sized> Otherwise for T {}
 
-/// Types with a constant `IS`, which is true where the bounds hold for the parameter. Elsewhere it is that
-/// of [`Otherwise`], since a constant of the type itself comes first.
+/// Defines types with a constant `IS` that is true if the bounds hold for the parameter. Otherwise `IS` is
+/// that of [`Otherwise`], since an inherent constant takes precedence.
 macro_rules! probes {
     ($($(#[$doc:meta])* [$($generics:tt)*] $name:ident<$type:ty>;)*) => {
         $(
@@ -223,8 +223,8 @@ selects! {
     UNSENT_PLAIN => Anything;
 }
 
-/// A type that is looked at because another one, of which it is a part, cannot be sent. If that is not
-/// so, something that can be sent stands for it.
+/// Selects a type for inspection if a type that contains it cannot be sent. Otherwise `()`, which can be
+/// sent, stands in for it.
 pub trait Suspect<const IS_SUSPECT: bool> {
     type Type: ?Sized;
 }
@@ -255,33 +255,33 @@ macro_rules! layers {
 }
 
 layers! {
-    /// What a function returns. Its checks hold where serde can carry it.
+    /// A function's return type. Its checks apply if serde can serialise it.
     Output => Pointing;
-    /// An error that is a pointer to another one.
+    /// An error that is a pointer to another error.
     Pointing => Shown;
-    /// An error that can be shown.
+    /// An error that implements `Display` and `Debug`.
     Shown => Unknown;
-    /// A `Result`.
+    /// Any other `Result`.
     Unknown => Whole;
-    /// What a worker is given.
+    /// The parameters that a worker receives.
     Input => Unsent;
-    /// What a service is made of.
+    /// The parameters of a service's constructor.
     Configuration => Unmade;
-    /// A result and a function that decides about its error.
+    /// A result, and a function that decides about its error.
     Ask => Misjudged;
-    /// A result and something else.
+    /// A result, and something other than such a function.
     Misjudged => Unjudged;
     /// A state and a function that may take it.
     Ending => Misfit;
 }
 
-/// Anything else.
+/// Any other return type.
 pub struct Whole<R>(PhantomData<fn() -> R>);
 
-/// Parameters that cannot be sent, which has been reported.
+/// Parameters that cannot be sent, which the compiler has reported.
 pub struct Unsent<A>(PhantomData<fn(A)>);
 
-/// What a service cannot be made of, which has been reported.
+/// Constructor parameters that cannot be sent, which the compiler has reported.
 pub struct Unmade<T>(PhantomData<fn(T)>);
 
 impl<T> Configuration<T> {
@@ -290,17 +290,17 @@ impl<T> Configuration<T> {
 }
 
 impl<T: Wire> Configuration<T> {
-    /// See [`configure`].
+    /// Calls [`configure`].
     #[track_caller]
     pub fn configure(&self, parameters: &T) -> Arc<[u8]> {
         configure(parameters)
     }
 
-    /// See [`configuration`].
+    /// Calls [`configuration`].
     ///
     /// # Errors
     ///
-    /// If the parameters cannot be decoded.
+    /// Fails if the parameters cannot be decoded.
     pub fn read(&self, bytes: &[u8]) -> Result<T, String> {
         configuration(bytes)
     }
@@ -316,7 +316,7 @@ impl<T> Unmade<T> {
     }
 }
 
-// `X` is the part of the signature to point at.
+// `X` is the part of the signature that the compiler points at.
 
 impl<R> Output<R> {
     /// The probe.
@@ -343,7 +343,7 @@ impl<T, E> Unknown<Result<T, E>> {
     pub fn value<X: Returned<T> + ?Sized>(&self) {}
     pub fn error<X: Failed<E> + ?Sized>(&self) {}
 
-    /// Asks a closure about the error. This tells it what its parameter is.
+    /// Asks a closure about the error. The signature lets the compiler infer the closure's parameter type.
     pub fn retry_if_closure(
         &self,
         invocation: &mut Invocation,
@@ -365,10 +365,10 @@ impl<R> Whole<R> {
     }
 }
 
-/// Something that decides about the errors of results that have none.
+/// A judge for results that have no error.
 pub struct Unjudged<T>(PhantomData<fn(T)>);
 
-/// The probe for a result and what is to decide about its error.
+/// Returns the probe for a result and a judge of its error.
 pub const fn ask<R, F>(_: &R, _: &F) -> Ask<(R, F)> {
     Ask(Misjudged(Unjudged(PhantomData)))
 }
@@ -424,14 +424,14 @@ impl<A> Input<A> {
 }
 
 impl<A: Arguments> Input<A> {
-    /// See [`Invocation::arguments`].
+    /// Calls [`Invocation::arguments`].
     pub fn arguments(&self, invocation: &mut Invocation, spec: &FunctionSpec) -> Option<A::Owned> {
         invocation.arguments::<A>(spec)
     }
 }
 
 impl<T: Wire> Input<(Val<T>,)> {
-    /// See [`run_batch`].
+    /// Calls [`run_batch`].
     pub fn batch<R>(
         &self,
         batch: &mut [Invocation],

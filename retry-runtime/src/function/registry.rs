@@ -15,14 +15,14 @@ use crate::sys::PerProcess;
 /// The state that a function's `setup` made for a worker.
 pub type SetUp = Result<Box<dyn Any>, String>;
 
-/// How a worker runs a call.
+/// The way in which a worker runs a call.
 #[derive(Clone, Copy)]
 pub enum Run {
-    /// To its end, on the worker's thread.
+    /// To completion, on the worker's serving thread.
     Blocking(fn(&mut Invocation)),
-    /// As a future, perhaps together with others.
+    /// As a future, possibly concurrently with others.
     Async(fn(Invocation) -> LocalFuture<Invocation>),
-    /// Many at once, to their end.
+    /// As a batch of inputs, to completion.
     Batch(fn(&mut [Invocation])),
 }
 
@@ -30,14 +30,14 @@ pub enum Run {
 pub struct Registration {
     pub(crate) spec: &'static FunctionSpec,
     pub(crate) run: Run,
-    /// The service that it is a method of, and its place in it.
+    /// The service that it is a method of, and its place there.
     pub(crate) service: Option<(&'static Service, u16)>,
     pub(crate) set_up: Option<fn() -> SetUp>,
     pub(crate) tear_down: Option<fn(Box<dyn Any>)>,
 }
 
 impl Registration {
-    /// A function without set-up.
+    /// Creates the registration of a function without set-up.
     #[must_use]
     pub const fn new(spec: &'static FunctionSpec, run: Run) -> Self {
         Self {
@@ -49,14 +49,14 @@ impl Registration {
         }
     }
 
-    /// The same with set-up.
+    /// Adds a set-up.
     #[must_use]
     pub const fn setup(mut self, set_up: fn() -> SetUp) -> Self {
         self.set_up = Some(set_up);
         self
     }
 
-    /// Fails to compile if several calls at once would change the state.
+    /// Fails to compile if concurrent calls could change the state.
     #[track_caller]
     pub const fn check_exclusive_state(&self) {
         if self.pool().concurrency > 1 {
@@ -64,14 +64,14 @@ impl Registration {
         }
     }
 
-    /// The same as a method of a service.
+    /// Makes the function a method of a service.
     #[must_use]
     pub const fn method_of(mut self, service: &'static Service, place: u16) -> Self {
         self.service = Some((service, place));
         self
     }
 
-    /// What decides about the workers that run it.
+    /// Returns the options that apply to the workers that run it.
     pub(crate) const fn pool(&self) -> &'static FunctionSpec {
         match self.service {
             Some((service, _)) => service.spec,
@@ -79,12 +79,12 @@ impl Registration {
         }
     }
 
-    /// Its place among the methods of its service.
+    /// Returns its place among the methods of its service.
     pub(crate) fn place(&self) -> u16 {
         self.service.map_or(0, |(_, place)| place)
     }
 
-    /// The same with something to do when a worker ends in order.
+    /// Adds a teardown, which runs when a worker ends in order.
     #[must_use]
     pub const fn teardown(mut self, tear_down: fn(Box<dyn Any>)) -> Self {
         self.tear_down = Some(tear_down);
@@ -94,19 +94,19 @@ impl Registration {
 
 /// A type whose methods run in workers that hold one value of it each.
 pub struct Service {
-    /// What holds for its workers.
+    /// The options that apply to its workers.
     pub spec: &'static FunctionSpec,
     /// Makes the value from the encoded parameters of its constructor.
     pub set_up: fn(&[u8]) -> SetUp,
-    /// Takes the value back when a worker ends in order.
+    /// Receives the value when a worker ends in order.
     pub tear_down: Option<fn(Box<dyn Any>)>,
 }
 
-/// What a worker serves.
+/// The function or service that a worker serves.
 #[derive(Clone)]
 pub(crate) enum Served {
     Function(&'static Registration),
-    /// With its methods, each at its place.
+    /// A service, with its methods, each at its place.
     Service(&'static Service, Vec<Option<Run>>),
 }
 
@@ -118,7 +118,7 @@ impl Served {
         }
     }
 
-    /// How a call is run that names the method at a place.
+    /// Returns how to run a call of the method at a place.
     pub(crate) fn run(&self, place: u16) -> Option<Run> {
         match self {
             Self::Function(function) => Some(function.run),
@@ -130,7 +130,7 @@ impl Served {
     ///
     /// # Panics
     ///
-    /// If the operating system does not give what an async runtime needs.
+    /// Panics if the operating system lacks the resources for an async runtime.
     pub(crate) fn set_up(&self, config: &[u8]) -> SetUp {
         let driver = self.is_async().then(Driver::get);
         let _entered = driver.as_ref().map(|driver| driver.enter());
@@ -143,7 +143,7 @@ impl Served {
         }
     }
 
-    /// Hands the state to the teardown, or drops it if there is none.
+    /// Passes the state to the teardown, or drops it if there is none.
     pub(crate) fn tear_down(&self, state: State) {
         let driver = Driver::existing();
         let _entered = driver.as_ref().map(|driver| driver.enter());
@@ -158,7 +158,7 @@ impl Served {
         }
     }
 
-    /// Whether it needs an async runtime.
+    /// Returns whether it needs an async runtime.
     pub(crate) fn is_async(&self) -> bool {
         let is_async = |run: &Run| matches!(run, Run::Async(_));
         match self {
@@ -168,14 +168,14 @@ impl Served {
     }
 }
 
-/// What generated code submits to the inventory.
+/// The item that generated code submits to the inventory.
 pub struct Submission(pub &'static Registration);
 
 inventory::collect!(Submission);
 
 type Registry = BTreeMap<&'static str, Vec<&'static Registration>>;
 
-/// Returns everything that is registered, by name.
+/// Returns all registered functions, by name.
 fn registry() -> &'static Registry {
     static REGISTRY: PerProcess<Registry> = PerProcess::new();
     REGISTRY.get_or_init(|| {
@@ -190,16 +190,16 @@ fn registry() -> &'static Registry {
     })
 }
 
-/// Why a name does not lead to one function.
+/// Why a name does not identify one function.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotFound {
-    /// Two functions have it; the places of both.
+    /// Several functions have this name; holds their places in the source.
     Duplicate(String),
-    /// No function has it; what to do about that.
+    /// No function has this name; holds advice for the user.
     Missing(String),
 }
 
-/// The function of a name.
+/// Returns the function with this name.
 pub(crate) fn find(name: &str) -> Result<&'static Registration, NotFound> {
     match registry().get(name).map(Vec::as_slice) {
         Some([registration]) => Ok(registration),
@@ -221,7 +221,7 @@ pub(crate) fn find(name: &str) -> Result<&'static Registration, NotFound> {
     }
 }
 
-/// What a worker of this name serves: a function, or a service through its methods.
+/// Returns what a worker of this name serves: a function, or a service with its methods.
 pub(crate) fn served(name: &str) -> Result<Served, NotFound> {
     let mut found: Option<(&'static Service, Vec<Option<Run>>)> = None;
     for registration in registry().values().flatten() {
@@ -242,7 +242,7 @@ pub(crate) fn served(name: &str) -> Result<Served, NotFound> {
     }
 }
 
-/// A number that two programs share only if they register the same functions (FNV-1a).
+/// Returns a hash that two programs share only if they register the same functions (FNV-1a).
 pub(crate) fn fingerprint() -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for (name, registrations) in registry() {
@@ -339,7 +339,7 @@ impl ToState {
     }
 }
 
-/// What a `teardown` function may return: nothing.
+/// The return type that a `teardown` function must have.
 #[diagnostic::on_unimplemented(
     message = "`teardown` returns `{Self}`, but a worker's last step has no caller",
     label = "this has to return nothing",
@@ -355,11 +355,11 @@ impl Nothing for () {
     fn torn_down(self) {}
 }
 
-/// The parameters of a service's constructor, encoded.
+/// Encodes the parameters of a service's constructor.
 ///
 /// # Panics
 ///
-/// If they cannot be encoded, or are longer than a mebibyte.
+/// Panics if they cannot be encoded, or if the encoding is longer than 1 MiB.
 #[track_caller]
 #[must_use]
 pub(crate) fn configure<T: Wire>(parameters: &T) -> Arc<[u8]> {
@@ -378,11 +378,11 @@ pub(crate) fn configure<T: Wire>(parameters: &T) -> Arc<[u8]> {
     bytes.into()
 }
 
-/// The parameters of a service's constructor, decoded.
+/// Decodes the parameters of a service's constructor.
 ///
 /// # Errors
 ///
-/// If they cannot be.
+/// Fails if they cannot be decoded.
 pub(crate) fn configuration<T: Wire>(bytes: &[u8]) -> Result<T, String> {
     codec::decode_all(bytes).map_err(|error| {
         format!("the parameters of the service's constructor cannot be decoded: {error}")

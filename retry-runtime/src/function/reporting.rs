@@ -1,5 +1,5 @@
-//! The time that it takes to report a failure, which is not counted as the attempt's: the first
-//! backtrace of a process alone takes about 0.1 s, since it reads the debug information.
+//! Excludes the time that it takes to report a failure from the attempt's time: the first backtrace of a
+//! process alone takes about 0.1 s, since it reads the debug information.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::sys::{self, PerProcess};
 use crate::wire::ControlBlock;
 
-/// This worker's control block. A fork of the worker may not write there.
-static BOARD: PerProcess<Arc<ControlBlock>> = PerProcess::new();
+/// This worker's control block. A fork of the worker must not write to it, and does not see it here.
+static CONTROL_BLOCK: PerProcess<Arc<ControlBlock>> = PerProcess::new();
 
-/// The number of inputs that this worker executes at once.
+/// Number of inputs that this worker executes at once.
 static SLOTS: AtomicUsize = AtomicUsize::new(0);
 
 static PAUSE: PerProcess<Mutex<Pause>> = PerProcess::new();
@@ -19,9 +19,9 @@ static PAUSE: PerProcess<Mutex<Pause>> = PerProcess::new();
 #[derive(Default)]
 struct Pause {
     depth: u32,
-    /// When the first of them was begun.
+    /// Start of the first of them.
     since: u64,
-    /// How many nanoseconds those before have taken.
+    /// Nanoseconds that earlier reports took.
     total: u64,
 }
 
@@ -29,19 +29,19 @@ fn lock(pause: &Mutex<Pause>) -> MutexGuard<'_, Pause> {
     pause.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the worker's control block known.
+/// Sets the worker's control block.
 pub(crate) fn install(control: Arc<ControlBlock>) {
-    BOARD.get_or_init(|| control);
+    CONTROL_BLOCK.get_or_init(|| control);
 }
 
-/// Tells how many inputs the worker executes at once.
-pub(crate) fn serves(slots: usize) {
+/// Sets the number of inputs that the worker executes at once.
+pub(crate) fn set_slots(slots: usize) {
     SLOTS.store(slots, Ordering::Relaxed);
 }
 
 /// Returns the control block, if this process is a worker.
 pub(crate) fn control() -> Option<&'static ControlBlock> {
-    BOARD.get().map(|control| &**control)
+    CONTROL_BLOCK.get().map(|control| &**control)
 }
 
 /// Returns how many nanoseconds reports have taken in this process.
@@ -54,7 +54,7 @@ pub(crate) fn total() -> u64 {
     pause.total + running
 }
 
-/// While one of these exists, the clocks of all attempts of this worker stand still.
+/// A guard: while any of these exists, the clocks of all attempts of this worker stand still.
 pub(crate) struct Reporting(&'static Mutex<Pause>);
 
 impl Reporting {

@@ -1,4 +1,4 @@
-//! How generated code asks an error whether a retry can help, and what its text is.
+//! Asks an error whether a retry can help, and for its text, on behalf of generated code.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,11 +7,12 @@ use super::invocation::Invocation;
 use crate::api::excerpt::one_line;
 use crate::api::retryable::{Retry, Retryable};
 
-/// A result whose error is asked, if it can be: generated code calls `ask` on a reference to
-/// this with both traits in scope, and method lookup prefers the first.
+/// A result whose error can be asked. Generated code calls `ask` on a reference to this with both traits in
+/// scope, and method lookup prefers [`Says`].
 pub struct Probe<'a, R>(pub &'a R);
 
-/// Keeps the text of an error for the call's history. Its own code may panic: then there is none.
+/// Keeps the text of an error for the call's history. Formatting runs user code; if it panics, there is no
+/// text.
 #[cold]
 fn keep_text(of: &mut Invocation, format: impl FnOnce() -> String) {
     if let Ok(text) = catch_unwind(AssertUnwindSafe(format)) {
@@ -19,8 +20,8 @@ fn keep_text(of: &mut Invocation, format: impl FnOnce() -> String) {
     }
 }
 
-/// An error that has a text for people. Generated code calls `describe` on a reference to a reference
-/// to a [`Probe`] with all three traits in scope, and method lookup prefers this one.
+/// An error with a text for people. Generated code calls `describe` on a reference to a reference to a
+/// [`Probe`] with all three traits in scope, and method lookup prefers this one.
 pub trait Displayed {
     /// Keeps the text, if the result is an error.
     fn describe(&self, of: &mut Invocation);
@@ -35,7 +36,7 @@ impl<T, E: fmt::Display> Displayed for &Probe<'_, Result<T, E>> {
     }
 }
 
-/// An error that has a text for programmers alone.
+/// An error that only has a text for programmers.
 pub trait Debugged {
     /// Keeps the text, if the result is an error.
     fn describe(&self, of: &mut Invocation);
@@ -50,7 +51,7 @@ impl<T, E: fmt::Debug> Debugged for &&Probe<'_, Result<T, E>> {
     }
 }
 
-/// Anything else.
+/// Any other result.
 pub trait Mute {
     /// Keeps nothing.
     fn describe(&self, of: &mut Invocation);
@@ -61,9 +62,9 @@ impl<R> Mute for Probe<'_, R> {
     fn describe(&self, _: &mut Invocation) {}
 }
 
-/// The error says it itself.
+/// An error that decides about its own retry.
 pub trait Says {
-    /// What the error says.
+    /// Returns the error's decision.
     fn ask(&self) -> Retry;
 }
 
@@ -73,9 +74,9 @@ impl<T, E: Retryable> Says for Probe<'_, Result<T, E>> {
     }
 }
 
-/// Nobody says anything.
+/// A result without such an error.
 pub trait Silent {
-    /// The default.
+    /// Returns the default.
     fn ask(&self) -> Retry;
 }
 

@@ -1,8 +1,8 @@
-//! How many of a map's attempts may be retries.
+//! Limits the share of a map's attempts that may be retries.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// So many retries are always allowed: a share of little says nothing.
+/// Retries that are always allowed, because the share of a few attempts is not meaningful.
 const FLOOR: f64 = 10.0;
 
 /// The attempts and retries of one map.
@@ -26,13 +26,13 @@ impl Budget {
         self.ratio
     }
 
-    /// So many attempts have ended.
+    /// Counts attempts that have ended.
     pub(crate) fn attempted(&self, attempts: u32) {
         self.attempts.fetch_add(attempts.into(), Ordering::Relaxed);
     }
 
-    /// Whether there may be another retry, which then counts.
-    pub(crate) fn allows(&self) -> bool {
+    /// Returns whether another retry is allowed, and counts it if so.
+    pub(crate) fn try_retry(&self) -> bool {
         let attempts = self.attempts.load(Ordering::Relaxed) as f64;
         let retries = (self.retries.load(Ordering::Relaxed) + 1) as f64;
         let allowed = retries <= FLOOR.max(self.ratio * attempts);
@@ -48,10 +48,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_of_the_attempts_may_be_retries_and_a_few_always() {
+    fn retries_are_limited_to_a_share_of_the_attempts() {
         let budget = Budget::new(0.1);
-        assert_eq!((0..100).filter(|_| budget.allows()).count(), 10);
+        assert_eq!((0..100).filter(|_| budget.try_retry()).count(), 10);
         budget.attempted(1000);
-        assert_eq!((0..1000).filter(|_| budget.allows()).count(), 90);
+        assert_eq!((0..1000).filter(|_| budget.try_retry()).count(), 90);
     }
 }

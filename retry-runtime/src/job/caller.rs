@@ -1,10 +1,10 @@
-//! The callers whose calls take turns.
+//! Identifies the callers whose calls take turns.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::capture;
 
-/// One of those whose calls take turns: a map, or a thread that makes single calls.
+/// A caller whose calls take turns with those of others: a map, or a thread that makes single calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caller(pub(crate) u32);
 
@@ -15,7 +15,7 @@ thread_local! {
 }
 
 impl Caller {
-    /// Returns a caller of its own, until four billion others have come.
+    /// Returns a new caller, unique until the counter wraps after four billion.
     pub(crate) fn new() -> Self {
         let new = Self(NEXT_CALLER.fetch_add(1, Ordering::Relaxed));
         if capture::is_on() {
@@ -24,14 +24,14 @@ impl Caller {
         new
     }
 
-    /// Returns the caller that this thread is.
+    /// Returns the caller that stands for this thread.
     pub(crate) fn thread() -> Self {
         THREAD.try_with(|caller| *caller).unwrap_or(Self(0))
     }
 
-    /// Returns what stands here for a caller of a worker.
+    /// Returns the caller that stands for a caller in a worker.
     pub(crate) fn of_worker(worker: u64, caller: u32) -> Self {
-        // Another one that happens to get the same number shares its turns, and no more.
+        // A collision only makes two callers share their turns.
         let hash = (worker << 32 | u64::from(caller)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self((hash >> 32) as u32)
     }

@@ -1,8 +1,8 @@
-//! What workers print in a test, where the test harness captures output.
+//! Captures the output of workers in tests, as the test harness captures that of the test itself.
 //!
-//! The harness captures what the macros `print!` and `eprint!` write on a test's thread, and on the threads
-//! that descend from it. So each thread of a test that makes calls starts one that writes what is printed
-//! for its calls. Lines whose call is not known go to the test that has called the function last.
+//! The harness captures what the macros `print!` and `eprint!` write on a test's thread and on the threads
+//! that descend from it. So each thread of a test that makes calls starts a thread that writes the output of
+//! its calls. Lines of an unknown call go to the test that called the function last.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,10 +15,10 @@ use std::time::Duration;
 use crate::api::events::Stream;
 use crate::sys::PerProcess;
 
-/// How long it is waited until a line is written. The harness keeps it in memory.
+/// Longest wait until a line is written. The harness only stores it in memory.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Set if the harness captures output.
+/// Whether the harness captures output.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
 static CAPTURES: PerProcess<Mutex<Captures>> = PerProcess::new();
@@ -27,7 +27,7 @@ thread_local! {
     static CAPTURE: RefCell<Option<Arc<Capture>>> = const { RefCell::new(None) };
 }
 
-/// Which output goes where. That of tests which have ended goes nowhere.
+/// Maps output to the thread that captures it. Output of tests that have ended is dropped.
 #[derive(Default)]
 struct Captures {
     of_callers: HashMap<u32, Weak<Capture>>,
@@ -39,7 +39,7 @@ fn lock() -> MutexGuard<'static, Captures> {
     captures.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Writes lines where those of one thread go.
+/// Writes lines where the harness captures the output of one thread.
 struct Capture(Sender<Line>);
 
 struct Line {
@@ -49,7 +49,7 @@ struct Line {
 }
 
 impl Capture {
-    /// Starts a thread of which the harness takes the output for that of this one.
+    /// Starts a thread whose output the harness attributes to this thread.
     fn start() -> Option<Arc<Self>> {
         let (sender, lines) = channel::<Line>();
         std::thread::Builder::new()
@@ -81,13 +81,13 @@ impl Capture {
     }
 }
 
-/// Returns whether output of workers may have to be captured.
+/// Returns whether the output of workers may have to be captured.
 #[inline]
 pub(crate) fn is_on() -> bool {
     IS_ON.load(Ordering::Relaxed)
 }
 
-/// A test begins on this thread, and ends when what is returned is dropped.
+/// Begins a test on this thread; the test ends when the returned guard is dropped.
 pub(crate) fn begin(caller: u32) -> Test {
     let shown = |argument: &OsStr| argument == "--nocapture" || argument == "--no-capture";
     let asked = std::env::var_os("RUST_TEST_NOCAPTURE").is_some_and(|value| value != "0");
@@ -101,7 +101,7 @@ pub(crate) fn begin(caller: u32) -> Test {
     Test
 }
 
-/// A test on this thread.
+/// A guard that represents the test on this thread.
 pub(crate) struct Test;
 
 impl Drop for Test {
@@ -111,7 +111,7 @@ impl Drop for Test {
     }
 }
 
-/// A caller makes its calls on this thread.
+/// Registers a caller that makes its calls on this thread.
 pub(crate) fn made_here(caller: u32) {
     let capture = CAPTURE.try_with(|own| {
         let mut own = own.borrow_mut();
@@ -125,17 +125,18 @@ pub(crate) fn made_here(caller: u32) {
     }
 }
 
-/// A caller calls a function, on this thread.
+/// Records that a caller calls a function on this thread.
 pub(crate) fn called(function: &'static str, caller: u32) {
     let goes_somewhere = |capture: &Weak<Capture>| capture.strong_count() > 0;
-    // The thread may have been one of a test that has ended.
+    // The thread may have belonged to a test that has ended.
     if !lock().of_callers.get(&caller).is_some_and(goes_somewhere) {
         made_here(caller);
     }
     called_within(function, caller, caller);
 }
 
-/// A caller calls a function within a call that another one has made: its output goes where that one's goes.
+/// Records that a caller calls a function from within a call of `outer`: both share the destination of their
+/// output.
 pub(crate) fn called_within(function: &'static str, caller: u32, outer: u32) {
     let mut captures = lock();
     if let Some(capture) = captures.of_callers.get(&outer).cloned() {
@@ -144,7 +145,7 @@ pub(crate) fn called_within(function: &'static str, caller: u32, outer: u32) {
     }
 }
 
-/// Writes what a worker of a function has printed, for the call of a caller where that is known. False if it
+/// Writes output of a function's worker, for the call of a caller if it is known. Returns false if the output
 /// belongs to no test.
 pub(crate) fn write(
     stream: Stream,

@@ -1,4 +1,4 @@
-//! How outcomes reach those who wait for them.
+//! Delivers outcomes to their targets.
 
 use std::cell::Cell;
 use std::iter::Peekable;
@@ -11,10 +11,10 @@ use super::Job;
 use super::outcome::Outcome;
 use crate::sys::{self, Mark};
 
-/// Takes the outcomes of calls: a slot for a single call, the buffer of a map, or the connection to the
-/// worker that has made the calls.
+/// The target of outcomes: a slot for a single call, the buffer of a map, or the connection to the worker
+/// that made the calls.
 pub(crate) trait Deliver: Send + Sync {
-    /// Takes outcomes that follow each other. It is called without any lock of the engine.
+    /// Takes successive outcomes. The engine calls this without holding any of its locks.
     fn deliver(self: Arc<Self>, outcomes: Run<'_, '_>);
 
     /// Returns whether there is room for further results.
@@ -23,13 +23,13 @@ pub(crate) trait Deliver: Send + Sync {
     }
 }
 
-/// Returns whether both are one.
+/// Returns whether both are the same target.
 pub(crate) fn is_same(one: &Arc<dyn Deliver>, other: &Arc<dyn Deliver>) -> bool {
-    // The addresses alone: one type may have several tables of methods.
+    // Compare the addresses only: one type may have several vtables.
     std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
 }
 
-/// The outcomes of successive calls that go to the same place, with their jobs.
+/// The outcomes of successive calls that go to the same target, with their jobs.
 pub(crate) struct Run<'a, 'b> {
     first: Option<(Job, Outcome)>,
     others: &'a mut Peekable<Drain<'b, (Job, Outcome)>>,
@@ -47,9 +47,9 @@ impl Iterator for Run<'_, '_> {
     }
 }
 
-/// Calls a waker, which is code of the caller's executor. The thread that delivers survives its
-/// panics. A child that the waker forks ends here, since everything that this thread would go on
-/// with belongs to its parent.
+/// Calls a waker, which is code of the caller's executor. A panic there does not harm the thread that
+/// delivers. If the waker forks, the child exits here, since everything that this thread would do next
+/// belongs to the parent.
 pub(crate) fn wake(waker: Waker) {
     let mark = Mark::current();
     let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
@@ -59,17 +59,17 @@ pub(crate) fn wake(waker: Waker) {
 }
 
 thread_local! {
-    /// Whether this thread is giving out outcomes.
+    /// Whether this thread is delivering outcomes.
     static DELIVERS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is giving out outcomes, and may hold what it needs to look for them. A waker
-/// may go on with what it wakes at once.
+/// Returns whether this thread is delivering outcomes. It may then hold what polling for answers needs: a
+/// waker may run the task that it wakes at once.
 pub(crate) fn is_under_way() -> bool {
     DELIVERS.with(Cell::get)
 }
 
-/// Gives outcomes to those who wait for them, taking each map's lock once per run of its own.
+/// Delivers outcomes to their targets. Locks each map once per run of its own outcomes.
 pub(crate) fn deliver(outcomes: &mut Vec<(Job, Outcome)>) {
     if outcomes.is_empty() {
         return;

@@ -1,21 +1,21 @@
-//! Faults that a test wants. Without the feature `testing` there are none.
+//! Faults that a test plans. Without the feature `testing` there are none.
 
-/// What a set-up says that a test let fail.
+/// The message of a set-up that a test made fail.
 pub(crate) const MESSAGE: &str = "a fault of the test kit";
 
 #[cfg(not(feature = "testing"))]
 mod absent {
-    /// Whether anything is to go wrong.
+    /// Returns whether any fault is planned.
     pub(crate) fn are_planned() -> bool {
         false
     }
 
-    /// What is to go wrong with an attempt: nothing.
+    /// Returns the fault code for an attempt: always 0, for none.
     pub(crate) fn pick(_: &'static str, _: u32, _: Option<u64>) -> u16 {
         0
     }
 
-    pub(crate) fn start_fails(_: &'static str) -> bool {
+    pub(crate) fn pick_start_fault(_: &'static str) -> bool {
         false
     }
 
@@ -25,9 +25,9 @@ mod absent {
 }
 
 #[cfg(not(feature = "testing"))]
-pub(crate) use absent::{are_planned, is_clock_paused, pick, start_fails};
+pub(crate) use absent::{are_planned, is_clock_paused, pick, pick_start_fault};
 #[cfg(feature = "testing")]
-pub(crate) use testing::{are_planned, is_clock_paused, pick, start_fails};
+pub(crate) use testing::{are_planned, is_clock_paused, pick, pick_start_fault};
 
 #[cfg(feature = "testing")]
 #[path = "testing.rs"]

@@ -1,4 +1,5 @@
-//! How a call ended, as the scheduler, the connection of nested calls and the callers share it.
+//! The outcome of a call, in the form that the scheduler, the connection for nested calls and the callers
+//! share.
 
 use std::sync::Arc;
 
@@ -11,25 +12,25 @@ use crate::api::failure::{
 };
 use crate::codec::payload::{self, Payload};
 
-/// A call that is not resolved yet, or the first of a chunk of them. Keys are never reused.
+/// Identifies an unresolved call, or the first of a chunk of them. Keys are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CallKey {
     pub(crate) index: usize,
     pub(crate) id: CallId,
 }
 
-/// How a call ended, or the calls of a chunk.
+/// The outcome of a call, or of the calls of a chunk.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     /// The first call.
     pub(crate) call: CallId,
     pub(crate) result: Result<Payload, Failure>,
-    /// Most calls have none: an outcome is moved often, and its place is kept for each call.
+    /// Boxed because most calls have none: outcomes are moved often, and space is reserved for each call.
     pub(crate) history: Option<Box<History>>,
 }
 
 impl Outcome {
-    /// It will be kept for a while: what it was part of is not to be kept with it.
+    /// Detaches the payload from the buffer it is part of, because the outcome will be kept for a while.
     pub(crate) fn detach(&mut self) {
         match &mut self.result {
             Ok(value) => value.detach(),
@@ -45,7 +46,7 @@ impl Outcome {
     }
 }
 
-/// What is told beside how a call ended.
+/// Additional information about how a call ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
     pub(crate) attempts: Vec<Attempt>,
@@ -53,12 +54,12 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// What there is to tell, if anything.
+    /// Returns the history, or an empty one.
     pub(crate) fn of(history: Option<Box<Self>>) -> Self {
         history.map_or_else(Self::default, |history| *history)
     }
 
-    /// Nothing, if there is nothing to tell.
+    /// Returns `None` if there is nothing to record.
     pub(crate) fn new(attempts: Vec<Attempt>, stderr_tail: Option<Arc<str>>) -> Option<Box<Self>> {
         let any = !attempts.is_empty() || stderr_tail.is_some();
         any.then(|| {
@@ -81,18 +82,18 @@ pub(crate) enum Failure {
     Cancelled(Cancelled),
     Rejected(Rejected),
     Lost(Lost),
-    /// The error's bytes, which travel by themselves. At the end: serde counts the variants that
-    /// it skips when it writes, and not when it reads.
+    /// The encoded error, which is sent separately. This variant must be the last one: serde counts skipped
+    /// variants when it writes, but not when it reads.
     #[serde(skip)]
     Function(Bytes),
 }
 
-/// An outcome for a call that never got as far as the scheduler.
+/// Returns the outcome of a call that never reached the scheduler.
 pub(crate) fn rejected(rejected: Rejected) -> Outcome {
     failed(Failure::Rejected(rejected))
 }
 
-/// An outcome of which the scheduler does not know.
+/// Returns an outcome that the scheduler does not know of.
 pub(crate) fn failed(failure: Failure) -> Outcome {
     Outcome {
         call: CallId(0),

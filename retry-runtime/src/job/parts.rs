@@ -1,17 +1,17 @@
-//! What can be split into parts: the inputs of a chunk, and their values.
+//! Splits chunks of inputs, and their values, into parts.
 
 use super::caller::Caller;
 use crate::codec::payload::Payload;
 
-/// What can be handed on in parts: so many inputs, or so many values.
+/// A number of inputs or values that can be processed in parts.
 pub(crate) trait Parts: Sized {
-    /// How many there are, at least one.
+    /// Returns the number of elements, at least one.
     fn count(&self) -> u32;
 
-    /// Takes the first ones off; some are to be left.
+    /// Splits off the first `count` elements, fewer than there are.
     fn split_front(&mut self, count: u32) -> Self;
 
-    /// Returns the index of the first one in its map; `None` for a single call.
+    /// Returns the position of the first input in its map; `None` for a single call.
     fn index(&self) -> Option<u64> {
         None
     }
@@ -21,12 +21,12 @@ pub(crate) trait Parts: Sized {
         true
     }
 
-    /// Returns who has made the call; by default that is always the same.
+    /// Returns the caller that made the call; by default the same for all.
     fn caller(&self) -> Caller {
         Caller(0)
     }
 
-    /// It will be kept for a while: what it was part of is not to be kept with it.
+    /// Detaches the elements from the buffer they are part of, because they will be kept for a while.
     fn detach(&mut self) {}
 }
 

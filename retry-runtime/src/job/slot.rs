@@ -12,11 +12,12 @@ use crate::wait::{AnswerSource, Waiter};
 #[derive(Default)]
 pub(crate) struct Slot {
     waiting: Mutex<Waiting>,
-    /// Whether the outcome may wait for long until it is taken.
+    /// Whether the outcome may stay here for a long time before it is taken.
     keeps: bool,
 }
 
-/// A thread that waits for it for a moment: whoever else fills it need not wake the thread.
+/// Makes the slot its own waiter: a thread that polls for the outcome checks the slot itself, so filling it
+/// need not wake that thread.
 impl Waiter for Slot {
     fn parks_at(&self, _: Option<Arc<dyn AnswerSource>>) {}
 
@@ -27,16 +28,16 @@ impl Waiter for Slot {
 
 #[derive(Default)]
 enum Waiting {
-    /// Nobody, so far.
+    /// The slot is empty, and nothing waits for the outcome yet.
     #[default]
     Nobody,
     For(Waker),
-    /// Nobody has to any more.
+    /// The slot is full: nothing has to wait any more.
     Outcome(Outcome),
 }
 
 impl Slot {
-    /// Makes a slot from which the outcome may be taken at any time, or never.
+    /// Creates a slot whose outcome may be taken at any time, or never.
     pub(crate) fn keeping() -> Self {
         Self {
             keeps: true,
@@ -69,8 +70,8 @@ impl Slot {
         }
     }
 
-    /// Takes the outcome if it is there, without waiting for the lock: in a forked child it may be
-    /// held by a thread that the child does not have.
+    /// Takes the outcome if it is there, without blocking on the lock: in a forked child the lock may be held
+    /// by a thread that does not exist there.
     pub(crate) fn take_unlocked(&self) -> Option<Outcome> {
         let mut waiting = self.waiting.try_lock().ok()?;
         match take(&mut *waiting) {
@@ -112,7 +113,7 @@ mod tests {
     use crate::job::outcome::Failure;
 
     #[test]
-    fn what_nobody_takes_yet_does_not_keep_what_it_came_in() {
+    fn a_kept_outcome_detaches_from_its_buffer() {
         for length in [0, 1, LARGE - 1] {
             for succeeds in [false, true] {
                 let mut buffer = BytesMut::with_capacity(2 * LARGE);

@@ -123,28 +123,28 @@ impl Rule {
     }
 }
 
-/// What one call of [`inject`] asked for.
+/// The rules of one call of [`inject`].
 struct Plan {
     number: u64,
     rules: Vec<Rule>,
     random: fastrand::Rng,
 }
 
-/// What the process has of the kit. Faults and the clock are those of all its tests, so one thread
-/// at a time has a hold on it, as many times as it likes.
+/// The state of the test kit in this process. Faults and the clock apply to all tests of a process, so only
+/// one thread at a time may hold the kit. That thread may hold it several times.
 #[derive(Default)]
 struct Kit {
     owner: Option<ThreadId>,
     holds: usize,
-    /// How many injections there were.
+    /// Number of injections so far.
     injected: u64,
-    /// What is injected now, the latest last.
+    /// The active injections, the latest last.
     plans: Vec<Plan>,
 }
 
 static KIT: PerProcess<Mutex<Kit>> = PerProcess::new();
 
-/// Told when no thread has a hold on the kit any more.
+/// Notified when no thread holds the kit any more.
 static FREE: Condvar = Condvar::new();
 
 fn kit() -> MutexGuard<'static, Kit> {
@@ -152,7 +152,7 @@ fn kit() -> MutexGuard<'static, Kit> {
     kit.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The kit, once no other thread has a hold on it, for this one.
+/// Takes a hold on the kit for this thread, after waiting until no other thread has one.
 fn hold() -> MutexGuard<'static, Kit> {
     let this = thread::current().id();
     let mut kit = kit();
@@ -165,7 +165,7 @@ fn hold() -> MutexGuard<'static, Kit> {
 }
 
 fn release(mut kit: MutexGuard<'static, Kit>) {
-    // A hold of the process that this one was forked from is not known here.
+    // After a fork, a hold of the parent process is unknown here.
     kit.holds = kit.holds.saturating_sub(1);
     if kit.holds == 0 {
         kit.owner = None;
@@ -207,7 +207,7 @@ impl Drop for Injected {
     }
 }
 
-/// How often the clock is paused; beside the kit, since it is asked at each step.
+/// Number of guards that pause the clock. It is outside of the kit because it is read at each step.
 static PAUSED: AtomicUsize = AtomicUsize::new(0);
 
 /// Pauses the clock that delays retries, until the returned guard is dropped.
@@ -238,15 +238,15 @@ pub(crate) fn is_clock_paused() -> bool {
     PAUSED.load(Ordering::Relaxed) > 0
 }
 
-/// The bits of a code that say which fault it is; the lower ones say how much.
+/// The bit position of the kind of fault in a code; the lower bits are its amount.
 pub(crate) const KIND: u32 = 12;
 
-/// Whether anything is to go wrong.
+/// Returns whether any fault is planned.
 pub(crate) fn are_planned() -> bool {
     !kit().plans.is_empty()
 }
 
-/// What is to go wrong with an attempt, as a worker is told; 0 for nothing.
+/// Returns the code of the fault for an attempt, as it is sent to the worker; 0 for none. Counts the fault.
 pub(crate) fn pick(function: &'static str, attempt: u32, input: Option<u64>) -> u16 {
     match draw(|rule| rule.fault != Fault::StartUp && rule.matches(function, attempt, input)) {
         Some(fault) => code(fault),
@@ -254,8 +254,8 @@ pub(crate) fn pick(function: &'static str, attempt: u32, input: Option<u64>) -> 
     }
 }
 
-/// Whether the start of a worker is to fail.
-pub(crate) fn start_fails(function: &'static str) -> bool {
+/// Returns whether the start of a worker must fail, and counts the fault if so.
+pub(crate) fn pick_start_fault(function: &'static str) -> bool {
     draw(|rule| rule.fault == Fault::StartUp && rule.matches(function, 1, None)).is_some()
 }
 

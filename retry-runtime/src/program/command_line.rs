@@ -1,7 +1,7 @@
-//! Whether the type of a parameter of `main` can be made of what is written on a command line.
+//! Checks whether the type of a parameter of `main` can be parsed from the command line.
 //!
-//! clap decides that by method lookup, and where it finds nothing it names all that it has looked for.
-//! So generated code looks first, and says in one sentence what is missing.
+//! clap resolves this by method lookup, and if that fails, the compiler lists everything that it tried. So
+//! generated code checks first, and reports in one sentence what is missing.
 #![allow(missing_docs)]
 
 use std::error::Error;
@@ -13,8 +13,8 @@ use clap::builder::ValueParserFactory;
 
 use crate::function::probe::probes;
 
-/// The type itself, if it `CAN` be that of an option. If the check of that fails, so that there is no
-/// constant, the compiler says so once: it says nothing further of a type that contains an error.
+/// Selects the type itself if it `CAN` be that of an option. If the check fails, its constant has no value;
+/// the compiler reports that once, and nothing more about a type that contains an error.
 pub trait CommandLine<const CAN: bool> {
     type Value;
 }
@@ -23,7 +23,7 @@ impl<T> CommandLine<true> for T {
     type Value = T;
 }
 
-/// Fails to compile, with the message, if `can` is false.
+/// Fails to compile with the message if `can` is false.
 #[track_caller]
 pub const fn check_option(can: bool, message: &str) -> bool {
     if !can {

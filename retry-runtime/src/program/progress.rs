@@ -1,7 +1,7 @@
-//! How far the calls of a program are, on its standard error, under `#[local_entrypoint]`.
+//! Shows the progress of a program's calls on standard error, under `#[local_entrypoint]`.
 //!
-//! It is told by the scheduler's counts, which are looked at when a line is due. The events would say
-//! the same, at the price of three messages per call, and with gaps where there are more than fit.
+//! The numbers are the scheduler's counts, read whenever a line is due. The events carry the same
+//! information, but would cost three messages per call, and would have gaps whenever their buffer overflows.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
@@ -16,19 +16,19 @@ use crate::config::ProgressMode;
 use crate::scheduler::Counts;
 use crate::terminal;
 
-/// How often a terminal's line is drawn again.
+/// Interval at which the line on a terminal is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// What takes less time than this is not worth a line.
+/// Work that takes less time than this gets no line.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// How often a line is written where there is no terminal.
+/// Interval at which a line is written if there is no terminal.
 const LINES: Duration = Duration::from_secs(10);
 
-/// Over how long the rate is taken.
+/// The period over which the rate is averaged.
 const RATE: Duration = Duration::from_secs(5);
 
-/// Begins to show how far the calls are.
+/// Starts to show the progress.
 pub(crate) fn begin(mode: ProgressMode) {
     let dumb = std::env::var_os("TERM").is_none_or(|name| name == "dumb");
     let terminal = mode == ProgressMode::Auto && !dumb && std::io::stderr().is_terminal();
@@ -36,12 +36,12 @@ pub(crate) fn begin(mode: ProgressMode) {
         return;
     }
     expected::watch();
-    // Not by the thread: the program may wait for its calls before that has begun.
+    // Do this before the thread starts: the program may wait for its calls earlier than that.
     if terminal {
         terminal::begin();
     }
     let thread = thread::Builder::new().name("retry-progress".to_owned());
-    // A program without the thread works as well, and says less.
+    // A program without the thread works as well, only without the display.
     let _ = thread.spawn(move || {
         if terminal {
             draw_lines();
@@ -51,7 +51,7 @@ pub(crate) fn begin(mode: ProgressMode) {
     });
 }
 
-/// Draws one line again and again while calls are pending.
+/// Redraws one line while calls are pending.
 fn draw_lines() {
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut meter = Meter::new(Instant::now());
@@ -72,7 +72,7 @@ fn draw_lines() {
     }
 }
 
-/// Writes a line now and then while something happens.
+/// Writes a line at intervals while calls are pending or the counts change.
 fn write_lines() {
     let mut meter = Meter::new(Instant::now());
     let mut last = Vec::new();
@@ -94,15 +94,15 @@ fn write_lines() {
     }
 }
 
-/// What there is to say about one function.
+/// The progress of one function.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     name: &'static str,
     counts: Counts,
-    /// How many calls there are with those to come, if that is known.
+    /// Number of calls including those to come, if that is known.
     total: Option<u64>,
     running: usize,
-    /// How many calls end in a second.
+    /// Calls that end per second.
     rate: f64,
 }
 
@@ -113,11 +113,11 @@ impl Line {
     }
 }
 
-/// Knows how fast calls end, from what it has seen before.
+/// Measures how fast calls end, from earlier readings.
 struct Meter {
-    /// How many calls of each function had ended at which time.
+    /// For each function, how many calls had ended at which time.
     seen: HashMap<&'static str, VecDeque<(Instant, u64)>>,
-    /// When it was read last, or began: what is not known had no calls then.
+    /// Time of the last reading, or of creation: a function that is not in `seen` had no calls then.
     last: Instant,
 }
 
@@ -129,7 +129,7 @@ impl Meter {
         }
     }
 
-    /// Each function, in the order in which they were called first.
+    /// Returns the progress of each function, in the order in which they were first called.
     fn read(&mut self, now: Instant) -> Vec<Line> {
         let Some(engine) = host::global_if_started() else {
             return Vec::new();
@@ -157,7 +157,7 @@ impl Meter {
         let last = self.last;
         let unknown = || VecDeque::from([(last, 0)]);
         let seen = self.seen.entry(name).or_insert_with(unknown);
-        // The last one that is old enough stays: what is taken is the time since then.
+        // Keep the last entry that is old enough: the rate is measured from there.
         while seen.get(1).is_some_and(|(at, _)| now - *at >= RATE) {
             seen.pop_front();
         }
@@ -173,7 +173,7 @@ impl Meter {
     }
 }
 
-/// One line about these functions, of at most `width` columns.
+/// Renders the progress of these functions as one line of at most `width` columns.
 fn render(lines: &[Line], width: usize, colour: bool) -> String {
     let mut text = String::new();
     let mut room = width;
@@ -225,7 +225,7 @@ fn render(lines: &[Line], width: usize, colour: bool) -> String {
     text
 }
 
-/// `4,120`
+/// Formats a number with separators, such as `4,120`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -238,7 +238,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// `812`, or `0.7` where that says more.
+/// Formats a rate such as `812`, or `0.7` if it is below ten.
 fn per_second(rate: f64) -> String {
     if rate < 9.95 {
         format!("{rate:.1}")
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_there_is_to_say() {
+    fn a_line_shows_all_counts() {
         assert_eq!(
             render(&[busy()], 100, false),
             "resize 4,120/10,000  3 failed  2 cancelled  17 retried  8 running  812/s"
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_red_unless_colours_are_not_wanted() {
+    fn failures_are_red_if_colour_is_enabled() {
         let text = render(&[busy()], 100, true);
         assert!(
             text.contains("  \x1b[31m3 failed\x1b[0m  2 cancelled  17 retried"),
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_at_a_glance() {
+    fn numbers_are_grouped_and_rounded() {
         for (number, text) in [
             (0, "0"),
             (999, "999"),
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_of_the_last_seconds() {
+    fn the_rate_covers_the_last_seconds() {
         let begun = Instant::now();
         let mut meter = Meter::new(begun);
         let mut rates = Vec::new();

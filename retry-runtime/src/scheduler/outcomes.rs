@@ -349,7 +349,7 @@ impl<P: Parts> Scheduler<P> {
         let delay = match &call.terms.budget {
             Some(budget) => {
                 budget.attempted(1);
-                delay.filter(|_| budget.allows())
+                delay.filter(|_| budget.try_retry())
             }
             None => delay,
         };
