@@ -26,6 +26,7 @@ use crate::sys::memory;
 use crate::sys::{self, Mark};
 use crate::wire::ControlBlock;
 use crate::wire::frame::{CallHeader, Kind, Order};
+use crate::wire::handshake::Hello;
 
 pub(super) struct Server {
     pub(super) socket: Arc<OwnedFd>,
@@ -73,8 +74,10 @@ impl Server {
 
     pub(super) fn run(mut self) -> ! {
         // Send this first, so that the parent wakes up while this thread does the rest.
-        let fingerprint = registry::fingerprint().to_le_bytes();
-        self.results.tell(Kind::Hello, &fingerprint);
+        let hello = Hello {
+            fingerprint: registry::fingerprint(),
+        };
+        self.results.tell(Kind::Hello, &hello.encode());
         let start = || Watchdog::start(Arc::clone(&self.socket), self.parent);
         let watchdog = self.watchdog.take().map_or_else(start, Ok);
         let watchdog = watchdog.unwrap_or_else(|error| {

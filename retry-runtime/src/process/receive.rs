@@ -24,6 +24,7 @@ use crate::function::registry;
 use crate::scheduler::{Answer, FunctionKey, Reply, WorkerKey};
 use crate::wire::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
 use crate::wire::frame_reader::FrameReader;
+use crate::wire::handshake::Hello;
 use crate::wire::ring::Sleep;
 use crate::wire::stream::Reader;
 use crate::wire::{ControlBlock, bell, launch};
@@ -423,7 +424,10 @@ impl ReceiveSide {
     ) -> Result<Option<FunctionKey>, String> {
         let answer = match header.kind {
             Kind::Hello if !std::mem::replace(&mut self.said_hello, true) => {
-                if payload[..] != registry::fingerprint().to_le_bytes() {
+                let expected = Hello {
+                    fingerprint: registry::fingerprint(),
+                };
+                if Hello::decode(&payload) != Some(expected) {
                     let reason = "the worker's program registers other functions than this one; \
                                   was it rebuilt?";
                     core.handshake_failed(self.key, reason.to_owned());

@@ -158,7 +158,7 @@ pub(crate) const SHORT: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Kind {
-    /// The worker has started. The payload is the registry's fingerprint.
+    /// The worker has started. The payload is a [`Hello`](super::handshake::Hello).
     Hello = 1,
     /// The worker's set-up has finished.
     Ready,

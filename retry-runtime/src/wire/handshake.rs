@@ -124,6 +124,26 @@ impl Orders {
     }
 }
 
+/// The first message of a worker: it has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// Identifies the functions that the worker's program registers. Those of the parent's have to be the
+    /// same.
+    pub(crate) fingerprint: u64,
+}
+
+impl Hello {
+    pub(crate) fn encode(self) -> [u8; 8] {
+        self.fingerprint.to_le_bytes()
+    }
+
+    /// Reads what [`encode`](Self::encode) writes; `None` for anything else.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let fingerprint = u64::from_le_bytes(bytes.try_into().ok()?);
+        Some(Self { fingerprint })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +158,14 @@ mod tests {
         );
         assert_eq!(Greeting::decode(b"GET / HTTP/1.1\r\n\r\n"), None);
         assert_ne!(Greeting::new().key, greeting.key);
+    }
+
+    #[test]
+    fn a_hello_round_trips() {
+        let hello = Hello {
+            fingerprint: 1 << 63,
+        };
+        assert_eq!(Hello::decode(&hello.encode()), Some(hello));
+        assert_eq!(Hello::decode(&[0; 9]), None);
     }
 }
