@@ -1,0 +1,208 @@
+//! The results of a map that have arrived, and not been handed out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use crate::caller::host::Host;
+use crate::codec::payload::Payload;
+use crate::job::caller::Caller;
+use crate::job::delivery::{self, Deliver, Run};
+use crate::job::outcome::{Failure, Outcome};
+
+/// The state that a map shares with the code that delivers to it.
+pub(super) struct Shared {
+    pub(super) arrivals: Mutex<Arrivals>,
+    /// Identifies the map among the callers that take turns.
+    pub(super) caller: Caller,
+    pub(super) host: Host,
+}
+
+pub(super) struct Arrivals {
+    /// Outcomes that can be handed out, in this order, with the index of the first input.
+    pub(super) ready: VecDeque<(u64, Outcome)>,
+    /// Outcomes that arrived before their turn, by index; only for a map that keeps the order of the inputs.
+    pub(super) early: Option<Early>,
+    /// The index whose outcome becomes ready next, if the order is kept.
+    pub(super) next: u64,
+    /// Number of inputs with results, and the bytes of these inputs, that the consumer has not subtracted
+    /// from its counts yet.
+    pub(super) returned: usize,
+    pub(super) returned_bytes: usize,
+    /// Bytes of results that the consumer has not taken, and the limit above which no further inputs are
+    /// given to workers.
+    pub(super) buffered: usize,
+    pub(super) most_buffered: usize,
+    /// Whether the limit was exceeded, so that inputs are held back.
+    pub(super) held: bool,
+    /// Whether the map has been cancelled and drops further outcomes.
+    pub(super) closed: bool,
+    pub(super) waker: Option<Waker>,
+}
+
+impl Shared {
+    pub(super) fn new(host: Host, ordered: bool, most_buffered: usize) -> Self {
+        let arrivals = Arrivals {
+            ready: VecDeque::new(),
+            early: ordered.then(Early::default),
+            next: 0,
+            returned: 0,
+            returned_bytes: 0,
+            buffered: 0,
+            most_buffered,
+            held: false,
+            closed: false,
+            waker: None,
+        };
+        Self {
+            arrivals: Mutex::new(arrivals),
+            caller: Caller::new(),
+            host,
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the host to hold back the map's inputs or to release them, according to the arrivals at that
+    /// moment.
+    pub(super) fn hold(&self) {
+        self.host.hold(self.caller, || self.lock().hold());
+    }
+
+    /// Begins a delivery of outcomes.
+    pub(super) fn delivery(&self) -> Delivery<'_> {
+        Delivery(self.lock())
+    }
+}
+
+/// A delivery of outcomes to a map, which holds the map's lock.
+pub(super) struct Delivery<'a>(MutexGuard<'a, Arrivals>);
+
+impl Delivery<'_> {
+    /// Adds the outcome of inputs, the first of which has this index.
+    pub(super) fn put(&mut self, index: Option<u64>, inputs: &Payload, outcome: Outcome) {
+        let arrivals = &mut *self.0;
+        let Some(index) = index.filter(|_| !arrivals.closed) else {
+            return;
+        };
+        arrivals.returned += inputs.count() as usize;
+        arrivals.returned_bytes += inputs.size();
+        arrivals.buffered += size_of_result(&outcome);
+        if outcome.result.is_ok() {
+            return arrivals.insert(index, outcome);
+        }
+        // An outcome that several inputs share is reported for each of them.
+        for (index, call) in (index..).zip(outcome.call.following(inputs.count())) {
+            let outcome = outcome.clone();
+            arrivals.insert(index, Outcome { call, ..outcome });
+        }
+    }
+
+    /// Wakes the consumer if there is something for it. Returns whether the limit on buffered results was
+    /// exceeded just now: then the caller must [hold](Shared::hold) back the map's inputs.
+    #[must_use]
+    pub(super) fn finish(mut self) -> bool {
+        let arrivals = &mut *self.0;
+        let holds = !arrivals.held && arrivals.buffered > arrivals.most_buffered;
+        arrivals.held |= holds;
+        let waker = if arrivals.ready.is_empty() {
+            None
+        } else {
+            arrivals.waker.take()
+        };
+        drop(self);
+        if let Some(waker) = waker {
+            delivery::wake(waker);
+        }
+        holds
+    }
+}
+
+impl Deliver for Shared {
+    /// Takes the map's lock once for all outcomes.
+    fn deliver(self: Arc<Self>, outcomes: Run<'_, '_>) {
+        let mut delivery = self.delivery();
+        for (job, outcome) in outcomes {
+            delivery.put(job.index, &job.input, outcome);
+        }
+        if delivery.finish() {
+            self.hold();
+        }
+    }
+}
+
+/// Returns how many bytes of a result an outcome retains.
+pub(super) fn size_of_result(outcome: &Outcome) -> usize {
+    match &outcome.result {
+        Ok(values) => values.size(),
+        Err(Failure::Function(error)) => error.len(),
+        Err(_) => 0,
+    }
+}
+
+impl Arrivals {
+    /// Returns whether inputs are held back, and which one is exempt: the one that the consumer waits for.
+    /// Otherwise that input and the consumer would wait for each other.
+    pub(super) fn hold(&self) -> Option<Option<u64>> {
+        let waits = self.early.is_some() && self.ready.is_empty();
+        (self.held && !self.closed).then(|| waits.then_some(self.next))
+    }
+
+    /// Records that the consumer has taken results of this size in bytes. Returns whether the inputs that are
+    /// held back must be released.
+    pub(super) fn consumed(&mut self, bytes: usize) -> bool {
+        self.buffered = self.buffered.saturating_sub(bytes);
+        let lets_go = self.held && self.buffered <= self.most_buffered / 2;
+        self.held &= !lets_go;
+        lets_go
+    }
+
+    pub(super) fn insert(&mut self, index: u64, outcome: Outcome) {
+        let Some(early) = &mut self.early else {
+            self.ready.push_back((index, outcome));
+            return;
+        };
+        if index != self.next {
+            early.insert(index, outcome);
+            return;
+        }
+        // This outcome, and those that have waited for it.
+        let mut next = Some((index, outcome));
+        while let Some((index, outcome)) = next {
+            let values = outcome.result.as_ref();
+            self.next += values.map_or(1, |values| u64::from(values.count()));
+            self.ready.push_back((index, outcome));
+            next = early.take(self.next);
+        }
+    }
+}
+
+/// Outcomes that arrived before their turn, by the index of the first input.
+#[derive(Default)]
+pub(super) struct Early {
+    /// Outcomes that arrived in the order of the inputs, as most do: a queue allocates nothing for each.
+    pub(super) rising: VecDeque<(u64, Outcome)>,
+    /// Outcomes that arrived after one with a higher index.
+    pub(super) others: BTreeMap<u64, Outcome>,
+}
+
+impl Early {
+    pub(super) fn insert(&mut self, index: u64, outcome: Outcome) {
+        if self.rising.back().is_some_and(|(last, _)| *last > index) {
+            self.others.insert(index, outcome);
+        } else {
+            self.rising.push_back((index, outcome));
+        }
+    }
+
+    /// Takes the outcome with this index, if that is the lowest one.
+    pub(super) fn take(&mut self, index: u64) -> Option<(u64, Outcome)> {
+        let rising = self.rising.pop_front_if(|(first, _)| *first == index);
+        rising.or_else(|| {
+            let first = self.others.first_entry()?;
+            (*first.key() == index).then(|| first.remove_entry())
+        })
+    }
+}
