@@ -82,7 +82,7 @@ impl Opt {
             }
         }
         let span = ty.span();
-        let private = crate::respanned(private, span);
+        let private = crate::tokens::respanned(private, span);
         let text = ty.to_token_stream().to_string().replace(' ', "");
         let message = format!(
             "an option cannot be made of `{text}`: implement `Clone` and `FromStr` for it, derive \
@@ -127,7 +127,7 @@ fn check(main: &mut Function, errors: &mut Errors) -> Vec<Opt> {
 }
 
 fn expand(mut main: Function, options: &[Opt]) -> TokenStream {
-    let private = crate::private_module(&quote!(::retry_runtime));
+    let private = crate::tokens::private_module(&quote!(::retry_runtime));
     let names: Vec<_> = options.iter().map(|option| &option.name).collect();
     let mut checks = TokenStream::new();
     let fields: Vec<_> = options

@@ -29,7 +29,7 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
     let args = args::parse(attribute, &mut errors);
     let runtime = policy::runtime(&args)
         .map_or_else(|| quote!(::retry_runtime), |path| path.to_token_stream());
-    let private = crate::private_module(&runtime);
+    let private = crate::tokens::private_module(&runtime);
     let policy = policy::check(&args, &function.sig, &private, &mut errors);
     let role = Role::Function {
         has_setup: policy::mentions(&args, "setup"),
@@ -189,7 +189,7 @@ fn check(ty: &Type, probe: &str, holds: &str, private: &TokenStream) -> TokenStr
     let traits = std::iter::once(holds).chain(std::iter::repeat("Sent"));
     let asked = suspects.to_ask(private).into_iter().zip(traits);
     let asked = asked.map(|((ty, at), holds)| {
-        let private = crate::respanned(private, at.span());
+        let private = crate::tokens::respanned(private, at.span());
         let holds = format_ident!("{}", holds);
         quote_spanned!(at.span()=> const _: () = <#ty as #private::#holds>::HOLDS;)
     });
@@ -223,7 +223,7 @@ impl Suspects<'_> {
             return vec![(quote!(#whole), (*part).clone())];
         }
         let suspect = |ty: &Type, at: &Type, is_suspect: TokenStream| {
-            let private = crate::respanned(private, at.span());
+            let private = crate::tokens::respanned(private, at.span());
             let ty = quote_spanned! {at.span()=>
                 <#ty as #private::Suspect<{ #[allow(unused_imports)] use #private::Otherwise as _; #is_suspect }>>::Type
             };

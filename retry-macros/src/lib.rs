@@ -20,6 +20,7 @@ mod signature;
 mod snapshots;
 mod stub;
 mod test;
+mod tokens;
 mod worker;
 
 use proc_macro::TokenStream;
@@ -47,25 +48,4 @@ pub fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> TokenStrea
 #[proc_macro_attribute]
 pub fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
     fallback::guarded("retry_runtime::test", test::test, attribute, item)
-}
-
-/// Returns the path of the runtime's hidden module, whose name carries the patch version.
-fn private_module(runtime: &proc_macro2::TokenStream) -> proc_macro2::TokenStream {
-    let module = quote::format_ident!("__private{}", env!("CARGO_PKG_VERSION_PATCH"));
-    quote::quote!(#runtime::#module)
-}
-
-/// Moves tokens to another place, where the compiler then reports their errors.
-fn respanned(
-    tokens: &proc_macro2::TokenStream,
-    span: proc_macro2::Span,
-) -> proc_macro2::TokenStream {
-    tokens
-        .clone()
-        .into_iter()
-        .map(|mut token| {
-            token.set_span(span);
-            token
-        })
-        .collect()
 }

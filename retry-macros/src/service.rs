@@ -39,7 +39,7 @@ pub(crate) fn service(attribute: TokenStream, item: TokenStream) -> TokenStream 
     let args = args::parse(attribute, &mut errors);
     let runtime = policy::runtime(&args)
         .map_or_else(|| quote!(::retry_runtime), |path| path.to_token_stream());
-    let private = crate::private_module(&runtime);
+    let private = crate::tokens::private_module(&runtime);
     let parts = Parts::take(&mut block, &mut errors);
     let code = match Service::check(&args, &block, parts, &private, &mut errors) {
         Some(service) => Some(service.expand(&mut errors)),
@@ -260,7 +260,7 @@ impl Service<'_> {
             ReturnType::Default => self.setup.sig.ident.span(),
         };
         let made = {
-            let private = crate::respanned(private, span);
+            let private = crate::tokens::respanned(private, span);
             quote_spanned! {span=>
                 #private::IntoService::<#ty>::into_service(
                     #private::Made(<#ty>::#constructor(#(#names),*)).value()

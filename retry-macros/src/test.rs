@@ -15,7 +15,7 @@ pub(crate) fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
-    let private = crate::private_module(&quote!(::retry_runtime));
+    let private = crate::tokens::private_module(&quote!(::retry_runtime));
     if !attribute.is_empty() {
         let message = "#[retry_runtime::test] takes no arguments";
         return Err(syn::Error::new_spanned(attribute, message));

@@ -28,7 +28,7 @@ impl Expansion<'_> {
         };
         let state = state_type(signature);
         let set_up = {
-            let private = crate::respanned(private, setup.span());
+            let private = crate::tokens::respanned(private, setup.span());
             quote_spanned! {setup.span()=>
                 #private::IntoState::<#state>::into_state(#private::Made((#setup)()).value())
             }
@@ -42,7 +42,7 @@ impl Expansion<'_> {
         };
         let mut registration = quote!(.setup(__set_up));
         if let Some(teardown) = &policy.teardown {
-            let private = crate::respanned(private, teardown.span());
+            let private = crate::tokens::respanned(private, teardown.span());
             let span = teardown.span();
             let ended = match teardown {
                 Expr::Path(_) => quote_spanned! {span=>
@@ -79,7 +79,7 @@ impl Expansion<'_> {
         let state = self.signature.state.as_ref();
         let state = state.filter(|_| self.signature.changes_state())?;
         let span = state.ty.span();
-        let private = crate::respanned(self.private, span);
+        let private = crate::tokens::respanned(self.private, span);
         Some(quote_spanned! {span=>
             const _: () = #private::Registration::check_exclusive_state(&__REGISTRATION);
         })

@@ -89,7 +89,7 @@ impl<'a> Relations<'a> {
             }
             _ => {
                 let span = at.key.span();
-                let private = crate::respanned(private, span);
+                let private = crate::tokens::respanned(private, span);
                 let check = format_ident!("{}", check, span = span);
                 self.later.push(quote_spanned! {span=>
                     const _: () = #private::#check(&__SPEC, #message);

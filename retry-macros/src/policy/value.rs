@@ -250,6 +250,6 @@ impl<'a> Given<'a> {
 
     /// Returns the runtime's module with a span at which the compiler then reports errors.
     pub(super) fn private_at(self, span: Span) -> TokenStream {
-        crate::respanned(self.private, span)
+        crate::tokens::respanned(self.private, span)
     }
 }
