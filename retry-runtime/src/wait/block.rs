@@ -1,4 +1,4 @@
-//! Waiting for a future without an async runtime.
+//! Blocks a thread on a future, without an async runtime.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -13,26 +13,26 @@ use super::{AnswerSource, Waiter};
 use crate::terminal;
 use crate::wait::spin::{Patience, Spin};
 
-/// What a thread can wait for.
+/// A future that a thread can block on.
 pub(crate) trait Wait: Future + Unpin {
-    /// Does something for the result to come as long as there is patience, and sleeps where it will
-    /// arrive if there is such a place: until the thread is woken, the time has come, or there is
-    /// nothing left to do but to sleep elsewhere.
+    /// Helps the result along as long as there is patience, then parks where it will arrive, if there is
+    /// such a place. Returns when the thread is woken, the time has come, or the thread has to park
+    /// elsewhere.
     fn park(&mut self, _until: Option<Instant>, _waiter: &dyn Waiter, _spin: &mut Spin) {}
 }
 
-/// Where it is: what is large need not be moved.
+/// A reference, so that a large future need not be moved.
 impl<W: Wait> Wait for &mut W {
     fn park(&mut self, until: Option<Instant>, waiter: &dyn Waiter, spin: &mut Spin) {
         W::park(self, until, waiter, spin);
     }
 }
 
-/// Unparks a thread.
+/// A blocked thread, as its waker and the threads that deliver answers see it.
 struct ThreadWaiter {
     thread: Thread,
     woken: AtomicBool,
-    /// Where it sleeps, if it is not parked.
+    /// Where the thread is parked, if that is at a worker.
     source: Mutex<Option<Arc<dyn AnswerSource>>>,
 }
 
@@ -58,7 +58,7 @@ impl Wake for ThreadWaiter {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // A thread that looks for itself need not be woken.
+        // A thread that delivers its own answer need not be woken.
         if !self.woken.swap(true, Ordering::SeqCst) && self.thread.id() != thread::current().id() {
             if let Some(source) = &*self.source() {
                 source.unpark();
@@ -68,7 +68,7 @@ impl Wake for ThreadWaiter {
     }
 }
 
-/// What a thread needs to wait, kept for the next time.
+/// What a thread needs to block, kept for the next time.
 struct Parker {
     waiter: Arc<ThreadWaiter>,
     waker: Waker,
@@ -94,12 +94,12 @@ impl Parker {
     }
 }
 
-/// Waits until there is something or the time has come.
+/// Blocks until the future is ready or the time has come.
 pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> Option<W::Output> {
     thread_local! {
         static PARKER: RefCell<Option<Parker>> = const { RefCell::new(None) };
     }
-    // User code runs inside `poll`, and may block on something of its own: it finds none here.
+    // User code runs inside `poll`, and may block on another future: it finds no parker here.
     let mut parker = PARKER.take().unwrap_or_else(Parker::new);
     terminal::program_waits();
     let result = loop {
@@ -122,7 +122,7 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
             }
         }
         if late {
-            // It may have come in the meantime, however late this thread is.
+            // The result may have arrived in the meantime, however late this thread is.
             let mut context = Context::from_waker(&parker.waker);
             break match Pin::new(&mut *wait).poll(&mut context) {
                 Poll::Ready(value) => Some(value),
@@ -136,7 +136,7 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
     result
 }
 
-/// Waits until there is something.
+/// Blocks until the future is ready.
 pub(crate) fn block_on<W: Wait>(mut wait: W) -> W::Output {
-    block_on_until(None, &mut wait).expect("it only gives up when it is told to")
+    block_on_until(None, &mut wait).expect("without a time limit it waits for the result")
 }

@@ -1,59 +1,58 @@
-//! How long a thread looks for something before it sleeps.
+//! How long a thread spins before it parks.
 //!
-//! To wake a thread on another core takes longer than a whole call does, so what comes soon is
-//! worth to be looked for. What comes late is not: the core has better things to do. Each place
-//! where something is waited for has its [`Patience`], which learns from how long it took the
-//! last times. Where somebody else wants the core, nobody looks for a while.
+//! Waking a thread on another core takes longer than a whole call, so spinning pays for answers that come
+//! soon. For answers that come late it wastes the core. Each place that waits has its [`Patience`], which
+//! learns from the last waits there. When another thread wants the core, no thread spins for a while.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use crate::sys;
 
-/// The longest look, in nanoseconds: about what it takes to wake a thread.
+/// The longest time to spin, in nanoseconds: about the time to wake a thread.
 const LONGEST: u64 = 50_000;
 
-/// The longest look for the next part of a large message: the other side has begun to copy it, and
-/// may first have to be given memory for it.
+/// The longest time to spin for the next part of a large message. The other side has begun to copy it, and
+/// the kernel may first have to give it memory.
 const PART: u64 = 500_000;
 
-/// A shorter look is not worth it.
+/// Spinning for less time than this is not worth it.
 const SHORTEST: u64 = 2_000;
 
-/// What took no longer than this may have been late only because somebody had to be woken.
+/// An answer that took no longer than this may have been late only because a thread had to be woken.
 const SOON: u64 = 150_000;
 
-/// Who gives up the core for a moment and gets it back after so long was not alone on it.
+/// If `yield_now` takes longer than this, another thread was runnable on this core, and spinning stops.
 const CROWDED: u64 = 20_000;
 
-/// For how many times as long as that took nobody looks then: so the time that is lost by looking
-/// on a core that others want is a small part of all time.
+/// The pause of all spinning after that, as a multiple of the time that `yield_now` took. It keeps the time
+/// that is lost by spinning on a contended core a small part of all time.
 const RESPITE: u64 = 50;
 
-/// The longest that nobody looks.
+/// The longest pause of all spinning.
 const LONGEST_RESPITE: u64 = 500_000_000;
 
-/// How many looks are taken before the clock is.
+/// The number of looks between two readings of the clock.
 const LOOKS: u32 = 8;
 
-/// For how long the core is kept before it is offered to others: what is quick takes less, and to
-/// offer it takes almost as long as a call.
+/// The time for which a thread spins before it yields. Quick answers take less, and to yield takes almost as
+/// long as a call.
 const KEPT: u64 = 2_000;
 
-/// Who gives up the core for a moment and gets it back after so long shares it with somebody.
+/// If `yield_now` takes longer than this, the other side shares this core.
 const SHARED: u64 = 2_000;
 
 static ENABLED: AtomicBool = AtomicBool::new(true);
 
-/// Until when nobody is to look, on the monotonic clock; zero if there is no such time.
+/// The end of the pause of all spinning, on the monotonic clock; zero if there is none.
 static RESPITE_ENDS: AtomicU64 = AtomicU64::new(0);
 
-/// Whether anybody is to look at all.
+/// Allows or forbids spinning in this process.
 pub(crate) fn enable(enabled: bool) {
     ENABLED.store(enabled, Ordering::Relaxed);
 }
 
-/// Whether somebody else wanted the core a moment ago.
+/// Returns whether another thread wanted a core a moment ago.
 fn is_crowded() -> bool {
     let ends = RESPITE_ENDS.load(Ordering::Relaxed);
     if ends == 0 {
@@ -61,18 +60,18 @@ fn is_crowded() -> bool {
     }
     let crowded = sys::monotonic_nanos() < ends;
     if !crowded {
-        // Unless it has just begun anew.
+        // Unless another pause has just begun.
         let _ = RESPITE_ENDS.compare_exchange(ends, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
     crowded
 }
 
-/// How long it is worth to look, as far as is known.
+/// How long spinning pays at one place, as far as is known.
 #[derive(Debug)]
 pub(crate) struct Patience {
     longest: u64,
-    /// What was looked for came from somebody on the same core, who can only go on when this thread
-    /// does not.
+    /// Whether the last answer came from the same core, where the other side can only run while this
+    /// thread does not.
     shares: bool,
 }
 
@@ -84,16 +83,16 @@ impl Patience {
         }
     }
 
-    /// Whether it is not worth it to look, as far as is known.
+    /// Returns whether spinning does not pay, as far as is known.
     pub(crate) fn is_over(&self) -> bool {
         self.longest == 0
     }
 
-    /// Begins to look.
+    /// Begins to spin.
     pub(crate) fn spin(&self) -> Spin {
         let looks = self.longest > 0 && ENABLED.load(Ordering::Relaxed) && !is_crowded();
         Spin {
-            // Who looks takes the clock when it is needed.
+            // A thread that spins reads the clock when it is needed.
             begun: (!looks).then(sys::monotonic_nanos),
             offered: 0,
             patience: if looks { self.longest } else { 0 },
@@ -103,7 +102,7 @@ impl Patience {
         }
     }
 
-    /// What was looked for has come.
+    /// Learns from a wait that has ended.
     pub(crate) fn learn(&mut self, spin: &Spin) {
         self.shares = spin.shares;
         let took = spin
@@ -117,22 +116,22 @@ impl Patience {
     }
 }
 
-/// A look that has begun.
+/// One wait, during which the thread spins.
 #[derive(Debug)]
 pub(crate) struct Spin {
-    /// When, once it has lasted for longer than a few looks.
+    /// The begin, once the wait has lasted for more than a few looks.
     begun: Option<u64>,
-    /// When the core was last offered to others.
+    /// The time of the last yield.
     offered: u64,
     patience: u64,
-    /// The same before a part of something was found.
+    /// The patience before a part of a large message was found.
     usual: u64,
     shares: bool,
     looks: u32,
 }
 
 impl Spin {
-    /// Called where a look has found nothing: whether to look again.
+    /// Returns whether to look again, after a look that has found nothing.
     pub(crate) fn goes_on(&mut self) -> bool {
         if self.patience == 0 {
             return false;
@@ -151,7 +150,7 @@ impl Spin {
         now.saturating_sub(begun) < self.patience
     }
 
-    /// Gives up the core for a moment, if anybody wants it. Returns the time after that.
+    /// Yields the core to other threads, if any of them can run. Returns the time after that.
     fn offer(&mut self, before: u64) -> u64 {
         thread::yield_now();
         let now = sys::monotonic_nanos();
@@ -166,7 +165,7 @@ impl Spin {
         now
     }
 
-    /// Looks until there is `enough`, or until it is not worth it any longer: which of both.
+    /// Spins until there is `enough` or the patience is over. Returns whether there is enough.
     pub(crate) fn look_until(&mut self, enough: &mut dyn FnMut() -> bool) -> bool {
         loop {
             if enough() {
@@ -178,18 +177,18 @@ impl Spin {
         }
     }
 
-    /// Something was found: what comes next may take as long again.
+    /// Renews the patience: the next answer may take as long again.
     pub(crate) fn found(&mut self) {
         self.goes_on_for(self.usual);
     }
 
-    /// A part of something was found: the rest is being written.
+    /// Renews the patience for the rest of a large message, which is being written.
     pub(crate) fn found_part(&mut self) {
         self.goes_on_for(PART);
     }
 
     fn goes_on_for(&mut self, patience: u64) {
-        // Who may not look at all does not begin to.
+        // A thread that may not spin at all does not begin to.
         if self.patience > 0 {
             self.patience = patience;
         }
@@ -203,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_in_vain_looks_no_longer_until_something_comes_soon() {
+    fn spinning_stops_after_late_answers_and_resumes_after_a_soon_one() {
         let mut patience = Patience::new();
         let mut late = patience.spin();
         late.begun = Some(0);
