@@ -1,4 +1,4 @@
-//! A call under way, whoever schedules it: what is called, its input, and where its outcome goes.
+//! A call under way, independent of what schedules it, its input, and where its outcome goes.
 
 pub(crate) mod budget;
 pub(crate) mod caller;

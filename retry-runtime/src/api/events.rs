@@ -182,7 +182,7 @@ impl fmt::Debug for Events {
     }
 }
 
-/// The sending side: costs one relaxed load while nobody listens.
+/// The sending side: costs one relaxed load without subscribers.
 #[derive(Default)]
 pub(crate) struct Publisher {
     observed: AtomicBool,

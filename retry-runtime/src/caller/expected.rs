@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn a_map_counts_from_zero_and_to_its_own_size() {
-        let nobody_looks = begin("f", (5, Some(5)), || counts(0, 0));
-        assert!(nobody_looks.is_none());
+        let unwatched = begin("f", (5, Some(5)), || counts(0, 0));
+        assert!(unwatched.is_none());
         assert_eq!(since_begun("f", counts(3, 1)), (counts(3, 1), Some(3)));
         watch();
         // Two single calls are still pending.

@@ -182,7 +182,7 @@ mod tests {
         let lent = pool.lend(room);
         let part = lent.slice(1..);
         drop(lent);
-        assert!(!pool.retains_any(), "somebody has a part of it");
+        assert!(!pool.retains_any(), "a part of it is still referred to");
         drop(part);
         let again = pool.find(LARGE).unwrap();
         assert_eq!((again.as_ptr(), again.len()), (at, 0));
@@ -190,7 +190,7 @@ mod tests {
         let at = message.as_ptr();
         let clone = message.clone();
         pool.take_back_message(message);
-        assert!(!pool.retains_any(), "somebody else has it as well");
+        assert!(!pool.retains_any(), "another reference is left");
         pool.take_back_message(clone);
         let again = pool.room(LARGE);
         assert_eq!(again.as_ptr(), at);

@@ -13,8 +13,8 @@ use crate::wire::bell::Heard;
 use crate::wire::ring::Parker;
 use crate::wire::{bell, socket};
 
-/// Where a worker's answers arrive. The I/O thread looks there when the worker wakes it; who
-/// waits for an answer may look for it there itself, which wakes nobody.
+/// Where a worker's answers arrive. The I/O thread looks there when the worker rings; a thread that
+/// waits for an answer may look for it there itself, which saves a wake-up.
 pub(crate) struct WorkerConnection {
     pub(crate) key: WorkerKey,
     pub(crate) socket: Arc<OwnedFd>,

@@ -82,6 +82,6 @@ mod tests {
         assert!(kills(child.id()), "it was not waited for");
         child.wait().unwrap();
         assert!(!kills(std::process::id()), "it is no child");
-        assert!(kills(i32::MAX as u32), "nobody has that number");
+        assert!(kills(i32::MAX as u32), "no process has that number");
     }
 }

@@ -583,7 +583,7 @@ mod tests {
                 let waits = buffer.is_empty() || writer.waits_for_room(Sleep::Bell).unwrap();
                 if passed < total && waits && reader.sleeps(Sleep::Bell) {
                     bell.recv_timeout(std::time::Duration::from_secs(30))
-                        .expect("somebody rings");
+                        .expect("the other side rings");
                 }
             }
         }
@@ -616,7 +616,7 @@ mod tests {
             if received < TOTAL && waits && from_there.sleeps(Sleep::Bell) {
                 bell_here
                     .recv_timeout(std::time::Duration::from_secs(30))
-                    .expect("somebody rings");
+                    .expect("the other side rings");
             }
         }
         echo.join().unwrap();

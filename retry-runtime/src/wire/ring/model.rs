@@ -132,7 +132,7 @@ fn sides_never_both_sleep_or_touch_the_same_bytes() {
             let mut left = TOTAL;
             while left > 0 {
                 left -= writer.write(&[0; TOTAL][..left]).unwrap();
-                assert!(!writer.publish(), "nobody waits for the bell");
+                assert!(!writer.publish(), "no side waits for the bell");
                 if left > 0 {
                     writer.sleep_for_room().unwrap();
                 }
@@ -141,7 +141,7 @@ fn sides_never_both_sleep_or_touch_the_same_bytes() {
         let mut buffer = BytesMut::new();
         while buffer.len() < TOTAL {
             if reader.read_into(&mut buffer, usize::MAX).unwrap() > 0 {
-                assert!(!reader.wakes(), "nobody waits for the bell");
+                assert!(!reader.wakes(), "no side waits for the bell");
             } else if reader.sleeps(Sleep::Here) {
                 reader.sleep(None);
             }
@@ -221,7 +221,7 @@ fn a_reader_woken_by_the_watchdog_sees_counted_answers() {
             let flush = || {
                 // Load before the swap: in the model a swap and a store may take effect in either order.
                 if kept.load(Ordering::Relaxed) > 0 && kept.swap(0, Ordering::AcqRel) > 0 {
-                    assert!(!sleeper.wakes(), "nobody waits for the bell");
+                    assert!(!sleeper.wakes(), "no side waits for the bell");
                 }
             };
             flush();
