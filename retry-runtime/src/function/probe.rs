@@ -201,7 +201,7 @@ outcomes! {
 /// The parameters of a function as its map takes them, by the function's [`Kind`]. Of those that cannot be
 /// sent that has been reported, and items are not looked at.
 pub trait Select<K> {
-    /// The tuple of markers, or [`Anything`].
+    /// The tuple of markers, or `Anything`.
     type Arguments;
 }
 

@@ -305,7 +305,7 @@ impl<S, O: IntoState<S>> IntoService<S> for O {
     }
 }
 
-/// A `teardown` that takes the state `S`: a [`Fitting`](crate::function::probe::Fitting) function.
+/// A `teardown` that takes the state `S`: a `Fitting` function.
 #[diagnostic::on_unimplemented(
     message = "`teardown` takes a function `fn({S})`, since `setup` makes a `{S}`",
     label = "this is another kind of function"
