@@ -131,10 +131,8 @@ pub struct Attempt {
     /// The time at which the function was started, on the monotonic clock.
     #[serde(with = "instant")]
     pub start: Instant,
-    /// The time that the function ran, without the time to report a failure (the panic hook, backtraces,
-    /// the texts of an error). In a map without a timeout this may include inputs that the worker executed
-    /// just before it: up to seven, as far as they lie within one tick of the kernel (4 ms on most
-    /// machines).
+    /// The time that the function ran, with the decoding of its arguments and the encoding of its result, and
+    /// without the time to report a failure (the panic hook, backtraces, the texts of an error).
     pub duration: Duration,
     /// The end of the attempt.
     pub outcome: AttemptOutcome,

@@ -146,7 +146,7 @@ impl Server {
         } = self;
         let mark = *mark;
         let mut growth = Growth::new(served);
-        let mut stopwatch = Stopwatch::new();
+        let mut stopwatch = Stopwatch::default();
         // When the current input began, by the processor's counter.
         let mut begun = None;
         // One `Invocation` for all calls: moving it would stall on the stores that have just written it.
@@ -154,7 +154,7 @@ impl Server {
         // Begin once, not for each call.
         let _telling = panics::Telling::begin();
         while let Some(header) = next_call(calls, invocation.input(), results, watchdog) {
-            let (ticket, fault, timed) = (header.ticket, header.fault, header.timed);
+            let (ticket, fault) = (header.ticket, header.fault);
             // A function that does not yield learns of requests to stop from the control block.
             if header.order != Order::Run || !control.claim_ahead(0, ticket) {
                 // The recalled input may be the last one for a long time.
@@ -184,7 +184,7 @@ impl Server {
             let now = sys::ticks();
             let took = now.wrapping_sub(since);
             if goes_on {
-                let duration = stopwatch.lap(timed);
+                let duration = stopwatch.lap();
                 let looked = printed.ended(results, ticket, took, true);
                 begun = (!looked).then_some(now);
                 let had_room = results.value(ticket, duration, invocation.output());

@@ -170,7 +170,6 @@ impl Core {
             count: 1,
             length: 0,
             attempt,
-            timed: terms.policy.timeout.is_some(),
             ticket,
             call: call.id.0,
             index: job.index,

@@ -16,9 +16,6 @@ const NO_INDEX: u64 = u64::MAX;
 /// The bits that hold the number of calls in a message.
 const COUNT: u32 = (1 << 24) - 1;
 
-/// The bit that says that the calls have a time limit.
-const TIMED: u32 = 1 << 31;
-
 /// An order to a worker about a ticket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -41,8 +38,6 @@ pub(crate) struct CallHeader {
     /// more than one, each call's arguments are preceded by their length.
     pub(crate) count: u32,
     pub(crate) attempt: u32,
-    /// Whether each call has a time limit.
-    pub(crate) timed: bool,
     pub(crate) ticket: u64,
     pub(crate) call: u64,
     pub(crate) index: Option<u64>,
@@ -68,8 +63,7 @@ impl CallHeader {
         bytes[16..24].copy_from_slice(&self.call.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.index.unwrap_or(NO_INDEX).to_le_bytes());
         // The chunks of a map are shorter than what `COUNT` can hold.
-        let timed = if self.timed { TIMED } else { 0 };
-        let count = self.count & COUNT | u32::from(self.order as u8) << 24 | timed;
+        let count = self.count & COUNT | u32::from(self.order as u8) << 24;
         bytes[32..36].copy_from_slice(&count.to_le_bytes());
         bytes[36..38].copy_from_slice(&self.method.to_le_bytes());
         bytes[38..40].copy_from_slice(&self.fault.to_le_bytes());
@@ -87,13 +81,11 @@ impl CallHeader {
             call: header.get_u64_le(),
             index: Some(header.get_u64_le()).filter(|index| *index != NO_INDEX),
             count: header.get_u32_le(),
-            timed: false,
             order: Order::Run,
             method: header.get_u16_le(),
             fault: header.get_u16_le(),
         };
-        message.timed = message.count & TIMED != 0;
-        message.order = match (message.count & !TIMED) >> 24 {
+        message.order = match message.count >> 24 {
             1 => Order::Ask,
             2 => Order::Abort,
             _ => Order::Run,
@@ -325,7 +317,6 @@ mod tests {
         let header = CallHeader {
             length: 3,
             attempt: 2,
-            timed: true,
             ticket: 9,
             call: 7,
             index: None,
