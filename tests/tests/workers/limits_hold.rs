@@ -211,7 +211,7 @@ fn attempts_keep_the_text_of_their_error() {
     });
 }
 
-// ------------------------------------------------- damaged memory, late looks
+// ------------------------------------------------ damaged memory, late checks
 
 /// Writes a pattern over the first pages of the memory that this worker shares with its parent.
 #[function(max_workers = 1, timeout = "500ms")]

@@ -552,7 +552,7 @@ fn inline_workers_report_the_right_panic() {
     });
 }
 
-// ------------------------------------------------------------------ what a panic leaves behind
+// ------------------------------------------------------------------------- state after a panic
 
 static TABLE: Mutex<u64> = Mutex::new(0);
 
