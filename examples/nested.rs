@@ -32,7 +32,7 @@ fn count_in_parts(range: Range<u64>) -> usize {
         .sum()
 }
 
-/// Calls itself: a merge sort that sorts its halves in other workers.
+/// Calls itself: a merge sort that sorts its halves in nested calls.
 #[function(max_workers = 2)]
 fn sort(numbers: Vec<u64>) -> Vec<u64> {
     if numbers.len() <= 250 {

@@ -1,7 +1,7 @@
 //! Repeatable random numbers.
 
-/// Runs a closure many times with random numbers and prints their seed on failure: `RETRY_SEED=<seed>`
-/// repeats the same numbers.
+/// Runs a closure many times with random numbers and prints their seed: `RETRY_SEED=<seed>` repeats the same
+/// numbers.
 pub fn seeded(rounds: u32, mut round: impl FnMut(&mut fastrand::Rng, u32)) {
     let given = std::env::var("RETRY_SEED").ok();
     let seed = given.and_then(|seed| seed.parse().ok());

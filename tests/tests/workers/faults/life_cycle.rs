@@ -63,7 +63,7 @@ impl Terminal {
             .write(true)
             .open(name.to_str().unwrap())
             .unwrap();
-        // `setsid` makes this the program's controlling terminal, with the program in the foreground.
+        // `setsid --ctty` makes this the program's controlling terminal, with the program in the foreground.
         let process = Command::new("setsid")
             .args([
                 "--ctty",
