@@ -1,4 +1,4 @@
-//! A function that is given many inputs at once, while its callers pass and get single ones.
+//! A function that receives many inputs at once, while its callers pass and receive single ones.
 //!
 //! `cargo run --example batching`
 
@@ -20,8 +20,8 @@ struct Refused {
     cents: i64,
 }
 
-/// One transaction for up to 50 orders: each costs 20 ms, however many orders are in it. The
-/// first order of a batch waits at most 10 ms for others. Each order has a result of its own.
+/// Inserts up to 50 orders in one transaction, which takes 20 ms regardless of their number. The first order
+/// of a batch waits at most 10 ms for others. Each order has its own result.
 #[function(max_workers = 1, batch(max_size = 50, max_wait = "10ms"))]
 fn insert(orders: Vec<Order>) -> Vec<Result<usize, Refused>> {
     std::thread::sleep(Duration::from_millis(20));
@@ -38,7 +38,7 @@ fn insert(orders: Vec<Order>) -> Vec<Result<usize, Refused>> {
 fn main() {
     let order = |number: i64| Order {
         customer: format!("customer {number}"),
-        // One of them is wrong, and it alone fails.
+        // One order is invalid, and only that one fails.
         cents: if number == 500 { 0 } else { number + 1 },
     };
     let (mut inserted, mut largest) = (0, 0);

@@ -1,4 +1,4 @@
-//! The ways to end a call, and how a running function hears of it.
+//! The ways to end a call, and how a running function learns of it.
 //!
 //! `cargo run --example cancellation`
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use retry_runtime::{CallError, function, local_entrypoint};
 
-/// Counts until it is asked to stop.
+/// Counts until it is cancelled.
 #[function(max_workers = 1, grace = "5s")]
 fn count(name: String) -> u64 {
     let token = retry_runtime::current().expect("runs in a worker").token();
@@ -20,13 +20,13 @@ fn count(name: String) -> u64 {
     counted
 }
 
-/// Does not look at its token and has no grace: it is killed.
+/// Does not check its token and has no grace period, so its worker is killed.
 #[function]
 fn deaf() {
     sleep(Duration::from_secs(3600));
 }
 
-/// A call whose handle is dropped: it runs all the same.
+/// Runs to the end even if the handle of the call is dropped.
 #[function]
 fn detached() {
     println!("ran, although nobody waits for it");
@@ -40,14 +40,14 @@ fn positive(number: i64) -> Result<i64, String> {
     Ok(number)
 }
 
-/// An async function is dropped where it waits; the worker goes on.
+/// An async function is dropped at its `await`; the worker continues.
 #[function(concurrency = 8)]
 async fn waits(milliseconds: u64) -> u64 {
     tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     milliseconds
 }
 
-/// Ends calls in all the ways there are.
+/// Ends calls in all available ways.
 #[local_entrypoint]
 async fn main() {
     println!("1. cancel a call that was spawned");

@@ -1,4 +1,4 @@
-//! What happens when functions fail and the processes they run in die, part by part.
+//! Failing functions and dying processes, part by part.
 //!
 //! `cargo run --example failures_and_retries`
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 // ------------------------------------------------------------------------------------ the errors
 
-/// An error of our own. It crosses the process boundary as itself, so that it can be matched.
+/// An error type of this program. It crosses the process boundary unchanged, so that callers can match it.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 enum SquareError {
     #[error("{0} is odd, and odd numbers are refused")]
@@ -48,7 +48,7 @@ fn never_good() -> Result<(), String> {
 
 // ----------------------------------------------------------------------------------- the crashes
 
-/// Reads what every call needs, once per worker; here it is missing.
+/// Loads a file that every call needs, once per worker; here the file is missing.
 fn load_model() -> Vec<u8> {
     eprintln!("load_model: opening /models/missing.bin");
     std::process::exit(3);
@@ -59,7 +59,7 @@ fn predict(model: &Vec<u8>, input: u64) -> u64 {
     model.len() as u64 + input
 }
 
-/// Dies in the given way the first time it sees its flag file missing; succeeds after that.
+/// Dies in the given way if its flag file does not exist yet; succeeds after that.
 #[function]
 fn dies_once(how: String, flag: PathBuf) -> String {
     if !flag.exists() {
@@ -76,7 +76,7 @@ fn die(how: &str) -> ! {
         "abort" => std::process::abort(),
         _ => std::process::exit(0),
     };
-    // More than once: Rust's own handler of SIGSEGV lets the first one pass.
+    // Repeat the signal: Rust's own handler of SIGSEGV lets the first one pass.
     loop {
         kill_process(getpid(), signal).expect("it is our own process");
     }

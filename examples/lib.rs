@@ -1,1 +1,1 @@
-//! The examples stand beside this file; each is run by the tests.
+//! The examples are next to this file; the tests run each of them.

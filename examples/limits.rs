@@ -1,4 +1,4 @@
-//! Limits on time and memory, and workers that are replaced before they grow old.
+//! Limits on time and memory, and workers that are replaced after a while.
 //!
 //! `cargo run --example limits`
 
@@ -9,7 +9,7 @@ use retry_runtime::{CallError, ExitCause, function, local_entrypoint};
 
 // -------------------------------------------------------------------------------------- the time
 
-/// Is killed when its time is up, with everything that it has started.
+/// Its worker is killed at the timeout, with every process that it has started.
 #[function(timeout = "200ms")]
 fn endless() -> u64 {
     loop {
@@ -17,7 +17,7 @@ fn endless() -> u64 {
     }
 }
 
-/// Is asked first, and given two seconds to tidy up.
+/// Is asked to stop first, and then has two seconds to tidy up.
 #[function(timeout = "200ms", grace = "2s")]
 fn tidies_up() {
     let token = retry_runtime::current().expect("runs in a worker").token();
@@ -29,7 +29,7 @@ fn tidies_up() {
 
 // ------------------------------------------------------------------------------------ the memory
 
-/// May take 128 MiB. Two crashes are made up for by running it again; the third is the end.
+/// May use 128 MiB. The call is retried after the first two crashes; the third one is final.
 #[function(memory = "128MiB")]
 fn hoards(megabytes: usize) -> usize {
     let mut hoard = Vec::new();
@@ -42,20 +42,20 @@ fn hoards(megabytes: usize) -> usize {
 
 // ----------------------------------------------------------------------------------- the workers
 
-/// A library that leaks is given a new process every three calls.
+/// Works around a library that leaks: the worker is replaced every three calls.
 #[function(max_workers = 1, max_calls_per_worker = 3)]
 fn recycled_by_calls() -> u32 {
     std::process::id()
 }
 
-/// Or once it has grown by 32 MiB.
+/// The worker is replaced once its memory has grown by 32 MiB.
 #[function(max_workers = 1, max_rss_growth = "32MiB")]
 fn recycled_by_growth() -> u32 {
     std::mem::forget(vec![1u8; 10 * 1024 * 1024]);
     std::process::id()
 }
 
-/// Shows each limit.
+/// Demonstrates each limit.
 #[local_entrypoint]
 fn main() {
     let begun = Instant::now();
@@ -70,7 +70,7 @@ fn main() {
     match hoards.remote(2000).wait() {
         Err(CallError::Crashed(crash, context)) => {
             if let ExitCause::OutOfMemory { limit, peak } = crash.cause() {
-                // The kernel stops it at the limit, or we do soon after.
+                // The kernel stops the worker at the limit, or the library does soon after.
                 assert!(peak > limit / 10 * 9);
                 println!("   out of memory in {} attempts", context.attempts().len());
             }
@@ -99,7 +99,7 @@ fn main() {
     );
 }
 
-/// How many processes there were, one after the other.
+/// Returns the number of processes that served, one after the other.
 fn changes(pids: &[u32]) -> usize {
     1 + pids.windows(2).filter(|pair| pair[0] != pair[1]).count()
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use retry_runtime::{CallError, function, local_entrypoint};
 use serde::{Deserialize, Serialize};
 
-/// What each worker keeps.
+/// The state of each worker.
 struct Table {
     masses: HashMap<&'static str, f64>,
     look_ups: usize,
@@ -31,7 +31,7 @@ fn load() -> Result<Table, String> {
     })
 }
 
-/// Runs when a worker ends in order.
+/// Runs when a worker shuts down in an orderly way.
 fn close(table: Table) {
     eprintln!("closed after {} look-ups", table.look_ups);
 }
@@ -44,13 +44,13 @@ enum FormulaError {
     Malformed(String),
 }
 
-/// The mass of one mole in grams. Callers pass the formula alone: the table comes from `load`.
+/// Returns the mass of one mole in grams. Callers pass only the formula: the table comes from `load`.
 #[function(setup = load, teardown = close, max_workers = 2)]
 fn molar_mass(table: &mut Table, formula: &str) -> Result<(f64, u32), FormulaError> {
     let mut mass = 0.0;
     let mut rest = formula;
     while !rest.is_empty() {
-        // An upper case letter, lower case letters, digits: `Fe2`.
+        // An upper-case letter, lower-case letters, digits: `Fe2`.
         let end = rest[1..]
             .find(|letter: char| !letter.is_ascii_lowercase())
             .map_or(rest.len(), |end| end + 1);

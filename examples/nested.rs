@@ -1,5 +1,4 @@
-//! Functions that call functions: the inner calls are run by the same pool, so that they cannot
-//! wait for each other.
+//! Functions that call functions: the same pool runs the inner calls, and cannot deadlock.
 //!
 //! `cargo run --example nested`
 
@@ -7,7 +6,7 @@ use std::ops::Range;
 
 use retry_runtime::{function, local_entrypoint};
 
-/// Counts the primes of a range, by trial.
+/// Counts the primes of a range by trial division.
 #[function]
 fn primes_in(range: Range<u64>) -> usize {
     range.filter(|number| is_prime(*number)).count()
@@ -18,8 +17,8 @@ fn is_prime(number: u64) -> bool {
     number >= 2 && divisors.all(|divisor| !number.is_multiple_of(divisor))
 }
 
-/// Cuts its range into ten and has them counted. It holds its own worker meanwhile, even if it
-/// is the only one that there may be.
+/// Splits its range into ten parts and counts them in other calls. It occupies its own worker meanwhile, even
+/// if `max_workers` is 1.
 #[function(max_workers = 1)]
 fn count_in_parts(range: Range<u64>) -> usize {
     let length = (range.end - range.start) / 10;
@@ -33,7 +32,7 @@ fn count_in_parts(range: Range<u64>) -> usize {
         .sum()
 }
 
-/// Calls itself: a merge sort whose halves are sorted elsewhere.
+/// Calls itself: a merge sort that sorts its halves in nested calls.
 #[function(max_workers = 2)]
 fn sort(numbers: Vec<u64>) -> Vec<u64> {
     if numbers.len() <= 250 {
@@ -72,7 +71,7 @@ fn main() {
             Err(error) => println!("{error}"),
         }
     }
-    // Scattered numbers, by a generator that everybody knows.
+    // Scattered numbers from a linear congruential generator.
     let mut state = 1u64;
     let numbers = std::iter::repeat_with(|| {
         state = state

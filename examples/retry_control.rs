@@ -1,4 +1,4 @@
-//! Which failures are tried again, and when.
+//! Control over which failures are retried, and when.
 //!
 //! `cargo run --example retry_control`
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 // ----------------------------------------------------------------------------------- the schedule
 
-/// Checked by the compiler: a cap below the first delay would not compile.
+/// The compiler checks the policy: a cap below the first delay would not compile.
 const PATIENT: Retries = Retries::exponential(6)
     .initial_delay(Duration::from_millis(100))
     .max_delay(Duration::from_secs(1));
@@ -68,7 +68,7 @@ fn fetch(page: &str) -> Result<(), FetchError> {
     })
 }
 
-/// Shows how often and when each is tried.
+/// Shows how often and when each call is tried.
 #[local_entrypoint]
 fn main() {
     println!(

@@ -1,4 +1,4 @@
-//! Pools of one's own: for workers with settings of their own, and an end of their own.
+//! Separate runtimes: worker pools with their own settings and their own shutdown.
 //!
 //! `cargo run --example runtimes`
 
@@ -19,7 +19,7 @@ fn sleeps(milliseconds: u64) -> u64 {
 }
 
 fn main() -> std::io::Result<()> {
-    // Workers begin here and never get any further.
+    // In a worker, `init` does not return.
     retry_runtime::init();
 
     println!("1. the runtime that calls use unless they are told otherwise");
@@ -56,7 +56,7 @@ fn main() -> std::io::Result<()> {
         greet.remote("Ada").wait().is_ok()
     );
 
-    // Without #[local_entrypoint] the end of the default runtime is ours to see to.
+    // Without #[local_entrypoint], the program has to shut down the default runtime itself.
     retry_runtime::shutdown(Duration::from_secs(5)).wait();
     Ok(())
 }

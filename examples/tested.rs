@@ -1,11 +1,11 @@
-//! A program with tests of its own: what it makes of failures, and its retry policy.
+//! A program with tests of its own, for its handling of failures and its retry policy.
 //!
 //! `cargo run --example tested`, and `cargo test --example tested` for the tests below.
 
 use retry_runtime::{CallError, Retries, function, local_entrypoint};
 use serde::{Deserialize, Serialize};
 
-/// A station is asked up to five times, within about eight seconds.
+/// Tries a station up to five times, within about eight seconds.
 const PATIENT: Retries = Retries::exponential(4)
     .initial_delay(std::time::Duration::from_millis(500))
     .max_delay(std::time::Duration::from_secs(4));
@@ -18,23 +18,23 @@ enum StationError {
     Busy,
 }
 
-/// Another attempt does not make a station.
+/// Returns whether a retry can help: an unknown station stays unknown.
 fn may_pass(error: &StationError) -> bool {
     *error == StationError::Busy
 }
 
-/// The temperature that a station measures, in tenths of a degree.
+/// Returns the temperature at a station, in tenths of a degree.
 #[function(retries = PATIENT, retry_if = may_pass, timeout = "2s", max_workers = 2)]
 fn measure(station: u32) -> Result<i32, StationError> {
     match station {
         0..100 => Ok(150 + i32::try_from(station % 10).unwrap_or(0)),
-        // One that is always busy.
+        // A station that is always busy.
         100 => Err(StationError::Busy),
         _ => Err(StationError::Unknown(station)),
     }
 }
 
-/// What the program says about many stations.
+/// The result of asking many stations.
 #[derive(Debug, Default, PartialEq)]
 struct Survey {
     mean: Option<i32>,
@@ -42,7 +42,7 @@ struct Survey {
     silent: Vec<u32>,
 }
 
-/// Asks all stations. One that does not answer is left out of the mean.
+/// Asks all stations. The mean leaves out stations that do not answer.
 fn survey(stations: &[u32]) -> Survey {
     let mut survey = Survey::default();
     let mut measured = Vec::new();
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn only_a_busy_station_is_asked_again() {
-        // What needs no worker is tested without one.
+        // Code that needs no worker is tested without one.
         assert!(may_pass(&StationError::Busy));
         assert!(!may_pass(&StationError::Unknown(7)));
         assert_eq!(measure(7), Ok(157));
@@ -106,7 +106,7 @@ mod tests {
         let _faults = inject(
             1,
             [
-                // The second station kills whoever asks it, the third fails twice and then answers.
+                // The second station kills its worker; the third one fails twice and then answers.
                 rule(Fault::Signal(11)).input(1),
                 rule(Fault::Panic).input(2).times(2),
             ],
@@ -137,7 +137,7 @@ mod tests {
         for seed in 0..5 {
             let rule = Rule::new(Fault::Panic).function(measure.name());
             let _faults = inject(seed, [rule.share(0.1)]);
-            // Five panics in a row: one station in a hundred thousand.
+            // Five panics in a row affect about one station in a hundred thousand.
             assert!(survey(&stations).silent.len() <= 1, "seed {seed}");
         }
     }

@@ -1,4 +1,4 @@
-//! What a program of its own has counted: allocations and memory.
+//! Amounts counted by a separate program: allocations and memory.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::table::{Goal, Row, Unit};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_memory");
 
-/// One number, of a fresh process.
+/// Returns one number from a fresh process.
 fn count(what: &str) -> f64 {
     let output = Command::new(PROGRAM).arg(what).output();
     let output = output.expect("the program starts");
@@ -40,7 +40,7 @@ pub(crate) fn allocations(_: &Settings) -> Vec<Row> {
 }
 
 pub(crate) fn memory(_: &Settings) -> Vec<Row> {
-    /// A `u64`, which is not counted.
+    /// The size of the `u64`, which does not count.
     const PAYLOAD: f64 = 8.0;
     let each = |title, what| {
         let bytes = count(what) - PAYLOAD;
@@ -66,7 +66,7 @@ pub(crate) fn memory(_: &Settings) -> Vec<Row> {
             "processor time of a parent with 8 idle workers, in a second",
             Unit::Microseconds,
             count("idle"),
-            // One part in ten thousand.
+            // 0.01 % of the time.
             Goal::Value(100e-6),
         ),
     ]

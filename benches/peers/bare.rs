@@ -1,4 +1,4 @@
-//! The bare peer: blocking reads and writes at a Unix socket, without any encoding.
+//! The bare peer: blocking reads and writes on a Unix socket, without any encoding.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -9,19 +9,19 @@ use crate::roles::{self, Ended};
 
 pub(crate) const ROLE: &str = "--as=bare";
 
-/// What the socket may hold: more than that makes nothing faster.
+/// The size of the socket's buffers: more than this is not faster.
 const BUFFER: usize = 4 * 1024 * 1024;
 
-/// Where the bare peer has an answer.
+/// The memory in which the bare peer receives answers.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Answers {
-    /// All in the same memory, which is there from the start.
+    /// All answers share one buffer, which is allocated at the start.
     InOnePlace,
-    /// Each in memory of its own, as one who keeps it needs it.
+    /// Each answer has a buffer of its own, as a receiver that keeps it needs.
     InTheirOwn,
 }
 
-/// A process that sends back each message of that size once it has all of it.
+/// A process that sends each message of a fixed size back once it has received all of it.
 pub(crate) struct Bare {
     socket: UnixStream,
     back: Vec<u8>,
@@ -60,7 +60,7 @@ impl Bare {
         }
     }
 
-    /// Sends the bytes so many times while it takes in as much.
+    /// Sends the bytes this many times while it receives as many.
     pub(crate) fn stream(&mut self, bytes: &[u8], times: usize, answers: Answers) {
         let mut writing = self.socket.try_clone().expect("a descriptor");
         std::thread::scope(|scope| {
@@ -77,7 +77,7 @@ impl Bare {
 }
 
 fn enlarge(socket: &UnixStream) {
-    // Beyond the system's limit only root may go; what is within it is set in any case.
+    // Only root may exceed the system's limit; a size within the limit is always set.
     let _ = sockopt::set_socket_send_buffer_size(socket, BUFFER);
     let _ = sockopt::set_socket_recv_buffer_size(socket, BUFFER);
     let _ = sockopt::set_socket_send_buffer_size_force(socket, BUFFER);

@@ -1,4 +1,4 @@
-//! Whether a call costs the same whatever else there is: workers, and calls that are queued.
+//! The cost of a call as a function of the number of workers and of queued calls; it should be constant.
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
@@ -13,7 +13,7 @@ use crate::table::{Goal, Row, Unit};
 
 const WITHIN: Goal = Goal::Times(1.5);
 
-/// How long the workers of one pool may take to be there.
+/// Time limit for starting the workers of one pool.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn workers(settings: &Settings) -> Vec<Row> {
@@ -52,13 +52,13 @@ pub(crate) fn workers(settings: &Settings) -> Vec<Row> {
     .collect()
 }
 
-/// A pool whose function has as many workers, or those that were there in time.
+/// Returns a pool with this many workers, or with those that started in time, and their number.
 fn pool_of(workers: usize) -> (usize, Runtime) {
     let pool = Runtime::builder().max_workers(workers).build();
     let pool = pool.expect("a runtime");
     let begun = Instant::now();
     let mut known = BTreeSet::new();
-    // Calls that take this long are worth a worker each.
+    // Calls of this length are worth a worker each.
     let mut pause = 50;
     while known.len() < workers && begun.elapsed() < PATIENCE {
         let call = |_| process_id_after.on(&pool).spawn(pause);
@@ -70,20 +70,20 @@ fn pool_of(workers: usize) -> (usize, Runtime) {
     (known.len(), pool)
 }
 
-/// Each worker has several.
+/// Raises the limit on descriptors: each worker has several.
 fn allow_descriptors() {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let limit = Rlimit {
         current: maximum,
         maximum,
     };
-    // Without them there are fewer workers.
+    // If this fails, there are fewer workers.
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// Seconds for each of so many calls that are queued at once, until all have their results.
+/// Returns the seconds per call for this many calls, queued at once, until all have their results.
 pub(crate) fn queued(calls: usize) -> f64 {
-    /// At least so many calls in one sample.
+    /// The minimum number of calls in one sample.
     const CALLS: usize = 10_000;
     let times = CALLS.div_ceil(calls);
     let elapsed = time(|| {
@@ -105,8 +105,8 @@ pub(crate) fn queue(settings: &Settings) -> Vec<Row> {
         .with("1000", || queued(1000))
         .with("100000", || queued(100_000))
         .run(settings.rounds(16));
-    // Ten have to wait for a worker to wake, which is not what is asked about: each is measured against
-    // the one with a hundredth of the calls.
+    // Each row is compared with the sample that has a hundredth of the calls. The one with 10 calls includes
+    // the time until a worker wakes, which is not measured here.
     let row = |title, name, fewer, called| {
         Row::new(title, Unit::Microseconds, &samples, name, WITHIN)
             .against(&samples, name, fewer, called)

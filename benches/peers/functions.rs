@@ -1,4 +1,4 @@
-//! What runs in the workers, once for each way of calling it.
+//! The functions that run in the workers, one for each way of calling them.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ pub(crate) fn add_one(number: u64) -> u64 {
     number + 1
 }
 
-/// The workers of each function are its own, so that these stay where they were started.
+/// A separate function with its own workers, which stay on the core on which they were started.
 #[function]
 pub(crate) fn add_one_on_one_core(number: u64) -> u64 {
     number + 1
 }
 
-/// Works for as long as so many steps take, and on nothing but the processor.
+/// Performs this many steps of work that uses only the processor.
 #[function]
 pub(crate) fn work(steps: u64) -> u64 {
     plain_work(steps)
 }
 
-/// One place in the program, so that each of its callers gets the same instructions, which touch no
-/// memory: how fast memory is that was just written depends on where it lies.
+/// Not inlined, so that all callers execute the same instructions. These access no memory, since the speed of
+/// recently written memory depends on its location.
 #[inline(never)]
 pub(crate) fn plain_work(steps: u64) -> u64 {
     (0..steps).fold(1, |mut state, _| {
@@ -55,7 +55,7 @@ pub(crate) fn echo_floats(numbers: Vec<f64>) -> Vec<f64> {
     numbers
 }
 
-/// Tells which process it was, after so many milliseconds.
+/// Returns the process ID of the worker after this many milliseconds.
 #[function]
 pub(crate) fn process_id_after(milliseconds: u64) -> u32 {
     std::thread::sleep(Duration::from_millis(milliseconds));
@@ -69,7 +69,7 @@ pub(crate) fn succeed(number: u64) -> Result<u64, String> {
 
 const AT_ONCE: Retries = Retries::fixed(1, Duration::ZERO);
 
-/// Fails in its first attempt if it is told to.
+/// Fails in its first attempt if `fail_first` is set.
 #[function(retries = AT_ONCE)]
 pub(crate) fn succeed_at_last(fail_first: bool) -> Result<u32, String> {
     let attempt = retry_runtime::current().map_or(0, |call| call.attempt());
@@ -79,7 +79,7 @@ pub(crate) fn succeed_at_last(fail_first: bool) -> Result<u32, String> {
     Ok(attempt)
 }
 
-/// Another function for another core.
+/// A separate function for another core.
 #[function(retries = AT_ONCE)]
 pub(crate) fn succeed_at_last_on_one_core(fail_first: bool) -> Result<u32, String> {
     succeed_at_last.local(fail_first)
@@ -93,8 +93,8 @@ pub(crate) fn plain_echo(bytes: Blob) -> Blob {
     bytes
 }
 
-/// Bytes that serde sees as bytes: a `Vec<u8>`, which it sees as a sequence of numbers, would make
-/// the peers slower than they have to be.
+/// Bytes that serde treats as bytes: serde treats a `Vec<u8>` as a sequence of numbers, which would slow the
+/// peers down unnecessarily.
 #[derive(Debug)]
 pub(crate) struct Blob(pub(crate) Vec<u8>);
 

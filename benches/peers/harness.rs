@@ -1,11 +1,11 @@
-//! Samples of everybody in turn.
+//! Interleaved samples of all contenders.
 //!
-//! Everybody who is compared gives one sample in each round, so that what the machine does beside
-//! us changes the figures and hardly the ratios: a ratio is the median of the rounds' ratios.
+//! Each contender gives one sample in each round, so that other activity of the machine affects the figures,
+//! but hardly the ratios: a ratio is the median of the rounds' ratios.
 
 use std::time::{Duration, Instant};
 
-/// What the arguments ask for.
+/// The settings from the command line.
 pub(crate) struct Settings {
     pub(crate) quick: bool,
     pub(crate) filter: Option<String>,
@@ -25,7 +25,7 @@ impl Settings {
         filter.is_none_or(|filter| section.contains(filter))
     }
 
-    /// So many rounds, or a few if it is to be quick.
+    /// Returns the number of rounds, reduced for a quick run.
     pub(crate) fn rounds(&self, rounds: usize) -> usize {
         if self.quick {
             (rounds / 4).max(3)
@@ -35,10 +35,10 @@ impl Settings {
     }
 }
 
-/// Gives one sample: the seconds that one operation took, or another amount.
+/// Returns one sample: the seconds that one operation took, or another amount.
 type Sample<'a> = Box<dyn FnMut() -> f64 + 'a>;
 
-/// Those who are compared.
+/// The contenders of a comparison.
 #[derive(Default)]
 pub(crate) struct Contest<'a> {
     contenders: Vec<(&'static str, Sample<'a>)>,
@@ -50,7 +50,7 @@ impl<'a> Contest<'a> {
         self
     }
 
-    /// As many samples of each, after some that do not count.
+    /// Takes this many samples of each contender, after some warm-up rounds.
     pub(crate) fn run(mut self, rounds: usize) -> Samples {
         let names = self.contenders.iter().map(|(name, _)| (*name, Vec::new()));
         let mut samples = Samples(names.collect());
@@ -67,12 +67,12 @@ impl<'a> Contest<'a> {
     }
 }
 
-/// What everybody gave, round by round.
+/// The samples of each contender, by round.
 #[derive(Default)]
 pub(crate) struct Samples(Vec<(&'static str, Vec<f64>)>);
 
 impl Samples {
-    /// Further rounds of the same contenders.
+    /// Appends further rounds of the same contenders.
     pub(crate) fn extend(&mut self, other: Self) {
         if self.0.is_empty() {
             *self = other;
@@ -100,12 +100,12 @@ impl Samples {
         median(self.of(name).expect("it took part").to_vec())
     }
 
-    /// The median over the rounds of what is made of both.
+    /// Returns the median over the rounds of a function of both samples.
     pub(crate) fn paired(&self, first: &str, second: &str, f: fn(f64, f64) -> f64) -> f64 {
         median(self.pairs(first, second, f))
     }
 
-    /// Another contender, of what two gave.
+    /// Adds a contender that is computed from the samples of two others.
     pub(crate) fn combine(
         &mut self,
         name: &'static str,
@@ -129,7 +129,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// How many seconds that takes.
+/// Returns the duration of a closure in seconds, without dropping its result.
 pub(crate) fn time<T>(timed: impl FnOnce() -> T) -> f64 {
     let before = Instant::now();
     let result = timed();
@@ -138,8 +138,8 @@ pub(crate) fn time<T>(timed: impl FnOnce() -> T) -> f64 {
     elapsed
 }
 
-/// Samples of something short: `times` does it as often as it is told to and tells the seconds.
-/// How often that is adapts itself to a sample of about that length.
+/// Returns samples of a short operation: `times` repeats it as often as requested and returns the seconds.
+/// The number of repetitions adapts to samples of about `length`.
 pub(crate) fn repeated(length: Duration, mut times: impl FnMut(u32) -> f64) -> impl FnMut() -> f64 {
     let mut often = 1;
     move || {

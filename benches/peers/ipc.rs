@@ -1,4 +1,4 @@
-//! ipc-channel: a channel to another process and one back.
+//! ipc-channel: a channel to another process and a channel back.
 
 use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender};
 
@@ -47,8 +47,8 @@ impl Peer {
     }
 }
 
-/// Numbers to all peers in turn. One thread sends and another one receives, so that as many are under
-/// way as the sockets hold: with one thread both sides could wait for each other to read.
+/// Sends numbers to all peers in turn. One thread sends and another one receives, so that as many numbers are
+/// in flight as the sockets hold: with a single thread, both sides could wait for each other to read.
 pub(crate) fn map(peers: &[Peer], inputs: u64) {
     std::thread::scope(|scope| {
         let senders: Vec<_> = peers.iter().map(|peer| peer.numbers.clone()).collect();

@@ -1,8 +1,8 @@
-//! The runtime's speed beside that of its peers, in one run:
+//! Compares the speed of the runtime with that of its peers, in one run:
 //!
 //! `cargo bench --manifest-path benches/Cargo.toml [-- [--quick] [filter]]`
 //!
-//! The table at the end shows medians. A filter is a part of a section's name.
+//! The table at the end shows medians. A filter selects sections by a part of their names.
 
 mod amounts;
 mod bare;
@@ -72,7 +72,7 @@ fn main() {
     }
 }
 
-/// Does it if it is wanted, and says how long it took.
+/// Runs a section if it is selected, and prints its duration.
 fn measure(settings: &Settings, name: &str, section: impl FnOnce()) {
     if settings.wants(name) {
         let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Many inputs.
+//! Maps over many inputs.
 
 use std::hint::black_box;
 use std::num::NonZero;
@@ -25,11 +25,11 @@ pub(crate) fn cores() -> usize {
 
 // ---------------------------------------------------------------------------------------- numbers
 
-/// The most inputs of one sample of ours, and how long one is to take otherwise.
+/// The maximum number of inputs in a sample of this library, and the intended duration of a sample below it.
 const INPUTS: u64 = 10_000_000;
 const MAP_SAMPLE: Duration = Duration::from_secs(1);
 
-/// As many as the slower ones get through in some tenths of a second.
+/// The numbers of inputs that the slower peers process in some tenths of a second.
 const TARPC_INPUTS: u64 = 50_000;
 const IPC_INPUTS: u64 = 50_000;
 const PROCSPAWN_INPUTS: u64 = 5_000;
@@ -73,7 +73,7 @@ pub(crate) fn numbers(settings: &Settings) -> Vec<Row> {
     vec![row.beside(&samples, "ours", peers)]
 }
 
-/// Seconds for each input.
+/// Returns the seconds per input.
 fn map_numbers(inputs: u64) -> f64 {
     let mut sum = 0;
     let elapsed = time(|| {
@@ -96,7 +96,7 @@ fn fitting(settings: &Settings) -> u64 {
 
 // ------------------------------------------------------------------------------------------- work
 
-/// How many steps of work take so long on a core that does nothing else.
+/// Returns the number of steps of work that take this long on an otherwise idle core.
 pub(crate) fn steps_in(time_of_work: Duration) -> u64 {
     const PROBE: u64 = 1_000_000;
     let probe = || time(|| plain_work(black_box(PROBE)));
@@ -161,13 +161,13 @@ pub(crate) fn uneven_work(settings: &Settings) -> Vec<Row> {
     vec![row.against(&samples, "ours", "ideal", "ideal, computed:")]
 }
 
-/// How long the ideal schedule of this work would take now, in seconds. The work is done for that,
-/// with all cores at work and no input waiting for another: a core that is slow, or that somebody else
-/// wants, is then as slow for the ideal as it is for us, and gets less of the work.
+/// Returns the current duration of the ideal schedule of this work, in seconds. The work is executed for
+/// that, with all cores busy and no input waiting for another: a core that is slow, or shared with another
+/// process, is then as slow for the ideal schedule as for the library, and gets less of the work.
 fn ideal(inputs: &[u64]) -> f64 {
     let cores = cores();
     let share = |core: usize| {
-        // Sorted, so that each core gets as much of everything.
+        // Sorted, so that the cores get equal shares of long and short inputs.
         let mut sorted = inputs.to_vec();
         sorted.sort_unstable();
         let mine = sorted.into_iter().rev().skip(core).step_by(cores);
@@ -193,7 +193,7 @@ fn ideal(inputs: &[u64]) -> f64 {
 
 const INPUTS_OF_1_MIB: usize = 200;
 
-/// The bare peer for one who keeps what it is sent.
+/// The bare peer with a receiver that keeps each message.
 const KEEPING: &str = "bare into new memory";
 
 pub(crate) fn bytes(settings: &Settings) -> Vec<Row> {
@@ -209,7 +209,7 @@ pub(crate) fn bytes(settings: &Settings) -> Vec<Row> {
         let blobs = (0..INPUTS_OF_1_MIB).map(|_| Blob(vec.clone()));
         blobs.collect()
     };
-    // In and out.
+    // Counts both directions.
     let per_byte = |seconds: f64| seconds / (2 * INPUTS_OF_1_MIB * MIB) as f64;
     let mut contest = Contest::default()
         .with("bare", || {

@@ -1,4 +1,4 @@
-//! What changes with a size or a number, as drawings.
+//! Plots of costs that depend on a size or a number.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::maps::{TARPC_IN_FLIGHT, cores, steps_in, with_rayon, with_workers};
 use crate::pool;
 use crate::tarpc_peer::Tarpc;
 
-/// Where the documents look for them; what was measured in a hurry stays out of there.
+/// Returns the path that the documents refer to; quick measurements go to a temporary directory.
 fn file(settings: &Settings, name: &str) -> PathBuf {
     let directory = if settings.quick {
         Path::new(env!("CARGO_TARGET_TMPDIR")).join("plots")
@@ -79,7 +79,7 @@ pub(crate) fn payload(settings: &Settings) {
 
 pub(crate) fn work_per_input(settings: &Settings) {
     const NANOS: [u64; 6] = [10, 100, 1_000, 10_000, 100_000, 1_000_000];
-    /// About so much work in one sample, and no more inputs than these.
+    /// The approximate work per sample in nanoseconds, and the maximum number of inputs.
     const WORK: u64 = 200_000_000;
     const INPUTS: u64 = 500_000;
     let cores = cores();
@@ -91,7 +91,7 @@ pub(crate) fn work_per_input(settings: &Settings) {
         let inputs = (WORK / nanos).min(INPUTS);
         let steps = ((of_one * nanos as f64) as u64).max(1);
         let inputs = vec![steps; inputs as usize];
-        // Those that are slower have fewer.
+        // Slower peers get fewer inputs.
         let some = &inputs[..inputs.len().min(20_000)];
         let few = &inputs[..inputs.len().min(4_000)];
         let each = |inputs: &[u64], seconds: f64| seconds / inputs.len() as f64;
@@ -146,7 +146,7 @@ pub(crate) fn queue(settings: &Settings) {
 
 const SIZE: (u32, u32) = (720, 420);
 
-/// Colours that can be told apart by those who do not see all of them.
+/// Colours that colour-blind readers can distinguish.
 const COLOURS: [RGBColor; 4] = [
     RGBColor(0xd5, 0x5e, 0x00),
     RGBColor(0x00, 0x72, 0xb2),
@@ -154,7 +154,7 @@ const COLOURS: [RGBColor; 4] = [
     RGBColor(0x80, 0x80, 0x80),
 ];
 
-/// One line for each who takes part, with both axes logarithmic.
+/// A line for each contender, with both axes logarithmic.
 struct Plot {
     title: &'static str,
     x: &'static str,
@@ -168,7 +168,7 @@ impl Plot {
         Self { title, x, y, lines }
     }
 
-    /// Everybody's point at that place.
+    /// Adds the point of each contender at `x`.
     fn add(&mut self, x: f64, samples: &Samples, y: fn(f64) -> f64) {
         for name in samples.names() {
             let point = (x, y(samples.median(name)));
@@ -198,7 +198,7 @@ impl Plot {
             least..most
         };
         let (x, y) = (range(|point| point.0), range(|point| point.1));
-        // Whole decades, so that the axis begins and ends with a number.
+        // Whole decades, so that each axis begins and ends with a labelled number.
         let decade = |value: f64, round: fn(f64) -> f64| 10f64.powf(round(value.log10()));
         let y = decade(y.start, f64::floor)..decade(y.end, f64::ceil);
 
@@ -240,7 +240,7 @@ impl Plot {
     }
 }
 
-/// With the largest of the units that it has one of.
+/// Formats a value in the largest unit that does not exceed it.
 fn with_unit(value: f64, units: &[(f64, &str)]) -> String {
     let fitting = units.iter().find(|(unit, _)| value >= *unit);
     let (unit, name) = fitting.or(units.last()).copied().unwrap_or((1.0, ""));

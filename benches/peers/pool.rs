@@ -1,4 +1,4 @@
-//! A pool of procspawn, and what `.map()` would be for it.
+//! A pool of procspawn, and an equivalent of `.map()` for it.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -7,7 +7,7 @@ use procspawn::{JoinHandle, Pool};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// It takes two large calls at once; with a third it blocks for good.
+/// The pool accepts two large calls at once; a third one would block for ever.
 pub(crate) const LARGE_IN_FLIGHT: usize = 2;
 pub(crate) const IN_FLIGHT: usize = 64;
 
@@ -15,7 +15,7 @@ pub(crate) fn start(workers: usize) -> Pool {
     Pool::new(workers).expect("a pool")
 }
 
-/// With so many calls under way.
+/// Maps a function over inputs with this many calls in flight.
 pub(crate) fn map<A, R>(
     pool: &Pool,
     inputs: impl IntoIterator<Item = A>,

@@ -1,4 +1,4 @@
-//! Python's pool, where there is a python3.
+//! Python's pool, if python3 is installed.
 
 use std::process::{Command, Stdio};
 
@@ -11,14 +11,14 @@ fn command(question: &str) -> Command {
     command
 }
 
-/// A pool that does what it is asked for and tells how long that took. `None` without a python3.
+/// Starts a pool that performs requests and reports their durations. Returns `None` without python3.
 pub(crate) fn start(pool: &str) -> Option<Asked> {
     let mut asked = Asked::start(&mut command(pool)).ok()?;
     asked.answer();
     Some(asked)
 }
 
-/// From before the pool to its first result, in a fresh process.
+/// Measures the time from the creation of the pool to its first result, in a fresh process.
 pub(crate) fn cold() -> f64 {
     let asked = Asked::start(&mut command("pool"));
     asked.expect("python3 was there before").answer()

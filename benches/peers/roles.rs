@@ -1,4 +1,4 @@
-//! What this program is when it starts itself, other than a worker, and where it runs.
+//! The roles of this program, other than a worker, when it starts itself, and its placement on cores.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +12,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::{bare, ipc, tarpc_peer};
 
-/// Becomes what the first argument says. False if it says nothing of that kind.
+/// Runs the role that the first argument names. Returns false if the argument names no role.
 pub(crate) fn enter() -> bool {
     match std::env::args().nth(1).as_deref() {
         Some(bare::ROLE) => bare::serve(standard_input()),
@@ -28,14 +28,14 @@ fn standard_input() -> UnixStream {
     UnixStream::from(socket.expect("a descriptor"))
 }
 
-/// This program as that, to be started.
+/// Returns the command that starts this program in a role.
 pub(crate) fn this_program(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the path of this program"));
     command.arg(role);
     command
 }
 
-/// This program as that, and a socket whose other end is its standard input.
+/// Starts this program in a role. Returns a socket whose other end is the standard input of that process.
 pub(crate) fn start(role: &str, argument: &str) -> (UnixStream, Ended) {
     let (socket, theirs) = UnixStream::pair().expect("two sockets");
     let child = this_program(role)
@@ -46,12 +46,12 @@ pub(crate) fn start(role: &str, argument: &str) -> (UnixStream, Ended) {
     (socket, Ended(child))
 }
 
-/// A process that ends once what it reads is closed. It has ended when this is dropped.
+/// A process that exits when its standard input is closed. Dropping this value closes it and waits.
 pub(crate) struct Ended(pub(crate) Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // One that is killed could leave processes of its own behind.
+        // Do not kill the process at once: it could leave processes of its own behind.
         drop(self.0.stdin.take());
         let begun = Instant::now();
         while let Ok(None) = self.0.try_wait() {
@@ -63,7 +63,7 @@ impl Drop for Ended {
     }
 }
 
-/// A program that does what it is asked for, line by line, and tells each time what it has measured.
+/// A program that performs a request per line and reports each measurement.
 pub(crate) struct Asked {
     input: Box<dyn Write>,
     output: BufReader<Box<dyn Read>>,
@@ -84,7 +84,7 @@ impl Asked {
         })
     }
 
-    /// The next line that it prints: a number of nanoseconds, here in seconds.
+    /// Returns the next line that the program prints: a number of nanoseconds, converted to seconds.
     pub(crate) fn answer(&mut self) -> f64 {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("it answers");
@@ -99,7 +99,7 @@ impl Asked {
     }
 }
 
-/// From before the start of that program to the first byte that it writes.
+/// Measures the time from the start of a program to the first byte that it writes.
 pub(crate) fn first_byte(program: &Path) -> f64 {
     let before = Instant::now();
     let child = Command::new(program)
@@ -112,19 +112,19 @@ pub(crate) fn first_byte(program: &Path) -> f64 {
     before.elapsed().as_secs_f64()
 }
 
-/// Puts all threads of this process, and so all that it starts from now on, on one core or on any.
+/// Moves all threads of this process, and thereby all processes that it starts later, to one core, or to all.
 pub(crate) fn use_cores(only: Option<usize>) {
     let cores = set_of(only);
     for thread in std::fs::read_dir("/proc/self/task").expect("this process has threads") {
         let thread = thread
             .ok()
             .and_then(|thread| thread.file_name().to_str()?.parse().ok());
-        // A thread that has ended meanwhile needs no place.
+        // A thread that has ended meanwhile needs no core.
         let _ = sched_setaffinity(thread.and_then(Pid::from_raw), &cores);
     }
 }
 
-/// The same for this thread alone.
+/// Like `use_cores`, for this thread alone.
 pub(crate) fn use_core_here(only: Option<usize>) {
     sched_setaffinity(None, &set_of(only)).expect("a core of this machine");
 }

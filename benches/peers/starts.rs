@@ -1,6 +1,6 @@
-//! Starts: of a program's first worker, and of the one after a worker that was killed.
+//! Starts: of a program's first worker, and of the worker that replaces a killed one.
 //!
-//! What is ours is a small program of its own, as the empty one is that it is measured against.
+//! The library is measured in a small separate program, like the empty program that it is compared with.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ fn asked(program: &str) -> Asked {
     asked.expect("the program starts")
 }
 
-/// The first call of a fresh process, from before the call to its result.
+/// Measures the first call of a fresh process, from the call to its result.
 pub(crate) fn cold(settings: &Settings) -> Vec<Row> {
     let mut contest = Contest::default()
         .with("empty", || first_byte(Path::new(EMPTY)))

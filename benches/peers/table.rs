@@ -1,18 +1,18 @@
-//! What was measured, as one table.
+//! The measurements as one table.
 
 use std::fmt;
 
 use crate::harness::Samples;
 
-/// What a row shows. What is measured is always a cost: seconds per operation or per byte, or an
-/// amount. A speed is one divided by it.
+/// The unit of a row. Measured values are always costs: seconds per operation or per byte, or an amount. A
+/// speed is the reciprocal of a cost.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Unit {
     Microseconds,
     Milliseconds,
-    /// Millions of inputs in a second.
+    /// Millions of inputs per second.
     Inputs,
-    /// GiB in a second.
+    /// GiB per second.
     Bandwidth,
     Allocations,
     Bytes,
@@ -24,7 +24,7 @@ impl Unit {
         matches!(self, Self::Inputs | Self::Bandwidth)
     }
 
-    /// Turns a cost, or a ratio of costs, into what is shown.
+    /// Converts a cost, or a ratio of costs, to the displayed value.
     fn turn(self, cost: f64) -> f64 {
         if self.is_speed() { 1.0 / cost } else { cost }
     }
@@ -44,13 +44,13 @@ impl Unit {
     }
 }
 
-/// What a row is to reach. A speed is to be at least that, everything else at most.
+/// The goal of a row: a minimum for speeds, and a maximum for all other units.
 #[derive(Clone, Copy)]
 pub(crate) enum Goal {
     None,
-    /// So many times what it is measured against.
+    /// A multiple of the reference.
     Times(f64),
-    /// So many seconds, inputs in a second or bytes.
+    /// Seconds, inputs per second or bytes.
     Value(f64),
 }
 
@@ -58,14 +58,14 @@ pub(crate) struct Row {
     title: String,
     unit: Unit,
     ours: f64,
-    /// What it is measured against, if it is not the bare ping-pong what that is, and the ratio.
+    /// The label of the reference, which is empty for the bare ping-pong, its median, and the ratio.
     against: Option<(&'static str, f64, f64)>,
     goal: Goal,
     peers: Vec<(&'static str, f64, f64)>,
 }
 
 impl Row {
-    /// An amount that nobody else has a part in.
+    /// Creates a row with an amount that is not compared with anything.
     pub(crate) fn amount(title: impl Into<String>, unit: Unit, ours: f64, goal: Goal) -> Self {
         Self {
             title: title.into(),
@@ -87,7 +87,7 @@ impl Row {
         Self::amount(title, unit, samples.median(ours), goal).against(samples, ours, "bare", "")
     }
 
-    /// Measured against that one, which is called so. Nothing happens if it took no part.
+    /// Compares the row with `other`, which is labelled `called`. Has no effect if `other` took no part.
     pub(crate) fn against(
         mut self,
         samples: &Samples,
@@ -102,7 +102,7 @@ impl Row {
         self
     }
 
-    /// Beside those of them that took part.
+    /// Adds the peers that took part.
     pub(crate) fn beside(mut self, samples: &Samples, ours: &str, peers: &[&'static str]) -> Self {
         for peer in peers.iter().copied().filter(|peer| samples.has(peer)) {
             let faster = samples.paired(peer, ours, |theirs, ours| theirs / ours);
@@ -115,7 +115,7 @@ impl Row {
         let (value, goal) = match self.goal {
             Goal::None => return None,
             Goal::Times(goal) => (self.unit.turn(self.against?.2), goal),
-            // One in some hundred is what a queue needs that grows once more.
+            // Tolerate 0.005 per operation: a queue may grow once more.
             Goal::Value(0.0) => (self.ours, 0.005),
             Goal::Value(goal) => (self.unit.turn(self.ours), goal),
         };

@@ -17,7 +17,7 @@ use crate::roles::{self, Ended};
 
 pub(crate) const ROLE: &str = "--as=tarpc";
 
-/// Its own limit is 8 MiB.
+/// tarpc's own limit is 8 MiB.
 const LONGEST_MESSAGE: usize = 256 * 1024 * 1024;
 
 #[tarpc::service]
@@ -79,7 +79,7 @@ pub(crate) fn serve(socket: UnixStream) {
     });
 }
 
-/// As many servers, and the runtime that the clients run on.
+/// The servers, and the runtime on which the clients run.
 pub(crate) struct Tarpc {
     runtime: Runtime,
     clients: Vec<ServiceClient>,
@@ -116,7 +116,7 @@ impl Tarpc {
         self.runtime.block_on(answer).expect("a result")
     }
 
-    /// Numbers to all servers in turn, with so many calls under way.
+    /// Sends numbers to all servers in turn, with this many calls in flight.
     pub(crate) fn map(&self, inputs: impl IntoIterator<Item = u64>, in_flight: usize) {
         let clients = self.clients.iter().cycle();
         let calls = inputs.into_iter().zip(clients);

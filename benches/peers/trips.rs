@@ -20,16 +20,16 @@ use crate::table::{Goal, Row, Unit};
 use crate::tarpc_peer::{Tarpc, runtime};
 use crate::{ipc, pool, python, roles};
 
-/// As long as what the kernel does now and then has its share in every sample.
+/// Long enough for every sample to include its share of the kernel's occasional work.
 const SAMPLE: Duration = Duration::from_millis(5);
 
-/// Where the kernel puts two processes that talk to each other changes between two runs, and with it
-/// the time of a round trip, several times over. So all peers are started several times.
+/// The kernel's placement of two communicating processes changes between runs, and the time of a round trip
+/// with it, several-fold. All peers are therefore started several times.
 const TURNS: usize = 3;
 
 const PEERS: &[&str] = &[APART, "procspawn", "tarpc", "ipc-channel", "Python"];
 
-/// The bare ping-pong with each side on a core of its own.
+/// The bare ping-pong with each side on its own core.
 const APART: &str = "bare on two cores";
 
 pub(crate) fn back_to_back(settings: &Settings) -> Vec<Row> {
@@ -50,7 +50,7 @@ pub(crate) fn back_to_back(settings: &Settings) -> Vec<Row> {
     ]
 }
 
-/// With everything on one core, where it is the work alone that counts.
+/// Measures round trips on a single core, where only the amount of work counts.
 pub(crate) fn on_one_core(settings: &Settings) -> Vec<Row> {
     roles::use_cores(Some(0));
     let samples = turn(false, settings.rounds(30), |number| {
@@ -77,8 +77,8 @@ fn turn(
     let tarpc = Tarpc::start(1);
     let ipc = ipc::Peer::start();
     let pool = pool::start(1);
-    // The kernel may put both sides of a socket on one core, where nobody has to wait until another
-    // core wakes.
+    // By default, the kernel may put both sides of a socket on one core, where neither has to wait until
+    // another core wakes.
     let mut apart = on_two_cores.then(|| {
         roles::use_core_here(Some(1));
         let apart = Bare::start(8);
@@ -165,10 +165,11 @@ pub(crate) fn after_quiet(settings: &Settings) -> Vec<Row> {
     rows
 }
 
-/// Calls after 10 ms of quiet, with so many before that which are not timed.
+/// Measures calls after 10 ms of quiet, each preceded by `burst` calls that are not timed.
 fn after(burst: u32, rounds: usize, title: &str) -> Vec<Row> {
     const QUIET: Duration = Duration::from_millis(10);
-    /// One after the other, so that it is quiet for no longer than that. The first one does not count.
+    /// Contenders run in succession, so that the quiet lasts no longer than that. The first call does not
+    /// count.
     const CALLS: usize = 4;
     let mut bare = Bare::start(8);
     let runtime = runtime();
@@ -201,7 +202,7 @@ fn after(burst: u32, rounds: usize, title: &str) -> Vec<Row> {
 }
 
 pub(crate) fn beside_hogs(settings: &Settings) -> Vec<Row> {
-    /// Long enough for everybody to be put off the core several times.
+    /// Long enough for every contender to be preempted several times.
     const SAMPLE: Duration = Duration::from_millis(20);
     let mut bare = Bare::start(8);
     let runtime = runtime();
@@ -241,7 +242,7 @@ pub(crate) fn beside_hogs(settings: &Settings) -> Vec<Row> {
     ]
 }
 
-/// A thread for each core that wants all of it.
+/// A thread for each core that keeps the core busy.
 struct Hogs {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -268,7 +269,7 @@ impl Drop for Hogs {
     }
 }
 
-/// What a policy costs a call that succeeds, and what a retry costs.
+/// Measures the cost of a policy for a call that succeeds, and the cost of a retry.
 pub(crate) fn retries(settings: &Settings) -> Vec<Row> {
     let rounds = settings.rounds(100);
     let policy = |retries: u32| {
@@ -285,7 +286,7 @@ pub(crate) fn retries(settings: &Settings) -> Vec<Row> {
         .with("bare", policy(0))
         .with("ours", policy(3))
         .run(rounds);
-    // What is not to be seen in the noise is no difference.
+    // A difference below the noise is no difference.
     let goal = Goal::Times(1.05);
     let title = "a call that succeeds, with `retries = 3`";
     let row = Row::new(title, Unit::Microseconds, &samples, "ours", goal);

@@ -1,4 +1,4 @@
-//! Starts an async runtime, writes one byte from it, and ends.
+//! Starts an async runtime, writes one byte from it, and exits.
 
 use std::io::Write;
 

@@ -1,8 +1,7 @@
-//! A program of one function: how long its first call takes, and the next one after its worker has
-//! been killed.
+//! A program of one function, to measure its first call, and the next one after its worker has been killed.
 //!
-//! It makes a call and prints how many nanoseconds that took. Then it does what each line of its
-//! standard input asks for, and prints how long that took.
+//! It makes a call and prints its duration in nanoseconds. Then it performs the request in each line of its
+//! standard input, and prints its duration.
 
 use std::io::BufRead;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use retry_runtime::{CrashLimit, function};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// With two workers the other one would take over.
+/// One worker: with two, the other one would take over.
 #[function(max_workers = 1, crash_limit = CrashLimit::unlimited())]
 fn process_id() -> u32 {
     std::process::id()
@@ -20,7 +19,7 @@ fn call() -> u32 {
     process_id.remote().wait().expect("a result")
 }
 
-/// Long enough for what is made ready for the next time.
+/// Long enough for preparations for the next call.
 const PAUSE: Duration = Duration::from_millis(20);
 
 fn main() {

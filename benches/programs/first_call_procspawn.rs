@@ -1,4 +1,4 @@
-//! The same with a pool of procspawn, from before the pool.
+//! The same as `first_call` for procspawn; the first time includes the creation of its pool.
 
 use std::io::BufRead;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,8 @@ fn process_id((): ()) -> u32 {
     std::process::id()
 }
 
-/// The call that finds the worker dead fails or panics; the one after it is served.
+/// Makes calls until one succeeds: the call that finds the worker dead fails or panics, and the next one is
+/// served.
 fn call(pool: &Pool) -> u32 {
     let once = || {
         let call = AssertUnwindSafe(|| pool.spawn((), process_id).join().ok());

@@ -1,5 +1,5 @@
-//! So many calls one after the other, or so many inputs of a map, in one worker: what instructions.sh
-//! counts the instructions of.
+//! Many calls one after the other, or a map over many inputs, in one worker: instructions.sh counts the
+//! instructions.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn main() {
         .next()
         .and_then(|count| count.parse().ok())
         .expect("the second argument is a number");
-    // Under valgrind what this process was started from is valgrind.
+    // Under valgrind, the program that started this process is valgrind itself.
     let program = std::env::current_exe().expect("the path of this program");
     let runtime = Runtime::builder()
         .max_workers(1)
@@ -39,8 +39,8 @@ fn main() {
         }
         _ => panic!("the first argument is `call` or `map`"),
     }
-    // A worker that is killed would not say what it has counted. What tells of its end is not there
-    // under every valgrind (see instructions.c), so that it is not waited for.
+    // Do not wait for the shutdown: a killed worker would not report its count, and the notification of its
+    // exit is not available under every valgrind (see instructions.c).
     drop(runtime.shutdown(Duration::from_secs(60)));
     std::thread::sleep(Duration::from_secs(1));
     std::process::exit(0);

@@ -1,5 +1,5 @@
-//! What the parent allocates, and what an idle worker has for itself. Prints the one number that its
-//! argument asks for.
+//! The allocations of the parent, and the private memory of an idle worker. Prints the single number that its
+//! argument selects.
 
 use std::alloc::System;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn add_one(number: u64) -> u64 {
     number + 1
 }
 
-/// Holds up what is queued behind the first one for longer than that is looked at.
+/// Delays the calls behind the first one for longer than the measurement takes.
 #[function(max_workers = 1)]
 fn hold_up(number: u64) -> u64 {
     if number == 0 {
@@ -42,12 +42,12 @@ fn main() {
         _ => panic!("the argument says what is to be counted"),
     };
     println!("{number}");
-    // What still waits is not to be waited for.
+    // Exit without waiting for pending calls.
     std::process::exit(0);
 }
 
-/// How often something was allocated or made larger, by all threads, for each of so many, once that
-/// many have gone before.
+/// Returns the number of allocations and reallocations by all threads, per operation, when `once` runs for
+/// the second time; `each` is the number of operations in a run.
 fn allocations(each: usize, mut once: impl FnMut()) -> f64 {
     once();
     let region = Region::new(ALLOCATOR);
@@ -79,7 +79,8 @@ fn waited() -> f64 {
     })
 }
 
-/// What twice as many inputs need more: what a map allocates once is not an allocation for each.
+/// Returns the allocations per additional input when the number of inputs doubles, so that the fixed
+/// allocations of a map do not count.
 fn map() -> f64 {
     let map_over = |inputs: u64| {
         for result in add_one.map(0..inputs) {
@@ -92,13 +93,13 @@ fn map() -> f64 {
     (twice - once).max(0.0)
 }
 
-/// Bytes that are allocated and not yet free.
+/// Returns the number of bytes that are allocated and not yet freed.
 fn in_use() -> usize {
     let stats = ALLOCATOR.stats();
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// Bytes for each call that waits for its turn, its handle included.
+/// Returns the bytes per queued call, including its handle.
 fn queued() -> f64 {
     hold_up.remote(1).wait().expect("a result");
     let _held_up = hold_up.spawn(0);
@@ -111,7 +112,7 @@ fn queued() -> f64 {
     bytes as f64 / INPUTS as f64
 }
 
-/// The same for each input that a map has taken and that waits.
+/// Returns the bytes per waiting input in the window of a map.
 fn window() -> f64 {
     hold_up.remote(1).wait().expect("a result");
     let before = in_use();
@@ -125,7 +126,7 @@ fn window() -> f64 {
     panic!("{count} inputs were not held up");
 }
 
-/// Workers that have nothing to do any more, and their runtime.
+/// Returns a runtime and its idle workers.
 fn idle_workers() -> (retry_runtime::Runtime, Vec<u32>) {
     const WORKERS: usize = 8;
     let runtime = retry_runtime::Runtime::builder()
@@ -145,7 +146,7 @@ fn idle_workers() -> (retry_runtime::Runtime, Vec<u32>) {
     (runtime, processes)
 }
 
-/// Bytes that nobody shares with a worker that has nothing to do: the median of some.
+/// Returns the private bytes of an idle worker: the median of several.
 fn worker() -> f64 {
     let (_runtime, processes) = idle_workers();
     let mut private: Vec<u64> = processes.into_iter().map(private_memory).collect();
@@ -153,7 +154,7 @@ fn worker() -> f64 {
     private[private.len() / 2] as f64
 }
 
-/// Seconds of processor time that this process and its idle workers take in a second.
+/// Returns the processor time in seconds that this process and its idle workers use per second.
 fn idle() -> f64 {
     const SECONDS: u64 = 2;
     let (_runtime, mut processes) = idle_workers();
@@ -164,7 +165,7 @@ fn idle() -> f64 {
     (time() - before) as f64 / 1e9 / SECONDS as f64
 }
 
-/// How many nanoseconds the threads of a process have run, without the one that looks.
+/// Returns the processor time of a process in nanoseconds, without that of the measuring thread.
 fn processor_time(process: u32) -> u64 {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it is there");
     let this = std::process::id().to_string();

@@ -11,7 +11,7 @@ use retry_runtime::{function, local_entrypoint};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Up to 20 of these are executed by one worker at once: they only wait.
+/// One worker executes up to 20 of these calls at once, since they only wait.
 #[function(concurrency = 20, max_workers = 1, timeout = "5s", retries = 2)]
 async fn fetch(server: SocketAddr, page: u32) -> io::Result<(String, u32)> {
     let mut connection = TcpStream::connect(server).await?;
@@ -21,7 +21,7 @@ async fn fetch(server: SocketAddr, page: u32) -> io::Result<(String, u32)> {
     Ok((text, std::process::id()))
 }
 
-/// A server that thinks for 100 ms about each request.
+/// Serves pages, and takes 100 ms for each request.
 async fn serve(listener: TcpListener) -> io::Result<()> {
     loop {
         let (mut connection, _) = listener.accept().await?;

@@ -1,10 +1,10 @@
-//! Hashes every file below a directory, one input per file, in worker processes.
+//! Hashes every file below a directory in worker processes, one input per file.
 //!
 //! `cargo run --release --package retry-example-hash-tree --example hash_tree -- --root <dir>`
 //!
-//! Prints the lines of `sha256sum`. With `--crash <name>` the worker dies on files of that name,
-//! as it would in a parser of hostile input: the other lines are all still there. With
-//! `--skip <name>` directories of that name are left out.
+//! Prints the same lines as `sha256sum`. With `--crash <name>` the worker dies on files of that name, as a
+//! parser of hostile input might: all other lines are still printed. With `--skip <name>` directories of that
+//! name are skipped.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,7 +17,7 @@ use retry_runtime::{CallError, function, local_entrypoint};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Why a file has no hash.
+/// The reasons why a file has no hash.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 enum HashError {
     #[error("it vanished")]
@@ -37,7 +37,7 @@ impl From<io::Error> for HashError {
     }
 }
 
-// A path need not be UTF-8, which serde asks of `Path`; `OsString` travels as it is.
+// A path need not be UTF-8, but serde requires UTF-8 for `Path`; `OsString` is sent unchanged.
 #[function(retry_if = may_pass)]
 fn hash(path: OsString, crash: Vec<OsString>) -> Result<String, HashError> {
     let path = Path::new(&path);
@@ -67,12 +67,12 @@ fn hash(path: OsString, crash: Vec<OsString>) -> Result<String, HashError> {
         .collect())
 }
 
-/// A file that vanished will not come back.
+/// Returns whether a retry can help: a file that vanished will not come back.
 fn may_pass(error: &HashError) -> bool {
     matches!(error, HashError::Unreadable(_))
 }
 
-/// One line in one write: what workers print is passed on between any two writes.
+/// Prints one line in one write: output of workers is passed on between any two writes.
 fn complain(what: &dyn std::fmt::Display) {
     let line = format!("hash_tree: {what}\n");
     let _ = io::stderr().write_all(line.as_bytes());
@@ -92,7 +92,7 @@ fn main(
     let mut failures = 0;
     let walk = walkdir::WalkDir::new(&root).sort_by_file_name();
     let kept = walk.into_iter().filter_entry(|entry| {
-        // The root itself was asked for, whatever its name is.
+        // Always enter the root itself, whatever its name.
         entry.depth() == 0
             || !entry.file_type().is_dir()
             || !skip.iter().any(|name| name == entry.file_name())

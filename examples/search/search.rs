@@ -1,5 +1,5 @@
-//! A service: a value that is made once in each worker, with parameters, and whose methods serve
-//! calls. Here it is an index of a text, which is written first.
+//! A service: a value that is created once in each worker, with parameters, and whose methods serve calls.
+//! Here the value is an index of a text, which the program writes first.
 //!
 //! `cargo run --package retry-example-search --example search -- --lines 2000`
 
@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 use retry_runtime::{CallError, Startup, local_entrypoint, service};
 use serde::{Deserialize, Serialize};
 
-/// What an index is made with. It travels to the workers, the index does not.
+/// The parameters of an index. They are sent to the workers; the index is not.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Config {
     path: PathBuf,
-    /// Shorter words are left out.
+    /// Shorter words are not indexed.
     shortest: usize,
 }
 
-/// Where each word stands.
+/// The lines that contain each word.
 struct Index {
     path: PathBuf,
     lines: BTreeMap<String, BTreeSet<usize>>,
@@ -33,12 +33,12 @@ enum QueryError {
     NotAWord(String),
 }
 
-/// An error of the operating system does not name the file.
+/// Adds the path: an error of the operating system does not name the file.
 fn about(path: &Path, error: &std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 
-/// What is said here is about the workers, which all methods share.
+/// Options given here apply to the workers, which all methods share.
 #[service(max_workers = 2)]
 impl Index {
     /// Runs once in each worker, before its first call.
@@ -62,7 +62,7 @@ impl Index {
         })
     }
 
-    /// The lines that have all of these words. What is said here is about the calls of one method.
+    /// Returns the lines that contain all of these words. Options given here apply to calls of this method.
     #[method(timeout = "10s")]
     fn find(&mut self, query: &str) -> Result<Vec<usize>, QueryError> {
         self.answered += 1;
@@ -81,13 +81,13 @@ impl Index {
         Ok(found.into_iter().collect())
     }
 
-    /// On how many lines a word stands.
+    /// Returns the number of lines that contain a word.
     #[method]
     fn frequency(&self, word: &str) -> usize {
         self.lines.get(word).map_or(0, BTreeSet::len)
     }
 
-    /// Runs when a worker ends in order.
+    /// Runs when a worker shuts down in an orderly way.
     #[teardown]
     fn close(self) {
         eprintln!("{} queries to {}", self.answered, self.path.display());
@@ -99,7 +99,7 @@ const WORDS: [&str; 12] = [
     "to",
 ];
 
-/// A text that is always the same: line after line of words, drawn by a simple generator.
+/// Returns the same text each time: lines of words, drawn by a simple generator.
 fn text(lines: usize) -> String {
     let mut state = 1u64;
     let mut text = String::new();
@@ -158,7 +158,7 @@ fn main(
         }
     }
 
-    // Other parameters are other workers, with a value of their own.
+    // Other parameters mean other workers, each with its own value.
     let missing = Index::with(Config {
         path: config.path.with_extension("missing"),
         ..config

@@ -1,1 +1,1 @@
-//! The example stands beside this file; it is run by the tests.
+//! The example is next to this file; the tests run it.

@@ -2,8 +2,8 @@
 //!
 //! `cargo run --package retry-example-server --example server`, then `curl localhost:<port>/digits/2000`
 //!
-//! A client that goes away takes its call along: the handler is dropped, and with it the call.
-//! SIGTERM drains: requests that are being served are answered, new ones are not accepted.
+//! When a client disconnects, its handler is dropped, which cancels the call. On SIGTERM the server drains:
+//! it answers the requests that it is serving and accepts no new ones.
 
 use std::io;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use retry_runtime::{CallError, Runtime, function};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long requests that are being served may take once the server is to end.
+/// Time that requests may still take once the server shuts down.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Computes in a worker, for as long as it is told to, and hears of it if nobody waits any more.
+/// Computes for the given time in a worker, and stops early when its caller is gone.
 #[function(timeout = "60s", grace = "2s")]
 fn digits(milliseconds: u64) -> String {
     let token = retry_runtime::current().expect("runs in a worker").token();
@@ -61,8 +61,8 @@ async fn serve(workers: Runtime) -> io::Result<()> {
         .with_graceful_shutdown(async move {
             terminate.recv().await;
             println!("draining");
-            // From now on no call is taken, and those that run have this long; what is cancelled
-            // then is answered with 503. So the server ends in time whatever it is doing.
+            // From now on no call is accepted, and running calls have this long. Calls that are cancelled
+            // then are answered with 503, so the server always shuts down in time.
             let _ = draining.shutdown(GRACE);
         })
         .await?;
@@ -72,7 +72,7 @@ async fn serve(workers: Runtime) -> io::Result<()> {
 }
 
 fn main() -> io::Result<()> {
-    // Workers begin here and never get any further.
+    // In a worker, `init` does not return.
     retry_runtime::init();
     let workers = Runtime::builder().max_workers(2).build()?;
     tokio::runtime::Builder::new_multi_thread()

@@ -1,9 +1,9 @@
 //! The fixture: checks after every test that nothing is left over.
 //!
-//! Each test runs in a process of its own, so that descriptors, threads and memory are this test's
-//! alone, also where the harness runs several at once. After the test the process has the descriptors
-//! and threads from before, exactly those of the engine and of the workers that the pool keeps, no
-//! other descendants, and about as much memory as before. The pool serves, and has served all the time.
+//! Each test runs in a process of its own, so that its descriptors, threads and memory can be measured even
+//! where the harness runs several tests at once. After the test, the process has the descriptors and threads
+//! from before, exactly those of the engine and of the workers that the pool keeps, no other descendants, and
+//! about as much memory as before. The pool still serves calls, and has served them throughout.
 
 use std::any::type_name;
 use std::backtrace::Backtrace;
@@ -25,38 +25,38 @@ use crate::system::{
     resident, threads,
 };
 
-/// Set in the process of a test: identifies its descendants.
+/// Set in the process of a test: identifies the descendants of that process.
 const TOKEN: &str = "FIXTURE_TOKEN";
 
-/// Set in the process of a test: the conditions under which it runs.
+/// Set in the process of a test: the conditions under which the test runs.
 const CONDITIONS: &str = "FIXTURE_CONDITIONS";
 
-/// Set in the process of a test that is expected to fail: the milliseconds that it has to settle.
+/// Set in the process of a test that is expected to fail: the time to settle, in milliseconds.
 const PATIENCE: &str = "FIXTURE_PATIENCE";
 
-/// Descriptors that the engine keeps after a first call: its list of events and its bell.
+/// Descriptors that the engine keeps after a first call: its epoll instance and its bell.
 const ENGINE_DESCRIPTORS: usize = 2;
 
-/// Descriptors that the engine keeps for each worker: its ends of the two sockets, the process descriptor, and the
-/// reading ends of the worker's two output streams. The shared memory is mapped, not held open.
+/// Descriptors that the engine keeps for each worker: its ends of the two sockets, the process descriptor,
+/// and the reading ends of the worker's two output streams. The shared memory is mapped, not held open.
 const WORKER_DESCRIPTORS: usize = 5;
 
-/// The same for the process that is kept in case that a worker dies, which has yet to be given the
-/// memory and the other end of the second socket.
+/// Descriptors for the standby process, which has not yet received the shared memory and the other end of the
+/// second socket.
 const SPARE_DESCRIPTORS: usize = 7;
 
 /// The threads of the engine.
 const ENGINE_THREADS: [&str; 2] = ["retry-io", "retry-spawner"];
 
-/// Memory that may stay behind after a test, where a tenth of the memory before is less: the
-/// buffers of the I/O thread grow to 4 MiB for the largest messages, the allocator keeps what was
-/// freed in between, and each thread that ever allocated has an arena.
+/// Memory that may remain after a test; a tenth of the memory before the test applies where that is more. The
+/// buffers of the I/O thread grow to 4 MiB for the largest messages, the allocator keeps freed memory, and
+/// each thread that ever allocated has an arena.
 const MEMORY_FLOOR: u64 = 16 * 1024 * 1024;
 
-/// The time in which all of this has to come true: killed processes have to end.
+/// The time within which all checks must pass: killed processes take a moment to exit.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// The same where it is expected not to come true.
+/// The same limit for tests whose checks are expected to fail.
 const REFUSED: Duration = Duration::from_millis(500);
 
 thread_local! {
@@ -66,11 +66,11 @@ thread_local! {
 /// The conditions under which a test runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conditions {
-    /// As the machine is.
+    /// No restrictions.
     Free,
-    /// All threads and workers on one CPU.
+    /// All threads and workers run on one CPU.
     OneCpu,
-    /// Beside two busy threads per CPU.
+    /// Two busy threads per CPU compete with the test.
     Crowded,
 }
 
@@ -78,7 +78,7 @@ impl Conditions {
     /// All conditions.
     pub const ALL: [Self; 3] = [Self::Free, Self::OneCpu, Self::Crowded];
 
-    /// Returns the conditions that this process was started under.
+    /// Returns the conditions under which this process was started.
     fn current() -> Option<Self> {
         let given = std::env::var(CONDITIONS).ok()?;
         Self::ALL
@@ -86,8 +86,8 @@ impl Conditions {
             .find(|conditions| format!("{conditions:?}") == given)
     }
 
-    /// Applies them to this thread and to all threads and processes that it starts; `Crowded` holds as
-    /// long as the result is kept.
+    /// Applies the conditions to this thread and to all threads and processes that it starts. `Crowded` lasts
+    /// until the result is dropped.
     fn apply(self) -> Crowd {
         let mut busy = 0;
         match self {
@@ -97,7 +97,7 @@ impl Conditions {
                 let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu));
                 let mut one = rustix::thread::CpuSet::new();
                 one.set(first.expect("a CPU"));
-                // The runtime's threads and workers go by the main thread.
+                // The runtime's threads and workers take the affinity of the main thread.
                 for thread in [None, Some(rustix::process::getpid())] {
                     rustix::thread::sched_setaffinity(thread, &one).expect("one of its own CPUs");
                 }
@@ -121,7 +121,7 @@ impl Conditions {
     }
 }
 
-/// Threads that keep the CPUs busy until this is dropped.
+/// Threads that keep the CPUs busy until this value is dropped.
 struct Crowd {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -138,24 +138,23 @@ impl Drop for Crowd {
 
 /// Runs a test of the runtime in a process of its own, and checks that:
 ///
-/// - it ended within `limit`; if not, what every thread and process was doing is printed;
-/// - while it ran another function served without a single failure, and now `serves` does;
-/// - every process that descends from this one is a worker that the pool keeps, or its spare;
-/// - descriptors and threads are those from before, and exactly those of the engine and of these
-///   workers;
-/// - memory is about what it was.
+/// - the test ended within `limit`; if not, the state of every thread and process is printed;
+/// - while the test ran, another function served without a single failure, and afterwards `serves` succeeds;
+/// - every process that descends from this one is a worker that the pool keeps, or its standby process;
+/// - descriptors and threads are those from before, and exactly those of the engine and of these workers;
+/// - memory is about the same as before.
 ///
-/// `serves` is called before the test as well, so that first uses do not count. The name of the
-/// test is taken from `test`, which therefore has to be a closure in the test itself.
+/// `serves` is also called before the test, so that first uses do not count. The name of the test is derived
+/// from the type of `test`, which must therefore be a closure in the test itself.
 ///
 /// # Panics
 ///
-/// If one of these does not hold.
+/// If one of these checks fails.
 pub fn fixture<T: FnOnce()>(limit: Duration, serves: impl Fn() -> bool, test: T) {
     fixture_under(&[Conditions::Free], limit, serves, test);
 }
 
-/// Runs a test as [`fixture`] does, once under each of these conditions.
+/// Runs a test like [`fixture`], once under each of these conditions.
 ///
 /// # Panics
 ///
@@ -173,7 +172,7 @@ pub fn fixture_under<T: FnOnce()>(
     }
 }
 
-/// Runs a test as [`fixture`] does that is a future.
+/// Runs an async test like [`fixture`].
 ///
 /// # Panics
 ///
@@ -190,11 +189,11 @@ pub async fn fixture_async<F: Future<Output = ()>>(
     }
 }
 
-/// Runs a test that starts programs and makes no calls of its own, in a process of its own.
+/// Runs a test that starts programs and makes no calls itself, in a process of its own.
 ///
 /// # Panics
 ///
-/// If something is left of it.
+/// If the test leaves anything behind.
 pub fn fixture_outside<T: FnOnce()>(limit: Duration, test: T) {
     if let Some(conditions) = entered::<T>(&[Conditions::Free]) {
         let fixture = Fixture::begin(type_name::<T>(), conditions, limit, None);
@@ -203,11 +202,11 @@ pub fn fixture_outside<T: FnOnce()>(limit: Duration, test: T) {
     }
 }
 
-/// Runs a test that the fixture has to refuse, with `expected` in its message.
+/// Runs a test that the fixture has to refuse, with `expected` in the message.
 ///
 /// # Panics
 ///
-/// If it passes, or fails for another reason.
+/// If the test passes, or fails for another reason.
 pub fn refused(expected: &str, test: impl FnOnce()) {
     if Conditions::current().is_some() {
         return test();
@@ -220,11 +219,11 @@ pub fn refused(expected: &str, test: impl FnOnce()) {
     assert!(message.contains(expected), "{expected:?} not in: {message}");
 }
 
-/// Returns the conditions in the process of a test. Elsewhere it runs the test in such processes.
+/// Returns the conditions in the process of a test. In any other process, runs the test in such processes.
 fn entered<T>(conditions: &[Conditions]) -> Option<Conditions> {
     let current = Conditions::current();
     if current.is_none() {
-        // `calls::some_test::{{closure}}`; the harness names tests without their crate.
+        // For example `calls::some_test::{{closure}}`; the harness names tests without their crate.
         let path = type_name::<T>();
         let path = path.split("::{{closure}}").next().unwrap_or(path);
         let name = path.split_once("::").map_or(path, |(_, name)| name);
@@ -239,7 +238,7 @@ fn run_in_a_process_of_its_own(name: &str, conditions: Conditions) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let token = format!("{}-{number}", std::process::id());
-    // A file, not a pipe: a process that should not be there could keep a pipe open for ever.
+    // Use a file, not a pipe: a stray process could keep a pipe open for ever.
     let mut output = tempfile::tempfile().expect("a temporary file");
     let stream = || Stdio::from(output.try_clone().expect("a copy of a descriptor"));
     let begun = Instant::now();
@@ -252,7 +251,7 @@ fn run_in_a_process_of_its_own(name: &str, conditions: Conditions) {
         .args(["--nocapture", "--include-ignored", "--test-threads=1"])
         .env(TOKEN, &token)
         .env(CONDITIONS, format!("{conditions:?}"))
-        // Without these the allocator adapts to large messages and keeps their memory.
+        // Without these settings the allocator adapts to large messages and keeps their memory.
         .env(
             "GLIBC_TUNABLES",
             "glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=131072",
@@ -268,7 +267,7 @@ fn run_in_a_process_of_its_own(name: &str, conditions: Conditions) {
     let text = String::from_utf8_lossy(&text);
     let token = format!("{TOKEN}={token}");
     if !status.success() {
-        // Processes that a failed test leaves behind must not disturb the next one.
+        // Processes left behind by a failed test must not disturb the next one.
         kill_with(&token);
     }
     assert!(
@@ -281,8 +280,8 @@ fn run_in_a_process_of_its_own(name: &str, conditions: Conditions) {
     });
 }
 
-/// Is called all the time while a test runs. It takes a while without a CPU, so that a call is being
-/// executed at nearly every moment and the CPUs are left to the test.
+/// Serves calls continuously while a test runs. It sleeps, so that a call is executing at nearly every moment
+/// while the CPUs are left to the test.
 #[function(max_workers = 1)]
 fn bystander(value: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(1));
@@ -297,7 +296,7 @@ fn bystander_serves(value: u64) -> Result<(), String> {
     }
 }
 
-/// A thread that keeps calling, so that calls are in flight at every moment of a test.
+/// A thread that calls continuously, so that calls are in flight at every moment of a test.
 struct Bystander {
     over: Arc<AtomicBool>,
     thread: JoinHandle<Result<u64, String>>,
@@ -327,7 +326,7 @@ impl Bystander {
     }
 }
 
-/// Ends the process when the test takes too long, unless it is dropped before.
+/// Ends the process when the test takes too long, unless this value is dropped before.
 struct Watch(#[expect(dead_code, reason = "it is dropped")] Sender<()>);
 
 impl Watch {
@@ -369,7 +368,7 @@ impl Fixture {
             .expect("any process may");
         let watch = Watch::start(name, limit);
         let crowd = conditions.apply();
-        // Threads count from when they have their names.
+        // Wait until the threads have set their names: they are counted by name.
         std::thread::yield_now();
         let mut fixture = Self {
             descriptors: descriptors(),
@@ -384,10 +383,10 @@ impl Fixture {
             assert_eq!(bystander_serves(0), Ok(()));
             fixture.threads.extend(ENGINE_THREADS.map(str::to_owned));
             fixture.threads.sort();
-            // A first backtrace, where they are wanted, reads the debug information into memory.
+            // The first backtrace, if backtraces are enabled, loads the debug information into memory.
             drop(Backtrace::capture().to_string());
             fixture.memory = resident();
-            // The numbers that are derived from the code are right.
+            // Check that the constants derived from the code are right.
             fixture.settle(ENGINE_DESCRIPTORS);
             fixture.bystander = Some(Bystander::start());
         }
@@ -407,7 +406,7 @@ impl Fixture {
         self.settle(engine);
     }
 
-    /// Waits until everything is as it was.
+    /// Waits until everything is as it was before the test.
     fn settle(&self, engine: usize) {
         let given = std::env::var(PATIENCE).ok().and_then(|ms| ms.parse().ok());
         let patience = given.map_or(SETTLED, Duration::from_millis);
@@ -460,8 +459,8 @@ impl Fixture {
     }
 }
 
-/// Returns whether a zombie was started by a worker, and came to this process when that one died.
-/// Workers lead groups of their own in this process's session, and children of a test are in this
+/// Returns whether a zombie was started by a worker and was reparented to this process when that worker died.
+/// Workers lead groups of their own in this process's session, whereas children of a test are in this
 /// process's group.
 fn is_adopted(process: &Process) -> bool {
     let own = rustix::process::getpgrp().as_raw_nonzero().get();

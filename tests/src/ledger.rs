@@ -1,11 +1,11 @@
-//! Ledgers: files in which functions write down that they ran.
+//! Ledgers: files in which functions record their executions.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A file in which each execution of a function leaves a line, before it does anything else.
+/// A file to which each execution of a function appends a line before it does anything else.
 pub struct Ledger {
     directory: tempfile::TempDir,
 }
@@ -15,7 +15,7 @@ pub struct Ledger {
 pub struct Entry {
     /// The input that was executed.
     pub input: u64,
-    /// The number of the attempt, as the function itself was told.
+    /// The number of the attempt, as reported to the function.
     pub attempt: u32,
     /// The process that executed it.
     pub pid: u32,
@@ -35,17 +35,17 @@ impl Ledger {
         Self { directory }
     }
 
-    /// Returns the path that functions are given.
+    /// Returns the path to pass to functions.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("ledger")
     }
 
-    /// Returns all executions, in the order in which they began.
+    /// Returns all executions in the order in which they began.
     ///
     /// # Panics
     ///
-    /// If the ledger is gone or garbled.
+    /// If the ledger cannot be read or parsed.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         let text = std::fs::read_to_string(self.path()).expect("the ledger");
@@ -66,7 +66,7 @@ impl Ledger {
     ///
     /// # Panics
     ///
-    /// If the ledger is gone or garbled.
+    /// If the ledger cannot be read or parsed.
     #[must_use]
     pub fn executions(&self) -> BTreeMap<u64, u32> {
         let mut executions = BTreeMap::new();
@@ -83,7 +83,7 @@ impl Ledger {
     }
 }
 
-/// Writes an execution into a ledger: one line in one write, so that no two can mix.
+/// Records an execution in a ledger: one line in one write, so that concurrent lines cannot mix.
 ///
 /// # Panics
 ///

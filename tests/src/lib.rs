@@ -1,5 +1,5 @@
-//! Code that the tests share: the fixture, ledgers in which functions record that they ran, the
-//! examples as programs, the state of processes, and random numbers that can be repeated.
+//! Code that the tests share: the fixture, ledgers in which functions record their executions, the examples
+//! as programs, the state of processes, and repeatable random numbers.
 
 mod fixture;
 mod ledger;

@@ -1,4 +1,4 @@
-//! The examples, as programs that tests start.
+//! The examples as programs, for tests to start.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::process::Command;
 ///
 /// # Panics
 ///
-/// If it is gone.
+/// If the directory does not exist.
 #[must_use]
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -16,22 +16,22 @@ pub fn root() -> PathBuf {
         .expect("the repository")
 }
 
-/// Returns the command that runs an example, after making sure that the example is built.
+/// Builds an example if necessary and returns the command that runs it.
 ///
 /// # Panics
 ///
-/// If it does not build.
+/// If the example does not build.
 #[must_use]
 pub fn example(name: &str) -> Command {
-    // The directory of this test's own program is next to that of the examples, in the folder of a profile.
+    // The test's own program is in a directory next to the examples, in the folder of a profile.
     let this = std::env::current_exe().expect("this program");
     let target = this.ancestors().nth(2).expect("a target directory");
     let profile = match target.file_name().and_then(|name| name.to_str()) {
         Some("debug") => "dev",
         other => other.expect("the name of a profile"),
     };
-    // With the features of the whole workspace, as `cargo test --workspace` has built it already. With those
-    // of one package its dependencies would be built again.
+    // Use the features of the whole workspace, which `cargo test --workspace` has already built. With the
+    // features of one package, cargo would rebuild its dependencies.
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--locked", "--workspace"])
         .args(["--example", name, "--profile", profile])

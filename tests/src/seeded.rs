@@ -1,7 +1,7 @@
-//! Random numbers that can be repeated.
+//! Repeatable random numbers.
 
-/// Runs something many times with random numbers, whose seed is printed: with
-/// `RETRY_SEED=<seed>` the numbers are the same again.
+/// Runs a closure many times with random numbers and prints their seed: `RETRY_SEED=<seed>` repeats the same
+/// numbers.
 pub fn seeded(rounds: u32, mut round: impl FnMut(&mut fastrand::Rng, u32)) {
     let given = std::env::var("RETRY_SEED").ok();
     let seed = given.and_then(|seed| seed.parse().ok());
@@ -9,14 +9,14 @@ pub fn seeded(rounds: u32, mut round: impl FnMut(&mut fastrand::Rng, u32)) {
     eprintln!("RETRY_SEED={seed}");
     for number in 0..rounds {
         let blame = Blame(number);
-        // Of its own in each round: what one round draws does not depend on the ones before.
+        // Each round has its own generator, so that its numbers do not depend on earlier rounds.
         let mut random = fastrand::Rng::with_seed(seed.wrapping_add(number.into()));
         round(&mut random, number);
         drop(blame);
     }
 }
 
-/// Prints the number of the round if that panics.
+/// Prints the number of the round if the round panics.
 struct Blame(u32);
 
 impl Drop for Blame {

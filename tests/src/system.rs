@@ -1,4 +1,4 @@
-//! The state of this process and of its descendants, as the operating system tells it.
+//! The state of this process and of its descendants, as reported by the operating system.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
-/// A process as `/proc` shows it.
+/// A process as shown by `/proc`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// The process ID.
     pub pid: u32,
-    /// The number of its parent.
+    /// The process ID of the parent.
     pub parent: u32,
-    /// The number of its process group.
+    /// The ID of the process group.
     pub group: u32,
-    /// The number of its session.
+    /// The ID of the session.
     pub session: u32,
-    /// `R`, `S`, `Z` and so on.
+    /// The state: `R`, `S`, `Z` and so on.
     pub state: char,
-    /// The name of its program.
+    /// The name of the program.
     pub name: String,
 }
 
@@ -40,15 +40,15 @@ impl Process {
         })
     }
 
-    /// Returns whether it has ended and was not waited for.
+    /// Returns whether the process has exited and has not been reaped.
     #[must_use]
     pub fn is_zombie(&self) -> bool {
         self.state == 'Z'
     }
 
-    /// Returns whether it is a worker of this process: a child with the variable that makes a worker,
-    /// and of the same program. A process that a worker started inherits the variable, and becomes a
-    /// child of this process, the subreaper, when that worker dies.
+    /// Returns whether the process is a worker of this process: a child that has the worker variable in its
+    /// environment and runs the same program. A process that a worker started inherits the variable, and
+    /// becomes a child of this process, the subreaper, when that worker dies.
     #[must_use]
     pub fn is_worker(&self) -> bool {
         let own = std::process::id();
@@ -61,16 +61,16 @@ impl Process {
     }
 }
 
-/// Returns whether a worker of this process has not been assigned a function yet: the memory that
-/// it shares with its parent comes with the assignment.
+/// Returns whether a worker of this process has not been assigned a function yet: the memory that it shares
+/// with its parent comes with the assignment.
 #[must_use]
 pub fn is_spare(worker: u32) -> bool {
     let maps = std::fs::read_to_string(format!("/proc/{worker}/maps"));
-    // The file is empty while the process exits.
+    // `maps` is empty while the process exits.
     maps.is_ok_and(|maps| !maps.is_empty() && !maps.contains("memfd:retry-worker"))
 }
 
-/// Returns whether calls and answers go through rings, and not through the socket.
+/// Returns whether calls and answers go through rings instead of the socket.
 #[must_use]
 pub fn has_rings() -> bool {
     std::env::var_os("RETRY_TRANSPORT").is_none_or(|transport| transport != "socket")
@@ -114,13 +114,13 @@ pub fn descendants() -> Vec<Process> {
     all.iter().filter(|p| descends(p)).cloned().collect()
 }
 
-/// Returns the living workers of this process that have a function to serve.
+/// Returns the living workers of this process that have been assigned a function.
 #[must_use]
 pub fn workers() -> Vec<u32> {
     workers_and_spares().0
 }
 
-/// Returns the processes that this one keeps in case that a worker dies.
+/// Returns the standby processes of this process.
 #[must_use]
 pub fn spares() -> Vec<u32> {
     workers_and_spares().1
@@ -141,7 +141,7 @@ pub fn processes_with(token: &str) -> Vec<u32> {
     pids.filter(|pid| has_variable(*pid, token)).collect()
 }
 
-/// Kills a child of this process. Returns false if it is not a child any more.
+/// Kills a child of this process. Returns false if the process is no longer a child.
 pub fn kill_child(pid: u32) -> bool {
     kill_if(pid, || {
         let directory = format!("/proc/{pid}");
@@ -156,20 +156,20 @@ pub(crate) fn kill_with(token: &str) {
     }
 }
 
-/// Kills a process if `is_right` confirms that the number is still that of the process.
+/// Kills a process if `is_right` confirms that the process ID still belongs to it.
 fn kill_if(pid: u32, is_right: impl FnOnce() -> bool) -> bool {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return false;
     };
-    // The descriptor refers to the process: between the check and the signal its number cannot
-    // become that of another one.
+    // The descriptor refers to the process, so the process ID cannot be reused between the check and the
+    // signal.
     let Ok(pidfd) = rustix::process::pidfd_open(raw, PidfdFlags::empty()) else {
         return false;
     };
     is_right() && rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
 }
 
-/// Reaps a zombie that this process, the subreaper, has inherited.
+/// Reaps a zombie that this process inherited as the subreaper.
 pub(crate) fn reap(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
@@ -186,24 +186,25 @@ pub fn descriptors() -> Vec<String> {
             let target = std::fs::read_link(entry.path()).unwrap_or_default();
             format!("{} {}", entry.file_name().display(), target.display())
         })
-        // Not the descriptor that reads the directory.
+        // Skip the descriptor that reads the directory.
         .filter(|line| !(line.contains("/proc/") && line.ends_with("/fd")))
         .collect();
     all.sort();
     all
 }
 
-/// Closes a descriptor of this process, whatever owns it.
+/// Closes a descriptor of this process, regardless of its owner.
 pub fn close_descriptor(number: i32) {
-    // SAFETY: none. Tests run functions that do this to their worker, and rely on nothing that the
-    // descriptor belonged to.
+    // SAFETY: not guaranteed. Tests run functions that do this to their worker, and rely on nothing that
+    // owned the descriptor.
     #[expect(unsafe_code, reason = "no safe function does this")]
     unsafe {
         rustix::io::close(number);
     }
 }
 
-/// Forks this process, without its other threads. Returns `None` in the child, and its number here.
+/// Forks this process without its other threads. Returns `None` in the child, and the child's process ID in
+/// the parent.
 ///
 /// # Panics
 ///
@@ -215,14 +216,13 @@ pub fn fork() -> Option<u32> {
     unsafe extern "C" {
         fn fork() -> std::ffi::c_int;
     }
-    // SAFETY: none that could be shown here. Tests fork at any moment, with other threads in the middle
-    // of anything.
+    // SAFETY: not guaranteed. Tests fork at any moment, with other threads in the middle of any operation.
     let pid = unsafe { fork() };
     let pid = u32::try_from(pid).expect("a process");
     (pid != 0).then_some(pid)
 }
 
-/// Runs `child` in a fork of this process, which ends with its result, or with 101 if it panics.
+/// Runs `child` in a fork of this process, which exits with its result, or with 101 if it panics.
 #[expect(unsafe_code, reason = "nothing of the test may run on in the child")]
 pub fn fork_with(child: impl FnOnce() -> i32) -> Forked {
     if let Some(pid) = fork() {
@@ -236,12 +236,12 @@ pub fn fork_with(child: impl FnOnce() -> i32) -> Forked {
     _exit(ended.unwrap_or(101))
 }
 
-/// A child that was forked.
+/// A forked child.
 #[must_use]
 pub struct Forked(pub u32);
 
 impl Forked {
-    /// Waits for its end. Returns its code, unless a signal has ended it.
+    /// Waits for the child to exit. Returns its exit code, or `None` if a signal ended it.
     #[must_use]
     pub fn code(self) -> Option<i32> {
         let pid = i32::try_from(self.0).ok().and_then(Pid::from_raw);
@@ -263,7 +263,7 @@ pub fn threads() -> Vec<String> {
     names
 }
 
-/// Returns the bytes of resident memory of this process that belong to no file.
+/// Returns the bytes of resident memory of this process that are not backed by a file.
 pub(crate) fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kibibytes = |key: &str| -> u64 {
@@ -319,7 +319,7 @@ pub(crate) fn dump() -> String {
 ///
 /// # Panics
 ///
-/// If it does not do so within `limit`.
+/// If `holds` does not return true within `limit`.
 #[track_caller]
 pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + limit;

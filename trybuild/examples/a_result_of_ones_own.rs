@@ -1,4 +1,4 @@
-//! A type that is called `Result` but is none is a value.
+//! A type named `Result` that is not the standard one is an ordinary value.
 use retry_runtime::{Call, function};
 use std::convert::Infallible;
 
@@ -8,7 +8,7 @@ struct Result<T, E> {
     note: E,
 }
 
-/// An alias whose parameters are the other way round.
+/// An alias with its parameters in reverse order.
 type Reversed<E, T> = std::result::Result<T, E>;
 
 #[function]

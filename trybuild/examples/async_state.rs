@@ -1,4 +1,4 @@
-//! What async functions hold, and what makes and ends their states.
+//! Types that async functions may hold across `await`, and functions that create and close their states.
 #![deny(warnings)]
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -50,7 +50,7 @@ async fn closures(state: &u64) -> u64 {
     *state
 }
 
-/// Calls itself, while it holds what is not `Send`.
+/// Calls itself while it holds a value that is not `Send`.
 #[function]
 async fn again(depth: u32) -> u32 {
     let below = Rc::new(Cell::new(0));

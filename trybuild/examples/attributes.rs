@@ -1,8 +1,8 @@
-//! Attributes reach what they are meant for.
+//! Attributes are copied to the item that they apply to.
 #![deny(warnings)]
 use retry_runtime::function;
 
-/// Has documentation, which the stub shows.
+/// The stub shows this documentation.
 #[function]
 #[must_use]
 #[inline(never)]

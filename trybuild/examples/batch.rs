@@ -1,4 +1,4 @@
-//! A function over many inputs at once: callers pass and get single ones.
+//! A function over many inputs at once: callers pass and receive single ones.
 use retry_runtime::{Call, function};
 use std::convert::Infallible;
 

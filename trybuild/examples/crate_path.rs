@@ -1,4 +1,4 @@
-//! A renamed or re-exported runtime is found by its path.
+//! The `crate` key names the path of a renamed or re-exported runtime.
 mod facade {
     pub use retry_runtime as jobs;
 }

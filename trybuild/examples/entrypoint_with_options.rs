@@ -2,7 +2,7 @@
 use retry_runtime::local_entrypoint;
 use std::path::PathBuf;
 
-/// Not one of clap's own.
+/// A type that clap does not parse by itself.
 #[derive(Clone)]
 struct Ratio(f64);
 
@@ -23,7 +23,7 @@ impl From<&str> for Named {
 #[derive(Clone)]
 struct Named(String);
 
-/// Only the parser that is given makes one.
+/// Only the given parser constructs this type.
 #[derive(Clone)]
 struct Parsed;
 

@@ -1,4 +1,4 @@
-//! Which error a caller gets is decided by type, not by spelling.
+//! The type of the result, not its spelling, determines the caller's error type.
 use retry_runtime::{Call, RemoteError, function};
 use std::convert::Infallible;
 

@@ -1,4 +1,4 @@
-//! User items with the names of everything that generated code could mean.
+//! User items with every name that generated code could refer to.
 #![deny(warnings)]
 #![forbid(unsafe_code)]
 #![allow(dead_code, non_camel_case_types)]

@@ -1,4 +1,4 @@
-//! A function may stand in a private module, and in a function.
+//! A function may be declared in a private module and in another function.
 mod outer {
     mod inner {
         use retry_runtime::function;

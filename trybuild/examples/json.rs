@@ -1,4 +1,4 @@
-//! A type that bincode cannot carry travels as JSON.
+//! A type that bincode cannot encode is sent as JSON.
 use retry_runtime::{Json, function};
 
 #[derive(serde::Serialize, serde::Deserialize)]

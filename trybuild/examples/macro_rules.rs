@@ -1,4 +1,4 @@
-//! A function may come out of a macro, with everything passed in.
+//! A macro may generate a function from tokens that are all passed in.
 use retry_runtime::function;
 
 macro_rules! job {

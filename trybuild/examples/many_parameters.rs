@@ -1,4 +1,4 @@
-//! As many parameters as there may be.
+//! The largest permitted number of parameters.
 use retry_runtime::function;
 
 #[function]

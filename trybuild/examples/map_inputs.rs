@@ -1,4 +1,4 @@
-//! What the items of a map may be.
+//! The types that the items of a map may have.
 #![deny(warnings)]
 use retry_runtime::{function, service};
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ impl Index {
     async fn read(&self, _: &Path) {}
 }
 
-/// A handle has a name, and can be kept in what is cloned and shown.
+/// A handle has a type that can be named, and may be a field of a type that is `Clone` and `Debug`.
 #[derive(Clone, Debug)]
 struct App {
     index: IndexHandle,

@@ -1,4 +1,4 @@
-//! Functions and constants with the names of bindings and items that generated code might have.
+//! Functions and constants named like bindings and items that generated code might contain.
 #![deny(warnings)]
 #![allow(non_upper_case_globals)]
 use retry_runtime::function;

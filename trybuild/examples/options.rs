@@ -1,4 +1,4 @@
-//! All keys, in the forms in which they may be given.
+//! All keys, in all permitted forms.
 use retry_runtime::{CrashLimit, Retries, function};
 use std::time::Duration;
 

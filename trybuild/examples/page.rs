@@ -1,4 +1,4 @@
-//! The design's first page.
+//! The first page of the design.
 use retry_runtime::{CallError, function, local_entrypoint};
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! `mut` and `_` are fine as parameters.
+//! `mut` and `_` are permitted in parameters.
 #![deny(warnings)]
 use retry_runtime::function;
 

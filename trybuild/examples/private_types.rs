@@ -1,4 +1,4 @@
-//! A function may have types that are as private as itself.
+//! A function may use types that are as private as the function itself.
 mod jobs {
     use retry_runtime::function;
 

@@ -1,4 +1,4 @@
-//! Raw identifiers keep their meaning, and lose their mark in names.
+//! Raw identifiers keep their meaning, and their names appear without `r#`.
 use retry_runtime::function;
 
 #[function]

@@ -1,4 +1,4 @@
-//! What parameters may refer to.
+//! The types that parameters may borrow.
 use retry_runtime::function;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

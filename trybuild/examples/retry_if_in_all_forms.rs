@@ -1,4 +1,4 @@
-//! A function, a generic function, a method, and a closure that knows its parameter.
+//! `retry_if` as a function, a generic function, a method, and a closure with an inferred parameter type.
 use retry_runtime::function;
 
 #[derive(Debug, serde::Serialize, serde::Deserialize)]

@@ -1,4 +1,4 @@
-//! What the methods of a service may look like.
+//! The forms that the methods of a service may take.
 #![deny(warnings)]
 use retry_runtime::service;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ pub struct Counter(u64);
 
 #[service(min_workers = 0, name = "counter", crate = ::retry_runtime)]
 impl Counter {
-    /// May have the name of its parameter, and be `const`.
+    /// A constructor may have the name of its parameter, and be `const`.
     #[setup]
     const fn start(start: u64, _: Option<u64>) -> Self {
         Self(start)

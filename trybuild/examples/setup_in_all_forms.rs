@@ -1,4 +1,4 @@
-//! A state that is made, that may fail to be made, and that is given back.
+//! A state with a constructor, with a fallible constructor, and with a teardown.
 use retry_runtime::function;
 
 struct Model {

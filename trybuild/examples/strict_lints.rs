@@ -1,4 +1,4 @@
-//! Lints that are denied find nothing in generated code.
+//! Generated code triggers no denied lints.
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unused, warnings)]
 #![deny(clippy::all, clippy::pedantic)]
@@ -12,17 +12,17 @@
 
 use retry_runtime::function;
 
-/// Twice a number.
+/// Returns twice a number.
 #[function(retries = 2, timeout = "3s")]
 pub(crate) fn twice(number: u64) -> u64 {
     number * 2
 }
 
-/// The length of a text.
+/// Returns the length of a text.
 ///
 /// # Errors
 ///
-/// If there is none.
+/// If the text is empty.
 #[function(retry_if = is_transient)]
 pub(crate) async fn length(text: &str) -> Result<usize, std::io::Error> {
     if text.is_empty() {

@@ -1,4 +1,4 @@
-//! The stub is a unit struct: it can be passed on, and its methods can be chained.
+//! The stub is a unit struct: it can be passed as a value, and its methods can be chained.
 use retry_runtime::{Options, function};
 use std::time::Duration;
 

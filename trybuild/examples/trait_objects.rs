@@ -1,4 +1,4 @@
-//! A crate full of trait objects and of traits with methods of the stub's names.
+//! A crate with many trait objects, and with traits whose methods are named like those of the stub.
 use retry_runtime::function;
 use std::fmt::{Debug, Display};
 

@@ -1,2 +1,2 @@
-//! The cases that must not compile are in `fail`, one mistake a file, and those that must are in `examples`;
-//! `tests/compile.rs` runs both.
+//! Cases that must not compile are in `fail`, one mistake per file; cases that must compile are in
+//! `examples`. `tests/compile.rs` runs both.

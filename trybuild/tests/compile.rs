@@ -1,9 +1,9 @@
-//! What must compile does, and what must not says why in a sentence that can be acted on.
+//! Valid code compiles, and each invalid case produces an error that states how to fix it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// All cases in one call of cargo, which `trybuild` only makes where no case is to pass.
+/// All cases run in one call of cargo: `trybuild` batches them only where no case is expected to pass.
 #[test]
 fn cases_are_refused() {
     trybuild::TestCases::new().compile_fail("fail/*.rs");
@@ -19,7 +19,7 @@ fn examples_compile_and_run() {
         other => other.expect("the name of a profile"),
     };
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // Nothing is left to do after `cargo test --workspace`, which has built the same.
+    // After `cargo test --workspace`, which has built the same, this has nothing left to build.
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--workspace", "--examples"])
         .args(["--locked", "--profile", profile])
@@ -37,7 +37,7 @@ fn examples_compile_and_run() {
     }
 }
 
-/// Returns the files of a folder with this extension.
+/// Returns the files of a folder that have this extension.
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = std::fs::read_dir(folder).expect("there are cases");
@@ -50,7 +50,7 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Returns what the compiler says about each case, by file.
+/// Returns the compiler's output for each case, by file.
 fn outputs() -> impl Iterator<Item = (PathBuf, String)> {
     files("fail", "stderr").into_iter().map(|path| {
         let text = std::fs::read_to_string(&path).expect("it can be read");
@@ -58,11 +58,11 @@ fn outputs() -> impl Iterator<Item = (PathBuf, String)> {
     })
 }
 
-/// What the cases make the compiler say: the file and the sentence of each error.
+/// Returns the file and the sentence of each error that the cases produce.
 fn messages() -> Vec<(String, String)> {
     let mut messages = Vec::new();
     for (path, text) in outputs() {
-        // One that the compiler says in its own words may go on in its own words.
+        // An error that begins in the compiler's own words may also continue in them.
         let first = text.lines().find(|line| line.starts_with("error"));
         let ours = text.lines().filter(|line| line.starts_with("error: "));
         for line in first
@@ -77,7 +77,7 @@ fn messages() -> Vec<(String, String)> {
     messages
 }
 
-/// The sentences of docs/errors.md, in which `…` stands for anything.
+/// Returns the sentences of docs/errors.md, in which `…` matches any text.
 fn documented() -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
     let page = std::fs::read_to_string(page).expect("the page is there");
@@ -129,7 +129,7 @@ fn no_message_names_what_is_hidden() {
     }
 }
 
-/// Cases of one mistake each, with a call next to it.
+/// Cases with one mistake each, in a function that is also called.
 const ONE_MISTAKE: &[&str] = &[
     "associated_async_function",
     "associated_function",
@@ -186,8 +186,8 @@ const ONE_MISTAKE: &[&str] = &[
     "vector_of_references",
 ];
 
-/// `stub_passed_to_an_iterator` is not among them: of an iterator that cannot be made the compiler also
-/// says that it has no methods.
+/// Excludes `stub_passed_to_an_iterator`: for an iterator that cannot be created, the compiler also reports
+/// its missing methods.
 #[test]
 fn a_mistake_is_one_error_although_the_function_is_called() {
     let mut found = 0;

@@ -53,7 +53,7 @@ impl Arguments {
         Ok(arguments)
     }
 
-    /// The words that make the supervised process do the same.
+    /// Returns the arguments that make the supervised process run with the same settings.
     pub fn words(&self) -> Vec<String> {
         let mut words = vec![
             "--seconds".to_owned(),

@@ -13,19 +13,19 @@ use crate::run::World;
 use crate::stubs::Pool;
 use crate::{ledger, system};
 
-/// For how long after its last outcome an epoch waits for executions that should not be.
+/// Time in nanoseconds that an epoch waits for unexpected executions after its last outcome.
 const SETTLES: u64 = 2_000_000_000;
 
-/// How long calls without a handle have to run, from the last outcome of their epoch.
+/// Time in nanoseconds, from the last outcome of their epoch, within which calls without a handle must run.
 const DETACHED: u64 = 60_000_000_000;
 
-/// An attempt as long as this has entered the function, unless its worker was stopped.
+/// An attempt of this length has entered the function, unless its worker was stopped.
 const ENTERED: Duration = Duration::from_secs(1);
 
-/// How many crashes a call survives.
+/// Number of crashes that a call survives.
 const CRASHES: usize = 2;
 
-/// How many further executions a shared worker's inputs may have: they are run again, unblamed, when
+/// Number of further executions that inputs of a shared worker may have: they run again, unblamed, when
 /// another input of their worker is stopped.
 const UNBLAMED: usize = 20;
 
@@ -78,7 +78,7 @@ pub fn audit(world: &World) {
     }
 }
 
-/// The records of one call in their order.
+/// The records of one call in chronological order.
 #[derive(Default)]
 struct Executions {
     started: Vec<Record>,
@@ -89,7 +89,7 @@ struct Ledger {
     calls: HashMap<Token, Executions>,
     /// Workers whose function was about to end them.
     died: HashSet<u32>,
-    /// For each place and worker, when its first and its last execution began.
+    /// For each place and worker, the start times of its first and its last execution.
     lives: HashMap<(u32, u32), (u64, u64)>,
 }
 
@@ -130,7 +130,7 @@ impl Ledger {
         matches!(entry.state, State::Detached) && !self.has_run(entry, world)
     }
 
-    /// Whether a call without a handle has run, or has failed for a reason that is known.
+    /// Returns whether a call without a handle has run, or has failed for a known reason.
     fn has_run(&self, entry: &Entry, world: &World) -> bool {
         let plan = &entry.plan;
         let (started, ended) = match self.calls.get(&plan.token) {
@@ -145,7 +145,7 @@ impl Ledger {
         ended > 0 || started > CRASHES || may_not_start || may_be_given_up
     }
 
-    /// Returns a worker of this place that executed something before and after these times.
+    /// Returns a worker of this place that executed inputs both before and after these times.
     fn live_worker(&self, place: u32, from: u64, to: u64) -> Option<u32> {
         let mut lives = self.lives.iter();
         let live =
@@ -182,7 +182,7 @@ fn check(world: &World, page: &Page, ledger: &Ledger) {
     }
 }
 
-/// Returns the rules that a call violates, with what was found.
+/// Returns the rules that a call violates, with the findings.
 fn violated(
     entry: &Entry,
     executions: &Executions,
@@ -266,7 +266,7 @@ fn check_failure(
         let text = format!("process {pid} served before and after");
         found.push(("a failed start while a worker was alive", text));
     }
-    // Those that the context has forgotten cannot be compared.
+    // Attempts that the context no longer holds cannot be compared.
     if failure
         .attempts
         .first()
@@ -290,7 +290,7 @@ fn check_failure(
     }
 }
 
-/// Compares the attempts that an error reports with those that the ledger has.
+/// Compares the attempts that an error reports with those in the ledger.
 fn compare_attempts(
     pool: Pool,
     failure: &Failure,

@@ -1,4 +1,4 @@
-//! The book: which calls were made, and what became of each.
+//! The book: records each call and its outcome.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -11,10 +11,10 @@ use crate::job::{Action, Job, Token};
 use crate::stubs::{Pool, Target};
 use crate::system;
 
-/// How many violations of each rule are printed in full.
+/// Number of violations of each rule that are printed in full.
 const SHOWN: usize = 4;
 
-/// A call as it was made.
+/// A call at the time when it was made.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub token: Token,
@@ -26,9 +26,9 @@ pub struct Plan {
     pub retries: u32,
     pub timeout: Option<Duration>,
     pub deadline: Option<Duration>,
-    /// Nanoseconds on the monotonic clock.
+    /// The time on the monotonic clock, in nanoseconds.
     pub submitted: u64,
-    /// Whether the driver cancels it, or shuts its runtime down.
+    /// Whether the driver may cancel the call, or shut its runtime down.
     pub may_be_cancelled: bool,
 }
 
@@ -48,7 +48,7 @@ pub enum Kind {
     Lost,
 }
 
-/// An error, as far as the audit looks at it.
+/// The parts of an error that the audit checks.
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub kind: Kind,
@@ -62,9 +62,9 @@ pub enum State {
     Pending,
     Succeeded,
     Failed(Failure),
-    /// The driver dropped it or its map: it may have run or not.
+    /// The driver dropped the call or its map: the call may or may not have run.
     Abandoned,
-    /// The driver dropped its handle: it must run.
+    /// The driver dropped the handle: the call must run.
     Detached,
 }
 
@@ -72,7 +72,7 @@ pub enum State {
 pub struct Entry {
     pub plan: Plan,
     pub state: State,
-    /// Nanoseconds on the monotonic clock.
+    /// The time on the monotonic clock, in nanoseconds.
     pub resolved: u64,
 }
 
@@ -83,10 +83,10 @@ pub struct Page {
     pub pending: usize,
 }
 
-/// What was counted.
+/// The counts for the summary.
 #[derive(Default)]
 pub struct Counts {
-    /// By pool and by kind of error; `None` is a success.
+    /// Outcomes by pool and by kind of error; `None` is a success.
     pub outcomes: BTreeMap<(Pool, Option<Kind>), u64>,
     pub abandoned: u64,
     pub detached: u64,
@@ -120,7 +120,7 @@ impl Book {
         }
     }
 
-    /// Returns the epoch in which calls are made now.
+    /// Returns the current epoch.
     pub fn epoch(&self) -> u16 {
         self.epoch.load(Ordering::Relaxed)
     }
@@ -165,7 +165,7 @@ impl Book {
         Some(entry.plan.clone())
     }
 
-    /// Enters what became of a call. A second outcome of the same call is a violation.
+    /// Enters the outcome of a call. A second outcome of the same call is a violation.
     pub fn resolve(&self, token: Token, state: State) {
         {
             let mut counts = lock(&self.counts);
@@ -199,7 +199,7 @@ impl Book {
         }
     }
 
-    /// Returns the epochs before the current one of which no call is pending.
+    /// Returns the epochs before the current one that have no pending calls.
     pub fn complete(&self) -> Vec<u16> {
         let current = self.epoch();
         let pages = lock(&self.pages);
@@ -217,12 +217,12 @@ impl Book {
         lock(&self.pages).values().map(|page| page.pending).sum()
     }
 
-    /// Takes an epoch out.
+    /// Removes and returns the page of an epoch.
     pub fn take(&self, epoch: u16) -> Option<Page> {
         lock(&self.pages).remove(&epoch)
     }
 
-    /// Puts an epoch back that is to be looked at later.
+    /// Puts the page of an epoch back, to be checked later.
     pub fn put_back(&self, epoch: u16, page: Page) {
         lock(&self.pages).insert(epoch, page);
     }

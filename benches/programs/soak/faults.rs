@@ -18,10 +18,10 @@ use crate::functions::STARTS;
 use crate::run::World;
 use crate::{ledger, system};
 
-/// For how long faults are remembered: longer than any call takes.
+/// Nanoseconds for which faults are remembered: longer than any call takes.
 const REMEMBERED: u64 = 300 * 1_000_000_000;
 
-/// For how long after such a phase calls may still fail because of it: starts back off.
+/// Nanoseconds after such a phase in which calls may still fail because of it: starts back off.
 const AFTERMATH: u64 = 3 * 1_000_000_000;
 
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ struct Sent {
     pid: u32,
 }
 
-/// A time during which something was made to fail. It is open as long as it lasts.
+/// A period of injected failures. It is open while it lasts.
 #[derive(Clone, Copy, Debug)]
 struct Phase {
     begun: u64,
@@ -45,7 +45,7 @@ struct History {
     counts: Counts,
 }
 
-/// How often each fault was injected.
+/// The number of injections of each fault.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     pub kills: u64,
@@ -64,12 +64,12 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether set-ups were failing at some time between these two.
+    /// Returns whether set-ups were failing at some time in this interval.
     pub fn starts_failed(&self, from: u64, to: u64) -> bool {
         overlaps(&self.lock().starts, from, to)
     }
 
-    /// Returns whether descriptors or processes were few at some time between these two.
+    /// Returns whether descriptors or processes were scarce at some time in this interval.
     pub fn limits_were_low(&self, from: u64, to: u64) -> bool {
         overlaps(&self.lock().low, from, to)
     }
@@ -79,7 +79,7 @@ impl Faults {
         self.limits_were_low(now, now)
     }
 
-    /// Returns how many signals were sent between these times.
+    /// Returns the number of signals sent in this interval.
     pub fn kills(&self, from: u64, to: u64) -> usize {
         let history = self.lock();
         history
@@ -108,7 +108,7 @@ impl Faults {
         {
             history.sent.pop_front();
         }
-        // Before it is sent: the crash may be reported at once.
+        // Record the signal before it is sent: the crash may be reported at once.
         history.sent.push_back(Sent { nanos, pid });
         drop(history);
         system::signal_child(pid, signal)
@@ -168,7 +168,8 @@ fn kill_one(world: &World, rng: &mut fastrand::Rng) {
     let signal = match rng.u32(0..10) {
         0..6 => Signal::KILL,
         6..8 => Signal::TERM,
-        // A Rust program lets the first one of these pass that it did not cause itself.
+        // The standard library's handler lets the first of these signals pass if the program did not cause
+        // it.
         8 => Signal::SEGV,
         _ => Signal::ABORT,
     };
@@ -196,7 +197,7 @@ fn stop_one(world: &World, rng: &mut fastrand::Rng) {
     } else {
         Signal::KILL
     };
-    // Descriptors may be few by now: a worker must not stay stopped for ever.
+    // Descriptors may be scarce by now, but a worker must not stay stopped for ever.
     while !world.faults.send(pid, end) && system::workers().contains(&pid) {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -212,10 +213,10 @@ fn massacre(world: &World) {
     world.faults.lock().counts.massacres += 1;
 }
 
-/// Writes down how many of a hundred set-ups fail.
+/// Stores the share of failing set-ups, in percent.
 fn set_failing_starts(share: u32) {
     let directory = ledger::directory().unwrap_or_default();
-    // A rename: set-ups that read it meanwhile see the old share or the new one.
+    // Use a rename: concurrent set-ups read either the old or the new share.
     let (file, new) = (directory.join(STARTS), directory.join("starts.new"));
     let _ = std::fs::write(&new, share.to_string());
     let _ = std::fs::rename(&new, &file);
@@ -235,7 +236,7 @@ fn fail_starts(world: &World, rng: &mut fastrand::Rng) {
     world.faults.lock().counts.failing_starts += 1;
 }
 
-/// Lets this process have only a few more descriptors or processes than it has now.
+/// Limits this process to a few more descriptors or processes than it has now.
 fn few(world: &World, rng: &mut fastrand::Rng, resource: Resource) {
     let taken = match resource {
         Resource::Nofile => system::descriptors(),

@@ -10,7 +10,7 @@ use crate::job::{Action, Job};
 use crate::run::World;
 use crate::stubs::{Pool, Target};
 
-/// How long a forked child may take to make a call.
+/// Time that a forked child may take to make a call.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Exit codes of a forked child that made a call.
@@ -18,23 +18,23 @@ const RIGHT: i32 = 0;
 const WRONG: i32 = 1;
 const REFUSED: i32 = 2;
 
-/// Forks this process. Only the calling thread goes on in the child, which returns 0.
+/// Forks this process. Only the calling thread continues in the child, where this returns 0.
 fn fork() -> i32 {
     unsafe extern "C" {
         fn fork() -> i32;
     }
-    // SAFETY: The other threads may hold locks, which stay locked in the child. The C library
-    // releases those of its allocator, and the child takes none of this program. Whether it can use
-    // the library nevertheless is what is tested.
+    // SAFETY: The other threads may hold locks, which stay locked in the child. The C library releases those
+    // of its allocator, and the child takes none of this program's. The test checks that the child can use
+    // the library nevertheless.
     unsafe { fork() }
 }
 
-/// Ends this process without running anything that its parent has registered.
+/// Ends this process without running any handler that its parent has registered.
 fn exit_at_once(code: i32) -> ! {
     unsafe extern "C" {
         fn _exit(code: i32) -> !;
     }
-    // SAFETY: It takes any number and does not return.
+    // SAFETY: `_exit` accepts any number and does not return.
     unsafe { _exit(code) }
 }
 
@@ -46,7 +46,7 @@ pub fn fork_and_exit() {
     }
 }
 
-/// Forks, and returns whether this is the child. Waits for those of before that have ended.
+/// Forks, and returns whether this is the child. Reaps the earlier children that have ended.
 pub fn fork_is_child() -> bool {
     while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
     fork() == 0
@@ -58,7 +58,7 @@ fn wait_for(pid: i32) {
     }
 }
 
-/// Forks the program now and then, until the run is over. The children exit at once, or make a call.
+/// Forks the program from time to time until the run is over. The children exit at once, or make a call.
 pub fn fork_now_and_then(world: &World, seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     while !world.is_over() {
@@ -75,7 +75,7 @@ pub fn fork_now_and_then(world: &World, seed: u64) {
 fn fork_and_call(world: &World, seed: u64) {
     let target = Target::of(Pool::Plain);
     let token = world.book.token();
-    // A place of its own: the child has workers of its own.
+    // The child has its own workers, and therefore its own place.
     let place = crate::stubs::place_of_runtime();
     let job = Job::new(token, place, Action::Return, seed, (100, 100));
     world.book.submit(&target, &job, false);
@@ -91,7 +91,7 @@ fn fork_and_call(world: &World, seed: u64) {
         }
         child => child,
     };
-    // Too few processes, for example.
+    // The fork failed, for example because of the limit on processes.
     let Some(pid) = Pid::from_raw(child.max(0)) else {
         return world.book.resolve(token, State::Abandoned);
     };

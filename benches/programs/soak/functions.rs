@@ -1,5 +1,5 @@
-//! The functions that the drivers call: one for each combination of options that changes how a call
-//! is run.
+//! The functions that the drivers call: one for each combination of options that affects the execution of a
+//! call.
 
 use std::fs::File;
 use std::io;
@@ -13,19 +13,19 @@ use crate::job::{Action, Answer, Job, Refusal, Token};
 use crate::ledger::{self, Mark};
 use crate::stubs::{Pool, place_of};
 
-/// The limit of `limited`, and how much a call takes that is to be killed for it.
+/// The memory limit of `limited`, and the amount that a call allocates in order to be killed for it.
 pub const MEMORY: u64 = 64 * 1024 * 1024;
 const HOARD: usize = 3 * MEMORY as usize;
 
 pub const TIMEOUT: Duration = Duration::from_millis(200);
 pub const GRACE: Duration = Duration::from_millis(400);
 
-/// How long `Oversleep` takes.
+/// Duration of `Oversleep`.
 const OVERSLEEP: Duration = Duration::from_secs(30);
 
 const UNLIMITED: CrashLimit = CrashLimit::unlimited();
 
-/// Records the start, and checks the input.
+/// Records the start and checks the input.
 fn begin(job: &Job) -> Result<(), Refusal> {
     ledger::note(job, Mark::Started);
     if job.is_intact() {
@@ -35,7 +35,7 @@ fn begin(job: &Job) -> Result<(), Refusal> {
     }
 }
 
-/// Does what the job asks for, except for sleeping: returns how long to sleep.
+/// Performs the action of the job, except for sleeping, and returns the time to sleep.
 fn act(job: &Job) -> Result<Duration, Refusal> {
     let attempt = retry_runtime::current().map_or(0, |call| call.attempt());
     match job.action {
@@ -85,7 +85,7 @@ fn act(job: &Job) -> Result<Duration, Refusal> {
     Ok(Duration::ZERO)
 }
 
-/// Returns the nested call of a call that has this number.
+/// Returns the nested call with this number.
 fn inner(job: &Job, number: u8, pool: Pool, action: Action) -> Job {
     let token = job.token.nested(number);
     Job::new(
@@ -97,7 +97,7 @@ fn inner(job: &Job, number: u8, pool: Pool, action: Action) -> Job {
     )
 }
 
-/// Checks the answer of the nested call that has this number.
+/// Checks the answer of the nested call with this number.
 fn right<E: std::fmt::Debug>(
     job: &Job,
     number: u8,
@@ -219,14 +219,14 @@ async fn perform_async(job: &Job) -> Result<Answer, Refusal> {
     Ok(end(job))
 }
 
-/// Has one value of bytes, which takes another way than a struct does. The fields of the job stand in
-/// front of the payload.
+/// Takes a single value of bytes, which is encoded differently from a struct. The fields of the job precede
+/// the payload.
 #[function(crash_limit = UNLIMITED)]
 pub fn raw(bytes: Vec<u8>) -> Vec<u8> {
     perform_raw(&bytes)
 }
 
-/// The same with borrowed and shared bytes.
+/// Like `raw`, with borrowed and shared bytes.
 #[function(crash_limit = UNLIMITED)]
 pub fn lent(bytes: &[u8]) -> Bytes {
     perform_raw(bytes).into()
@@ -240,7 +240,7 @@ fn perform_raw(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The input of `raw` and `lent`. The action is always to return.
+/// Returns the input of `raw` and `lent`. The action is always to return.
 pub fn to_raw(job: &Job) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(24 + job.payload.len());
     bytes.extend(job.token.0.to_le_bytes());
@@ -272,7 +272,7 @@ pub fn from_raw_answer(bytes: &[u8]) -> Answer {
     }
 }
 
-/// Has no options at all, and no error: what goes wrong is a panic.
+/// Has no options and no error type: failures are panics.
 #[function]
 pub fn plain(job: Job) -> Answer {
     perform(&job).unwrap_or_else(|refusal| panic!("{refusal}"))
@@ -330,7 +330,7 @@ pub fn timed(job: Job) -> Result<Answer, Refusal> {
     perform(&job)
 }
 
-/// Looks at its token while it sleeps.
+/// Checks its token while it sleeps.
 #[function(timeout = TIMEOUT, grace = GRACE, crash_limit = UNLIMITED)]
 pub fn graceful(job: Job) -> Result<Answer, Refusal> {
     begin(&job)?;
@@ -366,7 +366,7 @@ pub fn limited(job: Job) -> Result<Answer, Refusal> {
     perform(&job)
 }
 
-/// Makes calls of its own.
+/// Makes calls itself.
 #[function(crash_limit = UNLIMITED)]
 pub fn outer(job: Job) -> Result<Answer, Refusal> {
     perform(&job)
@@ -377,10 +377,10 @@ pub fn forking(job: Job) -> Result<Answer, Refusal> {
     perform(&job)
 }
 
-/// The file that says how set-ups behave. See [`Starts`](crate::faults::Starts).
+/// The file that controls the set-ups. See [`Starts`](crate::faults::Starts).
 pub const STARTS: &str = "starts";
 
-/// Fails, exits, panics or takes its time, as the file says and the process number decides.
+/// Fails, exits, panics or sleeps: the file sets the share of failures, and the process ID decides.
 fn flaky() -> Result<(), String> {
     let directory = ledger::directory().unwrap_or_default();
     let share = std::fs::read_to_string(directory.join(STARTS)).unwrap_or_default();
@@ -424,7 +424,7 @@ pub fn prepared(state: &mut Prepared, job: Job) -> Result<Answer, Refusal> {
     perform(&job)
 }
 
-/// Only one worker can be there at a time, whatever `max_workers` says: the others' set-ups fail.
+/// Permits one worker at a time, whatever `max_workers` is: the set-ups of the others fail.
 fn take_licence() -> io::Result<File> {
     let file = File::create(ledger::directory().unwrap_or_default().join("licence"))?;
     file.try_lock()?;
@@ -449,7 +449,7 @@ impl Shop {
         flaky().map(|()| Self { number, sold: 0 })
     }
 
-    /// The seed is that of the configuration, so that an answer of another one is noticed.
+    /// The seed is that of the configuration, so that an answer from another configuration is detected.
     #[method(retries(max_retries = 1, initial_delay = "1ms"))]
     pub fn sell(&mut self, job: Job) -> Result<Answer, Refusal> {
         self.sold += 1;

@@ -1,11 +1,11 @@
-//! What a call is asked to do, and what it answers.
+//! The inputs and the answers of calls.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The identity of a call of this program: the epoch in which it was made (16 bits), its number
-/// (40 bits), and the numbers of the nested calls that lead to it (twice 4 bits).
+/// The identity of a call of this program: its epoch (16 bits), its number (40 bits), and the numbers of the
+/// nested calls that lead to it (twice 4 bits).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Token(pub u64);
 
@@ -18,7 +18,7 @@ impl Token {
         (self.0 >> 48) as u16
     }
 
-    /// Returns the identity of a call that this call makes, or that such a call makes.
+    /// Returns the identity of a nested call of this call, which may be nested itself.
     pub fn nested(self, number: u8) -> Self {
         debug_assert!(number < 16, "four bits");
         let shift = if self.0 & 0xf == 0 { 0 } else { 4 };
@@ -47,7 +47,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What the function does between its two records in the ledger.
+/// The action of the function between its two records in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     Return,
@@ -75,7 +75,7 @@ pub enum Action {
     Nest(u8),
     /// Makes a call of the same function that makes calls itself.
     NestTwice,
-    /// Makes calls of which it drops and cancels some, and then one that counts.
+    /// Makes calls, drops and cancels some of them, and then makes one that counts.
     NestAndDrop,
     /// Forks a child that exits at once.
     ForkAndExit,
@@ -87,7 +87,7 @@ pub enum Action {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
     pub token: Token,
-    /// The set of workers that serve it; see [`Target`](crate::stubs::Target).
+    /// The set of workers that serve the call; see [`Target`](crate::stubs::Target).
     pub place: u32,
     pub action: Action,
     pub seed: u64,
@@ -108,12 +108,12 @@ impl Job {
         }
     }
 
-    /// Returns whether the payload is that of the seed.
+    /// Returns whether the payload matches the seed.
     pub fn is_intact(&self) -> bool {
         self.payload == bytes(self.seed, self.payload.len())
     }
 
-    /// Returns the bytes that the right answer has.
+    /// Returns the bytes of the right answer.
     pub fn answer(seed: u64, size: u32) -> Vec<u8> {
         bytes(!seed, size as usize)
     }
@@ -129,15 +129,15 @@ pub struct Answer {
 /// The error of a function, as itself or as the text of a `RemoteError`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// The call asked for it.
+    /// The job requested the error.
     Asked(Token),
     /// The attempt was asked to stop.
     Stopped(Token),
-    /// The payload that arrived is not the one that was sent.
+    /// The payload was altered on the way.
     WrongInput(Token),
-    /// A nested call failed: with which kind of error, and its text.
+    /// A nested call failed: the kind of its error, and the text.
     Inner(String, String),
-    /// A nested call has another call's answer, or a wrong one.
+    /// A nested call returned another call's answer, or a wrong one.
     WrongInner(String),
 }
 

@@ -1,5 +1,5 @@
-//! Judges the result of a call by itself: whether it is the right one, and whether an error is one
-//! that the injected faults explain. What needs the ledger is left to the audit.
+//! Judges the result of a call in isolation: a value must be the right one, and the injected faults must
+//! explain an error. Checks that need the ledger are left to the audit.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use crate::job::{Action, Answer, Job, Refusal, Token};
 use crate::stubs::{Pool, Told};
 use crate::system;
 
-/// How late a limit may take effect on a machine that is busy and whose workers are stopped.
+/// Delay with which a limit may take effect on a busy machine whose workers are stopped.
 const LATE: Duration = Duration::from_secs(45);
 
-/// How much of an error's report is kept.
+/// Length of an error's report that is kept.
 const REPORT: usize = 1500;
 
-/// What has to come out of a call that no fault from outside disturbs.
+/// The result of a call that no fault from outside disturbs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Answer,
@@ -39,7 +39,7 @@ fn expected(plan: &Plan) -> Expected {
     }
 }
 
-/// Judges and enters the result of the call `token`, which in a map has this index.
+/// Judges and enters the result of the call `token`, which has this index in a map.
 pub fn settle<E: Told>(
     book: &Book,
     faults: &Faults,
@@ -146,7 +146,7 @@ fn failure<E: Told>(kind: Kind, error: &CallError<E>) -> Failure {
     }
 }
 
-/// Returns the rules that an error violates, with what was found.
+/// Returns the rules that an error violates, with the findings.
 fn unexplained<E: Told>(
     plan: &Plan,
     error: &CallError<E>,
@@ -156,7 +156,7 @@ fn unexplained<E: Told>(
 ) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     let mut note = |rule, text: String| found.push((rule, text));
-    // Read first, so that it is at most `elapsed` after the call was made.
+    // Read the clock first, so that it is at most `elapsed` after the call was made.
     let at = Instant::now();
     let now = system::now();
     let elapsed = Duration::from_nanos(now.saturating_sub(plan.submitted));
@@ -172,7 +172,7 @@ fn unexplained<E: Told>(
         CallError::Function(error, _) => {
             let told = error.told();
             if told == Refusal::Asked(plan.token).to_string() {
-                // A deadline may have kept the second attempt from being made.
+                // A deadline may have prevented the second attempt.
                 let is_late = plan.action == Action::FailFirst && plan.deadline.is_some();
                 if expected != Expected::Function && !is_late {
                     note(
@@ -188,7 +188,7 @@ fn unexplained<E: Told>(
             let is_asked = panic
                 .message()
                 .contains(&format!("asked to: {}", plan.token));
-            // A deadline may have kept the second attempt from being made.
+            // A deadline may have prevented the second attempt.
             let is_late = plan.action == Action::PanicFirst && plan.deadline.is_some();
             if !is_asked || expected != Expected::Panic && !is_late {
                 note(
@@ -226,8 +226,8 @@ fn unexplained<E: Told>(
         CallError::Startup(..) => {
             let starts = plan.pool.is_flaky() && faults.starts_failed(plan.submitted, now);
             let low = faults.limits_were_low(plan.submitted, now);
-            // Without a live worker a set-up without a licence is an ordinary failure; the audit
-            // looks for the live worker.
+            // If no worker is alive, a set-up that gets no licence is an ordinary failure; the audit checks
+            // for a live worker.
             if !starts && !low && plan.pool != Pool::Licensed {
                 note("a failed start that nothing explains", String::new());
             }
@@ -275,7 +275,7 @@ fn attempts_add_up(
     }
 }
 
-/// Whether what a nested call failed with, which the outer one returned as its error, is explained.
+/// Returns whether the failure of a nested call, which the outer one returned as its error, is explained.
 fn nested_failure_is_explained(plan: &Plan, told: &str, faults: &Faults, now: u64) -> bool {
     let Some(kind) = told
         .strip_prefix("Inner(\"")
@@ -286,7 +286,7 @@ fn nested_failure_is_explained(plan: &Plan, told: &str, faults: &Faults, now: u6
     match kind {
         "Crashed" => faults.kills(plan.submitted, now) >= 3,
         "Startup" => faults.limits_were_low(plan.submitted, now),
-        // A worker keeps the limits that were low when it was started.
+        // A worker keeps the limits that were in force when it was started.
         "Rejected" => told.contains("no thread") && faults.counts().few_processes > 0,
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! The ledger: files to which each execution appends a record before and after it does anything.
+//! The ledger: files to which each execution appends a record before and after its action.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -25,16 +25,16 @@ fn path(epoch: u16) -> PathBuf {
 pub enum Mark {
     /// The function was entered.
     Started,
-    /// It is about to return its answer.
+    /// The function is about to return its answer.
     Ended,
-    /// It is about to end its own process, or to take too much memory.
+    /// The function is about to end its own process, or to exceed its memory limit.
     Dies,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
     pub token: Token,
-    /// On the monotonic clock.
+    /// The time on the monotonic clock.
     pub nanos: u64,
     pub pid: u32,
     pub place: u32,
@@ -100,7 +100,7 @@ pub fn note(job: &Job, mark: Mark) {
         *file = Some((epoch, opened.expect("the ledger can be opened")));
     }
     let (_, file) = file.as_mut().expect("it was just set");
-    // One `write`, which the kernel does not mix with those of other processes.
+    // A single `write`, which the kernel does not interleave with those of other processes.
     file.write_all(&record.to_bytes())
         .expect("the ledger can be written to");
 }

@@ -1,4 +1,4 @@
-//! What the run takes: descriptors, threads, memory and processes, which have to stay flat.
+//! Resources of the run: descriptors, threads, memory and processes, whose use must stay flat.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::run::World;
 use crate::system;
 
-/// How often it is measured.
+/// Time between two measurements.
 pub const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a child may be a zombie. The library waits for its workers when they end.
+/// Number of samples in which a child may be a zombie. The library reaps its workers when they exit.
 const ZOMBIE: u32 = 3;
 
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Measures, unless there is no descriptor left for it.
+    /// Takes a sample. Returns `None` if no descriptor is left for it.
     pub fn take() -> Option<Self> {
         let descendants = system::descendants();
         Some(Self {
@@ -38,8 +38,8 @@ impl Sample {
     }
 }
 
-/// One thing that has to stay flat: its value in a sample, and by how much the last quarter may exceed
-/// the second one, as a share and in absolute terms.
+/// A measure that must stay flat: its name, its value in a sample, and the amount by which the last quarter
+/// may exceed the second one, as a share and in absolute terms.
 type Measure = (&'static str, fn(&Sample) -> u64, f64, u64);
 
 const MEASURES: [Measure; 4] = [

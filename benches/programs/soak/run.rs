@@ -1,4 +1,4 @@
-//! The run: starts the drivers and all that watches them, audits, and sums up.
+//! The run: starts the drivers and their observers, audits, and prints a summary.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::scenarios::{Driver, drive_async};
 use crate::watchdog::Watch;
 use crate::{audit, faults, forks, system, watchdog};
 
-/// What all threads of the run share.
+/// The state that all threads of the run share.
 pub struct World {
     pub book: Book,
     pub faults: Faults,
@@ -32,13 +32,13 @@ impl World {
     }
 }
 
-/// How long calls are made until the next epoch begins.
+/// Duration of an epoch.
 const EPOCH: Duration = Duration::from_secs(10);
 
 const BLOCKING: usize = 4;
 const TASKS: usize = 6;
 
-/// How long everything has to end at the end.
+/// Time within which everything must have ended after the run.
 const END: Duration = Duration::from_secs(15);
 
 pub fn run(arguments: &Arguments) -> ExitCode {
@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     if is_root && arguments.faults {
         println!("as root, processes are not limited (see --user)");
     }
-    // Killed workers would dump their memory.
+    // Without this limit, killed workers would write core dumps.
     let no_core = Rlimit {
         current: Some(0),
         maximum: Some(0),
@@ -126,7 +126,7 @@ fn drive_tasks(world: &'static World) {
     });
 }
 
-/// Subscribes to the events now and then, and checks that lines do not mix.
+/// Subscribes to the events from time to time, and checks that lines do not mix.
 fn observe(world: &World) {
     while !world.is_over() {
         let until = Instant::now() + Duration::from_secs(3);
@@ -203,7 +203,7 @@ fn print_line(world: &World, elapsed: Duration, sample: Sample) {
     );
 }
 
-/// Shuts the default runtime down, after which nothing may be left.
+/// Shuts the default runtime down and checks that nothing is left.
 fn end(world: &World) {
     let abandoned = retry_runtime::shutdown(Duration::from_secs(10)).wait();
     if !abandoned.is_empty() {

@@ -1,4 +1,4 @@
-//! The drivers: what kinds of calls are made, from threads and from async code.
+//! The drivers: the kinds of calls, made from threads and from async code.
 
 mod awaiting;
 mod blocking;
@@ -18,7 +18,7 @@ use crate::with_stub;
 
 pub use awaiting::drive_async;
 
-/// One thread or task that makes calls.
+/// A thread or task that makes calls.
 pub struct Driver {
     world: &'static World,
     rng: fastrand::Rng,
@@ -61,7 +61,7 @@ impl Driver {
         unreachable!("the draw is less than the sum")
     }
 
-    /// Draws a function, and now and then other options for it.
+    /// Draws a function, and from time to time other options for it.
     fn target(&mut self) -> Target {
         let mut pools = vec![
             (12, Pool::Raw),
@@ -89,7 +89,7 @@ impl Driver {
         let pool = self.weighted(&pools);
         if pool == Pool::Shop {
             self.world.book.count(|counts| counts.services += 1);
-            // Some come again and again, and some only once.
+            // Some configurations recur, and others are used only once.
             let number = if self.rng.bool() {
                 self.rng.u64(0..4)
             } else {
@@ -166,7 +166,7 @@ impl Driver {
         self.weighted(&choices)
     }
 
-    /// Draws a call. `large` says whether its values may have megabytes.
+    /// Draws a call. `large` permits values of several megabytes.
     fn job(&mut self, target: &Target, large: bool) -> Job {
         let token = self.world.book.token();
         let action = self.action(target);
@@ -206,7 +206,7 @@ impl Driver {
         (0..count).map(|_| self.job(target, large)).collect()
     }
 
-    /// Enters a call, and makes the input of it.
+    /// Enters a call and returns its input.
     fn enter<S: Stub>(&self, target: &Target, job: Job, may_be_cancelled: bool) -> S::Input {
         self.world.book.submit(target, &job, may_be_cancelled);
         S::input(job)
@@ -230,7 +230,7 @@ impl Driver {
         self.world.book.resolve(token, state);
     }
 
-    /// Says what this driver is about to do, for the watchdog.
+    /// Reports the next activity of this driver to the watchdog.
     fn begin(&self, what: &'static str, target: &Target) {
         self.world.watch.begin(self.number, what, target.pool);
     }
@@ -273,7 +273,7 @@ impl<S: Stub> Iterator for Inputs<S> {
     }
 }
 
-/// The results of a map that are still to come.
+/// The outstanding results of a map.
 struct Outstanding {
     tokens: Arc<[Token]>,
     settled: Vec<bool>,
@@ -309,7 +309,7 @@ impl Outstanding {
                 (Ok(answer), place)
             }
         };
-        // Where the order is kept, the position decides whose result it is.
+        // If the order is kept, the position identifies the input of the result.
         let place = if self.ordered { Some(self.next) } else { place };
         self.next += 1;
         let Some(place) = place.filter(|place| *place < self.tokens.len()) else {
@@ -333,14 +333,14 @@ impl Outstanding {
         self.settle::<S>(driver, Err(error));
     }
 
-    /// All inputs have succeeded, without their values.
+    /// Settles all inputs as successful, without their values.
     fn succeed(&self, driver: &Driver) {
         for token in &*self.tokens {
             driver.resolve(*token, State::Succeeded);
         }
     }
 
-    /// Gives up what has no result, as far as the map took it.
+    /// Abandons the inputs without a result, as far as the map took them.
     fn abandon(&self, driver: &Driver) {
         for (token, settled) in self.tokens.iter().zip(&self.settled) {
             if !settled && driver.world.book.plan(*token).is_some() {

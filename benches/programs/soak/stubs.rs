@@ -1,4 +1,4 @@
-//! A uniform view of the functions: which rules hold for each, and how it is called.
+//! A uniform view of the functions: the rules for each, and the way to call it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub enum Pool {
 }
 
 impl Pool {
-    /// How many further attempts the attribute allows.
+    /// Returns the number of further attempts that the attribute allows.
     pub fn retries(self) -> u32 {
         match self {
             Self::Typed => 2,
@@ -49,39 +49,39 @@ impl Pool {
         matches!(self, Self::Timed | Self::Graceful).then_some(TIMEOUT)
     }
 
-    /// Whether a worker executes several inputs at once, so that it cannot tell which is to blame.
+    /// Returns whether a worker executes several inputs at once, so that no single input can be blamed.
     pub fn is_shared(self) -> bool {
         matches!(self, Self::Concurrent | Self::Batched)
     }
 
-    /// Whether the set-up may fail.
+    /// Returns whether the set-up may fail.
     pub fn is_flaky(self) -> bool {
         matches!(self, Self::Prepared | Self::Shop)
     }
 
-    /// Whether the function has an error of its own.
+    /// Returns whether the function has an error type of its own.
     pub fn has_errors(self) -> bool {
         !matches!(self, Self::Raw | Self::Lent | Self::Plain)
     }
 }
 
-/// Where a call goes: a function, with overrides, in a runtime, and for a service the configuration.
+/// The target of a call: a function with overrides, its runtime, and the configuration of a service.
 #[derive(Clone)]
 pub struct Target {
     pub pool: Pool,
     pub options: Options,
-    /// The overrides, as far as the judge has to know of them.
+    /// The overrides that the judge has to know.
     pub retries: u32,
     pub timeout: Option<Duration>,
     pub deadline: Option<Duration>,
     pub runtime: Option<Runtime>,
     pub shop: Option<(u64, Arc<ShopHandle>)>,
-    /// Identifies the set of workers that serve it.
+    /// Identifies the set of workers that serve the call.
     pub place: u32,
 }
 
-/// The places of the default runtime are the pools. The configurations of the service, and the pools
-/// of other runtimes, follow.
+/// Returns the place of a pool in the default runtime. The configurations of the service and the pools of
+/// other runtimes have higher numbers.
 pub fn place_of(pool: Pool) -> u32 {
     pool as u32
 }
@@ -90,8 +90,8 @@ pub fn place_of_shop(number: u64) -> u32 {
     1 << 30 | u32::try_from(number & 0xff_ffff).unwrap_or(0)
 }
 
-/// Returns a place that no other set of workers has, for the pools of a runtime: the lowest five bits
-/// are for the pool.
+/// Returns a place for the pools of a runtime that no other set of workers has: the lowest five bits identify
+/// the pool.
 pub fn place_of_runtime() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed) << 5 | 1 << 31
@@ -128,7 +128,7 @@ impl Target {
     }
 }
 
-/// One function, seen through its target.
+/// A function, called through a target.
 pub trait Stub: Clone + Send + Sync + 'static {
     type Input: Send + 'static;
     type Value: Send + 'static;
@@ -147,7 +147,7 @@ pub trait Stub: Clone + Send + Sync + 'static {
         I: Iterator<Item = Self::Input>;
 }
 
-/// The error of a function as text: that of a [`Refusal`].
+/// Returns the error of a function as text: that of a [`Refusal`].
 pub trait Told {
     fn told(&self) -> String;
 }

@@ -8,7 +8,7 @@ use crate::arguments::Arguments;
 use crate::ledger::DIRECTORY;
 use crate::system;
 
-/// How long the processes of the run have to disappear after it.
+/// Time within which the processes of the run must disappear after it.
 const SETTLED: Duration = Duration::from_secs(5);
 
 pub fn supervise(arguments: &Arguments) -> ExitCode {
@@ -18,10 +18,10 @@ pub fn supervise(arguments: &Arguments) -> ExitCode {
     command
         .args(arguments.words())
         .env(DIRECTORY, &directory)
-        // The workers print much. The library still reads and splits it.
+        // The workers print much. The library still reads and splits their output.
         .env("RETRY_OUTPUT", "none")
         .env("RETRY_SEED", arguments.seed.to_string())
-        // Without these the allocator adapts to large messages and keeps their memory.
+        // Without these settings the allocator adapts to large messages and keeps their memory.
         .env(
             "GLIBC_TUNABLES",
             "glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=131072",

@@ -1,4 +1,4 @@
-//! Processes, descriptors and threads as `/proc` shows them, and signals to processes.
+//! Processes, descriptors and threads as shown by `/proc`, and signals to processes.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-/// Nanoseconds on the monotonic clock, which all processes of a machine share.
+/// Returns the nanoseconds on the monotonic clock, which all processes of a machine share.
 pub fn now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -77,7 +77,7 @@ pub fn has_variable(pid: u32, wanted: &str) -> bool {
         .any(|variable| variable == wanted.as_bytes())
 }
 
-/// Returns the processes, zombies aside, that have this variable in their environment.
+/// Returns the processes, except zombies, that have this variable in their environment.
 pub fn processes_with(variable: &str) -> Vec<Process> {
     let mut all = processes();
     all.retain(|process| has_variable(process.pid, variable));
@@ -102,7 +102,7 @@ pub fn workers() -> Vec<u32> {
     children.flatten().collect()
 }
 
-/// Sends a signal to a child of this process. Returns false if there is no such child any more.
+/// Sends a signal to a child of this process. Returns false if the child no longer exists.
 pub fn signal_child(pid: u32, signal: Signal) -> bool {
     let own = std::process::id();
     signal_if(pid, signal, |pid| {
@@ -111,13 +111,13 @@ pub fn signal_child(pid: u32, signal: Signal) -> bool {
     })
 }
 
-/// Sends a signal to a process if it is the right one.
+/// Sends a signal to a process if `is_right` confirms its identity.
 pub fn signal_if(pid: u32, signal: Signal, is_right: impl FnOnce(u32) -> bool) -> bool {
     let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return false;
     };
-    // The descriptor refers to the process: its number cannot pass on to another process between
-    // the check and the signal.
+    // The descriptor refers to the process, so the process ID cannot be reused between the check and the
+    // signal.
     let Ok(pidfd) = rustix::process::pidfd_open(raw, PidfdFlags::empty()) else {
         return false;
     };
@@ -139,7 +139,7 @@ pub fn threads() -> Vec<String> {
         .collect()
 }
 
-/// Returns the bytes of anonymous and shared memory that this process has resident.
+/// Returns the bytes of resident anonymous and shared memory of this process.
 pub fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kibibytes = |key: &str| -> Option<u64> {
@@ -149,7 +149,7 @@ pub fn resident() -> Option<u64> {
     Some((kibibytes("RssAnon:")? + kibibytes("RssShmem:")?) * 1024)
 }
 
-/// Describes what every thread and every descendant of this process is doing.
+/// Describes the state of every thread and every descendant of this process.
 pub fn dump() -> String {
     let mut text = String::from("threads:\n");
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
@@ -178,7 +178,7 @@ pub fn dump() -> String {
     text
 }
 
-/// Returns the number of threads of this process and of all that descend from it.
+/// Returns the number of threads of this process and of its descendants.
 pub fn tasks() -> usize {
     let of = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
     let descendants = descendants();

@@ -8,16 +8,16 @@ use crate::run::World;
 use crate::stubs::Pool;
 use crate::{ledger, system};
 
-/// How long a call may take: longer than all limits, delays and phases together.
+/// Time limit for a call: longer than all limits, delays and phases together.
 const CALL: Duration = Duration::from_secs(75);
 
-/// How long a driver may take for the calls that it makes together.
+/// Time limit for a group of calls that a driver makes together.
 const SCENARIO: Duration = Duration::from_secs(150);
 
-/// How many overdue calls are described.
+/// Number of overdue calls that are described.
 const SHOWN: usize = 5;
 
-/// What the drivers are doing.
+/// The current activities of the drivers.
 #[derive(Default)]
 pub struct Watch(Mutex<BTreeMap<usize, (&'static str, Pool, Instant)>>);
 
@@ -43,7 +43,7 @@ impl Watch {
     }
 }
 
-/// Looks for calls and drivers that take too long, for ever.
+/// Checks for calls and drivers that take too long, in an endless loop.
 pub fn watch(world: &World) {
     loop {
         std::thread::sleep(Duration::from_secs(1));

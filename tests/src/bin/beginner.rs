@@ -1,5 +1,5 @@
-//! A program for the tests of how a program and its workers begin. The first argument says what it
-//! does. Each process that comes past `init` adds a line to the file that `MAINS` names.
+//! A program for the tests of how a program and its workers start. The first argument selects the action.
+//! Each process that returns from `init` adds a line to the file named by `MAINS`.
 
 use std::fs::File;
 use std::io::Write;
@@ -33,7 +33,7 @@ fn enters_again(value: u64) -> u64 {
     value
 }
 
-/// What a program prints that a function starts.
+/// Returns the output of a program that the function starts.
 #[function(max_workers = 1)]
 fn runs(script: String) -> String {
     let output = Command::new("sh").args(["-c", &script]).output();
@@ -42,7 +42,7 @@ fn runs(script: String) -> String {
     String::from_utf8_lossy(&text).trim().to_owned()
 }
 
-/// What the descriptors of the worker refer to, besides its standard streams.
+/// Returns the targets of the worker's descriptors, without its standard streams.
 #[function(max_workers = 1)]
 fn descriptors() -> Vec<String> {
     let entries = std::fs::read_dir("/proc/self/fd").expect("/proc");
@@ -53,7 +53,7 @@ fn descriptors() -> Vec<String> {
         .collect()
 }
 
-/// The CPUs, the nice value and the blocked signals of the worker.
+/// Returns the CPUs, the nice value and the blocked signals of the worker.
 #[function(max_workers = 1)]
 fn attributes() -> (usize, i32, String) {
     let affinity = sched_getaffinity(None).expect("an affinity");
@@ -69,14 +69,14 @@ fn attributes() -> (usize, i32, String) {
     )
 }
 
-/// The worker's process, after a while in which others start.
+/// Returns the worker's process ID after a delay, in which other workers start.
 #[function]
 fn own_pid() -> u32 {
     std::thread::sleep(Duration::from_millis(300));
     std::process::id()
 }
 
-/// What becomes of a read from the terminal, and of its settings.
+/// Returns the results of reading from the terminal and of changing its settings.
 #[function(max_workers = 1)]
 fn terminal() -> String {
     let read = std::fs::read_to_string("/dev/tty").map_err(|error| error.raw_os_error());
@@ -92,12 +92,12 @@ fn show<T: std::fmt::Debug, E: std::fmt::Display>(result: Result<T, CallError<E>
     }
 }
 
-/// The same file under another number, which programs inherit.
+/// Duplicates a descriptor to one that programs inherit.
 fn inheritable(file: impl AsFd) -> std::os::fd::OwnedFd {
     rustix::io::dup(file).expect("a descriptor")
 }
 
-/// Does something while a limit of this process is low.
+/// Runs a closure while a limit of this process is low.
 fn under<R>(limit: Resource, current: u64, work: impl FnOnce() -> R) -> R {
     let before = getrlimit(limit);
     let mut low = before;
@@ -126,7 +126,7 @@ fn main() {
         }
         "twice" => show(enters_again.remote(5).wait()),
         "wrapped" => {
-            // Several at once, as a program would that starts many workers.
+            // Several at once, as in a program that starts many workers.
             let program = std::env::var_os("WRAPPER").expect("a program");
             let runtime = Runtime::builder().worker_program(program).max_workers(4);
             let runtime = runtime.startup_timeout(Duration::from_secs(20)).build();
@@ -146,7 +146,7 @@ fn main() {
             rustix::io::fcntl_setfd(&listener, FdFlags::empty()).expect("a flag");
             let address = listener.local_addr().expect("an address");
             show(descriptors.remote().wait());
-            // The next worker may be made of a process that waited for this.
+            // The next worker may be the standby process, which was started earlier.
             show(aborts.remote().wait());
             show(descriptors.remote().wait());
             drop(listener);
@@ -172,7 +172,7 @@ fn main() {
         }
         "scarce" => {
             let call = || echo.remote(1).wait();
-            // First there is no memory for the stack of a thread.
+            // First, there is no memory for the stack of a thread.
             let sizes = std::fs::read_to_string("/proc/self/statm").expect("/proc");
             let pages = sizes.split(' ').next().and_then(|pages| pages.parse().ok());
             let size = pages.unwrap_or(0) * rustix::param::page_size() as u64;

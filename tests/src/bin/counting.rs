@@ -17,7 +17,7 @@ fn sleeps_in_pairs(milliseconds: u64) -> u64 {
     milliseconds
 }
 
-/// Takes its time, in which the display would be drawn again, and prints.
+/// Waits long enough for the display to be redrawn, and prints.
 fn print_late(line: &str) {
     std::thread::sleep(Duration::from_millis(250));
     println!("{line}");
@@ -69,7 +69,7 @@ fn main(how: String) {
             println!("main got {sum}");
         }
         "unknown size" => {
-            // More than a map takes ahead of its consumer.
+            // More inputs than a map takes ahead of its consumer.
             let inputs = std::iter::once(3000).chain(std::iter::repeat_n(0, 5999));
             let inputs = inputs.filter(|_| true);
             let sum: u64 = naps.map(inputs).into_iter().flatten().sum();
@@ -85,7 +85,7 @@ fn main(how: String) {
             println!("main begins");
             let ended = sleeps_in_pairs.map([600_000; 40]).into_iter().count();
             println!("main got {ended} results");
-            // The signal ends it.
+            // A signal ends the program.
             std::thread::park();
         }
         other => println!("{other:?} is not a way"),

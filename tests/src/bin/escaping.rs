@@ -1,5 +1,5 @@
-//! Programs whose functions start processes that leave their worker's group. The first option says
-//! which.
+//! Programs whose functions start processes that leave their worker's group. The first option selects the
+//! program.
 
 use std::process::Command;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn hangs(long: bool) -> u32 {
 #[function(max_workers = 1)]
 fn idle() {}
 
-/// Becomes another user, with all threads.
+/// Changes the user ID of all threads.
 #[expect(unsafe_code, reason = "nothing safe does it for all threads")]
 fn lose_rights() {
     // SAFETY: this is the C library's `setuid`, which may be called at any moment.
@@ -66,7 +66,7 @@ fn main(what: String) {
             stay();
         }
         "crashes-and-stays" => {
-            // Another worker is there and sees the end of the parent.
+            // Another worker exists and detects that the parent has died.
             idle.remote().wait().expect("a worker");
             let _ = starts.remote(DAEMON.to_owned(), true).wait();
             starts

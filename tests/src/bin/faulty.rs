@@ -1,5 +1,5 @@
-//! Programs in which many things happen at once or in odd places, for the tests of faults. The
-//! first argument says which.
+//! Programs in which many things happen at once or in unusual places, for the tests of faults. The first
+//! argument selects one.
 
 use std::io::Write;
 use std::process::Command;
@@ -13,7 +13,7 @@ fn echo(value: u64) -> u64 {
     value
 }
 
-/// Writes this many mebibytes, in lines of this length, or in none.
+/// Writes this many mebibytes, in lines of this length or without any line ending.
 #[function(max_workers = 1)]
 fn floods(mebibytes: usize, line: Option<usize>) -> usize {
     let mut chunk = vec![b'x'; 1 << 20];
@@ -36,7 +36,7 @@ fn prints(bytes: Vec<u8>) {
     std::io::stdout().write_all(&bytes).expect("stdout");
 }
 
-/// Lines of one letter each, many at once.
+/// Prints lines of one letter each, many at once.
 #[function(max_workers = 16)]
 fn prints_letters(letter: u8, length: usize, lines: usize) {
     let mut line = vec![letter; length];
@@ -46,7 +46,7 @@ fn prints_letters(letter: u8, length: usize, lines: usize) {
     }
 }
 
-/// Lines that say which they are, every tenth of them longer than what a pipe takes at once.
+/// Prints numbered lines, every tenth of them longer than a pipe takes at once.
 #[function(max_workers = 2)]
 fn prints_numbered(letter: char, lines: usize) {
     for line in 0..lines {
@@ -62,7 +62,7 @@ fn sleeps(milliseconds: u64) -> u64 {
     milliseconds
 }
 
-/// The directory, the umask and a variable of the worker.
+/// Returns the directory, the umask and a variable of the worker.
 #[function(max_workers = 1, single_use_workers)]
 fn surroundings() -> String {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
@@ -78,7 +78,7 @@ fn aborts() {
     std::process::abort();
 }
 
-/// The code with which a program ends that a function starts.
+/// Returns the exit code of a program that the function starts.
 #[function]
 fn starts() -> Result<Option<i32>, String> {
     let status = Command::new("sh").args(["-c", "exit 3"]).status();
@@ -94,13 +94,13 @@ fn ignore_children() {
         fn signal(number: std::ffi::c_int, action: usize) -> usize;
     }
     const IGNORE: usize = 1;
-    // SAFETY: there is no handler that would have to be sound.
+    // SAFETY: no handler is installed that would have to be sound.
     unsafe {
         signal(rustix::process::Signal::CHILD.as_raw(), IGNORE);
     }
 }
 
-/// Leaves a process behind whose parent has ended.
+/// Leaves a process behind whose parent has exited.
 #[function]
 fn leaves_an_orphan() {
     let script = "sleep 0.1 & exit 0";
@@ -111,7 +111,7 @@ fn leaves_an_orphan() {
     assert!(status.success());
 }
 
-/// One line of `/proc/self/status`.
+/// Returns one line of `/proc/self/status`.
 fn status(key: &str) -> String {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
     let line = status.lines().find_map(|line| line.strip_prefix(key));
@@ -125,7 +125,7 @@ fn show<T: std::fmt::Debug, E: std::fmt::Display>(result: Result<T, CallError<E>
     }
 }
 
-/// Two calls that run on when this returns.
+/// Starts two calls that are still running when this returns.
 fn run_two() {
     let mut events = retry_runtime::events();
     drop([sleeps.spawn(600_000), sleeps.spawn(600_000)]);
@@ -139,13 +139,14 @@ fn run_two() {
     }
 }
 
-/// The process of its worker, which nobody else uses.
+/// Returns the process ID of its worker, which serves no other function.
 #[function(max_workers = 1, single_use_workers)]
 fn own_pid() -> u32 {
     std::process::id()
 }
 
-/// Waits until there is one child, and not this one: the spare, where every worker has ended.
+/// Waits until the only child is not `other`: once every worker has exited, the only child is the standby
+/// process.
 fn only_child_but(other: u32) -> u32 {
     loop {
         let tasks = std::fs::read_dir("/proc/self/task").expect("/proc");
@@ -163,7 +164,7 @@ fn only_child_but(other: u32) -> u32 {
     }
 }
 
-/// What a static may do before `main` does anything.
+/// Acts like a static that runs code before `main`.
 fn before_init() {
     if std::env::var_os("BEFORE_INIT").is_some() && std::env::var_os("RETRY_WORKER").is_some() {
         eprintln!("begins");
@@ -189,7 +190,7 @@ fn main() {
             retry_runtime::shutdown(Duration::from_secs(5)).wait();
         }
         "halves" => {
-            // What the program itself prints after a call comes after what the call has printed.
+            // The program's own output after a call follows the output of that call.
             for round in 0..100 {
                 prints.remote(b"half".to_vec()).wait().expect("it prints");
                 println!("{round}");
@@ -204,7 +205,7 @@ fn main() {
             }
         }
         "full" => {
-            // Both print into a stream that nobody reads.
+            // Both print to a stream that no process reads.
             let lines = number(1).expect("a number of lines");
             let printing = ['a', 'b'].map(|letter| prints_numbered.spawn(letter, lines));
             for call in printing {
@@ -215,7 +216,7 @@ fn main() {
             let limit = Duration::from_millis(100);
             let late = sleeps.remote(600_000).timeout(limit).wait();
             eprintln!("{}", late.expect_err("it is stopped"));
-            // It ends when it is told to, or at once.
+            // Exit when told to, or at once.
             let _ = std::io::stdin().read_line(&mut String::new());
         }
         "overfull" => {
@@ -235,7 +236,7 @@ fn main() {
             show(echo.remote(6).wait());
         }
         "streams" => {
-            // Nothing may go to the streams: there are none.
+            // The streams are closed, so nothing may be written to them.
             let sum: u64 = echo.map(0..100).into_iter().flatten().sum();
             prints.remote(b"lost\n".to_vec()).wait().expect("it prints");
             std::fs::write(&arguments[1], sum.to_string()).expect("a file");
@@ -275,12 +276,12 @@ fn main() {
             println!("{sum} by {engines}");
         }
         "childless" => {
-            // From now on nobody can tell how a child has ended.
+            // From now on the exit status of a child is unknown.
             ignore_children();
             show(echo.remote(5).wait());
         }
         "commands" => {
-            // What a function starts can be waited for.
+            // A function can wait for its own children.
             show(starts.remote().wait());
         }
         "signals" => {
@@ -300,7 +301,7 @@ fn main() {
             show(surroundings.remote().wait());
         }
         "first" => {
-            // Process 1 of its own world.
+            // Process 1 of its own PID namespace.
             println!("process {}", std::process::id());
             show(echo.remote(5).wait());
             show(aborts.remote().wait());

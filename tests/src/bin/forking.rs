@@ -1,4 +1,4 @@
-//! Programs that fork, for the tests. The first argument says which.
+//! Programs that fork, for the tests. The first argument selects one.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ fn note(file: &PathBuf, text: &str) {
     writeln!(file, "{text}").expect("it can be written");
 }
 
-/// Runs for a moment after it has said so.
+/// Notes that it runs, and then runs for a moment.
 #[function(max_workers = 1)]
 fn runs(file: PathBuf, first: bool) {
     note(&file, if first { "running" } else { "second" });
@@ -42,14 +42,14 @@ fn closes_its_output(now: bool) {
     rustix::stdio::dup2_stderr(std::fs::File::open("/dev/null").expect("a file")).expect("a file");
 }
 
-/// Stays until it is killed.
+/// Waits until it is killed.
 fn stay() -> ! {
     loop {
         std::thread::sleep(Duration::from_secs(1000));
     }
 }
 
-/// How long this process has had a CPU, in clock ticks.
+/// Returns the CPU time of this process, in clock ticks.
 fn ticks() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc");
     let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
@@ -59,12 +59,12 @@ fn ticks() -> u64 {
         .sum()
 }
 
-/// What a program does to become a daemon, as seen from inside of it.
+/// Turns this process into a daemon in the usual way, and returns in the daemon.
 fn daemonise() {
     let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
     if fork().is_some() {
         drop(writer);
-        // The daemon says that it is one.
+        // Wait for the daemon to report that it is one.
         let _ = std::io::Read::read(&mut reader, &mut [0]);
         std::process::exit(0);
     }
@@ -81,7 +81,7 @@ fn daemonise() {
         .expect("/dev/null");
     rustix::stdio::dup2_stdin(&null).expect("a stream");
     rustix::stdio::dup2_stdout(&null).expect("a stream");
-    // All that the parent has left open.
+    // Close all descriptors that the parent left open.
     for descriptor in descriptors() {
         let number = descriptor.split(' ').next().expect("a number");
         let number = number.parse().expect("a number");
@@ -89,7 +89,7 @@ fn daemonise() {
             close_descriptor(number);
         }
     }
-    // It was one of them.
+    // The loop above has closed these descriptors.
     std::mem::forget((reader, writer, null));
 }
 
@@ -122,7 +122,7 @@ fn main(what: String, when: Option<String>, file: Option<PathBuf>) {
         "leave-fork" => {
             println!("{}", worker_pid.remote().wait().expect("a value"));
             let child = fork_with(|| {
-                // It is told apart from what the parent's end takes along.
+                // A session of its own keeps the child apart from the processes that end with the parent.
                 rustix::process::setsid().expect("a session");
                 stay()
             });

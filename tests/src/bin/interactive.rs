@@ -1,4 +1,4 @@
-//! A program that somebody may interrupt at a terminal.
+//! A program to be interrupted at a terminal.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! Programs that run into limits: of their own, of the machine, and of how long they are stopped.
+//! Programs that run into limits: their own, the machine's, and on how long they may be stopped.
 
 use std::time::Duration;
 
 use retry_runtime::{Options, Runtime, function, local_entrypoint, service};
 use rustix::process::{Resource, Rlimit, Signal};
 
-/// What has to be ready before the program is stopped.
+/// Set-up that must finish before the program is stopped.
 fn slow_set_up() {
     std::thread::sleep(Duration::from_millis(500));
 }
@@ -21,7 +21,7 @@ fn takes(millis: u64) -> u64 {
     millis
 }
 
-/// Ends, but leaves a task to its runtime that does not.
+/// Ends, but leaves its runtime a task that does not end.
 #[function(max_workers = 1)]
 async fn leaves_a_task(value: u64) -> u64 {
     let _task = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_secs(600)));
@@ -34,18 +34,18 @@ fn sleeps_and_returns(value: u64) -> u64 {
     value
 }
 
-/// A service of which there may be many configurations.
+/// A service that may have many configurations.
 pub struct Adder(u64);
 
 #[service(max_workers = 1)]
 impl Adder {
-    /// Adds so much.
+    /// Creates an adder of this number.
     #[setup]
     pub fn new(by: u64) -> Self {
         Self(by)
     }
 
-    /// The sum.
+    /// Returns the sum.
     #[method]
     pub fn add(&self, to: u64) -> u64 {
         self.0 + to
@@ -60,7 +60,7 @@ fn open_files(most: u64) {
     rustix::process::setrlimit(Resource::Nofile, limit).expect("a lower limit");
 }
 
-/// Stops this process, its workers not included, until it is continued from outside.
+/// Stops this process, but not its workers, until it is continued from outside.
 fn stop() {
     println!("stopped");
     rustix::process::kill_process(rustix::process::getpid(), Signal::STOP).expect("a signal");

@@ -1,5 +1,5 @@
-//! A program whose functions print, in every way that they can be called. The first argument says what is
-//! done, the second one by which kind of function.
+//! A program whose functions print, covering every way to call them. The first argument selects the action,
+//! the second one the kind of function.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::io::Write;
@@ -9,14 +9,14 @@ use retry_runtime::{CallError, function, service};
 use retry_tests::fork;
 use serde::{Deserialize, Serialize};
 
-/// What a function prints, and how.
+/// The text that a function prints, and the way to print it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Order {
     how: String,
     number: u64,
 }
 
-/// Prints by the C library.
+/// Prints through the C library.
 #[expect(unsafe_code, reason = "C code prints")]
 fn c_prints(format: &CStr, number: u64) {
     // SAFETY: this is the C library's `printf`.
@@ -33,7 +33,7 @@ fn print(order: &Order) -> u64 {
     let number = order.number;
     match order.how.as_str() {
         "silent" => {}
-        // One line, without its end.
+        // One line without its line ending.
         "rust" => print!("half of {number}"),
         "c" => c_prints(c"half of %lu", number),
         "stderr" => eprint!("half of {number}"),
@@ -70,7 +70,7 @@ fn print(order: &Order) -> u64 {
         "fork" => {
             c_prints(c"half of %lu", number);
             if fork().is_none() {
-                // The child comes back from the function.
+                // The child returns from the function.
                 return 0;
             }
         }
@@ -188,7 +188,7 @@ fn main() {
                 }
             }
         }
-        // Only one input in so many prints.
+        // Only a few of the inputs print.
         "seldom" => {
             let orders = (0..count).map(|number| Order {
                 how: if number % 997 == 500 { how } else { "silent" }.to_owned(),

@@ -1,4 +1,5 @@
-//! A program whose workers say what they share with their parent, and write to it what they like.
+//! A program whose workers report the memory that they share with their parent, and write arbitrary bytes to
+//! it.
 
 use std::collections::BTreeMap;
 use std::io::IoSlice;
@@ -10,10 +11,10 @@ use retry_runtime::{CallError, CrashLimit, function};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, Resource};
 
-/// More than what a worker shows of its state takes, and less than rings do.
+/// More than the memory for a worker's state, and less than the memory for rings.
 const SMALL: u64 = 256 * 1024;
 
-/// How many bytes this worker shares with its parent.
+/// Returns the number of bytes that this worker shares with its parent.
 #[function]
 fn shared() -> u64 {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
@@ -44,7 +45,7 @@ fn writes_nonsense(seed: u64) -> u64 {
         let mut bytes = vec![0; random.usize(1..300)];
         random.fill(&mut bytes);
         if random.bool() && bytes.len() > 24 {
-            // An answer like any other, to a ticket that it may hold.
+            // A well-formed answer, for a ticket that this worker may hold.
             bytes[..4].copy_from_slice(&random.u32(..400).to_le_bytes());
             bytes[4..8].copy_from_slice(&[random.u8(..16), 0, 0, 0]);
             bytes[8..16].copy_from_slice(&random.u64(..4).to_le_bytes());
@@ -55,7 +56,7 @@ fn writes_nonsense(seed: u64) -> u64 {
         if random.u8(..4) == 0 {
             control.push(SendAncillaryMessage::ScmRights(&files));
         }
-        // Full is as good as written, and the parent may have killed this process by now.
+        // A full socket is no failure, and the parent may have killed this process by now.
         let mut flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         flags.set(SendFlags::OOB, random.u8(..6) == 0);
         let _ = rustix::net::sendmsg(&socket, &[IoSlice::new(&bytes)], &mut control, flags);
@@ -68,12 +69,12 @@ fn writes_nonsense(seed: u64) -> u64 {
         }
         _ => {}
     }
-    // A true answer would be taken for the rest of one that claims to be longer than it is.
+    // Do not return: a real answer would be read as the rest of a frame whose header claims too much.
     std::thread::sleep(Duration::from_secs(1000));
     seed
 }
 
-/// A copy of the socket to the parent: the first one that this process had.
+/// Returns a copy of the socket to the parent: the first socket of this process.
 fn protocol() -> OwnedFd {
     let entries = std::fs::read_dir("/proc/self/fd").expect("/proc");
     let number = entries
@@ -115,7 +116,7 @@ fn main() {
             }
             let sum: u64 = next.map(0..10_000).into_iter().map(Result::unwrap).sum();
             println!("{sum}");
-            // More than either way holds at once, in both directions at the same time.
+            // More bytes than either direction can buffer, in both directions at the same time.
             let mut bytes: Vec<u8> = (0..5_000_000u32).map(|at| at as u8).collect();
             let calls: Vec<_> = (0..4).map(|_| reversed.spawn(bytes.clone())).collect();
             bytes.reverse();

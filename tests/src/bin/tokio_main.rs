@@ -1,4 +1,4 @@
-//! Programs whose `main` is tokio's, of either flavour: the worker check stands inside of it.
+//! Programs whose `main` is tokio's, in either flavour: the worker check runs inside of it.
 
 use retry_runtime::function;
 

@@ -1,4 +1,4 @@
-//! Programs in which things go wrong, for the tests to start.
+//! Programs that fail, for the tests to start.
 
 use std::io::Write;
 use std::process::Command;
@@ -36,7 +36,7 @@ fn one_twin() {}
 #[function(name = "twin")]
 fn other_twin() {}
 
-/// Closes the descriptor of the protocol, or writes nonsense into it.
+/// Closes the descriptor of the protocol, or writes garbage into it.
 #[function]
 fn breaks_the_protocol(how: String) -> String {
     for entry in std::fs::read_dir("/proc/self/fd").expect("/proc") {
@@ -61,7 +61,7 @@ fn breaks_the_protocol(how: String) -> String {
             if how == "garbage" {
                 rustix::io::write(&copy, &[0xff; 64]).expect("the socket takes it");
             } else {
-                // A length that lies, in an otherwise proper header.
+                // A wrong length in an otherwise valid header.
                 let mut header = [0u8; 24];
                 header[..4].copy_from_slice(&u32::MAX.to_le_bytes());
                 header[4] = 4;
@@ -103,7 +103,7 @@ fn main() {
             println!("{:?}", echo.remote(5).wait());
         }
         Some("silent") => {
-            // Its own output is all that a program prints while nothing fails.
+            // A program in which nothing fails prints nothing but its own output.
             let sum: u64 = echo
                 .map(0..100)
                 .into_iter()

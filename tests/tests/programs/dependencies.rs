@@ -1,4 +1,4 @@
-//! What deny.toml says of licences, bans and sources, checked without installing cargo-deny.
+//! Checks the licences, bans and sources of deny.toml without installing cargo-deny.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The strings of `key = [..]` in deny.toml.
+/// Returns the strings of `key = [..]` in deny.toml.
 fn list(text: &str, key: &str) -> BTreeSet<String> {
     let start = text
         .find(&format!("\n{key} = ["))
@@ -20,7 +20,7 @@ fn list(text: &str, key: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether an SPDX expression can be satisfied with the licences that are allowed.
+/// Returns whether the allowed licences satisfy an SPDX expression.
 fn satisfied(expression: &str, allowed: &BTreeSet<String>) -> bool {
     let expression = expression.replace(['(', ')'], " ").replace('/', " OR ");
     expression.split(" AND ").all(|part| {
@@ -55,7 +55,7 @@ fn every_dependency_has_an_allowed_licence_and_source() {
             satisfied(licence, &allowed),
             "{name} has the licence {licence}"
         );
-        // A path of this repository has no source; anything else comes from the registry.
+        // Packages in this repository have no source; all others come from the registry.
         let source = package["source"].as_str();
         assert!(
             source.is_none_or(|source| source.starts_with("registry+")),

@@ -1,4 +1,4 @@
-//! The examples, run as a newcomer would.
+//! The examples, run the way a new user would.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ fn failures_and_retries_shows_the_page() {
     });
 }
 
-/// What `sha256sum` says about the same files.
+/// Returns the lines that `sha256sum` prints for the same files.
 fn sha256sum(files: &[PathBuf]) -> Vec<String> {
     let mut lines = Vec::new();
     for files in files.chunks(500) {
@@ -58,7 +58,7 @@ fn sha256sum(files: &[PathBuf]) -> Vec<String> {
     lines
 }
 
-/// All files below a directory, without directories of a name that is to be skipped.
+/// Collects all files below a directory, except in directories with a name to skip.
 fn files_below(directory: &Path, skip: &[&str], found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -75,7 +75,8 @@ fn files_below(directory: &Path, skip: &[&str], found: &mut Vec<PathBuf>) {
 #[test]
 fn hash_tree_agrees_with_sha256sum_about_the_repository() {
     fixture_outside(LIMIT, || {
-        // All of it, `.git` included; only what is being built right now changes meanwhile.
+        // Hash the whole repository, including `.git`; only files that are being built right now change
+        // meanwhile.
         let sums = || {
             let mut files = Vec::new();
             files_below(&root(), &["target"], &mut files);
@@ -95,8 +96,7 @@ fn hash_tree_agrees_with_sha256sum_about_the_repository() {
             .args(["--skip", "target"])
             .output()
             .unwrap();
-        // An editor or another git may have changed something meanwhile: no more is asked of such a
-        // file.
+        // An editor or another git process may have changed a file meanwhile; such files are not compared.
         let after = sums();
         let path = |line: &str| line.split_once("  ").unwrap().1.to_owned();
         let of = |lines: &[String]| lines.iter().cloned().collect::<HashSet<_>>();
@@ -128,7 +128,7 @@ fn hash_tree_leaves_out_directories() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, path.as_os_str().as_encoded_bytes()).unwrap();
         }
-        // A file of that name is no directory.
+        // A file of that name is not a directory and must not be skipped.
         std::fs::write(root.join("b/target"), "a file").unwrap();
         let output = example("hash_tree")
             .arg("--root")
@@ -219,7 +219,7 @@ fn a_program_explains_its_arguments() {
     });
 }
 
-/// Runs an example and checks that these lines come out, in this order.
+/// Runs an example and checks that it prints these lines in this order.
 fn shows(name: &str, expected: &[&str]) -> Vec<String> {
     let output = example(name).output().unwrap();
     let complaints = String::from_utf8_lossy(&output.stderr);
@@ -283,7 +283,7 @@ fn limits_shows_each_limit() {
 #[test]
 fn cancellation_shows_the_ways_to_end_a_call() {
     fixture_outside(LIMIT, || {
-        // What workers print comes when it comes, but in the order of the calls.
+        // Output of workers arrives at any time, but in the order of the calls.
         shows(
             "cancellation",
             &[
@@ -405,7 +405,7 @@ fn search_agrees_with_awk() {
         assert!(output.status.success(), "{complaints}");
         let lines = lines(&output);
 
-        // The lines that have both words, of which the short ones are not in the index.
+        // Lines that contain both words; short words are not in the index.
         let words: Vec<&str> = lines
             .iter()
             .filter_map(|line| line.split_once(": ")?.0.split_once(' '))
@@ -455,7 +455,7 @@ fn search_agrees_with_awk() {
             ]
         );
 
-        // 144 queries and 2 that were refused, by at most two workers that indexed the text once.
+        // 144 queries and 2 refused ones, by at most two workers, each of which indexed the text once.
         let after = |text: &str| {
             complaints
                 .lines()
@@ -471,7 +471,7 @@ fn search_agrees_with_awk() {
     });
 }
 
-/// Its own tests are run by `cargo test` as well.
+/// `cargo test` also runs this example's own tests.
 #[test]
 fn tested_runs_as_a_program_too() {
     fixture_outside(LIMIT, || {

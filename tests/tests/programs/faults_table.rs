@@ -1,4 +1,4 @@
-//! The table of faults names tests that exist, and all those that were written for it.
+//! The table of faults names only existing tests, and all tests that were written for it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The fixture itself: it refuses what it promises to refuse.
+//! Tests of the fixture itself: it fails a test in each of the documented cases.
 
 use std::process::Command;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn serves() -> bool {
 
 #[function]
 fn starts(program: String, arguments: Vec<String>) -> bool {
-    // Nobody waits for it in here.
+    // The function does not wait for the process.
     Command::new(program).args(arguments).spawn().is_ok()
 }
 
@@ -81,8 +81,8 @@ fn a_process_that_a_worker_started_is_noticed() {
 fn a_process_that_a_dead_worker_started_is_no_worker() {
     refused("processes that are no workers", || {
         fixture(LIMIT, serves, || {
-            // It kills the worker when it has left the worker's group, not before, and has removed what it
-            // would be known by.
+            // The process kills its worker only after it has left the worker's group and removed the variable
+            // that would identify it.
             let script = "exec env -u RETRY_LINEAGE setsid sh -c 'kill -9 $0; exec sleep 30' $PPID";
             let arguments = ["-c", script].map(str::to_owned);
             let call = starts.remote("sh".to_owned(), arguments.into());

@@ -1,10 +1,10 @@
-//! Imports point one way: `docs/architecture.md` says which module may use which.
+//! Imports point one way: `docs/architecture.md` lists the modules that each module may use.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules that each module may use, each above those that may use it.
+/// The modules that each module may use; each module is listed above the modules that may use it.
 type Layers = Vec<(String, Vec<String>)>;
 
 fn root() -> PathBuf {
@@ -15,7 +15,7 @@ fn architecture() -> String {
     fs::read_to_string(root().join("docs/architecture.md")).unwrap()
 }
 
-/// Reads the block of layers with this info string.
+/// Reads the code block of layers with this info string.
 fn layers(text: &str, info: &str) -> Layers {
     let opening = format!("\n```{info}\n");
     let (_, rest) = text.split_once(&opening).expect("there is the block");
@@ -46,7 +46,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Returns whether a file holds tests alone.
+/// Returns whether a file contains only tests.
 fn is_test(path: &Path) -> bool {
     let names = ["tests", "model", "cases", "snapshots"];
     path.with_extension("")
@@ -54,13 +54,13 @@ fn is_test(path: &Path) -> bool {
         .any(|part| names.iter().any(|name| part == *name))
 }
 
-/// Returns the module at the root of the crate that a file belongs to.
+/// Returns the top-level module of the crate that a file belongs to.
 fn module(path: &Path) -> String {
     let first = path.iter().next().expect("a name").to_str().unwrap();
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// Returns the names that follow `crate::`, with their lines, without those in comments and tests.
+/// Returns the names that follow `crate::`, with their lines, except in comments and tests.
 fn imports(source: &str) -> Vec<(usize, String)> {
     let code = source.split("\n#[cfg(test)]\nmod ").next().unwrap();
     let without_comment = |line: &str| line.split("//").next().unwrap().to_owned();
@@ -72,7 +72,7 @@ fn imports(source: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (at, prefix) in code.match_indices("crate::") {
         let (before, rest) = (&code[..at], &code[at + prefix.len()..]);
-        // `$crate` stands in a macro, which may be expanded anywhere.
+        // `$crate` appears in macros, which may be expanded anywhere.
         if before.ends_with(|last: char| last.is_alphanumeric() || "_$".contains(last)) {
             continue;
         }
@@ -123,11 +123,11 @@ fn backward(folder: &str, layers: &Layers, exempt: &[&str]) -> Vec<String> {
         };
         let source = fs::read_to_string(src.join(&path)).unwrap();
         for (line, name) in imports(&source) {
-            // An exported macro is at the root, wherever it is defined.
+            // An exported macro is at the root, regardless of the module that defines it.
             if name.starts_with("__") {
                 continue;
             }
-            // What is no module is defined at the root.
+            // A name that is not a module is defined at the root.
             let is_module = allowed.contains_key(&name);
             let to = if is_module { name.as_str() } else { "lib" };
             if to != from && !uses.iter().any(|used| used == to) {
@@ -173,7 +173,7 @@ fn a_backward_import_is_found_with_its_line() {
     let expected = [(1, "sys"), (4, "codec"), (5, "Options"), (6, "engine")]
         .map(|(line, name)| (line, name.to_owned()));
     assert_eq!(found, expected);
-    // The scheduler may be used by the engine, and not the other way round.
+    // The engine may use the scheduler, but not vice versa.
     let mut layers = layers(&architecture(), "layers");
     assert!(backward("retry-runtime/src", &layers, &["lib", "doc"]).is_empty());
     let (_, uses) = layers

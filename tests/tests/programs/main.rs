@@ -1,5 +1,5 @@
-//! Tests that do not depend on the way that calls take: the examples, crates of their own, what a program
-//! shows, the fixture, and the documents.
+//! Tests that do not depend on the transport: the examples, separate crates, the output of programs, the
+//! fixture, and the documents.
 
 mod dependencies;
 mod examples;

@@ -1,4 +1,4 @@
-//! Crates outside the workspace, as users make them.
+//! Crates outside the workspace, as users create them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use retry_tests::{fixture_outside, root};
 
-/// Crates are built.
+/// Includes building crates.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Returns the first program in the README.
@@ -21,7 +21,7 @@ fn readme_program() -> String {
         .to_owned()
 }
 
-/// Returns the blocks of a page that begin with these words.
+/// Returns the code blocks of a page whose info string begins with this text.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let page = std::fs::read_to_string(root().join(page)).unwrap();
     let fence = format!("```{language}\n");
@@ -31,8 +31,8 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-/// Makes a command build in the target directory and with the profile of this workspace, so that what both
-/// depend on is not built again.
+/// Makes a command build in the target directory and with the profile of this workspace, so that common
+/// dependencies are not rebuilt.
 fn shares_the_builds(command: &mut Command) -> &mut Command {
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     command
@@ -42,7 +42,7 @@ fn shares_the_builds(command: &mut Command) -> &mut Command {
         .env_remove("RUSTFLAGS")
 }
 
-/// Removes what was built of a package that is in another directory each time.
+/// Removes the build artefacts of a package whose directory changes from run to run.
 fn remove_builds(directory: &Path, package: &str) {
     let status = shares_the_builds(&mut Command::new(env!("CARGO")))
         .args(["clean", "--quiet", "--offline", "--package", package])
@@ -52,8 +52,8 @@ fn remove_builds(directory: &Path, package: &str) {
     assert!(status.success());
 }
 
-/// Runs a page's commands as a shell does in the root of the repository, with another home directory.
-/// Returns the output of both streams, and whether the commands have succeeded.
+/// Runs a page's commands in a shell in the root of the repository, with another home directory. Returns the
+/// output of both streams, and whether the commands succeeded.
 fn shell(home: &Path, commands: &str) -> (String, bool) {
     let program = Path::new(env!("CARGO"));
     let paths = std::env::var_os("PATH").unwrap_or_default();
@@ -78,7 +78,7 @@ fn shell(home: &Path, commands: &str) -> (String, bool) {
     (text, output.status.success())
 }
 
-/// Returns the README's commands that make a package, with the versions of this workspace.
+/// Returns the README's commands that create a package, with the versions of this workspace.
 fn new_package() -> String {
     let commands = blocks("README.md", "sh").remove(0);
     let enters = "cd ~/numbers\n";
@@ -96,7 +96,7 @@ fn the_pages_program_and_tests_work_in_a_new_crate() {
         let package = home.path().join("numbers");
         std::fs::write(package.join("src/main.rs"), readme_program()).unwrap();
 
-        // The page tells what appears in the first run.
+        // The page states the output of the first run.
         let page = std::fs::read_to_string(root().join("README.md")).unwrap();
         let after = page.split_once(&readme_program()).unwrap().1;
         let (commands, after) = after
@@ -116,7 +116,7 @@ fn the_pages_program_and_tests_work_in_a_new_crate() {
         assert!(!succeeded, "{text}");
         assert!(text.contains("missing.txt: No such file"), "{text}");
 
-        // The guide goes on with the same package.
+        // The guide continues with the same package.
         let guide = "docs/guide/testing.md";
         let (text, added) = in_package(&blocks(guide, "sh").concat());
         assert!(added, "{text}");
@@ -237,7 +237,7 @@ fn a_panic_is_the_same_where_panics_abort() {
     fixture_outside(LIMIT, || {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str| directory.path().join(name);
-        // Without the features, which have no part in this and would have to be built for it.
+        // Disable the features: they are irrelevant here and would have to be built for this crate.
         let manifest = format!(
             "[package]\nname = \"aborting\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n\
              [dependencies]\nretry-runtime = {{ path = {:?}, default-features = false }}\n\n\

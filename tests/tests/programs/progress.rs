@@ -1,4 +1,4 @@
-//! What a program with `#[local_entrypoint]` shows of the progress of its calls.
+//! The progress display of programs with `#[local_entrypoint]`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -11,7 +11,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A program that makes three calls of this length, one after the other, and prints.
+/// Returns a program that makes three calls of this length, one after the other, and prints.
 fn program(milliseconds: u64) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_interactive"));
     command
@@ -23,7 +23,7 @@ fn program(milliseconds: u64) -> Command {
     command
 }
 
-/// A program that prints while its calls are pending.
+/// Returns a program that prints while its calls are pending.
 fn counting(how: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_counting"));
     command
@@ -34,7 +34,7 @@ fn counting(how: &str) -> Command {
     command
 }
 
-/// All that a program writes to a terminal.
+/// Runs a program at a terminal and returns everything that it writes there.
 fn at_a_terminal(mut command: Command) -> String {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
@@ -46,7 +46,7 @@ fn at_a_terminal(mut command: Command) -> String {
         .unwrap();
     command.stdout(slave.try_clone().unwrap()).stderr(slave);
     let mut process = command.spawn().unwrap();
-    // Only the program has the terminal now, so that it ends with the program.
+    // Drop the command: only the program may hold the terminal, so that reading ends with the program.
     drop(command);
     let (mut master, mut written) = (File::from(master), Vec::new());
     let mut buffer = [0; 4096];
@@ -58,7 +58,7 @@ fn at_a_terminal(mut command: Command) -> String {
     text
 }
 
-/// A terminal of a few rows, as far as it is used here.
+/// A terminal of a few rows, with the features that the display uses.
 struct Screen {
     scrolled: Vec<String>,
     rows: Vec<Vec<char>>,
@@ -70,7 +70,7 @@ struct Screen {
 impl Screen {
     const ROWS: usize = 4;
 
-    /// What stands on it in the end, with what has left it at the top.
+    /// Returns the final lines of the screen, preceded by the lines that scrolled off the top.
     fn after(text: &str) -> Vec<String> {
         let mut screen = Self {
             scrolled: Vec::new(),
@@ -141,7 +141,7 @@ fn a_terminal_shows_progress_and_it_is_removed_at_the_end() {
         assert!(text.contains("sleeps 1/3  1 running"), "{text:?}");
         assert!(text.contains("sleeps 2/3  1 running"), "{text:?}");
         let mut shown = Screen::after(&text);
-        // The worker's lines and the program's own are written by two threads.
+        // Two threads write the worker's lines and the program's own.
         shown.sort();
         let lines = ["sleeping for 700 ms", "slept", "slept for 700 ms"];
         assert_eq!(shown, lines.map(|line| [line; 3]).concat(), "{text:?}");
@@ -166,7 +166,7 @@ fn output_of_the_program_is_not_mixed_with_the_line() {
             let text = at_a_terminal(counting(how));
             assert!(text.contains("naps 0/"), "{how}: no line in {text:?}");
             let mut shown = Screen::after(&text);
-            // How often `get` gives up depends on how long the start takes.
+            // The number of `get` timeouts depends on how long the start takes.
             shown.dedup();
             assert_eq!(shown, expected, "{how}: {text:?}");
         }
@@ -206,7 +206,7 @@ fn an_interrupted_program_counts_the_executing_calls_as_running() {
         assert_eq!(begun.take(2).count(), 2);
         let pid = Pid::from_child(&process);
         kill_process(pid, Signal::INT).unwrap();
-        // All that it prints is read.
+        // All output of the program is read.
         assert!(lines.any(|line| line == "main got 40 results"));
         lines.for_each(drop);
         let output = process.wait_with_output().unwrap();

@@ -1,4 +1,4 @@
-//! Which way calls and answers take: which one it is, and that it makes no difference.
+//! The transport of calls and answers: the selected one is used, and the choice does not change results.
 
 use std::process::Command;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use retry_tests::fixture_outside;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What the program says in a mode, with `RETRY_TRANSPORT` set to this.
+/// Returns the output of the program in a mode, with `RETRY_TRANSPORT` set to this value.
 fn strange(transport: &str, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_strange"))
         .args(arguments)
@@ -20,7 +20,8 @@ fn strange(transport: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("a text")
 }
 
-/// Whether there are rings, the sum of a map, and how many large results were right.
+/// Returns the expected output: whether there are rings, the sum of a map, and the number of correct large
+/// results.
 fn calls(rings: bool) -> String {
     format!("{rings}\n{}\n4\n", (1..=10_000u64).sum::<u64>())
 }
@@ -38,7 +39,7 @@ fn without_memory_for_rings_calls_go_through_the_socket() {
     fixture_outside(LIMIT, || {
         assert_eq!(strange("rings", &["limited"]), calls(false));
         assert_eq!(strange("socket", &["limited"]), calls(false));
-        // Without any memory that both see nobody could be blamed.
+        // Without any shared memory, no input could be blamed for a crash.
         let refused = strange("rings", &["hopeless"]);
         assert!(refused.contains("File too large"), "{refused}");
     });

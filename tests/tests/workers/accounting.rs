@@ -1,4 +1,4 @@
-//! What counts against `memory` and `max_rss_growth`, and what does not.
+//! The memory that counts against `memory` and `max_rss_growth`, and the memory that does not.
 
 use std::fs::File;
 use std::io::Write;
@@ -22,7 +22,7 @@ fn serves() -> bool {
     echo.remote(1).wait().is_ok_and(|value| value == 1)
 }
 
-/// Longer than some measurements take.
+/// Sleeps for longer than several measurements take.
 fn rest() {
     std::thread::sleep(Duration::from_millis(300));
 }
@@ -32,7 +32,7 @@ fn rest() {
 fn reads_mapped(path: &PathBuf) -> u64 {
     let file = File::open(path).unwrap();
     let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
-    // SAFETY: the mapping is new and is only read, and nobody changes the file meanwhile.
+    // SAFETY: the mapping is new and is only read, and no process changes the file meanwhile.
     let bytes = unsafe {
         let start = rustix::mm::mmap(
             std::ptr::null_mut(),
@@ -104,7 +104,7 @@ fn memory_that_a_fork_shares_is_counted_once() {
 #[function(memory = "100MiB", at_most_once)]
 #[expect(unsafe_code, reason = "memory that is shared")]
 fn fills_shared_memory() {
-    // SAFETY: the mapping is new, and nobody else has it.
+    // SAFETY: the mapping is new, and nothing else refers to it.
     let bytes = unsafe {
         let start = rustix::mm::mmap_anonymous(
             std::ptr::null_mut(),

@@ -31,7 +31,7 @@ fn serves() -> bool {
         .is_ok_and(|quotient| quotient == 3)
 }
 
-/// Divides.
+/// Divides two numbers.
 #[function]
 fn divide(a: i64, b: i64) -> Quotient {
     if b == 0 {
@@ -224,7 +224,7 @@ fn a_panic_is_an_error_with_message_and_place() {
                 assert!(panic.location().unwrap().contains("calls.rs"), "{panic}");
                 let wanted = std::env::var("RUST_BACKTRACE").is_ok_and(|value| value != "0");
                 assert_eq!(panic.backtrace().is_some(), wanted);
-                // It is told once, by the error.
+                // The error states this once.
                 assert!(!context.stderr_tail().contains("out of paper"));
             }
             other => panic!("{other:?}"),
@@ -374,8 +374,8 @@ fn count_words(text: &str) -> HashMap<String, u32> {
 
 #[test]
 fn without_the_worker_check_no_worker_is_started() {
-    // This test's own process may be allowed to start workers by another test; see `processes`
-    // for the refusal. What can be built without a worker can be built here.
+    // This process may start workers if another test in it has allowed that; see `processes` for the refusal.
+    // Everything that can be built without a worker can be built here.
     let _call = count_words.remote("a b a");
     assert_eq!(count_words("a b a")["a"], 2);
 }
@@ -447,11 +447,11 @@ fn polling_a_call_does_not_block_its_thread() {
             .filter(|_| {
                 let mut call = std::pin::pin!(nothing.remote());
                 let is_ready = call.as_mut().poll(&mut context).is_ready();
-                // The next one is a quick call again, and not one behind others.
+                // The next call is a fast one again, and is not queued behind others.
                 is_ready || nothing.remote().wait().is_err()
             })
             .count();
-        // An answer may be there all the same, if this thread loses its core in between.
+        // An answer may still be ready if this thread is preempted during the poll.
         assert!(ready < 50, "{ready} of 200 polls waited for their answer");
     });
 }

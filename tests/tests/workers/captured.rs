@@ -1,7 +1,7 @@
-//! Under a test harness that captures output: what workers print belongs to the test that made the call.
+//! Under a test harness that captures output: output of workers is attributed to the test that made the call.
 //!
-//! The tests whose names begin with `inner_` are those which the others run, in processes of their own. Without
-//! that they do nothing.
+//! The other tests run those whose names begin with `inner_`, in processes of their own. Without the variable
+//! below the inner tests do nothing.
 
 use std::process::Command;
 use std::time::Duration;
@@ -67,7 +67,8 @@ impl Printer {
     }
 }
 
-/// One test after the other: only then it is known whose output it is where a worker executes several calls.
+/// One test at a time: otherwise the output of a worker that executes several calls cannot be attributed to a
+/// test.
 const ONE: &str = "--test-threads=1";
 
 fn calls(whose: &str) {
@@ -87,7 +88,7 @@ fn calls(whose: &str) {
     assert!(dies.remote(whose).wait().is_err());
 }
 
-/// Calls are also possible in other tests, once one of those above has run.
+/// Other tests can also make calls, once one of the tests above has run.
 #[test]
 fn inner_plain() {
     if is_asked() {
@@ -123,7 +124,7 @@ async fn inner_worse() {
     }
 }
 
-/// Runs the inner tests: what the harness prints.
+/// Runs the inner tests and returns the output of the harness.
 fn run(arguments: &[&str]) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .arg("captured::inner_")
@@ -133,12 +134,12 @@ fn run(arguments: &[&str]) -> String {
         .output()
         .unwrap();
     assert!(!output.status.success());
-    // Nothing goes past the harness.
+    // All output is captured by the harness.
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What the harness shows of a test that has failed.
+/// Returns the output that the harness shows for a failed test.
 fn shown<'a>(text: &'a str, test: &str) -> &'a str {
     let beginning = format!("---- {test} stdout ----\n");
     let (_, rest) = text
@@ -195,7 +196,7 @@ fn output_of_workers_is_shown_with_the_failed_test_only() {
                 assert!(bad.contains("awaits: the bad one awaits\n"), "{text}");
                 assert!(worse.contains("awaits: the worse one awaits\n"), "{text}");
             }
-            // What the test that has passed printed is not shown at all.
+            // The output of the passing test is not shown at all.
             assert!(!text.contains("the good one"), "{text}");
         }
     });
@@ -230,7 +231,7 @@ fn a_panic_in_a_worker_carries_the_name_of_the_function() {
         let name = panics.name();
         let all = text.matches("panics: thread '").count();
         let named = text.matches(&format!("panics: thread '{name}' ")).count();
-        // Of both tests that have failed.
+        // Both failed tests show their output.
         assert_eq!((all, named), (2, 2), "{text}");
     });
 }

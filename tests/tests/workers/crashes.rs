@@ -1,4 +1,4 @@
-//! Workers that die: replaced, blamed exactly, and stopped when it happens too often.
+//! Workers that die: they are replaced, the right input is blamed, and repeated crashes stop the function.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ fn die(how: &str) {
         }
         other => panic!("nobody dies of {other}"),
     };
-    // More than once: Rust's own handler of SIGSEGV and SIGBUS lets the first one pass.
+    // Repeat the signal: Rust's own handler of SIGSEGV and SIGBUS lets the first one pass.
     loop {
         kill_process(getpid(), signal).expect("it is our own process");
     }
@@ -119,7 +119,7 @@ fn the_third_crash_of_an_input_is_final_and_names_its_cause() {
                 }
                 other => panic!("{other:?}"),
             }
-            // The limit that holds has nothing to do with `retries`, and the line says so.
+            // The limit that applies is independent of `retries`, and the line says so.
             let begin = format!(
                 "dies crashed after 3 attempts: {cause}; an input is given up after 3 crashes, \
                  whatever its `retries`"
@@ -330,7 +330,7 @@ fn set_up_runs_once_per_worker() {
         let (first, pid) = counts.remote(1).wait().unwrap();
         assert_eq!(first, 101);
         assert_eq!(counts.remote(5).wait().unwrap(), (106, pid));
-        // An idle worker that is killed is replaced without anybody noticing.
+        // An idle worker that is killed is replaced without any call failing.
         let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
         retry_tests::eventually("the next worker", Duration::from_secs(5), || {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Long enough for anything that happens at all.
+/// Long enough for any event that occurs at all.
 const SOON: Duration = Duration::from_secs(20);
 
 #[function(max_workers = 1)]
@@ -24,13 +24,13 @@ fn serves() -> bool {
     echo.remote(1).wait().is_ok_and(|value| value == 1)
 }
 
-/// Ways out of a worker's group: a session, a daemon, one that starts others again and again.
+/// Ways out of a worker's group: a session, a daemon, and a process that keeps starting others.
 const SESSION: &str = "setsid sleep 600 & wait";
 const DAEMON: &str = "(setsid sh -c 'sleep 600 & exec sleep 600' &) </dev/null >/dev/null 2>&1";
 const BREEDER: &str =
     "(setsid sh -c 'while true; do setsid sleep 600 & sleep 0.02; done' &) >/dev/null 2>&1";
 
-/// How many processes sleep that descend from this one.
+/// Returns the number of descendants of this process that run `sleep`.
 fn asleep() -> usize {
     let descendants = descendants();
     let asleep = descendants
@@ -39,7 +39,7 @@ fn asleep() -> usize {
     asleep.count()
 }
 
-/// Waits until a function has started something.
+/// Waits until a function has started a process.
 fn eventually_asleep() {
     eventually("something has started", SOON, || asleep() > 0);
 }
@@ -52,7 +52,7 @@ fn run(script: &str) {
     Command::new("sh").args(["-c", script]).status().unwrap();
 }
 
-/// Runs a script and then does what it is told to.
+/// Runs a script and then acts as told by `then`.
 #[function(max_workers = 1, retries = Retries::none(), at_most_once)]
 fn starts(script: String, then: String) -> u32 {
     run(&script);
@@ -102,7 +102,7 @@ fn a_crash_leaves_no_daemon() {
             assert!(matches!(error, CallError::Crashed(..)), "{error:?}");
             eventually_none();
         }
-        // Killed from outside.
+        // The worker is killed from outside.
         let worker = call(DAEMON, "").wait().unwrap();
         eventually_asleep();
         assert!(kill_child(worker));
@@ -122,7 +122,7 @@ fn a_daemon_lives_as_long_as_its_worker() {
         eventually_asleep();
         assert_eq!(start(), worker);
         assert!(asleep() > 0);
-        // The end of the runtime waits until they are gone.
+        // The shutdown of the runtime waits until they are gone.
         assert_eq!(runtime.shutdown(Duration::from_secs(30)).wait(), []);
         assert_eq!(asleep(), 0);
     });
@@ -166,7 +166,7 @@ fn nothing_leaves_a_control_group() {
     fixture(LIMIT, serves, || {
         assert!(starts_in_a_group.remote().wait().is_err());
         if asleep() > 0 && !has_cgroups() {
-            // Nothing tells whose it is: what remains is to end it here.
+            // Nothing identifies the worker that the process belongs to, so the test has to kill it.
             let left = descendants();
             let left = left.iter().filter(|process| process.name == "sleep");
             left.for_each(|process| assert!(kill_child(process.pid)));
@@ -175,7 +175,7 @@ fn nothing_leaves_a_control_group() {
     });
 }
 
-/// Whether workers can have control groups here.
+/// Returns whether workers can have control groups on this machine.
 fn has_cgroups() -> bool {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let memory = groups.lines().find_map(|line| line.split_once(":memory:"));
@@ -261,7 +261,7 @@ fn the_end_of_a_program_leaves_no_daemon() {
     });
 }
 
-// A parent that has become another user may not kill its workers.
+// A parent that has changed its user ID may not kill its workers.
 #[test]
 fn a_parent_without_rights_stops_its_workers() {
     fixture_outside(LIMIT, || {
@@ -288,7 +288,7 @@ fn a_process_that_could_not_be_killed_is_reported() {
         assert!(output.status.success(), "{stdout}{stderr}");
         assert!(stdout.contains("left"), "{stdout}{stderr}");
         assert!(stderr.contains("outlives its worker"), "{stderr}");
-        // This process may.
+        // This process may kill them.
         let left = descendants();
         let left = left.iter().filter(|process| process.name == "sleep");
         left.for_each(|process| assert!(kill_child(process.pid)));

@@ -1,4 +1,4 @@
-//! The stream of events: what it tells about each call, in which order, and that it tells all.
+//! The stream of events: its content for each call, its order, and its completeness.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ fn serves() -> bool {
     acts.remote("").wait().is_ok()
 }
 
-/// An event without what differs from run to run.
+/// An event without the parts that differ from run to run.
 #[derive(Clone, Debug, PartialEq)]
 enum Seen {
     Queued,
@@ -120,7 +120,7 @@ fn describe(event: &Event) -> (&'static str, Option<CallId>, Option<u32>, Seen) 
     }
 }
 
-/// The events of one function up to the end of a call.
+/// Returns the events of one function up to the end of a call.
 fn until_finished(events: &mut Events, of: &str) -> Vec<Seen> {
     let mut seen = Vec::new();
     loop {
@@ -137,7 +137,7 @@ fn until_finished(events: &mut Events, of: &str) -> Vec<Seen> {
     }
 }
 
-/// What a call of `acts` tells, from its beginning to its end, when its worker is up.
+/// Returns the events of a call of `acts` from its beginning to its end, when its worker is up.
 fn told(how: &str) -> Vec<Seen> {
     let mut stream = events();
     let _ = acts.remote(how).wait();
@@ -168,7 +168,7 @@ fn a_retry_tells_how_the_attempt_failed_and_what_it_waits_for() {
                 Finished(succeeded),
             ];
             let mut seen = told(how);
-            // The panic's own message, and the worker that takes the place of the one that panicked.
+            // Ignore the panic's own message, and the worker that replaces the one that panicked.
             seen.retain(|event| !matches!(event, Output(..) | Up | Down(_)));
             assert_eq!(seen, expected);
         }
@@ -220,8 +220,8 @@ fn a_timeout_that_is_retried_is_a_retry_and_no_crash() {
         let hurried = acts.with_options(Options::new().timeout(Duration::from_millis(100)));
         assert_eq!(hurried.remote("hangs once").wait().unwrap(), 2);
         let mut seen = until_finished(&mut stream, acts.name());
-        // The next worker does not wait until the one that was killed has ended: that one goes
-        // down at some time after the retry, be it after the end of the call.
+        // The next worker does not wait until the killed one has exited: the killed one goes down at some
+        // time after the retry, possibly after the end of the call.
         let down = seen.iter().position(|event| *event == Down(KILLED));
         match down {
             Some(position) => {
@@ -280,7 +280,7 @@ fn output_of_a_worker_comes_before_the_end_of_its_call() {
     fixture(LIMIT, serves, || {
         let seen = told("prints");
         let mut lines: Vec<_> = seen[2..seen.len() - 1].to_vec();
-        // The two streams are two pipes: their order among each other is nobody's promise.
+        // The two streams are two pipes: their relative order is unspecified.
         lines.sort_by_key(|line| format!("{line:?}"));
         let expected = [
             Output(Stream::Stderr, "err".to_owned()),
@@ -292,8 +292,8 @@ fn output_of_a_worker_comes_before_the_end_of_its_call() {
     });
 }
 
-/// Checks what holds for the events of any call. A call that was handed to a worker and taken
-/// back is handed out again under the same number.
+/// Checks the invariants of the events of any call. A call that was sent to a worker and recalled is sent
+/// again under the same number.
 fn assert_well_formed(call: CallId, seen: &[Seen]) {
     let (Some(Queued), Some(Finished(_))) = (seen.first(), seen.last()) else {
         panic!("{call}: {seen:?}");
@@ -327,7 +327,7 @@ fn no_event_is_lost_below_the_backlog_and_calls_are_in_order() {
         });
         assert!(acts.map(inputs).into_iter().all(|result| result.is_ok()));
         assert!(echo.map(0..15_000).into_iter().all(|result| result.is_ok()));
-        // Nothing was read until now.
+        // No event has been read so far.
         let mut calls: BTreeMap<(&str, CallId), Vec<Seen>> = BTreeMap::new();
         while let Some(event) = stream.try_next() {
             let (function, call, _, event) = describe(&event);
@@ -366,7 +366,7 @@ fn a_subscriber_that_does_not_read_slows_nothing_down() {
         });
         let read = (0..3).map(|_| round()).min().unwrap();
         reading.join().unwrap();
-        // Three times as many events as the backlog takes, from the first round on.
+        // Three times as many events as the backlog holds, counted from the first round on.
         let unread = events();
         let ignored = (0..3).map(|_| round()).min().unwrap();
         drop(unread);

@@ -1,5 +1,4 @@
-//! Texts of failures that are larger than a message may be: they are shortened, told once, and cost
-//! no worker.
+//! Failure texts larger than a message may be: they are truncated, reported once, and cost no worker.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,14 +25,14 @@ fn serves() -> bool {
     echo.remote(1).wait().is_ok_and(|value| value == 1)
 }
 
-/// How often a function has run in this worker.
+/// The number of executions in this worker.
 static RUNS: AtomicU64 = AtomicU64::new(0);
 
 fn runs() -> u64 {
     RUNS.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// Lengths around a limit, and far above it.
+/// Returns lengths around a limit, and far above it.
 fn lengths(limit: usize) -> impl Iterator<Item = usize> {
     let near = (limit.saturating_sub(60)..limit + 9).step_by(3);
     near.chain([10 * limit, 3_000_000])
@@ -41,11 +40,11 @@ fn lengths(limit: usize) -> impl Iterator<Item = usize> {
 
 fn on(limit: usize) -> Runtime {
     let builder = Runtime::builder().max_message(limit);
-    // Its backtraces need not be resolved for each of these.
+    // Resolving a backtrace for each panic would be slow.
     builder.env("RUST_BACKTRACE", "0").build().unwrap()
 }
 
-/// Checks that a text is another one, or its beginning with a note.
+/// Asserts that a text equals `whole`, or is its beginning with a note.
 fn assert_excerpt(text: &str, whole: &str, limit: usize) {
     assert!(text.len() <= limit, "{} > {limit}", text.len());
     if text != whole {
@@ -119,7 +118,7 @@ fn a_panic_of_any_length_is_told_once() {
                 calls += 1;
             }
             calls += 1;
-            // In the same worker as all of them.
+            // The same worker has served all of these calls.
             assert_eq!(panics.on(&runtime).remote(0, 'p').wait().unwrap(), calls);
             assert_eq!(panics_later.on(&runtime).remote(0).wait().unwrap(), calls);
             assert_eq!(
@@ -158,7 +157,7 @@ fn compares(length: u32) -> u64 {
     0
 }
 
-/// An error that serde cannot carry, with one that caused it.
+/// An error that serde cannot encode, with a source.
 #[derive(Debug)]
 struct Report {
     text: String,
@@ -250,7 +249,7 @@ impl Retryable for Later {
     }
 }
 
-/// What the encoding of a text has around it: its length and its shape.
+/// The overhead of an encoded text: its length and its shape.
 const AROUND: usize = 12;
 
 #[function(max_workers = 1, retries = Retries::fixed(2, Duration::ZERO))]
@@ -303,7 +302,7 @@ fn a_typed_error_above_the_limit_is_told_with_its_size() {
                 }
             }
             assert_eq!(fails.on(&runtime).remote(0).wait().unwrap(), calls);
-            // The delay that an error asks for takes another 8 bytes.
+            // The delay requested by an error takes another 8 bytes.
             let fits = fails_until_later.on(&runtime).remote(most - 8).wait();
             assert!(matches!(fits, Err(CallError::Function(..))), "{fits:?}");
             let error = fails_until_later.on(&runtime).remote(most - 7).wait();
@@ -335,13 +334,13 @@ fn a_small_error_may_have_a_text_above_the_limit() {
         let error = error.unwrap_err();
         assert!(matches!(error, CallError::Function(Wordy, _)), "{error:?}");
         assert_eq!(error.context().attempts().len(), 3);
-        // All of them in one worker.
+        // One worker has served all of these calls.
         let runs = fails_in_many_words.on(&runtime).remote(false).wait();
         assert_eq!(runs.unwrap(), 4);
     });
 }
 
-/// A value whose type says at length why it cannot be sent.
+/// A value whose type refuses to be serialized with a long message.
 struct Unsendable(usize);
 
 impl Serialize for Unsendable {
@@ -359,7 +358,7 @@ impl<'de> Deserialize<'de> for Unsendable {
     }
 }
 
-/// A value whose type says at length why it cannot be received.
+/// A value whose type refuses to be deserialized with a long message.
 struct Unreceivable(usize);
 
 impl Serialize for Unreceivable {
@@ -548,7 +547,7 @@ fn inputs_of_a_nested_map_may_exceed_the_limit_together() {
         let sum = measures_in_a_map.on(&runtime).remote(40).wait();
         assert_eq!(sum.unwrap(), 800);
         runtime.shutdown(LIMIT).wait();
-        // A worker goes by the limit that it was started under.
+        // A worker applies the limit that was in effect when it was started.
         assert_eq!(measures_in_a_map.remote(4000).wait().unwrap(), 80_000);
         retry_runtime::set_max_message(1000);
         let sum = measures_in_a_map.remote(4000).wait();

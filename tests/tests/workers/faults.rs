@@ -1,4 +1,4 @@
-//! The faults of `docs/faults.md` that have no place in another module. Comments give their numbers.
+//! The faults of `docs/faults.md` that no other module covers. Comments state their numbers.
 
 mod concurrency;
 mod dead_workers;

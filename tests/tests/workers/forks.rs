@@ -1,4 +1,4 @@
-//! Forks of the program, and of its workers.
+//! Forks of the program and of its workers.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Long enough for anything that happens at all.
+/// Long enough for any event that occurs at all.
 const SOON: Duration = Duration::from_secs(20);
 
 #[function(max_workers = 2)]
@@ -37,7 +37,7 @@ fn serves() -> bool {
     echo.remote(1).wait().is_ok_and(|value| value == 1)
 }
 
-/// Ends the pool that a forked child has made, so that none of its workers is left.
+/// Shuts down the pool of a forked child, so that none of its workers is left.
 fn end_pool() {
     retry_runtime::shutdown(Duration::from_secs(10)).wait();
 }
@@ -90,7 +90,7 @@ fn a_child_of_a_child_has_its_own_pool() {
     });
 }
 
-// The fixture's bystander calls all the time, so that locks are held at the moment of some fork.
+// The fixture's bystander calls continuously, so that locks are held at the moment of some fork.
 #[retry_runtime::test]
 fn a_fork_at_any_moment_harms_neither_side() {
     fixture(LIMIT, serves, || {
@@ -122,14 +122,14 @@ fn a_fork_at_any_moment_harms_neither_side() {
                         other => panic!("{other:?}"),
                     }
                 }
-                // Every tenth also has a pool: a start of the workers takes its time.
+                // Only every tenth child also starts a pool, since starting workers takes time.
                 if round % 10 == 0 {
                     assert_eq!(echo.remote(round).wait().unwrap(), round);
                     end_pool();
                 }
                 0
             });
-            // The child has a copy of what this closure took; here it is made again.
+            // The child uses its copy of the map; the parent's was moved into the closure and dropped.
             assert!(first < 40);
             assert_eq!(echo.remote(round).wait().unwrap(), round);
             assert_eq!(child.code(), Some(0), "round {round}");
@@ -161,7 +161,7 @@ fn calls_under_way_go_on_in_the_parent() {
         for (value, call) in (0..).zip(spawned) {
             assert_eq!(call.wait().unwrap(), value);
         }
-        // The child ended by its own will, after all of its assertions.
+        // The child exited by itself, after all of its assertions.
         let pid = i32::try_from(child.unwrap()).ok().and_then(Pid::from_raw);
         let ended = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty());
         let (_, status) = ended.unwrap().unwrap();
@@ -225,7 +225,7 @@ fn a_runtime_belongs_to_the_process_that_built_it() {
             assert!(runtime.events().next().is_none());
             assert_eq!(runtime.shutdown(Duration::from_secs(60)).wait(), []);
             drop((events, runtime));
-            // One of its own works.
+            // A runtime created in the child works.
             let own = Runtime::builder().max_workers(1).build().unwrap();
             assert_eq!(echo.on(&own).remote(3).wait().unwrap(), 3);
             own.shutdown(Duration::from_secs(10)).wait();
@@ -242,13 +242,13 @@ fn an_iterator_of_inputs_may_fork() {
         let inputs = (0..100u64).inspect(|input| {
             if *input == 50 {
                 child = fork();
-                // The child goes on in the middle of the map.
+                // The child continues in the middle of the map.
             }
         });
         let results: Vec<_> = echo.map(inputs).into_iter().collect();
         if child.is_none() {
             let lost = results.iter().filter(|result| result.is_err()).count();
-            // Nothing of the test may go on here.
+            // The child must not continue the test.
             std::process::exit(ok(results.len() == 100 && lost > 0) + 40);
         }
         assert!(results.into_iter().map(Result::unwrap).eq(0..100));
@@ -256,7 +256,7 @@ fn an_iterator_of_inputs_may_fork() {
     });
 }
 
-/// What a function does in the child that it forks.
+/// The actions of a function in the child that it forks.
 const RETURNS: u8 = 0;
 const PANICS: u8 = 1;
 const EXITS: u8 = 2;
@@ -343,7 +343,7 @@ impl Forks {
     }
 }
 
-/// Whether there is no process but workers.
+/// Returns whether all descendants are workers.
 fn no_forks() -> bool {
     let descendants = descendants();
     let mut alive = descendants.iter().filter(|process| !process.is_zombie());
@@ -409,7 +409,7 @@ fn program(arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-/// The lines that a program prints first, as many as are wanted.
+/// Returns the first `count` lines that a program prints.
 fn lines(program: &mut Child, count: usize) -> Vec<String> {
     let stdout = BufReader::new(program.stdout.take().unwrap());
     stdout.lines().take(count).map(Result::unwrap).collect()
@@ -445,7 +445,7 @@ fn a_daemon_ends_in_order_by_a_signal() {
             signal(daemon, Signal::TERM);
             eventually("the daemon ends", SOON, || !is_alive(daemon));
             let text = std::fs::read_to_string(path).unwrap();
-            // The call that ran has ended within the grace, and no other was begun.
+            // The running call ended within the grace period, and no other call was started.
             assert!(text.contains("ended"), "{text}");
             assert!(!text.contains("second"), "{text}");
         }
@@ -458,7 +458,7 @@ fn a_fork_that_makes_no_call_dies_of_a_signal() {
         let mut parent = program(&["what=idle-fork"]);
         let lines = lines(&mut parent, 1);
         signal(&lines[0], Signal::TERM);
-        // The parent tells how its child has ended, and goes on.
+        // The parent reports how its child has ended, and continues.
         assert_eq!(parent.wait().unwrap().code(), Some(15));
     });
 }
@@ -471,7 +471,7 @@ fn a_fork_that_lives_on_keeps_no_worker_of_a_killed_parent() {
         let (worker, child) = (&lines[0], &lines[1]);
         assert!(is_alive(worker) && is_alive(child));
         signal(&parent.id().to_string(), Signal::KILL);
-        // A dead parent keeps its pid until it is waited for.
+        // A dead parent keeps its process ID until it is reaped.
         eventually("the worker ends", SOON, || !is_alive(worker));
         parent.wait().unwrap();
         assert!(is_alive(child), "it is the program's own business");
@@ -487,7 +487,7 @@ fn a_fork_that_lives_on_costs_the_parent_no_time() {
         let mut parent = program(&["what=closed-pipes"]);
         let lines = lines(&mut parent, 1);
         assert!(parent.wait().unwrap().success());
-        // In clock ticks, a hundredth of a second each.
+        // In clock ticks of a hundredth of a second.
         let ticks: u64 = lines[0].parse().unwrap();
         let elapsed = begun.elapsed().as_millis() / 10;
         assert!(ticks < 50, "{ticks} of {elapsed}");

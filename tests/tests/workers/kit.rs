@@ -1,4 +1,4 @@
-//! The test kit, the inline engine, budgets and joins: what programs test themselves with.
+//! The test kit, the inline engine, budgets and joins: the tools for testing programs.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -82,7 +82,7 @@ fn faults_are_for_the_attempts_inputs_and_shares_that_are_named() {
         let rules = [
             Rule::new(Fault::Panic).input(3).attempt(1),
             Rule::new(Fault::Signal(9)).input(7).times(1),
-            // Not in four attempts at the same input, as often as that would come of chance.
+            // Only first attempts: with independent draws, all four attempts at one input could fail.
             Rule::new(Fault::Panic)
                 .share(0.05)
                 .attempt(1)
@@ -175,10 +175,11 @@ fn a_clock_put_forward_does_not_hold_up_timeouts() {
     fixture(LIMIT, serves, || {
         let _clock = pause_clock();
         for _ in 0..3 {
-            // From here on no worker is started, which would make the I/O thread look again.
+            // From here on no worker is started; starting one would make the I/O thread check its timers
+            // again.
             assert_eq!(doubles.remote(1).wait().unwrap(), 2);
-            // It gives up after 7 s, and the time of its deadline is passed over by the next one,
-            // whose delays take 31 s.
+            // The call gives up after 7 s. The next call, whose delays take 31 s, advances the clock past its
+            // deadline.
             let late = never_works.remote().deadline(Duration::from_secs(10));
             assert!(late.wait().is_err());
             assert!(never_works.remote().wait().is_err());
@@ -205,7 +206,7 @@ fn a_retry_budget_bounds_the_retries_of_a_whole_map() {
         let inputs = || (0..400).map(|input| (ledger.path(), input));
         let results = fails.map(inputs()).retry_budget(0.1).into_iter();
         assert_eq!(results.filter(Result::is_err).count(), 400);
-        // 400 first attempts, and a tenth of all attempts as retries.
+        // 400 first attempts, and retries of a tenth of all attempts.
         let total = ledger.total();
         assert!((410..=450).contains(&total), "{total}");
     });
@@ -284,7 +285,7 @@ fn an_inline_runtime_keeps_the_policies_in_this_process() {
             assert_eq!(ledger.total(), 3);
         }
         runtime.shutdown(Duration::from_secs(5)).wait();
-        // The last ones that were stopped keep their threads until they return.
+        // Cancelled calls keep their threads until the functions return.
         std::thread::sleep(Duration::from_millis(500));
     });
 }

@@ -1,4 +1,4 @@
-//! Limits, and what is asked before it is killed.
+//! Limits, and the request to stop that precedes a kill.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ fn a_function_ignoring_its_grace_is_killed_with_its_children() {
         let begun = Instant::now();
         let error = waits_for_a_child.remote().wait().unwrap_err();
         assert!(matches!(error, CallError::TimedOut(..)), "{error:?}");
-        // A signal after half of the grace; its default action ends the worker.
+        // A signal is sent after half of the grace period; its default action ends the worker.
         assert!(begun.elapsed() >= Duration::from_millis(250));
         assert!(begun.elapsed() < Duration::from_secs(2));
     });
@@ -99,7 +99,7 @@ fn allocates(megabytes: usize) -> usize {
     let mut held = Vec::new();
     for _ in 0..megabytes {
         held.push(vec![1u8; 1024 * 1024]);
-        // Slowly enough to be seen where only we look, and not the kernel.
+        // Slow enough to be noticed where only the library checks, and not the kernel.
         std::thread::sleep(Duration::from_micros(300));
     }
     held.len()
@@ -125,7 +125,7 @@ fn too_much_memory_is_named_with_limit_and_peak_and_only_then() {
                     panic!("{crash:?}");
                 };
                 assert_eq!(limit, 200 * 1024 * 1024);
-                // The kernel stops it at the limit, or we do soon after.
+                // The kernel stops the worker at the limit, or the library does soon after.
                 assert!(peak > limit / 10 * 9 && peak < 2 * limit, "{peak}");
                 assert_eq!(context.attempts().len(), 3);
             }
@@ -156,7 +156,7 @@ fn a_leaking_worker_is_replaced_and_a_steady_one_is_not() {
             .collect();
         let mut distinct = pids.clone();
         distinct.dedup();
-        // Nine calls of 10 MiB fit: the first sets the baseline, the next six stay below.
+        // Nine calls of 10 MiB fit: the first one sets the baseline, and the next six stay below the limit.
         assert!(distinct.len() >= 4 && distinct.len() <= 8, "{distinct:?}");
         let steady: Vec<u32> = leaks.map([0; 40]).into_iter().map(Result::unwrap).collect();
         assert!(steady.windows(2).filter(|pair| pair[0] != pair[1]).count() <= 1);
@@ -204,7 +204,7 @@ fn the_floor_of_workers_is_kept_and_restored() {
     });
 }
 
-/// The delay that an error asks for.
+/// The delay that an error requests.
 const WAIT: Duration = Duration::from_secs(150);
 
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -237,7 +237,7 @@ fn says_it(ledger: PathBuf, which: u64) -> Result<(), Trouble> {
 #[retry_runtime::test]
 fn an_error_says_itself_whether_and_when_to_retry() {
     fixture(LIMIT, serves, || {
-        // Delays pass at once, and show in the attempts.
+        // Delays pass at once, and are recorded in the attempts.
         let _clock = pause_clock();
         let ledger = Ledger::new();
         for which in 0..3 {

@@ -1,4 +1,4 @@
-//! Limits that hold: on time, on memory, on processes, and on what one caller takes from another.
+//! Limits that hold: on time, on memory, on processes, and on the share of a single caller.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read};
@@ -24,7 +24,7 @@ fn serves() -> bool {
     echo.remote(1).wait().is_ok_and(|value| value == 1)
 }
 
-/// The lines of this process's status that begin with a key, in bytes.
+/// Returns the value of a key in this process's status, in bytes.
 fn status(key: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
     let line = status.lines().find_map(|line| line.strip_prefix(key));
@@ -56,7 +56,7 @@ fn an_input_that_was_only_prefetched_did_not_run() {
             })
             .collect();
         let results: Vec<_> = calls.into_iter().map(|call| call.wait()).collect();
-        // On a slow machine even the first one may be late; what is told has to be right.
+        // On a slow machine even the first one may be late; the reported times have to be right.
         for (place, result) in results.into_iter().enumerate() {
             let Err(error) = result else { continue };
             let CallError::TimedOut(timed_out, context) = &error else {
@@ -90,7 +90,7 @@ fn in_a_map_a_deadline_does_not_count_the_queue() {
         let results = takes_by_input.map([100; 60]).deadline(deadline);
         let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
         assert!(failed.is_empty(), "{:?}", failed.first());
-        // One that takes longer than that fails alone.
+        // An input that takes longer than that fails alone.
         let results = takes_by_input.map([1, 60_000, 1]).deadline(deadline);
         let results: Vec<_> = results.into_iter().collect();
         assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
@@ -126,7 +126,7 @@ fn a_deadline_that_ends_the_retries_keeps_the_error() {
     });
 }
 
-/// The first input keeps the worker's thread.
+/// The first input blocks the worker's thread.
 #[function(max_workers = 1, concurrency = 8, timeout = "700ms")]
 async fn may_block(value: u64) -> u64 {
     if value == 0 {
@@ -211,7 +211,7 @@ fn attempts_keep_the_text_of_their_error() {
     });
 }
 
-// ------------------------------------------------- damaged memory, late looks
+// ------------------------------------------------ damaged memory, late checks
 
 /// Writes a pattern over the first pages of the memory that this worker shares with its parent.
 #[function(max_workers = 1, timeout = "500ms")]
@@ -267,7 +267,7 @@ fn a_worker_that_does_not_begin_its_input_is_replaced() {
             let pid = Pid::from_raw(pid.cast_signed()).unwrap();
             let _ = rustix::process::kill_process(pid, Signal::STOP);
         }
-        // The call has not run there, so it runs elsewhere.
+        // The call has not run in the stopped worker, so another worker runs it.
         assert_eq!(whose_worker_is_stopped.remote(2).wait().unwrap(), 2);
     });
 }
@@ -357,12 +357,12 @@ fn workers_that_end_slowly_are_limited() {
             assert_eq!(result.unwrap(), value);
             most = most.max(descendants().len() - others);
         }
-        // Two that serve, two that end, one on its way, and the standby.
+        // Two that serve, two that end, one that starts, and the standby process.
         assert!(most <= 6, "{most} processes");
     });
 }
 
-/// Holds a file that only one process can have.
+/// A lock on a file that only one process can hold.
 #[derive(Debug)]
 struct Held(File);
 
@@ -370,7 +370,7 @@ fn takes_the_only_one() -> Result<Held, String> {
     let path = std::env::temp_dir().join(format!("held-{}", std::os::unix::process::parent_id()));
     let file = File::create(path).map_err(|error| error.to_string())?;
     file.try_lock().map_err(|error| error.to_string())?;
-    // The others find it taken before anybody is ready.
+    // The others find the file locked before any of them is ready.
     std::thread::sleep(Duration::from_millis(100));
     Ok(Held(file))
 }
@@ -495,7 +495,7 @@ fn a_map_does_not_keep_a_single_call_waiting() {
             for call in 1000..1010 {
                 let before = ledger.total();
                 records.remote(path.clone(), call).wait().unwrap();
-                // What the two workers had, and what came after it.
+                // Inputs that the two workers already held, and inputs that ran after the call.
                 let waited_for = ledger.total() - before;
                 assert!(waited_for < 40, "{waited_for} inputs came first");
             }
@@ -542,7 +542,7 @@ fn makes_much(index: u64, slow: u64) -> Vec<u8> {
     vec![index as u8; LARGE]
 }
 
-/// Consumes a map of large results, slowly or with a slow first input; how much memory that took.
+/// Consumes a map of large results, slowly or with a slow first input, and returns the memory that this took.
 fn consume(ordered: bool, slow: u64, runtime: &Runtime) -> u64 {
     const INPUTS: u64 = 150;
     let before = status("VmRSS:");
@@ -570,7 +570,7 @@ fn results_that_wait_for_their_consumer_are_limited() {
     fixture(LIMIT, serves, || {
         let limit = 32 << 20;
         let runtime = Runtime::builder().max_buffered(limit).build().unwrap();
-        // 600 MB in all.
+        // 600 MB in total.
         for (ordered, slow) in [(true, 0), (true, 1000), (false, 1000)] {
             let most = consume(ordered, slow, &runtime);
             assert!(
@@ -597,18 +597,18 @@ fn results_of_a_nested_map_are_limited_in_the_worker() {
     });
 }
 
-/// A service of which there are many configurations, one after the other.
+/// A service with many configurations, one after the other.
 struct Named(String);
 
 #[service(max_workers = 1, scaledown_window = "50ms")]
 impl Named {
-    /// One with a name.
+    /// Creates a service with a name.
     #[setup]
     fn new(name: String) -> Self {
         Self(name)
     }
 
-    /// How long the name is.
+    /// Returns the length of the name.
     #[method]
     fn length(&self) -> usize {
         self.0.len()
@@ -627,7 +627,7 @@ fn configurations_that_are_not_used_any_more_take_no_memory() {
                 after.push(status("RssAnon:"));
             }
         }
-        // Each has 8 KiB of configuration alone.
+        // Each configuration alone has 8 KiB.
         let grown = after[2].saturating_sub(after[0]);
         assert!(
             grown < 2 << 20,

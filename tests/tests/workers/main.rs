@@ -1,5 +1,5 @@
-//! Tests of calls in worker processes, whichever way the calls take: `.ci/run` runs them over the rings and
-//! over the socket.
+//! Tests of calls in worker processes, over either transport: `.ci/run` runs them over the rings and over the
+//! socket.
 
 mod accounting;
 mod calls;

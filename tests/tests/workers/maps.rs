@@ -1,4 +1,4 @@
-//! Maps: order, windows, work that is taken back, and input iterators that misbehave.
+//! Maps: order, windows, recalled inputs, and input iterators that misbehave.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -125,7 +125,7 @@ fn a_map_is_lazy_and_takes_no_more_than_its_window() {
 fn a_slow_input_does_not_strand_those_behind_it() {
     fixture(LIMIT, serves, || {
         let ledger = Ledger::new();
-        // Fast ones first, so that many inputs are on their way to each worker.
+        // Fast inputs first, so that each worker is sent many inputs ahead.
         let inputs = (0..2000).map(|input| {
             let millis = if input == 1000 { 3000 } else { 0 };
             (ledger.path(), input, millis)
@@ -206,8 +206,8 @@ fn large_inputs_travel_in_both_directions_at_once() {
     });
 }
 
-/// Panics where it is decoded, if it is so chosen; but not in a worker, where in debug builds the
-/// first value of a type is decoded to see whether it comes back.
+/// Panics when decoded, if so constructed. It does not panic in a worker: in debug builds, the first value of
+/// a type is decoded there as a round-trip check.
 #[derive(Debug, PartialEq, Serialize)]
 struct Touchy(u64);
 
@@ -259,7 +259,7 @@ fn large_or_none(bytes: usize) -> Result<Vec<u8>, Unlucky> {
     }
 }
 
-/// Wakes a thread, and takes its time the first time.
+/// Wakes a thread, and blocks for a while the first time.
 struct Slow {
     thread: Thread,
     waits: AtomicBool,
@@ -277,11 +277,11 @@ impl Wake for Slow {
 #[retry_runtime::test]
 fn the_wait_of_a_result_for_room_is_not_charged_to_the_next() {
     fixture(LIMIT, serves, || {
-        // Once it is known to be quick its inputs are sent together.
+        // Once the function is known to be fast, its inputs are sent together.
         assert_eq!(large_or_none.map([1; 1000]).into_iter().count(), 1000);
         let inputs = [300_000, 0].into_iter().cycle().take(16);
         let mut results = pin!(large_or_none.map(inputs).stream());
-        // As long as it takes its time nobody takes in results.
+        // While the waker blocks, no thread receives results.
         let waker = Waker::from(Arc::new(Slow {
             thread: std::thread::current(),
             waits: AtomicBool::new(true),
@@ -316,7 +316,7 @@ fn small_ones_later(bytes: Vec<u8>) -> Result<usize, String> {
     }
 }
 
-/// How many bytes of addresses this process has.
+/// Returns the number of bytes of address space that this process uses.
 fn address_space() -> usize {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = status.split(' ').next().unwrap().parse().unwrap();
@@ -329,7 +329,7 @@ fn a_small_input_does_not_keep_the_room_of_a_large_one() {
     const PAIRS: usize = 100;
     fixture(LIMIT, serves, || {
         let sizes = [LARGE, 1].into_iter().cycle().take(2 * PAIRS);
-        // Too slow for two to be sent together.
+        // Too slow for two inputs to be sent together.
         let inputs = sizes.map(|size| {
             std::thread::sleep(Duration::from_millis(1));
             vec![1; size]
@@ -344,7 +344,7 @@ fn a_small_input_does_not_keep_the_room_of_a_large_one() {
     });
 }
 
-/// Fails after so many milliseconds, if it is told to.
+/// Succeeds or fails after this many milliseconds.
 #[function(max_workers = 2)]
 fn takes(millis: u64, fails: bool) -> Result<u64, String> {
     if millis > 0 {
@@ -356,7 +356,7 @@ fn takes(millis: u64, fails: bool) -> Result<u64, String> {
     Ok(millis)
 }
 
-/// A slow input has the quick ones behind it taken back, which ends what its worker has to do.
+/// A slow input causes the fast ones behind it to be recalled, after which its worker is idle.
 #[retry_runtime::test]
 fn a_failure_tells_of_its_own_time_and_not_of_a_pause_before_it() {
     const PAUSE: Duration = Duration::from_millis(1200);
@@ -366,7 +366,7 @@ fn a_failure_tells_of_its_own_time_and_not_of_a_pause_before_it() {
             let inputs = (0..4000).map(|input| (if input == slow { 100 } else { 0 }, false));
             assert!(takes.map(inputs).into_iter().all(|result| result.is_ok()));
             std::thread::sleep(PAUSE);
-            // One for each worker.
+            // One call for each worker.
             let calls: Vec<_> = (0..2).map(|_| takes.spawn(50, true)).collect();
             for error in retry_runtime::join(calls)
                 .wait()
@@ -381,8 +381,8 @@ fn a_failure_tells_of_its_own_time_and_not_of_a_pause_before_it() {
     });
 }
 
-/// Mostly quick, so that it is given hundreds of inputs ahead. What it returns for others is large
-/// enough for a few hundred to fill the ring, and small enough to be answered in short.
+/// Fast for most inputs, so that hundreds of inputs are sent ahead. The results of the others are large
+/// enough for a few hundred to fill the ring, and small enough to be sent inline.
 #[function(max_workers = 1, at_most_once)]
 fn some_kibibytes(number: u64) -> Vec<u8> {
     let mut bytes = std::process::id().to_le_bytes().to_vec();
@@ -396,7 +396,7 @@ fn some_kibibytes(number: u64) -> Vec<u8> {
 fn a_worker_whose_results_wait_for_room_is_left_alone() {
     fixture(Duration::from_secs(120), serves, || {
         let first = some_kibibytes.remote(0).wait().unwrap();
-        // While it is stopped this process takes nothing in.
+        // While this process is stopped, it receives nothing.
         let stops = "for _ in 1 2 3 4 5; do kill -STOP $PPID; sleep 0.05; kill -CONT $PPID; sleep 0.05; done";
         let mut stops = Command::new("sh").args(["-c", stops]).spawn().unwrap();
         let mut results = some_kibibytes.map(0..).into_iter();
@@ -407,7 +407,7 @@ fn a_worker_whose_results_wait_for_room_is_left_alone() {
     });
 }
 
-/// It is executed once or not at all: a worker that is lost shows.
+/// `at_most_once`, so that the loss of a worker shows as an error.
 #[function(max_workers = 2, at_most_once)]
 fn turns_back(mut bytes: Vec<u8>, length: usize) -> Vec<u8> {
     bytes.reverse();
@@ -417,7 +417,7 @@ fn turns_back(mut bytes: Vec<u8>, length: usize) -> Vec<u8> {
 
 #[retry_runtime::test]
 fn values_of_any_size_come_as_they_are_and_cost_no_worker() {
-    // Headers, what is said in short, what has memory of its own, and the ring.
+    // Sizes of headers, of values sent inline, of values with memory of their own, and of the ring.
     const EDGES: [usize; 6] = [0, 24, 4096, 64 * 1024, 512 * 1024, 1024 * 1024];
     const IN_A_ROUND: usize = 2 * 1024 * 1024;
     fixture(Duration::from_secs(120), serves, || {

@@ -1,5 +1,5 @@
-//! The crash matrix: every way to fail, at every stage of a call where user code runs. One table
-//! says what the caller gets.
+//! The crash matrix: every way to fail, at every stage of a call where user code runs. One table states the
+//! outcome for the caller.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Where in the way of a call user code fails.
+/// The stage of a call at which user code fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     /// `Serialize` of the argument, in the parent.
@@ -39,7 +39,7 @@ enum Stage {
     Await,
 }
 
-/// How it fails.
+/// The way in which it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum How {
     ReturnErr,
@@ -69,16 +69,16 @@ const WAYS: [How; 10] = [
     Overflow,
 ];
 
-/// What the caller gets.
+/// The outcome for the caller.
 #[derive(Clone, Copy, Debug)]
 enum Cell {
-    /// The value: what failed had no way to say so.
+    /// The value: the failing code has no way to report an error.
     Value,
     /// `Function`: the function's own error.
     Own,
-    /// `Rejected`: the argument cannot be encoded, or not decoded.
+    /// `Rejected`: the argument cannot be encoded or decoded.
     Refused,
-    /// `Lost`: the result cannot be encoded, or not decoded.
+    /// `Lost`: the result cannot be encoded or decoded.
     Gone,
     /// `Panicked` with this message.
     Panicked(&'static str),
@@ -89,16 +89,16 @@ enum Cell {
     StackGone,
     /// `TimedOut`, by the limit on the attempt.
     Late,
-    /// The panic itself, on the caller's thread, and nowhere else.
+    /// The panic itself, only on the caller's thread.
     Here,
-    /// Nothing: it is the parent that dies, or the caller's own thread that never returns, which
-    /// is what the program asked for. Not run.
+    /// No outcome: the parent dies, or the caller's own thread never returns, as the program requested. Not
+    /// run.
     TheProgramItself,
 }
 
 use Cell::*;
 
-/// What nobody can mistake, wherever in the worker it happens.
+/// Returns the row of a stage in the worker: only the outcome of an error depends on the stage.
 const fn in_the_worker(error: Cell) -> [Cell; 10] {
     [
         error,
@@ -119,7 +119,7 @@ const fn in_the_parent(error: Cell) -> [Cell; 10] {
     [error, Here, Here, own, own, own, own, own, own, own]
 }
 
-/// For each stage the columns of [`WAYS`].
+/// For each stage, the columns of [`WAYS`].
 const TABLE: [(Stage, [Cell; 10]); 9] = [
     (Stage::EncodeArgs, in_the_parent(Refused)),
     (Stage::DecodeArgs, in_the_worker(Refused)),
@@ -132,7 +132,7 @@ const TABLE: [(Stage, [Cell; 10]); 9] = [
     (Stage::Await, in_the_parent(Value)),
 ];
 
-/// What travels along with a call and goes off at one stage of it.
+/// A value that travels with a call and fails at one stage of it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Bomb {
     stage: Stage,
@@ -171,13 +171,14 @@ fn go_off(how: How) -> Result<(), &'static str> {
             std::process::exit(i32::try_from(deeper(0)).unwrap_or(0))
         }
     };
-    // More than once: Rust's own handler of SIGSEGV lets the first one pass.
+    // Repeat the signal: Rust's own handler of SIGSEGV lets the first one pass.
     loop {
         kill_process(getpid(), signal).expect("it is our own process");
     }
 }
 
-/// In debug builds values are also decoded where they were encoded, as a check of their type.
+/// Returns whether this is a worker. In debug builds, values are also decoded in the process that encoded
+/// them, to check their type.
 fn in_worker() -> bool {
     retry_runtime::current().is_some()
 }
@@ -256,7 +257,7 @@ fn carries(argument: Argument) -> Result<Outcome, Refusal> {
     Ok(Outcome(bomb))
 }
 
-/// The pool of the very function that fails.
+/// Checks the pool of the failing function itself.
 fn serves() -> bool {
     let dud = Bomb {
         stage: Stage::Await,
@@ -275,7 +276,7 @@ fn call(bomb: Bomb) -> Result<Outcome, CallError<Refusal>> {
         let mut call = pin!(limited.remote(Argument(bomb)));
         let mut context = Context::from_waker(Waker::noop());
         let _ = call.as_mut().poll(&mut context);
-        // Unwinding drops the call while it is under way.
+        // Unwinding drops the call while it is pending.
         let _ = go_off(bomb.how);
     }
     limited.remote(Argument(bomb)).wait()

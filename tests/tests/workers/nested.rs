@@ -23,7 +23,7 @@ fn down(levels: u32) -> Result<u32, CallError<String>> {
     if levels == 0 {
         return Ok(0);
     }
-    // Errors of the inner call come up as they are.
+    // Errors of the inner call are passed on unchanged.
     let inner: Result<u32, _> = down.remote(levels - 1).wait();
     match inner {
         Ok(depth) => Ok(depth + 1),
@@ -52,7 +52,7 @@ fn a_function_may_call_itself_even_with_one_worker() {
 
 #[function(max_workers = 2)]
 fn fib(n: u64) -> u64 {
-    // Calls may be nested ten deep; what is small is not worth a process anyway.
+    // Calls may be nested ten deep, and small problems are not worth a process.
     if n < 6 {
         return if n < 2 { n } else { fib(n - 1) + fib(n - 2) };
     }

@@ -1,4 +1,4 @@
-//! What functions print: to which call it belongs, and that it is there before the call's result.
+//! Output of functions: it is attributed to the right call, and it arrives before the call's result.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use retry_tests::fixture_outside;
 
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// The functions that execute one call at a time, by the names that stand before their lines.
+/// The functions that execute one call at a time, by the prefix of their lines.
 const SERIAL: [&str; 4] = ["blocking", "single", "once", "Printer"];
 
 const TRANSPORTS: [&str; 2] = ["rings", "socket"];
@@ -22,7 +22,7 @@ fn printing(transport: &str, arguments: [&str; 4]) -> Command {
     command
 }
 
-/// What the program prints to both streams, which are read all the time.
+/// Returns the program's output on both streams, which are read continuously.
 fn run(command: &mut Command) -> (String, String) {
     let output = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -31,7 +31,7 @@ fn run(command: &mut Command) -> (String, String) {
     (stdout, stderr)
 }
 
-/// The lines that begin so, sorted.
+/// Returns the lines with this prefix, sorted.
 fn lines<'a>(text: &'a str, beginning: &str) -> Vec<&'a str> {
     let mut lines: Vec<&str> = text
         .lines()
@@ -141,7 +141,7 @@ fn concurrent_calls_never_give_a_line_a_wrong_index() {
     });
 }
 
-/// Whether each result comes after all lines of its call.
+/// Asserts that each result comes after all lines of its call.
 #[track_caller]
 fn assert_in_order(text: &str, count: u64, lines: usize) {
     let mut printed = 0;

@@ -1,4 +1,4 @@
-//! Panics are reported as what they are, with the place where they happened.
+//! Panics are reported with their own message and location.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ fn serves() -> bool {
     echo.remote(1).wait().is_ok_and(|value| value == 1)
 }
 
-/// The payload of a panic on another thread.
+/// Returns the payload of a panic on another thread.
 fn on_a_thread(body: fn()) -> Box<dyn Any + Send> {
     thread::spawn(body).join().unwrap_err()
 }
@@ -142,7 +142,7 @@ fn the_panic_that_ended_the_call_is_reported() {
                 "same 31",
                 Some("let older = catch_unwind(|| panic!(\"same {}\", how.len()))"),
             ),
-            // They cannot be told apart, and are not confused.
+            // The two cannot be told apart, and are not confused.
             ("one of two literals", "the same literal", None),
             ("a scope's", "in a scope", Some("panic!(\"in a scope\")")),
             (
@@ -292,7 +292,7 @@ fn functions_of_every_kind_report_the_right_panic() {
 }
 
 fn replaces_the_hook() -> u64 {
-    // As libraries for reports of panics do: what was there is dropped.
+    // Libraries for panic reports do the same: they drop the previous hook.
     std::panic::set_hook(Box::new(|info| eprintln!("a hook of my own: {info}")));
     1
 }
@@ -349,7 +349,7 @@ fn a_hook_of_the_programs_own_hides_no_location() {
     });
 }
 
-/// Replaces the hook in each call, so that the panic of this call is not seen.
+/// Replaces the hook in each call, so that the library does not see the panic of this call.
 #[function(max_workers = 1)]
 fn panics_unseen() -> u64 {
     replaces_the_hook();
@@ -376,7 +376,7 @@ fn slow_hook() -> u64 {
     0
 }
 
-/// How long failures take to be reported, and the limit on attempts.
+/// The time that it takes to report a failure, and the limit on attempts.
 const SLOW: Duration = Duration::from_millis(1500);
 const SHORT: Duration = Duration::from_millis(400);
 
@@ -411,7 +411,7 @@ impl std::fmt::Display for SlowError {
 }
 
 impl std::fmt::Debug for SlowError {
-    /// As that of an error with a backtrace, which has to be resolved.
+    /// Simulates an error whose backtrace has to be resolved.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         thread::sleep(SLOW);
         f.write_str("slow in all detail")
@@ -459,7 +459,7 @@ fn the_time_of_a_report_is_not_the_attempts() {
         let error = panics_slowly.on(&inline).remote(text("at once")).wait();
         assert!(matches!(error, Err(CallError::Panicked(..))), "{error:?}");
         inline.shutdown(Duration::from_secs(5)).wait();
-        // The clock goes on after a panic that the function caught.
+        // The clock keeps running after a panic that the function caught.
         match panics_slowly.remote(text("and hangs")).wait() {
             Err(CallError::TimedOut(_, context)) => {
                 for attempt in context.attempts() {
@@ -499,7 +499,7 @@ fn exits_in_the_hook() -> u64 {
     0
 }
 
-/// A panic on any thread is to end the process.
+/// Panics on this thread, or first on another one; the hook then exits the process.
 #[function(setup = exits_in_the_hook)]
 fn panics_and_exits(_state: &u64, on_another: bool) -> u64 {
     if on_another {
@@ -524,7 +524,7 @@ fn a_panic_whose_hook_ends_the_process_is_a_panic() {
             assert_eq!(panic.message(), "the end");
             assert!(panic.location().unwrap().contains("panics.rs"), "{panic}");
         }
-        // It is nobody else's panic.
+        // No other input is blamed for the panic.
         let results = panics_and_exits_beside_others.map(0..3).into_iter();
         for (input, result) in (0..).zip(results) {
             if input == 1 {
@@ -552,7 +552,7 @@ fn inline_workers_report_the_right_panic() {
     });
 }
 
-// ------------------------------------------------------------------ what a panic leaves behind
+// ------------------------------------------------------------------------- state after a panic
 
 static TABLE: Mutex<u64> = Mutex::new(0);
 
@@ -565,7 +565,7 @@ fn is_retry() -> bool {
     retry_runtime::current().is_some_and(|current| current.attempt() > 1)
 }
 
-/// Panics at the first attempt while it holds a lock, if its input is such.
+/// Panics at the first attempt while it holds a lock, for some of the inputs.
 fn poison(number: u64) -> u32 {
     let mut table = TABLE.lock().expect("the table is whole");
     *table += 1;
@@ -621,7 +621,7 @@ impl Poisoned {
         number
     }
 
-    /// The same where attempts are not numbered.
+    /// The same, where attempts are not numbered.
     #[method(retries = Retries::fixed(2, Duration::ZERO))]
     fn add_inline(&self, number: u64) -> u64 {
         static IS_RETRY: AtomicBool = AtomicBool::new(false);
@@ -640,7 +640,7 @@ fn a_retry_does_not_find_the_remains_of_a_panic() {
         assert!(poisons_while_others_wait.remote(0).wait().is_ok());
         assert!(poisons_a_batch.remote(0).wait().is_ok());
         assert_eq!(Poisoned::with().add.remote(0).wait().unwrap(), 0);
-        // First attempts of others may find it, and their retries do not.
+        // First attempts of other inputs may find a poisoned lock; their retries do not.
         for result in poisons.map(0..200) {
             result.unwrap();
         }
@@ -653,7 +653,7 @@ fn a_retry_does_not_find_the_remains_of_a_panic() {
         for (number, result) in (0..200).zip(Poisoned::with().add.map(0..200)) {
             assert_eq!(result.unwrap(), number);
         }
-        // The state of an inline worker is its own as well.
+        // An inline worker also has a state of its own.
         let inline = Runtime::builder().inline().build().unwrap();
         let service = Poisoned::with().on(&inline);
         assert_eq!(service.add_inline.remote(10).wait().unwrap(), 10);

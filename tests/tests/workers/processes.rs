@@ -1,4 +1,4 @@
-//! Processes as the operating system sees them: refused, replaced, and never left behind.
+//! Processes from the operating system's point of view: refused, replaced, and never left behind.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -94,7 +94,7 @@ fn output_comes_before_the_result_while_stdout_is_locked() {
         assert_eq!(lines.len(), 11, "{text}");
         for line in &lines[..10] {
             let (function, line) = line.split_once(": ").unwrap();
-            // With the input where it is certain which one it was.
+            // The input is included where it is known.
             assert!(
                 function == "prints" || function.starts_with("prints["),
                 "{text}"
@@ -168,7 +168,7 @@ fn a_killed_parent_leaves_no_worker_and_no_grandchild() {
                 .read_line(&mut line)
                 .unwrap();
             assert_eq!(line, "started\n");
-            // From before the first worker exists to after the grandchildren do.
+            // From before the first worker exists until after the grandchildren do.
             std::thread::sleep(Duration::from_micros(random.u64(0..20_000)));
             parent.kill().unwrap();
             parent.wait().unwrap();

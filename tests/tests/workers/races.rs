@@ -1,5 +1,5 @@
-//! Faults at random moments: two hundred rounds of each, as the machine is, on one CPU, and with
-//! twice as many busy threads as there are CPUs. `RETRY_SEED` repeats a run.
+//! Faults at random moments: two hundred rounds of each, without restrictions, on one CPU, and with two busy
+//! threads per CPU. `RETRY_SEED` repeats a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 const ROUNDS: u32 = 200;
 
-/// Records itself, and keeps its CPU busy for a while.
+/// Records its execution, and keeps its CPU busy for a while.
 fn work(ledger: &Path, input: u64, micros: u64) -> u64 {
     record(ledger, input);
     let begun = Instant::now();
@@ -39,7 +39,7 @@ fn serves() -> bool {
     triple.remote(ledger.path(), 1, 0).wait().is_ok()
 }
 
-/// Waits for a random moment: exactly, where a sleep would be at least a timer's slack.
+/// Busy-waits for a random time: a sleep would take at least the timer slack.
 fn pause(random: &mut fastrand::Rng, micros: std::ops::Range<u64>) {
     let moment = Instant::now() + Duration::from_micros(random.u64(micros));
     while Instant::now() < moment {
@@ -47,10 +47,10 @@ fn pause(random: &mut fastrand::Rng, micros: std::ops::Range<u64>) {
     }
 }
 
-/// Kills workers that have proved to be ready: they have executed something. A worker that dies
-/// before it is ready is another matter.
+/// Kills workers that have proved to be ready by executing an input. The death of a worker before it is ready
+/// is a different case.
 struct Killer<'a> {
-    /// Those of earlier rounds.
+    /// Workers of earlier rounds.
     known: &'a mut Vec<u32>,
     killed: BTreeSet<u32>,
 }
@@ -63,7 +63,7 @@ impl<'a> Killer<'a> {
         }
     }
 
-    /// Kills one at random.
+    /// Kills a random worker.
     fn strike(&mut self, random: &mut fastrand::Rng, ledger: &Ledger) {
         self.known
             .extend(ledger.entries().iter().map(|entry| entry.pid));
@@ -71,7 +71,7 @@ impl<'a> Killer<'a> {
         self.known.dedup();
         while !self.known.is_empty() {
             let pid = self.known.swap_remove(random.usize(0..self.known.len()));
-            // Most of the known ones are long dead.
+            // Most of the known workers have died long ago.
             if kill_child(pid) {
                 self.killed.insert(pid);
                 return;
@@ -79,7 +79,7 @@ impl<'a> Killer<'a> {
         }
     }
 
-    /// That nothing was executed more often than it had to be, and nobody else was blamed.
+    /// Asserts that no input was executed more often than necessary, and that no other input was blamed.
     fn assert_blame(&self, ledger: &Ledger) {
         let mut attempts: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
         for entry in ledger.entries() {
@@ -87,7 +87,7 @@ impl<'a> Killer<'a> {
         }
         let mut blamed = 0;
         for (input, entries) in &attempts {
-            // The number of an attempt is one more than the crashes that were blamed on it.
+            // The number of an attempt is one more than the number of crashes blamed on it.
             let last = entries.iter().map(|entry| entry.attempt).max().unwrap_or(0);
             blamed += last as usize - 1;
             assert!(entries.len() <= last as usize, "input {input}: {entries:?}");
@@ -209,7 +209,7 @@ fn a_map_dropped_midway_starts_nothing_any_more() {
             let after = (1000..1004).map(|input| (next.path(), input, 0));
             let values: Vec<u64> = triple.map(after).try_collect().wait().unwrap();
             assert_eq!(values, [3000, 3003, 3006, 3009]);
-            // Each of the two workers may have been about to begin what it had claimed.
+            // Each of the two workers may have been about to start an input that it had claimed.
             assert!(ledger.total() <= begun + 2, "{} {begun}", ledger.total());
             assert!(ledger.executions().values().all(|times| *times == 1));
         });
@@ -224,7 +224,7 @@ fn a_timeout_at_the_end_of_a_call_is_one_or_the_other() {
             let ledger = Ledger::new();
             let mut others = random.fork();
             let timeout = Duration::from_micros(2000);
-            // Around the timeout, and some behind them on the same worker.
+            // Around the timeout, with some inputs behind them on the same worker.
             let inputs = (0..6).map(|input| (ledger.path(), input, others.u64(1500..2100)));
             let results = triple.map(inputs).timeout(timeout);
             let mut late = 0;
@@ -244,7 +244,7 @@ fn a_timeout_at_the_end_of_a_call_is_one_or_the_other() {
             }
             let call = triple.remote(ledger.path(), 10, 0);
             assert_eq!(call.wait().unwrap(), 30);
-            // A worker that is stopped may have gone on to the input behind, which runs again.
+            // A worker that is stopped may have continued with the input behind, which runs again.
             assert!(ledger.total() <= 7 + late, "{:?}", ledger.entries());
             assert!(ledger.entries().iter().all(|entry| entry.attempt == 1));
             tally[0] += 6 - late;

@@ -1,4 +1,4 @@
-//! Mistakes that this library once made.
+//! Bugs that this library once had.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -68,7 +68,7 @@ fn a_waker_that_panics_harms_nobody_else() {
             let mut call = Box::pin(echo.remote(5));
             let polled = call.as_mut().poll(&mut Context::from_waker(&waker));
             waited = polled.is_pending();
-            // The result comes, and finds the waker.
+            // The result arrives, and the engine calls the waker.
             assert!(serves());
         }
         assert!(serves());
@@ -103,7 +103,7 @@ fn an_input_whose_encoding_panics_does_so_at_its_position() {
     });
 }
 
-/// Writes bytes that mean nothing into the worker's own connections.
+/// Writes garbage to the worker's own connections.
 fn garble() -> ! {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
     for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
@@ -201,8 +201,8 @@ fn sleeps_for_each(times: Vec<Duration>) -> Vec<()> {
     times.into_iter().map(std::thread::sleep).collect()
 }
 
-/// The second call comes while the first one runs, and the one who waits for the first does not look
-/// for its answer: it is the worker that has to tell.
+/// The second call arrives while the first one runs, and the waiter for the first does not poll for its
+/// answer: the worker has to send a notification.
 #[retry_runtime::test]
 fn an_answer_is_not_kept_while_the_next_call_runs() {
     fixture(LIMIT, serves, || {

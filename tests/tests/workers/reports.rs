@@ -1,4 +1,4 @@
-//! What a program prints of its failures: a line, or a report in which each cause stands once.
+//! Reports of failures printed by programs: one line, or a report that states each cause once.
 
 use std::process::Command;
 use std::time::Duration;
@@ -13,7 +13,7 @@ fn reporting(how: &str) -> Command {
     command
 }
 
-/// What the program prints on both streams.
+/// Returns the output of the program on both streams.
 fn printed(mut command: Command) -> String {
     let output = command.output().unwrap();
     let text = [output.stderr, output.stdout].concat();
@@ -65,13 +65,13 @@ fn the_line_of_an_error_is_one_line() {
             ("passed on", "the file cannot be read"),
         ] {
             let mut command = reporting(how);
-            // Also where the reports of nested calls have backtraces.
+            // This also holds where the reports of nested calls contain backtraces.
             command.arg("--line").env("RUST_BACKTRACE", "1");
             let all = printed(command);
             let line = all.trim_end();
             assert_eq!(line.lines().count(), 1, "{how}: {all}");
             assert!(line.chars().count() <= 200, "{how}: {all}");
-            // The end is that of the innermost cause, or of the text.
+            // The line ends with the innermost cause, or with the text.
             assert!(line.contains(ends), "{how}: {all}");
         }
     });
@@ -83,7 +83,7 @@ fn a_report_of_nested_calls_has_a_few_lines_for_each() {
         let all = printed(reporting("nested"));
         println!("{all}");
         assert!(all.lines().count() <= 60, "{all}");
-        // Eleven calls were made, within each other, and the twelfth was not.
+        // Eleven calls were nested; the twelfth was refused.
         assert_eq!(all.matches("function  ").count(), 12, "{all}");
         let deepest = all.matches("nested deeper than 10 levels").count();
         assert_eq!(deepest, 1, "{all}");

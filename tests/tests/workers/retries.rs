@@ -1,4 +1,4 @@
-//! Retries: how many, after what delay, and for which failures.
+//! Retries: their number, their delays, and the failures that they apply to.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ fn troubled(ledger: PathBuf, good_from: u32, fatal: bool) -> Result<u32, Trouble
     }
 }
 
-/// The function that fails on demand also serves.
+/// Checks that the function that fails on demand can also succeed.
 fn serves() -> bool {
     let ledger = Ledger::new();
     troubled.remote(ledger.path(), 0, false).wait().is_ok()
@@ -127,7 +127,7 @@ fn options_override_and_unset() {
     });
 }
 
-/// Compares the gaps between a failure and the next attempt with these milliseconds.
+/// Asserts that the gaps between a failure and the next attempt are these, in milliseconds.
 #[track_caller]
 fn assert_gaps<E: std::fmt::Debug>(error: &CallError<E>, expected: &[u64]) {
     let gaps: Vec<Duration> = error
@@ -139,7 +139,7 @@ fn assert_gaps<E: std::fmt::Debug>(error: &CallError<E>, expected: &[u64]) {
     assert_eq!(gaps.len(), expected.len(), "{error:?}");
     for (gap, expected) in gaps.iter().zip(expected) {
         let expected = Duration::from_millis(*expected);
-        // Never early, and late only by what a busy machine may add.
+        // Never early, and late only by as much as a busy machine may add.
         assert!(
             *gap + Duration::from_millis(2) >= expected,
             "{gap:?} instead of {expected:?}"
@@ -161,7 +161,7 @@ fn observed_delays_are_those_of_the_schedule() {
         let equal = [1000, 1000, 1000];
         assert_gaps(&calls.join().unwrap(), &equal);
 
-        // The delays that were set, to the millisecond.
+        // The configured delays, to the millisecond.
         let mut delays: BTreeMap<&str, Vec<u128>> = BTreeMap::new();
         while let Some(event) = events.try_next() {
             if let Event::Retried {

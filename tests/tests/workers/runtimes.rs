@@ -1,4 +1,4 @@
-//! Runtimes of one's own, their end, and what workers print.
+//! Separate runtimes, their shutdown, and the output of their workers.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A web server whose handlers await calls: the example `server`, from outside.
+//! A web server whose handlers await calls: the example `server`, tested from outside.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// The example may have to be built first.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// How long anything may take that happens at once.
+/// The time limit for anything that happens at once.
 const SOON: Duration = Duration::from_secs(20);
 
 struct Server {
@@ -47,7 +47,7 @@ impl Server {
         connection
     }
 
-    /// Waits until it has printed this.
+    /// Waits until the server has printed this text.
     fn says(&self, expected: &str) {
         let until = Instant::now() + SOON;
         loop {
@@ -66,7 +66,7 @@ impl Server {
     }
 }
 
-/// The status and the body of an answer.
+/// Returns the status and the body of a response.
 fn answer(connection: TcpStream) -> (u16, String) {
     connection.set_read_timeout(Some(SOON)).unwrap();
     let mut connection = BufReader::new(connection);
@@ -91,7 +91,7 @@ fn answer(connection: TcpStream) -> (u16, String) {
 fn a_client_that_goes_away_takes_its_call_along() {
     fixture_outside(LIMIT, || {
         let mut server = Server::start();
-        // As many as there may be workers.
+        // As many requests as there may be workers.
         for milliseconds in [300_000, 300_001] {
             let connection = server.ask(milliseconds);
             server.says(&format!("digits: computing for {milliseconds} ms"));
@@ -120,6 +120,6 @@ fn sigterm_drains_and_leaves_nothing() {
         assert!(asked.elapsed() >= Duration::from_millis(1500));
         server.says("drained, 0 calls were given up");
         assert_eq!(server.process.wait().unwrap().code(), Some(0));
-        // The fixture sees to it that no worker is left.
+        // The fixture checks that no worker is left.
     });
 }

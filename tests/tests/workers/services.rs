@@ -1,4 +1,4 @@
-//! Types whose methods run in workers that hold a value of them.
+//! Services: types whose methods run in workers that hold a value of the type.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,28 +19,28 @@ fn serves() -> bool {
     echo.remote(1).wait().is_ok_and(|value| value == 1)
 }
 
-/// What a scaler is made with.
+/// The configuration of a scaler.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     ledger: PathBuf,
     factor: u64,
 }
 
-/// Scales numbers by a factor that it is made with.
+/// Scales numbers by its factor.
 pub struct Scaler {
     factor: u64,
     calls: u64,
     ledger: PathBuf,
 }
 
-/// There is nothing to scale by.
+/// The error of a configuration without a usable factor.
 #[derive(Debug, thiserror::Error)]
 #[error("a factor of zero makes no sense")]
 pub struct NoFactor;
 
 #[service(max_workers = 2)]
 impl Scaler {
-    /// Makes one in each worker.
+    /// Creates a scaler in each worker.
     #[setup]
     pub fn new(config: Config) -> Result<Self, NoFactor> {
         record(&config.ledger, 1000 + config.factor);
@@ -54,13 +54,13 @@ impl Scaler {
         })
     }
 
-    /// One number.
+    /// Scales one number.
     #[method(retries = 2)]
     pub fn scale(&self, number: u64) -> u64 {
         number * self.factor
     }
 
-    /// A text, by reference, whose result is typed.
+    /// Parses a borrowed text, with an error of its own type.
     #[method]
     pub fn parse(&mut self, text: &str) -> Result<u64, String> {
         self.calls += 1;
@@ -68,7 +68,7 @@ impl Scaler {
         Ok(number * self.factor)
     }
 
-    /// Where it is.
+    /// Returns the process ID of the worker.
     #[method]
     pub fn pid(&self) -> u32 {
         std::process::id()
@@ -79,7 +79,7 @@ impl Scaler {
         self.factor
     }
 
-    /// The end.
+    /// Records that the scaler is closed.
     #[teardown]
     pub fn close(self) {
         record(&self.ledger, 2000 + self.factor);
@@ -110,7 +110,7 @@ fn the_methods_of_a_value_are_called_in_its_workers() {
         assert_eq!(by_three.scale.name(), "workers::services::Scaler::scale");
         assert_eq!(by_three.scale.spec().retries.schedule().count(), 2);
 
-        // One pool for each configuration, shared by all handles and methods of it.
+        // One pool for each configuration, shared by all of its handles and methods.
         let pids = |scaler: &ScalerHandle| -> BTreeSet<u32> {
             let results = scaler.pid.map([(); 20]).into_iter();
             results.map(Result::unwrap).collect()
@@ -122,7 +122,7 @@ fn the_methods_of_a_value_are_called_in_its_workers() {
         runtime.shutdown(Duration::from_secs(5)).wait();
         let executions = ledger.executions();
         assert!(executions[&1003] <= 2 && executions[&1005] <= 2);
-        // One that was still being made when the end came is not closed.
+        // A scaler that was still being created at shutdown is not closed.
         for factor in [3, 5] {
             let closed = executions[&(2000 + factor)];
             assert!(closed >= 1 && closed <= executions[&(1000 + factor)]);

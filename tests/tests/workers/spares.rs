@@ -1,5 +1,4 @@
-//! The process that is kept when workers die: it takes the next one's place, and is never left
-//! behind.
+//! The standby process: it takes the place of a worker that died, and is never left behind.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -44,7 +43,7 @@ fn call() -> u32 {
     own_pid.remote().wait().unwrap()
 }
 
-/// The spare, as soon as there is one.
+/// Waits for the standby process and returns its ID.
 fn spare() -> u32 {
     let mut found = Vec::new();
     eventually("there is a spare", SOON, || {
@@ -58,7 +57,7 @@ fn is_gone(pid: u32) -> bool {
     !descendants().iter().any(|process| process.pid == pid)
 }
 
-/// That there is none, for long enough to start many.
+/// Asserts that there is no standby process, for long enough to start many.
 fn assert_no_spare() {
     let until = Instant::now() + Duration::from_millis(100);
     while Instant::now() < until {
@@ -87,7 +86,7 @@ fn a_spare_replaces_used_up_and_timed_out_workers() {
         assert_eq!(own_pid_once.remote().wait().unwrap(), first);
         let second = spare();
         assert!(hangs.remote().wait().is_err());
-        // It went to the function that hangs.
+        // The standby process was assigned to the function that hangs.
         eventually("it is gone", SOON, || is_gone(second));
         let third = spare();
         assert!(kill_child(call()));
@@ -111,7 +110,7 @@ fn there_is_no_spare_unless_a_worker_dies() {
     });
 }
 
-/// Says nothing of the function's own.
+/// Never runs, since its set-up fails.
 #[function(setup = fails_to_start)]
 fn never_ready(_state: &()) {}
 
@@ -186,7 +185,7 @@ fn a_shutdown_at_any_moment_leaves_no_process() {
             if random.bool() {
                 call();
             }
-            // From before there is a spare to after it is up.
+            // From before the standby process exists until after it is up.
             std::thread::sleep(Duration::from_micros(random.u64(0..10_000)));
             runtime.shutdown(SOON).wait();
             assert!(processes_with(&format!("MARK={mark}")).is_empty());
@@ -220,7 +219,7 @@ fn workers_and_spares_may_be_killed_at_any_moment() {
     });
 }
 
-/// Gives the spare that many microseconds to come up.
+/// Waits this many microseconds for the standby process to come up.
 fn spare_is_up(micros: u64) {
     let until = Instant::now() + Duration::from_micros(micros);
     while Instant::now() < until && spares().is_empty() {}
@@ -270,7 +269,7 @@ fn a_replacement_sees_the_present_environment() {
         assert_eq!(directory, folder.path().canonicalize().unwrap());
         assert_eq!(umask, "Umask:\t0007");
         assert_eq!(files, 500);
-        // And so does the next spare.
+        // The next standby process starts in the same environment.
         let spare = spare();
         assert!(kill_child(look().0));
         let (pid, moon, ..) = look();
@@ -280,7 +279,7 @@ fn a_replacement_sees_the_present_environment() {
 
 #[expect(unsafe_code, reason = "nothing safe sets it")]
 fn set_variable(name: &str, value: &str) {
-    // SAFETY: nothing in this process looks into the environment but by the standard library.
+    // SAFETY: this process accesses its environment only through the standard library.
     unsafe { std::env::set_var(name, value) };
 }
 
@@ -377,7 +376,7 @@ fn the_worker_in_the_place_of_a_dead_spare_stays() {
                 (stayer, pid)
             })
             .collect();
-        // Longer than a worker is given that has closed its connection.
+        // Longer than the time granted to a worker that has closed its connection.
         std::thread::sleep(Duration::from_millis(1200));
         for (stayer, pid) in stayers {
             assert_eq!(stayer.pid.remote().wait().unwrap(), pid);
@@ -405,7 +404,7 @@ fn the_death_of_a_spare_is_never_a_start_that_failed() {
             assert!(kill_child(call()));
             call();
             let spare = spare();
-            // Its first worker, so that a single start that fails would be the end of the call.
+            // The first worker of its pool, so that a single failed start would end the call.
             let greeter = Greeter::with(round.to_string());
             assert!(kill_child(spare));
             std::thread::sleep(Duration::from_micros(random.u64(0..300)));
@@ -467,7 +466,7 @@ fn a_killed_parent_leaves_no_spare_and_no_child_of_one() {
         assert_eq!(lines.next().unwrap().unwrap(), "true");
         assert_eq!(lines.next().unwrap().unwrap(), "waiting");
         let token = format!("MARK={token}");
-        // The parent, the spare, and what the spare has started.
+        // The parent, the standby process, and the process that the standby process started.
         eventually("all is up", SOON, || processes_with(&token).len() == 3);
         parent.kill().unwrap();
         parent.wait().unwrap();
@@ -477,8 +476,8 @@ fn a_killed_parent_leaves_no_spare_and_no_child_of_one() {
         let mut printed = String::new();
         let mut stderr = parent.stderr.take().unwrap();
         stderr.read_to_string(&mut printed).unwrap();
-        // What the second one printed while it was a spare comes with its function. Nobody hears
-        // of the third one.
+        // Output that the second process printed while it was on standby is attributed to its function. The
+        // output of the third one is not shown.
         assert_eq!(printed, "own_pid: begins\nown_pid: begins\n");
     });
 }

@@ -1,5 +1,5 @@
-//! How a program and its workers begin: what makes a process a worker, what it takes over from the
-//! process that started it, and under which tools and conditions that works.
+//! The start of a program and of its workers: the conditions that make a process a worker, the attributes
+//! that it inherits from its parent, and the tools under which that works.
 
 use std::fs::File;
 use std::io::Read;
@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 
 const BEGINNER: &str = env!("CARGO_BIN_EXE_beginner");
 
-/// What the program prints whose workers serve.
+/// The output of the program if its workers serve.
 const SERVED: [&str; 3] = ["5", "aborts crashed: SIGABRT (abort)", "6"];
 
 fn lines(output: &Output) -> Vec<String> {
@@ -25,8 +25,8 @@ fn lines(output: &Output) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Runs the program with workers that are started through a script. Returns what it printed, and how
-/// many processes came past `init`.
+/// Runs the program with workers that are started through a script. Returns its output and the number of
+/// processes that returned from `init`.
 fn wrapped(script: &str) -> (Vec<String>, usize) {
     let directory = TempDir::new().unwrap();
     let wrapper = directory.path().join("wrapper");
@@ -73,7 +73,7 @@ fn a_worker_whose_standard_input_is_closed_runs_nothing() {
         for script in [
             "exec \"$PROGRAM\" <&-",
             "exec \"$PROGRAM\" <&- >&- 2>&-",
-            // It becomes a daemon before it asks what it is.
+            // It becomes a daemon before it checks whether it is a worker.
             "(setsid \"$PROGRAM\" < /dev/null > /dev/null 2>&1 &)",
         ] {
             let (lines, mains) = wrapped(script);
@@ -163,7 +163,7 @@ fn a_program_that_a_function_starts_is_no_worker() {
         for script in [
             format!("exec {BEGINNER} echo"),
             format!("{BEGINNER} echo < /dev/null; true"),
-            // Its parent is gone by the time that it asks what it is.
+            // Its parent is gone by the time it checks whether it is a worker.
             format!("({BEGINNER} echo &) | cat"),
             format!("(setsid {BEGINNER} echo &) | cat"),
         ] {
@@ -180,7 +180,7 @@ fn a_function_may_run_init_again() {
     });
 }
 
-/// Runs the program after a script has prepared a world of its own for it, if the machine allows that.
+/// Runs the program in new namespaces that a script has prepared, if the machine allows that.
 fn in_a_world_of_its_own(script: &str) -> Option<Output> {
     let namespace = ["--user", "--map-root-user", "--mount"];
     let run = |script: &str| {
@@ -234,7 +234,7 @@ fn a_worker_inherits_no_descriptor_but_keeps_its_own() {
         for open in [&lines[0], &lines[2]] {
             assert!(!open.contains(&name(inherited.path())), "{open}");
             assert_eq!(open.matches(&name(early.path())).count(), 1, "{open}");
-            // Its streams, its connections and its threads' events.
+            // The worker's streams, its connections and the event descriptors of its threads.
             assert!(open.split(", ").count() < 16, "{open}");
         }
         assert_eq!(lines[3], "Err(ConnectionRefused)");
@@ -250,7 +250,7 @@ fn workers_have_the_attributes_of_the_process() {
             .unwrap();
         let lines = lines(&output);
         let [process, attributes, workers] = &lines[..] else {
-            // The thread may be first.
+            // The line of the thread may come first.
             panic!("{lines:?}");
         };
         let (process, attributes) = if process.starts_with('(') {
@@ -259,7 +259,7 @@ fn workers_have_the_attributes_of_the_process() {
             (process, attributes)
         };
         let (cpus, nice) = process.split_once(' ').unwrap();
-        // A lower nice value needs a privilege.
+        // A lower nice value requires a privilege.
         let privileged = rustix::process::geteuid().is_root();
         let none = "0".repeat(16);
         let expected = format!("({cpus}, {nice}, {none:?})");
@@ -276,7 +276,7 @@ fn workers_have_the_attributes_of_the_process() {
     });
 }
 
-/// A program that sleeps in three calls one after the other, and ignores some signals.
+/// Starts a program that sleeps in three calls one after the other, and ignores some signals.
 fn sleeper(ignored: &str) -> Child {
     let interactive = env!("CARGO_BIN_EXE_interactive");
     Command::new("env")
@@ -288,7 +288,7 @@ fn sleeper(ignored: &str) -> Child {
         .unwrap()
 }
 
-/// Sends signals once it sleeps. Returns its exit code and how often it has slept.
+/// Sends signals once the program sleeps. Returns its exit code and the number of times that it has slept.
 fn interrupt(mut program: Child, signals: &[Signal]) -> (Option<i32>, usize) {
     let mut stdout = program.stdout.take().unwrap();
     let mut text = vec![0; 1024];
@@ -310,11 +310,11 @@ fn signals_that_were_ignored_at_the_start_stay_ignored() {
         assert_eq!(interrupt(sleeper("HUP"), &[hangup]), (Some(0), 3));
         let both = [interrupted, hangup, interrupted];
         assert_eq!(interrupt(sleeper("HUP,INT"), &both), (Some(0), 3));
-        // The others are handled as ever.
+        // The other signals are handled as usual.
         let (code, slept) = interrupt(sleeper("HUP,INT"), &[hangup, Signal::TERM]);
         assert_eq!(code, Some(143));
         assert!(slept < 3);
-        // Workers end also where they were told to ignore it.
+        // Workers also end if they were told to ignore the signal.
         assert_eq!(interrupt(sleeper("TERM"), &[Signal::TERM]), (Some(0), 3));
     });
 }

@@ -1,4 +1,4 @@
-//! The state of workers: where it is made and dropped, and what async functions may do with it.
+//! The state of workers: where it is created and dropped, and how async functions may use it.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -31,7 +31,7 @@ fn on_both_engines(test: impl Fn(&Runtime)) {
     test(&Runtime::builder().inline().build().unwrap());
 }
 
-/// The first async runtime of a process opens descriptors for signals, and keeps them.
+/// Opens the descriptors for signals that the first async runtime of a process opens and keeps.
 fn open_signals() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -41,7 +41,7 @@ fn open_signals() {
 
 // ------------------------------------------------------------------ the end of a state
 
-/// A file that the first call opens, and that is written when it is dropped.
+/// A file that the first call opens, and that is flushed when it is dropped.
 type Log = RefCell<Option<BufWriter<File>>>;
 
 fn no_log() -> Log {
@@ -136,7 +136,7 @@ fn a_state_without_teardown_is_dropped_in_order() {
             logger.write.remote(&path("service")).wait().unwrap();
             let logger = AsyncLogger::with().on(runtime);
             logger.write.remote(&path("async service")).wait().unwrap();
-            // These end while the runtime goes on.
+            // These workers end while the runtime continues.
             idle.on(runtime).remote(&path("idle")).wait().unwrap();
             single.on(runtime).remote(&path("single")).wait().unwrap();
             let ended = || is_written(&path("idle")) && is_written(&path("single"));
@@ -185,7 +185,7 @@ fn a_panic_in_a_drop_at_the_end_harms_nothing() {
 
 // ------------------------------------------------------------------ inside the runtime
 
-/// A server of its own, which answers each connection with a byte, and how often its task has run.
+/// A server that answers each connection with a byte, and a counter of how often its task has run.
 struct Server {
     address: std::net::SocketAddr,
     beats: Arc<AtomicU64>,
@@ -308,7 +308,7 @@ fn a_plain_setup_of_an_async_function_is_inside_the_runtime() {
     });
 }
 
-/// What a blocking client does: it has a runtime of its own.
+/// Acts like a blocking client that has a runtime of its own.
 fn fetch_blocking() -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -320,7 +320,7 @@ fn fetch_blocking() -> u64 {
     })
 }
 
-/// What code does that has no `await` and needs one.
+/// Acts like synchronous code that needs the result of a future.
 fn wait_in_place() -> u64 {
     tokio::task::block_in_place(|| {
         Handle::current().block_on(async {
@@ -466,7 +466,7 @@ fn an_ordinary_async_call_can_be_spawned_if_it_is_send() {
             .unwrap();
         let spawned = runtime.spawn(async { is_send(1).await + is_send.local(2).await });
         assert_eq!(runtime.block_on(spawned).unwrap(), 3);
-        // What is not stays on its thread.
+        // A future that is not `Send` stays on its thread.
         assert_eq!(runtime.block_on(holds_what_is_not_send(4)), 5);
         let moved = holds_what_is_not_send(4);
         let error = runtime.block_on(runtime.spawn(moved)).unwrap_err();

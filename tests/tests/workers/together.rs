@@ -107,7 +107,7 @@ fn a_crash_blames_all_that_were_executing_and_says_so() {
     });
 }
 
-/// Crashes for one input of a thousand, with others under way.
+/// Crashes for one input of a thousand, while others are executing.
 #[function(max_workers = 2, concurrency = 40)]
 async fn poisoned(ledger: PathBuf, input: u64) -> u64 {
     record(&ledger, input);
@@ -124,7 +124,7 @@ fn poisoned_batch(inputs: Vec<(PathBuf, u64)>) -> Vec<u64> {
         record(ledger, *input);
     }
     if inputs.iter().any(|(_, input)| *input == POISON) {
-        // Standard output is written before: exiting in order is no better.
+        // An orderly exit, which flushes standard output first, is treated no better than a crash.
         std::process::exit(0);
     }
     inputs.into_iter().map(|(_, input)| input).collect()
@@ -132,7 +132,8 @@ fn poisoned_batch(inputs: Vec<(PathBuf, u64)>) -> Vec<u64> {
 
 const POISON: u64 = 470;
 
-/// Of a thousand inputs only the poisonous one fails, and the others are executed twice at most.
+/// Asserts that of a thousand inputs only the poisonous one fails, and that the others are executed at most
+/// twice.
 fn only_the_poison_fails(
     ledger: &Ledger,
     results: impl Iterator<Item = Result<u64, CallError<Infallible>>>,
@@ -173,7 +174,7 @@ fn only_the_input_of_a_batch_that_crashes_alone_fails() {
     });
 }
 
-/// Takes memory, which is too much only for several at once.
+/// Allocates memory, which exceeds the limit only for several calls at once.
 #[function(max_workers = 1, concurrency = 8, memory = "300MiB")]
 async fn takes(mebibytes: usize) -> usize {
     let taken = vec![1_u8; mebibytes << 20];

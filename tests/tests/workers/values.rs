@@ -1,5 +1,5 @@
-//! What travels, as docs/guide/values.md says: each value arrives as it was sent, or is refused by
-//! name. Nothing of this depends on how the program is compiled.
+//! Values that travel, as documented in docs/guide/values.md: each value arrives as it was sent, or is
+//! refused with an error that names it. None of this depends on the build profile.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -26,7 +26,7 @@ fn serves() -> bool {
     echo_u8.remote(7).wait().is_ok_and(|value| value == 7)
 }
 
-/// What no message shows: how values are encoded is nobody's business.
+/// Words that no message may contain: the encoding is an implementation detail.
 const INTERNALS: [&str; 5] = [
     "incode",
     "deserialize_",
@@ -70,7 +70,7 @@ fn assert_lost<T: Debug, E: Debug>(result: Result<T, CallError<E>>, expected: &[
     }
 }
 
-/// A function that returns what it is given, for each type.
+/// Defines an echo function for each type.
 macro_rules! echoes {
     ($($name:ident: $type:ty;)*) => {
         $(
@@ -82,7 +82,7 @@ macro_rules! echoes {
     };
 }
 
-/// A value arrives and comes back as it is: alone, and as one of many.
+/// Checks that a value arrives and returns unchanged, both alone and among other values.
 macro_rules! travels {
     ($($echo:ident: $($value:expr),+;)*) => {
         $(
@@ -101,7 +101,8 @@ macro_rules! travels {
     };
 }
 
-/// The first value travels if it is given, and the second one is refused after it and in its company.
+/// Checks that the first value, if any, travels, and that the second one is refused after it and together
+/// with it.
 macro_rules! refused {
     ($echo:ident: $good:expr, $bad:expr => $($expected:expr),+) => {{
         let good = $echo.remote($good).wait().expect("the first travels");
@@ -120,7 +121,7 @@ macro_rules! refused {
     }};
 }
 
-// What travels.
+// Values that travel.
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Plain {
@@ -244,7 +245,7 @@ struct Foreign {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct WithForeign(#[serde(with = "ForeignDef")] Foreign, u8);
 
-/// What is skipped on both sides is a field that does not travel.
+/// A field that is skipped on both sides does not travel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Cached {
     key: u8,
@@ -253,7 +254,7 @@ struct Cached {
     value: u8,
 }
 
-/// As `uuid::Uuid`: bytes, unless the format is to be read by people.
+/// Like `uuid::Uuid`: bytes, unless the format is human-readable.
 #[derive(Clone, Debug, PartialEq)]
 struct Id([u8; 4]);
 
@@ -452,7 +453,7 @@ fn a_field_that_both_halves_skip_arrives_as_its_default() {
     });
 }
 
-// What is refused.
+// Values that are refused.
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Job {
@@ -588,7 +589,7 @@ fn a_skipped_field_of_a_result_or_an_error_is_named() {
 #[retry_runtime::test]
 fn a_skipped_element_is_refused() {
     fixture(LIMIT, serves, || {
-        // serde does not tell the format which element this is.
+        // serde does not tell the format the index of this element.
         let pair = SparsePair(1, 0, vec![1]);
         refused!(echo_pair: SparsePair(1, 2, vec![3]), pair.clone() => "SparsePair", "Json");
         refused!(echo_pair: SparsePair(1, 2, vec![3]), SparsePair(1, 2, vec![]) => "SparsePair");
@@ -721,7 +722,7 @@ fn write_nothing<S: Serializer>(_: &u64, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str("")
 }
 
-/// Writes more elements than it says.
+/// Writes more elements than announced.
 #[derive(Clone, Debug, PartialEq)]
 struct Miscounted(Vec<u8>);
 
@@ -741,7 +742,7 @@ impl<'de> Deserialize<'de> for Miscounted {
     }
 }
 
-/// Does not say how many elements it has.
+/// Does not announce the number of elements.
 #[derive(Clone, Debug, PartialEq)]
 struct Uncounted(Vec<u8>);
 
@@ -757,7 +758,7 @@ impl<'de> Deserialize<'de> for Uncounted {
     }
 }
 
-/// Swapped by hand: as many bytes, other parts.
+/// The fields are swapped by hand: the encoding has the same length, but other fields.
 #[derive(Clone, Debug, PartialEq)]
 struct Swapped(u8, u16);
 
@@ -774,7 +775,7 @@ impl<'de> Deserialize<'de> for Swapped {
     }
 }
 
-/// As many fields in each direction, of the same types.
+/// Both directions have the same number of fields, of the same types.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct User {
     #[serde(skip_deserializing)]
@@ -817,7 +818,7 @@ echoes! {
 #[retry_runtime::test]
 fn types_whose_halves_differ_are_refused() {
     fixture(LIMIT, serves, || {
-        // Each of these would be decoded as another value, or might be.
+        // Each of these values would be decoded, or could be decoded, as another value.
         let value = NotWritten {
             first: 1,
             second: 0,
@@ -854,7 +855,7 @@ fn types_whose_halves_differ_are_refused() {
     });
 }
 
-/// Serde counts the variants that it skips when it writes, and not when it reads.
+/// Serde counts skipped variants when it serializes, but not when it deserializes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Skipping {
     First(u8),
@@ -1103,18 +1104,18 @@ fn json_refuses_values_that_it_would_change() {
 
 // Services.
 
-/// A service that is made of a job.
+/// A service that is created from a job.
 struct Made(u8);
 
 #[service(max_workers = 1)]
 impl Made {
-    /// Makes one.
+    /// Creates the service.
     #[setup]
     fn new(job: Job, by: u8) -> Self {
         Self(job.width + by)
     }
 
-    /// What it was made of.
+    /// Returns the value that it was created with.
     #[method]
     fn get(&self) -> u8 {
         self.0

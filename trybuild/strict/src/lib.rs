@@ -1,4 +1,4 @@
-//! A crate of edition 2021 that denies what can be denied: nothing is found in generated code.
+//! A crate of edition 2021 with strict lints: generated code triggers none of them.
 #![forbid(unsafe_code)]
 #![deny(missing_docs, unused, warnings)]
 #![deny(clippy::all, clippy::pedantic)]
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Why a word was refused.
+/// The reasons why a word is refused.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum WordError {
-    /// It has no letters.
+    /// The word has no letters.
     #[error("word {0} is empty")]
     Empty(usize),
 }
@@ -39,14 +39,14 @@ fn load() -> Vec<u8> {
     vec![1]
 }
 
-/// Adds to what the worker has.
+/// Adds a byte to the worker's state.
 #[function(setup = load, teardown = drop, memory = "1GiB", grace = "1s")]
 pub fn add(state: &mut Vec<u8>, byte: u8) -> usize {
     state.push(byte);
     state.len()
 }
 
-/// Waits for nothing.
+/// Awaits a future that is ready at once.
 #[function(concurrency = 8)]
 pub async fn later(text: &str) -> usize {
     std::future::ready(text.len()).await

@@ -20,7 +20,7 @@ pub async fn drive_async(mut driver: Driver) {
     }
 }
 
-/// The future is boxed: there is one for each function.
+/// Makes a few calls in one way. The future is boxed: each function has its own future type.
 fn make_calls<S: Stub>(
     driver: &mut Driver,
     stub: S,
@@ -61,7 +61,7 @@ async fn together<S: Stub>(driver: &mut Driver, stub: &S) {
     }
 }
 
-/// Drops the future of a call after some time, or waits for what was spawned.
+/// Drops the future of a call after some time, or waits for a spawned call.
 async fn give_up<S: Stub>(driver: &mut Driver, stub: &S) {
     driver.begin("give up", stub.target());
     let job = driver.job(stub.target(), true);

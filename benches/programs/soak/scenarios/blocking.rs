@@ -1,4 +1,4 @@
-//! Calls from a thread that blocks.
+//! Calls from a blocking thread.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ fn spawn<S: Stub>(driver: &mut Driver, stub: &S) {
     }
 }
 
-/// Asks for the result again and again.
+/// Polls for the result repeatedly.
 fn get<S: Stub>(driver: &mut Driver, stub: &S) {
     let job = driver.job(stub.target(), true);
     let token = job.token;

@@ -1,4 +1,4 @@
-//! Runtimes that are made, used, and ended.
+//! Runtimes that are created, used, and shut down.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::job::{Action, Job, Token};
 use crate::run::World;
 use crate::stubs::{self, Pool, Stub, Target, place_of_runtime};
 
-/// How long a runtime's calls may take after its end was asked for.
+/// Time that a runtime's calls may take after its shutdown was requested.
 const GRACE: Duration = Duration::from_millis(300);
 
 fn build(driver: &mut Driver) -> Option<Runtime> {
@@ -34,7 +34,7 @@ fn build(driver: &mut Driver) -> Option<Runtime> {
     }
 }
 
-/// Makes calls in a runtime, and ends it while some of them are pending.
+/// Makes calls in a runtime, and shuts it down while some of them are pending.
 pub(super) fn create_use_and_end(driver: &mut Driver) {
     let Some(runtime) = build(driver) else { return };
     let place = place_of_runtime();
@@ -74,7 +74,7 @@ pub(super) fn create_use_and_end(driver: &mut Driver) {
     }
 }
 
-/// Makes a call in a runtime that has ended.
+/// Makes a call in a runtime that has been shut down.
 pub(super) fn nobody_answers_after_the_end(driver: &mut Driver) {
     let Some(runtime) = build(driver) else { return };
     let place = place_of_runtime();

@@ -1,4 +1,4 @@
-//! Faults of section H: many at once. The numbers are those of the table in `docs/faults.md`.
+//! Faults of section H: concurrency. The numbers are those of the table in `docs/faults.md`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -46,7 +46,8 @@ async fn two_workers_serve_ten_thousand_calls_in_their_order() {
             pids.insert(pid);
         }
         assert!(pids.len() <= 2, "{pids:?}");
-        // In the order in which they were made, but for what is on its way to each worker.
+        // Calls start in the order in which they were made, except for those that were already sent to a
+        // worker.
         let entries = ledger.entries();
         assert_eq!(entries.len(), 10_000);
         for (position, entry) in (0..).zip(&entries) {
@@ -75,7 +76,7 @@ fn dropping_ten_thousand_futures_costs_only_busy_workers() {
             .map(|_| sleeps.remote(ledger.path(), 600_000))
             .collect();
         let mut context = Context::from_waker(Waker::noop());
-        // It polls some at a time.
+        // The stream polls only some of the futures at a time.
         for _ in 0..2000 {
             assert!(calls.poll_next_unpin(&mut context).is_pending());
         }
@@ -115,7 +116,7 @@ fn flavour(number: usize) -> tokio::runtime::Runtime {
         0 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    // Not its signals, for which it keeps descriptors for ever.
+    // Signals are not enabled: the runtime would keep their descriptors for ever.
     builder.worker_threads(2).enable_time().build().unwrap()
 }
 
@@ -147,7 +148,7 @@ fn eight_threads_three_async_runtimes_and_none_call_at_once() {
                     for (value, result) in (0..).zip(results) {
                         assert_eq!(result.unwrap(), value * 2);
                     }
-                    // One of them goes away with calls that nobody waits for any more.
+                    // The runtime is dropped together with a task whose call may be pending.
                     runtime.spawn(async { doubles.remote(None, 1).await });
                 });
             }
@@ -219,7 +220,7 @@ fn no_call_is_lost_while_workers_come_and_go() {
             for (number, call) in (0..).zip(calls) {
                 assert_eq!(call.wait().unwrap(), round * 10 + number);
             }
-            // About when they end.
+            // At about the time when the workers exit.
             std::thread::sleep(Duration::from_micros(random.u64(0..3000)));
         }
         eventually("they end", Duration::from_secs(5), || workers().len() <= 2);

@@ -1,5 +1,5 @@
-//! Faults of section A: workers that die, in ways that the other tests do not have. The numbers
-//! are those of the table in `docs/faults.md`.
+//! Faults of section A: deaths of workers that the other tests do not cover. The numbers are those of the
+//! table in `docs/faults.md`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -23,7 +23,7 @@ fn serves() -> bool {
     echo.remote(1).wait().is_ok_and(|value| value == 1)
 }
 
-/// Waits to be killed, on its first attempt.
+/// Waits to be killed on its first attempt.
 #[function(max_workers = 1)]
 fn is_killed_once(ledger: PathBuf) -> u32 {
     record(&ledger, 1);
@@ -48,7 +48,7 @@ fn a_killed_worker_is_replaced_at_once() {
             assert_eq!(ledger.total(), 2);
             begun.elapsed()
         });
-        // Within milliseconds on an idle machine.
+        // On an idle machine this takes milliseconds.
         assert!(fastest.min().unwrap() < Duration::from_secs(1));
     });
 }
@@ -72,7 +72,7 @@ fn panics_while_panicking() {
 fn a_panic_during_a_panic_is_told_and_no_hang() {
     fixture(LIMIT, serves, || {
         let error = panics_while_panicking.remote().wait().unwrap_err();
-        // The process aborts, which is what Rust does.
+        // Rust aborts the process.
         match &error {
             CallError::Crashed(crash, context) => {
                 assert_eq!(crash.signal(), Some(6));
@@ -116,7 +116,7 @@ fn a_stack_that_overflows_says_so_on_any_thread() {
     });
 }
 
-/// A list of this many elements, each inside of the one before.
+/// A list of this many elements, each nested in the one before.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Nest(Option<Box<Nest>>);
 
@@ -157,7 +157,7 @@ fn a_value_that_is_nested_too_deeply_is_an_error() {
     fixture(LIMIT, serves, || {
         assert_eq!(takes_nest.remote(Nest::of(100)).wait().unwrap(), 100);
         assert!(gives_nest.remote(100).wait().is_ok());
-        // Each level of it is two: a struct and an option.
+        // Each level is two: a struct and an option.
         for depth in [300, 2000, 100_000] {
             match takes_nest.remote(Nest::of(depth)).wait() {
                 Err(CallError::Rejected(Rejected::NotEncodable { parameter, reason }, _)) => {
@@ -177,7 +177,7 @@ fn a_value_that_is_nested_too_deeply_is_an_error() {
     });
 }
 
-/// Whether whoever has started the tests has them ignore a signal, as `nohup` does.
+/// Returns whether the tests inherited an ignored signal, as under `nohup`.
 fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -189,7 +189,7 @@ fn is_ignored(signal: Signal) -> bool {
 #[function(at_most_once, crash_limit = CrashLimit::unlimited())]
 fn signals_itself(signal: i32) {
     let signal = Signal::from_named_raw(signal).unwrap();
-    // More than once: Rust's own handler of SIGSEGV and SIGBUS lets the first one pass.
+    // Repeat the signal: Rust's own handler of SIGSEGV and SIGBUS lets the first one pass.
     loop {
         kill_process(getpid(), signal).unwrap();
         std::thread::sleep(Duration::from_millis(1));
@@ -244,7 +244,7 @@ fn a_command_that_a_function_starts_dies_of_sigpipe() {
     });
 }
 
-/// Becomes another program.
+/// Replaces its process with another program.
 #[function(retries = Retries::none())]
 fn becomes(ledger: PathBuf, program: String, argument: String) -> u32 {
     use std::os::unix::process::CommandExt;
@@ -278,7 +278,7 @@ fn a_worker_that_becomes_another_program_is_given_up() {
     });
 }
 
-/// Closes all descriptors but 0 to 2, those of the library included.
+/// Closes all descriptors except 0 to 2, including those of the library.
 #[function(at_most_once)]
 fn closes_everything(goes_on: bool) {
     let entries = std::fs::read_dir("/proc/self/fd").unwrap();
@@ -293,7 +293,7 @@ fn closes_everything(goes_on: bool) {
         })
         .collect();
     for descriptor in open {
-        // One of them was the directory's own.
+        // One of the descriptors was the directory's own.
         if descriptor > 2 && std::fs::exists(format!("/proc/self/fd/{descriptor}")).unwrap() {
             close_descriptor(descriptor);
         }
@@ -307,8 +307,8 @@ fn closes_everything(goes_on: bool) {
 #[retry_runtime::test]
 fn a_worker_that_closes_its_connection_is_replaced() {
     fixture(LIMIT, serves, || {
-        // An answer through a ring needs no connection, and the worker ends when it finds that it
-        // has none.
+        // An answer through a ring needs no connection; the worker exits when it finds that its connection is
+        // closed.
         let answered = closes_everything.remote(false).wait();
         match has_rings() {
             true => answered.unwrap(),
@@ -317,8 +317,8 @@ fn a_worker_that_closes_its_connection_is_replaced() {
                 "{answered:?}"
             ),
         }
-        // The watchdog's own wait keeps the connection open: there is nothing to notice until
-        // the function ends, or its time is up.
+        // The watchdog's own wait keeps the connection open: the parent notices nothing until the function
+        // returns or times out.
         let begun = Instant::now();
         let call = closes_everything.remote(true);
         let error = call.timeout(Duration::from_millis(300)).wait().unwrap_err();
@@ -335,7 +335,7 @@ fn a_worker_that_cannot_start_is_an_error_and_no_storm() {
         let script = directory.path().join("worker");
         std::fs::write(
             &script,
-            // It ends before it can have been told anything, or after that.
+            // The worker exits either before it can have received anything, or after that.
             "#!/bin/sh\necho no licence >&2\nexit 3\n",
         )
         .unwrap();
@@ -393,7 +393,7 @@ fn a_worker_of_another_program_is_refused() {
     });
 }
 
-/// Is killed while it executes, from within.
+/// Is killed from within while it executes.
 #[function(at_most_once)]
 fn dies_while_its_child_runs(ledger: PathBuf) {
     let inner = runs_on.spawn(ledger.clone());

@@ -1,5 +1,4 @@
-//! Faults of section G: the life of the parent. The numbers are those of the table in
-//! `docs/faults.md`.
+//! Faults of section G: the life of the parent. The numbers are those of the table in `docs/faults.md`.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -52,7 +51,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    /// A program whose calls take this long each, and which itself lingers this long after them.
+    /// Starts a program whose calls take this long each, and which lingers for this long after them.
     fn start(milliseconds: u64, linger: u64) -> Self {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
@@ -64,7 +63,7 @@ impl Terminal {
             .write(true)
             .open(name.to_str().unwrap())
             .unwrap();
-        // It makes the terminal the program's own, and the program the one in the foreground.
+        // `setsid --ctty` makes this the program's controlling terminal, with the program in the foreground.
         let process = Command::new("setsid")
             .args([
                 "--ctty",
@@ -84,7 +83,7 @@ impl Terminal {
         let written = Arc::clone(&screen);
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // It fails when nobody has the terminal any more.
+            // Reading fails once no process has the terminal open.
             while let Ok(read @ 1..) = output.read(&mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..read]);
                 written.lock().unwrap().push_str(&text);
@@ -122,11 +121,11 @@ fn control_c_lets_running_calls_end_and_begins_no_other() {
         terminal.shows("sleeping for 1000 ms");
         terminal.press_control_c();
         terminal.shows("Ctrl-C again to kill now");
-        // The worker does not hear of the key: it sleeps to its end.
+        // The worker does not receive the signal: it sleeps to its end.
         terminal.shows("slept for 1000 ms");
         let (status, text) = terminal.end();
         assert_eq!(status.code(), Some(130), "{text}");
-        // One may have been on its way to the worker.
+        // One more call may already have been sent to the worker.
         assert!(text.matches("sleeping for").count() <= 2, "{text}");
     });
 }
@@ -156,7 +155,7 @@ fn control_c_twice_ends_everything_at_once() {
         let (status, text) = terminal.end();
         assert!(begun.elapsed() < Duration::from_secs(5));
         assert_eq!(status.code(), Some(130), "{text}");
-        // The fixture sees to it that no worker is left.
+        // The fixture checks that no worker is left.
     });
 }
 
@@ -167,8 +166,8 @@ fn the_library_handles_no_signals_unless_it_is_told_to() {
         let output = Command::new(FAULTY).arg("signals").output().unwrap();
         let lines = lines(&output);
         assert_eq!(lines[..2], ["5", "aborts crashed: SIGABRT (abort)"]);
-        // Caught, ignored, blocked: before the first call, and after the last one. What is above
-        // 31 belongs to the C library.
+        // Caught, ignored and blocked signals, before the first call and after the last one. Signals above 31
+        // belong to the C library.
         let ordinary = |mask: &str| u64::from_str_radix(mask, 16).unwrap() & 0x7fff_ffff;
         for line in &lines[2..] {
             let (before, after) = line.split_once(' ').unwrap();
@@ -255,7 +254,8 @@ fn a_program_may_be_process_1_and_reaps_only_its_workers() {
                 "aborts crashed: SIGABRT (abort)",
                 "()",
                 "6",
-                // An init would have waited for it; the library does not touch what is not its own.
+                // An init process would have reaped it; the library leaves processes alone that it did not
+                // start.
                 "orphans 1",
             ],
             "{complaints}"
@@ -274,7 +274,7 @@ fn calls_work_with_an_inherited_ignored_sigchld() {
                 .output();
             output.unwrap()
         };
-        // Whoever started the program did not want to; the program wants to know.
+        // The parent of the program ignored SIGCHLD; the program itself relies on the status of its children.
         let expected = ["5", "aborts crashed: SIGABRT (abort)", "6"];
         assert_eq!(lines(&ignored("echo")), expected);
         assert_eq!(lines(&ignored("commands")), ["Some(3)"]);

@@ -26,7 +26,7 @@ fn allocates_at_once(bytes: usize) -> usize {
 #[retry_runtime::test]
 fn a_failed_allocation_is_a_crash_and_not_the_memory_limit() {
     fixture(LIMIT, serves, || {
-        // A backtrace would be longer than the lines that are kept.
+        // A backtrace would exceed the number of lines that are kept.
         let runtime = Runtime::builder().env_remove("RUST_BACKTRACE").build();
         let on = allocates_at_once.on(&runtime.unwrap());
         match on.remote(1 << 46).wait() {
@@ -53,7 +53,7 @@ fn a_capacity_that_cannot_be_is_a_panic_and_no_crash() {
     });
 }
 
-/// Takes next to nothing itself.
+/// Uses almost no memory itself.
 #[function(memory = "200MiB", at_most_once)]
 fn has_a_child_that_allocates() -> bool {
     let script = "head -c 1000m /dev/zero | tail -c 1000m | (sleep 60; cat) > /dev/null";
@@ -93,7 +93,7 @@ fn never_succeeds() -> Result<(), String> {
 // C10
 #[retry_runtime::test]
 fn a_hundred_thousand_failures_leave_nothing_behind() {
-    // The fixture compares the memory of before and after.
+    // The fixture compares the memory before and after.
     fixture(LIMIT, serves, || {
         let failures = fails.map(0..100_000).into_iter().filter(|result| {
             let error = result.as_ref().unwrap_err();

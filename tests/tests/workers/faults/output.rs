@@ -1,5 +1,4 @@
-//! Faults of section E: what workers print. The numbers are those of the table in
-//! `docs/faults.md`.
+//! Faults of section E: output of workers. The numbers are those of the table in `docs/faults.md`.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -34,7 +33,7 @@ fn faulty(mode: &str) -> Command {
     command
 }
 
-/// Runs it with this way of passing output on, and gives its standard output.
+/// Runs the command with this setting of `RETRY_OUTPUT`, and returns its standard output.
 fn printed(command: &mut Command, output: &str) -> Vec<u8> {
     let output = command.env("RETRY_OUTPUT", output).output().unwrap();
     let complaints = String::from_utf8_lossy(&output.stderr);
@@ -46,7 +45,7 @@ fn printed(command: &mut Command, output: &str) -> Vec<u8> {
 #[test]
 fn a_gibibyte_of_output_passes_through_in_little_memory() {
     fixture_outside(LIMIT, || {
-        // In lines, and without a single one.
+        // In lines, and without any line ending.
         for (mebibytes, line) in [(1024, Some("4096")), (128, None)] {
             let mut command = faulty("flood");
             command.arg(mebibytes.to_string()).args(line);
@@ -70,7 +69,7 @@ fn a_gibibyte_of_output_passes_through_in_little_memory() {
             eprintln!("{total} bytes in {:?}: {report}", begun.elapsed());
             assert!(total > mebibytes << 20, "{total}");
             assert!(begun.elapsed() < Duration::from_secs(100));
-            // `Some(1024) MiB, 5344 kB, 5380 kB`: the most that was resident before, and in all.
+            // `Some(1024) MiB, 5344 kB, 5380 kB`: the peak resident memory before, and the overall peak.
             let numbers: Vec<usize> = report
                 .split(|letter: char| !letter.is_ascii_digit())
                 .filter_map(|number| number.parse().ok())
@@ -90,7 +89,7 @@ fn odd_bytes_are_passed_on_and_a_prefix_never_splits_a_line() {
         std::fs::write(file.path(), odd).unwrap();
         let raw = printed(faulty("bytes").arg(file.path()), "raw");
         assert_eq!(raw, odd);
-        // The end of the call ends its last line.
+        // The end of the call terminates its last line.
         let with_end = [&odd[..], b"\n"].concat();
         let prefixed = printed(faulty("bytes").arg(file.path()), "prefixed");
         for line in with_end.split_inclusive(|byte| *byte == b'\n') {
@@ -117,14 +116,14 @@ fn half_a_line_comes_before_the_result_and_ends_behind_a_prefix() {
     });
 }
 
-/// Standard error has no buffer: this line is written in seven pieces.
+/// Standard error is unbuffered: this line is written in seven pieces.
 #[function(max_workers = 1)]
 fn complains(value: u64) -> u64 {
     eprintln!("of {value} it is {value} that {value} is");
     value
 }
 
-/// Prints a line in halves, the second one when it is told to.
+/// Prints a line in two halves, the second one when the file appears.
 #[function(max_workers = 1, concurrency = 2)]
 async fn prints_in_halves(go_on: Option<PathBuf>) {
     let Some(go_on) = go_on else { return };
@@ -135,7 +134,7 @@ async fn prints_in_halves(go_on: Option<PathBuf>) {
     eprintln!("the other half");
 }
 
-/// The lines that a function printed, up to the end of so many of its calls.
+/// Returns the lines that a function printed, up to the end of this many of its calls.
 fn lines_of(events: &mut Events, name: &str, calls: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut finished = 0;
@@ -183,7 +182,7 @@ fn a_line_that_another_call_is_still_printing_is_not_cut() {
 #[test]
 fn lines_of_sixteen_workers_do_not_mix() {
     fixture_outside(LIMIT, || {
-        // What is longer than 64 KiB is passed on in pieces.
+        // Lines longer than 64 KiB are passed on in pieces.
         let length = 60_000;
         let text = printed(faulty("letters").arg(length.to_string()), "raw");
         let lines: Vec<&[u8]> = text
@@ -198,7 +197,7 @@ fn lines_of_sixteen_workers_do_not_mix() {
     });
 }
 
-/// What a message of the protocol might look like: a header that promises much, or nothing.
+/// Prints bytes that look like a message of the protocol: a header that announces much data, or none.
 #[function(max_workers = 1)]
 fn prints_messages(round: u8) -> u8 {
     for stream in 0..2 {
@@ -225,13 +224,13 @@ fn output_cannot_be_taken_for_a_message() {
     });
 }
 
-/// Closes its streams, of which no trace is to remain in the pool.
+/// Closes its streams, which must have no effect on the pool.
 #[function(single_use_workers)]
 fn closes_its_streams(value: u64) -> u64 {
     for stream in 0..3 {
         close_descriptor(stream);
     }
-    // Somebody else's file is now what was standard output.
+    // The descriptor of standard output now refers to an unrelated file.
     let file = std::fs::File::open("/dev/null").unwrap();
     let _ = std::io::stdout().write_all(b"lost\n");
     drop(file);
@@ -313,13 +312,13 @@ fn a_reader_that_goes_away_does_no_harm() {
     });
 }
 
-/// What may be a program's standard output: the reader's end, and the program's.
+/// Returns possible standard outputs of a program: the reader's end, and the program's end.
 fn streams() -> Vec<(&'static str, File, OwnedFd)> {
     let file = |end: OwnedFd| File::from(end);
     let (pipe, theirs) = std::io::pipe().unwrap();
     let mut all = vec![("a pipe", file(pipe.into()), theirs.into())];
 
-    // As whoever shares the descriptor may have set it.
+    // Set `O_NONBLOCK`, as another holder of the descriptor may have done.
     let (pipe, theirs) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&theirs, true).unwrap();
     all.push((
@@ -353,14 +352,14 @@ fn streams() -> Vec<(&'static str, File, OwnedFd)> {
     all
 }
 
-/// The next line, without its end.
+/// Returns the next line without its line ending.
 fn line(reader: &mut impl BufRead) -> String {
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     line.trim_end().to_owned()
 }
 
-/// Whether this is all that both calls of `prints_numbered` have printed, each in its order.
+/// Asserts that this is the complete output of both calls of `prints_numbered`, each in its own order.
 #[track_caller]
 fn assert_numbered(text: &[u8], lines: usize) {
     let text = std::str::from_utf8(text).unwrap();
@@ -383,7 +382,7 @@ fn assert_numbered(text: &[u8], lines: usize) {
     assert_eq!((a, b), (lines, lines));
 }
 
-/// Reads until nobody can write any more; of a terminal that is an error.
+/// Reads until all writers have closed the stream; a terminal reports that as an error.
 fn read_all(stream: &mut impl Read) -> Vec<u8> {
     let mut text = Vec::new();
     let _ = stream.read_to_end(&mut text);
@@ -407,7 +406,7 @@ fn an_unread_stream_holds_up_no_result_and_loses_nothing() {
             let stopped = line(&mut report);
             assert!(stopped.contains("timed out"), "{kind}: {stopped}");
             let reading = std::thread::spawn(move || read_all(&mut ours));
-            // What is not written yet is written before the program has ended.
+            // All pending output is written before the program has ended.
             drop(process.stdin.take());
             assert_numbered(&reading.join().unwrap(), 250);
             assert!(process.wait().unwrap().success(), "{kind}");
@@ -428,7 +427,7 @@ fn only_the_worker_that_prints_too_much_waits_for_the_reader() {
         let mut report = BufReader::new(process.stderr.take().unwrap());
         assert_eq!(line(&mut report), "450");
         let reading = std::thread::spawn(move || read_all(&mut stdout).len());
-        // `Some(64) MiB, 5344 kB, 5380 kB`: the most that was resident before, and in all.
+        // `Some(64) MiB, 5344 kB, 5380 kB`: the peak resident memory before, and the overall peak.
         let end = line(&mut report);
         let numbers: Vec<usize> = end
             .split(|letter: char| !letter.is_ascii_digit())
@@ -453,7 +452,7 @@ fn the_end_of_a_program_waits_briefly_for_an_unread_stream() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // It is held open, and not read.
+        // The stream is held open, but not read.
         let stdout = process.stdout.take().unwrap();
         assert!(process.wait().unwrap().success());
         drop(stdout);

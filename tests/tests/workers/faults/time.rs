@@ -1,4 +1,4 @@
-//! Faults of section B: what hangs, and what time does. The numbers are those of the table in
+//! Faults of section B: hangs and the passage of time. The numbers are those of the table in
 //! `docs/faults.md`.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ fn serves() -> bool {
     echo.remote(1).wait().is_ok_and(|value| value == 1)
 }
 
-/// Hangs in the given way, with a process that it has started, if it is asked to.
+/// Hangs in the given way, with a process that it has started if the mode asks for one.
 #[function(max_workers = 1, timeout = "500ms")]
 fn hangs(ledger: PathBuf, how: &str) -> u32 {
     record(&ledger, u64::from(std::process::id()));
@@ -69,7 +69,7 @@ fn a_hanging_function_is_gone_at_its_timeout() {
             "stopped",
             "deadlocked",
         ] {
-            // A worker that is ready, so that its start does not count.
+            // Use a worker that is ready, so that its start does not count.
             let ledger = Ledger::new();
             let warm = hangs.remote(ledger.path(), "not").wait().unwrap();
             let begun = Instant::now();
@@ -85,7 +85,7 @@ fn a_hanging_function_is_gone_at_its_timeout() {
                 other => panic!("{how}: {other:?}"),
             }
             assert!(told >= Duration::from_millis(500), "{how}: {told:?}");
-            // Within milliseconds on an idle machine.
+            // On an idle machine this takes milliseconds.
             assert!(told < Duration::from_secs(2), "{how}: {told:?}");
             assert_ne!(behind.wait().unwrap(), warm, "{how}");
             eventually("it is gone", Duration::from_secs(2), || {
@@ -100,7 +100,7 @@ async fn does_not_yield() {
     std::thread::sleep(LIMIT);
 }
 
-/// Handles SIGTERM, and goes on.
+/// Handles SIGTERM and continues.
 #[function(max_workers = 1, timeout = "200ms", grace = "400ms")]
 fn handles_sigterm() {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -167,7 +167,7 @@ fn limits_may_be_longer_than_any_clock() {
     });
 }
 
-/// What a setter says about a limit of zero.
+/// Returns the panic message of a setter for a limit of zero.
 fn refusal<T>(set: impl FnOnce() -> T) -> String {
     let result = catch_unwind(AssertUnwindSafe(set)).map(|_| ());
     let panic = result.expect_err("it is refused");
@@ -232,7 +232,7 @@ fn a_thousand_retries_are_spread_by_jitter() {
             }
         }
         assert_eq!(buckets.values().sum::<u32>(), 1000);
-        // 10 in each of a hundred, were they even; 50 are five in a hundred.
+        // Uniformly distributed, each of the hundred buckets would hold 10; 50 is a share of 5 %.
         let most = buckets.values().max().unwrap();
         assert!(*most <= 50, "{buckets:?}");
     });
