@@ -291,7 +291,7 @@ impl Engine {
         }
         self.step(|core, now| {
             let function = core.function(callee)?;
-            let outer = self.backend.current();
+            let outer = self.backend.current(self);
             let called = callee.registration.pool().name;
             let terms = core.terms(function, callee);
             let mut last = None;
@@ -369,13 +369,15 @@ impl Engine {
             self.act(&mut core, next, &mut outcomes);
         }
         let wake = core.rearm();
-        let drained = if core.draining.is_empty() || !self.has_drained(&core) {
-            Vec::new()
-        } else {
+        let is_drained = self.has_drained(&core);
+        let drained = if is_drained {
             std::mem::take(&mut core.draining)
+        } else {
+            Vec::new()
         };
         drop(core);
-        if wake {
+        // The backend's thread ends with the engine.
+        if wake || is_drained {
             self.backend.wake();
         }
         delivery::deliver(&mut outcomes);

@@ -24,22 +24,37 @@ use crate::function::invocation::{Input, Invocation, Output, State};
 use crate::function::registry::{self, NotFound, Run};
 use crate::function::{panics, reporting};
 use crate::scheduler::{Executing, ExitReport, Inbound, Progress, Reply, WorkerKey};
-use crate::sys::{self, Mark};
+use crate::sys::{self, Mark, attributes};
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
 use crate::wire::control_block::LONGEST_PAUSE;
 use crate::wire::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 use crate::wire::ring::Corrupt;
 
-thread_local! {
-    static CURRENT: Cell<Option<(WorkerKey, u64, Mark)>> = const { Cell::new(None) };
+/// The call that an inline worker executes.
+#[derive(Clone, Copy)]
+struct Execution {
+    /// The address of its engine: another engine may have a worker with the same key.
+    engine: usize,
+    worker: WorkerKey,
+    ticket: u64,
+    mark: Mark,
 }
 
-/// Returns the worker that this thread is, and the ticket that it executes. In a child process that
-/// the function has forked, returns none.
-fn current() -> Option<(WorkerKey, u64)> {
-    let (worker, ticket, mark) = CURRENT.get()?;
-    mark.is_current().then_some((worker, ticket))
+thread_local! {
+    static CURRENT: Cell<Option<Execution>> = const { Cell::new(None) };
+}
+
+fn address(engine: &Engine) -> usize {
+    std::ptr::from_ref(engine).addr()
+}
+
+/// Returns the worker of an engine that this thread is, and the ticket that it executes. In a child process
+/// that the function has forked, returns none.
+fn current(engine: &Engine) -> Option<(WorkerKey, u64)> {
+    let execution = CURRENT.get()?;
+    let is_here = execution.engine == address(engine) && execution.mark.is_current();
+    is_here.then_some((execution.worker, execution.ticket))
 }
 
 /// The state that a worker thread and its link share.
@@ -228,6 +243,8 @@ impl Backend for Inline {
         std::thread::Builder::new()
             .name("retry-clock".to_owned())
             .spawn(move || {
+                // Inline workers inherit them from this thread.
+                attributes::adopt();
                 while !engine.is_drained() {
                     engine.step(|core, now| core.scheduler.tick(now, Inbound::Drained));
                     let until = engine.step(|core, _| core.arm());
@@ -266,8 +283,8 @@ impl Backend for Inline {
         true
     }
 
-    fn current(&self) -> Option<(WorkerKey, u64)> {
-        current()
+    fn current(&self, engine: &Engine) -> Option<(WorkerKey, u64)> {
+        current(engine)
     }
 
     fn poll_answers(
@@ -332,7 +349,12 @@ fn serve(request: &StartRequest, shared: &Shared) {
         let Some(run) = served.run(header.method) else {
             break;
         };
-        CURRENT.set(Some((worker, header.ticket, Mark::current())));
+        CURRENT.set(Some(Execution {
+            engine: address(engine),
+            worker,
+            ticket: header.ticket,
+            mark: Mark::current(),
+        }));
         let (kind, output) = invoke(engine, run, input, &state);
         CURRENT.set(None);
         let executed = shared.lock().executing.take();

@@ -34,7 +34,7 @@ pub fn enter_test(path: &'static str) -> impl Sized {
     // The test harness names tests without the crate name.
     let name = path.split_once("::").map_or(path, |(_, name)| name);
     enter(Entry::Test(name.to_owned()));
-    capture::begin(Caller::thread().0)
+    capture::begin(|| Caller::thread().0)
 }
 
 fn enter(entry: Entry) {

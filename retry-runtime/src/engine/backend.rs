@@ -56,8 +56,8 @@ pub(crate) trait Backend: Send + Sync {
     /// ended. Called under the engine's lock.
     fn is_closed(&self) -> bool;
 
-    /// Returns the worker that the current thread is, and the ticket that it executes.
-    fn current(&self) -> Option<(WorkerKey, u64)> {
+    /// Returns the worker of the engine that the current thread is, and the ticket that it executes.
+    fn current(&self, _: &Engine) -> Option<(WorkerKey, u64)> {
         None
     }
 

@@ -88,7 +88,7 @@ pub(crate) fn is_on() -> bool {
 }
 
 /// Begins a test on this thread; the test ends when the returned guard is dropped.
-pub(crate) fn begin(caller: u32) -> Test {
+pub(crate) fn begin(caller: impl FnOnce() -> u32) -> Test {
     let shown = |argument: &OsStr| argument == "--nocapture" || argument == "--no-capture";
     let asked = std::env::var_os("RUST_TEST_NOCAPTURE").is_some_and(|value| value != "0");
     if asked || std::env::args_os().any(|argument| shown(&argument)) {
@@ -97,7 +97,8 @@ pub(crate) fn begin(caller: u32) -> Test {
     IS_ON.store(true, Ordering::Relaxed);
     // The thread may have run another test before.
     let _ = CAPTURE.try_with(|own| own.replace(Capture::start()));
-    made_here(caller);
+    // Asked for last: a caller that is made before there is a capture would start one of its own.
+    made_here(caller());
     Test
 }
 
