@@ -956,6 +956,11 @@ pub(crate) fn leave_terminal() {
     }
 }
 
+/// Returns a process number as the system calls take it; `None` for one that no process can have.
+pub(crate) fn pid(number: u32) -> Option<Pid> {
+    i32::try_from(number).ok().and_then(Pid::from_raw)
+}
+
 /// Returns the address of this program's headers, as reported by the kernel or the dynamic loader.
 pub(crate) fn program_headers() -> usize {
     // SAFETY: this reads a table that does not change.

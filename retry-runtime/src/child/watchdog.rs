@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::PidfdFlags;
 
 use super::result_writer::Kept;
-use crate::sys::lineage::is_gone;
+use crate::sys::{self, lineage::is_gone};
 
 /// Longest time that an answer may wait for a wake-up while the next function runs.
 const LONGEST_KEPT: Timespec = Timespec {
@@ -116,6 +116,6 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u
 }
 
 fn open(parent: u32) -> Option<OwnedFd> {
-    let parent = i32::try_from(parent).ok().and_then(Pid::from_raw)?;
+    let parent = sys::pid(parent)?;
     rustix::process::pidfd_open(parent, PidfdFlags::empty()).ok()
 }

@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -108,8 +107,7 @@ impl Process {
 
     /// Returns whether the process has ended, for whatever reason.
     pub(super) fn has_ended(&self) -> bool {
-        let mut files = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        lineage::has_ended(&self.pidfd)
     }
 
     /// Kills the process and everything in its group that its start-up code has started.

@@ -6,9 +6,7 @@ use std::fs::File;
 use std::io;
 
 use rustix::buffer::spare_capacity;
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, test_kill_process, waitid,
-};
+use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, test_kill_process, waitid};
 
 use crate::sys;
 
@@ -35,7 +33,7 @@ pub(crate) fn check() -> io::Result<()> {
 /// Kills what is left of the process group of a worker that has ended. Returns how the worker ended, if the
 /// kernel keeps that until it is waited for.
 pub(crate) fn kill_rest(pid: u32, kill_group: impl FnOnce(u32)) -> Option<WaitIdStatus> {
-    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    let raw = sys::pid(pid)?;
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     // As long as the worker has not been waited for, its pid cannot belong to another group. If the kernel
     // has not kept it (SA_NOCLDWAIT), the pid may belong to another process by now.

@@ -1,7 +1,9 @@
 //! Signals to process groups.
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
+
+use crate::sys;
 
 /// Kills a worker's process group. The process must not have been waited for yet, so that the pid is still
 /// its own.
@@ -12,14 +14,14 @@ pub(crate) fn kill_group(pid: u32) {
 /// Kills a process and returns whether that was refused because the process belongs to another user. The
 /// process must not have been waited for yet.
 pub(crate) fn may_not_signal(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = sys::pid(pid);
     let killed = pid.map(|pid| rustix::process::kill_process(pid, Signal::KILL));
     killed == Some(Err(Errno::PERM))
 }
 
 /// Sends a signal to a process group.
 pub(crate) fn signal_group(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+    if let Some(pid) = sys::pid(pid) {
         let _ = rustix::process::kill_process_group(pid, signal);
     }
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{PidfdFlags, Signal};
 
 use crate::sys::{self, PerProcess};
 
@@ -82,7 +82,7 @@ pub(crate) struct Found {
 impl Found {
     /// Pins a process by opening a descriptor of it.
     pub(crate) fn hold(pid: u32, of: usize) -> Option<Self> {
-        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+        let raw = sys::pid(pid)?;
         let pidfd = rustix::process::pidfd_open(raw, PidfdFlags::empty()).ok()?;
         Some(Self { pid, of, pidfd })
     }
@@ -98,13 +98,12 @@ impl Found {
     }
 
     fn has_ended(&self) -> bool {
-        let mut files = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+        has_ended(&self.pidfd)
     }
 
     /// Kills the process, and its process group if it leads one.
     fn kill(&self) -> rustix::io::Result<()> {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let pid = sys::pid(self.pid);
         if let Some(pid) = pid
             && group(self.pid) == Some(self.pid)
             && !self.has_ended()
@@ -322,10 +321,16 @@ pub(crate) fn kill_own() {
     });
 }
 
+/// Returns whether a process has ended, given its descriptor, even if it has not been waited for yet.
+pub(crate) fn has_ended(process: &OwnedFd) -> bool {
+    let mut files = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
 /// Returns whether the process that started this one has ended, even if it has not been waited for yet. It
 /// need not be the direct parent: there may be a script in between.
 pub(crate) fn is_gone(parent: u32) -> bool {
-    let Some(parent) = i32::try_from(parent).ok().and_then(Pid::from_raw) else {
+    let Some(parent) = sys::pid(parent) else {
         return false;
     };
     if rustix::process::getppid() == Some(parent) {
@@ -334,10 +339,7 @@ pub(crate) fn is_gone(parent: u32) -> bool {
     // A process that has ended keeps its pid, and accepts signals, until it is waited for. Only its
     // descriptor tells the difference.
     match rustix::process::pidfd_open(parent, PidfdFlags::empty()) {
-        Ok(process) => {
-            let mut files = [PollFd::new(&process, PollFlags::IN)];
-            poll(&mut files, Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
-        }
+        Ok(process) => has_ended(&process),
         Err(Errno::SRCH) => true,
         // No descriptor is available.
         Err(_) => rustix::process::test_kill_process(parent) == Err(Errno::SRCH),
