@@ -6,9 +6,10 @@ pub(crate) mod spin;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
-/// Where the answers of one worker arrive: a thread that waits for one may take it in there itself, and
-/// park there until it comes.
+/// The place where the answers of one worker arrive. A thread that waits for one may take it in there itself,
+/// and park there until it comes.
 pub(crate) trait AnswerSource: Any + Send + Sync {
     /// Says that this thread is about to look for answers, so that the worker need not wake another one
     /// for them. The thread has to look then, or to have it done.
@@ -25,4 +26,9 @@ pub(crate) trait Waiter {
 
     /// Returns whether the thread was woken.
     fn is_woken(&self) -> bool;
+}
+
+/// Returns whether a waiting thread was woken, or its time has come.
+pub(crate) fn is_over(waiter: &dyn Waiter, until: Option<Instant>) -> bool {
+    waiter.is_woken() || until.is_some_and(|until| until <= Instant::now())
 }

@@ -1,4 +1,4 @@
-//! Where calls are scheduled: by the engine of this process, or by the parent of this worker.
+//! Routes calls to their scheduler: the engine of this process, or the parent of this worker.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,11 +19,11 @@ use crate::process::Processes;
 use crate::scheduler::FunctionKey;
 use crate::sys::PerProcess;
 use crate::wait::spin::Spin;
-use crate::wait::{AnswerSource, Waiter};
+use crate::wait::{AnswerSource, Waiter, is_over};
 
 static GLOBAL: PerProcess<Arc<Engine>> = PerProcess::new();
 
-/// Returns the engine that calls of this process use unless they are told otherwise.
+/// Returns the engine of the calls of this process that name no other runtime.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ pub(crate) fn start(config: Config) -> io::Result<Arc<Engine>> {
     }
 }
 
-/// Where the calls of this process are scheduled: here, or by the parent of this worker.
+/// The scheduler of the calls of this process: the engine here, or the parent of this worker.
 #[derive(Clone)]
 pub(crate) enum Host {
     Here(Arc<Engine>),
@@ -81,7 +81,7 @@ pub(crate) enum Host {
 }
 
 impl Host {
-    /// Where calls go unless they are told otherwise.
+    /// Returns the host of calls that name no other runtime.
     pub(crate) fn global() -> Self {
         match Upstream::get() {
             Some(upstream) => Self::Parent(upstream),
@@ -112,7 +112,7 @@ impl Host {
         }
     }
 
-    /// The options that hold where neither attribute nor call site says otherwise.
+    /// Returns the options that hold where neither attribute nor call site sets them.
     pub(crate) fn options(&self) -> Options {
         match self {
             Self::Here(engine) => engine.config().options,
@@ -185,8 +185,7 @@ impl Host {
         waiter: &dyn Waiter,
         spin: &mut Spin,
     ) {
-        let mut is_over =
-            || waiter.is_woken() || until.is_some_and(|until| until <= Instant::now());
+        let mut is_over = || is_over(waiter, until);
         match self {
             Self::Here(engine) => engine.poll_answers(target, spin, &mut is_over),
             Self::Parent(_) | Self::Nowhere(_) => {
@@ -223,8 +222,8 @@ impl Host {
         }
     }
 
-    /// Has inputs of a map held back, or not any longer, as `held` says at that moment; in a forked
-    /// child, nothing.
+    /// Holds inputs of a map back, or releases them, as `held` says at that moment. Does nothing in a
+    /// forked child.
     pub(crate) fn hold(&self, caller: Caller, held: impl FnOnce() -> Option<Option<u64>>) {
         match self {
             _ if self.is_foreign() => {}
@@ -244,7 +243,7 @@ impl Host {
         }
     }
 
-    /// Cancels a call; in a forked child, nothing.
+    /// Cancels a call. Does nothing in a forked child.
     pub(crate) fn cancel(&self, call: CallKey) {
         match self {
             _ if self.is_foreign() => {}
@@ -254,7 +253,7 @@ impl Host {
         }
     }
 
-    /// Cancels the calls whose outcomes go to a target; in a forked child, nothing.
+    /// Cancels the calls whose outcomes go to a target. Does nothing in a forked child.
     pub(crate) fn cancel_all(&self, target: &Arc<dyn Deliver>) {
         match self {
             _ if self.is_foreign() => {}

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::{Engine, ParkSpot, WaitTarget};
 use crate::job::outcome::CallKey;
 use crate::wait::spin::{Patience, Spin};
-use crate::wait::{AnswerSource, Waiter};
+use crate::wait::{AnswerSource, Waiter, is_over};
 
 impl Engine {
     /// Polls for answers until `is_over` returns `true`, for instance because the thread is woken
@@ -53,10 +53,9 @@ impl Engine {
         waiter: &dyn Waiter,
         spin: &mut Spin,
     ) {
-        let is_late = || until.is_some_and(|until| until <= Instant::now());
         let mut first = source;
         let mut replaces = false;
-        while !waiter.is_woken() && !is_late() {
+        while !is_over(waiter, until) {
             let spot = match first.take() {
                 Some(source) => ParkSpot::At(source),
                 None => self.lock().park_spot(call),
@@ -80,7 +79,7 @@ impl Engine {
                     }
                 },
                 ParkSpot::Nowhere => {
-                    let mut is_over = || waiter.is_woken() || is_late();
+                    let mut is_over = || is_over(waiter, until);
                     return self.poll_answers(WaitTarget::To(call), spin, &mut is_over);
                 }
             }

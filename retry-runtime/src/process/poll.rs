@@ -8,7 +8,7 @@ use super::Pool;
 use super::connection::WorkerConnection;
 use super::receive::ReceiveSide;
 use crate::wait::spin::{Patience, Spin};
-use crate::wait::{AnswerSource, Waiter};
+use crate::wait::{AnswerSource, Waiter, is_over};
 
 /// How often a waiting thread tries to lock a receive side that another thread polls.
 const TRIES: u32 = 64;
@@ -65,17 +65,17 @@ pub(super) fn park(
     waiter: &dyn Waiter,
     spin: &mut Spin,
 ) -> bool {
-    let is_over = || waiter.is_woken() || until.is_some_and(|until| until <= Instant::now());
+    let mut is_over = || is_over(waiter, until);
     let parker = connection.parker.as_ref();
     let Some(parker) = parker.filter(|_| connection.try_register_waiter()) else {
         let connections = std::slice::from_ref(connection);
-        poll_answers(pool, connections, spin, &mut || is_over());
+        poll_answers(pool, connections, spin, &mut is_over);
         return false;
     };
     let mut is_parked_here = false;
     let has_ended = loop {
         let mut polled = [(connection, connection.receiver())];
-        poll_loop(pool, &mut polled, spin, true, &mut || is_over());
+        poll_loop(pool, &mut polled, spin, true, &mut is_over);
         let [(_, mut receiver)] = polled;
         if is_over() || receiver.is_done() {
             // Unregister first: the next thread to hold the receive side must not see a stale waiter.

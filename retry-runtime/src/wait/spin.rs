@@ -1,4 +1,4 @@
-//! How long a thread spins before it parks.
+//! Decides how long a thread spins before it parks.
 //!
 //! Waking a thread on another core takes longer than a whole call, so spinning pays for answers that come
 //! soon. For answers that come late it wastes the core. Each place that waits has its [`Patience`], which
