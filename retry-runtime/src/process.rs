@@ -122,12 +122,9 @@ impl Backend for Processes {
     }
 
     fn start_worker(&self, core: &mut Core, request: StartRequest) {
-        let pool = OwnedPool {
-            engine: Arc::clone(&request.engine),
-            shared: Arc::clone(&self.0),
-        };
+        let engine = Arc::clone(&request.engine);
         let worker = request.worker;
-        if let Some(request) = spawner::assign(pool.get(), core, request)
+        if let Some(request) = spawner::assign(self.pool(&engine), core, request)
             && let Err(error) = spawner::request_worker(&self.0, request)
         {
             core.abandon(core.now(), worker, &error);

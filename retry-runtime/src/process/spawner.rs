@@ -170,7 +170,7 @@ pub(super) fn assign(
     core: &mut Core,
     request: StartRequest,
 ) -> Option<StartRequest> {
-    let engine = Arc::clone(&request.engine);
+    let engine = pool.engine;
     let config = engine.config();
     // These take time: they access files, of the kernel and others.
     let waits = request.memory.is_some() || config.directory.is_some() || config.program.is_some();
