@@ -150,12 +150,12 @@ pub use job::faults::testing;
 #[doc(hidden)]
 pub use api::context::{Attempt, AttemptOutcome, CallId};
 #[doc(hidden)]
-pub use api::error::{
+pub use api::events::{Event, Events, Stream};
+#[doc(hidden)]
+pub use api::failure::{
     Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected, Startup,
     TimedOut, Waiting,
 };
-#[doc(hidden)]
-pub use api::events::{Event, Events, Stream};
 #[doc(hidden)]
 pub use api::spec::{Batch, FunctionSpec};
 #[doc(hidden)]
@@ -188,9 +188,10 @@ pub mod current {
 /// [`CallError`] is the error of every call. Its variants hold the types of this module, and a [`Context`].
 pub mod error {
     pub use crate::api::context::{Attempt, AttemptOutcome, CallId, Context};
-    pub use crate::api::error::{
-        CallError, Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected,
-        Startup, TimedOut, Waiting,
+    pub use crate::api::error::CallError;
+    pub use crate::api::failure::{
+        Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected, Startup,
+        TimedOut, Waiting,
     };
     pub use crate::api::remote_error::RemoteError;
 }

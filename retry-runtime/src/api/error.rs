@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::context::{self, Context};
 use crate::api::excerpt::{LONGEST_LINE, beginning, line};
-pub use crate::api::failure::{
-    Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected, Startup,
-    TimedOut, Waiting,
+use crate::api::failure::{
+    Cancelled, Crash, CrashLimitExceeded, Lost, Panic, Rejected, Startup, TimedOut,
 };
 
 /// The error of a call.

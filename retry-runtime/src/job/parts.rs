@@ -1,7 +1,6 @@
 //! Splits chunks of inputs, and their values, into parts.
 
 use super::caller::Caller;
-use crate::codec::payload::Payload;
 
 /// A number of inputs or values that can be processed in parts.
 pub(crate) trait Parts: Sized {
@@ -28,18 +27,4 @@ pub(crate) trait Parts: Sized {
 
     /// Detaches the elements from the buffer they are part of, because they will be kept for a while.
     fn detach(&mut self) {}
-}
-
-impl Parts for Payload {
-    fn count(&self) -> u32 {
-        Self::count(self)
-    }
-
-    fn split_front(&mut self, count: u32) -> Self {
-        Self::split_front(self, count)
-    }
-
-    fn detach(&mut self) {
-        Self::detach(self);
-    }
 }

@@ -163,7 +163,7 @@ impl Turmoil {
                 2..4 => self.refuse(key),
                 4 => self.world.exit(key, KILLED),
                 5 => {
-                    let startup = crate::api::error::Startup::Handshake("no".into());
+                    let startup = crate::api::failure::Startup::Handshake("no".into());
                     self.world.scheduler.failed_to_start(key, startup);
                     self.world.perform();
                 }
