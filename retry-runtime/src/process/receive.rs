@@ -365,10 +365,10 @@ impl ReceiveSide {
     fn take_in(&mut self, core: &mut Core, now: Instant) {
         let mut function: Option<FunctionKey> = None;
         while !self.broken && !self.ends {
-            let taken = if let Some(values) = frame::take_short(&mut self.input) {
+            let taken = if let Some(values) = self.input.take_short() {
                 self.short(core, now, values)
             } else {
-                match AnswerHeader::take(&mut self.input, self.limit) {
+                match self.input.take_answer(self.limit) {
                     Ok(None) => break,
                     Ok(Some((header, payload))) => self.message(core, now, &header, payload),
                     Err(reason) => Err(reason),
