@@ -69,7 +69,7 @@ struct Inbox {
     calls: VecDeque<(CallHeader, Bytes)>,
     claimed: u64,
     executing: Option<Running>,
-    /// Whether no further calls will come.
+    /// Set once no further calls will come.
     closed: bool,
 }
 

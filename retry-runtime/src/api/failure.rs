@@ -127,7 +127,7 @@ pub enum ExitCause {
     Signal {
         /// The signal's number.
         signal: i32,
-        /// Whether a core was dumped.
+        /// `true` if a core was dumped.
         core_dumped: bool,
     },
     /// It exited by itself with this code.

@@ -72,7 +72,7 @@ impl Retries {
         }
     }
 
-    /// Whether it could have been built here: it may come from another process.
+    /// Returns whether the builder accepts these values. They may come from another process.
     pub(crate) fn is_valid(&self) -> bool {
         (1.0..=10.0).contains(&self.backoff_coefficient)
             && self.initial_delay <= self.max_delay

@@ -312,7 +312,7 @@ pub trait Yields: Sealed {
     /// The value that is collected for an input that succeeded.
     type Value<T>;
 
-    /// Whether the position of each input has to be known.
+    /// `true` if the position of each input has to be known.
     #[doc(hidden)]
     const INDEXED: bool;
 

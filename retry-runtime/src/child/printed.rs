@@ -49,7 +49,7 @@ pub(super) struct Output {
     each: u32,
     /// When the last count was made, by the processor's counter.
     looked: u64,
-    /// Whether a count was put off since then.
+    /// Set once a count was put off since then.
     put_off: bool,
 }
 

@@ -63,7 +63,7 @@ pub(super) struct Kept {
     /// Number of those answers. Both threads write it without synchronising updates. An update may be lost,
     /// but an answer that is not counted was visible before the parent was woken for others.
     answers: AtomicUsize,
-    /// Whether the watchdog has been told that a wake-up is deferred.
+    /// Set once the watchdog has been told that a wake-up is deferred.
     watched: AtomicBool,
 }
 

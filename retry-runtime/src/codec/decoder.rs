@@ -348,11 +348,11 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
 /// order.
 struct Parts<'a, 'de, const ALIKE: bool> {
     decoder: Decoder<'a, 'de>,
-    /// Whether the parts are the fields of a struct.
+    /// `true` if the parts are the fields of a struct.
     are_fields: bool,
     left: usize,
-    /// Whether the input has at least one byte per part. If not, visitors get no size hint, so that they do
-    /// not allocate for more parts than there are bytes.
+    /// `true` if the input has at least one byte per part. Otherwise visitors get no size hint, so that they
+    /// do not allocate for more parts than there are bytes.
     credible: bool,
 }
 

@@ -26,7 +26,7 @@ pub(super) trait Number: sys::Number {
     fn take(bytes: &[u8]) -> Vec<Self>;
 }
 
-/// Whether numbers have the same bytes in memory as in the encoding.
+/// `true` if numbers have the same bytes in memory as in the encoding.
 pub(super) const AS_IN_MEMORY: bool = cfg!(target_endian = "little");
 
 /// Allocates a vector for `count` numbers. The caller has checked that the input contains them.

@@ -33,7 +33,7 @@ pub(super) enum Kind {
     Blob = 0x6e0c_e84f,
     /// The length of a sequence or a map.
     Length = 0xb9d7_2663,
-    /// Whether an optional value is present.
+    /// The tag of an optional value: present or absent.
     Option = 0x03a9_5bd1,
     Variant = 0x97f6_c02b,
 }

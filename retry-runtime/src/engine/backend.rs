@@ -24,7 +24,7 @@ pub(crate) struct StartRequest {
     pub(crate) slots: usize,
     /// The memory limit in bytes, if there is one.
     pub(crate) memory: Option<u64>,
-    /// Whether a test makes the set-up fail.
+    /// `true` if a test makes the set-up fail.
     pub(crate) fails: bool,
 }
 

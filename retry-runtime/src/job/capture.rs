@@ -18,7 +18,7 @@ use crate::sys::PerProcess;
 /// Longest wait until a line is written. The harness only stores it in memory.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Whether the harness captures output.
+/// Set once the harness captures output.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
 static CAPTURES: PerProcess<Mutex<Captures>> = PerProcess::new();

@@ -59,7 +59,7 @@ pub(crate) fn wake(waker: Waker) {
 }
 
 thread_local! {
-    /// Whether this thread is delivering outcomes.
+    /// True while this thread is delivering outcomes.
     static DELIVERS: Cell<bool> = const { Cell::new(false) };
 }
 

@@ -12,7 +12,7 @@ use crate::wait::{AnswerSource, Waiter};
 #[derive(Default)]
 pub(crate) struct Slot {
     waiting: Mutex<Waiting>,
-    /// Whether the outcome may stay here for a long time before it is taken.
+    /// `true` if the outcome may stay here for a long time before it is taken.
     keeps: bool,
 }
 

@@ -21,11 +21,11 @@ pub(crate) struct WorkerConnection {
     receiver: Mutex<ReceiveSide>,
     /// The number of threads that wait for the receive side.
     wanted: AtomicUsize,
-    /// Whether calls wait for room on their way to the worker.
+    /// True while calls wait for room on their way to the worker.
     full: AtomicBool,
     /// Where a waiting thread parks; `None` if frames come through the socket.
     pub(super) parker: Option<Parker>,
-    /// Whether a waiter is registered: one that is parked at the ring, or about to park.
+    /// True while a waiter is registered: one that is parked at the ring, or about to park.
     has_waiter: AtomicBool,
     /// Asks the I/O thread to tell when the socket has room.
     writable: Writable,

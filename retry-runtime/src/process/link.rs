@@ -28,7 +28,7 @@ pub(crate) struct ProcessLink {
     writer: Writer,
     /// Calls that did not fit into the stream.
     write_queue: WriteQueue,
-    /// Whether written bytes have not been published yet.
+    /// True while written bytes have not been published yet.
     dirty: bool,
     /// The control group that limits the worker's memory, if the kernel does so.
     cgroup: Option<Arc<Cgroup>>,

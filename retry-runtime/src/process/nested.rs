@@ -121,7 +121,7 @@ pub(crate) struct Requests {
     limit: usize,
     /// The number of requests taken in.
     pub(crate) taken: u64,
-    /// Whether nothing more will arrive.
+    /// Set once nothing more will arrive.
     pub(crate) ended: bool,
     /// The maps whose inputs are held back.
     held: Vec<Caller>,

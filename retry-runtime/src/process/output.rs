@@ -38,11 +38,11 @@ pub(super) struct Output<R> {
     /// The positions at which the output of answered calls ends, as far as that output has not been passed
     /// on.
     ends: VecDeque<End>,
-    /// Whether the worker reports these positions.
+    /// `true` if the worker reports these positions.
     told: bool,
-    /// Whether reading stopped for lack of room.
+    /// Set while reading has stopped for lack of room.
     full: bool,
-    /// Whether the pipe has been removed from the I/O thread's epoll.
+    /// Set while the pipe is removed from the I/O thread's epoll.
     put_off: bool,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct End {
     /// The position in the stream, in bytes.
     pub(super) at: u64,
     pub(super) of: Of,
-    /// Whether a line that is unfinished there will stay unfinished.
+    /// `true` if a line that is unfinished there will stay unfinished.
     pub(super) last: bool,
 }
 

@@ -161,11 +161,11 @@ struct Reactor {
     spin: Option<Spin>,
     /// The next timer, as far as this thread knows.
     timer: Option<Instant>,
-    /// Whether the timer must be looked up again.
+    /// Set when the timer must be looked up again.
     rung: bool,
     /// The number of events handled since that was first put off.
     put_off_for: usize,
-    /// Whether output is left unread until the bell rings.
+    /// True while output is left unread until the bell rings.
     put_off: bool,
     /// Workers that have closed their connection, each with the time by which it must be dead.
     closing: Vec<(Instant, u64)>,
@@ -175,7 +175,7 @@ struct Reactor {
     dying: Vec<Arc<WorkerConnection>>,
     /// Workers that have been reaped, and when. Their resources are released a little later.
     buried: Vec<(Instant, Arc<WorkerConnection>)>,
-    /// Whether one of these workers had to be replaced.
+    /// Set when one of these workers had to be replaced.
     needs_standby: bool,
 }
 

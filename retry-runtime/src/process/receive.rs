@@ -51,20 +51,20 @@ pub(super) struct ReceiveSide {
     pub(super) stdout: Output<OwnedFd>,
     pub(super) stderr: Output<OwnedFd>,
     pub(super) tail: Tail,
-    /// Whether the output from now on is the program's own, rather than the test harness's.
+    /// Set once the output is the program's own, rather than the test harness's.
     pub(super) greeted: bool,
     pub(super) said_hello: bool,
-    /// Whether the worker has reported the result of its set-up.
+    /// Set once the worker has reported the result of its set-up.
     pub(super) said_ready: bool,
     /// The request that the worker serves, if it was a standby.
     pub(super) again: Option<StartRequest>,
-    /// Whether the worker's set-up has succeeded.
+    /// Set once the worker's set-up has succeeded.
     pub(super) was_ready: bool,
-    /// Whether the worker has asked to be replaced.
+    /// Set once the worker has asked to be replaced.
     pub(super) used_up: bool,
-    /// Whether the worker has broken the protocol. Nothing more is read then.
+    /// Set once the worker has broken the protocol. Nothing more is read from then on.
     pub(super) broken: bool,
-    /// Whether the worker has ended and been reaped.
+    /// Set once the worker has ended and been reaped.
     pub(super) reaped: bool,
     /// The last ticket that was answered.
     pub(super) answered: u64,
@@ -72,13 +72,13 @@ pub(super) struct ReceiveSide {
     pub(super) text: Option<(u64, String)>,
     /// The number of answers since the worker last reported how long they took.
     pub(super) untimed: u32,
-    /// Whether the worker executes one call at a time.
+    /// `true` if the worker executes one call at a time.
     pub(super) serial: bool,
     /// The last ticket that was claimed when the worker's output was last read.
     pub(super) claimed: u64,
     /// The last ticket up to which the output is either attributed or has been passed on.
     pub(super) seen: u64,
-    /// Whether the worker has reported where output ends. That output must be passed on before the next
+    /// Set once the worker has reported where output ends. That output must be passed on before the next
     /// answer is taken in.
     pub(super) ends: bool,
     /// The position of the line passed on last that waits for a reader, for each queue.
@@ -481,7 +481,7 @@ impl ReceiveSide {
     }
 }
 
-/// Whether answers wait for output that was printed before them.
+/// The choice between letting answers wait for the output printed before them, and taking them in at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
     /// They wait until the output is written, or until the stream accepts nothing any more.

@@ -23,7 +23,7 @@ pub(crate) struct Standby {
     ending: Vec<Process>,
     /// The time until which a standby is wanted.
     until: Option<Instant>,
-    /// Whether the engine is being shut down.
+    /// Set once the engine is being shut down.
     closed: bool,
 }
 

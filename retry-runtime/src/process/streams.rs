@@ -44,7 +44,7 @@ static QUEUES: PerProcess<Mutex<Queues>> = PerProcess::new();
 /// Notified when a queue has become empty.
 static EMPTY: PerProcess<Condvar> = PerProcess::new();
 
-/// Whether anything is queued. If not, [`has_room`] need not take the lock.
+/// True while a queue has bytes. Otherwise [`has_room`] need not take the lock.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
 /// The pid of the process that has the writer threads: a fork of it has none.
@@ -63,7 +63,7 @@ struct Queue {
     done: u64,
     /// When the stream last accepted anything.
     taken: Option<Instant>,
-    /// Whether a writer thread is running. The piece that it is writing is no longer in the queue.
+    /// True while a writer thread is running. The piece that it is writing is no longer in the queue.
     writing: bool,
     /// The bells to ring when there is room again.
     waiting: Vec<Arc<OwnedFd>>,

@@ -57,7 +57,7 @@ struct Sweeps {
     queue: Vec<Sweep>,
     /// The number of workers that are ending and are not in the queue yet.
     ending: usize,
-    /// Whether the thread is running.
+    /// True while the thread is running.
     runs: bool,
 }
 

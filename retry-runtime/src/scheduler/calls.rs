@@ -48,8 +48,8 @@ pub(super) struct Call<P> {
     pub(super) terms: Arc<Terms>,
     /// The deadline; `None` also while a deadline that begins when the call is sent has not begun.
     pub(super) deadline: Option<Instant>,
-    /// Whether the deadline begins with the first attempt, however long the input was queued: true
-    /// for an input of a map, unless its deadline is inherited.
+    /// `true` if the deadline begins with the first attempt, however long the input was queued. Inputs
+    /// of a map have that, unless their deadline is inherited.
     pub(super) deadline_begins_when_sent: bool,
     pub(super) state: State,
     /// The number of the next or current attempt, from 1.
@@ -68,7 +68,7 @@ pub(super) struct Call<P> {
 pub(super) struct Past {
     /// The number of failures that were charged to the retry policy.
     pub(super) failures: u32,
-    /// Whether one of those failures was a panic.
+    /// Set once one of those failures was a panic.
     pub(super) panicked: bool,
     pub(super) crashes: u32,
     pub(super) suspicion: Suspicion,

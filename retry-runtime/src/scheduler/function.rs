@@ -34,7 +34,7 @@ pub(crate) struct FunctionPolicy {
     pub(crate) max_calls_per_worker: Option<u64>,
     /// The number of inputs that a worker executes at once.
     pub(crate) at_once: usize,
-    /// Whether one of these inputs can be stopped without the others.
+    /// `true` if one of these inputs can be stopped without the others.
     pub(crate) separable: bool,
     pub(crate) grace: Duration,
     pub(crate) memory: Option<u64>,

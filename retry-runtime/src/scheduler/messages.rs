@@ -35,7 +35,7 @@ pub(crate) struct Reply {
     pub(crate) duration: Duration,
     /// The number of attempts that `duration` is the total of; zero if it is not known yet.
     pub(crate) timed: u32,
-    /// Whether the worker asks to be replaced.
+    /// `true` if the worker asks to be replaced.
     pub(crate) used_up: bool,
     /// The text of the error, if the answer is an error with a text.
     pub(crate) error: Option<Box<str>>,
@@ -61,7 +61,7 @@ impl Reply {
 pub(crate) struct Progress {
     /// The last ticket that was claimed or recalled.
     pub(crate) claimed: u64,
-    /// Whether some of the sent calls have not reached the worker yet.
+    /// `true` while some of the sent calls have not reached the worker yet.
     pub(crate) is_sending: bool,
     pub(crate) executing: Vec<Executing>,
 }

@@ -39,7 +39,7 @@ pub(super) struct Place {
     pub(super) id: CallId,
     pub(super) parent: Option<Parent>,
     pub(super) depth: u32,
-    /// Whether the deadline is inherited from the call that makes this one.
+    /// `true` if the deadline is inherited from the call that makes this one.
     pub(super) deadline_is_inherited: bool,
 }
 

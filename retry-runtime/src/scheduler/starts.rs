@@ -34,7 +34,7 @@ const TURN: Duration = Duration::from_secs(1);
 pub(super) struct FailedStart {
     pub(super) startup: Startup,
     pub(super) stderr_tail: Option<std::sync::Arc<str>>,
-    /// Whether the operating system had no process, descriptor or memory left for it.
+    /// `true` if the operating system had no process, descriptor or memory left for it.
     pub(super) is_for_want_of_resources: bool,
 }
 
@@ -55,7 +55,7 @@ impl FailedStart {
 /// The history of the starts of one function's workers.
 #[derive(Debug, Default)]
 pub(super) struct Starts {
-    /// Whether a worker was ever ready.
+    /// Set once a worker was ready.
     pub(super) ever_ready: bool,
     /// The number of failed starts since a worker was last ready. Starts that were under way
     /// together count as one.
@@ -65,7 +65,7 @@ pub(super) struct Starts {
     /// The end of the pause. It applies if another worker can take the calls, if the function waits
     /// for a place, or if `pauses` is set.
     next: Option<Instant>,
-    /// Whether the pause applies in any case, after repeated kills from outside.
+    /// `true` if the pause applies in any case, after repeated kills from outside.
     pauses: bool,
     /// The length of the last pause.
     pause: Duration,

@@ -35,7 +35,7 @@ pub(super) struct Stop {
     is_due: bool,
     /// The time at which the worker is killed.
     kill: Instant,
-    /// Whether the process has been sent a signal.
+    /// Set once the process has been sent a signal.
     pub(super) terminated: bool,
     /// The timeout that is the reason, if one is. The call fails or is retried once the attempt has
     /// ended.
@@ -499,8 +499,8 @@ impl<P: Parts> Scheduler<P> {
 
     /// Withdraws a call because of a cancellation or its deadline.
     ///
-    /// Whether a sent call is executing is not known here. Its worker's unclaimed tickets are
-    /// recalled first, and the claimed ones are probed: only these have an attempt.
+    /// The scheduler does not know which sent calls are executing. It first recalls the worker's
+    /// unclaimed tickets and then probes the claimed ones: only these have an attempt.
     pub(super) fn withdraw(&mut self, key: CallKey, why: Withdrawn) {
         let Some(call) = self.call(key) else { return };
         let State::Sent { worker, ticket } = call.state else {

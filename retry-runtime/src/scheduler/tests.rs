@@ -121,7 +121,7 @@ struct FakeWorker {
     asked: Vec<u64>,
     aborted: Vec<u64>,
     terminated: bool,
-    /// Whether something has panicked in the worker.
+    /// Set once an attempt has panicked in the worker.
     panicked: bool,
 }
 
@@ -137,17 +137,18 @@ struct World {
     spawned: usize,
     /// The number of inputs that a worker executes at once.
     at_once: usize,
-    /// Whether workers ask to be replaced when they answer.
+    /// `true` if workers ask to be replaced when they answer.
     used_up: bool,
-    /// Whether inputs are submitted as one chunk; they must be consecutive then.
+    /// `true` if inputs are submitted as one chunk; they must be consecutive then.
     chunks: bool,
-    /// Whether the inputs belong to a map.
+    /// `true` if the inputs belong to a map.
     map: bool,
     caller: Caller,
     /// The duration of each attempt that workers report.
     duration: Duration,
-    /// Whether workers show the tickets that they execute, and since when.
+    /// `true` if workers show the tickets that they execute.
     shows_work: bool,
+    /// `true` if they also show when each began.
     shows_time: bool,
 }
 

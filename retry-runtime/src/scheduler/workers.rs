@@ -42,20 +42,20 @@ pub(super) struct Worker {
     pub(super) idle_timer: bool,
     pub(super) recall_pending: bool,
     pub(super) measure_timer: bool,
-    /// Whether the worker takes no further calls, since it asked to be replaced or must give up its
+    /// Set once the worker takes no further calls, since it asked to be replaced or must give up its
     /// place.
     pub(super) used_up: bool,
-    /// Whether an attempt has panicked in the worker.
+    /// Set once an attempt has panicked in the worker.
     pub(super) panicked: bool,
-    /// Whether the worker is reserved for calls that need a worker in which nothing has panicked.
+    /// True while the worker is reserved for calls that need a worker in which nothing has panicked.
     pub(super) kept: bool,
-    /// Whether the worker executes such calls. It is then given no others, since these might panic
+    /// True while the worker executes such calls. It is given no others then, since these might panic
     /// beside them.
     pub(super) apart: bool,
-    /// Whether something that the worker executes is to stop: it is given nothing more until that
-    /// has ended.
+    /// True while the worker executes a call that was told to stop. The worker is given nothing more
+    /// until that call has ended.
     pub(super) draining: bool,
-    /// Whether the worker is given nothing more until it has answered what it has.
+    /// True while the worker is given nothing more until it has answered what it has.
     pub(super) is_reserved: bool,
     /// The peak of the measured memory, in bytes.
     pub(super) peak: u64,
@@ -63,7 +63,7 @@ pub(super) struct Worker {
     pub(super) place: usize,
     /// The state under which the worker is indexed.
     pub(super) standing: Standing,
-    /// Whether the worker may have changed since it was indexed.
+    /// Set once the worker may have changed since it was indexed.
     pub(super) dirty: bool,
 }
 

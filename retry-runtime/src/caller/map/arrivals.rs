@@ -33,9 +33,9 @@ pub(super) struct Arrivals {
     /// given to workers.
     pub(super) buffered: usize,
     pub(super) most_buffered: usize,
-    /// Whether the limit was exceeded, so that inputs are held back.
+    /// True while inputs are held back, since the limit was exceeded.
     pub(super) held: bool,
-    /// Whether the map has been cancelled and drops further outcomes.
+    /// Set once the map has been cancelled and drops further outcomes.
     pub(super) closed: bool,
     pub(super) waker: Option<Waker>,
 }

@@ -85,7 +85,7 @@ pub(super) struct Driver<I: Iterator, T, E, Y> {
     pub(super) inputs: Option<I>,
     pub(super) encode: Encode<I::Item>,
     pub(super) window: usize,
-    /// Whether the window adapts to throughput.
+    /// `true` if the window adapts to throughput.
     pub(super) adapts: bool,
     pub(super) ordered: bool,
     pub(super) shared: Arc<Shared>,
