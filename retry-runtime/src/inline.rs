@@ -335,14 +335,14 @@ fn serve(request: &StartRequest, shared: &Shared) {
         Err(reason) => {
             engine.step(|core, _| {
                 let startup = Startup::SetUp(reason.into());
-                core.scheduler.failed_to_start(worker, startup);
+                core.scheduler.fail_start(worker, startup);
             });
             return;
         }
     };
     // The set-up may have installed a panic hook of its own.
     panics::install();
-    engine.step(|core, now| core.scheduler.ready(now, worker));
+    engine.step(|core, now| core.scheduler.mark_ready(now, worker));
     let driver = Driver::existing();
     let entered = driver.as_ref().map(|driver| driver.enter());
     while let Some((header, input)) = shared.next() {
@@ -373,7 +373,7 @@ fn serve(request: &StartRequest, shared: &Shared) {
     engine.step(|core, now| {
         core.unlink(worker);
         let report = report(shared.lock().claimed);
-        core.scheduler.exited(now, worker, report);
+        core.scheduler.handle_exit(now, worker, report);
     });
 }
 
@@ -434,7 +434,7 @@ fn answer(
             stderr_tail: None,
         };
         // The ticket is unknown if the call was stopped meanwhile.
-        if let Ok(Some(function)) = core.scheduler.finished(now, worker, ticket, reply) {
+        if let Ok(Some(function)) = core.scheduler.handle_answer(now, worker, ticket, reply) {
             core.scheduler.dispatch(now, function);
         }
     });

@@ -181,7 +181,7 @@ impl<P: Parts> Scheduler<P> {
         let is_unused = submitted == finished
             && function.index.keys().is_empty()
             && function.policy.min_workers == 0
-            && !function.has_crashed_lately(now);
+            && function.count_crashes(now) == 0;
         if is_unused && !self.places.contains(&key) && !self.unsettled.contains(&key) {
             let function = self.functions.remove(key.0);
             let counts = self.removed.entry(function.policy.name).or_default();

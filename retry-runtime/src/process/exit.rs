@@ -119,7 +119,7 @@ impl ReceiveSide {
         let died = pool.engine.step(|core, now| {
             pool.state().unreaped += 1;
             let died = self.was_ready && self.has_died(core, &report);
-            core.scheduler.exited(now, self.key, report);
+            core.scheduler.handle_exit(now, self.key, report);
             self.requests.let_go(core);
             died
         });

@@ -347,7 +347,7 @@ impl ReceiveSide {
     pub(super) fn breach(&mut self, pool: Pool<'_>, reason: String) {
         self.broken = true;
         pool.engine
-            .step(|core, _| core.scheduler.broken(self.key, reason.into()));
+            .step(|core, _| core.scheduler.kill_broken(self.key, reason.into()));
     }
 
     /// Takes in the nested calls of the worker's functions.
@@ -378,7 +378,7 @@ impl ReceiveSide {
                 Ok(touched) => function = touched.or(function),
                 Err(reason) => {
                     self.broken = true;
-                    core.scheduler.broken(self.key, reason.into());
+                    core.scheduler.kill_broken(self.key, reason.into());
                 }
             }
         }
@@ -409,7 +409,7 @@ impl ReceiveSide {
         count: u32,
         reply: Reply,
     ) -> Result<Option<FunctionKey>, String> {
-        let function = core.scheduler.finished(now, self.key, ticket, reply);
+        let function = core.scheduler.handle_answer(now, self.key, ticket, reply);
         self.answered = ticket.saturating_add(u64::from(count) - 1);
         function.map_err(|_| format!("an answer to ticket {ticket}, which it does not hold"))
     }
@@ -430,22 +430,22 @@ impl ReceiveSide {
                 if Hello::decode(&payload) != Some(expected) {
                     let reason = "the worker's program registers other functions than this one; \
                                   was it rebuilt?";
-                    core.handshake_failed(self.key, reason.to_owned());
+                    core.fail_handshake(self.key, reason.to_owned());
                 }
                 return Ok(None);
             }
             Kind::OutOfMemory => {
-                core.scheduler.out_of_memory(self.key);
+                core.scheduler.kill_out_of_memory(self.key);
                 return Ok(None);
             }
             Kind::Ready if !std::mem::replace(&mut self.said_ready, true) => {
                 self.was_ready = true;
-                core.scheduler.ready(now, self.key);
+                core.scheduler.mark_ready(now, self.key);
                 return Ok(None);
             }
             Kind::SetUpFailed if !std::mem::replace(&mut self.said_ready, true) => {
                 core.scheduler
-                    .failed_to_start(self.key, Startup::SetUp(text(&payload)));
+                    .fail_start(self.key, Startup::SetUp(text(&payload)));
                 return Ok(None);
             }
             Kind::ErrText => {

@@ -111,7 +111,7 @@ impl<P> Call<P> {
             outcome: end.outcome,
             error: end.error,
         };
-        remember(&mut self.past().attempts, attempt);
+        remember(&mut self.past_mut().attempts, attempt);
         self.attempt += 1;
     }
 
@@ -131,7 +131,7 @@ impl<P> Call<P> {
         self.past.as_ref().is_some_and(|past| past.panicked)
     }
 
-    pub(super) fn past(&mut self) -> &mut Past {
+    pub(super) fn past_mut(&mut self) -> &mut Past {
         self.past.get_or_insert_default()
     }
 }

@@ -107,7 +107,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     pub(super) fn next_turn(&mut self, function: FunctionKey, lane: Lane) -> Option<Turn> {
-        let (calls, queue) = (&self.calls, self.functions[function.0].lane(lane));
+        let (calls, queue) = (&self.calls, self.functions[function.0].lane_mut(lane));
         let call = |key: CallKey| calls.get(key.index).filter(|call| call.id == key.id);
         queue.next(
             &self.holds,
@@ -117,8 +117,9 @@ impl<P: Parts> Scheduler<P> {
         )
     }
 
-    /// Returns whether a call is queued and not held back.
-    pub(super) fn has_turn(&mut self, function: FunctionKey, lane: Lane) -> bool {
+    /// Returns whether a call is queued and not held back. Drops stale entries and charges callers that are
+    /// held back, as [`next_turn`](Self::next_turn) does.
+    pub(super) fn look_for_turn(&mut self, function: FunctionKey, lane: Lane) -> bool {
         self.functions[function.0].queued() > 0 && self.next_turn(function, lane).is_some()
     }
 
@@ -151,13 +152,13 @@ impl<P: Parts> Scheduler<P> {
         most: u32,
     ) -> u32 {
         let function = self.workers[worker].function;
-        let queue = self.functions[function.0].lane(lane);
+        let queue = self.functions[function.0].lane_mut(lane);
         let call = queue.take(turn).expect("it is there");
         let entry = &self.calls[call.index];
         let (depth, caller) = (entry.depth, entry.payload.caller());
         if entry.suspicion() == Suspicion::Culprit && lane == Lane::Any {
             // A culprit's turn moves it to the queue of calls that need an otherwise idle worker.
-            let queue = self.functions[function.0].lane(Lane::Alone);
+            let queue = self.functions[function.0].lane_mut(Lane::Alone);
             queue.push_back(depth, caller, call);
             return 0;
         }
@@ -166,10 +167,12 @@ impl<P: Parts> Scheduler<P> {
         if count < entry.payload.count()
             && let Some(rest) = self.split(call, count)
         {
-            let queue = self.functions[function.0].lane(lane);
+            let queue = self.functions[function.0].lane_mut(lane);
             queue.push_front(depth, caller, rest);
         }
-        self.functions[function.0].lane(lane).charge(turn, count);
+        self.functions[function.0]
+            .lane_mut(lane)
+            .charge(turn, count);
         self.leave_queue(call);
         let target = &mut self.workers[worker];
         let ticket = target.next_ticket;
@@ -231,7 +234,7 @@ impl<P: Parts> Scheduler<P> {
             && counts.allows(max_workers, false)
             && let Some((load, victim)) = index.most()
             && load > at_once
-            && !self.has_turn(function, Lane::Any)
+            && !self.look_for_turn(function, Lane::Any)
         {
             self.recall(victim);
         }

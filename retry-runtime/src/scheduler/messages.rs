@@ -105,11 +105,11 @@ pub(crate) enum Action<P> {
         call: CallKey,
         attempt: u32,
     },
-    /// Recall the tickets that the worker has not claimed; answered by [`Scheduler::recalled`].
+    /// Recall the tickets that the worker has not claimed; answered by [`Scheduler::handle_recall`].
     Recall { worker: WorkerKey },
-    /// Read what the worker is executing; answered by [`Scheduler::probed`].
+    /// Read what the worker is executing; answered by [`Scheduler::handle_progress`].
     Probe { worker: WorkerKey },
-    /// Measure the worker's memory; answered by [`Scheduler::measured`].
+    /// Measure the worker's memory; answered by [`Scheduler::handle_memory`].
     Measure { worker: WorkerKey },
     /// Ask a running function to stop, through its cancellation token.
     Ask { worker: WorkerKey, ticket: u64 },

@@ -72,7 +72,7 @@ impl<P: Parts> Scheduler<P> {
         let caller = worker.function;
         if worker.children.contains_key(&origin.id.number()) {
             let reason = "it made two calls of one number".into();
-            self.broken(origin.worker, reason);
+            self.kill_broken(origin.worker, reason);
             return unknown;
         }
         let outer = worker

@@ -88,7 +88,7 @@ impl Starts {
 
     /// Resets the history, since a worker is ready. A pause after another worker's failure
     /// continues: that worker may have failed because this one exists.
-    pub(super) fn succeeded(&mut self, now: Instant) {
+    pub(super) fn record_success(&mut self, now: Instant) {
         let paused = self.next.filter(|next| now < *next);
         *self = Self {
             ever_ready: true,
@@ -167,10 +167,10 @@ impl<P: Parts> Scheduler<P> {
                 return;
             }
             // A new worker would not help calls that are held back.
-            let has_turn = Lane::ALL
+            let look_for_turn = Lane::ALL
                 .into_iter()
-                .any(|lane| self.has_turn(function, lane));
-            if !floor && counts.behind == 0 && !has_turn {
+                .any(|lane| self.look_for_turn(function, lane));
+            if !floor && counts.behind == 0 && !look_for_turn {
                 return;
             }
             let state = &self.functions[function.0];
@@ -216,7 +216,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Handles a failed start of a worker, which is gone: fails the calls that waited for it, or
     /// postpones the next start.
-    pub(super) fn start_failed(
+    pub(super) fn handle_failed_start(
         &mut self,
         now: Instant,
         function: FunctionKey,
@@ -232,7 +232,7 @@ impl<P: Parts> Scheduler<P> {
         }
         if let Some(cause) = failed.killed_from_outside() {
             starts.pauses = starts.failed >= FAILED_STARTS;
-            state.crashed(now, cause);
+            state.count_crash(now, cause);
             self.put_off(now, function);
             return self.enforce_crash_limit(now, function);
         }
@@ -436,7 +436,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Handles a worker whose process could not be started.
-    pub(crate) fn spawn_failed(
+    pub(crate) fn handle_failed_spawn(
         &mut self,
         now: Instant,
         key: WorkerKey,
@@ -451,7 +451,7 @@ impl<P: Parts> Scheduler<P> {
             stderr_tail: None,
             is_for_want_of_resources,
         };
-        self.start_failed(now, worker.function, worker.id, failed);
+        self.handle_failed_start(now, worker.function, worker.id, failed);
         self.dispatch(now, worker.function);
     }
 }

@@ -236,7 +236,7 @@ impl World {
                 Action::Spawn { worker } => {
                     self.spawned += 1;
                     self.workers.insert(worker, FakeWorker::default());
-                    self.scheduler.spawned(self.now, worker, 1);
+                    self.scheduler.handle_spawn(self.now, worker, 1);
                 }
                 Action::Send {
                     worker,
@@ -263,7 +263,7 @@ impl World {
                     let claimed = worker.claimed;
                     worker.claimed = last;
                     worker.inbox.clear();
-                    self.scheduler.recalled(self.now, key, claimed);
+                    self.scheduler.handle_recall(self.now, key, claimed);
                 }
                 Action::Probe { worker: key } => {
                     let worker = &self.workers[&key];
@@ -276,7 +276,7 @@ impl World {
                         is_sending: false,
                         executing: executing.filter(|_| self.shows_work).collect(),
                     };
-                    self.scheduler.probed(self.now, key, &progress);
+                    self.scheduler.handle_progress(self.now, key, &progress);
                 }
                 Action::Kill { worker } => {
                     self.workers.get_mut(&worker).expect("it is alive").killed = true;
@@ -325,7 +325,7 @@ impl World {
 
     fn ready(&mut self, key: WorkerKey) {
         self.workers.get_mut(&key).expect("it is alive").ready = true;
-        self.scheduler.ready(self.now, key);
+        self.scheduler.mark_ready(self.now, key);
         self.perform();
     }
 
@@ -412,7 +412,7 @@ impl World {
     fn take_in(&mut self, key: WorkerKey, ticket: u64, reply: Reply) {
         let function = self
             .scheduler
-            .finished(self.now, key, ticket, reply)
+            .handle_answer(self.now, key, ticket, reply)
             .expect("the ticket is known");
         if let Some(function) = function {
             self.scheduler.dispatch(self.now, function);
@@ -430,7 +430,7 @@ impl World {
             panic: None,
             stderr_tail: None,
         };
-        self.scheduler.exited(self.now, key, report);
+        self.scheduler.handle_exit(self.now, key, report);
         self.perform();
     }
 
