@@ -97,7 +97,7 @@ impl WorkerConnection {
     }
 
     /// Sends calls on that wait for room. Returns whether any of them were sent.
-    pub(super) fn sends_on(&self, pool: Pool<'_>) -> bool {
+    pub(super) fn send_on(&self, pool: Pool<'_>) -> bool {
         self.is_full() && pool.engine.step(|core, _| core.flush(self.key))
     }
 

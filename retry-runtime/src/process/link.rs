@@ -10,7 +10,7 @@ use super::connection::WorkerConnection;
 use super::sweep::Family;
 use crate::engine::link::{Link, executing};
 use crate::scheduler::{ExitReport, Progress};
-use crate::sys::group::{kill_group, may_not_signal, signal_group};
+use crate::sys::group::{kill_group, signal_group, try_kill};
 use crate::sys::{lineage, memory};
 use crate::wait::AnswerSource;
 use crate::wire::frame::CallHeader;
@@ -150,7 +150,7 @@ impl Link for ProcessLink {
         self.family.begin_end();
         kill_group(self.pid);
         self.family.kill(escaped);
-        if may_not_signal(self.pid) {
+        if !try_kill(self.pid) {
             // The worker has become another user. Its own watchdog ends its group when the connection ends.
             let _ = rustix::net::shutdown(&self.connection.socket, rustix::net::Shutdown::Both);
         }

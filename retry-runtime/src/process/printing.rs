@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use super::Pool;
 use super::output::{End, Lines, Of, Output, Tail};
 use super::receive::ReceiveSide;
-use super::streams::{Queued, forward, has_room};
+use super::streams::{Queued, forward, poll_room};
 use crate::api::context::short_name;
 use crate::api::events::{Event, Stream};
 use crate::config::OutputMode;
@@ -29,7 +29,7 @@ impl ReceiveSide {
     /// written, the rest is left in the worker's pipe.
     pub(super) fn drain(&mut self, pool: Pool<'_>, end: bool) {
         let (printed, held) = (self.printed(), self.behind.is_some());
-        let room = |stream: Stream| end || !held && printed.has_room(pool, stream);
+        let room = |stream: Stream| end || !held && printed.poll_room(pool, stream);
         let epoll = pool.inbox().epoll();
         let control = &*self.control;
         let read = |stream: usize| {
@@ -75,11 +75,15 @@ impl ReceiveSide {
     /// to come will tell.
     pub(super) fn current(&self, core: &Core) -> Option<Of> {
         match core.scheduler.printing(self.key, self.claimed) {
-            Printing::One(ticket) if self.stdout.tells() && self.stderr.tells() => {
+            Printing::One(ticket) if self.stdout.reports_ends() && self.stderr.reports_ends() => {
                 Some(self.of(core, ticket))
             }
             // Such a worker answers one call before it begins the next.
-            Printing::Several if self.serial && self.stdout.tells() && self.stderr.tells() => None,
+            Printing::Several
+                if self.serial && self.stdout.reports_ends() && self.stderr.reports_ends() =>
+            {
+                None
+            }
             _ => Some(Of::default()),
         }
     }
@@ -115,7 +119,7 @@ impl ReceiveSide {
     }
 
     /// Takes in the worker's report of where the output of a ticket ends.
-    pub(super) fn told(&mut self, core: &Core, ticket: u64, told: frame::Printed) {
+    pub(super) fn take_in_ends(&mut self, core: &Core, ticket: u64, told: frame::Printed) {
         let of = if told.alone {
             self.of(core, ticket)
         } else {
@@ -128,16 +132,16 @@ impl ReceiveSide {
             // Trust the positions only if the worker prints into this very pipe. Otherwise something stands
             // in between, such as a script that passes its output on.
             let inode = |pipe| rustix::fs::fstat(pipe).map_or(0, |stat| stat.st_ino);
-            if !output.tells()
+            if !output.reports_ends()
                 && output
                     .pipe()
                     .is_some_and(|pipe| inode(pipe) == pipes[stream])
             {
-                output.mark_told();
+                output.expect_ends();
             }
             let at = told.ends[stream];
             let of = of.clone();
-            output.ends(End { at, of, last });
+            output.push_end(End { at, of, last });
         }
     }
 
@@ -198,8 +202,8 @@ impl Printed {
         forward(stream, line)
     }
 
-    fn has_room(self, pool: Pool<'_>, stream: Stream) -> bool {
-        pool.engine.config().output == OutputMode::None || has_room(stream, pool.inbox().bell())
+    fn poll_room(self, pool: Pool<'_>, stream: Stream) -> bool {
+        pool.engine.config().output == OutputMode::None || poll_room(stream, pool.inbox().bell())
     }
 
     /// Passes on a line, which ends with a newline or is unfinished.

@@ -11,7 +11,7 @@ use super::connection::WorkerConnection;
 use super::nested::Requests;
 use super::output::{Lines, Of, Output, Tail};
 use super::start::Child;
-use super::streams::{Queued, end_of_queue, is_to_be_taken};
+use super::streams::{Queued, end_of_queue, poll_unwritten};
 use super::sweep::Family;
 use crate::api::events::Stream;
 use crate::api::excerpt::one_line;
@@ -80,7 +80,7 @@ pub(super) struct ReceiveSide {
     pub(super) seen: u64,
     /// Set once the worker has reported where output ends. That output must be passed on before the next
     /// answer is taken in.
-    pub(super) ends: bool,
+    pub(super) ends_reported: bool,
     /// The position of the line passed on last that waits for a reader, for each queue.
     pub(super) queued: [Option<Queued>; 2],
     /// The positions that must be written before held-back answers are taken in.
@@ -151,7 +151,7 @@ impl ReceiveSide {
             serial: request.slots == 1,
             claimed: 0,
             seen: 0,
-            ends: false,
+            ends_reported: false,
             queued: [None; 2],
             behind: None,
         }
@@ -206,7 +206,7 @@ impl ReceiveSide {
             self.read(pool, socket);
         }
         if self.behind.is_some() {
-            if self.is_held(pool) {
+            if self.check_hold(pool) {
                 return false;
             }
             self.behind = None;
@@ -232,9 +232,10 @@ impl ReceiveSide {
     }
 
     /// Returns whether answers are held back until the output that was printed before them is written.
-    pub(super) fn is_held(&mut self, pool: Pool<'_>) -> bool {
+    /// Forgets the positions that have been written, and registers the bell for the others.
+    pub(super) fn check_hold(&mut self, pool: Pool<'_>) -> bool {
         let bell = pool.inbox().bell();
-        let waits = |queued: Queued| is_to_be_taken(queued, bell);
+        let waits = |queued: Queued| poll_unwritten(queued, bell);
         self.behind = self
             .behind
             .map(|places| places.map(|place| place.filter(|it| waits(*it))));
@@ -244,18 +245,18 @@ impl ReceiveSide {
     /// Hands all messages to the scheduler. Output that was printed before an answer is passed on first.
     pub(super) fn take_in_all(&mut self, pool: Pool<'_>, pace: Pace) {
         let unseen = self.control.unseen();
-        if unseen > self.seen || !self.stdout.tells() || !self.stderr.tells() {
+        if unseen > self.seen || !self.stdout.reports_ends() || !self.stderr.reports_ends() {
             // It is unknown which output belongs to what is answered, so pass on all of it.
             self.seen = unseen;
             self.drain(pool, false);
             self.pass_ended(pool);
             self.pass_rest(pool, &Of::default(), Lines::Whole);
-            if self.waits(pool, pace) {
+            if self.hold_back(pool, pace) {
                 return;
             }
         }
         let is_behind = self.stdout.is_behind() || self.stderr.is_behind();
-        if is_behind && !self.passes_ended(pool, pace) {
+        if is_behind && !self.try_pass_ended(pool, pace) {
             return;
         }
         // A nested call that a function has made before it answered comes before its answer.
@@ -270,14 +271,14 @@ impl ReceiveSide {
                 self.take_in(core, now);
                 // While a call is executing, the rest may be the beginning of a line. Once none is, pass it
                 // on here: the answers are delivered at the end of the step.
-                if executed && !self.ends && !self.executes(core) {
+                if executed && !self.ends_reported && !self.executes(core) {
                     self.pass_rest(pool, &Of::default(), Lines::All);
                 }
             });
-            if !std::mem::take(&mut self.ends) {
+            if !std::mem::take(&mut self.ends_reported) {
                 break;
             }
-            if !self.passes_ended(pool, pace) {
+            if !self.try_pass_ended(pool, pace) {
                 return;
             }
         }
@@ -289,14 +290,15 @@ impl ReceiveSide {
         !core.scheduler.executes_nothing(self.key, self.claimed)
     }
 
-    /// Returns whether what was passed on last must be waited for. If so, the I/O thread looks again later.
-    pub(super) fn waits(&mut self, pool: Pool<'_>, pace: Pace) -> bool {
+    /// Holds answers back if the output passed on last must be written before them; the I/O thread looks again
+    /// later. Returns whether they are held back.
+    pub(super) fn hold_back(&mut self, pool: Pool<'_>, pace: Pace) -> bool {
         let queued = std::mem::take(&mut self.queued);
         if pace == Pace::AtOnce || queued == [None; 2] {
             return false;
         }
         self.behind = Some(queued);
-        let held = self.is_held(pool);
+        let held = self.check_hold(pool);
         if held {
             pool.inbox().hold(self.key.id);
         } else {
@@ -306,7 +308,7 @@ impl ReceiveSide {
     }
 
     /// Passes on the output of the calls that are answered next. Returns false if that must be waited for.
-    pub(super) fn passes_ended(&mut self, pool: Pool<'_>, pace: Pace) -> bool {
+    pub(super) fn try_pass_ended(&mut self, pool: Pool<'_>, pace: Pace) -> bool {
         if self.stdout.is_behind() || self.stderr.is_behind() {
             self.drain(pool, false);
         }
@@ -318,7 +320,7 @@ impl ReceiveSide {
         if self.stderr.is_behind() {
             self.wait_for_room(Stream::Stderr);
         }
-        !self.waits(pool, pace)
+        !self.hold_back(pool, pace)
     }
 
     pub(super) fn wait_for_room(&mut self, stream: Stream) {
@@ -364,13 +366,15 @@ impl ReceiveSide {
     /// Hands all complete messages to the scheduler.
     fn take_in(&mut self, core: &mut Core, now: Instant) {
         let mut function: Option<FunctionKey> = None;
-        while !self.broken && !self.ends {
+        while !self.broken && !self.ends_reported {
             let taken = if let Some(values) = frame::take_short(&mut self.input) {
-                self.short(core, now, values)
+                self.take_in_short(core, now, values)
             } else {
                 match AnswerHeader::take(&mut self.input, self.limit) {
                     Ok(None) => break,
-                    Ok(Some((header, payload))) => self.message(core, now, &header, payload),
+                    Ok(Some((header, payload))) => {
+                        self.take_in_message(core, now, &header, payload)
+                    }
                     Err(reason) => Err(reason),
                 }
             };
@@ -388,7 +392,7 @@ impl ReceiveSide {
     }
 
     /// Takes in short values, which follow the last answer.
-    fn short(
+    fn take_in_short(
         &mut self,
         core: &mut Core,
         now: Instant,
@@ -397,11 +401,11 @@ impl ReceiveSide {
         let count = values.count();
         self.untimed = self.untimed.saturating_add(count);
         let first = self.answered.saturating_add(1);
-        self.finished(core, now, first, count, Reply::untimed(values))
+        self.report_answers(core, now, first, count, Reply::untimed(values))
     }
 
-    /// Reports answers to `count` tickets, starting with `ticket`.
-    fn finished(
+    /// Reports answers to `count` tickets to the scheduler, starting with `ticket`.
+    fn report_answers(
         &mut self,
         core: &mut Core,
         now: Instant,
@@ -415,7 +419,7 @@ impl ReceiveSide {
     }
 
     /// Takes in one message. An error is a breach of the protocol.
-    fn message(
+    fn take_in_message(
         &mut self,
         core: &mut Core,
         now: Instant,
@@ -454,8 +458,8 @@ impl ReceiveSide {
             }
             Kind::Printed => {
                 let told = frame::Printed::decode(payload).ok_or("output without an end")?;
-                self.told(core, header.ticket, told);
-                self.ends = true;
+                self.take_in_ends(core, header.ticket, told);
+                self.ends_reported = true;
                 return Ok(None);
             }
             _ => decode_answer(header, payload, self.limit)?,
@@ -477,7 +481,7 @@ impl ReceiveSide {
             error,
             stderr_tail: tail,
         };
-        self.finished(core, now, header.ticket, 1, reply)
+        self.report_answers(core, now, header.ticket, 1, reply)
     }
 }
 

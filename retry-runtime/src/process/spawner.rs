@@ -132,7 +132,7 @@ fn run(requests: &Receiver<Request>) {
 /// Starts a standby, if one is wanted.
 fn start_standby(pool: Pool<'_>) {
     let engine = pool.engine;
-    if !engine.step(|_, _| pool.state().standby.begin()) {
+    if !engine.step(|_, _| pool.state().standby.begin_start()) {
         return;
     }
     // Capture the environment before the start: a change during the start may or may not have reached the
@@ -140,7 +140,7 @@ fn start_standby(pool: Pool<'_>) {
     let spawn_environment = spawn_environment(engine.config());
     let process = children::check().and_then(|()| Process::start(engine.config()));
     let started = process.ok().zip(spawn_environment);
-    engine.step(|_, _| pool.state().standby.started(pool.inbox(), started));
+    engine.step(|_, _| pool.state().standby.finish_start(pool.inbox(), started));
     // The I/O thread has a new time to wait for, or one process less.
     pool.inbox().ring();
 }

@@ -45,9 +45,9 @@ impl Standby {
         self.until = until.or_else(|| now.checked_add(KEPT));
     }
 
-    /// Returns whether a standby is to be started, and marks it as starting. The caller must then report the
-    /// result to [`started`](Self::started).
-    pub(super) fn begin(&mut self) -> bool {
+    /// Marks a standby as starting if one is wanted, and returns whether it is. The caller must then report the
+    /// result to [`finish_start`](Self::finish_start).
+    pub(super) fn begin_start(&mut self) -> bool {
         let wanted = !self.closed && self.until.is_some_and(|until| Instant::now() < until);
         let begins = wanted && matches!(self.state, State::None);
         if begins {
@@ -57,7 +57,11 @@ impl Standby {
     }
 
     /// Takes the result of a start.
-    pub(super) fn started(&mut self, inbox: &Inbox, started: Option<(Process, SpawnEnvironment)>) {
+    pub(super) fn finish_start(
+        &mut self,
+        inbox: &Inbox,
+        started: Option<(Process, SpawnEnvironment)>,
+    ) {
         self.state = match started {
             Some((process, spawn_environment)) if inbox.watch_standby(&process.pidfd).is_ok() => {
                 State::Waiting(process, Box::new(spawn_environment))

@@ -44,7 +44,7 @@ static QUEUES: PerProcess<Mutex<Queues>> = PerProcess::new();
 /// Notified when a queue has become empty.
 static EMPTY: PerProcess<Condvar> = PerProcess::new();
 
-/// True while a queue has bytes. Otherwise [`has_room`] need not take the lock.
+/// True while a queue has bytes. Otherwise [`poll_room`] need not take the lock.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
 /// The pid of the process that has the writer threads: a fork of it has none.
@@ -176,8 +176,9 @@ pub(super) fn end_of_queue(stream: Stream) -> Option<Queued> {
 }
 
 /// Returns whether the stream has yet to accept what was queued up to this position and is still accepting
-/// output. If so, the bell is rung when it has accepted it, and [`patience_ends`] tells when to ask again.
-pub(super) fn is_to_be_taken(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
+/// output. If so, registers the bell, which is rung when the stream has accepted it; [`patience_ends`] returns
+/// when to ask again.
+pub(super) fn poll_unwritten(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
     let mut queues = Queues::lock();
     let queue = &mut queues.0[queued.place];
     let waits = queue.done < queued.at && queue.is_read();
@@ -229,8 +230,9 @@ pub(super) fn forward(stream: Stream, line: &[u8]) -> Option<Queued> {
     Some(Queued { place, at })
 }
 
-/// Returns whether more lines are accepted for a stream. If not, the bell is rung once they are.
-pub(super) fn has_room(stream: Stream, bell: &Arc<OwnedFd>) -> bool {
+/// Returns whether more lines are accepted for a stream. If not, registers the bell, which is rung once they
+/// are.
+pub(super) fn poll_room(stream: Stream, bell: &Arc<OwnedFd>) -> bool {
     if !BUSY.load(Ordering::Relaxed) {
         return true;
     }
