@@ -301,7 +301,7 @@ impl Engine {
             };
             for job in jobs {
                 if capture::is_on() {
-                    capture::called(called, job.caller.0);
+                    capture::route(called, job.caller.0);
                 }
                 match outer {
                     Some((worker, ticket)) if core.links.contains_key(&worker.id) => {

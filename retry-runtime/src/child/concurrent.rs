@@ -258,7 +258,8 @@ struct Start {
 }
 
 impl Start {
-    fn claims(&self) -> bool {
+    /// Starts the clock and claims the ticket. Returns false if the parent has recalled it.
+    fn try_claim(&self) -> bool {
         self.at.set(sys::monotonic_nanos());
         self.control.claim(self.slot, self.ticket, self.at.get())
     }
@@ -270,7 +271,7 @@ impl Future for Attempt {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.start.as_ref().is_some_and(|start| !start.claims()) {
+        if this.start.as_ref().is_some_and(|start| !start.try_claim()) {
             return Poll::Ready(None);
         }
         current::enter(this.current);

@@ -185,7 +185,7 @@ impl Server {
             let took = now.wrapping_sub(since);
             if goes_on {
                 let duration = stopwatch.lap();
-                let looked = printed.ended(results, ticket, took, true);
+                let looked = printed.report_end(results, ticket, took, true);
                 begun = (!looked).then_some(now);
                 let had_room = results.value(ticket, duration, invocation.output());
                 if looked || !had_room {
@@ -194,7 +194,7 @@ impl Server {
                 }
             } else {
                 let duration = stopwatch.end().saturating_sub(control.paused(0));
-                printed.ended(results, ticket, took, false);
+                printed.report_end(results, ticket, took, false);
                 let remarks = Remarks {
                     used_up: growth.check(),
                 };

@@ -249,7 +249,7 @@ impl Requests {
                 let outer = outer.map(|(_, _, job)| job.caller);
                 for (id, job) in jobs {
                     if let Some(outer) = outer.filter(|_| capture::is_on()) {
-                        capture::called_within(called, job.caller.0, outer.0);
+                        capture::route_within(called, job.caller.0, outer.0);
                     }
                     let origin = Origin {
                         id,

@@ -290,8 +290,8 @@ impl ReceiveSide {
         !core.scheduler.executes_nothing(self.key, self.claimed)
     }
 
-    /// Holds answers back if the output passed on last must be written before them; the I/O thread looks again
-    /// later. Returns whether they are held back.
+    /// Holds answers back if the output passed on last must be written before them. The I/O thread then looks
+    /// again later. Returns whether they are held back.
     pub(super) fn hold_back(&mut self, pool: Pool<'_>, pace: Pace) -> bool {
         let queued = std::mem::take(&mut self.queued);
         if pace == Pace::AtOnce || queued == [None; 2] {

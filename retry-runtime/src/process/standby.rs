@@ -45,8 +45,8 @@ impl Standby {
         self.until = until.or_else(|| now.checked_add(KEPT));
     }
 
-    /// Marks a standby as starting if one is wanted, and returns whether it is. The caller must then report the
-    /// result to [`finish_start`](Self::finish_start).
+    /// Marks a standby as starting if one is wanted, and returns whether it is. The caller must then report
+    /// the result to [`finish_start`](Self::finish_start).
     pub(super) fn begin_start(&mut self) -> bool {
         let wanted = !self.closed && self.until.is_some_and(|until| Instant::now() < until);
         let begins = wanted && matches!(self.state, State::None);

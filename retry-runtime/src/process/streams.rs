@@ -176,8 +176,8 @@ pub(super) fn end_of_queue(stream: Stream) -> Option<Queued> {
 }
 
 /// Returns whether the stream has yet to accept what was queued up to this position and is still accepting
-/// output. If so, registers the bell, which is rung when the stream has accepted it; [`patience_ends`] returns
-/// when to ask again.
+/// output. If so, registers the bell, which is rung when the stream has accepted it; [`patience_ends`]
+/// returns when to ask again.
 pub(super) fn poll_unwritten(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
     let mut queues = Queues::lock();
     let queue = &mut queues.0[queued.place];

@@ -64,7 +64,7 @@ impl<P: Parts> Scheduler<P> {
         let call = self.call_mut(key)?;
         let count = values.count();
         if let Some(budget) = &call.terms.budget {
-            budget.attempted(count);
+            budget.count_attempts(count);
         }
         if count == call.payload.count() {
             self.resolve(key, Ok(values), None);

@@ -348,7 +348,7 @@ impl<P: Parts> Scheduler<P> {
         };
         let delay = match &call.terms.budget {
             Some(budget) => {
-                budget.attempted(1);
+                budget.count_attempts(1);
                 delay.filter(|_| budget.try_retry())
             }
             None => delay,

@@ -152,7 +152,7 @@ impl Arrivals {
 
     /// Records that the consumer has taken results of this size in bytes. Returns whether the inputs that are
     /// held back must be released.
-    pub(super) fn consumed(&mut self, bytes: usize) -> bool {
+    pub(super) fn mark_consumed(&mut self, bytes: usize) -> bool {
         self.buffered = self.buffered.saturating_sub(bytes);
         let lets_go = self.held && self.buffered <= self.most_buffered / 2;
         self.held &= !lets_go;

@@ -286,7 +286,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
                 };
             }
             arrivals.waker = Some(context.waker().clone());
-            let lets_go = arrivals.consumed(std::mem::take(&mut self.consumed));
+            let lets_go = arrivals.mark_consumed(std::mem::take(&mut self.consumed));
             let is_held = arrivals.held;
             drop(arrivals);
             if lets_go || is_held {
@@ -300,7 +300,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
     /// Subtracts results that were handed out from the count of buffered bytes.
     pub(super) fn tell_consumed(&mut self) {
         let consumed = std::mem::take(&mut self.consumed);
-        if self.shared.lock().consumed(consumed) {
+        if self.shared.lock().mark_consumed(consumed) {
             self.shared.hold();
         }
     }
@@ -433,7 +433,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
             if !self.host.is_foreign() {
                 // The scheduler does not count this input.
                 if let Some(expected) = &self.expected {
-                    expected.submitted(1);
+                    expected.subtract(1);
                 }
                 let delivery = &mut self.shared.delivery();
                 delivery.put(index, &Payload::NONE, rejected(reason));
@@ -506,7 +506,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
     pub(super) fn end_inputs(&mut self) {
         self.inputs = None;
         if let Some(expected) = &self.expected {
-            expected.ended();
+            expected.finish();
         }
     }
 
@@ -514,7 +514,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         let index = self.take(inputs.count());
         self.outstanding_bytes += inputs.size();
         if let Some(expected) = &self.expected {
-            expected.submitted(inputs.count());
+            expected.subtract(inputs.count());
         }
         if self.host.is_foreign() {
             return;
