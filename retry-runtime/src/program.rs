@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use crate::caller::host::{self, Host};
 use crate::caller::runtime::Shutdown;
 use crate::config::{self, Config};
-use crate::engine::{Engine, Program};
+use crate::engine::{Engine, ProgramHooks};
 use crate::sys::{self, PerProcess};
 use crate::terminal;
 
@@ -58,7 +58,10 @@ pub fn begin() {
             let _ = watch(signals);
         }
     };
-    Engine::serves_program(Program { starts, says: say });
+    Engine::set_program_hooks(ProgramHooks {
+        on_start: starts,
+        say,
+    });
     progress::begin(Config::from_environment().progress);
 }
 

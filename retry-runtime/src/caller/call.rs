@@ -182,10 +182,10 @@ pub struct Call<T, E> {
     options: Options,
     input: Result<Bytes, Rejected>,
     decode: Decode<T, E>,
-    running: Option<Running>,
+    running: Option<StartedCall>,
 }
 
-struct Running {
+struct StartedCall {
     slot: Arc<Slot>,
     key: Option<CallKey>,
     /// Where this thread has yet to look for the answer.
@@ -298,7 +298,7 @@ impl<T, E> Call<T, E> {
                 None
             }
         };
-        self.running = Some(Running {
+        self.running = Some(StartedCall {
             slot: Arc::clone(&slot),
             key,
             source,

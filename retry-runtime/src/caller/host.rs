@@ -40,7 +40,7 @@ pub(crate) fn global() -> io::Result<&'static Arc<Engine>> {
         return Ok(engine);
     }
     let engine = start(Config::from_environment())?;
-    Engine::tell_started();
+    Engine::call_start_hook();
     Ok(GLOBAL.get_or_init(|| engine))
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Core {
     pub(super) config: Arc<Config>,
     pub(super) functions: BTreeMap<PoolName, Result<FunctionKey, Rejected>>,
     /// Further facts about each function, indexed by the place of its key.
-    pub(super) pools: Vec<Pool>,
+    pub(super) pools: Vec<PoolFacts>,
     /// The number of functions from which on unused configurations are removed.
     pub(super) configurations: usize,
     pub(super) links: BTreeMap<u64, Box<dyn Link>>,
@@ -50,7 +50,7 @@ pub(crate) struct Core {
 pub(super) type PoolName = (&'static str, Option<Arc<[u8]>>);
 
 /// Facts about a function that the scheduler need not know.
-pub(super) struct Pool {
+pub(super) struct PoolFacts {
     /// The encoded argument of a service's constructor.
     pub(super) config: Option<Arc<[u8]>>,
     /// The terms of its last call, which the next call mostly shares.
@@ -91,7 +91,7 @@ impl Core {
                     memory: spec.memory,
                     crash_limit: spec.crash_limit,
                 });
-                let pool = Pool {
+                let pool = PoolFacts {
                     config: callee.config.clone(),
                     terms: None,
                 };

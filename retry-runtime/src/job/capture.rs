@@ -40,9 +40,9 @@ fn lock() -> MutexGuard<'static, Captures> {
 }
 
 /// Writes lines where the harness captures the output of one thread.
-struct Capture(Sender<Line>);
+struct Capture(Sender<CapturedLine>);
 
-struct Line {
+struct CapturedLine {
     stream: Stream,
     text: String,
     written: SyncSender<()>,
@@ -51,7 +51,7 @@ struct Line {
 impl Capture {
     /// Starts a thread whose output the harness attributes to this thread.
     fn start() -> Option<Arc<Self>> {
-        let (sender, lines) = channel::<Line>();
+        let (sender, lines) = channel::<CapturedLine>();
         std::thread::Builder::new()
             .name("retry-capture".to_owned())
             .spawn(move || {
@@ -70,7 +70,7 @@ impl Capture {
     fn write(&self, stream: Stream, text: &[u8]) {
         let (written, waits) = sync_channel(1);
         let text = String::from_utf8_lossy(text).into_owned();
-        let line = Line {
+        let line = CapturedLine {
             stream,
             text,
             written,

@@ -37,7 +37,7 @@ pub(super) struct Output<R> {
     read: u64,
     /// The positions at which the output of answered calls ends, as far as that output has not been passed
     /// on.
-    ends: VecDeque<End>,
+    ends: VecDeque<OutputEnd>,
     /// `true` if the worker reports these positions.
     reports_ends: bool,
     /// Set while reading has stopped for lack of room.
@@ -48,7 +48,7 @@ pub(super) struct Output<R> {
 
 /// The end of a call's output.
 #[derive(Clone, Debug)]
-pub(super) struct End {
+pub(super) struct OutputEnd {
     /// The position in the stream, in bytes.
     pub(super) at: u64,
     pub(super) of: Of,
@@ -147,7 +147,7 @@ impl<R: AsFd> Output<R> {
     }
 
     /// Records that the output of the next answered call ends here.
-    pub(super) fn push_end(&mut self, end: End) {
+    pub(super) fn push_end(&mut self, end: OutputEnd) {
         if !self.reports_ends {
             return;
         }
@@ -290,7 +290,7 @@ mod tests {
         let mut output = output(b"one\ntwo\nhalf");
         for (at, index) in [(4, 0), (9, 1), (30, 2)] {
             let (of, last) = (of(index), true);
-            output.push_end(End { at, of, last });
+            output.push_end(OutputEnd { at, of, last });
         }
         let expected = [(Some(0), "one\n".to_owned()), (Some(1), "two\n".to_owned())];
         // The ninth byte is the first of the second call's unfinished line.
@@ -307,12 +307,12 @@ mod tests {
         let mut output = output(b"one\n");
         for at in [4, 2, 4] {
             let (of, last) = (of(at), false);
-            output.push_end(End { at, of, last });
+            output.push_end(OutputEnd { at, of, last });
         }
         assert_eq!(passed(&mut output), [(Some(4), "one\n".to_owned())]);
         output.pending.clear();
         let (of, last) = (of(1), true);
-        output.push_end(End { at: 0, of, last });
+        output.push_end(OutputEnd { at: 0, of, last });
         assert_eq!(passed(&mut output), []);
     }
 
@@ -320,7 +320,7 @@ mod tests {
     fn a_line_that_another_call_may_continue_is_kept() {
         let mut output = output(b"one\nhalf");
         let (of, last) = (of(0), false);
-        output.push_end(End { at: 8, of, last });
+        output.push_end(OutputEnd { at: 8, of, last });
         assert_eq!(passed(&mut output), [(Some(0), "one\n".to_owned())]);
         assert!(output.is_pending());
         let long = vec![b'x'; LONGEST_LINE + 5];

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::Pool;
-use super::output::{End, Lines, Of, Output, Tail};
+use super::output::{Lines, Of, Output, OutputEnd, Tail};
 use super::receive::ReceiveSide;
 use super::streams::{Queued, forward, poll_room};
 use crate::api::context::short_name;
@@ -28,8 +28,8 @@ impl ReceiveSide {
     /// Reads what the worker has printed; if `end` is set, all of it. While too much output waits to be
     /// written, the rest is left in the worker's pipe.
     pub(super) fn drain(&mut self, pool: Pool<'_>, end: bool) {
-        let (printed, held) = (self.printed(), self.behind.is_some());
-        let room = |stream: Stream| end || !held && printed.poll_room(pool, stream);
+        let (printer, held) = (self.printer(), self.behind.is_some());
+        let room = |stream: Stream| end || !held && printer.poll_room(pool, stream);
         let epoll = pool.inbox().epoll();
         let control = &*self.control;
         let read = |stream: usize| {
@@ -110,7 +110,7 @@ impl ReceiveSide {
     ) {
         let passing = Passing {
             pool,
-            printed: self.printed(),
+            printer: self.printer(),
             greeted: &mut self.greeted,
             tail: &mut self.tail,
             queued: &mut self.queued,
@@ -141,12 +141,12 @@ impl ReceiveSide {
             }
             let at = told.ends[stream];
             let of = of.clone();
-            output.push_end(End { at, of, last });
+            output.push_end(OutputEnd { at, of, last });
         }
     }
 
-    pub(super) fn printed(&self) -> Printed {
-        Printed {
+    pub(super) fn printer(&self) -> Printer {
+        Printer {
             function: self.function,
             worker_pid: self.child.id(),
         }
@@ -155,7 +155,7 @@ impl ReceiveSide {
 
 /// The worker that has printed something.
 #[derive(Clone, Copy)]
-pub(super) struct Printed {
+pub(super) struct Printer {
     pub(super) function: &'static str,
     pub(super) worker_pid: u32,
 }
@@ -163,7 +163,7 @@ pub(super) struct Printed {
 /// Passes on the lines of one worker.
 pub(super) struct Passing<'a> {
     pub(super) pool: Pool<'a>,
-    pub(super) printed: Printed,
+    pub(super) printer: Printer,
     pub(super) greeted: &'a mut bool,
     pub(super) tail: &'a mut Tail,
     pub(super) queued: &'a mut [Option<Queued>; 2],
@@ -180,13 +180,13 @@ impl Passing<'_> {
             Stream::Stdout => {}
             Stream::Stderr => self.tail.push(line),
         }
-        if let Some(queued) = self.printed.pass_on(self.pool, stream, of, line) {
+        if let Some(queued) = self.printer.pass_on(self.pool, stream, of, line) {
             self.queued[queued.place()] = Some(queued);
         }
     }
 }
 
-impl Printed {
+impl Printer {
     /// Writes to the stream, or to where a test's own output goes.
     fn write(self, stream: Stream, of: &Of, line: &[u8]) -> Option<Queued> {
         if capture::is_on()

@@ -21,7 +21,7 @@ use crate::engine::answer::{decode_answer, text};
 use crate::engine::backend::StartRequest;
 use crate::engine::core::Core;
 use crate::function::registry;
-use crate::scheduler::{Answer, FunctionKey, Reply, WorkerKey};
+use crate::scheduler::{Answer, AnswerReport, FunctionKey, WorkerKey};
 use crate::wire::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
 use crate::wire::frame_reader::FrameReader;
 use crate::wire::handshake::Hello;
@@ -88,7 +88,7 @@ pub(super) struct ReceiveSide {
 }
 
 /// The parts of a worker that its receiving side takes over.
-pub(super) struct Parts {
+pub(super) struct WorkerParts {
     pub(super) child: Child,
     pub(super) pidfd: OwnedFd,
     pub(super) reader: Reader,
@@ -102,11 +102,11 @@ impl ReceiveSide {
     /// limit on the size of messages.
     pub(super) fn new(
         request: &StartRequest,
-        parts: Parts,
+        parts: WorkerParts,
         limit: usize,
         was_standby: bool,
     ) -> Self {
-        let Parts {
+        let WorkerParts {
             mut child,
             pidfd,
             reader,
@@ -401,7 +401,7 @@ impl ReceiveSide {
         let count = values.count();
         self.untimed = self.untimed.saturating_add(count);
         let first = self.answered.saturating_add(1);
-        self.report_answers(core, now, first, count, Reply::untimed(values))
+        self.report_answers(core, now, first, count, AnswerReport::untimed(values))
     }
 
     /// Reports answers to `count` tickets to the scheduler, starting with `ticket`.
@@ -411,7 +411,7 @@ impl ReceiveSide {
         now: Instant,
         ticket: u64,
         count: u32,
-        reply: Reply,
+        reply: AnswerReport,
     ) -> Result<Option<FunctionKey>, String> {
         let function = core.scheduler.handle_answer(now, self.key, ticket, reply);
         self.answered = ticket.saturating_add(u64::from(count) - 1);
@@ -473,7 +473,7 @@ impl ReceiveSide {
             // The duration of a failed attempt covers this one alone.
             _ => (self.tail.text(), 1),
         };
-        let reply = Reply {
+        let reply = AnswerReport {
             answer,
             duration: Duration::from_nanos(header.duration),
             timed,

@@ -51,9 +51,9 @@ static BUSY: AtomicBool = AtomicBool::new(false);
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// Indexed by the number of the descriptor minus one.
-struct Queues([Queue; 2]);
+struct Queues([StreamQueue; 2]);
 
-struct Queue {
+struct StreamQueue {
     /// The units in which bytes are written: as many lines as a pipe accepts as a whole, or one longer line.
     pieces: VecDeque<Vec<u8>>,
     /// The total size of the pieces, in bytes.
@@ -71,7 +71,7 @@ struct Queue {
     behind: Vec<(u64, Arc<OwnedFd>)>,
 }
 
-impl Queue {
+impl StreamQueue {
     const fn new() -> Self {
         Self {
             pieces: VecDeque::new(),
@@ -129,7 +129,8 @@ impl Queue {
 
 impl Queues {
     fn lock() -> MutexGuard<'static, Self> {
-        let queues = QUEUES.get_or_init(|| Mutex::new(Self([Queue::new(), Queue::new()])));
+        let queues =
+            QUEUES.get_or_init(|| Mutex::new(Self([StreamQueue::new(), StreamQueue::new()])));
         queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -271,10 +272,10 @@ fn write_queued(place: usize) {
         }
         let Some(piece) = piece else {
             // Everything has been written.
-            *queue = Queue {
+            *queue = StreamQueue {
                 queued: queue.queued,
                 done: queue.queued,
-                ..Queue::new()
+                ..StreamQueue::new()
             };
             let busy = queues.0.iter().any(|queue| queue.writing);
             BUSY.store(busy, Ordering::Relaxed);
@@ -413,7 +414,7 @@ mod tests {
 
     #[test]
     fn lines_are_joined_up_to_the_atomic_size_of_a_pipe() {
-        let mut queue = Queue::new();
+        let mut queue = StreamQueue::new();
         let long = vec![b'x'; 2 * WHOLE];
         for line in [&b"one\n"[..], b"two\n", &long, b"last", &[b'y'; WHOLE - 4]] {
             queue.push(line);

@@ -51,7 +51,7 @@ pub(super) struct Call<P> {
     /// `true` if the deadline begins with the first attempt, however long the input was queued. Inputs
     /// of a map have that, unless their deadline is inherited.
     pub(super) deadline_begins_when_sent: bool,
-    pub(super) state: State,
+    pub(super) state: CallState,
     /// The number of the next or current attempt, from 1.
     pub(super) attempt: u32,
     /// The nesting depth: the number of calls above this one.
@@ -78,7 +78,7 @@ pub(super) struct Past {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum CallState {
     Queued,
     /// The call waits for the delay before its next attempt.
     Delayed,
@@ -187,7 +187,7 @@ impl<P: Parts> Scheduler<P> {
             terms,
             deadline,
             deadline_begins_when_sent,
-            state: State::Queued,
+            state: CallState::Queued,
             attempt: 1,
             depth,
             parent: parent.map(Box::new),

@@ -7,8 +7,8 @@ use super::function::Lane;
 use super::queue::Turn;
 use super::suspects::Suspicion;
 use super::{
-    Action, CallKey, Event, FunctionKey, Hold, Inflight, Phase, Scheduler, State, TEAR_DOWN, Timer,
-    WorkerKey,
+    Action, CallKey, CallState, Event, FunctionKey, Hold, Inflight, Phase, Scheduler, TEAR_DOWN,
+    Timer, WorkerKey,
 };
 use crate::job::caller::Caller;
 use crate::job::parts::Parts;
@@ -111,7 +111,7 @@ impl<P: Parts> Scheduler<P> {
         let call = |key: CallKey| calls.get(key.index).filter(|call| call.id == key.id);
         queue.next(
             &self.holds,
-            |key| call(key).is_some_and(|call| call.state == State::Queued),
+            |key| call(key).is_some_and(|call| call.state == CallState::Queued),
             |key| call(key)?.payload.index(),
             |key| call(key).is_some_and(|call| call.payload.has_room()),
         )
@@ -189,7 +189,7 @@ impl<P: Parts> Scheduler<P> {
         });
         let worker_pid = target.pid;
         let entry = &mut self.calls[call.index];
-        entry.state = State::Sent { worker, ticket };
+        entry.state = CallState::Sent { worker, ticket };
         let attempt = entry.attempt;
         if entry.deadline.is_none() && entry.deadline_begins_when_sent {
             self.begin_deadline(call, now);

@@ -30,7 +30,7 @@ pub(crate) enum Answer {
 
 /// A worker's answer, with the duration of the attempt.
 #[derive(Debug)]
-pub(crate) struct Reply {
+pub(crate) struct AnswerReport {
     pub(crate) answer: Answer,
     pub(crate) duration: Duration,
     /// The number of attempts that `duration` is the total of; zero if it is not known yet.
@@ -42,7 +42,7 @@ pub(crate) struct Reply {
     pub(crate) stderr_tail: Option<Arc<str>>,
 }
 
-impl Reply {
+impl AnswerReport {
     /// Creates a reply of values whose duration is not known yet.
     pub(crate) fn untimed(values: Payload) -> Self {
         Self {

@@ -18,7 +18,7 @@ pub(super) const DEEPEST: u32 = 10;
 
 /// The origin of a nested call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
+pub(crate) struct NestedOrigin {
     /// The identity that the worker gave the call.
     pub(crate) id: CallId,
     pub(crate) worker: WorkerKey,
@@ -61,7 +61,7 @@ impl<P: Parts> Scheduler<P> {
         now: Instant,
         function: FunctionKey,
         mut terms: Arc<Terms>,
-        origin: Origin,
+        origin: NestedOrigin,
         payload: P,
     ) -> CallKey {
         let unknown = CallKey::nested(origin.id);

@@ -8,9 +8,9 @@ use super::queue::Queue;
 use super::stop::Withdrawn;
 use super::suspects::Crashed;
 use super::{
-    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, Call, CallKey, ExitReport, Failure, FunctionKey,
-    History, Inflight, LONGEST_DELAY, Outcome, Phase, Reply, Scheduler, State, Timer,
-    UnknownTicket, Worker, WorkerKey,
+    Action, Answer, AnswerReport, AttemptEnd, CRASHES_PER_INPUT, Call, CallKey, CallState,
+    ExitReport, Failure, FunctionKey, History, Inflight, LONGEST_DELAY, Outcome, Phase, Scheduler,
+    Timer, UnknownTicket, Worker, WorkerKey,
 };
 use crate::api::context::AttemptOutcome;
 use crate::api::events::Event;
@@ -235,7 +235,7 @@ impl<P: Parts> Scheduler<P> {
         now: Instant,
         key: WorkerKey,
         ticket: u64,
-        reply: Reply,
+        reply: AnswerReport,
     ) -> Result<(), UnknownTicket> {
         self.isolate(key, ticket);
         let worker = self.worker_mut(key).ok_or(UnknownTicket)?;
@@ -265,7 +265,7 @@ impl<P: Parts> Scheduler<P> {
         now: Instant,
         pid: Option<u32>,
         key: CallKey,
-        reply: Reply,
+        reply: AnswerReport,
         withdrawn: Option<Box<Withdrawn>>,
     ) {
         let mut error = reply.error;
@@ -375,7 +375,7 @@ impl<P: Parts> Scheduler<P> {
         past.failures = failures;
         past.panicked |= outcome == AttemptOutcome::Panicked;
         past.last = last;
-        call.state = State::Delayed;
+        call.state = CallState::Delayed;
         call.payload.detach();
         self.delayed += 1;
         self.functions[call.function.0].counts.retried += 1;
@@ -405,7 +405,7 @@ impl<P: Parts> Scheduler<P> {
     ) {
         let call = self.calls.remove(key.index);
         debug_assert_eq!(call.id, key.id);
-        let delayed = usize::from(call.state == State::Delayed);
+        let delayed = usize::from(call.state == CallState::Delayed);
         self.delayed -= delayed;
         self.outdate(delayed + usize::from(call.deadline.is_some()));
         if let Some(parent) = call.parent {
@@ -450,10 +450,10 @@ impl<P: Parts> Scheduler<P> {
     /// depth and the caller that determine its position.
     fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(&mut Queue, u32, Caller)> {
         let call = self.call_mut(key)?;
-        let was = std::mem::replace(&mut call.state, State::Queued);
+        let was = std::mem::replace(&mut call.state, CallState::Queued);
         let (function, depth, count) = (call.function, call.depth, call.payload.count());
         let (caller, lane) = (call.payload.caller(), call.lane());
-        self.delayed -= usize::from(was == State::Delayed);
+        self.delayed -= usize::from(was == CallState::Delayed);
         if self.cancels_queued {
             let why = Failure::Cancelled(Cancelled::ByShutdown);
             self.resolve(key, Err(why), None);
@@ -490,7 +490,7 @@ impl<P: Parts> Scheduler<P> {
             return;
         };
         let pending = self.keys_where(|call| {
-            call.function == function && !matches!(call.state, State::Sent { .. })
+            call.function == function && !matches!(call.state, CallState::Sent { .. })
         });
         drop(self.functions[function.0].take_queue());
         for key in pending {

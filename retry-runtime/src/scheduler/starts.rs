@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::function::Lane;
 use super::queue::Queue;
-use super::{Action, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
+use super::{Action, CallState, Function, FunctionKey, Phase, Scheduler, Timer, Worker, WorkerKey};
 use crate::api::failure::{ExitCause, Startup};
 use crate::job::parts::Parts;
 use crate::scheduler::Failure;
@@ -272,7 +272,7 @@ impl<P: Parts> Scheduler<P> {
 
     fn fail_all(&mut self, queues: [Queue; 3], failed: &FailedStart) {
         for key in queues.into_iter().flat_map(Queue::drain) {
-            let is_queued = |call: &super::Call<P>| call.state == State::Queued;
+            let is_queued = |call: &super::Call<P>| call.state == CallState::Queued;
             if self.call(key).is_some_and(is_queued) {
                 let failure = Failure::Startup(failed.startup.clone());
                 self.resolve(key, Err(failure), failed.stderr_tail.clone());

@@ -9,8 +9,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Action, AttemptEnd, CRASHES_PER_INPUT, CallKey, Failure, Inflight, Phase, Progress, Scheduler,
-    State, Timer, Worker, WorkerKey,
+    Action, AttemptEnd, CRASHES_PER_INPUT, CallKey, CallState, Failure, Inflight, Phase, Progress,
+    Scheduler, Timer, Worker, WorkerKey,
 };
 use crate::api::context::AttemptOutcome;
 use crate::api::failure::{Limit, Lost, TimedOut, Waiting};
@@ -348,7 +348,7 @@ impl<P: Parts> Scheduler<P> {
     fn deadline_failure(&mut self, key: CallKey, limit: Duration, runs: bool) -> Failure {
         let waiting = match self.call(key).map(|call| call.state) {
             _ if runs => Waiting::Attempt,
-            Some(State::Delayed) => Waiting::Retry,
+            Some(CallState::Delayed) => Waiting::Retry,
             _ => Waiting::Worker,
         };
         let past = self.call_mut(key).and_then(|call| call.past.as_mut());
@@ -503,8 +503,8 @@ impl<P: Parts> Scheduler<P> {
     /// unclaimed tickets and then probes the claimed ones: only these have an attempt.
     pub(super) fn withdraw(&mut self, key: CallKey, why: Withdrawn) {
         let Some(call) = self.call(key) else { return };
-        let State::Sent { worker, ticket } = call.state else {
-            if call.state == State::Queued {
+        let CallState::Sent { worker, ticket } = call.state else {
+            if call.state == CallState::Queued {
                 let (function, lane) = (call.function, call.lane());
                 self.leave_queue(key);
                 self.outdate_queued(function, lane);

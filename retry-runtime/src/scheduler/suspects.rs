@@ -12,7 +12,7 @@
 use std::time::Instant;
 
 use super::function::Lane;
-use super::{Call, FunctionKey, Past, Scheduler, State};
+use super::{Call, CallState, FunctionKey, Past, Scheduler};
 use crate::api::failure::ExitCause;
 use crate::job::parts::Parts;
 
@@ -126,7 +126,7 @@ impl<P: Parts> Scheduler<P> {
             let Some(call) = self.call_mut(key) else {
                 continue;
             };
-            if call.state != State::Queued {
+            if call.state != CallState::Queued {
                 continue;
             }
             let (depth, caller) = (call.depth, call.payload.caller());

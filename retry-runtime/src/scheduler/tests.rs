@@ -223,8 +223,8 @@ impl World {
             .calls
             .iter()
             .map(|(_, call)| match call.state {
-                State::Queued => call.payload.count as usize,
-                State::Delayed | State::Sent { .. } => 0,
+                CallState::Queued => call.payload.count as usize,
+                CallState::Delayed | CallState::Sent { .. } => 0,
             });
         let counted = self.scheduler.functions.iter().map(|(_, one)| one.queued());
         assert_eq!(queued.sum::<usize>(), counted.sum::<usize>());
@@ -387,7 +387,7 @@ impl World {
             payload::end(&mut buffer, begun);
         }
         let values = Payload::new(values.len() as u32, Bytes::from(buffer));
-        self.take_in(key, ticket, Reply::untimed(values));
+        self.take_in(key, ticket, AnswerReport::untimed(values));
     }
 
     fn answer(&mut self, key: WorkerKey, answer: Answer) {
@@ -398,7 +398,7 @@ impl World {
             worker.panicked = true;
             self.panicked.insert(input);
         }
-        let reply = Reply {
+        let reply = AnswerReport {
             answer,
             duration: self.duration,
             timed: 1,
@@ -409,7 +409,7 @@ impl World {
         self.take_in(key, ticket, reply);
     }
 
-    fn take_in(&mut self, key: WorkerKey, ticket: u64, reply: Reply) {
+    fn take_in(&mut self, key: WorkerKey, ticket: u64, reply: AnswerReport) {
         let function = self
             .scheduler
             .handle_answer(self.now, key, ticket, reply)

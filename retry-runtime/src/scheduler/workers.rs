@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::function::FunctionPolicy;
-use super::messages::{Action, Answer, ExitReport, Reply, UnknownTicket};
+use super::messages::{Action, Answer, AnswerReport, ExitReport, UnknownTicket};
 use super::outstanding::{Inflight, Outstanding};
 use super::starts::FailedStart;
 use super::stop::Withdrawn;
@@ -217,7 +217,7 @@ impl<P: Parts> Scheduler<P> {
         now: Instant,
         key: WorkerKey,
         ticket: u64,
-        reply: Reply,
+        reply: AnswerReport,
     ) -> Result<Option<FunctionKey>, UnknownTicket> {
         let Some(function) = self.worker(key).map(|worker| worker.function) else {
             return Ok(None);
@@ -230,7 +230,7 @@ impl<P: Parts> Scheduler<P> {
         }
         match reply.answer {
             Answer::Ok(values) => self.handle_values(now, key, ticket, values)?,
-            answer => self.handle_failure(now, key, ticket, Reply { answer, ..reply })?,
+            answer => self.handle_failure(now, key, ticket, AnswerReport { answer, ..reply })?,
         }
         if panicked {
             self.mark_panicked(key);

@@ -82,10 +82,10 @@ impl Mill {
             return false;
         };
         self.now += Duration::from_micros(1);
-        let reply = Reply {
+        let reply = AnswerReport {
             duration,
             timed: 1,
-            ..Reply::untimed(Payload::NONE)
+            ..AnswerReport::untimed(Payload::NONE)
         };
         let known = self
             .scheduler

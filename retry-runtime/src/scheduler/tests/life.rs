@@ -28,7 +28,7 @@ impl World {
     /// Makes a nested call from the first input that a worker executes.
     pub(super) fn nest(&mut self, worker: WorkerKey, number: u32, payload: u64) -> CallKey {
         let (ticket, ..) = self.workers[&worker].executing[0];
-        let origin = Origin {
+        let origin = NestedOrigin {
             id: CallId::nested(worker.id, number),
             worker,
             ticket,
@@ -699,9 +699,9 @@ fn an_unknown_ticket_breaks_the_protocol() {
     let worker = world.first();
     world.begin(worker);
     for answer in [ok(1), err(false)] {
-        let reply = Reply {
+        let reply = AnswerReport {
             answer,
-            ..Reply::untimed(Payload::NONE)
+            ..AnswerReport::untimed(Payload::NONE)
         };
         let now = world.now;
         let taken = world.scheduler.handle_answer(now, worker, u64::MAX, reply);
