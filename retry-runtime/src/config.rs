@@ -66,7 +66,7 @@ pub(crate) struct Config {
     pub(crate) spin: bool,
     /// `true` if the future of a call may block its thread for a moment when it is first polled.
     pub(crate) busy_poll: bool,
-    /// Which way calls and answers take.
+    /// The way that calls and answers take between the processes.
     pub(crate) transport: Transport,
     /// Environment variables for the workers; `None` removes one.
     pub(crate) environment: Vec<(OsString, Option<OsString>)>,

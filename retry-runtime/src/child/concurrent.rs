@@ -54,7 +54,7 @@ struct Executor<'a> {
     state: &'a State,
     /// Calls that have arrived and are not claimed yet.
     waiting: VecDeque<(CallHeader, Input)>,
-    /// Which slots are in use.
+    /// The slots: true for those in use.
     slots: Vec<bool>,
     running: HashMap<Id, RunningTask>,
     tasks: JoinSet<Option<(Kind, Output)>>,

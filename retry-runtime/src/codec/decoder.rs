@@ -5,8 +5,8 @@
 //! the input and then copied, where the crate would allocate whatever length the input claims. Sequences of
 //! zero-sized elements (`Vec<()>`) have a maximum length, since the size of the input does not bound them.
 //!
-//! This is one deserializer, not a wrapper around the crate's: the compiler sees through fewer layers, and
-//! what it sees through costs a small value nothing.
+//! This is one deserializer, not a wrapper around the crate's: the compiler optimises fewer layers better,
+//! and layers that it removes cost a small value nothing.
 
 use std::mem::take;
 

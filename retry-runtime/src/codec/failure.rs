@@ -6,8 +6,8 @@ use bincode::error::DecodeError;
 
 use super::{CodecError, DEEPEST};
 
-/// The error. It is as large as a pointer, because the return value of each part that succeeds has room for
-/// it.
+/// The error of a value. It is as large as a pointer, because the return value of each part that succeeds has
+/// room for it.
 #[derive(Debug)]
 pub(super) struct ValueError(Box<Inner>);
 

@@ -146,7 +146,7 @@ mod tests {
     fn travels<N: Number + Wire + Debug>(numbers: &[N]) {
         let vec = numbers.to_vec();
         let expected = bincode::serde::encode_to_vec(&vec, CONFIG).unwrap();
-        // What is already in the buffer stays.
+        // The bytes that are already in the buffer stay.
         let (mut of_vec, mut of_slice) = (vec![1], vec![1]);
         encode(&vec, &mut of_vec, expected.len() + 1).unwrap();
         encode_slice(numbers, &mut of_slice, expected.len() + 1).unwrap();

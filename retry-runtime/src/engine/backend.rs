@@ -1,5 +1,5 @@
-//! The trait of what starts workers and receives their reports: processes, or threads of this
-//! process.
+//! The trait of backends, which start workers and receive their reports. Workers are processes, or threads of
+//! this process.
 
 use std::io;
 use std::sync::Arc;

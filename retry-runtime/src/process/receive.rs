@@ -220,7 +220,8 @@ impl ReceiveSide {
         true
     }
 
-    /// Does the same before a limit is enforced: what has arrived counts, even if output waits for a reader.
+    /// Takes in what the worker has sent before a limit is enforced: it counts even if output waits for a
+    /// reader.
     pub(super) fn look_at_once(&mut self, pool: Pool<'_>, socket: &OwnedFd) {
         if !self.broken && !self.reader.is_empty() {
             self.read(pool, socket);
@@ -246,7 +247,7 @@ impl ReceiveSide {
     pub(super) fn take_in_all(&mut self, pool: Pool<'_>, pace: Pace) {
         let unseen = self.control.unseen();
         if unseen > self.seen || !self.stdout.reports_ends() || !self.stderr.reports_ends() {
-            // It is unknown which output belongs to what is answered, so pass on all of it.
+            // It is unknown which output belongs to the calls that are answered, so pass on all of it.
             self.seen = unseen;
             self.drain(pool, false);
             self.pass_ended(pool);

@@ -48,8 +48,8 @@ pub(super) struct Call<P> {
     pub(super) terms: Arc<Terms>,
     /// The deadline; `None` also while a deadline that begins when the call is sent has not begun.
     pub(super) deadline: Option<Instant>,
-    /// `true` if the deadline begins with the first attempt, however long the input was queued. Inputs
-    /// of a map have that, unless their deadline is inherited.
+    /// `true` if the deadline begins with the first attempt, however long the input was queued. Inputs of a
+    /// map have such a deadline, unless it is inherited.
     pub(super) deadline_begins_when_sent: bool,
     pub(super) state: CallState,
     /// The number of the next or current attempt, from 1.

@@ -244,7 +244,7 @@ impl<P: Parts> Scheduler<P> {
         self.functions[function.0].count_completions(now, 1);
         if let Some(call) = inflight.call {
             let withdrawn = inflight.withdrawn;
-            // Also if the attempt had expired before that.
+            // A panic counts even if the attempt had expired before.
             if let (Answer::Panicked(_), Some(call)) = (&reply.answer, self.call_mut(call)) {
                 call.past_mut().panicked = true;
             }

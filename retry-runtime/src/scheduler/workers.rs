@@ -55,7 +55,7 @@ pub(super) struct Worker {
     /// True while the worker executes a call that was told to stop. The worker is given nothing more
     /// until that call has ended.
     pub(super) draining: bool,
-    /// True while the worker is given nothing more until it has answered what it has.
+    /// True while the worker gets no further calls until it has answered those that it has.
     pub(super) is_reserved: bool,
     /// The peak of the measured memory, in bytes.
     pub(super) peak: u64,
@@ -71,15 +71,15 @@ pub(super) struct Worker {
 pub(super) enum Phase {
     Starting,
     Ready,
-    /// Was told to exit when it was idle.
+    /// The worker was told to exit when it was idle.
     Retiring,
-    /// Was killed by the scheduler.
+    /// The scheduler killed the worker.
     Killed,
-    /// Was killed by the scheduler because it broke the protocol.
+    /// The scheduler killed the worker because it broke the protocol.
     Broken(Box<str>),
-    /// Was killed by the scheduler because it exceeded its memory limit.
+    /// The scheduler killed the worker because it exceeded its memory limit.
     OutOfMemory,
-    /// Failed to start and was killed; the failure is handled once its process is gone and its
+    /// The worker failed to start and was killed; the failure is handled once its process is gone and its
     /// output drained.
     FailedStart(Startup),
 }
