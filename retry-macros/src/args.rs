@@ -27,7 +27,7 @@ pub(crate) enum Value {
 pub(crate) type Args = Vec<Arg>;
 
 /// Reads the options between the attribute's parentheses. An option that cannot be read is reported, and
-/// reading goes on behind the next comma.
+/// reading continues after the next comma.
 pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Args {
     let mut args = Args::new();
     let read = (|input: ParseStream<'_>| {

@@ -75,7 +75,7 @@ struct Expanded(Vec<Message>);
 
 impl Expanded {
     fn item(&mut self, item: &impl ToTokens) {
-        // Some of what is refused is nothing that `syn` has a name for, but has attributes.
+        // Some refused items are of no kind that `syn` knows, but they have attributes.
         let split = |input: ParseStream<'_>| {
             let attributes = Attribute::parse_outer(input)?;
             Ok((attributes, input.parse::<TokenStream>()?))

@@ -11,7 +11,7 @@ use crate::fallback;
 use crate::item::{self, Function};
 use crate::signature;
 
-/// Arguments of `#[arg(..)]` by which a parameter is no `--long` option.
+/// The arguments of `#[arg(..)]` that keep a parameter from being a `--long` option.
 const OWN_FORM: &[&str] = &["long", "index", "last", "trailing_var_arg", "positional"];
 
 pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
@@ -106,7 +106,7 @@ fn check(main: &mut Function, errors: &mut Errors) -> Vec<Opt> {
         };
         let message = match last.ident.to_string().as_str() {
             "function" => "`main` cannot be a #[function]: it calls them; remove this line",
-            // That of tokio or of another runtime.
+            // The attribute of tokio or of another async runtime.
             "main" => "#[local_entrypoint] starts a tokio runtime for an `async fn main`; remove this line",
             "local_entrypoint" => "#[local_entrypoint] is written twice; remove this line",
             _ => return true,

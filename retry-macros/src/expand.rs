@@ -1,4 +1,4 @@
-//! The code that comes out of `#[function]`.
+//! The expansion of `#[function]`.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -35,7 +35,7 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
         has_setup: policy::mentions(&args, "setup"),
     };
     let (signature, verdict) = signature::check(&function.sig, role, &policy, &mut errors);
-    // One with a `self` has been refused.
+    // A function with a `self` has been refused already.
     let block = place::block().filter(|_| function.sig.receiver().is_none());
     if block.is_some() {
         errors.report(&function.sig.ident, signature::METHOD);
@@ -196,7 +196,7 @@ fn check(ty: &Type, probe: &str, holds: &str, private: &TokenStream) -> TokenStr
     quote!(#(#asked)*)
 }
 
-/// A type whose part that cannot be sent is to be reported at its place: of `Vec<Job>` that is `Job`.
+/// A type with a part at which the error is reported if it cannot be sent: for `Vec<Job>` that is `Job`.
 struct Suspects<'a> {
     whole: &'a Type,
     /// The part of it that is reported.

@@ -150,7 +150,7 @@ mod tests {
             ("impl", "unsafe impl S { fn }", true),
             ("impl", "fn f(a: impl Copy)", false),
         ] {
-            // Half a group is nothing that the compiler passes on.
+            // The compiler never passes on half a group.
             let item = item
                 .trim_end_matches('(')
                 .parse()

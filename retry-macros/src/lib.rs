@@ -1,9 +1,9 @@
 //! The attribute macros of `retry-runtime`, which re-exports and documents them.
 //!
-//! One file per stage: `args` is the attribute as written, `item` the function as written,
-//! `policy` the options once checked, `signature` the signature once checked, `expand` the code
-//! that comes out, with `stub` for the caller's side of it and `worker` for the other, and
-//! `fallback` what comes out when something was wrong.
+//! One file per stage: `args` is the attribute as written, `item` the function as written, `policy` the
+//! options once checked, `signature` the signature once checked, `expand` the generated code, with `stub` for
+//! the caller's side of it and `worker` for the other, and `fallback` the generated code for an item with
+//! errors.
 
 mod args;
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl<'a> Scanner<'a> {
         self.head.push(' ');
     }
 
-    /// Skips a text behind its first quote. The hashes and the `r` of a raw one are in `head`.
+    /// Skips the rest of a string after its opening quote. The hashes and the `r` of a raw one are in `head`.
     fn skip_text(&mut self) {
         let start = self.head.trim_end_matches('#');
         let hashes = self.head.len() - start.len();
@@ -144,7 +144,7 @@ impl<'a> Scanner<'a> {
         self.head.push(' ');
     }
 
-    /// Skips a character behind its first quote. A lifetime has no second one.
+    /// Skips the rest of a character after its opening quote. A lifetime has no closing quote.
     fn skip_character(&mut self) {
         let mut ahead = self.rest.clone();
         let is_escaped = ahead.next() == Some('\\');

@@ -55,7 +55,7 @@ pub(crate) struct Signature {
     pub(crate) output: Type,
 }
 
-/// The result of a check, which decides about the fallback.
+/// The result of a check, which determines the fallback.
 pub(crate) enum Verdict {
     /// It is sound.
     Sound,
@@ -100,7 +100,7 @@ pub(crate) fn make_elided_static(signature: &mut syn::Signature) {
     }
 }
 
-/// Makes a type that stands on its own of one that borrows.
+/// Turns a type that borrows into an owned one.
 struct StaticLifetimes;
 
 impl VisitMut for StaticLifetimes {

@@ -1,5 +1,5 @@
-//! The expansions themselves, for one item of each kind and for what is left of broken ones:
-//! `snapshots/` has them as a reader would want to see them.
+//! The expansions themselves, for one item of each kind and for what remains of broken ones, formatted for a
+//! reader in `snapshots/`.
 //!
 //! `SNAPSHOTS=overwrite cargo test -p retry-macros` writes them anew.
 

@@ -51,7 +51,7 @@ impl Expansion<'_> {
                         __state,
                     )
                 },
-                // A closure has to be told what its parameter is.
+                // A closure needs the type of its parameter.
                 _ => {
                     quote_spanned!(span=> #private::STATE.tear_down::<#state, _>(__state, #teardown))
                 }
@@ -210,7 +210,7 @@ impl Expansion<'_> {
                     #private::ask(&__result, &#predicate)
                         .retry_if(__invocation, &__result, #predicate);
                 },
-                // A closure has to be told what its parameter is.
+                // A closure needs the type of its parameter.
                 _ => quote_spanned! {span=>
                     #private::Output::<#result>::NEW
                         .retry_if_closure(__invocation, &__result, #predicate);

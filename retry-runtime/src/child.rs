@@ -46,14 +46,14 @@ const UNFIT: i32 = 71;
 const STACK: usize = 8 * 1024 * 1024;
 
 /// The worker's end of the connection to its parent.
-pub(crate) struct Link {
+pub(crate) struct ParentLink {
     socket: Arc<OwnedFd>,
     /// Process id of the parent. 0 if the parent is in another pid namespace: then only the connection
     /// reveals that the parent has exited.
     parent: u32,
 }
 
-impl Link {
+impl ParentLink {
     /// Returns whether the parent has sent a message or has closed the connection.
     fn has_orders(&self) -> bool {
         let mut files = [PollFd::new(&self.socket, PollFlags::IN)];
@@ -114,7 +114,7 @@ impl Link {
 }
 
 /// Serves calls until the parent closes the connection. Never returns.
-pub(crate) fn serve(link: Link) -> ! {
+pub(crate) fn serve(link: ParentLink) -> ! {
     // A panic must not unwind into the program, which might catch it and continue.
     let _leaves = Leaves;
     lineage::note_own(link.parent);

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 use crate::sys;
 use digest::digest;
-use failure::Failure;
+use failure::ValueError;
 
 /// A type whose values can be sent between processes: `Serialize`, `Deserialize`, and owned.
 ///
@@ -250,13 +250,13 @@ fn whole<'a, T: Wire>(source: &mut decoder::Source<'a>) -> Result<&'a [u8], Code
     if shape::is_known::<T>() {
         Ok(decoder::rest(source))
     } else {
-        decoder::check_shape(source).map_err(Failure::of::<T>)
+        decoder::check_shape(source).map_err(ValueError::of::<T>)
     }
 }
 
 #[cold]
 pub(crate) fn left_over<T>(bytes: usize) -> CodecError {
-    Failure::differs(format!("{bytes} bytes are left over")).of::<T>()
+    ValueError::differs(format!("{bytes} bytes are left over")).of::<T>()
 }
 
 /// Splits off the content of a sequence whose elements are `width` bytes each.
@@ -270,7 +270,7 @@ fn decode_bytes<'a>(bytes: &mut &'a [u8], width: usize) -> Option<&'a [u8]> {
 
 #[cold]
 fn ends_early<T>() -> CodecError {
-    Failure::ends_early().of::<T>()
+    ValueError::ends_early().of::<T>()
 }
 
 /// Decodes a value of which serde may have omitted a part, and compares it with the original.
@@ -282,11 +282,11 @@ fn check_whole<T: Wire, S: Serialize + ?Sized>(
     let decoded: T = decode_all(encoded)?;
     let is_whole = digest(value, false)
         .and_then(|before| Ok(before == digest(&decoded, false)?))
-        .map_err(Failure::of::<T>)?;
+        .map_err(ValueError::of::<T>)?;
     if is_whole {
         Ok(())
     } else {
-        Err(Failure::scoped().of::<T>())
+        Err(ValueError::scoped().of::<T>())
     }
 }
 
@@ -297,17 +297,17 @@ fn check_whole<T: Wire, S: Serialize + ?Sized>(
 /// also rejects values that would recurse too deeply.
 #[cfg(feature = "json")]
 pub(crate) fn to_json<T: Serialize + DeserializeOwned>(value: &T) -> Result<String, CodecError> {
-    let json = |value: &T| -> Result<String, Failure> {
+    let json = |value: &T| -> Result<String, ValueError> {
         let before = digest(value, true)?;
-        let text = serde_json::to_string(value).map_err(Failure::json)?;
-        let back: T = serde_json::from_str(&text).map_err(Failure::json)?;
+        let text = serde_json::to_string(value).map_err(ValueError::json)?;
+        let back: T = serde_json::from_str(&text).map_err(ValueError::json)?;
         if digest(&back, true)? == before {
             Ok(text)
         } else {
-            Err(Failure::changed())
+            Err(ValueError::changed())
         }
     };
-    json(value).map_err(Failure::of::<T>)
+    json(value).map_err(ValueError::of::<T>)
 }
 
 #[cfg(test)]

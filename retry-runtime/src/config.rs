@@ -32,7 +32,7 @@ pub(crate) enum OutputMode {
     None,
 }
 
-/// Whether and how a program with `#[local_entrypoint]` shows its progress.
+/// The way in which a program with `#[local_entrypoint]` shows its progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ProgressMode {
     /// On a terminal by one line that is redrawn, elsewhere by separate lines.
@@ -62,11 +62,11 @@ pub(crate) struct Config {
     pub(crate) shutdown_grace: Duration,
     pub(crate) inline: bool,
     pub(crate) seed: Option<u64>,
-    /// Whether threads spin for a moment before they sleep.
+    /// `true` if threads spin for a moment before they sleep.
     pub(crate) spin: bool,
-    /// Whether the future of a call may block its thread for a moment when it is polled first.
+    /// `true` if the future of a call may block its thread for a moment when it is first polled.
     pub(crate) busy_poll: bool,
-    /// Which way calls and answers take.
+    /// The way that calls and answers take between the processes.
     pub(crate) transport: Transport,
     /// Environment variables for the workers; `None` removes one.
     pub(crate) environment: Vec<(OsString, Option<OsString>)>,

@@ -28,7 +28,7 @@ use crate::function::callee::Callee;
 use crate::job::delivery::{self, Deliver};
 use crate::job::outcome::{CallKey, Outcome};
 use crate::job::{Job, capture};
-use crate::scheduler::{Counts, FunctionKey, Inbound, Origin, Scheduler};
+use crate::scheduler::{Counts, FunctionKey, Inbound, NestedOrigin, Scheduler};
 use crate::sys::{self, Mark};
 use crate::wait::AnswerSource;
 use crate::wire::launch::depth;
@@ -48,14 +48,14 @@ const KEPT_OUTCOMES: usize = 256;
 const SWEEP_FROM: usize = 64;
 
 /// The hooks of a program with `#[local_entrypoint]`; unset in other programs.
-static PROGRAM: OnceLock<Program> = OnceLock::new();
+static PROGRAM: OnceLock<ProgramHooks> = OnceLock::new();
 
 /// The hooks that `#[local_entrypoint]` installs.
-pub(crate) struct Program {
+pub(crate) struct ProgramHooks {
     /// Called when the engine of a process has started, also in forked children.
-    pub(crate) starts: fn(),
+    pub(crate) on_start: fn(),
     /// Prints a message for the user.
-    pub(crate) says: fn(&str),
+    pub(crate) say: fn(&str),
 }
 
 thread_local! {
@@ -125,21 +125,21 @@ impl fmt::Debug for Engine {
 
 impl Engine {
     /// Calls the program's start hook, if there is one, when the engine of its process has started.
-    pub(crate) fn tell_started() {
+    pub(crate) fn call_start_hook() {
         if let Some(program) = PROGRAM.get() {
-            (program.starts)();
+            (program.on_start)();
         }
     }
 
     /// Installs the hooks of a program, which may print messages for its user.
-    pub(crate) fn serves_program(program: Program) {
+    pub(crate) fn set_program_hooks(program: ProgramHooks) {
         let _ = PROGRAM.set(program);
     }
 
     /// Prints a message for the user if this is a program; a library stays silent.
     pub(crate) fn say(text: &str) {
         if let Some(program) = PROGRAM.get() {
-            (program.says)(text);
+            (program.say)(text);
         }
     }
 
@@ -301,13 +301,13 @@ impl Engine {
             };
             for job in jobs {
                 if capture::is_on() {
-                    capture::called(called, job.caller.0);
+                    capture::route(called, job.caller.0);
                 }
                 match outer {
                     Some((worker, ticket)) if core.links.contains_key(&worker.id) => {
                         for job in job.parts() {
                             let id = core.scheduler.next_nested(worker);
-                            let origin = Origin { id, worker, ticket };
+                            let origin = NestedOrigin { id, worker, ticket };
                             let terms = Arc::clone(&terms);
                             let scheduler = &mut core.scheduler;
                             submitted(scheduler.submit_nested(now, function, terms, origin, job));

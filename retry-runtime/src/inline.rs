@@ -23,7 +23,7 @@ use crate::function::driver::{Driver, Ends};
 use crate::function::invocation::{Input, Invocation, Output, State};
 use crate::function::registry::{self, NotFound, Run};
 use crate::function::{panics, reporting};
-use crate::scheduler::{Executing, ExitReport, Inbound, Progress, Reply, WorkerKey};
+use crate::scheduler::{AnswerReport, Executing, ExitReport, Inbound, Progress, WorkerKey};
 use crate::sys::{self, Mark, attributes};
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
@@ -59,29 +59,29 @@ fn current(engine: &Engine) -> Option<(WorkerKey, u64)> {
 
 /// The state that a worker thread and its link share.
 #[derive(Default)]
-struct Shared {
-    state: Mutex<Inbox>,
+struct SharedCalls {
+    state: Mutex<Calls>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Inbox {
+struct Calls {
     calls: VecDeque<(CallHeader, Bytes)>,
     claimed: u64,
-    executing: Option<Running>,
-    /// Whether no further calls will come.
+    executing: Option<RunningCall>,
+    /// Set once no further calls will come.
     closed: bool,
 }
 
 /// The call that the thread is executing.
-struct Running {
+struct RunningCall {
     ticket: u64,
     started: u64,
     /// The total time that failure reports had taken when the call began, in nanoseconds.
     reported: u64,
 }
 
-impl Running {
+impl RunningCall {
     fn shown(&self) -> Executing {
         executing((self.ticket, self.started + self.paused()))
     }
@@ -93,8 +93,8 @@ impl Running {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inbox> {
+impl SharedCalls {
+    fn lock(&self) -> MutexGuard<'_, Calls> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,7 +104,7 @@ impl Shared {
         loop {
             if let Some((header, input)) = inbox.calls.pop_front() {
                 inbox.claimed = header.ticket;
-                inbox.executing = Some(Running {
+                inbox.executing = Some(RunningCall {
                     ticket: header.ticket,
                     started: sys::monotonic_nanos(),
                     reported: reporting::total(),
@@ -122,7 +122,7 @@ impl Shared {
     }
 }
 
-struct InlineLink(Arc<Shared>);
+struct InlineLink(Arc<SharedCalls>);
 
 impl Link for InlineLink {
     fn send(&mut self, header: &CallHeader, input: &Bytes) -> bool {
@@ -156,7 +156,7 @@ impl Link for InlineLink {
         Progress {
             claimed: inbox.claimed,
             is_sending: false,
-            executing: inbox.executing.iter().map(Running::shown).collect(),
+            executing: inbox.executing.iter().map(RunningCall::shown).collect(),
         }
     }
 
@@ -256,7 +256,7 @@ impl Backend for Inline {
 
     /// Adds the worker's link at once; its thread starts soon after.
     fn start_worker(&self, core: &mut Core, request: StartRequest) {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedCalls::default());
         let link = Box::new(InlineLink(Arc::clone(&shared)));
         let (worker, now) = (request.worker, core.now());
         core.adopt(now, worker, std::process::id(), link);
@@ -311,7 +311,7 @@ impl Backend for Inline {
     fn hand_over(&self, _: Arc<dyn AnswerSource>) {}
 }
 
-fn serve(request: &StartRequest, shared: &Shared) {
+fn serve(request: &StartRequest, shared: &SharedCalls) {
     let StartRequest { engine, worker, .. } = request;
     let worker = *worker;
     panics::install();
@@ -335,14 +335,14 @@ fn serve(request: &StartRequest, shared: &Shared) {
         Err(reason) => {
             engine.step(|core, _| {
                 let startup = Startup::SetUp(reason.into());
-                core.scheduler.failed_to_start(worker, startup);
+                core.scheduler.fail_start(worker, startup);
             });
             return;
         }
     };
     // The set-up may have installed a panic hook of its own.
     panics::install();
-    engine.step(|core, now| core.scheduler.ready(now, worker));
+    engine.step(|core, now| core.scheduler.mark_ready(now, worker));
     let driver = Driver::existing();
     let entered = driver.as_ref().map(|driver| driver.enter());
     while let Some((header, input)) = shared.next() {
@@ -373,7 +373,7 @@ fn serve(request: &StartRequest, shared: &Shared) {
     engine.step(|core, now| {
         core.unlink(worker);
         let report = report(shared.lock().claimed);
-        core.scheduler.exited(now, worker, report);
+        core.scheduler.handle_exit(now, worker, report);
     });
 }
 
@@ -425,7 +425,7 @@ fn answer(
         return;
     };
     engine.step(|core, now| {
-        let reply = Reply {
+        let reply = AnswerReport {
             answer,
             duration: Duration::from_nanos(duration),
             timed: 1,
@@ -434,7 +434,7 @@ fn answer(
             stderr_tail: None,
         };
         // The ticket is unknown if the call was stopped meanwhile.
-        if let Ok(Some(function)) = core.scheduler.finished(now, worker, ticket, reply) {
+        if let Ok(Some(function)) = core.scheduler.handle_answer(now, worker, ticket, reply) {
             core.scheduler.dispatch(now, function);
         }
     });
@@ -446,7 +446,7 @@ mod tests {
 
     #[test]
     fn a_ticket_recalled_before_it_was_sent_does_not_run() {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedCalls::default());
         let mut link = InlineLink(Arc::clone(&shared));
         let header = CallHeader {
             count: 1,

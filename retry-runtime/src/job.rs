@@ -1,4 +1,4 @@
-//! A call under way, independent of what schedules it, its input, and where its outcome goes.
+//! A call under way, whichever scheduler it has: its input, and the target of its outcome.
 
 pub(crate) mod budget;
 pub(crate) mod caller;
@@ -16,7 +16,7 @@ use caller::Caller;
 use delivery::Deliver;
 use parts::Parts;
 
-/// A call's input and where its outcome goes; or those of a chunk of calls.
+/// The input of a call and the target of its outcome, or those of a chunk of calls.
 pub(crate) struct Job {
     pub(crate) target: Arc<dyn Deliver>,
     /// The number under which a worker has made the call; 0 for a call of this process.
@@ -25,7 +25,7 @@ pub(crate) struct Job {
     pub(crate) index: Option<u64>,
     pub(crate) input: Payload,
     pub(crate) caller: Caller,
-    /// Which method of a service is called.
+    /// The called method of a service, by its place.
     pub(crate) method: u16,
 }
 

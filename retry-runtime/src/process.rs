@@ -35,17 +35,17 @@ use reactor::Inbox;
 use standby::Standby;
 
 /// The worker processes of one engine.
-pub(crate) struct Processes(Arc<Shared>);
+pub(crate) struct Processes(Arc<PoolShared>);
 
 /// The state that the threads working for one engine share.
-struct Shared {
+struct PoolShared {
     inbox: Inbox,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
 }
 
 /// If both locks are held, this one is taken under the engine's lock.
 #[derive(Default)]
-struct State {
+struct PoolState {
     /// The standby process that the next worker may be made of.
     standby: Standby,
     /// The number of processes whose end has been reported to the scheduler, but that have not been waited
@@ -57,7 +57,7 @@ struct State {
 #[derive(Clone, Copy)]
 struct Pool<'a> {
     engine: &'a Engine,
-    shared: &'a Shared,
+    shared: &'a PoolShared,
 }
 
 impl Pool<'_> {
@@ -65,7 +65,7 @@ impl Pool<'_> {
         &self.shared.inbox
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.shared.state()
     }
 }
@@ -74,7 +74,7 @@ impl Pool<'_> {
 #[derive(Clone)]
 struct OwnedPool {
     engine: Arc<Engine>,
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
 }
 
 impl OwnedPool {
@@ -86,8 +86,8 @@ impl OwnedPool {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl PoolShared {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -99,7 +99,7 @@ impl Processes {
     ///
     /// If the operating system has no descriptor left.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(PoolShared {
             inbox: Inbox::new()?,
             state: Mutex::default(),
         })))

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::caller::host::{self, Host};
 use crate::caller::runtime::Shutdown;
 use crate::config::{self, Config};
-use crate::engine::{Engine, Program};
+use crate::engine::{Engine, ProgramHooks};
 use crate::sys::PerProcess;
 use crate::sys::signals::{self, Signals};
 use crate::terminal;
@@ -49,7 +49,10 @@ pub fn begin() {
             let _ = watch(signals);
         }
     };
-    Engine::serves_program(Program { starts, says: say });
+    Engine::set_program_hooks(ProgramHooks {
+        on_start: starts,
+        say,
+    });
     progress::begin(Config::from_environment().progress);
 }
 

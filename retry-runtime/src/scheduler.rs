@@ -52,14 +52,14 @@ use crate::job::outcome::{CallKey, Failure, History, Outcome};
 use crate::job::parts::Parts;
 
 pub(crate) use calls::Terms;
-use calls::{AttemptEnd, Call, Past, State};
+use calls::{AttemptEnd, Call, CallState, Past};
 use function::Function;
 pub(crate) use function::{Counts, FunctionPolicy};
 pub(crate) use messages::{
-    Action, Answer, Executing, ExitReport, Inbound, LastPanic, Printing, Progress, Reply,
+    Action, Answer, AnswerReport, Executing, ExitReport, Inbound, LastPanic, Printing, Progress,
     UnknownTicket,
 };
-pub(crate) use nested::Origin;
+pub(crate) use nested::NestedOrigin;
 use timers::Timer;
 use workers::{Phase, Worker};
 
@@ -181,7 +181,7 @@ impl<P: Parts> Scheduler<P> {
         let is_unused = submitted == finished
             && function.index.keys().is_empty()
             && function.policy.min_workers == 0
-            && !function.has_crashed_lately(now);
+            && function.count_crashes(now) == 0;
         if is_unused && !self.places.contains(&key) && !self.unsettled.contains(&key) {
             let function = self.functions.remove(key.0);
             let counts = self.removed.entry(function.policy.name).or_default();

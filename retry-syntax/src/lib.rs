@@ -79,7 +79,7 @@ pub const SIZE: Units = Units {
     likely: "MiB",
 };
 
-/// A text that is no number with a unit.
+/// The reason why a text is not a number with a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// It has another form.
@@ -108,7 +108,7 @@ impl Units {
     ///
     /// # Errors
     ///
-    /// If the text is none.
+    /// If the text is not a number with a unit.
     pub fn read(&self, text: &str) -> Result<u64, Problem> {
         let text = text.trim().replace('_', "");
         let is_in_number = |letter: char| letter.is_ascii_digit() || letter == '.';
@@ -163,7 +163,7 @@ impl Units {
     }
 }
 
-/// Returns a decimal number times a factor, rounded down; `None` if it is no such number.
+/// Returns a decimal number times a factor, rounded down; `None` if the text is not a decimal number.
 fn times(number: &str, factor: u64) -> Option<u128> {
     let factor = u128::from(factor);
     let (whole, fraction) = match number.split_once('.') {

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use retry_runtime::function;
 
 use crate::system::{
-    Process, descendants, descriptors, dump, eventually, is_spare, kill_with, processes_with, reap,
-    resident, threads,
+    Process, descendants, descriptors, dump, eventually, is_standby, kill_with, processes_with,
+    reap, resident, threads,
 };
 
 /// Set in the process of a test: identifies the descendants of that process.
@@ -43,7 +43,7 @@ const WORKER_DESCRIPTORS: usize = 5;
 
 /// Descriptors for the standby process, which has not yet received the shared memory and the other end of the
 /// second socket.
-const SPARE_DESCRIPTORS: usize = 7;
+const STANDBY_DESCRIPTORS: usize = 7;
 
 /// The threads of the engine.
 const ENGINE_THREADS: [&str; 2] = ["retry-io", "retry-spawner"];
@@ -439,12 +439,12 @@ impl Fixture {
         if engine == 0 && !workers.is_empty() {
             return Some(format!("workers without an engine: {workers:?}"));
         }
-        let spares = workers.iter().filter(|one| is_spare(one.pid)).count();
-        let served = WORKER_DESCRIPTORS * (workers.len() - spares);
-        let expected = self.descriptors.len() + engine + served + SPARE_DESCRIPTORS * spares;
+        let standbys = workers.iter().filter(|one| is_standby(one.pid)).count();
+        let served = WORKER_DESCRIPTORS * (workers.len() - standbys);
+        let expected = self.descriptors.len() + engine + served + STANDBY_DESCRIPTORS * standbys;
         if now.len() != expected {
             return Some(format!(
-                "{} descriptors instead of {expected}, with {} workers of which {spares} are spare; \
+                "{} descriptors instead of {expected}, with {} workers of which {standbys} are standbys; \
                  before: {:?}; now: {now:?}",
                 now.len(),
                 workers.len(),

@@ -13,5 +13,5 @@ pub use programs::{example, root};
 pub use seeded::seeded;
 pub use system::{
     Forked, Process, close_descriptor, descendants, descriptors, eventually, fork, fork_with,
-    has_rings, is_spare, kill_child, processes_with, spares, threads, workers,
+    has_rings, is_standby, kill_child, processes_with, standbys, threads, workers,
 };

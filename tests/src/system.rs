@@ -64,7 +64,7 @@ impl Process {
 /// Returns whether a worker of this process has not been assigned a function yet: the memory that it shares
 /// with its parent comes with the assignment.
 #[must_use]
-pub fn is_spare(worker: u32) -> bool {
+pub fn is_standby(worker: u32) -> bool {
     let maps = std::fs::read_to_string(format!("/proc/{worker}/maps"));
     // `maps` is empty while the process exits.
     maps.is_ok_and(|maps| !maps.is_empty() && !maps.contains("memfd:retry-worker"))
@@ -117,20 +117,20 @@ pub fn descendants() -> Vec<Process> {
 /// Returns the living workers of this process that have been assigned a function.
 #[must_use]
 pub fn workers() -> Vec<u32> {
-    workers_and_spares().0
+    workers_and_standbys().0
 }
 
 /// Returns the standby processes of this process.
 #[must_use]
-pub fn spares() -> Vec<u32> {
-    workers_and_spares().1
+pub fn standbys() -> Vec<u32> {
+    workers_and_standbys().1
 }
 
-fn workers_and_spares() -> (Vec<u32>, Vec<u32>) {
+fn workers_and_standbys() -> (Vec<u32>, Vec<u32>) {
     let descendants = descendants();
     let all = descendants.iter().filter(|process| process.is_worker());
     let pids = all.map(|process| process.pid);
-    pids.partition(|pid| !is_spare(*pid))
+    pids.partition(|pid| !is_standby(*pid))
 }
 
 /// Returns the processes, except zombies, that have `token` in their environment.

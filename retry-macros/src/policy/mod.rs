@@ -79,8 +79,8 @@ pub(crate) fn check(
 }
 
 impl Policy {
-    /// Returns the rest of a policy with a wrong option: the options that decide about the types that
-    /// callers pass and get.
+    /// Returns the rest of a policy with a wrong option: the options that determine the types that callers
+    /// pass and get.
     pub(crate) fn recovered(self) -> Self {
         Self {
             setup: self.setup,
@@ -89,7 +89,7 @@ impl Policy {
         }
     }
 
-    /// Takes in one option, and returns what is known of its value.
+    /// Checks one option, and returns what is known of its value.
     fn option(&mut self, given: Given<'_>, function: &Signature) -> syn::Result<Known> {
         let name = given.key();
         let checked = match name.as_str() {
@@ -128,7 +128,7 @@ impl Policy {
         Ok(checked.known)
     }
 
-    /// Takes in an option without a setter.
+    /// Checks an option without a setter.
     fn own(&mut self, given: Given<'_>) -> syn::Result<()> {
         match given.key().as_str() {
             "retry_if" => self.retry_if = Some(given.function("fn(&E) -> bool", "is_transient")?),

@@ -50,7 +50,7 @@ pub(super) fn check<'a>(
         );
     }
     if let [Some((once, _)), Some((_, retries))] = relations.find(["at_most_once", "retries"]) {
-        // No retries are what `at_most_once` wants, and no number is less than that.
+        // `at_most_once` allows no retries, so any number above zero is a contradiction.
         relations.ordered(
             retries,
             Known::Literal(0),

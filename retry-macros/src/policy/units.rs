@@ -83,7 +83,7 @@ impl Units {
 
     /// Returns a value in the smallest unit as code.
     pub(super) fn code(&self, total: u128) -> TokenStream {
-        // Nothing that was read is larger.
+        // No value that was read is larger.
         let total = u64::try_from(total).unwrap_or(u64::MAX);
         if self.constant == "Duration" {
             quote!(::core::time::Duration::from_nanos(#total))

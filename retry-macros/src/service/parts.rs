@@ -12,7 +12,7 @@ const SETUP: &str = "setup";
 const METHOD: &str = "method";
 const TEARDOWN: &str = "teardown";
 
-/// Reads an `impl`. The bodies of its functions are not looked into, and may be half-typed.
+/// Reads an `impl`. The bodies of its functions are not parsed, and may be half-typed.
 pub(super) fn read(item: TokenStream) -> syn::Result<ItemImpl> {
     let mut header: Vec<TokenTree> = item.into_iter().collect();
     let body = match header.pop() {
@@ -119,7 +119,8 @@ fn is_function(attribute: &Attribute) -> bool {
     last.is_some_and(|last| last.ident == "function")
 }
 
-/// Returns the attribute's name, if it is one of ours. `#[function]` is taken for what is meant.
+/// Returns the attribute's name, if it is one of ours. `#[function]` counts as `#[method]`, which was
+/// probably meant.
 fn name(attribute: &Attribute) -> Option<&'static str> {
     if is_function(attribute) {
         return Some(METHOD);

@@ -137,7 +137,7 @@ fn check_generics(generics: &Generics, role: Role, errors: &mut Errors) {
         return;
     }
     if generics.params.iter().all(is_lifetime) {
-        // A constructor cannot use one, and where it does that is said.
+        // A constructor cannot use a lifetime. If it does, another check reports that.
         if role == Role::Constructor {
             return;
         }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-/// What begins the name of a frame that is not the program's.
+/// The beginnings of the names of frames that do not belong to the program.
 const FOREIGN: [&str; 16] = [
     "std::",
     "core::",
@@ -23,7 +23,7 @@ const FOREIGN: [&str; 16] = [
     "clone",
 ];
 
-/// The same of the type of which a frame is a method.
+/// The parts of such names that show the trait of which the frame is a method.
 const TRAITS: [&str; 4] = [
     " as core::",
     " as alloc::",
@@ -43,12 +43,13 @@ impl Frame<'_> {
         let name = name.trim_start_matches("dyn ").trim_start_matches("mut ");
         let is_foreign = FOREIGN.iter().any(|start| name.starts_with(start))
             || TRAITS.iter().any(|part| name.contains(part))
-            // The C entry, and what has no name.
+            // The C entry point, and frames without a name.
             || matches!(name, "main" | "<unknown>" | "__clone3" | "clone3" | "__clone");
         !is_foreign
     }
 
-    /// Returns whether it is of the code that calls the function: what the attribute generates, or the worker.
+    /// Returns whether the frame belongs to the code that calls the function: the attribute's expansion, or
+    /// the worker.
     fn calls_the_function(&self) -> bool {
         let name = self.name.trim_start_matches('<');
         name.contains("::_::__")

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::failure::{ExitCause, Panic};
 
-/// How the first line of a report below its headline begins.
+/// The beginning of the first line of a report below its headline.
 pub(crate) const REPORT: &str = "    function  ";
 
 /// Returns the lines of a worker's standard error without those that a panic hook has written about a
@@ -63,12 +63,12 @@ impl CallId {
         Self(NESTED | worker << 32 | u64::from(number))
     }
 
-    /// This one and those that come after it.
+    /// Returns this id and those that follow it.
     pub(crate) fn following(self, count: u32) -> impl Iterator<Item = Self> {
         (self.0..self.0 + u64::from(count)).map(Self)
     }
 
-    /// Its number among the calls of its process.
+    /// Returns the call's number among the calls of its process.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the upper half is the process"
@@ -199,7 +199,7 @@ mod instant {
     }
 }
 
-/// A shared text as a text.
+/// Serialises a shared text as a text.
 mod text {
     use std::sync::Arc;
 
@@ -296,8 +296,8 @@ impl Context {
         After(&self.0)
     }
 
-    /// Writes the lines of a report below its headline. What the last attempt ended with is not repeated if
-    /// the headline has told it, nor is the panic in what the worker has printed.
+    /// Writes the lines of a report below its headline. Leaves out the error of the last attempt if the
+    /// headline has it, and the panic from the worker's output.
     pub(crate) fn write_report(
         &self,
         f: &mut fmt::Formatter<'_>,

@@ -110,8 +110,8 @@ impl<E> CallError<E> {
         }
     }
 
-    /// Returns what has become of the call, and why: the function's own error as `show` shows it, all
-    /// other texts in full.
+    /// Returns the outcome of the call and its cause: the function's own error as `show` shows it, all other
+    /// texts in full.
     fn told(&self, show: impl FnOnce(&E) -> String) -> (String, String) {
         let context = self.context();
         let after = context.after_attempts();
@@ -140,14 +140,14 @@ impl<E> CallError<E> {
 impl<E: fmt::Display> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const STDERR: &str = "; stderr ends: ";
-        /// What comes last has at least so much room, if it needs it.
+        /// The room that the last part of the line has in any case, if it needs it.
         const LAST: usize = LONGEST_LINE / 2;
         let alternate = f.alternate();
         let (what, why) = self.told(|error| match alternate {
             true => format!("{error:#}"),
             false => format!("{error}"),
         });
-        // Of the report of another call the first line says it all.
+        // If the cause is the report of another call, its first line is enough.
         let why = match why.contains(context::REPORT) {
             true => why.lines().next().unwrap_or_default(),
             false => &why,
@@ -160,7 +160,7 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
         let room = LONGEST_LINE - last.chars().count().min(LAST);
         let first = line(&format!("{what}: {why}"), room).into_owned();
         let left = LONGEST_LINE - first.chars().count();
-        // Of a line of standard error the beginning says most.
+        // The beginning of a line of standard error says most.
         let text = first + &beginning(&last, left);
         f.write_str(&line(&text, LONGEST_LINE))
     }
@@ -177,7 +177,7 @@ impl<E: fmt::Debug> fmt::Debug for CallError<E> {
         };
         let place = panic.map(Panic::place).unwrap_or_default();
         if is_report {
-            // The first line is about each call in between, which have lines of their own below.
+            // The first line names each call in between; these have lines of their own below.
             f.write_str(&line(&format!("{what}: {first}"), LONGEST_LINE))?;
         } else {
             f.write_str(format!("{what}: {first}{place}").trim_end())?;

@@ -21,7 +21,7 @@ struct PanicParts {
 }
 
 impl Panic {
-    /// Makes one whose encoding has at most `limit` bytes, by shortening the texts.
+    /// Returns a panic whose encoding has at most `limit` bytes: its texts are shortened as needed.
     pub(crate) fn within(
         limit: usize,
         message: &str,
@@ -31,10 +31,10 @@ impl Panic {
         /// The encoding of an empty message alone, and what each other text adds to it.
         const EMPTY: usize = 10 + codec::SHAPE;
         const LENGTH: usize = 8;
-        /// A shortened backtrace that is shorter tells nothing.
+        /// A backtrace that is shortened to less than this is of no use.
         const SHORTEST_BACKTRACE: usize = 256;
         let mut room = limit.saturating_sub(EMPTY);
-        // Half of a location would be another one.
+        // A location that is cut short would name another place.
         let location = location.filter(|location| location.len() + LENGTH <= room / 2);
         if let Some(location) = &location {
             room -= location.len() + LENGTH;
@@ -127,7 +127,7 @@ pub enum ExitCause {
     Signal {
         /// The signal's number.
         signal: i32,
-        /// Whether a core was dumped.
+        /// `true` if a core was dumped.
         core_dumped: bool,
     },
     /// It exited by itself with this code.
@@ -251,7 +251,7 @@ impl Crash {
         }
     }
 
-    /// Returns how it died, and which limit has ended the call if others might be thought of.
+    /// Returns how the worker died, and the limit that has ended the call if there could be several.
     pub(crate) fn told(&self) -> String {
         match self.limit {
             0 | 1 => self.to_string(),
@@ -261,7 +261,7 @@ impl Crash {
         }
     }
 
-    /// Notes that the call is not run again because it has crashed this often.
+    /// Records that the call is not run again because it has crashed this often.
     pub(crate) fn given_up_after(self, limit: u32) -> Self {
         Self { limit, ..self }
     }

@@ -8,7 +8,7 @@ use crate::api::spec::FunctionSpec;
 /// An option as a call site may give it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Override<T> {
-    /// As the attribute says.
+    /// The attribute's value applies.
     #[default]
     Inherit,
     Set(T),
@@ -146,7 +146,7 @@ impl Options {
         self
     }
 
-    /// These overrides on top of `earlier` ones.
+    /// Returns these overrides on top of `earlier` ones.
     pub(crate) fn over(self, earlier: Self) -> Self {
         Self {
             retries: self.retries.or(earlier.retries),
@@ -174,13 +174,13 @@ impl Options {
     }
 }
 
-/// What holds for one call once attribute and call site are taken together.
+/// The options that apply to one call: those of the attribute, overridden by those of the call site.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Policy {
     pub(crate) retries: Retries,
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) at_most_once: bool,
-    /// In place of that of the workers, which a service's methods share.
+    /// Overrides the grace of the workers, which a service's methods share.
     pub(crate) grace: Option<Duration>,
 }

@@ -44,7 +44,7 @@ pub struct RemoteError {
 }
 
 impl RemoteError {
-    /// From an error without known causes.
+    /// Creates the error from one without known causes.
     pub(crate) fn shown(error: &(impl fmt::Display + fmt::Debug)) -> Self {
         Self {
             message: error.to_string().into(),
@@ -53,7 +53,7 @@ impl RemoteError {
         }
     }
 
-    /// From an error and all that caused it.
+    /// Creates the error from one with all its causes.
     pub(crate) fn chained(error: &(impl Error + ?Sized), debug: String) -> Self {
         let debug = backtrace::shorten_at_end(debug);
         // A chain may be endless where an error names itself as its cause.
@@ -101,13 +101,13 @@ impl RemoteError {
         while let (Some(error), Some(message), Some(debug)) = (next, shares.next(), shares.next()) {
             error.message = excerpt(&error.message, message).into();
             error.debug = excerpt(&error.debug, debug).into();
-            // The deepest causes go where there is not even room for their lengths.
+            // The deepest causes are dropped if there is not even room for their lengths.
             error.source.take_if(|_| shares.len() == 0);
             next = error.source.as_deref_mut();
         }
     }
 
-    /// The error and all that caused it, outermost first.
+    /// Returns the error and all its causes, outermost first.
     fn levels(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |error| error.source.as_deref())
     }

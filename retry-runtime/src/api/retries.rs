@@ -72,7 +72,7 @@ impl Retries {
         }
     }
 
-    /// Whether it could have been built here: it may come from another process.
+    /// Returns whether the builder accepts these values. They may come from another process.
     pub(crate) fn is_valid(&self) -> bool {
         (1.0..=10.0).contains(&self.backoff_coefficient)
             && self.initial_delay <= self.max_delay
@@ -203,7 +203,7 @@ impl Retries {
         (1..=policy.max_retries).map_while(move |retry| policy.delay(retry))
     }
 
-    /// The delay to wait before retry number `retry`, with the jitter drawn.
+    /// Returns the delay before retry number `retry`, with the jitter drawn.
     pub(crate) fn draw_delay(&self, retry: u32, random: &mut fastrand::Rng) -> Option<Duration> {
         let nominal = self.delay(retry)?;
         Some(if self.jitter {
@@ -213,7 +213,7 @@ impl Retries {
         })
     }
 
-    /// The policy itself, once its parts are known to fit together.
+    /// Returns the policy itself, after a check that its parts fit together.
     ///
     /// # Panics
     ///
@@ -228,7 +228,7 @@ impl Retries {
         self
     }
 
-    /// Why the policy's parts do not fit together.
+    /// Returns why the policy's parts do not fit together.
     pub(crate) const fn fault(&self) -> Option<&'static str> {
         if self.initial_fits() {
             None

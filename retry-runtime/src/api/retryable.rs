@@ -1,4 +1,4 @@
-//! Errors that know themselves whether trying again can help.
+//! Errors that decide themselves whether they are retried.
 
 use std::time::Duration;
 

@@ -57,9 +57,9 @@ pub struct FunctionSpec {
     pub batch: Option<Batch>,
     /// The number of crashes that stops the function.
     pub crash_limit: CrashLimit,
-    /// Whether a call whose worker crashed ends instead of being run again.
+    /// `true` if a call whose worker crashed ends instead of being run again.
     pub at_most_once: bool,
-    /// Whether the function is an `async fn`.
+    /// `true` for an `async fn`.
     pub is_async: bool,
 }
 

@@ -36,15 +36,15 @@ use crate::wait::{AnswerSource, Waiter};
 const LONGEST_BUSY_POLL: Duration = Duration::from_micros(150);
 
 thread_local! {
-    /// How long it is worth to look for the answers of awaited calls.
+    /// The patience of this thread when it polls for the answers of awaited calls.
     static PATIENCE: RefCell<Patience> = const { RefCell::new(Patience::new()) };
 }
 
-/// What the caller gets, of a function's input and what became of it.
+/// Decodes an outcome into the result that the caller gets, given the index of its input.
 pub(crate) type Decode<T, E> =
     fn(&'static Registration, Option<u64>, Outcome) -> Result<T, CallError<E>>;
 
-/// How the results of a function are decoded.
+/// The decoders of a function's results.
 pub(crate) struct Decoders<T, E> {
     pub(crate) outcome: Decode<T, E>,
     /// The same for a value that shares its memory with others.
@@ -84,7 +84,7 @@ impl<T: Wire> Decoders<T, std::convert::Infallible> {
     }
 }
 
-/// A value that makes no sense.
+/// Returns the error of a call whose result cannot be decoded.
 #[cold]
 pub(crate) fn not_decodable<E>(
     registration: &'static Registration,
@@ -182,15 +182,15 @@ pub struct Call<T, E> {
     options: Options,
     input: Result<Bytes, Rejected>,
     decode: Decode<T, E>,
-    running: Option<Running>,
+    running: Option<StartedCall>,
 }
 
-struct Running {
+struct StartedCall {
     slot: Arc<Slot>,
     key: Option<CallKey>,
     /// Where this thread has yet to look for the answer.
     source: Option<Arc<dyn AnswerSource>>,
-    /// The look for the answer before this was left to others.
+    /// The spin for the answer before other threads took over.
     busy_polled: Option<Spin>,
 }
 
@@ -298,7 +298,7 @@ impl<T, E> Call<T, E> {
                 None
             }
         };
-        self.running = Some(Running {
+        self.running = Some(StartedCall {
             slot: Arc::clone(&slot),
             key,
             source,
@@ -309,7 +309,7 @@ impl<T, E> Call<T, E> {
 
     /// Makes the call. If the program has opted in, looks for the answer of a quick function for a moment.
     fn start_polled(&mut self) -> Arc<Slot> {
-        // A thread that delivers outcomes may hold what it needs to look for them.
+        // A thread that delivers outcomes may hold a lock that polling for them needs.
         if !self.host.busy_polls() || delivery::is_under_way() {
             return self.start(PollIntent::No, Slot::default());
         }
@@ -334,7 +334,7 @@ impl<T, E> Call<T, E> {
             self.host.park_at(&source, until, slot, &mut spin);
             running.busy_polled = Some(spin);
         } else if PATIENCE.with_borrow(Patience::is_over) {
-            // The time until the answer tells whether looking pays again.
+            // The time until the answer arrived determines whether polling pays next time.
             running.busy_polled = Some(spin);
         }
     }
@@ -381,7 +381,7 @@ impl<T, E> Future for Call<T, E> {
 impl<T, E> Wait for Call<T, E> {
     fn park(&mut self, until: Option<Instant>, waiter: &dyn Waiter, spin: &mut Spin) {
         let running = self.running.as_mut();
-        // Later it may be at another worker.
+        // Later the call may be at another worker.
         let source = running.and_then(|running| running.source.take());
         self.host.park(self.key(), source, until, waiter, spin);
     }
@@ -393,8 +393,8 @@ impl<T, E> Drop for Call<T, E> {
             return;
         };
         if self.host.is_foreign() {
-            // To drop the last reference to a worker would close its descriptors, whose numbers may
-            // be other files by now.
+            // Dropping the last reference to a worker would close its descriptors, whose numbers may belong
+            // to other files by now.
             std::mem::forget(running);
             return;
         }

@@ -29,14 +29,14 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// Records that `count` inputs were submitted.
-    pub(crate) fn submitted(&self, count: u32) {
+    /// Subtracts `count` inputs that were submitted.
+    pub(crate) fn subtract(&self, count: u32) {
         let rest = |left| (left != UNKNOWN).then(|| u64::saturating_sub(left, count.into()));
         let _ = (self.left).fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
     }
 
     /// Records that there are no further inputs.
-    pub(crate) fn ended(&self) {
+    pub(crate) fn finish(&self) {
         self.left.store(0, Ordering::Relaxed);
     }
 }
@@ -110,16 +110,16 @@ mod tests {
         // Two single calls are still pending.
         let first = begin("f", (5000, Some(5000)), || counts(12, 10)).unwrap();
         assert_eq!(since_begun("f", counts(12, 10)), (counts(2, 0), Some(5002)));
-        first.submitted(1000);
+        first.subtract(1000);
         let now = counts(1012, 20);
         assert_eq!(since_begun("f", now), (counts(1002, 10), Some(5002)));
         // A second map at the same time adds to the total.
         let second = begin("f", (7, Some(7)), || unreachable!()).unwrap();
         assert_eq!(since_begun("f", now), (counts(1002, 10), Some(5009)));
-        second.ended();
+        second.finish();
         assert_eq!(since_begun("f", now), (counts(1002, 10), Some(5002)));
         let unknown = begin("f", (0, Some(9)), || unreachable!()).unwrap();
-        unknown.submitted(3);
+        unknown.subtract(3);
         assert_eq!(since_begun("f", now).1, None);
         drop((first, second, unknown));
         assert_eq!(since_begun("f", now), (counts(1002, 10), Some(1002)));
@@ -129,7 +129,7 @@ mod tests {
             (counts(0, 0), Some(3))
         );
         // An iterator may yield more than it reported.
-        later.submitted(4);
+        later.subtract(4);
         assert_eq!(
             since_begun("f", counts(1016, 1012)),
             (counts(4, 0), Some(4))

@@ -41,7 +41,7 @@ pub(crate) fn global() -> io::Result<&'static Arc<Engine>> {
         return Ok(engine);
     }
     let engine = start(Config::from_environment())?;
-    Engine::tell_started();
+    Engine::call_start_hook();
     Ok(GLOBAL.get_or_init(|| engine))
 }
 
@@ -100,7 +100,7 @@ fn start_with_processes(config: Config) -> io::Result<Arc<Engine>> {
 pub(crate) enum Host {
     Here(Arc<Engine>),
     Parent(&'static Upstream),
-    /// There was nothing to start an engine with; this says what was missing.
+    /// No engine could be started, for this reason.
     Nowhere(Arc<str>),
 }
 
@@ -116,9 +116,9 @@ impl Host {
         }
     }
 
-    /// Returns whether this process was forked from the one that the calls are made in. What belongs to
-    /// that one must not be touched: its threads are not here, its locks may be held for ever, and
-    /// its sockets and rings are shared with it.
+    /// Returns whether this process was forked from the one that the calls are made in. The state of that
+    /// process must not be used: its threads do not exist here, its locks may be held for ever, and its
+    /// sockets and rings are shared with it.
     #[inline]
     pub(crate) fn is_foreign(&self) -> bool {
         match self {
@@ -128,7 +128,7 @@ impl Host {
         }
     }
 
-    /// Returns the engine, if it is the one of which a program shows the progress.
+    /// Returns the engine if it is the default one, whose progress a program shows.
     pub(crate) fn if_global(&self) -> Option<&Arc<Engine>> {
         match (self, global_if_started()) {
             (Self::Here(engine), Some(global)) if Arc::ptr_eq(engine, global) => Some(engine),
@@ -136,7 +136,7 @@ impl Host {
         }
     }
 
-    /// Returns the options that hold where neither attribute nor call site sets them.
+    /// Returns the options that apply where neither attribute nor call site sets them.
     pub(crate) fn options(&self) -> Options {
         match self {
             Self::Here(engine) => engine.config().options,
@@ -161,8 +161,8 @@ impl Host {
         }
     }
 
-    /// Submits calls of one function, in order. Returns what is known of it, if they are scheduled
-    /// here.
+    /// Submits calls of one function, in order. Returns facts about the function if the calls are scheduled
+    /// in this process.
     pub(crate) fn submit(
         &self,
         callee: &Callee,
@@ -180,15 +180,14 @@ impl Host {
         }
     }
 
-    /// Leaves it to another thread to look for the answers of a worker.
+    /// Lets another thread poll for the answers of a worker.
     pub(crate) fn hand_over(&self, source: Arc<dyn AnswerSource>) {
         if let Self::Here(engine) = self {
             engine.hand_over(source);
         }
     }
 
-    /// Looks for the answers of one worker, then parks there: until the thread is woken or the time has
-    /// come.
+    /// Polls for the answers of one worker, then parks there until the thread is woken or the time has come.
     pub(crate) fn park_at(
         &self,
         source: &Arc<dyn AnswerSource>,
@@ -201,7 +200,7 @@ impl Host {
         }
     }
 
-    /// Looks for answers, until the thread is woken, the time has come or the patience is over.
+    /// Polls for answers until the thread is woken, the time has come or the patience is over.
     pub(crate) fn poll_until(
         &self,
         target: WaitTarget,
@@ -218,9 +217,8 @@ impl Host {
         }
     }
 
-    /// Looks for the answer to a call, then parks at the worker that has the call, if that can be done:
-    /// until the thread is woken or the time has come. It begins at `source`, where this thread has said
-    /// that it would look.
+    /// Polls for the answer to a call, then parks at the worker that has the call, if possible, until the
+    /// thread is woken or the time has come. Begins at `source`, which this thread has announced to poll.
     pub(crate) fn park(
         &self,
         call: Option<CallKey>,
@@ -246,12 +244,12 @@ impl Host {
         }
     }
 
-    /// Holds inputs of a map back, or releases them, as `held` says at that moment. Does nothing in a
+    /// Holds inputs of a map back, or releases them, according to `held` at that moment. Does nothing in a
     /// forked child.
     pub(crate) fn hold(&self, caller: Caller, held: impl FnOnce() -> Option<Option<u64>>) {
         match self {
             _ if self.is_foreign() => {}
-            // Asked for under the lock, so that the last one to step says what holds.
+            // Evaluated under the lock, so that the last step carries the current state.
             Self::Here(engine) => engine.step(|core, _| core.scheduler.hold(caller, held())),
             Self::Parent(upstream) => upstream.hold(caller, held),
             Self::Nowhere(_) => {}

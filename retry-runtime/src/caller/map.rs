@@ -26,7 +26,7 @@ use crate::wait::Waiter;
 use crate::wait::block::{self, Wait};
 use crate::wait::spin::Spin;
 
-use driver::Driver;
+use driver::MapDriver;
 
 type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Encoded;
 
@@ -256,7 +256,7 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     /// # }
     /// ```
     pub fn stream(self) -> MapStream<I, T, E, Y> {
-        MapStream(Driver::new(self))
+        MapStream(MapDriver::new(self))
     }
 
     /// Collects the values of all inputs; the first error cancels the rest.
@@ -265,7 +265,7 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     /// a `Vec` or a `HashSet`.
     pub fn try_collect<C: Default + Extend<Y::Value<T>>>(self) -> TryCollect<I, T, E, C, Y> {
         TryCollect {
-            driver: Driver::new(self),
+            driver: MapDriver::new(self),
             collected: C::default(),
         }
     }
@@ -286,7 +286,7 @@ impl<I: Iterator, T, E, Y: Yields> IntoIterator for Map<I, T, E, Y> {
     type IntoIter = MapIter<I, T, E, Y>;
 
     fn into_iter(self) -> Self::IntoIter {
-        MapIter(Driver::new(self))
+        MapIter(MapDriver::new(self))
     }
 }
 
@@ -296,7 +296,7 @@ impl<I: Iterator, T, E, Y: Yields> IntoFuture for Map<I, T, E, Y> {
 
     fn into_future(self) -> Self::IntoFuture {
         MapFuture {
-            driver: Driver::new(self),
+            driver: MapDriver::new(self),
             collected: Vec::new(),
         }
     }
@@ -312,7 +312,7 @@ pub trait Yields: Sealed {
     /// The value that is collected for an input that succeeded.
     type Value<T>;
 
-    /// Whether the position of each input has to be known.
+    /// `true` if the position of each input has to be known.
     #[doc(hidden)]
     const INDEXED: bool;
 
@@ -375,7 +375,7 @@ impl Yields for Indexed {
 
 /// The blocking iterator over the results of a [`Map`].
 #[must_use = "iterators do nothing unless they are consumed"]
-pub struct MapIter<I: Iterator, T, E, Y: Yields = Unindexed>(Driver<I, T, E, Y>);
+pub struct MapIter<I: Iterator, T, E, Y: Yields = Unindexed>(MapDriver<I, T, E, Y>);
 
 impl<I: Iterator, T, E, Y: Yields> Iterator for MapIter<I, T, E, Y> {
     type Item = Y::Item<T, E>;
@@ -391,7 +391,7 @@ impl<I: Iterator, T, E, Y: Yields> Iterator for MapIter<I, T, E, Y> {
 impl<I: Iterator, T, E, Y: Yields> FusedIterator for MapIter<I, T, E, Y> {}
 
 /// The next result of a map.
-struct Next<'a, I: Iterator, T, E, Y: Yields>(&'a mut Driver<I, T, E, Y>);
+struct Next<'a, I: Iterator, T, E, Y: Yields>(&'a mut MapDriver<I, T, E, Y>);
 
 impl<I: Iterator, T, E, Y: Yields> Unpin for Next<'_, I, T, E, Y> {}
 
@@ -411,7 +411,7 @@ impl<I: Iterator, T, E, Y: Yields> Wait for Next<'_, I, T, E, Y> {
 
 /// The stream of the results of a [`Map`]; see [`Map::stream`].
 #[must_use = "streams do nothing unless they are polled"]
-pub struct MapStream<I: Iterator, T, E, Y: Yields = Unindexed>(Driver<I, T, E, Y>);
+pub struct MapStream<I: Iterator, T, E, Y: Yields = Unindexed>(MapDriver<I, T, E, Y>);
 
 impl<I: Iterator, T, E, Y: Yields> Unpin for MapStream<I, T, E, Y> {}
 
@@ -429,7 +429,7 @@ impl<I: Iterator, T, E, Y: Yields> futures_core::Stream for MapStream<I, T, E, Y
 /// The future of all results of a [`Map`].
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct MapFuture<I: Iterator, T, E, Y: Yields = Unindexed> {
-    driver: Driver<I, T, E, Y>,
+    driver: MapDriver<I, T, E, Y>,
     collected: Vec<Y::Item<T, E>>,
 }
 
@@ -453,7 +453,7 @@ impl<I: Iterator, T, E, Y: Yields> Future for MapFuture<I, T, E, Y> {
 /// The future of the values of a [`Map`], or of its first error; see [`Map::try_collect`].
 #[must_use = "it does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
 pub struct TryCollect<I: Iterator, T, E, C, Y: Yields = Unindexed> {
-    driver: Driver<I, T, E, Y>,
+    driver: MapDriver<I, T, E, Y>,
     collected: C,
 }
 
@@ -523,12 +523,12 @@ pub(crate) fn refuse(
 
 /// The future of a function that runs over many inputs for its effects, as a stub's `for_each` returns it.
 #[must_use = "it does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
-pub struct ForEach<I: Iterator, T, E>(Driver<I, T, E, Unindexed>);
+pub struct ForEach<I: Iterator, T, E>(MapDriver<I, T, E, Unindexed>);
 
 impl<I: Iterator, T, E> ForEach<I, T, E> {
     #[doc(hidden)]
     pub fn new(map: Map<I, T, E>) -> Self {
-        Self(Driver::new(map))
+        Self(MapDriver::new(map))
     }
 
     /// Blocks this thread until all inputs are done.

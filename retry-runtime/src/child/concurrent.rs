@@ -54,9 +54,9 @@ struct Executor<'a> {
     state: &'a State,
     /// Calls that have arrived and are not claimed yet.
     waiting: VecDeque<(CallHeader, Input)>,
-    /// Which slots are in use.
+    /// The slots: true for those in use.
     slots: Vec<bool>,
-    running: HashMap<Id, Running>,
+    running: HashMap<Id, RunningTask>,
     tasks: JoinSet<Option<(Kind, Output)>>,
     /// Set if several calls may have printed since the output was last counted.
     shared: bool,
@@ -64,7 +64,7 @@ struct Executor<'a> {
     has_answered: bool,
 }
 
-struct Running {
+struct RunningTask {
     slot: usize,
     ticket: u64,
     /// Time of the first poll, in nanoseconds on the monotonic clock.
@@ -149,7 +149,7 @@ impl Executor<'_> {
         let started = Rc::new(Cell::new(0));
         let state = self.state.clone();
         let invocation = Invocation::new(payload, state, self.server.limit);
-        let abort = self.tasks.spawn_local(Attempt {
+        let abort = self.tasks.spawn_local(AttemptFuture {
             mark: self.server.mark,
             current: Current::new(&header, slot),
             fault: header.fault,
@@ -167,7 +167,7 @@ impl Executor<'_> {
         });
         let id = abort.id();
         self.slots[slot] = true;
-        let running = Running {
+        let running = RunningTask {
             slot,
             ticket: header.ticket,
             started,
@@ -234,7 +234,7 @@ impl Executor<'_> {
 }
 
 /// One attempt: a future that catches panics and makes its call the current one while it is polled.
-struct Attempt {
+struct AttemptFuture {
     /// Identifies the worker's process.
     mark: Mark,
     current: Current,
@@ -258,19 +258,20 @@ struct Start {
 }
 
 impl Start {
-    fn claims(&self) -> bool {
+    /// Starts the clock and claims the ticket. Returns false if the parent has recalled it.
+    fn try_claim(&self) -> bool {
         self.at.set(sys::monotonic_nanos());
         self.control.claim(self.slot, self.ticket, self.at.get())
     }
 }
 
-impl Future for Attempt {
+impl Future for AttemptFuture {
     /// `None` if the parent has recalled the input.
     type Output = Option<(Kind, Output)>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.start.as_ref().is_some_and(|start| !start.claims()) {
+        if this.start.as_ref().is_some_and(|start| !start.try_claim()) {
             return Poll::Ready(None);
         }
         current::enter(this.current);

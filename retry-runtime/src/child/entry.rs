@@ -1,4 +1,4 @@
-//! The worker check: whether this process is a worker, and whether it may start workers.
+//! The worker check, which determines if this process is a worker and if it may start workers.
 
 use std::io::Write;
 use std::sync::Once;

@@ -45,7 +45,7 @@ pub(crate) struct Upstream {
 struct Pending {
     jobs: HashMap<u32, Job>,
     next: u32,
-    /// Whether the reading thread has been started.
+    /// Set once the reading thread has been started.
     reading: bool,
 }
 

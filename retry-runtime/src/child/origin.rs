@@ -16,7 +16,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::Link;
+use super::ParentLink;
 use crate::sys;
 use crate::wire::handshake::Greeting;
 use crate::wire::{KEY_VARIABLE, WORKER_VARIABLE};
@@ -26,7 +26,7 @@ pub(crate) enum Origin {
     /// An independent program.
     Program,
     /// A worker.
-    Worker(Link),
+    Worker(ParentLink),
     /// Started as a worker, but unable to serve for this reason.
     Unfit(String),
 }
@@ -57,7 +57,7 @@ fn take_greeting() -> Result<Greeting, String> {
 impl Origin {
     pub(crate) fn find() -> Self {
         match take_greeting() {
-            Ok(greeting) => match Link::new(greeting) {
+            Ok(greeting) => match ParentLink::new(greeting) {
                 Ok(link) => Self::Worker(link),
                 Err(problem) => Self::Unfit(problem),
             },
@@ -73,7 +73,7 @@ impl Origin {
     }
 }
 
-impl Link {
+impl ParentLink {
     fn new(greeting: Greeting) -> Result<Self, String> {
         // The protocol never uses descriptors 0 to 2: they belong to user code.
         let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)

@@ -49,7 +49,7 @@ pub(super) struct Output {
     each: u32,
     /// When the last count was made, by the processor's counter.
     looked: u64,
-    /// Whether a count was put off since then.
+    /// Set once a count was put off since then.
     put_off: bool,
 }
 
@@ -79,7 +79,7 @@ impl Output {
     pub(super) fn begin(&mut self, results: &ResultWriter) {
         if let Some(ends) = self.count() {
             self.ends = ends;
-            results.printed(0, self.printed(false, true));
+            results.send_printed(0, self.printed(false, true));
         }
     }
 
@@ -103,7 +103,7 @@ impl Output {
     /// its duration by the processor's counter. The count may be put off if another call of its chunk
     /// follows. Returns whether the worker counted, which takes time of its own.
     #[inline]
-    pub(super) fn ended(
+    pub(super) fn report_end(
         &mut self,
         results: &ResultWriter,
         ticket: u64,
@@ -141,7 +141,7 @@ impl Output {
                 self.ends = ends;
                 self.each = EACH;
                 let alone = alone && !std::mem::take(&mut self.put_off);
-                results.printed(ticket, self.printed(alone, last));
+                results.send_printed(ticket, self.printed(alone, last));
             }
             None => {
                 self.put_off = true;

@@ -64,7 +64,7 @@ pub(super) struct Kept {
     /// Number of those answers. Both threads write it without synchronising updates. An update may be lost,
     /// but an answer that is not counted was visible before the parent was woken for others.
     answers: AtomicUsize,
-    /// Whether the watchdog has been told that a wake-up is deferred.
+    /// Set once the watchdog has been told that a wake-up is deferred.
     watched: AtomicBool,
 }
 
@@ -162,7 +162,7 @@ impl ResultWriter {
 
     /// Tells the parent where the output of the next answered call ends. Does not count as an answer.
     #[cold]
-    pub(super) fn printed(&self, ticket: u64, printed: Printed) {
+    pub(super) fn send_printed(&self, ticket: u64, printed: Printed) {
         let header = AnswerHeader {
             length: PRINTED as u32,
             kind: Kind::Printed,
@@ -209,7 +209,7 @@ impl ResultWriter {
         let whole = H + payload.len() <= PIECE
             && self
                 .kept
-                .written(writing.writer.write_whole(header, payload));
+                .unwrap_write(writing.writer.write_whole(header, payload));
         if !whole {
             self.write_pieces(writing, header, payload);
         }
@@ -234,7 +234,7 @@ impl ResultWriter {
         for mut part in [header, payload] {
             while !part.is_empty() {
                 let piece = &part[..part.len().min(PIECE)];
-                let written = self.kept.written(writer.write(piece));
+                let written = self.kept.unwrap_write(writer.write(piece));
                 part = &part[written..];
                 if part.is_empty() {
                     break;
@@ -245,8 +245,8 @@ impl ResultWriter {
                 if written < piece.len() {
                     let mut spin = patience.spin();
                     spin.found_part();
-                    if !spin.look_until(&mut || self.kept.written(writer.has_room())) {
-                        self.kept.written(writer.sleep_for_room());
+                    if !spin.look_until(&mut || self.kept.unwrap_write(writer.has_room())) {
+                        self.kept.unwrap_write(writer.sleep_for_room());
                     }
                     patience.learn(&spin);
                 }
@@ -293,7 +293,7 @@ impl Kept {
 
     /// Unwraps the result of a write. The parent runs this same program and writes no invalid counts, so an
     /// error means that the parent has exited or that a function has closed the socket.
-    fn written<T>(&self, result: Result<T, Corrupt>) -> T {
+    fn unwrap_write<T>(&self, result: Result<T, Corrupt>) -> T {
         result.unwrap_or_else(|_| {
             if socket::is_hung_up(&self.socket) {
                 super::end();

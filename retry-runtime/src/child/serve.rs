@@ -11,7 +11,7 @@ use super::printed;
 use super::result_writer::{Remarks, ResultWriter};
 use super::stopwatch::Stopwatch;
 use super::watchdog::Watchdog;
-use super::{Link, Orders, PANICKED, STRANGER, exit, flush_stdout, refuse};
+use super::{Orders, PANICKED, ParentLink, STRANGER, exit, flush_stdout, refuse};
 use crate::api::excerpt::excerpt;
 use crate::codec::buffers::RetainGuard;
 use crate::function::current::{self, Current};
@@ -47,12 +47,12 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(
-        link: Link,
+        link: ParentLink,
         control: ControlBlock,
         orders: Orders,
         watchdog: Option<Watchdog>,
     ) -> Self {
-        let Link { socket, parent } = link;
+        let ParentLink { socket, parent } = link;
         let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
         let (writer, reader) = control.worker_ends(&socket);
         let control = Arc::new(control);
@@ -185,7 +185,7 @@ impl Server {
             let took = now.wrapping_sub(since);
             if goes_on {
                 let duration = stopwatch.lap();
-                let looked = printed.ended(results, ticket, took, true);
+                let looked = printed.report_end(results, ticket, took, true);
                 begun = (!looked).then_some(now);
                 let had_room = results.value(ticket, duration, invocation.output());
                 if looked || !had_room {
@@ -194,7 +194,7 @@ impl Server {
                 }
             } else {
                 let duration = stopwatch.end().saturating_sub(control.paused(0));
-                printed.ended(results, ticket, took, false);
+                printed.report_end(results, ticket, took, false);
                 let remarks = Remarks {
                     used_up: growth.check(),
                 };

@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(decode_alone_in_place::<T>(&message).unwrap(), value);
         assert!(decode_alone::<T>(message).unwrap() == value);
 
-        // What is already in the buffer stays.
+        // The bytes that are already in the buffer stay.
         let mut out = vec![1];
         encode_referred_alone(&value, &mut out, limit + 1).unwrap();
         assert!(out[0] == 1 && out[1..] == *content);

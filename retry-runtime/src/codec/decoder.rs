@@ -5,8 +5,8 @@
 //! the input and then copied, where the crate would allocate whatever length the input claims. Sequences of
 //! zero-sized elements (`Vec<()>`) have a maximum length, since the size of the input does not bound them.
 //!
-//! This is one deserializer, not a wrapper around the crate's: the compiler sees through fewer layers, and
-//! what it sees through costs a small value nothing.
+//! This is one deserializer, not a wrapper around the crate's: the compiler optimises fewer layers better,
+//! and layers that it removes cost a small value nothing.
 
 use std::mem::take;
 
@@ -19,8 +19,8 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use super::failure::Failure;
-use super::shape::{self, Agreement, Kind, Shape};
+use super::failure::ValueError;
+use super::shape::{self, Agreement, PartKind, Shape};
 use super::{CONFIG, Config, DEEPEST};
 
 /// Maximum number of elements of a sequence; only one with zero-sized elements can reach it.
@@ -78,7 +78,7 @@ pub(super) fn rest<'de>(source: &mut Source<'de>) -> &'de [u8] {
 /// Takes the shape that follows a value and checks it against the shape of what was decoded. Returns the
 /// remaining bytes.
 #[inline]
-pub(super) fn check_shape<'de>(source: &mut Source<'de>) -> Result<&'de [u8], Failure> {
+pub(super) fn check_shape<'de>(source: &mut Source<'de>) -> Result<&'de [u8], ValueError> {
     let input = source.borrow_reader();
     let Some((written, rest)) = input.rest.split_first_chunk() else {
         return Err(other_parts());
@@ -86,19 +86,19 @@ pub(super) fn check_shape<'de>(source: &mut Source<'de>) -> Result<&'de [u8], Fa
     match input.shape.compare(*written) {
         Agreement::Full => Ok(rest),
         Agreement::Parts if input.aliased => Ok(rest),
-        Agreement::Parts => Err(Failure::differs("it reads other fields".to_owned())),
+        Agreement::Parts => Err(ValueError::differs("it reads other fields".to_owned())),
         Agreement::None => Err(other_parts()),
     }
 }
 
 #[cold]
-fn too_long() -> Failure {
-    Failure::differs(format!("a sequence of more than {LONGEST} elements"))
+fn too_long() -> ValueError {
+    ValueError::differs(format!("a sequence of more than {LONGEST} elements"))
 }
 
 #[cold]
-fn other_parts() -> Failure {
-    Failure::differs("it reads other parts".to_owned())
+fn other_parts() -> ValueError {
+    ValueError::differs("it reads other parts".to_owned())
 }
 
 /// Decodes one value.
@@ -119,15 +119,15 @@ impl<'a, 'de> Decoder<'a, 'de> {
     }
 
     #[inline]
-    fn plain<T: Decode<()>>(&mut self, kind: Kind) -> Result<T, Failure> {
+    fn plain<T: Decode<()>>(&mut self, kind: PartKind) -> Result<T, ValueError> {
         self.shape().add(kind);
-        T::decode(self.source).map_err(Failure::decoding)
+        T::decode(self.source).map_err(ValueError::decoding)
     }
 
     #[inline]
-    fn borrowed<T: BorrowDecode<'de, ()>>(&mut self) -> Result<T, Failure> {
-        self.shape().add(Kind::Blob);
-        T::borrow_decode(self.source).map_err(Failure::decoding)
+    fn borrowed<T: BorrowDecode<'de, ()>>(&mut self) -> Result<T, ValueError> {
+        self.shape().add(PartKind::Blob);
+        T::borrow_decode(self.source).map_err(ValueError::decoding)
     }
 
     #[inline]
@@ -137,8 +137,8 @@ impl<'a, 'de> Decoder<'a, 'de> {
 
     /// Descends one level, to the content of a value.
     #[inline]
-    fn enter(&mut self) -> Result<(), Failure> {
-        self.depth = self.depth.checked_sub(1).ok_or_else(Failure::too_deep)?;
+    fn enter(&mut self) -> Result<(), ValueError> {
+        self.depth = self.depth.checked_sub(1).ok_or_else(ValueError::too_deep)?;
         Ok(())
     }
 
@@ -147,7 +147,7 @@ impl<'a, 'de> Decoder<'a, 'de> {
         mut self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, ValueError> {
         self.shape().add_names(fields);
         let mut parts = self.counted::<false>(fields.len())?;
         parts.are_fields = true;
@@ -155,7 +155,7 @@ impl<'a, 'de> Decoder<'a, 'de> {
     }
 
     #[inline]
-    fn counted<const ALIKE: bool>(self, left: usize) -> Result<Parts<'a, 'de, ALIKE>, Failure> {
+    fn counted<const ALIKE: bool>(self, left: usize) -> Result<Parts<'a, 'de, ALIKE>, ValueError> {
         if left > LONGEST {
             return Err(too_long());
         }
@@ -181,8 +181,8 @@ macro_rules! plain {
     ($($method:ident $visit:ident $kind:ident)*) => {
         $(
             #[inline]
-            fn $method<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
-                visitor.$visit(self.plain(Kind::$kind)?)
+            fn $method<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
+                visitor.$visit(self.plain(PartKind::$kind)?)
             }
         )*
     };
@@ -192,15 +192,15 @@ macro_rules! unsupported {
     ($($method:ident)*) => {
         $(
             #[cold]
-            fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Failure> {
-                Err(Failure::not_described())
+            fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, ValueError> {
+                Err(ValueError::not_described())
             }
         )*
     };
 }
 
 impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
-    type Error = Failure;
+    type Error = ValueError;
 
     plain! {
         deserialize_bool visit_bool Bool
@@ -226,36 +226,36 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
     }
 
     #[inline]
-    fn deserialize_str<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_str<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
         visitor.visit_borrowed_str(self.borrowed()?)
     }
 
     #[inline]
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.deserialize_str(visitor)
     }
 
     #[inline]
-    fn deserialize_bytes<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_bytes<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
         visitor.visit_borrowed_bytes(self.borrowed()?)
     }
 
     #[inline]
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         self.deserialize_bytes(visitor)
     }
 
     #[inline]
-    fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
         self.enter()?;
-        match self.plain(Kind::Option)? {
+        match self.plain(PartKind::Option)? {
             Some(()) => visitor.visit_some(self),
             None => visitor.visit_none(),
         }
     }
 
     #[inline]
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         visitor.visit_unit()
     }
 
@@ -264,7 +264,7 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, ValueError> {
         visitor.visit_unit()
     }
 
@@ -273,15 +273,15 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
         mut self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, ValueError> {
         self.enter()?;
         visitor.visit_newtype_struct(self)
     }
 
     #[inline]
-    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
         self.enter()?;
-        let length = self.plain(Kind::Length)?;
+        let length = self.plain(PartKind::Length)?;
         visitor.visit_seq(self.counted::<true>(length)?)
     }
 
@@ -290,7 +290,7 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
         mut self,
         length: usize,
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, ValueError> {
         self.enter()?;
         visitor.visit_seq(self.counted::<false>(length)?)
     }
@@ -301,14 +301,14 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
         _: &'static str,
         length: usize,
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, ValueError> {
         self.deserialize_tuple(length, visitor)
     }
 
     #[inline]
-    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Failure> {
+    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
         self.enter()?;
-        let length = self.plain(Kind::Length)?;
+        let length = self.plain(PartKind::Length)?;
         visitor.visit_map(self.counted::<true>(length)?)
     }
 
@@ -318,7 +318,7 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, ValueError> {
         self.enter()?;
         self.fields(fields, visitor)
     }
@@ -329,7 +329,7 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, ValueError> {
         self.enter()?;
         visitor.visit_enum(Variant {
             decoder: self,
@@ -348,17 +348,17 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
 /// order.
 struct Parts<'a, 'de, const ALIKE: bool> {
     decoder: Decoder<'a, 'de>,
-    /// Whether the parts are the fields of a struct.
+    /// `true` if the parts are the fields of a struct.
     are_fields: bool,
     left: usize,
-    /// Whether the input has at least one byte per part. If not, visitors get no size hint, so that they do
-    /// not allocate for more parts than there are bytes.
+    /// `true` if the input has at least one byte per part. Otherwise visitors get no size hint, so that they
+    /// do not allocate for more parts than there are bytes.
     credible: bool,
 }
 
 impl<'de, const ALIKE: bool> Parts<'_, 'de, ALIKE> {
     #[inline]
-    fn part<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Failure> {
+    fn part<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, ValueError> {
         if !ALIKE {
             return seed.deserialize(self.decoder.again());
         }
@@ -380,13 +380,13 @@ impl<const ALIKE: bool> Drop for Parts<'_, '_, ALIKE> {
 }
 
 impl<'de, const ALIKE: bool> SeqAccess<'de> for Parts<'_, 'de, ALIKE> {
-    type Error = Failure;
+    type Error = ValueError;
 
     #[inline]
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Failure> {
+    ) -> Result<Option<S::Value>, ValueError> {
         let Some(left) = self.left.checked_sub(1) else {
             return Ok(None);
         };
@@ -404,19 +404,22 @@ impl<'de, const ALIKE: bool> SeqAccess<'de> for Parts<'_, 'de, ALIKE> {
 }
 
 impl<'de> MapAccess<'de> for Parts<'_, 'de, true> {
-    type Error = Failure;
+    type Error = ValueError;
 
     #[inline]
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, Failure> {
+    ) -> Result<Option<S::Value>, ValueError> {
         self.next_element_seed(seed)
     }
 
     #[inline]
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Failure> {
-        self.part(seed).map_err(Failure::within::<S::Value>)
+    fn next_value_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<S::Value, ValueError> {
+        self.part(seed).map_err(ValueError::within::<S::Value>)
     }
 
     #[inline]
@@ -439,27 +442,27 @@ impl Variant<'_, '_> {
     /// it to a later index, and nothing moves it to an earlier one. An empty list of names gives no
     /// information.
     #[cold]
-    fn find(&self, tag: u32) -> Result<(), Failure> {
+    fn find(&self, tag: u32) -> Result<(), ValueError> {
         let index = shape::index(tag) as usize;
         let mut later = self.variants.iter().skip(index);
         if self.variants.is_empty() || later.any(|name| shape::is_named(tag, name)) {
             Ok(())
         } else {
-            Err(Failure::variant(self.name))
+            Err(ValueError::variant(self.name))
         }
     }
 }
 
 impl<'a, 'de> EnumAccess<'de> for Variant<'a, 'de> {
-    type Error = Failure;
+    type Error = ValueError;
     type Variant = Decoder<'a, 'de>;
 
     #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(
         mut self,
         seed: S,
-    ) -> Result<(S::Value, Decoder<'a, 'de>), Failure> {
-        let tag: u32 = self.decoder.plain(Kind::Variant)?;
+    ) -> Result<(S::Value, Decoder<'a, 'de>), ValueError> {
+        let tag: u32 = self.decoder.plain(PartKind::Variant)?;
         let index = shape::index(tag);
         match self.variants.get(index as usize) {
             Some(name) if shape::is_named(tag, name) => {}
@@ -470,16 +473,20 @@ impl<'a, 'de> EnumAccess<'de> for Variant<'a, 'de> {
 }
 
 impl<'de> VariantAccess<'de> for Decoder<'_, 'de> {
-    type Error = Failure;
+    type Error = ValueError;
 
     #[inline]
-    fn unit_variant(self) -> Result<(), Failure> {
+    fn unit_variant(self) -> Result<(), ValueError> {
         Ok(())
     }
 
     #[inline]
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Failure> {
-        seed.deserialize(self).map_err(Failure::within::<S::Value>)
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<S::Value, ValueError> {
+        seed.deserialize(self)
+            .map_err(ValueError::within::<S::Value>)
     }
 
     #[inline]
@@ -487,7 +494,7 @@ impl<'de> VariantAccess<'de> for Decoder<'_, 'de> {
         self,
         length: usize,
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, ValueError> {
         visitor.visit_seq(self.counted::<false>(length)?)
     }
 
@@ -496,7 +503,7 @@ impl<'de> VariantAccess<'de> for Decoder<'_, 'de> {
         self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Failure> {
+    ) -> Result<V::Value, ValueError> {
         self.fields(fields, visitor)
     }
 }

@@ -12,10 +12,10 @@ use serde::ser::{
 };
 
 use super::DEEPEST;
-use super::failure::Failure;
+use super::failure::ValueError;
 
 /// Returns the digest of a value. If `finite`, floats that are not finite are an error.
-pub(super) fn digest<T: Serialize + ?Sized>(value: &T, finite: bool) -> Result<u64, Failure> {
+pub(super) fn digest<T: Serialize + ?Sized>(value: &T, finite: bool) -> Result<u64, ValueError> {
     let depth = DEEPEST;
     value.serialize(Digest { finite, depth })
 }
@@ -35,12 +35,12 @@ struct Digest {
 }
 
 impl Digest {
-    fn enter(self) -> Result<Self, Failure> {
-        let depth = self.depth.checked_sub(1).ok_or_else(Failure::too_deep)?;
+    fn enter(self) -> Result<Self, ValueError> {
+        let depth = self.depth.checked_sub(1).ok_or_else(ValueError::too_deep)?;
         Ok(Self { depth, ..self })
     }
 
-    fn parts(self, ordered: bool) -> Result<Parts, Failure> {
+    fn parts(self, ordered: bool) -> Result<Parts, ValueError> {
         Ok(Parts {
             digest: self.enter()?,
             ordered,
@@ -49,9 +49,9 @@ impl Digest {
         })
     }
 
-    fn float(self, is_finite: bool, bits: impl Hash) -> Result<u64, Failure> {
+    fn float(self, is_finite: bool, bits: impl Hash) -> Result<u64, ValueError> {
         if self.finite && !is_finite {
-            return Err(Failure::no_number());
+            return Err(ValueError::no_number());
         }
         Ok(hash(("float", bits)))
     }
@@ -60,7 +60,7 @@ impl Digest {
 macro_rules! scalars {
     ($($method:ident: $type:ty)*) => {
         $(
-            fn $method(self, value: $type) -> Result<u64, Failure> {
+            fn $method(self, value: $type) -> Result<u64, ValueError> {
                 Ok(hash((stringify!($method), value)))
             }
         )*
@@ -69,7 +69,7 @@ macro_rules! scalars {
 
 impl Serializer for Digest {
     type Ok = u64;
-    type Error = Failure;
+    type Error = ValueError;
     type SerializeSeq = Parts;
     type SerializeTuple = Parts;
     type SerializeTupleStruct = Parts;
@@ -85,28 +85,28 @@ impl Serializer for Digest {
         serialize_u64: u64 serialize_u128: u128
     }
 
-    fn serialize_f32(self, value: f32) -> Result<u64, Failure> {
+    fn serialize_f32(self, value: f32) -> Result<u64, ValueError> {
         self.float(value.is_finite(), value.to_bits())
     }
 
-    fn serialize_f64(self, value: f64) -> Result<u64, Failure> {
+    fn serialize_f64(self, value: f64) -> Result<u64, ValueError> {
         self.float(value.is_finite(), value.to_bits())
     }
 
-    fn serialize_none(self) -> Result<u64, Failure> {
+    fn serialize_none(self) -> Result<u64, ValueError> {
         Ok(hash("none"))
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<u64, Failure> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<u64, ValueError> {
         let value = value.serialize(self.enter()?);
-        Ok(hash(("some", value.map_err(Failure::within::<T>)?)))
+        Ok(hash(("some", value.map_err(ValueError::within::<T>)?)))
     }
 
-    fn serialize_unit(self) -> Result<u64, Failure> {
+    fn serialize_unit(self) -> Result<u64, ValueError> {
         Ok(hash("unit"))
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<u64, Failure> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<u64, ValueError> {
         Ok(hash("unit"))
     }
 
@@ -115,7 +115,7 @@ impl Serializer for Digest {
         _: &'static str,
         index: u32,
         _: &'static str,
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, ValueError> {
         Ok(hash(("variant", index)))
     }
 
@@ -123,8 +123,10 @@ impl Serializer for Digest {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<u64, Failure> {
-        value.serialize(self.enter()?).map_err(Failure::within::<T>)
+    ) -> Result<u64, ValueError> {
+        value
+            .serialize(self.enter()?)
+            .map_err(ValueError::within::<T>)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -133,20 +135,20 @@ impl Serializer for Digest {
         index: u32,
         _: &'static str,
         value: &T,
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, ValueError> {
         let value = value.serialize(self.enter()?);
-        Ok(hash((index, value.map_err(Failure::within::<T>)?)))
+        Ok(hash((index, value.map_err(ValueError::within::<T>)?)))
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Parts, Failure> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Parts, ValueError> {
         self.parts(false)
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Parts, Failure> {
+    fn serialize_tuple(self, _: usize) -> Result<Parts, ValueError> {
         self.parts(true)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Parts, Failure> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Parts, ValueError> {
         self.parts(true)
     }
 
@@ -156,17 +158,17 @@ impl Serializer for Digest {
         index: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Parts, Failure> {
+    ) -> Result<Parts, ValueError> {
         let mut parts = self.parts(true)?;
         parts.add(u64::from(index));
         Ok(parts)
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Parts, Failure> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Parts, ValueError> {
         self.parts(false)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Parts, Failure> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Parts, ValueError> {
         self.parts(true)
     }
 
@@ -176,7 +178,7 @@ impl Serializer for Digest {
         index: u32,
         variant: &'static str,
         length: usize,
-    ) -> Result<Parts, Failure> {
+    ) -> Result<Parts, ValueError> {
         self.serialize_tuple_variant(name, index, variant, length)
     }
 
@@ -207,7 +209,7 @@ impl Parts {
         &mut self,
         field: Option<&'static str>,
         value: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ValueError> {
         let part = value.serialize(self.digest);
         let part = part.map_err(|failure| failure.at::<T>(field))?;
         self.add(hash((field, part)));
@@ -220,13 +222,13 @@ macro_rules! parts {
         $(
             impl $trait for Parts {
                 type Ok = u64;
-                type Error = Failure;
+                type Error = ValueError;
 
-                fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+                fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
                     self.put(None, value)
                 }
 
-                fn end(self) -> Result<u64, Failure> {
+                fn end(self) -> Result<u64, ValueError> {
                     Ok(self.sum)
                 }
             }
@@ -246,17 +248,17 @@ macro_rules! fields {
         $(
             impl $trait for Parts {
                 type Ok = u64;
-                type Error = Failure;
+                type Error = ValueError;
 
                 fn serialize_field<T: Serialize + ?Sized>(
                     &mut self,
                     field: &'static str,
                     value: &T,
-                ) -> Result<(), Failure> {
+                ) -> Result<(), ValueError> {
                     self.put(Some(field), value)
                 }
 
-                fn end(self) -> Result<u64, Failure> {
+                fn end(self) -> Result<u64, ValueError> {
                     Ok(self.sum)
                 }
             }
@@ -268,20 +270,24 @@ fields! { SerializeStruct SerializeStructVariant }
 
 impl SerializeMap for Parts {
     type Ok = u64;
-    type Error = Failure;
+    type Error = ValueError;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Failure> {
-        self.key = key.serialize(self.digest).map_err(Failure::within::<T>)?;
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), ValueError> {
+        self.key = key
+            .serialize(self.digest)
+            .map_err(ValueError::within::<T>)?;
         Ok(())
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        let value = value.serialize(self.digest).map_err(Failure::within::<T>)?;
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
+        let value = value
+            .serialize(self.digest)
+            .map_err(ValueError::within::<T>)?;
         self.add(hash((self.key, value)));
         Ok(())
     }
 
-    fn end(self) -> Result<u64, Failure> {
+    fn end(self) -> Result<u64, ValueError> {
         Ok(self.sum)
     }
 }

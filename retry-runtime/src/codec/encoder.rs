@@ -18,8 +18,8 @@ use serde::ser::{
 };
 
 use super::DEEPEST;
-use super::failure::Failure;
-use super::shape::{self, Kind, Shape};
+use super::failure::ValueError;
+use super::shape::{self, PartKind, Shape};
 
 /// Appends to a vector up to a limit.
 pub(super) struct Encoder<'a> {
@@ -46,7 +46,7 @@ impl<'a> Encoder<'a> {
 
     /// Appends the shape of what was encoded.
     #[inline]
-    pub(super) fn put_shape(&mut self) -> Result<(), Failure> {
+    pub(super) fn put_shape(&mut self) -> Result<(), ValueError> {
         self.put(&self.shape.to_bytes())
     }
 
@@ -57,40 +57,40 @@ impl<'a> Encoder<'a> {
     }
 
     #[inline]
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), ValueError> {
         if self.out.len() + bytes.len() > self.limit {
-            return Err(Failure::too_large(self.limit));
+            return Err(ValueError::too_large(self.limit));
         }
         self.out.extend_from_slice(bytes);
         Ok(())
     }
 
     #[inline]
-    fn put_part(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Failure> {
+    fn put_part(&mut self, kind: PartKind, bytes: &[u8]) -> Result<(), ValueError> {
         self.shape.add(kind);
         self.put(bytes)
     }
 
     #[inline]
-    fn put_length(&mut self, kind: Kind, length: usize) -> Result<(), Failure> {
+    fn put_length(&mut self, kind: PartKind, length: usize) -> Result<(), ValueError> {
         self.put_part(kind, &(length as u64).to_le_bytes())
     }
 
     #[inline]
-    fn put_tag(&mut self, index: u32, variant: &'static str) -> Result<(), Failure> {
-        let tag = shape::tag(index, variant).ok_or_else(Failure::too_many_variants)?;
-        self.put_part(Kind::Variant, &tag.to_le_bytes())
+    fn put_tag(&mut self, index: u32, variant: &'static str) -> Result<(), ValueError> {
+        let tag = shape::tag(index, variant).ok_or_else(ValueError::too_many_variants)?;
+        self.put_part(PartKind::Variant, &tag.to_le_bytes())
     }
 
     /// Descends one level, to the content of a value. After a failure below, `leave` is not called.
     #[inline]
-    fn enter(&mut self) -> Result<(), Failure> {
+    fn enter(&mut self) -> Result<(), ValueError> {
         match self.depth.checked_sub(1) {
             Some(depth) => {
                 self.depth = depth;
                 Ok(())
             }
-            None => Err(Failure::too_deep()),
+            None => Err(ValueError::too_deep()),
         }
     }
 
@@ -100,20 +100,20 @@ impl<'a> Encoder<'a> {
     }
 
     #[inline]
-    fn inner<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+    fn inner<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
         self.part(value)?;
         self.leave();
         Ok(())
     }
 
     #[inline]
-    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        value.serialize(self).map_err(Failure::within::<T>)
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
+        value.serialize(self).map_err(ValueError::within::<T>)
     }
 
     /// Encodes an element of a sequence, or a key or value of a map: their shapes count in any order.
     #[inline]
-    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
         let before = take(&mut self.shape);
         self.part(value)?;
         self.shape.add_element(before);
@@ -125,8 +125,8 @@ macro_rules! numbers {
     ($($method:ident: $type:ty as $kind:ident)*) => {
         $(
             #[inline]
-            fn $method(self, value: $type) -> Result<(), Failure> {
-                self.put_part(Kind::$kind, &value.to_le_bytes())
+            fn $method(self, value: $type) -> Result<(), ValueError> {
+                self.put_part(PartKind::$kind, &value.to_le_bytes())
             }
         )*
     };
@@ -134,7 +134,7 @@ macro_rules! numbers {
 
 impl Serializer for &mut Encoder<'_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = ValueError;
     type SerializeSeq = Self;
     type SerializeTuple = Self;
     type SerializeTupleStruct = Self;
@@ -159,47 +159,47 @@ impl Serializer for &mut Encoder<'_> {
     }
 
     #[inline]
-    fn serialize_bool(self, value: bool) -> Result<(), Failure> {
-        self.put_part(Kind::Bool, &[u8::from(value)])
+    fn serialize_bool(self, value: bool) -> Result<(), ValueError> {
+        self.put_part(PartKind::Bool, &[u8::from(value)])
     }
 
     #[inline]
-    fn serialize_char(self, value: char) -> Result<(), Failure> {
-        self.put_part(Kind::Char, value.encode_utf8(&mut [0; 4]).as_bytes())
+    fn serialize_char(self, value: char) -> Result<(), ValueError> {
+        self.put_part(PartKind::Char, value.encode_utf8(&mut [0; 4]).as_bytes())
     }
 
     #[inline]
-    fn serialize_str(self, value: &str) -> Result<(), Failure> {
+    fn serialize_str(self, value: &str) -> Result<(), ValueError> {
         self.serialize_bytes(value.as_bytes())
     }
 
     #[inline]
-    fn serialize_bytes(self, value: &[u8]) -> Result<(), Failure> {
-        self.put_length(Kind::Blob, value.len())?;
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), ValueError> {
+        self.put_length(PartKind::Blob, value.len())?;
         self.put(value)
     }
 
     #[inline]
-    fn serialize_none(self) -> Result<(), Failure> {
+    fn serialize_none(self) -> Result<(), ValueError> {
         self.enter()?;
         self.leave();
-        self.put_part(Kind::Option, &[0])
+        self.put_part(PartKind::Option, &[0])
     }
 
     #[inline]
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), ValueError> {
         self.enter()?;
-        self.put_part(Kind::Option, &[1])?;
+        self.put_part(PartKind::Option, &[1])?;
         self.inner(value)
     }
 
     #[inline]
-    fn serialize_unit(self) -> Result<(), Failure> {
+    fn serialize_unit(self) -> Result<(), ValueError> {
         Ok(())
     }
 
     #[inline]
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Failure> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), ValueError> {
         Ok(())
     }
 
@@ -209,7 +209,7 @@ impl Serializer for &mut Encoder<'_> {
         _: &'static str,
         index: u32,
         variant: &'static str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ValueError> {
         self.enter()?;
         self.leave();
         self.put_tag(index, variant)
@@ -220,7 +220,7 @@ impl Serializer for &mut Encoder<'_> {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ValueError> {
         self.enter()?;
         self.inner(value)
     }
@@ -232,28 +232,28 @@ impl Serializer for &mut Encoder<'_> {
         index: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ValueError> {
         self.enter()?;
         self.put_tag(index, variant)?;
         self.inner(value)
     }
 
     #[inline]
-    fn serialize_seq(self, length: Option<usize>) -> Result<Self, Failure> {
+    fn serialize_seq(self, length: Option<usize>) -> Result<Self, ValueError> {
         self.enter()?;
-        let length = length.ok_or_else(|| Failure::no_length("sequence"))?;
-        self.put_length(Kind::Length, length)?;
+        let length = length.ok_or_else(|| ValueError::no_length("sequence"))?;
+        self.put_length(PartKind::Length, length)?;
         Ok(self)
     }
 
     #[inline]
-    fn serialize_tuple(self, _: usize) -> Result<Self, Failure> {
+    fn serialize_tuple(self, _: usize) -> Result<Self, ValueError> {
         self.enter()?;
         Ok(self)
     }
 
     #[inline]
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Failure> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, ValueError> {
         self.enter()?;
         Ok(self)
     }
@@ -265,22 +265,22 @@ impl Serializer for &mut Encoder<'_> {
         index: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ValueError> {
         self.enter()?;
         self.put_tag(index, variant)?;
         Ok(self)
     }
 
     #[inline]
-    fn serialize_map(self, length: Option<usize>) -> Result<Self, Failure> {
+    fn serialize_map(self, length: Option<usize>) -> Result<Self, ValueError> {
         self.enter()?;
-        let length = length.ok_or_else(|| Failure::no_length("map"))?;
-        self.put_length(Kind::Length, length)?;
+        let length = length.ok_or_else(|| ValueError::no_length("map"))?;
+        self.put_length(PartKind::Length, length)?;
         Ok(self)
     }
 
     #[inline]
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Failure> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, ValueError> {
         self.enter()?;
         Ok(self)
     }
@@ -292,7 +292,7 @@ impl Serializer for &mut Encoder<'_> {
         index: u32,
         variant: &'static str,
         length: usize,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ValueError> {
         self.serialize_tuple_variant(name, index, variant, length)
     }
 
@@ -307,17 +307,17 @@ macro_rules! parts {
         $(
             impl $trait for &mut Encoder<'_> {
                 type Ok = ();
-                type Error = Failure;
+                type Error = ValueError;
 
                 $(
                     #[inline]
-                    fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+                    fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
                         self.$part(value)
                     }
                 )+
 
                 #[inline]
-                fn end(self) -> Result<(), Failure> {
+                fn end(self) -> Result<(), ValueError> {
                     self.leave();
                     Ok(())
                 }
@@ -335,10 +335,10 @@ parts! {
 
 impl SerializeTuple for &mut Encoder<'_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = ValueError;
 
     #[inline]
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
         // This may be the address of a `SocketAddrV6`, which serde writes without its scope and flow.
         if std::any::type_name::<T>() == "&core::net::ip_addr::Ipv6Addr" {
             self.doubtful = true;
@@ -347,7 +347,7 @@ impl SerializeTuple for &mut Encoder<'_> {
     }
 
     #[inline]
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), ValueError> {
         self.leave();
         Ok(())
     }
@@ -358,26 +358,26 @@ macro_rules! fields {
         $(
             impl $trait for &mut Encoder<'_> {
                 type Ok = ();
-                type Error = Failure;
+                type Error = ValueError;
 
                 #[inline]
                 fn serialize_field<T: Serialize + ?Sized>(
                     &mut self,
                     field: &'static str,
                     value: &T,
-                ) -> Result<(), Failure> {
+                ) -> Result<(), ValueError> {
                     self.shape.add_name(field);
                     let result = value.serialize(&mut **self);
                     result.map_err(|failure| failure.at::<T>(Some(field)))
                 }
 
                 #[cold]
-                fn skip_field(&mut self, field: &'static str) -> Result<(), Failure> {
-                    Err(Failure::skipped(field))
+                fn skip_field(&mut self, field: &'static str) -> Result<(), ValueError> {
+                    Err(ValueError::skipped(field))
                 }
 
                 #[inline]
-                fn end(self) -> Result<(), Failure> {
+                fn end(self) -> Result<(), ValueError> {
                     self.leave();
                     Ok(())
                 }

@@ -6,10 +6,10 @@ use bincode::error::DecodeError;
 
 use super::{CodecError, DEEPEST};
 
-/// The error. It is as large as a pointer, because the return value of each part that succeeds has room for
-/// it.
+/// The error of a value. It is as large as a pointer, because the return value of each part that succeeds has
+/// room for it.
 #[derive(Debug)]
-pub(super) struct Failure(Box<Inner>);
+pub(super) struct ValueError(Box<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -50,7 +50,7 @@ enum Cause {
     Changed,
 }
 
-impl Failure {
+impl ValueError {
     #[cold]
     fn new(cause: Cause) -> Self {
         Self(Box::new(Inner {
@@ -253,22 +253,22 @@ fn without_paths(name: &str) -> String {
     short
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text(None))
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for ValueError {}
 
-impl serde::ser::Error for Failure {
+impl serde::ser::Error for ValueError {
     #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(Cause::Own(message.to_string()))
     }
 }
 
-impl serde::de::Error for Failure {
+impl serde::de::Error for ValueError {
     #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(Cause::Own(message.to_string()))
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn truncated_bytes_name_the_type_and_a_remedy() {
-        let failure = Failure::ends_early().at::<Vec<u8>>(Some("list"));
+        let failure = ValueError::ends_early().at::<Vec<u8>>(Some("list"));
         let text = failure.of::<Option<Vec<u8>>>().to_string();
         assert_eq!(
             text,

@@ -26,7 +26,7 @@ pub(super) trait Number: sys::Number {
     fn take(bytes: &[u8]) -> Vec<Self>;
 }
 
-/// Whether numbers have the same bytes in memory as in the encoding.
+/// `true` if numbers have the same bytes in memory as in the encoding.
 pub(super) const AS_IN_MEMORY: bool = cfg!(target_endian = "little");
 
 /// Allocates a vector for `count` numbers. The caller has checked that the input contains them.
@@ -146,7 +146,7 @@ mod tests {
     fn travels<N: Number + Wire + Debug>(numbers: &[N]) {
         let vec = numbers.to_vec();
         let expected = bincode::serde::encode_to_vec(&vec, CONFIG).unwrap();
-        // What is already in the buffer stays.
+        // The bytes that are already in the buffer stay.
         let (mut of_vec, mut of_slice) = (vec![1], vec![1]);
         encode(&vec, &mut of_vec, expected.len() + 1).unwrap();
         encode_slice(numbers, &mut of_slice, expected.len() + 1).unwrap();

@@ -14,7 +14,7 @@ use std::any::TypeId;
 /// The kind of one part of a value. The numbers are arbitrary.
 #[derive(Clone, Copy)]
 #[repr(u32)]
-pub(super) enum Kind {
+pub(super) enum PartKind {
     Bool = 0x9c2d_7e4b,
     I8 = 0x31f0_a8d5,
     I16 = 0xe87b_4c19,
@@ -33,7 +33,7 @@ pub(super) enum Kind {
     Blob = 0x6e0c_e84f,
     /// The length of a sequence or a map.
     Length = 0xb9d7_2663,
-    /// Whether an optional value is present.
+    /// The tag of an optional value: present or absent.
     Option = 0x03a9_5bd1,
     Variant = 0x97f6_c02b,
 }
@@ -52,7 +52,7 @@ impl Shape {
     /// Adds the next part. Multiplying by nine and adding is one instruction of one cycle; the constants make
     /// different orders give different results.
     #[inline]
-    pub(super) fn add(&mut self, kind: Kind) {
+    pub(super) fn add(&mut self, kind: PartKind) {
         self.parts = self.parts.wrapping_mul(9).wrapping_add(kind as u32);
     }
 
@@ -262,15 +262,21 @@ mod tests {
 
     #[test]
     fn the_order_and_the_number_of_parts_count() {
-        let shape = |kinds: &[Kind]| {
+        let shape = |kinds: &[PartKind]| {
             let mut shape = Shape::default();
             kinds.iter().for_each(|kind| shape.add(*kind));
             shape
         };
-        assert_eq!(shape(&[Kind::U8, Kind::U16]), shape(&[Kind::U8, Kind::U16]));
-        assert_ne!(shape(&[Kind::U8, Kind::U16]), shape(&[Kind::U16, Kind::U8]));
-        assert_ne!(shape(&[Kind::U8]), shape(&[Kind::U8, Kind::U8]));
-        assert_ne!(shape(&[]), shape(&[Kind::U8]));
+        assert_eq!(
+            shape(&[PartKind::U8, PartKind::U16]),
+            shape(&[PartKind::U8, PartKind::U16])
+        );
+        assert_ne!(
+            shape(&[PartKind::U8, PartKind::U16]),
+            shape(&[PartKind::U16, PartKind::U8])
+        );
+        assert_ne!(shape(&[PartKind::U8]), shape(&[PartKind::U8, PartKind::U8]));
+        assert_ne!(shape(&[]), shape(&[PartKind::U8]));
     }
 
     #[test]
@@ -283,11 +289,11 @@ mod tests {
             });
             shape
         };
-        let written = shape(Kind::U8, &["id", "name"]).to_bytes();
+        let written = shape(PartKind::U8, &["id", "name"]).to_bytes();
         let compare = |kind, names| shape(kind, names).compare(written);
-        assert_eq!(compare(Kind::U8, &["id", "name"]), Agreement::Full);
-        assert_eq!(compare(Kind::U8, &["name", "key"]), Agreement::Parts);
-        assert_eq!(compare(Kind::I8, &["id", "name"]), Agreement::None);
-        assert_eq!(compare(Kind::U8, &["id"]), Agreement::None);
+        assert_eq!(compare(PartKind::U8, &["id", "name"]), Agreement::Full);
+        assert_eq!(compare(PartKind::U8, &["name", "key"]), Agreement::Parts);
+        assert_eq!(compare(PartKind::I8, &["id", "name"]), Agreement::None);
+        assert_eq!(compare(PartKind::U8, &["id"]), Agreement::None);
     }
 }

@@ -1,5 +1,5 @@
-//! The trait of what starts workers and receives their reports: processes, or threads of this
-//! process.
+//! The trait of backends, which start workers and receive their reports. Workers are processes, or threads of
+//! this process.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) struct StartRequest {
     pub(crate) slots: usize,
     /// The memory limit in bytes, if there is one.
     pub(crate) memory: Option<u64>,
-    /// Whether a test makes the set-up fail.
+    /// `true` if a test makes the set-up fail.
     pub(crate) fails: bool,
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Core {
     pub(super) config: Arc<Config>,
     pub(super) functions: BTreeMap<PoolName, Result<FunctionKey, Rejected>>,
     /// Further facts about each function, indexed by the place of its key.
-    pub(super) pools: Vec<Pool>,
+    pub(super) pools: Vec<PoolFacts>,
     /// The number of functions from which on unused configurations are removed.
     pub(super) configurations: usize,
     pub(super) links: BTreeMap<u64, Box<dyn Link>>,
@@ -50,7 +50,7 @@ pub(crate) struct Core {
 pub(super) type PoolName = (&'static str, Option<Arc<[u8]>>);
 
 /// Facts about a function that the scheduler need not know.
-pub(super) struct Pool {
+pub(super) struct PoolFacts {
     /// The encoded argument of a service's constructor.
     pub(super) config: Option<Arc<[u8]>>,
     /// The terms of its last call, which the next call mostly shares.
@@ -91,7 +91,7 @@ impl Core {
                     memory: spec.memory,
                     crash_limit: spec.crash_limit,
                 });
-                let pool = Pool {
+                let pool = PoolFacts {
                     config: callee.config.clone(),
                     terms: None,
                 };
@@ -231,7 +231,8 @@ impl Core {
             return false;
         };
         link.flush().unwrap_or_else(|corrupt| {
-            self.scheduler.broken(worker, corrupt.to_string().into());
+            self.scheduler
+                .kill_broken(worker, corrupt.to_string().into());
             false
         })
     }
@@ -244,7 +245,7 @@ impl Core {
         pid: u32,
         mut link: Box<dyn Link>,
     ) {
-        self.scheduler.spawned(now, key, pid);
+        self.scheduler.handle_spawn(now, key, pid);
         // The scheduler may have given the worker up while it was being started.
         if !self.scheduler.is_wanted(key) {
             link.kill();
@@ -259,7 +260,8 @@ impl Core {
 
     pub(crate) fn abandon(&mut self, now: Instant, key: WorkerKey, error: &io::Error) {
         let (reason, scarce) = (error.to_string(), sys::is_for_want_of_resources(error));
-        self.scheduler.spawn_failed(now, key, reason.into(), scarce);
+        self.scheduler
+            .handle_failed_spawn(now, key, reason.into(), scarce);
         self.wake_early();
     }
 
@@ -320,8 +322,8 @@ impl Core {
         self.armed.and_then(|at| at.checked_sub(self.ahead))
     }
 
-    pub(crate) fn handshake_failed(&mut self, key: WorkerKey, reason: String) {
+    pub(crate) fn fail_handshake(&mut self, key: WorkerKey, reason: String) {
         self.scheduler
-            .failed_to_start(key, Startup::Handshake(reason.into()));
+            .fail_start(key, Startup::Handshake(reason.into()));
     }
 }

@@ -94,10 +94,10 @@ impl Core {
         };
         let now = Instant::now() + self.ahead;
         match link.recall(last) {
-            Some(claimed) => self.scheduler.recalled(now, worker, claimed),
+            Some(claimed) => self.scheduler.handle_recall(now, worker, claimed),
             None => self
                 .scheduler
-                .broken(worker, "it claimed a ticket that was never sent".into()),
+                .kill_broken(worker, "it claimed a ticket that was never sent".into()),
         }
     }
 
@@ -108,7 +108,8 @@ impl Core {
             for one in &mut progress.executing {
                 one.since = one.since.map(|since| since + self.ahead);
             }
-            self.scheduler.probed(self.now(), worker, &progress);
+            self.scheduler
+                .handle_progress(self.now(), worker, &progress);
         }
     }
 
@@ -116,7 +117,7 @@ impl Core {
     fn measure(&mut self, worker: WorkerKey) {
         if let Some(link) = self.links.get(&worker.id) {
             let bytes = link.memory();
-            self.scheduler.measured(self.now(), worker, bytes);
+            self.scheduler.handle_memory(self.now(), worker, bytes);
         }
     }
 
@@ -124,7 +125,7 @@ impl Core {
         let link = self.links.get_mut(&worker.id);
         if let Some(report) = link.and_then(|link| link.kill()) {
             self.links.remove(&worker.id);
-            self.scheduler.exited(self.now(), worker, report);
+            self.scheduler.handle_exit(self.now(), worker, report);
         }
     }
 }

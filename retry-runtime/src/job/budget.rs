@@ -27,7 +27,7 @@ impl Budget {
     }
 
     /// Counts attempts that have ended.
-    pub(crate) fn attempted(&self, attempts: u32) {
+    pub(crate) fn count_attempts(&self, attempts: u32) {
         self.attempts.fetch_add(attempts.into(), Ordering::Relaxed);
     }
 
@@ -51,7 +51,7 @@ mod tests {
     fn retries_are_limited_to_a_share_of_the_attempts() {
         let budget = Budget::new(0.1);
         assert_eq!((0..100).filter(|_| budget.try_retry()).count(), 10);
-        budget.attempted(1000);
+        budget.count_attempts(1000);
         assert_eq!((0..1000).filter(|_| budget.try_retry()).count(), 90);
     }
 }

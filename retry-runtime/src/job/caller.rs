@@ -19,7 +19,7 @@ impl Caller {
     pub(crate) fn new() -> Self {
         let new = Self(NEXT_CALLER.fetch_add(1, Ordering::Relaxed));
         if capture::is_on() {
-            capture::made_here(new.0);
+            capture::register(new.0);
         }
         new
     }

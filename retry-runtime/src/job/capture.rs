@@ -18,7 +18,7 @@ use crate::sys::PerProcess;
 /// Longest wait until a line is written. The harness only stores it in memory.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Whether the harness captures output.
+/// Set once the harness captures output.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
 static CAPTURES: PerProcess<Mutex<Captures>> = PerProcess::new();
@@ -40,9 +40,9 @@ fn lock() -> MutexGuard<'static, Captures> {
 }
 
 /// Writes lines where the harness captures the output of one thread.
-struct Capture(Sender<Line>);
+struct Capture(Sender<CapturedLine>);
 
-struct Line {
+struct CapturedLine {
     stream: Stream,
     text: String,
     written: SyncSender<()>,
@@ -51,7 +51,7 @@ struct Line {
 impl Capture {
     /// Starts a thread whose output the harness attributes to this thread.
     fn start() -> Option<Arc<Self>> {
-        let (sender, lines) = channel::<Line>();
+        let (sender, lines) = channel::<CapturedLine>();
         std::thread::Builder::new()
             .name("retry-capture".to_owned())
             .spawn(move || {
@@ -70,7 +70,7 @@ impl Capture {
     fn write(&self, stream: Stream, text: &[u8]) {
         let (written, waits) = sync_channel(1);
         let text = String::from_utf8_lossy(text).into_owned();
-        let line = Line {
+        let line = CapturedLine {
             stream,
             text,
             written,
@@ -98,7 +98,7 @@ pub(crate) fn begin(caller: impl FnOnce() -> u32) -> Test {
     // The thread may have run another test before.
     let _ = CAPTURE.try_with(|own| own.replace(Capture::start()));
     // Asked for last: a caller that is made before there is a capture would start one of its own.
-    made_here(caller());
+    register(caller());
     Test
 }
 
@@ -113,7 +113,7 @@ impl Drop for Test {
 }
 
 /// Registers a caller that makes its calls on this thread.
-pub(crate) fn made_here(caller: u32) {
+pub(crate) fn register(caller: u32) {
     let capture = CAPTURE.try_with(|own| {
         let mut own = own.borrow_mut();
         if own.is_none() {
@@ -126,19 +126,18 @@ pub(crate) fn made_here(caller: u32) {
     }
 }
 
-/// Records that a caller calls a function on this thread.
-pub(crate) fn called(function: &'static str, caller: u32) {
+/// Routes the output of a function that a caller calls on this thread to the capture of that caller.
+pub(crate) fn route(function: &'static str, caller: u32) {
     let goes_somewhere = |capture: &Weak<Capture>| capture.strong_count() > 0;
     // The thread may have belonged to a test that has ended.
     if !lock().of_callers.get(&caller).is_some_and(goes_somewhere) {
-        made_here(caller);
+        register(caller);
     }
-    called_within(function, caller, caller);
+    route_within(function, caller, caller);
 }
 
-/// Records that a caller calls a function from within a call of `outer`: both share the destination of their
-/// output.
-pub(crate) fn called_within(function: &'static str, caller: u32, outer: u32) {
+/// Routes the output of a function that a caller calls from within a call of `outer` to the capture of `outer`.
+pub(crate) fn route_within(function: &'static str, caller: u32, outer: u32) {
     let mut captures = lock();
     if let Some(capture) = captures.of_callers.get(&outer).cloned() {
         captures.of_callers.insert(caller, Weak::clone(&capture));

@@ -15,7 +15,7 @@ use crate::sys::{self, Mark};
 /// that made the calls.
 pub(crate) trait Deliver: Send + Sync {
     /// Takes successive outcomes. The engine calls this without holding any of its locks.
-    fn deliver(self: Arc<Self>, outcomes: Run<'_, '_>);
+    fn deliver(self: Arc<Self>, outcomes: Outcomes<'_, '_>);
 
     /// Returns whether there is room for further results.
     fn has_room(&self) -> bool {
@@ -30,13 +30,13 @@ pub(crate) fn is_same(one: &Arc<dyn Deliver>, other: &Arc<dyn Deliver>) -> bool 
 }
 
 /// The outcomes of successive calls that go to the same target, with their jobs.
-pub(crate) struct Run<'a, 'b> {
+pub(crate) struct Outcomes<'a, 'b> {
     first: Option<(Job, Outcome)>,
     others: &'a mut Peekable<Drain<'b, (Job, Outcome)>>,
     target: *const (),
 }
 
-impl Iterator for Run<'_, '_> {
+impl Iterator for Outcomes<'_, '_> {
     type Item = (Job, Outcome);
 
     fn next(&mut self) -> Option<(Job, Outcome)> {
@@ -59,7 +59,7 @@ pub(crate) fn wake(waker: Waker) {
 }
 
 thread_local! {
-    /// Whether this thread is delivering outcomes.
+    /// True while this thread is delivering outcomes.
     static DELIVERS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -83,7 +83,7 @@ fn give_out(outcomes: &mut Vec<(Job, Outcome)>) {
     let mut outcomes = outcomes.drain(..).peekable();
     while let Some(first) = outcomes.next() {
         let target = Arc::clone(&first.0.target);
-        let run = Run {
+        let run = Outcomes {
             target: Arc::as_ptr(&target).cast(),
             first: Some(first),
             others: &mut outcomes,

@@ -4,15 +4,15 @@ use std::mem::{replace, take};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use super::delivery::{Deliver, Run, wake};
+use super::delivery::{Deliver, Outcomes, wake};
 use super::outcome::Outcome;
 use crate::wait::{AnswerSource, Waiter};
 
 /// A place for one outcome.
 #[derive(Default)]
 pub(crate) struct Slot {
-    waiting: Mutex<Waiting>,
-    /// Whether the outcome may stay here for a long time before it is taken.
+    state: Mutex<SlotState>,
+    /// `true` if the outcome may stay here for a long time before it is taken.
     keeps: bool,
 }
 
@@ -22,12 +22,12 @@ impl Waiter for Slot {
     fn parks_at(&self, _: Option<Arc<dyn AnswerSource>>) {}
 
     fn is_woken(&self) -> bool {
-        matches!(*self.lock(), Waiting::Outcome(_))
+        matches!(*self.lock(), SlotState::Outcome(_))
     }
 }
 
 #[derive(Default)]
-enum Waiting {
+enum SlotState {
     /// The slot is empty, and nothing waits for the outcome yet.
     #[default]
     Nobody,
@@ -45,26 +45,26 @@ impl Slot {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn fill(&self, mut outcome: Outcome) {
         if self.keeps {
             outcome.detach();
         }
-        let waiting = replace(&mut *self.lock(), Waiting::Outcome(outcome));
-        if let Waiting::For(waker) = waiting {
+        let state = replace(&mut *self.lock(), SlotState::Outcome(outcome));
+        if let SlotState::For(waker) = state {
             wake(waker);
         }
     }
 
     pub(crate) fn try_take(&self) -> Option<Outcome> {
-        let mut waiting = self.lock();
-        match take(&mut *waiting) {
-            Waiting::Outcome(outcome) => Some(outcome),
+        let mut state = self.lock();
+        match take(&mut *state) {
+            SlotState::Outcome(outcome) => Some(outcome),
             other => {
-                *waiting = other;
+                *state = other;
                 None
             }
         }
@@ -73,26 +73,26 @@ impl Slot {
     /// Takes the outcome if it is there, without blocking on the lock: in a forked child the lock may be held
     /// by a thread that does not exist there.
     pub(crate) fn take_unlocked(&self) -> Option<Outcome> {
-        let mut waiting = self.waiting.try_lock().ok()?;
-        match take(&mut *waiting) {
-            Waiting::Outcome(outcome) => Some(outcome),
+        let mut state = self.state.try_lock().ok()?;
+        match take(&mut *state) {
+            SlotState::Outcome(outcome) => Some(outcome),
             _ => None,
         }
     }
 
     pub(crate) fn poll_take(&self, waker: &Waker) -> Poll<Outcome> {
-        let mut waiting = self.lock();
-        match take(&mut *waiting) {
-            Waiting::Outcome(outcome) => return Poll::Ready(outcome),
-            Waiting::For(known) if known.will_wake(waker) => *waiting = Waiting::For(known),
-            _ => *waiting = Waiting::For(waker.clone()),
+        let mut state = self.lock();
+        match take(&mut *state) {
+            SlotState::Outcome(outcome) => return Poll::Ready(outcome),
+            SlotState::For(known) if known.will_wake(waker) => *state = SlotState::For(known),
+            _ => *state = SlotState::For(waker.clone()),
         }
         Poll::Pending
     }
 }
 
 impl Deliver for Slot {
-    fn deliver(self: Arc<Self>, outcomes: Run<'_, '_>) {
+    fn deliver(self: Arc<Self>, outcomes: Outcomes<'_, '_>) {
         for (_, outcome) in outcomes {
             self.fill(outcome);
         }

@@ -13,21 +13,21 @@ use crate::wire::bell::Heard;
 use crate::wire::ring::Parker;
 use crate::wire::{bell, socket};
 
-/// Where a worker's answers arrive. The I/O thread looks there when the worker rings; a thread that
-/// waits for an answer may look for it there itself, which saves a wake-up.
+/// The connection on which a worker's answers arrive. The I/O thread looks there when the worker rings; a
+/// thread that waits for an answer may look for it there itself, which saves a wake-up.
 pub(crate) struct WorkerConnection {
     pub(crate) key: WorkerKey,
     pub(crate) socket: Arc<OwnedFd>,
     receiver: Mutex<ReceiveSide>,
     /// The number of threads that wait for the receive side.
     wanted: AtomicUsize,
-    /// Whether calls wait for room on their way to the worker.
+    /// True while calls wait for room on their way to the worker.
     full: AtomicBool,
-    /// Where a waiting thread parks; `None` if frames come through the socket.
+    /// The place where a waiting thread parks; `None` if frames come through the socket.
     pub(super) parker: Option<Parker>,
-    /// Whether a waiter is registered: one that is parked at the ring, or about to park.
+    /// True while a waiter is registered: one that is parked at the ring, or about to park.
     has_waiter: AtomicBool,
-    /// Asks the I/O thread to tell when the socket has room.
+    /// Makes the I/O thread notice when the socket has room.
     writable: Writable,
 }
 
@@ -96,12 +96,12 @@ impl WorkerConnection {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Sends calls on that wait for room. Returns whether any of them were sent.
-    pub(super) fn sends_on(&self, pool: Pool<'_>) -> bool {
+    /// Sends further calls that wait for room. Returns whether any of them were sent.
+    pub(super) fn send_on(&self, pool: Pool<'_>) -> bool {
         self.is_full() && pool.engine.step(|core, _| core.flush(self.key))
     }
 
-    /// Notes whether calls wait for room. Called under the engine's lock.
+    /// Records whether calls wait for room. Called under the engine's lock.
     pub(crate) fn set_full(&self, full: bool) {
         if full != self.is_full() {
             self.full.store(full, Ordering::Relaxed);
@@ -109,8 +109,8 @@ impl WorkerConnection {
         }
     }
 
-    /// Has the I/O thread send on when the socket has room, as long as calls wait for that. Called under
-    /// the engine's lock.
+    /// Makes the I/O thread send further calls when the socket has room, as long as calls wait for that.
+    /// Called under the engine's lock.
     pub(super) fn watch_room(&self) {
         if self.parker.is_none() {
             let (worker, full) = (self.key.id, self.is_full());

@@ -29,7 +29,7 @@ pub(super) enum Reaped {
 
 impl ReceiveSide {
     /// Kills a worker whose process lives on without its connection.
-    pub(super) fn overdue(&mut self, pool: Pool<'_>, socket: &OwnedFd) {
+    pub(super) fn kill_overdue(&mut self, pool: Pool<'_>, socket: &OwnedFd) {
         self.look_at_once(pool, socket);
         self.breach(pool, "it closed its connection".to_owned());
         kill_group(self.child.id());
@@ -37,12 +37,12 @@ impl ReceiveSide {
 
     /// Passes on what a process that has ended has printed, along with the answers that it left. Returns
     /// false if output is still waiting to be written first.
-    pub(super) fn last_look(&mut self, pool: Pool<'_>, socket: &OwnedFd) -> bool {
+    pub(super) fn look_at_end(&mut self, pool: Pool<'_>, socket: &OwnedFd) -> bool {
         self.drain(pool, true);
         if !self.look(pool, socket) && self.behind.is_none() {
             self.pass_current(pool);
         }
-        self.behind.is_none() && !self.waits(pool, Pace::Output)
+        self.behind.is_none() && !self.hold_back(pool, Pace::Output)
     }
 
     /// Takes in everything that a process that has ended has left, and reaps it.
@@ -119,7 +119,7 @@ impl ReceiveSide {
         let died = pool.engine.step(|core, now| {
             pool.state().unreaped += 1;
             let died = self.was_ready && self.has_died(core, &report);
-            core.scheduler.exited(now, self.key, report);
+            core.scheduler.handle_exit(now, self.key, report);
             self.requests.let_go(core);
             died
         });

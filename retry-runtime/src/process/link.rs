@@ -10,7 +10,7 @@ use super::connection::WorkerConnection;
 use super::sweep::Family;
 use crate::engine::link::{Link, executing};
 use crate::scheduler::{ExitReport, Progress};
-use crate::sys::group::{kill_group, may_not_signal, signal_group};
+use crate::sys::group::{kill_group, signal_group, try_kill};
 use crate::sys::{lineage, memory};
 use crate::wait::AnswerSource;
 use crate::wire::Corrupt;
@@ -29,7 +29,7 @@ pub(crate) struct ProcessLink {
     writer: Writer,
     /// Calls that did not fit into the stream.
     write_queue: WriteQueue,
-    /// Whether written bytes have not been published yet.
+    /// True while written bytes have not been published yet.
     dirty: bool,
     /// The control group that limits the worker's memory, if the kernel does so.
     cgroup: Option<Arc<Cgroup>>,
@@ -151,7 +151,7 @@ impl Link for ProcessLink {
         self.family.begin_end();
         kill_group(self.pid);
         self.family.kill(escaped);
-        if may_not_signal(self.pid) {
+        if !try_kill(self.pid) {
             // The worker has become another user. Its own watchdog ends its group when the connection ends.
             let _ = rustix::net::shutdown(&self.connection.socket, rustix::net::Shutdown::Both);
         }

@@ -20,9 +20,9 @@ use crate::job::Job;
 use crate::job::budget::Budget;
 use crate::job::caller::Caller;
 use crate::job::capture;
-use crate::job::delivery::{Deliver, Run};
+use crate::job::delivery::{Deliver, Outcomes};
 use crate::job::outcome::{CallKey, Outcome, rejected};
-use crate::scheduler::{Origin, WorkerKey};
+use crate::scheduler::{NestedOrigin, WorkerKey};
 use crate::sys;
 use crate::wire::nested::{self as wire, Reply, Request, Submission};
 use crate::wire::write_queue::WriteQueue;
@@ -101,7 +101,7 @@ impl Downstream {
 }
 
 impl Deliver for Downstream {
-    fn deliver(self: Arc<Self>, outcomes: Run<'_, '_>) {
+    fn deliver(self: Arc<Self>, outcomes: Outcomes<'_, '_>) {
         for (job, outcome) in outcomes {
             self.send(job.number, outcome);
         }
@@ -121,7 +121,7 @@ pub(crate) struct Requests {
     limit: usize,
     /// The number of requests taken in.
     pub(crate) taken: u64,
-    /// Whether nothing more will arrive.
+    /// Set once nothing more will arrive.
     pub(crate) ended: bool,
     /// The maps whose inputs are held back.
     held: Vec<Caller>,
@@ -249,9 +249,9 @@ impl Requests {
                 let outer = outer.map(|(_, _, job)| job.caller);
                 for (id, job) in jobs {
                     if let Some(outer) = outer.filter(|_| capture::is_on()) {
-                        capture::called_within(called, job.caller.0, outer.0);
+                        capture::route_within(called, job.caller.0, outer.0);
                     }
-                    let origin = Origin {
+                    let origin = NestedOrigin {
                         id,
                         worker: self.worker,
                         ticket,

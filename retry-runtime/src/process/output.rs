@@ -37,22 +37,22 @@ pub(super) struct Output<R> {
     read: u64,
     /// The positions at which the output of answered calls ends, as far as that output has not been passed
     /// on.
-    ends: VecDeque<End>,
-    /// Whether the worker reports these positions.
-    told: bool,
-    /// Whether reading stopped for lack of room.
+    ends: VecDeque<OutputEnd>,
+    /// `true` if the worker reports these positions.
+    reports_ends: bool,
+    /// Set while reading has stopped for lack of room.
     full: bool,
-    /// Whether the pipe has been removed from the I/O thread's epoll.
+    /// Set while the pipe is removed from the I/O thread's epoll.
     put_off: bool,
 }
 
 /// The end of a call's output.
 #[derive(Clone, Debug)]
-pub(super) struct End {
+pub(super) struct OutputEnd {
     /// The position in the stream, in bytes.
     pub(super) at: u64,
     pub(super) of: Of,
-    /// Whether a line that is unfinished there will stay unfinished.
+    /// `true` if a line that is unfinished there will stay unfinished.
     pub(super) last: bool,
 }
 
@@ -81,7 +81,7 @@ impl<R: AsFd> Output<R> {
             pending: Vec::new(),
             read: 0,
             ends: VecDeque::new(),
-            told: false,
+            reports_ends: false,
             full: false,
             put_off: false,
         }
@@ -136,19 +136,19 @@ impl<R: AsFd> Output<R> {
         }
     }
 
-    /// Notes that the worker reports from now on where output ends.
-    pub(super) fn mark_told(&mut self) {
-        self.told = true;
+    /// Records that the worker reports from now on where output ends.
+    pub(super) fn expect_ends(&mut self) {
+        self.reports_ends = true;
     }
 
-    /// Returns whether it is known which call a line belongs to.
-    pub(super) fn tells(&self) -> bool {
-        self.told
+    /// Returns whether the worker reports where output ends, so that each line can be assigned to a call.
+    pub(super) fn reports_ends(&self) -> bool {
+        self.reports_ends
     }
 
     /// Records that the output of the next answered call ends here.
-    pub(super) fn ends(&mut self, end: End) {
-        if !self.told {
+    pub(super) fn push_end(&mut self, end: OutputEnd) {
+        if !self.reports_ends {
             return;
         }
         let is_full = self.ends.len() >= MOST_ENDS;
@@ -273,7 +273,7 @@ mod tests {
         let mut output = Output::new(None);
         output.pending = pending.to_vec();
         output.read = pending.len() as u64;
-        output.mark_told();
+        output.expect_ends();
         output
     }
 
@@ -290,7 +290,7 @@ mod tests {
         let mut output = output(b"one\ntwo\nhalf");
         for (at, index) in [(4, 0), (9, 1), (30, 2)] {
             let (of, last) = (of(index), true);
-            output.ends(End { at, of, last });
+            output.push_end(OutputEnd { at, of, last });
         }
         let expected = [(Some(0), "one\n".to_owned()), (Some(1), "two\n".to_owned())];
         // The ninth byte is the first of the second call's unfinished line.
@@ -307,12 +307,12 @@ mod tests {
         let mut output = output(b"one\n");
         for at in [4, 2, 4] {
             let (of, last) = (of(at), false);
-            output.ends(End { at, of, last });
+            output.push_end(OutputEnd { at, of, last });
         }
         assert_eq!(passed(&mut output), [(Some(4), "one\n".to_owned())]);
         output.pending.clear();
         let (of, last) = (of(1), true);
-        output.ends(End { at: 0, of, last });
+        output.push_end(OutputEnd { at: 0, of, last });
         assert_eq!(passed(&mut output), []);
     }
 
@@ -320,7 +320,7 @@ mod tests {
     fn a_line_that_another_call_may_continue_is_kept() {
         let mut output = output(b"one\nhalf");
         let (of, last) = (of(0), false);
-        output.ends(End { at: 8, of, last });
+        output.push_end(OutputEnd { at: 8, of, last });
         assert_eq!(passed(&mut output), [(Some(0), "one\n".to_owned())]);
         assert!(output.is_pending());
         let long = vec![b'x'; LONGEST_LINE + 5];

@@ -126,7 +126,7 @@ fn poll_loop(
     loop {
         let (mut found, mut is_within_large) = (false, false);
         for (connection, receiver) in &mut *polled {
-            found |= receiver.look(pool, &connection.socket) | connection.sends_on(pool);
+            found |= receiver.look(pool, &connection.socket) | connection.send_on(pool);
             is_within_large |= receiver.is_within_large(connection);
         }
         found_any |= found;

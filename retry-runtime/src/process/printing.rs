@@ -3,9 +3,9 @@
 use std::os::fd::OwnedFd;
 
 use super::Pool;
-use super::output::{End, Lines, Of, Output, Tail};
+use super::output::{Lines, Of, Output, OutputEnd, Tail};
 use super::receive::ReceiveSide;
-use super::streams::{Queued, forward, has_room};
+use super::streams::{Queued, forward, poll_room};
 use crate::api::context::short_name;
 use crate::api::events::{Event, Stream};
 use crate::config::OutputMode;
@@ -28,8 +28,8 @@ impl ReceiveSide {
     /// Reads what the worker has printed; if `end` is set, all of it. While too much output waits to be
     /// written, the rest is left in the worker's pipe.
     pub(super) fn drain(&mut self, pool: Pool<'_>, end: bool) {
-        let (printed, held) = (self.printed(), self.behind.is_some());
-        let room = |stream: Stream| end || !held && printed.has_room(pool, stream);
+        let (printer, held) = (self.printer(), self.behind.is_some());
+        let room = |stream: Stream| end || !held && printer.poll_room(pool, stream);
         let epoll = pool.inbox().epoll();
         let control = &*self.control;
         let read = |stream: usize| {
@@ -75,11 +75,15 @@ impl ReceiveSide {
     /// to come will tell.
     pub(super) fn current(&self, core: &Core) -> Option<Of> {
         match core.scheduler.printing(self.key, self.claimed) {
-            Printing::One(ticket) if self.stdout.tells() && self.stderr.tells() => {
+            Printing::One(ticket) if self.stdout.reports_ends() && self.stderr.reports_ends() => {
                 Some(self.of(core, ticket))
             }
             // Such a worker answers one call before it begins the next.
-            Printing::Several if self.serial && self.stdout.tells() && self.stderr.tells() => None,
+            Printing::Several
+                if self.serial && self.stdout.reports_ends() && self.stderr.reports_ends() =>
+            {
+                None
+            }
             _ => Some(Of::default()),
         }
     }
@@ -106,7 +110,7 @@ impl ReceiveSide {
     ) {
         let passing = Passing {
             pool,
-            printed: self.printed(),
+            printer: self.printer(),
             greeted: &mut self.greeted,
             tail: &mut self.tail,
             queued: &mut self.queued,
@@ -115,7 +119,7 @@ impl ReceiveSide {
     }
 
     /// Takes in the worker's report of where the output of a ticket ends.
-    pub(super) fn told(&mut self, core: &Core, ticket: u64, told: frame::Printed) {
+    pub(super) fn take_in_ends(&mut self, core: &Core, ticket: u64, told: frame::Printed) {
         let of = if told.alone {
             self.of(core, ticket)
         } else {
@@ -128,21 +132,21 @@ impl ReceiveSide {
             // Trust the positions only if the worker prints into this very pipe. Otherwise something stands
             // in between, such as a script that passes its output on.
             let inode = |pipe| rustix::fs::fstat(pipe).map_or(0, |stat| stat.st_ino);
-            if !output.tells()
+            if !output.reports_ends()
                 && output
                     .pipe()
                     .is_some_and(|pipe| inode(pipe) == pipes[stream])
             {
-                output.mark_told();
+                output.expect_ends();
             }
             let at = told.ends[stream];
             let of = of.clone();
-            output.ends(End { at, of, last });
+            output.push_end(OutputEnd { at, of, last });
         }
     }
 
-    pub(super) fn printed(&self) -> Printed {
-        Printed {
+    pub(super) fn printer(&self) -> Printer {
+        Printer {
             function: self.function,
             worker_pid: self.child.id(),
         }
@@ -151,7 +155,7 @@ impl ReceiveSide {
 
 /// The worker that has printed something.
 #[derive(Clone, Copy)]
-pub(super) struct Printed {
+pub(super) struct Printer {
     pub(super) function: &'static str,
     pub(super) worker_pid: u32,
 }
@@ -159,7 +163,7 @@ pub(super) struct Printed {
 /// Passes on the lines of one worker.
 pub(super) struct Passing<'a> {
     pub(super) pool: Pool<'a>,
-    pub(super) printed: Printed,
+    pub(super) printer: Printer,
     pub(super) greeted: &'a mut bool,
     pub(super) tail: &'a mut Tail,
     pub(super) queued: &'a mut [Option<Queued>; 2],
@@ -176,13 +180,13 @@ impl Passing<'_> {
             Stream::Stdout => {}
             Stream::Stderr => self.tail.push(line),
         }
-        if let Some(queued) = self.printed.pass_on(self.pool, stream, of, line) {
+        if let Some(queued) = self.printer.pass_on(self.pool, stream, of, line) {
             self.queued[queued.place()] = Some(queued);
         }
     }
 }
 
-impl Printed {
+impl Printer {
     /// Writes to the stream, or to where a test's own output goes.
     fn write(self, stream: Stream, of: &Of, line: &[u8]) -> Option<Queued> {
         if capture::is_on()
@@ -198,8 +202,8 @@ impl Printed {
         forward(stream, line)
     }
 
-    fn has_room(self, pool: Pool<'_>, stream: Stream) -> bool {
-        pool.engine.config().output == OutputMode::None || has_room(stream, pool.inbox().bell())
+    fn poll_room(self, pool: Pool<'_>, stream: Stream) -> bool {
+        pool.engine.config().output == OutputMode::None || poll_room(stream, pool.inbox().bell())
     }
 
     /// Passes on a line, which ends with a newline or is unfinished.

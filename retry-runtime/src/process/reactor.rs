@@ -120,13 +120,13 @@ pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
         patience: Patience::new(),
         spin: None,
         timer: None,
-        rung: true,
+        timer_is_stale: true,
         put_off_for: 0,
         put_off: false,
         closing: Vec::new(),
         held: Vec::new(),
         dying: Vec::new(),
-        buried: Vec::new(),
+        reaped: Vec::new(),
         needs_standby: false,
     };
     std::thread::Builder::new()
@@ -161,11 +161,11 @@ struct Reactor {
     spin: Option<Spin>,
     /// The next timer, as far as this thread knows.
     timer: Option<Instant>,
-    /// Whether the timer must be looked up again.
-    rung: bool,
-    /// The number of events handled since that was first put off.
+    /// Set when `timer` may have changed, so that it must be looked up again.
+    timer_is_stale: bool,
+    /// The number of events handled since that look-up was first put off.
     put_off_for: usize,
-    /// Whether output is left unread until the bell rings.
+    /// True while output is left unread until the bell rings.
     put_off: bool,
     /// Workers that have closed their connection, each with the time by which it must be dead.
     closing: Vec<(Instant, u64)>,
@@ -174,8 +174,8 @@ struct Reactor {
     /// Workers that have ended and whose last output is still to be written.
     dying: Vec<Arc<WorkerConnection>>,
     /// Workers that have been reaped, and when. Their resources are released a little later.
-    buried: Vec<(Instant, Arc<WorkerConnection>)>,
-    /// Whether one of these workers had to be replaced.
+    reaped: Vec<(Instant, Arc<WorkerConnection>)>,
+    /// Set when one of these workers had to be replaced.
     needs_standby: bool,
 }
 
@@ -183,7 +183,7 @@ impl Reactor {
     fn is_done(&self) -> bool {
         self.connections.is_empty()
             && self.dying.is_empty()
-            && self.buried.is_empty()
+            && self.reaped.is_empty()
             && self.pool.engine.is_drained()
     }
 
@@ -196,10 +196,10 @@ impl Reactor {
         let ready = self.wait_for_work(&mut events);
         let ended = self.dispatch(&events[..ready]);
         // The last process that the engine waits for may be among them.
-        self.rung |= !ended.is_empty();
+        self.timer_is_stale |= !ended.is_empty();
         // Handle ends last: what a process has sent before it ended counts.
         for worker in ended {
-            self.ended(worker);
+            self.handle_end(worker);
         }
         self.look_at_held();
         self.enforce_limits(ready);
@@ -207,13 +207,13 @@ impl Reactor {
 
     /// Returns when the I/O thread has to wake up by itself.
     fn next_wake_up(&self) -> Option<Instant> {
-        let timer = if self.rung {
+        let timer = if self.timer_is_stale {
             Some(Instant::now())
         } else {
             self.timer
         };
         let closing = self.closing.first().map(|(at, _)| *at);
-        let others = [closing, self.buried_until(), self.held_until()];
+        let others = [closing, self.clear_up_at(), self.held_until()];
         timer.into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -253,7 +253,7 @@ impl Reactor {
         for event in events {
             let (flags, data) = (event.flags, event.data.u64());
             if data == BELL {
-                self.heard_bell();
+                self.handle_bell();
                 continue;
             }
             if data == STANDBY {
@@ -261,7 +261,7 @@ impl Reactor {
                 pool.engine
                     .step(|_, _| pool.state().standby.tend(pool.inbox()));
                 // It may have been the last process that the engine waits for.
-                self.rung = true;
+                self.timer_is_stale = true;
                 continue;
             }
             let worker = data / SOURCES;
@@ -269,18 +269,18 @@ impl Reactor {
                 continue;
             };
             match data % SOURCES {
-                SOCKET => self.rung_by(connection),
-                NESTED => self.nested(&connection, flags),
+                SOCKET => self.handle_socket(connection),
+                NESTED => self.handle_nested(&connection, flags),
                 PROCESS => ended.push(worker),
-                _ => self.output(&connection),
+                _ => self.handle_output(&connection),
             }
         }
         ended
     }
 
-    fn heard_bell(&mut self) {
+    fn handle_bell(&mut self) {
         let _ = rustix::io::read(self.pool.shared.inbox.bell(), &mut [0u8; 8]);
-        self.rung = true;
+        self.timer_is_stale = true;
         self.take_new_connections();
         self.take_left_connections();
         self.take_held_connections();
@@ -289,7 +289,7 @@ impl Reactor {
 
     /// Stops watching a worker that has ended, and takes in what it has left as soon as there is room for its
     /// output.
-    fn ended(&mut self, worker: u64) {
+    fn handle_end(&mut self, worker: u64) {
         let Some(connection) = self.connections.remove(&worker) else {
             return;
         };
@@ -302,7 +302,7 @@ impl Reactor {
         self.remove_output(&receiver);
         // A process that takes this worker's place may have its number.
         self.closing.retain(|(_, closing)| *closing != worker);
-        let all = receiver.last_look(self.pool.get(), &connection.socket);
+        let all = receiver.look_at_end(self.pool.get(), &connection.socket);
         drop(receiver);
         if all {
             self.reap(connection);
@@ -317,7 +317,7 @@ impl Reactor {
         // A thread that arms an earlier timer rings the bell, so most turns need not look it up. While there
         // are more events than fit into one turn, they come first, but each source only once: sources that
         // are always ready would otherwise keep all limits from being enforced.
-        let is_due = self.rung || self.timer.is_some_and(|at| at <= now);
+        let is_due = self.timer_is_stale || self.timer.is_some_and(|at| at <= now);
         let sources = self.connections.len() * SOURCES as usize;
         if is_due && (ready < EVENTS || self.put_off_for > sources) {
             self.put_off_for = 0;
@@ -325,7 +325,7 @@ impl Reactor {
         } else if is_due {
             self.put_off_for += ready;
         }
-        if self.buried_until().is_some_and(|until| until <= now) {
+        if self.clear_up_at().is_some_and(|until| until <= now) {
             self.clear_up();
         }
         self.closing.retain(|(at, worker)| {
@@ -333,7 +333,7 @@ impl Reactor {
             if overdue && let Some(connection) = self.connections.get(worker) {
                 connection
                     .receiver()
-                    .overdue(self.pool.get(), &connection.socket);
+                    .kill_overdue(self.pool.get(), &connection.socket);
             }
             !overdue
         });
@@ -342,7 +342,7 @@ impl Reactor {
     /// Does what is due by now. Everything that had arrived by then is taken in before any limit is enforced,
     /// however late this thread is: what arrived in time counts.
     fn tick(&mut self, now: Instant) {
-        self.rung = false;
+        self.timer_is_stale = false;
         let pool = self.pool.get();
         let engine = pool.engine;
         let enforces = engine.step(|core, _| {
@@ -382,9 +382,9 @@ impl Reactor {
         }
         // A thread that sleeps there must find another place.
         connection.unpark();
-        self.buried.push((Instant::now(), connection));
+        self.reaped.push((Instant::now(), connection));
         // It may have been the last one.
-        self.rung = true;
+        self.timer_is_stale = true;
     }
 
     fn take_held_connections(&mut self) {
@@ -411,7 +411,7 @@ impl Reactor {
         let pool = owned.get();
         for connection in self
             .dying
-            .extract_if(.., |connection| !connection.receiver().is_held(pool))
+            .extract_if(.., |connection| !connection.receiver().check_hold(pool))
             .collect::<Vec<_>>()
         {
             self.reap(connection);
@@ -421,7 +421,7 @@ impl Reactor {
                 continue;
             };
             let mut receiver = connection.receiver();
-            if receiver.is_held(pool) {
+            if receiver.check_hold(pool) {
                 self.held.push(worker);
                 continue;
             }
@@ -432,16 +432,16 @@ impl Reactor {
         }
     }
 
-    /// Returns when to [clear up](Self::clear_up), if there is anything to clear up.
-    fn buried_until(&self) -> Option<Instant> {
-        self.buried.first().map(|(at, _)| *at + PUT_OFF)
+    /// Returns when to [clear up](Self::clear_up) after the workers that have been reaped.
+    fn clear_up_at(&self) -> Option<Instant> {
+        self.reaped.first().map(|(at, _)| *at + PUT_OFF)
     }
 
     /// Does the work that was put off so that a worker that has died is replaced without waiting for it.
     fn clear_up(&mut self) {
-        self.buried.clear();
+        self.reaped.clear();
         // These may have been the last ones.
-        self.rung = true;
+        self.timer_is_stale = true;
         if std::mem::take(&mut self.needs_standby) {
             request_standby(&self.pool);
         }
@@ -499,7 +499,7 @@ impl Reactor {
     }
 
     /// Handles a worker that has rung, has sent frames, has made room for them, or is gone.
-    fn rung_by(&mut self, connection: Arc<WorkerConnection>) {
+    fn handle_socket(&mut self, connection: Arc<WorkerConnection>) {
         if let Some(spin) = self.spin.take() {
             self.patience.learn(&spin);
         }
@@ -522,7 +522,7 @@ impl Reactor {
                 return;
             }
         }
-        connection.sends_on(self.pool.get());
+        connection.send_on(self.pool.get());
         // The worker may have rung for room alone. A thread that sleeps there is woken for answers.
         if connection.has_waiter() {
             return;
@@ -536,7 +536,7 @@ impl Reactor {
         }
     }
 
-    fn nested(&self, connection: &WorkerConnection, flags: EventFlags) {
+    fn handle_nested(&self, connection: &WorkerConnection, flags: EventFlags) {
         let mut receiver = connection.receiver();
         if flags.contains(EventFlags::OUT) {
             receiver.requests.replies.flush();
@@ -551,7 +551,7 @@ impl Reactor {
         }
     }
 
-    fn output(&mut self, connection: &WorkerConnection) {
+    fn handle_output(&mut self, connection: &WorkerConnection) {
         let mut receiver = connection.receiver();
         // If a pipe has ended, this closes it and removes it from epoll.
         receiver.print(self.pool.get(), &connection.socket);

@@ -11,7 +11,7 @@ use super::connection::WorkerConnection;
 use super::nested::Requests;
 use super::output::{Lines, Of, Output, Tail};
 use super::start::Child;
-use super::streams::{Queued, end_of_queue, is_to_be_taken};
+use super::streams::{Queued, end_of_queue, poll_unwritten};
 use super::sweep::Family;
 use crate::api::events::Stream;
 use crate::api::excerpt::one_line;
@@ -21,7 +21,7 @@ use crate::engine::answer::{decode_answer, text};
 use crate::engine::backend::StartRequest;
 use crate::engine::core::Core;
 use crate::function::registry;
-use crate::scheduler::{Answer, FunctionKey, Reply, WorkerKey};
+use crate::scheduler::{Answer, AnswerReport, FunctionKey, WorkerKey};
 use crate::wire::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
 use crate::wire::frame_reader::FrameReader;
 use crate::wire::handshake::Hello;
@@ -51,20 +51,20 @@ pub(super) struct ReceiveSide {
     pub(super) stdout: Output<OwnedFd>,
     pub(super) stderr: Output<OwnedFd>,
     pub(super) tail: Tail,
-    /// Whether the output from now on is the program's own, rather than the test harness's.
+    /// Set once the output is the program's own, rather than the test harness's.
     pub(super) greeted: bool,
     pub(super) said_hello: bool,
-    /// Whether the worker has reported the result of its set-up.
+    /// Set once the worker has reported the result of its set-up.
     pub(super) said_ready: bool,
     /// The request that the worker serves, if it was a standby.
     pub(super) again: Option<StartRequest>,
-    /// Whether the worker's set-up has succeeded.
+    /// Set once the worker's set-up has succeeded.
     pub(super) was_ready: bool,
-    /// Whether the worker has asked to be replaced.
+    /// Set once the worker has asked to be replaced.
     pub(super) used_up: bool,
-    /// Whether the worker has broken the protocol. Nothing more is read then.
+    /// Set once the worker has broken the protocol. Nothing more is read from then on.
     pub(super) broken: bool,
-    /// Whether the worker has ended and been reaped.
+    /// Set once the worker has ended and been reaped.
     pub(super) reaped: bool,
     /// The last ticket that was answered.
     pub(super) answered: u64,
@@ -72,15 +72,15 @@ pub(super) struct ReceiveSide {
     pub(super) text: Option<(u64, String)>,
     /// The number of answers since the worker last reported how long they took.
     pub(super) untimed: u32,
-    /// Whether the worker executes one call at a time.
+    /// `true` if the worker executes one call at a time.
     pub(super) serial: bool,
     /// The last ticket that was claimed when the worker's output was last read.
     pub(super) claimed: u64,
     /// The last ticket up to which the output is either attributed or has been passed on.
     pub(super) seen: u64,
-    /// Whether the worker has reported where output ends. That output must be passed on before the next
+    /// Set once the worker has reported where output ends. That output must be passed on before the next
     /// answer is taken in.
-    pub(super) ends: bool,
+    pub(super) ends_reported: bool,
     /// The position of the line passed on last that waits for a reader, for each queue.
     pub(super) queued: [Option<Queued>; 2],
     /// The positions that must be written before held-back answers are taken in.
@@ -88,7 +88,7 @@ pub(super) struct ReceiveSide {
 }
 
 /// The parts of a worker that its receiving side takes over.
-pub(super) struct Parts {
+pub(super) struct WorkerParts {
     pub(super) child: Child,
     pub(super) pidfd: OwnedFd,
     pub(super) reader: Reader,
@@ -102,11 +102,11 @@ impl ReceiveSide {
     /// limit on the size of messages.
     pub(super) fn new(
         request: &StartRequest,
-        parts: Parts,
+        parts: WorkerParts,
         limit: usize,
         was_standby: bool,
     ) -> Self {
-        let Parts {
+        let WorkerParts {
             mut child,
             pidfd,
             reader,
@@ -151,7 +151,7 @@ impl ReceiveSide {
             serial: request.slots == 1,
             claimed: 0,
             seen: 0,
-            ends: false,
+            ends_reported: false,
             queued: [None; 2],
             behind: None,
         }
@@ -206,7 +206,7 @@ impl ReceiveSide {
             self.read(pool, socket);
         }
         if self.behind.is_some() {
-            if self.is_held(pool) {
+            if self.check_hold(pool) {
                 return false;
             }
             self.behind = None;
@@ -220,7 +220,8 @@ impl ReceiveSide {
         true
     }
 
-    /// Does the same before a limit is enforced: what has arrived counts, even if output waits for a reader.
+    /// Takes in what the worker has sent before a limit is enforced: it counts even if output waits for a
+    /// reader.
     pub(super) fn look_at_once(&mut self, pool: Pool<'_>, socket: &OwnedFd) {
         if !self.broken && !self.reader.is_empty() {
             self.read(pool, socket);
@@ -232,9 +233,10 @@ impl ReceiveSide {
     }
 
     /// Returns whether answers are held back until the output that was printed before them is written.
-    pub(super) fn is_held(&mut self, pool: Pool<'_>) -> bool {
+    /// Forgets the positions that have been written, and registers the bell for the others.
+    pub(super) fn check_hold(&mut self, pool: Pool<'_>) -> bool {
         let bell = pool.inbox().bell();
-        let waits = |queued: Queued| is_to_be_taken(queued, bell);
+        let waits = |queued: Queued| poll_unwritten(queued, bell);
         self.behind = self
             .behind
             .map(|places| places.map(|place| place.filter(|it| waits(*it))));
@@ -244,18 +246,18 @@ impl ReceiveSide {
     /// Hands all messages to the scheduler. Output that was printed before an answer is passed on first.
     pub(super) fn take_in_all(&mut self, pool: Pool<'_>, pace: Pace) {
         let unseen = self.control.unseen();
-        if unseen > self.seen || !self.stdout.tells() || !self.stderr.tells() {
-            // It is unknown which output belongs to what is answered, so pass on all of it.
+        if unseen > self.seen || !self.stdout.reports_ends() || !self.stderr.reports_ends() {
+            // It is unknown which output belongs to the calls that are answered, so pass on all of it.
             self.seen = unseen;
             self.drain(pool, false);
             self.pass_ended(pool);
             self.pass_rest(pool, &Of::default(), Lines::Whole);
-            if self.waits(pool, pace) {
+            if self.hold_back(pool, pace) {
                 return;
             }
         }
         let is_behind = self.stdout.is_behind() || self.stderr.is_behind();
-        if is_behind && !self.passes_ended(pool, pace) {
+        if is_behind && !self.try_pass_ended(pool, pace) {
             return;
         }
         // A nested call that a function has made before it answered comes before its answer.
@@ -270,14 +272,14 @@ impl ReceiveSide {
                 self.take_in(core, now);
                 // While a call is executing, the rest may be the beginning of a line. Once none is, pass it
                 // on here: the answers are delivered at the end of the step.
-                if executed && !self.ends && !self.executes(core) {
+                if executed && !self.ends_reported && !self.executes(core) {
                     self.pass_rest(pool, &Of::default(), Lines::All);
                 }
             });
-            if !std::mem::take(&mut self.ends) {
+            if !std::mem::take(&mut self.ends_reported) {
                 break;
             }
-            if !self.passes_ended(pool, pace) {
+            if !self.try_pass_ended(pool, pace) {
                 return;
             }
         }
@@ -289,14 +291,15 @@ impl ReceiveSide {
         !core.scheduler.executes_nothing(self.key, self.claimed)
     }
 
-    /// Returns whether what was passed on last must be waited for. If so, the I/O thread looks again later.
-    pub(super) fn waits(&mut self, pool: Pool<'_>, pace: Pace) -> bool {
+    /// Holds answers back if the output passed on last must be written before them. The I/O thread then looks
+    /// again later. Returns whether they are held back.
+    pub(super) fn hold_back(&mut self, pool: Pool<'_>, pace: Pace) -> bool {
         let queued = std::mem::take(&mut self.queued);
         if pace == Pace::AtOnce || queued == [None; 2] {
             return false;
         }
         self.behind = Some(queued);
-        let held = self.is_held(pool);
+        let held = self.check_hold(pool);
         if held {
             pool.inbox().hold(self.key.id);
         } else {
@@ -306,7 +309,7 @@ impl ReceiveSide {
     }
 
     /// Passes on the output of the calls that are answered next. Returns false if that must be waited for.
-    pub(super) fn passes_ended(&mut self, pool: Pool<'_>, pace: Pace) -> bool {
+    pub(super) fn try_pass_ended(&mut self, pool: Pool<'_>, pace: Pace) -> bool {
         if self.stdout.is_behind() || self.stderr.is_behind() {
             self.drain(pool, false);
         }
@@ -318,7 +321,7 @@ impl ReceiveSide {
         if self.stderr.is_behind() {
             self.wait_for_room(Stream::Stderr);
         }
-        !self.waits(pool, pace)
+        !self.hold_back(pool, pace)
     }
 
     pub(super) fn wait_for_room(&mut self, stream: Stream) {
@@ -347,7 +350,7 @@ impl ReceiveSide {
     pub(super) fn breach(&mut self, pool: Pool<'_>, reason: String) {
         self.broken = true;
         pool.engine
-            .step(|core, _| core.scheduler.broken(self.key, reason.into()));
+            .step(|core, _| core.scheduler.kill_broken(self.key, reason.into()));
     }
 
     /// Takes in the nested calls of the worker's functions.
@@ -364,13 +367,15 @@ impl ReceiveSide {
     /// Hands all complete messages to the scheduler.
     fn take_in(&mut self, core: &mut Core, now: Instant) {
         let mut function: Option<FunctionKey> = None;
-        while !self.broken && !self.ends {
+        while !self.broken && !self.ends_reported {
             let taken = if let Some(values) = self.input.take_short() {
-                self.short(core, now, values)
+                self.take_in_short(core, now, values)
             } else {
                 match self.input.take_answer(self.limit) {
                     Ok(None) => break,
-                    Ok(Some((header, payload))) => self.message(core, now, &header, payload),
+                    Ok(Some((header, payload))) => {
+                        self.take_in_message(core, now, &header, payload)
+                    }
                     Err(reason) => Err(reason),
                 }
             };
@@ -378,7 +383,7 @@ impl ReceiveSide {
                 Ok(touched) => function = touched.or(function),
                 Err(reason) => {
                     self.broken = true;
-                    core.scheduler.broken(self.key, reason.into());
+                    core.scheduler.kill_broken(self.key, reason.into());
                 }
             }
         }
@@ -388,7 +393,7 @@ impl ReceiveSide {
     }
 
     /// Takes in short values, which follow the last answer.
-    fn short(
+    fn take_in_short(
         &mut self,
         core: &mut Core,
         now: Instant,
@@ -397,25 +402,25 @@ impl ReceiveSide {
         let count = values.count();
         self.untimed = self.untimed.saturating_add(count);
         let first = self.answered.saturating_add(1);
-        self.finished(core, now, first, count, Reply::untimed(values))
+        self.report_answers(core, now, first, count, AnswerReport::untimed(values))
     }
 
-    /// Reports answers to `count` tickets, starting with `ticket`.
-    fn finished(
+    /// Reports answers to `count` tickets to the scheduler, starting with `ticket`.
+    fn report_answers(
         &mut self,
         core: &mut Core,
         now: Instant,
         ticket: u64,
         count: u32,
-        reply: Reply,
+        reply: AnswerReport,
     ) -> Result<Option<FunctionKey>, String> {
-        let function = core.scheduler.finished(now, self.key, ticket, reply);
+        let function = core.scheduler.handle_answer(now, self.key, ticket, reply);
         self.answered = ticket.saturating_add(u64::from(count) - 1);
         function.map_err(|_| format!("an answer to ticket {ticket}, which it does not hold"))
     }
 
     /// Takes in one message. An error is a breach of the protocol.
-    fn message(
+    fn take_in_message(
         &mut self,
         core: &mut Core,
         now: Instant,
@@ -430,22 +435,22 @@ impl ReceiveSide {
                 if Hello::decode(&payload) != Some(expected) {
                     let reason = "the worker's program registers other functions than this one; \
                                   was it rebuilt?";
-                    core.handshake_failed(self.key, reason.to_owned());
+                    core.fail_handshake(self.key, reason.to_owned());
                 }
                 return Ok(None);
             }
             Kind::OutOfMemory => {
-                core.scheduler.out_of_memory(self.key);
+                core.scheduler.kill_out_of_memory(self.key);
                 return Ok(None);
             }
             Kind::Ready if !std::mem::replace(&mut self.said_ready, true) => {
                 self.was_ready = true;
-                core.scheduler.ready(now, self.key);
+                core.scheduler.mark_ready(now, self.key);
                 return Ok(None);
             }
             Kind::SetUpFailed if !std::mem::replace(&mut self.said_ready, true) => {
                 core.scheduler
-                    .failed_to_start(self.key, Startup::SetUp(text(&payload)));
+                    .fail_start(self.key, Startup::SetUp(text(&payload)));
                 return Ok(None);
             }
             Kind::ErrText => {
@@ -454,8 +459,8 @@ impl ReceiveSide {
             }
             Kind::Printed => {
                 let told = frame::Printed::decode(payload).ok_or("output without an end")?;
-                self.told(core, header.ticket, told);
-                self.ends = true;
+                self.take_in_ends(core, header.ticket, told);
+                self.ends_reported = true;
                 return Ok(None);
             }
             _ => decode_answer(header, payload, self.limit)?,
@@ -469,7 +474,7 @@ impl ReceiveSide {
             // The duration of a failed attempt covers this one alone.
             _ => (self.tail.text(), 1),
         };
-        let reply = Reply {
+        let reply = AnswerReport {
             answer,
             duration: Duration::from_nanos(header.duration),
             timed,
@@ -477,11 +482,11 @@ impl ReceiveSide {
             error,
             stderr_tail: tail,
         };
-        self.finished(core, now, header.ticket, 1, reply)
+        self.report_answers(core, now, header.ticket, 1, reply)
     }
 }
 
-/// Whether answers wait for output that was printed before them.
+/// The choice between letting answers wait for the output printed before them, and taking them in at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
     /// They wait until the output is written, or until the stream accepts nothing any more.

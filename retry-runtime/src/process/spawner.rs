@@ -16,11 +16,11 @@ use super::cgroup::Cgroup;
 use super::connection::WorkerConnection;
 use super::link::ProcessLink;
 use super::nested::{Downstream, Requests};
-use super::receive::{Parts, ReceiveSide};
+use super::receive::{ReceiveSide, WorkerParts};
 use super::spawn_environment::SpawnEnvironment;
 use super::start::{Equipment, Process};
 use super::sweep::Family;
-use super::{OwnedPool, Pool, Shared};
+use super::{OwnedPool, Pool, PoolShared};
 use crate::config::Config;
 use crate::engine::backend::StartRequest;
 use crate::engine::core::Core;
@@ -33,8 +33,8 @@ use crate::wire::write_queue;
 const LULL: Duration = Duration::from_millis(5);
 
 /// A request to the spawner.
-enum Request {
-    Worker(Arc<Shared>, StartRequest),
+enum SpawnRequest {
+    Worker(Arc<PoolShared>, StartRequest),
     /// A standby for an engine, to be started when no worker is being waited for.
     Standby(OwnedPool),
 }
@@ -44,8 +44,8 @@ enum Request {
 /// # Errors
 ///
 /// If there is no thread to start it.
-pub(super) fn request_worker(shared: &Arc<Shared>, request: StartRequest) -> io::Result<()> {
-    send(Request::Worker(Arc::clone(shared), request))
+pub(super) fn request_worker(shared: &Arc<PoolShared>, request: StartRequest) -> io::Result<()> {
+    send(SpawnRequest::Worker(Arc::clone(shared), request))
 }
 
 /// Requests a standby, after a worker has ended that has to be replaced.
@@ -58,10 +58,10 @@ pub(super) fn request_standby(pool: &OwnedPool) {
     let kept = engine.config().scaledown_window;
     engine.step(|_, _| pool.shared.state().standby.want(kept));
     // A standby is optional, so ignore the error.
-    let _ = send(Request::Standby(pool.clone()));
+    let _ = send(SpawnRequest::Standby(pool.clone()));
 }
 
-fn send(request: Request) -> io::Result<()> {
+fn send(request: SpawnRequest) -> io::Result<()> {
     sender()
         .and_then(|sender| sender.send(request).map_err(io::Error::other))
         .map_err(|error| io::Error::new(error.kind(), format!("no thread for it: {error}")))
@@ -73,8 +73,8 @@ pub(super) fn prepare() {
 }
 
 /// Returns the channel on which the thread receives requests.
-fn sender() -> io::Result<Sender<Request>> {
-    static SENDER: PerProcess<Mutex<Option<Sender<Request>>>> = PerProcess::new();
+fn sender() -> io::Result<Sender<SpawnRequest>> {
+    static SENDER: PerProcess<Mutex<Option<Sender<SpawnRequest>>>> = PerProcess::new();
     let requests = SENDER.get_or_init(Mutex::default);
     let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(requests) = &*requests {
@@ -93,7 +93,7 @@ fn sender() -> io::Result<Sender<Request>> {
 /// The thread id of the spawner, once it runs.
 static SPAWNER: PerProcess<Pid> = PerProcess::new();
 
-fn run(requests: &Receiver<Request>) {
+fn run(requests: &Receiver<SpawnRequest>) {
     // Engines that get a standby as soon as no worker is being waited for.
     let mut needs_standby: Vec<OwnedPool> = Vec::new();
     loop {
@@ -113,14 +113,14 @@ fn run(requests: &Receiver<Request>) {
             Err(RecvTimeoutError::Disconnected) => return,
         };
         let pool = match request {
-            Request::Worker(shared, request) => {
+            SpawnRequest::Worker(shared, request) => {
                 fulfil(&shared, &request);
                 OwnedPool {
                     engine: request.engine,
                     shared,
                 }
             }
-            Request::Standby(pool) => pool,
+            SpawnRequest::Standby(pool) => pool,
         };
         let is_known = |known: &OwnedPool| Arc::ptr_eq(&known.engine, &pool.engine);
         if !needs_standby.iter().any(is_known) {
@@ -132,7 +132,7 @@ fn run(requests: &Receiver<Request>) {
 /// Starts a standby, if one is wanted.
 fn start_standby(pool: Pool<'_>) {
     let engine = pool.engine;
-    if !engine.step(|_, _| pool.state().standby.begin()) {
+    if !engine.step(|_, _| pool.state().standby.begin_start()) {
         return;
     }
     // Capture the environment before the start: a change during the start may or may not have reached the
@@ -140,7 +140,7 @@ fn start_standby(pool: Pool<'_>) {
     let spawn_environment = spawn_environment(engine.config());
     let process = children::check().and_then(|()| Process::start(engine.config()));
     let started = process.ok().zip(spawn_environment);
-    engine.step(|_, _| pool.state().standby.started(pool.inbox(), started));
+    engine.step(|_, _| pool.state().standby.finish_start(pool.inbox(), started));
     // The I/O thread has a new time to wait for, or one process less.
     pool.inbox().ring();
 }
@@ -209,7 +209,7 @@ fn adopt(pool: Pool<'_>, core: &mut Core, request: &StartRequest, pid: u32, link
     pool.inbox().register(connection);
 }
 
-fn fulfil(shared: &Shared, request: &StartRequest) {
+fn fulfil(shared: &PoolShared, request: &StartRequest) {
     let engine = &*request.engine;
     let pool = Pool { engine, shared };
     match spawn(pool, request) {
@@ -315,7 +315,7 @@ fn connect(
         Arc::new(nested),
         writable,
     );
-    let parts = Parts {
+    let parts = WorkerParts {
         child,
         pidfd,
         reader,

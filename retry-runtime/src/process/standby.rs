@@ -18,17 +18,17 @@ const KEPT: Duration = Duration::from_secs(60);
 /// The standby of one engine. The spawner starts it, and the I/O thread notices its end.
 #[derive(Default)]
 pub(crate) struct Standby {
-    state: State,
+    state: StandbyState,
     /// Former standbys that were killed or have died.
     ending: Vec<Process>,
     /// The time until which a standby is wanted.
     until: Option<Instant>,
-    /// Whether the engine is being shut down.
+    /// Set once the engine is being shut down.
     closed: bool,
 }
 
 #[derive(Default)]
-enum State {
+enum StandbyState {
     #[default]
     None,
     /// The spawner is about to start one.
@@ -45,29 +45,33 @@ impl Standby {
         self.until = until.or_else(|| now.checked_add(KEPT));
     }
 
-    /// Returns whether a standby is to be started, and marks it as starting. The caller must then report the
-    /// result to [`started`](Self::started).
-    pub(super) fn begin(&mut self) -> bool {
+    /// Marks a standby as starting if one is wanted, and returns whether it is. The caller must then report
+    /// the result to [`finish_start`](Self::finish_start).
+    pub(super) fn begin_start(&mut self) -> bool {
         let wanted = !self.closed && self.until.is_some_and(|until| Instant::now() < until);
-        let begins = wanted && matches!(self.state, State::None);
+        let begins = wanted && matches!(self.state, StandbyState::None);
         if begins {
-            self.state = State::Starting;
+            self.state = StandbyState::Starting;
         }
         begins
     }
 
     /// Takes the result of a start.
-    pub(super) fn started(&mut self, inbox: &Inbox, started: Option<(Process, SpawnEnvironment)>) {
+    pub(super) fn finish_start(
+        &mut self,
+        inbox: &Inbox,
+        started: Option<(Process, SpawnEnvironment)>,
+    ) {
         self.state = match started {
             Some((process, spawn_environment)) if inbox.watch_standby(&process.pidfd).is_ok() => {
-                State::Waiting(process, Box::new(spawn_environment))
+                StandbyState::Waiting(process, Box::new(spawn_environment))
             }
             Some((process, _)) => {
                 // Its end would not be noticed.
                 process.end();
-                State::None
+                StandbyState::None
             }
-            None => State::None,
+            None => StandbyState::None,
         };
         if self.closed {
             self.dismiss();
@@ -76,14 +80,14 @@ impl Standby {
 
     /// Returns whether there is a standby that can be [taken](Self::take).
     pub(super) fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Waiting(..))
+        matches!(self.state, StandbyState::Waiting(..))
     }
 
     /// Takes the standby if its spawn environment still matches that of a process started now. Otherwise
     /// dismisses it.
     pub(super) fn take(&mut self, inbox: &Inbox, now: &SpawnEnvironment) -> Option<Process> {
         match std::mem::take(&mut self.state) {
-            State::Waiting(process, then) if *then == *now && !process.has_ended() => {
+            StandbyState::Waiting(process, then) if *then == *now && !process.has_ended() => {
                 inbox.forget_standby(&process.pidfd);
                 return Some(process);
             }
@@ -106,7 +110,7 @@ impl Standby {
 
     /// Maintains the standby and returns when to do so again. To be called after its end as well.
     pub(super) fn tend(&mut self, inbox: &Inbox) -> Option<Instant> {
-        if let State::Waiting(process, _) = &self.state {
+        if let StandbyState::Waiting(process, _) = &self.state {
             let overdue = self.until.is_none_or(|until| until <= Instant::now());
             if process.has_ended() || overdue {
                 // Another standby would die as well, so none is started before the next worker dies.
@@ -129,16 +133,16 @@ impl Standby {
 
     /// Returns whether there is no process.
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(self.state, State::None) && self.ending.is_empty()
+        matches!(self.state, StandbyState::None) && self.ending.is_empty()
     }
 
     /// Kills the standby. The I/O thread notices its end.
     fn dismiss(&mut self) {
         self.state = match std::mem::take(&mut self.state) {
-            State::Waiting(process, _) => {
+            StandbyState::Waiting(process, _) => {
                 process.kill();
                 self.ending.push(process);
-                State::None
+                StandbyState::None
             }
             other => other,
         };

@@ -136,7 +136,7 @@ pub(super) struct Child {
     id: Pid,
     pub(super) stdout: Option<OwnedFd>,
     pub(super) stderr: Option<OwnedFd>,
-    /// Whether the child has been waited for. Its pid may belong to another process then.
+    /// Set once the child has been waited for. Its pid may belong to another process from then on.
     reaped: bool,
 }
 

@@ -44,16 +44,16 @@ static QUEUES: PerProcess<Mutex<Queues>> = PerProcess::new();
 /// Notified when a queue has become empty.
 static EMPTY: PerProcess<Condvar> = PerProcess::new();
 
-/// Whether anything is queued. If not, [`has_room`] need not take the lock.
+/// True while a queue has bytes. Otherwise [`poll_room`] need not take the lock.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
 /// The pid of the process that has the writer threads: a fork of it has none.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// Indexed by the number of the descriptor minus one.
-struct Queues([Queue; 2]);
+struct Queues([StreamQueue; 2]);
 
-struct Queue {
+struct StreamQueue {
     /// The units in which bytes are written: as many lines as a pipe accepts as a whole, or one longer line.
     pieces: VecDeque<Vec<u8>>,
     /// The total size of the pieces, in bytes.
@@ -63,7 +63,7 @@ struct Queue {
     done: u64,
     /// When the stream last accepted anything.
     taken: Option<Instant>,
-    /// Whether a writer thread is running. The piece that it is writing is no longer in the queue.
+    /// True while a writer thread is running. The piece that it is writing is no longer in the queue.
     writing: bool,
     /// The bells to ring when there is room again.
     waiting: Vec<Arc<OwnedFd>>,
@@ -71,7 +71,7 @@ struct Queue {
     behind: Vec<(u64, Arc<OwnedFd>)>,
 }
 
-impl Queue {
+impl StreamQueue {
     const fn new() -> Self {
         Self {
             pieces: VecDeque::new(),
@@ -129,7 +129,8 @@ impl Queue {
 
 impl Queues {
     fn lock() -> MutexGuard<'static, Self> {
-        let queues = QUEUES.get_or_init(|| Mutex::new(Self([Queue::new(), Queue::new()])));
+        let queues =
+            QUEUES.get_or_init(|| Mutex::new(Self([StreamQueue::new(), StreamQueue::new()])));
         queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -152,7 +153,7 @@ fn ring(bell: &OwnedFd) {
     let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
 }
 
-/// A position in what has been queued for a stream.
+/// A position in the bytes queued for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Queued {
     place: usize,
@@ -176,8 +177,9 @@ pub(super) fn end_of_queue(stream: Stream) -> Option<Queued> {
 }
 
 /// Returns whether the stream has yet to accept what was queued up to this position and is still accepting
-/// output. If so, the bell is rung when it has accepted it, and [`patience_ends`] tells when to ask again.
-pub(super) fn is_to_be_taken(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
+/// output. If so, registers the bell, which is rung when the stream has accepted it; [`patience_ends`]
+/// returns when to ask again.
+pub(super) fn poll_unwritten(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
     let mut queues = Queues::lock();
     let queue = &mut queues.0[queued.place];
     let waits = queue.done < queued.at && queue.is_read();
@@ -229,8 +231,9 @@ pub(super) fn forward(stream: Stream, line: &[u8]) -> Option<Queued> {
     Some(Queued { place, at })
 }
 
-/// Returns whether more lines are accepted for a stream. If not, the bell is rung once they are.
-pub(super) fn has_room(stream: Stream, bell: &Arc<OwnedFd>) -> bool {
+/// Returns whether more lines are accepted for a stream. If not, registers the bell, which is rung once they
+/// are.
+pub(super) fn poll_room(stream: Stream, bell: &Arc<OwnedFd>) -> bool {
     if !BUSY.load(Ordering::Relaxed) {
         return true;
     }
@@ -269,10 +272,10 @@ fn write_queued(place: usize) {
         }
         let Some(piece) = piece else {
             // Everything has been written.
-            *queue = Queue {
+            *queue = StreamQueue {
                 queued: queue.queued,
                 done: queue.queued,
-                ..Queue::new()
+                ..StreamQueue::new()
             };
             let busy = queues.0.iter().any(|queue| queue.writing);
             BUSY.store(busy, Ordering::Relaxed);
@@ -411,7 +414,7 @@ mod tests {
 
     #[test]
     fn lines_are_joined_up_to_the_atomic_size_of_a_pipe() {
-        let mut queue = Queue::new();
+        let mut queue = StreamQueue::new();
         let long = vec![b'x'; 2 * WHOLE];
         for line in [&b"one\n"[..], b"two\n", &long, b"last", &[b'y'; WHOLE - 4]] {
             queue.push(line);

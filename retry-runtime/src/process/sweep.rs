@@ -1,8 +1,8 @@
 //! The sweeper: ends the processes that a worker has left behind outside of its process group.
 //!
 //! Scanning all processes takes about a millisecond. A thread that is started on demand, and ends when its
-//! queue is empty, does so for all workers that have ended meanwhile together, and some time after their work
-//! has been handed out again.
+//! queue is empty, scans once for all workers that have ended in the meantime, some time after their work has
+//! been handed out again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +57,7 @@ struct Sweeps {
     queue: Vec<Sweep>,
     /// The number of workers that are ending and are not in the queue yet.
     ending: usize,
-    /// Whether the thread is running.
+    /// True while the thread is running.
     runs: bool,
 }
 

@@ -48,10 +48,10 @@ pub(super) struct Call<P> {
     pub(super) terms: Arc<Terms>,
     /// The deadline; `None` also while a deadline that begins when the call is sent has not begun.
     pub(super) deadline: Option<Instant>,
-    /// Whether the deadline begins with the first attempt, however long the input was queued: true
-    /// for an input of a map, unless its deadline is inherited.
+    /// `true` if the deadline begins with the first attempt, however long the input was queued. Inputs of a
+    /// map have such a deadline, unless it is inherited.
     pub(super) deadline_begins_when_sent: bool,
-    pub(super) state: State,
+    pub(super) state: CallState,
     /// The number of the next or current attempt, from 1.
     pub(super) attempt: u32,
     /// The nesting depth: the number of calls above this one.
@@ -68,7 +68,7 @@ pub(super) struct Call<P> {
 pub(super) struct Past {
     /// The number of failures that were charged to the retry policy.
     pub(super) failures: u32,
-    /// Whether one of those failures was a panic.
+    /// Set once one of those failures was a panic.
     pub(super) panicked: bool,
     pub(super) crashes: u32,
     pub(super) suspicion: Suspicion,
@@ -78,7 +78,7 @@ pub(super) struct Past {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum CallState {
     Queued,
     /// The call waits for the delay before its next attempt.
     Delayed,
@@ -111,7 +111,7 @@ impl<P> Call<P> {
             outcome: end.outcome,
             error: end.error,
         };
-        remember(&mut self.past().attempts, attempt);
+        remember(&mut self.past_mut().attempts, attempt);
         self.attempt += 1;
     }
 
@@ -131,7 +131,7 @@ impl<P> Call<P> {
         self.past.as_ref().is_some_and(|past| past.panicked)
     }
 
-    pub(super) fn past(&mut self) -> &mut Past {
+    pub(super) fn past_mut(&mut self) -> &mut Past {
         self.past.get_or_insert_default()
     }
 }
@@ -187,7 +187,7 @@ impl<P: Parts> Scheduler<P> {
             terms,
             deadline,
             deadline_begins_when_sent,
-            state: State::Queued,
+            state: CallState::Queued,
             attempt: 1,
             depth,
             parent: parent.map(Box::new),

@@ -4,7 +4,7 @@
 //! attempt at any of them has ended yet. As soon as one input fails, is stopped or was executing in
 //! a crash, the scheduler splits it off and it stands alone.
 
-use super::{Action, CallKey, Event, Outcome, Scheduler, State, Timer, WorkerKey};
+use super::{Action, CallKey, CallState, Event, Outcome, Scheduler, Timer, WorkerKey};
 use crate::codec::payload::Payload;
 use crate::job::parts::Parts;
 
@@ -64,7 +64,7 @@ impl<P: Parts> Scheduler<P> {
         let call = self.call_mut(key)?;
         let count = values.count();
         if let Some(budget) = &call.terms.budget {
-            budget.attempted(count);
+            budget.count_attempts(count);
         }
         if count == call.payload.count() {
             self.resolve(key, Ok(values), None);
@@ -136,7 +136,7 @@ impl<P> super::Call<P> {
     /// call.
     fn advance(&mut self, count: u32) {
         self.id.0 += u64::from(count);
-        if let State::Sent { ticket, .. } = &mut self.state {
+        if let CallState::Sent { ticket, .. } = &mut self.state {
             *ticket += u64::from(count);
         }
     }

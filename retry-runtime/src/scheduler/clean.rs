@@ -29,7 +29,7 @@ impl Worker {
 impl<P: Parts> Scheduler<P> {
     /// Marks a worker in which an attempt has panicked. Recalls its unclaimed inputs if it holds
     /// retries after panics.
-    pub(super) fn worker_panicked(&mut self, key: WorkerKey) {
+    pub(super) fn mark_panicked(&mut self, key: WorkerKey) {
         self.workers[key].panicked = true;
         let needs_clean = |call| self.call(call).is_some_and(Call::needs_clean);
         let mut held = self.workers[key].outstanding.iter();

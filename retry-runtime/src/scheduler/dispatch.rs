@@ -7,8 +7,8 @@ use super::function::Lane;
 use super::queue::Turn;
 use super::suspects::Suspicion;
 use super::{
-    Action, CallKey, Event, FunctionKey, Hold, Inflight, Phase, Scheduler, State, TEAR_DOWN, Timer,
-    WorkerKey,
+    Action, CallKey, CallState, Event, FunctionKey, Hold, Inflight, Phase, Scheduler, TEAR_DOWN,
+    Timer, WorkerKey,
 };
 use crate::job::caller::Caller;
 use crate::job::parts::Parts;
@@ -107,18 +107,19 @@ impl<P: Parts> Scheduler<P> {
     }
 
     pub(super) fn next_turn(&mut self, function: FunctionKey, lane: Lane) -> Option<Turn> {
-        let (calls, queue) = (&self.calls, self.functions[function.0].lane(lane));
+        let (calls, queue) = (&self.calls, self.functions[function.0].lane_mut(lane));
         let call = |key: CallKey| calls.get(key.index).filter(|call| call.id == key.id);
         queue.next(
             &self.holds,
-            |key| call(key).is_some_and(|call| call.state == State::Queued),
+            |key| call(key).is_some_and(|call| call.state == CallState::Queued),
             |key| call(key)?.payload.index(),
             |key| call(key).is_some_and(|call| call.payload.has_room()),
         )
     }
 
-    /// Returns whether a call is queued and not held back.
-    pub(super) fn has_turn(&mut self, function: FunctionKey, lane: Lane) -> bool {
+    /// Returns whether a call is queued and not held back. Drops stale entries and charges callers that are
+    /// held back, as [`next_turn`](Self::next_turn) does.
+    pub(super) fn look_for_turn(&mut self, function: FunctionKey, lane: Lane) -> bool {
         self.functions[function.0].queued() > 0 && self.next_turn(function, lane).is_some()
     }
 
@@ -151,13 +152,13 @@ impl<P: Parts> Scheduler<P> {
         most: u32,
     ) -> u32 {
         let function = self.workers[worker].function;
-        let queue = self.functions[function.0].lane(lane);
+        let queue = self.functions[function.0].lane_mut(lane);
         let call = queue.take(turn).expect("it is there");
         let entry = &self.calls[call.index];
         let (depth, caller) = (entry.depth, entry.payload.caller());
         if entry.suspicion() == Suspicion::Culprit && lane == Lane::Any {
             // A culprit's turn moves it to the queue of calls that need an otherwise idle worker.
-            let queue = self.functions[function.0].lane(Lane::Alone);
+            let queue = self.functions[function.0].lane_mut(Lane::Alone);
             queue.push_back(depth, caller, call);
             return 0;
         }
@@ -166,10 +167,12 @@ impl<P: Parts> Scheduler<P> {
         if count < entry.payload.count()
             && let Some(rest) = self.split(call, count)
         {
-            let queue = self.functions[function.0].lane(lane);
+            let queue = self.functions[function.0].lane_mut(lane);
             queue.push_front(depth, caller, rest);
         }
-        self.functions[function.0].lane(lane).charge(turn, count);
+        self.functions[function.0]
+            .lane_mut(lane)
+            .charge(turn, count);
         self.leave_queue(call);
         let target = &mut self.workers[worker];
         let ticket = target.next_ticket;
@@ -186,7 +189,7 @@ impl<P: Parts> Scheduler<P> {
         });
         let worker_pid = target.pid;
         let entry = &mut self.calls[call.index];
-        entry.state = State::Sent { worker, ticket };
+        entry.state = CallState::Sent { worker, ticket };
         let attempt = entry.attempt;
         if entry.deadline.is_none() && entry.deadline_begins_when_sent {
             self.begin_deadline(call, now);
@@ -231,7 +234,7 @@ impl<P: Parts> Scheduler<P> {
             && counts.allows(max_workers, false)
             && let Some((load, victim)) = index.most()
             && load > at_once
-            && !self.has_turn(function, Lane::Any)
+            && !self.look_for_turn(function, Lane::Any)
         {
             self.recall(victim);
         }

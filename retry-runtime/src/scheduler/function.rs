@@ -34,7 +34,7 @@ pub(crate) struct FunctionPolicy {
     pub(crate) max_calls_per_worker: Option<u64>,
     /// The number of inputs that a worker executes at once.
     pub(crate) at_once: usize,
-    /// Whether one of these inputs can be stopped without the others.
+    /// `true` if one of these inputs can be stopped without the others.
     pub(crate) separable: bool,
     pub(crate) grace: Duration,
     pub(crate) memory: Option<u64>,
@@ -167,14 +167,14 @@ impl Function {
     }
 
     /// Counts attempts that ran to their end, with whatever outcome.
-    pub(super) fn completed(&mut self, now: Instant, attempts: u32) {
+    pub(super) fn count_completions(&mut self, now: Instant, attempts: u32) {
         self.completions.add(now, attempts);
         let gained = 2 * attempts as usize;
         self.confidence = (self.confidence + gained).min(DEEPEST);
     }
 
     /// Adds the total duration of several attempts to the moving average.
-    pub(super) fn took(&mut self, duration: Duration, attempts: u32) {
+    pub(super) fn add_duration(&mut self, duration: Duration, attempts: u32) {
         let attempts = f64::from(attempts);
         let nanos = duration.as_nanos() as f64 / attempts;
         self.duration = Some(match self.duration {
@@ -184,16 +184,18 @@ impl Function {
     }
 
     /// Counts a crash: a worker that died while it was executing.
-    pub(super) fn crashed(&mut self, now: Instant, cause: ExitCause) {
+    pub(super) fn count_crash(&mut self, now: Instant, cause: ExitCause) {
         self.crashes.add(now, 1);
         self.last_crash = cause;
     }
 
-    pub(super) fn has_crashed_lately(&mut self, now: Instant) -> bool {
-        self.crashes.count(now) > 0
+    /// Returns how many crashes still count, and forgets older ones.
+    pub(super) fn count_crashes(&mut self, now: Instant) -> u64 {
+        self.crashes.count(now)
     }
 
-    pub(super) fn crash_limit_exceeded(&mut self, now: Instant) -> Option<CrashLimitExceeded> {
+    /// Returns the error to fail calls with if the crash limit is exceeded, and forgets older crashes.
+    pub(super) fn check_crash_limit(&mut self, now: Instant) -> Option<CrashLimitExceeded> {
         let (limit, _) = self.policy.crash_limit.get()?;
         if self.crashes.is_empty() {
             return None;
@@ -224,7 +226,7 @@ impl Function {
     }
 
     /// Returns the queue of a lane.
-    pub(super) fn lane(&mut self, lane: Lane) -> &mut Queue {
+    pub(super) fn lane_mut(&mut self, lane: Lane) -> &mut Queue {
         match lane {
             Lane::Any => &mut self.queue,
             Lane::Clean => &mut self.clean_queue,
@@ -235,20 +237,20 @@ impl Function {
     /// Takes all queues of nested calls, which may contain stale entries.
     pub(super) fn take_nested(&mut self) -> [Queue; 3] {
         self.queued_nested = 0;
-        Lane::ALL.map(|lane| self.lane(lane).take_nested())
+        Lane::ALL.map(|lane| self.lane_mut(lane).take_nested())
     }
 
     /// Takes all queues, which may contain stale entries.
     pub(super) fn take_queue(&mut self) -> [Queue; 3] {
         self.queued_top = 0;
         self.queued_nested = 0;
-        Lane::ALL.map(|lane| std::mem::take(self.lane(lane)))
+        Lane::ALL.map(|lane| std::mem::take(self.lane_mut(lane)))
     }
 
     /// Clears the queues of stale entries; no call may be queued.
     pub(super) fn clear_queues(&mut self) {
         for lane in Lane::ALL {
-            self.lane(lane).clear();
+            self.lane_mut(lane).clear();
         }
     }
 }

@@ -12,7 +12,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 impl<P: Parts> Scheduler<P> {
     /// Takes in a measurement: the memory of a worker and all processes that it started, in bytes.
     /// Kills the worker if that exceeds its limit.
-    pub(crate) fn measured(&mut self, now: Instant, key: WorkerKey, bytes: u64) {
+    pub(crate) fn handle_memory(&mut self, now: Instant, key: WorkerKey, bytes: u64) {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
@@ -30,14 +30,14 @@ impl<P: Parts> Scheduler<P> {
             Phase::Starting => {
                 let peak = worker.peak;
                 let cause = ExitCause::OutOfMemory { limit, peak };
-                self.failed_to_start(key, Startup::Exited(cause));
+                self.fail_start(key, Startup::Exited(cause));
             }
             Phase::Killed | Phase::Broken(_) | Phase::OutOfMemory | Phase::FailedStart(_) => {}
         }
     }
 
     /// Kills a worker as if it had exceeded its memory limit, for a test.
-    pub(crate) fn out_of_memory(&mut self, key: WorkerKey) {
+    pub(crate) fn kill_out_of_memory(&mut self, key: WorkerKey) {
         if let Some(worker) = self.worker(key)
             && worker.phase == Phase::Ready
         {

@@ -30,19 +30,19 @@ pub(crate) enum Answer {
 
 /// A worker's answer, with the duration of the attempt.
 #[derive(Debug)]
-pub(crate) struct Reply {
+pub(crate) struct AnswerReport {
     pub(crate) answer: Answer,
     pub(crate) duration: Duration,
     /// The number of attempts that `duration` is the total of; zero if it is not known yet.
     pub(crate) timed: u32,
-    /// Whether the worker asks to be replaced.
+    /// `true` if the worker asks to be replaced.
     pub(crate) used_up: bool,
     /// The text of the error, if the answer is an error with a text.
     pub(crate) error: Option<Box<str>>,
     pub(crate) stderr_tail: Option<Arc<str>>,
 }
 
-impl Reply {
+impl AnswerReport {
     /// Creates a reply of values whose duration is not known yet.
     pub(crate) fn untimed(values: Payload) -> Self {
         Self {
@@ -61,7 +61,7 @@ impl Reply {
 pub(crate) struct Progress {
     /// The last ticket that was claimed or recalled.
     pub(crate) claimed: u64,
-    /// Whether some of the sent calls have not reached the worker yet.
+    /// `true` while some of the sent calls have not reached the worker yet.
     pub(crate) is_sending: bool,
     pub(crate) executing: Vec<Executing>,
 }
@@ -105,11 +105,11 @@ pub(crate) enum Action<P> {
         call: CallKey,
         attempt: u32,
     },
-    /// Recall the tickets that the worker has not claimed; answered by [`Scheduler::recalled`].
+    /// Recall the tickets that the worker has not claimed; answered by [`Scheduler::handle_recall`].
     Recall { worker: WorkerKey },
-    /// Read what the worker is executing; answered by [`Scheduler::probed`].
+    /// Read what the worker is executing; answered by [`Scheduler::handle_progress`].
     Probe { worker: WorkerKey },
-    /// Measure the worker's memory; answered by [`Scheduler::measured`].
+    /// Measure the worker's memory; answered by [`Scheduler::handle_memory`].
     Measure { worker: WorkerKey },
     /// Ask a running function to stop, through its cancellation token.
     Ask { worker: WorkerKey, ticket: u64 },

@@ -18,7 +18,7 @@ pub(super) const DEEPEST: u32 = 10;
 
 /// The origin of a nested call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
+pub(crate) struct NestedOrigin {
     /// The identity that the worker gave the call.
     pub(crate) id: CallId,
     pub(crate) worker: WorkerKey,
@@ -39,7 +39,7 @@ pub(super) struct Place {
     pub(super) id: CallId,
     pub(super) parent: Option<Parent>,
     pub(super) depth: u32,
-    /// Whether the deadline is inherited from the call that makes this one.
+    /// `true` if the deadline is inherited from the call that makes this one.
     pub(super) deadline_is_inherited: bool,
 }
 
@@ -61,7 +61,7 @@ impl<P: Parts> Scheduler<P> {
         now: Instant,
         function: FunctionKey,
         mut terms: Arc<Terms>,
-        origin: Origin,
+        origin: NestedOrigin,
         payload: P,
     ) -> CallKey {
         let unknown = CallKey::nested(origin.id);
@@ -72,7 +72,7 @@ impl<P: Parts> Scheduler<P> {
         let caller = worker.function;
         if worker.children.contains_key(&origin.id.number()) {
             let reason = "it made two calls of one number".into();
-            self.broken(origin.worker, reason);
+            self.kill_broken(origin.worker, reason);
             return unknown;
         }
         let outer = worker

@@ -8,9 +8,9 @@ use super::queue::Queue;
 use super::stop::Withdrawn;
 use super::suspects::Crashed;
 use super::{
-    Action, Answer, AttemptEnd, CRASHES_PER_INPUT, Call, CallKey, ExitReport, Failure, FunctionKey,
-    History, Inflight, LONGEST_DELAY, Outcome, Phase, Reply, Scheduler, State, Timer,
-    UnknownTicket, Worker, WorkerKey,
+    Action, Answer, AnswerReport, AttemptEnd, CRASHES_PER_INPUT, Call, CallKey, CallState,
+    ExitReport, Failure, FunctionKey, History, Inflight, LONGEST_DELAY, Outcome, Phase, Scheduler,
+    Timer, UnknownTicket, Worker, WorkerKey,
 };
 use crate::api::context::AttemptOutcome;
 use crate::api::events::Event;
@@ -57,7 +57,7 @@ impl<P: Parts> Scheduler<P> {
                 self.end_withdrawn_call(call, &withdrawn, end);
             } else if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
                 let tail = report.stderr_tail.clone();
-                self.expired(now, call, expired, None, worker.pid, tail);
+                self.end_expired_attempt(now, call, expired, None, worker.pid, tail);
             } else if claimed && (!ours || self.is_at_most_once(call)) {
                 executing.push((call, inflight.ticket, inflight.sent));
             } else {
@@ -83,7 +83,7 @@ impl<P: Parts> Scheduler<P> {
         let aborted_by_panic = panicked.is_some();
         // The crash must be counted before any call is sent again.
         if !executing.is_empty() && !aborted_by_panic && !ours {
-            self.functions[function.0].crashed(now, report.cause);
+            self.functions[function.0].count_crash(now, report.cause);
         }
         for call in behind.into_iter().rev() {
             self.enqueue_front(now, call);
@@ -104,7 +104,7 @@ impl<P: Parts> Scheduler<P> {
                 end.outcome = AttemptOutcome::Panicked;
                 end.error = Some(one_line(last.panic.message()).into());
                 let failure = Failure::Panicked(last.panic.clone());
-                self.attempt_failed(now, key, failure, Retry::Default, end);
+                self.end_failed_attempt(now, key, failure, Retry::Default, end);
                 continue;
             }
             let failure = match &worker.phase {
@@ -116,7 +116,7 @@ impl<P: Parts> Scheduler<P> {
                 }
                 _ => Failure::Crashed(Crash::new(report.cause, crashed.executing)),
             };
-            self.attempt_crashed(now, key, crashed, failure, end);
+            self.end_crashed_attempt(now, key, crashed, failure, end);
         }
         self.enforce_crash_limit(now, function);
     }
@@ -127,7 +127,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Handles a crash of the worker that was executing a call, alone or with others.
-    fn attempt_crashed(
+    fn end_crashed_attempt(
         &mut self,
         now: Instant,
         key: CallKey,
@@ -154,12 +154,12 @@ impl<P: Parts> Scheduler<P> {
         let (function, at_most_once) = (call.function, call.terms.policy.at_most_once);
         call.record(end);
         let may_have_company = self.functions[function.0].policy.at_once > 1;
-        if let Some(past) = self.call_mut(key).map(Call::past)
-            && let Some(worker) = past.crashed(crashed, may_have_company)
+        if let Some(past) = self.call_mut(key).map(Call::past_mut)
+            && let Some(worker) = past.record_crash(crashed, may_have_company)
         {
             self.acquit(now, function, worker);
         }
-        let crashes = self.call_mut(key).map_or(0, |call| call.past().crashes);
+        let crashes = self.call_mut(key).map_or(0, |call| call.past_mut().crashes);
         let limit = match at_most_once {
             true => Some(1),
             false => (crashes >= CRASHES_PER_INPUT).then_some(CRASHES_PER_INPUT),
@@ -178,7 +178,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Takes in the values with which a worker answered consecutive tickets.
-    pub(super) fn succeeded(
+    pub(super) fn handle_values(
         &mut self,
         now: Instant,
         key: WorkerKey,
@@ -198,9 +198,9 @@ impl<P: Parts> Scheduler<P> {
             if whole {
                 worker.outstanding.remove(ticket);
             } else {
-                worker.outstanding.answered(ticket, count);
+                worker.outstanding.advance(ticket, count);
             }
-            self.functions[function.0].completed(now, count);
+            self.functions[function.0].count_completions(now, count);
             let last = count == values.count();
             let part = if last {
                 std::mem::replace(&mut values, Payload::NONE)
@@ -210,7 +210,7 @@ impl<P: Parts> Scheduler<P> {
             ticket += u64::from(count);
             match (call, expired) {
                 (Some(call), Some(expired)) => {
-                    self.expired(now, call, expired, withdrawn, pid, None);
+                    self.end_expired_attempt(now, call, expired, withdrawn, pid, None);
                 }
                 (Some(call), None) => {
                     let left = self.succeed(call, part);
@@ -230,29 +230,29 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Takes in an answer to a ticket that is not a value.
-    pub(super) fn failed(
+    pub(super) fn handle_failure(
         &mut self,
         now: Instant,
         key: WorkerKey,
         ticket: u64,
-        reply: Reply,
+        reply: AnswerReport,
     ) -> Result<(), UnknownTicket> {
         self.isolate(key, ticket);
         let worker = self.worker_mut(key).ok_or(UnknownTicket)?;
         let (pid, function) = (worker.pid, worker.function);
         let inflight = worker.outstanding.remove(ticket).ok_or(UnknownTicket)?;
-        self.functions[function.0].completed(now, 1);
+        self.functions[function.0].count_completions(now, 1);
         if let Some(call) = inflight.call {
             let withdrawn = inflight.withdrawn;
-            // Also if the attempt had expired before that.
+            // A panic counts even if the attempt had expired before.
             if let (Answer::Panicked(_), Some(call)) = (&reply.answer, self.call_mut(call)) {
-                call.past().panicked = true;
+                call.past_mut().panicked = true;
             }
             match inflight.stop.and_then(|stop| stop.expired) {
                 Some(expired) => {
-                    self.expired(now, call, expired, withdrawn, pid, reply.stderr_tail);
+                    self.end_expired_attempt(now, call, expired, withdrawn, pid, reply.stderr_tail);
                 }
-                None => self.answered(now, pid, call, reply, withdrawn),
+                None => self.settle(now, pid, call, reply, withdrawn),
             }
         }
         Ok(())
@@ -260,12 +260,12 @@ impl<P: Parts> Scheduler<P> {
 
     /// Resolves or retries a call that a worker answered. The call may have been withdrawn
     /// meanwhile.
-    fn answered(
+    fn settle(
         &mut self,
         now: Instant,
         pid: Option<u32>,
         key: CallKey,
-        reply: Reply,
+        reply: AnswerReport,
         withdrawn: Option<Box<Withdrawn>>,
     ) {
         let mut error = reply.error;
@@ -295,7 +295,7 @@ impl<P: Parts> Scheduler<P> {
                 (Failure::Lost(lost), AttemptOutcome::Lost, Retry::No)
             }
         };
-        self.attempt_failed(
+        self.end_failed_attempt(
             now,
             key,
             failure,
@@ -314,7 +314,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Handles an attempt that failed in a way that the retry policy covers, unless `retry` is
     /// `No`.
-    pub(super) fn attempt_failed(
+    pub(super) fn end_failed_attempt(
         &mut self,
         now: Instant,
         key: CallKey,
@@ -329,13 +329,13 @@ impl<P: Parts> Scheduler<P> {
         };
         let call = &mut self.calls[index];
         if let Some(past) = &mut call.past {
-            past.ended_alone();
+            past.clear_suspicion();
         }
         let attempt = call.attempt;
         let outcome = end.outcome.clone();
         let tail = end.stderr_tail.clone();
         call.record(end);
-        let failures = call.past().failures + 1;
+        let failures = call.past_mut().failures + 1;
         let scheduled = call
             .terms
             .policy
@@ -348,7 +348,7 @@ impl<P: Parts> Scheduler<P> {
         };
         let delay = match &call.terms.budget {
             Some(budget) => {
-                budget.attempted(1);
+                budget.count_attempts(1);
                 delay.filter(|_| budget.try_retry())
             }
             None => delay,
@@ -371,11 +371,11 @@ impl<P: Parts> Scheduler<P> {
             return self.resolve(key, Err(failure), tail);
         }
         let last = call.deadline.is_some().then_some(failure);
-        let past = call.past();
+        let past = call.past_mut();
         past.failures = failures;
         past.panicked |= outcome == AttemptOutcome::Panicked;
         past.last = last;
-        call.state = State::Delayed;
+        call.state = CallState::Delayed;
         call.payload.detach();
         self.delayed += 1;
         self.functions[call.function.0].counts.retried += 1;
@@ -405,7 +405,7 @@ impl<P: Parts> Scheduler<P> {
     ) {
         let call = self.calls.remove(key.index);
         debug_assert_eq!(call.id, key.id);
-        let delayed = usize::from(call.state == State::Delayed);
+        let delayed = usize::from(call.state == CallState::Delayed);
         self.delayed -= delayed;
         self.outdate(delayed + usize::from(call.deadline.is_some()));
         if let Some(parent) = call.parent {
@@ -450,22 +450,22 @@ impl<P: Parts> Scheduler<P> {
     /// depth and the caller that determine its position.
     fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(&mut Queue, u32, Caller)> {
         let call = self.call_mut(key)?;
-        let was = std::mem::replace(&mut call.state, State::Queued);
+        let was = std::mem::replace(&mut call.state, CallState::Queued);
         let (function, depth, count) = (call.function, call.depth, call.payload.count());
         let (caller, lane) = (call.payload.caller(), call.lane());
-        self.delayed -= usize::from(was == State::Delayed);
+        self.delayed -= usize::from(was == CallState::Delayed);
         if self.cancels_queued {
             let why = Failure::Cancelled(Cancelled::ByShutdown);
             self.resolve(key, Err(why), None);
             return None;
         }
-        if let Some(exceeded) = self.functions[function.0].crash_limit_exceeded(now) {
+        if let Some(exceeded) = self.functions[function.0].check_crash_limit(now) {
             self.resolve(key, Err(Failure::CrashLimit(exceeded)), None);
             return None;
         }
         let state = &mut self.functions[function.0];
         *state.queued_at(depth) += count as usize;
-        Some((state.lane(lane), depth, caller))
+        Some((state.lane_mut(lane), depth, caller))
     }
 
     /// Subtracts a call that is no longer queued from its function's counts.
@@ -479,18 +479,18 @@ impl<P: Parts> Scheduler<P> {
 
     /// Counts a stale entry in a queue: its call was withdrawn.
     pub(super) fn outdate_queued(&mut self, function: FunctionKey, lane: Lane) {
-        let (calls, queue) = (&self.calls, self.functions[function.0].lane(lane));
+        let (calls, queue) = (&self.calls, self.functions[function.0].lane_mut(lane));
         queue.outdate(|key| calls.get(key.index).is_some_and(|call| call.id == key.id));
     }
 
     /// Fails all pending calls of a function whose workers crash too often. A call that another
     /// worker is executing may finish; it fails if it would have to run again.
     pub(super) fn enforce_crash_limit(&mut self, now: Instant, function: FunctionKey) {
-        let Some(exceeded) = self.functions[function.0].crash_limit_exceeded(now) else {
+        let Some(exceeded) = self.functions[function.0].check_crash_limit(now) else {
             return;
         };
         let pending = self.keys_where(|call| {
-            call.function == function && !matches!(call.state, State::Sent { .. })
+            call.function == function && !matches!(call.state, CallState::Sent { .. })
         });
         drop(self.functions[function.0].take_queue());
         for key in pending {

@@ -107,7 +107,7 @@ impl Outstanding {
     }
 
     /// Removes the first inputs of an entry, which are answered.
-    pub(super) fn answered(&mut self, ticket: u64, count: u32) {
+    pub(super) fn advance(&mut self, ticket: u64, count: u32) {
         if let Some(inflight) = self.find(ticket) {
             inflight.ticket += u64::from(count);
             inflight.count -= count;

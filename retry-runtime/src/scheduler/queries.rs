@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::calls::{State, Terms};
+use super::calls::{CallState, Terms};
 use super::function::{Counts, FunctionPolicy};
 use super::messages::Printing;
 use super::workers::{Phase, Worker};
@@ -55,16 +55,16 @@ impl<P: Parts> Scheduler<P> {
             return &[];
         };
         match &call.state {
-            State::Queued | State::Delayed => self.workers_of(call.function),
-            State::Sent { worker, .. } => std::slice::from_ref(worker),
+            CallState::Queued | CallState::Delayed => self.workers_of(call.function),
+            CallState::Sent { worker, .. } => std::slice::from_ref(worker),
         }
     }
 
     /// Returns the worker that a call was sent to, if it was sent.
     pub(crate) fn sent_to(&self, call: CallKey) -> Option<WorkerKey> {
         match self.call(call)?.state {
-            State::Queued | State::Delayed => None,
-            State::Sent { worker, .. } => Some(worker),
+            CallState::Queued | CallState::Delayed => None,
+            CallState::Sent { worker, .. } => Some(worker),
         }
     }
 

@@ -56,7 +56,7 @@ pub(super) struct Turn {
     pub(super) depth: usize,
     line: usize,
     place: usize,
-    /// Whether only the first input of the call may be sent.
+    /// `true` if only the first input of the call may be sent.
     pub(super) is_alone: bool,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Function, FunctionKey, Phase, Scheduler, State, Timer};
+use super::{CallState, Function, FunctionKey, Phase, Scheduler, Timer};
 use crate::api::context::CallId;
 use crate::api::failure::Cancelled;
 use crate::job::parts::Parts;
@@ -17,7 +17,7 @@ impl<P: Parts> Scheduler<P> {
         self.kills_workers = waited;
         if !queued {
             self.cancels_queued = true;
-            self.cancel_at_shutdown(|call| !matches!(call, State::Sent { .. }));
+            self.cancel_at_shutdown(|call| !matches!(call, CallState::Sent { .. }));
             // Calls that were sent but are not executing are recalled, and cancelled when they come
             // back.
             let workers = self.functions.iter().flat_map(|(_, one)| one.index.keys());
@@ -106,7 +106,7 @@ impl<P: Parts> Scheduler<P> {
         self.cancel_at_shutdown(|_| true);
     }
 
-    fn cancel_at_shutdown(&mut self, is_meant: impl Fn(State) -> bool) {
+    fn cancel_at_shutdown(&mut self, is_meant: impl Fn(CallState) -> bool) {
         let keys = self.keys_where(|call| is_meant(call.state));
         self.cancel(keys, Cancelled::ByShutdown);
     }

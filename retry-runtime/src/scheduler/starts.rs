@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::function::Lane;
 use super::queue::Queue;
-use super::{Action, Function, FunctionKey, Phase, Scheduler, State, Timer, Worker, WorkerKey};
+use super::{Action, CallState, Function, FunctionKey, Phase, Scheduler, Timer, Worker, WorkerKey};
 use crate::api::failure::{ExitCause, Startup};
 use crate::job::parts::Parts;
 use crate::scheduler::Failure;
@@ -34,7 +34,7 @@ const TURN: Duration = Duration::from_secs(1);
 pub(super) struct FailedStart {
     pub(super) startup: Startup,
     pub(super) stderr_tail: Option<std::sync::Arc<str>>,
-    /// Whether the operating system had no process, descriptor or memory left for it.
+    /// `true` if the operating system had no process, descriptor or memory left for it.
     pub(super) is_for_want_of_resources: bool,
 }
 
@@ -55,7 +55,7 @@ impl FailedStart {
 /// The history of the starts of one function's workers.
 #[derive(Debug, Default)]
 pub(super) struct Starts {
-    /// Whether a worker was ever ready.
+    /// Set once a worker was ready.
     pub(super) ever_ready: bool,
     /// The number of failed starts since a worker was last ready. Starts that were under way
     /// together count as one.
@@ -65,7 +65,7 @@ pub(super) struct Starts {
     /// The end of the pause. It applies if another worker can take the calls, if the function waits
     /// for a place, or if `pauses` is set.
     next: Option<Instant>,
-    /// Whether the pause applies in any case, after repeated kills from outside.
+    /// `true` if the pause applies in any case, after repeated kills from outside.
     pauses: bool,
     /// The length of the last pause.
     pause: Duration,
@@ -88,7 +88,7 @@ impl Starts {
 
     /// Resets the history, since a worker is ready. A pause after another worker's failure
     /// continues: that worker may have failed because this one exists.
-    pub(super) fn succeeded(&mut self, now: Instant) {
+    pub(super) fn record_success(&mut self, now: Instant) {
         let paused = self.next.filter(|next| now < *next);
         *self = Self {
             ever_ready: true,
@@ -167,10 +167,10 @@ impl<P: Parts> Scheduler<P> {
                 return;
             }
             // A new worker would not help calls that are held back.
-            let has_turn = Lane::ALL
+            let look_for_turn = Lane::ALL
                 .into_iter()
-                .any(|lane| self.has_turn(function, lane));
-            if !floor && counts.behind == 0 && !has_turn {
+                .any(|lane| self.look_for_turn(function, lane));
+            if !floor && counts.behind == 0 && !look_for_turn {
                 return;
             }
             let state = &self.functions[function.0];
@@ -216,7 +216,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Handles a failed start of a worker, which is gone: fails the calls that waited for it, or
     /// postpones the next start.
-    pub(super) fn start_failed(
+    pub(super) fn handle_failed_start(
         &mut self,
         now: Instant,
         function: FunctionKey,
@@ -232,7 +232,7 @@ impl<P: Parts> Scheduler<P> {
         }
         if let Some(cause) = failed.killed_from_outside() {
             starts.pauses = starts.failed >= FAILED_STARTS;
-            state.crashed(now, cause);
+            state.count_crash(now, cause);
             self.put_off(now, function);
             return self.enforce_crash_limit(now, function);
         }
@@ -272,7 +272,7 @@ impl<P: Parts> Scheduler<P> {
 
     fn fail_all(&mut self, queues: [Queue; 3], failed: &FailedStart) {
         for key in queues.into_iter().flat_map(Queue::drain) {
-            let is_queued = |call: &super::Call<P>| call.state == State::Queued;
+            let is_queued = |call: &super::Call<P>| call.state == CallState::Queued;
             if self.call(key).is_some_and(is_queued) {
                 let failure = Failure::Startup(failed.startup.clone());
                 self.resolve(key, Err(failure), failed.stderr_tail.clone());
@@ -436,7 +436,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Handles a worker whose process could not be started.
-    pub(crate) fn spawn_failed(
+    pub(crate) fn handle_failed_spawn(
         &mut self,
         now: Instant,
         key: WorkerKey,
@@ -451,7 +451,7 @@ impl<P: Parts> Scheduler<P> {
             stderr_tail: None,
             is_for_want_of_resources,
         };
-        self.start_failed(now, worker.function, worker.id, failed);
+        self.handle_failed_start(now, worker.function, worker.id, failed);
         self.dispatch(now, worker.function);
     }
 }

@@ -9,8 +9,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Action, AttemptEnd, CRASHES_PER_INPUT, CallKey, Failure, Inflight, Phase, Progress, Scheduler,
-    State, Timer, Worker, WorkerKey,
+    Action, AttemptEnd, CRASHES_PER_INPUT, CallKey, CallState, Failure, Inflight, Phase, Progress,
+    Scheduler, Timer, Worker, WorkerKey,
 };
 use crate::api::context::AttemptOutcome;
 use crate::api::failure::{Limit, Lost, TimedOut, Waiting};
@@ -35,7 +35,7 @@ pub(super) struct Stop {
     is_due: bool,
     /// The time at which the worker is killed.
     kill: Instant,
-    /// Whether the process has been sent a signal.
+    /// Set once the process has been sent a signal.
     pub(super) terminated: bool,
     /// The timeout that is the reason, if one is. The call fails or is retried once the attempt has
     /// ended.
@@ -89,7 +89,7 @@ impl<P: Parts> Scheduler<P> {
     /// or lie. An input that the worker shows as claimed without a start time, or as done without
     /// an answer, cannot have started before it was sent, nor before the answer to the input ahead
     /// of it. Its time counts from there.
-    pub(crate) fn probed(&mut self, now: Instant, key: WorkerKey, progress: &Progress) {
+    pub(crate) fn handle_progress(&mut self, now: Instant, key: WorkerKey, progress: &Progress) {
         for one in &progress.executing {
             self.isolate(key, one.ticket);
         }
@@ -194,12 +194,12 @@ impl<P: Parts> Scheduler<P> {
         };
         let call = worker.outstanding.remove(ticket).and_then(|one| one.call);
         let reason = "it did not begin what it was sent";
-        self.broken(key, reason.into());
+        self.kill_broken(key, reason.into());
         let Some((key, call)) = call.and_then(|key| Some((key, self.call_mut(key)?))) else {
             return;
         };
-        call.past().crashes += 1;
-        if call.terms.policy.at_most_once || call.past().crashes >= CRASHES_PER_INPUT {
+        call.past_mut().crashes += 1;
+        if call.terms.policy.at_most_once || call.past_mut().crashes >= CRASHES_PER_INPUT {
             let reason = reason.into();
             self.resolve(key, Err(Failure::Lost(Lost::Protocol { reason })), None);
         } else {
@@ -348,7 +348,7 @@ impl<P: Parts> Scheduler<P> {
     fn deadline_failure(&mut self, key: CallKey, limit: Duration, runs: bool) -> Failure {
         let waiting = match self.call(key).map(|call| call.state) {
             _ if runs => Waiting::Attempt,
-            Some(State::Delayed) => Waiting::Retry,
+            Some(CallState::Delayed) => Waiting::Retry,
             _ => Waiting::Worker,
         };
         let past = self.call_mut(key).and_then(|call| call.past.as_mut());
@@ -462,15 +462,15 @@ impl<P: Parts> Scheduler<P> {
         self.kill(key, Phase::Killed);
         for (call, expired, withdrawn) in expired {
             let state = &mut self.functions[function.0];
-            state.completed(now, 1);
-            state.took(expired.timeout, 1);
-            self.expired(now, call, expired, withdrawn, pid, None);
+            state.count_completions(now, 1);
+            state.add_duration(expired.timeout, 1);
+            self.end_expired_attempt(now, call, expired, withdrawn, pid, None);
         }
         self.dispatch(now, function);
     }
 
     /// Handles the end of an attempt that was stopped by its timeout.
-    pub(super) fn expired(
+    pub(super) fn end_expired_attempt(
         &mut self,
         now: Instant,
         call: CallKey,
@@ -480,7 +480,7 @@ impl<P: Parts> Scheduler<P> {
         stderr_tail: Option<std::sync::Arc<str>>,
     ) {
         let Expired { timeout, started } = expired;
-        self.attempt_failed(
+        self.end_failed_attempt(
             now,
             call,
             Failure::TimedOut(TimedOut::new(Limit::Attempt, timeout)),
@@ -499,12 +499,12 @@ impl<P: Parts> Scheduler<P> {
 
     /// Withdraws a call because of a cancellation or its deadline.
     ///
-    /// Whether a sent call is executing is not known here. Its worker's unclaimed tickets are
-    /// recalled first, and the claimed ones are probed: only these have an attempt.
+    /// The scheduler does not know which sent calls are executing. It first recalls the worker's
+    /// unclaimed tickets and then probes the claimed ones: only these have an attempt.
     pub(super) fn withdraw(&mut self, key: CallKey, why: Withdrawn) {
         let Some(call) = self.call(key) else { return };
-        let State::Sent { worker, ticket } = call.state else {
-            if call.state == State::Queued {
+        let CallState::Sent { worker, ticket } = call.state else {
+            if call.state == CallState::Queued {
                 let (function, lane) = (call.function, call.lane());
                 self.leave_queue(key);
                 self.outdate_queued(function, lane);

@@ -12,7 +12,7 @@
 use std::time::Instant;
 
 use super::function::Lane;
-use super::{Call, FunctionKey, Past, Scheduler, State};
+use super::{Call, CallState, FunctionKey, Past, Scheduler};
 use crate::api::failure::ExitCause;
 use crate::job::parts::Parts;
 
@@ -41,7 +41,7 @@ impl Past {
     /// Updates the suspicion after a crash. A call that was executing alone is charged with it, and
     /// is executed alone from now on if it might have run with others. Returns the number of the
     /// worker whose earlier crash this proves the call to have caused.
-    pub(super) fn crashed(&mut self, crashed: Crashed, may_have_company: bool) -> Option<u64> {
+    pub(super) fn record_crash(&mut self, crashed: Crashed, may_have_company: bool) -> Option<u64> {
         if crashed.executing > 1 {
             let worker = crashed.worker;
             self.suspicion = Suspicion::Suspect { worker };
@@ -62,7 +62,7 @@ impl Past {
     }
 
     /// Clears a suspect that has ended without a crash while it ran alone.
-    pub(super) fn ended_alone(&mut self) {
+    pub(super) fn clear_suspicion(&mut self) {
         if matches!(self.suspicion, Suspicion::Suspect { .. }) {
             self.suspicion = Suspicion::None;
         }
@@ -121,12 +121,12 @@ impl<P: Parts> Scheduler<P> {
     /// before. Those that need a clean worker stay in that queue.
     pub(super) fn acquit(&mut self, now: Instant, function: FunctionKey, worker: u64) {
         let acquitted = Suspicion::Suspect { worker };
-        let suspects = std::mem::take(self.functions[function.0].lane(Lane::Alone));
+        let suspects = std::mem::take(self.functions[function.0].lane_mut(Lane::Alone));
         for key in suspects.drain() {
             let Some(call) = self.call_mut(key) else {
                 continue;
             };
-            if call.state != State::Queued {
+            if call.state != CallState::Queued {
                 continue;
             }
             let (depth, caller) = (call.depth, call.payload.caller());
@@ -137,7 +137,7 @@ impl<P: Parts> Scheduler<P> {
                     self.enqueue_back(now, key);
                 }
                 _ => {
-                    let suspects = self.functions[function.0].lane(Lane::Alone);
+                    let suspects = self.functions[function.0].lane_mut(Lane::Alone);
                     suspects.push_back(depth, caller, key);
                 }
             }

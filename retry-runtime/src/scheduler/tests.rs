@@ -121,7 +121,7 @@ struct FakeWorker {
     asked: Vec<u64>,
     aborted: Vec<u64>,
     terminated: bool,
-    /// Whether something has panicked in the worker.
+    /// Set once an attempt has panicked in the worker.
     panicked: bool,
 }
 
@@ -137,17 +137,18 @@ struct World {
     spawned: usize,
     /// The number of inputs that a worker executes at once.
     at_once: usize,
-    /// Whether workers ask to be replaced when they answer.
+    /// `true` if workers ask to be replaced when they answer.
     used_up: bool,
-    /// Whether inputs are submitted as one chunk; they must be consecutive then.
+    /// `true` if inputs are submitted as one chunk; they must be consecutive then.
     chunks: bool,
-    /// Whether the inputs belong to a map.
+    /// `true` if the inputs belong to a map.
     map: bool,
     caller: Caller,
     /// The duration of each attempt that workers report.
     duration: Duration,
-    /// Whether workers show the tickets that they execute, and since when.
+    /// `true` if workers show the tickets that they execute.
     shows_work: bool,
+    /// `true` if they also show when each began.
     shows_time: bool,
 }
 
@@ -222,8 +223,8 @@ impl World {
             .calls
             .iter()
             .map(|(_, call)| match call.state {
-                State::Queued => call.payload.count as usize,
-                State::Delayed | State::Sent { .. } => 0,
+                CallState::Queued => call.payload.count as usize,
+                CallState::Delayed | CallState::Sent { .. } => 0,
             });
         let counted = self.scheduler.functions.iter().map(|(_, one)| one.queued());
         assert_eq!(queued.sum::<usize>(), counted.sum::<usize>());
@@ -235,7 +236,7 @@ impl World {
                 Action::Spawn { worker } => {
                     self.spawned += 1;
                     self.workers.insert(worker, FakeWorker::default());
-                    self.scheduler.spawned(self.now, worker, 1);
+                    self.scheduler.handle_spawn(self.now, worker, 1);
                 }
                 Action::Send {
                     worker,
@@ -262,7 +263,7 @@ impl World {
                     let claimed = worker.claimed;
                     worker.claimed = last;
                     worker.inbox.clear();
-                    self.scheduler.recalled(self.now, key, claimed);
+                    self.scheduler.handle_recall(self.now, key, claimed);
                 }
                 Action::Probe { worker: key } => {
                     let worker = &self.workers[&key];
@@ -275,7 +276,7 @@ impl World {
                         is_sending: false,
                         executing: executing.filter(|_| self.shows_work).collect(),
                     };
-                    self.scheduler.probed(self.now, key, &progress);
+                    self.scheduler.handle_progress(self.now, key, &progress);
                 }
                 Action::Kill { worker } => {
                     self.workers.get_mut(&worker).expect("it is alive").killed = true;
@@ -324,7 +325,7 @@ impl World {
 
     fn ready(&mut self, key: WorkerKey) {
         self.workers.get_mut(&key).expect("it is alive").ready = true;
-        self.scheduler.ready(self.now, key);
+        self.scheduler.mark_ready(self.now, key);
         self.perform();
     }
 
@@ -386,7 +387,7 @@ impl World {
             payload::end(&mut buffer, begun);
         }
         let values = Payload::new(values.len() as u32, Bytes::from(buffer));
-        self.take_in(key, ticket, Reply::untimed(values));
+        self.take_in(key, ticket, AnswerReport::untimed(values));
     }
 
     fn answer(&mut self, key: WorkerKey, answer: Answer) {
@@ -397,7 +398,7 @@ impl World {
             worker.panicked = true;
             self.panicked.insert(input);
         }
-        let reply = Reply {
+        let reply = AnswerReport {
             answer,
             duration: self.duration,
             timed: 1,
@@ -408,10 +409,10 @@ impl World {
         self.take_in(key, ticket, reply);
     }
 
-    fn take_in(&mut self, key: WorkerKey, ticket: u64, reply: Reply) {
+    fn take_in(&mut self, key: WorkerKey, ticket: u64, reply: AnswerReport) {
         let function = self
             .scheduler
-            .finished(self.now, key, ticket, reply)
+            .handle_answer(self.now, key, ticket, reply)
             .expect("the ticket is known");
         if let Some(function) = function {
             self.scheduler.dispatch(self.now, function);
@@ -429,7 +430,7 @@ impl World {
             panic: None,
             stderr_tail: None,
         };
-        self.scheduler.exited(self.now, key, report);
+        self.scheduler.handle_exit(self.now, key, report);
         self.perform();
     }
 

@@ -70,7 +70,7 @@ impl<P: Parts> Scheduler<P> {
                     if let Some(worker) = self.worker(key) {
                         let limit = self.functions[worker.function.0].policy.startup_timeout;
                         let startup = Startup::TimedOut(TimedOut::new(Limit::Startup, limit));
-                        self.failed_to_start(key, startup);
+                        self.fail_start(key, startup);
                     }
                 }
                 Timer::Start(function) if self.functions.contains(function.0) => {

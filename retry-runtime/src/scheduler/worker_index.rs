@@ -161,9 +161,9 @@ pub(super) enum Standing {
     Ready {
         /// The number of inputs that the worker has to answer.
         load: usize,
-        /// Whether the worker can be given calls.
+        /// `true` if the worker can be given calls.
         open: bool,
-        /// Whether the worker waits for nested calls.
+        /// `true` if the worker waits for nested calls.
         waits: bool,
     },
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::function::FunctionPolicy;
-use super::messages::{Action, Answer, ExitReport, Reply, UnknownTicket};
+use super::messages::{Action, Answer, AnswerReport, ExitReport, UnknownTicket};
 use super::outstanding::{Inflight, Outstanding};
 use super::starts::FailedStart;
 use super::stop::Withdrawn;
@@ -42,20 +42,20 @@ pub(super) struct Worker {
     pub(super) idle_timer: bool,
     pub(super) recall_pending: bool,
     pub(super) measure_timer: bool,
-    /// Whether the worker takes no further calls, since it asked to be replaced or must give up its
+    /// Set once the worker takes no further calls, since it asked to be replaced or must give up its
     /// place.
     pub(super) used_up: bool,
-    /// Whether an attempt has panicked in the worker.
+    /// Set once an attempt has panicked in the worker.
     pub(super) panicked: bool,
-    /// Whether the worker is reserved for calls that need a worker in which nothing has panicked.
+    /// True while the worker is reserved for calls that need a worker in which nothing has panicked.
     pub(super) kept: bool,
-    /// Whether the worker executes such calls. It is then given no others, since these might panic
+    /// True while the worker executes such calls. It is given no others then, since these might panic
     /// beside them.
     pub(super) apart: bool,
-    /// Whether something that the worker executes is to stop: it is given nothing more until that
-    /// has ended.
+    /// True while the worker executes a call that was told to stop. The worker is given nothing more
+    /// until that call has ended.
     pub(super) draining: bool,
-    /// Whether the worker is given nothing more until it has answered what it has.
+    /// True while the worker gets no further calls until it has answered those that it has.
     pub(super) is_reserved: bool,
     /// The peak of the measured memory, in bytes.
     pub(super) peak: u64,
@@ -63,7 +63,7 @@ pub(super) struct Worker {
     pub(super) place: usize,
     /// The state under which the worker is indexed.
     pub(super) standing: Standing,
-    /// Whether the worker may have changed since it was indexed.
+    /// Set once the worker may have changed since it was indexed.
     pub(super) dirty: bool,
 }
 
@@ -71,15 +71,15 @@ pub(super) struct Worker {
 pub(super) enum Phase {
     Starting,
     Ready,
-    /// Was told to exit when it was idle.
+    /// The worker was told to exit when it was idle.
     Retiring,
-    /// Was killed by the scheduler.
+    /// The scheduler killed the worker.
     Killed,
-    /// Was killed by the scheduler because it broke the protocol.
+    /// The scheduler killed the worker because it broke the protocol.
     Broken(Box<str>),
-    /// Was killed by the scheduler because it exceeded its memory limit.
+    /// The scheduler killed the worker because it exceeded its memory limit.
     OutOfMemory,
-    /// Failed to start and was killed; the failure is handled once its process is gone and its
+    /// The worker failed to start and was killed; the failure is handled once its process is gone and its
     /// output drained.
     FailedStart(Startup),
 }
@@ -158,7 +158,7 @@ impl Worker {
 
 impl<P: Parts> Scheduler<P> {
     /// Records the process of a worker, and arms the start-up timeout.
-    pub(crate) fn spawned(&mut self, now: Instant, key: WorkerKey, pid: u32) {
+    pub(crate) fn handle_spawn(&mut self, now: Instant, key: WorkerKey, pid: u32) {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
@@ -174,7 +174,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Marks a worker as ready, since its set-up is done.
-    pub(crate) fn ready(&mut self, now: Instant, key: WorkerKey) {
+    pub(crate) fn mark_ready(&mut self, now: Instant, key: WorkerKey) {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
@@ -186,7 +186,7 @@ impl<P: Parts> Scheduler<P> {
         worker.ready_at = Some(now);
         let (function, worker_pid) = (worker.function, worker.pid);
         self.outdate(1);
-        self.functions[function.0].starts.succeeded(now);
+        self.functions[function.0].starts.record_success(now);
         self.places.retain(|other| *other != function);
         if self.observed {
             let function = self.functions[function.0].policy.name;
@@ -200,7 +200,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Kills a worker that cannot become ready, for the given reason.
-    pub(crate) fn failed_to_start(&mut self, key: WorkerKey, startup: Startup) {
+    pub(crate) fn fail_start(&mut self, key: WorkerKey, startup: Startup) {
         if let Some(worker) = self.worker(key)
             && worker.phase == Phase::Starting
         {
@@ -212,12 +212,12 @@ impl<P: Parts> Scheduler<P> {
     /// answers may share one call of it. Returns the worker's function, if the worker still exists.
     ///
     /// An answer to a ticket that the worker does not hold breaks the protocol and is an error.
-    pub(crate) fn finished(
+    pub(crate) fn handle_answer(
         &mut self,
         now: Instant,
         key: WorkerKey,
         ticket: u64,
-        reply: Reply,
+        reply: AnswerReport,
     ) -> Result<Option<FunctionKey>, UnknownTicket> {
         let Some(function) = self.worker(key).map(|worker| worker.function) else {
             return Ok(None);
@@ -226,14 +226,14 @@ impl<P: Parts> Scheduler<P> {
         let panicked = matches!(reply.answer, Answer::Panicked(_));
         let state = &mut self.functions[function.0];
         if reply.timed > 0 {
-            state.took(reply.duration, reply.timed);
+            state.add_duration(reply.duration, reply.timed);
         }
         match reply.answer {
-            Answer::Ok(values) => self.succeeded(now, key, ticket, values)?,
-            answer => self.failed(now, key, ticket, Reply { answer, ..reply })?,
+            Answer::Ok(values) => self.handle_values(now, key, ticket, values)?,
+            answer => self.handle_failure(now, key, ticket, AnswerReport { answer, ..reply })?,
         }
         if panicked {
-            self.worker_panicked(key);
+            self.mark_panicked(key);
         }
         let worker = &mut self.workers[key];
         // Only a draining worker is checked, since hundreds of inputs may be on their way.
@@ -253,11 +253,11 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Kills a worker that broke the protocol.
-    pub(crate) fn broken(&mut self, key: WorkerKey, reason: Box<str>) {
+    pub(crate) fn kill_broken(&mut self, key: WorkerKey, reason: Box<str>) {
         if let Some(worker) = self.worker(key) {
             match worker.phase {
                 Phase::Ready | Phase::Retiring => self.kill(key, Phase::Broken(reason)),
-                Phase::Starting => self.failed_to_start(key, Startup::Handshake(reason)),
+                Phase::Starting => self.fail_start(key, Startup::Handshake(reason)),
                 Phase::Killed | Phase::Broken(_) | Phase::OutOfMemory | Phase::FailedStart(_) => {}
             }
         }
@@ -265,7 +265,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Takes in the result of a recall: the tickets after `claimed` were recalled, and their calls
     /// are queued again.
-    pub(crate) fn recalled(&mut self, now: Instant, key: WorkerKey, claimed: u64) {
+    pub(crate) fn handle_recall(&mut self, now: Instant, key: WorkerKey, claimed: u64) {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
@@ -302,7 +302,7 @@ impl<P: Parts> Scheduler<P> {
 
     /// Takes in the end of a worker's process. The engine must take in everything that the process
     /// had sent before that.
-    pub(crate) fn exited(&mut self, now: Instant, key: WorkerKey, mut report: ExitReport) {
+    pub(crate) fn handle_exit(&mut self, now: Instant, key: WorkerKey, mut report: ExitReport) {
         // Each input that was executing is handled separately.
         self.isolate_up_to(key, report.claimed);
         let Some(worker) = self.remove_worker(key) else {
@@ -331,7 +331,7 @@ impl<P: Parts> Scheduler<P> {
                     stderr_tail: report.stderr_tail,
                     is_for_want_of_resources: false,
                 };
-                self.start_failed(now, function, worker.id, failed);
+                self.handle_failed_start(now, function, worker.id, failed);
             }
             Phase::FailedStart(startup) => {
                 let failed = FailedStart {
@@ -339,7 +339,7 @@ impl<P: Parts> Scheduler<P> {
                     stderr_tail: report.stderr_tail,
                     is_for_want_of_resources: false,
                 };
-                self.start_failed(now, function, worker.id, failed);
+                self.handle_failed_start(now, function, worker.id, failed);
             }
             Phase::Ready
             | Phase::Retiring

@@ -320,9 +320,9 @@ fn main() {
         }
         "replaced" => {
             let first = own_pid.remote().wait().expect("a number");
-            let spare = only_child_but(first);
+            let standby = only_child_but(first);
             let second = own_pid.remote().wait().expect("a number");
-            println!("{}", spare == second);
+            println!("{}", standby == second);
             only_child_but(second);
             println!("waiting");
             std::thread::sleep(Duration::from_secs(1000));

@@ -26,7 +26,7 @@ mod retries;
 mod runtimes;
 mod server;
 pub mod services;
-mod spares;
+mod standby;
 mod start_up;
 mod state;
 mod together;

@@ -7,11 +7,11 @@ use std::task::Waker;
 use crate::caller::host::Host;
 use crate::codec::payload::Payload;
 use crate::job::caller::Caller;
-use crate::job::delivery::{self, Deliver, Run};
+use crate::job::delivery::{self, Deliver, Outcomes};
 use crate::job::outcome::{Failure, Outcome};
 
 /// The state that a map shares with the code that delivers to it.
-pub(super) struct Shared {
+pub(super) struct SharedArrivals {
     pub(super) arrivals: Mutex<Arrivals>,
     /// Identifies the map among the callers that take turns.
     pub(super) caller: Caller,
@@ -33,14 +33,14 @@ pub(super) struct Arrivals {
     /// given to workers.
     pub(super) buffered: usize,
     pub(super) most_buffered: usize,
-    /// Whether the limit was exceeded, so that inputs are held back.
+    /// True while inputs are held back, since the limit was exceeded.
     pub(super) held: bool,
-    /// Whether the map has been cancelled and drops further outcomes.
+    /// Set once the map has been cancelled and drops further outcomes.
     pub(super) closed: bool,
     pub(super) waker: Option<Waker>,
 }
 
-impl Shared {
+impl SharedArrivals {
     pub(super) fn new(host: Host, ordered: bool, most_buffered: usize) -> Self {
         let arrivals = Arrivals {
             ready: VecDeque::new(),
@@ -101,7 +101,7 @@ impl Delivery<'_> {
     }
 
     /// Wakes the consumer if there is something for it. Returns whether the limit on buffered results was
-    /// exceeded just now: then the caller must [hold](Shared::hold) back the map's inputs.
+    /// exceeded just now: then the caller must [hold](SharedArrivals::hold) back the map's inputs.
     #[must_use]
     pub(super) fn finish(mut self) -> bool {
         let arrivals = &mut *self.0;
@@ -120,9 +120,9 @@ impl Delivery<'_> {
     }
 }
 
-impl Deliver for Shared {
+impl Deliver for SharedArrivals {
     /// Takes the map's lock once for all outcomes.
-    fn deliver(self: Arc<Self>, outcomes: Run<'_, '_>) {
+    fn deliver(self: Arc<Self>, outcomes: Outcomes<'_, '_>) {
         let mut delivery = self.delivery();
         for (job, outcome) in outcomes {
             delivery.put(job.index, &job.input, outcome);
@@ -152,7 +152,7 @@ impl Arrivals {
 
     /// Records that the consumer has taken results of this size in bytes. Returns whether the inputs that are
     /// held back must be released.
-    pub(super) fn consumed(&mut self, bytes: usize) -> bool {
+    pub(super) fn mark_consumed(&mut self, bytes: usize) -> bool {
         self.buffered = self.buffered.saturating_sub(bytes);
         let lets_go = self.held && self.buffered <= self.most_buffered / 2;
         self.held &= !lets_go;

@@ -32,7 +32,7 @@ use crate::sys;
 use crate::wait::Waiter;
 use crate::wait::spin::Spin;
 
-use super::arrivals::{Shared, size_of_result};
+use super::arrivals::{SharedArrivals, size_of_result};
 use super::{Encode, Map, Yields, refuse};
 
 /// Least number of inputs that are taken ahead of the consumer, unless the map sets its own window.
@@ -75,7 +75,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const CHUNK_TIME: Duration = Duration::from_micros(200);
 
 /// Takes inputs, submits them and collects their outcomes.
-pub(super) struct Driver<I: Iterator, T, E, Y> {
+pub(super) struct MapDriver<I: Iterator, T, E, Y> {
     pub(super) host: Host,
     pub(super) config: Option<Arc<[u8]>>,
     pub(super) budget: Option<Arc<Budget>>,
@@ -85,10 +85,10 @@ pub(super) struct Driver<I: Iterator, T, E, Y> {
     pub(super) inputs: Option<I>,
     pub(super) encode: Encode<I::Item>,
     pub(super) window: usize,
-    /// Whether the window adapts to throughput.
+    /// `true` if the window adapts to throughput.
     pub(super) adapts: bool,
     pub(super) ordered: bool,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedArrivals>,
     pub(super) arrived: VecDeque<(u64, Outcome)>,
     /// The values that are left of a packed payload, with the index and the call id of the next one.
     pub(super) values: Option<(u64, CallId, Packed)>,
@@ -108,7 +108,7 @@ pub(super) struct Driver<I: Iterator, T, E, Y> {
     /// A panic of the input iterator, to be resumed after all earlier results are handed out.
     pub(super) panic: Option<Box<dyn Any + Send>>,
     /// The latest failed start: further inputs share it instead of trying to start workers again.
-    pub(super) startup: Option<FailedStart>,
+    pub(super) startup: Option<ReportedStart>,
     /// Bytes of results that were handed out and still count as buffered, and how many of them are worth
     /// taking the lock for.
     pub(super) consumed: usize,
@@ -133,17 +133,17 @@ pub(super) struct Chunk {
 }
 
 /// A failed start of a worker that the map has reported.
-pub(super) struct FailedStart {
+pub(super) struct ReportedStart {
     startup: Startup,
     /// Until then, further inputs share the failure.
     until: Instant,
     pause: Duration,
 }
 
-impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
+impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
     pub(super) fn new(map: Map<I, T, E, Y>) -> Self {
         let most_buffered = map.max_buffered.unwrap_or_else(|| map.host.max_buffered());
-        let shared = Shared::new(map.host.clone(), map.ordered, most_buffered);
+        let shared = SharedArrivals::new(map.host.clone(), map.ordered, most_buffered);
         let expected = map.host.if_global().and_then(|engine| {
             let function = map.registration.pool().name;
             expected::begin(function, map.inputs.size_hint(), || engine.counts(function))
@@ -286,7 +286,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
                 };
             }
             arrivals.waker = Some(context.waker().clone());
-            let lets_go = arrivals.consumed(std::mem::take(&mut self.consumed));
+            let lets_go = arrivals.mark_consumed(std::mem::take(&mut self.consumed));
             let is_held = arrivals.held;
             drop(arrivals);
             if lets_go || is_held {
@@ -300,7 +300,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
     /// Subtracts results that were handed out from the count of buffered bytes.
     pub(super) fn tell_consumed(&mut self) {
         let consumed = std::mem::take(&mut self.consumed);
-        if self.shared.lock().consumed(consumed) {
+        if self.shared.lock().mark_consumed(consumed) {
             self.shared.hold();
         }
     }
@@ -433,7 +433,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
             if !self.host.is_foreign() {
                 // The scheduler does not count this input.
                 if let Some(expected) = &self.expected {
-                    expected.submitted(1);
+                    expected.subtract(1);
                 }
                 let delivery = &mut self.shared.delivery();
                 delivery.put(index, &Payload::NONE, rejected(reason));
@@ -451,7 +451,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
                     Some(known) => (2 * known.pause).min(LONGEST_PAUSE),
                     None => FIRST_PAUSE,
                 };
-                self.startup = Some(FailedStart {
+                self.startup = Some(ReportedStart {
                     startup: startup.clone(),
                     until: now + pause,
                     pause,
@@ -506,7 +506,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
     pub(super) fn end_inputs(&mut self) {
         self.inputs = None;
         if let Some(expected) = &self.expected {
-            expected.ended();
+            expected.finish();
         }
     }
 
@@ -514,7 +514,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
         let index = self.take(inputs.count());
         self.outstanding_bytes += inputs.size();
         if let Some(expected) = &self.expected {
-            expected.submitted(inputs.count());
+            expected.subtract(inputs.count());
         }
         if self.host.is_foreign() {
             return;
@@ -563,7 +563,7 @@ impl<I: Iterator, T, E, Y: Yields> Driver<I, T, E, Y> {
     }
 }
 
-impl<I: Iterator, T, E, Y> Driver<I, T, E, Y> {
+impl<I: Iterator, T, E, Y> MapDriver<I, T, E, Y> {
     /// Cancels all outstanding inputs.
     pub(super) fn cancel(&mut self) {
         self.inputs = None;
@@ -596,7 +596,7 @@ impl<I: Iterator, T, E, Y> Driver<I, T, E, Y> {
     }
 }
 
-impl<I: Iterator, T, E, Y> Drop for Driver<I, T, E, Y> {
+impl<I: Iterator, T, E, Y> Drop for MapDriver<I, T, E, Y> {
     fn drop(&mut self) {
         self.cancel();
     }
@@ -685,7 +685,7 @@ mod tests {
                 1 => indices.rotate_left(3),
                 _ => random.shuffle(&mut indices),
             }
-            let shared = Shared::new(Host::global(), true, usize::MAX);
+            let shared = SharedArrivals::new(Host::global(), true, usize::MAX);
             for index in &indices {
                 let outcome = Outcome {
                     call: CallId(*index),

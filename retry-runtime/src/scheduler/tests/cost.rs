@@ -44,7 +44,7 @@ impl Mill {
         };
         mill.dispatch();
         for key in std::mem::take(&mut mill.starting) {
-            mill.scheduler.ready(mill.now, key);
+            mill.scheduler.mark_ready(mill.now, key);
         }
         mill
     }
@@ -68,7 +68,7 @@ impl Mill {
                     Action::Send { worker, ticket, .. } => self.sent.push_back((worker, ticket)),
                     Action::Recall { worker } => {
                         let (now, last) = (self.now, self.scheduler.last_ticket(worker));
-                        self.scheduler.recalled(now, worker, last);
+                        self.scheduler.handle_recall(now, worker, last);
                     }
                     _ => {}
                 }
@@ -82,12 +82,14 @@ impl Mill {
             return false;
         };
         self.now += Duration::from_micros(1);
-        let reply = Reply {
+        let reply = AnswerReport {
             duration,
             timed: 1,
-            ..Reply::untimed(Payload::NONE)
+            ..AnswerReport::untimed(Payload::NONE)
         };
-        let known = self.scheduler.finished(self.now, worker, ticket, reply);
+        let known = self
+            .scheduler
+            .handle_answer(self.now, worker, ticket, reply);
         assert!(known.is_ok_and(|function| function.is_some()));
         self.dispatch();
         true

@@ -28,7 +28,7 @@ impl World {
     /// Makes a nested call from the first input that a worker executes.
     pub(super) fn nest(&mut self, worker: WorkerKey, number: u32, payload: u64) -> CallKey {
         let (ticket, ..) = self.workers[&worker].executing[0];
-        let origin = Origin {
+        let origin = NestedOrigin {
             id: CallId::nested(worker.id, number),
             worker,
             ticket,
@@ -197,9 +197,9 @@ fn exceeding_the_memory_limit_is_a_named_crash() {
     world.all_ready();
     let worker = world.first();
     world.begin(worker);
-    world.scheduler.measured(world.now, worker, 100);
+    world.scheduler.handle_memory(world.now, worker, 100);
     assert!(!world.workers[&worker].killed);
-    world.scheduler.measured(world.now, worker, 101);
+    world.scheduler.handle_memory(world.now, worker, 101);
     world.perform();
     assert!(world.workers[&worker].killed);
     world.exit(worker, KILLED);
@@ -267,7 +267,7 @@ fn a_draining_worker_gets_no_further_calls() {
     assert_eq!(world.workers[&worker].asked, [1]);
     // Meanwhile the other input is probed.
     let keys = world.submit(with_timeout(SECOND), [3]);
-    world.scheduler.probed(
+    world.scheduler.handle_progress(
         world.now,
         worker,
         &Progress {
@@ -699,12 +699,12 @@ fn an_unknown_ticket_breaks_the_protocol() {
     let worker = world.first();
     world.begin(worker);
     for answer in [ok(1), err(false)] {
-        let reply = Reply {
+        let reply = AnswerReport {
             answer,
-            ..Reply::untimed(Payload::NONE)
+            ..AnswerReport::untimed(Payload::NONE)
         };
         let now = world.now;
-        let taken = world.scheduler.finished(now, worker, u64::MAX, reply);
+        let taken = world.scheduler.handle_answer(now, worker, u64::MAX, reply);
         assert!(taken.is_err());
     }
     let impossible = Progress {
@@ -715,7 +715,9 @@ fn an_unknown_ticket_breaks_the_protocol() {
             since: Some(world.now),
         }],
     };
-    world.scheduler.probed(world.now, worker, &impossible);
+    world
+        .scheduler
+        .handle_progress(world.now, worker, &impossible);
 }
 
 #[test]

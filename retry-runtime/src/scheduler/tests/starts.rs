@@ -23,7 +23,8 @@ impl World {
     fn refuse(&mut self, key: WorkerKey) {
         self.workers.remove(&key);
         let reason = "Too many open files".into();
-        self.scheduler.spawn_failed(self.now, key, reason, true);
+        self.scheduler
+            .handle_failed_spawn(self.now, key, reason, true);
         self.perform();
     }
 

@@ -138,7 +138,9 @@ impl Turmoil {
         self.world.workers.remove(&key);
         let now = self.world.now;
         let reason = "Too many open files".into();
-        self.world.scheduler.spawn_failed(now, key, reason, scarce);
+        self.world
+            .scheduler
+            .handle_failed_spawn(now, key, reason, scarce);
         self.world.perform();
     }
 
@@ -164,7 +166,7 @@ impl Turmoil {
                 4 => self.world.exit(key, KILLED),
                 5 => {
                     let startup = crate::api::failure::Startup::Handshake("no".into());
-                    self.world.scheduler.failed_to_start(key, startup);
+                    self.world.scheduler.fail_start(key, startup);
                     self.world.perform();
                 }
                 _ => self.world.ready(key),

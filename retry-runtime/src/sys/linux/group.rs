@@ -11,12 +11,12 @@ pub(crate) fn kill_group(pid: u32) {
     signal_group(pid, Signal::KILL);
 }
 
-/// Kills a process and returns whether that was refused because the process belongs to another user. The
+/// Kills a process. Returns false if that was refused because the process belongs to another user. The
 /// process must not have been waited for yet.
-pub(crate) fn may_not_signal(pid: u32) -> bool {
+pub(crate) fn try_kill(pid: u32) -> bool {
     let pid = sys::pid(pid);
     let killed = pid.map(|pid| rustix::process::kill_process(pid, Signal::KILL));
-    killed == Some(Err(Errno::PERM))
+    killed != Some(Err(Errno::PERM))
 }
 
 /// Sends a signal to a process group.

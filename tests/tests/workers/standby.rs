@@ -10,7 +10,7 @@ use retry_runtime::{
 };
 use retry_tests::{
     Conditions, descendants, eventually, fixture, fixture_outside, fixture_under, kill_child,
-    processes_with, seeded, spares,
+    processes_with, seeded, standbys,
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -44,10 +44,10 @@ fn call() -> u32 {
 }
 
 /// Waits for the standby process and returns its ID.
-fn spare() -> u32 {
+fn standby() -> u32 {
     let mut found = Vec::new();
-    eventually("there is a spare", SOON, || {
-        found = spares();
+    eventually("there is a standby", SOON, || {
+        found = standbys();
         found.len() == 1
     });
     found[0]
@@ -58,37 +58,37 @@ fn is_gone(pid: u32) -> bool {
 }
 
 /// Asserts that there is no standby process, for long enough to start many.
-fn assert_no_spare() {
+fn assert_no_standby() {
     let until = Instant::now() + Duration::from_millis(100);
     while Instant::now() < until {
-        assert_eq!(spares(), Vec::<u32>::new());
+        assert_eq!(standbys(), Vec::<u32>::new());
     }
 }
 
 #[retry_runtime::test]
-fn a_spare_that_was_there_before_replaces_a_dead_worker() {
+fn a_standby_that_was_there_before_replaces_a_dead_worker() {
     fixture(LIMIT, serves, || {
         assert!(kill_child(call()));
         call();
         for _ in 0..5 {
-            let spare = spare();
+            let standby = standby();
             assert!(kill_child(call()));
-            assert_eq!(call(), spare);
+            assert_eq!(call(), standby);
         }
     });
 }
 
 #[retry_runtime::test]
-fn a_spare_replaces_used_up_and_timed_out_workers() {
+fn a_standby_replaces_used_up_and_timed_out_workers() {
     fixture(LIMIT, serves, || {
         own_pid_once.remote().wait().unwrap();
-        let first = spare();
+        let first = standby();
         assert_eq!(own_pid_once.remote().wait().unwrap(), first);
-        let second = spare();
+        let second = standby();
         assert!(hangs.remote().wait().is_err());
         // The standby process was assigned to the function that hangs.
         eventually("it is gone", SOON, || is_gone(second));
-        let third = spare();
+        let third = standby();
         assert!(kill_child(call()));
         assert_eq!(call(), third);
     });
@@ -100,13 +100,13 @@ fn comes_and_goes() -> u32 {
 }
 
 #[retry_runtime::test]
-fn there_is_no_spare_unless_a_worker_dies() {
+fn there_is_no_standby_unless_a_worker_dies() {
     fixture(LIMIT, serves, || {
         for _ in 0..10 {
             let pid = comes_and_goes.remote().wait().unwrap();
             eventually("it ends, for it has nothing to do", SOON, || is_gone(pid));
         }
-        assert_no_spare();
+        assert_no_standby();
     });
 }
 
@@ -119,23 +119,23 @@ fn fails_to_start() -> Result<(), String> {
 }
 
 #[retry_runtime::test]
-fn a_worker_that_was_never_ready_leaves_no_spare() {
+fn a_worker_that_was_never_ready_leaves_no_standby() {
     fixture(LIMIT, serves, || {
         assert!(never_ready.remote().wait().is_err());
-        assert_no_spare();
+        assert_no_standby();
     });
 }
 
 #[retry_runtime::test]
-fn a_dead_spare_is_reaped_and_replaced_at_the_next_death() {
+fn a_dead_standby_is_reaped_and_replaced_at_the_next_death() {
     fixture(LIMIT, serves, || {
         assert!(kill_child(call()));
         call();
         for _ in 0..3 {
-            let spare = spare();
-            assert!(kill_child(spare));
-            eventually("no zombie is left", SOON, || is_gone(spare));
-            assert_no_spare();
+            let standby = standby();
+            assert!(kill_child(standby));
+            eventually("no zombie is left", SOON, || is_gone(standby));
+            assert_no_standby();
             assert!(kill_child(call()));
             call();
         }
@@ -143,7 +143,7 @@ fn a_dead_spare_is_reaped_and_replaced_at_the_next_death() {
 }
 
 #[retry_runtime::test]
-fn a_spare_is_kept_for_as_long_as_an_idle_worker() {
+fn a_standby_is_kept_for_as_long_as_an_idle_worker() {
     fixture(LIMIT, serves, || {
         let window = Duration::from_secs(1);
         let runtime = Runtime::builder().scaledown_window(window).build().unwrap();
@@ -152,25 +152,25 @@ fn a_spare_is_kept_for_as_long_as_an_idle_worker() {
             assert!(kill_child(call()));
             let replaced = Instant::now();
             call();
-            let spare = spare();
-            eventually("it is not kept", SOON, || is_gone(spare));
+            let standby = standby();
+            eventually("it is not kept", SOON, || is_gone(standby));
             assert!(replaced.elapsed() > window / 2);
-            assert_no_spare();
+            assert_no_standby();
         }
         runtime.shutdown(SOON).wait();
     });
 }
 
 #[retry_runtime::test]
-fn a_shutdown_leaves_no_spare() {
+fn a_shutdown_leaves_no_standby() {
     fixture(LIMIT, serves, || {
         let runtime = Runtime::builder().build().unwrap();
         let call = || own_pid.on(&runtime).remote().wait().unwrap();
         assert!(kill_child(call()));
         call();
-        let spare = spare();
+        let standby = standby();
         runtime.shutdown(SOON).wait();
-        assert!(is_gone(spare), "not even a zombie");
+        assert!(is_gone(standby), "not even a zombie");
     });
 }
 
@@ -194,35 +194,35 @@ fn a_shutdown_at_any_moment_leaves_no_process() {
 }
 
 #[retry_runtime::test]
-fn workers_and_spares_may_be_killed_at_any_moment() {
+fn workers_and_standbys_may_be_killed_at_any_moment() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
-        let mut replaced_by_spares = 0;
+        let mut replaced_by_standbys = 0;
         seeded(200, |random, _| {
             let worker = call();
             if random.bool() {
-                spare_is_up(random.u64(0..10_000));
+                standby_is_up(random.u64(0..10_000));
             }
-            let spares = spares();
+            let standbys = standbys();
             if random.u8(0..4) == 0 {
-                spares.iter().for_each(|spare| _ = kill_child(*spare));
+                standbys.iter().for_each(|standby| _ = kill_child(*standby));
             }
             assert!(kill_child(worker));
             if random.u8(0..4) == 0 {
-                spares.iter().for_each(|spare| _ = kill_child(*spare));
+                standbys.iter().for_each(|standby| _ = kill_child(*standby));
             }
             let next = call();
             assert_ne!(next, worker);
-            replaced_by_spares += u32::from(spares.contains(&next));
+            replaced_by_standbys += u32::from(standbys.contains(&next));
         });
-        eprintln!("{replaced_by_spares} were replaced by spares");
-        assert!(replaced_by_spares > 10, "{replaced_by_spares}");
+        eprintln!("{replaced_by_standbys} were replaced by standbys");
+        assert!(replaced_by_standbys > 10, "{replaced_by_standbys}");
     });
 }
 
 /// Waits this many microseconds for the standby process to come up.
-fn spare_is_up(micros: u64) {
+fn standby_is_up(micros: u64) {
     let until = Instant::now() + Duration::from_micros(micros);
-    while Instant::now() < until && spares().is_empty() {}
+    while Instant::now() < until && standbys().is_empty() {}
 }
 
 #[function(max_workers = 1, crash_limit = CrashLimit::unlimited())]
@@ -258,7 +258,7 @@ fn a_replacement_sees_the_present_environment() {
         assert!(kill_child(look().0));
         look();
         for change in changes {
-            let stale = spare();
+            let stale = standby();
             change();
             assert!(kill_child(look().0));
             assert_ne!(look().0, stale);
@@ -270,10 +270,10 @@ fn a_replacement_sees_the_present_environment() {
         assert_eq!(umask, "Umask:\t0007");
         assert_eq!(files, 500);
         // The next standby process starts in the same environment.
-        let spare = spare();
+        let standby = standby();
         assert!(kill_child(look().0));
         let (pid, moon, ..) = look();
-        assert_eq!((pid, moon.as_deref()), (spare, Some("full")));
+        assert_eq!((pid, moon.as_deref()), (standby, Some("full")));
     });
 }
 
@@ -284,20 +284,20 @@ fn set_variable(name: &str, value: &str) {
 }
 
 #[retry_runtime::test]
-fn a_spare_belongs_to_its_runtime() {
+fn a_standby_belongs_to_its_runtime() {
     fixture(LIMIT, serves, || {
         let runtime = Runtime::builder().env("MOON", "new").build().unwrap();
         let look = || surroundings.on(&runtime).remote().wait().unwrap();
         assert!(kill_child(look().0));
         look();
-        let spare = spare();
+        let standby = standby();
         // The other runtime starts a worker of its own.
         let (pid, moon, ..) = surroundings.remote().wait().unwrap();
-        assert_ne!(pid, spare);
+        assert_ne!(pid, standby);
         assert_eq!(moon, None);
         assert!(kill_child(look().0));
         let (pid, moon, ..) = look();
-        assert_eq!((pid, moon.as_deref()), (spare, Some("new")));
+        assert_eq!((pid, moon.as_deref()), (standby, Some("new")));
         runtime.shutdown(SOON).wait();
     });
 }
@@ -313,7 +313,7 @@ fn hoards(mebibytes: usize) -> u32 {
 }
 
 #[retry_runtime::test]
-fn a_spare_is_held_to_the_memory_of_the_function_that_it_serves() {
+fn a_standby_is_held_to_the_memory_of_the_function_that_it_serves() {
     fixture(LIMIT, serves, || {
         let exceeds = || match hoards.remote(1000).wait() {
             Err(CallError::Crashed(crash, _)) => {
@@ -325,10 +325,10 @@ fn a_spare_is_held_to_the_memory_of_the_function_that_it_serves() {
             other => panic!("{other:?}"),
         };
         exceeds();
-        let first = spare();
+        let first = standby();
         exceeds();
-        eventually("it was the spare", SOON, || is_gone(first));
-        let second = spare();
+        eventually("it was the standby", SOON, || is_gone(first));
+        let second = standby();
         assert_eq!(hoards.remote(1).wait().unwrap(), second);
     });
 }
@@ -364,14 +364,14 @@ impl Stayer {
 }
 
 #[retry_runtime::test]
-fn the_worker_in_the_place_of_a_dead_spare_stays() {
+fn the_worker_in_the_place_of_a_dead_standby_stays() {
     fixture(LIMIT, serves, || {
         let stayers: Vec<_> = (0..20)
             .map(|number| {
                 assert!(kill_child(call()));
                 call();
                 let stayer = Stayer::with(number);
-                assert!(kill_child(spare()));
+                assert!(kill_child(standby()));
                 let pid = stayer.pid.remote().wait().unwrap();
                 (stayer, pid)
             })
@@ -385,64 +385,64 @@ fn the_worker_in_the_place_of_a_dead_spare_stays() {
 }
 
 #[retry_runtime::test]
-fn a_spare_is_set_up_like_any_other_worker() {
+fn a_standby_is_set_up_like_any_other_worker() {
     fixture(LIMIT, serves, || {
         // Longer than the first message to a worker.
         let long = "hello ".repeat(100_000);
         assert!(kill_child(call()));
         call();
-        let spare = spare();
+        let standby = standby();
         let greeter = Greeter::with(long.clone());
-        assert_eq!(greeter.greet.remote().wait().unwrap(), (spare, long));
+        assert_eq!(greeter.greet.remote().wait().unwrap(), (standby, long));
     });
 }
 
 #[retry_runtime::test]
-fn the_death_of_a_spare_is_never_a_start_that_failed() {
+fn the_death_of_a_standby_is_never_a_start_that_failed() {
     fixture_under(&Conditions::ALL, LIMIT, serves, || {
         seeded(200, |random, round| {
             assert!(kill_child(call()));
             call();
-            let spare = spare();
+            let standby = standby();
             // The first worker of its pool, so that a single failed start would end the call.
             let greeter = Greeter::with(round.to_string());
-            assert!(kill_child(spare));
+            assert!(kill_child(standby));
             std::thread::sleep(Duration::from_micros(random.u64(0..300)));
             let (pid, greeting) = greeter.greet.remote().wait().unwrap();
-            assert_ne!(pid, spare);
+            assert_ne!(pid, standby);
             assert_eq!(greeting, round.to_string());
         });
     });
 }
 
 #[retry_runtime::test]
-fn a_spare_whose_set_up_fails_is_a_start_that_failed() {
+fn a_standby_whose_set_up_fails_is_a_start_that_failed() {
     fixture(LIMIT, serves, || {
         assert!(kill_child(call()));
         call();
-        let spare = spare();
+        let standby = standby();
         match never_ready.remote().wait() {
             Err(CallError::Startup(Startup::SetUp(message), _)) => assert_eq!(&*message, "no"),
             other => panic!("{other:?}"),
         }
-        eventually("it was the spare", SOON, || is_gone(spare));
+        eventually("it was the standby", SOON, || is_gone(standby));
     });
 }
 
 #[retry_runtime::test]
-fn early_output_of_a_spare_is_not_attributed_to_its_function() {
+fn early_output_of_a_standby_is_not_attributed_to_its_function() {
     fixture(LIMIT, serves, || {
         let mut stream = events();
         assert!(kill_child(call()));
         call();
-        let spare = spare();
+        let standby = standby();
         assert!(kill_child(call()));
-        assert_eq!(call(), spare);
+        assert_eq!(call(), standby);
         let first =
             std::iter::from_fn(|| stream.next_timeout(SOON)).find_map(|event| match event {
                 Event::Output {
                     worker_pid, line, ..
-                } if worker_pid == Some(spare) => Some(line),
+                } if worker_pid == Some(standby) => Some(line),
                 _ => None,
             });
         // The test harness has announced its test before.
@@ -451,7 +451,7 @@ fn early_output_of_a_spare_is_not_attributed_to_its_function() {
 }
 
 #[test]
-fn a_killed_parent_leaves_no_spare_and_no_child_of_one() {
+fn a_killed_parent_leaves_no_standby_and_no_child_of_one() {
     fixture_outside(LIMIT, || {
         let token = format!("of {} replaced", std::process::id());
         let mut parent = Command::new(FAULTY)
@@ -483,7 +483,7 @@ fn a_killed_parent_leaves_no_spare_and_no_child_of_one() {
 }
 
 #[test]
-fn a_parent_killed_while_its_spare_starts_leaves_nothing() {
+fn a_parent_killed_while_its_standby_starts_leaves_nothing() {
     fixture_outside(LIMIT, || {
         seeded(200, |random, round| {
             let token = format!("of {} dying {round}", std::process::id());
