@@ -2,6 +2,7 @@
 //! thread and of a ring, and why no wake-up is lost.
 
 pub(crate) mod block;
+pub(crate) mod end;
 pub(crate) mod spin;
 
 use std::any::Any;

@@ -11,12 +11,12 @@ use super::{STRANGER, exit};
 use crate::codec::buffers;
 use crate::codec::payload::{self, PREFIX};
 use crate::function::invocation::Input;
+use crate::wait::end::Sleep;
 use crate::wait::spin::{Patience, Spin};
 use crate::wire::Corrupt;
 use crate::wire::bell::{self, Heard};
 use crate::wire::frame::{CALL_HEADER, CallHeader};
 use crate::wire::frame_reader::FrameReader;
-use crate::wire::ring::Sleep;
 use crate::wire::stream::Reader;
 
 /// Time for which an idle worker retains buffers for large messages: across the pauses between its calls, but
@@ -144,7 +144,7 @@ impl CallReader {
                 if let Some(spin) = self.spin.take() {
                     self.patience.learn(&spin);
                 }
-                if self.reader.wakes() && !bell::ring(&self.socket) {
+                if self.reader.wake_writer() && !bell::ring(&self.socket) {
                     super::end();
                 }
                 true
@@ -185,7 +185,7 @@ impl CallReader {
     }
 
     fn arm(&self, how: Sleep) -> bool {
-        self.reader.sleeps(how) && !self.is_closed()
+        self.reader.try_arm(how) && !self.is_closed()
     }
 
     /// Waits until more arrives or the given time is reached. Returns whether there is something to read.

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{STRANGER, exit};
 use crate::function::invocation::Output;
+use crate::wait::end::End;
 use crate::wait::spin::Patience;
 use crate::wire::Corrupt;
 use crate::wire::frame::{self, ANSWER_HEADER, AnswerHeader, Kind, PRINTED, Printed};
-use crate::wire::ring::{PIECE, Sleeper};
+use crate::wire::ring::{Mapped, PIECE};
 use crate::wire::stream::Writer;
 use crate::wire::{bell, socket};
 
@@ -60,7 +61,7 @@ struct Writing {
 pub(super) struct Kept {
     socket: Arc<OwnedFd>,
     /// Wakes the parent. `None` if the kernel wakes it on every write: then no wake-up is deferred.
-    parent: Option<Sleeper>,
+    parent: Option<End<Mapped>>,
     /// Number of those answers. Both threads write it without synchronising updates. An update may be lost,
     /// but an answer that is not counted was visible before the parent was woken for others.
     answers: AtomicUsize,
@@ -72,7 +73,7 @@ impl ResultWriter {
     pub(super) fn new(socket: Arc<OwnedFd>, writer: Writer) -> Self {
         let kept = Kept {
             socket,
-            parent: writer.sleeper(),
+            parent: writer.reader_end(),
             answers: AtomicUsize::new(0),
             watched: AtomicBool::new(false),
         };
@@ -266,7 +267,7 @@ impl Kept {
         // is read, or is found by a later flush.
         if let Some(parent) = &self.parent
             && self.answers.swap(0, Ordering::AcqRel) > 0
-            && parent.wakes()
+            && parent.wake()
         {
             self.ring();
         }

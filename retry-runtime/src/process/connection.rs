@@ -9,8 +9,9 @@ use super::receive::ReceiveSide;
 use super::sources::{SOCKET, Writable};
 use crate::scheduler::WorkerKey;
 use crate::wait::AnswerSource;
+use crate::wait::end::End;
 use crate::wire::bell::Heard;
-use crate::wire::ring::Parker;
+use crate::wire::ring::Mapped;
 use crate::wire::{bell, socket};
 
 /// The connection on which a worker's answers arrive. The I/O thread looks there when the worker rings; a
@@ -24,7 +25,7 @@ pub(crate) struct WorkerConnection {
     /// True while calls wait for room on their way to the worker.
     full: AtomicBool,
     /// The place where a waiting thread parks; `None` if frames come through the socket.
-    pub(super) parker: Option<Parker>,
+    pub(super) end: Option<End<Mapped>>,
     /// True while a waiter is registered: one that is parked at the ring, or about to park.
     has_waiter: AtomicBool,
     /// Makes the I/O thread notice when the socket has room.
@@ -36,7 +37,7 @@ impl WorkerConnection {
         Self {
             key: receiver.key,
             socket,
-            parker: receiver.reader.parker(),
+            end: receiver.reader.end(),
             writable,
             receiver: Mutex::new(receiver),
             wanted: AtomicUsize::new(0),
@@ -112,7 +113,7 @@ impl WorkerConnection {
     /// Makes the I/O thread send further calls when the socket has room, as long as calls wait for that.
     /// Called under the engine's lock.
     pub(super) fn watch_room(&self) {
-        if self.parker.is_none() {
+        if self.end.is_none() {
             let (worker, full) = (self.key.id, self.is_full());
             self.writable.set(&self.socket, worker, SOCKET, full);
         }
@@ -120,7 +121,7 @@ impl WorkerConnection {
 
     /// Returns what has arrived through the socket. Frames are left there.
     pub(super) fn hear(&self) -> Heard {
-        match self.parker {
+        match self.end {
             Some(_) => bell::look(&self.socket),
             None => socket::look(&self.socket),
         }
@@ -129,14 +130,14 @@ impl WorkerConnection {
 
 impl AnswerSource for WorkerConnection {
     fn will_be_polled(&self) {
-        if let Some(parker) = &self.parker {
-            parker.announce_poll();
+        if let Some(end) = &self.end {
+            end.announce_poll();
         }
     }
 
     fn unpark(&self) {
-        if let Some(parker) = &self.parker {
-            parker.unpark();
+        if let Some(end) = &self.end {
+            end.unpark();
         }
     }
 }

@@ -13,9 +13,10 @@ use crate::scheduler::{ExitReport, Progress};
 use crate::sys::group::{kill_group, signal_group, try_kill};
 use crate::sys::{lineage, memory};
 use crate::wait::AnswerSource;
+use crate::wait::end::Sleep;
 use crate::wire::Corrupt;
 use crate::wire::frame::CallHeader;
-use crate::wire::ring::{PIECE, Sleep};
+use crate::wire::ring::PIECE;
 use crate::wire::stream::Writer;
 use crate::wire::write_queue::WriteQueue;
 use crate::wire::{ControlBlock, bell};
@@ -105,7 +106,7 @@ impl Link for ProcessLink {
             }
             let full = !self.write_queue.is_empty();
             self.connection.set_full(full);
-            if !full || self.writer.waits_for_room(Sleep::Bell)? {
+            if !full || self.writer.try_arm(Sleep::Bell)? {
                 return Ok(sent);
             }
         }

@@ -66,8 +66,8 @@ pub(super) fn park(
     spin: &mut Spin,
 ) -> bool {
     let mut is_over = || is_over(waiter, until);
-    let parker = connection.parker.as_ref();
-    let Some(parker) = parker.filter(|_| connection.try_register_waiter()) else {
+    let end = connection.end.as_ref();
+    let Some(end) = end.filter(|_| connection.try_register_waiter()) else {
         let connections = std::slice::from_ref(connection);
         poll_answers(pool, connections, spin, &mut is_over);
         return false;
@@ -88,14 +88,14 @@ pub(super) fn park(
         if !std::mem::replace(&mut is_parked_here, true) {
             waiter.parks_at(Some(Arc::clone(connection) as Arc<dyn AnswerSource>));
         }
-        if !receiver.try_arm_parker() {
+        if !receiver.try_arm_to_park() {
             continue;
         }
         drop(receiver);
         // A thread that wakes this one after this check also unparks it from the ring.
         if !waiter.is_woken() {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            parker.park(Some(
+            end.park(Some(
                 left.map_or(LONGEST_PARK, |left| left.min(LONGEST_PARK)),
             ));
         }
@@ -171,7 +171,7 @@ fn leave(
     (0..LAST_LOOKS).any(|_| {
         let has_waiter = connection.has_waiter();
         let is_armed = if has_waiter {
-            receiver.is_done() || receiver.try_arm_parker()
+            receiver.is_done() || receiver.try_arm_to_park()
         } else {
             receiver.try_arm_bell()
         };

@@ -22,10 +22,10 @@ use crate::engine::backend::StartRequest;
 use crate::engine::core::Core;
 use crate::function::registry;
 use crate::scheduler::{Answer, AnswerReport, FunctionKey, WorkerKey};
+use crate::wait::end::Sleep;
 use crate::wire::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
 use crate::wire::frame_reader::FrameReader;
 use crate::wire::handshake::Hello;
-use crate::wire::ring::Sleep;
 use crate::wire::stream::Reader;
 use crate::wire::{ControlBlock, bell, launch};
 
@@ -165,12 +165,12 @@ impl ReceiveSide {
     /// Announces that no thread polls any more, so that the worker must ring the bell. Returns false if there
     /// is something to take in first.
     pub(super) fn try_arm_bell(&self) -> bool {
-        self.is_done() || self.reader.sleeps(Sleep::Bell)
+        self.is_done() || self.reader.try_arm(Sleep::Bell)
     }
 
     /// Announces that a thread sleeps at the ring. Returns false if there is something to take in first.
-    pub(super) fn try_arm_parker(&self) -> bool {
-        self.reader.sleeps(Sleep::Here)
+    pub(super) fn try_arm_to_park(&self) -> bool {
+        self.reader.try_arm(Sleep::Here)
     }
 
     /// Returns whether nothing more is taken in.
@@ -334,7 +334,7 @@ impl ReceiveSide {
         let (reader, longest) = (&mut self.reader, self.limit);
         match self.input.read(reader, ANSWER_HEADER, longest, ROOM) {
             Ok(read) => {
-                if self.reader.wakes() {
+                if self.reader.wake_writer() {
                     bell::ring(socket);
                 }
                 read

@@ -59,7 +59,7 @@ impl FrameReader {
 
     /// Reads more bytes and returns how many. Call it when no whole message is left. `header` is the size of
     /// a header, `longest` the maximum length of a message, and `room` how much is allocated for a message on
-    /// the strength of its announced length alone. The caller must call [`Reader::wakes`] afterwards.
+    /// the strength of its announced length alone. The caller must call [`Reader::wake_writer`] afterwards.
     pub(crate) fn read(
         &mut self,
         reader: &mut Reader,

@@ -4,11 +4,9 @@
 //! on a cache line of its own. Bytes count as written once they are published. So after a writer's death
 //! everything that it has published is complete, and nothing that it was about to publish is visible.
 //!
-//! A side that is awake is never woken. A reader announces that it is about to sleep and then checks the ring
-//! once more; a writer publishes and then checks whether the reader sleeps. Whichever comes first, at least
-//! one of them sees the other. The same holds for a writer that waits for room. A side sleeps either at the
-//! ring itself, where the other side wakes it through a futex, or elsewhere; then the other side's methods
-//! return whether the [bell](super::bell) must be rung.
+//! A side that is awake is never woken: see [`End`]. A side sleeps either at the ring itself, where the other
+//! side wakes it through a futex, or elsewhere; then the other side's methods return whether the
+//! [bell](super::bell) must be rung.
 //!
 //! Each side keeps its own count private and validates the other side's count. Whatever the other side writes
 //! there, this side reads and writes within the ring or returns [`Corrupt`].
@@ -21,6 +19,7 @@ use bytes::BufMut;
 
 use super::Corrupt;
 use crate::sys::SharedMemory;
+use crate::wait::end::{End, Sleep, Words};
 
 /// The number of bytes ever written. Stored by the writer.
 const WRITTEN: usize = 0;
@@ -44,20 +43,8 @@ pub(crate) const PIECE: usize = 64 * 1024;
 /// The size of a ring in memory, in bytes.
 pub(crate) const LENGTH: usize = BYTES + CAPACITY;
 
-/// The way in which a side waits when it is not polling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Sleep {
-    /// It does not wait: it is polling.
-    Not,
-    /// It sleeps elsewhere and needs the bell to be rung.
-    Bell,
-    /// It sleeps at the ring.
-    Here,
-}
-
 /// The memory that holds a ring. Offsets are relative to the beginning of the ring.
-pub(crate) trait Memory {
+pub(crate) trait Memory: Words + Clone {
     /// The capacity of the ring, in bytes.
     const CAPACITY: usize;
 
@@ -66,27 +53,6 @@ pub(crate) trait Memory {
 
     /// Writes a count with release ordering: everything written before it is visible with it.
     fn set_count(&self, at: usize, count: u64);
-
-    /// Reads a sleep word. The access is relaxed: it orders nothing else.
-    fn sleep_word(&self, at: usize) -> u32;
-
-    fn set_sleep_word(&self, at: usize, word: u32);
-
-    /// Writes a sleep word and returns its previous value.
-    fn swap_sleep_word(&self, at: usize, word: u32) -> u32;
-
-    /// Writes a sleep word if it has the expected value.
-    fn replace_sleep_word(&self, at: usize, expected: u32, word: u32);
-
-    /// A sequentially consistent fence: all threads see what comes before it before what comes after it.
-    fn fence(&self);
-
-    /// Sleeps while a sleep word has the value `word`, until woken or until the timeout expires. May return
-    /// spuriously.
-    fn sleep(&self, at: usize, word: u32, timeout: Option<Duration>);
-
-    /// Wakes one thread that sleeps at a word.
-    fn wake(&self, at: usize);
 
     /// Writes bytes. No other thread may read them meanwhile.
     fn write(&self, at: usize, bytes: &[u8]);
@@ -121,21 +87,31 @@ impl Memory for Mapped {
         word.store(count, Ordering::Release);
     }
 
-    fn sleep_word(&self, at: usize) -> u32 {
+    fn write(&self, at: usize, bytes: &[u8]) {
+        self.memory.write(self.at + at, bytes);
+    }
+
+    fn read_into(&self, at: usize, length: usize, buffer: &mut impl BufMut) {
+        self.memory.read_into(self.at + at, length, buffer);
+    }
+}
+
+impl Words for Mapped {
+    fn word(&self, at: usize) -> u32 {
         self.memory.half_word(self.at + at).load(Ordering::Relaxed)
     }
 
-    fn set_sleep_word(&self, at: usize, word: u32) {
+    fn set_word(&self, at: usize, word: u32) {
         let half = self.memory.half_word(self.at + at);
         half.store(word, Ordering::Relaxed);
     }
 
-    fn swap_sleep_word(&self, at: usize, word: u32) -> u32 {
+    fn swap_word(&self, at: usize, word: u32) -> u32 {
         let half = self.memory.half_word(self.at + at);
         half.swap(word, Ordering::AcqRel)
     }
 
-    fn replace_sleep_word(&self, at: usize, expected: u32, word: u32) {
+    fn replace_word(&self, at: usize, expected: u32, word: u32) {
         let half = self.memory.half_word(self.at + at);
         let _ = half.compare_exchange(expected, word, Ordering::AcqRel, Ordering::Relaxed);
     }
@@ -151,33 +127,13 @@ impl Memory for Mapped {
     fn wake(&self, at: usize) {
         self.memory.wake(self.at + at);
     }
-
-    fn write(&self, at: usize, bytes: &[u8]) {
-        self.memory.write(self.at + at, bytes);
-    }
-
-    fn read_into(&self, at: usize, length: usize, buffer: &mut impl BufMut) {
-        self.memory.read_into(self.at + at, length, buffer);
-    }
-}
-
-/// Wakes the side whose sleep word is at an offset, if that side sleeps. Returns true if the caller must ring
-/// the bell.
-fn wake(memory: &impl Memory, at: usize) -> bool {
-    memory.fence();
-    if memory.sleep_word(at) == Sleep::Not as u32 {
-        return false;
-    }
-    let sleep = memory.swap_sleep_word(at, Sleep::Not as u32);
-    if sleep == Sleep::Here as u32 {
-        memory.wake(at);
-    }
-    sleep == Sleep::Bell as u32
 }
 
 /// The writing side.
 pub(crate) struct Writer<M = Mapped> {
     memory: M,
+    own: End<M>,
+    reader: End<M>,
     written: u64,
     published: u64,
     /// The number of bytes taken, as last read from the reader's count.
@@ -188,6 +144,8 @@ impl<M: Memory> Writer<M> {
     /// Creates the writing side of a new ring.
     pub(crate) fn new(memory: M) -> Self {
         Self {
+            own: End::new(memory.clone(), WAITS),
+            reader: End::new(memory.clone(), SLEEPS),
             memory,
             written: 0,
             published: 0,
@@ -244,7 +202,7 @@ impl<M: Memory> Writer<M> {
     /// the bell.
     pub(crate) fn publish(&mut self) -> bool {
         self.show();
-        self.wakes()
+        self.wake_reader()
     }
 
     /// Publishes the written bytes without checking whether the reader sleeps.
@@ -256,16 +214,13 @@ impl<M: Memory> Writer<M> {
     }
 
     /// Wakes the reader if it sleeps. Returns true if the caller must ring the bell.
-    pub(crate) fn wakes(&self) -> bool {
-        wake(&self.memory, SLEEPS)
+    pub(crate) fn wake_reader(&self) -> bool {
+        self.reader.wake()
     }
 
-    /// Returns a handle with which another thread can wake the reader.
-    pub(crate) fn sleeper(&self) -> Sleeper<M>
-    where
-        M: Clone,
-    {
-        Sleeper(self.memory.clone())
+    /// Returns the reader's end, with which another thread can wake the reader.
+    pub(crate) fn reader_end(&self) -> End<M> {
+        self.reader.clone()
     }
 
     /// Marks the ring as closed and wakes the reader. Returns true if the caller must ring the bell.
@@ -276,12 +231,11 @@ impl<M: Memory> Writer<M> {
 
     /// Announces that the writer waits for room. Returns false if there is room: then the reader will not
     /// wake the writer.
-    pub(crate) fn waits_for_room(&mut self, how: Sleep) -> Result<bool, Corrupt> {
-        self.memory.set_sleep_word(WAITS, how as u32);
-        self.memory.fence();
+    pub(crate) fn try_arm(&mut self, how: Sleep) -> Result<bool, Corrupt> {
+        self.own.arm(how);
         self.look()?;
         if self.room() > 0 {
-            self.memory.set_sleep_word(WAITS, Sleep::Not as u32);
+            self.own.disarm();
         }
         Ok(self.room() == 0)
     }
@@ -294,8 +248,8 @@ impl<M: Memory> Writer<M> {
 
     /// Sleeps until the reader has made room.
     pub(crate) fn sleep_for_room(&mut self) -> Result<(), Corrupt> {
-        while self.waits_for_room(Sleep::Here)? {
-            self.memory.sleep(WAITS, Sleep::Here as u32, None);
+        while self.try_arm(Sleep::Here)? {
+            self.own.park(None);
         }
         Ok(())
     }
@@ -317,13 +271,20 @@ impl<M: Memory> Writer<M> {
 /// The reading side.
 pub(crate) struct Reader<M = Mapped> {
     memory: M,
+    own: End<M>,
+    writer: End<M>,
     taken: u64,
 }
 
-impl<M: Memory + Clone> Reader<M> {
+impl<M: Memory> Reader<M> {
     /// Creates the reading side of a new ring.
     pub(crate) fn new(memory: M) -> Self {
-        Self { memory, taken: 0 }
+        Self {
+            own: End::new(memory.clone(), SLEEPS),
+            writer: End::new(memory.clone(), WAITS),
+            memory,
+            taken: 0,
+        }
     }
 
     /// Returns whether there is nothing to read.
@@ -341,7 +302,7 @@ impl<M: Memory + Clone> Reader<M> {
     }
 
     /// Reads at most `most` of the available bytes, appends them to a buffer and returns their number. The
-    /// caller must call [`wakes`](Self::wakes) afterwards.
+    /// caller must call [`wake_writer`](Self::wake_writer) afterwards.
     pub(crate) fn read_into(
         &mut self,
         buffer: &mut impl BufMut,
@@ -366,9 +327,9 @@ impl<M: Memory + Clone> Reader<M> {
     /// Wakes the writer if it waits for room and at least half of the ring is free, so that the wake-up is
     /// worth its cost; once everything has been read that is always the case. Returns true if the caller must
     /// ring the bell.
-    pub(crate) fn wakes(&self) -> bool {
+    pub(crate) fn wake_writer(&self) -> bool {
         let unread = self.available().unwrap_or_default();
-        unread <= M::CAPACITY / 2 && wake(&self.memory, WAITS)
+        unread <= M::CAPACITY / 2 && self.writer.wake()
     }
 
     /// Returns whether nothing more will be written.
@@ -379,65 +340,18 @@ impl<M: Memory + Clone> Reader<M> {
     /// Announces that the reader is about to sleep. Returns false if there is something to read: then the
     /// writer will not wake the reader. A caller that depends on the end of the stream must check
     /// [`is_closed`](Self::is_closed) as well.
-    pub(crate) fn sleeps(&self, how: Sleep) -> bool {
-        self.memory.set_sleep_word(SLEEPS, how as u32);
-        self.memory.fence();
-        let sleeps_on = self.is_empty();
-        if !sleeps_on {
-            self.disarm();
+    pub(crate) fn try_arm(&self, how: Sleep) -> bool {
+        self.own.arm(how);
+        let is_empty = self.is_empty();
+        if !is_empty {
+            self.own.disarm();
         }
-        sleeps_on
+        is_empty
     }
 
-    /// Sleeps, if [`sleeps`](Self::sleeps) has announced it, until the writer wakes the reader, another
-    /// thread calls [`Parker::unpark`], or the timeout expires. May return spuriously.
-    pub(crate) fn sleep(&self, timeout: Option<Duration>) {
-        self.memory.sleep(SLEEPS, Sleep::Here as u32, timeout);
-    }
-
-    /// Returns the place where the reader sleeps, for use by other threads.
-    pub(crate) fn parker(&self) -> Parker<M> {
-        Parker(self.memory.clone())
-    }
-
-    /// Withdraws the announcement of sleep: the reader polls.
-    pub(crate) fn disarm(&self) {
-        self.memory.set_sleep_word(SLEEPS, Sleep::Not as u32);
-    }
-}
-
-/// The place where a thread parks that waits for something to read.
-pub(crate) struct Parker<M = Mapped>(M);
-
-impl<M: Memory> Parker<M> {
-    /// Parks, if the reader has announced it, until woken or until the timeout expires. May return
-    /// spuriously.
-    pub(crate) fn park(&self, timeout: Option<Duration>) {
-        self.0.sleep(SLEEPS, Sleep::Here as u32, timeout);
-    }
-
-    /// Suppresses the bell because a thread is about to poll. A thread that sleeps here is still woken.
-    pub(crate) fn announce_poll(&self) {
-        let (bell, not) = (Sleep::Bell as u32, Sleep::Not as u32);
-        self.0.replace_sleep_word(SLEEPS, bell, not);
-    }
-
-    /// Wakes the thread that sleeps here, or is about to. From now on the writer must ring the bell.
-    pub(crate) fn unpark(&self) {
-        let (here, bell) = (Sleep::Here as u32, Sleep::Bell as u32);
-        self.0.fence();
-        self.0.replace_sleep_word(SLEEPS, here, bell);
-        self.0.wake(SLEEPS);
-    }
-}
-
-/// A handle that wakes a reader.
-pub(crate) struct Sleeper<M = Mapped>(M);
-
-impl<M: Memory> Sleeper<M> {
-    /// Wakes the reader if it sleeps. Returns true if the caller must ring the bell.
-    pub(crate) fn wakes(&self) -> bool {
-        wake(&self.0, SLEEPS)
+    /// Returns this end, where the reader parks and other threads can wake it.
+    pub(crate) fn end(&self) -> &End<M> {
+        &self.own
     }
 }
 
@@ -481,13 +395,13 @@ mod tests {
         assert_eq!(writer.write(&most), Ok(CAPACITY));
         assert_eq!(writer.write(b"more"), Ok(0));
         writer.publish();
-        assert_eq!(writer.waits_for_room(Sleep::Bell), Ok(true));
+        assert_eq!(writer.try_arm(Sleep::Bell), Ok(true));
         let mut buffer = BytesMut::new();
         assert_eq!(reader.read_into(&mut buffer, usize::MAX), Ok(CAPACITY));
-        assert!(reader.wakes());
-        assert!(!reader.wakes(), "once is enough");
-        assert_eq!(writer.waits_for_room(Sleep::Bell), Ok(false));
-        assert!(!reader.wakes(), "it has found room by itself");
+        assert!(reader.wake_writer());
+        assert!(!reader.wake_writer(), "once is enough");
+        assert_eq!(writer.try_arm(Sleep::Bell), Ok(false));
+        assert!(!reader.wake_writer(), "it has found room by itself");
         assert_eq!(writer.write(b"more"), Ok(4));
     }
 
@@ -497,7 +411,7 @@ mod tests {
         let memory = Arc::clone(&writer.memory.memory);
         for impossible in [1, CAPACITY as u64 + 1, u64::MAX] {
             memory.word(TAKEN).store(impossible, Ordering::Relaxed);
-            assert_eq!(writer.waits_for_room(Sleep::Bell), Err(Corrupt));
+            assert_eq!(writer.try_arm(Sleep::Bell), Err(Corrupt));
         }
         for impossible in [CAPACITY as u64 + 1, u64::MAX] {
             memory.word(WRITTEN).store(impossible, Ordering::Relaxed);
@@ -531,7 +445,7 @@ mod tests {
                     _ => reader.taken.wrapping_add(random.u64(..100)),
                 };
                 words.set_count([WRITTEN, TAKEN, CLOSED][random.usize(..3)], count);
-                words.set_sleep_word([SLEEPS, WAITS][random.usize(..2)], random.u32(..5));
+                words.set_word([SLEEPS, WAITS][random.usize(..2)], random.u32(..5));
                 buffer.clear();
                 if let Ok(read) = reader.read_into(&mut buffer, usize::MAX) {
                     assert!(read <= CAPACITY && buffer.len() == read);
@@ -541,9 +455,9 @@ mod tests {
                     assert!(written <= CAPACITY);
                 }
                 let _ = writer.publish();
-                let _ = writer.waits_for_room(Sleep::Bell);
-                let _ = reader.sleeps(Sleep::Bell);
-                let _ = reader.wakes();
+                let _ = writer.try_arm(Sleep::Bell);
+                let _ = reader.try_arm(Sleep::Bell);
+                let _ = reader.wake_writer();
             }
         }
     }
@@ -562,7 +476,7 @@ mod tests {
             let mut buffer = BytesMut::new();
             let mut passed = 0;
             while passed < total {
-                if reader.read_into(&mut buffer, usize::MAX).unwrap() > 0 && reader.wakes() {
+                if reader.read_into(&mut buffer, usize::MAX).unwrap() > 0 && reader.wake_writer() {
                     other.send(()).unwrap();
                 }
                 let written = writer.write(&buffer).unwrap();
@@ -571,8 +485,8 @@ mod tests {
                 if writer.publish() {
                     other.send(()).unwrap();
                 }
-                let waits = buffer.is_empty() || writer.waits_for_room(Sleep::Bell).unwrap();
-                if passed < total && waits && reader.sleeps(Sleep::Bell) {
+                let waits = buffer.is_empty() || writer.try_arm(Sleep::Bell).unwrap();
+                if passed < total && waits && reader.try_arm(Sleep::Bell) {
                     bell.recv_timeout(std::time::Duration::from_secs(30))
                         .expect("the other side rings");
                 }
@@ -596,15 +510,17 @@ mod tests {
             if to_there.publish() {
                 ring_there.send(()).unwrap();
             }
-            if from_there.read_into(&mut buffer, usize::MAX).unwrap() > 0 && from_there.wakes() {
+            if from_there.read_into(&mut buffer, usize::MAX).unwrap() > 0
+                && from_there.wake_writer()
+            {
                 ring_there.send(()).unwrap();
             }
             for byte in buffer.split() {
                 assert_eq!(byte, (received % 251) as u8);
                 received += 1;
             }
-            let waits = sent == TOTAL || to_there.waits_for_room(Sleep::Bell).unwrap();
-            if received < TOTAL && waits && from_there.sleeps(Sleep::Bell) {
+            let waits = sent == TOTAL || to_there.try_arm(Sleep::Bell).unwrap();
+            if received < TOTAL && waits && from_there.try_arm(Sleep::Bell) {
                 bell_here
                     .recv_timeout(std::time::Duration::from_secs(30))
                     .expect("the other side rings");

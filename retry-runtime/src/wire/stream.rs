@@ -12,8 +12,9 @@ use bytes::BufMut;
 
 use super::Corrupt;
 use super::bell::{self, Heard};
-use super::ring::{self, Parker, Sleep, Sleeper};
+use super::ring::{self, Mapped};
 use super::socket;
+use crate::wait::end::{End, Sleep};
 
 /// The writing side.
 pub(crate) enum Writer {
@@ -72,10 +73,11 @@ impl Writer {
         }
     }
 
-    /// Returns a handle with which another thread can wake the reader, or `None` where the kernel wakes it.
-    pub(crate) fn sleeper(&self) -> Option<Sleeper> {
+    /// Returns the reader's end, with which another thread can wake the reader, or `None` where the kernel
+    /// wakes it.
+    pub(crate) fn reader_end(&self) -> Option<End<Mapped>> {
         match self {
-            Self::Ring(ring) => Some(ring.sleeper()),
+            Self::Ring(ring) => Some(ring.reader_end()),
             Self::Socket(_) => None,
         }
     }
@@ -90,9 +92,9 @@ impl Writer {
     /// Announces that the writer waits for room. Returns false if there is room: then the reader will not
     /// wake the writer.
     #[inline]
-    pub(crate) fn waits_for_room(&mut self, how: Sleep) -> Result<bool, Corrupt> {
+    pub(crate) fn try_arm(&mut self, how: Sleep) -> Result<bool, Corrupt> {
         match self {
-            Self::Ring(ring) => ring.waits_for_room(how),
+            Self::Ring(ring) => ring.try_arm(how),
             // The kernel reports room as soon as it is polled for it.
             Self::Socket(_) => Ok(true),
         }
@@ -151,7 +153,7 @@ impl Reader {
     }
 
     /// Reads at most `most` of the available bytes, appends them to a buffer and returns their number. The
-    /// caller must call [`wakes`](Self::wakes) afterwards.
+    /// caller must call [`wake_writer`](Self::wake_writer) afterwards.
     #[inline]
     pub(crate) fn read_into(
         &mut self,
@@ -166,9 +168,9 @@ impl Reader {
 
     /// Wakes the writer if it waits for room. Returns true if the caller must ring the bell.
     #[inline]
-    pub(crate) fn wakes(&self) -> bool {
+    pub(crate) fn wake_writer(&self) -> bool {
         match self {
-            Self::Ring(ring) => ring.wakes(),
+            Self::Ring(ring) => ring.wake_writer(),
             Self::Socket(_) => false,
         }
     }
@@ -202,27 +204,27 @@ impl Reader {
     /// writer need not wake the reader. A caller that depends on the end of the stream must check
     /// [`is_closed`](Self::is_closed) as well.
     #[inline]
-    pub(crate) fn sleeps(&self, how: Sleep) -> bool {
+    pub(crate) fn try_arm(&self, how: Sleep) -> bool {
         match self {
-            Self::Ring(ring) => ring.sleeps(how),
+            Self::Ring(ring) => ring.try_arm(how),
             Self::Socket(socket) => socket.is_empty(),
         }
     }
 
-    /// Sleeps, if [`sleeps`](Self::sleeps) has announced it, until there is something to read, the stream
-    /// ends, another thread calls [`Parker::unpark`], or the timeout expires. May return spuriously.
+    /// Sleeps, if [`try_arm`](Self::try_arm) has announced it, until there is something to read, the stream
+    /// ends, another thread calls [`End::unpark`], or the timeout expires. May return spuriously.
     pub(crate) fn sleep(&self, timeout: Option<Duration>) {
         match self {
-            Self::Ring(ring) => ring.sleep(timeout),
+            Self::Ring(ring) => ring.end().park(timeout),
             Self::Socket(socket) => socket.sleep(timeout),
         }
     }
 
     /// Returns the place where the reader sleeps, for use by other threads, or `None` where only the kernel
     /// can wake it.
-    pub(crate) fn parker(&self) -> Option<Parker> {
+    pub(crate) fn end(&self) -> Option<End<Mapped>> {
         match self {
-            Self::Ring(ring) => Some(ring.parker()),
+            Self::Ring(ring) => Some(ring.end().clone()),
             Self::Socket(_) => None,
         }
     }
@@ -231,7 +233,7 @@ impl Reader {
     #[inline]
     pub(crate) fn disarm(&self) {
         if let Self::Ring(ring) = self {
-            ring.disarm();
+            ring.end().disarm();
         }
     }
 }
@@ -298,7 +300,7 @@ mod tests {
             }
             let read = frames.read(reader, ANSWER_HEADER, LIMIT, LIMIT);
             assert!(read.unwrap() <= ring::CAPACITY);
-            let _ = reader.wakes();
+            let _ = reader.wake_writer();
             loop {
                 if let Some(values) = frames.take_short() {
                     let mut ticket = taken.last().map_or(0, |(ticket, _)| *ticket);
