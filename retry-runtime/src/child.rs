@@ -125,7 +125,7 @@ pub(crate) fn serve(link: ParentLink) -> ! {
     }
     // The worker's process group is in the background of the terminal: a read from the terminal would stop
     // the worker with SIGTTIN and leave no trace of the cause.
-    sys::leave_terminal();
+    sys::terminal::leave();
     let watchdog = link.prepare().unwrap_or_else(|error| {
         refuse(format_args!(
             "there is no thread or descriptor for it: {error}"

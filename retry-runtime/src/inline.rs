@@ -27,9 +27,9 @@ use crate::scheduler::{AnswerReport, Executing, ExitReport, Inbound, Progress, W
 use crate::sys::{self, Mark, attributes};
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
-use crate::wire::control_block::LONGEST_PAUSE;
+use crate::wire::Corrupt;
+use crate::wire::LONGEST_PAUSE;
 use crate::wire::frame::{self, AnswerHeader, CallHeader, Kind, Order};
-use crate::wire::ring::Corrupt;
 
 /// The call that an inline worker executes.
 #[derive(Clone, Copy)]

@@ -73,15 +73,24 @@
 //!
 //! # Platform
 //!
-//! Linux 5.11 or newer, since processes are supervised through `pidfd`, `epoll` and sealed shared memory. The
-//! minimum supported Rust version is 1.95; a patch release never raises it.
+//! Worker processes need Linux 5.11 or newer, since they are supervised through `pidfd`, `epoll` and sealed
+//! shared memory. On other systems, on which the crate is untested, functions run on threads of the program as
+//! with [`Builder::inline`](runtime::Builder::inline), and the first call says so on standard error.
+//!
+//! The minimum supported Rust version is 1.95; a patch release never raises it.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-
-#[cfg(not(target_os = "linux"))]
-compile_error!("retry-runtime supervises its workers through interfaces that only Linux has");
+// Parts of the shared code serve worker processes alone.
+#![cfg_attr(
+    not(all(target_os = "linux", not(retry_no_processes))),
+    allow(dead_code, unused_imports)
+)]
 
 mod api;
 mod caller;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
+mod child;
+#[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
+#[path = "child/elsewhere.rs"]
 mod child;
 mod codec;
 mod config;
@@ -91,6 +100,7 @@ mod engine;
 mod function;
 mod inline;
 mod job;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 mod process;
 mod program;
 mod scheduler;

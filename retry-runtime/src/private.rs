@@ -212,7 +212,7 @@ checks! {
     /// Checks that a duration is not zero.
     check_duration(value: Duration) !value.is_zero();
     /// Checks that one worker can have this many calls at once.
-    check_at_once(value: usize) value <= crate::wire::control_block::SLOTS;
+    check_at_once(value: usize) value <= crate::wire::SLOTS;
     /// Checks that a coefficient is within its range.
     check_coefficient(value: f64) value >= 1.0 && value <= 10.0;
     /// Checks that a cap on delays is short enough.

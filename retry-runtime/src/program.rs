@@ -6,27 +6,21 @@
 pub(crate) mod command_line;
 pub(crate) mod progress;
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::Signal;
-
 use crate::caller::host::{self, Host};
 use crate::caller::runtime::Shutdown;
 use crate::config::{self, Config};
 use crate::engine::{Engine, ProgramHooks};
-use crate::sys::{self, PerProcess};
+use crate::sys::PerProcess;
+use crate::sys::signals::{self, Signals};
 use crate::terminal;
 
 /// Base of the exit codes of a program that a signal has ended: 128 plus the signal's number.
 const BY_SIGNAL: i32 = 128;
-
-/// The signals that ask a program to end.
-const SIGNALS: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
 /// Interval of the checks, after a signal, whether the calls have ended.
 const LOOK: Duration = Duration::from_millis(5);
@@ -42,18 +36,15 @@ pub fn begin() {
     }
     // From here on signals are recorded, even before the thread starts to read them. Without a pipe or a
     // thread they keep their default action, and the workers end with this process.
-    if let Ok(signals) = sys::signal_pipe()
+    if let Ok(signals) = Signals::open()
         && watch(signals).is_ok()
     {
-        // Signals that were ignored when the program started stay ignored: `nohup` ignores them, and so does
-        // a shell that starts a background job.
-        let caught = SIGNALS.into_iter().filter(|one| !sys::is_ignored(*one));
-        caught.for_each(sys::catch);
+        signals::catch_ending();
     }
     // A forked child inherits the handlers, but has neither the thread nor a pipe of its own.
     let starts = || {
-        if !sys::has_signal_pipe()
-            && let Ok(signals) = sys::signal_pipe()
+        if !Signals::are_open()
+            && let Ok(signals) = Signals::open()
         {
             let _ = watch(signals);
         }
@@ -66,7 +57,7 @@ pub fn begin() {
 }
 
 /// Starts the thread that handles signals.
-fn watch(signals: OwnedFd) -> std::io::Result<()> {
+fn watch(signals: Signals) -> std::io::Result<()> {
     thread::Builder::new()
         .name("retry-signals".to_owned())
         .spawn(move || handle(&signals))?;
@@ -163,8 +154,8 @@ fn exit(signal: i32) -> ! {
     std::process::exit(BY_SIGNAL + signal)
 }
 
-fn handle(signals: &OwnedFd) {
-    let Some(first) = next(signals, None) else {
+fn handle(signals: &Signals) {
+    let Some(first) = signals.next(None) else {
         return;
     };
     ASKED
@@ -184,7 +175,7 @@ fn handle(signals: &OwnedFd) {
     engine.shut_down(grace, false, true);
     let mut silent = (running + queued == 0).then(|| Instant::now() + SILENT);
     while !engine.is_drained() {
-        if let Some(second) = next(signals, Some(LOOK)) {
+        if let Some(second) = signals.next(Some(LOOK)) {
             // The remaining workers end with this process.
             exit(second);
         }
@@ -194,19 +185,6 @@ fn handle(signals: &OwnedFd) {
     }
     say_what_was_killed(engine);
     // Give `main` time to print what follows from the end of its calls.
-    let second = next(signals, Some(Duration::from_millis(50)));
+    let second = signals.next(Some(Duration::from_millis(50)));
     exit(second.unwrap_or(first))
-}
-
-/// Waits for the next signal and returns its number. Returns `None` if none arrives within the time, or if
-/// the program has closed the pipe.
-fn next(signals: &OwnedFd, timeout: Option<Duration>) -> Option<i32> {
-    let timeout = timeout.map(sys::timespec);
-    let mut files = [PollFd::new(signals, PollFlags::IN)];
-    rustix::io::retry_on_intr(|| poll(&mut files, timeout.as_ref())).ok()?;
-    let mut number = [0u8; 1];
-    match rustix::io::read(signals, &mut number) {
-        Ok(1) => Some(number[0].into()),
-        _ => None,
-    }
 }

@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use crate::sys::PerProcess;
+pub(crate) use crate::sys::terminal::{columns, takes_more, write};
 
 /// Width assumed for a terminal that does not report one.
 const WIDTH: usize = 80;
@@ -117,28 +116,5 @@ fn below_the_cursor(line: &str) -> String {
 
 /// Returns the terminal's number of columns less one: some terminals wrap after the last column.
 pub(crate) fn width() -> usize {
-    match rustix::termios::tcgetwinsize(rustix::stdio::stderr()) {
-        Ok(size) if size.ws_col > 1 => usize::from(size.ws_col) - 1,
-        _ => WIDTH - 1,
-    }
-}
-
-/// Returns whether standard error accepts output without blocking: a terminal may be stopped.
-pub(crate) fn takes_more() -> bool {
-    let stderr = rustix::stdio::stderr();
-    let mut files = [PollFd::new(&stderr, PollFlags::OUT)];
-    poll(&mut files, Some(&Timespec::default())).is_ok_and(|ready| ready == 1)
-}
-
-/// Writes to the descriptor itself, because the program may hold the lock of its standard error. A closed
-/// descriptor is not an error here.
-pub(crate) fn write(text: &str) {
-    let mut rest = text.as_bytes();
-    while !rest.is_empty() {
-        match rustix::io::write(rustix::stdio::stderr(), rest) {
-            Ok(written) => rest = &rest[written..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return,
-        }
-    }
+    columns().filter(|columns| *columns > 1).unwrap_or(WIDTH) - 1
 }

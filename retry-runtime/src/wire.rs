@@ -7,19 +7,33 @@
 //! memory cannot: the first orders with their descriptors, a byte that wakes the side sleeping at its ring
 //! (the [bell](bell)), and the end of the connection when the other side is gone.
 
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod bell;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod control_block;
+#[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
+mod elsewhere;
 pub(crate) mod frame;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod frame_reader;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod handshake;
 pub(crate) mod launch;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod nested;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod ring;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod socket;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod stream;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod write_queue;
 
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) use control_block::{ControlBlock, KEPT};
+#[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
+pub(crate) use elsewhere::ControlBlock;
 
 /// The transport of the frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,3 +56,23 @@ pub(crate) const DEPTH_VARIABLE: &str = "RETRY_DEPTH";
 
 /// The first bytes of the first message. A process that sends anything else is not a parent.
 pub(crate) const MAGIC: [u8; 8] = *b"retry/01";
+
+/// The other side has written an impossible number.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Corrupt;
+
+impl std::fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("impossible numbers in the memory that it shares with its parent")
+    }
+}
+
+/// The part of an attempt's time, in nanoseconds, that may go into reporting failures without being counted.
+/// It is limited because the worker itself states the time, and because a panic hook may hang.
+pub(crate) const LONGEST_PAUSE: u64 = 10_000_000_000;
+
+/// The maximum number of inputs that a worker executes at once.
+pub(crate) const SLOTS: usize = 1024;
+
+/// The maximum length, in bytes, of the message that a panicking worker leaves in case the panic ends it.
+pub(crate) const LAST_WORDS_CAPACITY: usize = 3968;

@@ -15,6 +15,7 @@ use crate::job::Job;
 use crate::job::caller::Caller;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 use crate::process::Processes;
 use crate::scheduler::FunctionKey;
 use crate::sys::PerProcess;
@@ -65,10 +66,33 @@ pub(crate) fn global_if_started() -> Option<&'static Arc<Engine>> {
 /// If the operating system has no thread, descriptor or memory left for it.
 pub(crate) fn start(config: Config) -> io::Result<Arc<Engine>> {
     if config.inline {
-        Engine::start(config, Box::new(Inline::new()))
-    } else {
-        Engine::start(config, Box::new(Processes::new()?))
+        return Engine::start(config, Box::new(Inline::new()));
     }
+    start_with_processes(config)
+}
+
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
+fn start_with_processes(config: Config) -> io::Result<Arc<Engine>> {
+    Engine::start(config, Box::new(Processes::new()?))
+}
+
+/// Starts an engine with inline workers, and says once that there are no others.
+#[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
+fn start_with_processes(config: Config) -> io::Result<Arc<Engine>> {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    SAID.call_once(|| {
+        eprintln!(
+            "retry-runtime: worker processes need Linux, so functions run on threads of this program: a crash \
+             ends it, and a timeout does not stop its function; RETRY_ENGINE=inline hides this message"
+        );
+    });
+    Engine::start(
+        Config {
+            inline: true,
+            ..config
+        },
+        Box::new(Inline::new()),
+    )
 }
 
 /// The scheduler of the calls of this process: the engine here, or the parent of this worker.

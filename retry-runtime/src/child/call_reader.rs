@@ -12,10 +12,11 @@ use crate::codec::buffers;
 use crate::codec::payload::{self, PREFIX};
 use crate::function::invocation::Input;
 use crate::wait::spin::{Patience, Spin};
+use crate::wire::Corrupt;
 use crate::wire::bell::{self, Heard};
 use crate::wire::frame::{CALL_HEADER, CallHeader};
 use crate::wire::frame_reader::FrameReader;
-use crate::wire::ring::{self, Sleep};
+use crate::wire::ring::Sleep;
 use crate::wire::stream::Reader;
 
 /// Time for which an idle worker retains buffers for large messages: across the pauses between its calls, but
@@ -103,7 +104,7 @@ impl CallReader {
             return true;
         }
         loop {
-            if let Some((header, payload)) = CallHeader::take(&mut self.input) {
+            if let Some((header, payload)) = self.input.take_call() {
                 self.header = CallHeader { count: 1, ..header };
                 if header.count > 1 {
                     self.rest = Rest::new(header.count, payload);
@@ -149,7 +150,7 @@ impl CallReader {
                 true
             }
             // The parent runs this same program, so this is a bug.
-            Err(ring::Corrupt) => exit(STRANGER),
+            Err(Corrupt) => exit(STRANGER),
         }
     }
 

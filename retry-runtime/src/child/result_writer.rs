@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::{STRANGER, exit};
 use crate::function::invocation::Output;
 use crate::wait::spin::Patience;
+use crate::wire::Corrupt;
 use crate::wire::frame::{self, ANSWER_HEADER, AnswerHeader, Kind, PRINTED, Printed};
-use crate::wire::ring::{Corrupt, PIECE, Sleeper};
+use crate::wire::ring::{PIECE, Sleeper};
 use crate::wire::stream::Writer;
 use crate::wire::{bell, socket};
 

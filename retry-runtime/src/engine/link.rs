@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::scheduler::{Executing, ExitReport, Progress};
 use crate::sys;
 use crate::wait::AnswerSource;
+use crate::wire::Corrupt;
 use crate::wire::frame::CallHeader;
-use crate::wire::ring::Corrupt;
 
 /// The operations on a worker. This is the seam between decisions and transport: nothing above it
 /// knows whether a worker is a process, and nothing below it decides anything.

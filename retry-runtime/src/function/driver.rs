@@ -8,18 +8,16 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use tokio::runtime::{EnterGuard, Runtime};
 use tokio::task::{LocalEnterGuard, LocalSet};
 
-use crate::sys::{Mark, exit_if_forked};
+use crate::sys::{Bell, Mark, OwnedFd, exit_if_forked};
 
 thread_local! {
     static DRIVER: RefCell<Option<Rc<Driver>>> = const { RefCell::new(None) };
@@ -139,9 +137,9 @@ impl Socket {
     }
 }
 
-/// Wakes a thread that sleeps in `poll`.
+/// Wakes a thread that sleeps.
 struct Alarm {
-    bell: OwnedFd,
+    bell: Bell,
     woken: AtomicBool,
     asleep: AtomicBool,
 }
@@ -149,7 +147,7 @@ struct Alarm {
 impl Alarm {
     fn new() -> io::Result<Self> {
         Ok(Self {
-            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            bell: Bell::new()?,
             woken: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
         })
@@ -159,20 +157,11 @@ impl Alarm {
     fn sleep(&self, socket: Option<&Socket>) {
         // `SeqCst` here and in `wake_by_ref`: either this thread sees `woken`, or the waker sees `asleep`.
         self.asleep.store(true, Ordering::SeqCst);
-        if !self.woken.load(Ordering::SeqCst) {
-            let bell = PollFd::new(&self.bell, PollFlags::IN);
-            let file = socket.map_or(self.bell.as_fd(), |socket| socket.file.as_fd());
-            let mut files = [bell, PollFd::from_borrowed_fd(file, PollFlags::IN)];
-            let watched = 1 + usize::from(socket.is_some());
-            // After EINTR the caller just checks again.
-            let _ = poll(&mut files[..watched], None);
-            let [rung, readable] = files.map(|file| !file.revents().is_empty());
-            if rung {
-                let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-            }
-            if let Some(socket) = socket.filter(|_| readable) {
-                socket.readable.set(true);
-            }
+        if !self.woken.load(Ordering::SeqCst)
+            && self.bell.wait(socket.map(|socket| &*socket.file))
+            && let Some(socket) = socket
+        {
+            socket.readable.set(true);
         }
         self.asleep.store(false, Ordering::SeqCst);
     }
@@ -185,7 +174,7 @@ impl Wake for Alarm {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.woken.swap(true, Ordering::SeqCst) && self.asleep.load(Ordering::SeqCst) {
-            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+            self.bell.ring();
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::api::backtrace;
 use crate::api::failure::Panic;
 use crate::codec;
 use crate::sys::{Mark, PerProcess};
-use crate::wire::control_block::LAST_WORDS_CAPACITY;
+use crate::wire::LAST_WORDS_CAPACITY;
 
 /// Number of panics that are remembered.
 const REMEMBERED: usize = 64;

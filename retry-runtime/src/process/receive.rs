@@ -368,10 +368,10 @@ impl ReceiveSide {
     fn take_in(&mut self, core: &mut Core, now: Instant) {
         let mut function: Option<FunctionKey> = None;
         while !self.broken && !self.ends_reported {
-            let taken = if let Some(values) = frame::take_short(&mut self.input) {
+            let taken = if let Some(values) = self.input.take_short() {
                 self.take_in_short(core, now, values)
             } else {
-                match AnswerHeader::take(&mut self.input, self.limit) {
+                match self.input.take_answer(self.limit) {
                     Ok(None) => break,
                     Ok(Some((header, payload))) => {
                         self.take_in_message(core, now, &header, payload)

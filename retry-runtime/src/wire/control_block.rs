@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-use super::Transport;
 use super::ring::{self, Mapped};
 use super::stream::{self, Reader, Writer};
+use super::{LAST_WORDS_CAPACITY, LONGEST_PAUSE, SLOTS, Transport};
 use crate::sys::{self, SharedMemory};
 
 const CLAIMED: usize = 0;
@@ -29,9 +29,7 @@ const LAST_WORDS: usize = 128;
 /// Takes the place of the ticket of the last words: the process went on after it had left them.
 pub(crate) const KEPT: u64 = u64::MAX;
 
-/// The maximum length of the last words, in bytes.
-pub(crate) const LAST_WORDS_CAPACITY: usize = 4096 - LAST_WORDS;
-const SLOTS_AT: usize = 4096;
+const SLOTS_AT: usize = LAST_WORDS + LAST_WORDS_CAPACITY;
 const SLOT: usize = 32;
 /// Offsets of the words of a slot: the ticket, its start time, the ticket that is asked to stop, and for how
 /// long failures have been reported since the start.
@@ -45,18 +43,11 @@ const LENGTH: usize = ANSWERS + ring::LENGTH;
 /// The size of the memory without rings.
 const BARE_LENGTH: usize = CALLS;
 
-/// The part of an attempt's time, in nanoseconds, that may go into reporting failures without being counted.
-/// It is limited because the worker itself states the time, and because a panic hook may hang.
-pub(crate) const LONGEST_PAUSE: u64 = 10_000_000_000;
-
 /// The number of times that a worker yields, and then sleeps, until it finds a moment at which its parent is
 /// not reading its output: about a second in total.
 const YIELDS: usize = 100;
 const NAPS: usize = 5_000;
 const NAP: Duration = Duration::from_micros(150);
-
-/// The maximum number of inputs that a worker executes at once.
-pub(crate) const SLOTS: usize = 1024;
 
 /// The shared memory: the worker's state, and a ring for each direction unless frames go through the socket.
 /// The worker writes everything outside the rings, with three exceptions: the parent advances the claim to

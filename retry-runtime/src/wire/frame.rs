@@ -2,8 +2,7 @@
 
 use bytes::{Buf, Bytes};
 
-use super::frame_reader::FrameReader;
-use crate::codec::payload::{MARK, PREFIX, Packed, Payload};
+use crate::codec::payload::{MARK, PREFIX, Packed};
 
 /// The size of a header from the parent, in bytes.
 pub(crate) const CALL_HEADER: usize = 40;
@@ -70,12 +69,9 @@ impl CallHeader {
         bytes
     }
 
-    /// Takes a whole message from the reader, if there is one.
-    pub(crate) fn take(reader: &mut FrameReader) -> Option<(Self, Bytes)> {
-        let mut header = reader.header(CALL_HEADER)?;
-        let length = header.get_u32_le();
+    pub(crate) fn decode(mut header: &[u8]) -> Self {
         let mut message = Self {
-            length,
+            length: header.get_u32_le(),
             attempt: header.get_u32_le(),
             ticket: header.get_u64_le(),
             call: header.get_u64_le(),
@@ -91,8 +87,7 @@ impl CallHeader {
             _ => Order::Run,
         };
         message.count &= COUNT;
-        let payload = reader.take(CALL_HEADER, length as usize)?;
-        Some((message, payload))
+        message
     }
 }
 
@@ -113,26 +108,9 @@ pub(crate) fn calls(
     })
 }
 
-/// Takes the values that a worker has answered in short form: each follows its length, which carries the
-/// mark. They belong to the tickets after that of the last answer. The next full answer states how long all
-/// of them took.
-pub(crate) fn take_short(reader: &mut FrameReader) -> Option<Payload> {
-    let buffer = reader.small()?;
-    let mut end = 0;
-    let mut count = 0;
-    while let Some(prefix) = buffer.get(end..).and_then(<[u8]>::first_chunk::<PREFIX>)
-        && let Some(length) = short_length(u32::from_le_bytes(*prefix))
-        && end + PREFIX + length <= buffer.len()
-    {
-        end += PREFIX + length;
-        count += 1;
-    }
-    (count > 0).then(|| Payload::new(count, buffer.split_to(end).freeze()))
-}
-
 /// Returns the length of a short value, given its header. A longer one is invalid, which is detected when it
 /// is read as a full answer.
-fn short_length(header: u32) -> Option<usize> {
+pub(super) fn short_length(header: u32) -> Option<usize> {
     let length = (header & !MARK) as usize;
     (header >= MARK && length <= SHORT).then_some(length)
 }
@@ -271,19 +249,11 @@ impl AnswerHeader {
         bytes
     }
 
-    /// Takes a whole message from the reader, if there is one, once no whole short value is
-    /// [left](take_short). The bytes may be anything: an impossible header is an error before anything is
-    /// allocated for it.
-    pub(crate) fn take(
-        reader: &mut FrameReader,
-        limit: usize,
-    ) -> Result<Option<(Self, Bytes)>, String> {
-        let Some(mut header) = reader.header(ANSWER_HEADER) else {
-            return Ok(None);
-        };
+    /// Decodes a header. The bytes may be anything: an impossible header is an error, before anything is
+    /// allocated for it. Returns `None` for the header of a short answer.
+    pub(crate) fn decode(mut header: &[u8], limit: usize) -> Result<Option<Self>, String> {
         let length = header.get_u32_le();
         if short_length(length).is_some() {
-            // A short value that has not arrived as a whole, because there was no room yet.
             return Ok(None);
         }
         let kind = header.get_u8();
@@ -295,15 +265,13 @@ impl AnswerHeader {
                 "a message of {length} bytes, more than the limit of {limit}"
             ));
         }
-        let message = Self {
+        Ok(Some(Self {
             length,
             kind,
             used_up,
             ticket: header.get_u64_le(),
             duration: header.get_u64_le(),
-        };
-        let payload = reader.take(ANSWER_HEADER, length as usize);
-        Ok(payload.map(|payload| (message, payload)))
+        }))
     }
 }
 
@@ -311,45 +279,6 @@ impl AnswerHeader {
 mod tests {
     use super::*;
     use crate::codec::payload;
-
-    #[test]
-    fn headers_round_trip_and_wait_for_their_payload() {
-        let header = CallHeader {
-            length: 3,
-            attempt: 2,
-            ticket: 9,
-            call: 7,
-            index: None,
-            order: Order::Run,
-            count: 1,
-            method: 5,
-            fault: 6,
-        };
-        let mut buffer = FrameReader::of(&header.encode());
-        assert_eq!(CallHeader::take(&mut buffer), None);
-        buffer.small().unwrap().extend_from_slice(b"abcd");
-        assert_eq!(
-            CallHeader::take(&mut buffer),
-            Some((header, Bytes::from_static(b"abc")))
-        );
-        assert_eq!(&buffer.small().unwrap()[..], b"d");
-    }
-
-    #[test]
-    fn a_short_value_may_arrive_in_pieces() {
-        let value = vec![200; SHORT];
-        let mut whole = short_header(&value).to_vec();
-        whole.extend_from_slice(&value);
-        for piece in [1, PREFIX, ANSWER_HEADER, ANSWER_HEADER + 1, whole.len() - 1] {
-            let mut reader = FrameReader::of(&whole[..piece]);
-            assert!(take_short(&mut reader).is_none());
-            assert_eq!(AnswerHeader::take(&mut reader, usize::MAX), Ok(None));
-            let rest = &whole[piece..];
-            reader.small().unwrap().extend_from_slice(rest);
-            let taken = take_short(&mut reader).unwrap();
-            assert_eq!(taken.into_one(), value);
-        }
-    }
 
     #[test]
     fn calls_of_a_message_have_consecutive_numbers() {
@@ -385,38 +314,6 @@ mod tests {
     }
 
     #[test]
-    fn short_answers_are_taken_together_up_to_a_full_one() {
-        let full = AnswerHeader {
-            length: 1,
-            kind: Kind::Ok,
-            used_up: false,
-            ticket: 3,
-            duration: 5,
-        };
-        let mut bytes = Vec::new();
-        for value in [&b"abc"[..], b""] {
-            bytes.extend_from_slice(&short_header(value));
-            bytes.extend_from_slice(value);
-        }
-        bytes.extend_from_slice(&full.encode());
-        bytes.extend_from_slice(b"z");
-        for end in 0..=bytes.len() {
-            let mut buffer = FrameReader::of(&bytes[..end]);
-            let whole = [7, 11].iter().filter(|whole| end >= **whole).count();
-            let values = match take_short(&mut buffer) {
-                None => Vec::new(),
-                Some(Payload::One(value)) => vec![value],
-                Some(Payload::Several(values)) => values.collect(),
-            };
-            assert_eq!(values, [&b"abc"[..], b""][..whole]);
-            if end == bytes.len() {
-                let answer = AnswerHeader::take(&mut buffer, 10).unwrap();
-                assert_eq!(answer, Some((full, Bytes::from_static(b"z"))));
-            }
-        }
-    }
-
-    #[test]
     fn output_positions_round_trip() {
         let printed = Printed {
             ends: [1 << 40, 7],
@@ -426,48 +323,5 @@ mod tests {
         let bytes = Bytes::copy_from_slice(&printed.encode());
         assert_eq!(Printed::decode(bytes.clone()), Some(printed));
         assert_eq!(Printed::decode(bytes.slice(1..)), None);
-    }
-
-    #[test]
-    fn an_overlong_short_answer_is_rejected_by_its_header() {
-        let length = MARK | (SHORT as u32 + 1);
-        let mut bytes = length.to_le_bytes().to_vec();
-        bytes.extend_from_slice(&[Kind::Ok as u8; ANSWER_HEADER]);
-        let mut buffer = FrameReader::of(&bytes);
-        assert!(take_short(&mut buffer).is_none());
-        assert!(AnswerHeader::take(&mut buffer, payload::LONGEST).is_err());
-        // It is not accepted after it has arrived either.
-        bytes.extend_from_slice(&[0; 2 * SHORT]);
-        assert!(take_short(&mut FrameReader::of(&bytes)).is_none());
-    }
-
-    #[test]
-    fn arbitrary_bytes_from_a_worker_never_panic() {
-        let mut random = fastrand::Rng::with_seed(3);
-        for _ in 0..100_000 {
-            let mut bytes = vec![0u8; random.usize(0..64)];
-            random.fill(&mut bytes);
-            if random.bool() && bytes.len() > 4 {
-                bytes[2..4].fill(0);
-                bytes[4] %= 15;
-            }
-            if random.u8(0..4) == 0 && bytes.len() > 4 {
-                bytes[1..3].fill(0);
-                bytes[3] = 0xff;
-            }
-            let mut buffer = FrameReader::of(&bytes);
-            loop {
-                if let Some(values) = take_short(&mut buffer) {
-                    assert!(values.size() <= bytes.len());
-                    continue;
-                }
-                match AnswerHeader::take(&mut buffer, 1000) {
-                    Ok(Some((header, payload))) => {
-                        assert_eq!(header.length as usize, payload.len());
-                    }
-                    Ok(None) | Err(_) => break,
-                }
-            }
-        }
     }
 }

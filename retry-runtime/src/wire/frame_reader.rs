@@ -8,10 +8,12 @@ use std::mem::replace;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::ring::{CAPACITY, Corrupt};
+use super::Corrupt;
+use super::frame::{ANSWER_HEADER, AnswerHeader, CALL_HEADER, CallHeader, short_length};
+use super::ring::CAPACITY;
 use super::stream::Reader;
 use crate::codec::buffers::{LARGE, RECEIVED};
-use crate::codec::payload::MARK;
+use crate::codec::payload::{MARK, PREFIX, Payload};
 use crate::sys;
 
 /// If more bytes than this are available, the next message may be a large one.
@@ -131,13 +133,54 @@ impl FrameReader {
         Some(Large { payload, length })
     }
 
-    /// Returns the header of the next message, whose payload may still be incomplete.
-    pub(crate) fn header(&self, length: usize) -> Option<&[u8]> {
-        self.buffer.get(..length)
+    /// Takes a whole message from the parent, if there is one.
+    pub(crate) fn take_call(&mut self) -> Option<(CallHeader, Bytes)> {
+        let header = CallHeader::decode(self.buffer.get(..CALL_HEADER)?);
+        let payload = self.take(CALL_HEADER, header.length as usize)?;
+        Some((header, payload))
+    }
+
+    /// Takes a whole message from a worker, if there is one, once no whole short value is
+    /// [left](Self::take_short). The bytes may be anything: an impossible header is an error.
+    pub(crate) fn take_answer(
+        &mut self,
+        limit: usize,
+    ) -> Result<Option<(AnswerHeader, Bytes)>, String> {
+        let Some(header) = self.buffer.get(..ANSWER_HEADER) else {
+            return Ok(None);
+        };
+        let Some(header) = AnswerHeader::decode(header, limit)? else {
+            // A short value that has not arrived as a whole, because there was no room yet.
+            return Ok(None);
+        };
+        let payload = self.take(ANSWER_HEADER, header.length as usize);
+        Ok(payload.map(|payload| (header, payload)))
+    }
+
+    /// Takes the values that a worker has answered in short form: each follows its length, which carries the
+    /// mark. They belong to the tickets after that of the last answer. The next full answer states how long
+    /// all of them took.
+    pub(crate) fn take_short(&mut self) -> Option<Payload> {
+        if self.large.is_some() {
+            return None;
+        }
+        let mut end = 0;
+        let mut count = 0;
+        while let Some(prefix) = self
+            .buffer
+            .get(end..)
+            .and_then(<[u8]>::first_chunk::<PREFIX>)
+            && let Some(length) = short_length(u32::from_le_bytes(*prefix))
+            && end + PREFIX + length <= self.buffer.len()
+        {
+            end += PREFIX + length;
+            count += 1;
+        }
+        (count > 0).then(|| Payload::new(count, self.buffer.split_to(end).freeze()))
     }
 
     /// Takes the payload of the next message if it has arrived as a whole.
-    pub(crate) fn take(&mut self, header: usize, length: usize) -> Option<Bytes> {
+    fn take(&mut self, header: usize, length: usize) -> Option<Bytes> {
         let payload = match self.large.take_if(|large| large.missing() == 0) {
             Some(large) => Bytes::from(large.payload),
             None if self.large.is_some() || self.buffer.len() - header < length => return None,
@@ -148,14 +191,6 @@ impl FrameReader {
         };
         self.buffer.clear();
         Some(payload)
-    }
-
-    /// Returns the buffer that small messages share, unless the next message is large.
-    pub(crate) fn small(&mut self) -> Option<&mut BytesMut> {
-        match self.large {
-            Some(_) => None,
-            None => Some(&mut self.buffer),
-        }
     }
 
     #[cfg(test)]
@@ -188,5 +223,126 @@ impl Large {
             sys::fills(payload.spare_capacity_mut());
         }
         reader.read_into(payload, most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::payload;
+    use crate::wire::frame::{Kind, Order, SHORT, short_header};
+
+    #[test]
+    fn headers_round_trip_and_wait_for_their_payload() {
+        let header = CallHeader {
+            length: 3,
+            attempt: 2,
+            ticket: 9,
+            call: 7,
+            index: None,
+            order: Order::Run,
+            count: 1,
+            method: 5,
+            fault: 6,
+        };
+        let mut buffer = FrameReader::of(&header.encode());
+        assert_eq!(buffer.take_call(), None);
+        buffer.buffer.extend_from_slice(b"abcd");
+        assert_eq!(
+            buffer.take_call(),
+            Some((header, Bytes::from_static(b"abc")))
+        );
+        assert_eq!(&buffer.buffer[..], b"d");
+    }
+
+    #[test]
+    fn a_short_value_may_arrive_in_pieces() {
+        let value = vec![200; SHORT];
+        let mut whole = short_header(&value).to_vec();
+        whole.extend_from_slice(&value);
+        for piece in [1, PREFIX, ANSWER_HEADER, ANSWER_HEADER + 1, whole.len() - 1] {
+            let mut reader = FrameReader::of(&whole[..piece]);
+            assert!(reader.take_short().is_none());
+            assert_eq!(reader.take_answer(usize::MAX), Ok(None));
+            let rest = &whole[piece..];
+            reader.buffer.extend_from_slice(rest);
+            let taken = reader.take_short().unwrap();
+            assert_eq!(taken.into_one(), value);
+        }
+    }
+
+    #[test]
+    fn short_answers_are_taken_together_up_to_a_full_one() {
+        let full = AnswerHeader {
+            length: 1,
+            kind: Kind::Ok,
+            used_up: false,
+            ticket: 3,
+            duration: 5,
+        };
+        let mut bytes = Vec::new();
+        for value in [&b"abc"[..], b""] {
+            bytes.extend_from_slice(&short_header(value));
+            bytes.extend_from_slice(value);
+        }
+        bytes.extend_from_slice(&full.encode());
+        bytes.extend_from_slice(b"z");
+        for end in 0..=bytes.len() {
+            let mut buffer = FrameReader::of(&bytes[..end]);
+            let whole = [7, 11].iter().filter(|whole| end >= **whole).count();
+            let values = match buffer.take_short() {
+                None => Vec::new(),
+                Some(Payload::One(value)) => vec![value],
+                Some(Payload::Several(values)) => values.collect(),
+            };
+            assert_eq!(values, [&b"abc"[..], b""][..whole]);
+            if end == bytes.len() {
+                let answer = buffer.take_answer(10).unwrap();
+                assert_eq!(answer, Some((full, Bytes::from_static(b"z"))));
+            }
+        }
+    }
+
+    #[test]
+    fn an_overlong_short_answer_is_rejected_by_its_header() {
+        let length = MARK | (SHORT as u32 + 1);
+        let mut bytes = length.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&[Kind::Ok as u8; ANSWER_HEADER]);
+        let mut buffer = FrameReader::of(&bytes);
+        assert!(buffer.take_short().is_none());
+        assert!(buffer.take_answer(payload::LONGEST).is_err());
+        // It is not accepted after it has arrived either.
+        bytes.extend_from_slice(&[0; 2 * SHORT]);
+        assert!(FrameReader::of(&bytes).take_short().is_none());
+    }
+
+    #[test]
+    fn arbitrary_bytes_from_a_worker_never_panic() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..100_000 {
+            let mut bytes = vec![0u8; random.usize(0..64)];
+            random.fill(&mut bytes);
+            if random.bool() && bytes.len() > 4 {
+                bytes[2..4].fill(0);
+                bytes[4] %= 15;
+            }
+            if random.u8(0..4) == 0 && bytes.len() > 4 {
+                bytes[1..3].fill(0);
+                bytes[3] = 0xff;
+            }
+            let mut buffer = FrameReader::of(&bytes);
+            loop {
+                if let Some(values) = buffer.take_short() {
+                    assert!(values.size() <= bytes.len());
+                    continue;
+                }
+                match buffer.take_answer(1000) {
+                    Ok(Some((header, payload))) => {
+                        assert_eq!(header.length as usize, payload.len());
+                    }
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        }
     }
 }

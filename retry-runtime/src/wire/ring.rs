@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::BufMut;
 
+use super::Corrupt;
 use crate::sys::SharedMemory;
 
 /// The number of bytes ever written. Stored by the writer.
@@ -172,16 +173,6 @@ fn wake(memory: &impl Memory, at: usize) -> bool {
         memory.wake(at);
     }
     sleep == Sleep::Bell as u32
-}
-
-/// The other side has written an impossible number.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Corrupt;
-
-impl std::fmt::Display for Corrupt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("impossible numbers in the memory that it shares with its parent")
-    }
 }
 
 /// The writing side.

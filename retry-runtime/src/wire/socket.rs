@@ -16,8 +16,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
+use super::Corrupt;
 use super::bell::Heard;
-use super::ring::{CAPACITY, Corrupt};
+use super::ring::CAPACITY;
 use super::write_queue;
 use crate::sys;
 

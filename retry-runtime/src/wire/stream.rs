@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::BufMut;
 
+use super::Corrupt;
 use super::bell::{self, Heard};
-use super::ring::{self, Corrupt, Parker, Sleep, Sleeper};
+use super::ring::{self, Parker, Sleep, Sleeper};
 use super::socket;
 
 /// The writing side.
@@ -267,7 +268,7 @@ mod tests {
         SocketType,
     };
 
-    use super::super::frame::{self, ANSWER_HEADER, AnswerHeader, Kind};
+    use super::super::frame::{ANSWER_HEADER, AnswerHeader, Kind};
     use super::super::frame_reader::FrameReader;
     use super::super::{ControlBlock, Transport};
     use super::*;
@@ -299,7 +300,7 @@ mod tests {
             assert!(read.unwrap() <= ring::CAPACITY);
             let _ = reader.wakes();
             loop {
-                if let Some(values) = frame::take_short(&mut frames) {
+                if let Some(values) = frames.take_short() {
                     let mut ticket = taken.last().map_or(0, |(ticket, _)| *ticket);
                     let values: Vec<_> = match values {
                         Payload::One(value) => vec![value],
@@ -311,7 +312,7 @@ mod tests {
                     }));
                     continue;
                 }
-                match AnswerHeader::take(&mut frames, LIMIT) {
+                match frames.take_answer(LIMIT) {
                     Ok(Some((header, payload))) => {
                         assert_eq!(header.length as usize, payload.len());
                         taken.push((header.ticket, payload.to_vec()));

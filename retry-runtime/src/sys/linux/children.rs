@@ -6,22 +6,24 @@ use std::fs::File;
 use std::io;
 
 use rustix::buffer::spare_capacity;
-use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, test_kill_process, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, test_kill_process, waitid,
+};
 
-use crate::sys;
+use super::signals;
 
 /// Resets an ignored SIGCHLD to its default action, in which no handler runs and the kernel keeps children. A
 /// program inherits the ignored signal from a parent that ignores it, without having asked for it.
 pub(crate) fn keep() {
-    if sys::is_ignored(Signal::CHILD) {
-        sys::default_action(Signal::CHILD);
+    if signals::is_ignored(Signal::CHILD) {
+        signals::reset(Signal::CHILD);
     }
 }
 
 /// Returns an error if the program ignores SIGCHLD itself. The runtime does not reset it then, because the
 /// program's own children may depend on it.
 pub(crate) fn check() -> io::Result<()> {
-    if sys::is_ignored(Signal::CHILD) {
+    if signals::is_ignored(Signal::CHILD) {
         return Err(io::Error::other(
             "this program ignores SIGCHLD, so that the kernel does not keep how its children end; \
              set its action back to SIG_DFL, or handle it",
@@ -33,7 +35,7 @@ pub(crate) fn check() -> io::Result<()> {
 /// Kills what is left of the process group of a worker that has ended. Returns how the worker ended, if the
 /// kernel keeps that until it is waited for.
 pub(crate) fn kill_rest(pid: u32, kill_group: impl FnOnce(u32)) -> Option<WaitIdStatus> {
-    let raw = sys::pid(pid)?;
+    let raw = self::pid(pid)?;
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     // As long as the worker has not been waited for, its pid cannot belong to another group. If the kernel
     // has not kept it (SA_NOCLDWAIT), the pid may belong to another process by now.
@@ -42,6 +44,11 @@ pub(crate) fn kill_rest(pid: u32, kill_group: impl FnOnce(u32)) -> Option<WaitId
         kill_group(pid);
     }
     ended.ok().flatten()
+}
+
+/// Returns a process number as the system calls take it; `None` for one that no process can have.
+pub(crate) fn pid(number: u32) -> Option<Pid> {
+    i32::try_from(number).ok().and_then(Pid::from_raw)
 }
 
 /// Returns the contents of a kernel file such as those in `/proc`, or an empty text if it cannot be read.

@@ -5,12 +5,11 @@
 //! workers, get the attributes of the main thread, because those are what `taskset` and `nice` give to a
 //! program and what tools show for it.
 
+use std::ffi::c_int;
 use std::thread;
 
 use rustix::process::{Pid, getpid, getpriority_process, setpriority_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-
-use crate::sys::{self, Scheduling};
 
 /// The attributes of a thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +31,7 @@ impl Attributes {
             affinity: sched_getaffinity(Some(thread)).ok(),
             nice: getpriority_process(Some(thread)).ok(),
             scheduling: Scheduling::of(thread),
-            io_priority: sys::io_priority(thread),
+            io_priority: io_priority(thread),
         }
     }
 }
@@ -66,7 +65,7 @@ pub(crate) fn adopt() {
         .io_priority
         .filter(|_| process.io_priority != own.io_priority)
     {
-        sys::set_io_priority(priority);
+        set_io_priority(priority);
     }
 }
 
@@ -85,4 +84,54 @@ pub(crate) fn parallelism() -> usize {
     });
     let counted = counted.ok().and_then(|thread| thread.join().ok());
     counted.unwrap_or_else(count)
+}
+
+/// The scheduling policy of a thread and its priority within that policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Scheduling {
+    policy: c_int,
+    priority: c_int,
+}
+
+impl Scheduling {
+    fn of(thread: Pid) -> Option<Self> {
+        let mut parameters = libc::sched_param { sched_priority: 0 };
+        let thread = thread.as_raw_nonzero().get();
+        // SAFETY: this reads and takes numbers only.
+        let policy = unsafe { libc::sched_getscheduler(thread) };
+        // SAFETY: the pointer is to room for what is written.
+        let found = unsafe { libc::sched_getparam(thread, &raw mut parameters) };
+        (policy >= 0 && found == 0).then_some(Self {
+            policy,
+            priority: parameters.sched_priority,
+        })
+    }
+
+    /// Applies it to the current thread, if that is permitted.
+    fn apply(self) {
+        let parameters = libc::sched_param {
+            sched_priority: self.priority,
+        };
+        // SAFETY: the pointer is to parameters that live until after the call.
+        let _ = unsafe { libc::sched_setscheduler(0, self.policy, &raw const parameters) };
+    }
+}
+
+/// For `ioprio_get` and `ioprio_set`: the number identifies a thread.
+const IO_PRIORITY_OF_THREAD: c_int = 1;
+
+/// Returns the I/O class and level of a thread.
+fn io_priority(thread: Pid) -> Option<c_int> {
+    let thread = thread.as_raw_nonzero().get();
+    // SAFETY: this takes and returns numbers only.
+    let priority = unsafe { libc::syscall(libc::SYS_ioprio_get, IO_PRIORITY_OF_THREAD, thread) };
+    c_int::try_from(priority)
+        .ok()
+        .filter(|priority| *priority >= 0)
+}
+
+/// Sets the I/O class and level of the current thread, if that is permitted.
+fn set_io_priority(priority: c_int) {
+    // SAFETY: this takes and returns numbers only.
+    let _ = unsafe { libc::syscall(libc::SYS_ioprio_set, IO_PRIORITY_OF_THREAD, 0, priority) };
 }

@@ -1,0 +1,78 @@
+//! Programs on systems without worker processes.
+
+use crate::job::caller::Caller;
+use crate::job::capture;
+
+/// Turns this process into a worker if it was started as one; otherwise allows it to start workers.
+///
+/// On this system there are no worker processes, and this does nothing.
+///
+/// ```no_run
+/// retry_runtime::init();
+/// // The rest of `main` runs in the parent only.
+/// ```
+pub fn init() {}
+
+/// Does the same as [`init`] in a test. The caller must keep the returned value until the test ends.
+pub fn enter_test(_: &'static str) -> impl Sized {
+    capture::begin(|| Caller::thread().0)
+}
+
+/// A worker's half of nested calls.
+pub(crate) mod nested {
+    use std::sync::Arc;
+
+    use crate::api::failure::Rejected;
+    use crate::api::options::Options;
+    use crate::function::callee::Callee;
+    use crate::job::Job;
+    use crate::job::caller::Caller;
+    use crate::job::delivery::Deliver;
+    use crate::job::outcome::CallKey;
+
+    /// A worker's connection for nested calls.
+    pub(crate) enum Upstream {}
+
+    impl Upstream {
+        pub(crate) fn get() -> Option<&'static Self> {
+            None
+        }
+
+        pub(crate) fn is_foreign(&self) -> bool {
+            match *self {}
+        }
+
+        pub(crate) fn max_message(&self) -> usize {
+            match *self {}
+        }
+
+        pub(crate) fn max_buffered(&self) -> usize {
+            match *self {}
+        }
+
+        pub(crate) fn options(&self) -> Options {
+            match *self {}
+        }
+
+        pub(crate) fn submit(
+            &self,
+            _: &Callee,
+            _: impl IntoIterator<Item = Job>,
+            _: impl FnMut(CallKey),
+        ) -> Result<(), Rejected> {
+            match *self {}
+        }
+
+        pub(crate) fn cancel(&self, _: CallKey) {
+            match *self {}
+        }
+
+        pub(crate) fn hold(&self, _: Caller, _: impl FnOnce() -> Option<Option<u64>>) {
+            match *self {}
+        }
+
+        pub(crate) fn cancel_all(&self, _: &Arc<dyn Deliver>) {
+            match *self {}
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Substitutes on systems that have no worker processes.
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
+use std::time::Instant;
+
+/// A descriptor of a connection, which does not exist here.
+pub(crate) enum OwnedFd {}
+
+/// Wakes a thread. It stays rung until the thread has waited.
+#[derive(Default)]
+pub(crate) struct Bell {
+    is_rung: Mutex<bool>,
+    rung: Condvar,
+}
+
+impl Bell {
+    #[expect(clippy::unnecessary_wraps, reason = "it needs a descriptor on Linux")]
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self::default())
+    }
+
+    pub(crate) fn ring(&self) {
+        *self.is_rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.rung.notify_one();
+    }
+
+    /// Waits until the bell rings. Returns false: there is no file.
+    pub(crate) fn wait(&self, _: Option<&OwnedFd>) -> bool {
+        let mut is_rung = self.is_rung.lock().unwrap_or_else(PoisonError::into_inner);
+        while !std::mem::take(&mut *is_rung) {
+            is_rung = self
+                .rung
+                .wait(is_rung)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        false
+    }
+}
+
+/// Returns the time in nanoseconds since the first call.
+pub(crate) fn monotonic_nanos() -> u64 {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(FIRST.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn coarse_nanos() -> u64 {
+    monotonic_nanos()
+}
+
+pub(crate) fn ticks() -> u64 {
+    monotonic_nanos()
+}
+
+pub(crate) fn exit_now(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+/// Returns false: the error numbers of other systems are not known.
+pub(crate) fn is_for_want_of_resources(_: &io::Error) -> bool {
+    false
+}
+
+/// Returns the usual stack size of a main thread.
+pub(crate) fn main_stack_size() -> usize {
+    8 * 1024 * 1024
+}
+
+pub(crate) fn advise_large_pages(_: *mut u8, _: usize) {}
+
+/// Returns none: forks are told apart by their pids.
+pub(crate) fn wiped_on_fork() -> Option<NonNull<AtomicU64>> {
+    None
+}
+
+pub(crate) mod attributes {
+    pub(crate) fn adopt() {}
+
+    pub(crate) fn parallelism() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+}
+
+pub(crate) mod terminal {
+    use std::io::Write;
+
+    pub(crate) fn columns() -> Option<usize> {
+        None
+    }
+
+    pub(crate) fn takes_more() -> bool {
+        true
+    }
+
+    pub(crate) fn write(text: &str) {
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// Signals, which keep their default action here.
+pub(crate) mod signals {
+    use std::io;
+    use std::time::Duration;
+
+    pub(crate) enum Signals {}
+
+    impl Signals {
+        pub(crate) fn open() -> io::Result<Self> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        pub(crate) fn are_open() -> bool {
+            false
+        }
+
+        pub(crate) fn next(&self, _: Option<Duration>) -> Option<i32> {
+            match *self {}
+        }
+    }
+
+    pub(crate) fn catch_ending() {}
+}
