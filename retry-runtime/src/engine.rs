@@ -144,7 +144,7 @@ impl Engine {
     }
 
     /// Returns whether the engine belongs to the process that this one was forked from: see
-    /// [`Host::is_foreign`].
+    /// `Host::is_foreign`.
     #[inline]
     pub(crate) fn is_foreign(&self) -> bool {
         !self.mark.is_current()

@@ -66,8 +66,7 @@ impl Upstream {
         });
     }
 
-    /// Returns whether this process was forked from the worker: see
-    /// [`Host::is_foreign`](crate::engine::Host::is_foreign).
+    /// Returns whether this process was forked from the worker: see `Host::is_foreign`.
     pub(crate) fn is_foreign(&self) -> bool {
         !self.mark.is_current()
     }

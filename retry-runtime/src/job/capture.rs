@@ -136,7 +136,8 @@ pub(crate) fn route(function: &'static str, caller: u32) {
     route_within(function, caller, caller);
 }
 
-/// Routes the output of a function that a caller calls from within a call of `outer` to the capture of `outer`.
+/// Routes the output of a function that a caller calls from within a call of `outer` to the capture of
+/// `outer`.
 pub(crate) fn route_within(function: &'static str, caller: u32, outer: u32) {
     let mut captures = lock();
     if let Some(capture) = captures.of_callers.get(&outer).cloned() {

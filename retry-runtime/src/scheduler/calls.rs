@@ -39,7 +39,7 @@ impl Terms {
     }
 }
 
-/// A call, or a [chunk](chunk) of calls.
+/// A call, or a [chunk](super::chunk) of calls.
 #[derive(Debug)]
 pub(super) struct Call<P> {
     /// The identity of the chunk's first call.

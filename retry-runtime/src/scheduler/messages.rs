@@ -105,11 +105,12 @@ pub(crate) enum Action<P> {
         call: CallKey,
         attempt: u32,
     },
-    /// Recall the tickets that the worker has not claimed; answered by [`Scheduler::handle_recall`].
+    /// Recall the tickets that the worker has not claimed; answered by
+    /// [`handle_recall`](super::Scheduler::handle_recall).
     Recall { worker: WorkerKey },
-    /// Read what the worker is executing; answered by [`Scheduler::handle_progress`].
+    /// Read what the worker is executing; answered by [`handle_progress`](super::Scheduler::handle_progress).
     Probe { worker: WorkerKey },
-    /// Measure the worker's memory; answered by [`Scheduler::handle_memory`].
+    /// Measure the worker's memory; answered by [`handle_memory`](super::Scheduler::handle_memory).
     Measure { worker: WorkerKey },
     /// Ask a running function to stop, through its cancellation token.
     Ask { worker: WorkerKey, ticket: u64 },
