@@ -330,7 +330,7 @@ impl Engine {
             let source = last.filter(|_| polls).and_then(|call| {
                 let worker = core.scheduler.sent_to(call)?;
                 let source = core.links.get(&worker.id)?.source()?;
-                source.will_be_polled();
+                source.announce_poll();
                 Some(source)
             });
             Ok(Submitted {

@@ -322,7 +322,7 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
         })
         .and_then(|served| {
             let config = request.config.as_deref().unwrap_or_default();
-            match panics::told(|| served.set_up(config)) {
+            match panics::catch(|| served.set_up(config)) {
                 Ok(state) => Ok((served, State::new(state?))),
                 Err(payload) => {
                     let panic = panics::caught(payload, engine.max_message());
@@ -381,7 +381,7 @@ fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Outp
     let limit = engine.max_message();
     let mut invocation = Invocation::new(Input::Alone(input), state.clone(), limit);
     panics::forget();
-    let ran = panics::told(|| match run {
+    let ran = panics::catch(|| match run {
         Run::Blocking(run) => {
             run(&mut invocation);
             invocation

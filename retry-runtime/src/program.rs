@@ -80,7 +80,7 @@ pub fn finish() {
     {
         thread::park();
     }
-    terminal::program_waits();
+    terminal::begin_wait();
     if let Some(engine) = host::global_if_started() {
         let grace = engine.config().shutdown_grace;
         let (running, queued) = engine.pending();

@@ -13,10 +13,10 @@ const WIDTH: usize = 80;
 /// Erases everything below the cursor, which is where the progress line is drawn.
 const CLEAR: &str = "\x1b[J";
 
-/// Whether a progress line may be on the terminal.
+/// Set while a progress line may be on the terminal.
 static ON: PerProcess<AtomicBool> = PerProcess::new();
 
-/// Whether a line is on the terminal now. Every thread that writes to the terminal holds this lock.
+/// True while a line is on the terminal. Every thread that writes to the terminal holds this lock.
 static DRAWN: PerProcess<Mutex<bool>> = PerProcess::new();
 
 /// Returns whether this process draws a line. A forked child does not: its parent does.
@@ -53,7 +53,7 @@ static WAITS: AtomicBool = AtomicBool::new(false);
 
 /// Records that the program is about to wait for calls.
 #[inline]
-pub(crate) fn program_waits() {
+pub(crate) fn begin_wait() {
     if is_on() {
         WAITS.store(true, Ordering::Relaxed);
     }
@@ -62,7 +62,7 @@ pub(crate) fn program_waits() {
 /// Records that the program is about to continue and may print. Erases the line, which does not come back
 /// before the program waits again.
 #[inline]
-pub(crate) fn program_goes_on() {
+pub(crate) fn end_wait() {
     if is_on() {
         WAITS.store(false, Ordering::Relaxed);
         // A line is drawn only under the lock, by a thread that finds the flag set while it holds the lock.
@@ -74,8 +74,8 @@ pub(crate) fn program_goes_on() {
 #[inline]
 pub(crate) fn polled<T>(poll: Poll<T>) -> Poll<T> {
     match &poll {
-        Poll::Pending => program_waits(),
-        Poll::Ready(_) => program_goes_on(),
+        Poll::Pending => begin_wait(),
+        Poll::Ready(_) => end_wait(),
     }
     poll
 }

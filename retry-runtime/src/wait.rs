@@ -14,7 +14,7 @@ use std::time::Instant;
 pub(crate) trait AnswerSource: Any + Send + Sync {
     /// Says that this thread is about to look for answers, so that the worker need not wake another one
     /// for them. The thread has to look then, or to have it done.
-    fn will_be_polled(&self);
+    fn announce_poll(&self);
 
     /// Wakes the thread that is parked here, or is about to be.
     fn unpark(&self);
@@ -23,7 +23,7 @@ pub(crate) trait AnswerSource: Any + Send + Sync {
 /// A thread that waits for an answer.
 pub(crate) trait Waiter {
     /// Notes where the thread is parked, so that it can be woken there; `None` when it is not any more.
-    fn parks_at(&self, source: Option<Arc<dyn AnswerSource>>);
+    fn set_parked_at(&self, source: Option<Arc<dyn AnswerSource>>);
 
     /// Returns whether the thread was woken.
     fn is_woken(&self) -> bool;

@@ -23,6 +23,9 @@ const FOREIGN: [&str; 16] = [
     "clone",
 ];
 
+/// The beginning of the places of the standard library's frames.
+const STANDARD_LIBRARY: &str = " at /rustc/";
+
 /// The parts of such names that show the trait of which the frame is a method.
 const TRAITS: [&str; 4] = [
     " as core::",
@@ -44,7 +47,9 @@ impl Frame<'_> {
         let is_foreign = FOREIGN.iter().any(|start| name.starts_with(start))
             || TRAITS.iter().any(|part| name.contains(part))
             // The C entry point, and frames without a name.
-            || matches!(name, "main" | "<unknown>" | "__clone3" | "clone3" | "__clone");
+            || matches!(name, "main" | "<unknown>" | "__clone3" | "clone3" | "__clone")
+            // With `debug = "line-tables-only"` the names of inlined functions have no paths.
+            || self.place.iter().any(|place| place.contains(STANDARD_LIBRARY));
         !is_foreign
     }
 
@@ -53,7 +58,7 @@ impl Frame<'_> {
     fn calls_the_function(&self) -> bool {
         let name = self.name.trim_start_matches('<');
         name.contains("::_::__")
-            || name.starts_with("retry_runtime::worker::")
+            || name.starts_with("retry_runtime::child::")
             || name.starts_with("retry_runtime::inline::")
     }
 }
@@ -130,7 +135,7 @@ mod tests {
              at ./src/main.rs:9:5
    6: core::ops::function::FnOnce::call_once
    7: app::_::__run
-   8: retry_runtime::worker::serve::run
+   8: retry_runtime::child::serve::run
    9: std::panic::catch_unwind
   10: app::main
   11: main
@@ -148,6 +153,16 @@ mod tests {
             shorten_at_end(error),
             format!("failed\n\nStack backtrace:\n{kept}")
         );
+    }
+
+    #[test]
+    fn inlined_frames_of_the_standard_library_are_known_by_their_place() {
+        let whole = "   0: index<u32, usize>\n             at /rustc/5980/library/core/src/slice/index.rs:19:15\n   \
+                     1: inner\n             at ./src/main.rs:2:55\n   2: app::look::__body\n             \
+                     at ./src/main.rs:4:26\n   3: app::_::__run\n";
+        let kept = "   0: inner\n             at ./src/main.rs:2:55\n   1: app::look\n             at \
+                    ./src/main.rs:4:26\n";
+        assert_eq!(of_the_program(whole), kept);
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) fn serve(
         };
         current::enter(Current::new(first, 0));
         panics::forget();
-        let ran = panics::told(|| {
+        let ran = panics::catch(|| {
             for header in &headers {
                 faults::act(header.fault, &server.results);
             }
@@ -75,7 +75,7 @@ pub(super) fn serve(
             server
                 .results
                 .answer_with(kind, header.ticket, duration, remarks, &output);
-            server.control.done(slot);
+            server.control.clear_slot(slot);
         }
         // Flush now: the next batch may already be here, and it may take long.
         server.results.flush();

@@ -121,7 +121,7 @@ impl Executor<'_> {
         while let Some((header, payload)) = self.server.calls.take() {
             match header.order {
                 Order::Run => self.waiting.push_back((header, payload)),
-                Order::Ask => current::asked(header.ticket),
+                Order::Ask => current::wake_asked(header.ticket),
                 Order::Abort => {
                     let mut running = self.running.values();
                     if let Some(running) = running.find(|one| one.ticket == header.ticket) {
@@ -222,7 +222,7 @@ impl Executor<'_> {
         server
             .results
             .answer_with(kind, running.ticket, duration, remarks, &output);
-        server.control.done(running.slot);
+        server.control.clear_slot(running.slot);
         self.slots[running.slot] = false;
         if !std::mem::replace(&mut self.has_answered, true) {
             server.results.flush();
@@ -275,7 +275,7 @@ impl Future for AttemptFuture {
             return Poll::Ready(None);
         }
         current::enter(this.current);
-        let polled = panics::told(|| {
+        let polled = panics::catch(|| {
             if let Some(Start {
                 run,
                 mut invocation,

@@ -61,7 +61,7 @@ impl Output {
             .ok();
         if let Some([stdout, stderr]) = &pipes {
             let inode = |pipe| rustix::fs::fstat(pipe).map_or(0, |stat| stat.st_ino);
-            control.prints_into([inode(stdout), inode(stderr)]);
+            control.set_pipes([inode(stdout), inode(stderr)]);
         }
         Self {
             control,
@@ -121,7 +121,7 @@ impl Output {
         let is_soon = sys::ticks().wrapping_sub(self.looked) < pause;
         if followed && self.each == 0 && is_soon {
             self.put_off = true;
-            self.control.leaves_unseen(ticket);
+            self.control.set_unseen(ticket);
             return false;
         }
         self.look(results, ticket, true, true);
@@ -145,7 +145,7 @@ impl Output {
             }
             None => {
                 self.put_off = true;
-                self.control.leaves_unseen(ticket);
+                self.control.set_unseen(ticket);
             }
         }
     }
@@ -153,7 +153,7 @@ impl Output {
     /// Marks a ticket that is about to be answered while others are executing: the parent must count its
     /// output itself.
     pub(super) fn mark_unseen(&self, ticket: u64) {
-        self.control.leaves_unseen(ticket);
+        self.control.set_unseen(ticket);
     }
 
     fn printed(&self, alone: bool, last: bool) -> Printed {

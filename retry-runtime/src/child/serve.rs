@@ -166,7 +166,7 @@ impl Server {
             };
             current::enter(Current::new(header, 0));
             // Start the clock last: claiming is slow if the parent has just read the control block.
-            control.starts(0, stopwatch.begin());
+            control.set_start(0, stopwatch.begin());
             let since = begun.take().unwrap_or_else(sys::ticks);
             let ran = catch_unwind(AssertUnwindSafe(|| {
                 faults::act(fault, results);
@@ -200,7 +200,7 @@ impl Server {
                 };
                 results.answer_with(kind, ticket, duration, remarks, invocation.output());
             }
-            control.done(0);
+            control.clear_slot(0);
             if !printed.is_measured() {
                 // Measure only after the first answer is on its way, so that no caller waits for the
                 // measurement.
@@ -227,7 +227,7 @@ impl Server {
         if self.fails {
             return Err(crate::job::faults::MESSAGE.to_owned());
         }
-        let set_up = panics::told(|| served.set_up(&self.config));
+        let set_up = panics::catch(|| served.set_up(&self.config));
         exit_if_forked(self.mark, if set_up.is_ok() { 0 } else { PANICKED });
         match set_up {
             Ok(state) => Ok((served, State::new(state?))),

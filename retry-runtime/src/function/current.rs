@@ -56,7 +56,7 @@ pub(crate) fn leave() {
 }
 
 /// Wakes the futures that wait for this ticket to be asked to stop.
-pub(crate) fn asked(ticket: u64) {
+pub(crate) fn wake_asked(ticket: u64) {
     let asked: Vec<Waiter> = lock()
         .extract_if(.., |waiter| waiter.ticket == ticket)
         .collect();

@@ -39,13 +39,13 @@ static SEEN: PerProcess<Mutex<Vec<Seen>>> = PerProcess::new();
 /// The address of the hook that was installed last.
 static HOOK: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether a hook that is still running has left last words.
+/// Set while a hook runs that has left last words.
 static LAST_WORDS: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// Whether this thread is inside the hook.
+    /// Set while this thread is inside the hook.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
-    /// Whether `SEEN` may contain panics of this thread.
+    /// Set if `SEEN` may contain panics of this thread.
     static PANICKED: Cell<bool> = const { Cell::new(false) };
     /// Set while an uncaught panic on this thread is reported to a caller. Holds the mark of the process, so
     /// that it does not apply in a fork: no caller waits for that.
@@ -68,7 +68,7 @@ impl Drop for Telling {
 }
 
 /// Runs a closure whose panic is reported to a caller.
-pub(crate) fn told<R>(run: impl FnOnce() -> R) -> std::thread::Result<R> {
+pub(crate) fn catch<R>(run: impl FnOnce() -> R) -> std::thread::Result<R> {
     let _telling = Telling::begin();
     catch_unwind(AssertUnwindSafe(run))
 }
@@ -106,7 +106,7 @@ struct Identity {
     kind: TypeId,
     /// Address, length and hash of the text.
     text: Option<(usize, usize, u64)>,
-    /// Whether no other payload that exists at the same time can have the same identity.
+    /// True if no other payload that exists at the same time can have the same identity.
     unique: bool,
 }
 

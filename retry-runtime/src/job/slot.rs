@@ -19,7 +19,7 @@ pub(crate) struct Slot {
 /// Makes the slot its own waiter: a thread that polls for the outcome checks the slot itself, so filling it
 /// need not wake that thread.
 impl Waiter for Slot {
-    fn parks_at(&self, _: Option<Arc<dyn AnswerSource>>) {}
+    fn set_parked_at(&self, _: Option<Arc<dyn AnswerSource>>) {}
 
     fn is_woken(&self) -> bool {
         matches!(*self.lock(), SlotState::Outcome(_))

@@ -129,7 +129,7 @@ impl WorkerConnection {
 }
 
 impl AnswerSource for WorkerConnection {
-    fn will_be_polled(&self) {
+    fn announce_poll(&self) {
         if let Some(end) = &self.end {
             end.announce_poll();
         }

@@ -86,7 +86,7 @@ pub(super) fn park(
             break receiver.is_reaped();
         }
         if !std::mem::replace(&mut is_parked_here, true) {
-            waiter.parks_at(Some(Arc::clone(connection) as Arc<dyn AnswerSource>));
+            waiter.set_parked_at(Some(Arc::clone(connection) as Arc<dyn AnswerSource>));
         }
         if !receiver.try_arm_to_park() {
             continue;
@@ -101,7 +101,7 @@ pub(super) fn park(
         }
     };
     if is_parked_here {
-        waiter.parks_at(None);
+        waiter.set_parked_at(None);
     }
     has_ended
 }

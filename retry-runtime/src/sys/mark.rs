@@ -15,7 +15,7 @@ pub(crate) struct Mark(u64);
 /// The page with the mark of this process, once it has one.
 static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
-/// Whether the kernel can clear the page on fork.
+/// Cleared once the kernel has refused to clear the page on fork.
 static WIPES_ON_FORK: AtomicBool = AtomicBool::new(true);
 
 /// The last mark that this process or one of its ancestors has taken. A child continues counting from the

@@ -43,7 +43,7 @@ impl ThreadWaiter {
 }
 
 impl Waiter for ThreadWaiter {
-    fn parks_at(&self, source: Option<Arc<dyn AnswerSource>>) {
+    fn set_parked_at(&self, source: Option<Arc<dyn AnswerSource>>) {
         *self.source() = source;
     }
 
@@ -101,7 +101,7 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
     }
     // User code runs inside `poll`, and may block on another future: it finds no parker here.
     let mut parker = PARKER.take().unwrap_or_else(Parker::new);
-    terminal::program_waits();
+    terminal::begin_wait();
     let result = loop {
         parker.waiter.woken.store(false, Ordering::SeqCst);
         let mut context = Context::from_waker(&parker.waker);
@@ -132,7 +132,7 @@ pub(crate) fn block_on_until<W: Wait>(until: Option<Instant>, wait: &mut W) -> O
         parker.patience.learn(&spin);
     };
     PARKER.set(Some(parker));
-    terminal::program_goes_on();
+    terminal::end_wait();
     result
 }
 

@@ -70,7 +70,7 @@ fn is_crowded() -> bool {
 #[derive(Debug)]
 pub(crate) struct Patience {
     longest: u64,
-    /// Whether the last answer came from the same core, where the other side can only run while this
+    /// True if the last answer came from the same core, where the other side can only run while this
     /// thread does not.
     shares: bool,
 }

@@ -117,12 +117,12 @@ impl ControlBlock {
             .compare_exchange(ticket - 1, ticket, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
         if !claimed {
-            self.done(slot);
+            self.clear_slot(slot);
         }
         claimed
     }
 
-    /// Claims a ticket whose start is set [later](Self::starts). Until then the ticket counts as started just
+    /// Claims a ticket whose start is set [later](Self::set_start). Until then the ticket counts as started just
     /// now.
     #[inline]
     pub(crate) fn claim_ahead(&self, slot: usize, ticket: u64) -> bool {
@@ -130,7 +130,7 @@ impl ControlBlock {
     }
 
     /// Sets the start time of the ticket that a slot was claimed for.
-    pub(crate) fn starts(&self, slot: usize, now: u64) {
+    pub(crate) fn set_start(&self, slot: usize, now: u64) {
         self.slot(slot, STARTED).store(now, Ordering::Release);
     }
 
@@ -140,7 +140,7 @@ impl ControlBlock {
     }
 
     /// Clears a slot whose ticket has been answered.
-    pub(crate) fn done(&self, slot: usize) {
+    pub(crate) fn clear_slot(&self, slot: usize) {
         self.slot(slot, SHOWN).store(0, Ordering::Release);
     }
 
@@ -179,7 +179,7 @@ impl ControlBlock {
     }
 
     /// Publishes which pipes standard output and standard error are, by their inode numbers.
-    pub(crate) fn prints_into(&self, pipes: [u64; 2]) {
+    pub(crate) fn set_pipes(&self, pipes: [u64; 2]) {
         for (word, pipe) in PIPES.into_iter().zip(pipes) {
             self.memory.word(word).store(pipe, Ordering::Release);
         }
@@ -209,7 +209,7 @@ impl ControlBlock {
     }
 
     /// Notes that a ticket is about to be answered without checking what it has printed.
-    pub(crate) fn leaves_unseen(&self, ticket: u64) {
+    pub(crate) fn set_unseen(&self, ticket: u64) {
         self.memory.word(UNSEEN).store(ticket, Ordering::Release);
     }
 
@@ -384,7 +384,7 @@ mod tests {
         worker.claim(0, 1, 5);
         control.ask(1, 1);
         assert!(worker.is_asked(0, 1));
-        worker.done(0);
+        worker.clear_slot(0);
         worker.claim(0, 2, 6);
         assert!(!worker.is_asked(0, 2));
         control.ask(1, 1);

@@ -194,7 +194,7 @@ impl Kind {
 pub(crate) struct AnswerHeader {
     pub(crate) length: u32,
     pub(crate) kind: Kind,
-    /// Whether the worker asks to be replaced.
+    /// The worker asks to be replaced.
     pub(crate) used_up: bool,
     pub(crate) ticket: u64,
     /// The time for which the function ran, in nanoseconds.
@@ -207,9 +207,9 @@ pub(crate) struct AnswerHeader {
 pub(crate) struct Printed {
     /// The number of bytes of standard output and of standard error up to this position.
     pub(crate) ends: [u64; 2],
-    /// Whether all of the output is from this one ticket.
+    /// All of the output is from this one ticket.
     pub(crate) alone: bool,
-    /// Whether nothing else is executing, so that an unfinished line will stay unfinished.
+    /// Nothing else is executing, so that an unfinished line will stay unfinished.
     pub(crate) last: bool,
 }
 

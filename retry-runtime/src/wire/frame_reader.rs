@@ -34,7 +34,7 @@ const SHARED: usize = 32 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct FrameReader {
     buffer: BytesMut,
-    /// Whether the buffer is larger than those that are kept for reuse.
+    /// True if the buffer is larger than those that are kept for reuse.
     is_large: bool,
     /// Earlier buffers, the oldest first. Their memory is reused once no message refers to it any more.
     parted: VecDeque<BytesMut>,

@@ -71,7 +71,7 @@ pub(crate) struct Orders {
     pub(crate) function: String,
     /// The configuration of a service.
     pub(crate) config: Vec<u8>,
-    /// Whether a test wants the set-up to fail.
+    /// Makes the set-up fail, for a test.
     pub(crate) fails: bool,
     /// The transport of the frames.
     pub(crate) transport: Transport,

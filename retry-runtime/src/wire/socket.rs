@@ -25,7 +25,7 @@ use crate::sys;
 /// The writing side.
 pub(crate) struct Writer {
     socket: Arc<OwnedFd>,
-    /// Whether writes block until the reader has made room.
+    /// Makes writes block until the reader has made room.
     waits: bool,
 }
 

@@ -114,7 +114,7 @@ fn a_backtrace_is_about_the_program() {
             for foreign in [
                 "std::rt",
                 "catch_unwind",
-                "retry_runtime::worker",
+                "retry_runtime::child",
                 "panicking::",
                 "__rust_begin",
                 "__libc",

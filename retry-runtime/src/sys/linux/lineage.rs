@@ -146,7 +146,7 @@ fn look(which: impl Fn(&str) -> Option<usize>) -> Look {
     }
 }
 
-/// Whether it is known from which worker a process descends.
+/// Says if the worker that a process descends from is known.
 #[derive(PartialEq, Eq)]
 enum Known {
     Yes,
