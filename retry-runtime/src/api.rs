@@ -13,4 +13,5 @@ pub(crate) mod options;
 pub(crate) mod remote_error;
 pub(crate) mod retries;
 pub(crate) mod retryable;
+pub(crate) mod run;
 pub(crate) mod spec;

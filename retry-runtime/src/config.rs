@@ -71,6 +71,8 @@ pub(crate) struct Config {
     /// Environment variables for the workers; `None` removes one.
     pub(crate) environment: Vec<(OsString, Option<OsString>)>,
     pub(crate) directory: Option<PathBuf>,
+    /// The file that the events are appended to.
+    pub(crate) events: Option<PathBuf>,
     pub(crate) program: Option<PathBuf>,
     /// A problem with the settings, for which calls are rejected.
     pub(crate) invalid: Option<Box<str>>,
@@ -171,6 +173,13 @@ const VARIABLES: &[(&str, Set)] = &[
         };
         Ok(())
     }),
+    ("RETRY_EVENTS", |config, text| {
+        config.events = match text {
+            "" => return Err("must be the path of a file".to_owned()),
+            path => Some(path.into()),
+        };
+        Ok(())
+    }),
     ("RETRY_SEED", |config, text| {
         config.seed = Some(number(text)?);
         Ok(())
@@ -222,6 +231,7 @@ impl Default for Config {
             transport: Transport::default(),
             environment: Vec::new(),
             directory: None,
+            events: None,
             program: None,
             invalid: None,
         }

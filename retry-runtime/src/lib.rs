@@ -100,6 +100,7 @@ mod engine;
 mod function;
 mod inline;
 mod job;
+mod observe;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 mod process;
 mod program;
@@ -160,12 +161,14 @@ pub use job::faults::testing;
 #[doc(hidden)]
 pub use api::context::{Attempt, AttemptOutcome, CallId};
 #[doc(hidden)]
-pub use api::events::{Event, Events, Stream};
+pub use api::events::{CallOutcome, Event, EventKind, Events, Stream, Timestamp, WorkerId};
 #[doc(hidden)]
 pub use api::failure::{
     Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected, Startup,
     TimedOut, Waiting,
 };
+#[doc(hidden)]
+pub use api::run::{InvalidRunId, RunId};
 #[doc(hidden)]
 pub use api::spec::{Batch, FunctionSpec};
 #[doc(hidden)]
@@ -182,6 +185,8 @@ pub use codec::Wire;
 pub use function::args::Input;
 #[doc(hidden)]
 pub use function::current::{CancelToken, Current};
+#[doc(hidden)]
+pub use observe::log::Log;
 
 /// Single calls.
 pub mod call {
@@ -211,7 +216,11 @@ pub mod error {
 /// [`events()`](crate::events()) subscribes to the default runtime,
 /// [`Runtime::events`](crate::Runtime::events) to a separate one.
 pub mod events {
-    pub use crate::api::events::{Event, Events, Stream};
+    pub use crate::api::events::{
+        CallOutcome, Event, EventKind, Events, Stream, Timestamp, WorkerId,
+    };
+    pub use crate::api::run::{InvalidRunId, RunId};
+    pub use crate::observe::log::Log;
 }
 
 /// Maps: one function over many inputs.

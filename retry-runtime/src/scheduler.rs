@@ -20,6 +20,7 @@ mod messages;
 mod nested;
 mod outcomes;
 mod outstanding;
+mod publishing;
 mod queries;
 mod queue;
 mod shutdown;
@@ -47,7 +48,7 @@ use tombstones::Tombstones;
 use worker_index::Workers;
 
 use crate::api::context::CallId;
-use crate::api::events::Event;
+use crate::api::events::Timestamp;
 use crate::job::outcome::{CallKey, Failure, History, Outcome};
 use crate::job::parts::Parts;
 
@@ -133,7 +134,8 @@ pub(crate) struct Scheduler<P> {
     random: fastrand::Rng,
     next_call: u64,
     next_worker: u64,
-    observed: bool,
+    /// The time of the events of this step; `None` without subscribers.
+    observed: Option<Timestamp>,
 }
 
 impl<P: Parts> Scheduler<P> {
@@ -161,7 +163,7 @@ impl<P: Parts> Scheduler<P> {
             random: fastrand::Rng::with_seed(seed),
             next_call: 1,
             next_worker: 1,
-            observed: false,
+            observed: None,
         }
     }
 
@@ -191,11 +193,6 @@ impl<P: Parts> Scheduler<P> {
         false
     }
 
-    /// Sets whether the scheduler publishes events.
-    pub(crate) fn set_observed(&mut self, observed: bool) {
-        self.observed = observed;
-    }
-
     pub(crate) fn next_action(&mut self) -> Option<Action<P>> {
         self.actions.pop_front()
     }
@@ -208,9 +205,5 @@ impl<P: Parts> Scheduler<P> {
         if self.actions.is_empty() && self.actions.capacity() > MANY {
             self.actions = VecDeque::new();
         }
-    }
-
-    fn publish(&mut self, event: Event) {
-        self.actions.push_back(Action::Publish(event));
     }
 }

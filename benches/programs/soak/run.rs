@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use retry_runtime::{Event, Stream};
+use retry_runtime::{EventKind, Stream};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::arguments::Arguments;
@@ -135,7 +135,7 @@ fn observe(world: &World) {
             let Some(event) = events.next_timeout(Duration::from_millis(100)) else {
                 continue;
             };
-            let Event::Output { stream, line, .. } = event else {
+            let EventKind::Output { stream, line, .. } = event.kind else {
                 continue;
             };
             let Some(rest) = line.strip_prefix("soak ") else {

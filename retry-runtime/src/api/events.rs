@@ -1,21 +1,20 @@
 //! Events: the stream of everything that happens to calls and workers.
 //!
 //! [`events()`](crate::events()) subscribes to the default runtime,
-//! [`Runtime::events`](crate::Runtime::events) to a separate one. Progress, logs and reports read this
+//! [`Runtime::events`](crate::Runtime::events) to a separate one. Logs, reports and summaries read this
 //! stream.
 
+mod subscription;
+
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::api::context::{AttemptOutcome, CallId};
 use crate::api::failure::ExitCause;
-use crate::sys::Mark;
+use crate::api::run::{RunId, host};
 
-/// How many events wait for a subscriber before further ones are dropped.
-const BACKLOG: usize = 65_536;
+pub use subscription::Events;
+pub(crate) use subscription::{Publisher, Record, Subscriber};
 
 /// One of a worker's output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,196 +25,241 @@ pub enum Stream {
     Stderr,
 }
 
-/// An event of a call or a worker.
+/// The time of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timestamp {
+    /// The time on the system's clock, which may be set back or forward meanwhile.
+    pub wall: SystemTime,
+    /// The time since the run began, on the monotonic clock.
+    pub elapsed: Duration,
+}
+
+impl Timestamp {
+    pub(crate) fn new(wall: SystemTime, elapsed: Duration) -> Self {
+        Self { wall, elapsed }
+    }
+}
+
+/// A worker of a runtime, by a number that no other worker of the runtime gets: `w3` is the third.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(u64);
+
+impl WorkerId {
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number of the worker, counted from 1.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "w{}", self.0)
+    }
+}
+
+/// Something that happened to a call or a worker.
+///
+/// `Event` implements `serde::Serialize`: it becomes an object as in the [event log](crate::events::Log).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-#[expect(
-    missing_docs,
-    reason = "the fields are the same everywhere and named after what they are"
-)]
-pub enum Event {
-    /// A call was submitted, by a running function if it has a parent.
-    CallQueued {
-        function: &'static str,
-        call: CallId,
-        parent: Option<CallId>,
+pub struct Event {
+    /// The run, which is the same for all events of a process.
+    pub run: RunId,
+    /// The name of the machine.
+    pub host: &'static str,
+    /// The time at which the runtime learned of it.
+    pub at: Timestamp,
+    /// The registered name of the function, or of the service for events of its workers. Empty where the event
+    /// concerns no function.
+    pub function: &'static str,
+    /// The call, for events of calls and for output of which it is certain which call has printed it.
+    pub call: Option<CallId>,
+    /// The call that made this one, if it is a nested call.
+    pub parent: Option<CallId>,
+    /// The position of the input in its map, counted from zero.
+    pub input_index: Option<u64>,
+    /// The number of the attempt, counted from 1.
+    pub attempt: Option<u32>,
+    /// The worker.
+    pub worker: Option<WorkerId>,
+    /// The worker's process id.
+    pub worker_pid: Option<u32>,
+    /// The rest, which depends on what has happened.
+    pub kind: EventKind,
+}
+
+/// The kinds of events.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A call was submitted.
+    Queued,
+    /// An attempt was handed to a worker. The function is entered when the worker has done what it was given
+    /// before.
+    #[non_exhaustive]
+    Started {
+        /// The time that the call has waited for a worker, since it was submitted or since the delay before
+        /// this attempt was over.
+        queued: Duration,
     },
-    /// A call was handed to a worker; it runs when the calls that were handed over before it are done.
-    AttemptStarted {
-        function: &'static str,
-        call: CallId,
-        attempt: u32,
-        worker_pid: Option<u32>,
-    },
-    /// An attempt ended without a result, and the call is run again after `delay`.
-    Retried {
-        function: &'static str,
-        call: CallId,
-        attempt: u32,
+    /// An attempt ended without a result. Either [`Retrying`](Self::Retrying) or [`Finished`](Self::Finished)
+    /// follows.
+    #[non_exhaustive]
+    AttemptFailed {
+        /// The end of the attempt.
         outcome: AttemptOutcome,
+        /// The first line of the error's or the panic's text, in at most 200 bytes.
+        error: Option<Box<str>>,
+        /// The time that the function ran.
+        ran: Duration,
+    },
+    /// The call waits before it is run again.
+    #[non_exhaustive]
+    Retrying {
+        /// The time to wait; zero if the call was queued again at once.
         delay: Duration,
     },
-    /// A worker died while it was executing a call.
-    Crashed {
-        function: &'static str,
-        call: CallId,
-        attempt: u32,
-        worker_pid: Option<u32>,
-        cause: ExitCause,
-    },
     /// A call has its result or its error.
+    #[non_exhaustive]
     Finished {
-        function: &'static str,
-        call: CallId,
-        succeeded: bool,
+        /// The kind of result.
+        outcome: CallOutcome,
+        /// One line about the cause if there is no result.
+        reason: Option<Box<str>>,
+        /// The time that the function ran in a successful attempt. Inputs of a map that take less than a
+        /// millisecond are answered together, with one time for all: the last of them has their mean, and the
+        /// others have `None`.
+        ran: Option<Duration>,
+        /// The number of inputs that `ran` is the mean of.
+        ran_of: u32,
     },
+    /// A worker process was started; its set-up begins.
+    WorkerStarting,
     /// A worker is ready.
+    #[non_exhaustive]
     WorkerUp {
-        function: &'static str,
-        worker_pid: Option<u32>,
+        /// The time from the decision to start the worker until it was ready.
+        set_up: Duration,
     },
     /// A worker has ended. A worker that was killed may be replaced before its process has ended, so the next
     /// worker may be up before this event.
+    #[non_exhaustive]
     WorkerDown {
-        function: &'static str,
-        worker_pid: Option<u32>,
+        /// The end of the process.
         cause: ExitCause,
     },
     /// A process that a worker's functions started outlives the worker and could not be killed: it belongs to
     /// another user, or the kernel does not end it.
+    #[non_exhaustive]
     ProcessLeft {
-        function: &'static str,
-        worker_pid: Option<u32>,
+        /// The process.
         pid: u32,
     },
-    /// A worker wrote a line; `call` is set if it is certain which call it was executing.
+    /// A worker wrote a line.
+    #[non_exhaustive]
     Output {
-        function: &'static str,
-        call: Option<CallId>,
-        worker_pid: Option<u32>,
+        /// The stream.
         stream: Stream,
+        /// The line without its end.
         line: String,
+    },
+    /// The subscriber was too slow and missed events.
+    #[non_exhaustive]
+    Lagged {
+        /// The number of events that it missed.
+        missed: u64,
     },
 }
 
-/// A subscription to the events of a runtime: an iterator that blocks until the next event.
-///
-/// It yields the events from its creation on. A subscriber that falls more than 65 536 events behind misses
-/// further events; it never delays a call. In a forked child the subscription has ended.
-///
-/// ```standalone_crate
-/// use retry_runtime::events::Event;
-/// use retry_runtime::function;
-///
-/// #[function]
-/// fn add(a: u64, b: u64) -> u64 {
-///     a + b
-/// }
-///
-/// fn main() {
-///     retry_runtime::init();
-///     let events = retry_runtime::events();
-///     add.remote(1, 2).wait().unwrap();
-///     for event in events {
-///         if let Event::Finished { function, succeeded, .. } = event {
-///             assert_eq!(function, add.name());
-///             assert!(succeeded);
-///             break;
-///         }
-///     }
-/// }
-/// ```
-pub struct Events {
-    receiver: Option<Receiver<Event>>,
-    mark: Mark,
+/// The end of a call: a variant for each of [`CallError`](crate::CallError), and one for results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CallOutcome {
+    /// The function returned; if it returns a `Result`, it returned `Ok`.
+    Succeeded,
+    /// The function returned `Err`.
+    Failed,
+    /// The function panicked.
+    Panicked,
+    /// The worker died.
+    Crashed,
+    /// A timeout or the deadline ended the call.
+    TimedOut,
+    /// No worker could be started.
+    Startup,
+    /// The function's workers crash too often.
+    CrashLimit,
+    /// The call was cancelled.
+    Cancelled,
+    /// The call was not accepted.
+    Rejected,
+    /// The function ran, and its result was lost.
+    Lost,
 }
 
-impl Events {
-    fn new(receiver: Receiver<Event>) -> Self {
+impl CallOutcome {
+    const ALL: [(Self, &'static str); 10] = [
+        (Self::Succeeded, "succeeded"),
+        (Self::Failed, "failed"),
+        (Self::Panicked, "panicked"),
+        (Self::Crashed, "crashed"),
+        (Self::TimedOut, "timed_out"),
+        (Self::Startup, "startup"),
+        (Self::CrashLimit, "crash_limit"),
+        (Self::Cancelled, "cancelled"),
+        (Self::Rejected, "rejected"),
+        (Self::Lost, "lost"),
+    ];
+
+    /// Returns the name that event logs use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(outcome, _)| *outcome == self);
+        found.map_or("", |(_, name)| name)
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(_, known)| *known == name);
+        found.map(|(outcome, _)| *outcome)
+    }
+}
+
+impl Event {
+    /// Creates an event that concerns neither a call nor a worker.
+    pub(crate) fn new(at: Timestamp, function: &'static str, kind: EventKind) -> Self {
         Self {
-            receiver: Some(receiver),
-            mark: Mark::current(),
+            run: RunId::current(),
+            host: host(),
+            at,
+            function,
+            call: None,
+            parent: None,
+            input_index: None,
+            attempt: None,
+            worker: None,
+            worker_pid: None,
+            kind,
         }
     }
 
-    /// A subscription that has ended.
-    pub(crate) fn none() -> Self {
-        Self::new(sync_channel(0).1)
+    /// Returns the same event for the call that is `by` calls later, whose input is as much later in the map.
+    pub(crate) fn later(&self, by: u32) -> Self {
+        let mut event = self.clone();
+        let by = u64::from(by);
+        event.call = self.call.map(|call| CallId(call.0 + by));
+        event.input_index = self.input_index.map(|index| index + by);
+        event
     }
 
-    /// Where events arrive. A child that was forked has no thread that would send any, and may have
-    /// a copy of the channel that is locked.
-    fn receiver(&self) -> Option<&Receiver<Event>> {
-        self.receiver.as_ref().filter(|_| self.mark.is_current())
-    }
-
-    /// Returns the next event, if there is one.
-    pub fn try_next(&mut self) -> Option<Event> {
-        self.receiver()?.try_recv().ok()
-    }
-
-    /// Blocks until the next event, for at most `timeout`.
-    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Event> {
-        self.receiver()?.recv_timeout(timeout).ok()
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        if !self.mark.is_current() {
-            std::mem::forget(self.receiver.take());
-        }
-    }
-}
-
-impl Iterator for Events {
-    type Item = Event;
-
-    fn next(&mut self) -> Option<Event> {
-        self.receiver()?.recv().ok()
-    }
-}
-
-impl fmt::Debug for Events {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events").finish_non_exhaustive()
-    }
-}
-
-/// The sending side: costs one relaxed load without subscribers.
-#[derive(Default)]
-pub(crate) struct Publisher {
-    observed: AtomicBool,
-    subscribers: Mutex<Vec<SyncSender<Event>>>,
-}
-
-impl Publisher {
-    pub(crate) fn subscribe(&self) -> Events {
-        let (sender, receiver) = sync_channel(BACKLOG);
-        self.subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(sender);
-        self.observed.store(true, Ordering::Relaxed);
-        Events::new(receiver)
-    }
-
-    pub(crate) fn is_observed(&self) -> bool {
-        self.observed.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn publish(&self, event: &Event) {
-        let mut subscribers = self
-            .subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        subscribers.retain(|subscriber| {
-            !matches!(
-                subscriber.try_send(event.clone()),
-                Err(TrySendError::Disconnected(_))
-            )
-        });
-        self.observed
-            .store(!subscribers.is_empty(), Ordering::Relaxed);
+    /// Returns whether the call has its result or its error.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        matches!(self.kind, EventKind::Finished { .. })
     }
 }

@@ -15,6 +15,7 @@ use crate::job::Job;
 use crate::job::caller::Caller;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
+use crate::observe::writer;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 use crate::process::Processes;
 use crate::scheduler::FunctionKey;
@@ -65,10 +66,15 @@ pub(crate) fn global_if_started() -> Option<&'static Arc<Engine>> {
 ///
 /// If the operating system has no thread, descriptor or memory left for it.
 pub(crate) fn start(config: Config) -> io::Result<Arc<Engine>> {
-    if config.inline {
-        return Engine::start(config, Box::new(Inline::new()));
+    let log = config.events.as_deref().map(writer::at).transpose()?;
+    let engine = match config.inline {
+        true => Engine::start(config, Box::new(Inline::new()))?,
+        false => start_with_processes(config)?,
+    };
+    if let Some(log) = log {
+        engine.observe(log);
     }
-    start_with_processes(config)
+    Ok(engine)
 }
 
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]

@@ -406,6 +406,16 @@ impl Builder {
         self
     }
 
+    /// Appends the runtime's events to a file, one JSON object per line: see
+    /// [`Log`](crate::events::Log), which reads it.
+    ///
+    /// The file is created if there is none. Nothing is lost: if the disk is slower than the calls, the calls
+    /// wait for it. `RETRY_EVENTS=run.jsonl` does the same for the default runtime.
+    pub fn events_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.events = Some(path.into());
+        self
+    }
+
     /// Runs functions on threads of this process, still through the codec and the policies: for debuggers and
     /// coverage.
     ///

@@ -56,10 +56,10 @@ impl Engine {
                 }
             }
             Action::Resolve { payload, outcome } => outcomes.push((payload, outcome)),
-            Action::Publish(event) => {
-                self.publisher.publish(&event);
+            Action::Publish(record) => {
+                self.publisher.publish(&record);
                 if !self.publisher.is_observed() {
-                    core.scheduler.set_observed(false);
+                    core.scheduler.set_observed(None);
                 }
             }
         }

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::api::context::{Attempt, CallId};
+use crate::api::events::CallOutcome;
+use crate::api::excerpt::one_line;
 use crate::api::failure::{
     Cancelled, Crash, CrashLimitExceeded, Lost, Panic, Rejected, Startup, TimedOut,
 };
@@ -86,6 +88,28 @@ pub(crate) enum Failure {
     /// variants when it writes, but not when it reads.
     #[serde(skip)]
     Function(Bytes),
+}
+
+impl Failure {
+    /// Returns the kind of end, and one line about its cause. `last` is the call's last attempt.
+    pub(crate) fn describe(&self, last: Option<&Attempt>) -> (CallOutcome, String) {
+        let error = || {
+            last.and_then(|last| last.error.as_deref())
+                .unwrap_or_default()
+        };
+        let (outcome, reason) = match self {
+            Self::Function(_) => (CallOutcome::Failed, error().to_owned()),
+            Self::Panicked(panic) => (CallOutcome::Panicked, panic.told()),
+            Self::Crashed(crash) => (CallOutcome::Crashed, crash.told()),
+            Self::TimedOut(timed_out) => (CallOutcome::TimedOut, timed_out.to_string()),
+            Self::Startup(startup) => (CallOutcome::Startup, startup.told()),
+            Self::CrashLimit(exceeded) => (CallOutcome::CrashLimit, exceeded.to_string()),
+            Self::Cancelled(cancelled) => (CallOutcome::Cancelled, cancelled.to_string()),
+            Self::Rejected(rejected) => (CallOutcome::Rejected, rejected.told()),
+            Self::Lost(lost) => (CallOutcome::Lost, lost.told()),
+        };
+        (outcome, one_line(&reason))
+    }
 }
 
 /// Returns the outcome of a call that never reached the scheduler.

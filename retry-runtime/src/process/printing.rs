@@ -7,7 +7,8 @@ use super::output::{Lines, Of, Output, OutputEnd, Tail};
 use super::receive::ReceiveSide;
 use super::streams::{Queued, forward, poll_room};
 use crate::api::context::short_name;
-use crate::api::events::{Event, Stream};
+use crate::api::events::{Event, EventKind, Record, Stream, WorkerId};
+use crate::api::run;
 use crate::config::OutputMode;
 use crate::engine::core::Core;
 use crate::job::capture;
@@ -148,6 +149,7 @@ impl ReceiveSide {
     pub(super) fn printer(&self) -> Printer {
         Printer {
             function: self.function,
+            worker: self.key.id,
             worker_pid: self.child.id(),
         }
     }
@@ -157,6 +159,7 @@ impl ReceiveSide {
 #[derive(Clone, Copy)]
 pub(super) struct Printer {
     pub(super) function: &'static str,
+    pub(super) worker: u64,
     pub(super) worker_pid: u32,
 }
 
@@ -226,13 +229,14 @@ impl Printer {
             OutputMode::None => None,
         };
         if pool.engine.publisher().is_observed() {
-            pool.engine.publisher().publish(&Event::Output {
-                function: self.function,
-                call: of.call,
-                worker_pid: Some(self.worker_pid),
-                stream,
-                line: String::from_utf8_lossy(line).trim_end().to_owned(),
-            });
+            let line = String::from_utf8_lossy(line).trim_end().to_owned();
+            let kind = EventKind::Output { stream, line };
+            let mut event = Event::new(run::now(), self.function, kind);
+            event.call = of.call;
+            event.input_index = of.index;
+            event.worker = Some(WorkerId::new(self.worker));
+            event.worker_pid = Some(self.worker_pid);
+            pool.engine.publisher().publish(&Record::one(event));
         }
         queued
     }

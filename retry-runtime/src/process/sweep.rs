@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use super::OwnedPool;
 use super::cgroup::Cgroup;
 use crate::api::context::short_name;
-use crate::api::events::Event;
+use crate::api::events::{Event, EventKind, Record};
+use crate::api::run;
 use crate::engine::Engine;
 use crate::sys::lineage::{self, Found, Token};
 use crate::sys::{self, PerProcess};
@@ -115,11 +116,10 @@ impl Family {
             return;
         };
         if engine.publisher().is_observed() {
-            engine.publisher().publish(&Event::ProcessLeft {
-                function: self.function,
-                worker_pid: Some(self.worker),
-                pid,
-            });
+            let kind = EventKind::ProcessLeft { pid };
+            let mut event = Event::new(run::now(), self.function, kind);
+            event.worker_pid = Some(self.worker);
+            engine.publisher().publish(&Record::one(event));
         }
         Engine::say(&format!(
             "process {pid}, which {} has started, outlives its worker: it could not be killed",

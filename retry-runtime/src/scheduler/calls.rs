@@ -8,9 +8,10 @@ use super::nested::{Parent, Place};
 use super::stop::Withdrawn;
 use super::suspects::Suspicion;
 use super::timers::Timer;
+use super::workers::WorkerIdentity;
 use super::{FunctionKey, GROWTH, Scheduler, WorkerKey};
 use crate::api::context::{Attempt, AttemptOutcome, CallId, remember};
-use crate::api::events::Event;
+use crate::api::events::EventKind;
 use crate::api::failure::{Cancelled, Rejected};
 use crate::api::options::Policy;
 use crate::job::budget::Budget;
@@ -52,6 +53,8 @@ pub(super) struct Call<P> {
     /// map have such a deadline, unless it is inherited.
     pub(super) deadline_begins_when_sent: bool,
     pub(super) state: CallState,
+    /// The time since which the call has waited for a worker.
+    pub(super) queued_at: Instant,
     /// The number of the next or current attempt, from 1.
     pub(super) attempt: u32,
     /// The nesting depth: the number of calls above this one.
@@ -91,10 +94,10 @@ pub(super) enum CallState {
 
 /// The end of an attempt, for the call's history.
 pub(super) struct AttemptEnd {
+    pub(super) worker: WorkerIdentity,
     pub(super) outcome: AttemptOutcome,
     pub(super) start: Instant,
     pub(super) duration: Duration,
-    pub(super) pid: Option<u32>,
     pub(super) stderr_tail: Option<Arc<str>>,
     pub(super) error: Option<Box<str>>,
     /// The reason why the call ends now, if it was withdrawn while the attempt ran.
@@ -105,7 +108,7 @@ impl<P> Call<P> {
     pub(super) fn record(&mut self, end: AttemptEnd) {
         let attempt = Attempt {
             number: self.attempt,
-            worker_pid: end.pid,
+            worker_pid: end.worker.pid,
             start: end.start,
             duration: end.duration,
             outcome: end.outcome,
@@ -177,7 +180,7 @@ impl<P: Parts> Scheduler<P> {
             depth,
             deadline_is_inherited,
         } = place;
-        let (name, count) = (terms.name, payload.count());
+        let count = payload.count();
         let deadline_begins_when_sent = payload.index().is_some() && !deadline_is_inherited;
         let limit = terms.policy.deadline.filter(|_| !deadline_begins_when_sent);
         let deadline = limit.and_then(|limit| now.checked_add(limit));
@@ -188,6 +191,7 @@ impl<P: Parts> Scheduler<P> {
             deadline,
             deadline_begins_when_sent,
             state: CallState::Queued,
+            queued_at: now,
             attempt: 1,
             depth,
             parent: parent.map(Box::new),
@@ -195,15 +199,7 @@ impl<P: Parts> Scheduler<P> {
             payload,
         });
         self.functions[function.0].counts.submitted += u64::from(count);
-        if self.observed {
-            for call in id.following(count) {
-                self.publish(Event::CallQueued {
-                    function: name,
-                    call,
-                    parent: parent.map(|parent| parent.call),
-                });
-            }
-        }
+        self.publish_call(key, EventKind::Queued);
         if let Some(at) = deadline {
             self.arm(at, Timer::Deadline(key));
         }

@@ -4,7 +4,9 @@
 //! attempt at any of them has ended yet. As soon as one input fails, is stopped or was executing in
 //! a crash, the scheduler splits it off and it stands alone.
 
-use super::{Action, CallKey, CallState, Event, Outcome, Scheduler, Timer, WorkerKey};
+use super::publishing::Ran;
+use super::workers::WorkerIdentity;
+use super::{Action, CallKey, CallState, Outcome, Scheduler, Timer, WorkerKey};
 use crate::codec::payload::Payload;
 use crate::job::parts::Parts;
 
@@ -60,7 +62,14 @@ impl<P: Parts> Scheduler<P> {
 
     /// Resolves the first inputs of a call with their values. Returns the new key of the remaining
     /// inputs, if any remain.
-    pub(super) fn succeed(&mut self, key: CallKey, values: Payload) -> Option<CallKey> {
+    pub(super) fn succeed(
+        &mut self,
+        key: CallKey,
+        values: Payload,
+        worker: WorkerIdentity,
+        ran: Option<Ran>,
+    ) -> Option<CallKey> {
+        self.publish_success(key, values.count(), worker, ran);
         let call = self.call_mut(key)?;
         let count = values.count();
         if let Some(budget) = &call.terms.budget {
@@ -76,13 +85,12 @@ impl<P: Parts> Scheduler<P> {
             index: key.index,
             id: call.id,
         };
-        let (function, name, deadline) = (call.function, call.terms.name, call.deadline);
+        let (function, deadline) = (call.function, call.deadline);
         if let Some(at) = deadline {
             self.arm(at, Timer::Deadline(left));
             self.outdate(1);
         }
         self.functions[function.0].counts.finished += u64::from(count);
-        self.publish_finished(name, key, count, true);
         self.actions.push_back(Action::Resolve {
             payload,
             outcome: Outcome {
@@ -92,25 +100,6 @@ impl<P: Parts> Scheduler<P> {
             },
         });
         Some(left)
-    }
-
-    /// Publishes an event for each finished input if there are subscribers.
-    pub(super) fn publish_finished(
-        &mut self,
-        function: &'static str,
-        first: CallKey,
-        count: u32,
-        succeeded: bool,
-    ) {
-        if self.observed {
-            for call in first.id.following(count) {
-                self.publish(Event::Finished {
-                    function,
-                    call,
-                    succeeded,
-                });
-            }
-        }
     }
 }
 
@@ -124,6 +113,7 @@ impl<P> super::Call<P> {
             deadline: self.deadline,
             deadline_begins_when_sent: self.deadline_begins_when_sent,
             state: self.state,
+            queued_at: self.queued_at,
             attempt: self.attempt,
             depth: self.depth,
             parent: self.parent.clone(),

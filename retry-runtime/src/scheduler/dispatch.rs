@@ -7,8 +7,8 @@ use super::function::Lane;
 use super::queue::Turn;
 use super::suspects::Suspicion;
 use super::{
-    Action, CallKey, CallState, Event, FunctionKey, Hold, Inflight, Phase, Scheduler, TEAR_DOWN,
-    Timer, WorkerKey,
+    Action, CallKey, CallState, FunctionKey, Hold, Inflight, Phase, Scheduler, TEAR_DOWN, Timer,
+    WorkerKey,
 };
 use crate::job::caller::Caller;
 use crate::job::parts::Parts;
@@ -187,7 +187,6 @@ impl<P: Parts> Scheduler<P> {
             withdrawn: None,
             grace: None,
         });
-        let worker_pid = target.pid;
         let entry = &mut self.calls[call.index];
         entry.state = CallState::Sent { worker, ticket };
         let attempt = entry.attempt;
@@ -210,17 +209,7 @@ impl<P: Parts> Scheduler<P> {
             attempt,
         });
         self.arm_measure(now, worker);
-        if self.observed {
-            let function = self.calls[call.index].terms.name;
-            for call in call.id.following(count) {
-                self.publish(Event::AttemptStarted {
-                    function,
-                    call,
-                    attempt,
-                    worker_pid,
-                });
-            }
-        }
+        self.publish_start(now, call, worker);
         count
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::WorkerKey;
-use crate::api::events::Event;
+use crate::api::events::Record;
 use crate::api::failure::{ExitCause, Lost, Panic, Rejected};
 use crate::api::retryable::Retry;
 use crate::codec::payload::Payload;
@@ -124,8 +124,8 @@ pub(crate) enum Action<P> {
     Retire { worker: WorkerKey },
     /// Deliver the outcome of a call to its target.
     Resolve { payload: P, outcome: Outcome },
-    /// Publish an event to the subscribers.
-    Publish(Event),
+    /// Publish an event to the subscribers. Boxed, since it is large and rare.
+    Publish(Box<Record>),
 }
 
 /// The state of incoming messages: whether the engine has taken in everything that workers have

@@ -1,19 +1,21 @@
 //! The outcomes of calls: answers, crashes, retries and the end of each call.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::function::Lane;
+use super::publishing::Ran;
 use super::queue::Queue;
 use super::stop::Withdrawn;
 use super::suspects::Crashed;
+use super::workers::WorkerIdentity;
 use super::{
     Action, Answer, AnswerReport, AttemptEnd, CRASHES_PER_INPUT, Call, CallKey, CallState,
     ExitReport, Failure, FunctionKey, History, Inflight, LONGEST_DELAY, Outcome, Phase, Scheduler,
     Timer, UnknownTicket, Worker, WorkerKey,
 };
 use crate::api::context::AttemptOutcome;
-use crate::api::events::Event;
+use crate::api::events::EventKind;
 use crate::api::excerpt::one_line;
 use crate::api::failure::{Cancelled, Crash, Lost};
 use crate::api::retryable::Retry;
@@ -27,9 +29,9 @@ impl<P: Parts> Scheduler<P> {
     pub(super) fn take_over(&mut self, now: Instant, worker: Worker, report: ExitReport) {
         let function = worker.function;
         let is_claimed = |one: &&Inflight| one.ticket <= report.claimed;
+        let identity = worker.identity();
         let crashed = Crashed {
             worker: worker.id,
-            cause: report.cause,
             executing: worker.outstanding.iter().filter(is_claimed).count(),
         };
         let ours = worker.phase == Phase::Killed
@@ -49,7 +51,7 @@ impl<P: Parts> Scheduler<P> {
                     outcome: AttemptOutcome::Cancelled,
                     start: inflight.sent,
                     duration: now.saturating_duration_since(inflight.sent),
-                    pid: worker.pid,
+                    worker: identity,
                     stderr_tail: report.stderr_tail.clone(),
                     error: None,
                     withdrawn: None,
@@ -57,7 +59,7 @@ impl<P: Parts> Scheduler<P> {
                 self.end_withdrawn_call(call, &withdrawn, end);
             } else if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
                 let tail = report.stderr_tail.clone();
-                self.end_expired_attempt(now, call, expired, None, worker.pid, tail);
+                self.end_expired_attempt(now, call, expired, None, identity, tail);
             } else if claimed && (!ours || self.is_at_most_once(call)) {
                 executing.push((call, inflight.ticket, inflight.sent));
             } else {
@@ -93,7 +95,7 @@ impl<P: Parts> Scheduler<P> {
                 outcome: AttemptOutcome::Crashed(report.cause),
                 start: sent,
                 duration: now.saturating_duration_since(sent),
-                pid: worker.pid,
+                worker: identity,
                 stderr_tail: report.stderr_tail.clone(),
                 error: None,
                 withdrawn: None,
@@ -135,24 +137,15 @@ impl<P: Parts> Scheduler<P> {
         failure: Failure,
         end: AttemptEnd,
     ) {
-        if self.observed
-            && let Some(call) = self.call(key)
-        {
-            let event = Event::Crashed {
-                function: call.terms.name,
-                call: key.id,
-                attempt: call.attempt,
-                worker_pid: end.pid,
-                cause: crashed.cause,
-            };
-            self.publish(event);
-        }
         let Some(call) = self.call_mut(key) else {
             return;
         };
         let tail = end.stderr_tail.clone();
         let (function, at_most_once) = (call.function, call.terms.policy.at_most_once);
+        let worker = end.worker;
         call.record(end);
+        call.queued_at = now;
+        self.publish_attempt(key, worker);
         let may_have_company = self.functions[function.0].policy.at_once > 1;
         if let Some(past) = self.call_mut(key).map(Call::past_mut)
             && let Some(worker) = past.record_crash(crashed, may_have_company)
@@ -172,6 +165,8 @@ impl<P: Parts> Scheduler<P> {
             self.resolve(key, Err(failure), tail);
         } else {
             self.functions[function.0].counts.retried += 1;
+            let delay = Duration::ZERO;
+            self.publish_call(key, EventKind::Retrying { delay });
             // At the back, so that inputs that do not crash come first.
             self.enqueue_back(now, key);
         }
@@ -184,11 +179,12 @@ impl<P: Parts> Scheduler<P> {
         key: WorkerKey,
         mut ticket: u64,
         mut values: Payload,
+        ran: Ran,
     ) -> Result<(), UnknownTicket> {
         loop {
             self.part(key, ticket);
             let worker = self.worker_mut(key).ok_or(UnknownTicket)?;
-            let pid = worker.pid;
+            let identity = worker.identity();
             let function = worker.function;
             let inflight = worker.outstanding.find(ticket).ok_or(UnknownTicket)?;
             let count = inflight.count.min(values.count());
@@ -210,10 +206,10 @@ impl<P: Parts> Scheduler<P> {
             ticket += u64::from(count);
             match (call, expired) {
                 (Some(call), Some(expired)) => {
-                    self.end_expired_attempt(now, call, expired, withdrawn, pid, None);
+                    self.end_expired_attempt(now, call, expired, withdrawn, identity, None);
                 }
                 (Some(call), None) => {
-                    let left = self.succeed(call, part);
+                    let left = self.succeed(call, part, identity, last.then_some(ran));
                     if !whole
                         && let Some(worker) = self.worker_mut(key)
                         && let Some(inflight) = worker.outstanding.find(ticket)
@@ -239,7 +235,7 @@ impl<P: Parts> Scheduler<P> {
     ) -> Result<(), UnknownTicket> {
         self.isolate(key, ticket);
         let worker = self.worker_mut(key).ok_or(UnknownTicket)?;
-        let (pid, function) = (worker.pid, worker.function);
+        let (identity, function) = (worker.identity(), worker.function);
         let inflight = worker.outstanding.remove(ticket).ok_or(UnknownTicket)?;
         self.functions[function.0].count_completions(now, 1);
         if let Some(call) = inflight.call {
@@ -250,9 +246,16 @@ impl<P: Parts> Scheduler<P> {
             }
             match inflight.stop.and_then(|stop| stop.expired) {
                 Some(expired) => {
-                    self.end_expired_attempt(now, call, expired, withdrawn, pid, reply.stderr_tail);
+                    self.end_expired_attempt(
+                        now,
+                        call,
+                        expired,
+                        withdrawn,
+                        identity,
+                        reply.stderr_tail,
+                    );
                 }
-                None => self.settle(now, pid, call, reply, withdrawn),
+                None => self.settle(now, identity, call, reply, withdrawn),
             }
         }
         Ok(())
@@ -263,7 +266,7 @@ impl<P: Parts> Scheduler<P> {
     fn settle(
         &mut self,
         now: Instant,
-        pid: Option<u32>,
+        worker: WorkerIdentity,
         key: CallKey,
         reply: AnswerReport,
         withdrawn: Option<Box<Withdrawn>>,
@@ -271,7 +274,7 @@ impl<P: Parts> Scheduler<P> {
         let mut error = reply.error;
         let (failure, outcome, retry) = match reply.answer {
             Answer::Ok(values) => {
-                self.succeed(key, values);
+                self.succeed(key, values, worker, None);
                 return;
             }
             Answer::Err { error, retry } => {
@@ -304,7 +307,7 @@ impl<P: Parts> Scheduler<P> {
                 outcome,
                 start: now.checked_sub(reply.duration).unwrap_or(now),
                 duration: reply.duration,
-                pid,
+                worker,
                 stderr_tail: reply.stderr_tail,
                 error,
                 withdrawn,
@@ -331,10 +334,12 @@ impl<P: Parts> Scheduler<P> {
         if let Some(past) = &mut call.past {
             past.clear_suspicion();
         }
-        let attempt = call.attempt;
         let outcome = end.outcome.clone();
         let tail = end.stderr_tail.clone();
+        let worker = end.worker;
         call.record(end);
+        self.publish_attempt(key, worker);
+        let call = &mut self.calls[index];
         let failures = call.past_mut().failures + 1;
         let scheduled = call
             .terms
@@ -379,16 +384,7 @@ impl<P: Parts> Scheduler<P> {
         call.payload.detach();
         self.delayed += 1;
         self.functions[call.function.0].counts.retried += 1;
-        if self.observed {
-            let function = self.calls[index].terms.name;
-            self.publish(Event::Retried {
-                function,
-                call: key.id,
-                attempt,
-                outcome,
-                delay,
-            });
-        }
+        self.publish_call(key, EventKind::Retrying { delay });
         match due {
             // A delay of zero involves no timer, and the retry goes ahead of calls that never ran.
             _ if delay.is_zero() => self.enqueue_front(now, key),
@@ -408,7 +404,7 @@ impl<P: Parts> Scheduler<P> {
         let delayed = usize::from(call.state == CallState::Delayed);
         self.delayed -= delayed;
         self.outdate(delayed + usize::from(call.deadline.is_some()));
-        if let Some(parent) = call.parent {
+        if let Some(parent) = &call.parent {
             self.leave_parent(parent.worker, call.id);
         }
         let count = call.payload.count();
@@ -419,7 +415,9 @@ impl<P: Parts> Scheduler<P> {
             Err(Failure::Cancelled(_)) => counts.cancelled += u64::from(count),
             Err(_) => counts.failed += u64::from(count),
         }
-        self.publish_finished(call.terms.name, key, count, result.is_ok());
+        if let Err(failure) = &result {
+            self.publish_failure(key.id, &call, failure);
+        }
         self.actions.push_back(Action::Resolve {
             payload: call.payload,
             outcome: Outcome {
@@ -451,6 +449,9 @@ impl<P: Parts> Scheduler<P> {
     fn enter_queue(&mut self, now: Instant, key: CallKey) -> Option<(&mut Queue, u32, Caller)> {
         let call = self.call_mut(key)?;
         let was = std::mem::replace(&mut call.state, CallState::Queued);
+        if was == CallState::Delayed {
+            call.queued_at = now;
+        }
         let (function, depth, count) = (call.function, call.depth, call.payload.count());
         let (caller, lane) = (call.payload.caller(), call.lane());
         self.delayed -= usize::from(was == CallState::Delayed);

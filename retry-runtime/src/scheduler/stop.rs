@@ -8,6 +8,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::workers::WorkerIdentity;
 use super::{
     Action, AttemptEnd, CRASHES_PER_INPUT, CallKey, CallState, Failure, Inflight, Phase, Progress,
     Scheduler, Timer, Worker, WorkerKey,
@@ -263,7 +264,7 @@ impl<P: Parts> Scheduler<P> {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
-        let pid = worker.pid;
+        let identity = worker.identity();
         let Some(inflight) = worker.outstanding.find(ticket) else {
             return;
         };
@@ -282,7 +283,7 @@ impl<P: Parts> Scheduler<P> {
             outcome: AttemptOutcome::Cancelled,
             start,
             duration: now.saturating_duration_since(start),
-            pid,
+            worker: identity,
             stderr_tail: None,
             error: None,
             withdrawn: None,
@@ -332,7 +333,9 @@ impl<P: Parts> Scheduler<P> {
             if let (Withdrawn::Deadline, Some(limit)) = (withdrawn, policy.deadline) {
                 end.outcome = AttemptOutcome::TimedOut(limit);
             }
+            let worker = end.worker;
             call.record(end);
+            self.publish_attempt(key, worker);
         }
         let failure = match (withdrawn, policy.deadline) {
             (Withdrawn::Unwanted(failure), _) => failure.clone(),
@@ -449,7 +452,7 @@ impl<P: Parts> Scheduler<P> {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
-        let (function, pid) = (worker.function, worker.pid);
+        let (function, identity) = (worker.function, worker.identity());
         let expired: Vec<_> = worker
             .outstanding
             .iter_mut()
@@ -464,7 +467,7 @@ impl<P: Parts> Scheduler<P> {
             let state = &mut self.functions[function.0];
             state.count_completions(now, 1);
             state.add_duration(expired.timeout, 1);
-            self.end_expired_attempt(now, call, expired, withdrawn, pid, None);
+            self.end_expired_attempt(now, call, expired, withdrawn, identity, None);
         }
         self.dispatch(now, function);
     }
@@ -476,7 +479,7 @@ impl<P: Parts> Scheduler<P> {
         call: CallKey,
         expired: Expired,
         withdrawn: Option<Box<Withdrawn>>,
-        pid: Option<u32>,
+        worker: WorkerIdentity,
         stderr_tail: Option<std::sync::Arc<str>>,
     ) {
         let Expired { timeout, started } = expired;
@@ -489,7 +492,7 @@ impl<P: Parts> Scheduler<P> {
                 outcome: AttemptOutcome::TimedOut(timeout),
                 start: started,
                 duration: now.saturating_duration_since(started),
-                pid,
+                worker,
                 stderr_tail,
                 error: None,
                 withdrawn,

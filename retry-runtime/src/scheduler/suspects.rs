@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use super::function::Lane;
 use super::{Call, CallState, FunctionKey, Past, Scheduler};
-use crate::api::failure::ExitCause;
 use crate::job::parts::Parts;
 
 /// The crash of a worker.
@@ -21,7 +20,6 @@ use crate::job::parts::Parts;
 pub(super) struct Crashed {
     /// The worker's number.
     pub(super) worker: u64,
-    pub(super) cause: ExitCause,
     /// The number of inputs that it was executing.
     pub(super) executing: usize,
 }

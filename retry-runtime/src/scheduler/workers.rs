@@ -6,12 +6,13 @@ use std::time::Instant;
 use super::function::FunctionPolicy;
 use super::messages::{Action, Answer, AnswerReport, ExitReport, UnknownTicket};
 use super::outstanding::{Inflight, Outstanding};
+use super::publishing::Ran;
 use super::starts::FailedStart;
 use super::stop::Withdrawn;
 use super::timers::Timer;
 use super::worker_index::Standing;
 use super::{FunctionKey, Scheduler, WorkerKey};
-use crate::api::events::Event;
+use crate::api::events::EventKind;
 use crate::api::failure::Startup;
 use crate::job::outcome::CallKey;
 use crate::job::parts::Parts;
@@ -84,7 +85,21 @@ pub(super) enum Phase {
     FailedStart(Startup),
 }
 
+/// What identifies a worker to those who read about it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WorkerIdentity {
+    pub(super) id: u64,
+    pub(super) pid: Option<u32>,
+}
+
 impl Worker {
+    pub(super) fn identity(&self) -> WorkerIdentity {
+        WorkerIdentity {
+            id: self.id,
+            pid: self.pid,
+        }
+    }
+
     pub(super) fn new(id: u64, function: FunctionKey, now: Instant) -> Self {
         Self {
             id,
@@ -164,7 +179,11 @@ impl<P: Parts> Scheduler<P> {
         };
         worker.pid = Some(pid);
         let function = worker.function;
-        if worker.phase == Phase::Starting {
+        let is_starting = worker.phase == Phase::Starting;
+        let identity = worker.identity();
+        let name = self.functions[function.0].policy.name;
+        self.publish_worker(name, identity, EventKind::WorkerStarting);
+        if is_starting {
             let limit = self.functions[function.0].policy.startup_timeout;
             if let Some(at) = now.checked_add(limit) {
                 self.arm(at, Timer::Startup(key));
@@ -184,17 +203,13 @@ impl<P: Parts> Scheduler<P> {
         worker.phase = Phase::Ready;
         worker.idle_since = now;
         worker.ready_at = Some(now);
-        let (function, worker_pid) = (worker.function, worker.pid);
+        let (function, identity) = (worker.function, worker.identity());
+        let set_up = now.saturating_duration_since(worker.started);
         self.outdate(1);
         self.functions[function.0].starts.record_success(now);
         self.places.retain(|other| *other != function);
-        if self.observed {
-            let function = self.functions[function.0].policy.name;
-            self.publish(Event::WorkerUp {
-                function,
-                worker_pid,
-            });
-        }
+        let name = self.functions[function.0].policy.name;
+        self.publish_worker(name, identity, EventKind::WorkerUp { set_up });
         self.dispatch(now, function);
         self.arm_idle(key);
     }
@@ -229,7 +244,13 @@ impl<P: Parts> Scheduler<P> {
             state.add_duration(reply.duration, reply.timed);
         }
         match reply.answer {
-            Answer::Ok(values) => self.handle_values(now, key, ticket, values)?,
+            Answer::Ok(values) => {
+                let ran = Ran {
+                    duration: reply.duration,
+                    inputs: reply.timed,
+                };
+                self.handle_values(now, key, ticket, values, ran)?;
+            }
             answer => self.handle_failure(now, key, ticket, AnswerReport { answer, ..reply })?,
         }
         if panicked {
@@ -312,14 +333,9 @@ impl<P: Parts> Scheduler<P> {
         let limit = self.functions[function.0].policy.memory;
         report.cause = worker.cause(report.cause, limit);
         self.cancel_children(worker.children.values().copied().collect());
-        if self.observed {
-            let function = self.functions[function.0].policy.name;
-            self.publish(Event::WorkerDown {
-                function,
-                worker_pid: worker.pid,
-                cause: report.cause,
-            });
-        }
+        let name = self.functions[function.0].policy.name;
+        let cause = report.cause;
+        self.publish_worker(name, worker.identity(), EventKind::WorkerDown { cause });
         match worker.phase {
             Phase::Starting => {
                 let startup = match report.panic {

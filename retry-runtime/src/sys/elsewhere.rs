@@ -122,3 +122,18 @@ pub(crate) mod signals {
 
     pub(crate) fn catch_ending() {}
 }
+
+/// Returns a name for this machine, as far as the environment has one.
+pub(crate) fn host_name() -> String {
+    let name = std::env::var("COMPUTERNAME").or_else(|_| std::env::var("HOSTNAME"));
+    name.unwrap_or_else(|_| "localhost".to_owned())
+}
+
+/// Registers `f` to be called when the program ends by returning from `main` or by `exit`.
+pub(crate) fn at_exit(f: extern "C" fn()) {
+    // SAFETY: this is the C library's `atexit`, as on Linux.
+    unsafe extern "C" {
+        safe fn atexit(f: extern "C" fn()) -> std::ffi::c_int;
+    }
+    let _ = atexit(f);
+}

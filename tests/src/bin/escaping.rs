@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use retry_runtime::{Event, Runtime, function, local_entrypoint};
+use retry_runtime::{EventKind, Runtime, function, local_entrypoint};
 
 const DAEMON: &str = "(setsid sh -c 'sleep 600 & exec sleep 600' &) </dev/null >/dev/null 2>&1";
 
@@ -111,11 +111,8 @@ fn main(what: String) {
             let script = "sleep 600 </dev/null >/dev/null 2>&1 &".to_owned();
             let _ = starts.remote(script, true).wait();
             while let Some(event) = events.next_timeout(Duration::from_secs(20)) {
-                if let Event::ProcessLeft {
-                    worker_pid, pid, ..
-                } = event
-                {
-                    println!("left: {pid} by {worker_pid:?}");
+                if let EventKind::ProcessLeft { pid, .. } = event.kind {
+                    println!("left: {pid} by {:?}", event.worker_pid);
                     break;
                 }
             }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Barrier;
 use std::time::Duration;
 
-use retry_runtime::{CallError, Event, Runtime, function};
+use retry_runtime::{CallError, EventKind, Runtime, function};
 
 #[function]
 fn echo(value: u64) -> u64 {
@@ -132,8 +132,7 @@ fn run_two() {
     let mut running = 0;
     while running < 2 {
         match events.next() {
-            Some(Event::Output { .. }) => running += 1,
-            Some(_) => {}
+            Some(event) => running += u32::from(matches!(event.kind, EventKind::Output { .. })),
             None => return,
         }
     }

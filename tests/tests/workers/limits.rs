@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use retry_runtime::testing::pause_clock;
 use retry_runtime::{
-    AttemptOutcome, CallError, Event, ExitCause, Retry, Retryable, current, function,
+    AttemptOutcome, CallError, Event, EventKind, ExitCause, Retry, Retryable, current, function,
 };
 use retry_tests::{Ledger, eventually, fixture, record};
 
@@ -171,16 +171,15 @@ fn kept_warm() -> u32 {
 #[retry_runtime::test]
 fn the_floor_of_workers_is_kept_and_restored() {
     fixture(LIMIT, serves, || {
+        let is_up = |event: &Event| {
+            matches!(event.kind, EventKind::WorkerUp { .. }) && event.function == kept_warm.name()
+        };
         let mut events = retry_runtime::events();
         kept_warm.remote().wait().unwrap();
         let mut up = Vec::new();
         while up.len() < 2 {
             match events.next_timeout(Duration::from_secs(10)) {
-                Some(Event::WorkerUp {
-                    function,
-                    worker_pid,
-                    ..
-                }) if function == kept_warm.name() => up.push(worker_pid),
+                Some(event) if is_up(&event) => up.push(event.worker_pid),
                 Some(_) => {}
                 None => panic!("only {} workers came up", up.len()),
             }
@@ -189,14 +188,14 @@ fn the_floor_of_workers_is_kept_and_restored() {
         assert!(
             events
                 .try_next()
-                .is_none_or(|event| !matches!(event, retry_runtime::Event::WorkerDown { .. }))
+                .is_none_or(|event| !matches!(event.kind, EventKind::WorkerDown { .. }))
         );
         let victim = up[0].and_then(|pid| i32::try_from(pid).ok()).unwrap();
         let victim = rustix::process::Pid::from_raw(victim).unwrap();
         rustix::process::kill_process(victim, rustix::process::Signal::KILL).unwrap();
         loop {
             match events.next_timeout(Duration::from_secs(10)) {
-                Some(Event::WorkerUp { function, .. }) if function == kept_warm.name() => break,
+                Some(event) if is_up(&event) => break,
                 Some(_) => {}
                 None => panic!("it was not replaced"),
             }

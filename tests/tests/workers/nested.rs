@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use retry_runtime::{CallError, Event, Rejected, function};
+use retry_runtime::{CallError, EventKind, Rejected, function};
 use retry_tests::{Ledger, eventually, fixture, record};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -68,14 +68,10 @@ fn recursion_ends_with_few_processes() {
         assert_eq!(fib.remote(15).wait().unwrap(), 610);
         let mut pids = BTreeSet::new();
         while let Some(event) = events.try_next() {
-            if let Event::WorkerUp {
-                function,
-                worker_pid,
-                ..
-            } = event
-                && function == fib.name()
+            if let EventKind::WorkerUp { .. } = event.kind
+                && event.function == fib.name()
             {
-                pids.insert(worker_pid);
+                pids.insert(event.worker_pid);
             }
         }
         assert!(pids.len() <= 40, "{} processes", pids.len());
@@ -122,16 +118,11 @@ fn parent_and_child_appear_as_such_in_the_events() {
         let mut outer = None;
         let mut child_of = None;
         while let Some(event) = events.try_next() {
-            if let Event::CallQueued {
-                call,
-                parent,
-                function,
-            } = event
-            {
-                if function == outer_of.name() {
-                    outer = Some(call);
-                } else if function == inner_of.name() {
-                    child_of = parent;
+            if event.kind == EventKind::Queued {
+                if event.function == outer_of.name() {
+                    outer = event.call;
+                } else if event.function == inner_of.name() {
+                    child_of = event.parent;
                 }
             }
         }
@@ -165,8 +156,9 @@ fn the_end_of_the_outer_call_ends_the_inner_one() {
         let mut ended = 0;
         while ended < 2 {
             match events.next_timeout(Duration::from_secs(10)) {
-                Some(Event::WorkerDown { function, .. })
-                    if [sleeps.name(), waits_for_sleeps.name()].contains(&function) =>
+                Some(event)
+                    if matches!(event.kind, EventKind::WorkerDown { .. })
+                        && [sleeps.name(), waits_for_sleeps.name()].contains(&event.function) =>
                 {
                     ended += 1;
                 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use retry_runtime::{Event, Stream, function};
+use retry_runtime::{EventKind, Stream, function};
 use retry_tests::{Ledger, fixture, record, seeded};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -136,15 +136,11 @@ fn an_attempt_that_breaks_the_protocol_has_an_event() {
         assert_eq!(breaks_once.remote().wait().unwrap(), 2);
         let mut crashed = false;
         while let Some(event) = stream.try_next() {
-            match event {
-                Event::Crashed {
-                    function, attempt, ..
-                } if function == breaks_once.name() => crashed = attempt == 1,
-                Event::AttemptStarted {
-                    function,
-                    attempt: 2,
-                    ..
-                } if function == breaks_once.name() => assert!(crashed),
+            match event.kind {
+                EventKind::AttemptFailed { .. } if event.function == breaks_once.name() => {
+                    crashed = event.attempt == Some(1);
+                }
+                EventKind::Started { .. } if event.attempt == Some(2) => assert!(crashed),
                 _ => {}
             }
         }
@@ -170,13 +166,11 @@ fn output_of_a_set_up_is_passed_on_but_not_the_harnesss() {
         assert_eq!(is_set_up.remote().wait().unwrap(), 7);
         let mut printed = Vec::new();
         while printed.len() < 2 {
-            match stream.next_timeout(LIMIT).expect("both lines") {
-                Event::Output {
-                    function,
-                    stream,
-                    line,
-                    ..
-                } if function == is_set_up.name() => printed.push((stream, line)),
+            let event = stream.next_timeout(LIMIT).expect("both lines");
+            match event.kind {
+                EventKind::Output { stream, line, .. } if event.function == is_set_up.name() => {
+                    printed.push((stream, line));
+                }
                 _ => {}
             }
         }

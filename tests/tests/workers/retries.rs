@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use retry_runtime::{CallError, Event, Options, Retries, function};
+use retry_runtime::{CallError, EventKind, Options, Retries, function};
 use retry_tests::{Ledger, fixture, record};
 use serde::{Deserialize, Serialize};
 
@@ -164,11 +164,9 @@ fn observed_delays_are_those_of_the_schedule() {
         // The configured delays, to the millisecond.
         let mut delays: BTreeMap<&str, Vec<u128>> = BTreeMap::new();
         while let Some(event) = events.try_next() {
-            if let Event::Retried {
-                function, delay, ..
-            } = event
-            {
-                delays.entry(function).or_default().push(delay.as_millis());
+            if let EventKind::Retrying { delay, .. } = event.kind {
+                let delays = delays.entry(event.function).or_default();
+                delays.push(delay.as_millis());
             }
         }
         assert_eq!(delays[exponential.name()], growing.map(u128::from));

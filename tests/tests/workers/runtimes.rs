@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use retry_runtime::{CallError, Cancelled, Event, Rejected, Runtime, function};
+use retry_runtime::{CallError, Cancelled, EventKind, Rejected, Runtime, function};
 use retry_tests::{Ledger, eventually, fixture, record};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -160,8 +160,8 @@ fn a_line_is_told_with_the_call_that_printed_it() {
         let mut events = retry_runtime::events();
         let mut call = chats.spawn("hello".to_owned());
         call.get(Duration::from_secs(20)).unwrap().unwrap();
-        let told = std::iter::from_fn(|| events.try_next()).find_map(|event| match event {
-            Event::Output { call, line, .. } if line == "hello" => Some(call),
+        let told = std::iter::from_fn(|| events.try_next()).find_map(|event| match event.kind {
+            EventKind::Output { line, .. } if line == "hello" => Some(event.call),
             _ => None,
         });
         assert_eq!(told, Some(Some(call.id())));

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use retry_runtime::{
-    CallError, CrashLimit, Event, ExitCause, Runtime, Startup, events, function, service,
+    CallError, CrashLimit, EventKind, ExitCause, Runtime, Startup, events, function, service,
 };
 use retry_tests::{
     Conditions, descendants, eventually, fixture, fixture_outside, fixture_under, kill_child,
@@ -439,10 +439,8 @@ fn early_output_of_a_standby_is_not_attributed_to_its_function() {
         assert!(kill_child(call()));
         assert_eq!(call(), standby);
         let first =
-            std::iter::from_fn(|| stream.next_timeout(SOON)).find_map(|event| match event {
-                Event::Output {
-                    worker_pid, line, ..
-                } if worker_pid == Some(standby) => Some(line),
+            std::iter::from_fn(|| stream.next_timeout(SOON)).find_map(|event| match event.kind {
+                EventKind::Output { line, .. } if event.worker_pid == Some(standby) => Some(line),
                 _ => None,
             });
         // The test harness has announced its test before.

@@ -32,3 +32,9 @@ pub(crate) fn main_stack_size() -> usize {
     let size = limit.filter(|limit| *limit <= MOST).unwrap_or(USUAL);
     usize::try_from(size.max(LEAST)).unwrap_or(usize::MAX)
 }
+
+/// Returns the name of this machine.
+pub(crate) fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}

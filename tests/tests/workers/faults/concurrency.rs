@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
-use retry_runtime::{CallError, Event, Runtime, function};
+use retry_runtime::{CallError, EventKind, Runtime, function};
 use retry_tests::{Ledger, eventually, fixture, fixture_async, record, workers};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -88,8 +88,8 @@ fn dropping_ten_thousand_futures_costs_only_busy_workers() {
         std::thread::sleep(Duration::from_millis(100));
         let mut killed = 0;
         while let Some(event) = events.try_next() {
-            if let Event::WorkerDown { function, .. } = event
-                && function == sleeps.name()
+            if let EventKind::WorkerDown { .. } = event.kind
+                && event.function == sleeps.name()
             {
                 killed += 1;
             }

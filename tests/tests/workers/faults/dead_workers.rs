@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use retry_runtime::{
-    AttemptOutcome, CallError, CrashLimit, Event, ExitCause, Lost, Rejected, Retries, Runtime,
+    AttemptOutcome, CallError, CrashLimit, EventKind, ExitCause, Lost, Rejected, Retries, Runtime,
     Startup, current, function,
 };
 use retry_tests::{Ledger, close_descriptor, eventually, fixture, has_rings, kill_child, record};
@@ -431,7 +431,12 @@ fn the_death_of_the_outer_call_ends_the_inner_one() {
         }
         loop {
             match events.next_timeout(Duration::from_secs(10)) {
-                Some(Event::WorkerDown { function, .. }) if function == runs_on.name() => break,
+                Some(event)
+                    if matches!(event.kind, EventKind::WorkerDown { .. })
+                        && event.function == runs_on.name() =>
+                {
+                    break;
+                }
                 Some(_) => {}
                 None => panic!("the inner call goes on"),
             }

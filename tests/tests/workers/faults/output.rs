@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use retry_runtime::{Event, Events, events, function};
+use retry_runtime::{EventKind, Events, events, function};
 use retry_tests::{
     Conditions, close_descriptor, descendants, eventually, fixture, fixture_outside, fixture_under,
 };
@@ -139,9 +139,10 @@ fn lines_of(events: &mut Events, name: &str, calls: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut finished = 0;
     while finished < calls {
-        match events.next_timeout(LIMIT).expect("the end of a call") {
-            Event::Output { function, line, .. } if function == name => lines.push(line),
-            Event::Finished { function, .. } if function == name => finished += 1,
+        let event = events.next_timeout(LIMIT).expect("the end of a call");
+        match event.kind {
+            EventKind::Output { line, .. } if event.function == name => lines.push(line),
+            EventKind::Finished { .. } if event.function == name => finished += 1,
             _ => {}
         }
     }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use retry_runtime::testing::pause_clock;
 use retry_runtime::{
-    AttemptOutcome, CallError, Event, Limit, Options, Retries, Retry, Retryable, Runtime, function,
+    AttemptOutcome, CallError, EventKind, Limit, Options, Retries, Retry, Retryable, Runtime,
+    function,
 };
 use retry_tests::{Ledger, eventually, fixture, record, workers};
 use rustix::process::{Signal, getpid, kill_process};
@@ -223,10 +224,8 @@ fn a_thousand_retries_are_spread_by_jitter() {
         }
         let mut buckets = BTreeMap::new();
         while let Some(event) = events.try_next() {
-            if let Event::Retried {
-                function, delay, ..
-            } = event
-                && function == fails_with_all_others.name()
+            if let EventKind::Retrying { delay, .. } = event.kind
+                && event.function == fails_with_all_others.name()
             {
                 *buckets.entry(delay.as_millis() / 10).or_insert(0) += 1;
             }

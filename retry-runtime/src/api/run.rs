@@ -1,0 +1,138 @@
+//! The run of a program: its id, its beginning and its machine.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::api::events::Timestamp;
+use crate::sys::{self, PerProcess};
+
+/// The digits of a run id: Crockford's base 32, without letters that look like digits.
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// The number of digits.
+const LENGTH: usize = 13;
+
+/// The number of random bits below the time.
+const RANDOM: u32 = 20;
+
+/// The id of one run of a program: of one process and its workers.
+///
+/// Ids of later runs are greater, also as texts. `Display` writes 13 digits and letters, such as
+/// `1NE2J9ZK4PQXG`: the time of the beginning in milliseconds, followed by random bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunId(u64);
+
+/// The beginning of this process's run.
+struct Run {
+    id: RunId,
+    begun: Instant,
+}
+
+static RUN: PerProcess<Run> = PerProcess::new();
+
+fn run() -> &'static Run {
+    RUN.get_or_init(|| {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let millis = u64::try_from(since.as_millis()).unwrap_or_default();
+        let random = fastrand::u64(..1 << RANDOM);
+        Run {
+            id: RunId(millis << RANDOM | random),
+            begun: Instant::now(),
+        }
+    })
+}
+
+impl RunId {
+    /// Returns the id of this process's run. In a worker it is an id of its own.
+    #[must_use]
+    pub fn current() -> Self {
+        run().id
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = std::array::from_fn::<_, LENGTH, _>(|place| {
+            let shift = 5 * (LENGTH - 1 - place);
+            DIGITS[(self.0 >> shift & 31) as usize]
+        });
+        f.pad(std::str::from_utf8(&digits).unwrap_or_default())
+    }
+}
+
+/// The error for a text that is not a run id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidRunId(());
+
+impl fmt::Display for InvalidRunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a run id has 13 digits and letters, such as 1NE2J9ZK4PQXG")
+    }
+}
+
+impl std::error::Error for InvalidRunId {}
+
+impl FromStr for RunId {
+    type Err = InvalidRunId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRunId> {
+        if text.len() != LENGTH {
+            return Err(InvalidRunId(()));
+        }
+        let digit = |byte: u8| {
+            DIGITS
+                .iter()
+                .position(|digit| *digit == byte.to_ascii_uppercase())
+        };
+        text.bytes()
+            .try_fold(0_u64, |id, byte| {
+                let shifted = id.checked_mul(32)?;
+                shifted.checked_add(digit(byte)? as u64)
+            })
+            .map(Self)
+            .ok_or(InvalidRunId(()))
+    }
+}
+
+/// Returns the time.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::new(SystemTime::now(), run().begun.elapsed())
+}
+
+/// Returns the name of this machine.
+pub(crate) fn host() -> &'static str {
+    static HOST: PerProcess<String> = PerProcess::new();
+    HOST.get_or_init(sys::host_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_id_is_read_as_it_was_written() {
+        for id in [RunId::current(), RunId(0), RunId(u64::MAX)] {
+            assert_eq!(id.to_string().len(), LENGTH);
+            assert_eq!(id.to_string().parse(), Ok(id));
+            assert_eq!(id.to_string().to_lowercase().parse(), Ok(id));
+        }
+        for wrong in [
+            "",
+            "1NE2J9ZK4PQX",
+            "1NE2J9ZK4PQXU",
+            "ZZZZZZZZZZZZZ",
+            "1NE2J9ZK4PQXé",
+        ] {
+            assert!(wrong.parse::<RunId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn later_runs_have_greater_ids() {
+        let (earlier, later) = (RunId(5 << RANDOM), RunId(6 << RANDOM));
+        assert!(earlier < later && earlier.to_string() < later.to_string());
+    }
+}

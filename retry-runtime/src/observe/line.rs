@@ -1,0 +1,464 @@
+//! Events as JSON: one object per line, flat, with the same fields for all kinds. `docs/events.schema.json`
+//! describes it; a change that readers of the old format would misunderstand takes a new [`VERSION`].
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::api::context::{AttemptOutcome, CallId};
+use crate::api::events::{CallOutcome, Event, EventKind, Record, Stream, Timestamp, WorkerId};
+use crate::api::failure::ExitCause;
+
+/// The version of the format.
+pub(crate) const VERSION: u32 = 1;
+
+/// One line. Fields that do not apply are left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Line {
+    v: u32,
+    run: String,
+    host: String,
+    time: f64,
+    elapsed: f64,
+    event: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    function: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queued: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ran: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ran_of: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set_up: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Cause>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missed: Option<u64>,
+}
+
+/// How a worker's process ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Cause {
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    core_dumped: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_peak: Option<u64>,
+}
+
+impl From<ExitCause> for Cause {
+    fn from(cause: ExitCause) -> Self {
+        let mut this = Self {
+            text: cause.to_string(),
+            ..Self::default()
+        };
+        match cause {
+            ExitCause::Signal {
+                signal,
+                core_dumped,
+            } => {
+                this.signal = Some(signal);
+                this.core_dumped = Some(core_dumped);
+            }
+            ExitCause::Code(code) => this.code = Some(code),
+            ExitCause::OutOfMemory { limit, peak } => {
+                this.memory_limit = Some(limit);
+                this.memory_peak = Some(peak);
+            }
+            ExitCause::Unknown => {}
+        }
+        this
+    }
+}
+
+impl Cause {
+    fn into_cause(self) -> ExitCause {
+        match self {
+            Self {
+                signal: Some(signal),
+                core_dumped,
+                ..
+            } => ExitCause::Signal {
+                signal,
+                core_dumped: core_dumped.unwrap_or_default(),
+            },
+            Self {
+                code: Some(code), ..
+            } => ExitCause::Code(code),
+            Self {
+                memory_limit: Some(limit),
+                memory_peak,
+                ..
+            } => ExitCause::OutOfMemory {
+                limit,
+                peak: memory_peak.unwrap_or_default(),
+            },
+            Self { .. } => ExitCause::Unknown,
+        }
+    }
+}
+
+/// Returns a text as long as the program lives. There are only as many of them as names of functions and
+/// machines.
+fn interned(text: String) -> &'static str {
+    static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(text) = known.get(text.as_str()) {
+        return text;
+    }
+    let text: &'static str = text.leak();
+    known.insert(text);
+    text
+}
+
+fn seconds(duration: Duration) -> Option<f64> {
+    Some(duration.as_secs_f64())
+}
+
+fn duration(seconds: Option<f64>) -> Duration {
+    Duration::try_from_secs_f64(seconds.unwrap_or_default()).unwrap_or_default()
+}
+
+impl Line {
+    pub(crate) fn new(event: &Event, count: u32) -> Self {
+        let Event {
+            run,
+            host,
+            at,
+            function,
+            call,
+            parent,
+            input_index,
+            attempt,
+            worker,
+            worker_pid,
+            kind,
+        } = event;
+        let wall = at.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut line = Self {
+            v: VERSION,
+            run: run.to_string(),
+            host: (*host).to_owned(),
+            time: wall.as_secs_f64(),
+            elapsed: at.elapsed.as_secs_f64(),
+            function: (*function).to_owned(),
+            call: call.map(|call| call.0),
+            parent: parent.map(|parent| parent.0),
+            index: *input_index,
+            count: (count > 1).then_some(count),
+            attempt: *attempt,
+            worker: worker.map(WorkerId::number),
+            pid: *worker_pid,
+            ..Self::default()
+        };
+        line.set_kind(kind);
+        line
+    }
+
+    fn set_kind(&mut self, kind: &EventKind) {
+        let name = match kind {
+            EventKind::Queued => "queued",
+            EventKind::Started { queued } => {
+                self.queued = seconds(*queued);
+                "started"
+            }
+            EventKind::AttemptFailed {
+                outcome,
+                error,
+                ran,
+            } => {
+                let (name, cause, limit) = match outcome {
+                    AttemptOutcome::Failed => ("failed", None, None),
+                    AttemptOutcome::Panicked => ("panicked", None, None),
+                    AttemptOutcome::Crashed(cause) => ("crashed", Some((*cause).into()), None),
+                    AttemptOutcome::TimedOut(limit) => ("timed_out", None, seconds(*limit)),
+                    AttemptOutcome::Cancelled => ("cancelled", None, None),
+                    AttemptOutcome::Lost => ("lost", None, None),
+                };
+                self.outcome = Some(name.to_owned());
+                self.cause = cause;
+                self.limit = limit;
+                self.reason = error.as_deref().map(str::to_owned);
+                self.ran = seconds(*ran);
+                "attempt_failed"
+            }
+            EventKind::Retrying { delay } => {
+                self.delay = seconds(*delay);
+                "retrying"
+            }
+            EventKind::Finished {
+                outcome,
+                reason,
+                ran,
+                ran_of,
+            } => {
+                self.outcome = Some(outcome.as_str().to_owned());
+                self.reason = reason.as_deref().map(str::to_owned);
+                self.ran = ran.and_then(seconds);
+                self.ran_of = (*ran_of > 1).then_some(*ran_of);
+                "finished"
+            }
+            EventKind::WorkerStarting => "worker_starting",
+            EventKind::WorkerUp { set_up } => {
+                self.set_up = seconds(*set_up);
+                "worker_up"
+            }
+            EventKind::WorkerDown { cause } => {
+                self.cause = Some((*cause).into());
+                "worker_down"
+            }
+            EventKind::ProcessLeft { pid } => {
+                self.left_pid = Some(*pid);
+                "process_left"
+            }
+            EventKind::Output { stream, line } => {
+                let name = match stream {
+                    Stream::Stdout => "stdout",
+                    Stream::Stderr => "stderr",
+                };
+                self.stream = Some(name.to_owned());
+                self.line = Some(line.clone());
+                "output"
+            }
+            EventKind::Lagged { missed } => {
+                self.missed = Some(*missed);
+                "lagged"
+            }
+        };
+        name.clone_into(&mut self.event);
+    }
+
+    /// Returns the record that the line describes, or what is wrong with it.
+    pub(crate) fn into_record(mut self) -> Result<Record, String> {
+        if self.v != VERSION {
+            return Err(format!(
+                "it has version {} of the format, and this program knows version {VERSION}",
+                self.v
+            ));
+        }
+        let kind = self.take_kind()?;
+        let run = self.run.parse().map_err(|error| format!("{error}"))?;
+        let wall = UNIX_EPOCH.checked_add(duration(Some(self.time)));
+        let event = Event {
+            run,
+            host: interned(self.host),
+            at: Timestamp::new(wall.unwrap_or(UNIX_EPOCH), duration(Some(self.elapsed))),
+            function: interned(self.function),
+            call: self.call.map(CallId),
+            parent: self.parent.map(CallId),
+            input_index: self.index,
+            attempt: self.attempt,
+            worker: self.worker.map(WorkerId::new),
+            worker_pid: self.pid,
+            kind,
+        };
+        let count = self.count.unwrap_or(1).max(1);
+        Ok(Record { event, count })
+    }
+
+    fn take_kind(&mut self) -> Result<EventKind, String> {
+        let unknown = |what: &str, name: &str| format!("the {what} `{name}` is unknown");
+        let outcome = self.outcome.take().unwrap_or_default();
+        let cause = self.cause.take().unwrap_or_default().into_cause();
+        Ok(match self.event.as_str() {
+            "queued" => EventKind::Queued,
+            "started" => EventKind::Started {
+                queued: duration(self.queued),
+            },
+            "attempt_failed" => EventKind::AttemptFailed {
+                outcome: match outcome.as_str() {
+                    "failed" => AttemptOutcome::Failed,
+                    "panicked" => AttemptOutcome::Panicked,
+                    "crashed" => AttemptOutcome::Crashed(cause),
+                    "timed_out" => AttemptOutcome::TimedOut(duration(self.limit)),
+                    "cancelled" => AttemptOutcome::Cancelled,
+                    "lost" => AttemptOutcome::Lost,
+                    other => return Err(unknown("outcome", other)),
+                },
+                error: self.reason.take().map(Into::into),
+                ran: duration(self.ran),
+            },
+            "retrying" => EventKind::Retrying {
+                delay: duration(self.delay),
+            },
+            "finished" => EventKind::Finished {
+                outcome: CallOutcome::from_name(&outcome)
+                    .ok_or_else(|| unknown("outcome", &outcome))?,
+                reason: self.reason.take().map(Into::into),
+                ran: self.ran.map(|ran| duration(Some(ran))),
+                ran_of: self.ran_of.unwrap_or(u32::from(self.ran.is_some())),
+            },
+            "worker_starting" => EventKind::WorkerStarting,
+            "worker_up" => EventKind::WorkerUp {
+                set_up: duration(self.set_up),
+            },
+            "worker_down" => EventKind::WorkerDown { cause },
+            "process_left" => EventKind::ProcessLeft {
+                pid: self.left_pid.unwrap_or_default(),
+            },
+            "output" => EventKind::Output {
+                stream: match self.stream.as_deref().unwrap_or_default() {
+                    "stdout" => Stream::Stdout,
+                    "stderr" => Stream::Stderr,
+                    other => return Err(unknown("stream", other)),
+                },
+                line: self.line.take().unwrap_or_default(),
+            },
+            "lagged" => EventKind::Lagged {
+                missed: self.missed.unwrap_or_default(),
+            },
+            other => return Err(unknown("event", other)),
+        })
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        Line::new(self, 1).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let record = Line::deserialize(from)?.into_record();
+        let record = record.map_err(serde::de::Error::custom)?;
+        Ok(record.event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::run;
+
+    fn kinds() -> Vec<EventKind> {
+        let second = Duration::from_secs(1);
+        let attempt = |outcome| EventKind::AttemptFailed {
+            outcome,
+            error: Some("a \"text\"".into()),
+            ran: second,
+        };
+        let cause = ExitCause::Signal {
+            signal: 11,
+            core_dumped: true,
+        };
+        let memory = ExitCause::OutOfMemory {
+            limit: 1 << 40,
+            peak: 3,
+        };
+        vec![
+            EventKind::Queued,
+            EventKind::Started { queued: second },
+            attempt(AttemptOutcome::Failed),
+            attempt(AttemptOutcome::Crashed(cause)),
+            attempt(AttemptOutcome::TimedOut(second * 3)),
+            EventKind::Retrying {
+                delay: Duration::ZERO,
+            },
+            EventKind::Finished {
+                outcome: CallOutcome::Succeeded,
+                reason: None,
+                ran: Some(second),
+                ran_of: 7,
+            },
+            EventKind::Finished {
+                outcome: CallOutcome::CrashLimit,
+                reason: Some("too many".into()),
+                ran: None,
+                ran_of: 0,
+            },
+            EventKind::WorkerStarting,
+            EventKind::WorkerUp { set_up: second },
+            EventKind::WorkerDown { cause: memory },
+            EventKind::WorkerDown {
+                cause: ExitCause::Code(3),
+            },
+            EventKind::WorkerDown {
+                cause: ExitCause::Unknown,
+            },
+            EventKind::ProcessLeft { pid: 12 },
+            EventKind::Output {
+                stream: Stream::Stderr,
+                line: "tab\tand \u{1b}[1m".to_owned(),
+            },
+            EventKind::Lagged { missed: 9 },
+        ]
+    }
+
+    #[test]
+    fn an_event_is_read_as_it_was_written() {
+        for kind in kinds() {
+            let mut event = Event::new(run::now(), "app::f", kind);
+            event.call = Some(CallId(5));
+            event.input_index = Some(4);
+            event.worker = Some(WorkerId::new(2));
+            let json = serde_json::to_string(&Line::new(&event, 3)).unwrap();
+            assert!(!json.contains('\n'));
+            let line: Line = serde_json::from_str(&json).unwrap();
+            let read = line.into_record().unwrap();
+            assert_eq!((read.event.kind, read.count), (event.kind, 3), "{json}");
+            assert_eq!(read.event.call, event.call);
+            assert_eq!(read.event.run, event.run);
+            assert_eq!(
+                (read.event.host, read.event.function),
+                (event.host, "app::f")
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_says_why() {
+        for (json, problem) in [
+            (r#"{"v":2}"#, "version 2"),
+            (r#"{"v":1,"event":"dance"}"#, "the event `dance` is unknown"),
+            (
+                r#"{"v":1,"event":"finished","outcome":"fine"}"#,
+                "the outcome `fine` is unknown",
+            ),
+            (r#"{"v":1,"event":"queued","run":"x"}"#, "13 digits"),
+        ] {
+            let line: Line = serde_json::from_str(json).unwrap();
+            let error = line.into_record().unwrap_err();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Reads event logs.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use super::line::Line;
+use crate::api::events::{Event, Record};
+
+/// An event log that a run has written because of `RETRY_EVENTS`, or is still writing: an iterator over its
+/// events.
+///
+/// A file contains the runs that were told to write to it, one after the other or at the same time;
+/// [`Event::run`] tells them apart. A line that was not written to its end, because the program was killed,
+/// ends the iteration.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("log-{}.jsonl", std::process::id()));
+/// # std::fs::write(&path, r#"{"v":1,"run":"1NE2J9ZK4PQXG","host":"a","time":1764425191.5,"elapsed":0.5,"event":"finished","function":"app::resize","call":7,"outcome":"failed","reason":"no such file"}
+/// # "#)?;
+/// use retry_runtime::events::{EventKind, Log};
+///
+/// for event in Log::open(&path)? {
+///     let event = event?;
+///     if let EventKind::Finished { reason: Some(reason), .. } = &event.kind {
+///         println!("{}: {reason}", event.function);
+/// #       assert_eq!(&**reason, "no such file");
+///     }
+/// }
+/// # std::fs::remove_file(path)
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Log {
+    file: BufReader<File>,
+    /// The number of the last line that was read, counted from 1.
+    number: u64,
+    /// The rest of the line that is being read, and how many of its events were read.
+    rest: Option<(Record, u32)>,
+}
+
+impl Log {
+    /// Opens a log.
+    ///
+    /// # Errors
+    ///
+    /// Returns the operating system's error if the file cannot be opened. The iterator returns an error for a
+    /// line that cannot be read or is not an event of the known format, with the number of the line.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(Self {
+            file: BufReader::new(File::open(path)?),
+            number: 0,
+            rest: None,
+        })
+    }
+
+    /// Returns the next line that was written to its end.
+    fn next_record(&mut self) -> Option<io::Result<Record>> {
+        loop {
+            let mut line = Vec::new();
+            match self.file.read_until(b'\n', &mut line) {
+                Ok(_) if line.last() == Some(&b'\n') => {}
+                Ok(_) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+            self.number += 1;
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let record = serde_json::from_slice::<Line>(&line)
+                .map_err(|error| error.to_string())
+                .and_then(Line::into_record);
+            let number = self.number;
+            return Some(record.map_err(|problem| {
+                let text = format!("line {number} is no event: {problem}");
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            }));
+        }
+    }
+}
+
+impl Iterator for Log {
+    type Item = io::Result<Event>;
+
+    fn next(&mut self) -> Option<io::Result<Event>> {
+        if self.rest.is_none() {
+            match self.next_record()? {
+                Ok(record) => self.rest = Some((record, 0)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let (record, read) = self.rest.as_mut()?;
+        let event = record.event.later(*read);
+        *read += 1;
+        if *read == record.count {
+            self.rest = None;
+        }
+        Some(Ok(event))
+    }
+}

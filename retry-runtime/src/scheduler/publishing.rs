@@ -1,0 +1,167 @@
+//! What the scheduler tells subscribers about calls and workers. Nothing is built without subscribers.
+
+use std::time::{Duration, Instant};
+
+use super::workers::{Worker, WorkerIdentity};
+use super::{Action, Call, Scheduler, WorkerKey};
+use crate::api::context::{Attempt, CallId};
+use crate::api::events::{CallOutcome, Event, EventKind, Record, Timestamp, WorkerId};
+use crate::job::outcome::{CallKey, Failure};
+use crate::job::parts::Parts;
+
+/// The time that a worker reports for inputs that it has answered together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ran {
+    pub(super) duration: Duration,
+    /// The number of inputs that the time is the total of.
+    pub(super) inputs: u32,
+}
+
+impl<P: Parts> Scheduler<P> {
+    /// Sets the time of the events that this step publishes; `None` if there are no subscribers.
+    pub(crate) fn set_observed(&mut self, at: Option<Timestamp>) {
+        self.observed = at;
+    }
+
+    /// Returns whether there are subscribers.
+    pub(crate) fn is_observed(&self) -> bool {
+        self.observed.is_some()
+    }
+
+    fn publish(&mut self, event: Event, count: u32) {
+        self.actions
+            .push_back(Action::Publish(Box::new(Record { event, count })));
+    }
+
+    /// Publishes an event of a call, or of each call of a chunk.
+    pub(super) fn publish_call(&mut self, key: CallKey, kind: EventKind) {
+        let Some(at) = self.observed else { return };
+        let Some(call) = self.call(key) else { return };
+        let count = call.payload.count();
+        let event = call.event(at, key.id, kind);
+        self.publish(event, count);
+    }
+
+    /// Publishes that an attempt was handed to a worker.
+    pub(super) fn publish_start(&mut self, now: Instant, key: CallKey, worker: WorkerKey) {
+        let Some(at) = self.observed else { return };
+        let Some(identity) = self.worker(worker).map(Worker::identity) else {
+            return;
+        };
+        let Some(call) = self.call(key) else { return };
+        let queued = now.saturating_duration_since(call.queued_at);
+        let count = call.payload.count();
+        let mut event = call.event(at, key.id, EventKind::Started { queued });
+        event.attempt = Some(call.attempt);
+        set_worker(&mut event, identity);
+        self.publish(event, count);
+    }
+
+    /// Publishes the last attempt in the history of a call, which has failed.
+    pub(super) fn publish_attempt(&mut self, key: CallKey, worker: WorkerIdentity) {
+        let Some(at) = self.observed else { return };
+        let Some(call) = self.call(key) else { return };
+        let Some(attempt) = call.last_attempt() else {
+            return;
+        };
+        let mut event = call.event(
+            at,
+            key.id,
+            EventKind::AttemptFailed {
+                outcome: attempt.outcome.clone(),
+                error: attempt.error.clone(),
+                ran: attempt.duration,
+            },
+        );
+        event.attempt = Some(attempt.number);
+        set_worker(&mut event, worker);
+        self.publish(event, 1);
+    }
+
+    /// Publishes the results of the first `count` inputs of a call.
+    pub(super) fn publish_success(
+        &mut self,
+        key: CallKey,
+        count: u32,
+        worker: WorkerIdentity,
+        ran: Option<Ran>,
+    ) {
+        let Some(at) = self.observed else { return };
+        let Some(call) = self.call(key) else { return };
+        let (last, others) = match ran {
+            Some(ran) if ran.inputs > 0 => (Some(ran), count - 1),
+            _ => (None, count),
+        };
+        let mut event = call.event(at, key.id, finished(None));
+        event.attempt = Some(call.attempt);
+        set_worker(&mut event, worker);
+        let end = last.map(|ran| Event {
+            kind: finished(Some(ran)),
+            ..event.later(others)
+        });
+        if others > 0 {
+            self.publish(event, others);
+        }
+        if let Some(end) = end {
+            self.publish(end, 1);
+        }
+    }
+
+    /// Publishes the end of a call without a result.
+    pub(super) fn publish_failure(&mut self, id: CallId, call: &Call<P>, failure: &Failure) {
+        let Some(at) = self.observed else { return };
+        let last = call.last_attempt();
+        let (outcome, reason) = failure.describe(last);
+        let kind = EventKind::Finished {
+            outcome,
+            reason: Some(reason.into()),
+            ran: None,
+            ran_of: 0,
+        };
+        let mut event = call.event(at, id, kind);
+        event.attempt = last.map(|attempt| attempt.number);
+        event.worker_pid = last.and_then(|attempt| attempt.worker_pid);
+        self.publish(event, call.payload.count());
+    }
+
+    /// Publishes an event of a worker of a function.
+    pub(super) fn publish_worker(
+        &mut self,
+        function: &'static str,
+        worker: WorkerIdentity,
+        kind: EventKind,
+    ) {
+        let Some(at) = self.observed else { return };
+        let mut event = Event::new(at, function, kind);
+        set_worker(&mut event, worker);
+        self.publish(event, 1);
+    }
+}
+
+fn finished(ran: Option<Ran>) -> EventKind {
+    EventKind::Finished {
+        outcome: CallOutcome::Succeeded,
+        reason: None,
+        ran: ran.map(|ran| ran.duration / ran.inputs),
+        ran_of: ran.map_or(0, |ran| ran.inputs),
+    }
+}
+
+impl<P: Parts> Call<P> {
+    fn event(&self, at: Timestamp, id: CallId, kind: EventKind) -> Event {
+        let mut event = Event::new(at, self.terms.name, kind);
+        event.call = Some(id);
+        event.parent = self.parent.as_ref().map(|parent| parent.call);
+        event.input_index = self.payload.index();
+        event
+    }
+
+    fn last_attempt(&self) -> Option<&Attempt> {
+        self.past.as_ref()?.attempts.last()
+    }
+}
+
+fn set_worker(event: &mut Event, worker: WorkerIdentity) {
+    event.worker = Some(WorkerId::new(worker.id));
+    event.worker_pid = worker.pid;
+}
