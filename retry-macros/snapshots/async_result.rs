@@ -49,9 +49,10 @@ const _: () = {
             .error::<FetchError>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
-        &__SPEC,
-        ::retry_runtime::__private0::Run::Async(__run),
-    );
+            &__SPEC,
+            ::retry_runtime::__private0::Run::Async(__run),
+        )
+        .shown_by(__show);
     fn __run(
         mut __owned: ::retry_runtime::__private0::Invocation,
     ) -> ::retry_runtime::__private0::LocalFuture<
@@ -83,6 +84,20 @@ const _: () = {
             __owned
         })
     }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0,) = ::retry_runtime::__private0::Input::<
+            (::retry_runtime::__private0::Ref<str>,),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[("url", (&::retry_runtime::__private0::Shown(&*__argument0)).text())],
+        )
+    }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
@@ -112,6 +127,7 @@ const _: () = {
     }
     impl fetch {
         #[doc(hidden)]
+        #[track_caller]
         pub(crate) fn remote(
             &self,
             url: &str,
@@ -128,6 +144,7 @@ const _: () = {
             self.__stub().__call((url,))
         }
         #[doc(hidden)]
+        #[track_caller]
         pub(crate) fn spawn(
             &self,
             url: &str,
@@ -144,6 +161,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(url))
         }
         #[doc(hidden)]
+        #[track_caller]
         pub(crate) fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -166,6 +184,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         pub(crate) fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

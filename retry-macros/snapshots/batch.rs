@@ -69,9 +69,10 @@ const _: () = {
             .error::<String>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
-        &__SPEC,
-        ::retry_runtime::__private0::Run::Batch(__run),
-    );
+            &__SPEC,
+            ::retry_runtime::__private0::Run::Batch(__run),
+        )
+        .shown_by(__show);
     fn __run(__batch: &mut [::retry_runtime::__private0::Invocation]) {
         ::retry_runtime::__private0::Input::<
             (::retry_runtime::__private0::Val<String>,),
@@ -97,6 +98,20 @@ const _: () = {
                 },
             );
     }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0,) = ::retry_runtime::__private0::Input::<
+            (::retry_runtime::__private0::Val<String>,),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[("texts", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+        )
+    }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
@@ -121,6 +136,7 @@ const _: () = {
     }
     impl embed {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
             texts: String,
@@ -137,6 +153,7 @@ const _: () = {
             self.__stub().__call((texts,))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
             texts: String,
@@ -153,6 +170,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(texts))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -175,6 +193,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

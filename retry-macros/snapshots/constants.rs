@@ -48,9 +48,10 @@ const _: () = {
         "`at_most_once` and `retries` contradict each other: remove one of them",
     );
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
-        &__SPEC,
-        ::retry_runtime::__private0::Run::Blocking(__run),
-    );
+            &__SPEC,
+            ::retry_runtime::__private0::Run::Blocking(__run),
+        )
+        .shown_by(__show);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __result = {
             let ::core::option::Option::Some(()) = ::retry_runtime::__private0::Input::<
@@ -72,6 +73,15 @@ const _: () = {
         }
         __STUB.__reply(__invocation, __result);
     }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let () = ::retry_runtime::__private0::Input::<()>::NEW.decoded(__message)?;
+        ::retry_runtime::__private0::shown(&[])
+    }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
@@ -87,6 +97,7 @@ const _: () = {
     }
     impl f {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
         ) -> ::retry_runtime::__private0::Call<
@@ -96,6 +107,7 @@ const _: () = {
             self.__stub().__call(())
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
         ) -> ::retry_runtime::__private0::FunctionCall<
@@ -105,6 +117,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote())
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -121,6 +134,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

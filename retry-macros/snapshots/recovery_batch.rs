@@ -34,9 +34,10 @@ const _: () = {
         ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
-        &__SPEC,
-        ::retry_runtime::__private0::Run::Batch(__run),
-    );
+            &__SPEC,
+            ::retry_runtime::__private0::Run::Batch(__run),
+        )
+        .shown_by(__show);
     fn __run(__batch: &mut [::retry_runtime::__private0::Invocation]) {
         ::retry_runtime::__private0::Input::<
             (::retry_runtime::__private0::Val<u64>,),
@@ -62,6 +63,20 @@ const _: () = {
                 },
             );
     }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0,) = ::retry_runtime::__private0::Input::<
+            (::retry_runtime::__private0::Val<u64>,),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[("numbers", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+        )
+    }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
@@ -85,6 +100,7 @@ const _: () = {
     }
     impl f {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
             numbers: u64,
@@ -95,6 +111,7 @@ const _: () = {
             self.__stub().__call((numbers,))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
             numbers: u64,
@@ -105,6 +122,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(numbers))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -121,6 +139,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

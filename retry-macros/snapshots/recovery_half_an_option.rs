@@ -34,9 +34,10 @@ const _: () = {
         ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
-        &__SPEC,
-        ::retry_runtime::__private0::Run::Blocking(__run),
-    );
+            &__SPEC,
+            ::retry_runtime::__private0::Run::Blocking(__run),
+        )
+        .shown_by(__show);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __result = {
             let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
@@ -57,6 +58,20 @@ const _: () = {
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
+    }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0,) = ::retry_runtime::__private0::Input::<
+            (::retry_runtime::__private0::Val<u64>,),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[("a", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+        )
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
@@ -81,6 +96,7 @@ const _: () = {
     }
     impl f {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
             a: u64,
@@ -91,6 +107,7 @@ const _: () = {
             self.__stub().__call((a,))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
             a: u64,
@@ -101,6 +118,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(a))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -117,6 +135,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -180,5 +199,5 @@ const _: () = {
     "`retries` has no value after its `=`"
 }
 ::core::compile_error! {
-    "unknown option `ma`. Known are: retries, retry_if, timeout, deadline, startup_timeout, setup, teardown, max_workers, min_workers, scaledown_window, max_calls_per_worker, single_use_workers, memory, max_rss_growth, grace, concurrency, batch, crash_limit, at_most_once, name, crate"
+    "unknown option `ma`. Known are: retries, retry_if, timeout, deadline, startup_timeout, setup, teardown, max_workers, min_workers, scaledown_window, max_calls_per_worker, single_use_workers, memory, max_rss_growth, grace, concurrency, batch, crash_limit, at_most_once, redact, name, crate"
 }

@@ -115,6 +115,7 @@ const _: () = {
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
         )
+        .shown_by(__show)
         .method_of(&Counter_service, 0u16);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __state = __invocation.state();
@@ -137,6 +138,20 @@ const _: () = {
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
+    }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0,) = ::retry_runtime::__private0::Input::<
+            (::retry_runtime::__private0::Val<u64>,),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[("number", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+        )
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
@@ -170,6 +185,7 @@ const _: () = {
     }
     impl Counter_right {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
             number: u64,
@@ -180,6 +196,7 @@ const _: () = {
             self.__stub().__call((number,))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
             number: u64,
@@ -190,6 +207,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(number))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -206,6 +224,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

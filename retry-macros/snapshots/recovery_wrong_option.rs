@@ -38,6 +38,7 @@ const _: () = {
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
         )
+        .shown_by(__show)
         .setup(__set_up);
     fn __set_up() -> ::retry_runtime::__private0::SetUp {
         #[allow(unused_imports)]
@@ -68,6 +69,20 @@ const _: () = {
         }
         __STUB.__reply(__invocation, __result);
     }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0,) = ::retry_runtime::__private0::Input::<
+            (::retry_runtime::__private0::Val<u64>,),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[("a", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+        )
+    }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
@@ -91,6 +106,7 @@ const _: () = {
     }
     impl f {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
             a: u64,
@@ -101,6 +117,7 @@ const _: () = {
             self.__stub().__call((a,))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
             a: u64,
@@ -111,6 +128,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(a))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -127,6 +145,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

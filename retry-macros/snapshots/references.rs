@@ -62,9 +62,10 @@ const _: () = {
         ::retry_runtime::__private0::Output::<usize>::NEW.error::<usize>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
-        &__SPEC,
-        ::retry_runtime::__private0::Run::Blocking(__run),
-    );
+            &__SPEC,
+            ::retry_runtime::__private0::Run::Blocking(__run),
+        )
+        .shown_by(__show);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __result = {
             let ::core::option::Option::Some(
@@ -92,6 +93,33 @@ const _: () = {
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
+    }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0, __argument1, __argument2, __argument3) = ::retry_runtime::__private0::Input::<
+            (
+                ::retry_runtime::__private0::Ref<str>,
+                ::retry_runtime::__private0::Ref<[u8]>,
+                ::retry_runtime::__private0::Ref<Settings>,
+                ::retry_runtime::__private0::Val<usize>,
+            ),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[
+                ("text", (&::retry_runtime::__private0::Shown(&*__argument0)).text()),
+                ("bytes", (&::retry_runtime::__private0::Shown(&*__argument1)).text()),
+                (
+                    "settings",
+                    (&::retry_runtime::__private0::Shown(&*__argument2)).text(),
+                ),
+                ("limit", (&::retry_runtime::__private0::Shown(&__argument3)).text()),
+            ],
+        )
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
@@ -124,6 +152,7 @@ const _: () = {
     }
     impl search {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
             text: &str,
@@ -137,6 +166,7 @@ const _: () = {
             self.__stub().__call((text, bytes, settings, limit))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
             text: &str,
@@ -150,6 +180,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(text, bytes, settings, limit))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -169,6 +200,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

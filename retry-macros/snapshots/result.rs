@@ -77,9 +77,10 @@ const _: () = {
             .error::<FetchError>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
-        &__SPEC,
-        ::retry_runtime::__private0::Run::Blocking(__run),
-    );
+            &__SPEC,
+            ::retry_runtime::__private0::Run::Blocking(__run),
+        )
+        .shown_by(__show);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __result = {
             let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
@@ -102,6 +103,20 @@ const _: () = {
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
+    }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0,) = ::retry_runtime::__private0::Input::<
+            (::retry_runtime::__private0::Val<String>,),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[("url", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+        )
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
@@ -127,6 +142,7 @@ const _: () = {
     }
     impl fetch {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
             url: String,
@@ -143,6 +159,7 @@ const _: () = {
             self.__stub().__call((url,))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
             url: String,
@@ -159,6 +176,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(url))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -181,6 +199,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

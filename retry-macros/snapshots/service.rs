@@ -163,6 +163,7 @@ const _: () = {
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
         )
+        .shown_by(__show)
         .method_of(&Scaler_service, 0u16);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __state = __invocation.state();
@@ -185,6 +186,20 @@ const _: () = {
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
+    }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0,) = ::retry_runtime::__private0::Input::<
+            (::retry_runtime::__private0::Val<u64>,),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[("number", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+        )
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
@@ -218,6 +233,7 @@ const _: () = {
     }
     impl Scaler_scale {
         #[doc(hidden)]
+        #[track_caller]
         pub fn remote(
             &self,
             number: u64,
@@ -228,6 +244,7 @@ const _: () = {
             self.__stub().__call((number,))
         }
         #[doc(hidden)]
+        #[track_caller]
         pub fn spawn(
             &self,
             number: u64,
@@ -238,6 +255,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(number))
         }
         #[doc(hidden)]
+        #[track_caller]
         pub fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -254,6 +272,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         pub fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -405,6 +424,7 @@ const _: () = {
             &__SPEC,
             ::retry_runtime::__private0::Run::Async(__run),
         )
+        .shown_by(__show)
         .method_of(&Scaler_service, 1u16);
     const _: () = ::retry_runtime::__private0::Registration::check_exclusive_state(
         &__REGISTRATION,
@@ -449,6 +469,29 @@ const _: () = {
             __owned
         })
     }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0, __argument1) = ::retry_runtime::__private0::Input::<
+            (
+                ::retry_runtime::__private0::Ref<str>,
+                ::retry_runtime::__private0::Val<Option<Scaler>>,
+            ),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[
+                (
+                    "argument1",
+                    (&::retry_runtime::__private0::Shown(&*__argument0)).text(),
+                ),
+                ("of", (&::retry_runtime::__private0::Shown(&__argument1)).text()),
+            ],
+        )
+    }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
@@ -489,6 +532,7 @@ const _: () = {
     }
     impl Scaler_parse {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
             argument1: &str,
@@ -506,6 +550,7 @@ const _: () = {
             self.__stub().__call((argument1, of))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
             argument1: &str,
@@ -523,6 +568,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(argument1, of))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -548,6 +594,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

@@ -116,6 +116,7 @@ const _: () = {
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
         )
+        .shown_by(__show)
         .method_of(&Counter_service, 0u16);
     const _: () = ::retry_runtime::__private0::Registration::check_exclusive_state(
         &__REGISTRATION,
@@ -142,6 +143,15 @@ const _: () = {
         }
         __STUB.__reply(__invocation, __result);
     }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let () = ::retry_runtime::__private0::Input::<()>::NEW.decoded(__message)?;
+        ::retry_runtime::__private0::shown(&[])
+    }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
@@ -166,6 +176,7 @@ const _: () = {
     }
     impl Counter_next {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
         ) -> ::retry_runtime::__private0::Call<
@@ -175,6 +186,7 @@ const _: () = {
             self.__stub().__call(())
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
         ) -> ::retry_runtime::__private0::FunctionCall<
@@ -184,6 +196,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote())
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -200,6 +213,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

@@ -109,6 +109,7 @@ const _: () = {
             &__SPEC,
             ::my::runtime::__private0::Run::Blocking(__run),
         )
+        .shown_by(__show)
         .method_of(&Counter_service, 0u16);
     const _: () = ::my::runtime::__private0::Registration::check_exclusive_state(
         &__REGISTRATION,
@@ -135,6 +136,15 @@ const _: () = {
         }
         __STUB.__reply(__invocation, __result);
     }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::my::runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let () = ::my::runtime::__private0::Input::<()>::NEW.decoded(__message)?;
+        ::my::runtime::__private0::shown(&[])
+    }
     ::my::runtime::__private0::inventory::submit! {
         ::my::runtime::__private0::Submission(& __REGISTRATION)
     }
@@ -159,6 +169,7 @@ const _: () = {
     }
     impl Counter_next {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
         ) -> ::my::runtime::__private0::Call<
@@ -168,6 +179,7 @@ const _: () = {
             self.__stub().__call(())
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
         ) -> ::my::runtime::__private0::FunctionCall<
@@ -177,6 +189,7 @@ const _: () = {
             ::my::runtime::__private0::spawn(self.remote())
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -193,6 +206,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

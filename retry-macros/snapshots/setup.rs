@@ -65,6 +65,7 @@ const _: () = {
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
         )
+        .shown_by(__show)
         .setup(__set_up)
         .teardown(__tear_down);
     const _: () = ::retry_runtime::__private0::Registration::check_exclusive_state(
@@ -112,6 +113,20 @@ const _: () = {
         }
         __STUB.__reply(__invocation, __result);
     }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0,) = ::retry_runtime::__private0::Input::<
+            (::retry_runtime::__private0::Val<String>,),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[("text", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+        )
+    }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
     }
@@ -135,6 +150,7 @@ const _: () = {
     }
     impl embed {
         #[doc(hidden)]
+        #[track_caller]
         fn remote(
             &self,
             text: String,
@@ -145,6 +161,7 @@ const _: () = {
             self.__stub().__call((text,))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn spawn(
             &self,
             text: String,
@@ -155,6 +172,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(text))
         }
         #[doc(hidden)]
+        #[track_caller]
         fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -171,6 +189,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

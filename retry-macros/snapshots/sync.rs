@@ -44,9 +44,10 @@ const _: () = {
         ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
-        &__SPEC,
-        ::retry_runtime::__private0::Run::Blocking(__run),
-    );
+            &__SPEC,
+            ::retry_runtime::__private0::Run::Blocking(__run),
+        )
+        .shown_by(__show);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __result = {
             let ::core::option::Option::Some((__argument0, __argument1)) = ::retry_runtime::__private0::Input::<
@@ -70,6 +71,26 @@ const _: () = {
             (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
+    }
+    fn __show(
+        __message: &[::core::primitive::u8],
+    ) -> ::core::option::Option<::std::string::String> {
+        #[allow(unused_imports)]
+        use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
+        #[allow(unused_variables)]
+        let (__argument0, __argument1) = ::retry_runtime::__private0::Input::<
+            (
+                ::retry_runtime::__private0::Val<u64>,
+                ::retry_runtime::__private0::Val<u64>,
+            ),
+        >::NEW
+            .decoded(__message)?;
+        ::retry_runtime::__private0::shown(
+            &[
+                ("a", (&::retry_runtime::__private0::Shown(&__argument0)).text()),
+                ("b", (&::retry_runtime::__private0::Shown(&__argument1)).text()),
+            ],
+        )
     }
     ::retry_runtime::__private0::inventory::submit! {
         ::retry_runtime::__private0::Submission(& __REGISTRATION)
@@ -98,6 +119,7 @@ const _: () = {
     }
     impl add {
         #[doc(hidden)]
+        #[track_caller]
         pub fn remote(
             &self,
             a: u64,
@@ -109,6 +131,7 @@ const _: () = {
             self.__stub().__call((a, b))
         }
         #[doc(hidden)]
+        #[track_caller]
         pub fn spawn(
             &self,
             a: u64,
@@ -120,6 +143,7 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(a, b))
         }
         #[doc(hidden)]
+        #[track_caller]
         pub fn map<
             '__input,
             __I: ::core::iter::IntoIterator<
@@ -136,6 +160,7 @@ const _: () = {
             self.__stub().map(__inputs)
         }
         #[doc(hidden)]
+        #[track_caller]
         pub fn for_each<
             '__input,
             __I: ::core::iter::IntoIterator<

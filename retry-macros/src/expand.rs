@@ -109,6 +109,7 @@ impl<'a> Expansion<'a> {
         let (kind, run) = self.run();
         let (state, with_state) = self.state();
         let exclusive = self.exclusive();
+        let show = self.show();
         let probes = self.probes();
         let checks = &self.policy.checks;
         self.stub(&quote! {
@@ -116,11 +117,13 @@ impl<'a> Expansion<'a> {
             #(#checks)*
 
             static __REGISTRATION: #private::Registration =
-                #private::Registration::new(&__SPEC, #private::Run::#kind(__run)) #with_state;
+                #private::Registration::new(&__SPEC, #private::Run::#kind(__run))
+                    .shown_by(__show) #with_state;
             #exclusive
 
             #state
             #run
+            #show
 
             #private::inventory::submit! { #private::Submission(&__REGISTRATION) }
         })

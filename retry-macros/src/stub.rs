@@ -227,21 +227,25 @@ impl Expansion<'_> {
         };
         quote! {
             #[doc(hidden)]
+            #[track_caller]
             #vis fn remote(&self, #passed) -> #private::Call<#results> {
                 self.__stub().__call((#(#names,)*))
             }
 
             #[doc(hidden)]
+            #[track_caller]
             #vis fn spawn(&self, #passed) -> #private::FunctionCall<#results> {
                 #private::spawn(self.remote(#(#names),*))
             }
 
             #[doc(hidden)]
+            #[track_caller]
             #vis fn map<#inputs>(&self, __inputs: __I) -> #private::Map<__I::IntoIter, #results> {
                 self.__stub().map(__inputs)
             }
 
             #[doc(hidden)]
+            #[track_caller]
             #vis fn for_each<#inputs>(&self, __inputs: __I) -> #private::ForEach<__I::IntoIter, #results> {
                 #private::ForEach::new(self.map(__inputs))
             }

@@ -6,6 +6,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::Expr;
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::expand::Expansion;
@@ -178,6 +179,43 @@ impl Expansion<'_> {
                 };
                 #stub::__body(#state #(#passed),*) #await_it
             };
+        }
+    }
+
+    /// Returns the function that shows the arguments of a call in failure reports.
+    pub(crate) fn show(&self) -> TokenStream {
+        let private = self.private;
+        let input = self.input();
+        let parameters = &self.signature.parameters;
+        let bindings: Vec<_> = (0..parameters.len())
+            .map(|position| format_ident!("__argument{}", position))
+            .collect();
+        let texts = parameters
+            .iter()
+            .zip(&bindings)
+            .map(|(parameter, binding)| {
+                let name = parameter.name.unraw().to_string();
+                let held = match parameter.referred() {
+                    Some(_) if !self.policy.batch => quote!(&*#binding),
+                    _ => quote!(&#binding),
+                };
+                let text = if self.policy.redact.contains(&name) {
+                    quote!(#private::redacted())
+                } else {
+                    quote!((&#private::Shown(#held)).text())
+                };
+                quote!((#name, #text))
+            });
+        quote! {
+            fn __show(
+                __message: &[::core::primitive::u8],
+            ) -> ::core::option::Option<::std::string::String> {
+                #[allow(unused_imports)]
+                use #private::{Debugs as _, Opaque as _};
+                #[allow(unused_variables)]
+                let (#(#bindings,)*) = #input.decoded(__message)?;
+                #private::shown(&[#(#texts),*])
+            }
         }
     }
 

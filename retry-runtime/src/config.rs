@@ -71,6 +71,8 @@ pub(crate) struct Config {
     /// Environment variables for the workers; `None` removes one.
     pub(crate) environment: Vec<(OsString, Option<OsString>)>,
     pub(crate) directory: Option<PathBuf>,
+    /// `true` if failure reports show the arguments of calls.
+    pub(crate) show_inputs: bool,
     /// The file that the events are appended to.
     pub(crate) events: Option<PathBuf>,
     pub(crate) program: Option<PathBuf>,
@@ -180,6 +182,10 @@ const VARIABLES: &[(&str, Set)] = &[
         };
         Ok(())
     }),
+    ("RETRY_SHOW_INPUTS", |config, text| {
+        config.show_inputs = flag(text)?;
+        Ok(())
+    }),
     ("RETRY_SEED", |config, text| {
         config.seed = Some(number(text)?);
         Ok(())
@@ -232,6 +238,7 @@ impl Default for Config {
             environment: Vec::new(),
             directory: None,
             events: None,
+            show_inputs: true,
             program: None,
             invalid: None,
         }

@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 use crate::api::context::{CallId, short_name};
 use crate::api::events::{Events, Publisher, Subscriber};
 use crate::api::failure::{Cancelled, Rejected};
-use crate::api::run;
 use crate::codec::payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
@@ -265,14 +264,14 @@ impl Engine {
             return Events::none();
         }
         let events = self.publisher.subscribe();
-        self.step(|core, _| core.scheduler.set_observed(Some(run::now())));
+        self.step(|core, _| core.scheduler.set_interest(self.publisher.interest()));
         events
     }
 
     /// Gives a part of the runtime all events from now on.
     pub(crate) fn observe(&self, subscriber: Arc<dyn Subscriber>) {
         self.publisher.add(subscriber);
-        self.step(|core, _| core.scheduler.set_observed(Some(run::now())));
+        self.step(|core, _| core.scheduler.set_interest(self.publisher.interest()));
     }
 
     pub(crate) fn publisher(&self) -> &Publisher {
@@ -365,9 +364,6 @@ impl Engine {
         let mut outcomes = OUTCOMES.try_with(Cell::take).unwrap_or_default();
         let mut core = self.lock();
         let now = core.now();
-        if core.scheduler.is_observed() {
-            core.scheduler.set_observed(Some(run::now()));
-        }
         let result = step(&mut core, now);
         self.act(&mut core, now, &mut outcomes);
         while let Some(next) = core.skippable_until() {

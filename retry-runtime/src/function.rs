@@ -13,3 +13,4 @@ pub(crate) mod probe;
 pub(crate) mod registry;
 pub(crate) mod reporting;
 pub(crate) mod retry_probe;
+pub(crate) mod show;

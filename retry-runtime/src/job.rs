@@ -11,6 +11,8 @@ pub(crate) mod slot;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::codec::payload::Payload;
 use caller::Caller;
 use delivery::Deliver;
@@ -49,6 +51,10 @@ impl Parts for Job {
 
     fn index(&self) -> Option<u64> {
         self.index
+    }
+
+    fn only_input(&self) -> Option<Bytes> {
+        (self.count() == 1).then(|| self.input.clone().into_one())
     }
 
     fn has_room(&self) -> bool {

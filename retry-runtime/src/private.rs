@@ -32,6 +32,7 @@ pub use crate::function::registry::{
     IntoService, IntoState, Nothing, Registration, Run, STATE, Service, SetUp, Submission, TearDown,
 };
 pub use crate::function::retry_probe::{Debugged, Displayed, Mute, Probe, Says, Silent};
+pub use crate::function::show::{Argument as Shown, Debugs, Opaque, redacted, shown};
 #[cfg(feature = "cli")]
 pub use crate::program::command_line::{
     CommandLine, IsEnum, IsFromOsStr, IsFromOsString, IsFromString, IsFromText, IsKnown, IsParsed,
@@ -92,6 +93,7 @@ impl<T> Future for TiedFuture<'_, T> {
 }
 
 /// Starts a call at once.
+#[track_caller]
 pub fn spawn<T, E>(call: Call<T, E>) -> FunctionCall<T, E> {
     call.spawn()
 }

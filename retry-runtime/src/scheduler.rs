@@ -48,7 +48,7 @@ use tombstones::Tombstones;
 use worker_index::Workers;
 
 use crate::api::context::CallId;
-use crate::api::events::Timestamp;
+use crate::api::events::Interest;
 use crate::job::outcome::{CallKey, Failure, History, Outcome};
 use crate::job::parts::Parts;
 
@@ -134,8 +134,7 @@ pub(crate) struct Scheduler<P> {
     random: fastrand::Rng,
     next_call: u64,
     next_worker: u64,
-    /// The time of the events of this step; `None` without subscribers.
-    observed: Option<Timestamp>,
+    interest: Interest,
 }
 
 impl<P: Parts> Scheduler<P> {
@@ -163,7 +162,7 @@ impl<P: Parts> Scheduler<P> {
             random: fastrand::Rng::with_seed(seed),
             next_call: 1,
             next_worker: 1,
-            observed: None,
+            interest: Interest::Nothing,
         }
     }
 

@@ -23,6 +23,7 @@ pub(super) const KEYS: &[&str] = &[
     "batch",
     "crash_limit",
     "at_most_once",
+    "redact",
     "name",
     "crate",
 ];

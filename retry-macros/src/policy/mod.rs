@@ -28,6 +28,8 @@ pub(crate) struct Policy {
     /// Several calls share the state, as far as the macro can see.
     pub(crate) is_concurrent: bool,
     pub(crate) name: Option<LitStr>,
+    /// The parameters that failure reports do not show.
+    pub(crate) redact: Vec<String>,
 }
 
 /// Returns the path of the runtime, which everything else depends on.
@@ -111,6 +113,10 @@ impl Policy {
             }
             "crash_limit" => given.constant("CrashLimit", "CrashLimit::unlimited()")?,
             "single_use_workers" | "at_most_once" => given.flag()?,
+            "redact" => {
+                self.redact = given.parameters(function)?;
+                return Ok(Known::Constant);
+            }
             _ => return self.own(given).map(|()| Known::Constant),
         };
         let key = &given.arg.key;

@@ -2,8 +2,9 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Expr, Lit, LitStr};
+use syn::{Expr, FnArg, Lit, LitStr, Pat, Signature};
 
 use super::units::{self, Units, is_negative, literal};
 use crate::args::{Arg, Value};
@@ -107,6 +108,40 @@ impl<'a> Given<'a> {
             Value::Given(value) if matches!(**value, Expr::Path(_)) => Ok(()),
             _ => Err(self.error("`crate` takes the path of the runtime: `crate = ::my::runtime`")),
         }
+    }
+
+    /// Returns the names of parameters of a function.
+    pub(super) fn parameters(self, function: &Signature) -> syn::Result<Vec<String>> {
+        let value = self.expression("the name of a parameter", "\"token\"")?;
+        let names: Vec<&Expr> = match value {
+            Expr::Array(array) => array.elems.iter().collect(),
+            one => vec![one],
+        };
+        let known = function.inputs.iter().filter_map(|input| match input {
+            FnArg::Typed(parameter) => match &*parameter.pat {
+                Pat::Ident(name) => Some(name.ident.unraw().to_string()),
+                _ => None,
+            },
+            FnArg::Receiver(_) => None,
+        });
+        let known: Vec<String> = known.collect();
+        let check = |name: &Expr| match literal(name) {
+            Some(Lit::Str(text)) if known.contains(&text.value()) => Ok(text.value()),
+            Some(Lit::Str(text)) => {
+                let wrong = text.value();
+                let near = retry_syntax::nearest(&wrong, known.iter().map(String::as_str));
+                let hint =
+                    near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                let message = format!("there is no parameter `{wrong}`{hint}");
+                Err(syn::Error::new_spanned(name, message))
+            }
+            _ => Err(syn::Error::new_spanned(
+                name,
+                "`redact` takes names of parameters: `redact = \"token\"`, or \
+                 `redact = [\"user\", \"token\"]`",
+            )),
+        };
+        names.into_iter().map(check).collect()
     }
 
     /// Returns a string that is not empty.

@@ -27,6 +27,7 @@ const OF_METHODS: &[&str] = &[
     "timeout",
     "deadline",
     "at_most_once",
+    "redact",
     "name",
 ];
 

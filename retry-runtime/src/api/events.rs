@@ -14,7 +14,7 @@ use crate::api::failure::ExitCause;
 use crate::api::run::{RunId, host};
 
 pub use subscription::Events;
-pub(crate) use subscription::{Publisher, Record, Subscriber};
+pub(crate) use subscription::{Interest, Publisher, Record, Subscriber};
 
 /// One of a worker's output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +124,8 @@ pub enum EventKind {
     Retrying {
         /// The time to wait; zero if the call was queued again at once.
         delay: Duration,
+        /// The number of attempts after which the call is given up, as far as its retries decide.
+        max_attempts: u32,
     },
     /// A call has its result or its error.
     #[non_exhaustive]
@@ -138,6 +140,8 @@ pub enum EventKind {
         ran: Option<Duration>,
         /// The number of inputs that `ran` is the mean of.
         ran_of: u32,
+        /// What is known of a call without a result.
+        details: Option<Box<FailureDetails>>,
     },
     /// A worker process was started; its set-up begins.
     WorkerStarting,
@@ -175,6 +179,19 @@ pub enum EventKind {
         /// The number of events that it missed.
         missed: u64,
     },
+}
+
+/// What is known of a call that ended without a result, beyond its attempts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailureDetails {
+    /// The arguments as their `Debug` shows them, in at most 200 characters; those without `Debug`, and those
+    /// that the attribute [redacts](macro@crate::function), are left out. `None` with `RETRY_SHOW_INPUTS=0`.
+    pub input: Option<Box<str>>,
+    /// The line of the program that made the call, as `src/main.rs:41:22`.
+    pub called: Option<Box<str>>,
+    /// The last lines that the worker of the last attempt wrote to its standard error.
+    pub stderr_tail: Option<Box<str>>,
 }
 
 /// The end of a call: a variant for each of [`CallError`](crate::CallError), and one for results.
@@ -231,12 +248,12 @@ impl CallOutcome {
 }
 
 impl Event {
-    /// Creates an event that concerns neither a call nor a worker.
-    pub(crate) fn new(at: Timestamp, function: &'static str, kind: EventKind) -> Self {
+    /// Creates an event that concerns neither a call nor a worker. The [publisher](Publisher) sets its time.
+    pub(crate) fn new(function: &'static str, kind: EventKind) -> Self {
         Self {
             run: RunId::current(),
             host: host(),
-            at,
+            at: Timestamp::new(SystemTime::UNIX_EPOCH, Duration::ZERO),
             function,
             call: None,
             parent: None,

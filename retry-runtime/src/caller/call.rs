@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -183,6 +184,8 @@ pub struct Call<T, E> {
     input: Result<Bytes, Rejected>,
     decode: Decode<T, E>,
     running: Option<StartedCall>,
+    /// The line of the program that made the call.
+    called: &'static Location<'static>,
 }
 
 struct StartedCall {
@@ -195,6 +198,7 @@ struct StartedCall {
 }
 
 impl<T, E> Call<T, E> {
+    #[track_caller]
     pub(crate) fn new(
         host: Host,
         config: Option<Arc<[u8]>>,
@@ -204,6 +208,7 @@ impl<T, E> Call<T, E> {
         decoders: Decoders<T, E>,
     ) -> Self {
         Self {
+            called: Location::caller(),
             host,
             config,
             registration,
@@ -286,6 +291,7 @@ impl<T, E> Call<T, E> {
                 config: self.config.clone(),
                 policy: options.policy(self.registration.spec),
                 budget: None,
+                called: Some(self.called),
             };
             self.host.submit(&callee, [job], intent, |submitted| {
                 key = Some(submitted);

@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -77,6 +78,7 @@ type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Encoded;
 #[must_use = "a map does nothing unless it is consumed: loop over it, or `.await` it"]
 pub struct Map<I: Iterator, T, E, Y = Unindexed> {
     host: Host,
+    called: &'static Location<'static>,
     config: Option<Arc<[u8]>>,
     budget: Option<f64>,
     registration: &'static Registration,
@@ -91,6 +93,7 @@ pub struct Map<I: Iterator, T, E, Y = Unindexed> {
 }
 
 impl<I: Iterator, T, E> Map<I, T, E> {
+    #[track_caller]
     pub(crate) fn new(
         host: Host,
         config: Option<Arc<[u8]>>,
@@ -102,6 +105,7 @@ impl<I: Iterator, T, E> Map<I, T, E> {
     ) -> Self {
         Self {
             host,
+            called: Location::caller(),
             config,
             budget: None,
             registration,
@@ -226,6 +230,7 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     pub fn indexed(self) -> Map<I, T, E, Indexed> {
         Map {
             host: self.host,
+            called: self.called,
             config: self.config,
             budget: self.budget,
             registration: self.registration,

@@ -263,6 +263,7 @@ macro_rules! call {
         #[allow(unfulfilled_lint_expectations)]
         impl<F, $($P: Argument,)* $($bounds)*> $layer<F, ($($P,)*), $R> {
             /// Returns a lazy call in a worker process: `.await` it, or `.wait()` to block.
+            #[track_caller]
             pub fn remote(&self, $($p: $P::Passed<'_>),*) -> Call<$T, $E> {
                 let target = self.target();
                 let host = target.host();
@@ -274,6 +275,7 @@ macro_rules! call {
             }
 
             /// Starts a call in a worker process, which runs on its own.
+            #[track_caller]
             pub fn spawn(&self, $($p: $P::Passed<'_>),*) -> FunctionCall<$T, $E> {
                 self.remote($($p),*).spawn()
             }
@@ -290,6 +292,7 @@ macro_rules! layer {
         impl<F, A: Arguments + Parameters + Signature<Arguments = A>, $($bounds)*> $layer<F, A, $R> {
             /// Returns a lazy map of the function over many inputs: one input per item, a tuple if the
             /// function has several parameters.
+            #[track_caller]
             pub fn $map<$a, I: $Inputs>(&self, inputs: I) -> Map<I::IntoIter, $T, $E> {
                 let target = self.target();
                 Map::new(
@@ -304,11 +307,13 @@ macro_rules! layer {
             }
 
             /// Runs the function over many inputs for its effects; the first error cancels the rest.
+            #[track_caller]
             pub fn $for_each<$a, I: $Inputs>(&self, inputs: I) -> ForEach<I::IntoIter, $T, $E> {
                 ForEach::new(self.map(inputs))
             }
 
             /// A call in a worker process with a tuple of arguments.
+            #[track_caller]
             #[doc(hidden)]
             pub fn __call(&self, passed: A::Passed<'_>) -> Call<$T, $E> {
                 let target = self.target();

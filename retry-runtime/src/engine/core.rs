@@ -127,6 +127,8 @@ impl Core {
             name: callee.registration.spec.name,
             policy: callee.policy,
             budget: callee.budget.clone(),
+            called: callee.called,
+            show: callee.registration.show.filter(|_| self.config.show_inputs),
         };
         // A budget must live no longer than the calls that share it.
         if terms.budget.is_some() {

@@ -57,10 +57,8 @@ impl Engine {
             }
             Action::Resolve { payload, outcome } => outcomes.push((payload, outcome)),
             Action::Publish(record) => {
-                self.publisher.publish(&record);
-                if !self.publisher.is_observed() {
-                    core.scheduler.set_observed(None);
-                }
+                self.publisher.publish(*record);
+                core.scheduler.set_interest(self.publisher.interest());
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The target of a call.
 
+use std::panic::Location;
 use std::sync::Arc;
 
 use super::registry::Registration;
@@ -14,4 +15,6 @@ pub(crate) struct Callee {
     pub(crate) config: Option<Arc<[u8]>>,
     pub(crate) policy: Policy,
     pub(crate) budget: Option<Arc<Budget>>,
+    /// The line of the program that makes the call, if it is known here.
+    pub(crate) called: Option<&'static Location<'static>>,
 }

@@ -428,6 +428,11 @@ impl<A: Arguments> Input<A> {
     pub fn arguments(&self, invocation: &mut Invocation, spec: &FunctionSpec) -> Option<A::Owned> {
         invocation.arguments::<A>(spec)
     }
+
+    /// Decodes the arguments of a call.
+    pub fn decoded(&self, message: &[u8]) -> Option<A::Owned> {
+        A::decode_in_place(message).ok()
+    }
 }
 
 impl<T: Wire> Input<(Val<T>,)> {
@@ -445,6 +450,10 @@ impl<T: Wire> Input<(Val<T>,)> {
 
 impl<A: Parameters> Unsent<A> {
     pub fn arguments(&self, _: &mut Invocation, _: &FunctionSpec) -> Option<A::Held> {
+        None
+    }
+
+    pub fn decoded(&self, _: &[u8]) -> Option<A::Held> {
         None
     }
 }

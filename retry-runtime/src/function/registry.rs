@@ -34,6 +34,8 @@ pub struct Registration {
     pub(crate) service: Option<(&'static Service, u16)>,
     pub(crate) set_up: Option<fn() -> SetUp>,
     pub(crate) tear_down: Option<fn(Box<dyn Any>)>,
+    /// Shows the arguments in an encoded input.
+    pub(crate) show: Option<fn(&[u8]) -> Option<String>>,
 }
 
 impl Registration {
@@ -46,7 +48,15 @@ impl Registration {
             service: None,
             set_up: None,
             tear_down: None,
+            show: None,
         }
+    }
+
+    /// Adds a function that shows the arguments in an encoded input.
+    #[must_use]
+    pub const fn shown_by(mut self, show: fn(&[u8]) -> Option<String>) -> Self {
+        self.show = Some(show);
+        self
     }
 
     /// Adds a set-up.

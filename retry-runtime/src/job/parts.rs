@@ -1,5 +1,7 @@
 //! Splits chunks of inputs, and their values, into parts.
 
+use bytes::Bytes;
+
 use super::caller::Caller;
 
 /// A number of inputs or values that can be processed in parts.
@@ -12,6 +14,11 @@ pub(crate) trait Parts: Sized {
 
     /// Returns the position of the first input in its map; `None` for a single call.
     fn index(&self) -> Option<u64> {
+        None
+    }
+
+    /// Returns the encoded input, if there is only one.
+    fn only_input(&self) -> Option<Bytes> {
         None
     }
 

@@ -8,7 +8,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::api::context::{AttemptOutcome, CallId};
-use crate::api::events::{CallOutcome, Event, EventKind, Record, Stream, Timestamp, WorkerId};
+use crate::api::events::{
+    CallOutcome, Event, EventKind, FailureDetails, Record, Stream, Timestamp, WorkerId,
+};
 use crate::api::failure::ExitCause;
 
 /// The version of the format.
@@ -54,6 +56,14 @@ pub(crate) struct Line {
     delay: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    called: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     set_up: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,8 +231,12 @@ impl Line {
                 self.ran = seconds(*ran);
                 "attempt_failed"
             }
-            EventKind::Retrying { delay } => {
+            EventKind::Retrying {
+                delay,
+                max_attempts,
+            } => {
                 self.delay = seconds(*delay);
+                self.max_attempts = Some(*max_attempts);
                 "retrying"
             }
             EventKind::Finished {
@@ -230,11 +244,17 @@ impl Line {
                 reason,
                 ran,
                 ran_of,
+                details,
             } => {
                 self.outcome = Some(outcome.as_str().to_owned());
                 self.reason = reason.as_deref().map(str::to_owned);
                 self.ran = ran.and_then(seconds);
                 self.ran_of = (*ran_of > 1).then_some(*ran_of);
+                if let Some(details) = details {
+                    self.input = details.input.as_deref().map(str::to_owned);
+                    self.called = details.called.as_deref().map(str::to_owned);
+                    self.stderr = details.stderr_tail.as_deref().map(str::to_owned);
+                }
                 "finished"
             }
             EventKind::WorkerStarting => "worker_starting",
@@ -319,6 +339,7 @@ impl Line {
             },
             "retrying" => EventKind::Retrying {
                 delay: duration(self.delay),
+                max_attempts: self.max_attempts.unwrap_or(1),
             },
             "finished" => EventKind::Finished {
                 outcome: CallOutcome::from_name(&outcome)
@@ -326,6 +347,14 @@ impl Line {
                 reason: self.reason.take().map(Into::into),
                 ran: self.ran.map(|ran| duration(Some(ran))),
                 ran_of: self.ran_of.unwrap_or(u32::from(self.ran.is_some())),
+                details: match outcome.as_str() {
+                    "succeeded" => None,
+                    _ => Some(Box::new(FailureDetails {
+                        input: self.input.take().map(Into::into),
+                        called: self.called.take().map(Into::into),
+                        stderr_tail: self.stderr.take().map(Into::into),
+                    })),
+                },
             },
             "worker_starting" => EventKind::WorkerStarting,
             "worker_up" => EventKind::WorkerUp {
@@ -368,7 +397,6 @@ impl<'de> Deserialize<'de> for Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::run;
 
     fn kinds() -> Vec<EventKind> {
         let second = Duration::from_secs(1);
@@ -393,18 +421,25 @@ mod tests {
             attempt(AttemptOutcome::TimedOut(second * 3)),
             EventKind::Retrying {
                 delay: Duration::ZERO,
+                max_attempts: 4,
             },
             EventKind::Finished {
                 outcome: CallOutcome::Succeeded,
                 reason: None,
                 ran: Some(second),
                 ran_of: 7,
+                details: None,
             },
             EventKind::Finished {
                 outcome: CallOutcome::CrashLimit,
                 reason: Some("too many".into()),
                 ran: None,
                 ran_of: 0,
+                details: Some(Box::new(FailureDetails {
+                    input: Some("Job { width: 3 }".into()),
+                    called: Some("src/main.rs:4:5".into()),
+                    stderr_tail: None,
+                })),
             },
             EventKind::WorkerStarting,
             EventKind::WorkerUp { set_up: second },
@@ -427,7 +462,7 @@ mod tests {
     #[test]
     fn an_event_is_read_as_it_was_written() {
         for kind in kinds() {
-            let mut event = Event::new(run::now(), "app::f", kind);
+            let mut event = Event::new("app::f", kind);
             event.call = Some(CallId(5));
             event.input_index = Some(4);
             event.worker = Some(WorkerId::new(2));

@@ -224,6 +224,7 @@ impl Requests {
             config: submission.config.map(Arc::from),
             policy: submission.policy,
             budget: submission.budget.map(|budget| self.budget(budget)),
+            called: None,
         };
         let mut jobs = Vec::with_capacity(submission.calls.len());
         for call in submission.calls {

@@ -7,8 +7,7 @@ use super::output::{Lines, Of, Output, OutputEnd, Tail};
 use super::receive::ReceiveSide;
 use super::streams::{Queued, forward, poll_room};
 use crate::api::context::short_name;
-use crate::api::events::{Event, EventKind, Record, Stream, WorkerId};
-use crate::api::run;
+use crate::api::events::{Event, EventKind, Interest, Record, Stream, WorkerId};
 use crate::config::OutputMode;
 use crate::engine::core::Core;
 use crate::job::capture;
@@ -228,15 +227,15 @@ impl Printer {
             OutputMode::Raw => self.write(stream, of, line),
             OutputMode::None => None,
         };
-        if pool.engine.publisher().is_observed() {
+        if pool.engine.publisher().interest() == Interest::Everything {
             let line = String::from_utf8_lossy(line).trim_end().to_owned();
             let kind = EventKind::Output { stream, line };
-            let mut event = Event::new(run::now(), self.function, kind);
+            let mut event = Event::new(self.function, kind);
             event.call = of.call;
             event.input_index = of.index;
             event.worker = Some(WorkerId::new(self.worker));
             event.worker_pid = Some(self.worker_pid);
-            pool.engine.publisher().publish(&Record::one(event));
+            pool.engine.publisher().publish(Record::one(event));
         }
         queued
     }

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use super::OwnedPool;
 use super::cgroup::Cgroup;
 use crate::api::context::short_name;
-use crate::api::events::{Event, EventKind, Record};
-use crate::api::run;
+use crate::api::events::{Event, EventKind, Interest, Record};
 use crate::engine::Engine;
 use crate::sys::lineage::{self, Found, Token};
 use crate::sys::{self, PerProcess};
@@ -115,11 +114,11 @@ impl Family {
         let Some(engine) = self.engine.upgrade() else {
             return;
         };
-        if engine.publisher().is_observed() {
+        if engine.publisher().interest() > Interest::Nothing {
             let kind = EventKind::ProcessLeft { pid };
-            let mut event = Event::new(run::now(), self.function, kind);
+            let mut event = Event::new(self.function, kind);
             event.worker_pid = Some(self.worker);
-            engine.publisher().publish(&Record::one(event));
+            engine.publisher().publish(Record::one(event));
         }
         Engine::say(&format!(
             "process {pid}, which {} has started, outlives its worker: it could not be killed",

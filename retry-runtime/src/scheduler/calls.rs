@@ -1,5 +1,6 @@
 //! Calls that are not resolved yet.
 
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,6 @@ use super::timers::Timer;
 use super::workers::WorkerIdentity;
 use super::{FunctionKey, GROWTH, Scheduler, WorkerKey};
 use crate::api::context::{Attempt, AttemptOutcome, CallId, remember};
-use crate::api::events::EventKind;
 use crate::api::failure::{Cancelled, Rejected};
 use crate::api::options::Policy;
 use crate::job::budget::Budget;
@@ -27,6 +27,10 @@ pub(crate) struct Terms {
     pub(crate) policy: Policy,
     /// The retry budget that the call shares with others.
     pub(crate) budget: Option<Arc<Budget>>,
+    /// The line of the program that made the call, if it is known here.
+    pub(crate) called: Option<&'static Location<'static>>,
+    /// Shows the arguments in an encoded input, for failure reports.
+    pub(crate) show: Option<fn(&[u8]) -> Option<String>>,
 }
 
 impl Terms {
@@ -35,6 +39,7 @@ impl Terms {
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.name == other.name
             && self.policy == other.policy
+            && self.called == other.called
             && self.budget.is_none()
             && other.budget.is_none()
     }
@@ -199,7 +204,7 @@ impl<P: Parts> Scheduler<P> {
             payload,
         });
         self.functions[function.0].counts.submitted += u64::from(count);
-        self.publish_call(key, EventKind::Queued);
+        self.publish_queued(key);
         if let Some(at) = deadline {
             self.arm(at, Timer::Deadline(key));
         }

@@ -15,7 +15,6 @@ use super::{
     Timer, UnknownTicket, Worker, WorkerKey,
 };
 use crate::api::context::AttemptOutcome;
-use crate::api::events::EventKind;
 use crate::api::excerpt::one_line;
 use crate::api::failure::{Cancelled, Crash, Lost};
 use crate::api::retryable::Retry;
@@ -165,8 +164,7 @@ impl<P: Parts> Scheduler<P> {
             self.resolve(key, Err(failure), tail);
         } else {
             self.functions[function.0].counts.retried += 1;
-            let delay = Duration::ZERO;
-            self.publish_call(key, EventKind::Retrying { delay });
+            self.publish_retry(key, Duration::ZERO);
             // At the back, so that inputs that do not crash come first.
             self.enqueue_back(now, key);
         }
@@ -384,7 +382,7 @@ impl<P: Parts> Scheduler<P> {
         call.payload.detach();
         self.delayed += 1;
         self.functions[call.function.0].counts.retried += 1;
-        self.publish_call(key, EventKind::Retrying { delay });
+        self.publish_retry(key, delay);
         match due {
             // A delay of zero involves no timer, and the retry goes ahead of calls that never ran.
             _ if delay.is_zero() => self.enqueue_front(now, key),
@@ -416,7 +414,7 @@ impl<P: Parts> Scheduler<P> {
             Err(_) => counts.failed += u64::from(count),
         }
         if let Err(failure) = &result {
-            self.publish_failure(key.id, &call, failure);
+            self.publish_failure(key.id, &call, failure, stderr_tail.as_deref());
         }
         self.actions.push_back(Action::Resolve {
             payload: call.payload,

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use super::workers::{Worker, WorkerIdentity};
 use super::{Action, Call, Scheduler, WorkerKey};
 use crate::api::context::{Attempt, CallId};
-use crate::api::events::{CallOutcome, Event, EventKind, Record, Timestamp, WorkerId};
+use crate::api::events::{
+    CallOutcome, Event, EventKind, FailureDetails, Interest, Record, WorkerId,
+};
 use crate::job::outcome::{CallKey, Failure};
 use crate::job::parts::Parts;
 
@@ -18,14 +20,9 @@ pub(super) struct Ran {
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// Sets the time of the events that this step publishes; `None` if there are no subscribers.
-    pub(crate) fn set_observed(&mut self, at: Option<Timestamp>) {
-        self.observed = at;
-    }
-
-    /// Returns whether there are subscribers.
-    pub(crate) fn is_observed(&self) -> bool {
-        self.observed.is_some()
+    /// Sets which events the scheduler publishes.
+    pub(crate) fn set_interest(&mut self, interest: Interest) {
+        self.interest = interest;
     }
 
     fn publish(&mut self, event: Event, count: u32) {
@@ -33,25 +30,47 @@ impl<P: Parts> Scheduler<P> {
             .push_back(Action::Publish(Box::new(Record { event, count })));
     }
 
+    /// Publishes that a call was submitted.
+    pub(super) fn publish_queued(&mut self, key: CallKey) {
+        if self.interest == Interest::Everything {
+            self.publish_call(key, EventKind::Queued);
+        }
+    }
+
+    /// Publishes that a call will be run again.
+    pub(super) fn publish_retry(&mut self, key: CallKey, delay: Duration) {
+        if self.interest > Interest::Nothing
+            && let Some(call) = self.call(key)
+        {
+            let max_attempts = call.terms.policy.retries.max_retries().saturating_add(1);
+            let kind = EventKind::Retrying {
+                delay,
+                max_attempts,
+            };
+            self.publish_call(key, kind);
+        }
+    }
+
     /// Publishes an event of a call, or of each call of a chunk.
-    pub(super) fn publish_call(&mut self, key: CallKey, kind: EventKind) {
-        let Some(at) = self.observed else { return };
+    fn publish_call(&mut self, key: CallKey, kind: EventKind) {
         let Some(call) = self.call(key) else { return };
         let count = call.payload.count();
-        let event = call.event(at, key.id, kind);
+        let event = call.event(key.id, kind);
         self.publish(event, count);
     }
 
     /// Publishes that an attempt was handed to a worker.
     pub(super) fn publish_start(&mut self, now: Instant, key: CallKey, worker: WorkerKey) {
-        let Some(at) = self.observed else { return };
+        if self.interest < Interest::Everything {
+            return;
+        }
         let Some(identity) = self.worker(worker).map(Worker::identity) else {
             return;
         };
         let Some(call) = self.call(key) else { return };
         let queued = now.saturating_duration_since(call.queued_at);
         let count = call.payload.count();
-        let mut event = call.event(at, key.id, EventKind::Started { queued });
+        let mut event = call.event(key.id, EventKind::Started { queued });
         event.attempt = Some(call.attempt);
         set_worker(&mut event, identity);
         self.publish(event, count);
@@ -59,13 +78,14 @@ impl<P: Parts> Scheduler<P> {
 
     /// Publishes the last attempt in the history of a call, which has failed.
     pub(super) fn publish_attempt(&mut self, key: CallKey, worker: WorkerIdentity) {
-        let Some(at) = self.observed else { return };
+        if self.interest == Interest::Nothing {
+            return;
+        }
         let Some(call) = self.call(key) else { return };
         let Some(attempt) = call.last_attempt() else {
             return;
         };
         let mut event = call.event(
-            at,
             key.id,
             EventKind::AttemptFailed {
                 outcome: attempt.outcome.clone(),
@@ -86,13 +106,19 @@ impl<P: Parts> Scheduler<P> {
         worker: WorkerIdentity,
         ran: Option<Ran>,
     ) {
-        let Some(at) = self.observed else { return };
         let Some(call) = self.call(key) else { return };
+        let wanted = match call.attempt {
+            1 => Interest::Everything,
+            _ => Interest::Failures,
+        };
+        if self.interest < wanted {
+            return;
+        }
         let (last, others) = match ran {
             Some(ran) if ran.inputs > 0 => (Some(ran), count - 1),
             _ => (None, count),
         };
-        let mut event = call.event(at, key.id, finished(None));
+        let mut event = call.event(key.id, finished(None));
         event.attempt = Some(call.attempt);
         set_worker(&mut event, worker);
         let end = last.map(|ran| Event {
@@ -108,8 +134,16 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Publishes the end of a call without a result.
-    pub(super) fn publish_failure(&mut self, id: CallId, call: &Call<P>, failure: &Failure) {
-        let Some(at) = self.observed else { return };
+    pub(super) fn publish_failure(
+        &mut self,
+        id: CallId,
+        call: &Call<P>,
+        failure: &Failure,
+        stderr_tail: Option<&str>,
+    ) {
+        if self.interest == Interest::Nothing {
+            return;
+        }
         let last = call.last_attempt();
         let (outcome, reason) = failure.describe(last);
         let kind = EventKind::Finished {
@@ -117,8 +151,13 @@ impl<P: Parts> Scheduler<P> {
             reason: Some(reason.into()),
             ran: None,
             ran_of: 0,
+            details: Some(Box::new(FailureDetails {
+                input: call.show_input(),
+                called: call.terms.called.map(|line| line.to_string().into()),
+                stderr_tail: stderr_tail.map(Into::into),
+            })),
         };
-        let mut event = call.event(at, id, kind);
+        let mut event = call.event(id, kind);
         event.attempt = last.map(|attempt| attempt.number);
         event.worker_pid = last.and_then(|attempt| attempt.worker_pid);
         self.publish(event, call.payload.count());
@@ -131,8 +170,10 @@ impl<P: Parts> Scheduler<P> {
         worker: WorkerIdentity,
         kind: EventKind,
     ) {
-        let Some(at) = self.observed else { return };
-        let mut event = Event::new(at, function, kind);
+        if self.interest == Interest::Nothing {
+            return;
+        }
+        let mut event = Event::new(function, kind);
         set_worker(&mut event, worker);
         self.publish(event, 1);
     }
@@ -144,16 +185,23 @@ fn finished(ran: Option<Ran>) -> EventKind {
         reason: None,
         ran: ran.map(|ran| ran.duration / ran.inputs),
         ran_of: ran.map_or(0, |ran| ran.inputs),
+        details: None,
     }
 }
 
 impl<P: Parts> Call<P> {
-    fn event(&self, at: Timestamp, id: CallId, kind: EventKind) -> Event {
-        let mut event = Event::new(at, self.terms.name, kind);
+    fn event(&self, id: CallId, kind: EventKind) -> Event {
+        let mut event = Event::new(self.terms.name, kind);
         event.call = Some(id);
         event.parent = self.parent.as_ref().map(|parent| parent.call);
         event.input_index = self.payload.index();
         event
+    }
+
+    /// Returns the arguments as text.
+    fn show_input(&self) -> Option<Box<str>> {
+        let show = self.terms.show?;
+        show(&self.payload.only_input()?).map(Into::into)
     }
 
     fn last_attempt(&self) -> Option<&Attempt> {

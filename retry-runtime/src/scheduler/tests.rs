@@ -181,6 +181,8 @@ impl World {
             name: "f",
             policy,
             budget: None,
+            called: None,
+            show: None,
         });
         let mut submitted: Vec<Inputs> = Vec::new();
         for input in payloads {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -204,7 +204,11 @@ impl Waiting {
     fn pop(&mut self) -> Option<Record> {
         self.records.pop_front().or_else(|| {
             let missed = std::mem::take(&mut self.missed);
-            (missed > 0).then(|| Record::one(Event::new(now(), "", EventKind::Lagged { missed })))
+            (missed > 0).then(|| {
+                let mut event = Event::new("", EventKind::Lagged { missed });
+                event.at = now();
+                Record::one(event)
+            })
         })
     }
 }
@@ -257,10 +261,24 @@ impl Queue {
     }
 }
 
+/// The events that a subscriber wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Interest {
+    #[default]
+    Nothing,
+    /// Those of workers, of failed attempts, and of calls that needed more than one attempt.
+    Failures,
+    Everything,
+}
+
 /// Part of the runtime that takes in records at once, on the thread that publishes them.
 pub(crate) trait Subscriber: Send + Sync {
-    /// Takes in a record. Returns false if it wants no more.
+    /// Takes in a record, also one that it has no interest in. Returns false if it wants no more.
     fn take_in(&self, record: &Record) -> bool;
+
+    fn interest(&self) -> Interest {
+        Interest::Everything
+    }
 }
 
 impl Subscriber for Queue {
@@ -272,7 +290,8 @@ impl Subscriber for Queue {
 /// The sending side: costs one relaxed load without subscribers.
 #[derive(Default)]
 pub(crate) struct Publisher {
-    observed: AtomicBool,
+    /// The greatest [`Interest`] of all subscribers.
+    interest: AtomicU8,
     subscribers: Mutex<Vec<Arc<dyn Subscriber>>>,
 }
 
@@ -284,19 +303,35 @@ impl Publisher {
     }
 
     pub(crate) fn add(&self, subscriber: Arc<dyn Subscriber>) {
-        self.lock().push(subscriber);
-        self.observed.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_observed(&self) -> bool {
-        self.observed.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn publish(&self, record: &Record) {
         let mut subscribers = self.lock();
-        subscribers.retain(|subscriber| subscriber.take_in(record));
-        self.observed
-            .store(!subscribers.is_empty(), Ordering::Relaxed);
+        subscribers.push(subscriber);
+        self.update(&subscribers);
+    }
+
+    fn update(&self, subscribers: &[Arc<dyn Subscriber>]) {
+        let interests = subscribers.iter().map(|subscriber| subscriber.interest());
+        let interest = interests.max().unwrap_or_default();
+        self.interest.store(interest as u8, Ordering::Relaxed);
+    }
+
+    /// Returns the events that anyone wants.
+    pub(crate) fn interest(&self) -> Interest {
+        match self.interest.load(Ordering::Relaxed) {
+            0 => Interest::Nothing,
+            1 => Interest::Failures,
+            _ => Interest::Everything,
+        }
+    }
+
+    /// Gives a record the present time, and gives it to all subscribers.
+    pub(crate) fn publish(&self, mut record: Record) {
+        record.event.at = now();
+        let mut subscribers = self.lock();
+        let before = subscribers.len();
+        subscribers.retain(|subscriber| subscriber.take_in(&record));
+        if subscribers.len() != before {
+            self.update(&subscribers);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<dyn Subscriber>>> {
@@ -312,7 +347,7 @@ mod tests {
     use crate::api::context::CallId;
 
     fn record(first: u64, count: u32) -> Record {
-        let mut event = Event::new(now(), "f", EventKind::Queued);
+        let mut event = Event::new("f", EventKind::Queued);
         event.call = Some(CallId(first));
         event.input_index = Some(first - 1);
         Record { event, count }
@@ -322,8 +357,8 @@ mod tests {
     fn a_record_of_several_calls_is_read_as_events_of_each() {
         let publisher = Publisher::default();
         let mut events = publisher.subscribe();
-        publisher.publish(&record(1, 3));
-        publisher.publish(&record(4, 1));
+        publisher.publish(record(1, 3));
+        publisher.publish(record(4, 1));
         let read: Vec<_> = std::iter::from_fn(|| events.try_next())
             .map(|event| (event.call.unwrap().0, event.input_index.unwrap()))
             .collect();
@@ -335,14 +370,14 @@ mod tests {
         let publisher = Publisher::default();
         let mut events = publisher.subscribe();
         for first in 0..BACKLOG as u64 {
-            publisher.publish(&record(first + 1, 1));
+            publisher.publish(record(first + 1, 1));
         }
-        publisher.publish(&record(1, 5));
-        publisher.publish(&record(1, 2));
+        publisher.publish(record(1, 5));
+        publisher.publish(record(1, 2));
         let read: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
         assert_eq!(read.len(), BACKLOG + 1);
         assert_eq!(read[BACKLOG].kind, EventKind::Lagged { missed: 7 });
-        publisher.publish(&record(9, 1));
+        publisher.publish(record(9, 1));
         assert_eq!(events.try_next().unwrap().call, Some(CallId(9)));
     }
 
@@ -350,7 +385,7 @@ mod tests {
     fn a_dropped_subscription_costs_nothing_any_more() {
         let publisher = Publisher::default();
         drop(publisher.subscribe());
-        publisher.publish(&record(1, 1));
-        assert!(!publisher.is_observed());
+        publisher.publish(record(1, 1));
+        assert_eq!(publisher.interest(), Interest::Nothing);
     }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 use std::ops::{Range, RangeInclusive};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
@@ -77,6 +77,8 @@ const CHUNK_TIME: Duration = Duration::from_micros(200);
 /// Takes inputs, submits them and collects their outcomes.
 pub(super) struct MapDriver<I: Iterator, T, E, Y> {
     pub(super) host: Host,
+    /// The line of the program that made the map.
+    called: &'static Location<'static>,
     pub(super) config: Option<Arc<[u8]>>,
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) registration: &'static Registration,
@@ -150,6 +152,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         });
         Self {
             host: map.host,
+            called: map.called,
             expected,
             config: map.config,
             budget: map.budget.map(|ratio| Arc::new(Budget::new(ratio))),
@@ -530,6 +533,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             config: self.config.clone(),
             policy: options.policy(self.registration.spec),
             budget: self.budget.clone(),
+            called: Some(self.called),
         };
         let job = Job {
             target: Arc::clone(&self.shared) as Arc<dyn Deliver>,

@@ -37,6 +37,8 @@ impl Mill {
                 name: "f",
                 policy,
                 budget: None,
+                called: None,
+                show: None,
             }),
             now: Instant::now(),
             sent: Sent::new(),

@@ -37,6 +37,8 @@ impl World {
             name: "f",
             policy: call_policy(Retries::none()),
             budget: None,
+            called: None,
+            show: None,
         });
         let (now, function) = (self.now, self.function);
         let inputs = Inputs {
