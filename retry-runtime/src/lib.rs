@@ -124,6 +124,12 @@ pub use retry_macros::function;
 ///
 /// [`init`] for any other `main`, [`shutdown`], [`macro@function`], [`macro@test`].
 pub use retry_macros::local_entrypoint;
+#[doc = include_str!("../docs/on_start.md")]
+///
+/// # See also
+///
+/// [`init`], [`macro@local_entrypoint`], [`CallError::Startup`].
+pub use retry_macros::on_start;
 #[doc = include_str!("../docs/service.md")]
 ///
 /// # See also
@@ -285,6 +291,8 @@ pub fn set_max_message(bytes: usize) {
 // them by their shortest path where a type does not fit.
 #[doc(hidden)]
 pub use function::args::Referred;
+#[doc(hidden)]
+pub use function::on_start::{EndsStart, OtherStart};
 #[doc(hidden)]
 pub use function::probe::Sent;
 #[doc(hidden)]

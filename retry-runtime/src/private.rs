@@ -24,6 +24,7 @@ pub use crate::function::args::{Argument, Arguments, Ref, Referred, Signature, V
 pub use crate::function::batch::Batched;
 pub use crate::function::driver::{AtOnce, Made};
 pub use crate::function::invocation::{Invocation, LocalFuture, State, block_on};
+pub use crate::function::on_start::{DebuggedStart, OnStart, OtherStart, StartResult};
 pub use crate::function::probe::{
     Configuration, Input, IsChained, IsPlain, IsReferred, IsResult, IsSent, IsShown, IsSuccess,
     IsTyped, Kind, Otherwise, Outcome, Output, Select, Sent, Suspect, ask, ending, kind_of,

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::Once;
 
 use super::origin::Origin;
+use crate::function::on_start;
 use crate::job::caller::Caller;
 use crate::job::capture;
 use crate::sys::children;
@@ -26,6 +27,7 @@ use crate::wire::launch::{self, Entry, MARK};
 /// ```
 pub fn init() {
     enter(Entry::Main);
+    on_start::run_or_exit();
 }
 
 /// Does the same as [`init`] in a test: a worker is the test binary, told to run only this test. The caller
@@ -34,6 +36,7 @@ pub fn enter_test(path: &'static str) -> impl Sized {
     // The test harness names tests without the crate name.
     let name = path.split_once("::").map_or(path, |(_, name)| name);
     enter(Entry::Test(name.to_owned()));
+    on_start::run_or_panic();
     capture::begin(|| Caller::thread().0)
 }
 
