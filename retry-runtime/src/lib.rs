@@ -185,6 +185,8 @@ pub use caller::runtime::{Abandoned, Builder, Drained, Shutdown};
 #[doc(hidden)]
 pub use codec::Wire;
 #[doc(hidden)]
+pub use config::{OutputMode, ProgressMode, Transport};
+#[doc(hidden)]
 pub use function::args::Input;
 #[doc(hidden)]
 pub use function::current::{CancelToken, Current};
@@ -239,6 +241,7 @@ pub mod policy {
 /// Runtimes: separate pools of workers, and their shutdown.
 pub mod runtime {
     pub use crate::caller::runtime::{Abandoned, Builder, Drained, Runtime, Shutdown, shutdown};
+    pub use crate::config::{OutputMode, ProgressMode, Transport};
 }
 
 /// Types whose values are sent between processes.

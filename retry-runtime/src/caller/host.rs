@@ -19,7 +19,7 @@ use crate::job::outcome::CallKey;
 use crate::process::Processes;
 use crate::scheduler::FunctionKey;
 use crate::sys::PerProcess;
-use crate::wait::spin::Spin;
+use crate::wait::spin::{self, Spin};
 use crate::wait::{AnswerSource, Waiter, is_over};
 
 static GLOBAL: PerProcess<Arc<Engine>> = PerProcess::new();
@@ -65,6 +65,9 @@ pub(crate) fn global_if_started() -> Option<&'static Arc<Engine>> {
 ///
 /// If the operating system has no thread, descriptor or memory left for it.
 pub(crate) fn start(config: Config) -> io::Result<Arc<Engine>> {
+    if !config.spin {
+        spin::enable(false);
+    }
     if config.inline {
         return Engine::start(config, Box::new(Inline::new()));
     }
