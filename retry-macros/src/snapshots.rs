@@ -194,6 +194,8 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
             #[arg(default_value = \"3\")] told: u64,\n\
             #[arg(short, long)] short: bool,\n\
             #[arg(positional)] file: PathBuf,\n\
+            #[command(flatten)] network: Network,\n\
+            #[command(subcommand)] command: Option<Command>,\n\
          ) { run().await }",
     ),
     (

@@ -1,7 +1,7 @@
 //! Routes calls to their scheduler: the engine of this process, or the parent of this worker.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::api::failure::Rejected;
@@ -24,6 +24,21 @@ use crate::wait::{AnswerSource, Waiter, is_over};
 
 static GLOBAL: PerProcess<Arc<Engine>> = PerProcess::new();
 
+/// The settings of the default engine, if the program has given it any. A forked child's engine has the same.
+static DEFAULT: OnceLock<Config> = OnceLock::new();
+
+/// Gives the default engine settings. Returns `false` if it has some already or has been started.
+pub(crate) fn configure(config: Config) -> bool {
+    global_if_started().is_none() && DEFAULT.set(config).is_ok()
+}
+
+/// Returns the settings of the default engine.
+pub(crate) fn configuration() -> Config {
+    DEFAULT
+        .get()
+        .map_or_else(Config::from_environment, Clone::clone)
+}
+
 /// Returns the engine of the calls of this process that name no other runtime.
 ///
 /// # Errors
@@ -40,7 +55,7 @@ pub(crate) fn global() -> io::Result<&'static Arc<Engine>> {
     if let Some(engine) = global_if_started() {
         return Ok(engine);
     }
-    let engine = start(Config::from_environment())?;
+    let engine = start(configuration())?;
     Engine::call_start_hook();
     Ok(GLOBAL.get_or_init(|| engine))
 }
@@ -144,7 +159,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.config().options,
             Self::Parent(upstream) => upstream.options(),
-            Self::Nowhere(_) => Config::from_environment().options,
+            Self::Nowhere(_) => configuration().options,
         }
     }
 
@@ -160,7 +175,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.max_message(),
             Self::Parent(upstream) => upstream.max_message(),
-            Self::Nowhere(_) => Config::from_environment().max_message,
+            Self::Nowhere(_) => configuration().max_message,
         }
     }
 

@@ -215,7 +215,8 @@ pub fn shutdown(grace: Duration) -> Shutdown {
 /// A builder for a [`Runtime`], as [`Runtime::builder`] returns it.
 ///
 /// Its settings take precedence over the attributes and the `RETRY_` variables, and the settings of a call
-/// take precedence over them.
+/// take precedence over them. [`Program::runtime`](crate::Program::runtime) takes a builder for the default
+/// runtime.
 ///
 /// ```no_run
 /// use retry_runtime::Runtime;
@@ -429,6 +430,11 @@ impl Builder {
     pub fn seed(mut self, seed: u64) -> Self {
         self.config.seed = Some(seed);
         self
+    }
+
+    /// Returns the settings.
+    pub(crate) fn into_config(self) -> Config {
+        self.config
     }
 
     /// Sets an environment variable for the workers.

@@ -18,6 +18,12 @@ use crate::wire::launch::{self, Entry, MARK};
 /// was started as a worker and cannot be one (a script in between has replaced its standard input, or there
 /// is no descriptor left) exits with code 71 and says why.
 ///
+/// In the program, the functions with [`#[on_start]`](macro@crate::on_start) run in it. If one of them fails,
+/// the process prints why and exits with code 1.
+///
+/// `init` handles no signals, shows no progress and waits for nothing at the end: [`run`](crate::run) and
+/// [`run_async`](crate::run_async) do, for the part of `main` that makes calls.
+///
 /// If this program was started with SIGCHLD ignored, `init` restores the default action: otherwise the exit
 /// status of workers, and of all other children, would be lost.
 ///
