@@ -70,7 +70,7 @@ const ENDED: u8 = 2;
 ///         .progress(ProgressMode::None)
 ///         .shutdown_grace(Duration::from_secs(30))
 ///         .runtime(Runtime::builder().max_workers(2))
-///         .run(|| double.map(0..10).map(Result::unwrap).sum::<u64>());
+///         .run(|| double.map(0..10).into_iter().map(Result::unwrap).sum::<u64>());
 ///     assert_eq!(sum, 90);
 /// }
 /// ```
