@@ -174,6 +174,7 @@ fn expand(attribute: &Attribute) -> Option<Expand> {
         ("function", _) => Some(crate::expand::function),
         ("service", _) => Some(crate::service::service),
         ("local_entrypoint", _) => Some(crate::entrypoint::local_entrypoint),
+        ("on_start", _) => Some(crate::on_start::on_start),
         // With one segment it is the standard library's.
         ("test", 2) => Some(crate::test::test),
         _ => None,

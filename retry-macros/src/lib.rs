@@ -12,6 +12,7 @@ mod entrypoint;
 mod expand;
 mod fallback;
 mod item;
+mod on_start;
 mod place;
 mod policy;
 mod service;
@@ -48,4 +49,10 @@ pub fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> TokenStrea
 #[proc_macro_attribute]
 pub fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
     fallback::guarded("retry_runtime::test", test::test, attribute, item)
+}
+
+/// The crate `retry-runtime` re-exports and documents `#[on_start]`.
+#[proc_macro_attribute]
+pub fn on_start(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    fallback::guarded("on_start", on_start::on_start, attribute, item)
 }

@@ -194,7 +194,32 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
             #[arg(default_value = \"3\")] told: u64,\n\
             #[arg(short, long)] short: bool,\n\
             #[arg(positional)] file: PathBuf,\n\
+            #[command(flatten)] network: Network,\n\
+            #[command(subcommand)] command: Option<Command>,\n\
          ) { run().await }",
+    ),
+    (
+        "on_start",
+        "on_start",
+        "",
+        "/// Logs.\n#[cfg(unix)]\nfn logging() -> Result<(), String> { log() }",
+    ),
+    (
+        "recovery_on_start",
+        "on_start",
+        "",
+        "async fn logging(level: u64) { log(level).await }",
+    ),
+    (
+        "recovery_entrypoint_of_tokio",
+        "local_entrypoint",
+        "",
+        "fn main() {\n\
+            let body = async { run().await };\n\
+            #[allow(clippy::expect_used)]\n\
+            { use tokio::runtime::Builder;\n\
+              return Builder::new_multi_thread().enable_all().build().expect(\"Failed\").block_on(body); }\n\
+        }",
     ),
     (
         "recovery_entrypoint",
@@ -248,6 +273,7 @@ fn snapshot(attribute: &str, options: &str, item: &str) -> String {
         "function" => crate::expand::function,
         "service" => crate::service::service,
         "local_entrypoint" => crate::entrypoint::local_entrypoint,
+        "on_start" => crate::on_start::on_start,
         _ => crate::test::test,
     };
     let tokens = expand(parse(options), parse(item));

@@ -8,8 +8,7 @@ use retry_syntax::{Problem, Units};
 
 use crate::api::options::Options;
 use crate::api::retries::Retries;
-use crate::wait::spin;
-use crate::wire::Transport;
+pub use crate::wire::Transport;
 
 /// Default limit on the size of a message.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
@@ -20,9 +19,19 @@ const MAX_BUFFERED: usize = 64 * 1024 * 1024;
 /// Default time that a program waits, when it ends, for calls that it has spawned.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// The treatment of lines that workers print.
+/// The treatment of lines that workers print, as [`Builder::output`](crate::runtime::Builder::output) takes it.
+///
+/// In each case the last lines of standard error are kept for error reports, and events have all lines.
+///
+/// ```
+/// use retry_runtime::{Runtime, runtime::OutputMode};
+///
+/// let quiet = Runtime::builder().output(OutputMode::None);
+/// # drop(quiet);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum OutputMode {
+#[non_exhaustive]
+pub enum OutputMode {
     /// Forwarded, with the function and the input as a prefix.
     #[default]
     Prefixed,
@@ -32,9 +41,17 @@ pub(crate) enum OutputMode {
     None,
 }
 
-/// The way in which a program with `#[local_entrypoint]` shows its progress.
+/// The way in which a program shows its progress, as [`Program::progress`](crate::Program::progress) takes it.
+///
+/// ```
+/// use retry_runtime::{Program, runtime::ProgressMode};
+///
+/// let quiet = Program::new().progress(ProgressMode::None);
+/// # drop(quiet);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ProgressMode {
+#[non_exhaustive]
+pub enum ProgressMode {
     /// On a terminal by one line that is redrawn, elsewhere by separate lines.
     #[default]
     Auto,
@@ -248,9 +265,7 @@ impl Default for Config {
 impl Config {
     /// Reads the settings from the environment.
     pub(crate) fn from_environment() -> Self {
-        let config = Self::from(|name| std::env::var(name).ok());
-        spin::enable(config.spin);
-        config
+        Self::from(|name| std::env::var(name).ok())
     }
 
     fn from(variable: impl Fn(&str) -> Option<String>) -> Self {

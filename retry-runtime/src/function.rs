@@ -8,6 +8,7 @@ pub(crate) mod callee;
 pub(crate) mod current;
 pub(crate) mod driver;
 pub(crate) mod invocation;
+pub(crate) mod on_start;
 pub(crate) mod panics;
 pub(crate) mod probe;
 pub(crate) mod registry;

@@ -22,7 +22,7 @@ use crate::engine::link::{Link, executing};
 use crate::function::driver::{Driver, Ends};
 use crate::function::invocation::{Input, Invocation, Output, State};
 use crate::function::registry::{self, NotFound, Run};
-use crate::function::{panics, reporting};
+use crate::function::{on_start, panics, reporting};
 use crate::scheduler::{AnswerReport, Executing, ExitReport, Inbound, Progress, WorkerKey};
 use crate::sys::{self, Mark, attributes};
 use crate::wait::spin::Spin;
@@ -316,9 +316,12 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
     let worker = *worker;
     panics::install();
     let ends = Ends;
-    let set_up = registry::served(request.function)
-        .map_err(|error| match error {
-            NotFound::Duplicate(message) | NotFound::Missing(message) => message,
+    // `init` has run them, but inline workers do not require it.
+    let set_up = on_start::run()
+        .and_then(|()| {
+            registry::served(request.function).map_err(|error| match error {
+                NotFound::Duplicate(message) | NotFound::Missing(message) => message,
+            })
         })
         .and_then(|served| {
             let config = request.config.as_deref().unwrap_or_default();

@@ -36,6 +36,8 @@
 //! | call it | the methods of its [stub](doc::Stub): `remote`, `map`, `spawn`, `for_each`, `on`, `with_options`, `local`, `name`, `spec` |
 //! | let methods share a value per worker | [`#[service]`](macro@service) |
 //! | say where a process becomes a worker | [`#[local_entrypoint]`](macro@local_entrypoint) or [`init`], and [`#[test]`](macro@test) in tests |
+//! | show progress and end in order in a `main` of one's own | [`run`], [`run_async`], and [`Program`] with settings |
+//! | set up logging or a panic hook in every process | [`#[on_start]`](macro@on_start) |
 //! | handle failures | [`CallError`] and its [`Context`]; [`RemoteError`] for errors that serde cannot carry |
 //! | decide about retries | [`Retries`], [`Retryable`], [`CrashLimit`] |
 //! | consume many results | [`Map`], [`join`] |
@@ -123,8 +125,15 @@ pub use retry_macros::function;
 ///
 /// # See also
 ///
-/// [`init`] for any other `main`, [`shutdown`], [`macro@function`], [`macro@test`].
+/// [`run`] and [`run_async`] for any other `main`, [`init`], [`shutdown`], [`macro@on_start`],
+/// [`macro@function`], [`macro@test`].
 pub use retry_macros::local_entrypoint;
+#[doc = include_str!("../docs/on_start.md")]
+///
+/// # See also
+///
+/// [`init`], [`macro@local_entrypoint`], [`CallError::Startup`].
+pub use retry_macros::on_start;
 #[doc = include_str!("../docs/service.md")]
 ///
 /// # See also
@@ -156,6 +165,14 @@ pub use function::current::current;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub use job::faults::testing;
+pub use program::{Program, run, run_async};
+
+/// The parser of the command line, for types that derive its traits: the parameters of a
+/// [`#[local_entrypoint]`](macro@local_entrypoint) take those of this version.
+#[cfg(feature = "cli")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
+#[doc(no_inline)]
+pub use clap;
 
 // These names are documented in the modules below.
 #[doc(hidden)]
@@ -181,6 +198,8 @@ pub use caller::map::{
 pub use caller::runtime::{Abandoned, Builder, Drained, Shutdown};
 #[doc(hidden)]
 pub use codec::Wire;
+#[doc(hidden)]
+pub use config::{OutputMode, ProgressMode, Transport};
 #[doc(hidden)]
 pub use function::args::Input;
 #[doc(hidden)]
@@ -242,6 +261,7 @@ pub mod policy {
 /// Runtimes: separate pools of workers, and their shutdown.
 pub mod runtime {
     pub use crate::caller::runtime::{Abandoned, Builder, Drained, Runtime, Shutdown, shutdown};
+    pub use crate::config::{OutputMode, ProgressMode, Transport};
 }
 
 /// Types whose values are sent between processes.
@@ -295,6 +315,8 @@ pub fn set_max_message(bytes: usize) {
 #[doc(hidden)]
 pub use function::args::Referred;
 #[doc(hidden)]
+pub use function::on_start::{EndsStart, OtherStart};
+#[doc(hidden)]
 pub use function::probe::Sent;
 #[doc(hidden)]
 pub use function::registry::{IntoService, IntoState, Nothing, TearDown};
@@ -312,9 +334,10 @@ pub mod __private0;
 ///     Abandoned, Attempt, AttemptOutcome, Batch, Builder, Call, CallError, CallId, CancelToken, Cancelled,
 ///     Context, Crash, CrashLimit, CrashLimitExceeded, Current, Drained, Event, Events, ExitCause, ForEach,
 ///     FunctionCall, FunctionSpec, Indexed, Input, Join, Limit, Lost, Map, MapFuture, MapIter, MapStream,
-///     Options, Panic, Rejected, RemoteError, Retries, Retry, Retryable, Runtime, Shutdown, Startup, Stream,
-///     TimedOut, TryCollect, Unindexed, Waiting, Wire, Yields, current, events, function, init, join,
-///     local_entrypoint, service, set_max_message, shutdown, test,
+///     Options, OutputMode, Panic, Program, ProgressMode, Rejected, RemoteError, Retries, Retry, Retryable,
+///     Runtime, Shutdown, Startup, Stream, TimedOut, Transport, TryCollect, Unindexed, Waiting, Wire, Yields,
+///     current, events, function, init, join, local_entrypoint, on_start, run, run_async, service,
+///     set_max_message, shutdown, test,
 /// };
 /// ```
 #[cfg(doctest)]

@@ -10,6 +10,8 @@ use std::time::Duration;
 #[cfg(feature = "cli")]
 pub use crate::__can_be_parsed as can_be_parsed;
 pub use crate::__kind as kind;
+#[cfg(feature = "cli")]
+pub use crate::__misplaced as misplaced;
 pub use crate::api::crash_limit::CrashLimit;
 pub use crate::api::options::Options;
 pub use crate::api::retries::Retries;
@@ -24,6 +26,7 @@ pub use crate::function::args::{Argument, Arguments, Ref, Referred, Signature, V
 pub use crate::function::batch::Batched;
 pub use crate::function::driver::{AtOnce, Made};
 pub use crate::function::invocation::{Invocation, LocalFuture, State, block_on};
+pub use crate::function::on_start::{DebuggedStart, OnStart, OtherStart, StartResult};
 pub use crate::function::probe::{
     Configuration, Input, IsChained, IsPlain, IsReferred, IsResult, IsSent, IsShown, IsSuccess,
     IsTyped, Kind, Otherwise, Outcome, Output, Select, Sent, Suspect, ask, ending, kind_of,
@@ -35,10 +38,10 @@ pub use crate::function::retry_probe::{Debugged, Displayed, Mute, Probe, Says, S
 pub use crate::function::show::{Argument as Shown, Debugs, Opaque, redacted, shown};
 #[cfg(feature = "cli")]
 pub use crate::program::command_line::{
-    CommandLine, IsEnum, IsFromOsStr, IsFromOsString, IsFromString, IsFromText, IsKnown, IsParsed,
-    check_option,
+    CommandLine, IsArgs, IsEnum, IsFromOsStr, IsFromOsString, IsFromString, IsFromText, IsKnown,
+    IsParsed, IsSubcommand, check_option,
 };
-pub use crate::program::{begin, finish};
+pub use crate::program::{run, run_async};
 #[cfg(feature = "cli")]
 pub use clap;
 pub use inventory;
@@ -235,39 +238,10 @@ checks! {
     check_once(spec: &FunctionSpec) !spec.at_most_once || spec.retries.max_retries() == 0;
 }
 
-/// Runs an async `main`.
-///
-/// # Panics
-///
-/// Panics if the operating system lacks the resources for an async runtime.
-pub fn block_on_main<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("an async runtime can be started")
-        .block_on(future)
-}
-
 /// Runs an async test.
 pub fn block_on_test<F: Future>(future: F) -> F::Output {
     block_on(future)
 }
-
-/// Parses the command line of a program without parameters.
-#[cfg(feature = "cli")]
-pub fn no_arguments(name: &'static str, about: &'static str) {
-    let command = clap::Command::new(name);
-    let command = if about.is_empty() {
-        command
-    } else {
-        command.about(about)
-    };
-    command.get_matches();
-}
-
-/// Does nothing: without the feature `cli`, the program handles the command line itself.
-#[cfg(not(feature = "cli"))]
-pub fn no_arguments(_: &'static str, _: &'static str) {}
 
 #[cfg(feature = "cli")]
 #[macro_export]

@@ -1,23 +1,27 @@
-//! Implements `#[local_entrypoint]`: a program that ends in order, by itself or by a signal, and meanwhile
-//! shows the progress of its calls (`progress.rs`). No other code in this library writes to the terminal of
-//! its own accord, or handles signals.
+//! Implements `run`, on which `#[local_entrypoint]` is built: a program that ends in order, by itself or by a
+//! signal, and meanwhile shows the progress of its calls (`progress.rs`). No other code in this library writes
+//! to the terminal of its own accord, or handles signals.
 
 #[cfg(feature = "cli")]
 pub(crate) mod command_line;
 pub(crate) mod progress;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::caller::host::{self, Host};
-use crate::caller::runtime::Shutdown;
-use crate::config::{self, Config};
+use crate::caller::runtime::{Builder, Shutdown};
+use crate::child::nested::Upstream;
+use crate::config::{self, ProgressMode};
 use crate::engine::{Engine, ProgramHooks};
 use crate::sys::PerProcess;
 use crate::sys::signals::{self, Signals};
 use crate::terminal;
+use crate::wire::launch::{self, Entry};
 
 /// Base of the exit codes of a program that a signal has ended: 128 plus the signal's number.
 const BY_SIGNAL: i32 = 128;
@@ -28,8 +32,293 @@ const LOOK: Duration = Duration::from_millis(5);
 /// The first signal that asked this program to end.
 static ASKED: PerProcess<AtomicI32> = PerProcess::new();
 
-/// Starts the program. Called after the worker check and before the command line is parsed.
-pub fn begin() {
+/// The shutdown grace, if the program has set one: it takes precedence over that of the engine's settings.
+static GRACE: OnceLock<Duration> = OnceLock::new();
+
+/// The state of the program: one of the constants below. A fork inherits it: a child that was forked inside of
+/// `run` returns through the same `run`.
+static STATE: AtomicU8 = AtomicU8::new(IDLE);
+
+/// `run` has not been called.
+const IDLE: u8 = 0;
+
+/// A `run` is under way.
+const RUNNING: u8 = 1;
+
+/// `run` has shut the default runtime down.
+const ENDED: u8 = 2;
+
+/// The settings with which a program runs, for a `main` that calls [`init`](crate::init).
+///
+/// [`run`] and [`run_async`] are the same without settings. Settings take precedence over the variables of the
+/// same meaning.
+///
+/// ```standalone_crate
+/// use std::time::Duration;
+///
+/// use retry_runtime::runtime::ProgressMode;
+/// use retry_runtime::{Program, Runtime, function};
+///
+/// #[function]
+/// fn double(number: u64) -> u64 {
+///     number * 2
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     let sum = Program::new()
+///         .progress(ProgressMode::None)
+///         .shutdown_grace(Duration::from_secs(30))
+///         .runtime(Runtime::builder().max_workers(2))
+///         .run(|| double.map(0..10).into_iter().map(Result::unwrap).sum::<u64>());
+///     assert_eq!(sum, 90);
+/// }
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "settings do nothing unless a program runs with them"]
+pub struct Program {
+    progress: Option<ProgressMode>,
+    shutdown_grace: Option<Duration>,
+    runtime: Option<Builder>,
+}
+
+impl Program {
+    /// Creates settings that are those of the `RETRY_` variables.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the display of progress, [`ProgressMode::Auto`] or `RETRY_PROGRESS` by default.
+    pub fn progress(mut self, mode: ProgressMode) -> Self {
+        self.progress = Some(mode);
+        self
+    }
+
+    /// Sets the time that pending calls have to end when the program ends or receives a signal, 10 s or
+    /// `RETRY_SHUTDOWN_GRACE` by default.
+    ///
+    /// Zero cancels them at once.
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.shutdown_grace = Some(grace);
+        self
+    }
+
+    /// Sets up the default runtime, which serves all calls that name no other one.
+    ///
+    /// A call that a worker makes has the policies of the attributes and of the environment, as with a
+    /// [`Runtime`](crate::Runtime).
+    ///
+    /// ```no_run
+    /// use retry_runtime::{Program, Runtime};
+    ///
+    /// retry_runtime::init();
+    /// let few = Runtime::builder().max_processes(4).env("OMP_NUM_THREADS", "1");
+    /// Program::new().runtime(few).run(|| {
+    ///     // Calls have at most four workers.
+    /// });
+    /// ```
+    pub fn runtime(mut self, builder: Builder) -> Self {
+        self.runtime = Some(builder);
+        self
+    }
+
+    /// Runs the part of a program that makes calls, with these settings; see [`run`].
+    ///
+    /// In a worker and in a [`#[test]`](macro@crate::test) the settings have no effect.
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`run`] does, if these settings come too late because another `run` is under way, and if
+    /// there is a [`runtime`](Self::runtime) to set up but the default runtime has been started by a call.
+    /// Panics with the panic of `work`, after the program has ended in order.
+    #[track_caller]
+    pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        if !self.takes_over() {
+            return work();
+        }
+        self.begin();
+        let result = catch_unwind(AssertUnwindSafe(work));
+        finish();
+        STATE.store(ENDED, Ordering::Release);
+        result.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+
+    /// Runs a future on a multi-threaded tokio runtime, with these settings; see [`run_async`].
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`Program::run`] and [`run_async`] do.
+    #[track_caller]
+    pub fn run_async<F: Future>(self, future: F) -> F::Output {
+        assert!(
+            tokio::runtime::Handle::try_current().is_err(),
+            "`run_async` starts a tokio runtime, but this thread belongs to one already: make `main` a plain \
+             `fn` without #[tokio::main], or `.await` the future here"
+        );
+        self.run(|| block_on(future))
+    }
+
+    /// Returns whether this call is the one that begins and ends the program.
+    #[track_caller]
+    fn takes_over(&self) -> bool {
+        match launch::entry() {
+            None => panic!(
+                "`retry_runtime::run` does not work without `retry_runtime::init()`: call `init()` in the first \
+                 line of `main`"
+            ),
+            Some(Entry::Test(_)) => return false,
+            Some(Entry::Main) if Upstream::get().is_some() => return false,
+            Some(Entry::Main) => {}
+        }
+        let begun = STATE.compare_exchange(IDLE, RUNNING, Ordering::AcqRel, Ordering::Acquire);
+        match begun {
+            Ok(_) => true,
+            Err(RUNNING) => {
+                assert!(
+                    self.progress.is_none()
+                        && self.shutdown_grace.is_none()
+                        && self.runtime.is_none(),
+                    "the settings of a `Program` come too late inside of another `run`: give them to the \
+                     outer one"
+                );
+                false
+            }
+            Err(_) => panic!(
+                "`retry_runtime::run` has ended, and with it the default runtime: call it once, with all \
+                 calls of the program in its closure"
+            ),
+        }
+    }
+
+    /// Starts the program.
+    #[track_caller]
+    fn begin(self) {
+        if let Some(builder) = self.runtime {
+            assert!(
+                host::configure(builder.into_config()),
+                "the settings of the default runtime come too late, since a call has started it already: \
+                 begin the program before its first call"
+            );
+        }
+        if let Some(grace) = self.shutdown_grace {
+            let _ = GRACE.set(grace);
+        }
+        let configured = || host::configuration().progress;
+        begin(self.progress.unwrap_or_else(configured));
+    }
+}
+
+/// Runs the part of a program that makes calls, and returns the value of the closure.
+///
+/// This is [`#[local_entrypoint]`](macro@crate::local_entrypoint) without the command line: for a `main` that
+/// calls [`init`](crate::init) and parses its own arguments. It does these steps:
+///
+/// 1. It warns about unknown variables that begin with `RETRY_`.
+/// 2. It handles SIGINT, SIGTERM and SIGHUP, and shows the progress of calls on standard error once they have
+///    been pending for a second.
+/// 3. It runs the closure, on this thread.
+/// 4. It waits for spawned calls, for at most `RETRY_SHUTDOWN_GRACE` (10 s), names those that it gives up, and
+///    shuts the default runtime down. If the closure panics, the same happens before the panic continues. A
+///    runtime from [`Runtime::builder`](crate::Runtime::builder) ends when it is dropped or shut down, which is
+///    the program's own business.
+///
+/// [The page of the attribute](macro@crate::local_entrypoint#the-end-of-the-program) has the details of
+/// signals and exit codes. [`Program`] has the settings.
+///
+/// A `run` inside of another one, on any thread, only runs its closure: the outer one ends the program. So does
+/// a `run` in a worker, and one in a [`#[test]`](macro@crate::test), where the test harness owns signals and
+/// output. A `run` after the end of another one panics.
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, function};
+///
+/// #[function(retries = 2)]
+/// fn parse(text: String) -> Result<u64, std::num::ParseIntError> {
+///     text.parse()
+/// }
+///
+/// fn main() -> Result<(), CallError<retry_runtime::RemoteError>> {
+///     retry_runtime::init();
+///     // Any parser of arguments can be used here.
+///     let texts: Vec<String> = std::env::args().skip(1).collect();
+///     retry_runtime::run(|| {
+///         for result in parse.map(texts) {
+///             println!("{}", result?);
+///         }
+///         Ok(())
+///     })
+/// }
+/// ```
+///
+/// # Panics
+///
+/// Panics if [`init`](crate::init) has not been called before, and if another `run` has ended before. Panics
+/// with the panic of the closure, after the program has ended in order.
+#[track_caller]
+pub fn run<R>(work: impl FnOnce() -> R) -> R {
+    Program::new().run(work)
+}
+
+/// Runs the part of a program that makes calls as a future, on a multi-threaded tokio runtime.
+///
+/// The runtime has all drivers enabled and one thread per core. It ends with the future, before spawned calls
+/// are waited for. Everything else is as in [`run`].
+///
+/// ```standalone_crate
+/// use retry_runtime::function;
+///
+/// #[function]
+/// async fn double(number: u64) -> u64 {
+///     number * 2
+/// }
+///
+/// async fn work(numbers: std::ops::Range<u64>) -> u64 {
+///     let mut sum = 0;
+///     for result in double.map(numbers).await {
+///         sum += result.unwrap();
+///     }
+///     sum
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     let sum = retry_runtime::run_async(work(0..10));
+///     assert_eq!(sum, 90);
+/// }
+/// ```
+///
+/// # Panics
+///
+/// Panics where [`run`] does, if this thread belongs to a tokio runtime already, as under `#[tokio::main]`, and
+/// if the operating system lacks the resources for one.
+#[track_caller]
+pub fn run_async<F: Future>(future: F) -> F::Output {
+    Program::new().run_async(future)
+}
+
+/// Runs a future on a multi-threaded tokio runtime.
+///
+/// # Panics
+///
+/// Panics if the operating system lacks the resources for an async runtime.
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("an async runtime can be started")
+        .block_on(future)
+}
+
+/// Returns the time that pending calls have to end.
+fn shutdown_grace(engine: &Engine) -> Duration {
+    GRACE
+        .get()
+        .copied()
+        .unwrap_or(engine.config().shutdown_grace)
+}
+
+/// Warns about variables, handles signals, and shows progress.
+fn begin(progress: ProgressMode) {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for warning in config::warnings(names) {
         eprintln!("warning: {warning}");
@@ -53,7 +342,7 @@ pub fn begin() {
         on_start: starts,
         say,
     });
-    progress::begin(Config::from_environment().progress);
+    progress::begin(progress);
 }
 
 /// Starts the thread that handles signals.
@@ -70,9 +359,8 @@ fn say(text: &str) {
     eprintln!("{text}");
 }
 
-/// Ends the program in order. Called when `main` has returned: waits for spawned calls, up to the shutdown
-/// grace.
-pub fn finish() {
+/// Ends the program in order: waits for spawned calls, up to the shutdown grace.
+fn finish() {
     // The thread that handles signals ends the program, with the exit code for the signal.
     while ASKED
         .get()
@@ -82,7 +370,7 @@ pub fn finish() {
     }
     terminal::begin_wait();
     if let Some(engine) = host::global_if_started() {
-        let grace = engine.config().shutdown_grace;
+        let grace = shutdown_grace(engine);
         let (running, queued) = engine.pending();
         match running + queued {
             0 => {}
@@ -164,7 +452,7 @@ fn handle(signals: &Signals) {
     let Some(engine) = host::global_if_started() else {
         exit(first);
     };
-    let grace = engine.config().shutdown_grace;
+    let grace = shutdown_grace(engine);
     let (running, queued) = engine.pending();
     if running + queued > 0 {
         say(&format!(

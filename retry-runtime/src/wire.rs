@@ -35,13 +35,22 @@ pub(crate) use control_block::{ControlBlock, KEPT};
 #[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
 pub(crate) use elsewhere::ControlBlock;
 
-/// The transport of the frames.
+/// The transport of calls and answers between the program and its workers, as
+/// [`Builder::transport`](crate::runtime::Builder::transport) takes it.
+///
+/// ```
+/// use retry_runtime::{Runtime, runtime::Transport};
+///
+/// let comparable = Runtime::builder().transport(Transport::Socket);
+/// # drop(comparable);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Transport {
-    /// Rings in shared memory.
+#[non_exhaustive]
+pub enum Transport {
+    /// Rings in memory that both sides share.
     #[default]
     Rings,
-    /// The socket.
+    /// A socket: slower, and the reference for the rings.
     Socket,
 }
 

@@ -418,7 +418,8 @@ impl fmt::Display for TimedOut {
 pub enum Startup {
     /// The process ended before it was ready.
     Exited(ExitCause),
-    /// The function's `setup` returned an error or panicked, with this text.
+    /// The function's `setup`, or a function with [`#[on_start]`](macro@crate::on_start), returned an error or
+    /// panicked, with this text.
     SetUp(Box<str>),
     /// The worker was not ready in time.
     TimedOut(TimedOut),

@@ -1,7 +1,7 @@
 //! Routes calls to their scheduler: the engine of this process, or the parent of this worker.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::api::failure::Rejected;
@@ -20,10 +20,25 @@ use crate::observe::writer;
 use crate::process::Processes;
 use crate::scheduler::FunctionKey;
 use crate::sys::PerProcess;
-use crate::wait::spin::Spin;
+use crate::wait::spin::{self, Spin};
 use crate::wait::{AnswerSource, Waiter, is_over};
 
 static GLOBAL: PerProcess<Arc<Engine>> = PerProcess::new();
+
+/// The settings of the default engine, if the program has given it any. A forked child's engine has the same.
+static DEFAULT: OnceLock<Config> = OnceLock::new();
+
+/// Gives the default engine settings. Returns `false` if it has some already or has been started.
+pub(crate) fn configure(config: Config) -> bool {
+    global_if_started().is_none() && DEFAULT.set(config).is_ok()
+}
+
+/// Returns the settings of the default engine.
+pub(crate) fn configuration() -> Config {
+    DEFAULT
+        .get()
+        .map_or_else(Config::from_environment, Clone::clone)
+}
 
 /// Returns the engine of the calls of this process that name no other runtime.
 ///
@@ -41,7 +56,7 @@ pub(crate) fn global() -> io::Result<&'static Arc<Engine>> {
     if let Some(engine) = global_if_started() {
         return Ok(engine);
     }
-    let engine = start(Config::from_environment())?;
+    let engine = start(configuration())?;
     Engine::call_start_hook();
     Ok(GLOBAL.get_or_init(|| engine))
 }
@@ -66,6 +81,9 @@ pub(crate) fn global_if_started() -> Option<&'static Arc<Engine>> {
 ///
 /// If the operating system has no thread, descriptor or memory left for it.
 pub(crate) fn start(config: Config) -> io::Result<Arc<Engine>> {
+    if !config.spin {
+        spin::enable(false);
+    }
     let log = config.events.as_deref().map(writer::at).transpose()?;
     let engine = match config.inline {
         true => Engine::start(config, Box::new(Inline::new()))?,
@@ -147,7 +165,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.config().options,
             Self::Parent(upstream) => upstream.options(),
-            Self::Nowhere(_) => Config::from_environment().options,
+            Self::Nowhere(_) => configuration().options,
         }
     }
 
@@ -163,7 +181,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.max_message(),
             Self::Parent(upstream) => upstream.max_message(),
-            Self::Nowhere(_) => Config::from_environment().max_message,
+            Self::Nowhere(_) => configuration().max_message,
         }
     }
 

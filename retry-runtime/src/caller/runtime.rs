@@ -15,7 +15,7 @@ use crate::api::events::Events;
 use crate::api::retries::Retries;
 use crate::caller::host::{self, Host};
 use crate::child::nested::Upstream;
-use crate::config::Config;
+use crate::config::{Config, OutputMode, Transport};
 use crate::engine::Engine;
 use crate::wait::block::{self, Wait};
 
@@ -215,7 +215,8 @@ pub fn shutdown(grace: Duration) -> Shutdown {
 /// A builder for a [`Runtime`], as [`Runtime::builder`] returns it.
 ///
 /// Its settings take precedence over the attributes and the `RETRY_` variables, and the settings of a call
-/// take precedence over them.
+/// take precedence over them. [`Program::runtime`](crate::Program::runtime) takes a builder for the default
+/// runtime.
 ///
 /// ```no_run
 /// use retry_runtime::Runtime;
@@ -325,6 +326,12 @@ impl Builder {
         self
     }
 
+    /// Removes the limit on the execution of one attempt that an attribute or `RETRY_TIMEOUT` sets.
+    pub fn no_timeout(mut self) -> Self {
+        self.config.options = self.config.options.no_timeout();
+        self
+    }
+
     /// Limits queue, attempts and delays together.
     ///
     /// # Panics
@@ -336,9 +343,22 @@ impl Builder {
         self
     }
 
+    /// Removes the limit on queue, attempts and delays together that an attribute or `RETRY_DEADLINE` sets.
+    pub fn no_deadline(mut self) -> Self {
+        self.config.options = self.config.options.no_deadline();
+        self
+    }
+
     /// Sets the time that a cancelled or timed-out call has to end by itself before its worker is killed.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.config.options = self.config.options.grace(grace);
+        self
+    }
+
+    /// Removes the time that an attribute or `RETRY_GRACE` gives a cancelled or timed-out call: its worker is
+    /// killed at once.
+    pub fn no_grace(mut self) -> Self {
+        self.config.options = self.config.options.no_grace();
         self
     }
 
@@ -375,6 +395,46 @@ impl Builder {
     pub fn busy_poll(mut self, enabled: bool) -> Self {
         self.config.busy_poll = enabled;
         self
+    }
+
+    /// Sets whether threads that expect an answer soon poll for it before they sleep, on by default.
+    ///
+    /// The setting is that of a process: a runtime without polling turns it off for all runtimes of its
+    /// program, and in its workers. Calls then take longer, and no processor time is spent on polling.
+    ///
+    /// `RETRY_SPIN=0` turns it off for the default runtime.
+    pub fn spin(mut self, enabled: bool) -> Self {
+        self.config.spin = enabled;
+        self.env("RETRY_SPIN", if enabled { "1" } else { "0" })
+    }
+
+    /// Sets the transport of calls and answers, [`Transport::Rings`] by default.
+    ///
+    /// `RETRY_TRANSPORT` sets it for the default runtime.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.config.transport = transport;
+        self
+    }
+
+    /// Sets the treatment of lines that workers print, [`OutputMode::Prefixed`] by default.
+    ///
+    /// `RETRY_OUTPUT` sets it for the default runtime.
+    pub fn output(mut self, mode: OutputMode) -> Self {
+        self.config.output = mode;
+        self
+    }
+
+    /// Sets the seed of the jitter of delays between attempts, so that a run can be repeated.
+    ///
+    /// Without it each runtime has another seed. `RETRY_SEED` sets it for the default runtime.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = Some(seed);
+        self
+    }
+
+    /// Returns the settings.
+    pub(crate) fn into_config(self) -> Config {
+        self.config
     }
 
     /// Sets an environment variable for the workers.

@@ -1,20 +1,28 @@
 //! Programs on systems without worker processes.
 
+use crate::function::on_start;
 use crate::job::caller::Caller;
 use crate::job::capture;
+use crate::wire::launch::{self, Entry};
 
 /// Turns this process into a worker if it was started as one; otherwise allows it to start workers.
 ///
-/// On this system there are no worker processes, and this does nothing.
+/// On this system there are no worker processes, and this runs the
+/// [`#[on_start]`](macro@crate::on_start) functions alone. If one of them fails, the process exits with code 1.
 ///
 /// ```no_run
 /// retry_runtime::init();
 /// // The rest of `main` runs in the parent only.
 /// ```
-pub fn init() {}
+pub fn init() {
+    launch::enter(Entry::Main);
+    on_start::run_or_exit();
+}
 
 /// Does the same as [`init`] in a test. The caller must keep the returned value until the test ends.
-pub fn enter_test(_: &'static str) -> impl Sized {
+pub fn enter_test(path: &'static str) -> impl Sized {
+    launch::enter(Entry::Test(path.to_owned()));
+    on_start::run_or_panic();
     capture::begin(|| Caller::thread().0)
 }
 

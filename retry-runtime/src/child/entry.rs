@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::Once;
 
 use super::origin::Origin;
+use crate::function::on_start;
 use crate::job::caller::Caller;
 use crate::job::capture;
 use crate::sys::children;
@@ -17,6 +18,12 @@ use crate::wire::launch::{self, Entry, MARK};
 /// was started as a worker and cannot be one (a script in between has replaced its standard input, or there
 /// is no descriptor left) exits with code 71 and says why.
 ///
+/// In the program, the functions with [`#[on_start]`](macro@crate::on_start) run in it. If one of them fails,
+/// the process prints why and exits with code 1.
+///
+/// `init` handles no signals, shows no progress and waits for nothing at the end: [`run`](crate::run) and
+/// [`run_async`](crate::run_async) do, for the part of `main` that makes calls.
+///
 /// If this program was started with SIGCHLD ignored, `init` restores the default action: otherwise the exit
 /// status of workers, and of all other children, would be lost.
 ///
@@ -26,6 +33,7 @@ use crate::wire::launch::{self, Entry, MARK};
 /// ```
 pub fn init() {
     enter(Entry::Main);
+    on_start::run_or_exit();
 }
 
 /// Does the same as [`init`] in a test: a worker is the test binary, told to run only this test. The caller
@@ -34,6 +42,7 @@ pub fn enter_test(path: &'static str) -> impl Sized {
     // The test harness names tests without the crate name.
     let name = path.split_once("::").map_or(path, |(_, name)| name);
     enter(Entry::Test(name.to_owned()));
+    on_start::run_or_panic();
     capture::begin(|| Caller::thread().0)
 }
 

@@ -19,6 +19,7 @@ use crate::job::delivery;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
 use crate::sys::{self, Mark};
+use crate::wait::spin;
 use crate::wire::nested::{self as wire, Item, Reply, Request, Submission};
 use crate::wire::write_queue;
 
@@ -53,6 +54,7 @@ impl Upstream {
     /// Installs the connection that this worker received from its parent.
     pub(crate) fn install(socket: OwnedFd, worker: u64, limit: usize) {
         let config = Config::from_environment();
+        spin::enable(config.spin);
         let _ = UPSTREAM.set(Self {
             socket: Arc::new(socket),
             worker,

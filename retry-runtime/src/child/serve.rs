@@ -18,6 +18,7 @@ use crate::function::current::{self, Current};
 use crate::function::driver::{Driver, Ends};
 use crate::function::invocation::Input;
 use crate::function::invocation::{Invocation, State};
+use crate::function::on_start;
 use crate::function::panics;
 use crate::function::registry::{self, NotFound, Run, Served};
 use crate::function::reporting;
@@ -216,8 +217,12 @@ impl Server {
         current::leave();
     }
 
-    /// Looks up the function or service to serve and runs its set-up.
+    /// Runs the program's `#[on_start]` functions, looks up the function or service to serve and runs its
+    /// set-up.
     fn prepare(&self) -> Result<(Served, State), String> {
+        let started = on_start::run();
+        exit_if_forked(self.mark, if started.is_ok() { 0 } else { PANICKED });
+        started?;
         let served = registry::served(&self.function).map_err(|error| match error {
             NotFound::Duplicate(places) => {
                 format!("`{}` is registered twice, {places}", self.function)

@@ -8,8 +8,8 @@ use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::str::FromStr;
 
-use clap::ValueEnum;
 use clap::builder::ValueParserFactory;
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::function::probe::probes;
 
@@ -33,6 +33,8 @@ pub const fn check_option(can: bool, message: &str) -> bool {
 }
 
 probes! {
+    [T: Args] IsArgs<T>;
+    [T: Subcommand] IsSubcommand<T>;
     [T: Clone + ValueParserFactory] IsKnown<T>;
     [T: ValueEnum] IsEnum<T>;
     [T: Clone + From<OsString>] IsFromOsString<T>;
@@ -54,5 +56,22 @@ macro_rules! __can_be_parsed {
             || $crate::__private0::IsFromString::<$type>::IS
             || $crate::__private0::IsFromText::<$type>::IS
             || $crate::__private0::IsParsed::<$type>::IS
+    }};
+}
+
+/// Evaluates to one of three texts about a type that is no option: the first if the type is a set of subcommands,
+/// the second if it is a set of options, else the third.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __misplaced {
+    ($type:ty, $subcommand:literal, $options:literal, $other:literal) => {{
+        use $crate::__private0::Otherwise as _;
+        if $crate::__private0::IsSubcommand::<$type>::IS {
+            $subcommand
+        } else if $crate::__private0::IsArgs::<$type>::IS {
+            $options
+        } else {
+            $other
+        }
     }};
 }

@@ -30,6 +30,11 @@ pub(crate) fn enter(entry: Entry) {
     let _ = ENTRY.set(entry);
 }
 
+/// Returns how the workers of this process reach their entry, if the process has passed the worker check.
+pub(crate) fn entry() -> Option<&'static Entry> {
+    ENTRY.get()
+}
+
 /// Returns the arguments for a worker of this process, or `None` if the process may not start workers.
 pub(crate) fn worker_arguments() -> Option<Vec<OsString>> {
     Some(match ENTRY.get()? {

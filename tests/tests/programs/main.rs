@@ -2,6 +2,7 @@
 //! fixture, and the documents.
 
 mod dependencies;
+mod entry;
 mod examples;
 mod faults_table;
 mod harness;

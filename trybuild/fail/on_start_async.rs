@@ -1,0 +1,4 @@
+#[retry_runtime::on_start]
+async fn logging() {}
+
+fn main() {}

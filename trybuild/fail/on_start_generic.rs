@@ -1,0 +1,6 @@
+#[retry_runtime::on_start]
+fn logging<T: Default>() {
+    drop(T::default());
+}
+
+fn main() {}

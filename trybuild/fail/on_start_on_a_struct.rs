@@ -1,0 +1,4 @@
+#[retry_runtime::on_start]
+struct Logging;
+
+fn main() {}

@@ -1,0 +1,2 @@
+#[retry_runtime::on_start]
+fn main() {}

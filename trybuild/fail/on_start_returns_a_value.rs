@@ -1,0 +1,6 @@
+#[retry_runtime::on_start]
+fn logging() -> u64 {
+    1
+}
+
+fn main() {}

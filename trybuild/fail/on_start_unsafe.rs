@@ -1,0 +1,4 @@
+#[retry_runtime::on_start]
+unsafe fn logging() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::on_start(first)]
+fn logging() {}
+
+fn main() {}

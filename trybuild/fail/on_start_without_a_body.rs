@@ -1,0 +1,4 @@
+#[retry_runtime::on_start]
+fn logging();
+
+fn main() {}
