@@ -1,5 +1,8 @@
-//! What remains of a run: the event log.
+//! What a run tells while it goes on, and what remains of it.
 
+pub(crate) mod feed;
 pub(crate) mod line;
 pub(crate) mod log;
+pub(crate) mod status;
+pub(crate) mod summary;
 pub(crate) mod writer;

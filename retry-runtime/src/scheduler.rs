@@ -25,6 +25,7 @@ mod queries;
 mod queue;
 mod shutdown;
 mod starts;
+pub(crate) mod statistics;
 mod stop;
 mod suspects;
 mod timers;
@@ -61,6 +62,7 @@ pub(crate) use messages::{
     UnknownTicket,
 };
 pub(crate) use nested::NestedOrigin;
+use statistics::Statistics;
 use timers::Timer;
 use workers::{Phase, Worker};
 
@@ -106,8 +108,8 @@ pub(crate) struct Scheduler<P> {
     delayed: usize,
     workers: Workers,
     functions: Slab<Function>,
-    /// The counts of functions that were removed, by name.
-    removed: BTreeMap<&'static str, Counts>,
+    /// The counts and the statistics of functions that were removed, by name.
+    removed: BTreeMap<&'static str, (Counts, Statistics)>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     outdated_timers: Tombstones,
     actions: VecDeque<Action<P>>,
@@ -185,8 +187,9 @@ impl<P: Parts> Scheduler<P> {
             && function.count_crashes(now) == 0;
         if is_unused && !self.places.contains(&key) && !self.unsettled.contains(&key) {
             let function = self.functions.remove(key.0);
-            let counts = self.removed.entry(function.policy.name).or_default();
-            counts.add(function.counts);
+            let removed = self.removed.entry(function.policy.name).or_default();
+            removed.0.add(function.counts);
+            removed.1.merge(&function.statistics);
             return true;
         }
         false

@@ -203,7 +203,9 @@ impl<P: Parts> Scheduler<P> {
             past: None,
             payload,
         });
-        self.functions[function.0].counts.submitted += u64::from(count);
+        let state = &mut self.functions[function.0];
+        state.counts.submitted += u64::from(count);
+        state.statistics.period.get_or_insert((now, now));
         self.publish_queued(key);
         if let Some(at) = deadline {
             self.arm(at, Timer::Deadline(key));

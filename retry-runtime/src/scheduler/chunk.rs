@@ -60,6 +60,16 @@ impl<P: Parts> Scheduler<P> {
         Some(other)
     }
 
+    /// Counts calls that succeed after a failed attempt.
+    fn count_late_success(&mut self, key: CallKey, count: u32) {
+        if let Some(call) = self.call(key)
+            && call.attempt > 1
+        {
+            let function = call.function;
+            self.functions[function.0].statistics.after_retry += u64::from(count);
+        }
+    }
+
     /// Resolves the first inputs of a call with their values. Returns the new key of the remaining
     /// inputs, if any remain.
     pub(super) fn succeed(
@@ -70,6 +80,7 @@ impl<P: Parts> Scheduler<P> {
         ran: Option<Ran>,
     ) -> Option<CallKey> {
         self.publish_success(key, values.count(), worker, ran);
+        self.count_late_success(key, values.count());
         let call = self.call_mut(key)?;
         let count = values.count();
         if let Some(budget) = &call.terms.budget {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::WorkerKey;
 use super::queue::Queue;
 use super::starts::Starts;
+use super::statistics::Statistics;
 use super::window::SlidingCount;
 use super::worker_index::WorkerIndex;
 use crate::api::crash_limit::CrashLimit;
@@ -97,6 +98,7 @@ impl Lane {
 pub(super) struct Function {
     pub(super) policy: FunctionPolicy,
     pub(super) counts: Counts,
+    pub(super) statistics: Statistics,
     /// The queued calls. Some entries may be stale: their calls are no longer queued.
     pub(super) queue: Queue,
     /// The queued calls that need a worker in which nothing has panicked.
@@ -132,6 +134,7 @@ impl Function {
         Self {
             policy,
             counts: Counts::default(),
+            statistics: Statistics::default(),
             queue: Queue::default(),
             clean_queue: Queue::default(),
             alone_queue: Queue::default(),
@@ -175,6 +178,7 @@ impl Function {
 
     /// Adds the total duration of several attempts to the moving average.
     pub(super) fn add_duration(&mut self, duration: Duration, attempts: u32) {
+        self.statistics.add(duration, attempts);
         let attempts = f64::from(attempts);
         let nanos = duration.as_nanos() as f64 / attempts;
         self.duration = Some(match self.duration {
@@ -186,6 +190,7 @@ impl Function {
     /// Counts a crash: a worker that died while it was executing.
     pub(super) fn count_crash(&mut self, now: Instant, cause: ExitCause) {
         self.crashes.add(now, 1);
+        self.statistics.lost += 1;
         self.last_crash = cause;
     }
 

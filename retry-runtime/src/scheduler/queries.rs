@@ -1,10 +1,11 @@
 //! Read-only queries by the engine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::calls::{CallState, Terms};
 use super::function::{Counts, FunctionPolicy};
 use super::messages::Printing;
+use super::statistics::Statistics;
 use super::workers::{Phase, Worker};
 use super::{FunctionKey, Scheduler, WorkerKey};
 use crate::api::context::CallId;
@@ -18,7 +19,7 @@ impl<P: Parts> Scheduler<P> {
         let removed = self
             .removed
             .iter()
-            .map(|(name, counts)| (*name, *counts, 0));
+            .map(|(name, (counts, _))| (*name, *counts, 0));
         let mut all: Vec<_> = removed.collect();
         let mut places: HashMap<_, _> = all.iter().map(|one| one.0).zip(0..).collect();
         for (_, function) in &self.functions {
@@ -34,6 +35,19 @@ impl<P: Parts> Scheduler<P> {
             });
             all[place].1.add(function.counts);
             all[place].2 += running;
+        }
+        all
+    }
+
+    /// Returns the statistics of each function that was called.
+    pub(crate) fn statistics(&self) -> BTreeMap<&'static str, Statistics> {
+        let removed = self.removed.iter();
+        let mut all: BTreeMap<_, _> = removed
+            .map(|(name, (_, statistics))| (*name, statistics.clone()))
+            .collect();
+        for (_, function) in &self.functions {
+            let statistics = all.entry(function.policy.name).or_default();
+            statistics.merge(&function.statistics);
         }
         all
     }

@@ -206,7 +206,13 @@ impl<P: Parts> Scheduler<P> {
         let (function, identity) = (worker.function, worker.identity());
         let set_up = now.saturating_duration_since(worker.started);
         self.outdate(1);
-        self.functions[function.0].starts.record_success(now);
+        let state = &mut self.functions[function.0];
+        state.starts.record_success(now);
+        let workers = state.index.keys().len();
+        let statistics = &mut state.statistics;
+        statistics.workers += 1;
+        statistics.set_up += set_up;
+        statistics.most_workers = statistics.most_workers.max(workers);
         self.places.retain(|other| *other != function);
         let name = self.functions[function.0].policy.name;
         self.publish_worker(name, identity, EventKind::WorkerUp { set_up });
@@ -242,7 +248,13 @@ impl<P: Parts> Scheduler<P> {
         let state = &mut self.functions[function.0];
         if reply.timed > 0 {
             state.add_duration(reply.duration, reply.timed);
+            if reply.timed == 1 && state.statistics.is_slowest(reply.duration) {
+                let index = self.index_of(key, ticket);
+                let statistics = &mut self.functions[function.0].statistics;
+                statistics.slowest = Some((reply.duration, index));
+            }
         }
+        self.functions[function.0].statistics.note_time(now);
         match reply.answer {
             Answer::Ok(values) => {
                 let ran = Ran {
@@ -271,6 +283,15 @@ impl<P: Parts> Scheduler<P> {
         }
         self.retire_when_used_up(now, key);
         Ok(Some(function))
+    }
+
+    /// Returns the place of a ticket's input in its map.
+    fn index_of(&self, key: WorkerKey, ticket: u64) -> Option<u64> {
+        let mut sent = self.worker(key)?.outstanding.iter();
+        let inflight =
+            sent.find(|one| (one.ticket..one.ticket + u64::from(one.count)).contains(&ticket))?;
+        let first = self.call(inflight.call?)?.payload.index()?;
+        Some(first + (ticket - inflight.ticket))
     }
 
     /// Kills a worker that broke the protocol.

@@ -1,0 +1,137 @@
+//! A queue of records with a thread of its own, which loses nothing.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::api::events::{Interest, Record, Subscriber};
+use crate::sys::{Mark, attributes};
+
+/// The number of records that may wait. Beyond it, the threads that publish wait for the consumer.
+const BACKLOG: usize = 1 << 18;
+
+/// The consumer of a feed.
+pub(crate) trait Consume: Send {
+    /// Takes in what has arrived. After an error the feed ends.
+    fn take_in(&mut self, records: VecDeque<Record>) -> io::Result<()>;
+}
+
+/// The queue in front of a consumer.
+pub(crate) struct Feed {
+    queue: Mutex<Queue>,
+    /// Signalled when there is something to consume.
+    filled: Condvar,
+    /// Signalled when there is room again, and when everything is consumed.
+    emptied: Condvar,
+    interest: Interest,
+    mark: Mark,
+}
+
+#[derive(Default)]
+struct Queue {
+    records: VecDeque<Record>,
+    /// True while the consumer works on what it has taken.
+    is_busy: bool,
+    /// Set once the consumer has failed.
+    failed: Option<Arc<io::Error>>,
+}
+
+impl Feed {
+    /// Starts the thread that gives records to the consumer.
+    pub(crate) fn start(
+        thread: &str,
+        interest: Interest,
+        mut consumer: Box<dyn Consume>,
+    ) -> io::Result<Arc<Self>> {
+        let feed = Arc::new(Self {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+            interest,
+            mark: Mark::current(),
+        });
+        let this = Arc::clone(&feed);
+        std::thread::Builder::new()
+            .name(thread.to_owned())
+            .spawn(move || {
+                attributes::adopt();
+                this.consume(&mut *consumer);
+            })?;
+        Ok(feed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Consumes records as long as the process lives.
+    fn consume(&self, consumer: &mut dyn Consume) {
+        let mut queue = self.lock();
+        loop {
+            while queue.records.is_empty() {
+                queue.is_busy = false;
+                self.emptied.notify_all();
+                queue = self
+                    .filled
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            queue.is_busy = true;
+            let records = std::mem::take(&mut queue.records);
+            drop(queue);
+            self.emptied.notify_all();
+            let consumed = consumer.take_in(records);
+            queue = self.lock();
+            if let Err(error) = consumed {
+                queue.failed = Some(Arc::new(error));
+                queue.records.clear();
+                self.emptied.notify_all();
+                return;
+            }
+        }
+    }
+
+    /// Waits until everything that was published is consumed, for at most `timeout`. Returns why the consumer
+    /// has failed, if it has.
+    pub(crate) fn flush(&self, timeout: Duration) -> Option<Arc<io::Error>> {
+        // A forked child has no thread that would consume anything.
+        if !self.mark.is_current() {
+            return None;
+        }
+        let until = Instant::now() + timeout;
+        let mut queue = self.lock();
+        while queue.failed.is_none() && (queue.is_busy || !queue.records.is_empty()) {
+            let left = until.checked_duration_since(Instant::now())?;
+            let waited = self.emptied.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queue.failed.clone()
+    }
+}
+
+impl Subscriber for Feed {
+    fn take_in(&self, record: &Record) -> bool {
+        let mut queue = self.lock();
+        while queue.records.len() >= BACKLOG && queue.failed.is_none() {
+            queue = self
+                .emptied
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.failed.is_some() {
+            return false;
+        }
+        queue.records.push_back(record.clone());
+        let begins = queue.records.len() == 1 && !queue.is_busy;
+        drop(queue);
+        if begins {
+            self.filled.notify_one();
+        }
+        true
+    }
+
+    fn interest(&self) -> Interest {
+        self.interest
+    }
+}

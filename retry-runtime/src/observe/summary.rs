@@ -1,0 +1,192 @@
+//! The summary at the end of a run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::status::{Failures, Group, WORDS};
+use crate::api::context::short_name;
+
+/// How many groups of failures are listed.
+const GROUPS: usize = 10;
+
+/// The calls and workers of one function.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) name: &'static str,
+    pub(crate) finished: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) after_retry: u64,
+    pub(crate) p50: Option<Duration>,
+    pub(crate) p95: Option<Duration>,
+    pub(crate) slowest: Option<(Duration, Option<u64>)>,
+    pub(crate) workers: u64,
+    pub(crate) lost: u64,
+    pub(crate) set_up: Duration,
+    /// The time that attempts took, and the time that there were workers for them.
+    pub(crate) busy: Duration,
+    pub(crate) available: Duration,
+}
+
+/// Returns the summary of a run that took this long.
+pub(crate) fn render(
+    run: &str,
+    elapsed: Duration,
+    totals: &[Totals],
+    failures: &Failures,
+) -> String {
+    let mut text = "────────────\n".to_owned();
+    let mut title = "Summary";
+    for one in totals.iter().filter(|one| one.finished > 0) {
+        let succeeded = one.finished - one.failed - one.cancelled;
+        let mut line = format!(
+            "{} of {} ok",
+            grouped(succeeded),
+            plural(one.finished, "call")
+        );
+        if one.after_retry > 0 {
+            let _ = write!(line, " ({} after a retry)", grouped(one.after_retry));
+        }
+        for (count, what) in [(one.failed, "failed"), (one.cancelled, "cancelled")] {
+            if count > 0 {
+                let _ = write!(line, ", {} {what}", grouped(count));
+            }
+        }
+        let name = short_name(one.name);
+        let seconds = elapsed.as_secs_f64();
+        let _ = writeln!(text, "{title:>WORDS$} [{seconds:>8.3}s] {name}: {line}");
+        title = "";
+        let _ = writeln!(text, "{:WORDS$} {}", "", workers_and_times(one));
+    }
+    let mut groups: Vec<_> = failures.groups.iter().collect();
+    groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
+    for (place, ((_, outcome, cause), group)) in groups.iter().take(GROUPS).enumerate() {
+        let title = if place == 0 { "Failures" } else { "" };
+        let _ = writeln!(
+            text,
+            "{title:>WORDS$} {}",
+            group_line(outcome, cause, group)
+        );
+    }
+    if let Some(more @ 1..) = groups.len().checked_sub(GROUPS) {
+        let _ = writeln!(
+            text,
+            "{:WORDS$} and {}",
+            "",
+            plural(more as u64, "other kind")
+        );
+    }
+    let _ = writeln!(text, "{:>WORDS$} {run}", "Run");
+    text
+}
+
+fn group_line(outcome: &str, cause: &str, group: &Group) -> String {
+    let (subject, reason) = &group.example;
+    let kind = match (outcome, cause) {
+        ("crashed", cause) if !cause.is_empty() => cause.to_owned(),
+        (outcome, _) => outcome.replace('_', " "),
+    };
+    let example = match group.count {
+        1 => subject.clone(),
+        _ => format!("first {subject}"),
+    };
+    format!("{} × {kind}, {example}: {reason}", grouped(group.count))
+}
+
+fn workers_and_times(one: &Totals) -> String {
+    let mut line = plural(one.workers, "worker");
+    if one.lost > 0 {
+        let _ = write!(line, ", {} lost", grouped(one.lost));
+    }
+    if !one.available.is_zero() {
+        let share = one.busy.as_secs_f64() / one.available.as_secs_f64();
+        let _ = write!(line, ", busy {:.0}%", (share * 100.0).min(100.0));
+    }
+    if let Ok(workers @ 1..) = u32::try_from(one.workers) {
+        let _ = write!(line, ", set-up {:.1?} each", one.set_up / workers);
+    }
+    if let (Some(p50), Some(p95)) = (one.p50, one.p95) {
+        let _ = write!(line, "; calls p50 {p50:.1?}, p95 {p95:.1?}");
+    }
+    if let Some((slowest, index)) = one.slowest {
+        let _ = write!(line, ", slowest {slowest:.1?}");
+        if let Some(index) = index {
+            let _ = write!(line, " ({}[{index}])", short_name(one.name));
+        }
+    }
+    line
+}
+
+/// `1 call`, `10,000 calls`
+fn plural(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{} {what}s", grouped(count)),
+    }
+}
+
+/// Returns a number with its digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_has_totals_times_and_groups_of_failures() {
+        let totals = Totals {
+            name: "app::resize",
+            finished: 10_000,
+            failed: 19,
+            after_retry: 37,
+            p50: Some(Duration::from_millis(31)),
+            p95: Some(Duration::from_millis(88)),
+            slowest: Some((Duration::from_millis(4100), Some(8121))),
+            workers: 11,
+            lost: 3,
+            set_up: Duration::from_millis(13_200),
+            busy: Duration::from_secs(93),
+            available: Duration::from_secs(100),
+            ..Totals::default()
+        };
+        let mut failures = Failures::default();
+        let group = |count, subject: &str, reason: &str| Group {
+            count,
+            example: (subject.to_owned(), reason.to_owned()),
+        };
+        failures.groups.insert(
+            ("app::resize", "failed", "no page #".to_owned()),
+            group(16, "resize[107]", "no page 107"),
+        );
+        failures.groups.insert(
+            ("app::resize", "crashed", "SIGSEGV".to_owned()),
+            group(3, "resize[812]", "SIGSEGV (invalid memory reference)"),
+        );
+        let text = render(
+            "1NE2J9ZK4PQXG",
+            Duration::from_millis(42_318),
+            &[totals],
+            &failures,
+        );
+        let expected = "\
+────────────
+     Summary [  42.318s] resize: 9,981 of 10,000 calls ok (37 after a retry), 19 failed
+             11 workers, 3 lost, busy 93%, set-up 1.2s each; calls p50 31.0ms, p95 88.0ms, slowest 4.1s (resize[8121])
+    Failures 16 × failed, first resize[107]: no page 107
+             3 × SIGSEGV, first resize[812]: SIGSEGV (invalid memory reference)
+         Run 1NE2J9ZK4PQXG
+";
+        assert_eq!(text, expected);
+    }
+}
