@@ -18,6 +18,7 @@ use crate::child::nested::Upstream;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::wait::block::{self, Wait};
+use crate::wait::runtime_thread;
 
 /// A pool of workers with its own settings, separate from the default one.
 ///
@@ -155,7 +156,14 @@ impl Shutdown {
 
     /// Blocks this thread until all calls and workers have ended, and returns the calls that did not end
     /// within the grace.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a thread that drives a tokio runtime, which it would block: write `.await` there. Inside
+    /// `spawn_blocking` and `block_in_place` it may be called.
+    #[track_caller]
     pub fn wait(self) -> Vec<Abandoned> {
+        runtime_thread::refuse(format_args!("`.wait()`"), "`.await`");
         block::block_on(self.into_future())
     }
 
