@@ -1,17 +1,26 @@
 //! Programs on systems without worker processes.
 
+use std::sync::Once;
+
+use crate::config::start;
+use crate::function::registry;
 use crate::job::caller::Caller;
 use crate::job::capture;
 
 /// Turns this process into a worker if it was started as one; otherwise allows it to start workers.
 ///
-/// On this system there are no worker processes, and this does nothing.
+/// On this system there are no worker processes, and this only checks the environment. If a `RETRY_` variable
+/// has an invalid value, it prints `error:` with a sentence about each such variable to standard error and
+/// exits with code 2. With `RETRY_CONFIG=print` it lists all settings on standard output and exits with code 0.
 ///
 /// ```no_run
 /// retry_runtime::init();
 /// // The rest of `main` runs in the parent only.
 /// ```
-pub fn init() {}
+pub fn init() {
+    static ENTERED: Once = Once::new();
+    ENTERED.call_once(|| start::begin(registry::descriptions));
+}
 
 /// Does the same as [`init`] in a test. The caller must keep the returned value until the test ends.
 pub fn enter_test(_: &'static str) -> impl Sized {
