@@ -34,8 +34,8 @@ pub use crate::function::registry::{
 pub use crate::function::retry_probe::{Debugged, Displayed, Mute, Probe, Says, Silent};
 #[cfg(feature = "cli")]
 pub use crate::program::command_line::{
-    CommandLine, IsEnum, IsFromOsStr, IsFromOsString, IsFromString, IsFromText, IsKnown, IsParsed,
-    check_option,
+    ABOUT_VARIABLES, CommandLine, IsEnum, IsFromOsStr, IsFromOsString, IsFromString, IsFromText,
+    IsKnown, IsParsed, check_option,
 };
 pub use crate::program::{begin, finish};
 #[cfg(feature = "cli")]
@@ -254,7 +254,7 @@ pub fn block_on_test<F: Future>(future: F) -> F::Output {
 /// Parses the command line of a program without parameters.
 #[cfg(feature = "cli")]
 pub fn no_arguments(name: &'static str, about: &'static str) {
-    let command = clap::Command::new(name);
+    let command = clap::Command::new(name).after_help(ABOUT_VARIABLES);
     let command = if about.is_empty() {
         command
     } else {
