@@ -1,6 +1,6 @@
 //! A program whose settings come from attributes and variables.
 
-use retry_runtime::{function, local_entrypoint, service};
+use retry_runtime::{Runtime, function, local_entrypoint, service};
 
 #[function(
     retries(max_retries = 4, initial_delay = "200ms", jitter),
@@ -35,10 +35,17 @@ impl Counter {
 #[local_entrypoint]
 fn main() {
     let counter = Counter::with();
+    // Workers take no notice of these variables.
+    let runtime = Runtime::builder()
+        .env("RETRY_CONFIG", "print")
+        .env("RETRY_TIMEOUT", "30")
+        .build()
+        .expect("there are resources for a runtime");
     for result in [
         limited.remote().wait(),
         plain.remote().wait(),
         counter.read.remote().wait(),
+        plain.on(&runtime).remote().wait(),
     ] {
         println!("{}", result.expect("it succeeds"));
     }

@@ -169,7 +169,7 @@ fn invalid_variables_are_all_reported_once() {
         }
         let output = configured(&[("RETRY_MAX_WORKERS", "1")]);
         assert_eq!(text(&output.stderr), "");
-        assert_eq!(text(&output.stdout), "1\n2\n3\n");
+        assert_eq!(text(&output.stdout), "1\n2\n3\n2\n");
     });
 }
 
