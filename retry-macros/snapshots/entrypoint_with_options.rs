@@ -62,7 +62,7 @@ fn main() {
     );
     /// Adds.
     #[derive(clap::Parser)]
-    #[command(version)]
+    #[command(version, after_help = ::retry_runtime::__private0::ABOUT_VARIABLES)]
     #[allow(non_camel_case_types, clippy::all, clippy::pedantic)]
     struct __Arguments {
         #[arg(long)]

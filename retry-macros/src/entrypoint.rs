@@ -278,7 +278,7 @@ fn expand(mut main: Function, options: &[Opt]) -> TokenStream {
             #checks
             #(#docs)*
             #[derive(clap::Parser)]
-            #[command(version)]
+            #[command(version, after_help = #private::ABOUT_VARIABLES)]
             #[allow(non_camel_case_types, clippy::all, clippy::pedantic)]
             struct __Arguments { #(#fields),* }
         }

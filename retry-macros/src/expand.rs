@@ -1,6 +1,6 @@
 //! The expansion of `#[function]`.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::Type;
 use syn::ext::IdentExt;
@@ -68,6 +68,8 @@ pub(crate) struct Expansion<'a> {
     pub(crate) result: Type,
     /// The last part of the registered name, unless the options give it one.
     pub(crate) title: String,
+    /// The place of the attribute in the source.
+    pub(crate) place: Span,
     /// The registration's call for a method of a service.
     pub(crate) service: Option<TokenStream>,
 }
@@ -100,6 +102,7 @@ impl<'a> Expansion<'a> {
             arguments: quote!((#(#markers,)*)),
             result,
             title: function.sig.ident.unraw().to_string(),
+            place: Span::call_site(),
             service: None,
         }
     }

@@ -7,7 +7,7 @@ mod check;
 mod options;
 mod parts;
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -131,11 +131,12 @@ impl Service<'_> {
     /// Expands the methods.
     fn methods(&self, pool: &Ident, errors: &mut Errors) -> Methods {
         let mut methods = Methods::default();
-        for (place, (options, method)) in self.methods.iter().enumerate() {
+        for (place, annotated) in self.methods.iter().enumerate() {
+            let (_, _, method) = annotated;
             let place = u16::try_from(place).unwrap_or(u16::MAX);
             let (vis, field) = (&method.vis, &method.sig.ident);
             let stub = self.stub_name(field);
-            let ty = match self.stub(pool, place, options, method, errors) {
+            let ty = match self.stub(pool, place, annotated, errors) {
                 Some(code) => {
                     methods.stubs.push(code);
                     quote!(#stub)
@@ -305,8 +306,7 @@ impl Service<'_> {
         &self,
         pool: &Ident,
         place: u16,
-        options: &Args,
-        method: &ImplItemFn,
+        (attribute, options, method): &(Span, Args, ImplItemFn),
         errors: &mut Errors,
     ) -> Option<TokenStream> {
         let (private, ty) = (self.private, &self.ty);
@@ -364,6 +364,7 @@ impl Service<'_> {
         };
         let mut expansion = Expansion::new(&function, &signature, &policy, private);
         expansion.title = format!("{}::{}", self.name.unraw(), original.unraw());
+        expansion.place = *attribute;
         expansion.service = Some(quote!(.method_of(&#pool, #place)));
         Some(expansion.whole())
     }

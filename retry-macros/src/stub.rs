@@ -395,11 +395,13 @@ impl Expansion<'_> {
             .map(|parameter| parameter.name.unraw().to_string());
         let setters = &self.policy.setters;
         let asynchronous = self.function.sig.asyncness.map(|_| quote!(.asynchronous()));
+        let file = quote_spanned!(self.place=> ::core::file!());
+        let line = quote_spanned!(self.place=> ::core::line!());
         quote! {
             #private::FunctionSpec::new(
                 #name,
-                ::core::file!(),
-                ::core::line!(),
+                #file,
+                #line,
                 &[#(#parameters),*],
             ) #(#setters)* #asynchronous
         }

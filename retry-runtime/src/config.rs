@@ -1,5 +1,8 @@
 //! Settings from outside: from the environment, and from the builder of a runtime.
 
+pub(crate) mod listing;
+pub(crate) mod start;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -93,8 +96,12 @@ pub(crate) struct Config {
     /// The file that the events are appended to.
     pub(crate) events: Option<PathBuf>,
     pub(crate) program: Option<PathBuf>,
-    /// A problem with the settings, for which calls are rejected.
+    /// The problems with the settings, for which calls are rejected.
     pub(crate) invalid: Option<Box<str>>,
+    /// The variables that were set, with their texts.
+    pub(crate) variables: Vec<(&'static str, String)>,
+    /// The settings that a builder gave, by the names of its methods.
+    pub(crate) built: Vec<&'static str>,
 }
 
 /// Applies the text of a variable to a setting.
@@ -223,6 +230,11 @@ const VARIABLES: &[(&str, Set)] = &[
         };
         Ok(())
     }),
+    // Only the entry of a program acts on it: see `start.rs`.
+    ("RETRY_CONFIG", |_, text| match text {
+        "print" => Ok(()),
+        _ => Err("must be print, which lists all settings".to_owned()),
+    }),
 ];
 
 /// Variables that the runtime sets for its workers.
@@ -258,6 +270,8 @@ impl Default for Config {
             show_inputs: true,
             program: None,
             invalid: None,
+            variables: Vec::new(),
+            built: Vec::new(),
         }
     }
 }
@@ -265,19 +279,38 @@ impl Default for Config {
 impl Config {
     /// Reads the settings from the environment.
     pub(crate) fn from_environment() -> Self {
-        Self::from(|name| std::env::var(name).ok())
+        Self::read(|name| std::env::var_os(name)).0
     }
 
-    fn from(variable: impl Fn(&str) -> Option<String>) -> Self {
+    /// Reads the settings from variables. Also returns a sentence about each invalid one.
+    fn read(variable: impl Fn(&str) -> Option<OsString>) -> (Self, Vec<String>) {
         let mut config = Self::default();
+        let mut problems = Vec::new();
         for (name, set) in VARIABLES {
-            if let Some(text) = variable(name)
-                && let Err(problem) = set(&mut config, text.trim())
-            {
-                config.invalid = Some(format!("{name}={text:?} {problem}").into());
+            let Some(text) = variable(name) else {
+                continue;
+            };
+            let done = match text.to_str() {
+                Some(text) => set(&mut config, text.trim()),
+                None => Err("must be valid UTF-8".to_owned()),
+            };
+            match done {
+                Ok(()) => {
+                    let text = text.to_string_lossy().trim().to_owned();
+                    config.variables.push((name, text));
+                }
+                Err(problem) => problems.push(format!("{name}={text:?} {problem}")),
             }
         }
-        config
+        if !problems.is_empty() {
+            config.invalid = Some(problems.join("; ").into());
+        }
+        (config, problems)
+    }
+
+    /// Notes that a method of a builder gave a setting.
+    pub(crate) fn note_built(&mut self, setting: &'static str) {
+        self.built.push(setting);
     }
 }
 
@@ -374,11 +407,12 @@ mod tests {
     use super::*;
 
     fn config(variables: &[(&str, &str)]) -> Config {
-        Config::from(|name| {
+        let (config, _) = Config::read(|name| {
             let mut all = variables.iter();
             all.find(|(known, _)| *known == name)
-                .map(|(_, value)| (*value).to_owned())
-        })
+                .map(|(_, value)| (*value).into())
+        });
+        config
     }
 
     #[test]
@@ -406,6 +440,25 @@ mod tests {
             wrong.invalid.as_deref(),
             Some("RETRY_TRANSPORT=\"pigeon\" must be rings or socket")
         );
+    }
+
+    #[test]
+    fn all_mistakes_are_named() {
+        use std::os::unix::ffi::OsStringExt;
+
+        let (config, problems) = Config::read(|name| match name {
+            "RETRY_TIMEOUT" => Some("30".into()),
+            "RETRY_CONFIG" => Some("show".into()),
+            "RETRY_SEED" => Some(OsString::from_vec(vec![b'7', 0xff])),
+            _ => None,
+        });
+        let expected = [
+            "RETRY_TIMEOUT=\"30\" needs a unit: write 30s",
+            "RETRY_SEED=\"7\\xFF\" must be valid UTF-8",
+            "RETRY_CONFIG=\"show\" must be print, which lists all settings",
+        ];
+        assert_eq!(problems, expected);
+        assert_eq!(config.invalid.as_deref(), Some(&*expected.join("; ")));
     }
 
     #[test]

@@ -38,8 +38,8 @@ pub use crate::function::retry_probe::{Debugged, Displayed, Mute, Probe, Says, S
 pub use crate::function::show::{Argument as Shown, Debugs, Opaque, redacted, shown};
 #[cfg(feature = "cli")]
 pub use crate::program::command_line::{
-    CommandLine, IsArgs, IsEnum, IsFromOsStr, IsFromOsString, IsFromString, IsFromText, IsKnown,
-    IsParsed, IsSubcommand, check_option,
+    ABOUT_VARIABLES, CommandLine, IsArgs, IsEnum, IsFromOsStr, IsFromOsString, IsFromString,
+    IsFromText, IsKnown, IsParsed, IsSubcommand, check_option,
 };
 pub use crate::program::{run, run_async};
 #[cfg(feature = "cli")]

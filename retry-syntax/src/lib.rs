@@ -143,6 +143,21 @@ impl Units {
         }
     }
 
+    /// Returns a value in the unit in which it is the smallest whole number, such as `30s` or `64MiB`.
+    pub fn write(&self, value: u64) -> String {
+        if value == 0 {
+            return format!("0{}", self.likely);
+        }
+        let whole = self
+            .units
+            .iter()
+            .filter(|(_, factor)| value.is_multiple_of(*factor));
+        match whole.max_by_key(|(_, factor)| *factor) {
+            Some((unit, factor)) => format!("{}{unit}", value / factor),
+            None => value.to_string(),
+        }
+    }
+
     /// Returns the names of the units, from the smallest to the largest.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.units.iter().map(|(name, _)| *name)
@@ -207,6 +222,26 @@ mod tests {
             ("1.9999999999s", 1_999_999_999),
         ] {
             assert_eq!(DURATION.read(text), Ok(nanos), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_are_written_in_the_unit_that_fits() {
+        for (units, value, text) in [
+            (DURATION, 0, "0s"),
+            (DURATION, 1_500_000_000, "1500ms"),
+            (DURATION, 30_000_000_000, "30s"),
+            (DURATION, 90_000_000_000, "90s"),
+            (DURATION, 3_600_000_000_000, "1h"),
+            (DURATION, 7, "7ns"),
+            (SIZE, 0, "0MiB"),
+            (SIZE, 64 << 20, "64MiB"),
+            (SIZE, 1_500_000_000, "1500MB"),
+            (SIZE, 1023, "1023B"),
+            (SIZE, u64::MAX, "18446744073709551615B"),
+        ] {
+            assert_eq!(units.write(value), text);
+            assert_eq!(units.read(text), Ok(value), "{text}");
         }
     }
 

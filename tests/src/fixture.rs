@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use retry_runtime::function;
@@ -110,7 +110,7 @@ impl Conditions {
         let threads = (0..busy)
             .map(|_| {
                 let over = Arc::clone(&over);
-                std::thread::spawn(move || {
+                thread::spawn(move || {
                     while !over.load(Ordering::Relaxed) {
                         std::hint::spin_loop();
                     }
@@ -179,9 +179,11 @@ pub fn fixture_under<T: FnOnce()>(
 /// If one of its checks fails.
 pub async fn fixture_async<F: Future<Output = ()>>(
     limit: Duration,
-    serves: impl Fn() -> bool,
+    serves: impl Fn() -> bool + Sync,
     test: F,
 ) {
+    // This thread drives the runtime, so another one calls `serves`, which blocks.
+    let serves = || thread::scope(|scope| scope.spawn(&serves).join().expect("it does not panic"));
     if let Some(conditions) = entered::<F>(&[Conditions::Free]) {
         let fixture = Fixture::begin(type_name::<F>(), conditions, limit, Some(&serves));
         test.await;
@@ -306,7 +308,7 @@ impl Bystander {
     fn start() -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&over);
-        let thread = std::thread::spawn(move || {
+        let thread = thread::spawn(move || {
             let mut calls = 0;
             while !told.load(Ordering::Relaxed) {
                 bystander_serves(calls).map_err(|error| format!("call {calls}: {error}"))?;
@@ -332,7 +334,7 @@ struct Watch(#[expect(dead_code, reason = "it is dropped")] Sender<()>);
 impl Watch {
     fn start(name: &'static str, limit: Duration) -> Self {
         let (alive, over) = channel::<()>();
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             if over.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
                 eprintln!(
                     "{name} hangs: a call was not resolved within {limit:?}\n{}",
@@ -380,7 +382,9 @@ impl Fixture {
         };
         if let Some(serves) = serves {
             assert!(serves(), "the pool does not even serve before the test");
-            assert_eq!(bystander_serves(0), Ok(()));
+            // The thread of an async test drives a runtime, so it must not block.
+            let served = thread::scope(|scope| scope.spawn(|| bystander_serves(0)).join());
+            assert_eq!(served.expect("it does not panic"), Ok(()));
             fixture.threads.extend(ENGINE_THREADS.map(str::to_owned));
             fixture.threads.sort();
             // The first backtrace, if backtraces are enabled, loads the debug information into memory.

@@ -1,6 +1,6 @@
 //! The parts that a service needs.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use syn::visit_mut::VisitMut;
 use syn::{FnArg, ImplItem, ImplItemFn, ItemImpl, Path, ReturnType, Type};
 
@@ -24,7 +24,7 @@ pub(super) struct Service<'a> {
     /// The constructor can be called.
     pub(super) is_sound: bool,
     pub(super) teardown: Option<ImplItemFn>,
-    pub(super) methods: Vec<(Args, ImplItemFn)>,
+    pub(super) methods: Vec<(Span, Args, ImplItemFn)>,
 }
 
 impl<'a> Service<'a> {
@@ -74,7 +74,7 @@ impl<'a> Service<'a> {
             .teardown
             .filter(|method| teardown(&method.sig, errors));
         let mut workers = setup.sig.clone();
-        let asyncness = |(_, method): &(Args, ImplItemFn)| method.sig.asyncness;
+        let asyncness = |(_, _, method): &(Span, Args, ImplItemFn)| method.sig.asyncness;
         workers.asyncness = parts.methods.iter().find_map(asyncness);
         let policy = policy::check(&args, &workers, private, errors);
         Some(Self {

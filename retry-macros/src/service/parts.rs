@@ -1,8 +1,9 @@
 //! The methods of a service as they were written.
 
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::quote;
 use syn::parse::{ParseStream, Parser};
+use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ImplItem, ImplItemFn, ItemImpl, Meta, Stmt};
 
 use crate::args::{self, Args, Errors};
@@ -63,8 +64,8 @@ fn part(input: ParseStream<'_>) -> syn::Result<ImplItem> {
 pub(super) struct Parts {
     pub(super) setup: Option<ImplItemFn>,
     pub(super) teardown: Option<ImplItemFn>,
-    /// Each with its options.
-    pub(super) methods: Vec<(Args, ImplItemFn)>,
+    /// Each with the place and the options of its attribute.
+    pub(super) methods: Vec<(Span, Args, ImplItemFn)>,
 }
 
 impl Parts {
@@ -97,7 +98,8 @@ impl Parts {
             Some(TEARDOWN) => &mut self.teardown,
             _ => {
                 let args = args::parse(options(attribute, errors), errors);
-                self.methods.push((args, method.clone()));
+                let place = attribute.span();
+                self.methods.push((place, args, method.clone()));
                 return;
             }
         };

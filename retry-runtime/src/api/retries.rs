@@ -171,6 +171,10 @@ impl Retries {
         self.max_retries
     }
 
+    pub(crate) const fn is_jittered(&self) -> bool {
+        self.jitter
+    }
+
     /// Returns the nominal delay before retry number `retry`, counted from 1.
     ///
     /// With jitter this is the longest possible delay. Returns `None` if the policy has no such retry.

@@ -1,5 +1,6 @@
 //! The static description of an annotated function.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::api::crash_limit::CrashLimit;
@@ -61,6 +62,84 @@ pub struct FunctionSpec {
     pub at_most_once: bool,
     /// `true` for an `async fn`.
     pub is_async: bool,
+    /// The options that the attribute gives.
+    written: Written,
+}
+
+/// A set of options, one bit for each.
+#[derive(Clone, Copy)]
+struct Written(u32);
+
+/// The options that an attribute may give, by the names of their fields.
+const OPTIONS: [&str; 15] = [
+    "retries",
+    "timeout",
+    "deadline",
+    "startup_timeout",
+    "max_workers",
+    "min_workers",
+    "scaledown_window",
+    "max_calls_per_worker",
+    "crash_limit",
+    "memory",
+    "max_rss_growth",
+    "grace",
+    "concurrency",
+    "batch",
+    "at_most_once",
+];
+
+impl Written {
+    /// Returns the bit of an option. Unknown names have none.
+    const fn bit(option: &str) -> u32 {
+        let mut place = 0;
+        while place < OPTIONS.len() {
+            if is_same(OPTIONS[place].as_bytes(), option.as_bytes()) {
+                return 1 << place;
+            }
+            place += 1;
+        }
+        0
+    }
+
+    #[must_use]
+    const fn with(self, option: &str) -> Self {
+        Self(self.0 | Self::bit(option))
+    }
+}
+
+/// Compares two texts: `==` is no constant function.
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let mut place = 0;
+    while place < one.len() {
+        if one[place] != other[place] {
+            return false;
+        }
+        place += 1;
+    }
+    true
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let written = |option: &&&str| self.0 & Self::bit(option) != 0;
+        f.debug_set()
+            .entries(OPTIONS.iter().filter(written))
+            .finish()
+    }
+}
+
+/// The attribute that a description comes from, which decides which of its options apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Annotation {
+    Function,
+    /// The options for the workers of a service.
+    Service,
+    /// The options for the calls of a service's method.
+    Method,
 }
 
 /// The size of a batch, and the time to collect it: the option `batch`.
@@ -91,6 +170,7 @@ macro_rules! setters {
                 #[must_use]
                 pub const fn $name(mut self, $name: $type) -> Self {
                     self.$field = $value;
+                    self.written = self.written.with(stringify!($field));
                     self
                 }
             )*
@@ -127,6 +207,11 @@ impl FunctionSpec {
 
 #[doc(hidden)]
 impl FunctionSpec {
+    /// Returns whether the attribute gives an option, named by its field.
+    pub(crate) const fn is_written(&self, option: &str) -> bool {
+        self.written.0 & Written::bit(option) != 0
+    }
+
     /// Returns the name of the parameter at a position.
     pub(crate) fn parameter(&self, position: usize) -> &'static str {
         self.parameters.get(position).copied().unwrap_or("_")
@@ -161,6 +246,7 @@ impl FunctionSpec {
             crash_limit: CrashLimit::DEFAULT,
             at_most_once: false,
             is_async: false,
+            written: Written(0),
         }
     }
 
@@ -168,6 +254,7 @@ impl FunctionSpec {
     #[must_use]
     pub const fn single_use_workers(mut self) -> Self {
         self.max_calls_per_worker = Some(1);
+        self.written = self.written.with("max_calls_per_worker");
         self
     }
 
@@ -175,6 +262,7 @@ impl FunctionSpec {
     #[must_use]
     pub const fn batch(mut self, max_size: usize, max_wait: Duration) -> Self {
         self.batch = Some(Batch { max_size, max_wait });
+        self.written = self.written.with("batch");
         self
     }
 
@@ -182,6 +270,7 @@ impl FunctionSpec {
     #[must_use]
     pub const fn at_most_once(mut self) -> Self {
         self.at_most_once = true;
+        self.written = self.written.with("at_most_once");
         self
     }
 

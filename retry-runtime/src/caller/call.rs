@@ -30,7 +30,7 @@ use crate::job::slot::Slot;
 use crate::terminal;
 use crate::wait::block::{self, Wait};
 use crate::wait::spin::{Patience, Spin};
-use crate::wait::{AnswerSource, Waiter};
+use crate::wait::{AnswerSource, Waiter, runtime_thread};
 
 /// The longest time for which polling the future of a call may block its thread, where the program has opted
 /// in. A quick function takes no longer, even if its worker has to be woken.
@@ -259,7 +259,14 @@ impl<T, E> Call<T, E> {
     /// # Errors
     ///
     /// Any variant of [`CallError`].
+    ///
+    /// # Panics
+    ///
+    /// Panics on a thread that drives a tokio runtime, which it would block: write `.await` there. Inside
+    /// `spawn_blocking` and `block_in_place` it may be called.
+    #[track_caller]
     pub fn wait(mut self) -> Result<T, CallError<E>> {
+        runtime_thread::refuse(format_args!("`.wait()`"), "`.await`");
         self.start(PollIntent::Yes, Slot::default());
         block::block_on(&mut self)
     }
@@ -462,14 +469,32 @@ impl<T, E> FunctionCall<T, E> {
     /// # Errors
     ///
     /// Any variant of [`CallError`].
+    ///
+    /// # Panics
+    ///
+    /// Panics on a thread that drives a tokio runtime, which it would block: write `.await` there. Inside
+    /// `spawn_blocking` and `block_in_place` it may be called.
+    #[track_caller]
     pub fn wait(self) -> Result<T, CallError<E>> {
+        runtime_thread::refuse(format_args!("`.wait()`"), "`.await`");
         block::block_on(self)
     }
 
     /// Blocks this thread until the result arrives, for at most `timeout`.
     ///
     /// Returns `None` if there is no result by then; the call runs on.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a thread that drives a tokio runtime, which it would block, unless `timeout` is zero: write
+    /// `tokio::time::timeout(timeout, &mut call).await` there. Inside `spawn_blocking` and `block_in_place` it
+    /// may be called.
+    #[track_caller]
     pub fn get(&mut self, timeout: Duration) -> Option<Result<T, CallError<E>>> {
+        if !timeout.is_zero() {
+            let instead = "`tokio::time::timeout(timeout, &mut call).await`";
+            runtime_thread::refuse(format_args!("`.get(timeout)`"), instead);
+        }
         let until = Instant::now().checked_add(timeout);
         block::block_on_until(until, self)
     }
@@ -563,7 +588,14 @@ pub fn join<T, E>(calls: impl IntoIterator<Item = FunctionCall<T, E>>) -> Join<T
 
 impl<T, E> Join<T, E> {
     /// Blocks this thread until all results have arrived.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a thread that drives a tokio runtime, which it would block: write `.await` there. Inside
+    /// `spawn_blocking` and `block_in_place` it may be called.
+    #[track_caller]
     pub fn wait(self) -> Vec<Result<T, CallError<E>>> {
+        runtime_thread::refuse(format_args!("`.wait()`"), "`.await`");
         block::block_on(self)
     }
 }

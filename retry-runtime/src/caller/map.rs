@@ -23,9 +23,9 @@ use crate::codec::CodecError;
 use crate::function::args::{EncodeError, Encoded};
 use crate::function::registry::Registration;
 use crate::terminal;
-use crate::wait::Waiter;
 use crate::wait::block::{self, Wait};
 use crate::wait::spin::Spin;
+use crate::wait::{Waiter, runtime_thread};
 
 use driver::MapDriver;
 
@@ -36,7 +36,7 @@ type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Encoded;
 /// Each item is a `Result<T, CallError<E>>`, in the order of the inputs. A map is consumed in one of these
 /// ways:
 ///
-/// - as an iterator, `for result in map`, which blocks;
+/// - as an iterator, `for result in map`, which blocks, and panics on a thread that drives a tokio runtime;
 /// - as a [`stream`](Self::stream);
 /// - with `.await`, which returns a `Vec` of all results;
 /// - with [`try_collect`](Self::try_collect), which returns all values or the first error.
@@ -290,8 +290,12 @@ impl<I: Iterator, T, E, Y: Yields> IntoIterator for Map<I, T, E, Y> {
     type Item = Y::Item<T, E>;
     type IntoIter = MapIter<I, T, E, Y>;
 
+    #[track_caller]
     fn into_iter(self) -> Self::IntoIter {
-        MapIter(MapDriver::new(self))
+        MapIter {
+            driver: MapDriver::new(self),
+            unchecked: Some(Location::caller()),
+        }
     }
 }
 
@@ -379,17 +383,33 @@ impl Yields for Indexed {
 }
 
 /// The blocking iterator over the results of a [`Map`].
+///
+/// # Panics
+///
+/// Its `next` panics on a thread that drives a tokio runtime, which it would block: `.await` the map there, or
+/// use its [`stream`](Map::stream). Inside `spawn_blocking` and `block_in_place` it may be called.
 #[must_use = "iterators do nothing unless they are consumed"]
-pub struct MapIter<I: Iterator, T, E, Y: Yields = Unindexed>(MapDriver<I, T, E, Y>);
+pub struct MapIter<I: Iterator, T, E, Y: Yields = Unindexed> {
+    driver: MapDriver<I, T, E, Y>,
+    /// The place where the iterator was made; `None` once it has blocked a thread that may be blocked, since
+    /// that is not checked again. Behind adaptors, the caller of `next` is in the standard library.
+    unchecked: Option<&'static Location<'static>>,
+}
 
 impl<I: Iterator, T, E, Y: Yields> Iterator for MapIter<I, T, E, Y> {
     type Item = Y::Item<T, E>;
 
+    #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
-        match self.0.next_arrived() {
-            Some(item) => Some(item),
-            None => block::block_on(Next(&mut self.0)),
+        if let Some(item) = self.driver.next_arrived() {
+            return Some(item);
         }
+        if let Some(place) = self.unchecked {
+            let what = format_args!("the iterator of a map, made at {place},");
+            runtime_thread::refuse(what, "`map.await` or `map.stream()`");
+            self.unchecked = None;
+        }
+        block::block_on(Next(&mut self.driver))
     }
 }
 
@@ -468,7 +488,14 @@ impl<I: Iterator, T, E, C: Default + Extend<Y::Value<T>>, Y: Yields> TryCollect<
     /// # Errors
     ///
     /// The first error of an input, any variant of [`CallError`]. The outstanding inputs are cancelled.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a thread that drives a tokio runtime, which it would block: write `.await` there. Inside
+    /// `spawn_blocking` and `block_in_place` it may be called.
+    #[track_caller]
     pub fn wait(self) -> Result<C, CallError<E>> {
+        runtime_thread::refuse(format_args!("`.wait()`"), "`.await`");
         block::block_on(self)
     }
 }
@@ -541,7 +568,14 @@ impl<I: Iterator, T, E> ForEach<I, T, E> {
     /// # Errors
     ///
     /// The first error of an input, any variant of [`CallError`]. The outstanding inputs are cancelled.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a thread that drives a tokio runtime, which it would block: write `.await` there. Inside
+    /// `spawn_blocking` and `block_in_place` it may be called.
+    #[track_caller]
     pub fn wait(self) -> Result<(), CallError<E>> {
+        runtime_thread::refuse(format_args!("`.wait()`"), "`.await`");
         block::block_on(self)
     }
 }
@@ -591,7 +625,7 @@ macro_rules! debug {
 }
 
 debug! {
-    [Y: Yields] MapIter<Y>.0;
+    [Y: Yields] MapIter<Y>.driver;
     [Y: Yields] MapStream<Y>.0;
     [Y: Yields] MapFuture<Y>.driver;
     [C, Y: Yields] TryCollect<C, Y>.driver;

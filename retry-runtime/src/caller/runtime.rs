@@ -17,7 +17,9 @@ use crate::caller::host::{self, Host};
 use crate::child::nested::Upstream;
 use crate::config::{Config, OutputMode, Transport};
 use crate::engine::Engine;
+use crate::function::registry;
 use crate::wait::block::{self, Wait};
+use crate::wait::runtime_thread;
 
 /// A pool of workers with its own settings, separate from the default one.
 ///
@@ -155,7 +157,14 @@ impl Shutdown {
 
     /// Blocks this thread until all calls and workers have ended, and returns the calls that did not end
     /// within the grace.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a thread that drives a tokio runtime, which it would block: write `.await` there. Inside
+    /// `spawn_blocking` and `block_in_place` it may be called.
+    #[track_caller]
     pub fn wait(self) -> Vec<Abandoned> {
+        runtime_thread::refuse(format_args!("`.wait()`"), "`.await`");
         block::block_on(self.into_future())
     }
 
@@ -249,6 +258,7 @@ impl Builder {
     pub fn max_workers(mut self, workers: usize) -> Self {
         assert!(workers > 0, "max_workers must be at least 1");
         self.config.max_workers = Some(workers);
+        self.config.note_built("max_workers");
         self
     }
 
@@ -269,12 +279,14 @@ impl Builder {
     pub fn max_processes(mut self, processes: usize) -> Self {
         assert!(processes > 0, "max_processes must be at least 1");
         self.config.max_processes = Some(processes);
+        self.config.note_built("max_processes");
         self
     }
 
     /// Sets the number of workers of each function that are kept when idle.
     pub fn min_workers(mut self, workers: usize) -> Self {
         self.config.min_workers = Some(workers);
+        self.config.note_built("min_workers");
         self
     }
 
@@ -291,6 +303,7 @@ impl Builder {
              `single_use_workers`"
         );
         self.config.scaledown_window = Some(window);
+        self.config.note_built("scaledown_window");
         self
     }
 
@@ -306,12 +319,14 @@ impl Builder {
             "`startup_timeout` must be longer than zero; leave it out for 60s"
         );
         self.config.startup_timeout = Some(limit);
+        self.config.note_built("startup_timeout");
         self
     }
 
     /// Sets the retry policy; a number means that many retries, one second apart.
     pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
         self.config.options = self.config.options.retries(retries);
+        self.config.note_built("retries");
         self
     }
 
@@ -323,6 +338,7 @@ impl Builder {
     #[track_caller]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.config.options = self.config.options.timeout(limit);
+        self.config.note_built("timeout");
         self
     }
 
@@ -340,6 +356,7 @@ impl Builder {
     #[track_caller]
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.config.options = self.config.options.deadline(limit);
+        self.config.note_built("deadline");
         self
     }
 
@@ -352,6 +369,7 @@ impl Builder {
     /// Sets the time that a cancelled or timed-out call has to end by itself before its worker is killed.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.config.options = self.config.options.grace(grace);
+        self.config.note_built("grace");
         self
     }
 
@@ -365,6 +383,7 @@ impl Builder {
     /// Limits the size in bytes of the arguments of one call, and of one result.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.config.max_message = bytes;
+        self.config.note_built("max_message");
         self
     }
 
@@ -380,6 +399,7 @@ impl Builder {
     pub fn max_buffered(mut self, bytes: usize) -> Self {
         assert!(bytes > 0, "max_buffered must be at least 1 byte");
         self.config.max_buffered = bytes;
+        self.config.note_built("max_buffered");
         self
     }
 
@@ -394,6 +414,7 @@ impl Builder {
     /// `RETRY_BUSY_POLL=1` sets it for the default runtime.
     pub fn busy_poll(mut self, enabled: bool) -> Self {
         self.config.busy_poll = enabled;
+        self.config.note_built("busy_poll");
         self
     }
 
@@ -483,7 +504,24 @@ impl Builder {
     /// thread until it returns. `RETRY_ENGINE=inline` does the same for the default runtime.
     pub fn inline(mut self) -> Self {
         self.config.inline = true;
+        self.config.note_built("engine");
         self
+    }
+
+    /// Lists the settings of the runtime with their values and origins, as `RETRY_CONFIG=print` does for the
+    /// default runtime: first those of the runtime, then those of each function in this program.
+    ///
+    /// ```
+    /// use retry_runtime::Runtime;
+    /// use std::time::Duration;
+    ///
+    /// let settings = Runtime::builder().max_message(16 << 20).settings();
+    /// let line = settings.lines().find(|line| line.contains("max_message")).unwrap();
+    /// assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["max_message", "16MiB", "builder"]);
+    /// ```
+    #[must_use]
+    pub fn settings(&self) -> String {
+        self.config.list("runtime", &registry::descriptions())
     }
 
     /// Starts the runtime. In a worker this returns the runtime that the worker belongs to.

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::sync::Once;
 
 use super::origin::Origin;
-use crate::function::on_start;
+use crate::config::start;
+use crate::function::{on_start, registry};
 use crate::job::caller::Caller;
 use crate::job::capture;
 use crate::sys::children;
@@ -26,6 +27,11 @@ use crate::wire::launch::{self, Entry, MARK};
 ///
 /// If this program was started with SIGCHLD ignored, `init` restores the default action: otherwise the exit
 /// status of workers, and of all other children, would be lost.
+///
+/// In the program itself, `init` also checks the environment. If a `RETRY_` variable has an invalid value, it
+/// prints `error:` with a sentence about each such variable to standard error and exits with code 2. With
+/// `RETRY_CONFIG=print` it lists all settings on standard output and exits with code 0. Otherwise it prints
+/// nothing.
 ///
 /// ```no_run
 /// retry_runtime::init();
@@ -53,6 +59,7 @@ fn enter(entry: Entry) {
     ENTERED.call_once(|| {
         children::keep();
         match Origin::find() {
+            Origin::Program if matches!(entry, Entry::Main) => start::begin(registry::descriptions),
             Origin::Program => {}
             Origin::Worker(found) => link = Some(found),
             Origin::Unfit(problem) => super::refuse(format_args!(

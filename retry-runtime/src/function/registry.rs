@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::driver::{Driver, Made};
 use super::invocation::{Invocation, LocalFuture, State};
 use super::probe::Fitting;
-use crate::api::spec::FunctionSpec;
+use crate::api::spec::{Annotation, FunctionSpec};
 use crate::codec::{self, CodecError, Wire};
 use crate::sys::PerProcess;
 
@@ -198,6 +198,24 @@ fn registry() -> &'static Registry {
         }
         registry
     })
+}
+
+/// Returns the descriptions of all registered functions by name, each service before its methods.
+pub(crate) fn descriptions() -> Vec<(Annotation, &'static FunctionSpec)> {
+    let mut services: Vec<&'static str> = Vec::new();
+    let mut found = Vec::new();
+    for registration in registry().values().flatten() {
+        let Some((service, _)) = registration.service else {
+            found.push((Annotation::Function, registration.spec));
+            continue;
+        };
+        if !services.contains(&service.spec.name) {
+            services.push(service.spec.name);
+            found.push((Annotation::Service, service.spec));
+        }
+        found.push((Annotation::Method, registration.spec));
+    }
+    found
 }
 
 /// Why a name does not identify one function.

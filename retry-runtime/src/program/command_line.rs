@@ -13,6 +13,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::function::probe::probes;
 
+/// The last line of `--help`.
+pub const ABOUT_VARIABLES: &str =
+    "RETRY_* variables set timeouts, workers and progress: RETRY_CONFIG=print lists them";
+
 /// Selects the type itself if it `CAN` be that of an option. If the check fails, its constant has no value;
 /// the compiler reports that once, and nothing more about a type that contains an error.
 pub trait CommandLine<const CAN: bool> {

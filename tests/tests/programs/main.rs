@@ -1,6 +1,7 @@
 //! Tests that do not depend on the transport: the examples, separate crates, the output of programs, the
 //! fixture, and the documents.
 
+mod configuration;
 mod dependencies;
 mod entry;
 mod examples;

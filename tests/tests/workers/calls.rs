@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retry_runtime::{CallError, Lost, Options, Rejected, RemoteError, function};
+use futures_util::FutureExt;
+use retry_runtime::{CallError, Lost, Options, Rejected, RemoteError, function, join};
 use retry_tests::{fixture, fixture_async};
 use serde::{Deserialize, Serialize};
 
@@ -453,5 +455,92 @@ fn polling_a_call_does_not_block_its_thread() {
             .count();
         // An answer may still be ready if this thread is preempted during the poll.
         assert!(ready < 50, "{ready} of 200 polls waited for their answer");
+    });
+}
+
+/// Returns the text of the panic of a future.
+async fn panic_of<T>(future: impl Future<Output = T>) -> String {
+    let result = std::panic::AssertUnwindSafe(future).catch_unwind().await;
+    let panic = result.err().expect("it panics");
+    let text = panic.downcast::<String>().unwrap();
+    *text
+}
+
+#[retry_runtime::test]
+fn blocking_a_thread_of_a_runtime_panics_at_the_callers_line() {
+    fixture(LIMIT, serves, || {
+        let place = Arc::new(Mutex::new(0));
+        let noted = Arc::clone(&place);
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let location = panic.location().unwrap();
+            if location.file() == file!() {
+                *noted.lock().unwrap() = location.line();
+            }
+        }));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let line = || std::mem::take(&mut *place.lock().unwrap());
+        runtime.block_on(async {
+            let text = panic_of(async { divide.remote(1, 1).wait() }).await;
+            assert_eq!(line(), line!() - 1, "{text}");
+            assert!(text.starts_with("`.wait()` would block"), "{text}");
+            assert!(text.contains("write `.await` instead"), "{text}");
+            let spawned = panic_of(async { divide.spawn(1, 1).wait() }).await;
+            assert_eq!((line(), spawned), (line!() - 1, text.clone()));
+            let joined = panic_of(async { join([divide.spawn(1, 1)]).wait() }).await;
+            assert_eq!((line(), joined), (line!() - 1, text.clone()));
+            let all = divide.map([(1, 1)]).try_collect::<Vec<_>>();
+            let collected = panic_of(async { all.wait() }).await;
+            assert_eq!((line(), collected), (line!() - 1, text.clone()));
+            let each = panic_of(async { divide.for_each([(1, 1)]).wait() }).await;
+            assert_eq!((line(), each), (line!() - 1, text));
+            let text = panic_of(async {
+                let mut call = divide.spawn(1, 1);
+                // Without a timeout nothing blocks.
+                let _ = call.get(Duration::ZERO);
+                call.get(LIMIT)
+            })
+            .await;
+            assert_eq!(line(), line!() - 3, "{text}");
+            assert!(text.contains("timeout, &mut call).await"), "{text}");
+            let text = panic_of(async { for _ in divide.map([(1, 1)]) {} }).await;
+            assert_eq!(line(), line!() - 1, "{text}");
+            assert!(text.contains("`map.await` or `map.stream()`"), "{text}");
+            let adapted = async { divide.map([(1, 1)]).into_iter().count() };
+            let (text, made) = (panic_of(adapted).await, line!() - 1);
+            let made = format!("made at {}:{made}:", file!());
+            assert!(text.contains(&made), "{text}");
+        });
+        std::panic::set_hook(before);
+    });
+}
+
+#[function]
+async fn waits(number: i64) -> i64 {
+    divide.remote(number, 1).wait().unwrap()
+}
+
+#[retry_runtime::test]
+fn a_thread_that_may_block_can_wait_in_async_code() {
+    fixture(LIMIT, serves, || {
+        let blocks = || divide.remote(6, 3).wait().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let pooled = tokio::task::spawn_blocking(blocks).await.unwrap();
+            let in_place = tokio::task::block_in_place(blocks);
+            let task = tokio::spawn(async move { tokio::task::block_in_place(blocks) });
+            assert_eq!([pooled, in_place, task.await.unwrap()], [2; 3]);
+        });
+        let entered = runtime.enter();
+        assert_eq!(blocks(), 2);
+        drop(entered);
+        // A worker's thread has entered a runtime, and another thread drives that.
+        assert_eq!(waits.remote(4).wait().unwrap(), 4);
     });
 }

@@ -86,6 +86,7 @@ async fn a_map_can_be_awaited_streamed_and_collected() {
         let mut any: Vec<u64> = double
             .map(0..10)
             .unordered()
+            .await
             .into_iter()
             .map(Result::unwrap)
             .collect();
@@ -98,7 +99,7 @@ async fn a_map_can_be_awaited_streamed_and_collected() {
             .unwrap_err();
         assert!(matches!(error, CallError::Function(Unlucky(13), _)));
         double.for_each(20..40).await.unwrap();
-        assert!(double.for_each(0..40).wait().is_err());
+        assert!(double.for_each(0..40).await.is_err());
     })
     .await;
 }
@@ -498,12 +499,13 @@ async fn an_indexed_map_tells_which_input_each_result_is_of() {
             }
             index
         };
-        let indices = |map: Map<_, _, _, Indexed>| map.into_iter().map(check).collect::<Vec<_>>();
-        assert!(
-            indices(double.map(10..3000).indexed())
-                .into_iter()
-                .eq(0..2990)
-        );
+        // The iterator blocks, so another thread consumes it.
+        let indices = |map: Map<_, _, _, Indexed>| {
+            let consume = || map.into_iter().map(check).collect::<Vec<_>>();
+            std::thread::scope(|scope| scope.spawn(consume).join().unwrap())
+        };
+        let ordered = indices(double.map(10..3000).indexed());
+        assert!(ordered.into_iter().eq(0..2990));
         let mut any = indices(double.map(10..3000).unordered().indexed());
         any.sort_unstable();
         assert!(any.into_iter().eq(0..2990));
@@ -527,7 +529,7 @@ async fn an_indexed_map_tells_which_input_each_result_is_of() {
             .await
             .unwrap();
         assert!((0..10).all(|index| squares[&index] == 2 * index as u64));
-        let failed = double.map(10..20).indexed().try_collect::<Vec<_>>().wait();
+        let failed = double.map(10..20).indexed().try_collect::<Vec<_>>().await;
         assert_eq!(failed.unwrap_err().context().input_index(), Some(3));
     })
     .await;
