@@ -152,9 +152,9 @@ impl Form {
 }
 
 impl Opt {
-    /// Returns the type for clap. If it lacks what its form takes, a constant that cannot be evaluated reports
-    /// that. A type that depends on the constant is an error already, so that the compiler does not report the
-    /// traits that clap looks for.
+    /// Returns the type for clap. If it lacks what its form takes, a constant that cannot be evaluated
+    /// reports that. A type that depends on the constant is an error already, so that the compiler does not
+    /// report the traits that clap looks for.
     fn checked(&self, ty: &Type, private: &TokenStream, checks: &mut TokenStream) -> Type {
         let is_flag = matches!(ty, Type::Path(path) if path.path.is_ident("bool"));
         if self.form == Form::Own || is_flag || signature::is_unit(ty) {
@@ -214,8 +214,8 @@ fn check(main: &mut Function, errors: &mut Errors) -> Vec<Opt> {
 /// The message about `#[tokio::main]`, above or below this attribute.
 const ASYNC_MAIN: &str = "an async main already runs on tokio; remove this line";
 
-/// Returns the place of `#[tokio::main]` if that has made the body: `let body = async { .. };`, and at the end
-/// `.block_on(body)`. Above this attribute it is expanded first, and leaves nothing else behind.
+/// Returns the place of `#[tokio::main]` if that has made the body: `let body = async { .. };`, and at the
+/// end `.block_on(body)`. Above this attribute it is expanded first, and leaves nothing else behind.
 fn made_by_tokio(main: &Function) -> Option<Span> {
     let mut tokens = main.block.stream().into_iter();
     let first = tokens.next()?;

@@ -22,7 +22,8 @@ const MAX_BUFFERED: usize = 64 * 1024 * 1024;
 /// Default time that a program waits, when it ends, for calls that it has spawned.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// The treatment of lines that workers print, as [`Builder::output`](crate::runtime::Builder::output) takes it.
+/// The treatment of lines that workers print, as [`Builder::output`](crate::runtime::Builder::output)
+/// takes it.
 ///
 /// In each case the last lines of standard error are kept for error reports, and events have all lines.
 ///
@@ -44,7 +45,8 @@ pub enum OutputMode {
     None,
 }
 
-/// The way in which a program shows its progress, as [`Program::progress`](crate::Program::progress) takes it.
+/// The way in which a program shows its progress, as [`Program::progress`](crate::Program::progress)
+/// takes it.
 ///
 /// ```
 /// use retry_runtime::{Program, runtime::ProgressMode};

@@ -167,12 +167,15 @@ pub use function::current::current;
 pub use job::faults::testing;
 pub use program::{Program, run, run_async};
 
-/// The parser of the command line, for types that derive its traits: the parameters of a
-/// [`#[local_entrypoint]`](macro@local_entrypoint) take those of this version.
+/// Contains the parser of the command line, for types that derive its traits. The page of `#[local_entrypoint]`
+/// documents it.
+// Hidden, and not a re-export of the crate: the compiler would take the names of clap into account, and would
+// spell `String` in full in messages about a user's types.
 #[cfg(feature = "cli")]
-#[cfg_attr(docsrs, doc(cfg(feature = "cli")))]
-#[doc(no_inline)]
-pub use clap;
+#[doc(hidden)]
+pub mod clap {
+    pub use ::clap::*;
+}
 
 // These names are documented in the modules below.
 #[doc(hidden)]

@@ -1,6 +1,6 @@
 //! Implements `run`, on which `#[local_entrypoint]` is built: a program that ends in order, by itself or by a
-//! signal, and meanwhile shows the progress of its calls (`progress.rs`). No other code in this library writes
-//! to the terminal of its own accord, or handles signals.
+//! signal, and meanwhile shows the progress of its calls (`progress.rs`). No other code in this library
+//! writes to the terminal of its own accord, or handles signals.
 
 #[cfg(feature = "cli")]
 pub(crate) mod command_line;
@@ -35,8 +35,8 @@ static ASKED: PerProcess<AtomicI32> = PerProcess::new();
 /// The shutdown grace, if the program has set one: it takes precedence over that of the engine's settings.
 static GRACE: OnceLock<Duration> = OnceLock::new();
 
-/// The state of the program: one of the constants below. A fork inherits it: a child that was forked inside of
-/// `run` returns through the same `run`.
+/// The state of the program: one of the constants below. A fork inherits it: a child that was forked inside
+/// of `run` returns through the same `run`.
 static STATE: AtomicU8 = AtomicU8::new(IDLE);
 
 /// `run` has not been called.
@@ -50,8 +50,8 @@ const ENDED: u8 = 2;
 
 /// The settings with which a program runs, for a `main` that calls [`init`](crate::init).
 ///
-/// [`run`] and [`run_async`] are the same without settings. Settings take precedence over the variables of the
-/// same meaning.
+/// [`run`] and [`run_async`] are the same without settings. Settings take precedence over the variables of
+/// the same meaning.
 ///
 /// ```standalone_crate
 /// use std::time::Duration;
@@ -217,17 +217,17 @@ impl Program {
 /// 2. It handles SIGINT, SIGTERM and SIGHUP, and shows the progress of calls on standard error once they have
 ///    been pending for a second.
 /// 3. It runs the closure, on this thread.
-/// 4. It waits for spawned calls, for at most `RETRY_SHUTDOWN_GRACE` (10 s), names those that it gives up, and
-///    shuts the default runtime down. If the closure panics, the same happens before the panic continues. A
-///    runtime from [`Runtime::builder`](crate::Runtime::builder) ends when it is dropped or shut down, which is
-///    the program's own business.
+/// 4. It waits for spawned calls, for at most `RETRY_SHUTDOWN_GRACE` (10 s), names those that it gives up,
+///    and shuts the default runtime down. If the closure panics, the same happens before the panic continues.
+///    A runtime from [`Runtime::builder`](crate::Runtime::builder) ends when it is dropped or shut down,
+///    which is the program's own business.
 ///
 /// [The page of the attribute](macro@crate::local_entrypoint#the-end-of-the-program) has the details of
 /// signals and exit codes. [`Program`] has the settings.
 ///
-/// A `run` inside of another one, on any thread, only runs its closure: the outer one ends the program. So does
-/// a `run` in a worker, and one in a [`#[test]`](macro@crate::test), where the test harness owns signals and
-/// output. A `run` after the end of another one panics.
+/// A `run` inside of another one, on any thread, only runs its closure: the outer one ends the program. So
+/// does a `run` in a worker, and one in a [`#[test]`](macro@crate::test), where the test harness owns signals
+/// and output. A `run` after the end of another one panics.
 ///
 /// ```standalone_crate
 /// use retry_runtime::{CallError, function};
@@ -289,8 +289,8 @@ pub fn run<R>(work: impl FnOnce() -> R) -> R {
 ///
 /// # Panics
 ///
-/// Panics where [`run`] does, if this thread belongs to a tokio runtime already, as under `#[tokio::main]`, and
-/// if the operating system lacks the resources for one.
+/// Panics where [`run`] does, if this thread belongs to a tokio runtime already, as under `#[tokio::main]`,
+/// and if the operating system lacks the resources for one.
 #[track_caller]
 pub fn run_async<F: Future>(future: F) -> F::Output {
     Program::new().run_async(future)

@@ -90,8 +90,8 @@ pub(crate) fn run_or_panic() {
     }
 }
 
-/// The value that a function with `#[on_start]` returned. Generated code calls `result` on it with both traits
-/// in scope, and method lookup prefers the inherent methods, then [`DebuggedStart`].
+/// The value that a function with `#[on_start]` returned. Generated code calls `result` on it with both
+/// traits in scope, and method lookup prefers the inherent methods, then [`DebuggedStart`].
 pub struct StartResult<R>(pub R);
 
 impl StartResult<()> {

@@ -63,8 +63,8 @@ macro_rules! __can_be_parsed {
     }};
 }
 
-/// Evaluates to one of three texts about a type that is no option: the first if the type is a set of subcommands,
-/// the second if it is a set of options, else the third.
+/// Evaluates to one of three texts about a type that is no option: the first if the type is a set of
+/// subcommands, the second if it is a set of options, else the third.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! __misplaced {

@@ -1,5 +1,5 @@
-//! A program whose `#[on_start]` functions add a line to the file named by `LOG` in each process, and whose `main`
-//! reads its own arguments: it prints them and makes two calls.
+//! A program whose `#[on_start]` functions add a line to the file named by `LOG` in each process, and whose
+//! `main` reads its own arguments: it prints them and makes two calls.
 //!
 //! `FAIL` is the role of the process in which one of the functions fails, and the way: `worker error`.
 
