@@ -68,6 +68,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `cli` | yes | command line options for the parameters of a [`#[local_entrypoint]`](macro@local_entrypoint), through clap |
+//! | `checkpoint` | no | [`Map::checkpoint`], and `cache` of [`#[function]`](macro@function): results that outlive the program |
 //! | `json` | no | [`Json`] |
 //! | `testing` | no | the module [`testing`] |
 //!
@@ -87,6 +88,11 @@
 
 mod api;
 mod caller;
+#[cfg(feature = "checkpoint")]
+mod checkpoint;
+#[cfg(not(feature = "checkpoint"))]
+#[path = "checkpoint/absent.rs"]
+mod checkpoint;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 mod child;
 #[cfg(not(all(target_os = "linux", not(retry_no_processes))))]

@@ -23,6 +23,8 @@ pub(super) const KEYS: &[&str] = &[
     "batch",
     "crash_limit",
     "at_most_once",
+    "version",
+    "cache",
     "name",
     "crate",
 ];

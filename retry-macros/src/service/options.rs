@@ -27,6 +27,8 @@ const OF_METHODS: &[&str] = &[
     "timeout",
     "deadline",
     "at_most_once",
+    "version",
+    "cache",
     "name",
 ];
 

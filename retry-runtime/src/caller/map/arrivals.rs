@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use crate::caller::host::Host;
+use crate::checkpoint::{Recorder, Stored};
 use crate::codec::payload::Payload;
 use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver, Outcomes};
@@ -38,6 +39,8 @@ pub(super) struct Arrivals {
     /// Set once the map has been cancelled and drops further outcomes.
     pub(super) closed: bool,
     pub(super) waker: Option<Waker>,
+    /// Stores results; only for a map with a checkpoint that has not ended.
+    pub(super) recorder: Option<Box<Recorder>>,
 }
 
 impl SharedArrivals {
@@ -53,6 +56,7 @@ impl SharedArrivals {
             held: false,
             closed: false,
             waker: None,
+            recorder: None,
         };
         Self {
             arrivals: Mutex::new(arrivals),
@@ -100,6 +104,16 @@ impl Delivery<'_> {
         }
     }
 
+    /// Queues results for the map's checkpoint, if it has one. They count as buffered until they are stored.
+    fn record(&mut self, index: Option<u64>, inputs: &Payload, outcome: &Outcome) {
+        let arrivals = &mut *self.0;
+        if let (Some(recorder), Some(index), Ok(values)) =
+            (&mut arrivals.recorder, index, &outcome.result)
+        {
+            arrivals.buffered += recorder.record(index, inputs, values);
+        }
+    }
+
     /// Wakes the consumer if there is something for it. Returns whether the limit on buffered results was
     /// exceeded just now: then the caller must [hold](SharedArrivals::hold) back the map's inputs.
     #[must_use]
@@ -125,9 +139,18 @@ impl Deliver for SharedArrivals {
     fn deliver(self: Arc<Self>, outcomes: Outcomes<'_, '_>) {
         let mut delivery = self.delivery();
         for (job, outcome) in outcomes {
+            delivery.record(job.index, &job.input, &outcome);
             delivery.put(job.index, &job.input, outcome);
         }
         if delivery.finish() {
+            self.hold();
+        }
+    }
+}
+
+impl Stored for SharedArrivals {
+    fn mark_stored(&self, bytes: usize) {
+        if self.lock().mark_consumed(bytes) {
             self.hold();
         }
     }
