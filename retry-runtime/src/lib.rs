@@ -39,6 +39,7 @@
 //! | handle failures | [`CallError`] and its [`Context`]; [`RemoteError`] for errors that serde cannot carry |
 //! | decide about retries | [`Retries`], [`Retryable`], [`CrashLimit`] |
 //! | consume many results | [`Map`], [`join`] |
+//! | keep results for the next start | `Map::checkpoint`, and the option `cache` (feature `checkpoint`) |
 //! | override options for some calls | [`Options`] |
 //! | stop early in a running function | [`current()`], [`CancelToken`] |
 //! | observe calls and workers | [`events()`], [`Event`] |
@@ -68,7 +69,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `cli` | yes | command line options for the parameters of a [`#[local_entrypoint]`](macro@local_entrypoint), through clap |
-//! | `checkpoint` | no | [`Map::checkpoint`], and `cache` of [`#[function]`](macro@function): results that outlive the program |
+//! | `checkpoint` | no | `Map::checkpoint`, and the option `cache` of [`#[function]`](macro@function): results that outlive the program |
 //! | `json` | no | [`Json`] |
 //! | `testing` | no | the module [`testing`] |
 //!
@@ -352,6 +353,10 @@ struct GuideNesting;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/programs.md")]
 struct GuidePrograms;
+
+#[cfg(all(doctest, feature = "checkpoint"))]
+#[doc = include_str!("../../docs/guide/resuming.md")]
+struct GuideResuming;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/state.md")]

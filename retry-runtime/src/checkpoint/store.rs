@@ -208,9 +208,8 @@ impl Store {
         }
         let database = builder()
             .open(&path)
-            .map_err(redb::Error::from)
-            .and_then(|database| check_format(&database).map(|()| database))
-            .map_err(|error| fail(reason(&error)))?;
+            .map_err(|error| fail(reason(&error.into())))?;
+        check_format(&database).map_err(fail)?;
         let (database, queue) = (Arc::new(database), Arc::new(Queue::default()));
         let writer = Writer {
             database: Arc::clone(&database),
@@ -277,21 +276,22 @@ fn create(path: &Path) -> Result<(), redb::Error> {
 }
 
 /// Checks that a database is a checkpoint, in a format that is known.
-fn check_format(database: &Database) -> Result<(), redb::Error> {
-    let foreign =
-        |reason: String| redb::Error::Io(std::io::Error::new(ErrorKind::InvalidData, reason));
-    let format = match database.begin_read()?.open_table(FORMATS) {
-        Ok(formats) => formats.get("format")?.map(|format| format.value()),
-        Err(TableError::TableDoesNotExist(_)) => None,
-        Err(error) => return Err(error.into()),
+fn check_format(database: &Database) -> Result<(), String> {
+    let read = || -> Result<Option<u32>, redb::Error> {
+        match database.begin_read()?.open_table(FORMATS) {
+            Ok(formats) => Ok(formats.get("format")?.map(|format| format.value())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     };
-    match format {
-        Some(FORMAT) => Ok(()),
-        Some(other) => Err(foreign(format!(
+    match read() {
+        Ok(Some(FORMAT)) => Ok(()),
+        Ok(Some(other)) => Err(format!(
             "it has format {other}, and this version of retry-runtime reads format {FORMAT}; delete it or \
              name another file"
-        ))),
-        None => Err(foreign(NOT_OURS.to_owned())),
+        )),
+        Ok(None) => Err(NOT_OURS.to_owned()),
+        Err(error) => Err(reason(&error)),
     }
 }
 
@@ -303,24 +303,33 @@ fn reason(error: &redb::Error) -> String {
         redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
             "another process uses it; wait until that has ended, or name another file".to_owned()
         }
-        redb::Error::Io(error)
-            if error.kind() == ErrorKind::InvalidData && error.get_ref().is_none() =>
-        {
-            NOT_OURS.to_owned()
+        redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => NOT_OURS.to_owned(),
+        redb::Error::Corrupted(_) => {
+            format!("it is damaged; delete it or name another file ({error})")
         }
+        error => plain(error),
+    }
+}
+
+/// Returns the text of an error, for one of the operating system without a prefix.
+fn plain(error: &redb::Error) -> String {
+    match error {
+        redb::Error::Io(error) => error.to_string(),
         error => error.to_string(),
     }
 }
 
 fn unreadable(name: &Path, error: &redb::Error) -> String {
-    format!("the checkpoint {} cannot be read: {error}", name.display())
+    let (name, error) = (name.display(), plain(error));
+    format!("the checkpoint {name} cannot be read: {error}")
 }
 
 fn unwritable(name: &Path, error: &redb::Error) -> String {
     format!(
-        "results can no longer be stored in the checkpoint {}: {error}; the results in it are kept for the \
-         next start",
-        name.display()
+        "results can no longer be stored in the checkpoint {}: {}; the results in it are kept for the next \
+         start",
+        name.display(),
+        plain(error)
     )
 }
 
