@@ -98,6 +98,7 @@ pub struct Map<I: Iterator, T, E, Y = Unindexed> {
 }
 
 impl<I: Iterator, T, E> Map<I, T, E> {
+    #[expect(clippy::too_many_arguments, reason = "all of them come from the stub")]
     pub(crate) fn new(
         host: Host,
         config: Option<Arc<[u8]>>,

@@ -124,7 +124,7 @@ fn results_are_kept_and_failures_run_again() {
             let map = if ordered { map } else { map.unordered() };
             map.into_iter().map(Result::ok).collect()
         };
-        let expected = |number: u64| (number % 2 == 0).then_some(2 * number);
+        let expected = |number: u64| number.is_multiple_of(2).then_some(2 * number);
         assert_eq!(
             run((0..100).collect(), true),
             (0..100).map(expected).collect::<Vec<_>>()
