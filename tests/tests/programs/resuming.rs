@@ -182,7 +182,8 @@ fn a_full_disk_rejects_further_inputs_and_keeps_results() {
             wrong.trim_end_matches(" errors").parse().unwrap(),
         );
         assert_eq!(right + wrong, 1000, "{said}");
-        assert!(right > 40 && wrong > 0, "{said}");
+        // A map does not run far ahead of the disk: 4 MiB of results are 70, and as many are being written.
+        assert!((40..700).contains(&right), "{said}");
         assert!(
             errors.contains("results can no longer be stored in the checkpoint"),
             "{said}"

@@ -34,6 +34,8 @@ pub(super) struct Arrivals {
     /// given to workers.
     pub(super) buffered: usize,
     pub(super) most_buffered: usize,
+    /// Those of the buffered bytes that wait to be stored.
+    pub(super) unstored: usize,
     /// True while inputs are held back, since the limit was exceeded.
     pub(super) held: bool,
     /// Set once the map has been cancelled and drops further outcomes.
@@ -53,6 +55,7 @@ impl SharedArrivals {
             returned_bytes: 0,
             buffered: 0,
             most_buffered,
+            unstored: 0,
             held: false,
             closed: false,
             waker: None,
@@ -110,7 +113,9 @@ impl Delivery<'_> {
         if let (Some(recorder), Some(index), Ok(values)) =
             (&mut arrivals.recorder, index, &outcome.result)
         {
-            arrivals.buffered += recorder.record(index, inputs, values);
+            let bytes = recorder.record(index, inputs, values);
+            arrivals.buffered += bytes;
+            arrivals.unstored += bytes;
         }
     }
 
@@ -150,7 +155,13 @@ impl Deliver for SharedArrivals {
 
 impl Stored for SharedArrivals {
     fn mark_stored(&self, bytes: usize) {
-        if self.lock().mark_consumed(bytes) {
+        let mut arrivals = self.lock();
+        arrivals.unstored = arrivals.unstored.saturating_sub(bytes);
+        let lets_go = arrivals.mark_consumed(bytes);
+        // The input that the consumer waits for may be exempt again.
+        let is_held = arrivals.held;
+        drop(arrivals);
+        if lets_go || is_held {
             self.hold();
         }
     }
@@ -167,9 +178,11 @@ pub(super) fn size_of_result(outcome: &Outcome) -> usize {
 
 impl Arrivals {
     /// Returns whether inputs are held back, and which one is exempt: the one that the consumer waits for.
-    /// Otherwise that input and the consumer would wait for each other.
+    /// Otherwise that input and the consumer would wait for each other. No input is exempt while too many
+    /// bytes wait to be stored: they become fewer without the consumer.
     pub(super) fn hold(&self) -> Option<Option<u64>> {
-        let waits = self.early.is_some() && self.ready.is_empty();
+        let is_stored = self.unstored <= self.most_buffered;
+        let waits = self.early.is_some() && self.ready.is_empty() && is_stored;
         (self.held && !self.closed).then(|| waits.then_some(self.next))
     }
 
