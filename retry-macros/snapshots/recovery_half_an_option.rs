@@ -199,5 +199,5 @@ const _: () = {
     "`retries` has no value after its `=`"
 }
 ::core::compile_error! {
-    "unknown option `ma`. Known are: retries, retry_if, timeout, deadline, startup_timeout, setup, teardown, max_workers, min_workers, scaledown_window, max_calls_per_worker, single_use_workers, memory, max_rss_growth, grace, concurrency, batch, crash_limit, at_most_once, redact, name, crate"
+    "unknown option `ma`. Known are: retries, retry_if, timeout, deadline, startup_timeout, setup, teardown, max_workers, min_workers, scaledown_window, max_calls_per_worker, single_use_workers, memory, max_rss_growth, grace, concurrency, batch, crash_limit, at_most_once, redact, version, cache, name, crate"
 }

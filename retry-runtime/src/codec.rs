@@ -9,6 +9,8 @@ mod decoder;
 mod digest;
 mod encoder;
 mod failure;
+#[cfg(feature = "checkpoint")]
+pub(crate) mod outline;
 pub(crate) mod payload;
 mod primitive;
 mod shape;

@@ -41,6 +41,7 @@
 //! | handle failures | [`CallError`] and its [`Context`]; [`RemoteError`] for errors that serde cannot carry |
 //! | decide about retries | [`Retries`], [`Retryable`], [`CrashLimit`] |
 //! | consume many results | [`Map`], [`join`] |
+//! | keep results for the next start | `Map::checkpoint`, and the option `cache` (feature `checkpoint`) |
 //! | override options for some calls | [`Options`] |
 //! | stop early in a running function | [`current()`], [`CancelToken`] |
 //! | observe calls and workers | [`events()`], [`Event`] |
@@ -70,6 +71,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `cli` | yes | command line options for the parameters of a [`#[local_entrypoint]`](macro@local_entrypoint), through clap |
+//! | `checkpoint` | no | `Map::checkpoint`, and the option `cache` of [`#[function]`](macro@function): results that outlive the program |
 //! | `json` | no | [`Json`] |
 //! | `testing` | no | the module [`testing`] |
 //!
@@ -89,6 +91,11 @@
 
 mod api;
 mod caller;
+#[cfg(feature = "checkpoint")]
+mod checkpoint;
+#[cfg(not(feature = "checkpoint"))]
+#[path = "checkpoint/absent.rs"]
+mod checkpoint;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 mod child;
 #[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
@@ -381,6 +388,10 @@ struct GuideNesting;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/programs.md")]
 struct GuidePrograms;
+
+#[cfg(all(doctest, feature = "checkpoint"))]
+#[doc = include_str!("../../docs/guide/resuming.md")]
+struct GuideResuming;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/state.md")]

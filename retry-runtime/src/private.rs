@@ -263,3 +263,23 @@ macro_rules! __require_cli {
 }
 
 pub use crate::__require_cli as require_cli;
+
+#[cfg(feature = "checkpoint")]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __require_checkpoint {
+    () => {};
+}
+
+#[cfg(not(feature = "checkpoint"))]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __require_checkpoint {
+    () => {
+        ::core::compile_error!(
+            "`cache` keeps results in files, which needs the feature `checkpoint` of retry-runtime"
+        );
+    };
+}
+
+pub use crate::__require_checkpoint as require_checkpoint;

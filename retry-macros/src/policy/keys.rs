@@ -24,6 +24,8 @@ pub(super) const KEYS: &[&str] = &[
     "crash_limit",
     "at_most_once",
     "redact",
+    "version",
+    "cache",
     "name",
     "crate",
 ];

@@ -8,12 +8,12 @@ mod units;
 mod value;
 
 use proc_macro2::{Ident, TokenStream};
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::{Expr, LitStr, Path, Signature};
 
 use crate::args::{Args, Errors, Value};
 pub(crate) use keys::unknown;
-use value::{Given, Known};
+use value::{Checked, Given, Known};
 
 /// The options that the macro itself needs, and the setters for the rest.
 #[derive(Default)]
@@ -117,6 +117,17 @@ impl Policy {
                 self.redact = given.parameters(function)?;
                 return Ok(Known::Constant);
             }
+            "version" => {
+                let version = given.text("2")?;
+                Checked::new(Known::Constant, quote!(#version))
+            }
+            "cache" => {
+                let directory = given.text("cache/resize")?;
+                let mut checked = Checked::new(Known::Constant, quote!(#directory));
+                let private = given.private_at(directory.span());
+                checked.items = quote_spanned!(directory.span()=> #private::require_checkpoint! {});
+                checked
+            }
             _ => return self.own(given).map(|()| Known::Constant),
         };
         let key = &given.arg.key;
@@ -140,7 +151,7 @@ impl Policy {
             "retry_if" => self.retry_if = Some(given.function("fn(&E) -> bool", "is_transient")?),
             "setup" => self.setup = Some(given.function("fn() -> S", "load")?),
             "teardown" => self.teardown = Some(given.function("fn(S)", "close")?),
-            "name" => self.name = Some(given.name()?),
+            "name" => self.name = Some(given.text("resize")?),
             "crate" => given.path()?,
             _ => return Err(keys::unknown(&given.arg.key, "", keys::KEYS)),
         }
@@ -235,6 +246,9 @@ mod tests {
             quote!(crate = "retry"),
             quote!(name = resize),
             quote!(name),
+            quote!(version = 3),
+            quote!(cache = ""),
+            quote!(cache),
         ] {
             let messages = messages(wrong.clone());
             assert_eq!(messages.len(), 1, "{wrong}: {messages:?}");
@@ -270,6 +284,7 @@ mod tests {
             quote!(setup = loader(3)),
             quote!(setup = || 3, retry_if = |_| true),
             quote!(batch(max_size = 64)),
+            quote!(version = "3", cache = "results"),
             quote!(batch(max_size = N, max_wait = "0s")),
             quote!(crash_limit = CrashLimit::unlimited(), crate = ::my::runtime),
         ] {

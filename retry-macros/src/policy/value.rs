@@ -145,10 +145,15 @@ impl<'a> Given<'a> {
     }
 
     /// Returns a string that is not empty.
-    pub(super) fn name(self) -> syn::Result<LitStr> {
-        match literal(self.expression("a string", "\"resize\"")?) {
-            Some(Lit::Str(name)) if !name.value().is_empty() => Ok(name.clone()),
-            _ => Err(self.error("`name` takes a string that is not empty: `name = \"resize\"`")),
+    pub(super) fn text(self, example: &str) -> syn::Result<LitStr> {
+        match literal(self.expression("a string", &format!("\"{example}\""))?) {
+            Some(Lit::Str(text)) if !text.value().is_empty() => Ok(text.clone()),
+            _ => {
+                let key = self.key();
+                Err(self.error(format!(
+                    "`{key}` takes a string that is not empty: `{key} = \"{example}\"`"
+                )))
+            }
         }
     }
 

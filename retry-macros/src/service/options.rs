@@ -28,6 +28,8 @@ const OF_METHODS: &[&str] = &[
     "deadline",
     "at_most_once",
     "redact",
+    "version",
+    "cache",
     "name",
 ];
 

@@ -582,6 +582,9 @@ pub enum Rejected {
     },
     /// A setting in the environment is invalid: its name, and what it has to be.
     Configuration(Box<str>),
+    /// The checkpoint of a map, or the cache of a function, cannot be used: the file or directory, and the
+    /// reason.
+    Checkpoint(Box<str>),
     /// The runtime is shut down.
     ShutDown,
     /// The call was made through a runtime, a map or a call of the process that this one was forked
@@ -619,7 +622,7 @@ impl Rejected {
                 "the name is registered twice, {places}; give one of them another with \
                  #[function(name = \"..\")]"
             ),
-            Self::Configuration(problem) => problem.to_string(),
+            Self::Configuration(problem) | Self::Checkpoint(problem) => problem.to_string(),
             Self::ShutDown => "the runtime is shut down".to_owned(),
             Self::Forked => {
                 "its runtime belongs to the process that this one was forked from: use the default \

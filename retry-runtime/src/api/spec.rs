@@ -62,6 +62,10 @@ pub struct FunctionSpec {
     pub at_most_once: bool,
     /// `true` for an `async fn`.
     pub is_async: bool,
+    /// The version of the function's results, which checkpoints and caches compare.
+    pub version: Option<&'static str>,
+    /// The directory of the cache of single calls.
+    pub cache: Option<&'static str>,
     /// The options that the attribute gives.
     written: Written,
 }
@@ -193,6 +197,8 @@ setters! {
     max_rss_growth: u64 => max_rss_growth = Some(max_rss_growth);
     grace: Duration => grace = grace;
     concurrency: usize => concurrency = concurrency;
+    version: &'static str => version = Some(version);
+    cache: &'static str => cache = Some(cache);
 }
 
 impl FunctionSpec {
@@ -247,6 +253,8 @@ impl FunctionSpec {
             at_most_once: false,
             is_async: false,
             written: Written(0),
+            version: None,
+            cache: None,
         }
     }
 

@@ -17,9 +17,11 @@ use crate::api::failure::{Lost, Rejected};
 use crate::api::options::Options;
 use crate::api::retries::Retries;
 use crate::caller::host::Host;
+use crate::checkpoint::Describe;
+use crate::checkpoint::cache::CachePlace;
 use crate::codec::payload::Payload;
 use crate::codec::{self, CodecError, Wire};
-use crate::engine::{PollIntent, WaitTarget};
+use crate::engine::{Engine, PollIntent, WaitTarget};
 use crate::function::callee::Callee;
 use crate::function::registry::Registration;
 use crate::job::Job;
@@ -183,6 +185,7 @@ pub struct Call<T, E> {
     options: Options,
     input: Result<Bytes, Rejected>,
     decode: Decode<T, E>,
+    describe: Describe,
     running: Option<StartedCall>,
     /// The line of the program that made the call.
     called: &'static Location<'static>,
@@ -195,6 +198,8 @@ struct StartedCall {
     source: Option<Arc<dyn AnswerSource>>,
     /// The spin for the answer before other threads took over.
     busy_polled: Option<Spin>,
+    /// The place for the result in the function's cache, if it has one and the result is not there.
+    cache: Option<Box<CachePlace>>,
 }
 
 impl<T, E> Call<T, E> {
@@ -206,6 +211,7 @@ impl<T, E> Call<T, E> {
         options: Options,
         input: Result<Bytes, Rejected>,
         decoders: Decoders<T, E>,
+        describe: Describe,
     ) -> Self {
         Self {
             called: Location::caller(),
@@ -215,6 +221,7 @@ impl<T, E> Call<T, E> {
             options,
             input,
             decode: decoders.outcome,
+            describe,
             running: None,
         }
     }
@@ -283,7 +290,25 @@ impl<T, E> Call<T, E> {
         let slot = Arc::new(slot);
         let mut key = None;
         let input = std::mem::replace(&mut self.input, Err(Rejected::ShutDown));
+        let mut cache = None;
         let submitted = input.and_then(|input| {
+            let place = CachePlace::of(
+                self.registration.spec,
+                self.config.as_deref(),
+                self.describe,
+                &input,
+            );
+            if let Some(place) = place {
+                if let Some(value) = place.find()? {
+                    slot.fill(Outcome {
+                        call: CallId(0),
+                        result: Ok(Payload::One(value)),
+                        history: None,
+                    });
+                    return Ok(None);
+                }
+                cache = Some(Box::new(place));
+            }
             let job = Job {
                 target: Arc::clone(&slot) as Arc<dyn Deliver>,
                 number: 0,
@@ -316,6 +341,7 @@ impl<T, E> Call<T, E> {
             key,
             source,
             busy_polled: None,
+            cache,
         });
         slot
     }
@@ -355,14 +381,28 @@ impl<T, E> Call<T, E> {
     /// Makes the call and lets it run on its own.
     pub(crate) fn spawn(mut self) -> FunctionCall<T, E> {
         let slot = self.start(PollIntent::No, Slot::keeping());
-        let key = self.running.take().and_then(|running| running.key);
+        let (key, cache) = match self.running.take() {
+            Some(running) => (running.key, running.cache),
+            None => (None, None),
+        };
         FunctionCall {
             host: self.host.clone(),
             registration: self.registration,
             decode: self.decode,
             slot,
             key,
+            cache,
         }
+    }
+}
+
+/// Stores the result of a call in the cache of its function.
+#[cold]
+fn keep(place: &CachePlace, outcome: &Outcome) {
+    if let Ok(Payload::One(value)) = &outcome.result
+        && let Err(reason) = place.keep(value)
+    {
+        Engine::say(&reason);
     }
 }
 
@@ -382,6 +422,9 @@ impl<T, E> Future for Call<T, E> {
         terminal::polled(slot.poll_take(context.waker())).map(|outcome| {
             if let Some(running) = &mut this.running {
                 running.key = None;
+                if let Some(place) = running.cache.take() {
+                    keep(&place, &outcome);
+                }
                 if let Some(spin) = running.busy_polled.take() {
                     PATIENCE.with_borrow_mut(|patience| patience.learn(&spin));
                 }
@@ -461,6 +504,8 @@ pub struct FunctionCall<T, E> {
     decode: Decode<T, E>,
     slot: Arc<Slot>,
     key: Option<CallKey>,
+    /// The place for the result in the function's cache, if it has one and the result is not there.
+    cache: Option<Box<CachePlace>>,
 }
 
 impl<T, E> FunctionCall<T, E> {
@@ -504,7 +549,11 @@ impl<T, E> FunctionCall<T, E> {
         let outcome = if self.host.is_foreign() {
             outcome_in_fork(&self.slot)
         } else {
-            self.slot.try_take()?
+            let outcome = self.slot.try_take()?;
+            if let Some(place) = self.cache.take() {
+                keep(&place, &outcome);
+            }
+            outcome
         };
         Some((self.decode)(self.registration, None, outcome))
     }
@@ -529,13 +578,17 @@ impl<T, E> FunctionCall<T, E> {
 impl<T, E> Future for FunctionCall<T, E> {
     type Output = Result<T, CallError<E>>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         if self.host.is_foreign() {
             let outcome = outcome_in_fork(&self.slot);
             return Poll::Ready((self.decode)(self.registration, None, outcome));
         }
-        terminal::polled(self.slot.poll_take(context.waker()))
-            .map(|outcome| (self.decode)(self.registration, None, outcome))
+        terminal::polled(self.slot.poll_take(context.waker())).map(|outcome| {
+            if let Some(place) = self.cache.take() {
+                keep(&place, &outcome);
+            }
+            (self.decode)(self.registration, None, outcome)
+        })
     }
 }
 

@@ -8,6 +8,8 @@ use std::future::{Future, IntoFuture};
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::panic::Location;
+#[cfg(feature = "checkpoint")]
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -19,6 +21,7 @@ use crate::api::options::Options;
 use crate::api::retries::Retries;
 use crate::caller::call::Decoders;
 use crate::caller::host::Host;
+use crate::checkpoint::Describe;
 use crate::codec::CodecError;
 use crate::function::args::{EncodeError, Encoded};
 use crate::function::registry::Registration;
@@ -89,11 +92,16 @@ pub struct Map<I: Iterator, T, E, Y = Unindexed> {
     window: Option<usize>,
     max_buffered: Option<usize>,
     ordered: bool,
+    #[cfg_attr(not(feature = "checkpoint"), allow(dead_code))]
+    describe: Describe,
+    #[cfg(feature = "checkpoint")]
+    checkpoint: Option<PathBuf>,
     yields: PhantomData<Y>,
 }
 
 impl<I: Iterator, T, E> Map<I, T, E> {
     #[track_caller]
+    #[expect(clippy::too_many_arguments, reason = "all of them come from the stub")]
     pub(crate) fn new(
         host: Host,
         config: Option<Arc<[u8]>>,
@@ -102,6 +110,7 @@ impl<I: Iterator, T, E> Map<I, T, E> {
         decoders: Decoders<T, E>,
         inputs: I,
         encode: Encode<I::Item>,
+        describe: Describe,
     ) -> Self {
         Self {
             host,
@@ -116,6 +125,9 @@ impl<I: Iterator, T, E> Map<I, T, E> {
             window: None,
             max_buffered: None,
             ordered: true,
+            describe,
+            #[cfg(feature = "checkpoint")]
+            checkpoint: None,
             yields: PhantomData,
         }
     }
@@ -214,6 +226,67 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
         self
     }
 
+    /// Keeps the results in a file, from which the same map continues after the program has ended.
+    ///
+    /// Each result that a function returns, or each `Ok` if it returns a `Result`, is stored in the file at
+    /// `path`, an embedded database that is created if it does not exist. A map that finds the result of an
+    /// input in the file yields it without running anything, in its place among the other results. Inputs
+    /// that failed, and those whose results were not stored in time, run again.
+    ///
+    /// A result belongs to a function, to the bytes of the encoded input, and to the number of equal inputs
+    /// before it in the same map. So inputs may be reordered, left out or added, and an input that occurs
+    /// twice has two results. A `HashMap` in an input has another encoding each time: use a `BTreeMap`.
+    ///
+    /// A result is written at most 100 ms after it arrived, or sooner if 8 MiB are waiting, and is on disk
+    /// when that write ends. When the map ends or is dropped, its thread waits until everything is on disk.
+    /// A program that is killed, at any moment, loses the results that were not on disk, and nothing else.
+    ///
+    /// Opening the file and looking results up take place on the thread that consumes the map. The file may
+    /// have results of several functions, and several maps of one process may use it at once.
+    ///
+    /// The map keeps about 30 bytes of memory for each different input. Results that wait to be written
+    /// count towards [`max_buffered`](Self::max_buffered).
+    ///
+    /// # Errors
+    ///
+    /// The map itself does not fail. Each of its inputs ends as
+    /// [`Rejected::Checkpoint`](crate::error::Rejected::Checkpoint), which names the file and the reason, if:
+    ///
+    /// - another process uses the file;
+    /// - the file is not a checkpoint, or cannot be opened or created;
+    /// - the file has results of another version of the function: `#[function(version = "..")]` differs, or
+    ///   the types of its arguments or of its result differ in their structure;
+    /// - the map runs inside a worker process, which has no file of its own.
+    ///
+    /// If writing fails later, as on a full disk, calls that are under way still yield their results, and
+    /// further inputs are rejected.
+    ///
+    /// ```standalone_crate
+    /// use retry_runtime::function;
+    ///
+    /// #[function(version = "1")]
+    /// fn square(number: u64) -> u64 {
+    ///     number * number
+    /// }
+    ///
+    /// fn main() {
+    ///     retry_runtime::init();
+    ///     let file = std::env::temp_dir().join(format!("squares-{}.db", std::process::id()));
+    ///     for _ in 0..2 {
+    ///         // The second time, nothing runs.
+    ///         let squares = square.map(0..100).checkpoint(&file).into_iter();
+    ///         assert_eq!(squares.map(Result::unwrap).sum::<u64>(), 328_350);
+    ///     }
+    ///     std::fs::remove_file(file).unwrap();
+    /// }
+    /// ```
+    #[cfg(feature = "checkpoint")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "checkpoint")))]
+    pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
+        self.checkpoint = Some(path.into());
+        self
+    }
+
     /// Yields each result together with the position of its input, counted from zero.
     ///
     /// The items become `(usize, Result<T, CallError<E>>)`, and the values of
@@ -241,6 +314,9 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
             window: self.window,
             max_buffered: self.max_buffered,
             ordered: self.ordered,
+            describe: self.describe,
+            #[cfg(feature = "checkpoint")]
+            checkpoint: self.checkpoint,
             yields: PhantomData,
         }
     }

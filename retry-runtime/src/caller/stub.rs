@@ -22,6 +22,7 @@ use crate::caller::call::{Call, Decoders, FunctionCall};
 use crate::caller::host::Host;
 use crate::caller::map::{ForEach, Map, refuse};
 use crate::caller::runtime::Runtime;
+use crate::checkpoint::describe;
 use crate::codec::Wire;
 use crate::function::args::{
     Argument, Arguments, Encoded, Input, Item, Parameter, Parameters, Signature,
@@ -271,7 +272,7 @@ macro_rules! call {
                 let input = target.input(&host, |out, limit| {
                     encode_arguments!(out, limit; $($P $p $index),*)
                 });
-                Call::new(host, target.config.clone(), target.registration, target.options, input, $decoders)
+                Call::new(host, target.config.clone(), target.registration, target.options, input, $decoders, describe::<($($P,)*), $T>)
             }
 
             /// Starts a call in a worker process, which runs on its own.
@@ -303,6 +304,7 @@ macro_rules! layer {
                     $decoders,
                     inputs.into_iter(),
                     |item, out, limit| item.encode_item(out, limit),
+                    describe::<A, $T>,
                 )
             }
 
@@ -319,7 +321,7 @@ macro_rules! layer {
                 let target = self.target();
                 let host = target.host();
                 let input = target.input(&host, |out, limit| A::encode_all(passed, out, limit));
-                Call::new(host, target.config.clone(), target.registration, target.options, input, $decoders)
+                Call::new(host, target.config.clone(), target.registration, target.options, input, $decoders, describe::<A, $T>)
             }
 
             #[doc(hidden)]

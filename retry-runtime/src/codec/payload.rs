@@ -67,6 +67,16 @@ impl Payload {
         }
     }
 
+    /// Returns the values one by one.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn values(self) -> impl Iterator<Item = Bytes> {
+        let (one, several) = match self {
+            Self::One(bytes) => (Some(bytes), None),
+            Self::Several(series) => (None, Some(series)),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
+    }
+
     /// Splits off the first `count` values, fewer than there are.
     pub(crate) fn split_front(&mut self, count: u32) -> Self {
         match self {

@@ -311,6 +311,11 @@ pub trait Arguments: Parameters {
     /// What the worker holds.
     type Owned;
 
+    /// Adds the types that are sent.
+    #[cfg(feature = "checkpoint")]
+    #[doc(hidden)]
+    fn outline(outline: &mut codec::outline::Outline);
+
     /// Encodes what a caller passed.
     #[doc(hidden)]
     fn encode_all(passed: Self::Passed<'_>, out: &mut Vec<u8>, limit: usize) -> Encoded;
@@ -387,6 +392,13 @@ macro_rules! arguments {
             type Arguments = Self;
         }
     };
+    (@outline $($P:ident)*) => {
+        #[cfg(feature = "checkpoint")]
+        #[allow(unused_variables)]
+        fn outline(outline: &mut codec::outline::Outline) {
+            $(outline.add::<$P::Sent>();)*
+        }
+    };
     (@shown $P:ident) => {
         $P::Passed<'a>
     };
@@ -398,6 +410,8 @@ macro_rules! arguments {
 
         impl<$P: Argument> Arguments for ($P,) {
             type Owned = ($P::Owned,);
+
+            arguments!(@outline $P);
 
             fn encode_all(
                 ($x,): Self::Passed<'_>,
@@ -427,6 +441,8 @@ macro_rules! arguments {
 
         impl<$($P: Argument),*> Arguments for ($($P,)*) {
             type Owned = ($($P::Owned,)*);
+
+            arguments!(@outline $($P)*);
 
             #[allow(unused_variables)]
             fn encode_all(

@@ -1,6 +1,5 @@
 //! The summary at the end of a run.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 

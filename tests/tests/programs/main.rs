@@ -10,4 +10,5 @@ mod harness;
 mod imports;
 mod outside;
 mod progress;
+mod resuming;
 mod transport;

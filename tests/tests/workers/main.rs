@@ -4,6 +4,7 @@
 mod accounting;
 mod calls;
 mod captured;
+mod checkpoints;
 mod crashes;
 mod escapees;
 mod events;

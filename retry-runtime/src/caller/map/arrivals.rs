@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use crate::caller::host::Host;
+use crate::checkpoint::{Recorder, Stored};
 use crate::codec::payload::Payload;
 use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver, Outcomes};
@@ -33,11 +34,15 @@ pub(super) struct Arrivals {
     /// given to workers.
     pub(super) buffered: usize,
     pub(super) most_buffered: usize,
+    /// Those of the buffered bytes that wait to be stored.
+    pub(super) unstored: usize,
     /// True while inputs are held back, since the limit was exceeded.
     pub(super) held: bool,
     /// Set once the map has been cancelled and drops further outcomes.
     pub(super) closed: bool,
     pub(super) waker: Option<Waker>,
+    /// Stores results; only for a map with a checkpoint that has not ended.
+    pub(super) recorder: Option<Box<Recorder>>,
 }
 
 impl SharedArrivals {
@@ -50,9 +55,11 @@ impl SharedArrivals {
             returned_bytes: 0,
             buffered: 0,
             most_buffered,
+            unstored: 0,
             held: false,
             closed: false,
             waker: None,
+            recorder: None,
         };
         Self {
             arrivals: Mutex::new(arrivals),
@@ -100,6 +107,18 @@ impl Delivery<'_> {
         }
     }
 
+    /// Queues results for the map's checkpoint, if it has one. They count as buffered until they are stored.
+    fn record(&mut self, index: Option<u64>, inputs: &Payload, outcome: &Outcome) {
+        let arrivals = &mut *self.0;
+        if let (Some(recorder), Some(index), Ok(values)) =
+            (&mut arrivals.recorder, index, &outcome.result)
+        {
+            let bytes = recorder.record(index, inputs, values);
+            arrivals.buffered += bytes;
+            arrivals.unstored += bytes;
+        }
+    }
+
     /// Wakes the consumer if there is something for it. Returns whether the limit on buffered results was
     /// exceeded just now: then the caller must [hold](SharedArrivals::hold) back the map's inputs.
     #[must_use]
@@ -125,9 +144,24 @@ impl Deliver for SharedArrivals {
     fn deliver(self: Arc<Self>, outcomes: Outcomes<'_, '_>) {
         let mut delivery = self.delivery();
         for (job, outcome) in outcomes {
+            delivery.record(job.index, &job.input, &outcome);
             delivery.put(job.index, &job.input, outcome);
         }
         if delivery.finish() {
+            self.hold();
+        }
+    }
+}
+
+impl Stored for SharedArrivals {
+    fn mark_stored(&self, bytes: usize) {
+        let mut arrivals = self.lock();
+        arrivals.unstored = arrivals.unstored.saturating_sub(bytes);
+        let lets_go = arrivals.mark_consumed(bytes);
+        // The input that the consumer waits for may be exempt again.
+        let is_held = arrivals.held;
+        drop(arrivals);
+        if lets_go || is_held {
             self.hold();
         }
     }
@@ -144,9 +178,11 @@ pub(super) fn size_of_result(outcome: &Outcome) -> usize {
 
 impl Arrivals {
     /// Returns whether inputs are held back, and which one is exempt: the one that the consumer waits for.
-    /// Otherwise that input and the consumer would wait for each other.
+    /// Otherwise that input and the consumer would wait for each other. No input is exempt while too many
+    /// bytes wait to be stored: they become fewer without the consumer.
     pub(super) fn hold(&self) -> Option<Option<u64>> {
-        let waits = self.early.is_some() && self.ready.is_empty();
+        let is_stored = self.unstored <= self.most_buffered;
+        let waits = self.early.is_some() && self.ready.is_empty() && is_stored;
         (self.held && !self.closed).then(|| waits.then_some(self.next))
     }
 

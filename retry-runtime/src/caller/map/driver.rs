@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
 use std::ops::{Range, RangeInclusive};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,10 @@ use crate::api::options::Options;
 use crate::caller::call::{Decoders, not_decodable};
 use crate::caller::expected::{self, Expected};
 use crate::caller::host::Host;
+use crate::checkpoint::{Found, Run, Stored};
 use crate::codec::buffers;
 use crate::codec::payload::{self, Packed, Payload};
-use crate::engine::{PollIntent, Submitted, WaitTarget};
+use crate::engine::{Engine, PollIntent, Submitted, WaitTarget};
 use crate::function::callee::Callee;
 use crate::function::registry::Registration;
 use crate::job::Job;
@@ -119,6 +120,8 @@ pub(super) struct MapDriver<I: Iterator, T, E, Y> {
     pub(super) function: Option<FunctionKey>,
     /// For the display of the progress, if there is one.
     pub(super) expected: Option<Arc<Expected>>,
+    /// The results that are kept in a file, or why they cannot be.
+    pub(super) checkpoint: Option<Result<Box<Run>, Rejected>>,
     pub(super) _guard: buffers::RetainGuard,
     pub(super) yields: PhantomData<Y>,
 }
@@ -130,8 +133,8 @@ pub(super) struct Chunk {
     count: u32,
     /// The input after these, if it is large and has memory of its own.
     large: Option<Bytes>,
-    /// Why the input after these is refused, if it is.
-    refused: Option<Rejected>,
+    /// The outcome of the input after these, if that is known already.
+    known: Option<Outcome>,
 }
 
 /// A failed start of a worker that the map has reported.
@@ -150,10 +153,17 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             let function = map.registration.pool().name;
             expected::begin(function, map.inputs.size_hint(), || engine.counts(function))
         });
+        let checkpoint = open_checkpoint(&map);
+        let shared = Arc::new(shared);
+        if let Some(Ok(run)) = &checkpoint {
+            let map = Arc::downgrade(&shared) as Weak<dyn Stored>;
+            shared.lock().recorder = run.recorder(map);
+        }
         Self {
             host: map.host,
             called: map.called,
             expected,
+            checkpoint,
             config: map.config,
             budget: map.budget.map(|ratio| Arc::new(Budget::new(ratio))),
             registration: map.registration,
@@ -164,7 +174,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             window: map.window.unwrap_or(WINDOW),
             adapts: map.window.is_none(),
             ordered: map.ordered,
-            shared: Arc::new(shared),
+            shared,
             arrived: VecDeque::new(),
             values: None,
             next_index: 0,
@@ -282,7 +292,11 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             }
             if self.pending == 0 {
                 self.expected = None;
+                let recorder = arrivals.recorder.take();
                 drop(arrivals);
+                drop(recorder);
+                // Waits until the results are on disk.
+                self.checkpoint = None;
                 return match self.panic.take() {
                     Some(panic) => resume_unwind(panic),
                     None => Poll::Ready(None),
@@ -292,6 +306,9 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             let lets_go = arrivals.mark_consumed(std::mem::take(&mut self.consumed));
             let is_held = arrivals.held;
             drop(arrivals);
+            if let Some(Ok(run)) = &mut self.checkpoint {
+                run.release_snapshot();
+            }
             if lets_go || is_held {
                 // The input that the consumer waits for may have changed.
                 self.shared.hold();
@@ -349,6 +366,9 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         let chunk = self.encode_chunk();
         self.chunk_bytes = chunk.buffer.len();
         self.submit_chunk(chunk);
+        if self.inputs.is_none() {
+            self.tell_kept();
+        }
         self.inputs.is_some()
             && self.pending < self.window
             && self.outstanding_bytes < self.window_bytes
@@ -357,6 +377,14 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
     /// Returns whether another input may be taken into a chunk of `taken` inputs with this number of bytes.
     pub(super) fn has_room(&self, taken: u32, bytes: usize) -> bool {
         let taken = taken as usize;
+        // Kept results arrive without the scheduler, which holds back only what it has.
+        if taken == 0
+            && self.checkpoint.is_some()
+            && self.outstanding > 0
+            && self.shared.lock().held
+        {
+            return false;
+        }
         self.inputs.is_some()
             && self.pending + taken < self.window
             && taken < self.chunk()
@@ -374,7 +402,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             buffer: buffers::ENCODED.room(self.chunk_bytes),
             count: 0,
             large: None,
-            refused: None,
+            known: None,
         };
         while self.has_room(chunk.count, chunk.buffer.len()) {
             let is_late = match chunk.count {
@@ -394,12 +422,21 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             match catch_unwind(AssertUnwindSafe(encode)) {
                 Ok(Ok(None)) => {
                     payload::end(&mut chunk.buffer, start);
-                    chunk.count += 1;
-                    continue;
+                    chunk.known = self.known(chunk.count, &chunk.buffer[start..]);
+                    if chunk.known.is_none() {
+                        chunk.count += 1;
+                        continue;
+                    }
                 }
-                Ok(Ok(large)) => chunk.large = large,
+                Ok(Ok(Some(large))) => {
+                    chunk.known = self.known(chunk.count, &large);
+                    if chunk.known.is_none() {
+                        chunk.large = Some(large);
+                    }
+                }
                 Ok(Err((parameter, error))) => {
-                    chunk.refused = Some(refuse(self.registration, parameter, error, limit));
+                    let reason = refuse(self.registration, parameter, error, limit);
+                    chunk.known = Some(rejected(reason));
                 }
                 // A panic of the encoder counts as a panic of the iterator at this input's position.
                 Err(panic) => {
@@ -413,13 +450,46 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         chunk
     }
 
+    /// Prints how many results were kept, now that all inputs were taken, unless that was known before.
+    fn tell_kept(&mut self) {
+        if let Some(Ok(run)) = &mut self.checkpoint
+            && let Some(line) = run.tell(Some(self.next_index))
+        {
+            Engine::say(&line);
+        }
+    }
+
+    /// Returns the outcome of the next input but `ahead`, if the map has a checkpoint that determines it.
+    fn known(&mut self, ahead: u32, input: &[u8]) -> Option<Outcome> {
+        let found = match self.checkpoint.as_mut()? {
+            Ok(run) => run.find(input),
+            Err(reason) => Err(reason.clone()),
+        };
+        match found {
+            Ok(Found::Missing(0)) => None,
+            Ok(Found::Missing(before)) => {
+                let index = self.next_index + u64::from(ahead);
+                if let Some(recorder) = &mut self.shared.lock().recorder {
+                    recorder.note_repeated(index, before);
+                }
+                None
+            }
+            Ok(Found::Kept(value)) => Some(Outcome {
+                call: CallId(0),
+                result: Ok(Payload::One(value)),
+                history: None,
+            }),
+            Err(reason) => Some(rejected(reason)),
+        }
+    }
+
     /// Submits the inputs of a chunk, in their order.
     pub(super) fn submit_chunk(&mut self, chunk: Chunk) {
         let Chunk {
             mut buffer,
             count,
             large,
-            refused,
+            known,
         } = chunk;
         // The buffer may have been sized for a much larger chunk, and may be retained for long.
         if buffer.len() < buffer.capacity() / 2 {
@@ -431,15 +501,18 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         if let Some(input) = large {
             self.submit(Payload::One(input));
         }
-        if let Some(reason) = refused {
+        if let Some(outcome) = known {
             let index = self.take(1);
             if !self.host.is_foreign() {
                 // The scheduler does not count this input.
                 if let Some(expected) = &self.expected {
                     expected.subtract(1);
                 }
-                let delivery = &mut self.shared.delivery();
-                delivery.put(index, &Payload::NONE, rejected(reason));
+                let mut delivery = self.shared.delivery();
+                delivery.put(index, &Payload::NONE, outcome);
+                if delivery.finish() {
+                    self.shared.hold();
+                }
             }
         }
     }
@@ -576,6 +649,8 @@ impl<I: Iterator, T, E, Y> MapDriver<I, T, E, Y> {
             self.pending = 0;
             self.arrived.clear();
             self.values = None;
+            // The locks of its database may be held for ever.
+            std::mem::forget(self.checkpoint.take());
             return;
         }
         let mut arrivals = self.shared.lock();
@@ -584,8 +659,9 @@ impl<I: Iterator, T, E, Y> MapDriver<I, T, E, Y> {
         let was_held = std::mem::take(&mut arrivals.held);
         let early = arrivals.early.as_mut().map(std::mem::take);
         let ready = std::mem::take(&mut arrivals.ready);
+        let recorder = arrivals.recorder.take();
         drop(arrivals);
-        drop((early, ready));
+        drop((early, ready, recorder));
         if was_held {
             self.shared.hold();
         }
@@ -597,7 +673,49 @@ impl<I: Iterator, T, E, Y> MapDriver<I, T, E, Y> {
             let target: Arc<dyn Deliver> = Arc::clone(&self.shared) as _;
             self.host.cancel_all(&target);
         }
+        // Waits until the results are on disk.
+        self.checkpoint = None;
     }
+}
+
+/// Opens the checkpoint of a map, if it has one.
+#[cfg(feature = "checkpoint")]
+fn open_checkpoint<I: Iterator, T, E, Y>(
+    map: &Map<I, T, E, Y>,
+) -> Option<Result<Box<Run>, Rejected>> {
+    let path = map.checkpoint.as_deref()?;
+    if let Host::Parent(_) = map.host {
+        let reason = format!(
+            "the checkpoint {} cannot be used inside a worker, since one process can use it at a time: \
+             run the map in the program itself",
+            path.display()
+        );
+        return Some(Err(Rejected::Checkpoint(reason.into())));
+    }
+    let inputs = match map.inputs.size_hint() {
+        (least, Some(most)) if least == most => Some(least as u64),
+        _ => None,
+    };
+    let mut run = Run::open(
+        path,
+        map.registration.spec,
+        map.config.as_deref(),
+        map.describe,
+        inputs,
+    );
+    if let Ok(run) = &mut run
+        && let Some(line) = run.tell(None)
+    {
+        Engine::say(&line);
+    }
+    Some(run.map(Box::new))
+}
+
+#[cfg(not(feature = "checkpoint"))]
+fn open_checkpoint<I: Iterator, T, E, Y>(
+    _: &Map<I, T, E, Y>,
+) -> Option<Result<Box<Run>, Rejected>> {
+    None
 }
 
 impl<I: Iterator, T, E, Y> Drop for MapDriver<I, T, E, Y> {

@@ -1,0 +1,4 @@
+#[retry_runtime::function(version = 3)]
+fn f() {}
+
+fn main() {}
