@@ -66,6 +66,40 @@ pub enum ProgressMode {
     None,
 }
 
+/// The status lines and the summary that a program with [`run`](crate::run) or `#[local_entrypoint]` prints on
+/// standard error.
+///
+/// ```no_run
+/// use retry_runtime::{Program, runtime::StatusMode};
+///
+/// retry_runtime::init();
+/// Program::new().status(StatusMode::Fail).run(|| { /* .. */ });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StatusMode {
+    /// Nothing.
+    None,
+    /// The calls that fail, and the summary.
+    Fail,
+    /// The attempts that fail as well.
+    #[default]
+    Retry,
+    /// The calls that succeed as well.
+    All,
+}
+
+/// The failed calls for which a program exits with code 100, although its own code has handled them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FailOn {
+    /// None.
+    #[default]
+    Never,
+    /// Calls without a result, unless they were cancelled.
+    Failed,
+    /// Those, and calls that succeeded only after a failed attempt.
+    Retried,
+}
+
 /// The settings of one runtime. A value here overrides that of the attributes.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -81,6 +115,8 @@ pub(crate) struct Config {
     pub(crate) max_buffered: usize,
     pub(crate) output: OutputMode,
     pub(crate) progress: ProgressMode,
+    pub(crate) status: StatusMode,
+    pub(crate) fail_on: FailOn,
     pub(crate) shutdown_grace: Duration,
     pub(crate) inline: bool,
     pub(crate) seed: Option<u64>,
@@ -193,6 +229,25 @@ const VARIABLES: &[(&str, Set)] = &[
         };
         Ok(())
     }),
+    ("RETRY_STATUS", |config, text| {
+        config.status = match text {
+            "none" => StatusMode::None,
+            "fail" => StatusMode::Fail,
+            "retry" => StatusMode::Retry,
+            "all" => StatusMode::All,
+            _ => return Err("must be none, fail, retry or all".to_owned()),
+        };
+        Ok(())
+    }),
+    ("RETRY_FAIL_ON", |config, text| {
+        config.fail_on = match text {
+            "never" => FailOn::Never,
+            "failed" => FailOn::Failed,
+            "retried" => FailOn::Retried,
+            _ => return Err("must be never, failed or retried".to_owned()),
+        };
+        Ok(())
+    }),
     ("RETRY_ENGINE", |config, text| {
         config.inline = match text {
             "inline" => true,
@@ -260,6 +315,8 @@ impl Default for Config {
             max_buffered: MAX_BUFFERED,
             output: OutputMode::default(),
             progress: ProgressMode::default(),
+            status: StatusMode::default(),
+            fail_on: FailOn::default(),
             shutdown_grace: SHUTDOWN_GRACE,
             inline: false,
             seed: None,

@@ -53,7 +53,7 @@ static PROGRAM: OnceLock<ProgramHooks> = OnceLock::new();
 /// The hooks that `#[local_entrypoint]` installs.
 pub(crate) struct ProgramHooks {
     /// Called when the engine of a process has started, also in forked children.
-    pub(crate) on_start: fn(),
+    pub(crate) on_start: fn(&Arc<Engine>),
     /// Prints a message for the user.
     pub(crate) say: fn(&str),
 }
@@ -125,9 +125,9 @@ impl fmt::Debug for Engine {
 
 impl Engine {
     /// Calls the program's start hook, if there is one, when the engine of its process has started.
-    pub(crate) fn call_start_hook() {
+    pub(crate) fn call_start_hook(self: &Arc<Self>) {
         if let Some(program) = PROGRAM.get() {
-            (program.on_start)();
+            (program.on_start)(self);
         }
     }
 

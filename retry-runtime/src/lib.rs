@@ -209,7 +209,7 @@ pub use caller::runtime::{Abandoned, Builder, Drained, Shutdown};
 #[doc(hidden)]
 pub use codec::Wire;
 #[doc(hidden)]
-pub use config::{OutputMode, ProgressMode, Transport};
+pub use config::{FailOn, OutputMode, ProgressMode, StatusMode, Transport};
 #[doc(hidden)]
 pub use function::args::Input;
 #[doc(hidden)]
@@ -271,7 +271,7 @@ pub mod policy {
 /// Runtimes: separate pools of workers, and their shutdown.
 pub mod runtime {
     pub use crate::caller::runtime::{Abandoned, Builder, Drained, Runtime, Shutdown, shutdown};
-    pub use crate::config::{OutputMode, ProgressMode, Transport};
+    pub use crate::config::{FailOn, OutputMode, ProgressMode, StatusMode, Transport};
 }
 
 /// Types whose values are sent between processes.

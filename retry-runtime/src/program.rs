@@ -5,6 +5,7 @@
 #[cfg(feature = "cli")]
 pub(crate) mod command_line;
 pub(crate) mod progress;
+mod status;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::caller::host::{self, Host};
 use crate::caller::runtime::{Builder, Shutdown};
 use crate::child::nested::Upstream;
-use crate::config::{self, ProgressMode};
+use crate::config::{self, FailOn, ProgressMode, StatusMode};
 use crate::engine::{Engine, ProgramHooks};
 use crate::sys::PerProcess;
 use crate::sys::signals::{self, Signals};
@@ -78,6 +79,8 @@ const ENDED: u8 = 2;
 #[must_use = "settings do nothing unless a program runs with them"]
 pub struct Program {
     progress: Option<ProgressMode>,
+    status: Option<StatusMode>,
+    fail_on: Option<FailOn>,
     shutdown_grace: Option<Duration>,
     runtime: Option<Builder>,
 }
@@ -91,6 +94,21 @@ impl Program {
     /// Sets the display of progress, [`ProgressMode::Auto`] or `RETRY_PROGRESS` by default.
     pub fn progress(mut self, mode: ProgressMode) -> Self {
         self.progress = Some(mode);
+        self
+    }
+
+    /// Sets the status lines, [`StatusMode::Retry`] or `RETRY_STATUS` by default.
+    pub fn status(mut self, mode: StatusMode) -> Self {
+        self.status = Some(mode);
+        self
+    }
+
+    /// Sets for which failures the program exits with code 100 once the closure has returned and spawned calls
+    /// have ended: [`FailOn::Never`] or `RETRY_FAIL_ON` by default.
+    ///
+    /// The value of the closure is dropped then. If the closure panics, the panic continues instead.
+    pub fn fail_on(mut self, failures: FailOn) -> Self {
+        self.fail_on = Some(failures);
         self
     }
 
@@ -136,9 +154,12 @@ impl Program {
         if !self.takes_over() {
             return work();
         }
-        self.begin();
+        let fail_on = self.begin();
         let result = catch_unwind(AssertUnwindSafe(work));
         finish();
+        if result.is_ok() {
+            status::exit_on_failures(fail_on);
+        }
         STATE.store(ENDED, Ordering::Release);
         result.unwrap_or_else(|payload| resume_unwind(payload))
     }
@@ -176,6 +197,8 @@ impl Program {
             Err(RUNNING) => {
                 assert!(
                     self.progress.is_none()
+                        && self.status.is_none()
+                        && self.fail_on.is_none()
                         && self.shutdown_grace.is_none()
                         && self.runtime.is_none(),
                     "the settings of a `Program` come too late inside of another `run`: give them to the \
@@ -190,9 +213,9 @@ impl Program {
         }
     }
 
-    /// Starts the program.
+    /// Starts the program. Returns for which failures it exits with an error.
     #[track_caller]
-    fn begin(self) {
+    fn begin(self) -> FailOn {
         if let Some(builder) = self.runtime {
             assert!(
                 host::configure(builder.into_config()),
@@ -203,8 +226,12 @@ impl Program {
         if let Some(grace) = self.shutdown_grace {
             let _ = GRACE.set(grace);
         }
-        let configured = || host::configuration().progress;
-        begin(self.progress.unwrap_or_else(configured));
+        let configured = host::configuration();
+        begin(
+            self.progress.unwrap_or(configured.progress),
+            self.status.unwrap_or(configured.status),
+        );
+        self.fail_on.unwrap_or(configured.fail_on)
     }
 }
 
@@ -318,7 +345,7 @@ fn shutdown_grace(engine: &Engine) -> Duration {
 }
 
 /// Warns about variables, handles signals, and shows progress.
-fn begin(progress: ProgressMode) {
+fn begin(progress: ProgressMode, status: StatusMode) {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for warning in config::warnings(names) {
         eprintln!("warning: {warning}");
@@ -331,7 +358,8 @@ fn begin(progress: ProgressMode) {
         signals::catch_ending();
     }
     // A forked child inherits the handlers, but has neither the thread nor a pipe of its own.
-    let starts = || {
+    let starts = |engine: &Arc<Engine>| {
+        status::observe(engine);
         if !Signals::are_open()
             && let Ok(signals) = Signals::open()
         {
@@ -342,6 +370,7 @@ fn begin(progress: ProgressMode) {
         on_start: starts,
         say,
     });
+    status::begin(status);
     progress::begin(progress);
 }
 
@@ -395,6 +424,7 @@ fn finish() {
         say_what_was_killed(engine);
     }
     terminal::end();
+    status::end();
 }
 
 /// Time to wait for workers to end before a message about it is printed.
@@ -439,6 +469,7 @@ fn list(names: &[String]) -> String {
 /// Ends the program because of a signal.
 fn exit(signal: i32) -> ! {
     terminal::end();
+    status::end();
     std::process::exit(BY_SIGNAL + signal)
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn global() -> io::Result<&'static Arc<Engine>> {
         return Ok(engine);
     }
     let engine = start(configuration())?;
-    Engine::call_start_hook();
+    engine.call_start_hook();
     Ok(GLOBAL.get_or_init(|| engine))
 }
 

@@ -494,6 +494,7 @@ impl Builder {
     /// wait for it. `RETRY_EVENTS=run.jsonl` does the same for the default runtime.
     pub fn events_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.config.events = Some(path.into());
+        self.config.note_built("events");
         self
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{Config, OutputMode, ProgressMode, VARIABLES};
+use super::{Config, FailOn, OutputMode, ProgressMode, StatusMode, VARIABLES};
 use crate::api::retries::Retries;
 use crate::api::spec::{Annotation, FunctionSpec};
 use crate::sys::attributes::parallelism;
@@ -113,6 +113,32 @@ impl Config {
                     ProgressMode::None => "none",
                 }
                 .to_owned(),
+            ),
+            (
+                "status",
+                match self.status {
+                    StatusMode::None => "none",
+                    StatusMode::Fail => "fail",
+                    StatusMode::Retry => "retry",
+                    StatusMode::All => "all",
+                }
+                .to_owned(),
+            ),
+            (
+                "fail_on",
+                match self.fail_on {
+                    FailOn::Never => "never",
+                    FailOn::Failed => "failed",
+                    FailOn::Retried => "retried",
+                }
+                .to_owned(),
+            ),
+            ("show_inputs", u8::from(self.show_inputs).to_string()),
+            (
+                "events",
+                self.events
+                    .as_ref()
+                    .map_or_else(|| "none".to_owned(), |path| path.display().to_string()),
             ),
             ("shutdown_grace", time(self.shutdown_grace)),
             (

@@ -12,6 +12,7 @@ use super::feed::Consume;
 use crate::api::context::{AttemptOutcome, CallId, short_name};
 use crate::api::events::{CallOutcome, Event, EventKind, FailureDetails, Record};
 use crate::api::failure::ExitCause;
+use crate::config::StatusMode;
 use crate::terminal;
 
 /// The width of the column of status words.
@@ -22,20 +23,6 @@ const FEW: u64 = 5;
 
 /// How many lines of standard error a block shows.
 const TAIL: usize = 10;
-
-/// The extent of status lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StatusMode {
-    /// None, and no summary.
-    None,
-    /// Blocks about calls that failed, and the summary.
-    Fail,
-    /// Lines about attempts that failed as well.
-    #[default]
-    Retry,
-    /// Lines about all calls.
-    All,
-}
 
 /// One failed attempt of a call that has not ended yet.
 #[derive(Clone, Debug)]
@@ -58,10 +45,10 @@ pub(super) struct Group {
 pub(crate) struct Failures {
     /// By function, kind of end and cause.
     pub(super) groups: BTreeMap<(&'static str, &'static str, String), Group>,
-    pub(super) failed: u64,
-    pub(super) cancelled: u64,
-    pub(super) retried: u64,
-    pub(super) after_retry: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) retried: u64,
+    pub(crate) after_retry: u64,
 }
 
 /// Turns records into status lines.
@@ -171,7 +158,7 @@ impl Status {
             false => "; retrying in ",
         });
         if !delay.is_zero() {
-            let _ = write!(line, "{delay:.3?}");
+            let _ = write!(line, "{:?}", to_micros(delay));
         }
         let _ = write!(line, "   {}", worker(&last));
         line.push('\n');
@@ -337,7 +324,7 @@ impl End<'_> {
             );
             match failed.delay {
                 Some(delay) if !delay.is_zero() => {
-                    let _ = write!(line, "   retried after {delay:.3?}");
+                    let _ = write!(line, "   retried after {:?}", to_micros(delay));
                 }
                 _ => {}
             }
@@ -423,6 +410,11 @@ fn subject(event: &Event) -> String {
         Some(index) => format!("{name}[{index}]"),
         None => name.to_owned(),
     }
+}
+
+/// Returns a delay as people write it: jitter draws it to the nanosecond.
+fn to_micros(delay: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// `worker w3 pid 48121`

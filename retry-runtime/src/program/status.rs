@@ -1,0 +1,144 @@
+//! Prints status lines while the program runs, and a summary when it ends.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::say;
+use crate::api::events::Interest;
+use crate::api::run::{self, RunId};
+use crate::caller::host;
+use crate::config::{FailOn, StatusMode};
+use crate::engine::Engine;
+use crate::observe::feed::Feed;
+use crate::observe::status::{Failures, Status};
+use crate::observe::summary::{self, Totals};
+use crate::observe::writer;
+use crate::sys::PerProcess;
+
+/// Exit code of a program whose calls have failed, if it is to fail because of them.
+const CALLS_FAILED: i32 = 100;
+
+/// A run that takes less time than this has no summary if nothing has failed in it.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Time that the end of the program waits for status lines, which a stopped terminal may hold up.
+const LAST: Duration = Duration::from_secs(2);
+
+static MODE: OnceLock<StatusMode> = OnceLock::new();
+
+/// What this process has observed of its default runtime.
+static OBSERVED: PerProcess<Observed> = PerProcess::new();
+
+#[derive(Default)]
+struct Observed {
+    failures: Arc<Mutex<Failures>>,
+    feed: OnceLock<Arc<Feed>>,
+}
+
+/// Sets the extent of status lines.
+pub(super) fn begin(mode: StatusMode) {
+    let _ = MODE.set(mode);
+    // The beginning of the run.
+    let _ = RunId::current();
+}
+
+/// Begins to observe an engine. Without a thread for it there are no status lines.
+pub(super) fn observe(engine: &Arc<Engine>) {
+    let Some(mode) = MODE.get() else { return };
+    let observed = OBSERVED.get_or_init(Observed::default);
+    let interest = match mode {
+        StatusMode::All => Interest::Everything,
+        _ => Interest::Failures,
+    };
+    let status = Box::new(Status::new(*mode, Arc::clone(&observed.failures)));
+    if let Ok(feed) = Feed::start("retry-status", interest, status)
+        && observed.feed.set(Arc::clone(&feed)).is_ok()
+    {
+        engine.observe(feed);
+    }
+}
+
+/// Prints the summary, and what could not be written.
+pub(super) fn end() {
+    if let (Some(mode), Some(observed), Some(engine)) =
+        (MODE.get(), OBSERVED.get(), host::global_if_started())
+    {
+        if let Some(feed) = observed.feed.get() {
+            feed.flush(LAST);
+        }
+        let failures = observed.lock();
+        let elapsed = run::now().elapsed;
+        let is_worth_it = elapsed >= SHORT || failures.failed + failures.retried > 0;
+        if *mode > StatusMode::None && is_worth_it {
+            let text = summary::render(
+                &RunId::current().to_string(),
+                elapsed,
+                &totals(engine),
+                &failures,
+            );
+            say(text.trim_end());
+        }
+    }
+    for (path, error) in writer::flush_all() {
+        say(&format!(
+            "the event log {} is not complete: {error}",
+            path.display()
+        ));
+    }
+}
+
+/// Exits if calls have failed that the program is to fail for.
+pub(super) fn exit_on_failures(fail_on: FailOn) {
+    let Some(observed) = OBSERVED.get() else {
+        return;
+    };
+    let failures = observed.lock();
+    let (failed, retried) = (failures.failed, failures.after_retry);
+    drop(failures);
+    let counted = match fail_on {
+        FailOn::Never => 0,
+        FailOn::Failed => failed,
+        FailOn::Retried => failed + retried,
+    };
+    if counted > 0 {
+        say(&format!(
+            "error: {failed} calls have failed and {retried} have succeeded after a retry, which the program \
+             is to fail for (RETRY_FAIL_ON)"
+        ));
+        std::process::exit(CALLS_FAILED);
+    }
+}
+
+impl Observed {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the totals of each function, in the order in which they were first called.
+fn totals(engine: &Engine) -> Vec<Totals> {
+    let (counts, statistics) =
+        engine.step(|core, _| (core.scheduler.counts(), core.scheduler.statistics()));
+    let total = |(name, counts, _): (&'static str, crate::scheduler::Counts, usize)| {
+        let known = statistics.get(name).cloned().unwrap_or_default();
+        let span = known
+            .period
+            .map_or(Duration::ZERO, |(begun, ended)| ended - begun);
+        Totals {
+            name,
+            finished: counts.finished,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+            after_retry: known.after_retry,
+            p50: known.times.quantile(0.5),
+            p95: known.times.quantile(0.95),
+            slowest: known.slowest,
+            workers: known.workers,
+            lost: known.lost,
+            set_up: known.set_up,
+            busy: known.busy,
+            available: span * u32::try_from(known.most_workers).unwrap_or(u32::MAX),
+        }
+    };
+    counts.into_iter().map(total).collect()
+}
