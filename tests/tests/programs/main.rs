@@ -4,6 +4,7 @@
 mod configuration;
 mod dependencies;
 mod entry;
+mod event_log;
 mod examples;
 mod faults_table;
 mod harness;
@@ -11,4 +12,5 @@ mod imports;
 mod outside;
 mod progress;
 mod resuming;
+mod status;
 mod transport;

@@ -18,6 +18,7 @@ fn program(milliseconds: u64) -> Command {
         .args(["--milliseconds", &milliseconds.to_string()])
         .args(["--linger", "0"])
         .env("TERM", "xterm")
+        .env("RETRY_STATUS", "none")
         .env_remove("NO_COLOR")
         .stdin(Stdio::null());
     command
@@ -29,6 +30,7 @@ fn counting(how: &str) -> Command {
     command
         .args(["--how", how])
         .env("TERM", "xterm")
+        .env("RETRY_STATUS", "none")
         .env_remove("NO_COLOR")
         .stdin(Stdio::null());
     command
@@ -252,8 +254,9 @@ fn without_a_terminal_there_is_a_line_every_ten_seconds() {
 fn a_mode_that_does_not_exist_is_refused() {
     fixture_outside(LIMIT, || {
         let output = program(1).env("RETRY_PROGRESS", "bar").output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let expected = "RETRY_PROGRESS=\"bar\" must be auto, lines or none";
-        assert!(text.contains(expected), "{text}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        let expected = "error: RETRY_PROGRESS=\"bar\" must be auto, lines or none\n";
+        assert_eq!(text, expected);
+        assert_eq!(output.status.code(), Some(2));
     });
 }

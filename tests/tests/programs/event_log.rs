@@ -1,0 +1,124 @@
+//! The event log of a run, also of one that was killed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use retry_runtime::events::{CallOutcome, EventKind, Log};
+use retry_tests::{eventually, example, fixture_outside, root};
+
+/// The example may have to be built first.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Runs the example with a log.
+fn nightly(pages: u64, log: &Path) -> std::process::Command {
+    let mut command = example("nightly");
+    command
+        .args(["--pages", &pages.to_string()])
+        .env("RETRY_EVENTS", log)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// Checks that each line of a log is valid by the published schema.
+fn check_schema(log: &Path) {
+    let schema = std::fs::read_to_string(root().join("docs/events.schema.json")).unwrap();
+    let schema = serde_json::from_str(&schema).unwrap();
+    let mut schemas = boon::Schemas::new();
+    let mut compiler = boon::Compiler::new();
+    compiler.add_resource("schema.json", schema).unwrap();
+    let index = compiler.compile("schema.json", &mut schemas).unwrap();
+    let text = std::fs::read_to_string(log).unwrap();
+    for line in text.lines() {
+        let Ok(value) = serde_json::from_str(line) else {
+            assert!(!text.ends_with('\n') && text.ends_with(line), "{line}");
+            continue;
+        };
+        if let Err(problem) = schemas.validate(&value, index) {
+            panic!("{line}: {problem:#}");
+        }
+    }
+}
+
+#[test]
+fn a_log_has_every_call_and_attempt_and_fits_its_schema() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run.jsonl");
+        assert!(nightly(6_000, &path).status().unwrap().success());
+        check_schema(&path);
+        let mut calls: BTreeMap<u64, (u32, u32, Vec<CallOutcome>)> = BTreeMap::new();
+        let (mut up, mut down) = (0, 0);
+        for event in Log::open(&path).unwrap() {
+            let event = event.unwrap();
+            let call = event
+                .input_index
+                .map(|index| calls.entry(index).or_default());
+            match (&event.kind, call) {
+                (EventKind::AttemptFailed { .. }, Some(call)) => call.0 += 1,
+                (EventKind::Retrying { .. }, Some(call)) => call.1 += 1,
+                (EventKind::Finished { outcome, .. }, Some(call)) => call.2.push(*outcome),
+                (EventKind::WorkerUp { .. }, _) => up += 1,
+                (EventKind::WorkerDown { .. }, _) => down += 1,
+                _ => {}
+            }
+        }
+        assert_eq!(calls.len(), 6_000);
+        assert_eq!(up, down, "the log goes on until the last worker has ended");
+        for (page, (failed, retries, outcomes)) in calls {
+            let expected = match page % 1_000 {
+                107 | 507 => (1, 0, CallOutcome::Failed),
+                211 | 411 | 811 => (1, 1, CallOutcome::Succeeded),
+                313 => (3, 2, CallOutcome::Crashed),
+                417 => (1, 1, CallOutcome::Succeeded),
+                521 if page > 5_000 => (3, 2, CallOutcome::TimedOut),
+                _ => (0, 0, CallOutcome::Succeeded),
+            };
+            assert_eq!(
+                (failed, retries, &outcomes[..]),
+                (expected.0, expected.1, &[expected.2][..]),
+                "{page}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_killed_run_leaves_a_log_of_whole_lines_and_another_run_continues_the_file() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    fixture_outside(LIMIT, || {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..5 {
+            let path = directory.path().join(format!("{}.jsonl", random.u32(..)));
+            let mut process = nightly(1_000_000, &path).spawn().unwrap();
+            let least = random.u64(1..300_000);
+            eventually("the log grows", Duration::from_secs(60), || {
+                std::fs::metadata(&path).is_ok_and(|file| file.len() > least)
+            });
+            process.kill().unwrap();
+            process.wait().unwrap();
+            check_schema(&path);
+            let events: Vec<_> = Log::open(&path).unwrap().map(Result::unwrap).collect();
+            assert!(!events.is_empty());
+            let run = events[0].run;
+            assert!(events.iter().all(|event| event.run == run));
+        }
+    });
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_an_error_of_the_first_call() {
+    fixture_outside(LIMIT, || {
+        let output = example("nightly")
+            .args(["--pages", "1"])
+            .env("RETRY_EVENTS", "/nowhere/run.jsonl")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("1 failed"), "{text}");
+    });
+}
