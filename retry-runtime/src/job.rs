@@ -18,6 +18,9 @@ use caller::Caller;
 use delivery::Deliver;
 use parts::Parts;
 
+/// Shows the arguments in an encoded input.
+pub(crate) type ShowInput = fn(&[u8]) -> Option<String>;
+
 /// The input of a call and the target of its outcome, or those of a chunk of calls.
 pub(crate) struct Job {
     pub(crate) target: Arc<dyn Deliver>,

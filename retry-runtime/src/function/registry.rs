@@ -10,6 +10,7 @@ use super::invocation::{Invocation, LocalFuture, State};
 use super::probe::Fitting;
 use crate::api::spec::{Annotation, FunctionSpec};
 use crate::codec::{self, CodecError, Wire};
+use crate::job::ShowInput;
 use crate::sys::PerProcess;
 
 /// The state that a function's `setup` made for a worker.
@@ -34,8 +35,7 @@ pub struct Registration {
     pub(crate) service: Option<(&'static Service, u16)>,
     pub(crate) set_up: Option<fn() -> SetUp>,
     pub(crate) tear_down: Option<fn(Box<dyn Any>)>,
-    /// Shows the arguments in an encoded input.
-    pub(crate) show: Option<fn(&[u8]) -> Option<String>>,
+    pub(crate) show: Option<ShowInput>,
 }
 
 impl Registration {

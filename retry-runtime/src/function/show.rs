@@ -110,12 +110,12 @@ mod tests {
 
     #[test]
     fn arguments_are_shown_where_they_can_be() {
-        let job = (&Argument(&Job { path: "a" })).text();
+        let job = Argument(&Job { path: "a" }).text();
         assert_eq!(job.as_deref(), Some(r#"Job { path: "a" }"#));
         assert_eq!((&Argument(&Secret)).text(), None);
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
-        assert_eq!((&Argument(&Panics)).text(), None);
+        assert_eq!(Argument(&Panics).text(), None);
         std::panic::set_hook(hook);
         assert_eq!(shown(&[("job", job.clone())]), job);
         let all = [("job", job), ("secret", None), ("token", redacted())];
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut() {
-        let long = (&Argument(&vec![7_u8; 1 << 20])).text().unwrap();
+        let long = Argument(&vec![7_u8; 1 << 20]).text().unwrap();
         assert_eq!(long.chars().count(), LONGEST + 3);
         assert!(long.ends_with("..."), "{long}");
     }

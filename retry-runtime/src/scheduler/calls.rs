@@ -14,6 +14,7 @@ use super::{FunctionKey, GROWTH, Scheduler, WorkerKey};
 use crate::api::context::{Attempt, AttemptOutcome, CallId, remember};
 use crate::api::failure::{Cancelled, Rejected};
 use crate::api::options::Policy;
+use crate::job::ShowInput;
 use crate::job::budget::Budget;
 use crate::job::outcome::{CallKey, Failure};
 use crate::job::parts::Parts;
@@ -29,8 +30,8 @@ pub(crate) struct Terms {
     pub(crate) budget: Option<Arc<Budget>>,
     /// The line of the program that made the call, if it is known here.
     pub(crate) called: Option<&'static Location<'static>>,
-    /// Shows the arguments in an encoded input, for failure reports.
-    pub(crate) show: Option<fn(&[u8]) -> Option<String>>,
+    /// For failure reports.
+    pub(crate) show: Option<ShowInput>,
 }
 
 impl Terms {
