@@ -2,6 +2,7 @@
 //! signal, and meanwhile shows the progress of its calls (`progress.rs`). No other code in this library
 //! writes to the terminal of its own accord, or handles signals.
 
+mod broken_pipe;
 #[cfg(feature = "cli")]
 pub(crate) mod command_line;
 pub(crate) mod progress;
@@ -155,7 +156,15 @@ impl Program {
             return work();
         }
         let fail_on = self.begin();
+        broken_pipe::silence();
         let result = catch_unwind(AssertUnwindSafe(work));
+        if let Err(payload) = &result
+            && broken_pipe::is_broken_pipe(&**payload)
+        {
+            // Nobody reads the results of spawned calls either. The workers end with this process.
+            terminal::end();
+            std::process::exit(broken_pipe::EXIT);
+        }
         finish();
         if result.is_ok() {
             status::exit_on_failures(fail_on);

@@ -80,6 +80,18 @@ pub(crate) fn render(
     text
 }
 
+/// Returns the line about the first function that takes a while.
+pub(crate) fn announcement(run: &str, name: &str, total: Option<u64>, workers: usize) -> String {
+    let over = total.map_or_else(String::new, |total| {
+        format!(" over {}", plural(total, "input"))
+    });
+    let workers = plural(workers as u64, "worker");
+    format!(
+        "{:>WORDS$} {name}{over} on {workers} (run {run})",
+        "Running"
+    )
+}
+
 fn group_line(outcome: &str, cause: &str, group: &Group) -> String {
     let (subject, reason) = &group.example;
     let kind = match (outcome, cause) {
@@ -141,6 +153,18 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_announcement_names_what_is_known() {
+        assert_eq!(
+            announcement("1NE2J9ZK4PQXG", "resize", Some(10_000), 8),
+            "     Running resize over 10,000 inputs on 8 workers (run 1NE2J9ZK4PQXG)"
+        );
+        assert_eq!(
+            announcement("1NE2J9ZK4PQXG", "resize", None, 1),
+            "     Running resize on 1 worker (run 1NE2J9ZK4PQXG)"
+        );
+    }
 
     #[test]
     fn a_summary_has_totals_times_and_groups_of_failures() {

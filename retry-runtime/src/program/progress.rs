@@ -9,6 +9,7 @@ use std::io::IsTerminal;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::status;
 use crate::api::context::short_name;
 use crate::caller::expected;
 use crate::caller::host;
@@ -67,6 +68,7 @@ fn draw_lines() {
             continue;
         }
         if now - *busy_since.get_or_insert(now) >= SHORT && terminal::takes_more() {
+            announce(&shown);
             terminal::draw(&render(&shown, terminal::width(), colour));
         }
     }
@@ -76,6 +78,8 @@ fn draw_lines() {
 fn write_lines() {
     let mut meter = Meter::new(Instant::now());
     let mut last = Vec::new();
+    thread::sleep(SHORT);
+    announce(&meter.read(Instant::now()));
     loop {
         thread::sleep(LINES);
         let lines = meter.read(Instant::now());
@@ -92,6 +96,18 @@ fn write_lines() {
             terminal::write(&format!("{}\n", render(&shown, usize::MAX, false)));
         }
     }
+}
+
+/// Prints once what runs.
+fn announce(lines: &[Line]) {
+    let Some(line) = lines.iter().find(|line| line.is_pending()) else {
+        return;
+    };
+    let Some(engine) = host::global_if_started() else {
+        return;
+    };
+    let workers = engine.step(|core, _| core.scheduler.workers_named(line.name));
+    status::announce(line.name, line.total, workers);
 }
 
 /// The progress of one function.

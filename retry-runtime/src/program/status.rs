@@ -1,9 +1,11 @@
 //! Prints status lines while the program runs, and a summary when it ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::say;
+use crate::api::context::short_name;
 use crate::api::events::Interest;
 use crate::api::run::{self, RunId};
 use crate::caller::host;
@@ -56,6 +58,23 @@ pub(super) fn observe(engine: &Arc<Engine>) {
     {
         engine.observe(feed);
     }
+}
+
+/// Prints what runs, once, as soon as calls have been pending for a while.
+pub(super) fn announce(name: &str, total: Option<u64>, workers: usize) {
+    static ANNOUNCED: PerProcess<AtomicBool> = PerProcess::new();
+    let announced = ANNOUNCED.get_or_init(AtomicBool::default);
+    if MODE.get().is_none_or(|mode| *mode == StatusMode::None)
+        || announced.swap(true, Ordering::Relaxed)
+    {
+        return;
+    }
+    say(&summary::announcement(
+        &RunId::current().to_string(),
+        short_name(name),
+        total,
+        workers,
+    ));
 }
 
 /// Prints the summary, and what could not be written.

@@ -39,6 +39,13 @@ impl<P: Parts> Scheduler<P> {
         all
     }
 
+    /// Returns how many workers there are for a function, or for all configurations of a service.
+    pub(crate) fn workers_named(&self, name: &str) -> usize {
+        let functions = self.functions.iter().map(|(_, function)| function);
+        let named = functions.filter(|function| function.policy.name == name);
+        named.map(|function| function.index.keys().len()).sum()
+    }
+
     /// Returns the statistics of each function that was called.
     pub(crate) fn statistics(&self) -> BTreeMap<&'static str, Statistics> {
         let removed = self.removed.iter();

@@ -1,6 +1,6 @@
 //! What a program prints about its failed calls, and its summary and exit code.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use retry_tests::{example, fixture_outside};
@@ -127,5 +127,41 @@ fn the_exit_code_is_that_of_the_failures_that_count() {
             let said = text.contains("(RETRY_FAIL_ON)");
             assert_eq!(said, code == 100, "{fail_on}: {text}");
         }
+    });
+}
+
+#[test]
+fn a_run_that_takes_a_while_is_announced() {
+    fixture_outside(LIMIT, || {
+        let text = complaints(&nightly(3_000).output().unwrap());
+        let (before, after) = text
+            .split_once("     Running render over 3,000 inputs on ")
+            .unwrap();
+        let (line, _) = after.split_once('\n').unwrap();
+        assert!(line.contains(" (run ") && line.ends_with(')'), "{line}");
+        assert!(
+            !before.contains("Summary") && !after.contains("Running"),
+            "{text}"
+        );
+        let run = line.split_once("(run ").unwrap().1.trim_end_matches(')');
+        assert!(text.trim_end().ends_with(run), "{text}");
+    });
+}
+
+#[test]
+fn a_program_whose_output_nobody_reads_ends_without_a_message() {
+    fixture_outside(LIMIT, || {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_counting"))
+            .args(["--how", "map"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(process.stdout.take());
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(141));
+        let text = complaints(&output);
+        assert!(!text.contains("panicked"), "{text}");
     });
 }
