@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use retry_runtime::error::Rejected;
 use retry_runtime::{CallError, Runtime, function};
 use retry_tests::{Ledger, eventually, fixture, fixture_async, record, seeded};
@@ -185,8 +186,8 @@ async fn streams_and_several_maps_share_a_file() {
         let path = ledger.path();
         let file = path.with_extension("db");
         let map = || echo.map(0..1000).checkpoint(&file);
-        let mut first = map().into_iter();
-        assert_eq!(first.next().unwrap().unwrap(), 0);
+        let mut first = map().stream();
+        assert_eq!(first.next().await.unwrap().unwrap(), 0);
         // Both use the file at the same time.
         let second = map().indexed().await;
         assert!(
