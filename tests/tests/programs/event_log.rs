@@ -86,7 +86,7 @@ fn a_log_has_every_call_and_attempt_and_fits_its_schema() {
 }
 
 #[test]
-fn a_killed_run_leaves_a_log_of_whole_lines_and_another_run_continues_the_file() {
+fn a_killed_run_leaves_a_log_of_whole_lines() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     fixture_outside(LIMIT, || {
