@@ -3,13 +3,20 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::api::events::{Interest, Record, Subscriber};
 use crate::sys::{Mark, attributes};
 
 /// The number of records that may wait. Beyond it, the threads that publish wait for the consumer.
 const BACKLOG: usize = 1 << 18;
+
+/// The number of records at which the consumer begins at once.
+const BATCH: usize = 4096;
+
+/// The time for which records gather before the consumer begins: to wake it for each call would cost more than the
+/// call.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// The consumer of a feed.
 pub(crate) trait Consume: Send {
@@ -33,6 +40,8 @@ struct Queue {
     records: VecDeque<Record>,
     /// True while the consumer works on what it has taken.
     is_busy: bool,
+    /// The number of threads that wait until everything is consumed.
+    flushing: usize,
     /// Set once the consumer has failed.
     failed: Option<Arc<io::Error>>,
 }
@@ -77,6 +86,9 @@ impl Feed {
                     .wait(queue)
                     .unwrap_or_else(PoisonError::into_inner);
             }
+            let gathers = |queue: &mut Queue| queue.records.len() < BATCH && queue.flushing == 0;
+            let waited = self.filled.wait_timeout_while(queue, GATHER, gathers);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
             queue.is_busy = true;
             let records = std::mem::take(&mut queue.records);
             drop(queue);
@@ -99,13 +111,15 @@ impl Feed {
         if !self.mark.is_current() {
             return None;
         }
-        let until = Instant::now() + timeout;
         let mut queue = self.lock();
-        while queue.failed.is_none() && (queue.is_busy || !queue.records.is_empty()) {
-            let left = until.checked_duration_since(Instant::now())?;
-            let waited = self.emptied.wait_timeout(queue, left);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        queue.flushing += 1;
+        self.filled.notify_one();
+        let pending = |queue: &mut Queue| {
+            queue.failed.is_none() && (queue.is_busy || !queue.records.is_empty())
+        };
+        let waited = self.emptied.wait_timeout_while(queue, timeout, pending);
+        queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        queue.flushing -= 1;
         queue.failed.clone()
     }
 }
@@ -123,7 +137,8 @@ impl Subscriber for Feed {
             return false;
         }
         queue.records.push_back(record.clone());
-        let begins = queue.records.len() == 1 && !queue.is_busy;
+        let count = queue.records.len();
+        let begins = !queue.is_busy && (count == 1 || count == BATCH);
         drop(queue);
         if begins {
             self.filled.notify_one();
