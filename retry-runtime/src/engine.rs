@@ -8,6 +8,7 @@ pub(crate) mod backend;
 pub(crate) mod core;
 pub(crate) mod link;
 mod perform;
+pub(crate) mod running;
 mod wait;
 
 use std::cell::Cell;

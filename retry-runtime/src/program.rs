@@ -6,6 +6,7 @@ mod broken_pipe;
 #[cfg(feature = "cli")]
 pub(crate) mod command_line;
 pub(crate) mod progress;
+mod running;
 mod status;
 
 use std::future::Future;
@@ -364,7 +365,7 @@ fn begin(progress: ProgressMode, status: StatusMode) {
     if let Ok(signals) = Signals::open()
         && watch(signals).is_ok()
     {
-        signals::catch_ending();
+        signals::catch();
     }
     // A forked child inherits the handlers, but has neither the thread nor a pipe of its own.
     let starts = |engine: &Arc<Engine>| {
@@ -483,8 +484,12 @@ fn exit(signal: i32) -> ! {
 }
 
 fn handle(signals: &Signals) {
-    let Some(first) = signals.next(None) else {
-        return;
+    let first = loop {
+        match signals.next(None) {
+            None => return,
+            Some(signals::QUESTION) => running::print(),
+            Some(first) => break first,
+        }
     };
     ASKED
         .get_or_init(AtomicI32::default)
@@ -503,7 +508,10 @@ fn handle(signals: &Signals) {
     engine.shut_down(grace, false, true);
     let mut silent = (running + queued == 0).then(|| Instant::now() + SILENT);
     while !engine.is_drained() {
-        if let Some(second) = signals.next(Some(LOOK)) {
+        let second = signals.next(Some(LOOK));
+        if second == Some(signals::QUESTION) {
+            running::print();
+        } else if let Some(second) = second {
             // The remaining workers end with this process.
             exit(second);
         }
@@ -514,5 +522,9 @@ fn handle(signals: &Signals) {
     say_what_was_killed(engine);
     // Give `main` time to print what follows from the end of its calls.
     let second = signals.next(Some(Duration::from_millis(50)));
-    exit(second.unwrap_or(first))
+    exit(
+        second
+            .filter(|second| *second != signals::QUESTION)
+            .unwrap_or(first),
+    )
 }

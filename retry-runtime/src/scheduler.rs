@@ -59,7 +59,7 @@ use function::Function;
 pub(crate) use function::{Counts, FunctionPolicy};
 pub(crate) use messages::{
     Action, Answer, AnswerReport, Executing, ExitReport, Inbound, LastPanic, Printing, Progress,
-    UnknownTicket,
+    RunningCall, UnknownTicket,
 };
 pub(crate) use nested::NestedOrigin;
 use statistics::Statistics;

@@ -212,7 +212,7 @@ impl fmt::Display for ExitCause {
 }
 
 /// A number of bytes as people write it.
-struct Bytes(u64);
+pub(crate) struct Bytes(pub(crate) u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

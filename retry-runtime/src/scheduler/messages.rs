@@ -147,6 +147,14 @@ pub(crate) enum Printing {
     Several,
 }
 
+/// A call that a worker is executing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RunningCall {
+    pub(crate) function: &'static str,
+    pub(crate) index: Option<u64>,
+    pub(crate) attempt: u32,
+}
+
 /// The error for a worker's answer to a ticket that it does not hold.
 #[derive(Debug)]
 pub(crate) struct UnknownTicket;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::calls::{CallState, Terms};
 use super::function::{Counts, FunctionPolicy};
-use super::messages::Printing;
+use super::messages::{Printing, RunningCall};
+use super::outstanding::Inflight;
 use super::statistics::Statistics;
 use super::workers::{Phase, Worker};
 use super::{FunctionKey, Scheduler, WorkerKey};
@@ -37,6 +38,28 @@ impl<P: Parts> Scheduler<P> {
             all[place].2 += running;
         }
         all
+    }
+
+    /// Returns the workers, with their processes.
+    pub(crate) fn workers(&self) -> Vec<(WorkerKey, Option<u32>)> {
+        let workers = self.workers.iter();
+        workers.map(|(key, worker)| (key, worker.pid)).collect()
+    }
+
+    /// Returns the function, the position in its map, and the attempt of the call that a worker executes under a
+    /// ticket.
+    pub(crate) fn running_call(&self, key: WorkerKey, ticket: u64) -> Option<RunningCall> {
+        let mut sent = self.worker(key)?.outstanding.iter();
+        let holds =
+            |one: &&Inflight| (one.ticket..one.ticket + u64::from(one.count)).contains(&ticket);
+        let inflight = sent.find(holds)?;
+        let call = self.call(inflight.call?)?;
+        let first = call.payload.index();
+        Some(RunningCall {
+            function: call.terms.name,
+            index: first.map(|first| first + (ticket - inflight.ticket)),
+            attempt: call.attempt,
+        })
     }
 
     /// Returns how many workers there are for a function, or for all configurations of a service.

@@ -249,7 +249,7 @@ impl<P: Parts> Scheduler<P> {
         if reply.timed > 0 {
             state.add_duration(reply.duration, reply.timed);
             if reply.timed == 1 && state.statistics.is_slowest(reply.duration) {
-                let index = self.index_of(key, ticket);
+                let index = self.running_call(key, ticket).and_then(|call| call.index);
                 let statistics = &mut self.functions[function.0].statistics;
                 statistics.slowest = Some((reply.duration, index));
             }
@@ -283,15 +283,6 @@ impl<P: Parts> Scheduler<P> {
         }
         self.retire_when_used_up(now, key);
         Ok(Some(function))
-    }
-
-    /// Returns the place of a ticket's input in its map.
-    fn index_of(&self, key: WorkerKey, ticket: u64) -> Option<u64> {
-        let mut sent = self.worker(key)?.outstanding.iter();
-        let inflight =
-            sent.find(|one| (one.ticket..one.ticket + u64::from(one.count)).contains(&ticket))?;
-        let first = self.call(inflight.call?)?.payload.index()?;
-        Some(first + (ticket - inflight.ticket))
     }
 
     /// Kills a worker that broke the protocol.

@@ -120,7 +120,9 @@ pub(crate) mod signals {
         }
     }
 
-    pub(crate) fn catch_ending() {}
+    pub(crate) const QUESTION: i32 = -1;
+
+    pub(crate) fn catch() {}
 }
 
 /// Returns a name for this machine, as far as the environment has one.

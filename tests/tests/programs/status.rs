@@ -1,9 +1,11 @@
 //! What a program prints about its failed calls, and its summary and exit code.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use retry_tests::{example, fixture_outside};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The example may have to be built first.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -163,5 +165,44 @@ fn a_program_whose_output_nobody_reads_ends_without_a_message() {
         assert_eq!(output.status.code(), Some(141));
         let text = complaints(&output);
         assert!(!text.contains("panicked"), "{text}");
+    });
+}
+
+#[test]
+fn a_program_that_is_asked_lists_its_running_calls_and_goes_on() {
+    fixture_outside(LIMIT, || {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_counting"))
+            .args(["--how", "interrupted"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut lines = lines.map_while(Result::ok);
+        let begun = lines.by_ref().filter(|line| line.contains("sleeping"));
+        assert_eq!(begun.take(2).count(), 2);
+        let pid = Pid::from_child(&process);
+        kill_process(pid, Signal::USR1).unwrap();
+        let complaints = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut complaints = complaints.map_while(Result::ok);
+        let running: Vec<_> = complaints
+            .by_ref()
+            .take_while(|line| !line.contains("Executing 2 calls, 38 more wait"))
+            .filter(|line| line.contains("     Running ") && line.contains("attempt 1 "))
+            .collect();
+        assert_eq!(running.len(), 2, "{running:?}");
+        assert!(
+            running
+                .iter()
+                .all(|line| line.contains(" pid ") && line.contains("iB")),
+            "{running:?}"
+        );
+        // It still ends as asked.
+        kill_process(pid, Signal::INT).unwrap();
+        assert!(lines.any(|line| line == "main got 40 results"));
+        lines.for_each(drop);
+        complaints.for_each(drop);
+        assert_eq!(process.wait().unwrap().code(), Some(130));
     });
 }

@@ -31,6 +31,9 @@ static PIPE: PerProcess<OwnedFd> = PerProcess::new();
 /// The signals that ask a program to end.
 const ENDING: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
+/// The number of the signal that asks a program what it is doing.
+pub(crate) const QUESTION: i32 = Signal::USR1.as_raw();
+
 /// The signals that this process catches, in the order of their arrival.
 pub(crate) struct Signals(OwnedFd);
 
@@ -61,14 +64,15 @@ impl Signals {
     }
 }
 
-/// Catches the signals that ask a program to end, from now on: the handler writes the number of the signal to
+/// Catches the signals that ask a program to end, and the one that asks what it is doing, from now on: the handler writes the number of the signal to
 /// the pipe of the process that receives it. A forked child inherits the handler. As long as the child has no
 /// pipe of its own, the signal has its default effect there.
 ///
 /// Signals that were ignored when the program started stay ignored: `nohup` ignores them, and so does a shell
 /// that starts a background job.
-pub(crate) fn catch_ending() {
-    for signal in ENDING.into_iter().filter(|one| !is_ignored(*one)) {
+pub(crate) fn catch() {
+    let all = ENDING.into_iter().chain([Signal::USR1]);
+    for signal in all.filter(|one| !is_ignored(*one)) {
         set_action(signal.as_raw(), true);
     }
 }
