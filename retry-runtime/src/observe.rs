@@ -1,6 +1,7 @@
 //! What a run tells while it goes on, and what remains of it.
 
 pub(crate) mod feed;
+pub(crate) mod files;
 pub(crate) mod line;
 pub(crate) mod log;
 pub(crate) mod status;

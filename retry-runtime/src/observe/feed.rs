@@ -22,6 +22,12 @@ const GATHER: Duration = Duration::from_millis(20);
 pub(crate) trait Consume: Send {
     /// Takes in what has arrived. After an error the feed ends.
     fn take_in(&mut self, records: VecDeque<Record>) -> io::Result<()>;
+
+    /// Completes what it makes of the records. It is called after the last record when the program ends, and
+    /// may be called before.
+    fn complete(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The queue in front of a consumer.
@@ -42,6 +48,8 @@ struct Queue {
     is_busy: bool,
     /// The number of threads that wait until everything is consumed.
     flushing: usize,
+    /// Set until the consumer has completed its work for them.
+    is_asked: bool,
     /// Set once the consumer has failed.
     failed: Option<Arc<io::Error>>,
 }
@@ -78,7 +86,7 @@ impl Feed {
     fn consume(&self, consumer: &mut dyn Consume) {
         let mut queue = self.lock();
         loop {
-            while queue.records.is_empty() {
+            while queue.records.is_empty() && !queue.is_asked {
                 queue.is_busy = false;
                 self.emptied.notify_all();
                 queue = self
@@ -91,9 +99,13 @@ impl Feed {
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
             queue.is_busy = true;
             let records = std::mem::take(&mut queue.records);
+            let completes = records.is_empty() && std::mem::take(&mut queue.is_asked);
             drop(queue);
             self.emptied.notify_all();
-            let consumed = consumer.take_in(records);
+            let consumed = match completes {
+                true => consumer.complete(),
+                false => consumer.take_in(records),
+            };
             queue = self.lock();
             if let Err(error) = consumed {
                 queue.failed = Some(Arc::new(error));
@@ -104,8 +116,8 @@ impl Feed {
         }
     }
 
-    /// Waits until everything that was published is consumed, for at most `timeout`. Returns why the consumer
-    /// has failed, if it has.
+    /// Waits until everything that was published is consumed and the consumer has completed its work, for at
+    /// most `timeout`. Returns why the consumer has failed, if it has.
     pub(crate) fn flush(&self, timeout: Duration) -> Option<Arc<io::Error>> {
         // A forked child has no thread that would consume anything.
         if !self.mark.is_current() {
@@ -113,9 +125,11 @@ impl Feed {
         }
         let mut queue = self.lock();
         queue.flushing += 1;
+        queue.is_asked = true;
         self.filled.notify_one();
         let pending = |queue: &mut Queue| {
-            queue.failed.is_none() && (queue.is_busy || !queue.records.is_empty())
+            let is_under_way = queue.is_busy || queue.is_asked || !queue.records.is_empty();
+            queue.failed.is_none() && is_under_way
         };
         let waited = self.emptied.wait_timeout_while(queue, timeout, pending);
         queue = waited.unwrap_or_else(PoisonError::into_inner).0;

@@ -12,9 +12,9 @@ use crate::caller::host;
 use crate::config::{FailOn, StatusMode};
 use crate::engine::Engine;
 use crate::observe::feed::Feed;
+use crate::observe::files;
 use crate::observe::status::{Failures, Status};
 use crate::observe::summary::{self, Totals};
-use crate::observe::writer;
 use crate::sys::PerProcess;
 
 /// Exit code of a program whose calls have failed, if it is to fail because of them.
@@ -98,11 +98,8 @@ pub(super) fn end() {
             say(text.trim_end());
         }
     }
-    for (path, error) in writer::flush_all() {
-        say(&format!(
-            "the event log {} is not complete: {error}",
-            path.display()
-        ));
+    for (file, error) in files::flush_all() {
+        say(&format!("the {file} is not complete: {error}"));
     }
 }
 

@@ -1,0 +1,98 @@
+//! The files that a run writes: all runtimes of a process share the feed of each, and they are complete when
+//! the program ends.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::feed::Feed;
+use crate::sys::{self, Mark, PerProcess};
+
+/// Time that the end of the program waits for the files to be written.
+const LAST: Duration = Duration::from_secs(10);
+
+/// The feeds of this process, by their files.
+static FEEDS: PerProcess<Mutex<BTreeMap<File, Arc<Feed>>>> = PerProcess::new();
+
+/// The first process that has written a file which belongs to one run alone.
+static FIRST: OnceLock<Mark> = OnceLock::new();
+
+/// The kinds of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Log,
+    Report,
+    Trace,
+}
+
+/// A file that a run writes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct File {
+    kind: Kind,
+    path: PathBuf,
+}
+
+impl fmt::Display for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Log => "event log",
+            Kind::Report => "report",
+            Kind::Trace => "trace",
+        };
+        write!(f, "{kind} {}", self.path.display())
+    }
+}
+
+/// Returns the feed of a file, and starts it if this is the first runtime that writes to it.
+///
+/// # Errors
+///
+/// If `start` fails. The error names the file.
+pub(super) fn shared(
+    kind: Kind,
+    path: &Path,
+    start: impl FnOnce() -> io::Result<Arc<Feed>>,
+) -> io::Result<Arc<Feed>> {
+    let feeds = FEEDS.get_or_init(Mutex::default);
+    let mut feeds = feeds.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = path.to_owned();
+    let file = File { kind, path };
+    if let Some(feed) = feeds.get(&file) {
+        return Ok(Arc::clone(feed));
+    }
+    let feed = start().map_err(|error| {
+        let text = format!("the {file} cannot be written: {error}");
+        io::Error::new(error.kind(), text)
+    })?;
+    if feeds.is_empty() {
+        sys::at_exit(flush_at_exit);
+    }
+    feeds.insert(file, Arc::clone(&feed));
+    Ok(feed)
+}
+
+/// Returns whether this process was forked from one that writes a file which belongs to its run alone. The
+/// child would replace it.
+pub(super) fn belong_to_parent() -> bool {
+    !FIRST.get_or_init(Mark::current).is_current()
+}
+
+extern "C" fn flush_at_exit() {
+    flush_all();
+}
+
+/// Waits until all events are in their files. Returns the files that could not be written, with the reasons.
+pub(crate) fn flush_all() -> Vec<(File, Arc<io::Error>)> {
+    let Some(feeds) = FEEDS.get() else {
+        return Vec::new();
+    };
+    let feeds = feeds.lock().unwrap_or_else(PoisonError::into_inner);
+    let flushed = |(file, feed): (&File, &Arc<Feed>)| {
+        let error = feed.flush(LAST)?;
+        Some((file.clone(), error))
+    };
+    feeds.iter().filter_map(flushed).collect()
+}
