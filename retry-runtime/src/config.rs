@@ -133,6 +133,8 @@ pub(crate) struct Config {
     pub(crate) show_inputs: bool,
     /// The file that the events are appended to.
     pub(crate) events: Option<PathBuf>,
+    /// The file that the trace is written to.
+    pub(crate) trace: Option<PathBuf>,
     pub(crate) program: Option<PathBuf>,
     /// The problems with the settings, for which calls are rejected.
     pub(crate) invalid: Option<Box<str>>,
@@ -257,10 +259,11 @@ const VARIABLES: &[(&str, Set)] = &[
         Ok(())
     }),
     ("RETRY_EVENTS", |config, text| {
-        config.events = match text {
-            "" => return Err("must be the path of a file".to_owned()),
-            path => Some(path.into()),
-        };
+        config.events = Some(file(text)?);
+        Ok(())
+    }),
+    ("RETRY_TRACE", |config, text| {
+        config.trace = Some(file(text)?);
         Ok(())
     }),
     ("RETRY_SHOW_INPUTS", |config, text| {
@@ -326,6 +329,7 @@ impl Default for Config {
             environment: Vec::new(),
             directory: None,
             events: None,
+            trace: None,
             show_inputs: true,
             program: None,
             invalid: None,
@@ -407,6 +411,13 @@ fn flag(text: &str) -> Result<bool, String> {
         "0" => Ok(false),
         "1" => Ok(true),
         _ => Err("must be 0 or 1".to_owned()),
+    }
+}
+
+fn file(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("must be the path of a file".to_owned()),
+        path => Ok(path.into()),
     }
 }
 

@@ -45,6 +45,7 @@
 //! | override options for some calls | [`Options`] |
 //! | stop early in a running function | [`current()`], [`CancelToken`] |
 //! | observe calls and workers | [`events()`], [`Event`] |
+//! | look at a run afterwards | `RETRY_REPORT`, `RETRY_TRACE` and `RETRY_EVENTS`; [`report`] for an earlier run |
 //! | have separate pools, or end in order | [`Runtime`], [`shutdown`] |
 //! | send a type that needs a self-describing format | [`Json`] (feature `json`) |
 //! | test a policy | [`testing`] (feature `testing`) |
@@ -266,6 +267,14 @@ pub mod policy {
     pub use crate::api::retries::Retries;
     pub use crate::api::retryable::{Retry, Retryable};
     pub use crate::api::spec::{Batch, FunctionSpec};
+}
+
+/// Reports and traces of earlier runs, from their event logs.
+///
+/// A run writes both itself with `RETRY_REPORT` and `RETRY_TRACE`. These functions are for a run that was killed,
+/// or that has only an [event log](crate::events::Log).
+pub mod report {
+    pub use crate::observe::offline::trace_from_log;
 }
 
 /// Runtimes: separate pools of workers, and their shutdown.

@@ -1,9 +1,12 @@
 //! What a run tells while it goes on, and what remains of it.
 
+mod attempts;
 pub(crate) mod feed;
 pub(crate) mod files;
 pub(crate) mod line;
 pub(crate) mod log;
+pub(crate) mod offline;
 pub(crate) mod status;
 pub(crate) mod summary;
+pub(crate) mod trace;
 pub(crate) mod writer;

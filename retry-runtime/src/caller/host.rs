@@ -15,7 +15,8 @@ use crate::job::Job;
 use crate::job::caller::Caller;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
-use crate::observe::writer;
+use crate::observe::feed::Feed;
+use crate::observe::{trace, writer};
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 use crate::process::Processes;
 use crate::scheduler::FunctionKey;
@@ -84,15 +85,27 @@ pub(crate) fn start(config: Config) -> io::Result<Arc<Engine>> {
     if !config.spin {
         spin::enable(false);
     }
-    let log = config.events.as_deref().map(writer::at).transpose()?;
+    let feeds = files(&config)?;
     let engine = match config.inline {
         true => Engine::start(config, Box::new(Inline::new()))?,
         false => start_with_processes(config)?,
     };
-    if let Some(log) = log {
-        engine.observe(log);
+    for feed in feeds {
+        engine.observe(feed);
     }
     Ok(engine)
+}
+
+/// Opens the files that an engine with these settings writes.
+fn files(config: &Config) -> io::Result<Vec<Arc<Feed>>> {
+    let mut feeds = Vec::new();
+    if let Some(path) = &config.events {
+        feeds.push(writer::at(path)?);
+    }
+    if let Some(path) = &config.trace {
+        feeds.extend(trace::at(path)?);
+    }
+    Ok(feeds)
 }
 
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]

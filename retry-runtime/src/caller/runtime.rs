@@ -498,6 +498,37 @@ impl Builder {
         self
     }
 
+    /// Writes a trace of the runtime's attempts, in Chrome's trace-event format: <https://ui.perfetto.dev>
+    /// and `chrome://tracing` show it.
+    ///
+    /// An existing file is replaced. The trace is written while the program runs, and can be read at any time,
+    /// also after the program was killed. As with [`events_file`](Self::events_file), calls wait for a disk
+    /// that is slower than they are. `RETRY_TRACE=trace.json` does the same for the default runtime.
+    ///
+    /// ```
+    /// use retry_runtime::{Runtime, function};
+    ///
+    /// #[function]
+    /// fn double(number: u64) -> u64 {
+    ///     number * 2
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("trace-{}.json", std::process::id()));
+    /// let runtime = Runtime::builder().inline().trace_file(&path).build()?;
+    /// assert_eq!(double.on(&runtime).remote(4).wait()?, 8);
+    /// # drop(runtime);
+    /// # assert!(std::fs::read_to_string(&path)?.starts_with("["));
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn trace_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.trace = Some(path.into());
+        self.config.note_built("trace");
+        self
+    }
+
     /// Runs functions on threads of this process, still through the codec and the policies: for debuggers and
     /// coverage.
     ///

@@ -1,6 +1,7 @@
 //! Lists settings with their values and origins.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Config, FailOn, OutputMode, ProgressMode, StatusMode, VARIABLES};
@@ -134,12 +135,8 @@ impl Config {
                 .to_owned(),
             ),
             ("show_inputs", u8::from(self.show_inputs).to_string()),
-            (
-                "events",
-                self.events
-                    .as_ref()
-                    .map_or_else(|| "none".to_owned(), |path| path.display().to_string()),
-            ),
+            ("events", file(self.events.as_deref())),
+            ("trace", file(self.trace.as_deref())),
             ("shutdown_grace", time(self.shutdown_grace)),
             (
                 "engine",
@@ -299,6 +296,11 @@ impl Config {
             rows,
         }
     }
+}
+
+/// Returns the path of a file, if there is one.
+fn file(path: Option<&Path>) -> String {
+    path.map_or_else(|| "none".to_owned(), |path| path.display().to_string())
 }
 
 /// Returns a retry policy as text, such as `3, after 1s`.

@@ -1,11 +1,17 @@
 //! Reads event logs.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
+use super::feed::Consume;
 use super::line::Line;
 use crate::api::events::{Event, Record};
+use crate::api::run::RunId;
+
+/// The number of records that are replayed at once.
+const BATCH: usize = 4096;
 
 /// An event log that a run has written because of `RETRY_EVENTS`, or is still writing: an iterator over its
 /// events.
@@ -78,6 +84,40 @@ impl Log {
             }));
         }
     }
+}
+
+/// Feeds the records of the latest run in a log to a consumer that `begin` makes, and completes it. A later run
+/// than those before takes a new consumer.
+pub(super) fn replay<C: Consume>(
+    path: &Path,
+    mut begin: impl FnMut() -> io::Result<C>,
+) -> io::Result<C> {
+    let mut log = Log::open(path)?;
+    let mut latest: Option<(RunId, C)> = None;
+    let mut batch = VecDeque::new();
+    while let Some(record) = log.next_record() {
+        let record = record?;
+        let run = record.event.run;
+        if latest.as_ref().is_none_or(|(known, _)| *known < run) {
+            latest = Some((run, begin()?));
+            batch.clear();
+        }
+        if let Some((known, consumer)) = &mut latest
+            && *known == run
+        {
+            batch.push_back(record);
+            if batch.len() == BATCH {
+                consumer.take_in(std::mem::take(&mut batch))?;
+            }
+        }
+    }
+    let (_, mut consumer) = latest.ok_or_else(|| {
+        let text = format!("{} has no events", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })?;
+    consumer.take_in(batch)?;
+    consumer.complete()?;
+    Ok(consumer)
 }
 
 impl Iterator for Log {

@@ -383,7 +383,7 @@ fn hint(attempts: &[Failed]) -> Option<String> {
 }
 
 /// Returns the status word for the end of an attempt.
-fn word(outcome: &AttemptOutcome) -> String {
+pub(super) fn word(outcome: &AttemptOutcome) -> String {
     match outcome {
         AttemptOutcome::Failed => "FAIL".to_owned(),
         AttemptOutcome::Panicked => "PANIC".to_owned(),
@@ -404,7 +404,7 @@ fn word(outcome: &AttemptOutcome) -> String {
 }
 
 /// `resize` or, in a map, `resize[812]`.
-fn subject(event: &Event) -> String {
+pub(super) fn subject(event: &Event) -> String {
     let name = short_name(event.function);
     match event.input_index {
         Some(index) => format!("{name}[{index}]"),
@@ -430,7 +430,7 @@ fn worker(event: &Event) -> String {
 }
 
 /// Replaces each number in a text, so that texts that only differ in them are equal.
-fn without_numbers(text: &str) -> String {
+pub(super) fn without_numbers(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut in_number = false;
     for character in text.chars() {

@@ -1,0 +1,599 @@
+//! Turns records into attempts with their beginning and duration, for reports and traces.
+//!
+//! Records say when an attempt was handed to a worker, when its end became known, and, as the worker has
+//! measured it, how long the function ran. A worker gets further calls while it executes one, so the time at
+//! which an attempt was handed over is only the earliest one at which it can have begun. An attempt begins when
+//! the one before it has ended: that fits all three facts, and keeps attempts of one worker apart.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use crate::api::context::{AttemptOutcome, CallId, short_name};
+use crate::api::events::{CallOutcome, Event, EventKind, Record, WorkerId};
+
+/// How many workers that have ended are remembered: the end of a call may be published after that of its
+/// worker.
+pub(super) const ENDED: usize = 256;
+
+/// How many groups of attempts of one worker may wait for their common duration.
+const WAITING: usize = 64;
+
+/// How much later than its end became known an attempt may end by the calculation above. Clocks are read at
+/// different moments; beyond that, another attempt must have run at the same time.
+const TOLERANCE: Duration = Duration::from_millis(1);
+
+/// A worker. Runtimes of one program count their workers separately, so that a number alone is not enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct WorkerKey {
+    pub(super) number: u64,
+    pub(super) pid: Option<u32>,
+}
+
+impl fmt::Display for WorkerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "w{}", self.number)?;
+        match self.pid {
+            Some(pid) => write!(f, " pid {pid}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl WorkerKey {
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        let number = event.worker.map(WorkerId::number)?;
+        Some(Self {
+            number,
+            pid: event.worker_pid,
+        })
+    }
+}
+
+/// An attempt, or several of one function that a worker has made one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Span {
+    pub(super) worker: WorkerKey,
+    /// The attempts of a worker that run at the same time have different lanes, counted from zero.
+    pub(super) lane: usize,
+    pub(super) function: &'static str,
+    /// The first call and the position of its input.
+    pub(super) call: CallId,
+    pub(super) index: Option<u64>,
+    /// The position of the last input, if it is another one.
+    pub(super) last_index: Option<u64>,
+    pub(super) count: u32,
+    pub(super) attempt: u32,
+    pub(super) begun: Duration,
+    /// The time that the attempts took together. If it was not measured, the longest that it may have been;
+    /// never so long that attempts of a worker overlap that executes one at a time.
+    pub(super) ran: Duration,
+    pub(super) is_measured: bool,
+    /// The failure, if the attempt has failed, and the first line of its text.
+    pub(super) failure: Option<(AttemptOutcome, Option<Box<str>>)>,
+}
+
+impl Span {
+    /// Returns the name of the attempts: `resize`, or in a map `resize[812]` or `resize[812..=815]`.
+    pub(super) fn subject(&self) -> String {
+        let name = short_name(self.function);
+        match (self.index, self.last_index) {
+            (Some(first), Some(last)) => format!("{name}[{first}..={last}]"),
+            (Some(index), None) => format!("{name}[{index}]"),
+            (None, _) => name.to_owned(),
+        }
+    }
+
+    /// Returns whether the duration is what the program knows of a worker that could not tell it. It can
+    /// contain the end of the attempt before.
+    fn is_seen_from_outside(&self) -> bool {
+        let failure = self.failure.as_ref().map(|(outcome, _)| outcome);
+        !matches!(
+            failure,
+            None | Some(AttemptOutcome::Failed | AttemptOutcome::Panicked)
+        )
+    }
+}
+
+/// Returns the name of the end of an attempt that event logs use.
+pub(super) fn outcome_name(outcome: &AttemptOutcome) -> &'static str {
+    match outcome {
+        AttemptOutcome::Failed => "failed",
+        AttemptOutcome::Panicked => "panicked",
+        AttemptOutcome::Crashed(_) => "crashed",
+        AttemptOutcome::TimedOut(_) => "timed_out",
+        AttemptOutcome::Cancelled => "cancelled",
+        AttemptOutcome::Lost => "lost",
+    }
+}
+
+/// The state of the calls that have not ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub(super) function: &'static str,
+    pub(super) index: Option<u64>,
+    pub(super) count: u32,
+    pub(super) attempt: u32,
+    pub(super) worker: Option<WorkerKey>,
+    /// The time at which the calls got into this state.
+    pub(super) since: Duration,
+}
+
+/// The numbers of calls of a function that have not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Gauge {
+    /// Calls that wait for a worker, or for the delay before another attempt.
+    pub(super) queued: u64,
+    /// Calls that a worker has.
+    pub(super) running: u64,
+}
+
+/// The calls that have not ended, by their numbers. Consecutive calls in the same state are one entry.
+#[derive(Debug, Default)]
+struct Calls(BTreeMap<u64, Pending>);
+
+impl Calls {
+    /// Takes calls out, and gives each group of them in the same state to `taken`.
+    fn take(&mut self, first: u64, count: u32, mut taken: impl FnMut(Pending)) {
+        let end = first.saturating_add(u64::from(count));
+        let mut from = first;
+        while from < end {
+            let before = self.0.range(..=from).next_back();
+            let covers = |(begin, pending): &(&u64, &Pending)| {
+                begin.saturating_add(u64::from(pending.count)) > from
+            };
+            let Some(begin) = before.filter(covers).map(|(begin, _)| *begin) else {
+                // The log began later than these calls.
+                let Some((next, _)) = self.0.range(from..end).next() else {
+                    return;
+                };
+                from = *next;
+                continue;
+            };
+            let Some(whole) = self.0.remove(&begin) else {
+                return;
+            };
+            let whole_end = begin.saturating_add(u64::from(whole.count));
+            let to = end.min(whole_end);
+            self.put_part(begin, whole, begin, from);
+            self.put_part(begin, whole, to, whole_end);
+            taken(part(begin, whole, from, to));
+            from = to;
+        }
+    }
+
+    fn put_part(&mut self, begin: u64, whole: Pending, from: u64, to: u64) {
+        if from < to {
+            self.0.insert(from, part(begin, whole, from, to));
+        }
+    }
+}
+
+/// Returns the part of an entry from one call up to another.
+fn part(begin: u64, whole: Pending, from: u64, to: u64) -> Pending {
+    Pending {
+        index: whole.index.map(|index| index.saturating_add(from - begin)),
+        count: u32::try_from(to - from).unwrap_or(u32::MAX),
+        ..whole
+    }
+}
+
+/// A worker as far as its attempts tell.
+#[derive(Debug, Default)]
+struct Worker {
+    /// The end of the last attempt in each lane.
+    lanes: Vec<Duration>,
+    /// Successful attempts whose duration comes with that of a later one, and when their end became known.
+    waiting: Vec<(Span, Duration)>,
+}
+
+/// Follows the calls of a run.
+#[derive(Debug, Default)]
+pub(super) struct Tracker {
+    calls: Calls,
+    gauges: HashMap<&'static str, Gauge>,
+    workers: HashMap<WorkerKey, Worker>,
+    /// The last workers that have ended, the oldest one first.
+    ended: VecDeque<WorkerKey>,
+}
+
+impl Tracker {
+    /// Takes in a record, and adds the attempts whose end it makes known to `spans`.
+    pub(super) fn take_in(&mut self, record: &Record, spans: &mut Vec<Span>) {
+        let event = &record.event;
+        match (&event.kind, event.call) {
+            (EventKind::Queued, Some(call)) => self.enter(record, call, None),
+            (EventKind::Started { .. }, Some(call)) => {
+                self.leave(call, record.count);
+                self.enter(record, call, WorkerKey::of(event));
+            }
+            (
+                EventKind::AttemptFailed {
+                    outcome,
+                    error,
+                    ran,
+                },
+                Some(call),
+            ) => {
+                let begun = self.leave(call, record.count);
+                self.enter(record, call, None);
+                let failure = Some((outcome.clone(), error.clone()));
+                if let Some(span) = span(record, call, begun, failure) {
+                    self.add(span, Some(*ran), event.at.elapsed, spans);
+                }
+            }
+            (EventKind::Finished { outcome, ran, .. }, Some(call)) => {
+                let begun = self.leave(call, record.count);
+                if *outcome == CallOutcome::Succeeded
+                    && let Some(span) = span(record, call, begun, None)
+                {
+                    self.add(span, *ran, event.at.elapsed, spans);
+                }
+            }
+            (EventKind::WorkerDown { .. }, _) => {
+                if let Some(worker) = WorkerKey::of(event) {
+                    self.end_worker(worker, spans);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns the attempts whose duration has not become known.
+    pub(super) fn rest(&mut self, spans: &mut Vec<Span>) {
+        let workers: Vec<_> = self.workers.keys().copied().collect();
+        for worker in workers {
+            self.add_waiting(worker, None, spans);
+        }
+    }
+
+    /// Returns the numbers of calls of a function that have not ended.
+    pub(super) fn gauge(&self, function: &str) -> Gauge {
+        self.gauges.get(function).copied().unwrap_or_default()
+    }
+
+    /// Returns the calls that have not ended, in groups.
+    pub(super) fn pending(&self) -> impl Iterator<Item = (CallId, &Pending)> {
+        let calls = self.calls.0.iter();
+        calls.map(|(first, pending)| (CallId(*first), pending))
+    }
+
+    /// Notes that calls wait, or that a worker has them.
+    fn enter(&mut self, record: &Record, call: CallId, worker: Option<WorkerKey>) {
+        let event = &record.event;
+        let pending = Pending {
+            function: event.function,
+            index: event.input_index,
+            count: record.count,
+            attempt: event.attempt.unwrap_or(1),
+            worker,
+            since: event.at.elapsed,
+        };
+        let gauge = self.gauges.entry(event.function).or_default();
+        *gauge.of(worker) += u64::from(record.count);
+        self.calls.0.insert(call.0, pending);
+    }
+
+    /// Notes that calls leave their state. Returns since when a worker has had the first of them.
+    fn leave(&mut self, call: CallId, count: u32) -> Option<Duration> {
+        let gauges = &mut self.gauges;
+        let mut begun = None;
+        self.calls.take(call.0, count, |pending| {
+            if let Some(gauge) = gauges.get_mut(pending.function) {
+                let number = gauge.of(pending.worker);
+                *number = number.saturating_sub(u64::from(pending.count));
+            }
+            if begun.is_none() && pending.worker.is_some() {
+                begun = Some(pending.since);
+            }
+        });
+        begun
+    }
+
+    /// Adds an attempt. Where its duration is known, it is also the mean of those of the same worker that wait
+    /// for theirs.
+    fn add(
+        &mut self,
+        mut span: Span,
+        ran: Option<Duration>,
+        known: Duration,
+        spans: &mut Vec<Span>,
+    ) {
+        let key = span.worker;
+        let known_worker = self.workers.entry(key).or_default();
+        if let Some((last, at)) = known_worker.waiting.last_mut()
+            && continues(last, &span)
+        {
+            last.count = last.count.saturating_add(span.count);
+            last.last_index = span.last_index.or(span.index);
+            *at = known;
+        } else {
+            // A failed attempt has a duration of its own.
+            if span.failure.is_some() {
+                self.add_waiting(key, None, spans);
+            }
+            span.begun = match ran {
+                _ if span.begun > Duration::ZERO => span.begun,
+                // The log began after the attempt.
+                Some(ran) => known.saturating_sub(ran),
+                None => known,
+            };
+            let worker = self.workers.entry(key).or_default();
+            worker.waiting.push((span, known));
+        }
+        if ran.is_some() || self.waiting(key) > WAITING {
+            self.add_waiting(key, ran, spans);
+        }
+    }
+
+    /// Returns how many groups of attempts of a worker wait for their duration.
+    fn waiting(&self, key: WorkerKey) -> usize {
+        let worker = self.workers.get(&key);
+        worker.map_or(0, |worker| worker.waiting.len())
+    }
+
+    /// Adds the attempts of a worker that wait for their duration, with the mean of it if it was measured.
+    fn add_waiting(&mut self, key: WorkerKey, mean: Option<Duration>, spans: &mut Vec<Span>) {
+        let Some(worker) = self.workers.get_mut(&key) else {
+            return;
+        };
+        for (mut span, known) in std::mem::take(&mut worker.waiting) {
+            let free = worker.lanes.first().copied().unwrap_or_default();
+            span.ran = match mean {
+                Some(mean) => mean.saturating_mul(span.count),
+                None => known.saturating_sub(span.begun.max(free)),
+            };
+            span.is_measured = mean.is_some();
+            worker.place(&mut span, known);
+            spans.push(span);
+        }
+    }
+
+    fn end_worker(&mut self, key: WorkerKey, spans: &mut Vec<Span>) {
+        self.add_waiting(key, None, spans);
+        self.ended.push_back(key);
+        if self.ended.len() > ENDED
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.add_waiting(oldest, None, spans);
+            self.workers.remove(&oldest);
+        }
+    }
+}
+
+impl Gauge {
+    /// Returns the number of the calls that wait, or of those that a worker has.
+    fn of(&mut self, worker: Option<WorkerKey>) -> &mut u64 {
+        match worker {
+            Some(_) => &mut self.running,
+            None => &mut self.queued,
+        }
+    }
+}
+
+impl Worker {
+    /// Sets the beginning of an attempt: after the one before it in the first lane in which it fits.
+    fn place(&mut self, span: &mut Span, known: Duration) {
+        if self.lanes.len() < 2 && span.is_seen_from_outside() {
+            let free = self.lanes.first().copied().unwrap_or_default();
+            let most = known.saturating_sub(span.begun.max(free));
+            span.ran = span.ran.min(most);
+        }
+        let latest = known + TOLERANCE + span.ran / 32;
+        let fits = |free: &Duration| span.begun.max(*free) + span.ran <= latest;
+        let lane = self.lanes.iter().position(fits);
+        let lane = lane.unwrap_or_else(|| {
+            self.lanes.push(Duration::ZERO);
+            self.lanes.len() - 1
+        });
+        span.lane = lane;
+        span.begun = span.begun.max(self.lanes[lane]);
+        self.lanes[lane] = span.begun + span.ran;
+    }
+}
+
+/// Returns whether attempts are those that follow others of the same kind.
+fn continues(last: &Span, next: &Span) -> bool {
+    let follows = match (last.last_index.or(last.index), next.index) {
+        (Some(last), Some(next)) => last.checked_add(1) == Some(next),
+        (last, next) => last == next,
+    };
+    follows
+        && last.function == next.function
+        && last.attempt == next.attempt
+        && last.failure.is_none()
+        && next.failure.is_none()
+}
+
+/// Returns the attempts that a record is about.
+fn span(
+    record: &Record,
+    call: CallId,
+    begun: Option<Duration>,
+    failure: Option<(AttemptOutcome, Option<Box<str>>)>,
+) -> Option<Span> {
+    let event = &record.event;
+    let others = u64::from(record.count.saturating_sub(1));
+    let last = event.input_index.map(|index| index.saturating_add(others));
+    Some(Span {
+        worker: WorkerKey::of(event)?,
+        lane: 0,
+        function: event.function,
+        call,
+        index: event.input_index,
+        last_index: last.filter(|last| Some(*last) != event.input_index),
+        count: record.count,
+        attempt: event.attempt.unwrap_or(1),
+        begun: begun.unwrap_or_default(),
+        ran: Duration::ZERO,
+        is_measured: false,
+        failure,
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::api::events::Timestamp;
+    use crate::api::failure::ExitCause;
+
+    /// Returns a record at a time in microseconds.
+    pub(in super::super) fn record(micros: u64, call: u64, count: u32, kind: EventKind) -> Record {
+        let mut event = Event::new("app::f", kind);
+        let at = Duration::from_micros(micros);
+        event.at = Timestamp::new(UNIX_EPOCH + Duration::from_secs(1_764_425_191) + at, at);
+        event.call = Some(CallId(call));
+        event.input_index = Some(call - 1);
+        Record { event, count }
+    }
+
+    /// Returns the record of an attempt that worker 1 has.
+    pub(in super::super) fn of_worker(
+        micros: u64,
+        call: u64,
+        count: u32,
+        kind: EventKind,
+    ) -> Record {
+        let mut record = record(micros, call, count, kind);
+        record.event.attempt = Some(1);
+        record.event.worker = Some(WorkerId::new(1));
+        record.event.worker_pid = Some(77);
+        record
+    }
+
+    pub(in super::super) fn started() -> EventKind {
+        EventKind::Started {
+            queued: Duration::ZERO,
+        }
+    }
+
+    pub(in super::super) fn succeeded(ran: Option<u64>, ran_of: u32) -> EventKind {
+        EventKind::Finished {
+            outcome: CallOutcome::Succeeded,
+            reason: None,
+            ran: ran.map(Duration::from_micros),
+            ran_of,
+            details: None,
+        }
+    }
+
+    fn crashed(ran: u64) -> EventKind {
+        EventKind::AttemptFailed {
+            outcome: AttemptOutcome::Crashed(ExitCause::Code(3)),
+            error: None,
+            ran: Duration::from_micros(ran),
+        }
+    }
+
+    fn spans(records: impl IntoIterator<Item = Record>) -> Vec<Span> {
+        let mut tracker = Tracker::default();
+        let mut spans = Vec::new();
+        for record in records {
+            tracker.take_in(&record, &mut spans);
+        }
+        tracker.rest(&mut spans);
+        spans
+    }
+
+    /// Returns names, beginnings and durations in microseconds, and lanes.
+    fn places(spans: &[Span]) -> Vec<(String, u128, u128, usize)> {
+        let place = |span: &Span| {
+            let (begun, ran) = (span.begun.as_micros(), span.ran.as_micros());
+            (span.subject(), begun, ran, span.lane)
+        };
+        spans.iter().map(place).collect()
+    }
+
+    #[test]
+    fn attempts_of_a_worker_follow_each_other() {
+        // Both are handed over at once, and their ends become known at once.
+        let found = spans([
+            of_worker(1000, 1, 2, started()),
+            of_worker(9000, 1, 1, succeeded(Some(3000), 1)),
+            of_worker(9000, 2, 1, succeeded(Some(4000), 1)),
+            // The worker has had nothing to do before this one.
+            of_worker(20_000, 3, 1, started()),
+            of_worker(24_000, 3, 1, succeeded(Some(3500), 1)),
+        ]);
+        let expected = [
+            ("f[0]", 1000, 3000, 0),
+            ("f[1]", 4000, 4000, 0),
+            ("f[2]", 20_000, 3500, 0),
+        ]
+        .map(|(name, begun, ran, lane)| (name.to_owned(), begun, ran, lane));
+        assert_eq!(places(&found), expected);
+    }
+
+    #[test]
+    fn attempts_that_are_answered_together_are_one() {
+        let found = spans([
+            record(900, 1, 4, EventKind::Queued),
+            of_worker(1000, 1, 4, started()),
+            of_worker(1500, 1, 2, succeeded(None, 0)),
+            of_worker(2000, 3, 1, succeeded(None, 0)),
+            of_worker(2000, 4, 1, succeeded(Some(200), 4)),
+        ]);
+        assert_eq!(places(&found), [("f[0..=3]".to_owned(), 1000, 800, 0)]);
+        assert_eq!((found[0].count, found[0].is_measured), (4, true));
+    }
+
+    #[test]
+    fn attempts_at_the_same_time_have_lanes() {
+        let found = spans([
+            of_worker(1000, 1, 1, started()),
+            of_worker(1000, 2, 1, started()),
+            of_worker(51_000, 1, 1, succeeded(Some(50_000), 1)),
+            of_worker(51_000, 2, 1, succeeded(Some(49_000), 1)),
+            of_worker(60_000, 3, 1, started()),
+            of_worker(70_000, 3, 1, succeeded(Some(10_000), 1)),
+        ]);
+        let lanes: Vec<_> = found.iter().map(|span| span.lane).collect();
+        assert_eq!(lanes, [0, 1, 0]);
+    }
+
+    #[test]
+    fn a_crash_ends_attempts_whose_duration_was_not_measured() {
+        let found = spans([
+            of_worker(1000, 1, 2, started()),
+            of_worker(3000, 1, 1, succeeded(None, 0)),
+            // The program has seen the worker's activity for longer than the second attempt ran.
+            of_worker(4000, 2, 1, crashed(2900)),
+        ]);
+        let expected = [("f[0]", 1000, 2000, 0), ("f[1]", 3000, 1000, 0)]
+            .map(|(name, begun, ran, lane)| (name.to_owned(), begun, ran, lane));
+        assert_eq!(places(&found), expected);
+        assert!(!found[0].is_measured && found[1].is_measured);
+    }
+
+    #[test]
+    fn a_log_that_begins_later_is_followed_from_there() {
+        let found = spans([
+            of_worker(9000, 7, 1, succeeded(Some(3000), 1)),
+            of_worker(9500, 8, 1, succeeded(None, 0)),
+        ]);
+        let expected = [("f[6]", 6000, 3000, 0), ("f[7]", 9500, 0, 0)]
+            .map(|(name, begun, ran, lane)| (name.to_owned(), begun, ran, lane));
+        assert_eq!(places(&found), expected);
+    }
+
+    #[test]
+    fn calls_are_counted_until_they_end() {
+        let mut tracker = Tracker::default();
+        let mut spans = Vec::new();
+        let mut gauge = |record: Record| {
+            tracker.take_in(&record, &mut spans);
+            let gauge = tracker.gauge("app::f");
+            (gauge.queued, gauge.running)
+        };
+        assert_eq!(gauge(record(1, 1, 10, EventKind::Queued)), (10, 0));
+        assert_eq!(gauge(of_worker(2, 1, 4, started())), (6, 4));
+        // The worker did not begin the last two, and another one gets the middle of the rest.
+        assert_eq!(gauge(of_worker(3, 3, 3, started())), (5, 5));
+        assert_eq!(gauge(of_worker(4, 2, 2, succeeded(None, 0))), (5, 3));
+        assert_eq!(gauge(of_worker(5, 1, 1, crashed(1))), (6, 2));
+        assert_eq!(gauge(of_worker(6, 1, 10, succeeded(None, 0))), (0, 0));
+        assert_eq!(tracker.pending().count(), 0);
+    }
+}
