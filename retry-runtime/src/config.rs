@@ -133,6 +133,8 @@ pub(crate) struct Config {
     pub(crate) show_inputs: bool,
     /// The file that the events are appended to.
     pub(crate) events: Option<PathBuf>,
+    /// The file that the report is written to.
+    pub(crate) report: Option<PathBuf>,
     /// The file that the trace is written to.
     pub(crate) trace: Option<PathBuf>,
     pub(crate) program: Option<PathBuf>,
@@ -262,6 +264,15 @@ const VARIABLES: &[(&str, Set)] = &[
         config.events = Some(file(text)?);
         Ok(())
     }),
+    ("RETRY_REPORT", |config, text| {
+        if !cfg!(feature = "report") {
+            return Err(
+                "needs the feature `report` of retry-runtime: build the program with it".to_owned(),
+            );
+        }
+        config.report = Some(file(text)?);
+        Ok(())
+    }),
     ("RETRY_TRACE", |config, text| {
         config.trace = Some(file(text)?);
         Ok(())
@@ -329,6 +340,7 @@ impl Default for Config {
             environment: Vec::new(),
             directory: None,
             events: None,
+            report: None,
             trace: None,
             show_inputs: true,
             program: None,

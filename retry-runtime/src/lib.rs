@@ -74,6 +74,7 @@
 //! | `cli` | yes | command line options for the parameters of a [`#[local_entrypoint]`](macro@local_entrypoint), through clap |
 //! | `checkpoint` | no | `Map::checkpoint`, and the option `cache` of [`#[function]`](macro@function): results that outlive the program |
 //! | `json` | no | [`Json`] |
+//! | `report` | yes | the [report](runtime::Builder::report_file) of a run, a page of HTML |
 //! | `testing` | no | the module [`testing`] |
 //!
 //! # Platform
@@ -274,6 +275,9 @@ pub mod policy {
 /// A run writes both itself with `RETRY_REPORT` and `RETRY_TRACE`. These functions are for a run that was killed,
 /// or that has only an [event log](crate::events::Log).
 pub mod report {
+    #[cfg(feature = "report")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
+    pub use crate::observe::offline::from_log;
     pub use crate::observe::offline::trace_from_log;
 }
 

@@ -6,6 +6,8 @@ pub(crate) mod files;
 pub(crate) mod line;
 pub(crate) mod log;
 pub(crate) mod offline;
+#[cfg(feature = "report")]
+pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod summary;
 pub(crate) mod trace;

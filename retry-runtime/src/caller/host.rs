@@ -10,12 +10,16 @@ use crate::child::nested::Upstream;
 use crate::config::Config;
 use crate::engine::{Engine, PollIntent, Submitted, WaitTarget};
 use crate::function::callee::Callee;
+#[cfg(feature = "report")]
+use crate::function::registry;
 use crate::inline::Inline;
 use crate::job::Job;
 use crate::job::caller::Caller;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
 use crate::observe::feed::Feed;
+#[cfg(feature = "report")]
+use crate::observe::report;
 use crate::observe::{trace, writer};
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 use crate::process::Processes;
@@ -101,6 +105,11 @@ fn files(config: &Config) -> io::Result<Vec<Arc<Feed>>> {
     let mut feeds = Vec::new();
     if let Some(path) = &config.events {
         feeds.push(writer::at(path)?);
+    }
+    #[cfg(feature = "report")]
+    if let Some(path) = &config.report {
+        let settings = || config.list("runtime", &registry::descriptions());
+        feeds.extend(report::at(path, settings)?);
     }
     if let Some(path) = &config.trace {
         feeds.extend(trace::at(path)?);

@@ -498,6 +498,41 @@ impl Builder {
         self
     }
 
+    /// Writes a report of the run: one page of HTML with the totals, what each worker did when, the rate of
+    /// calls and their durations, the failures in groups with an example each, and the settings.
+    ///
+    /// An existing file is replaced when the runtime starts. The page is renewed about every ten seconds, and
+    /// complete when the program ends by returning from `main`, by `exit`, or by a signal that
+    /// [`run`](crate::run) handles. Its size does not depend on the number of calls. It shows texts of errors
+    /// and, unless `RETRY_SHOW_INPUTS` is 0, inputs. Runtimes with the same path share a report, which has the
+    /// settings of the first one. `RETRY_REPORT=report.html` does the same for the default runtime.
+    ///
+    /// ```
+    /// use retry_runtime::{Runtime, function};
+    ///
+    /// #[function]
+    /// fn double(number: u64) -> u64 {
+    ///     number * 2
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let path = std::env::temp_dir().join(format!("report-{}.html", std::process::id()));
+    /// let runtime = Runtime::builder().inline().report_file(&path).build()?;
+    /// assert_eq!(double.on(&runtime).remote(4).wait()?, 8);
+    /// # drop(runtime);
+    /// # assert!(std::fs::read_to_string(&path)?.starts_with("<!DOCTYPE html>"));
+    /// # std::fs::remove_file(path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "report")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "report")))]
+    pub fn report_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.report = Some(path.into());
+        self.config.note_built("report");
+        self
+    }
+
     /// Writes a trace of the runtime's attempts, in Chrome's trace-event format: <https://ui.perfetto.dev>
     /// and `chrome://tracing` show it.
     ///

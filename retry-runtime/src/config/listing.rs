@@ -136,6 +136,7 @@ impl Config {
             ),
             ("show_inputs", u8::from(self.show_inputs).to_string()),
             ("events", file(self.events.as_deref())),
+            ("report", file(self.report.as_deref())),
             ("trace", file(self.trace.as_deref())),
             ("shutdown_grace", time(self.shutdown_grace)),
             (

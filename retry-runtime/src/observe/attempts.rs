@@ -12,9 +12,8 @@ use std::time::Duration;
 use crate::api::context::{AttemptOutcome, CallId, short_name};
 use crate::api::events::{CallOutcome, Event, EventKind, Record, WorkerId};
 
-/// How many workers that have ended are remembered: the end of a call may be published after that of its
-/// worker.
-pub(super) const ENDED: usize = 256;
+/// How many workers that have ended are remembered.
+const ENDED: usize = 256;
 
 /// How many groups of attempts of one worker may wait for their common duration.
 const WAITING: usize = 64;
@@ -50,6 +49,52 @@ impl WorkerKey {
     }
 }
 
+/// What is known of each worker. The end of a call may be published after that of its worker, so that the last
+/// workers that have ended are remembered.
+#[derive(Debug)]
+pub(super) struct Workers<T> {
+    known: HashMap<WorkerKey, T>,
+    /// The workers that have ended, the oldest one first.
+    ended: VecDeque<WorkerKey>,
+}
+
+impl<T> Default for Workers<T> {
+    fn default() -> Self {
+        Self {
+            known: HashMap::new(),
+            ended: VecDeque::new(),
+        }
+    }
+}
+
+impl<T> Workers<T> {
+    pub(super) fn get(&self, key: WorkerKey) -> Option<&T> {
+        self.known.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: WorkerKey) -> Option<&mut T> {
+        self.known.get_mut(&key)
+    }
+
+    pub(super) fn get_or_insert(&mut self, key: WorkerKey, new: impl FnOnce() -> T) -> &mut T {
+        self.known.entry(key).or_insert_with(new)
+    }
+
+    pub(super) fn keys(&self) -> Vec<WorkerKey> {
+        self.known.keys().copied().collect()
+    }
+
+    /// Notes that a worker has ended.
+    pub(super) fn end(&mut self, key: WorkerKey) {
+        self.ended.push_back(key);
+        if self.ended.len() > ENDED
+            && let Some(oldest) = self.ended.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
 /// An attempt, or several of one function that a worker has made one after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Span {
@@ -76,12 +121,7 @@ pub(super) struct Span {
 impl Span {
     /// Returns the name of the attempts: `resize`, or in a map `resize[812]` or `resize[812..=815]`.
     pub(super) fn subject(&self) -> String {
-        let name = short_name(self.function);
-        match (self.index, self.last_index) {
-            (Some(first), Some(last)) => format!("{name}[{first}..={last}]"),
-            (Some(index), None) => format!("{name}[{index}]"),
-            (None, _) => name.to_owned(),
-        }
+        name_of(self.function, self.index, self.last_index)
     }
 
     /// Returns whether the duration is what the program knows of a worker that could not tell it. It can
@@ -92,6 +132,15 @@ impl Span {
             failure,
             None | Some(AttemptOutcome::Failed | AttemptOutcome::Panicked)
         )
+    }
+}
+
+fn name_of(function: &str, first: Option<u64>, last: Option<u64>) -> String {
+    let name = short_name(function);
+    match (first, last) {
+        (Some(first), Some(last)) => format!("{name}[{first}..={last}]"),
+        (Some(index), None) => format!("{name}[{index}]"),
+        (None, _) => name.to_owned(),
     }
 }
 
@@ -108,6 +157,7 @@ pub(super) fn outcome_name(outcome: &AttemptOutcome) -> &'static str {
 }
 
 /// The state of the calls that have not ended.
+#[cfg_attr(not(feature = "report"), allow(dead_code))]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
     pub(super) function: &'static str,
@@ -117,6 +167,17 @@ pub(super) struct Pending {
     pub(super) worker: Option<WorkerKey>,
     /// The time at which the calls got into this state.
     pub(super) since: Duration,
+}
+
+#[cfg(feature = "report")]
+impl Pending {
+    /// Returns the name of the calls, as that of attempts.
+    pub(super) fn subject(&self) -> String {
+        let others = u64::from(self.count.saturating_sub(1));
+        let last = self.index.map(|index| index.saturating_add(others));
+        let last = last.filter(|_| others > 0);
+        name_of(self.function, self.index, last)
+    }
 }
 
 /// The numbers of calls of a function that have not ended.
@@ -192,9 +253,7 @@ struct Worker {
 pub(super) struct Tracker {
     calls: Calls,
     gauges: HashMap<&'static str, Gauge>,
-    workers: HashMap<WorkerKey, Worker>,
-    /// The last workers that have ended, the oldest one first.
-    ended: VecDeque<WorkerKey>,
+    workers: Workers<Worker>,
 }
 
 impl Tracker {
@@ -232,7 +291,8 @@ impl Tracker {
             }
             (EventKind::WorkerDown { .. }, _) => {
                 if let Some(worker) = WorkerKey::of(event) {
-                    self.end_worker(worker, spans);
+                    self.add_waiting(worker, None, spans);
+                    self.workers.end(worker);
                 }
             }
             _ => {}
@@ -241,8 +301,7 @@ impl Tracker {
 
     /// Returns the attempts whose duration has not become known.
     pub(super) fn rest(&mut self, spans: &mut Vec<Span>) {
-        let workers: Vec<_> = self.workers.keys().copied().collect();
-        for worker in workers {
+        for worker in self.workers.keys() {
             self.add_waiting(worker, None, spans);
         }
     }
@@ -253,6 +312,7 @@ impl Tracker {
     }
 
     /// Returns the calls that have not ended, in groups.
+    #[cfg(any(test, feature = "report"))]
     pub(super) fn pending(&self) -> impl Iterator<Item = (CallId, &Pending)> {
         let calls = self.calls.0.iter();
         calls.map(|(first, pending)| (CallId(*first), pending))
@@ -300,7 +360,7 @@ impl Tracker {
         spans: &mut Vec<Span>,
     ) {
         let key = span.worker;
-        let known_worker = self.workers.entry(key).or_default();
+        let known_worker = self.workers.get_or_insert(key, Worker::default);
         if let Some((last, at)) = known_worker.waiting.last_mut()
             && continues(last, &span)
         {
@@ -318,7 +378,7 @@ impl Tracker {
                 Some(ran) => known.saturating_sub(ran),
                 None => known,
             };
-            let worker = self.workers.entry(key).or_default();
+            let worker = self.workers.get_or_insert(key, Worker::default);
             worker.waiting.push((span, known));
         }
         if ran.is_some() || self.waiting(key) > WAITING {
@@ -328,13 +388,13 @@ impl Tracker {
 
     /// Returns how many groups of attempts of a worker wait for their duration.
     fn waiting(&self, key: WorkerKey) -> usize {
-        let worker = self.workers.get(&key);
+        let worker = self.workers.get(key);
         worker.map_or(0, |worker| worker.waiting.len())
     }
 
     /// Adds the attempts of a worker that wait for their duration, with the mean of it if it was measured.
     fn add_waiting(&mut self, key: WorkerKey, mean: Option<Duration>, spans: &mut Vec<Span>) {
-        let Some(worker) = self.workers.get_mut(&key) else {
+        let Some(worker) = self.workers.get_mut(key) else {
             return;
         };
         for (mut span, known) in std::mem::take(&mut worker.waiting) {
@@ -346,17 +406,6 @@ impl Tracker {
             span.is_measured = mean.is_some();
             worker.place(&mut span, known);
             spans.push(span);
-        }
-    }
-
-    fn end_worker(&mut self, key: WorkerKey, spans: &mut Vec<Span>) {
-        self.add_waiting(key, None, spans);
-        self.ended.push_back(key);
-        if self.ended.len() > ENDED
-            && let Some(oldest) = self.ended.pop_front()
-        {
-            self.add_waiting(oldest, None, spans);
-            self.workers.remove(&oldest);
         }
     }
 }

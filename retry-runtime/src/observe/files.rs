@@ -24,6 +24,7 @@ static FIRST: OnceLock<Mark> = OnceLock::new();
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Log,
+    #[cfg(feature = "report")]
     Report,
     Trace,
 }
@@ -39,6 +40,7 @@ impl fmt::Display for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             Kind::Log => "event log",
+            #[cfg(feature = "report")]
             Kind::Report => "report",
             Kind::Trace => "trace",
         };

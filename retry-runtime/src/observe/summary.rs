@@ -138,7 +138,7 @@ fn plural(count: u64, what: &str) -> String {
 }
 
 /// Returns a number with its digits in groups of three.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

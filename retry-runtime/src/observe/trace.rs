@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
-use super::attempts::{ENDED, Gauge, Span, Tracker, WorkerKey, outcome_name};
+use super::attempts::{Gauge, Span, Tracker, WorkerKey, Workers, outcome_name};
 use super::feed::{Consume, Feed};
 use super::files::{self, Kind};
 use super::log;
@@ -218,9 +218,7 @@ struct Trace {
     spans: Vec<Span>,
     /// The rows of functions and services.
     processes: HashMap<&'static str, u32>,
-    workers: HashMap<WorkerKey, WorkerRows>,
-    /// The workers that have ended and still have rows, the oldest one first.
-    ended: VecDeque<WorkerKey>,
+    workers: Workers<WorkerRows>,
     threads: u32,
     /// The last values of the counters of each function, and when they were added.
     counters: HashMap<&'static str, (Gauge, Duration)>,
@@ -263,7 +261,7 @@ impl Trace {
             EventKind::WorkerUp { set_up } => {
                 let row = self.row(event);
                 let worker = WorkerKey::of(event);
-                if let Some(rows) = worker.and_then(|key| self.workers.get_mut(&key)) {
+                if let Some(rows) = worker.and_then(|key| self.workers.get_mut(key)) {
                     rows.is_up = true;
                 }
                 let begun = at.saturating_sub(*set_up);
@@ -340,16 +338,11 @@ impl Trace {
         let Some(key) = WorkerKey::of(event) else {
             return;
         };
-        let is_up = self.workers.get(&key).is_some_and(|rows| rows.is_up);
+        let is_up = self.workers.get(key).is_some_and(|rows| rows.is_up);
         // The attempts that a worker's end interrupts tell of it themselves.
         let category = if is_up { "worker" } else { "crash" };
         self.add_end(event, category, cause);
-        self.ended.push_back(key);
-        if self.ended.len() > ENDED
-            && let Some(oldest) = self.ended.pop_front()
-        {
-            self.workers.remove(&oldest);
-        }
+        self.workers.end(key);
     }
 
     /// Adds the numbers of a function's calls that have not ended, if they have changed and the last ones are
@@ -407,11 +400,11 @@ impl Trace {
         lane: usize,
     ) -> Row {
         // A method of a service is executed by a worker of the service.
-        let pid = match self.workers.get(&worker) {
+        let pid = match self.workers.get(worker) {
             Some(rows) => rows.pid,
             None => self.process(event, function).pid,
         };
-        let rows = self.workers.entry(worker).or_insert_with(|| WorkerRows {
+        let rows = self.workers.get_or_insert(worker, || WorkerRows {
             pid,
             threads: Vec::new(),
             is_up: false,
@@ -423,7 +416,7 @@ impl Trace {
         for number in first..=lane {
             self.threads += 1;
             let tid = WORKERS + self.threads;
-            if let Some(rows) = self.workers.get_mut(&worker) {
+            if let Some(rows) = self.workers.get_mut(worker) {
                 rows.threads.push(tid);
             }
             let name = match number {
