@@ -11,6 +11,7 @@ mod harness;
 mod imports;
 mod outside;
 mod progress;
+mod report;
 mod resuming;
 mod status;
 mod transport;

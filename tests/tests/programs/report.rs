@@ -1,0 +1,321 @@
+//! The report and the trace of a run, also of one that was killed or interrupted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use retry_runtime::events::{CallOutcome, EventKind, Log};
+use retry_runtime::report;
+use retry_tests::{eventually, example, fixture_outside};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// The example may have to be built first.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// The files of a run.
+struct Files {
+    directory: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Lets a program write all of them.
+    fn of(&self, mut command: Command) -> Command {
+        command
+            .env("RETRY_EVENTS", self.path("run.jsonl"))
+            .env("RETRY_REPORT", self.path("report.html"))
+            .env("RETRY_TRACE", self.path("trace.json"))
+            .env("RETRY_STATUS", "none")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    fn nightly(&self, pages: u64) -> Command {
+        let mut command = self.of(example("nightly"));
+        command.args(["--pages", &pages.to_string()]);
+        command
+    }
+
+    fn page(&self) -> String {
+        fs::read_to_string(self.path("report.html")).unwrap()
+    }
+
+    fn trace(&self) -> Vec<Value> {
+        read_trace(&self.path("trace.json"))
+    }
+}
+
+fn read_trace(path: &Path) -> Vec<Value> {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// Returns the number that a page has under a name.
+fn number(page: &str, name: &str) -> u64 {
+    let start = format!("id=\"{name}\" data-value=\"");
+    let (_, rest) = page
+        .split_once(&start)
+        .unwrap_or_else(|| panic!("no {name}: {page}"));
+    rest.split('"').next().unwrap().parse().unwrap()
+}
+
+/// The counts that a log gives.
+#[derive(Debug, Default, PartialEq)]
+struct Counts {
+    succeeded: u64,
+    after_retry: u64,
+    failed: u64,
+    retried: u64,
+    workers: u64,
+    /// All attempts whose end is known, and those that ended with their worker.
+    attempts: u64,
+    crashed: u64,
+}
+
+impl Counts {
+    fn of_log(path: &Path) -> Self {
+        let mut counts = Self::default();
+        for event in Log::open(path).unwrap() {
+            let event = event.unwrap();
+            match event.kind {
+                EventKind::Finished {
+                    outcome: CallOutcome::Succeeded,
+                    ..
+                } => {
+                    counts.succeeded += 1;
+                    counts.attempts += 1;
+                    counts.after_retry += u64::from(event.attempt > Some(1));
+                }
+                EventKind::Finished { .. } => counts.failed += 1,
+                EventKind::AttemptFailed { outcome, .. } => {
+                    counts.attempts += 1;
+                    let crashed = matches!(outcome, retry_runtime::AttemptOutcome::Crashed(_));
+                    counts.crashed += u64::from(crashed);
+                }
+                EventKind::Retrying { .. } => counts.retried += 1,
+                EventKind::WorkerStarting => counts.workers += 1,
+                _ => {}
+            }
+        }
+        counts
+    }
+
+    /// Checks a page against the log.
+    fn check_page(&self, page: &str) {
+        for (name, expected) in [
+            ("calls", self.succeeded + self.failed),
+            ("succeeded", self.succeeded),
+            ("after-retry", self.after_retry),
+            ("failed", self.failed),
+            ("retried", self.retried),
+            ("workers", self.workers),
+        ] {
+            assert_eq!(number(page, name), expected, "{name}");
+        }
+        assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
+        assert!(page.len() < 1_000_000, "{} bytes", page.len());
+    }
+
+    /// Checks a trace against the log.
+    fn check_trace(&self, trace: &[Value]) {
+        let named = |what: &str, key: &str| -> BTreeSet<u64> {
+            let names = trace.iter().filter(|event| event["name"] == what);
+            names.map(|event| event[key].as_u64().unwrap()).collect()
+        };
+        let (processes, threads) = (named("process_name", "pid"), named("thread_name", "tid"));
+        let mut rows: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
+        let (mut attempts, mut crashed, mut failed) = (0, 0, 0);
+        for event in trace {
+            let category = event["cat"].as_str().unwrap_or_default();
+            assert!(
+                processes.contains(&event["pid"].as_u64().unwrap()),
+                "{event}"
+            );
+            match event["ph"].as_str().unwrap() {
+                "X" => {
+                    let (begun, ran) = (
+                        event["ts"].as_f64().unwrap(),
+                        event["dur"].as_f64().unwrap(),
+                    );
+                    assert!(begun >= 0.0 && ran >= 0.0, "{event}");
+                    let thread = event["tid"].as_u64().unwrap();
+                    assert!(threads.contains(&thread), "{event}");
+                    rows.entry(thread).or_default().push((begun, begun + ran));
+                    if category == "attempt" {
+                        attempts += event["args"]["count"].as_u64().unwrap();
+                    }
+                }
+                "i" => {
+                    crashed += u64::from(category == "crash");
+                    failed += u64::from(category == "failure");
+                }
+                "C" | "M" => {}
+                other => panic!("{other}"),
+            }
+        }
+        assert_eq!(
+            (attempts, crashed, failed),
+            (self.attempts, self.crashed, self.failed)
+        );
+        for (thread, mut spans) in rows {
+            spans.sort_by(|one, other| one.0.total_cmp(&other.0));
+            for pair in spans.windows(2) {
+                // Microseconds as floats are exact to less than a nanosecond.
+                assert!(pair[0].1 <= pair[1].0 + 0.001, "{thread}: {pair:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_report_and_a_trace_have_the_counts_of_the_log() {
+    fixture_outside(LIMIT, || {
+        let files = Files::new();
+        assert!(files.nightly(6_000).status().unwrap().success());
+        let log = files.path("run.jsonl");
+        let counts = Counts::of_log(&log);
+        assert_eq!((counts.succeeded, counts.failed), (5_981, 19));
+        assert_eq!(counts.crashed, 6 * 3 + 6);
+        let page = files.page();
+        counts.check_page(&page);
+        counts.check_trace(&files.trace());
+        assert_eq!(
+            (number(&page, "pending"), number(&page, "cancelled")),
+            (0, 0)
+        );
+        assert_eq!(number(&page, "lost"), counts.crashed);
+        assert!(!page.contains("had not ended"));
+        for expected in [
+            "<b>12 × failed</b>",
+            "<b>6 × SIGABRT</b>",
+            "<b>1 × timed out</b>",
+            "page 107 is missing",
+            "<pre>the font table of page 313 is broken</pre>",
+            "<code>render[5521]</code>",
+            "examples/nightly/nightly.rs:",
+            "RETRY_REPORT",
+        ] {
+            assert!(page.contains(expected), "{expected:?} is not in {page}");
+        }
+        let mut settings = page.lines().map(|line| line.split_whitespace().take(2));
+        assert!(
+            settings.any(|words| words.eq(["timeout", "300ms"])),
+            "{page}"
+        );
+        // The log alone has the same run.
+        let (again, trace) = (files.path("again.html"), files.path("again.json"));
+        report::from_log(&log, &again).unwrap();
+        report::trace_from_log(&log, &trace).unwrap();
+        let again = fs::read_to_string(again).unwrap();
+        counts.check_page(&again);
+        let drawing = |page: &str| {
+            let (_, rest) = page.split_once("<section id=\"timeline\">").unwrap();
+            rest.split_once("</section>")
+                .unwrap()
+                .0
+                .matches("<g>")
+                .count()
+        };
+        assert!(drawing(&page) > 100 && drawing(&page) < 3000);
+        assert_eq!(drawing(&page), drawing(&again));
+        counts.check_trace(&read_trace(&trace));
+    });
+}
+
+#[test]
+fn a_killed_run_leaves_a_log_to_report_and_a_whole_trace() {
+    fixture_outside(LIMIT, || {
+        let files = Files::new();
+        let log = files.path("run.jsonl");
+        let mut process = files.nightly(1_000_000).spawn().unwrap();
+        eventually("the log grows", Duration::from_secs(60), || {
+            fs::metadata(&log).is_ok_and(|file| file.len() > 300_000)
+        });
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert!(files.page().contains("had not ended"));
+        // Each write leaves a whole array, and a kill may only interrupt the last one.
+        let text = fs::read_to_string(files.path("trace.json")).unwrap();
+        let whole = match text.ends_with("\n]\n") {
+            true => text,
+            false => format!("{}]", &text[..text.rfind(",\n").unwrap()]),
+        };
+        let trace: Vec<Value> = serde_json::from_str(&whole).unwrap();
+        assert!(trace.iter().filter(|event| event["ph"] == "X").count() > 100);
+
+        let counts = Counts::of_log(&log);
+        let (page, trace) = (files.path("killed.html"), files.path("killed.json"));
+        report::from_log(&log, &page).unwrap();
+        report::trace_from_log(&log, &trace).unwrap();
+        let page = fs::read_to_string(page).unwrap();
+        counts.check_page(&page);
+        assert!(number(&page, "pending") > 0);
+        assert!(page.contains("Calls that workers had at the end"));
+        counts.check_trace(&read_trace(&trace));
+    });
+}
+
+#[test]
+fn an_interrupted_run_has_a_report() {
+    fixture_outside(LIMIT, || {
+        let files = Files::new();
+        let mut process = files.nightly(1_000_000).spawn().unwrap();
+        let log = files.path("run.jsonl");
+        eventually("the log grows", Duration::from_secs(60), || {
+            fs::metadata(&log).is_ok_and(|file| file.len() > 300_000)
+        });
+        kill_process(Pid::from_child(&process), Signal::INT).unwrap();
+        assert_eq!(process.wait().unwrap().code(), Some(130));
+        let page = files.page();
+        assert!(number(&page, "cancelled") > 0 && !page.contains("had not ended"));
+        let succeeded = Counts::of_log(&log).succeeded;
+        assert_eq!(number(&page, "succeeded"), succeeded);
+        assert!(!files.trace().is_empty());
+    });
+}
+
+/// A program that calls `init` alone.
+#[test]
+fn a_plain_program_has_a_report() {
+    fixture_outside(LIMIT, || {
+        let files = Files::new();
+        let mut command = files.of(Command::new(env!("CARGO_BIN_EXE_reporting")));
+        assert!(command.arg("again").status().unwrap().success());
+        let page = files.page();
+        let counts = Counts::of_log(&files.path("run.jsonl"));
+        counts.check_page(&page);
+        counts.check_trace(&files.trace());
+        assert_eq!((counts.failed, counts.attempts), (1, 4));
+        assert!(page.contains("<b>1 × panicked</b>") && page.contains("every time"));
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_an_error_of_the_first_call() {
+    fixture_outside(LIMIT, || {
+        for (variable, file) in [
+            ("RETRY_REPORT", "report /nowhere/file"),
+            ("RETRY_TRACE", "trace /nowhere/file"),
+        ] {
+            let output = Command::new(env!("CARGO_BIN_EXE_reporting"))
+                .args(["fails", "--line"])
+                .env(variable, "/nowhere/file")
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            let problem = format!("the {file} cannot be written: No such file or directory");
+            assert!(text.contains(&problem), "{text}");
+        }
+    });
+}
