@@ -8,6 +8,7 @@ pub(crate) mod backend;
 pub(crate) mod core;
 pub(crate) mod link;
 mod perform;
+mod spans;
 mod wait;
 
 use std::cell::Cell;
@@ -109,6 +110,7 @@ pub(crate) struct Engine {
     core: Mutex<Core>,
     backend: Box<dyn Backend>,
     publisher: Publisher,
+    spans: spans::Spans,
     max_message: AtomicUsize,
     config: Arc<Config>,
     /// A reference to itself, for the threads that work for the engine.
@@ -173,6 +175,7 @@ impl Engine {
             }),
             backend,
             publisher: Publisher::default(),
+            spans: spans::Spans::default(),
             max_message: AtomicUsize::new(0),
             config,
             this: Weak::clone(this),
@@ -299,6 +302,7 @@ impl Engine {
             let function = core.function(callee)?;
             let outer = self.backend.current(self);
             let called = callee.registration.pool().name;
+            let name = callee.registration.spec.name;
             let terms = core.terms(function, callee);
             let mut last = None;
             let mut submitted = |key: CallKey| {
@@ -315,13 +319,18 @@ impl Engine {
                             let id = core.scheduler.next_nested(worker);
                             let origin = NestedOrigin { id, worker, ticket };
                             let terms = Arc::clone(&terms);
+                            let traced = self.trace(core, &job);
                             let scheduler = &mut core.scheduler;
                             submitted(scheduler.submit_nested(now, function, terms, origin, job));
+                            self.begin_spans(id, name, traced);
                         }
                     }
                     _ => {
                         let terms = Arc::clone(&terms);
-                        submitted(core.scheduler.submit(now, function, terms, job));
+                        let traced = self.trace(core, &job);
+                        let key = core.scheduler.submit(now, function, terms, job);
+                        self.begin_spans(key.id, name, traced);
+                        submitted(key);
                     }
                 }
             }
@@ -386,6 +395,7 @@ impl Engine {
         if wake || is_drained {
             self.backend.wake();
         }
+        self.catch_up(&mut outcomes);
         delivery::deliver(&mut outcomes);
         if outcomes.capacity() <= KEPT_OUTCOMES {
             let _ = OUTCOMES.try_with(|kept| kept.set(outcomes));
