@@ -107,8 +107,8 @@ impl Remote {
         self.metadata.get().expect("`find` has set it")
     }
 
-    /// Returns whether a subscriber wants what this callsite records. Asks all subscribers at the first call,
-    /// as a macro does when it is first reached.
+    /// Returns whether a subscriber, which has to be that of this thread, wants what this callsite records.
+    /// Asks all subscribers at the first call, as a macro does when it is first reached.
     pub(super) fn is_enabled(&'static self, dispatch: &Dispatch) -> bool {
         if !self.is_registered.swap(true, Ordering::Relaxed) {
             callsite::register(self);

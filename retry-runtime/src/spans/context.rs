@@ -25,6 +25,23 @@ pub(super) struct Captured {
     has_spans: bool,
 }
 
+impl Drop for Captured {
+    fn drop(&mut self) {
+        if let Parent::Here(span) = &mut self.parent {
+            let span = std::mem::replace(span, Span::none());
+            self.enter(|| drop(span));
+        }
+    }
+}
+
+impl Captured {
+    /// Makes the subscriber that of this thread for the time of a closure. A registry looks for itself there
+    /// when a span closes and lets go of its parent.
+    pub(super) fn enter<R>(&self, then: impl FnOnce() -> R) -> R {
+        dispatcher::with_default(&self.dispatch, then)
+    }
+}
+
 /// The span above the spans of calls.
 pub(super) enum Parent {
     /// A span of this process, or none.

@@ -29,7 +29,7 @@ pub(super) struct Live {
 struct Call {
     context: Context,
     span: Span,
-    attempt: Option<(u32, Span)>,
+    attempt: Option<Span>,
 }
 
 /// What a worker has sent.
@@ -77,7 +77,7 @@ impl Live {
             return;
         };
         let parent = self.above(captured);
-        dispatcher::with_default(&captured.dispatch, || {
+        captured.enter(|| {
             for (call, behind) in first.following(count).zip(0..) {
                 let index = index.map(|index| index + behind);
                 let span = info_span!(
@@ -129,10 +129,11 @@ impl Live {
         let Some(captured) = call.context.captured() else {
             return;
         };
-        let span = dispatcher::with_default(&captured.dispatch, || {
+        let parent = call.span.id();
+        let span = captured.enter(|| {
             info_span!(
                 target: TARGET,
-                parent: call.span.id(),
+                parent: parent,
                 "attempt",
                 attempt = number,
                 worker = event.worker.map(display),
@@ -144,24 +145,29 @@ impl Live {
         if let Some(attempts) = &self.attempts {
             attempts.begin(id, &span);
         }
-        call.attempt = Some((number, span));
+        call.attempt = Some(span);
     }
 
     fn end_attempt(&mut self, id: CallId, outcome: &str, error: Option<&str>) {
         if let Some(call) = self.calls.get_mut(&id)
-            && let Some((_, span)) = call.attempt.take()
+            && let Some(span) = call.attempt.take()
+            && let Some(captured) = call.context.captured()
         {
-            if let Some(attempts) = &self.attempts {
-                attempts.end(id);
-            }
-            end(&span, outcome, error);
+            captured.enter(|| {
+                if let Some(attempts) = &self.attempts {
+                    attempts.end(id);
+                }
+                end(span, outcome, error);
+            });
         }
     }
 
     fn end_call(&mut self, id: CallId, outcome: CallOutcome, reason: Option<&str>) {
         self.end_attempt(id, outcome.as_str(), None);
-        if let Some(call) = self.calls.remove(&id) {
-            end(&call.span, outcome.as_str(), reason);
+        if let Some(call) = self.calls.remove(&id)
+            && let Some(captured) = call.context.captured()
+        {
+            captured.enter(|| end(call.span, outcome.as_str(), reason));
         }
     }
 
@@ -186,7 +192,7 @@ impl Live {
     /// caller.
     fn of_call(&self, (id, context): &(CallId, Context)) -> Option<Id> {
         if let Some(call) = self.calls.get(id) {
-            let attempt = call.attempt.as_ref().and_then(|(_, span)| span.id());
+            let attempt = call.attempt.as_ref().and_then(Span::id);
             if let Some(id) = attempt.or_else(|| call.span.id()) {
                 return Some(id);
             }
@@ -265,9 +271,9 @@ impl Live {
                 };
                 let of = of(ticket).or_else(|| worker.of_span(parent));
                 let dispatch = worker.dispatch(origin, of.as_ref());
-                let entered = callsite.is_enabled(&dispatch).then(|| {
-                    let parent = self.within(Some(worker), parent, of.as_ref());
-                    (open(callsite, &dispatch, parent, &values), callsite)
+                let within = self.within(Some(worker), parent, of.as_ref());
+                let entered = dispatcher::with_default(&dispatch, || {
+                    open(callsite, &dispatch, within, &values).map(|id| (id, callsite))
                 });
                 let open = Open {
                     entered,
@@ -283,8 +289,10 @@ impl Live {
                 if let Some(open) = worker.spans.get(&span)
                     && let Some((id, callsite)) = &open.entered
                 {
-                    callsite.with_values(&values, |values| {
-                        open.dispatch.record(id, &Fields::new(values));
+                    dispatcher::with_default(&open.dispatch, || {
+                        callsite.with_values(&values, |values| {
+                            open.dispatch.record(id, &Fields::new(values));
+                        });
                     });
                 }
             }
@@ -304,10 +312,8 @@ impl Live {
                 };
                 let of = of(ticket).or_else(|| worker.of_span(parent));
                 let dispatch = worker.dispatch(origin, of.as_ref());
-                if callsite.is_enabled(&dispatch) {
-                    let parent = self.within(Some(worker), parent, of.as_ref());
-                    emit(callsite, &dispatch, parent, &values);
-                }
+                let parent = self.within(Some(worker), parent, of.as_ref());
+                dispatcher::with_default(&dispatch, || emit(callsite, &dispatch, parent, &values));
             }
         }
     }
@@ -357,34 +363,43 @@ impl Worker {
 impl Open {
     fn close(self) {
         if let Some((id, _)) = self.entered {
-            self.dispatch.try_close(id);
+            dispatcher::with_default(&self.dispatch, || self.dispatch.try_close(id));
         }
     }
 }
 
-/// Opens a span of a worker.
-fn open(callsite: &Remote, dispatch: &Dispatch, parent: Option<Id>, values: &Values) -> Id {
+/// Opens a span of a worker, if the subscriber wants it.
+fn open(
+    callsite: &'static Remote,
+    dispatch: &Dispatch,
+    parent: Option<Id>,
+    values: &Values,
+) -> Option<Id> {
+    if !callsite.is_enabled(dispatch) {
+        return None;
+    }
     let metadata = callsite.metadata();
-    callsite.with_values(values, |values| {
+    Some(callsite.with_values(values, |values| {
         let attributes = match parent {
             Some(parent) => Attributes::child_of(parent, metadata, values),
             None => Attributes::new_root(metadata, values),
         };
-        dispatcher::with_default(dispatch, || dispatch.new_span(&attributes))
-    })
+        dispatch.new_span(&attributes)
+    }))
 }
 
-/// Gives the subscriber an event of a worker.
-fn emit(callsite: &Remote, dispatch: &Dispatch, parent: Option<Id>, values: &Values) {
-    let metadata = callsite.metadata();
-    callsite.with_values(values, |values| {
-        let event = Recorded::new_child_of(parent, metadata, values);
-        dispatcher::with_default(dispatch, || dispatch.event(&event));
-    });
+/// Gives the subscriber an event of a worker, if it wants the event.
+fn emit(callsite: &'static Remote, dispatch: &Dispatch, parent: Option<Id>, values: &Values) {
+    if callsite.is_enabled(dispatch) {
+        let metadata = callsite.metadata();
+        callsite.with_values(values, |values| {
+            dispatch.event(&Recorded::new_child_of(parent, metadata, values));
+        });
+    }
 }
 
-/// Records how a call or an attempt has ended, before its span closes.
-fn end(span: &Span, outcome: &str, error: Option<&str>) {
+/// Records how a call or an attempt has ended, and closes its span.
+fn end(span: Span, outcome: &str, error: Option<&str>) {
     span.record("outcome", outcome);
     if let Some(error) = error {
         span.record("error", error);
