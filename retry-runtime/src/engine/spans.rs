@@ -100,12 +100,12 @@ impl Engine {
         if !outcomes.is_empty()
             && let Some(tracer) = self.tracer()
         {
-            tracer.catch_up();
             for (job, _) in outcomes {
                 if job.spans.is_some() {
                     tracer.release(std::mem::take(&mut job.spans));
                 }
             }
+            tracer.catch_up();
         }
     }
 }

@@ -5,9 +5,9 @@ use std::io;
 use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::span::EnteredSpan;
 use tracing::subscriber::DefaultGuard;
@@ -19,7 +19,7 @@ use super::live::Live;
 use super::messages::Batch;
 use crate::api::context::CallId;
 use crate::api::events::{Record, Subscriber};
-use crate::sys::{Mark, attributes};
+use crate::sys::{self, Mark, PerProcess, attributes};
 
 /// The longest time that a thread waits for a subscriber that makes no progress. It may wait for that very
 /// thread: for its lock of standard output, for example.
@@ -27,6 +27,12 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The bytes of records that may wait for the subscriber. Further ones are dropped if it makes no progress.
 const BACKLOG: usize = 16 * 1024 * 1024;
+
+/// The longest time that the end of a process waits for the subscriber.
+const LAST: Duration = Duration::from_secs(10);
+
+/// The tracers of this process.
+static TRACERS: PerProcess<Mutex<Vec<Weak<Shared>>>> = PerProcess::new();
 
 /// The worker that has made records.
 #[derive(Clone, Copy)]
@@ -131,6 +137,7 @@ impl Tracer {
             attempts: inline.then(Arc::default),
             mark: Mark::current(),
         });
+        register(&shared);
         let this = Arc::clone(&shared);
         thread::Builder::new()
             .name("retry-tracing".to_owned())
@@ -230,6 +237,35 @@ impl Tracer {
             _span: span.map(Span::entered),
             _default: captured.map(|captured| dispatcher::set_default(&captured.dispatch)),
         }
+    }
+}
+
+/// Makes the end of the process wait for a tracer.
+fn register(shared: &Arc<Shared>) {
+    let mut tracers = TRACERS
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if tracers.is_empty() {
+        sys::at_exit(finish_all);
+    }
+    tracers.retain(|tracer| tracer.strong_count() > 0);
+    tracers.push(Arc::downgrade(shared));
+}
+
+/// Waits for the subscribers, as long as they make progress. By now the program holds no lock of its standard
+/// output any more.
+extern "C" fn finish_all() {
+    let Some(tracers) = TRACERS.get() else { return };
+    let tracers = tracers.lock().unwrap_or_else(PoisonError::into_inner);
+    let until = Instant::now() + LAST;
+    for shared in tracers.iter().filter_map(Weak::upgrade) {
+        shared.lock().is_stalled = false;
+        let is_behind = |_: &Queue| {
+            shared.done.load(Ordering::Acquire) < shared.added.load(Ordering::Relaxed)
+                && Instant::now() < until
+        };
+        drop(shared.wait_while(is_behind));
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::Write;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -139,22 +139,18 @@ impl std::fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
-fn attempt() -> u32 {
-    retry_runtime::current().map_or(1, |call| call.attempt())
-}
-
-/// Fails at its first attempt for 1, and panics for 2.
+/// Fails the first time for 1, and panics for 2.
 #[function(max_workers = 1, retries = Retries::fixed(1, Duration::ZERO))]
 fn work(number: u64) -> Result<u64, String> {
-    let attempt = attempt();
+    static HAS_FAILED: AtomicBool = AtomicBool::new(false);
     let step = info_span!(target: "steps", "step", number, done = tracing::field::Empty);
     let entered = step.enter();
-    info!(target: "work::begin", number, attempt, negative = -1, half = 0.5, flag = true, "begins");
+    info!(target: "work::begin", number, negative = -1, half = 0.5, flag = true, "begins");
     let error: &(dyn std::error::Error + 'static) = &std::io::Error::other(Cause);
     debug!(error, name = "n", list = ?[1, 2], "has details");
     step.record("done", true);
     match number {
-        1 if attempt == 1 => return Err("not yet".to_owned()),
+        1 if !HAS_FAILED.swap(true, Ordering::Relaxed) => return Err("not yet".to_owned()),
         2 => panic!("never"),
         _ => {}
     }
@@ -178,10 +174,16 @@ fn outer(number: u64) -> u64 {
     inner.remote(number).wait().unwrap()
 }
 
-#[function]
+#[function(max_workers = 1)]
 fn inner(number: u64) -> u64 {
     info!("inside");
     number + 1
+}
+
+/// Returns the most verbose level that is recorded in the worker.
+#[function(max_workers = 1)]
+fn worker_level() -> String {
+    tracing::level_filters::LevelFilter::current().to_string()
 }
 
 fn load() -> u64 {
@@ -202,13 +204,6 @@ async fn wait(number: u64) -> u64 {
     number
 }
 
-/// Logs to standard error on its own.
-#[function]
-fn own_logger(number: u64) -> u64 {
-    info!("own");
-    number
-}
-
 /// Logs a lot.
 #[function]
 fn chatter(lines: u64) -> u64 {
@@ -218,9 +213,11 @@ fn chatter(lines: u64) -> u64 {
 
 #[retry_runtime::on_start]
 fn logger() {
+    // A subscriber of the worker's own.
     if std::env::var_os("OWN_LOGGER").is_some() && std::env::var_os("RETRY_WORKER").is_some() {
         tracing_subscriber::fmt()
             .with_writer(std::io::stderr)
+            .with_ansi(false)
             .without_time()
             .init();
     }
@@ -262,8 +259,11 @@ fn main() {
             subscriber.init();
             assert_eq!(wait.map(0..8).into_iter().count(), 8);
         }
-        "without" => {
-            inner.remote(1).wait().unwrap();
+        "level" => {
+            println!("{}", worker_level.remote().wait().unwrap());
+            subscriber.init();
+            println!("{}", worker_level.remote().wait().unwrap());
+            return;
         }
         // The worker starts when there is no subscriber yet.
         "late" => {
@@ -278,7 +278,7 @@ fn main() {
         }
         "own" => {
             subscriber.init();
-            own_logger.remote(1).wait().unwrap();
+            inner.remote(1).wait().unwrap();
         }
         // The caller's span and runtime end before the call.
         "spawned" => {
@@ -323,7 +323,7 @@ fn main() {
         }
         "many" => {
             subscriber.init();
-            let inputs = 20_000;
+            let inputs = 500;
             let sum: u64 = inner.map(0..inputs).into_iter().map(Result::unwrap).sum();
             assert_eq!(sum, inputs * (inputs + 1) / 2);
         }

@@ -13,4 +13,5 @@ mod outside;
 mod progress;
 mod resuming;
 mod status;
+mod tracing;
 mod transport;
