@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::mem::take;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -226,7 +227,9 @@ impl Upstream {
                     }
                 };
                 let job = self.pending().jobs.remove(&reply.number);
-                if let Some(job) = job {
+                if let Some(mut job) = job {
+                    // The caller's span must not stay open because of this thread.
+                    drop(take(&mut job.spans));
                     delivery::deliver(&mut vec![(job, reply.into_outcome(payload))]);
                 }
             }

@@ -187,12 +187,13 @@ impl Forwarder {
 
     /// Sends all records. Called with the lock, so that they stay in order.
     fn send(&self, buffer: &mut Buffer) {
-        WAITING.store(false, Ordering::Relaxed);
         buffer.size = 0;
         let batch = take(&mut buffer.batch);
         if !batch.records.is_empty() {
             (self.hooks.send)(batch);
         }
+        // Last, so that an answer does not overtake records that another thread is sending.
+        WAITING.store(false, Ordering::Relaxed);
     }
 
     /// Sends records that have waited for a moment, as long as the process lives.

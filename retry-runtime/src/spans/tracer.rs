@@ -23,7 +23,10 @@ use crate::sys::{self, Mark, PerProcess, attributes};
 
 /// The longest time that a thread waits for a subscriber that makes no progress. It may wait for that very
 /// thread: for its lock of standard output, for example.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The least such time. It becomes shorter the more often it was in vain.
+const LEAST_PATIENCE: Duration = Duration::from_millis(1);
 
 /// The bytes of records that may wait for the subscriber. Further ones are dropped if it makes no progress.
 const BACKLOG: usize = 16 * 1024 * 1024;
@@ -82,7 +85,6 @@ struct Shared {
     mark: Mark,
 }
 
-#[derive(Default)]
 struct Queue {
     entries: VecDeque<Entry>,
     /// The bytes of the records of workers that wait, or are being handled.
@@ -91,11 +93,29 @@ struct Queue {
     waiting: usize,
     /// Set once a thread has lost its patience, until there is progress again.
     is_stalled: bool,
+    /// The time after which the next thread loses its patience.
+    patience: Duration,
     /// The number of records that were dropped.
     dropped: usize,
     is_busy: bool,
     is_closed: bool,
     thread: Option<ThreadId>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            waiting: 0,
+            is_stalled: false,
+            patience: PATIENCE,
+            dropped: 0,
+            is_busy: false,
+            is_closed: false,
+            thread: None,
+        }
+    }
 }
 
 /// The spans of attempts that run on threads of this process, which the threads enter.
@@ -260,7 +280,10 @@ extern "C" fn finish_all() {
     let tracers = tracers.lock().unwrap_or_else(PoisonError::into_inner);
     let until = Instant::now() + LAST;
     for shared in tracers.iter().filter_map(Weak::upgrade) {
-        shared.lock().is_stalled = false;
+        let mut queue = shared.lock();
+        queue.is_stalled = false;
+        queue.patience = PATIENCE;
+        drop(queue);
         let is_behind = |_: &Queue| {
             shared.done.load(Ordering::Acquire) < shared.added.load(Ordering::Relaxed)
                 && Instant::now() < until
@@ -316,14 +339,19 @@ impl Shared {
                 is_met = false;
                 break;
             }
-            let waited = self.progressed.wait_timeout(queue, PATIENCE);
+            let patience = queue.patience;
+            let waited = self.progressed.wait_timeout(queue, patience);
             let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
             queue = guard;
             let now = self.done.load(Ordering::Relaxed);
             if timeout.timed_out() && now == done {
                 queue.is_stalled = true;
+                queue.patience = (patience / 4).max(LEAST_PATIENCE);
             }
             done = now;
+        }
+        if is_met {
+            queue.patience = (queue.patience * 2).min(PATIENCE);
         }
         queue.waiting -= 1;
         (queue, is_met)

@@ -143,6 +143,11 @@ impl std::error::Error for Cause {}
 #[function(max_workers = 1, retries = Retries::fixed(1, Duration::ZERO))]
 fn work(number: u64) -> Result<u64, String> {
     static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+    // On a thread of the program, there is no current call.
+    let is_first = match retry_runtime::current() {
+        Some(call) => call.attempt() == 1,
+        None => number == 1 && !HAS_FAILED.swap(true, Ordering::Relaxed),
+    };
     let step = info_span!(target: "steps", "step", number, done = tracing::field::Empty);
     let entered = step.enter();
     info!(target: "work::begin", number, negative = -1, half = 0.5, flag = true, "begins");
@@ -150,7 +155,7 @@ fn work(number: u64) -> Result<u64, String> {
     debug!(error, name = "n", list = ?[1, 2], "has details");
     step.record("done", true);
     match number {
-        1 if !HAS_FAILED.swap(true, Ordering::Relaxed) => return Err("not yet".to_owned()),
+        1 if is_first => return Err("not yet".to_owned()),
         2 => panic!("never"),
         _ => {}
     }
