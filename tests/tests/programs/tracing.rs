@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use retry_tests::fixture_outside;
+use retry_tests::{example, fixture_outside};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -374,5 +374,97 @@ fn a_subscriber_that_panics_harms_no_call() {
         let calls = recorded.0.iter().filter(|line| line["name"] == "call");
         assert_eq!(calls.count(), 4);
         assert!(recorded.events().count() >= 2);
+    });
+}
+
+/// The examples may have to be built first.
+const BUILD: Duration = Duration::from_secs(600);
+
+#[test]
+fn the_example_of_logs_shows_the_spans_around_each_line() {
+    fixture_outside(BUILD, || {
+        let mut command = example("logging");
+        command.env_remove("RUST_LOG");
+        let (out, err) = output(command);
+        assert_eq!(out, "640\n801\n1024\n");
+        let line = |text: &str| {
+            let mut lines = err.lines().filter(|line| line.ends_with(text));
+            let line = lines
+                .next()
+                .unwrap_or_else(|| panic!("no {text:?} in {err}"));
+            assert_eq!(lines.next(), None);
+            // Without the time and the process id.
+            let (time, line) = line.split_once("Z ").unwrap();
+            assert_eq!(time.len(), "2027-03-01T08:30:00.250000".len());
+            let (before, pid) = line.split_once("worker=w").unwrap_or((line, ""));
+            format!(
+                "{before}{}",
+                pid.split_once('}').map_or("", |(_, rest)| rest)
+            )
+        };
+        let call = "album{name=\"holidays\"}:call{function=\"logging::resize\" index=1}";
+        assert_eq!(
+            line("the file is locked").trim(),
+            format!(
+                "WARN {call}:attempt{{attempt=1 :decode{{width=801}}: logging: the file is locked"
+            )
+        );
+        assert_eq!(
+            line("resized height=600").trim(),
+            format!(
+                "INFO {call}:attempt{{attempt=2 :decode{{width=801}}: logging: resized height=600"
+            )
+        );
+        assert!(!err.contains("reading the header"));
+        let mut command = example("logging");
+        command.env("RUST_LOG", "debug");
+        assert!(output(command).1.contains("DEBUG album{"));
+    });
+}
+
+#[test]
+fn the_example_of_telemetry_exports_one_trace() {
+    fixture_outside(BUILD, || {
+        let mut command = example("telemetry");
+        command.env_remove("RUST_LOG");
+        let (out, _) = output(command);
+        let value = |span: &str, name: &str| {
+            let line = span.lines().map(str::trim).find_map(|line| {
+                let (key, value) = line.split_once(':')?;
+                (key.trim() == name).then(|| value.trim().to_owned())
+            });
+            line.unwrap_or_else(|| panic!("no {name} in {span}"))
+        };
+        // The first name is that of the tracer.
+        let spans: Vec<_> = out.split("Span #").skip(1).collect();
+        let name = |span: &str| value(span.split_once("shop").unwrap().1, "Name");
+        let path = |span: &str| {
+            let mut names = vec![name(span)];
+            let mut parent = value(span, "ParentSpanId");
+            while let Some(above) = spans.iter().find(|one| value(one, "SpanId") == parent) {
+                names.insert(0, name(above));
+                parent = value(above, "ParentSpanId");
+            }
+            assert!(parent.starts_with("None"), "{parent}");
+            names.join("/")
+        };
+        let mut paths: Vec<_> = spans.iter().map(|span| path(span)).collect();
+        paths.sort();
+        paths.dedup();
+        let adding = "order/call/attempt/adding";
+        let expected = [
+            "order".to_owned(),
+            "order/call".to_owned(),
+            "order/call/attempt".to_owned(),
+            adding.to_owned(),
+            format!("{adding}/call"),
+            format!("{adding}/call/attempt"),
+            format!("{adding}/call/attempt/query"),
+        ];
+        assert_eq!(paths, expected);
+        assert_eq!(spans.len(), 10);
+        let traces: std::collections::HashSet<_> =
+            spans.iter().map(|span| value(span, "TraceId")).collect();
+        assert_eq!(traces.len(), 1);
     });
 }
