@@ -25,6 +25,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::process::Signal;
 
 use crate::function::registry;
+use crate::spans::forwarder;
 use crate::sys;
 use crate::sys::lineage::{self, is_gone};
 use crate::wire::ControlBlock;
@@ -198,6 +199,7 @@ impl Drop for Leaves {
 
 /// Ends this process in order, so that the program's exit handlers run.
 fn exit(code: i32) -> ! {
+    forwarder::flush();
     flush_stdout();
     std::process::exit(code)
 }

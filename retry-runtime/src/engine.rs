@@ -9,6 +9,7 @@ pub(crate) mod core;
 pub(crate) mod link;
 mod perform;
 pub(crate) mod running;
+mod spans;
 mod wait;
 
 use std::cell::Cell;
@@ -110,6 +111,7 @@ pub(crate) struct Engine {
     core: Mutex<Core>,
     backend: Box<dyn Backend>,
     publisher: Publisher,
+    spans: spans::Spans,
     max_message: AtomicUsize,
     config: Arc<Config>,
     /// A reference to itself, for the threads that work for the engine.
@@ -174,6 +176,7 @@ impl Engine {
             }),
             backend,
             publisher: Publisher::default(),
+            spans: spans::Spans::default(),
             max_message: AtomicUsize::new(0),
             config,
             this: Weak::clone(this),
@@ -300,6 +303,7 @@ impl Engine {
             let function = core.function(callee)?;
             let outer = self.backend.current(self);
             let called = callee.registration.pool().name;
+            let name = callee.registration.spec.name;
             let terms = core.terms(function, callee);
             let mut last = None;
             let mut submitted = |key: CallKey| {
@@ -316,13 +320,18 @@ impl Engine {
                             let id = core.scheduler.next_nested(worker);
                             let origin = NestedOrigin { id, worker, ticket };
                             let terms = Arc::clone(&terms);
+                            let traced = self.trace(core, &job);
                             let scheduler = &mut core.scheduler;
                             submitted(scheduler.submit_nested(now, function, terms, origin, job));
+                            self.begin_spans(id, name, traced);
                         }
                     }
                     _ => {
                         let terms = Arc::clone(&terms);
-                        submitted(core.scheduler.submit(now, function, terms, job));
+                        let traced = self.trace(core, &job);
+                        let key = core.scheduler.submit(now, function, terms, job);
+                        self.begin_spans(key.id, name, traced);
+                        submitted(key);
                     }
                 }
             }
@@ -387,6 +396,7 @@ impl Engine {
         if wake || is_drained {
             self.backend.wake();
         }
+        self.catch_up(&mut outcomes);
         delivery::deliver(&mut outcomes);
         if outcomes.capacity() <= KEPT_OUTCOMES {
             let _ = OUTCOMES.try_with(|kept| kept.set(outcomes));

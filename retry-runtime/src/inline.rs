@@ -358,7 +358,9 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
             ticket: header.ticket,
             mark: Mark::current(),
         }));
+        let entered = enter_spans(engine, worker, &header);
         let (kind, output) = invoke(engine, run, input, &state);
+        drop(entered);
         CURRENT.set(None);
         let executed = shared.lock().executing.take();
         let duration = executed.map_or(0, |one| {
@@ -378,6 +380,18 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
         let report = report(shared.lock().claimed);
         core.scheduler.handle_exit(now, worker, report);
     });
+}
+
+/// Makes the span of an attempt that of this thread, if the caller has a subscriber.
+fn enter_spans(engine: &Engine, worker: WorkerKey, header: &CallHeader) -> Option<impl Sized> {
+    let tracer = engine.tracer()?;
+    let find = |core: &mut Core, _| {
+        let call = core.scheduler.call_of(worker, header.ticket);
+        call.map(|(id, _, job)| (id, job.spans.clone()))
+    };
+    // The step also waits for the one that has sent the call: it tells the tracer of the attempt.
+    let (call, context) = engine.step(find)?;
+    Some(tracer.enter(call, &context))
 }
 
 fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Output) {

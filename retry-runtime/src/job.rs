@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec::payload::Payload;
+use crate::spans::Context;
 use caller::Caller;
 use delivery::Deliver;
 use parts::Parts;
@@ -32,6 +33,8 @@ pub(crate) struct Job {
     pub(crate) caller: Caller,
     /// The called method of a service, by its place.
     pub(crate) method: u16,
+    /// The caller's place among spans.
+    pub(crate) spans: Context,
 }
 
 impl Parts for Job {
@@ -47,6 +50,7 @@ impl Parts for Job {
             input: self.input.split_front(count),
             caller: self.caller,
             method: self.method,
+            spans: self.spans.clone(),
         };
         self.index = self.index.map(|index| index + u64::from(count));
         front

@@ -116,6 +116,11 @@ mod observe;
 mod process;
 mod program;
 mod scheduler;
+#[cfg(feature = "tracing")]
+mod spans;
+#[cfg(not(feature = "tracing"))]
+#[path = "spans/absent.rs"]
+mod spans;
 mod sys;
 mod terminal;
 mod wait;
@@ -252,6 +257,15 @@ pub mod events {
     };
     pub use crate::api::run::{InvalidRunId, RunId};
     pub use crate::observe::log::Log;
+}
+
+/// Logging: what a subscriber of the crate `tracing` can ask about records of workers (feature `tracing`).
+///
+/// The guide has a page about [logging and tracing](https://docs.rs/crate/retry-runtime/latest/source/README.md).
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub mod logging {
+    pub use crate::spans::time::{RecordedTime, recorded_at};
 }
 
 /// Maps: one function over many inputs.

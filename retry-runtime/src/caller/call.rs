@@ -29,6 +29,7 @@ use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver};
 use crate::job::outcome::{CallKey, Failure, History, Outcome, failed, rejected};
 use crate::job::slot::Slot;
+use crate::spans;
 use crate::terminal;
 use crate::wait::block::{self, Wait};
 use crate::wait::spin::{Patience, Spin};
@@ -189,6 +190,7 @@ pub struct Call<T, E> {
     running: Option<StartedCall>,
     /// The line of the program that made the call.
     called: &'static Location<'static>,
+    spans: spans::Context,
 }
 
 struct StartedCall {
@@ -215,6 +217,7 @@ impl<T, E> Call<T, E> {
     ) -> Self {
         Self {
             called: Location::caller(),
+            spans: spans::Context::current(),
             host,
             config,
             registration,
@@ -316,6 +319,7 @@ impl<T, E> Call<T, E> {
                 input: Payload::One(input),
                 caller: Caller::thread(),
                 method: self.registration.place(),
+                spans: self.spans.clone(),
             };
             let options = self.options.over(self.host.options());
             let callee = Callee {

@@ -25,6 +25,7 @@ use crate::checkpoint::Describe;
 use crate::codec::CodecError;
 use crate::function::args::{EncodeError, Encoded};
 use crate::function::registry::Registration;
+use crate::spans;
 use crate::terminal;
 use crate::wait::block::{self, Wait};
 use crate::wait::spin::Spin;
@@ -82,6 +83,7 @@ type Encode<I> = fn(I, &mut Vec<u8>, usize) -> Encoded;
 pub struct Map<I: Iterator, T, E, Y = Unindexed> {
     host: Host,
     called: &'static Location<'static>,
+    spans: spans::Context,
     config: Option<Arc<[u8]>>,
     budget: Option<f64>,
     registration: &'static Registration,
@@ -115,6 +117,7 @@ impl<I: Iterator, T, E> Map<I, T, E> {
         Self {
             host,
             called: Location::caller(),
+            spans: spans::Context::current(),
             config,
             budget: None,
             registration,
@@ -304,6 +307,7 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
         Map {
             host: self.host,
             called: self.called,
+            spans: self.spans,
             config: self.config,
             budget: self.budget,
             registration: self.registration,

@@ -11,6 +11,7 @@ use crate::function::current::{self, Current};
 use crate::function::invocation::{Input, Invocation, State};
 use crate::function::panics;
 use crate::function::registry::Served;
+use crate::spans::forwarder;
 use crate::sys::{self, exit_if_forked};
 use crate::wire::frame::{CallHeader, Kind, Order};
 
@@ -29,6 +30,7 @@ pub(super) fn serve(
         let mut headers = Vec::with_capacity(collected.len());
         let mut invocations = Vec::with_capacity(collected.len());
         for (header, payload) in collected {
+            forwarder::raise(header.level);
             if server.control.claim(headers.len(), header.ticket, started) {
                 headers.push(header);
                 let state = state.clone();

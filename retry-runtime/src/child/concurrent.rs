@@ -21,6 +21,7 @@ use crate::function::invocation::Input;
 use crate::function::invocation::{Invocation, LocalFuture, Output, State};
 use crate::function::panics;
 use crate::function::registry::{Run, Served};
+use crate::spans::forwarder;
 use crate::sys::exit_if_forked;
 use crate::sys::{self, Mark};
 use crate::wire::ControlBlock;
@@ -143,6 +144,7 @@ impl Executor<'_> {
         let Some(run) = self.served.run(header.method) else {
             exit(STRANGER);
         };
+        forwarder::raise(header.level);
         if self.running.is_empty() {
             panics::forget();
         }

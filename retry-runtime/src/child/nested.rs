@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::mem::take;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -18,6 +19,9 @@ use crate::job::caller::Caller;
 use crate::job::delivery;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
+#[cfg(feature = "tracing")]
+use crate::spans::Batch;
+use crate::spans::forwarder;
 use crate::sys::{self, Mark};
 use crate::wait::spin;
 use crate::wire::nested::{self as wire, Item, Reply, Request, Submission};
@@ -104,6 +108,9 @@ impl Upstream {
         // The parent rejects messages whose inputs exceed the limit in total.
         let mut messages = vec![(Vec::new(), Vec::new())];
         let mut caller = Caller::thread();
+        let mut span = 0;
+        // The parent must know the span in which the calls are made.
+        forwarder::flush();
         let mut pending = self.pending();
         if !pending.reading {
             std::thread::Builder::new()
@@ -115,6 +122,7 @@ impl Upstream {
         for job in jobs.into_iter().flat_map(Job::parts) {
             let input = job.input.clone().into_one();
             caller = job.caller;
+            span = job.spans.number();
             if messages
                 .last()
                 .is_some_and(|(_, payload)| payload.len() + input.len() > self.limit)
@@ -145,11 +153,18 @@ impl Upstream {
                 }),
                 caller: caller.0,
                 ticket: current().map_or(0, |call| call.ticket()),
+                span,
                 calls,
             });
             self.write(&head, &payload);
         }
         Ok(())
+    }
+
+    /// Sends the parent spans and events.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn send_spans(&self, batch: Batch) {
+        self.write(&Request::Spans(batch), &[]);
     }
 
     pub(crate) fn cancel(&self, call: CallKey) {
@@ -212,7 +227,9 @@ impl Upstream {
                     }
                 };
                 let job = self.pending().jobs.remove(&reply.number);
-                if let Some(job) = job {
+                if let Some(mut job) = job {
+                    // The caller's span must not stay open because of this thread.
+                    drop(take(&mut job.spans));
                     delivery::deliver(&mut vec![(job, reply.into_outcome(payload))]);
                 }
             }

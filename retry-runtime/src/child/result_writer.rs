@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{STRANGER, exit};
 use crate::function::invocation::Output;
+use crate::spans::forwarder;
 use crate::wait::end::End;
 use crate::wait::spin::Patience;
 use crate::wire::Corrupt;
@@ -105,6 +106,7 @@ impl ResultWriter {
     /// if possible, which omits the duration; the next full header includes it. Returns whether there was
     /// room at once.
     pub(super) fn value(&self, ticket: u64, duration: u64, payload: &[u8]) -> bool {
+        forwarder::flush();
         let mut writing = self.writing.borrow_mut();
         let untold = writing.untold + duration;
         let fits = payload.len() <= frame::SHORT
@@ -146,6 +148,7 @@ impl ResultWriter {
         remarks: Remarks,
         payload: &[u8],
     ) -> bool {
+        forwarder::flush();
         let mut writing = self.writing.borrow_mut();
         let untold = std::mem::take(&mut writing.untold);
         writing.short = 0;

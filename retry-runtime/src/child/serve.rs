@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::call_reader::CallReader;
 use super::faults;
+#[cfg(feature = "tracing")]
+use super::nested::Upstream;
 use super::printed;
 use super::result_writer::{Remarks, ResultWriter};
 use super::stopwatch::Stopwatch;
@@ -22,6 +24,9 @@ use crate::function::on_start;
 use crate::function::panics;
 use crate::function::registry::{self, NotFound, Run, Served};
 use crate::function::reporting;
+use crate::spans::forwarder;
+#[cfg(feature = "tracing")]
+use crate::spans::forwarder::Hooks;
 use crate::sys::exit_if_forked;
 use crate::sys::memory;
 use crate::sys::{self, Mark};
@@ -38,6 +43,12 @@ pub(super) struct Server {
     function: String,
     config: Vec<u8>,
     fails: bool,
+    /// The most verbose level of events that the program recorded when it started this worker.
+    #[cfg_attr(
+        not(feature = "tracing"),
+        expect(dead_code, reason = "nothing is recorded")
+    )]
+    level: u8,
     pub(super) calls: CallReader,
     /// Already running if there was time to start it before the orders arrived.
     watchdog: Option<Watchdog>,
@@ -67,6 +78,7 @@ impl Server {
             function: orders.function,
             config: orders.config,
             fails: orders.fails,
+            level: orders.level,
             watchdog,
             parent,
             mark: Mark::current(),
@@ -104,6 +116,7 @@ impl Server {
         // hook.
         panics::forget();
         panics::install();
+        forwarder::install();
         reporting::set_slots(served.spec().at_once());
         flush_stdout();
         self.printed.begin(&self.results);
@@ -156,6 +169,7 @@ impl Server {
         let _telling = panics::Telling::begin();
         while let Some(header) = next_call(calls, invocation.input(), results, watchdog) {
             let (ticket, fault) = (header.ticket, header.fault);
+            forwarder::raise(header.level);
             // A function that does not yield learns of requests to stop from the control block.
             if header.order != Order::Run || !control.claim_ahead(0, ticket) {
                 // The recalled input may be the last one for a long time.
@@ -232,7 +246,8 @@ impl Server {
         if self.fails {
             return Err(crate::job::faults::MESSAGE.to_owned());
         }
-        let set_up = panics::catch(|| served.set_up(&self.config));
+        self.prepare_spans(&served);
+        let set_up = forwarder::during_set_up(|| panics::catch(|| served.set_up(&self.config)));
         exit_if_forked(self.mark, if set_up.is_ok() { 0 } else { PANICKED });
         match set_up {
             Ok(state) => Ok((served, State::new(state?))),
@@ -242,6 +257,36 @@ impl Server {
             )),
         }
     }
+}
+
+#[cfg(feature = "tracing")]
+impl Server {
+    /// Prepares the subscriber that sends spans and events to the parent.
+    fn prepare_spans(&self, served: &Served) {
+        let (control, slots) = (Arc::clone(&self.control), served.spec().at_once());
+        let hooks = Hooks {
+            send: |batch| {
+                if let Some(upstream) = Upstream::get() {
+                    upstream.send_spans(batch);
+                }
+            },
+            ticket: Box::new(move || {
+                let here = current::current().map(|current| current.ticket());
+                here.unwrap_or_else(|| {
+                    // Another thread works for the one call that is executing, if there is just one.
+                    let mut executing = control.executing(slots).map(|(ticket, _)| ticket);
+                    let first = executing.next();
+                    first.filter(|_| executing.next().is_none()).unwrap_or(0)
+                })
+            }),
+        };
+        forwarder::prepare(hooks, self.level);
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+impl Server {
+    fn prepare_spans(&self, _: &Served) {}
 }
 
 /// Waits for the next call. Returns `None` if the parent has closed the connection.

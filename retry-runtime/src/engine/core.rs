@@ -177,6 +177,7 @@ impl Core {
             index: job.index,
             method: job.method,
             fault: 0,
+            level: job.spans.level(),
         };
         let mut send = |header: &mut CallHeader, input: &Bytes| {
             header.length = u32::try_from(input.len()).expect("the limit is below 4 GiB");

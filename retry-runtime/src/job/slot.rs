@@ -135,6 +135,7 @@ mod tests {
                     input: Payload::NONE,
                     caller: Caller::thread(),
                     method: 0,
+                    spans: crate::spans::Context::default(),
                 };
                 deliver(&mut vec![(job, outcome)]);
                 assert!(buffer.try_reclaim(2 * LARGE));

@@ -115,6 +115,7 @@ impl ReceiveSide {
             self.family.end(None);
             return Reaped::Again(request);
         }
+        self.requests.end_spans(pool.engine);
         self.family.begin_end();
         let died = pool.engine.step(|core, now| {
             pool.state().unreaped += 1;

@@ -23,6 +23,9 @@ use crate::job::capture;
 use crate::job::delivery::{Deliver, Outcomes};
 use crate::job::outcome::{CallKey, Outcome, rejected};
 use crate::scheduler::{NestedOrigin, WorkerKey};
+#[cfg(feature = "tracing")]
+use crate::spans::Batch;
+use crate::spans::{Context, Origin};
 use crate::sys;
 use crate::wire::nested::{self as wire, Reply, Request, Submission};
 use crate::wire::write_queue::WriteQueue;
@@ -115,6 +118,11 @@ impl Deliver for Downstream {
 /// The requests of one worker.
 pub(crate) struct Requests {
     worker: WorkerKey,
+    #[cfg_attr(
+        not(feature = "tracing"),
+        expect(dead_code, reason = "workers record nothing")
+    )]
+    origin: Origin,
     pub(crate) replies: Arc<Downstream>,
     input: BytesMut,
     /// The worker's limit on the size of a message.
@@ -130,9 +138,20 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn new(worker: WorkerKey, replies: Downstream, limit: usize) -> Self {
+    pub(crate) fn new(
+        worker: WorkerKey,
+        function: &'static str,
+        pid: u32,
+        replies: Downstream,
+        limit: usize,
+    ) -> Self {
         Self {
             worker,
+            origin: Origin {
+                worker: worker.id,
+                pid,
+                function,
+            },
             replies: Arc::new(replies),
             input: BytesMut::new(),
             limit,
@@ -167,6 +186,8 @@ impl Requests {
             self.taken += 1;
             match request {
                 Request::Submit(submission) => self.submit(engine, submission, payload)?,
+                #[cfg(feature = "tracing")]
+                Request::Spans(batch) => self.take_in_spans(engine, batch),
                 Request::Hold { caller, held } => {
                     let caller = Caller::of_worker(self.worker.id, caller);
                     self.held.retain(|other| *other != caller);
@@ -197,6 +218,43 @@ impl Requests {
         }
     }
 
+    /// Closes the spans of the worker, because it has ended.
+    pub(crate) fn end_spans(&self, engine: &Engine) {
+        if let Some(tracer) = engine.tracer() {
+            tracer.end_worker(self.worker.id);
+        }
+    }
+
+    /// Takes in spans and events, with the calls that have recorded them.
+    #[cfg(feature = "tracing")]
+    fn take_in_spans(&self, engine: &Engine, batch: Batch) {
+        let Some(tracer) = engine.tracer() else {
+            return;
+        };
+        let calls = engine.step(|core, _| {
+            let call_of = |ticket| {
+                let (id, _, job) = core.scheduler.call_of(self.worker, ticket)?;
+                Some((ticket, id, job.spans.clone()))
+            };
+            batch.tickets().into_iter().filter_map(call_of).collect()
+        });
+        tracer.take_in(self.origin, calls, batch);
+    }
+
+    /// Returns the place of nested calls among spans.
+    fn place(&self, engine: &Engine, submission: &Submission) -> Context {
+        if engine.tracer().is_none() {
+            return Context::default();
+        }
+        let outer = engine.step(|core, _| {
+            let outer = core.scheduler.call_of(self.worker, submission.ticket);
+            outer.map(|(id, _, job)| (id, job.spans.clone()))
+        });
+        let nested =
+            |(id, context): (CallId, Context)| context.nested(self.worker.id, submission.span, id);
+        outer.map(nested).unwrap_or_default()
+    }
+
     fn budget(&mut self, (name, ratio): (u64, f64)) -> Arc<Budget> {
         self.budgets.retain(|_, budget| budget.strong_count() > 0);
         let known = self.budgets.get(&name).and_then(Weak::upgrade);
@@ -219,6 +277,7 @@ impl Requests {
         let Ok(registration) = registry::find(&submission.function) else {
             return Err(format!("a nested call of `{}`", submission.function));
         };
+        let spans = self.place(engine, &submission);
         let callee = Callee {
             registration,
             config: submission.config.map(Arc::from),
@@ -238,6 +297,7 @@ impl Requests {
                 input: Payload::One(payload.split_to(call.length as usize)),
                 caller: Caller::of_worker(self.worker.id, submission.caller),
                 method: registration.place(),
+                spans: spans.clone(),
             };
             jobs.push((CallId::nested(self.worker.id, call.number), job));
         }
@@ -257,8 +317,10 @@ impl Requests {
                         worker: self.worker,
                         ticket,
                     };
+                    let traced = engine.trace(core, &job);
                     core.scheduler
                         .submit_nested(now, function, Arc::clone(&terms), origin, job);
+                    engine.begin_spans(id, registration.spec.name, traced);
                 }
                 core.scheduler.dispatch(now, function);
                 None

@@ -226,6 +226,7 @@ fn orders(limit: usize, request: &StartRequest, process: &Process) -> Vec<u8> {
         config: request.config.as_deref().unwrap_or_default().to_vec(),
         fails: request.fails,
         transport: process.equipment.control.transport(),
+        level: request.engine.recorded_level(),
     }
     .encode()
 }
@@ -320,7 +321,7 @@ fn connect(
         pidfd,
         reader,
         control: Arc::clone(&control),
-        requests: Requests::new(request.worker, replies, limit),
+        requests: Requests::new(request.worker, request.function, pid, replies, limit),
         family: Arc::clone(&family),
     };
     let receiver = ReceiveSide::new(request, parts, limit, was_standby);

@@ -44,6 +44,9 @@ pub(crate) struct CallHeader {
     pub(crate) method: u16,
     /// The fault that a test wants to happen.
     pub(crate) fault: u16,
+    /// The most verbose level of events that the caller records: from 1 for errors to 5 for traces, or 0 for
+    /// none.
+    pub(crate) level: u8,
 }
 
 impl CallHeader {
@@ -62,7 +65,8 @@ impl CallHeader {
         bytes[16..24].copy_from_slice(&self.call.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.index.unwrap_or(NO_INDEX).to_le_bytes());
         // The chunks of a map are shorter than what `COUNT` can hold.
-        let count = self.count & COUNT | u32::from(self.order as u8) << 24;
+        let order = self.order as u8 | self.level << 4;
+        let count = self.count & COUNT | u32::from(order) << 24;
         bytes[32..36].copy_from_slice(&count.to_le_bytes());
         bytes[36..38].copy_from_slice(&self.method.to_le_bytes());
         bytes[38..40].copy_from_slice(&self.fault.to_le_bytes());
@@ -80,8 +84,11 @@ impl CallHeader {
             order: Order::Run,
             method: header.get_u16_le(),
             fault: header.get_u16_le(),
+            level: 0,
         };
-        message.order = match message.count >> 24 {
+        let order = (message.count >> 24) as u8;
+        message.level = order >> 4;
+        message.order = match order & 0xf {
             1 => Order::Ask,
             2 => Order::Abort,
             _ => Order::Run,

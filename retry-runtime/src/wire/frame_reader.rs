@@ -244,6 +244,7 @@ mod tests {
             count: 1,
             method: 5,
             fault: 6,
+            level: 3,
         };
         let mut buffer = FrameReader::of(&header.encode());
         assert_eq!(buffer.take_call(), None);

@@ -59,7 +59,7 @@ impl Greeting {
 }
 
 /// The size of the fixed-length part of the orders.
-const HEAD: usize = MAGIC.len() + 26;
+const HEAD: usize = MAGIC.len() + 27;
 
 /// The first message from the parent to a worker.
 pub(crate) struct Orders {
@@ -75,6 +75,8 @@ pub(crate) struct Orders {
     pub(crate) fails: bool,
     /// The transport of the frames.
     pub(crate) transport: Transport,
+    /// The most verbose level of events that the program records, as in the header of a call.
+    pub(crate) level: u8,
 }
 
 impl Orders {
@@ -87,6 +89,7 @@ impl Orders {
         bytes.put_u64_le(self.limit);
         bytes.put_u8(self.fails.into());
         bytes.put_u8((self.transport == Transport::Socket).into());
+        bytes.put_u8(self.level);
         bytes.put_u32_le(u32::try_from(self.function.len()).unwrap_or(u32::MAX));
         bytes.put_u32_le(u32::try_from(self.config.len()).unwrap_or(u32::MAX));
         bytes.extend_from_slice(self.function.as_bytes());
@@ -110,6 +113,7 @@ impl Orders {
             0 => Transport::Rings,
             _ => Transport::Socket,
         };
+        let level = rest.try_get_u8().ok()?;
         let function = rest.try_get_u32_le().ok()?;
         rest.try_get_u32_le().ok()?;
         let (function, config) = rest.split_at_checked(function as usize)?;
@@ -120,6 +124,7 @@ impl Orders {
             config: config.to_vec(),
             fails,
             transport,
+            level,
         })
     }
 }

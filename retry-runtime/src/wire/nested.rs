@@ -11,6 +11,8 @@ use crate::api::options::Policy;
 use crate::codec;
 use crate::codec::payload::Payload;
 use crate::job::outcome::{Failure, History, Outcome};
+#[cfg(feature = "tracing")]
+use crate::spans::Batch;
 
 /// The size of both lengths, in bytes.
 const LENGTHS: usize = 8;
@@ -29,6 +31,9 @@ pub(crate) enum Request {
         caller: u32,
         held: Option<Option<u64>>,
     },
+    /// Spans and events that the worker has recorded.
+    #[cfg(feature = "tracing")]
+    Spans(Batch),
 }
 
 /// A chunk of calls of one function.
@@ -44,6 +49,8 @@ pub(crate) struct Submission {
     pub(crate) caller: u32,
     /// The ticket of the call that makes these calls.
     pub(crate) ticket: u64,
+    /// The number of the span in which the calls are made; zero for none.
+    pub(crate) span: u64,
     pub(crate) calls: Vec<Item>,
 }
 

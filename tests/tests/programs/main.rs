@@ -14,4 +14,5 @@ mod progress;
 mod report;
 mod resuming;
 mod status;
+mod tracing;
 mod transport;

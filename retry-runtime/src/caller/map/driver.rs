@@ -29,6 +29,7 @@ use crate::job::budget::Budget;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::{Failure, Outcome, failed, rejected};
 use crate::scheduler::FunctionKey;
+use crate::spans;
 use crate::sys;
 use crate::wait::Waiter;
 use crate::wait::spin::Spin;
@@ -80,6 +81,7 @@ pub(super) struct MapDriver<I: Iterator, T, E, Y> {
     pub(super) host: Host,
     /// The line of the program that made the map.
     called: &'static Location<'static>,
+    spans: spans::Context,
     pub(super) config: Option<Arc<[u8]>>,
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) registration: &'static Registration,
@@ -162,6 +164,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         Self {
             host: map.host,
             called: map.called,
+            spans: map.spans,
             expected,
             checkpoint,
             config: map.config,
@@ -615,6 +618,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             input: inputs.clone(),
             caller: self.shared.caller,
             method: self.registration.place(),
+            spans: self.spans.clone(),
         };
         match self.host.submit(&callee, [job], PollIntent::No, |_| {}) {
             Ok(Some(Submitted {

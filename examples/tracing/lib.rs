@@ -1,0 +1,1 @@
+//! Logs and spans of workers in the program. See `logging.rs` and `telemetry.rs`.

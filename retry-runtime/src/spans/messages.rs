@@ -1,0 +1,265 @@
+//! The records of a worker on their way to its parent.
+
+use std::error::Error;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tracing::field::{Field, Visit};
+use tracing::{Level, Metadata};
+
+/// The maximum length of a text in bytes; longer ones are cut.
+const LONGEST: usize = 64 * 1024;
+
+/// The maximum number of errors in a chain of causes.
+const CAUSES: usize = 16;
+
+/// The maximum number of fields of a span or an event, which is that of `tracing` itself.
+pub(super) const FIELDS: usize = 32;
+
+/// Records of a worker, in their order.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Batch {
+    pub(super) records: Vec<Record>,
+}
+
+impl Batch {
+    /// Returns the tickets of calls that have made the records, except those under spans of known tickets.
+    pub(crate) fn tickets(&self) -> Vec<u64> {
+        let ticket = |record: &Record| match record.message {
+            Message::Open { ticket, .. } | Message::Event { ticket, .. } => ticket,
+            Message::Callsite(_) | Message::Set { .. } | Message::Close { .. } => 0,
+        };
+        let mut tickets: Vec<u64> = self.records.iter().map(ticket).collect();
+        tickets.sort_unstable();
+        tickets.dedup();
+        tickets.retain(|ticket| *ticket != 0);
+        tickets
+    }
+
+    /// Adds a message with the present time.
+    pub(super) fn push(&mut self, message: Message) {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let nanos = since.unwrap_or_default().as_nanos();
+        self.records.push(Record {
+            at: u64::try_from(nanos).unwrap_or(u64::MAX),
+            message,
+        });
+    }
+
+    /// Returns the approximate size in memory, in bytes.
+    pub(super) fn size(&self) -> usize {
+        let size = |record: &Record| size_of::<Record>() + record.message.size();
+        self.records.iter().map(size).sum()
+    }
+
+    /// Removes everything except the definitions of callsites, to which later records refer. Returns how many
+    /// records it has removed.
+    pub(super) fn cut(&mut self) -> usize {
+        let before = self.records.len();
+        self.records
+            .retain(|record| matches!(record.message, Message::Callsite(_)));
+        before - self.records.len()
+    }
+}
+
+/// One record.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// The time on the system's clock, in nanoseconds since 1970.
+    at: u64,
+    pub(super) message: Message,
+}
+
+impl Record {
+    pub(super) fn time(&self) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(self.at))
+    }
+}
+
+/// What a worker records. Numbers are unique within the worker; zero stands for none.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// Precedes the first record of each callsite. Callsites are numbered in this order, from 1.
+    Callsite(Callsite),
+    Open {
+        span: u64,
+        parent: u64,
+        /// The ticket of the attempt.
+        ticket: u64,
+        callsite: u32,
+        values: Values,
+    },
+    /// Further fields of a span.
+    Set {
+        span: u64,
+        values: Values,
+    },
+    Close {
+        span: u64,
+    },
+    Event {
+        /// The span that the event is in.
+        parent: u64,
+        /// The ticket of the attempt.
+        ticket: u64,
+        callsite: u32,
+        values: Values,
+    },
+}
+
+impl Message {
+    /// Returns the approximate number of bytes on the heap.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Open { values, .. } | Self::Set { values, .. } | Self::Event { values, .. } => {
+                values.iter().map(|(_, value)| 40 + value.size()).sum()
+            }
+            Self::Callsite(_) => 256,
+            Self::Close { .. } => 0,
+        }
+    }
+}
+
+/// The static part of spans or events.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Callsite {
+    pub(super) is_span: bool,
+    /// From 1 for errors to 5 for traces.
+    pub(super) level: u8,
+    pub(super) name: String,
+    pub(super) target: String,
+    pub(super) module: Option<String>,
+    pub(super) file: Option<String>,
+    pub(super) line: Option<u32>,
+    pub(super) fields: Vec<String>,
+}
+
+impl Callsite {
+    pub(super) fn of(metadata: &Metadata<'_>) -> Self {
+        let fields = metadata.fields().iter().take(FIELDS);
+        Self {
+            is_span: metadata.is_span(),
+            level: level_number(*metadata.level()),
+            name: metadata.name().to_owned(),
+            target: metadata.target().to_owned(),
+            module: metadata.module_path().map(str::to_owned),
+            file: metadata.file().map(str::to_owned),
+            line: metadata.line(),
+            fields: fields.map(|field| field.name().to_owned()).collect(),
+        }
+    }
+}
+
+/// Returns the number of a level, which is greater the more verbose the level is.
+pub(super) fn level_number(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+/// Returns the level of a number that may come from a worker.
+pub(super) fn level(number: u8) -> Option<Level> {
+    Some(match number {
+        1 => Level::ERROR,
+        2 => Level::WARN,
+        3 => Level::INFO,
+        4 => Level::DEBUG,
+        5 => Level::TRACE,
+        _ => return None,
+    })
+}
+
+/// Values by the places of their fields.
+pub(super) type Values = Vec<(u8, Value)>;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Value {
+    Bool(bool),
+    I64(i64),
+    U64(u64),
+    I128(i128),
+    U128(u128),
+    F64(f64),
+    Str(String),
+    /// The text of a value that was recorded by its `Display` or `Debug`.
+    Shown(String),
+    /// The texts of an error and its causes.
+    Error(Vec<String>),
+}
+
+impl Value {
+    fn size(&self) -> usize {
+        match self {
+            Self::Str(text) | Self::Shown(text) => text.len(),
+            Self::Error(texts) => texts.iter().map(String::len).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// Collects the values of a record.
+#[derive(Default)]
+pub(super) struct Collector(pub(super) Values);
+
+impl Collector {
+    fn push(&mut self, field: &Field, value: Value) {
+        if field.index() < FIELDS
+            && let Ok(place) = u8::try_from(field.index())
+        {
+            self.0.push((place, value));
+        }
+    }
+}
+
+impl Visit for Collector {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.push(field, Value::F64(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, Value::I64(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field, Value::U64(value));
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.push(field, Value::I128(value));
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.push(field, Value::U128(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field, Value::Bool(value));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push(field, Value::Str(cut(value.to_owned())));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let causes = std::iter::successors(Some(value), |&error| error.source());
+        let texts = causes.take(CAUSES).map(|error| cut(error.to_string()));
+        self.push(field, Value::Error(texts.collect()));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push(field, Value::Shown(cut(format!("{value:?}"))));
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push_str("...");
+    }
+    text
+}
