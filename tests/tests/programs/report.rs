@@ -301,6 +301,24 @@ fn a_plain_program_has_a_report() {
     });
 }
 
+/// A child that was forked has the same variables, and would replace the files.
+#[test]
+fn a_forked_child_leaves_the_report_and_the_trace_alone() {
+    fixture_outside(LIMIT, || {
+        let files = Files::new();
+        let mut command = files.of(Command::new(env!("CARGO_BIN_EXE_forking")));
+        command.args(["--what", "call-in-fork"]);
+        assert!(command.status().unwrap().success());
+        assert_eq!(number(&files.page(), "succeeded"), 2);
+        let trace = files.trace();
+        let attempts = trace.iter().filter(|event| event["cat"] == "attempt");
+        assert_eq!(attempts.count(), 2);
+        // A log has the events of both.
+        let log = files.path("run.jsonl");
+        assert_eq!(Counts::of_log(&log).succeeded, 7);
+    });
+}
+
 #[test]
 fn a_file_that_cannot_be_written_is_an_error_of_the_first_call() {
     fixture_outside(LIMIT, || {
