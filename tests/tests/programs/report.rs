@@ -214,10 +214,9 @@ fn a_report_and_a_trace_have_the_counts_of_the_log() {
             "{page}"
         );
         // The log alone has the same run.
-        let (again, trace) = (files.path("again.html"), files.path("again.json"));
-        report::from_log(&log, &again).unwrap();
-        report::trace_from_log(&log, &trace).unwrap();
-        let again = fs::read_to_string(again).unwrap();
+        let offline = example("report").arg("--log").arg(&log).output().unwrap();
+        assert!(offline.status.success(), "{offline:?}");
+        let again = fs::read_to_string(files.path("run.html")).unwrap();
         counts.check_page(&again);
         let drawing = |page: &str| {
             let (_, rest) = page.split_once("<section id=\"timeline\">").unwrap();
@@ -229,7 +228,7 @@ fn a_report_and_a_trace_have_the_counts_of_the_log() {
         };
         assert!(drawing(&page) > 100 && drawing(&page) < 3000);
         assert_eq!(drawing(&page), drawing(&again));
-        counts.check_trace(&read_trace(&trace));
+        counts.check_trace(&read_trace(&files.path("run.trace.json")));
     });
 }
 
