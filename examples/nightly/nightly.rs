@@ -1,7 +1,7 @@
 //! A run over many inputs, some of which fail, crash, hang or are flaky.
 //!
 //! ```text
-//! RETRY_EVENTS=nightly.jsonl cargo run --release --package retry-example-nightly --example nightly -- --pages 10000
+//! RETRY_REPORT=nightly.html cargo run --release --package retry-example-nightly --example nightly -- --pages 10000
 //! ```
 
 use std::time::{Duration, Instant};

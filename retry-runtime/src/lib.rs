@@ -416,6 +416,10 @@ struct GuideNesting;
 #[doc = include_str!("../../docs/guide/programs.md")]
 struct GuidePrograms;
 
+#[cfg(all(doctest, feature = "report"))]
+#[doc = include_str!("../../docs/guide/reports.md")]
+struct GuideReports;
+
 #[cfg(all(doctest, feature = "checkpoint"))]
 #[doc = include_str!("../../docs/guide/resuming.md")]
 struct GuideResuming;

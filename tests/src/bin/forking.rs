@@ -119,6 +119,17 @@ fn main(what: String, when: Option<String>, file: Option<PathBuf>) {
             assert_eq!(echo.remote(2).wait().expect("a value"), 2);
             std::process::exit(status.terminating_signal().unwrap_or(0));
         }
+        "call-in-fork" => {
+            echo.remote(1).wait().expect("a value");
+            let child = fork_with(|| {
+                for value in 0..5 {
+                    echo.remote(value).wait().expect("a value");
+                }
+                std::process::exit(0)
+            });
+            assert_eq!(child.code(), Some(0));
+            echo.remote(2).wait().expect("a value");
+        }
         "leave-fork" => {
             println!("{}", worker_pid.remote().wait().expect("a value"));
             let child = fork_with(|| {

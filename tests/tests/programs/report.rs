@@ -214,10 +214,9 @@ fn a_report_and_a_trace_have_the_counts_of_the_log() {
             "{page}"
         );
         // The log alone has the same run.
-        let (again, trace) = (files.path("again.html"), files.path("again.json"));
-        report::from_log(&log, &again).unwrap();
-        report::trace_from_log(&log, &trace).unwrap();
-        let again = fs::read_to_string(again).unwrap();
+        let offline = example("report").arg("--log").arg(&log).output().unwrap();
+        assert!(offline.status.success(), "{offline:?}");
+        let again = fs::read_to_string(files.path("run.html")).unwrap();
         counts.check_page(&again);
         let drawing = |page: &str| {
             let (_, rest) = page.split_once("<section id=\"timeline\">").unwrap();
@@ -229,7 +228,7 @@ fn a_report_and_a_trace_have_the_counts_of_the_log() {
         };
         assert!(drawing(&page) > 100 && drawing(&page) < 3000);
         assert_eq!(drawing(&page), drawing(&again));
-        counts.check_trace(&read_trace(&trace));
+        counts.check_trace(&read_trace(&files.path("run.trace.json")));
     });
 }
 
@@ -298,6 +297,24 @@ fn a_plain_program_has_a_report() {
         counts.check_trace(&files.trace());
         assert_eq!((counts.failed, counts.attempts), (1, 4));
         assert!(page.contains("<b>1 × panicked</b>") && page.contains("every time"));
+    });
+}
+
+/// A child that was forked has the same variables, and would replace the files.
+#[test]
+fn a_forked_child_leaves_the_report_and_the_trace_alone() {
+    fixture_outside(LIMIT, || {
+        let files = Files::new();
+        let mut command = files.of(Command::new(env!("CARGO_BIN_EXE_forking")));
+        command.args(["--what", "call-in-fork"]);
+        assert!(command.status().unwrap().success());
+        assert_eq!(number(&files.page(), "succeeded"), 2);
+        let trace = files.trace();
+        let attempts = trace.iter().filter(|event| event["cat"] == "attempt");
+        assert_eq!(attempts.count(), 2);
+        // A log has the events of both.
+        let log = files.path("run.jsonl");
+        assert_eq!(Counts::of_log(&log).succeeded, 7);
     });
 }
 

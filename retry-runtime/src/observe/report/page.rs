@@ -638,14 +638,14 @@ fn time(duration: Duration) -> String {
             let seconds = duration.as_secs_f64();
             match nanos {
                 0 => "0 s".to_owned(),
-                ..1_000 => format!("{nanos} ns"),
-                ..1_000_000 => format!("{:.1} µs", seconds * 1e6),
+                1..1_000 => format!("{nanos} ns"),
+                1_000..1_000_000 => format!("{:.1} µs", seconds * 1e6),
                 _ => format!("{:.1} ms", seconds * 1e3),
             }
         }
-        ..10 => format!("{:.2} s", duration.as_secs_f64()),
-        ..120 => format!("{:.1} s", duration.as_secs_f64()),
-        ..7200 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        1..10 => format!("{:.2} s", duration.as_secs_f64()),
+        10..120 => format!("{:.1} s", duration.as_secs_f64()),
+        120..7200 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
     }
 }

@@ -1,0 +1,1 @@
+//! The test is next to this file; `run` runs it.
