@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
+use std::mem::take;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -396,6 +397,7 @@ impl<T, E> Call<T, E> {
             slot,
             key,
             cache,
+            _spans: take(&mut self.spans),
         }
     }
 }
@@ -510,6 +512,8 @@ pub struct FunctionCall<T, E> {
     key: Option<CallKey>,
     /// The place for the result in the function's cache, if it has one and the result is not there.
     cache: Option<Box<CachePlace>>,
+    /// Keeps the caller's span open.
+    _spans: spans::Context,
 }
 
 impl<T, E> FunctionCall<T, E> {

@@ -101,9 +101,7 @@ impl Engine {
             && let Some(tracer) = self.tracer()
         {
             for (job, _) in outcomes {
-                if job.spans.is_some() {
-                    tracer.release(std::mem::take(&mut job.spans));
-                }
+                tracer.release(std::mem::take(&mut job.spans));
             }
             tracer.catch_up();
         }

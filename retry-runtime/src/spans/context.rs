@@ -124,6 +124,12 @@ impl Context {
         }
     }
 
+    /// Lets go of this copy. Returns what the last copy held, whose drop may close a span, which runs code of
+    /// the subscriber.
+    pub(super) fn into_last(self) -> Option<Captured> {
+        self.0.and_then(Arc::into_inner)
+    }
+
     pub(super) fn captured(&self) -> Option<&Captured> {
         self.0.as_deref()
     }

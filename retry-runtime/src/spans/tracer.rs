@@ -14,7 +14,7 @@ use tracing::subscriber::DefaultGuard;
 use tracing::{Span, dispatcher, warn};
 
 use super::TARGET;
-use super::context::{Context, Parent};
+use super::context::{Captured, Context, Parent};
 use super::live::Live;
 use super::messages::Batch;
 use crate::api::context::CallId;
@@ -64,8 +64,8 @@ enum Entry {
     Ended {
         worker: u64,
     },
-    /// The context of a call that is over. The caller's span may close here.
-    Released(Context),
+    /// The last copy of a call's context. The caller's span closes here.
+    Released(Captured),
 }
 
 /// The sending side of the thread's queue. The thread ends when this is dropped.
@@ -217,10 +217,12 @@ impl Tracer {
         shared.add_to(queue, sent);
     }
 
-    /// Drops the context of a call that is over, which may close a span, so that no thread of the runtime runs
-    /// code of the subscriber.
+    /// Lets go of the context of a call that is over. Usually the caller still has a copy. If this is the last
+    /// one, the caller's span closes on the thread of the tracer, since that runs code of the subscriber.
     pub(crate) fn release(&self, context: Context) {
-        self.0.add(Entry::Released(context));
+        if let Some(last) = context.into_last() {
+            self.0.add(Entry::Released(last));
+        }
     }
 
     /// Closes the spans of a worker that has ended.
@@ -422,7 +424,7 @@ fn handle(live: &mut Live, entry: Entry) {
             batch,
         } => live.take_in_batch(&origin, &calls, batch),
         Entry::Ended { worker } => live.end_worker(worker),
-        Entry::Released(context) => drop(context),
+        Entry::Released(last) => drop(last),
     }
 }
 
