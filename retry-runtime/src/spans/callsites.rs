@@ -228,3 +228,46 @@ impl Error for Chain {
         self.source.as_deref().map(|source| source as _)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn callsite(name: &str, fields: usize) -> messages::Callsite {
+        messages::Callsite {
+            is_span: true,
+            level: 2,
+            name: name.to_owned(),
+            target: "target".to_owned(),
+            module: Some("module".to_owned()),
+            file: Some("file.rs".to_owned()),
+            line: Some(7),
+            fields: (0..fields).map(|number| format!("f{number}")).collect(),
+        }
+    }
+
+    #[test]
+    fn equal_callsites_are_one() {
+        let one = find(callsite("one", 2)).unwrap();
+        assert!(std::ptr::eq(one, find(callsite("one", 2)).unwrap()));
+        let metadata = one.metadata();
+        assert_eq!(
+            (metadata.name(), metadata.target(), metadata.line()),
+            ("one", "target", Some(7))
+        );
+        assert_eq!(*metadata.level(), tracing::Level::WARN);
+        assert!(metadata.is_span() && metadata.fields().field("f1").is_some());
+        assert!(!std::ptr::eq(one, find(callsite("one", 3)).unwrap()));
+    }
+
+    #[test]
+    fn impossible_callsites_are_refused() {
+        assert!(find(callsite("many", FIELDS + 1)).is_none());
+        assert!(find(callsite(&"long".repeat(LONGEST), 0)).is_none());
+        let level = messages::Callsite {
+            level: 6,
+            ..callsite("level", 0)
+        };
+        assert!(find(level).is_none());
+    }
+}

@@ -417,3 +417,114 @@ fn attempt_name(outcome: &AttemptOutcome) -> &'static str {
         AttemptOutcome::Lost => "lost",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use tracing_subscriber::layer::{Context as LayerContext, Layer, SubscriberExt};
+
+    use super::super::messages::{Callsite, FIELDS, Value};
+    use super::*;
+
+    /// Counts the spans that are open.
+    struct Count(Arc<AtomicI64>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Count {
+        fn on_new_span(&self, _: &Attributes<'_>, _: &Id, _: LayerContext<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn on_close(&self, _: Id, _: LayerContext<'_, S>) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn callsite(random: &mut fastrand::Rng) -> Callsite {
+        let fields = 0..random.usize(0..=FIELDS + 1);
+        Callsite {
+            is_span: random.bool(),
+            level: random.u8(0..7),
+            name: format!("name{}", random.u8(0..3)),
+            target: "target".to_owned(),
+            module: None,
+            file: None,
+            line: None,
+            fields: fields.map(|number| format!("f{number}")).collect(),
+        }
+    }
+
+    fn values(random: &mut fastrand::Rng) -> Values {
+        let value = |random: &mut fastrand::Rng| match random.u8(0..4) {
+            0 => Value::U64(random.u64(..)),
+            1 => Value::Shown("shown".to_owned()),
+            2 => Value::Error(Vec::new()),
+            _ => Value::Error(vec!["outer".to_owned(), "inner".to_owned()]),
+        };
+        (0..random.usize(0..FIELDS + 8))
+            .map(|_| (random.u8(..), value(random)))
+            .collect()
+    }
+
+    fn message(random: &mut fastrand::Rng) -> Message {
+        let [span, parent, ticket] = [0; 3].map(|_: u8| random.u64(0..6));
+        match random.u8(0..6) {
+            0 => Message::Callsite(callsite(random)),
+            1 | 2 => Message::Open {
+                span,
+                parent,
+                ticket,
+                callsite: random.u32(0..6),
+                values: values(random),
+            },
+            3 => Message::Set {
+                span,
+                values: values(random),
+            },
+            4 => Message::Close { span },
+            _ => Message::Event {
+                parent,
+                ticket,
+                callsite: random.u32(0..6),
+                values: values(random),
+            },
+        }
+    }
+
+    #[test]
+    fn records_of_a_corrupt_worker_do_no_harm() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let open = Arc::new(AtomicI64::new(0));
+        let subscriber = tracing_subscriber::registry().with(Count(Arc::clone(&open)));
+        dispatcher::with_default(&Dispatch::new(subscriber), || {
+            let origin = Origin {
+                worker: 1,
+                pid: 2,
+                function: "f",
+            };
+            for _ in 0..200 {
+                let mut live = Live::new(None);
+                let contexts = [CallId(1), CallId(2)];
+                for id in contexts {
+                    live.begin_calls(id, 1, "f", None, &Context::current());
+                }
+                let calls = contexts.map(|id| (id.0, id, Context::current()));
+                let mut worker = Worker::default();
+                for _ in 0..100 {
+                    let mut batch = Batch::default();
+                    batch.push(message(&mut random));
+                    let record = batch.records.remove(0);
+                    live.take_in_record(&origin, &calls, &mut worker, record);
+                }
+                live.workers.insert(1, worker);
+                live.end_worker(1);
+                for id in contexts {
+                    live.end_call(id, CallOutcome::Lost, None);
+                }
+                assert_eq!(open.load(Ordering::Relaxed), 0);
+            }
+        });
+    }
+}

@@ -263,3 +263,75 @@ fn cut(mut text: String) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    #[test]
+    fn records_round_trip() {
+        let values = vec![
+            (0, Value::Bool(true)),
+            (1, Value::I64(i64::MIN)),
+            (2, Value::U64(u64::MAX)),
+            (3, Value::I128(i128::MIN)),
+            (4, Value::U128(u128::MAX)),
+            (5, Value::F64(-0.5)),
+            (6, Value::Str("text".to_owned())),
+            (7, Value::Shown("Some(1)".to_owned())),
+            (
+                8,
+                Value::Error(vec!["outer".to_owned(), "inner".to_owned()]),
+            ),
+        ];
+        let mut batch = Batch::default();
+        batch.push(Message::Open {
+            span: 2,
+            parent: 1,
+            ticket: 7,
+            callsite: 1,
+            values: values.clone(),
+        });
+        batch.push(Message::Event {
+            parent: 2,
+            ticket: 0,
+            callsite: 2,
+            values: Values::new(),
+        });
+        let mut bytes = Vec::new();
+        codec::encode(&batch, &mut bytes, usize::MAX).unwrap();
+        let read: Batch = codec::decode_all(&bytes).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{batch:?}"));
+        assert_eq!((read.tickets(), read.size()), (vec![7], batch.size()));
+        let passed = SystemTime::now().duration_since(read.records[0].time().unwrap());
+        assert!(passed.unwrap() < Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn callsites_survive_the_loss_of_records() {
+        let callsite = Callsite {
+            is_span: false,
+            level: 3,
+            name: "event".to_owned(),
+            target: "t".to_owned(),
+            module: None,
+            file: None,
+            line: None,
+            fields: vec!["message".to_owned()],
+        };
+        let mut batch = Batch::default();
+        batch.push(Message::Close { span: 1 });
+        batch.push(Message::Callsite(callsite));
+        batch.push(Message::Close { span: 2 });
+        assert_eq!(batch.cut(), 2);
+        assert!(matches!(batch.records[0].message, Message::Callsite(_)));
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        let text = cut("é".repeat(LONGEST));
+        assert_eq!(text.len(), LONGEST + "...".len());
+        assert_eq!(cut("short".to_owned()), "short");
+    }
+}
