@@ -38,6 +38,7 @@
 //! | say where a process becomes a worker | [`#[local_entrypoint]`](macro@local_entrypoint) or [`init`], and [`#[test]`](macro@test) in tests |
 //! | show progress and end in order in a `main` of one's own | [`run`], [`run_async`], and [`Program`] with settings |
 //! | set up logging or a panic hook in every process | [`#[on_start]`](macro@on_start) |
+//! | see the logs of workers in the program | the feature `tracing`, and `logging` for the time of a record |
 //! | handle failures | [`CallError`] and its [`Context`]; [`RemoteError`] for errors that serde cannot carry |
 //! | decide about retries | [`Retries`], [`Retryable`], [`CrashLimit`] |
 //! | consume many results | [`Map`], [`join`] |
@@ -75,6 +76,7 @@
 //! | `checkpoint` | no | `Map::checkpoint`, and the option `cache` of [`#[function]`](macro@function): results that outlive the program |
 //! | `json` | no | [`Json`] |
 //! | `report` | yes | the [report](runtime::Builder::report_file) of a run, a page of HTML |
+//! | `tracing` | no | spans of calls and attempts, and spans and events of workers, for the subscriber of the program |
 //! | `testing` | no | the module [`testing`] |
 //!
 //! # Platform
@@ -259,9 +261,28 @@ pub mod events {
     pub use crate::observe::log::Log;
 }
 
-/// Logging: what a subscriber of the crate `tracing` can ask about records of workers (feature `tracing`).
+/// Logging: the time of what workers record for a subscriber of the crate `tracing`.
 ///
-/// The guide has a page about [logging and tracing](https://docs.rs/crate/retry-runtime/latest/source/README.md).
+/// With the feature `tracing`, a subscriber that the program installs after [`init`] gets a span for each call
+/// and for each attempt, and the spans and events of the functions that run in workers, below their attempts. The
+/// variable `RUST_LOG` filters inside of the workers. The guide has a page about it.
+///
+/// ```standalone_crate
+/// use retry_runtime::{function, local_entrypoint};
+///
+/// #[function]
+/// fn resize(width: u32) -> u32 {
+///     tracing::info!(width, "resizing");
+///     width / 2
+/// }
+///
+/// #[local_entrypoint]
+/// fn main() {
+///     // Prints `INFO call{function="resize"}:attempt{attempt=1 worker=w1 pid=..}: resizing width=640`.
+///     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+///     assert_eq!(resize.remote(640).wait().unwrap(), 320);
+/// }
+/// ```
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 pub mod logging {
@@ -407,6 +428,10 @@ struct GuideFailures;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/limits.md")]
 struct GuideLimits;
+
+#[cfg(all(doctest, feature = "tracing"))]
+#[doc = include_str!("../../docs/guide/logging.md")]
+struct GuideLogging;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/nesting.md")]

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use retry_runtime::{Retries, Runtime, function};
 use serde_json::{Value, json};
@@ -228,6 +228,13 @@ fn logger() {
     }
 }
 
+/// Returns the names of the threads of this process.
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    names.map(|name| name.trim().to_owned()).collect()
+}
+
 fn main() {
     retry_runtime::init();
     let recorder = Recorder::default();
@@ -300,6 +307,13 @@ fn main() {
                 result.unwrap();
             }
             runtime.shutdown(Duration::from_secs(30)).wait();
+            drop(runtime);
+            // The thread of the runtime's subscriber ends as well.
+            let until = Instant::now() + Duration::from_secs(30);
+            while threads().iter().any(|name| name == "retry-tracing") {
+                assert!(Instant::now() < until, "{:?}", threads());
+                std::thread::yield_now();
+            }
         }
         // The program's own loop holds the lock that its subscriber needs.
         "locked" => {
