@@ -2,8 +2,10 @@
 
 mod aggregate;
 mod buckets;
+mod drawing;
 mod failures;
 mod page;
+mod text;
 mod timeline;
 
 use std::collections::VecDeque;
