@@ -82,6 +82,52 @@ enum Stage {
     Waiting,
 }
 
+/// What becomes of an input that a worker has.
+enum Verdict {
+    /// It goes on; the worker has to be probed again at this time.
+    GoesOn(Option<Instant>),
+    /// It is stopped, because of its timeout or because its result is no longer wanted.
+    Ends(Option<Expired>),
+    /// Its worker has to be given up.
+    GiveUp,
+}
+
+impl Stage {
+    /// Judges an input whose result is no longer wanted.
+    fn of_unwanted(self, now: Instant) -> Verdict {
+        match self {
+            Self::Running(_) => Verdict::Ends(None),
+            Self::Stalled { seen, .. } if seen + SETTLE <= now => Verdict::Ends(None),
+            Self::Stalled { seen, .. } => Verdict::GoesOn(Some(seen + SETTLE)),
+            Self::Untouched { .. } | Self::Waiting => Verdict::GoesOn(None),
+        }
+    }
+
+    /// Judges an input with a timeout.
+    fn of_limited(self, now: Instant, timeout: Duration) -> Verdict {
+        let (started, due) = match self {
+            Self::Running(started) => (started, started.checked_add(timeout)),
+            Self::Stalled { bound, seen } => {
+                let due = bound.checked_add(timeout);
+                (bound, due.map(|due| due.max(seen + SETTLE)))
+            }
+            Self::Untouched { bound, seen } => {
+                let due = bound.checked_add(timeout.max(UNTOUCHED));
+                let due = due.map(|due| due.max(seen + SETTLE));
+                return match due {
+                    Some(due) if due <= now => Verdict::GiveUp,
+                    due => Verdict::GoesOn(due),
+                };
+            }
+            Self::Waiting => return Verdict::GoesOn(now.checked_add(timeout)),
+        };
+        match due {
+            Some(due) if due <= now => Verdict::Ends(Some(Expired { timeout, started })),
+            due => Verdict::GoesOn(due),
+        }
+    }
+}
+
 impl<P: Parts> Scheduler<P> {
     /// Takes in the result of a probe: stops calls that have run for too long or are no longer
     /// wanted, and ends calls that were withdrawn.
@@ -111,57 +157,37 @@ impl<P: Parts> Scheduler<P> {
                 .iter()
                 .any(|one| one.call.is_some() && executes(one.ticket));
         let mut next: Option<Instant> = None;
-        let mut look_at = |at: Option<Instant>| next = next.into_iter().chain(at).min();
         let mut ends = Vec::new();
         for inflight in worker.outstanding.iter().filter(|one| one.stop.is_none()) {
             let stage = worker.stage(now, inflight, policy.at_once, progress);
-            let Some(call) = inflight.call else {
-                match stage {
-                    _ if shared => {}
-                    Stage::Running(_) => ends.push((inflight.ticket, None)),
-                    Stage::Stalled { seen, .. } if seen + SETTLE <= now => {
-                        ends.push((inflight.ticket, None));
-                    }
-                    Stage::Stalled { seen, .. } => look_at(Some(seen + SETTLE)),
-                    Stage::Untouched { .. } | Stage::Waiting => {}
-                }
-                continue;
+            let verdict = match inflight.call {
+                None if shared => Verdict::GoesOn(None),
+                None => stage.of_unwanted(now),
+                Some(call) => match self.call(call).and_then(|call| call.terms.policy.timeout) {
+                    None => Verdict::GoesOn(None),
+                    Some(timeout) => stage.of_limited(now, timeout),
+                },
             };
-            let Some(timeout) = self.call(call).and_then(|call| call.terms.policy.timeout) else {
-                continue;
-            };
-            let (started, due) = match stage {
-                Stage::Running(started) => (started, started.checked_add(timeout)),
-                Stage::Stalled { bound, seen } => {
-                    let due = bound.checked_add(timeout);
-                    (bound, due.map(|due| due.max(seen + SETTLE)))
+            match verdict {
+                Verdict::GoesOn(at) => next = next.into_iter().chain(at).min(),
+                Verdict::Ends(expired) => ends.push((inflight.ticket, expired)),
+                Verdict::GiveUp => {
+                    let ticket = inflight.ticket;
+                    return self.give_up(now, key, ticket);
                 }
-                Stage::Untouched { bound, seen } => {
-                    let due = bound.checked_add(timeout.max(UNTOUCHED));
-                    let due = due.map(|due| due.max(seen + SETTLE));
-                    if due.is_some_and(|due| due <= now) {
-                        let ticket = inflight.ticket;
-                        return self.give_up(now, key, ticket);
-                    }
-                    look_at(due);
-                    continue;
-                }
-                Stage::Waiting => {
-                    look_at(now.checked_add(timeout));
-                    continue;
-                }
-            };
-            match due {
-                Some(due) if due <= now => {
-                    ends.push((inflight.ticket, Some(Expired { timeout, started })));
-                }
-                due => look_at(due),
             }
         }
         if let Some(at) = next {
             self.arm_probe(key, at);
         }
-        let worker = self.worker_mut(key).expect("it was there");
+        self.stop_executing(now, key, ends);
+    }
+
+    /// Stops inputs that are executing, and lets the worker go on with others if there are none to stop.
+    fn stop_executing(&mut self, now: Instant, key: WorkerKey, ends: Vec<(u64, Option<Expired>)>) {
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
         if ends.is_empty() {
             let draining = worker.outstanding.iter().any(|one| one.stop.is_some());
             if std::mem::replace(&mut worker.draining, draining) && !draining {
