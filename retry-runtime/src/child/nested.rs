@@ -2,7 +2,6 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::mem::take;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -21,7 +20,7 @@ use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
 #[cfg(feature = "tracing")]
 use crate::spans::Batch;
-use crate::spans::forwarder;
+use crate::spans::{Context, forwarder};
 use crate::sys::{self, Mark};
 use crate::wait::spin;
 use crate::wire::nested::{self as wire, Item, Reply, Request, Submission};
@@ -229,7 +228,7 @@ impl Upstream {
                 let job = self.pending().jobs.remove(&reply.number);
                 if let Some(mut job) = job {
                     // The caller's span must not stay open because of this thread.
-                    drop(take(&mut job.spans));
+                    job.spans = Context::default();
                     delivery::deliver(&mut vec![(job, reply.into_outcome(payload))]);
                 }
             }
