@@ -75,10 +75,10 @@ mod tests {
             pid: Some(48_121),
             memory: 3 << 29,
         };
-        let expected = "\
-     Running resize[812]              attempt 2       12.3s  worker w3 pid 48121  1.50 GiB
-   Executing 1 calls, 7 more wait
-";
-        assert_eq!(render(&[one], 1, 7), expected);
+        let expected = [
+            "     Running resize[812]              attempt 2       12.3s  worker w3 pid 48121  1.50 GiB\n",
+            "   Executing 1 calls, 7 more wait\n",
+        ];
+        assert_eq!(render(&[one], 1, 7), expected.concat());
     }
 }
