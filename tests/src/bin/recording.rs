@@ -253,6 +253,14 @@ fn main() {
             let results: Vec<_> = work.map(0..3).into_iter().map(|one| one.is_ok()).collect();
             info!(?results, "done");
         }
+        // The filter of the program is that of the workers.
+        "filtered" => {
+            tracing_subscriber::registry()
+                .with(recorder.clone())
+                .with(tracing_subscriber::EnvFilter::from_default_env())
+                .init();
+            assert_eq!(work.map(0..3).into_iter().count(), 3);
+        }
         "crash" => {
             subscriber.init();
             let _caller = info_span!("caller").entered();
