@@ -103,8 +103,8 @@ pub(crate) fn install() {
     }
 }
 
-/// Notes the level up to which the caller of a call records. A worker that was started before the program had a
-/// subscriber begins to record here.
+/// Notes the level up to which the caller of a call records. A worker that was started before the program had
+/// a subscriber begins to record here.
 #[inline]
 pub(crate) fn raise(level: u8) {
     if level > LEVEL.load(Ordering::Relaxed) {
@@ -162,8 +162,8 @@ impl Forwarder {
         })
     }
 
-    /// Adds records of a span, or an event, which is sent at once. Does nothing in a forked child, whose copies
-    /// of the locks may be held for ever.
+    /// Adds records of a span, or an event, which is sent at once. Does nothing in a forked child, whose
+    /// copies of the locks may be held for ever.
     fn push(&'static self, is_event: bool, message: impl FnOnce(&mut Buffer) -> Message) {
         if !self.mark.is_current() {
             return;

@@ -339,8 +339,8 @@ impl Worker {
         *self.callsites.get(place)?
     }
 
-    /// Enters a span of the worker and those around it, as the worker has. A filter with a level for the inside of
-    /// a span depends on that.
+    /// Enters a span of the worker and those around it, as the worker has. A filter with a level for the
+    /// inside of a span depends on that.
     fn enter<'a>(&'a self, mut span: u64, dispatch: &'a Dispatch) -> Around<'a> {
         let mut spans = Vec::new();
         while let Some(open) = self.spans.get(&span) {
@@ -357,7 +357,8 @@ impl Worker {
         self.spans.get(&span)?.of.clone()
     }
 
-    /// Returns the subscriber for a record. A record of no call gets a span that tells which worker it is from.
+    /// Returns the subscriber for a record. A record of no call gets a span that tells which worker it is
+    /// from.
     fn dispatch(&mut self, origin: &Origin, of: Option<&(CallId, Context)>) -> Dispatch {
         if let Some(captured) = of.and_then(|(_, context)| context.captured()) {
             return captured.dispatch.clone();

@@ -1,5 +1,5 @@
-//! A program with a subscriber that notes everything it is told, and prints it as lines of JSON at the end. The
-//! argument selects what the program does.
+//! A program with a subscriber that notes everything it is told, and prints it as lines of JSON at the end.
+//! The argument selects what the program does.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
