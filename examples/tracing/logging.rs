@@ -1,7 +1,7 @@
 //! What workers log arrives in the program, as text on standard error.
 //!
-//! Each line has the spans around it: those of the program, the call, the attempt, and those that the function
-//! opens in its worker. `RUST_LOG=debug` shows more, in the program and in the workers.
+//! Each line has the spans around it: those of the program, the call, the attempt, and those that the
+//! function opens in its worker. `RUST_LOG=debug` shows more, in the program and in the workers.
 
 use std::time::Duration;
 

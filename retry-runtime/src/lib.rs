@@ -264,8 +264,8 @@ pub mod events {
 /// Logging: the time of what workers record for a subscriber of the crate `tracing`.
 ///
 /// With the feature `tracing`, a subscriber that the program installs after [`init`] gets a span for each call
-/// and for each attempt, and the spans and events of the functions that run in workers, below their attempts. The
-/// variable `RUST_LOG` filters inside of the workers. The guide has a page about it.
+/// and for each attempt, and the spans and events of the functions that run in workers, below their attempts.
+/// The variable `RUST_LOG` filters inside of the workers. The guide has a page about it.
 ///
 /// ```standalone_crate
 /// use retry_runtime::{function, local_entrypoint};

@@ -1,5 +1,5 @@
-//! The substitutes for spans without the feature `tracing`. No caller has a subscriber, so the compiler removes
-//! the code that handles them.
+//! The substitutes for spans without the feature `tracing`. No caller has a subscriber, so the compiler
+//! removes the code that handles them.
 
 use std::io;
 use std::sync::Arc;

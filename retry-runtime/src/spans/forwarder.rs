@@ -103,8 +103,8 @@ pub(crate) fn install() {
     }
 }
 
-/// Notes the level up to which the caller of a call records. A worker that was started before the program had a
-/// subscriber begins to record here.
+/// Notes the level up to which the caller of a call records. A worker that was started before the program had
+/// a subscriber begins to record here.
 #[inline]
 pub(crate) fn raise(level: u8) {
     if level > LEVEL.load(Ordering::Relaxed) {
@@ -162,8 +162,8 @@ impl Forwarder {
         })
     }
 
-    /// Adds records of a span, or an event, which is sent at once. Does nothing in a forked child, whose copies
-    /// of the locks may be held for ever.
+    /// Adds records of a span, or an event, which is sent at once. Does nothing in a forked child, whose
+    /// copies of the locks may be held for ever.
     fn push(&'static self, is_event: bool, message: impl FnOnce(&mut Buffer) -> Message) {
         if !self.mark.is_current() {
             return;
@@ -288,27 +288,22 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
         } = within(forwarder, new.parent());
         let span = forwarder.next_span.fetch_add(1, Ordering::Relaxed);
         new.extensions_mut().insert(Sent { span, ticket });
-        let mut values = Collector::default();
-        attributes.record(&mut values);
+        let values = Collector::collect(|collector| attributes.record(collector));
         let metadata = attributes.metadata();
         forwarder.push(false, |buffer| Message::Open {
             span,
             parent,
             ticket,
             callsite: buffer.callsite(metadata),
-            values: values.0,
+            values,
         });
     }
 
     fn on_record(&self, id: &Id, record: &span::Record<'_>, context: Context<'_, S>) {
         if let Some((forwarder, span)) = FORWARDER.get().zip(context.span(id)) {
             let Sent { span, .. } = Sent::of(&span);
-            let mut values = Collector::default();
-            record.record(&mut values);
-            forwarder.push(false, |_| Message::Set {
-                span,
-                values: values.0,
-            });
+            let values = Collector::collect(|collector| record.record(collector));
+            forwarder.push(false, |_| Message::Set { span, values });
         }
     }
 
@@ -320,14 +315,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
             span: parent,
             ticket,
         } = within(forwarder, context.event_span(event));
-        let mut values = Collector::default();
-        event.record(&mut values);
+        let values = Collector::collect(|collector| event.record(collector));
         let metadata = event.metadata();
         forwarder.push(true, |buffer| Message::Event {
             parent,
             ticket,
             callsite: buffer.callsite(metadata),
-            values: values.0,
+            values,
         });
     }
 

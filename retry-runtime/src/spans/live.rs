@@ -213,10 +213,7 @@ impl Live {
                 return Some(id.clone());
             }
             outermost = open.of.as_ref();
-            // A parent is older than its children, so this ends.
-            span = Some(open.parent)
-                .filter(|parent| *parent < span)
-                .unwrap_or(0);
+            span = open.above(span);
         }
         let of = outermost.or(of);
         match of {
@@ -266,13 +263,15 @@ impl Live {
                 callsite,
                 values,
             } => {
-                let Some(callsite) = worker.callsite(callsite) else {
+                // Zero stands for no span.
+                let Some(callsite) = worker.callsite(callsite).filter(|_| span != 0) else {
                     return;
                 };
                 let of = of(ticket).or_else(|| worker.of_span(parent));
                 let dispatch = worker.dispatch(origin, of.as_ref());
                 let within = self.within(Some(worker), parent, of.as_ref());
                 let entered = dispatcher::with_default(&dispatch, || {
+                    let _around = worker.enter(parent, &dispatch);
                     open(callsite, &dispatch, within, &values).map(|id| (id, callsite))
                 });
                 let open = Open {
@@ -312,8 +311,11 @@ impl Live {
                 };
                 let of = of(ticket).or_else(|| worker.of_span(parent));
                 let dispatch = worker.dispatch(origin, of.as_ref());
-                let parent = self.within(Some(worker), parent, of.as_ref());
-                dispatcher::with_default(&dispatch, || emit(callsite, &dispatch, parent, &values));
+                let within = self.within(Some(worker), parent, of.as_ref());
+                dispatcher::with_default(&dispatch, || {
+                    let _around = worker.enter(parent, &dispatch);
+                    emit(callsite, &dispatch, within, &values);
+                });
             }
         }
     }
@@ -337,11 +339,26 @@ impl Worker {
         *self.callsites.get(place)?
     }
 
+    /// Enters a span of the worker and those around it, as the worker has. A filter with a level for the
+    /// inside of a span depends on that.
+    fn enter<'a>(&'a self, mut span: u64, dispatch: &'a Dispatch) -> Around<'a> {
+        let mut spans = Vec::new();
+        while let Some(open) = self.spans.get(&span) {
+            spans.extend(open.entered.as_ref().map(|(id, _)| id));
+            span = open.above(span);
+        }
+        for id in spans.iter().rev() {
+            dispatch.enter(id);
+        }
+        Around { spans, dispatch }
+    }
+
     fn of_span(&self, span: u64) -> Of {
         self.spans.get(&span)?.of.clone()
     }
 
-    /// Returns the subscriber for a record. A record of no call gets a span that tells which worker it is from.
+    /// Returns the subscriber for a record. A record of no call gets a span that tells which worker it is
+    /// from.
     fn dispatch(&mut self, origin: &Origin, of: Option<&(CallId, Context)>) -> Dispatch {
         if let Some(captured) = of.and_then(|(_, context)| context.captured()) {
             return captured.dispatch.clone();
@@ -360,7 +377,27 @@ impl Worker {
     }
 }
 
+/// Spans that this thread is in, from the innermost on.
+struct Around<'a> {
+    spans: Vec<&'a Id>,
+    dispatch: &'a Dispatch,
+}
+
+impl Drop for Around<'_> {
+    fn drop(&mut self) {
+        for id in &self.spans {
+            self.dispatch.exit(id);
+        }
+    }
+}
+
 impl Open {
+    /// Returns the number of the parent; 0 for none.
+    fn above(&self, own: u64) -> u64 {
+        // A parent is older than its children, so a search upwards ends.
+        if self.parent < own { self.parent } else { 0 }
+    }
+
     fn close(self) {
         if let Some((id, _)) = self.entered {
             dispatcher::with_default(&self.dispatch, || self.dispatch.try_close(id));

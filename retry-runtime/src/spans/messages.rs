@@ -11,6 +11,9 @@ use tracing::{Level, Metadata};
 /// The maximum length of a text in bytes; longer ones are cut.
 const LONGEST: usize = 64 * 1024;
 
+/// The maximum length of all texts of a record together, which keeps a batch below the limit on requests.
+const LONGEST_RECORD: usize = 1024 * 1024;
+
 /// The maximum number of errors in a chain of causes.
 const CAUSES: usize = 16;
 
@@ -203,15 +206,34 @@ impl Value {
 }
 
 /// Collects the values of a record.
-#[derive(Default)]
-pub(super) struct Collector(pub(super) Values);
+pub(super) struct Collector {
+    values: Values,
+    /// The bytes that further texts may have.
+    left: usize,
+}
 
 impl Collector {
+    /// Returns the values that a closure shows the collector.
+    pub(super) fn collect(show: impl FnOnce(&mut Self)) -> Values {
+        let mut collector = Self {
+            values: Values::new(),
+            left: LONGEST_RECORD,
+        };
+        show(&mut collector);
+        collector.values
+    }
+
+    fn cut(&mut self, text: String) -> String {
+        let text = cut(text, LONGEST.min(self.left));
+        self.left = self.left.saturating_sub(text.len());
+        text
+    }
+
     fn push(&mut self, field: &Field, value: Value) {
         if field.index() < FIELDS
             && let Ok(place) = u8::try_from(field.index())
         {
-            self.0.push((place, value));
+            self.values.push((place, value));
         }
     }
 }
@@ -242,23 +264,26 @@ impl Visit for Collector {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.push(field, Value::Str(cut(value.to_owned())));
+        let text = self.cut(value.to_owned());
+        self.push(field, Value::Str(text));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         let causes = std::iter::successors(Some(value), |&error| error.source());
-        let texts = causes.take(CAUSES).map(|error| cut(error.to_string()));
-        self.push(field, Value::Error(texts.collect()));
+        let texts = causes.take(CAUSES);
+        let texts = texts.map(|error| self.cut(error.to_string())).collect();
+        self.push(field, Value::Error(texts));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.push(field, Value::Shown(cut(format!("{value:?}"))));
+        let text = self.cut(format!("{value:?}"));
+        self.push(field, Value::Shown(text));
     }
 }
 
-fn cut(mut text: String) -> String {
-    if text.len() > LONGEST {
-        text.truncate(text.floor_char_boundary(LONGEST));
+fn cut(mut text: String, longest: usize) -> String {
+    if text.len() > longest {
+        text.truncate(text.floor_char_boundary(longest));
         text.push_str("...");
     }
     text
@@ -330,8 +355,14 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        let text = cut("é".repeat(LONGEST));
-        assert_eq!(text.len(), LONGEST + "...".len());
-        assert_eq!(cut("short".to_owned()), "short");
+        let text = cut("é".repeat(LONGEST), LONGEST - 1);
+        assert_eq!(text.len(), LONGEST - 2 + "...".len());
+        assert_eq!(cut("short".to_owned(), LONGEST), "short");
+        let mut collector = Collector {
+            values: Values::new(),
+            left: LONGEST + 1,
+        };
+        let lengths = [(); 3].map(|()| collector.cut("a".repeat(2 * LONGEST)).len());
+        assert_eq!(lengths, [LONGEST + 3, 3, 3]);
     }
 }

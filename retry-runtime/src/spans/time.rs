@@ -29,8 +29,8 @@ impl Drop for Restores {
 /// Returns the time at which a worker recorded the event that the program's subscriber is being given, or
 /// opened or closed the span. `None` for records of this process.
 ///
-/// A subscriber gets records of workers a moment later than they were made, and a busy program's subscriber may
-/// lag behind. A `Layer` that needs the exact time calls this in its own methods.
+/// A subscriber gets records of workers a moment later than they were made, and a busy program's subscriber
+/// may lag behind. A `Layer` that needs the exact time calls this in its own methods.
 ///
 /// ```
 /// use std::time::SystemTime;

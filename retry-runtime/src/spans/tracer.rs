@@ -217,8 +217,9 @@ impl Tracer {
         shared.add_to(queue, sent);
     }
 
-    /// Lets go of the context of a call that is over. Usually the caller still has a copy. If this is the last
-    /// one, the caller's span closes on the thread of the tracer, since that runs code of the subscriber.
+    /// Lets go of the context of a call that is over. Usually the caller still has a copy. If this is the
+    /// last one, the caller's span closes on the thread of the tracer, since that runs code of the
+    /// subscriber.
     pub(crate) fn release(&self, context: Context) {
         if let Some(last) = context.into_last() {
             self.0.add(Entry::Released(last));
@@ -242,8 +243,8 @@ impl Tracer {
         }
     }
 
-    /// Makes the span of an attempt, and the subscriber of its caller, those of this thread. To be called on the
-    /// thread that runs the function.
+    /// Makes the span of an attempt, and the subscriber of its caller, those of this thread. To be called on
+    /// the thread that runs the function.
     pub(crate) fn enter(&self, call: CallId, context: &Context) -> Entered {
         self.catch_up();
         let attempts = self.0.attempts.as_ref();

@@ -1,5 +1,5 @@
-//! A program with a subscriber that notes everything it is told, and prints it as lines of JSON at the end. The
-//! argument selects what the program does.
+//! A program with a subscriber that notes everything it is told, and prints it as lines of JSON at the end.
+//! The argument selects what the program does.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -252,6 +252,14 @@ fn main() {
             let _caller = info_span!("caller").entered();
             let results: Vec<_> = work.map(0..3).into_iter().map(|one| one.is_ok()).collect();
             info!(?results, "done");
+        }
+        // The filter of the program is that of the workers.
+        "filtered" => {
+            tracing_subscriber::registry()
+                .with(recorder.clone())
+                .with(tracing_subscriber::EnvFilter::from_default_env())
+                .init();
+            assert_eq!(work.map(0..3).into_iter().count(), 3);
         }
         "crash" => {
             subscriber.init();

@@ -209,6 +209,12 @@ fn rust_log_filters_inside_of_workers() {
         DEBUG recording";
         assert_eq!((count(details), count("DEBUG")), (2, 2), "{tree}");
 
+        let mut command = recording("filtered");
+        command.env("RUST_LOG", "warn,[step{number=1}]=debug");
+        let tree = Recorded::of(command).tree();
+        assert!(!tree.contains("[call]"), "{tree}");
+        assert_eq!(tree.matches("DEBUG recording").count(), 2, "{tree}");
+
         // The program's own level holds as well.
         let mut command = recording("map");
         command.env("RUST_LOG", "trace").env("LEVEL", "warn");
