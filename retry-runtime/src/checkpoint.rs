@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::api::excerpt::grouped;
 use crate::api::failure::Rejected;
 use crate::api::spec::FunctionSpec;
 use crate::codec::Wire;
@@ -211,19 +212,6 @@ impl KeptCount {
             "{function}: {kept} kept, {to_do} to do ({path}){correction}"
         ))
     }
-}
-
-/// Formats a number with commas between groups of three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Queues the results of a map for its checkpoint as they arrive.

@@ -85,6 +85,19 @@ pub(crate) fn shares(lengths: &[usize], mut room: usize) -> Vec<usize> {
     shares
 }
 
+/// Returns a number with its digits in groups of three, such as `4,120`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// The longest text of an error that an attempt keeps, in bytes.
 const LONGEST_TEXT: usize = 200;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::status::{Failures, Group, WORDS};
 use crate::api::context::short_name;
+use crate::api::excerpt::grouped;
 
 /// How many groups of failures are listed.
 const GROUPS: usize = 10;
@@ -129,25 +130,12 @@ fn workers_and_times(one: &Totals) -> String {
     line
 }
 
-/// `1 call`, `10,000 calls`
-fn plural(count: u64, what: &str) -> String {
+/// Returns a number with its noun: `1 call`, `10,000 calls`.
+pub(super) fn plural(count: u64, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
         count => format!("{} {what}s", grouped(count)),
     }
-}
-
-/// Returns a number with its digits in groups of three.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::status;
 use crate::api::context::short_name;
+use crate::api::excerpt::grouped;
 use crate::caller::expected;
 use crate::caller::host;
 use crate::config::ProgressMode;
@@ -237,19 +238,6 @@ fn render(lines: &[Line], width: usize, colour: bool) -> String {
         if line.rate > 0.0 {
             put(&format!("  {}/s", per_second(line.rate)), false);
         }
-    }
-    text
-}
-
-/// Formats a number with separators, such as `4,120`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
     }
     text
 }

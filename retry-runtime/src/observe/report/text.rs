@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub(super) use super::super::summary::grouped;
+pub(super) use super::super::summary::plural;
+pub(super) use crate::api::excerpt::grouped;
 
 /// Returns a rate as a number with as many digits as matter.
 pub(super) fn per_second(count: u64, period: Duration) -> String {
@@ -78,14 +79,6 @@ pub(super) fn utc(time: SystemTime) -> String {
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-}
-
-/// `1 attempt`, `10,000 attempts`
-pub(super) fn plural(count: u64, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        count => format!("{} {what}s", grouped(count)),
-    }
 }
 
 #[cfg(test)]
