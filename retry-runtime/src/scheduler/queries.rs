@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::calls::{CallState, Terms};
+use super::calls::{Call, CallState, Terms};
 use super::function::{Counts, FunctionPolicy};
 use super::messages::{Printing, RunningCall};
-use super::outstanding::Inflight;
 use super::statistics::Statistics;
 use super::workers::{Phase, Worker};
 use super::{FunctionKey, Scheduler, WorkerKey};
@@ -46,18 +45,12 @@ impl<P: Parts> Scheduler<P> {
         workers.map(|(key, worker)| (key, worker.pid)).collect()
     }
 
-    /// Returns the function, the position in its map, and the attempt of the call that a worker executes under a
-    /// ticket.
-    pub(crate) fn running_call(&self, key: WorkerKey, ticket: u64) -> Option<RunningCall> {
-        let mut sent = self.worker(key)?.outstanding.iter();
-        let holds =
-            |one: &&Inflight| (one.ticket..one.ticket + u64::from(one.count)).contains(&ticket);
-        let inflight = sent.find(holds)?;
-        let call = self.call(inflight.call?)?;
-        let first = call.payload.index();
+    /// Returns the call that a worker executes under a ticket, for a person who asks.
+    pub(crate) fn running_call(&self, worker: WorkerKey, ticket: u64) -> Option<RunningCall> {
+        let (call, _, index) = self.under(worker, ticket)?;
         Some(RunningCall {
             function: call.terms.name,
-            index: first.map(|first| first + (ticket - inflight.ticket)),
+            index,
             attempt: call.attempt,
         })
     }
@@ -157,11 +150,18 @@ impl<P: Parts> Scheduler<P> {
         worker: WorkerKey,
         ticket: u64,
     ) -> Option<(CallId, Option<u64>, &P)> {
+        let (call, id, index) = self.under(worker, ticket)?;
+        Some((id, index, &call.payload))
+    }
+
+    /// Returns the call, or the chunk that contains it, that a worker has under a ticket; its identity, and its
+    /// index in its map.
+    fn under(&self, worker: WorkerKey, ticket: u64) -> Option<(&Call<P>, CallId, Option<u64>)> {
         let inflight = self.worker(worker)?.outstanding.get(ticket)?;
         let call = self.call(inflight.call?)?;
         let behind = ticket - inflight.ticket;
         let index = call.payload.index().map(|index| index + behind);
-        Some((CallId(call.id.0 + behind), index, &call.payload))
+        Some((call, CallId(call.id.0 + behind), index))
     }
 
     /// Returns whether a worker has answered every ticket up to this one that it still had to

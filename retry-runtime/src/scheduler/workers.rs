@@ -249,7 +249,7 @@ impl<P: Parts> Scheduler<P> {
         if reply.timed > 0 {
             state.add_duration(reply.duration, reply.timed);
             if reply.timed == 1 && state.statistics.is_slowest(reply.duration) {
-                let index = self.running_call(key, ticket).and_then(|call| call.index);
+                let index = self.call_of(key, ticket).and_then(|(_, index, _)| index);
                 let statistics = &mut self.functions[function.0].statistics;
                 statistics.slowest = Some((reply.duration, index));
             }
