@@ -14,7 +14,7 @@ use crate::api::failure::ExitCause;
 use crate::api::run::{RunId, host};
 
 pub use subscription::Events;
-pub(crate) use subscription::{Interest, Publisher, Record, Subscriber};
+pub(crate) use subscription::{Interest, Publisher, Record, RecordEvents, Subscriber};
 
 /// One of a worker's output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::feed::Consume;
 use super::line::Line;
-use crate::api::events::{Event, Record};
+use crate::api::events::{Event, Record, RecordEvents};
 use crate::api::run::RunId;
 
 /// The number of records that are replayed at once.
@@ -42,8 +42,8 @@ pub struct Log {
     file: BufReader<File>,
     /// The number of the last line that was read, counted from 1.
     number: u64,
-    /// The rest of the line that is being read, and how many of its events were read.
-    rest: Option<(Record, u32)>,
+    /// The rest of the line that is being read.
+    rest: Option<RecordEvents>,
 }
 
 impl Log {
@@ -124,18 +124,12 @@ impl Iterator for Log {
     type Item = io::Result<Event>;
 
     fn next(&mut self) -> Option<io::Result<Event>> {
-        if self.rest.is_none() {
-            match self.next_record()? {
-                Ok(record) => self.rest = Some((record, 0)),
-                Err(error) => return Some(Err(error)),
-            }
+        if let Some(event) = self.rest.as_mut().and_then(Iterator::next) {
+            return Some(Ok(event));
         }
-        let (record, read) = self.rest.as_mut()?;
-        let event = record.event.later(*read);
-        *read += 1;
-        if *read == record.count {
-            self.rest = None;
+        match self.next_record()? {
+            Ok(record) => self.rest.insert(record.events()).next().map(Ok),
+            Err(error) => Some(Err(error)),
         }
-        Some(Ok(event))
     }
 }

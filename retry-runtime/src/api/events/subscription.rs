@@ -27,6 +27,29 @@ impl Record {
     pub(crate) fn one(event: Event) -> Self {
         Self { event, count: 1 }
     }
+
+    /// Returns the events of each call.
+    pub(crate) fn events(self) -> RecordEvents {
+        RecordEvents(Some(self))
+    }
+}
+
+/// The events of the calls that a record is about; those that were not read yet.
+#[derive(Debug)]
+pub(crate) struct RecordEvents(Option<Record>);
+
+impl Iterator for RecordEvents {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        let rest = self.0.as_mut()?;
+        if rest.count == 1 {
+            return self.0.take().map(|last| last.event);
+        }
+        let next = rest.event.later(1);
+        rest.count -= 1;
+        Some(std::mem::replace(&mut rest.event, next))
+    }
 }
 
 /// A subscription to the events of a runtime: an iterator that blocks until the next event, and a stream for
@@ -61,8 +84,8 @@ impl Record {
 pub struct Events {
     /// `None` in a subscription that has ended.
     queue: Option<Arc<Queue>>,
-    /// The rest of the record that is being read, and how many of its events were read.
-    rest: Option<(Record, u32)>,
+    /// The rest of the record that is being read.
+    rest: Option<RecordEvents>,
     mark: Mark,
 }
 
@@ -92,7 +115,7 @@ impl Events {
             return Some(event);
         }
         let record = self.queue()?.lock().pop()?;
-        Some(self.begin(record))
+        self.begin(record)
     }
 
     /// Blocks until the next event, for at most `timeout`.
@@ -111,7 +134,7 @@ impl Events {
         }
         let queue = Arc::clone(self.queue()?);
         let record = queue.wait(until)?;
-        Some(self.begin(record))
+        self.begin(record)
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
@@ -127,27 +150,16 @@ impl Events {
             return Poll::Pending;
         };
         drop(waiting);
-        Poll::Ready(Some(self.begin(record)))
+        Poll::Ready(self.begin(record))
     }
 
     /// Returns the first event of a record and keeps the others.
-    fn begin(&mut self, record: Record) -> Event {
-        if record.count == 1 {
-            return record.event;
-        }
-        let first = record.event.clone();
-        self.rest = Some((record, 1));
-        first
+    fn begin(&mut self, record: Record) -> Option<Event> {
+        self.rest.insert(record.events()).next()
     }
 
     fn next_of_rest(&mut self) -> Option<Event> {
-        let (record, read) = self.rest.as_mut()?;
-        let event = record.event.later(*read);
-        *read += 1;
-        if *read == record.count {
-            self.rest = None;
-        }
-        Some(event)
+        self.rest.as_mut()?.next()
     }
 }
 
