@@ -269,17 +269,7 @@ impl Context {
 
     /// `resize` or, in a map, `resize[812]`.
     pub(crate) fn subject(&self) -> impl fmt::Display + '_ {
-        struct Subject<'a>(&'a Inner);
-        impl fmt::Display for Subject<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(short_name(&self.0.function))?;
-                match self.0.input_index {
-                    Some(index) => write!(f, "[{index}]"),
-                    None => Ok(()),
-                }
-            }
-        }
-        Subject(&self.0)
+        subject(&self.0.function, self.0.input_index)
     }
 
     /// ` after 4 attempts`, or nothing where there was no more than one.
@@ -367,4 +357,13 @@ pub(crate) fn remember(attempts: &mut Vec<Attempt>, attempt: Attempt) {
 /// The last segment of a registered name.
 pub(crate) fn short_name(name: &str) -> &str {
     name.rsplit("::").next().unwrap_or(name)
+}
+
+/// Returns the name of a call: `resize` or, in a map, `resize[812]`.
+pub(crate) fn subject(function: &str, index: Option<u64>) -> impl fmt::Display {
+    let name = short_name(function);
+    fmt::from_fn(move |f| match index {
+        Some(index) => write!(f, "{name}[{index}]"),
+        None => f.write_str(name),
+    })
 }

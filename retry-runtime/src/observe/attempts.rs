@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use crate::api::context::{AttemptOutcome, CallId, short_name};
+use crate::api::context::{AttemptOutcome, CallId, short_name, subject};
 use crate::api::events::{CallOutcome, Event, EventKind, Record, WorkerId};
 
 /// How many workers that have ended are remembered.
@@ -136,11 +136,9 @@ impl Span {
 }
 
 fn name_of(function: &str, first: Option<u64>, last: Option<u64>) -> String {
-    let name = short_name(function);
     match (first, last) {
-        (Some(first), Some(last)) => format!("{name}[{first}..={last}]"),
-        (Some(index), None) => format!("{name}[{index}]"),
-        (None, _) => name.to_owned(),
+        (Some(first), Some(last)) => format!("{}[{first}..={last}]", short_name(function)),
+        (first, _) => subject(function, first).to_string(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::feed::Consume;
-use crate::api::context::{AttemptOutcome, CallId, short_name};
+use crate::api::context::{self, AttemptOutcome, CallId, short_name};
 use crate::api::events::{CallOutcome, Event, EventKind, FailureDetails, Record};
 use crate::api::failure::ExitCause;
 use crate::config::StatusMode;
@@ -403,13 +403,9 @@ pub(super) fn word(outcome: &AttemptOutcome) -> String {
     }
 }
 
-/// `resize` or, in a map, `resize[812]`.
+/// Returns the name of the call of an event.
 pub(super) fn subject(event: &Event) -> String {
-    let name = short_name(event.function);
-    match event.input_index {
-        Some(index) => format!("{name}[{index}]"),
-        None => name.to_owned(),
-    }
+    context::subject(event.function, event.input_index).to_string()
 }
 
 /// Returns a delay as people write it: jitter draws it to the nanosecond.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::say;
-use crate::api::context::short_name;
+use crate::api::context::subject;
 use crate::api::failure::Bytes;
 use crate::caller::host;
 use crate::engine::running::Running;
@@ -23,11 +23,7 @@ pub(super) fn print() {
 fn render(running: &[Running], executing: usize, waiting: usize) -> String {
     let mut text = String::new();
     for one in running.iter().take(LISTED) {
-        let name = short_name(one.call.function);
-        let subject = match one.call.index {
-            Some(index) => format!("{name}[{index}]"),
-            None => name.to_owned(),
-        };
+        let subject = subject(one.call.function, one.call.index).to_string();
         let elapsed = one.elapsed.map_or_else(String::new, |elapsed| {
             format!("{:.1}s", elapsed.as_secs_f64())
         });
