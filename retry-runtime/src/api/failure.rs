@@ -156,6 +156,15 @@ impl ExitCause {
         fmt::from_fn(move |f| write!(f, "{self}{addition}"))
     }
 
+    /// Returns the name of the signal that ended the process, if it has one.
+    pub(crate) fn signal(self) -> Option<&'static str> {
+        match self {
+            Self::Signal { signal: 9, .. } => Some("SIGKILL"),
+            Self::Signal { signal, .. } => Self::signal_name(signal).map(|(name, _)| name),
+            Self::Code(_) | Self::OutOfMemory { .. } | Self::Unknown => None,
+        }
+    }
+
     /// Returns the name of a signal and its usual description, which is that of the signal and says
     /// nothing about what sent it.
     fn signal_name(signal: i32) -> Option<(&'static str, &'static str)> {

@@ -142,18 +142,6 @@ fn name_of(function: &str, first: Option<u64>, last: Option<u64>) -> String {
     }
 }
 
-/// Returns the name of the end of an attempt that event logs use.
-pub(super) fn outcome_name(outcome: &AttemptOutcome) -> &'static str {
-    match outcome {
-        AttemptOutcome::Failed => "failed",
-        AttemptOutcome::Panicked => "panicked",
-        AttemptOutcome::Crashed(_) => "crashed",
-        AttemptOutcome::TimedOut(_) => "timed_out",
-        AttemptOutcome::Cancelled => "cancelled",
-        AttemptOutcome::Lost => "lost",
-    }
-}
-
 /// The state of the calls that have not ended.
 #[cfg_attr(not(feature = "report"), allow(dead_code))]
 #[derive(Clone, Copy, Debug)]

@@ -216,17 +216,15 @@ impl Line {
                 error,
                 ran,
             } => {
-                let (name, cause, limit) = match outcome {
-                    AttemptOutcome::Failed => ("failed", None, None),
-                    AttemptOutcome::Panicked => ("panicked", None, None),
-                    AttemptOutcome::Crashed(cause) => ("crashed", Some((*cause).into()), None),
-                    AttemptOutcome::TimedOut(limit) => ("timed_out", None, seconds(*limit)),
-                    AttemptOutcome::Cancelled => ("cancelled", None, None),
-                    AttemptOutcome::Lost => ("lost", None, None),
-                };
-                self.outcome = Some(name.to_owned());
-                self.cause = cause;
-                self.limit = limit;
+                match outcome {
+                    AttemptOutcome::Crashed(cause) => self.cause = Some((*cause).into()),
+                    AttemptOutcome::TimedOut(limit) => self.limit = seconds(*limit),
+                    AttemptOutcome::Failed
+                    | AttemptOutcome::Panicked
+                    | AttemptOutcome::Cancelled
+                    | AttemptOutcome::Lost => {}
+                }
+                self.outcome = Some(outcome.name().to_owned());
                 self.reason = error.as_deref().map(str::to_owned);
                 self.ran = seconds(*ran);
                 "attempt_failed"

@@ -394,11 +394,7 @@ pub(super) fn word(outcome: &AttemptOutcome) -> String {
             ExitCause::Code(code) => format!("EXIT {code}"),
             ExitCause::OutOfMemory { .. } => "OOM".to_owned(),
             ExitCause::Unknown => "CRASH".to_owned(),
-            ExitCause::Signal { .. } => {
-                let text = cause.to_string();
-                let name = text.split_whitespace().find(|word| word.starts_with("SIG"));
-                name.unwrap_or("SIGNAL").to_owned()
-            }
+            ExitCause::Signal { .. } => cause.signal().unwrap_or("SIGNAL").to_owned(),
         },
     }
 }

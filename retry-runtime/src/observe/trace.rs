@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
-use super::attempts::{Gauge, Span, Tracker, WorkerKey, Workers, outcome_name};
+use super::attempts::{Gauge, Span, Tracker, WorkerKey, Workers};
 use super::feed::{Consume, Feed};
 use super::files::{self, Kind};
 use super::log;
@@ -295,7 +295,7 @@ impl Trace {
         let (outcome, cause) = match &span.failure {
             None => ("succeeded", None),
             Some((AttemptOutcome::Crashed(cause), _)) => ("crashed", Some(cause.to_string())),
-            Some((outcome, _)) => (outcome_name(outcome), None),
+            Some((outcome, _)) => (outcome.name(), None),
         };
         let error = span
             .failure

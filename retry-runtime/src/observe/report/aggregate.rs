@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::super::attempts::{Span, Tracker, WorkerKey, Workers, outcome_name};
+use super::super::attempts::{Span, Tracker, WorkerKey, Workers};
 use super::buckets::{Histogram, Rate};
 use super::failures::{FailedAttempt, Failures};
 use super::timeline::{Tally, Timeline};
@@ -294,7 +294,7 @@ impl Aggregate {
             subject: span.subject(),
             attempt: span.attempt,
             worker: span.worker,
-            outcome: failure.map_or("succeeded", |(outcome, _)| outcome_name(outcome)),
+            outcome: failure.map_or("succeeded", |(outcome, _)| outcome.name()),
         };
         self.slowest.insert(place, slow);
         self.slowest.truncate(SLOWEST);

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::super::attempts::outcome_name;
 use super::super::status::{subject, without_numbers, word};
 use crate::api::context::{AttemptOutcome, CallId};
 use crate::api::events::{CallOutcome, Event, FailureDetails};
@@ -148,7 +147,7 @@ impl Failures {
         let last = last.clone();
         let word = word(&last.outcome);
         let error = last.error.clone().unwrap_or_default();
-        let outcome = outcome_name(&last.outcome);
+        let outcome = last.outcome.name();
         let cause = match &last.outcome {
             AttemptOutcome::Crashed(_) => word,
             _ => without_numbers(&error),
@@ -157,7 +156,7 @@ impl Failures {
             subject: subject(event),
             reason: match (&last.outcome, error.is_empty()) {
                 (AttemptOutcome::Crashed(cause), _) => cause.to_string(),
-                (outcome, true) => outcome_name(outcome).replace('_', " "),
+                (outcome, true) => outcome.name().replace('_', " "),
                 (_, false) => error.to_string(),
             },
             attempts: vec![last],
