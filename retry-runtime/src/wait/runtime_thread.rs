@@ -12,8 +12,9 @@
 //! block. So there the thread must have a scheduler as well.
 //!
 //! Not recognised are therefore the tasks of a `LocalSet` in `block_on` of a multi-threaded runtime;
-//! `Handle::block_on` on a thread of `spawn_blocking`; what `tokio::task::unconstrained` polls; and in
-//! `block_on` of a multi-threaded runtime the code between `block_in_place` and the next `.await`.
+//! `Handle::block_on` on a thread of `spawn_blocking`; what `tokio::task::unconstrained` polls; and in a
+//! multi-threaded runtime the code between `block_in_place` and the next `.await`: in `block_on` always, in a task
+//! if another thread has taken over what this one drove, so that it may block.
 
 use std::fmt;
 use std::future::Future;
@@ -147,6 +148,8 @@ mod tests {
         assert!(!runtime.block_on(async { task::spawn(in_task).await.unwrap() }));
         let and_then = async {
             task::block_in_place(|| ());
+            // Until then another thread may have taken over what this one drives, and it may block.
+            task::yield_now().await;
             is_refused()
         };
         assert!(runtime.block_on(async { task::spawn(and_then).await.unwrap() }));
