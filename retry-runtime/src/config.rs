@@ -57,7 +57,7 @@ pub enum OutputMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProgressMode {
-    /// On a terminal by one line that is redrawn, elsewhere by separate lines.
+    /// On a terminal by bars, elsewhere by separate lines; see `retry_runtime::progress`.
     #[default]
     Auto,
     /// By separate lines.

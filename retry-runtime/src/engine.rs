@@ -220,9 +220,9 @@ impl Engine {
 
     /// Returns the counts of a function.
     pub(crate) fn counts(&self, function: &str) -> Counts {
-        let all = self.lock().scheduler.counts();
-        let found = all.into_iter().find(|(name, ..)| *name == function);
-        found.map_or_else(Counts::default, |(_, counts, _)| counts)
+        let all = self.lock().scheduler.read();
+        let found = all.into_iter().find(|reading| reading.name == function);
+        found.map_or_else(Counts::default, |reading| reading.counts)
     }
 
     /// Returns how many calls are executing, and how many are not.

@@ -75,6 +75,7 @@
 //! | `cli` | yes | command line options for the parameters of a [`#[local_entrypoint]`](macro@local_entrypoint), through clap |
 //! | `checkpoint` | no | `Map::checkpoint`, and the option `cache` of [`#[function]`](macro@function): results that outlive the program |
 //! | `json` | no | [`Json`] |
+//! | `progress` | yes | the [display of progress](progress) under [`run`] and `#[local_entrypoint]` |
 //! | `report` | yes | the [report](runtime::Builder::report_file) of a run, a page of HTML |
 //! | `tracing` | no | spans of calls and attempts, and spans and events of workers, for the subscriber of the program |
 //! | `testing` | no | the module [`testing`] |
@@ -124,6 +125,7 @@ mod spans;
 #[path = "spans/absent.rs"]
 mod spans;
 mod sys;
+#[cfg_attr(not(feature = "progress"), allow(dead_code))]
 mod terminal;
 mod wait;
 mod wire;
@@ -303,6 +305,24 @@ pub mod policy {
     pub use crate::api::retries::Retries;
     pub use crate::api::retryable::{Retry, Retryable};
     pub use crate::api::spec::{Batch, FunctionSpec};
+}
+
+/// The display of progress, under [`run`] and [`#[local_entrypoint]`](macro@local_entrypoint).
+///
+/// On a terminal it is a bar for each function with the time that has passed, the results and the inputs of its maps,
+/// failures, retries, the rate and the time that is left. A line below names what the workers wait for, such as a
+/// program that does not take results, and the inputs that execute for long. It is shown once calls have been pending
+/// for a second, and is never there while the program prints: it disappears before a call or a map returns, and comes
+/// back when the program waits again.
+///
+/// Where standard error is no terminal, and if one of the variables `CI` and `NO_COLOR` is set or `TERM` is `dumb`,
+/// a line every ten seconds has the same numbers. [`Program::progress`] or `RETRY_PROGRESS` chooses between both.
+#[cfg(feature = "progress")]
+#[cfg_attr(docsrs, doc(cfg(feature = "progress")))]
+pub mod progress {
+    pub use indicatif::MultiProgress;
+
+    pub use crate::program::progress::{adopt, set_visible, suspend};
 }
 
 /// Reports and traces of earlier runs, from their event logs.

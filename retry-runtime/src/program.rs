@@ -5,8 +5,13 @@
 mod broken_pipe;
 #[cfg(feature = "cli")]
 pub(crate) mod command_line;
+#[cfg(feature = "progress")]
+pub(crate) mod progress;
+#[cfg(not(feature = "progress"))]
+#[path = "program/progress/absent.rs"]
 pub(crate) mod progress;
 mod running;
+mod sampling;
 mod status;
 
 use std::future::Future;
@@ -163,7 +168,7 @@ impl Program {
             && broken_pipe::is_broken_pipe(&**payload)
         {
             // Nobody reads the results of spawned calls either. The workers end with this process.
-            terminal::end();
+            end_display();
             std::process::exit(broken_pipe::EXIT);
         }
         finish();
@@ -354,6 +359,24 @@ fn shutdown_grace(engine: &Engine) -> Duration {
         .unwrap_or(engine.config().shutdown_grace)
 }
 
+/// Shows the progress of calls, and status lines about all of them.
+struct Progress(progress::Display);
+
+impl sampling::Show for Progress {
+    fn show(&mut self, now: Instant, samples: &[sampling::Sample]) {
+        status::announce(now, samples);
+        self.0.show(now, samples);
+    }
+
+    fn note(&mut self, text: &str) {
+        status::note(text);
+    }
+
+    fn end(&mut self) {
+        self.0.end();
+    }
+}
+
 /// Warns about variables, handles signals, and shows progress.
 fn begin(progress: ProgressMode, status: StatusMode) {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -381,7 +404,10 @@ fn begin(progress: ProgressMode, status: StatusMode) {
         say,
     });
     status::begin(status);
-    progress::begin(progress);
+    if progress == ProgressMode::None && status == StatusMode::None {
+        return;
+    }
+    sampling::begin(Progress(progress::Display::new(progress)));
 }
 
 /// Starts the thread that handles signals.
@@ -394,8 +420,7 @@ fn watch(signals: Signals) -> std::io::Result<()> {
 
 /// Prints a message about the end of the program.
 fn say(text: &str) {
-    let _room = terminal::make_room();
-    eprintln!("{text}");
+    terminal::suspend(|| eprintln!("{text}"));
 }
 
 /// Ends the program in order: waits for spawned calls, up to the shutdown grace.
@@ -433,8 +458,14 @@ fn finish() {
         }
         say_what_was_killed(engine);
     }
-    terminal::end();
+    end_display();
     status::end();
+}
+
+/// Takes the progress off the terminal for good.
+fn end_display() {
+    terminal::end();
+    sampling::end();
 }
 
 /// Time to wait for workers to end before a message about it is printed.
@@ -478,7 +509,7 @@ fn list(names: &[String]) -> String {
 
 /// Ends the program because of a signal.
 fn exit(signal: i32) -> ! {
-    terminal::end();
+    end_display();
     status::end();
     std::process::exit(BY_SIGNAL + signal)
 }

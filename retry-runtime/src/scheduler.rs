@@ -62,6 +62,7 @@ pub(crate) use messages::{
     RunningCall, UnknownTicket,
 };
 pub(crate) use nested::NestedOrigin;
+pub(crate) use queries::FunctionReading;
 use statistics::Statistics;
 use timers::Timer;
 use workers::{Phase, Worker};

@@ -1,72 +1,145 @@
-//! Coordinates writes to the terminal that the program, its workers and the progress line share.
+//! Shares the terminal between the program, its workers and the display of progress.
+//!
+//! The display is a frame of a few rows below the cursor. The program's own output does not pass through this
+//! module, so a frame is on the terminal only while the program waits for calls, and the cursor stays where the
+//! program has left it.
 
+use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use crate::sys::PerProcess;
-pub(crate) use crate::sys::terminal::{columns, takes_more, write};
+pub(crate) use crate::sys::terminal::{size, takes_more, write};
 
-/// Width assumed for a terminal that does not report one.
-const WIDTH: usize = 80;
+/// The size that is assumed for a terminal that does not report one: rows and columns.
+const SIZE: (usize, usize) = (24, 80);
 
-/// Erases everything below the cursor, which is where the progress line is drawn.
+/// Erases everything below the cursor, which is where the frame is.
 const CLEAR: &str = "\x1b[J";
 
-/// Set while a progress line may be on the terminal.
+/// The least time between two drawings of a frame that was erased in between: a program may take a result every
+/// few microseconds.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Set while there may be a frame on the terminal.
 static ON: PerProcess<AtomicBool> = PerProcess::new();
 
-/// True while a line is on the terminal. Every thread that writes to the terminal holds this lock.
-static DRAWN: PerProcess<Mutex<bool>> = PerProcess::new();
+/// Every thread that writes to the terminal holds this lock.
+static FRAME: PerProcess<Mutex<Frame>> = PerProcess::new();
 
-/// Returns whether this process draws a line. A forked child does not: its parent does.
+/// Takes a display off the terminal while it calls the closure.
+pub(crate) type Suspend = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+
+/// The display of the program, if it draws the progress of its calls itself.
+static ADOPTED: OnceLock<Suspend> = OnceLock::new();
+
+/// What is drawn below the cursor.
+#[derive(Default)]
+struct Frame {
+    rows: Vec<String>,
+    /// True while the rows are on the terminal.
+    is_drawn: bool,
+    drawn_at: Option<Instant>,
+    /// True while the program waits for its calls.
+    waits: bool,
+    /// True while the program does not want to see the frame.
+    is_hidden: bool,
+}
+
+impl Frame {
+    fn erase(&mut self) {
+        if self.is_drawn && takes_more() {
+            write(CLEAR);
+            self.is_drawn = false;
+        }
+    }
+
+    fn draw(&mut self) {
+        let wanted = is_on() && self.waits && !self.is_hidden && !self.rows.is_empty();
+        if wanted && takes_more() {
+            write(&below_the_cursor(&self.rows));
+            self.is_drawn = true;
+            self.drawn_at = Some(Instant::now());
+        }
+    }
+
+    /// Draws the frame again, unless it was drawn a moment ago: then the next frame follows soon.
+    fn draw_again(&mut self) {
+        let is_due = (self.drawn_at).is_none_or(|drawn| drawn.elapsed() >= PAUSE);
+        if !self.is_drawn && is_due {
+            self.draw();
+        }
+    }
+}
+
+/// Returns whether this process draws a frame. A forked child does not: its parent does.
 pub(crate) fn is_on() -> bool {
     ON.get().is_some_and(|on| on.load(Ordering::Relaxed))
 }
 
-fn drawn() -> MutexGuard<'static, bool> {
-    let drawn = DRAWN.get_or_init(Mutex::default);
-    drawn.lock().unwrap_or_else(PoisonError::into_inner)
+fn frame() -> MutexGuard<'static, Frame> {
+    let frame = FRAME.get_or_init(Mutex::default);
+    frame.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A guard that allows writing to the terminal: while it exists, no progress line is there.
-pub(crate) struct Room(#[expect(dead_code, reason = "it is dropped")] MutexGuard<'static, bool>);
+/// Allows to write to the terminal: while it exists, no frame is there. The frame comes back when it is dropped.
+struct Room(MutexGuard<'static, Frame>);
 
-/// Erases the line, before something is written to the standard streams. The caller keeps the returned guard
-/// until it has written. Costs one relaxed load if no line is drawn, and does not wait for a terminal that is
-/// stopped.
-pub(crate) fn make_room() -> Option<Room> {
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.draw_again();
+    }
+}
+
+/// Calls a closure that writes to the terminal. No display is there while it runs.
+pub(crate) fn suspend<R>(write: impl FnOnce() -> R) -> R {
+    let Some(suspend) = ADOPTED.get() else {
+        let _room = make_room();
+        return write();
+    };
+    let (mut write, mut result) = (Some(write), None);
+    suspend(&mut || result = write.take().map(|write| write()));
+    result.expect("the display calls the closure")
+}
+
+/// Leaves the drawing to the program, which takes its display off the terminal when asked to. Returns whether it
+/// is the first to do so.
+pub(crate) fn adopt(suspend: Suspend) -> bool {
+    end();
+    ADOPTED.set(suspend).is_ok()
+}
+
+/// Erases the frame. The caller keeps the returned guard until it has written. Costs one relaxed load if no frame
+/// is drawn, and does not wait for a terminal that is stopped.
+fn make_room() -> Option<Room> {
     if !is_on() {
         return None;
     }
-    let mut drawn = drawn();
-    if *drawn && takes_more() {
-        write(CLEAR);
-        *drawn = false;
-    }
-    Some(Room(drawn))
+    let mut frame = frame();
+    frame.erase();
+    Some(Room(frame))
 }
 
-/// Set while the program waits for its calls. A line is drawn only then: the program's own output does not
-/// pass through this module, and would be mixed with the line.
-static WAITS: AtomicBool = AtomicBool::new(false);
-
-/// Records that the program is about to wait for calls.
+/// Records that the program is about to wait for calls: the frame may be drawn from now on.
 #[inline]
 pub(crate) fn begin_wait() {
     if is_on() {
-        WAITS.store(true, Ordering::Relaxed);
+        let mut frame = frame();
+        frame.waits = true;
+        frame.draw_again();
     }
 }
 
-/// Records that the program is about to continue and may print. Erases the line, which does not come back
-/// before the program waits again.
+/// Records that the program is about to continue and may print. Erases the frame, which does not come back before
+/// the program waits again.
 #[inline]
 pub(crate) fn end_wait() {
     if is_on() {
-        WAITS.store(false, Ordering::Relaxed);
-        // A line is drawn only under the lock, by a thread that finds the flag set while it holds the lock.
-        drop(make_room());
+        let mut frame = frame();
+        frame.waits = false;
+        frame.erase();
     }
 }
 
@@ -80,41 +153,65 @@ pub(crate) fn polled<T>(poll: Poll<T>) -> Poll<T> {
     poll
 }
 
-/// Erases the line for good.
-pub(crate) fn end() {
-    // A line is drawn only by a thread that finds `ON` set while it holds the lock.
-    let room = make_room();
-    if let Some(on) = ON.get() {
-        on.store(false, Ordering::Relaxed);
-    }
-    drop(room);
-}
-
-/// Allows this process to draw a line.
+/// Allows this process to draw a frame.
 pub(crate) fn begin() {
     ON.get_or_init(AtomicBool::default)
         .store(true, Ordering::Relaxed);
 }
 
-/// Draws a line if the program is waiting for calls.
-pub(crate) fn draw(line: &str) {
-    let mut drawn = drawn();
-    if is_on() && WAITS.load(Ordering::Relaxed) {
-        write(&below_the_cursor(line));
-        *drawn = true;
+/// Erases the frame for good.
+pub(crate) fn end() {
+    if is_on() {
+        let mut frame = frame();
+        frame.erase();
+        // A frame is drawn only by a thread that finds `ON` set while it holds the lock.
+        if let Some(on) = ON.get() {
+            on.store(false, Ordering::Relaxed);
+        }
     }
 }
 
-/// Returns the codes that draw a line below the cursor and restore the cursor. Output of the program itself,
-/// which cannot be intercepted, then starts where it would have started without the line.
-fn below_the_cursor(line: &str) -> String {
-    // Erase the old line, since the cursor may be on it by now. Move down a row and up again, so that there
-    // is a row below. Save the cursor; move down, to the start of the row; write the line; restore the
-    // cursor.
-    format!("{CLEAR}\x1bD\x1b[A\x1b7\x1b[B\r{line}\x1b8")
+/// Replaces the frame. Draws it if the program is waiting for calls.
+pub(crate) fn set_frame(rows: Vec<String>) {
+    if is_on() {
+        let mut frame = frame();
+        frame.rows = rows;
+        match frame.rows.is_empty() {
+            true => frame.erase(),
+            false => frame.draw(),
+        }
+    }
 }
 
-/// Returns the terminal's number of columns less one: some terminals wrap after the last column.
-pub(crate) fn width() -> usize {
-    columns().filter(|columns| *columns > 1).unwrap_or(WIDTH) - 1
+/// Shows the frame, or hides it until it is shown again.
+pub(crate) fn set_visible(visible: bool) {
+    let mut frame = frame();
+    frame.is_hidden = !visible;
+    match visible {
+        true => frame.draw(),
+        false => frame.erase(),
+    }
+}
+
+/// Returns the codes that draw rows below the cursor and restore the cursor. Output of the program itself, which
+/// cannot be intercepted, then starts where it would have started without the rows.
+fn below_the_cursor(rows: &[String]) -> String {
+    let count = rows.len();
+    // Erase the old rows, since the cursor may be on one of them by now. Move down, so that there are rows below,
+    // and up again: a vertical tab keeps the column, and scrolls at the bottom. Save the cursor; write each row;
+    // restore the cursor.
+    let mut codes = format!("{CLEAR}{}\x1b[{count}A\x1b7", "\x0b".repeat(count));
+    for row in rows {
+        let _ = write!(codes, "\x1b[B\r{row}");
+    }
+    codes.push_str("\x1b8");
+    codes
+}
+
+/// Returns how many rows and columns a frame may have: one row less than the terminal, for the program's own, and
+/// one column less, since some terminals wrap after the last one.
+pub(crate) fn room() -> (usize, usize) {
+    let known = size().filter(|(rows, columns)| *rows > 1 && *columns > 1);
+    let (rows, columns) = known.unwrap_or(SIZE);
+    (rows - 1, columns - 1)
 }

@@ -246,8 +246,7 @@ impl Consume for Status {
             text.push_str(&self.text(record));
         }
         if !text.is_empty() {
-            let _room = terminal::make_room();
-            eprint!("{text}");
+            terminal::suspend(|| eprint!("{text}"));
         }
         Ok(())
     }

@@ -10,6 +10,37 @@ use crate::api::excerpt::grouped;
 /// How many groups of failures are listed.
 const GROUPS: usize = 10;
 
+/// Share of the time of workers below which a reason is not told.
+const WORTH_TELLING: f64 = 0.02;
+
+/// Share of the time of workers that handing over calls and results takes in a program whose calls are too short.
+const MOSTLY_TRANSPORT: f64 = 0.5;
+
+/// Duration of a call above which it is not too short.
+const SHORT_CALL: Duration = Duration::from_millis(1);
+
+/// Sampled time for which shares of the time are meaningful, in seconds.
+const SAMPLED: f64 = 2.0;
+
+/// The time of a function's workers by what they did or waited for, in seconds of one worker, from samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Occupancy {
+    /// The time for which calls were pending, in seconds.
+    pub(crate) elapsed: f64,
+    pub(crate) available: f64,
+    /// The time in which workers had calls: they ran the function, or calls and results were on their way.
+    pub(crate) occupied: f64,
+    pub(crate) starting: f64,
+    /// The time in which workers had nothing to do since the program did not take results.
+    pub(crate) consumer: f64,
+    /// The time in which they had nothing to do since the iterator of inputs yielded none.
+    pub(crate) inputs: f64,
+    /// The time in which they had nothing to do since an earlier result had to come first.
+    pub(crate) order: f64,
+    pub(crate) retries: f64,
+    pub(crate) without_calls: f64,
+}
+
 /// The calls and workers of one function.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Totals {
@@ -27,6 +58,8 @@ pub(crate) struct Totals {
     /// The time that attempts took, and the time that there were workers for them.
     pub(crate) busy: Duration,
     pub(crate) available: Duration,
+    /// What else the workers did.
+    pub(crate) occupancy: Option<Occupancy>,
 }
 
 /// Returns the summary of a run that took this long.
@@ -58,6 +91,9 @@ pub(crate) fn render(
         let _ = writeln!(text, "{title:>WORDS$} [{seconds:>8.3}s] {name}: {line}");
         title = "";
         let _ = writeln!(text, "{:WORDS$} {}", "", workers_and_times(one));
+        for line in shares(one) {
+            let _ = writeln!(text, "{:WORDS$} {line}", "");
+        }
     }
     let mut groups: Vec<_> = failures.groups.iter().collect();
     groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
@@ -111,9 +147,13 @@ fn workers_and_times(one: &Totals) -> String {
     if one.lost > 0 {
         let _ = write!(line, ", {} lost", grouped(one.lost));
     }
-    if !one.available.is_zero() {
-        let share = one.busy.as_secs_f64() / one.available.as_secs_f64();
-        let _ = write!(line, ", busy {:.0}%", (share * 100.0).min(100.0));
+    let available = match one.sampled() {
+        Some(sampled) => sampled.available,
+        None => one.available.as_secs_f64(),
+    };
+    if available > 0.0 {
+        let share = one.busy.as_secs_f64() / available;
+        let _ = write!(line, ", busy {}", percent(share));
     }
     if let Ok(workers @ 1..) = u32::try_from(one.workers) {
         let _ = write!(line, ", set-up {:.1?} each", one.set_up / workers);
@@ -128,6 +168,64 @@ fn workers_and_times(one: &Totals) -> String {
         }
     }
     line
+}
+
+impl Totals {
+    /// Returns the samples, if there are enough of them.
+    fn sampled(&self) -> Option<Occupancy> {
+        let occupancy = self.occupancy?;
+        (occupancy.elapsed >= SAMPLED && occupancy.available > 0.0).then_some(occupancy)
+    }
+}
+
+/// Returns lines about the time in which workers did not run the function, and what can be done about it.
+fn shares(one: &Totals) -> Vec<String> {
+    let Some(sampled) = one.sampled() else {
+        return Vec::new();
+    };
+    // Both clocks measure the same time, with errors of their own.
+    let transport = (sampled.occupied - one.busy.as_secs_f64()).max(0.0);
+    let parts = [
+        (transport, "transport"),
+        (sampled.consumer, "waiting for the program to take results"),
+        (sampled.inputs, "waiting for the iterator of inputs"),
+        (sampled.order, "waiting for the next result in order"),
+        (sampled.retries, "waiting for retries"),
+        (sampled.starting, "starting"),
+        (sampled.without_calls, "without calls"),
+    ];
+    let parts = parts.map(|(time, what)| (time / sampled.available, what));
+    let told: Vec<_> = parts
+        .iter()
+        .filter(|(share, _)| *share >= WORTH_TELLING)
+        .map(|(share, what)| format!("{what} {}", percent(*share)))
+        .collect();
+    let mut lines = Vec::new();
+    if !told.is_empty() {
+        lines.push(told.join(", "));
+    }
+    let (transport, _) = parts[0];
+    if transport >= MOSTLY_TRANSPORT
+        && let Some(p50) = one.p50.filter(|p50| *p50 < SHORT_CALL)
+    {
+        lines.push(format!(
+            "hint: a call takes {p50:.1?}, less than to hand it over; let each call do more"
+        ));
+    }
+    lines
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0}%", (share * 100.0).min(100.0))
+}
+
+/// Returns a duration in seconds, with one digit behind the point if it is short: `3.1s`, `42s`.
+pub(crate) fn seconds(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    match seconds {
+        ..9.95 => format!("{seconds:.1}s"),
+        _ => format!("{seconds:.0}s"),
+    }
 }
 
 /// Returns a number with its noun: `1 call`, `10,000 calls`.
@@ -199,5 +297,52 @@ mod tests {
          Run 1NE2J9ZK4PQXG
 ";
         assert_eq!(text, expected);
+    }
+
+    fn sampled(busy: u64, occupancy: Occupancy) -> Totals {
+        Totals {
+            p50: Some(Duration::from_micros(90)),
+            busy: Duration::from_secs(busy),
+            occupancy: Some(occupancy),
+            workers: 2,
+            ..Totals::default()
+        }
+    }
+
+    #[test]
+    fn the_time_of_workers_is_told_by_what_they_waited_for() {
+        let occupancy = Occupancy {
+            elapsed: 50.0,
+            available: 100.0,
+            occupied: 50.0,
+            consumer: 30.0,
+            inputs: 1.0,
+            starting: 5.0,
+            ..Occupancy::default()
+        };
+        let totals = sampled(40, occupancy);
+        assert!(workers_and_times(&totals).contains("busy 40%"));
+        let expected = "transport 10%, waiting for the program to take results 30%, starting 5%";
+        assert_eq!(shares(&totals), [expected]);
+        let hint = "hint: a call takes 90.0µs, less than to hand it over; let each call do more";
+        let short = Occupancy {
+            occupied: 99.0,
+            consumer: 0.0,
+            starting: 0.0,
+            ..occupancy
+        };
+        assert_eq!(shares(&sampled(20, short)), ["transport 79%", hint]);
+        let too_few = Occupancy {
+            elapsed: 1.0,
+            ..occupancy
+        };
+        assert!(shares(&sampled(40, too_few)).is_empty());
+    }
+
+    #[test]
+    fn short_durations_have_a_digit_behind_the_point() {
+        for (milliseconds, text) in [(0, "0.0s"), (3140, "3.1s"), (9960, "10s"), (42_400, "42s")] {
+            assert_eq!(seconds(Duration::from_millis(milliseconds)), text);
+        }
     }
 }

@@ -205,7 +205,10 @@ pub(super) fn patience_ends() -> Option<Instant> {
 /// not accept it at once. It is written to the descriptor itself, since the program may hold the lock of its
 /// standard output while it waits for a call. A closed stream is not an error.
 pub(super) fn forward(stream: Stream, line: &[u8]) -> Option<Queued> {
-    let _room = terminal::make_room();
+    terminal::suspend(|| write_or_queue(stream, line))
+}
+
+fn write_or_queue(stream: Stream, line: &[u8]) -> Option<Queued> {
     let mut queues = Queues::lock();
     let place = queues.place(stream);
     let queue = &mut queues.0[place];

@@ -17,7 +17,7 @@ pub(super) fn print() {
         return;
     };
     let (executing, waiting) = engine.pending();
-    say(render(&engine.running(), executing, waiting).trim_end());
+    say(render(&engine.running(true), executing, waiting).trim_end());
 }
 
 fn render(running: &[Running], executing: usize, waiting: usize) -> String {

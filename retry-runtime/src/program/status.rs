@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::sampling::{self, Sample};
 use super::say;
 use crate::api::context::short_name;
 use crate::api::events::Interest;
@@ -15,6 +16,7 @@ use crate::observe::feed::Feed;
 use crate::observe::files;
 use crate::observe::status::{Failures, Status};
 use crate::observe::summary::{self, Totals};
+use crate::scheduler::FunctionReading;
 use crate::sys::PerProcess;
 
 /// Exit code of a program whose calls have failed, if it is to fail because of them.
@@ -61,20 +63,32 @@ pub(super) fn observe(engine: &Arc<Engine>) {
 }
 
 /// Prints what runs, once, as soon as calls have been pending for a while.
-pub(super) fn announce(name: &str, total: Option<u64>, workers: usize) {
+pub(super) fn announce(now: Instant, samples: &[Sample]) {
     static ANNOUNCED: PerProcess<AtomicBool> = PerProcess::new();
     let announced = ANNOUNCED.get_or_init(AtomicBool::default);
-    if MODE.get().is_none_or(|mode| *mode == StatusMode::None)
-        || announced.swap(true, Ordering::Relaxed)
-    {
+    let Some(sample) = samples.iter().find(|sample| sample.is_long(now)) else {
+        return;
+    };
+    if is_silent() || announced.swap(true, Ordering::Relaxed) {
         return;
     }
     say(&summary::announcement(
         &RunId::current().to_string(),
-        short_name(name),
-        total,
-        workers,
+        short_name(sample.name),
+        sample.total,
+        sample.workers,
     ));
+}
+
+/// Prints a note about the program.
+pub(super) fn note(text: &str) {
+    if !is_silent() {
+        say(text);
+    }
+}
+
+fn is_silent() -> bool {
+    MODE.get().is_none_or(|mode| *mode == StatusMode::None)
 }
 
 /// Prints the summary, and what could not be written.
@@ -133,9 +147,9 @@ impl Observed {
 
 /// Returns the totals of each function, in the order in which they were first called.
 fn totals(engine: &Engine) -> Vec<Totals> {
-    let (counts, statistics) =
-        engine.step(|core, _| (core.scheduler.counts(), core.scheduler.statistics()));
-    let total = |(name, counts, _): (&'static str, crate::scheduler::Counts, usize)| {
+    let (functions, statistics) =
+        engine.step(|core, _| (core.scheduler.read(), core.scheduler.statistics()));
+    let total = |FunctionReading { name, counts, .. }| {
         let known = statistics.get(name).cloned().unwrap_or_default();
         let span = known
             .period
@@ -154,7 +168,8 @@ fn totals(engine: &Engine) -> Vec<Totals> {
             set_up: known.set_up,
             busy: known.busy,
             available: span * u32::try_from(known.most_workers).unwrap_or(u32::MAX),
+            occupancy: sampling::occupancy(name),
         }
     };
-    counts.into_iter().map(total).collect()
+    functions.into_iter().map(total).collect()
 }

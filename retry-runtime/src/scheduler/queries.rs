@@ -12,29 +12,59 @@ use crate::api::context::CallId;
 use crate::job::outcome::CallKey;
 use crate::job::parts::Parts;
 
+/// The calls and workers of a function at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FunctionReading {
+    pub(crate) name: &'static str,
+    pub(crate) counts: Counts,
+    /// The number of inputs that are executing.
+    pub(crate) executing: usize,
+    /// The number of workers that are starting, that have something to do, and that have nothing to do.
+    pub(crate) starting: usize,
+    pub(crate) busy: usize,
+    pub(crate) idle: usize,
+}
+
+impl FunctionReading {
+    fn add(&mut self, worker: &Worker, at_once: usize) {
+        let inputs = worker.outstanding.inputs();
+        self.executing += inputs.min(at_once);
+        match worker.phase {
+            Phase::Starting => self.starting += 1,
+            Phase::Ready if inputs > 0 => self.busy += 1,
+            Phase::Ready => self.idle += 1,
+            _ => {}
+        }
+    }
+}
+
 impl<P: Parts> Scheduler<P> {
-    /// Returns the counts of each function and the number of its inputs that are executing. All
-    /// configurations of a service count as one function.
-    pub(crate) fn counts(&self) -> Vec<(&'static str, Counts, usize)> {
-        let removed = self
-            .removed
-            .iter()
-            .map(|(name, (counts, _))| (*name, *counts, 0));
-        let mut all: Vec<_> = removed.collect();
-        let mut places: HashMap<_, _> = all.iter().map(|one| one.0).zip(0..).collect();
+    /// Reads the calls and workers of each function, in the order in which the functions were first called. All
+    /// configurations of a service are read as one function.
+    pub(crate) fn read(&self) -> Vec<FunctionReading> {
+        let removed = self.removed.iter();
+        let mut all: Vec<_> = removed
+            .map(|(name, (counts, _))| FunctionReading {
+                name,
+                counts: *counts,
+                ..FunctionReading::default()
+            })
+            .collect();
+        let mut places: HashMap<_, _> = all.iter().map(|one| one.name).zip(0..).collect();
         for (_, function) in &self.functions {
             let name = function.policy.name;
-            let workers = function.index.keys().iter();
-            let inputs = workers.map(|key| self.workers[*key].outstanding.inputs());
-            let running: usize = inputs
-                .map(|inputs| inputs.min(function.policy.at_once))
-                .sum();
             let place = *places.entry(name).or_insert_with(|| {
-                all.push((name, Counts::default(), 0));
+                all.push(FunctionReading {
+                    name,
+                    ..FunctionReading::default()
+                });
                 all.len() - 1
             });
-            all[place].1.add(function.counts);
-            all[place].2 += running;
+            let reading = &mut all[place];
+            reading.counts.add(function.counts);
+            for key in function.index.keys() {
+                reading.add(&self.workers[*key], function.policy.at_once);
+            }
         }
         all
     }
@@ -53,13 +83,6 @@ impl<P: Parts> Scheduler<P> {
             index,
             attempt: call.attempt,
         })
-    }
-
-    /// Returns how many workers there are for a function, or for all configurations of a service.
-    pub(crate) fn workers_named(&self, name: &str) -> usize {
-        let functions = self.functions.iter().map(|(_, function)| function);
-        let named = functions.filter(|function| function.policy.name == name);
-        named.map(|function| function.index.keys().len()).sum()
     }
 
     /// Returns the statistics of each function that was called.

@@ -86,7 +86,7 @@ pub(crate) mod attributes {
 pub(crate) mod terminal {
     use std::io::Write;
 
-    pub(crate) fn columns() -> Option<usize> {
+    pub(crate) fn size() -> Option<(usize, usize)> {
         None
     }
 

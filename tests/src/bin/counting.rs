@@ -1,8 +1,9 @@
 //! A program that prints while its calls are pending.
 
+use std::io::Write;
 use std::time::Duration;
 
-use retry_runtime::{function, local_entrypoint};
+use retry_runtime::{Retries, function, local_entrypoint, progress};
 
 #[function(max_workers = 1)]
 fn naps(milliseconds: u64) -> u64 {
@@ -15,6 +16,30 @@ fn sleeps_in_pairs(milliseconds: u64) -> u64 {
     println!("sleeping");
     std::thread::sleep(Duration::from_millis(milliseconds));
     milliseconds
+}
+
+#[function(max_workers = 2)]
+fn sleeps_quietly(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
+#[function(max_workers = 1)]
+fn naps_and_prints(milliseconds: u64) -> u64 {
+    println!("printing");
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    milliseconds
+}
+
+#[function]
+fn fails(number: u64) -> Result<u64, String> {
+    Err(format!("{number} is not wanted"))
+}
+
+#[function(setup = sleep_for_long)]
+fn starts_slowly(_state: &()) {}
+
+fn sleep_for_long() {
+    std::thread::sleep(Duration::from_secs(4));
 }
 
 /// Waits long enough for the display to be redrawn, and prints.
@@ -80,6 +105,63 @@ fn main(how: String) {
                 let results = naps.map(inputs).into_iter().flatten();
                 println!("main got {}", results.count());
             }
+        }
+        "half a line" => {
+            print!("the sum is ");
+            std::io::stdout().flush().unwrap();
+            let sum: u64 = naps.map([3000, 700]).into_iter().flatten().sum();
+            println!("{sum}, as expected");
+        }
+        "many results" => {
+            let results = naps.map([10; 300]).into_iter().flatten();
+            println!("main got {} results", results.count());
+        }
+        "slow inputs" => {
+            let inputs = (0..3).inspect(|_| std::thread::sleep(Duration::from_millis(1500)));
+            let _ = naps.map(inputs).into_iter().count();
+        }
+        "in order" => {
+            let inputs = std::iter::once(4000).chain(std::iter::repeat_n(0, 999));
+            let _ = sleeps_quietly.map(inputs).window(10).into_iter().count();
+        }
+        "retries" => {
+            let delayed = Retries::fixed(1, Duration::from_secs(3));
+            let _ = fails.map([1]).retries(delayed).into_iter().count();
+        }
+        "slow start" => {
+            let _ = starts_slowly.remote().wait();
+        }
+        "slow consumer" => {
+            let mut results = naps.map([0; 5000]).window(100).into_iter();
+            for _ in results.by_ref().take(100) {
+                std::thread::sleep(Duration::from_millis(150));
+            }
+        }
+        "other threads" => {
+            let printing = std::thread::spawn(|| {
+                std::thread::sleep(Duration::from_millis(1500));
+                for number in 0..3 {
+                    progress::suspend(|| println!("thread {number}"));
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                progress::set_visible(false);
+                std::thread::sleep(Duration::from_millis(200));
+                println!("hidden");
+                progress::set_visible(true);
+            });
+            let _ = naps.remote(3500).wait();
+            printing.join().unwrap();
+        }
+        "adopted" => {
+            let bars = progress::MultiProgress::new();
+            progress::adopt(&bars);
+            let own = bars.add(indicatif::ProgressBar::new(3));
+            own.set_style(indicatif::ProgressStyle::with_template("own bar {pos}/{len}").unwrap());
+            own.enable_steady_tick(Duration::from_millis(50));
+            let sum: u64 = naps_and_prints.map([3000]).into_iter().flatten().sum();
+            bars.println(format!("main got {sum}")).unwrap();
+            own.finish_and_clear();
+            bars.clear().unwrap();
         }
         "interrupted" => {
             println!("main begins");

@@ -1,13 +1,15 @@
-//! The progress display of programs with `#[local_entrypoint]`.
+//! The progress display of programs with `#[local_entrypoint]`, as a terminal renders it.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::num::NonZero;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use retry_tests::fixture_outside;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -20,6 +22,7 @@ fn program(milliseconds: u64) -> Command {
         .env("TERM", "xterm")
         .env("RETRY_STATUS", "none")
         .env_remove("NO_COLOR")
+        .env_remove("CI")
         .stdin(Stdio::null());
     command
 }
@@ -32,126 +35,142 @@ fn counting(how: &str) -> Command {
         .env("TERM", "xterm")
         .env("RETRY_STATUS", "none")
         .env_remove("NO_COLOR")
+        .env_remove("CI")
         .stdin(Stdio::null());
     command
 }
 
-/// Runs a program at a terminal and returns everything that it writes there.
-fn at_a_terminal(mut command: Command) -> String {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let slave = File::options()
-        .write(true)
-        .open(name.to_str().unwrap())
-        .unwrap();
-    command.stdout(slave.try_clone().unwrap()).stderr(slave);
-    let mut process = command.spawn().unwrap();
-    // Drop the command: only the program may hold the terminal, so that reading ends with the program.
-    drop(command);
-    let (mut master, mut written) = (File::from(master), Vec::new());
-    let mut buffer = [0; 4096];
-    while let Ok(read @ 1..) = master.read(&mut buffer) {
-        written.extend_from_slice(&buffer[..read]);
-    }
-    let text = String::from_utf8(written).unwrap();
-    assert!(process.wait().unwrap().success(), "{text}");
-    text
+/// The size of the terminal: as few rows as lines of a program, so that it scrolls.
+const ROWS: u16 = 5;
+const COLUMNS: u16 = 120;
+
+/// What was on a terminal.
+struct Session {
+    /// The bytes that were written to it.
+    text: String,
+    /// The screen after each drawing of the display, as rows.
+    frames: Vec<Vec<String>>,
+    /// The lines at the end, preceded by those that scrolled off the top.
+    lines: Vec<String>,
 }
 
-/// A terminal of a few rows, with the features that the display uses.
-struct Screen {
-    scrolled: Vec<String>,
-    rows: Vec<Vec<char>>,
-    row: usize,
-    column: usize,
-    saved: (usize, usize),
-}
-
-impl Screen {
-    const ROWS: usize = 4;
-
-    /// Returns the final lines of the screen, preceded by the lines that scrolled off the top.
-    fn after(text: &str) -> Vec<String> {
-        let mut screen = Self {
-            scrolled: Vec::new(),
-            rows: vec![Vec::new(); Self::ROWS],
-            row: 0,
-            column: 0,
-            saved: (0, 0),
+impl Session {
+    /// Runs a program at a terminal.
+    fn of(mut command: Command) -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let size = Winsize {
+            ws_row: ROWS,
+            ws_col: COLUMNS,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
         };
-        let mut letters = text.chars();
-        while let Some(letter) = letters.next() {
-            match letter {
-                '\r' => screen.column = 0,
-                '\n' => screen.down(),
-                '\x1b' => screen.obey(&mut letters),
-                letter => {
-                    let row = &mut screen.rows[screen.row];
-                    row.resize(row.len().max(screen.column + 1), ' ');
-                    row[screen.column] = letter;
-                    screen.column += 1;
-                }
+        tcsetwinsize(&master, size).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let slave = File::options()
+            .write(true)
+            .open(name.to_str().unwrap())
+            .unwrap();
+        command.stdout(slave.try_clone().unwrap()).stderr(slave);
+        let mut process = command.spawn().unwrap();
+        // Drop the command: only the program may hold the terminal, so that reading ends with the program.
+        drop(command);
+        let (mut master, mut written) = (File::from(master), Vec::new());
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = master.read(&mut buffer) {
+            written.extend_from_slice(&buffer[..read]);
+        }
+        let text = String::from_utf8(written).unwrap();
+        assert!(process.wait().unwrap().success(), "{text}");
+        Self::render(text)
+    }
+
+    fn render(text: String) -> Self {
+        let mut terminal = screen();
+        let mut frames = Vec::new();
+        // The display ends each drawing by restoring the cursor.
+        for part in text.split_inclusive("\x1b8") {
+            terminal.process(part.as_bytes());
+            if part.ends_with("\x1b8") {
+                frames.push(rows(&terminal));
             }
         }
-        let rows = screen.rows.iter().map(|row| row.iter().collect());
-        let mut lines: Vec<String> = screen.scrolled.into_iter().chain(rows).collect();
-        while lines.last().is_some_and(|line| line.trim().is_empty()) {
+        let mut lines = Vec::new();
+        terminal.screen_mut().set_scrollback(usize::MAX);
+        for above in (1..=terminal.screen().scrollback()).rev() {
+            terminal.screen_mut().set_scrollback(above);
+            lines.push(rows(&terminal).swap_remove(0));
+        }
+        terminal.screen_mut().set_scrollback(0);
+        lines.extend(rows(&terminal));
+        while lines.last().is_some_and(String::is_empty) {
             lines.pop();
         }
-        lines
+        Self {
+            text,
+            frames,
+            lines,
+        }
     }
 
-    fn obey(&mut self, letters: &mut impl Iterator<Item = char>) {
-        match letters.next() {
-            Some('D') => self.down(),
-            Some('7') => self.saved = (self.row, self.column),
-            Some('8') => (self.row, self.column) = self.saved,
-            Some('[') => match letters.next() {
-                Some('A') => self.row = self.row.saturating_sub(1),
-                Some('B') => self.row = (self.row + 1).min(Self::ROWS - 1),
-                Some('J') => {
-                    self.rows[self.row].truncate(self.column);
-                    for row in &mut self.rows[self.row + 1..] {
-                        row.clear();
-                    }
+    /// Returns whether a row of a frame has all of these parts, in this order.
+    fn showed(&self, parts: &[&str]) -> bool {
+        let has_all = |row: &String| {
+            let mut rest = row.as_str();
+            parts.iter().all(|part| match rest.split_once(part) {
+                Some((_, behind)) => {
+                    rest = behind;
+                    true
                 }
-                other => panic!("not known here: {other:?}"),
-            },
-            other => panic!("not known here: {other:?}"),
-        }
+                None => false,
+            })
+        };
+        self.frames.iter().flatten().any(has_all)
     }
 
-    fn down(&mut self) {
-        if self.row + 1 == Self::ROWS {
-            self.scrolled
-                .push(self.rows.remove(0).into_iter().collect());
-            self.rows.push(Vec::new());
-        } else {
-            self.row += 1;
-        }
+    #[track_caller]
+    fn assert_showed(&self, parts: &[&str]) {
+        assert!(self.showed(parts), "{parts:?} in {:#?}", self.frames);
     }
+}
+
+/// Returns an empty terminal.
+fn screen() -> vt100::Parser {
+    let [rows, columns] = [ROWS, COLUMNS].map(|size| NonZero::new(size).unwrap());
+    vt100::Parser::new(rows, columns, 1000)
+}
+
+/// Returns what is on the screen, without spaces at the ends of its rows.
+fn rows(terminal: &vt100::Parser) -> Vec<String> {
+    let rows = terminal.screen().rows(0, COLUMNS);
+    rows.map(|row| row.trim_end().to_owned()).collect()
 }
 
 #[test]
 fn a_terminal_shows_progress_and_it_is_removed_at_the_end() {
     fixture_outside(LIMIT, || {
-        let mut program = program(700);
+        let mut program = program(1000);
         program.env("RETRY_OUTPUT", "raw");
-        let text = at_a_terminal(program);
-        assert!(text.contains("sleeps 1/3  1 running"), "{text:?}");
-        assert!(text.contains("sleeps 2/3  1 running"), "{text:?}");
-        let mut shown = Screen::after(&text);
+        let session = Session::of(program);
+        session.assert_showed(&["sleeps [00:00:0", "] ━", " 1/3  ", "1 running"]);
+        session.assert_showed(&["sleeps [00:00:0", "] ━", " 2/3  ", "/s  eta ", "1 running"]);
+        let mut shown = session.lines;
         // Two threads write the worker's lines and the program's own.
         shown.sort();
-        let lines = ["sleeping for 700 ms", "slept", "slept for 700 ms"];
-        assert_eq!(shown, lines.map(|line| [line; 3]).concat(), "{text:?}");
+        let lines = ["sleeping for 1000 ms", "slept", "slept for 1000 ms"];
+        assert_eq!(
+            shown,
+            lines.map(|line| [line; 3]).concat(),
+            "{:?}",
+            session.text
+        );
     });
 }
 
 #[test]
-fn output_of_the_program_is_not_mixed_with_the_line() {
+fn output_of_the_program_is_not_mixed_with_the_display() {
     fixture_outside(LIMIT, || {
         let got = |milliseconds| format!("main got Ok({milliseconds})");
         let done = || "main is done".to_owned();
@@ -164,32 +183,127 @@ fn output_of_the_program_is_not_mixed_with_the_line() {
                 vec![got(3000), got(700), "main got 2 results".to_owned(), done()],
             ),
             ("exit", vec!["main exits".to_owned()]),
+            (
+                "half a line",
+                vec!["the sum is 3700, as expected".to_owned(), done()],
+            ),
         ] {
-            let text = at_a_terminal(counting(how));
-            assert!(text.contains("naps 0/"), "{how}: no line in {text:?}");
-            let mut shown = Screen::after(&text);
+            let session = Session::of(counting(how));
+            assert!(
+                session.showed(&["naps [", "0/"]),
+                "{how}: {:?}",
+                session.text
+            );
+            let mut shown = session.lines;
             // The number of `get` timeouts depends on how long the start takes.
             shown.dedup();
-            assert_eq!(shown, expected, "{how}: {text:?}");
+            assert_eq!(shown, expected, "{how}: {:?}", session.text);
         }
+    });
+}
+
+#[test]
+fn the_display_is_there_again_after_each_result_and_each_line() {
+    fixture_outside(LIMIT, || {
+        let session = Session::of(counting("many results"));
+        // 300 results, 10 ms apart: it is erased for each, and redrawn more often than every 100 ms.
+        assert!(session.frames.len() > 100, "{}", session.frames.len());
+        session.assert_showed(&["naps [", "/300"]);
+        assert_eq!(session.lines, ["main got 300 results", "main is done"]);
+    });
+}
+
+#[test]
+fn what_the_workers_wait_for_is_shown() {
+    fixture_outside(LIMIT, || {
+        let session = Session::of(counting("slow inputs"));
+        session.assert_showed(&["waiting for the iterator of inputs"]);
+        let session = Session::of(counting("in order"));
+        session.assert_showed(&[
+            "waiting for [0], the next result in order; running [0] ",
+            "s",
+        ]);
+        let session = Session::of(counting("retries"));
+        session.assert_showed(&["waiting for a retry in ", "s"]);
+        let session = Session::of(counting("slow start"));
+        session.assert_showed(&["workers are starting"]);
+    });
+}
+
+#[test]
+fn a_program_that_leaves_its_workers_idle_is_told_so() {
+    fixture_outside(LIMIT, || {
+        let mut command = counting("slow consumer");
+        command.env("RETRY_STATUS", "fail");
+        let output = command.output().unwrap();
+        let complaints = String::from_utf8(output.stderr).unwrap();
+        for part in [
+            "note: the workers of naps are idle for ",
+            "% of the time, waiting for the program to take results\n",
+            "  (waiting for the program to take results)\n",
+        ] {
+            assert!(complaints.contains(part), "{part}: {complaints}");
+        }
+        let summary = complaints.split_once("Summary [").unwrap().1;
+        assert!(
+            summary.contains("waiting for the program to take results "),
+            "{complaints}"
+        );
+    });
+}
+
+#[test]
+fn other_threads_print_while_the_display_is_suspended_or_hidden() {
+    fixture_outside(LIMIT, || {
+        let session = Session::of(counting("other threads"));
+        session.assert_showed(&["naps [", "0/1"]);
+        let lines = ["thread 0", "thread 1", "thread 2", "hidden", "main is done"];
+        assert_eq!(session.lines, lines, "{:?}", session.text);
+        // It is back while the lines are on the screen.
+        let is_back = |frame: &Vec<String>| {
+            frame.iter().any(|row| row == "thread 0")
+                && frame.iter().any(|row| row.starts_with("naps ["))
+        };
+        assert!(session.frames.iter().any(is_back), "{:#?}", session.frames);
+    });
+}
+
+#[test]
+fn the_bars_of_a_program_take_the_progress_in() {
+    fixture_outside(LIMIT, || {
+        let session = Session::of(counting("adopted"));
+        // That display does not save the cursor: look at the screen before each movement.
+        let mut terminal = screen();
+        let mut together = false;
+        for part in session.text.split_inclusive('\x1b') {
+            terminal.process(part.as_bytes());
+            let rows = rows(&terminal);
+            together |= rows.iter().any(|row| row.starts_with("own bar"))
+                && rows.iter().any(|row| row.starts_with("naps_and_prints ["));
+        }
+        assert!(together, "{:?}", session.text);
+        let lines = [
+            "naps_and_prints[0]: printing",
+            "main got 3000",
+            "main is done",
+        ];
+        assert_eq!(session.lines, lines, "{:?}", session.text);
     });
 }
 
 #[test]
 fn the_total_is_that_of_the_map_and_of_no_map_before_it() {
     fixture_outside(LIMIT, || {
-        let text = at_a_terminal(counting("large map"));
-        assert!(text.contains("naps 0/6,000  1 running"), "{text:?}");
+        let session = Session::of(counting("large map"));
+        session.assert_showed(&["naps [", " 0/6,000  1 running"]);
 
-        let text = at_a_terminal(counting("unknown size"));
-        assert!(text.contains("naps 0  1 running"), "{text:?}");
-        assert!(!text.contains("naps 0/"), "{text:?}");
+        let session = Session::of(counting("unknown size"));
+        session.assert_showed(&["naps [", "] 0/?  1 running"]);
 
-        let text = at_a_terminal(counting("two maps"));
-        let second = text.split_once("main got 5").unwrap().1;
-        assert!(text.contains("naps 0/5  1 running"), "{text:?}");
-        assert!(second.contains("naps 0/3  1 running"), "{text:?}");
-        assert!(!second.contains("/8"), "{text:?}");
+        let session = Session::of(counting("two maps"));
+        session.assert_showed(&["naps [", " 0/5  1 running"]);
+        session.assert_showed(&["naps [", " 0/3  1 running"]);
+        assert!(!session.text.contains("/8"), "{:?}", session.text);
     });
 }
 
@@ -223,14 +337,22 @@ fn an_interrupted_program_counts_the_executing_calls_as_running() {
 }
 
 #[test]
-fn no_progress_in_short_runs_on_simple_terminals_or_if_unwanted() {
+fn no_display_in_short_runs_on_simple_terminals_or_if_unwanted() {
     fixture_outside(LIMIT, || {
-        let mut simple = program(500);
-        simple.env("TERM", "dumb");
-        let mut unwanted = program(500);
-        unwanted.env("RETRY_PROGRESS", "none");
-        for command in [program(50), simple, unwanted] {
-            let text = at_a_terminal(command);
+        let with = |variable, value| {
+            let mut command = program(500);
+            command.env(variable, value);
+            command
+        };
+        for command in [
+            program(50),
+            with("TERM", "dumb"),
+            with("NO_COLOR", "1"),
+            with("CI", "true"),
+            with("RETRY_PROGRESS", "lines"),
+            with("RETRY_PROGRESS", "none"),
+        ] {
+            let text = Session::of(command).text;
             assert_eq!(text.matches("slept for").count(), 3);
             assert!(!text.contains('\x1b') && !text.contains("/3"), "{text:?}");
         }
@@ -242,7 +364,10 @@ fn without_a_terminal_there_is_a_line_every_ten_seconds() {
     fixture_outside(LIMIT, || {
         let output = program(4000).output().unwrap();
         let complaints = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(complaints, "sleeps 2/3  1 running  0.2/s\n");
+        assert!(complaints.starts_with("sleeps 2/3  0."), "{complaints}");
+        assert!(complaints.contains("/s  eta "), "{complaints}");
+        assert!(complaints.ends_with("s  1 running\n"), "{complaints}");
+        assert_eq!(complaints.lines().count(), 1, "{complaints}");
         assert_eq!(
             output.stdout.iter().filter(|byte| **byte == b'\n').count(),
             9

@@ -16,8 +16,8 @@ use crate::api::error::CallError;
 use crate::api::failure::{Lost, Rejected, Startup};
 use crate::api::options::Options;
 use crate::caller::call::{Decoders, not_decodable};
-use crate::caller::expected::{self, Expected};
 use crate::caller::host::Host;
+use crate::caller::underway::{self, Activity, Underway};
 use crate::checkpoint::{Found, Run, Stored};
 use crate::codec::buffers;
 use crate::codec::payload::{self, Packed, Payload};
@@ -120,8 +120,8 @@ pub(super) struct MapDriver<I: Iterator, T, E, Y> {
     pub(super) worth_telling: usize,
     /// The function whose answers a waiting thread polls for.
     pub(super) function: Option<FunctionKey>,
-    /// For the display of the progress, if there is one.
-    pub(super) expected: Option<Arc<Expected>>,
+    /// The state of the map for those who watch, if maps are watched.
+    pub(super) underway: Option<Arc<Underway>>,
     /// The results that are kept in a file, or why they cannot be.
     pub(super) checkpoint: Option<Result<Box<Run>, Rejected>>,
     pub(super) _guard: buffers::RetainGuard,
@@ -151,9 +151,9 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
     pub(super) fn new(map: Map<I, T, E, Y>) -> Self {
         let most_buffered = map.max_buffered.unwrap_or_else(|| map.host.max_buffered());
         let shared = SharedArrivals::new(map.host.clone(), map.ordered, most_buffered);
-        let expected = map.host.if_global().and_then(|engine| {
+        let underway = map.host.if_global().and_then(|engine| {
             let function = map.registration.pool().name;
-            expected::begin(function, map.inputs.size_hint(), || engine.counts(function))
+            underway::begin(function, map.inputs.size_hint(), || engine.counts(function))
         });
         let checkpoint = open_checkpoint(&map);
         let shared = Arc::new(shared);
@@ -165,7 +165,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             host: map.host,
             called: map.called,
             spans: map.spans,
-            expected,
+            underway,
             checkpoint,
             config: map.config,
             budget: map.budget.map(|ratio| Arc::new(Budget::new(ratio))),
@@ -265,6 +265,19 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         &mut self,
         context: &mut task::Context<'_>,
     ) -> Poll<Option<Y::Item<T, E>>> {
+        let next = self.advance(context);
+        self.note_activity(match next {
+            Poll::Ready(_) => Activity::Consuming,
+            Poll::Pending => Activity::Waiting,
+        });
+        if let (Poll::Pending, Some(underway), true) = (&next, &self.underway, self.ordered) {
+            underway.set_next(self.next_index - self.pending as u64);
+        }
+        next
+    }
+
+    /// Takes and submits inputs, and takes in results, until there is one to hand out or none can be.
+    fn advance(&mut self, context: &mut task::Context<'_>) -> Poll<Option<Y::Item<T, E>>> {
         loop {
             if self.host.is_foreign() {
                 return Poll::Ready(self.next_in_fork());
@@ -294,7 +307,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                 continue;
             }
             if self.pending == 0 {
-                self.expected = None;
+                self.underway = None;
                 let recorder = arrivals.recorder.take();
                 drop(arrivals);
                 drop(recorder);
@@ -415,9 +428,16 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             if is_late {
                 break;
             }
+            // Quick inputs are not told apart from the encoding of those before them.
+            if chunk.count <= QUICK {
+                self.note_activity(Activity::TakingInputs);
+            }
             let Some(input) = self.next_input() else {
                 break;
             };
+            if chunk.count < QUICK {
+                self.note_activity(Activity::Waiting);
+            }
             let start = payload::begin(&mut chunk.buffer);
             // The limit applies to one input; the buffer holds several.
             let most = start.saturating_add(limit);
@@ -450,7 +470,15 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             chunk.buffer.truncate(start - payload::PREFIX);
             break;
         }
+        self.note_activity(Activity::Waiting);
         chunk
+    }
+
+    /// Records what the consumer does, for those who watch.
+    fn note_activity(&self, activity: Activity) {
+        if let Some(underway) = &self.underway {
+            underway.set_activity(activity);
+        }
     }
 
     /// Prints how many results were kept, now that all inputs were taken, unless that was known before.
@@ -508,8 +536,8 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             let index = self.take(1);
             if !self.host.is_foreign() {
                 // The scheduler does not count this input.
-                if let Some(expected) = &self.expected {
-                    expected.subtract(1);
+                if let Some(underway) = &self.underway {
+                    underway.subtract(1);
                 }
                 let mut delivery = self.shared.delivery();
                 delivery.put(index, &Payload::NONE, outcome);
@@ -584,16 +612,16 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
 
     pub(super) fn end_inputs(&mut self) {
         self.inputs = None;
-        if let Some(expected) = &self.expected {
-            expected.finish();
+        if let Some(underway) = &self.underway {
+            underway.end_inputs();
         }
     }
 
     pub(super) fn submit(&mut self, inputs: Payload) {
         let index = self.take(inputs.count());
         self.outstanding_bytes += inputs.size();
-        if let Some(expected) = &self.expected {
-            expected.subtract(inputs.count());
+        if let Some(underway) = &self.underway {
+            underway.subtract(inputs.count());
         }
         if self.host.is_foreign() {
             return;
@@ -648,7 +676,7 @@ impl<I: Iterator, T, E, Y> MapDriver<I, T, E, Y> {
     /// Cancels all outstanding inputs.
     pub(super) fn cancel(&mut self) {
         self.inputs = None;
-        self.expected = None;
+        self.underway = None;
         if self.host.is_foreign() {
             self.pending = 0;
             self.arrived.clear();

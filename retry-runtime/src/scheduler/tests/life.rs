@@ -503,7 +503,7 @@ fn prefetched_is_not_executing_and_cancelled_is_not_failed() {
     world.perform();
     world.advance(SECOND);
     world.exit(worker, KILLED);
-    let counts = world.scheduler.counts()[0].1;
+    let counts = world.scheduler.read()[0].counts;
     assert_eq!(
         (counts.finished, counts.cancelled, counts.failed),
         (6, 5, 0)

@@ -6,10 +6,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-/// Returns the number of columns of the terminal that standard error is.
-pub(crate) fn columns() -> Option<usize> {
+/// Returns the number of rows and columns of the terminal that standard error is.
+pub(crate) fn size() -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr()).ok()?;
-    Some(size.ws_col.into())
+    Some((size.ws_row.into(), size.ws_col.into()))
 }
 
 /// Returns whether standard error accepts output without blocking: a terminal may be stopped.

@@ -1,0 +1,312 @@
+//! Bars on a terminal.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use console::measure_text_width;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+
+use super::lines::{measure, meter};
+use super::text;
+use crate::api::context::short_name;
+use crate::caller::host;
+use crate::engine::running::Running;
+use crate::program::sampling::Sample;
+use crate::terminal;
+
+/// Interval at which the inputs that are executing are looked at. With many workers that takes a while.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Number of columns that everything beside the bar takes, roughly: the bar gets the rest.
+const BESIDE: usize = 82;
+
+/// Least and greatest number of columns of a bar.
+const NARROWEST: usize = 8;
+const WIDEST: usize = 30;
+
+/// The program's own display.
+static ADOPTED: OnceLock<MultiProgress> = OnceLock::new();
+
+/// Draws bars in the program's own display from now on.
+pub(super) fn adopt(bars: MultiProgress) {
+    let _ = ADOPTED.set(bars);
+}
+
+/// A bar for each function with pending calls.
+pub(in crate::program) struct Bars {
+    display: MultiProgress,
+    canvas: Canvas,
+    is_adopted: bool,
+    functions: HashMap<&'static str, Function>,
+    running: Vec<Running>,
+    looked_at: Option<Instant>,
+    width: usize,
+}
+
+struct Function {
+    bar: ProgressBar,
+    /// The line below the bar, if there is one.
+    details: Option<ProgressBar>,
+    is_shown: bool,
+    has_total: bool,
+}
+
+impl Default for Bars {
+    fn default() -> Self {
+        let canvas = Canvas::default();
+        let target = ProgressDrawTarget::term_like(Box::new(canvas.clone()));
+        Self {
+            display: MultiProgress::with_draw_target(target),
+            canvas,
+            is_adopted: false,
+            functions: HashMap::new(),
+            running: Vec::new(),
+            looked_at: None,
+            width: 0,
+        }
+    }
+}
+
+impl Bars {
+    pub(super) fn show(&mut self, now: Instant, samples: &[Sample]) {
+        if let (false, Some(adopted)) = (self.is_adopted, ADOPTED.get()) {
+            self.is_adopted = true;
+            self.functions.clear();
+            self.display = adopted.clone();
+        }
+        let (_, width) = terminal::room();
+        let is_resized = std::mem::replace(&mut self.width, width) != width;
+        self.look(now, samples.iter().any(|sample| sample.is_long(now)));
+        for sample in samples {
+            if !sample.is_pending() {
+                if let Some(mut ended) = self.functions.remove(sample.name) {
+                    ended.hide(&self.display);
+                }
+                continue;
+            }
+            let known = self.functions.entry(sample.name);
+            let known = known.or_insert_with(|| Function::new(sample));
+            measure(known.bar.clone(), sample);
+            if sample.is_long(now) {
+                known.show(&self.display, sample, &self.running, width, is_resized);
+            }
+        }
+        if !self.is_adopted {
+            terminal::set_frame(self.canvas.rows());
+        }
+    }
+
+    /// Takes all bars off the display.
+    pub(super) fn end(&mut self) {
+        for (_, mut function) in self.functions.drain() {
+            function.hide(&self.display);
+        }
+    }
+
+    /// Looks at the inputs that are executing, unless that was done a moment ago.
+    fn look(&mut self, now: Instant, is_wanted: bool) {
+        if !is_wanted {
+            self.running.clear();
+            return;
+        }
+        if self.looked_at.is_some_and(|last| now - last < LOOK) {
+            return;
+        }
+        self.looked_at = Some(now);
+        self.running =
+            host::global_if_started().map_or_else(Vec::new, |engine| engine.running(false));
+    }
+}
+
+impl Function {
+    fn new(sample: &Sample) -> Self {
+        Self {
+            bar: meter(sample),
+            details: None,
+            is_shown: false,
+            has_total: false,
+        }
+    }
+
+    fn show(
+        &mut self,
+        display: &MultiProgress,
+        sample: &Sample,
+        running: &[Running],
+        width: usize,
+        is_resized: bool,
+    ) {
+        let has_total = sample.total.is_some();
+        if !self.is_shown || is_resized || self.has_total != has_total {
+            self.has_total = has_total;
+            self.bar.set_style(style(width, has_total));
+            self.bar.set_prefix(short_name(sample.name).to_owned());
+        }
+        if !self.is_shown {
+            self.is_shown = true;
+            self.bar = display.add(self.bar.clone());
+        }
+        self.bar
+            .set_message(text::counts(sample, Some(&self.bar), true));
+        let details = text::details(sample, running);
+        if details.is_empty() {
+            self.hide_details(display);
+        } else {
+            let line = self.details.get_or_insert_with(|| {
+                let line = display.insert_after(&self.bar, ProgressBar::no_length());
+                line.set_style(template("             {wide_msg}"));
+                line
+            });
+            line.set_message(details);
+            line.tick();
+        }
+        self.bar.tick();
+    }
+
+    /// Takes the bar off the display, for good.
+    fn hide(&mut self, display: &MultiProgress) {
+        if self.is_shown {
+            self.hide_details(display);
+            self.bar.finish_and_clear();
+            display.remove(&self.bar);
+        }
+    }
+
+    fn hide_details(&mut self, display: &MultiProgress) {
+        if let Some(line) = self.details.take() {
+            line.finish_and_clear();
+            display.remove(&line);
+        }
+    }
+}
+
+/// Returns the layout of a line of this width.
+fn style(width: usize, has_total: bool) -> ProgressStyle {
+    let bar = width.saturating_sub(BESIDE).clamp(NARROWEST, WIDEST);
+    match has_total {
+        true => template(&format!(
+            "{{prefix}} [{{elapsed_precise}}] {{bar:{bar}}} {{wide_msg}}"
+        )),
+        false => template("{prefix} [{elapsed_precise}] {wide_msg}"),
+    }
+}
+
+fn template(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).expect("the template is valid");
+    style.progress_chars("━╸ ")
+}
+
+/// Takes the lines that a [`MultiProgress`] draws, for a frame below the cursor: the crate itself would draw them
+/// over what the program has left on the line of the cursor.
+#[derive(Clone, Debug, Default)]
+struct Canvas(Arc<Mutex<Drawing>>);
+
+#[derive(Debug, Default)]
+struct Drawing {
+    /// What was written since the last flush.
+    text: Vec<String>,
+    rows: Vec<String>,
+}
+
+impl Canvas {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Drawing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rows(&self) -> Vec<String> {
+        self.lock().rows.clone()
+    }
+}
+
+impl TermLike for Canvas {
+    fn width(&self) -> u16 {
+        u16::try_from(terminal::room().1).unwrap_or(u16::MAX)
+    }
+
+    fn height(&self) -> u16 {
+        u16::try_from(terminal::room().0).unwrap_or(u16::MAX)
+    }
+
+    /// A frame replaces the last one as a whole, so that movements of the cursor mean nothing.
+    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.write_str(text)?;
+        self.write_str("\n")
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.lock().text.push(text.to_owned());
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let width = terminal::room().1;
+        let mut drawing = self.lock();
+        let text = std::mem::take(&mut drawing.text);
+        drawing.rows = into_rows(&text, width);
+        Ok(())
+    }
+}
+
+/// Divides what was written into rows. A line is padded to the width of the terminal, behind which the terminal
+/// continues on the next one.
+fn into_rows(pieces: &[String], width: usize) -> Vec<String> {
+    let (mut rows, mut row) = (Vec::new(), String::new());
+    for piece in pieces {
+        let ends = piece.ends_with('\n');
+        row.push_str(piece.trim_matches(['\r', '\n']));
+        let columns = measure_text_width(&row);
+        if ends || columns >= width {
+            let full = std::mem::take(&mut row);
+            rows.push(full.trim_end().to_owned());
+        }
+    }
+    if !row.is_empty() {
+        rows.push(row);
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_those_that_were_padded_to_the_width() {
+        let pieces = [
+            "\r",
+            "one",
+            "       ",
+            "zwölf\x1b[31m!\x1b[0m",
+            "    ",
+            "rest",
+        ];
+        let pieces = pieces.map(str::to_owned);
+        let expected = ["one", "zwölf\x1b[31m!\x1b[0m", "rest"];
+        assert_eq!(into_rows(&pieces, 10), expected);
+        assert!(into_rows(&[], 10).is_empty());
+        let line = ["a line".to_owned(), "\n".to_owned(), "another".to_owned()];
+        assert_eq!(into_rows(&line, 10), ["a line", "another"]);
+    }
+}
