@@ -260,7 +260,8 @@ fn lookup_table_loads_once_per_worker_and_closes_it() {
             .filter_map(|line| line.strip_prefix("molar_mass: closed after "))
             .map(|line| line.strip_suffix(" look-ups").unwrap().parse().unwrap())
             .collect();
-        assert_eq!(look_ups.len(), loaded);
+        // A worker that is not ready yet when the program ends is killed.
+        assert!((1..=loaded).contains(&look_ups.len()), "{complaints:?}");
         assert_eq!(look_ups.iter().sum::<u32>(), 4012);
     });
 }
