@@ -118,6 +118,7 @@ mod observe;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 mod process;
 mod program;
+mod runtime_thread;
 mod scheduler;
 #[cfg(feature = "tracing")]
 mod spans;

@@ -3,7 +3,6 @@
 
 pub(crate) mod block;
 pub(crate) mod end;
-pub(crate) mod runtime_thread;
 pub(crate) mod spin;
 
 use std::any::Any;

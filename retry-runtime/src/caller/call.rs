@@ -30,11 +30,12 @@ use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver};
 use crate::job::outcome::{CallKey, Failure, History, Outcome, failed, rejected};
 use crate::job::slot::Slot;
+use crate::runtime_thread;
 use crate::spans;
 use crate::terminal;
 use crate::wait::block::{self, Wait};
 use crate::wait::spin::{Patience, Spin};
-use crate::wait::{AnswerSource, Waiter, runtime_thread};
+use crate::wait::{AnswerSource, Waiter};
 
 /// The longest time for which polling the future of a call may block its thread, where the program has opted
 /// in. A quick function takes no longer, even if its worker has to be woken.

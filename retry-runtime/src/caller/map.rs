@@ -25,11 +25,12 @@ use crate::checkpoint::Describe;
 use crate::codec::CodecError;
 use crate::function::args::{EncodeError, Encoded};
 use crate::function::registry::Registration;
+use crate::runtime_thread;
 use crate::spans;
 use crate::terminal;
+use crate::wait::Waiter;
 use crate::wait::block::{self, Wait};
 use crate::wait::spin::Spin;
-use crate::wait::{Waiter, runtime_thread};
 
 use driver::MapDriver;
 

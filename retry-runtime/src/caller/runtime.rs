@@ -18,8 +18,8 @@ use crate::child::nested::Upstream;
 use crate::config::{Config, OutputMode, Transport};
 use crate::engine::Engine;
 use crate::function::registry;
+use crate::runtime_thread;
 use crate::wait::block::{self, Wait};
-use crate::wait::runtime_thread;
 
 /// A pool of workers with its own settings, separate from the default one.
 ///

@@ -1,6 +1,7 @@
 //! The stream of events: its content for each call, its order, and its completeness.
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
 use retry_runtime::{
@@ -227,6 +228,27 @@ fn a_timeout_that_is_retried_is_a_retry_and_no_crash() {
             Finished(true),
         ];
         assert_eq!(seen, expected);
+    });
+}
+
+#[retry_runtime::test]
+fn events_are_not_waited_for_on_the_thread_of_a_runtime() {
+    fixture(LIMIT, serves, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(async {
+            let mut events = events();
+            let waited = panic::catch_unwind(AssertUnwindSafe(|| events.next_timeout(LIMIT)));
+            let message = *waited.unwrap_err().downcast::<String>().unwrap();
+            assert!(
+                message.starts_with("`.next_timeout(timeout)` would block a thread"),
+                "{message}"
+            );
+            let waited = panic::catch_unwind(AssertUnwindSafe(|| events.next()));
+            let message = *waited.unwrap_err().downcast::<String>().unwrap();
+            assert!(message.contains("write `events.recv().await`"), "{message}");
+            // This does not block.
+            let _ = events.next_timeout(Duration::ZERO);
+        });
     });
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{Event, EventKind};
 use crate::api::run::now;
+use crate::runtime_thread;
 use crate::sys::Mark;
 
 /// How many records wait for a subscriber before further ones are dropped.
@@ -81,6 +82,11 @@ impl Iterator for RecordEvents {
 ///     }
 /// }
 /// ```
+///
+/// # Panics
+///
+/// Its iterator panics on a thread that drives a tokio runtime, which it would block: use [`recv`](Self::recv) there,
+/// or the stream.
 pub struct Events {
     /// `None` in a subscription that has ended.
     queue: Option<Arc<Queue>>,
@@ -119,7 +125,18 @@ impl Events {
     }
 
     /// Blocks until the next event, for at most `timeout`.
+    ///
+    /// # Panics
+    ///
+    /// Panics on a thread that drives a tokio runtime, which it would block, unless `timeout` is zero: write
+    /// `tokio::time::timeout(timeout, events.recv()).await` there. Inside `spawn_blocking` and `block_in_place` it
+    /// may be called.
+    #[track_caller]
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Event> {
+        if !timeout.is_zero() {
+            let instead = "`tokio::time::timeout(timeout, events.recv()).await`";
+            runtime_thread::refuse(format_args!("`.next_timeout(timeout)`"), instead);
+        }
         self.wait(Instant::now().checked_add(timeout))
     }
 
@@ -177,7 +194,12 @@ impl Drop for Events {
 impl Iterator for Events {
     type Item = Event;
 
+    #[track_caller]
     fn next(&mut self) -> Option<Event> {
+        runtime_thread::refuse(
+            format_args!("the iterator of events"),
+            "`events.recv().await`",
+        );
         self.wait(None)
     }
 }
