@@ -1,4 +1,4 @@
-//! The table of faults names only existing tests, and all tests that were written for it.
+//! The tables in the documents name only existing tests. That of faults names all tests that were written for it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,23 +32,39 @@ fn tests_in(module: &str) -> BTreeSet<String> {
     names
 }
 
-#[test]
-fn the_table_names_existing_tests_and_all_of_its_own() {
-    let table = std::fs::read_to_string(root().join("docs/faults.md")).unwrap();
-    let rows = table.lines().filter(|line| line.starts_with("| "));
-    let named: BTreeSet<(&str, &str)> = rows
-        .flat_map(|row| row.split('`'))
+/// Returns the tests that the tables of a document name, as module and name.
+fn named_in(text: &str) -> BTreeSet<(&str, &str)> {
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    rows.flat_map(|row| row.split('`'))
         .filter_map(|code| code.rsplit_once("::"))
         .filter(|(module, _)| {
             module
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b':')
         })
-        .collect();
-    assert!(named.len() > 60);
-    for (module, test) in &named {
+        .collect()
+}
+
+fn assert_exist(named: &BTreeSet<(&str, &str)>) {
+    for (module, test) in named {
         assert!(tests_in(module).contains(*test), "{module} has no {test}");
     }
+}
+
+#[test]
+fn the_page_about_what_a_run_shows_names_existing_tests() {
+    let page = std::fs::read_to_string(root().join("docs/guide/what-you-see.md")).unwrap();
+    let named = named_in(&page);
+    assert!(named.len() > 30);
+    assert_exist(&named);
+}
+
+#[test]
+fn the_table_names_existing_tests_and_all_of_its_own() {
+    let table = std::fs::read_to_string(root().join("docs/faults.md")).unwrap();
+    let named = named_in(&table);
+    assert!(named.len() > 60);
+    assert_exist(&named);
     let folder = root().join("tests/tests/workers/faults");
     for file in std::fs::read_dir(folder).unwrap() {
         let file = file.unwrap().path();
