@@ -111,6 +111,22 @@ fn a_killed_run_leaves_a_log_of_whole_lines() {
 }
 
 #[test]
+fn kinds_of_events_from_a_later_release_are_skipped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.jsonl");
+    let line = |event: &str| {
+        format!(
+            r#"{{"v":1,"run":"1NE2J9ZK4PQXG","host":"a","time":1,"elapsed":0,"event":"{event}","call":7}}"#
+        )
+    };
+    let lines = [line("queued"), line("dance"), line("queued")].join("\n") + "\n";
+    std::fs::write(&path, lines).unwrap();
+    let events: Vec<_> = Log::open(&path).unwrap().map(Result::unwrap).collect();
+    assert_eq!(events.len(), 2);
+    assert!(events.iter().all(|event| event.kind == EventKind::Queued));
+}
+
+#[test]
 fn a_log_that_cannot_be_written_is_an_error_of_the_first_call() {
     fixture_outside(LIMIT, || {
         let output = example("nightly")
