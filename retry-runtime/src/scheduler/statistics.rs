@@ -20,9 +20,13 @@ pub(crate) struct Statistics {
     pub(crate) slowest: Option<(Duration, Option<u64>)>,
     /// The number of calls that succeeded after a failed attempt.
     pub(crate) after_retry: u64,
+    /// The number of attempts that took more than half of their timeout, if that was observed.
+    pub(crate) slow: u64,
     /// The number of workers that became ready, and the total time of their set-ups.
     pub(crate) workers: u64,
     pub(crate) set_up: Duration,
+    /// The number of workers that did not become ready.
+    pub(crate) failed_starts: u64,
     /// The number of workers that died while they were executing.
     pub(crate) lost: u64,
     /// The greatest number of workers at a time.
@@ -59,8 +63,10 @@ impl Statistics {
             self.slowest = other.slowest;
         }
         self.after_retry += other.after_retry;
+        self.slow += other.slow;
         self.workers += other.workers;
         self.set_up += other.set_up;
+        self.failed_starts += other.failed_starts;
         self.lost += other.lost;
         self.most_workers += other.most_workers;
     }

@@ -1,6 +1,7 @@
 //! The life of a call: limits, stops, nesting and shutdown.
 
 use super::*;
+use crate::api::events::EventKind;
 use crate::api::failure::Rejected;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -584,6 +585,9 @@ fn life(seed: u64) {
     world.map = random.bool();
     world.shows_work = random.u8(0..8) > 0;
     world.shows_time = random.u8(0..8) > 0;
+    if random.bool() {
+        world.scheduler.set_interest(Interest::Failures);
+    }
     let mut keys = Vec::new();
     let mut once = Vec::new();
     let mut executions = BTreeMap::<u64, u32>::new();
@@ -687,6 +691,13 @@ fn life(seed: u64) {
         }
     }
     assert_eq!(world.outcomes.len() as u64, next, "every call is resolved");
+    let mut slow = BTreeSet::new();
+    for event in &world.events {
+        if let EventKind::Slow { .. } = event.kind {
+            let attempt = (event.call.map(|call| call.0), event.attempt, event.worker);
+            assert!(slow.insert(attempt), "{attempt:?} is slow twice");
+        }
+    }
     for input in once {
         let executed = executions.get(&input).copied().unwrap_or(0);
         assert!(executed <= 1, "input {input} was executed {executed} times");
