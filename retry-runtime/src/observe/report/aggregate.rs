@@ -4,11 +4,12 @@
 use std::time::{Duration, SystemTime};
 
 use super::super::attempts::{Span, Tracker, WorkerKey, Workers};
-use super::buckets::{Histogram, Rate};
+use super::buckets::Rate;
 use super::failures::{FailedAttempt, Failures};
 use super::timeline::{Tally, Timeline};
 use crate::api::context::{AttemptOutcome, CallId};
 use crate::api::events::{CallOutcome, Event, EventKind, Record};
+use crate::api::histogram::Histogram;
 use crate::api::run::RunId;
 
 /// How many of the slowest calls are kept.
@@ -34,7 +35,7 @@ pub(super) struct Function {
     pub(super) tally: Tally,
     /// The time that all attempts took together, as far as it was measured.
     pub(super) busy: Duration,
-    pub(super) times: Histogram,
+    pub(super) times: Histogram<32>,
     pub(super) workers: u64,
     /// The workers that have died while they were executing or starting.
     pub(super) lost: u64,
