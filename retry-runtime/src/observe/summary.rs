@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::status::{Failures, Group, WORDS};
+use super::failures::{Example, Group};
+use super::status::{Failures, WORDS};
 use crate::api::context::short_name;
 use crate::api::excerpt::grouped;
 
@@ -95,15 +96,10 @@ pub(crate) fn render(
             let _ = writeln!(text, "{:WORDS$} {line}", "");
         }
     }
-    let mut groups: Vec<_> = failures.groups.iter().collect();
-    groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
-    for (place, ((_, outcome, cause), group)) in groups.iter().take(GROUPS).enumerate() {
+    let groups = failures.groups.sorted();
+    for (place, group) in groups.iter().take(GROUPS).enumerate() {
         let title = if place == 0 { "Failures" } else { "" };
-        let _ = writeln!(
-            text,
-            "{title:>WORDS$} {}",
-            group_line(outcome, cause, group)
-        );
+        let _ = writeln!(text, "{title:>WORDS$} {}", group_line(group));
     }
     if let Some(more @ 1..) = groups.len().checked_sub(GROUPS) {
         let _ = writeln!(
@@ -129,17 +125,13 @@ pub(crate) fn announcement(run: &str, name: &str, total: Option<u64>, workers: u
     )
 }
 
-fn group_line(outcome: &str, cause: &str, group: &Group) -> String {
-    let (subject, reason) = &group.example;
-    let kind = match (outcome, cause) {
-        ("crashed", cause) if !cause.is_empty() => cause.to_owned(),
-        (outcome, _) => outcome.replace('_', " "),
-    };
-    let example = match group.count {
-        1 => subject.clone(),
-        _ => format!("first {subject}"),
-    };
-    format!("{} × {kind}, {example}: {reason}", grouped(group.count))
+fn group_line(group: &Group) -> String {
+    let Example {
+        subject, reason, ..
+    } = &group.example;
+    let first = if group.count == 1 { "" } else { "first " };
+    let (count, kind) = (grouped(group.count), &group.kind);
+    format!("{count} × {kind}, {first}{subject}: {reason}")
 }
 
 fn workers_and_times(one: &Totals) -> String {
@@ -239,6 +231,10 @@ pub(super) fn plural(count: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::context::AttemptOutcome;
+    use crate::api::events::{CallOutcome, Event, EventKind};
+    use crate::api::failure::ExitCause;
+    use crate::observe::failures::{End, FailedAttempt};
 
     #[test]
     fn an_announcement_names_what_is_known() {
@@ -270,18 +266,30 @@ mod tests {
             ..Totals::default()
         };
         let mut failures = Failures::default();
-        let group = |count, subject: &str, reason: &str| Group {
-            count,
-            example: (subject.to_owned(), reason.to_owned()),
+        let mut fail = |index, count, outcome, reason: &str, attempts: &[FailedAttempt]| {
+            let mut event = Event::new("app::resize", EventKind::Queued);
+            event.input_index = Some(index);
+            let end = End {
+                outcome,
+                reason,
+                details: None,
+            };
+            failures.groups.add_call(&event, count, &end, attempts);
         };
-        failures.groups.insert(
-            ("app::resize", "failed", "no page #".to_owned()),
-            group(16, "resize[107]", "no page 107"),
-        );
-        failures.groups.insert(
-            ("app::resize", "crashed", "SIGSEGV".to_owned()),
-            group(3, "resize[812]", "SIGSEGV (invalid memory reference)"),
-        );
+        fail(107, 16, CallOutcome::Failed, "no page 107", &[]);
+        let cause = ExitCause::Signal {
+            signal: 11,
+            core_dumped: false,
+        };
+        let crash = FailedAttempt {
+            number: 3,
+            outcome: AttemptOutcome::Crashed(cause),
+            error: None,
+            ran: Duration::ZERO,
+            worker: None,
+            delay: None,
+        };
+        fail(812, 3, CallOutcome::Crashed, &cause.to_string(), &[crash]);
         let text = render(
             "1NE2J9ZK4PQXG",
             Duration::from_millis(42_318),
