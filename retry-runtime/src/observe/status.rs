@@ -1,4 +1,5 @@
-//! Status lines: what is printed about failed attempts and failed calls while a program runs.
+//! Status lines: what is printed about slow and failed attempts, failed starts and failed calls while a program
+//! runs.
 //!
 //! [`Status`] only turns records into text, and keeps what the summary needs.
 
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::attempts::WorkerKey;
-use super::failures::{End, FailedAttempt, Groups, OpenCalls, subject, word};
+use super::failures::{End, FailedAttempt, Groups, OpenCalls, subject, without_numbers, word};
 use super::feed::Consume;
 use crate::api::context::{AttemptOutcome, CallId, short_name};
 use crate::api::events::{CallOutcome, Event, EventKind, Record};
@@ -19,7 +20,7 @@ use crate::terminal;
 /// The width of the column of status words.
 pub(super) const WORDS: usize = 12;
 
-/// How many lines about failed attempts, and blocks about failed calls, are printed of each kind.
+/// How many lines about attempts and starts, and blocks about failed calls, are printed of each kind.
 const FEW: u64 = 5;
 
 /// How many lines of standard error a block shows.
@@ -38,8 +39,8 @@ pub(crate) struct Failures {
 pub(crate) struct Status {
     mode: StatusMode,
     open: OpenCalls,
-    /// The number of lines of each kind: by function and status word.
-    lines: HashMap<(&'static str, String), u64>,
+    /// The number of lines of each kind: by function, status word and cause.
+    lines: HashMap<(&'static str, String, String), u64>,
     failures: Arc<Mutex<Failures>>,
 }
 
@@ -76,8 +77,51 @@ impl Status {
                     (_, None) => self.success(record, *ran),
                 }
             }
-            _ => String::new(),
+            _ => self.warning(event),
         }
+    }
+
+    /// Returns the line about an attempt or a start that needs attention and has not ended a call.
+    fn warning(&mut self, event: &Event) -> String {
+        let attempt = event.attempt.unwrap_or(1);
+        let (word, time, text, cause) = match &event.kind {
+            EventKind::Slow {
+                elapsed,
+                max_attempts,
+                ..
+            } => {
+                let text = format!(" {}", attempt_of(attempt, *max_attempts));
+                ("SLOW", more_than(*elapsed), text, "")
+            }
+            EventKind::Terminating {
+                timeout,
+                grace,
+                max_attempts,
+            } => {
+                let attempt = attempt_of(attempt, *max_attempts);
+                let text = format!(" {attempt}: timeout {timeout:?}, killed after {grace:?}");
+                ("TERMINATING", more_than(*timeout), text, "")
+            }
+            EventKind::SetUpFailed {
+                reason,
+                elapsed,
+                tries_again: true,
+            } => (
+                "SETUP FAIL",
+                seconds(*elapsed),
+                format!(": {reason}"),
+                &**reason,
+            ),
+            _ => return String::new(),
+        };
+        let then = match &event.kind {
+            EventKind::SetUpFailed { .. } => "; trying again",
+            _ => "",
+        };
+        self.line(event, word, without_numbers(cause), || {
+            let (subject, worker) = (subject(event), named(WorkerKey::of(event)));
+            format!("{word:>WORDS$} [{time}] {subject}{text}   {worker}{then}\n")
+        })
     }
 
     fn retry(&mut self, event: &Event, call: CallId, delay: Duration, most: u32) -> String {
@@ -86,7 +130,7 @@ impl Status {
             return String::new();
         };
         let word = word(&last.outcome);
-        self.line(event, &word, || {
+        self.line(event, &word, String::new(), || {
             let attempt = match last.outcome {
                 // The limit is another one than that of the retries.
                 AttemptOutcome::Crashed(_) => format!("attempt {}", last.number),
@@ -109,11 +153,17 @@ impl Status {
 
     /// Returns a line if it is one of the first of its kind and the mode shows such lines, with a note behind
     /// the last one.
-    fn line(&mut self, event: &Event, word: &str, text: impl FnOnce() -> String) -> String {
+    fn line(
+        &mut self,
+        event: &Event,
+        word: &str,
+        cause: String,
+        text: impl FnOnce() -> String,
+    ) -> String {
         if self.mode < StatusMode::Retry {
             return String::new();
         }
-        let key = (event.function, word.to_owned());
+        let key = (event.function, word.to_owned(), cause);
         let count = self.lines.entry(key).or_default();
         *count += 1;
         match *count {
@@ -151,10 +201,15 @@ impl Status {
         failures.failed += count;
         let before = failures.groups.add_call(event, count, end, attempts);
         drop(failures);
+        // All calls that waited for the same start have failed for the same reason.
+        let few = match end.outcome {
+            CallOutcome::Startup => 1,
+            _ => FEW,
+        };
         match before {
-            Some(before) if before < FEW && self.mode >= StatusMode::Fail => {
+            Some(before) if before < few && self.mode >= StatusMode::Fail => {
                 let mut block = block(event, end, attempts);
-                if before + count >= FEW {
+                if before + count >= few {
                     block.push_str(&further(event, "failures", " of this kind"));
                 }
                 block
@@ -279,6 +334,11 @@ fn seconds(time: Duration) -> String {
     format!("{:>8.3}s", time.as_secs_f64())
 }
 
+/// `> 15.000s`
+fn more_than(time: Duration) -> String {
+    format!(">{:>7.3}s", time.as_secs_f64())
+}
+
 /// Returns a note that further lines or blocks of a kind are not printed.
 fn further(event: &Event, what: &str, of_kind: &str) -> String {
     let name = short_name(event.function);
@@ -296,4 +356,114 @@ fn to_micros(delay: Duration) -> Duration {
 /// `worker w3 pid 48121`
 fn named(worker: Option<WorkerKey>) -> String {
     worker.map_or_else(|| "worker".to_owned(), |worker| format!("worker {worker}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::events::WorkerId;
+
+    fn event(index: Option<u64>, attempt: u32, kind: EventKind) -> Event {
+        let mut event = Event::new("app::resize", kind);
+        event.call = Some(CallId(index.unwrap_or_default() + 1));
+        event.input_index = index;
+        event.attempt = Some(attempt);
+        event.worker = Some(WorkerId::new(3));
+        event.worker_pid = Some(48_121);
+        event
+    }
+
+    fn slow(index: u64, attempt: u32) -> Event {
+        let kind = EventKind::Slow {
+            elapsed: Duration::from_millis(15_004),
+            timeout: Duration::from_secs(30),
+            max_attempts: 4,
+        };
+        event(Some(index), attempt, kind)
+    }
+
+    fn set_up_failed(reason: &str, tries_again: bool) -> Event {
+        let kind = EventKind::SetUpFailed {
+            reason: reason.into(),
+            elapsed: Duration::from_millis(310),
+            tries_again,
+        };
+        let mut event = event(None, 1, kind);
+        (event.call, event.attempt) = (None, None);
+        event
+    }
+
+    fn startup(index: u64) -> Event {
+        let kind = EventKind::Finished {
+            outcome: CallOutcome::Startup,
+            reason: Some("setup failed: no such file".into()),
+            ran: None,
+            ran_of: 0,
+            details: None,
+        };
+        event(Some(index), 1, kind)
+    }
+
+    /// Returns the text about events in a mode.
+    fn told(mode: StatusMode, events: impl IntoIterator<Item = Event>) -> String {
+        let mut status = Status::new(mode, Arc::default());
+        let records = events.into_iter().map(Record::one);
+        records.map(|record| status.text(&record)).collect()
+    }
+
+    #[test]
+    fn slow_and_expiring_attempts_and_failed_starts_have_lines() {
+        let terminating = EventKind::Terminating {
+            timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(5),
+            max_attempts: 4,
+        };
+        let events = [
+            slow(812, 1),
+            slow(812, 5),
+            event(Some(812), 1, terminating),
+            set_up_failed("no such file: m.onnx", true),
+            set_up_failed("no such file: m.onnx", false),
+        ];
+        let expected = [
+            "        SLOW [> 15.004s] resize[812] attempt 1 of 4   worker w3 pid 48121\n",
+            "        SLOW [> 15.004s] resize[812] attempt 5   worker w3 pid 48121\n",
+            " TERMINATING [> 30.000s] resize[812] attempt 1 of 4: timeout 30s, killed after 5s   worker w3 \
+             pid 48121\n",
+            "  SETUP FAIL [   0.310s] resize: no such file: m.onnx   worker w3 pid 48121; trying again\n",
+        ]
+        .concat();
+        assert_eq!(told(StatusMode::Retry, events.clone()), expected);
+        assert_eq!(told(StatusMode::All, events.clone()), expected);
+        assert_eq!(told(StatusMode::Fail, events.clone()), "");
+        assert_eq!(told(StatusMode::None, events), "");
+    }
+
+    #[test]
+    fn only_the_first_lines_of_a_kind_are_printed() {
+        let text = told(StatusMode::Retry, (0..9).map(|index| slow(index, 1)));
+        let (last, note) = text.split_once("resize[4]").unwrap();
+        assert_eq!(last.lines().count(), 5);
+        let note = note.split_once('\n').unwrap().1;
+        let expected = "             further ones of resize are only counted\n";
+        assert_eq!(note, expected);
+        let pages = (0..9).map(|page| set_up_failed(&format!("no page {page}"), true));
+        let others = (0..9).map(|_| set_up_failed("no memory", true));
+        let text = told(StatusMode::Retry, pages.chain(others));
+        assert_eq!(text.matches("SETUP FAIL").count(), 10, "{text}");
+        assert_eq!(text.matches("no memory").count(), 5, "{text}");
+    }
+
+    #[test]
+    fn calls_that_waited_for_a_worker_in_vain_are_one_block() {
+        let failures = Arc::default();
+        let mut status = Status::new(StatusMode::Fail, Arc::clone(&failures));
+        let texts = (0..1000).map(|index| status.text(&Record::one(startup(index))));
+        let text: String = texts.collect();
+        assert_eq!(text.matches("FAILED [").count(), 1, "{text}");
+        assert!(text.contains("resize[0]  startup: setup failed: no such file\n"));
+        let failures = failures.lock().unwrap();
+        let groups = failures.groups.sorted();
+        assert_eq!((groups.len(), groups[0].count), (1, 1000));
+    }
 }
