@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::failures::{Example, Group};
+use super::files::File;
 use super::status::{Failures, WORDS};
 use crate::api::context::short_name;
 use crate::api::excerpt::grouped;
@@ -50,6 +51,9 @@ pub(crate) struct Totals {
     pub(crate) failed: u64,
     pub(crate) cancelled: u64,
     pub(crate) after_retry: u64,
+    /// The attempts that took more than half of their timeout.
+    pub(crate) slow: u64,
+    pub(crate) failed_starts: u64,
     pub(crate) p50: Option<Duration>,
     pub(crate) p95: Option<Duration>,
     pub(crate) slowest: Option<(Duration, Option<u64>)>,
@@ -63,12 +67,13 @@ pub(crate) struct Totals {
     pub(crate) occupancy: Option<Occupancy>,
 }
 
-/// Returns the summary of a run that took this long.
-pub(crate) fn render(
+/// Returns the summary of a run that took this long and has written these files.
+pub(crate) fn render<'a>(
     run: &str,
     elapsed: Duration,
     totals: &[Totals],
     failures: &Failures,
+    files: impl IntoIterator<Item = &'a File>,
 ) -> String {
     let mut text = "────────────\n".to_owned();
     let mut title = "Summary";
@@ -85,6 +90,14 @@ pub(crate) fn render(
         for (count, what) in [(one.failed, "failed"), (one.cancelled, "cancelled")] {
             if count > 0 {
                 let _ = write!(line, ", {} {what}", grouped(count));
+            }
+        }
+        for (count, what) in [
+            (one.slow, "slow attempt"),
+            (one.failed_starts, "failed start"),
+        ] {
+            if count > 0 {
+                let _ = write!(line, ", {}", plural(count, what));
             }
         }
         let name = short_name(one.name);
@@ -108,6 +121,9 @@ pub(crate) fn render(
             "",
             plural(more as u64, "other kind")
         );
+    }
+    for (title, path) in files.into_iter().map(File::titled) {
+        let _ = writeln!(text, "{title:>WORDS$} {}", path.display());
     }
     let _ = writeln!(text, "{:>WORDS$} {run}", "Run");
     text
@@ -235,6 +251,7 @@ mod tests {
     use crate::api::events::{CallOutcome, Event, EventKind};
     use crate::api::failure::ExitCause;
     use crate::observe::failures::{End, FailedAttempt};
+    use crate::observe::files::Kind;
 
     #[test]
     fn an_announcement_names_what_is_known() {
@@ -255,6 +272,8 @@ mod tests {
             finished: 10_000,
             failed: 19,
             after_retry: 37,
+            slow: 1,
+            failed_starts: 2,
             p50: Some(Duration::from_millis(31)),
             p95: Some(Duration::from_millis(88)),
             slowest: Some((Duration::from_millis(4100), Some(8121))),
@@ -295,13 +314,19 @@ mod tests {
             Duration::from_millis(42_318),
             &[totals],
             &failures,
+            &[
+                File::of(Kind::Trace, "trace.json"),
+                File::of(Kind::Log, "logs/run.jsonl"),
+            ],
         );
         let expected = "\
 ────────────
-     Summary [  42.318s] resize: 9,981 of 10,000 calls ok (37 after a retry), 19 failed
+     Summary [  42.318s] resize: 9,981 of 10,000 calls ok (37 after a retry), 19 failed, 1 slow attempt, 2 failed starts
              11 workers, 3 lost, busy 93%, set-up 1.2s each; calls p50 31.0ms, p95 88.0ms, slowest 4.1s (resize[8121])
     Failures 16 × failed, first resize[107]: no page 107
              3 × SIGSEGV, first resize[812]: SIGSEGV (invalid memory reference)
+       Trace trace.json
+      Events logs/run.jsonl
          Run 1NE2J9ZK4PQXG
 ";
         assert_eq!(text, expected);
