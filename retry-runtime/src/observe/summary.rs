@@ -237,7 +237,7 @@ pub(crate) fn seconds(duration: Duration) -> String {
 }
 
 /// Returns a number with its noun: `1 call`, `10,000 calls`.
-pub(super) fn plural(count: u64, what: &str) -> String {
+pub(crate) fn plural(count: u64, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
         count => format!("{} {what}s", grouped(count)),

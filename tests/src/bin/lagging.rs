@@ -68,6 +68,17 @@ fn never_ready(start: &usize) -> usize {
     *start
 }
 
+#[function(retries = Retries::fixed(1, FOR_EVER), max_workers = 2)]
+fn prints(page: u64) -> Result<u64, String> {
+    match page {
+        0..3 => return Err("not yet".to_owned()),
+        3 => return Ok(page),
+        _ => eprintln!("working on page {page}"),
+    }
+    std::thread::sleep(FOR_EVER);
+    Ok(page)
+}
+
 /// Makes calls in one of several ways.
 #[local_entrypoint]
 fn main(how: String) {
@@ -83,6 +94,7 @@ fn main(how: String) {
             .into_iter()
             .filter(Result::is_err)
             .count(),
+        "print" => prints.map(0..10).into_iter().filter(Result::is_ok).count(),
         other => panic!("{other:?} is not a way"),
     };
     println!("main got {ended}");

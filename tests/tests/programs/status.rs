@@ -319,7 +319,7 @@ fn a_program_that_is_asked_lists_its_running_calls_and_goes_on() {
         let mut complaints = complaints.map_while(Result::ok);
         let running: Vec<_> = complaints
             .by_ref()
-            .take_while(|line| !line.contains("Executing 2 calls, 38 more wait"))
+            .take_while(|line| !line.contains("Executing 2 calls, 38 queued; 0 done"))
             .filter(|line| line.contains("     Running ") && line.contains("attempt 1 "))
             .collect();
         assert_eq!(running.len(), 2, "{running:?}");
@@ -333,6 +333,55 @@ fn a_program_that_is_asked_lists_its_running_calls_and_goes_on() {
         kill_process(pid, Signal::INT).unwrap();
         assert!(lines.any(|line| line == "main got 40 results"));
         lines.for_each(drop);
+        complaints.for_each(drop);
+        assert_eq!(process.wait().unwrap().code(), Some(130));
+    });
+}
+
+#[test]
+fn running_calls_are_listed_with_what_they_print_and_the_others_by_state() {
+    fixture_outside(LIMIT, || {
+        let mut process = lagging("print")
+            .env("RETRY_SHUTDOWN_GRACE", "0s")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let complaints = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut complaints = complaints.map_while(Result::ok);
+        let begun = complaints
+            .by_ref()
+            .filter(|line| line.contains("]: working on page "));
+        assert_eq!(begun.take(2).count(), 2);
+        let pid = Pid::from_child(&process);
+        kill_process(pid, Signal::USR1).unwrap();
+        let mut running = Vec::new();
+        let counts = loop {
+            let line = complaints.next().expect("it answers");
+            if line.contains("   Executing ") {
+                break line;
+            }
+            running.extend(line.contains("     Running ").then_some(line));
+        };
+        assert_eq!(running.len(), 2, "{running:?}");
+        for line in running {
+            let (_, page) = line.split_once("prints[").unwrap();
+            let (page, _) = page.split_once(']').unwrap();
+            assert!(
+                line.ends_with(&format!("iB  working on page {page}")),
+                "{line}"
+            );
+        }
+        let states = "Executing 2 calls, 4 queued, 3 wait for a retry, the next in ";
+        let (_, rest) = counts
+            .split_once(states)
+            .unwrap_or_else(|| panic!("{counts}"));
+        let (seconds, done) = rest.split_once("s; ").unwrap();
+        let seconds: f64 = seconds.parse().unwrap();
+        assert!((1.0..=3600.0).contains(&seconds), "{counts}");
+        assert_eq!(done, "1 done");
+        kill_process(pid, Signal::INT).unwrap();
         complaints.for_each(drop);
         assert_eq!(process.wait().unwrap().code(), Some(130));
     });

@@ -705,6 +705,40 @@ fn life(seed: u64) {
 }
 
 #[test]
+fn an_overview_has_the_calls_in_each_state() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::fixed(1, 5 * SECOND)), [1, 2]);
+    world.submit(call_policy(Retries::none()), 3..=7);
+    world.all_ready();
+    let worker = world.first();
+    for answer in [err(true), err(true), ok(3)] {
+        world.begin(worker);
+        world.advance(SECOND);
+        world.answer(worker, answer);
+    }
+    world.begin(worker);
+    let overview = world.scheduler.overview();
+    let expected = Overview {
+        executing: 1,
+        queued: 3,
+        delayed: 2,
+        next_retry: Some(world.now + 3 * SECOND),
+        done: 1,
+    };
+    assert_eq!(overview, expected);
+    let keys = world
+        .scheduler
+        .keys_where(|call| call.state == CallState::Delayed);
+    world.scheduler.cancel(keys, Cancelled::ByCaller);
+    world.perform();
+    let overview = world.scheduler.overview();
+    assert_eq!(
+        (overview.delayed, overview.next_retry, overview.done),
+        (0, None, 3)
+    );
+}
+
+#[test]
 fn an_unknown_ticket_breaks_the_protocol() {
     let mut world = World::new(function_policy(1));
     world.submit(call_policy(Retries::none()), [1]);
