@@ -164,6 +164,26 @@ fn interned(text: String) -> &'static str {
     text
 }
 
+/// Returns the name of a kind of event.
+fn name(kind: &EventKind) -> &'static str {
+    match kind {
+        EventKind::Queued => "queued",
+        EventKind::Started { .. } => "started",
+        EventKind::Slow { .. } => "slow",
+        EventKind::Terminating { .. } => "terminating",
+        EventKind::AttemptFailed { .. } => "attempt_failed",
+        EventKind::Retrying { .. } => "retrying",
+        EventKind::Finished { .. } => "finished",
+        EventKind::WorkerStarting => "worker_starting",
+        EventKind::WorkerUp { .. } => "worker_up",
+        EventKind::SetUpFailed { .. } => "set_up_failed",
+        EventKind::WorkerDown { .. } => "worker_down",
+        EventKind::ProcessLeft { .. } => "process_left",
+        EventKind::Output { .. } => "output",
+        EventKind::Lagged { .. } => "lagged",
+    }
+}
+
 fn seconds(duration: Duration) -> Option<f64> {
     Some(duration.as_secs_f64())
 }
@@ -202,18 +222,19 @@ impl Line {
             attempt: *attempt,
             worker: worker.map(WorkerId::number),
             pid: *worker_pid,
+            event: name(kind).to_owned(),
             ..Self::default()
         };
-        line.set_kind(kind);
+        line.set_call(kind);
+        line.set_worker(kind);
         line
     }
 
-    fn set_kind(&mut self, kind: &EventKind) {
-        let name = match kind {
-            EventKind::Queued => "queued",
+    /// Sets the fields of an event of a call.
+    fn set_call(&mut self, kind: &EventKind) {
+        match kind {
             EventKind::Started { queued } => {
                 self.queued = seconds(*queued);
-                "started"
             }
             EventKind::AttemptFailed {
                 outcome,
@@ -223,7 +244,6 @@ impl Line {
                 self.set_attempt_outcome(outcome);
                 self.reason = error.as_deref().map(str::to_owned);
                 self.ran = seconds(*ran);
-                "attempt_failed"
             }
             EventKind::Slow {
                 elapsed,
@@ -233,7 +253,6 @@ impl Line {
                 self.ran = seconds(*elapsed);
                 self.limit = seconds(*timeout);
                 self.max_attempts = Some(*max_attempts);
-                "slow"
             }
             EventKind::Terminating {
                 timeout,
@@ -243,7 +262,6 @@ impl Line {
                 self.limit = seconds(*timeout);
                 self.grace = seconds(*grace);
                 self.max_attempts = Some(*max_attempts);
-                "terminating"
             }
             EventKind::Retrying {
                 delay,
@@ -251,7 +269,6 @@ impl Line {
             } => {
                 self.delay = seconds(*delay);
                 self.max_attempts = Some(*max_attempts);
-                "retrying"
             }
             EventKind::Finished {
                 outcome,
@@ -267,12 +284,16 @@ impl Line {
                 if let Some(details) = details {
                     self.set_details(details);
                 }
-                "finished"
             }
-            EventKind::WorkerStarting => "worker_starting",
+            _ => {}
+        }
+    }
+
+    /// Sets the fields of an event of a worker or a subscription.
+    fn set_worker(&mut self, kind: &EventKind) {
+        match kind {
             EventKind::WorkerUp { set_up } => {
                 self.set_up = seconds(*set_up);
-                "worker_up"
             }
             EventKind::SetUpFailed {
                 reason,
@@ -282,15 +303,12 @@ impl Line {
                 self.reason = Some(reason.to_string());
                 self.set_up = seconds(*elapsed);
                 self.tries_again = Some(*tries_again);
-                "set_up_failed"
             }
             EventKind::WorkerDown { cause } => {
                 self.cause = Some((*cause).into());
-                "worker_down"
             }
             EventKind::ProcessLeft { pid } => {
                 self.left_pid = Some(*pid);
-                "process_left"
             }
             EventKind::Output { stream, line } => {
                 let name = match stream {
@@ -299,14 +317,12 @@ impl Line {
                 };
                 self.stream = Some(name.to_owned());
                 self.line = Some(line.clone());
-                "output"
             }
             EventKind::Lagged { missed } => {
                 self.missed = Some(*missed);
-                "lagged"
             }
-        };
-        name.clone_into(&mut self.event);
+            _ => {}
+        }
     }
 
     fn set_attempt_outcome(&mut self, outcome: &AttemptOutcome) {
@@ -384,18 +400,7 @@ impl Line {
                 delay: duration(self.delay),
                 max_attempts: self.max_attempts.unwrap_or(1),
             },
-            "finished" => {
-                let name = self.outcome.take().unwrap_or_default();
-                let outcome =
-                    CallOutcome::from_name(&name).ok_or_else(|| unknown("outcome", &name))?;
-                EventKind::Finished {
-                    outcome,
-                    reason: self.reason.take().map(Into::into),
-                    ran: self.ran.map(|ran| duration(Some(ran))),
-                    ran_of: self.ran_of.unwrap_or(u32::from(self.ran.is_some())),
-                    details: (outcome != CallOutcome::Succeeded).then(|| self.take_details()),
-                }
-            }
+            "finished" => self.take_end()?,
             "worker_starting" => EventKind::WorkerStarting,
             "worker_up" => EventKind::WorkerUp {
                 set_up: duration(self.set_up),
@@ -437,6 +442,18 @@ impl Line {
             "cancelled" => AttemptOutcome::Cancelled,
             "lost" => AttemptOutcome::Lost,
             other => return Err(unknown("outcome", other)),
+        })
+    }
+
+    fn take_end(&mut self) -> Result<EventKind, String> {
+        let name = self.outcome.take().unwrap_or_default();
+        let outcome = CallOutcome::from_name(&name).ok_or_else(|| unknown("outcome", &name))?;
+        Ok(EventKind::Finished {
+            outcome,
+            reason: self.reason.take().map(Into::into),
+            ran: self.ran.map(|ran| duration(Some(ran))),
+            ran_of: self.ran_of.unwrap_or(u32::from(self.ran.is_some())),
+            details: (outcome != CallOutcome::Succeeded).then(|| self.take_details()),
         })
     }
 
