@@ -168,7 +168,7 @@ impl Status {
         *count += 1;
         match *count {
             ..FEW => text(),
-            FEW => text() + &further(event, "ones", ""),
+            FEW => text() + &further(event, &format!("{word} lines"), ""),
             _ => String::new(),
         }
     }
@@ -445,12 +445,12 @@ mod tests {
         let (last, note) = text.split_once("resize[4]").unwrap();
         assert_eq!(last.lines().count(), 5);
         let note = note.split_once('\n').unwrap().1;
-        let expected = "             further ones of resize are only counted\n";
+        let expected = "             further SLOW lines of resize are only counted\n";
         assert_eq!(note, expected);
         let pages = (0..9).map(|page| set_up_failed(&format!("no page {page}"), true));
         let others = (0..9).map(|_| set_up_failed("no memory", true));
         let text = told(StatusMode::Retry, pages.chain(others));
-        assert_eq!(text.matches("SETUP FAIL").count(), 10, "{text}");
+        assert_eq!(text.matches("SETUP FAIL [").count(), 10, "{text}");
         assert_eq!(text.matches("no memory").count(), 5, "{text}");
     }
 
