@@ -7,6 +7,7 @@ pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod excerpt;
 pub(crate) mod failure;
+pub(crate) mod histogram;
 #[cfg(feature = "json")]
 pub(crate) mod json;
 pub(crate) mod options;

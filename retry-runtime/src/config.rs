@@ -81,7 +81,7 @@ pub enum StatusMode {
     None,
     /// The calls that fail, and the summary.
     Fail,
-    /// The attempts that fail as well.
+    /// The attempts that fail or are slow, and the starts of workers that fail, as well.
     #[default]
     Retry,
     /// The calls that succeed as well.

@@ -1,6 +1,7 @@
 //! What a run tells while it goes on, and what remains of it.
 
 mod attempts;
+mod failures;
 pub(crate) mod feed;
 pub(crate) mod files;
 pub(crate) mod line;

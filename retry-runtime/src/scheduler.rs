@@ -58,8 +58,8 @@ use calls::{AttemptEnd, Call, CallState, Past};
 use function::Function;
 pub(crate) use function::{Counts, FunctionPolicy};
 pub(crate) use messages::{
-    Action, Answer, AnswerReport, Executing, ExitReport, Inbound, LastPanic, Printing, Progress,
-    RunningCall, UnknownTicket,
+    Action, Answer, AnswerReport, Executing, ExitReport, Inbound, LastPanic, Overview, Printing,
+    Progress, RunningCall, UnknownTicket,
 };
 pub(crate) use nested::NestedOrigin;
 pub(crate) use queries::FunctionReading;

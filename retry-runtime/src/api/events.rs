@@ -108,6 +108,29 @@ pub enum EventKind {
         /// this attempt was over.
         queued: Duration,
     },
+    /// An attempt has run for half of its timeout, and goes on. Attempts without a timeout have no such event.
+    /// An attempt has it once, and once more if it is run again because its worker ended for a reason that was
+    /// not its own.
+    #[non_exhaustive]
+    Slow {
+        /// The time that the function has run so far.
+        elapsed: Duration,
+        /// The timeout of the attempt.
+        timeout: Duration,
+        /// The number of attempts after which the call is given up, as far as its retries decide.
+        max_attempts: u32,
+    },
+    /// An attempt has run for its whole timeout, and was asked to end. [`AttemptFailed`](Self::AttemptFailed)
+    /// follows when it has ended. An attempt without a grace is killed at once, and has no such event.
+    #[non_exhaustive]
+    Terminating {
+        /// The timeout of the attempt.
+        timeout: Duration,
+        /// The time that the function has to end before its worker is killed.
+        grace: Duration,
+        /// The number of attempts after which the call is given up, as far as its retries decide.
+        max_attempts: u32,
+    },
     /// An attempt ended without a result. Either [`Retrying`](Self::Retrying) or [`Finished`](Self::Finished)
     /// follows.
     #[non_exhaustive]
@@ -150,6 +173,18 @@ pub enum EventKind {
     WorkerUp {
         /// The time from the decision to start the worker until it was ready.
         set_up: Duration,
+    },
+    /// A worker did not become ready: its set-up failed, it ended during the set-up, or its process could not be
+    /// started. If there was a process, [`WorkerDown`](Self::WorkerDown) comes before this event.
+    #[non_exhaustive]
+    SetUpFailed {
+        /// One line about the cause.
+        reason: Box<str>,
+        /// The time from the decision to start the worker until it was given up.
+        elapsed: Duration,
+        /// `true` if calls go on waiting for a worker of the function, so that a start is tried again. Otherwise
+        /// no call was waiting, or those that were have failed because of this start.
+        tries_again: bool,
     },
     /// A worker has ended. A worker that was killed may be replaced before its process has ended, so the next
     /// worker may be up before this event.

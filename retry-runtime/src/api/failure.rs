@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::api::crash_limit::CrashLimit;
-use crate::api::excerpt::{LONGEST_LINE, excerpt, in_a_line, line, shares};
+use crate::api::excerpt::{LONGEST_LINE, excerpt, in_a_line, line, one_line, shares};
 use crate::codec;
 
 /// A panic that ended a call.
@@ -450,6 +450,14 @@ impl Startup {
             Self::TimedOut(timed_out) => timed_out.to_string(),
             Self::Spawn(message) => format!("the worker process cannot be started: {message}"),
             Self::Handshake(message) => message.to_string(),
+        }
+    }
+
+    /// Returns the first line of the reason, for a reader who knows that a set-up has failed.
+    pub(crate) fn brief(&self) -> String {
+        match self {
+            Self::SetUp(message) => one_line(message),
+            other => one_line(&other.told()),
         }
     }
 }

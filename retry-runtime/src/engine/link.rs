@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::api::context::CallId;
 use crate::scheduler::{Executing, ExitReport, Progress};
 use crate::sys;
 use crate::wait::AnswerSource;
@@ -22,6 +23,11 @@ pub(crate) trait Link: Send {
 
     /// Returns the source at which a waiting thread can poll for answers, if there is one.
     fn source(&self) -> Option<Arc<dyn AnswerSource>> {
+        None
+    }
+
+    /// Returns what the worker has printed, as far as it is kept.
+    fn output(&self) -> Option<Arc<dyn Printed>> {
         None
     }
 
@@ -48,6 +54,13 @@ pub(crate) trait Link: Send {
 
     /// Tells an idle worker that nothing more will come.
     fn retire(&mut self);
+}
+
+/// The output of a worker. It is read without the engine's lock, since a thread that passes output on takes that
+/// lock.
+pub(crate) trait Printed: Send + Sync {
+    /// Returns the last line of standard error and the call that has printed it, if that is certain.
+    fn last_line(&self) -> Option<(CallId, String)>;
 }
 
 /// Converts a ticket and the start of its execution, in nanoseconds on the monotonic clock as the

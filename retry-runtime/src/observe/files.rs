@@ -36,6 +36,25 @@ pub(crate) struct File {
     path: PathBuf,
 }
 
+impl File {
+    #[cfg(test)]
+    pub(super) fn of(kind: Kind, path: &str) -> Self {
+        let path = path.into();
+        Self { kind, path }
+    }
+
+    /// Returns the title and the path, for the summary.
+    pub(super) fn titled(&self) -> (&'static str, &Path) {
+        let title = match self.kind {
+            Kind::Log => "Events",
+            #[cfg(feature = "report")]
+            Kind::Report => "Report",
+            Kind::Trace => "Trace",
+        };
+        (title, &self.path)
+    }
+}
+
 impl fmt::Display for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
@@ -86,15 +105,12 @@ extern "C" fn flush_at_exit() {
     flush_all();
 }
 
-/// Waits until all events are in their files. Returns the files that could not be written, with the reasons.
-pub(crate) fn flush_all() -> Vec<(File, Arc<io::Error>)> {
+/// Waits until all events are in their files. Returns the files, each with the reason if it could not be written.
+pub(crate) fn flush_all() -> Vec<(File, Option<Arc<io::Error>>)> {
     let Some(feeds) = FEEDS.get() else {
         return Vec::new();
     };
     let feeds = feeds.lock().unwrap_or_else(PoisonError::into_inner);
-    let flushed = |(file, feed): (&File, &Arc<Feed>)| {
-        let error = feed.flush(LAST)?;
-        Some((file.clone(), error))
-    };
-    feeds.iter().filter_map(flushed).collect()
+    let flushed = |(file, feed): (&File, &Arc<Feed>)| (file.clone(), feed.flush(LAST));
+    feeds.iter().map(flushed).collect()
 }

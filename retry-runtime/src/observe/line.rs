@@ -57,6 +57,8 @@ pub(crate) struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    grace: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<String>,
@@ -66,6 +68,8 @@ pub(crate) struct Line {
     stderr: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     set_up: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tries_again: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<Cause>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,6 +164,26 @@ fn interned(text: String) -> &'static str {
     text
 }
 
+/// Returns the name of a kind of event.
+fn name(kind: &EventKind) -> &'static str {
+    match kind {
+        EventKind::Queued => "queued",
+        EventKind::Started { .. } => "started",
+        EventKind::Slow { .. } => "slow",
+        EventKind::Terminating { .. } => "terminating",
+        EventKind::AttemptFailed { .. } => "attempt_failed",
+        EventKind::Retrying { .. } => "retrying",
+        EventKind::Finished { .. } => "finished",
+        EventKind::WorkerStarting => "worker_starting",
+        EventKind::WorkerUp { .. } => "worker_up",
+        EventKind::SetUpFailed { .. } => "set_up_failed",
+        EventKind::WorkerDown { .. } => "worker_down",
+        EventKind::ProcessLeft { .. } => "process_left",
+        EventKind::Output { .. } => "output",
+        EventKind::Lagged { .. } => "lagged",
+    }
+}
+
 fn seconds(duration: Duration) -> Option<f64> {
     Some(duration.as_secs_f64())
 }
@@ -198,36 +222,46 @@ impl Line {
             attempt: *attempt,
             worker: worker.map(WorkerId::number),
             pid: *worker_pid,
+            event: name(kind).to_owned(),
             ..Self::default()
         };
-        line.set_kind(kind);
+        line.set_call(kind);
+        line.set_worker(kind);
         line
     }
 
-    fn set_kind(&mut self, kind: &EventKind) {
-        let name = match kind {
-            EventKind::Queued => "queued",
+    /// Sets the fields of an event of a call.
+    fn set_call(&mut self, kind: &EventKind) {
+        match kind {
             EventKind::Started { queued } => {
                 self.queued = seconds(*queued);
-                "started"
             }
             EventKind::AttemptFailed {
                 outcome,
                 error,
                 ran,
             } => {
-                match outcome {
-                    AttemptOutcome::Crashed(cause) => self.cause = Some((*cause).into()),
-                    AttemptOutcome::TimedOut(limit) => self.limit = seconds(*limit),
-                    AttemptOutcome::Failed
-                    | AttemptOutcome::Panicked
-                    | AttemptOutcome::Cancelled
-                    | AttemptOutcome::Lost => {}
-                }
-                self.outcome = Some(outcome.name().to_owned());
+                self.set_attempt_outcome(outcome);
                 self.reason = error.as_deref().map(str::to_owned);
                 self.ran = seconds(*ran);
-                "attempt_failed"
+            }
+            EventKind::Slow {
+                elapsed,
+                timeout,
+                max_attempts,
+            } => {
+                self.ran = seconds(*elapsed);
+                self.limit = seconds(*timeout);
+                self.max_attempts = Some(*max_attempts);
+            }
+            EventKind::Terminating {
+                timeout,
+                grace,
+                max_attempts,
+            } => {
+                self.limit = seconds(*timeout);
+                self.grace = seconds(*grace);
+                self.max_attempts = Some(*max_attempts);
             }
             EventKind::Retrying {
                 delay,
@@ -235,7 +269,6 @@ impl Line {
             } => {
                 self.delay = seconds(*delay);
                 self.max_attempts = Some(*max_attempts);
-                "retrying"
             }
             EventKind::Finished {
                 outcome,
@@ -249,24 +282,33 @@ impl Line {
                 self.ran = ran.and_then(seconds);
                 self.ran_of = (*ran_of > 1).then_some(*ran_of);
                 if let Some(details) = details {
-                    self.input = details.input.as_deref().map(str::to_owned);
-                    self.called = details.called.as_deref().map(str::to_owned);
-                    self.stderr = details.stderr_tail.as_deref().map(str::to_owned);
+                    self.set_details(details);
                 }
-                "finished"
             }
-            EventKind::WorkerStarting => "worker_starting",
+            _ => {}
+        }
+    }
+
+    /// Sets the fields of an event of a worker or a subscription.
+    fn set_worker(&mut self, kind: &EventKind) {
+        match kind {
             EventKind::WorkerUp { set_up } => {
                 self.set_up = seconds(*set_up);
-                "worker_up"
+            }
+            EventKind::SetUpFailed {
+                reason,
+                elapsed,
+                tries_again,
+            } => {
+                self.reason = Some(reason.to_string());
+                self.set_up = seconds(*elapsed);
+                self.tries_again = Some(*tries_again);
             }
             EventKind::WorkerDown { cause } => {
                 self.cause = Some((*cause).into());
-                "worker_down"
             }
             EventKind::ProcessLeft { pid } => {
                 self.left_pid = Some(*pid);
-                "process_left"
             }
             EventKind::Output { stream, line } => {
                 let name = match stream {
@@ -275,25 +317,44 @@ impl Line {
                 };
                 self.stream = Some(name.to_owned());
                 self.line = Some(line.clone());
-                "output"
             }
             EventKind::Lagged { missed } => {
                 self.missed = Some(*missed);
-                "lagged"
             }
-        };
-        name.clone_into(&mut self.event);
+            _ => {}
+        }
     }
 
-    /// Returns the record that the line describes, or what is wrong with it.
-    pub(crate) fn into_record(mut self) -> Result<Record, String> {
+    fn set_attempt_outcome(&mut self, outcome: &AttemptOutcome) {
+        match outcome {
+            AttemptOutcome::Crashed(cause) => self.cause = Some((*cause).into()),
+            AttemptOutcome::TimedOut(limit) => self.limit = seconds(*limit),
+            AttemptOutcome::Failed
+            | AttemptOutcome::Panicked
+            | AttemptOutcome::Cancelled
+            | AttemptOutcome::Lost => {}
+        }
+        self.outcome = Some(outcome.name().to_owned());
+    }
+
+    fn set_details(&mut self, details: &FailureDetails) {
+        self.input = details.input.as_deref().map(str::to_owned);
+        self.called = details.called.as_deref().map(str::to_owned);
+        self.stderr = details.stderr_tail.as_deref().map(str::to_owned);
+    }
+
+    /// Returns the record that the line describes, `None` if it is about a kind of event that a later release
+    /// has added, or what is wrong with it.
+    pub(crate) fn into_record(mut self) -> Result<Option<Record>, String> {
         if self.v != VERSION {
             return Err(format!(
                 "it has version {} of the format, and this program knows version {VERSION}",
                 self.v
             ));
         }
-        let kind = self.take_kind()?;
+        let Some(kind) = self.take_kind()? else {
+            return Ok(None);
+        };
         let run = self.run.parse().map_err(|error| format!("{error}"))?;
         let wall = UNIX_EPOCH.checked_add(duration(Some(self.time)));
         let event = Event {
@@ -310,55 +371,48 @@ impl Line {
             kind,
         };
         let count = self.count.unwrap_or(1).max(1);
-        Ok(Record { event, count })
+        Ok(Some(Record { event, count }))
     }
 
-    fn take_kind(&mut self) -> Result<EventKind, String> {
-        let unknown = |what: &str, name: &str| format!("the {what} `{name}` is unknown");
-        let outcome = self.outcome.take().unwrap_or_default();
-        let cause = self.cause.take().unwrap_or_default().into_cause();
-        Ok(match self.event.as_str() {
+    /// Returns the kind of the event, `None` if it is not known here.
+    fn take_kind(&mut self) -> Result<Option<EventKind>, String> {
+        Ok(Some(match self.event.as_str() {
             "queued" => EventKind::Queued,
             "started" => EventKind::Started {
                 queued: duration(self.queued),
             },
             "attempt_failed" => EventKind::AttemptFailed {
-                outcome: match outcome.as_str() {
-                    "failed" => AttemptOutcome::Failed,
-                    "panicked" => AttemptOutcome::Panicked,
-                    "crashed" => AttemptOutcome::Crashed(cause),
-                    "timed_out" => AttemptOutcome::TimedOut(duration(self.limit)),
-                    "cancelled" => AttemptOutcome::Cancelled,
-                    "lost" => AttemptOutcome::Lost,
-                    other => return Err(unknown("outcome", other)),
-                },
+                outcome: self.take_attempt_outcome()?,
                 error: self.reason.take().map(Into::into),
                 ran: duration(self.ran),
+            },
+            "slow" => EventKind::Slow {
+                elapsed: duration(self.ran),
+                timeout: duration(self.limit),
+                max_attempts: self.max_attempts.unwrap_or(1),
+            },
+            "terminating" => EventKind::Terminating {
+                timeout: duration(self.limit),
+                grace: duration(self.grace),
+                max_attempts: self.max_attempts.unwrap_or(1),
             },
             "retrying" => EventKind::Retrying {
                 delay: duration(self.delay),
                 max_attempts: self.max_attempts.unwrap_or(1),
             },
-            "finished" => EventKind::Finished {
-                outcome: CallOutcome::from_name(&outcome)
-                    .ok_or_else(|| unknown("outcome", &outcome))?,
-                reason: self.reason.take().map(Into::into),
-                ran: self.ran.map(|ran| duration(Some(ran))),
-                ran_of: self.ran_of.unwrap_or(u32::from(self.ran.is_some())),
-                details: match outcome.as_str() {
-                    "succeeded" => None,
-                    _ => Some(Box::new(FailureDetails {
-                        input: self.input.take().map(Into::into),
-                        called: self.called.take().map(Into::into),
-                        stderr_tail: self.stderr.take().map(Into::into),
-                    })),
-                },
-            },
+            "finished" => self.take_end()?,
             "worker_starting" => EventKind::WorkerStarting,
             "worker_up" => EventKind::WorkerUp {
                 set_up: duration(self.set_up),
             },
-            "worker_down" => EventKind::WorkerDown { cause },
+            "set_up_failed" => EventKind::SetUpFailed {
+                reason: self.reason.take().unwrap_or_default().into(),
+                elapsed: duration(self.set_up),
+                tries_again: self.tries_again.unwrap_or_default(),
+            },
+            "worker_down" => EventKind::WorkerDown {
+                cause: self.take_cause(),
+            },
             "process_left" => EventKind::ProcessLeft {
                 pid: self.left_pid.unwrap_or_default(),
             },
@@ -373,9 +427,51 @@ impl Line {
             "lagged" => EventKind::Lagged {
                 missed: self.missed.unwrap_or_default(),
             },
-            other => return Err(unknown("event", other)),
+            "" => return Err("it does not name its event".to_owned()),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn take_attempt_outcome(&mut self) -> Result<AttemptOutcome, String> {
+        let name = self.outcome.take().unwrap_or_default();
+        Ok(match name.as_str() {
+            "failed" => AttemptOutcome::Failed,
+            "panicked" => AttemptOutcome::Panicked,
+            "crashed" => AttemptOutcome::Crashed(self.take_cause()),
+            "timed_out" => AttemptOutcome::TimedOut(duration(self.limit)),
+            "cancelled" => AttemptOutcome::Cancelled,
+            "lost" => AttemptOutcome::Lost,
+            other => return Err(unknown("outcome", other)),
         })
     }
+
+    fn take_end(&mut self) -> Result<EventKind, String> {
+        let name = self.outcome.take().unwrap_or_default();
+        let outcome = CallOutcome::from_name(&name).ok_or_else(|| unknown("outcome", &name))?;
+        Ok(EventKind::Finished {
+            outcome,
+            reason: self.reason.take().map(Into::into),
+            ran: self.ran.map(|ran| duration(Some(ran))),
+            ran_of: self.ran_of.unwrap_or(u32::from(self.ran.is_some())),
+            details: (outcome != CallOutcome::Succeeded).then(|| self.take_details()),
+        })
+    }
+
+    fn take_details(&mut self) -> Box<FailureDetails> {
+        Box::new(FailureDetails {
+            input: self.input.take().map(Into::into),
+            called: self.called.take().map(Into::into),
+            stderr_tail: self.stderr.take().map(Into::into),
+        })
+    }
+
+    fn take_cause(&mut self) -> ExitCause {
+        self.cause.take().unwrap_or_default().into_cause()
+    }
+}
+
+fn unknown(what: &str, name: &str) -> String {
+    format!("the {what} `{name}` is unknown")
 }
 
 impl Serialize for Event {
@@ -386,9 +482,10 @@ impl Serialize for Event {
 
 impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let record = Line::deserialize(from)?.into_record();
-        let record = record.map_err(serde::de::Error::custom)?;
-        Ok(record.event)
+        let line = Line::deserialize(from)?;
+        let problem = unknown("event", &line.event);
+        let record = line.into_record().and_then(|record| record.ok_or(problem));
+        Ok(record.map_err(serde::de::Error::custom)?.event)
     }
 }
 
@@ -417,6 +514,16 @@ mod tests {
             attempt(AttemptOutcome::Failed),
             attempt(AttemptOutcome::Crashed(cause)),
             attempt(AttemptOutcome::TimedOut(second * 3)),
+            EventKind::Slow {
+                elapsed: second,
+                timeout: second * 2,
+                max_attempts: 3,
+            },
+            EventKind::Terminating {
+                timeout: second * 2,
+                grace: second,
+                max_attempts: 3,
+            },
             EventKind::Retrying {
                 delay: Duration::ZERO,
                 max_attempts: 4,
@@ -441,6 +548,11 @@ mod tests {
             },
             EventKind::WorkerStarting,
             EventKind::WorkerUp { set_up: second },
+            EventKind::SetUpFailed {
+                reason: "no such file: m.onnx".into(),
+                elapsed: second,
+                tries_again: true,
+            },
             EventKind::WorkerDown { cause: memory },
             EventKind::WorkerDown {
                 cause: ExitCause::Code(3),
@@ -467,7 +579,7 @@ mod tests {
             let json = serde_json::to_string(&Line::new(&event, 3)).unwrap();
             assert!(!json.contains('\n'));
             let line: Line = serde_json::from_str(&json).unwrap();
-            let read = line.into_record().unwrap();
+            let read = line.into_record().unwrap().unwrap();
             assert_eq!((read.event.kind, read.count), (event.kind, 3), "{json}");
             assert_eq!(read.event.call, event.call);
             assert_eq!(read.event.run, event.run);
@@ -482,7 +594,7 @@ mod tests {
     fn a_line_that_is_not_understood_says_why() {
         for (json, problem) in [
             (r#"{"v":2}"#, "version 2"),
-            (r#"{"v":1,"event":"dance"}"#, "the event `dance` is unknown"),
+            (r#"{"v":1}"#, "does not name its event"),
             (
                 r#"{"v":1,"event":"finished","outcome":"fine"}"#,
                 "the outcome `fine` is unknown",
@@ -493,5 +605,14 @@ mod tests {
             let error = line.into_record().unwrap_err();
             assert!(error.contains(problem), "{error}");
         }
+    }
+
+    #[test]
+    fn a_kind_of_event_from_a_later_release_is_no_mistake() {
+        let json = r#"{"v":1,"event":"dance","outcome":"waltz"}"#;
+        let line: Line = serde_json::from_str(json).unwrap();
+        assert!(line.into_record().unwrap().is_none());
+        let error = serde_json::from_str::<Event>(json).unwrap_err().to_string();
+        assert!(error.contains("the event `dance` is unknown"), "{error}");
     }
 }

@@ -18,7 +18,7 @@ const BATCH: usize = 4096;
 ///
 /// A file contains the runs that were told to write to it, one after the other or at the same time;
 /// [`Event::run`] tells them apart. A line that was not written to its end, because the program was killed,
-/// ends the iteration.
+/// ends the iteration. Lines about kinds of events that this release does not know are skipped.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -77,11 +77,14 @@ impl Log {
             let record = serde_json::from_slice::<Line>(&line)
                 .map_err(|error| error.to_string())
                 .and_then(Line::into_record);
-            let number = self.number;
-            return Some(record.map_err(|problem| {
-                let text = format!("line {number} is no event: {problem}");
-                io::Error::new(io::ErrorKind::InvalidData, text)
-            }));
+            match record {
+                Ok(Some(record)) => return Some(Ok(record)),
+                Ok(None) => {}
+                Err(problem) => {
+                    let text = format!("line {} is no event: {problem}", self.number);
+                    return Some(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+                }
+            }
         }
     }
 }

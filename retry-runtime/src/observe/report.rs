@@ -3,7 +3,6 @@
 mod aggregate;
 mod buckets;
 mod drawing;
-mod failures;
 mod page;
 mod text;
 mod timeline;

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::status::{Failures, Group, WORDS};
+use super::failures::{Example, Group};
+use super::files::File;
+use super::status::{Failures, WORDS};
 use crate::api::context::short_name;
 use crate::api::excerpt::grouped;
 
@@ -49,6 +51,9 @@ pub(crate) struct Totals {
     pub(crate) failed: u64,
     pub(crate) cancelled: u64,
     pub(crate) after_retry: u64,
+    /// The attempts that took more than half of their timeout.
+    pub(crate) slow: u64,
+    pub(crate) failed_starts: u64,
     pub(crate) p50: Option<Duration>,
     pub(crate) p95: Option<Duration>,
     pub(crate) slowest: Option<(Duration, Option<u64>)>,
@@ -62,12 +67,13 @@ pub(crate) struct Totals {
     pub(crate) occupancy: Option<Occupancy>,
 }
 
-/// Returns the summary of a run that took this long.
-pub(crate) fn render(
+/// Returns the summary of a run that took this long and has written these files.
+pub(crate) fn render<'a>(
     run: &str,
     elapsed: Duration,
     totals: &[Totals],
     failures: &Failures,
+    files: impl IntoIterator<Item = &'a File>,
 ) -> String {
     let mut text = "────────────\n".to_owned();
     let mut title = "Summary";
@@ -86,6 +92,14 @@ pub(crate) fn render(
                 let _ = write!(line, ", {} {what}", grouped(count));
             }
         }
+        for (count, what) in [
+            (one.slow, "slow attempt"),
+            (one.failed_starts, "failed start"),
+        ] {
+            if count > 0 {
+                let _ = write!(line, ", {}", plural(count, what));
+            }
+        }
         let name = short_name(one.name);
         let seconds = elapsed.as_secs_f64();
         let _ = writeln!(text, "{title:>WORDS$} [{seconds:>8.3}s] {name}: {line}");
@@ -95,15 +109,10 @@ pub(crate) fn render(
             let _ = writeln!(text, "{:WORDS$} {line}", "");
         }
     }
-    let mut groups: Vec<_> = failures.groups.iter().collect();
-    groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
-    for (place, ((_, outcome, cause), group)) in groups.iter().take(GROUPS).enumerate() {
+    let groups = failures.groups.sorted();
+    for (place, group) in groups.iter().take(GROUPS).enumerate() {
         let title = if place == 0 { "Failures" } else { "" };
-        let _ = writeln!(
-            text,
-            "{title:>WORDS$} {}",
-            group_line(outcome, cause, group)
-        );
+        let _ = writeln!(text, "{title:>WORDS$} {}", group_line(group));
     }
     if let Some(more @ 1..) = groups.len().checked_sub(GROUPS) {
         let _ = writeln!(
@@ -112,6 +121,9 @@ pub(crate) fn render(
             "",
             plural(more as u64, "other kind")
         );
+    }
+    for (title, path) in files.into_iter().map(File::titled) {
+        let _ = writeln!(text, "{title:>WORDS$} {}", path.display());
     }
     let _ = writeln!(text, "{:>WORDS$} {run}", "Run");
     text
@@ -129,17 +141,13 @@ pub(crate) fn announcement(run: &str, name: &str, total: Option<u64>, workers: u
     )
 }
 
-fn group_line(outcome: &str, cause: &str, group: &Group) -> String {
-    let (subject, reason) = &group.example;
-    let kind = match (outcome, cause) {
-        ("crashed", cause) if !cause.is_empty() => cause.to_owned(),
-        (outcome, _) => outcome.replace('_', " "),
-    };
-    let example = match group.count {
-        1 => subject.clone(),
-        _ => format!("first {subject}"),
-    };
-    format!("{} × {kind}, {example}: {reason}", grouped(group.count))
+fn group_line(group: &Group) -> String {
+    let Example {
+        subject, reason, ..
+    } = &group.example;
+    let first = if group.count == 1 { "" } else { "first " };
+    let (count, kind) = (grouped(group.count), &group.kind);
+    format!("{count} × {kind}, {first}{subject}: {reason}")
 }
 
 fn workers_and_times(one: &Totals) -> String {
@@ -229,7 +237,7 @@ pub(crate) fn seconds(duration: Duration) -> String {
 }
 
 /// Returns a number with its noun: `1 call`, `10,000 calls`.
-pub(super) fn plural(count: u64, what: &str) -> String {
+pub(crate) fn plural(count: u64, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
         count => format!("{} {what}s", grouped(count)),
@@ -239,6 +247,11 @@ pub(super) fn plural(count: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::context::AttemptOutcome;
+    use crate::api::events::{CallOutcome, Event, EventKind};
+    use crate::api::failure::ExitCause;
+    use crate::observe::failures::{End, FailedAttempt};
+    use crate::observe::files::Kind;
 
     #[test]
     fn an_announcement_names_what_is_known() {
@@ -259,6 +272,8 @@ mod tests {
             finished: 10_000,
             failed: 19,
             after_retry: 37,
+            slow: 1,
+            failed_starts: 2,
             p50: Some(Duration::from_millis(31)),
             p95: Some(Duration::from_millis(88)),
             slowest: Some((Duration::from_millis(4100), Some(8121))),
@@ -270,30 +285,48 @@ mod tests {
             ..Totals::default()
         };
         let mut failures = Failures::default();
-        let group = |count, subject: &str, reason: &str| Group {
-            count,
-            example: (subject.to_owned(), reason.to_owned()),
+        let mut fail = |index, count, outcome, reason: &str, attempts: &[FailedAttempt]| {
+            let mut event = Event::new("app::resize", EventKind::Queued);
+            event.input_index = Some(index);
+            let end = End {
+                outcome,
+                reason,
+                details: None,
+            };
+            failures.groups.add_call(&event, count, &end, attempts);
         };
-        failures.groups.insert(
-            ("app::resize", "failed", "no page #".to_owned()),
-            group(16, "resize[107]", "no page 107"),
-        );
-        failures.groups.insert(
-            ("app::resize", "crashed", "SIGSEGV".to_owned()),
-            group(3, "resize[812]", "SIGSEGV (invalid memory reference)"),
-        );
+        fail(107, 16, CallOutcome::Failed, "no page 107", &[]);
+        let cause = ExitCause::Signal {
+            signal: 11,
+            core_dumped: false,
+        };
+        let crash = FailedAttempt {
+            number: 3,
+            outcome: AttemptOutcome::Crashed(cause),
+            error: None,
+            ran: Duration::ZERO,
+            worker: None,
+            delay: None,
+        };
+        fail(812, 3, CallOutcome::Crashed, &cause.to_string(), &[crash]);
         let text = render(
             "1NE2J9ZK4PQXG",
             Duration::from_millis(42_318),
             &[totals],
             &failures,
+            &[
+                File::of(Kind::Trace, "trace.json"),
+                File::of(Kind::Log, "logs/run.jsonl"),
+            ],
         );
         let expected = "\
 ────────────
-     Summary [  42.318s] resize: 9,981 of 10,000 calls ok (37 after a retry), 19 failed
+     Summary [  42.318s] resize: 9,981 of 10,000 calls ok (37 after a retry), 19 failed, 1 slow attempt, 2 failed starts
              11 workers, 3 lost, busy 93%, set-up 1.2s each; calls p50 31.0ms, p95 88.0ms, slowest 4.1s (resize[8121])
     Failures 16 × failed, first resize[107]: no page 107
              3 × SIGSEGV, first resize[812]: SIGSEGV (invalid memory reference)
+       Trace trace.json
+      Events logs/run.jsonl
          Run 1NE2J9ZK4PQXG
 ";
         assert_eq!(text, expected);

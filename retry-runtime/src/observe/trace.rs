@@ -15,10 +15,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::attempts::{Gauge, Span, Tracker, WorkerKey, Workers};
+use super::failures::subject;
 use super::feed::{Consume, Feed};
 use super::files::{self, Kind};
 use super::log;
-use super::status::subject;
 use crate::api::context::AttemptOutcome;
 use crate::api::events::{CallOutcome, Event, EventKind, Interest, Record};
 use crate::api::failure::ExitCause;

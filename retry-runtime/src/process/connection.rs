@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use super::Pool;
 use super::receive::ReceiveSide;
 use super::sources::{SOCKET, Writable};
+use crate::api::context::CallId;
+use crate::engine::link::Printed;
 use crate::scheduler::WorkerKey;
 use crate::wait::AnswerSource;
 use crate::wait::end::End;
@@ -125,6 +127,14 @@ impl WorkerConnection {
             Some(_) => bell::look(&self.socket),
             None => socket::look(&self.socket),
         }
+    }
+}
+
+impl Printed for WorkerConnection {
+    fn last_line(&self) -> Option<(CallId, String)> {
+        let receiver = self.receiver();
+        let (call, line) = receiver.tail.last()?;
+        Some((call, line.to_owned()))
     }
 }
 

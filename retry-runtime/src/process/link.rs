@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::cgroup::Cgroup;
 use super::connection::WorkerConnection;
 use super::sweep::Family;
-use crate::engine::link::{Link, executing};
+use crate::engine::link::{Link, Printed, executing};
 use crate::scheduler::{ExitReport, Progress};
 use crate::sys::group::{kill_group, signal_group, try_kill};
 use crate::sys::{lineage, memory};
@@ -114,6 +114,10 @@ impl Link for ProcessLink {
 
     fn source(&self) -> Option<Arc<dyn AnswerSource>> {
         Some(Arc::clone(&self.connection) as Arc<dyn AnswerSource>)
+    }
+
+    fn output(&self) -> Option<Arc<dyn Printed>> {
+        Some(Arc::clone(&self.connection) as Arc<dyn Printed>)
     }
 
     fn recall(&mut self, last: u64) -> Option<u64> {

@@ -233,11 +233,14 @@ impl<R: AsFd> Output<R> {
 #[derive(Default)]
 pub(super) struct Tail {
     lines: VecDeque<String>,
+    /// The call that has printed the last line, where that is certain.
+    last: Option<CallId>,
     text: Option<Arc<str>>,
 }
 
 impl Tail {
-    pub(super) fn push(&mut self, line: &[u8]) {
+    pub(super) fn push(&mut self, of: &Of, line: &[u8]) {
+        self.last = of.call;
         let line = String::from_utf8_lossy(line);
         if self.lines.len() == TAIL_LINES {
             self.lines.pop_front();
@@ -245,6 +248,11 @@ impl Tail {
         self.lines
             .push_back(excerpt(line.trim_end(), TAIL_WIDTH).into_owned());
         self.text = None;
+    }
+
+    /// Returns the last line and the call that has printed it, if that is certain.
+    pub(super) fn last(&self) -> Option<(CallId, &str)> {
+        Some((self.last?, self.lines.back()?))
     }
 
     pub(super) fn text(&mut self) -> Option<Arc<str>> {
@@ -300,6 +308,20 @@ mod tests {
         assert_eq!(passed(&mut output), all);
         assert!(output.is_behind());
         assert_eq!(output.pending, b"alf");
+    }
+
+    #[test]
+    fn the_last_line_belongs_to_the_call_that_has_printed_it() {
+        let mut tail = Tail::default();
+        assert_eq!(tail.last(), None);
+        let of = Of {
+            call: Some(CallId(7)),
+            ..Of::default()
+        };
+        tail.push(&of, b"page 3 of 9\n");
+        assert_eq!(tail.last(), Some((CallId(7), "page 3 of 9")));
+        tail.push(&Of::default(), b"of some call\n");
+        assert_eq!(tail.last(), None);
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Passing<'_> {
                 return;
             }
             Stream::Stdout => {}
-            Stream::Stderr => self.tail.push(line),
+            Stream::Stderr => self.tail.push(of, line),
         }
         if let Some(queued) = self.printer.pass_on(self.pool, stream, of, line) {
             self.queued[queued.place()] = Some(queued);

@@ -93,6 +93,7 @@ fn is_silent() -> bool {
 
 /// Prints the summary, and what could not be written.
 pub(super) fn end() {
+    let files = files::flush_all();
     if let (Some(mode), Some(observed), Some(engine)) =
         (MODE.get(), OBSERVED.get(), host::global_if_started())
     {
@@ -103,17 +104,21 @@ pub(super) fn end() {
         let elapsed = run::now().elapsed;
         let is_worth_it = elapsed >= SHORT || failures.failed + failures.retried > 0;
         if *mode > StatusMode::None && is_worth_it {
+            let complete = files.iter().filter(|(_, error)| error.is_none());
             let text = summary::render(
                 &RunId::current().to_string(),
                 elapsed,
                 &totals(engine),
                 &failures,
+                complete.map(|(file, _)| file),
             );
             say(text.trim_end());
         }
     }
-    for (file, error) in files::flush_all() {
-        say(&format!("the {file} is not complete: {error}"));
+    for (file, error) in &files {
+        if let Some(error) = error {
+            say(&format!("the {file} is not complete: {error}"));
+        }
     }
 }
 
@@ -160,6 +165,8 @@ fn totals(engine: &Engine) -> Vec<Totals> {
             failed: counts.failed,
             cancelled: counts.cancelled,
             after_retry: known.after_retry,
+            slow: known.slow,
+            failed_starts: known.failed_starts,
             p50: known.times.quantile(0.5),
             p95: known.times.quantile(0.95),
             slowest: known.slowest,

@@ -183,6 +183,7 @@ impl<P: Parts> Scheduler<P> {
             count,
             call: Some(call),
             sent: now,
+            slow: false,
             stop: None,
             withdrawn: None,
             grace: None,
@@ -194,13 +195,16 @@ impl<P: Parts> Scheduler<P> {
             self.begin_deadline(call, now);
         }
         let entry = &self.calls[call.index];
-        if let Some(at) = entry
-            .terms
-            .policy
-            .timeout
-            .and_then(|timeout| now.checked_add(timeout))
-        {
-            self.arm_probe(worker, at);
+        if let Some(timeout) = entry.terms.policy.timeout {
+            // Attempts that take long are published after half of it.
+            let limit = if self.is_observed() {
+                timeout / 2
+            } else {
+                timeout
+            };
+            if let Some(at) = now.checked_add(limit) {
+                self.arm_probe(worker, at);
+            }
         }
         self.actions.push_back(Action::Send {
             worker,

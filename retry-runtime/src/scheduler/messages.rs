@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::WorkerKey;
+use crate::api::context::CallId;
 use crate::api::events::Record;
 use crate::api::failure::{ExitCause, Lost, Panic, Rejected};
 use crate::api::retryable::Retry;
@@ -150,9 +151,23 @@ pub(crate) enum Printing {
 /// A call that a worker is executing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunningCall {
+    pub(crate) id: CallId,
     pub(crate) function: &'static str,
     pub(crate) index: Option<u64>,
     pub(crate) attempt: u32,
+}
+
+/// The calls by their state, for a person who asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Overview {
+    pub(crate) executing: usize,
+    /// The number of calls that wait for a worker.
+    pub(crate) queued: usize,
+    /// The number of calls that wait for their next attempt, and the time of the first of these.
+    pub(crate) delayed: usize,
+    pub(crate) next_retry: Option<Instant>,
+    /// The number of calls that have a result or an error.
+    pub(crate) done: u64,
 }
 
 /// The error for a worker's answer to a ticket that it does not hold.

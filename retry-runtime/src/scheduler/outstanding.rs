@@ -15,6 +15,8 @@ pub(super) struct Inflight {
     /// The call; `None` once the answers are no longer wanted.
     pub(super) call: Option<CallKey>,
     pub(super) sent: Instant,
+    /// Set once it was published that the input has executed for half of its timeout.
+    pub(super) slow: bool,
     /// The state of stopping the input; it is a single one then.
     pub(super) stop: Option<Box<Stop>>,
     /// The reason why the call ends without an answer; set until it is known whether the call runs.
@@ -136,6 +138,7 @@ impl Outstanding {
             count: u32::try_from(end - ticket).ok()?,
             call: None,
             sent: front.sent,
+            slow: false,
             stop: None,
             withdrawn: front.withdrawn.clone(),
             grace: front.grace,

@@ -25,6 +25,11 @@ impl<P: Parts> Scheduler<P> {
         self.interest = interest;
     }
 
+    /// Returns whether subscribers are told of attempts that take long or fail.
+    pub(super) fn is_observed(&self) -> bool {
+        self.interest > Interest::Nothing
+    }
+
     fn publish(&mut self, event: Event, count: u32) {
         self.actions
             .push_back(Action::Publish(Box::new(Record { event, count })));
@@ -39,13 +44,12 @@ impl<P: Parts> Scheduler<P> {
 
     /// Publishes that a call will be run again.
     pub(super) fn publish_retry(&mut self, key: CallKey, delay: Duration) {
-        if self.interest > Interest::Nothing
+        if self.is_observed()
             && let Some(call) = self.call(key)
         {
-            let max_attempts = call.terms.policy.retries.max_retries().saturating_add(1);
             let kind = EventKind::Retrying {
                 delay,
-                max_attempts,
+                max_attempts: call.max_attempts(),
             };
             self.publish_call(key, kind);
         }
@@ -76,9 +80,62 @@ impl<P: Parts> Scheduler<P> {
         self.publish(event, count);
     }
 
+    /// Publishes that a worker has executed an input for half of its timeout.
+    pub(super) fn publish_slow(&mut self, worker: WorkerKey, ticket: u64, elapsed: Duration) {
+        self.publish_executing(worker, ticket, |call| {
+            Some(EventKind::Slow {
+                elapsed,
+                timeout: call.terms.policy.timeout?,
+                max_attempts: call.max_attempts(),
+            })
+        });
+    }
+
+    /// Publishes that an attempt that has reached its timeout was asked to end.
+    pub(super) fn publish_terminating(
+        &mut self,
+        worker: WorkerKey,
+        ticket: u64,
+        timeout: Duration,
+        grace: Duration,
+    ) {
+        self.publish_executing(worker, ticket, |call| {
+            Some(EventKind::Terminating {
+                timeout,
+                grace,
+                max_attempts: call.max_attempts(),
+            })
+        });
+    }
+
+    /// Publishes an event of the attempt that a worker executes under a ticket. The ticket stands alone.
+    fn publish_executing(
+        &mut self,
+        worker: WorkerKey,
+        ticket: u64,
+        kind: impl FnOnce(&Call<P>) -> Option<EventKind>,
+    ) {
+        if !self.is_observed() {
+            return;
+        }
+        let Some(worker) = self.worker(worker) else {
+            return;
+        };
+        let (identity, inflight) = (worker.identity(), worker.outstanding.get(ticket));
+        let Some(key) = inflight.and_then(|inflight| inflight.call) else {
+            return;
+        };
+        let Some(call) = self.call(key) else { return };
+        let Some(kind) = kind(call) else { return };
+        let mut event = call.event(key.id, kind);
+        event.attempt = Some(call.attempt);
+        set_worker(&mut event, identity);
+        self.publish(event, 1);
+    }
+
     /// Publishes the last attempt in the history of a call, which has failed.
     pub(super) fn publish_attempt(&mut self, key: CallKey, worker: WorkerIdentity) {
-        if self.interest == Interest::Nothing {
+        if !self.is_observed() {
             return;
         }
         let Some(call) = self.call(key) else { return };
@@ -141,7 +198,7 @@ impl<P: Parts> Scheduler<P> {
         failure: &Failure,
         stderr_tail: Option<&str>,
     ) {
-        if self.interest == Interest::Nothing {
+        if !self.is_observed() {
             return;
         }
         let last = call.last_attempt();
@@ -170,7 +227,7 @@ impl<P: Parts> Scheduler<P> {
         worker: WorkerIdentity,
         kind: EventKind,
     ) {
-        if self.interest == Interest::Nothing {
+        if !self.is_observed() {
             return;
         }
         let mut event = Event::new(function, kind);
@@ -202,6 +259,11 @@ impl<P: Parts> Call<P> {
     fn show_input(&self) -> Option<Box<str>> {
         let show = self.terms.show?;
         show(&self.payload.only_input()?).map(Into::into)
+    }
+
+    /// Returns the number of attempts after which the call is given up, as far as its retries decide.
+    fn max_attempts(&self) -> u32 {
+        self.terms.policy.retries.max_retries().saturating_add(1)
     }
 
     fn last_attempt(&self) -> Option<&Attempt> {

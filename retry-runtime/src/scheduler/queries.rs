@@ -1,11 +1,13 @@
 //! Read-only queries by the engine.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use super::calls::{Call, CallState, Terms};
 use super::function::{Counts, FunctionPolicy};
-use super::messages::{Printing, RunningCall};
+use super::messages::{Overview, Printing, RunningCall};
 use super::statistics::Statistics;
+use super::timers::Timer;
 use super::workers::{Phase, Worker};
 use super::{FunctionKey, Scheduler, WorkerKey};
 use crate::api::context::CallId;
@@ -77,12 +79,35 @@ impl<P: Parts> Scheduler<P> {
 
     /// Returns the call that a worker executes under a ticket, for a person who asks.
     pub(crate) fn running_call(&self, worker: WorkerKey, ticket: u64) -> Option<RunningCall> {
-        let (call, _, index) = self.under(worker, ticket)?;
+        let (call, id, index) = self.under(worker, ticket)?;
         Some(RunningCall {
+            id,
             function: call.terms.name,
             index,
             attempt: call.attempt,
         })
+    }
+
+    /// Returns how many calls there are in each state.
+    pub(crate) fn overview(&self) -> Overview {
+        let (executing, waiting) = self.pending();
+        let is_delayed = |key| {
+            let call = self.call(key);
+            call.is_some_and(|call| call.state == CallState::Delayed)
+        };
+        let retries = self.timers.iter().filter_map(|Reverse((at, timer))| {
+            let Timer::Retry(key) = *timer else {
+                return None;
+            };
+            is_delayed(key).then_some(*at)
+        });
+        Overview {
+            executing,
+            queued: waiting.saturating_sub(self.delayed),
+            delayed: self.delayed,
+            next_retry: retries.min(),
+            done: self.read().iter().map(|one| one.counts.finished).sum(),
+        }
     }
 
     /// Returns the statistics of each function that was called.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::function::Lane;
 use super::queue::Queue;
 use super::{Action, CallState, Function, FunctionKey, Phase, Scheduler, Timer, Worker, WorkerKey};
+use crate::api::events::EventKind;
 use crate::api::failure::{ExitCause, Startup};
 use crate::job::parts::Parts;
 use crate::scheduler::Failure;
@@ -214,9 +215,35 @@ impl<P: Parts> Scheduler<P> {
         })
     }
 
-    /// Handles a failed start of a worker, which is gone: fails the calls that waited for it, or
-    /// postpones the next start.
+    /// Handles a failed start of a worker, which is gone, and publishes it.
     pub(super) fn handle_failed_start(
+        &mut self,
+        now: Instant,
+        worker: &Worker,
+        failed: FailedStart,
+    ) {
+        let function = worker.function;
+        let elapsed = now.saturating_duration_since(worker.started);
+        let reason = failed.startup.brief();
+        self.functions[function.0].statistics.failed_starts += 1;
+        // The event comes before those of the calls that fail because of it, which decide what it says.
+        let before = self.actions.len();
+        self.go_on_after_failed_start(now, function, worker.id, failed);
+        let after = self.actions.split_off(before);
+        let (_, counts) = self.index(function);
+        let tries_again = counts.behind > 0 || self.functions[function.0].queued() > 0;
+        let kind = EventKind::SetUpFailed {
+            reason: reason.into(),
+            elapsed,
+            tries_again,
+        };
+        let name = self.functions[function.0].policy.name;
+        self.publish_worker(name, worker.identity(), kind);
+        self.actions.extend(after);
+    }
+
+    /// Fails the calls that waited for a worker whose start has failed, or postpones the next start.
+    fn go_on_after_failed_start(
         &mut self,
         now: Instant,
         function: FunctionKey,
@@ -451,7 +478,7 @@ impl<P: Parts> Scheduler<P> {
             stderr_tail: None,
             is_for_want_of_resources,
         };
-        self.handle_failed_start(now, worker.function, worker.id, failed);
+        self.handle_failed_start(now, &worker, failed);
         self.dispatch(now, worker.function);
     }
 }

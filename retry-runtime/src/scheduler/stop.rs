@@ -92,6 +92,42 @@ enum Verdict {
     GiveUp,
 }
 
+/// The verdicts on the inputs of a worker.
+#[derive(Default)]
+struct Judgement {
+    /// The time of the next probe.
+    next: Option<Instant>,
+    /// The inputs to stop, by their tickets.
+    ends: Vec<(u64, Option<Expired>)>,
+    /// The inputs that have just become slow, with the time that each has been executing.
+    slow: Vec<(u64, Duration)>,
+    /// The input because of which the worker is given up.
+    gives_up: Option<u64>,
+}
+
+impl Judgement {
+    /// Demands a probe at a time.
+    fn look_at(&mut self, at: Option<Instant>) {
+        self.next = self.next.into_iter().chain(at).min();
+    }
+
+    /// Finds out whether an input with a timeout has become slow, or when it may.
+    fn watch(&mut self, now: Instant, ticket: u64, stage: Stage, timeout: Duration) {
+        let half = timeout / 2;
+        match stage {
+            Stage::Running(started) if now.saturating_duration_since(started) >= half => {
+                let elapsed = now.saturating_duration_since(started);
+                self.slow.push((ticket, elapsed));
+            }
+            Stage::Running(started) => self.look_at(started.checked_add(half)),
+            // It may start at any moment.
+            Stage::Stalled { .. } | Stage::Untouched { .. } | Stage::Waiting => {
+                self.look_at(now.checked_add(half));
+            }
+        }
+    }
+}
+
 impl Stage {
     /// Judges an input whose result is no longer wanted.
     fn of_unwanted(self, now: Instant) -> Verdict {
@@ -142,11 +178,26 @@ impl<P: Parts> Scheduler<P> {
         }
         self.note_stall(now, key, progress);
         self.end_withdrawn(now, key, progress);
-        let Some(worker) = self.worker(key) else {
+        let Some(judgement) = self.judge(now, key, progress) else {
             return;
         };
+        for (ticket, elapsed) in judgement.slow {
+            self.note_slow(key, ticket, elapsed);
+        }
+        if let Some(ticket) = judgement.gives_up {
+            return self.give_up(now, key, ticket);
+        }
+        if let Some(at) = judgement.next {
+            self.arm_probe(key, at);
+        }
+        self.stop_executing(now, key, judgement.ends);
+    }
+
+    /// Judges the inputs that a worker has. Returns none if the worker is not ready.
+    fn judge(&self, now: Instant, key: WorkerKey, progress: &Progress) -> Option<Judgement> {
+        let worker = self.worker(key)?;
         if worker.phase != Phase::Ready {
-            return;
+            return None;
         }
         let policy = &self.functions[worker.function.0].policy;
         let executes = |ticket| progress.executing.iter().any(|one| one.ticket == ticket);
@@ -156,31 +207,47 @@ impl<P: Parts> Scheduler<P> {
                 .outstanding
                 .iter()
                 .any(|one| one.call.is_some() && executes(one.ticket));
-        let mut next: Option<Instant> = None;
-        let mut ends = Vec::new();
+        let mut judgement = Judgement::default();
         for inflight in worker.outstanding.iter().filter(|one| one.stop.is_none()) {
             let stage = worker.stage(now, inflight, policy.at_once, progress);
-            let verdict = match inflight.call {
-                None if shared => Verdict::GoesOn(None),
-                None => stage.of_unwanted(now),
-                Some(call) => match self.call(call).and_then(|call| call.terms.policy.timeout) {
-                    None => Verdict::GoesOn(None),
-                    Some(timeout) => stage.of_limited(now, timeout),
-                },
+            let timeout = inflight
+                .call
+                .and_then(|call| self.call(call)?.terms.policy.timeout);
+            let verdict = match (inflight.call, timeout) {
+                (None, _) if shared => Verdict::GoesOn(None),
+                (None, _) => stage.of_unwanted(now),
+                (Some(_), None) => Verdict::GoesOn(None),
+                (Some(_), Some(timeout)) => stage.of_limited(now, timeout),
             };
             match verdict {
-                Verdict::GoesOn(at) => next = next.into_iter().chain(at).min(),
-                Verdict::Ends(expired) => ends.push((inflight.ticket, expired)),
+                Verdict::GoesOn(at) => {
+                    judgement.look_at(at);
+                    if let Some(timeout) = timeout.filter(|_| self.is_observed() && !inflight.slow)
+                    {
+                        judgement.watch(now, inflight.ticket, stage, timeout);
+                    }
+                }
+                Verdict::Ends(expired) => judgement.ends.push((inflight.ticket, expired)),
                 Verdict::GiveUp => {
-                    let ticket = inflight.ticket;
-                    return self.give_up(now, key, ticket);
+                    judgement.gives_up = Some(inflight.ticket);
+                    break;
                 }
             }
         }
-        if let Some(at) = next {
-            self.arm_probe(key, at);
+        Some(judgement)
+    }
+
+    /// Publishes that an input has executed for half of its timeout.
+    fn note_slow(&mut self, key: WorkerKey, ticket: u64, elapsed: Duration) {
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
+        let function = worker.function;
+        if let Some(inflight) = worker.outstanding.find(ticket) {
+            inflight.slow = true;
+            self.functions[function.0].statistics.slow += 1;
+            self.publish_slow(key, ticket, elapsed);
         }
-        self.stop_executing(now, key, ends);
     }
 
     /// Stops inputs that are executing, and lets the worker go on with others if there are none to stop.
@@ -424,6 +491,9 @@ impl<P: Parts> Scheduler<P> {
                 worker: key,
                 ticket,
             });
+            if let Some(Expired { timeout, .. }) = expired {
+                self.publish_terminating(key, ticket, timeout, grace);
+            }
         }
         self.stop_further(now, key);
     }

@@ -3,6 +3,7 @@
 
 mod cost;
 mod deadlines;
+mod events;
 mod life;
 mod panics;
 mod progress;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::api::crash_limit::CrashLimit;
+use crate::api::events::Event;
 use crate::api::failure::{Cancelled, ExitCause, Panic};
 use crate::api::options::Policy;
 use crate::api::retries::Retries;
@@ -132,6 +134,7 @@ struct World {
     now: Instant,
     workers: BTreeMap<WorkerKey, FakeWorker>,
     outcomes: BTreeMap<u64, Outcome>,
+    events: Vec<Event>,
     /// The inputs that have panicked.
     panicked: BTreeSet<u64>,
     spawned: usize,
@@ -163,6 +166,7 @@ impl World {
             now: Instant::now(),
             workers: BTreeMap::new(),
             outcomes: BTreeMap::new(),
+            events: Vec::new(),
             panicked: BTreeSet::new(),
             spawned: 0,
             at_once,
@@ -301,7 +305,8 @@ impl World {
                         .expect("it is alive")
                         .terminated = true;
                 }
-                Action::Measure { .. } | Action::Publish(_) => {}
+                Action::Publish(record) => self.events.extend(record.events()),
+                Action::Measure { .. } => {}
             }
         }
     }

@@ -348,32 +348,31 @@ impl<P: Parts> Scheduler<P> {
         let name = self.functions[function.0].policy.name;
         let cause = report.cause;
         self.publish_worker(name, worker.identity(), EventKind::WorkerDown { cause });
-        match worker.phase {
-            Phase::Starting => {
-                let startup = match report.panic {
-                    Some(last) => Startup::SetUp(format!("panicked: {}", last.panic).into()),
-                    None => Startup::Exited(report.cause),
-                };
+        let startup = match (&worker.phase, &report.panic) {
+            (Phase::Starting, Some(last)) => {
+                Some(Startup::SetUp(format!("panicked: {}", last.panic).into()))
+            }
+            (Phase::Starting, None) => Some(Startup::Exited(report.cause)),
+            (Phase::FailedStart(startup), _) => Some(startup.clone()),
+            (
+                Phase::Ready
+                | Phase::Retiring
+                | Phase::Killed
+                | Phase::Broken(_)
+                | Phase::OutOfMemory,
+                _,
+            ) => None,
+        };
+        match startup {
+            Some(startup) => {
                 let failed = FailedStart {
                     startup,
                     stderr_tail: report.stderr_tail,
                     is_for_want_of_resources: false,
                 };
-                self.handle_failed_start(now, function, worker.id, failed);
+                self.handle_failed_start(now, &worker, failed);
             }
-            Phase::FailedStart(startup) => {
-                let failed = FailedStart {
-                    startup,
-                    stderr_tail: report.stderr_tail,
-                    is_for_want_of_resources: false,
-                };
-                self.handle_failed_start(now, function, worker.id, failed);
-            }
-            Phase::Ready
-            | Phase::Retiring
-            | Phase::Killed
-            | Phase::Broken(_)
-            | Phase::OutOfMemory => self.take_over(now, worker, report),
+            None => self.take_over(now, worker, report),
         }
         self.dispatch(now, function);
         self.give_freed_place(now);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use retry_runtime::events::{CallOutcome, EventKind, Log};
@@ -12,7 +12,7 @@ use retry_tests::{eventually, example, fixture_outside, root};
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// Runs the example with a log.
-fn nightly(pages: u64, log: &Path) -> std::process::Command {
+fn nightly(pages: u64, log: &Path) -> Command {
     let mut command = example("nightly");
     command
         .args(["--pages", &pages.to_string()])
@@ -86,6 +86,58 @@ fn a_log_has_every_call_and_attempt_and_fits_its_schema() {
 }
 
 #[test]
+fn slow_and_expiring_attempts_and_failed_starts_are_in_a_log_that_fits_its_schema() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run.jsonl");
+        for how in ["hang", "set-up"] {
+            let status = Command::new(env!("CARGO_BIN_EXE_lagging"))
+                .args(["--how", how])
+                .env("STARTS", directory.path().join("starts"))
+                .env("RETRY_EVENTS", &path)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            assert!(status.unwrap().success());
+        }
+        check_schema(&path);
+        let (mut slow, mut terminating, mut failed_starts) = (Vec::new(), Vec::new(), 0);
+        for event in Log::open(&path).unwrap() {
+            let event = event.unwrap();
+            match event.kind {
+                EventKind::Slow {
+                    elapsed, timeout, ..
+                } => {
+                    assert!(elapsed >= timeout / 2 && elapsed < timeout, "{elapsed:?}");
+                    slow.push((event.input_index, event.attempt));
+                }
+                EventKind::Terminating { grace, .. } => {
+                    assert_eq!(grace, Duration::from_secs(2));
+                    terminating.push((event.input_index, event.attempt));
+                }
+                EventKind::SetUpFailed {
+                    reason,
+                    tries_again,
+                    ..
+                } => {
+                    assert_eq!((&*reason, tries_again), ("no such file: m.onnx", true));
+                    failed_starts += 1;
+                }
+                _ => {}
+            }
+        }
+        slow.sort_unstable();
+        terminating.sort_unstable();
+        let expected = [1, 3].map(|input| (Some(input), Some(1)));
+        assert_eq!(
+            (&slow[..], &terminating[..]),
+            (&expected[..], &expected[..])
+        );
+        assert_eq!(failed_starts, 2);
+    });
+}
+
+#[test]
 fn a_killed_run_leaves_a_log_of_whole_lines() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
@@ -108,6 +160,22 @@ fn a_killed_run_leaves_a_log_of_whole_lines() {
             assert!(events.iter().all(|event| event.run == run));
         }
     });
+}
+
+#[test]
+fn kinds_of_events_from_a_later_release_are_skipped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.jsonl");
+    let line = |event: &str| {
+        format!(
+            r#"{{"v":1,"run":"1NE2J9ZK4PQXG","host":"a","time":1,"elapsed":0,"event":"{event}","call":7}}"#
+        )
+    };
+    let lines = [line("queued"), line("dance"), line("queued")].join("\n") + "\n";
+    std::fs::write(&path, lines).unwrap();
+    let events: Vec<_> = Log::open(&path).unwrap().map(Result::unwrap).collect();
+    assert_eq!(events.len(), 2);
+    assert!(events.iter().all(|event| event.kind == EventKind::Queued));
 }
 
 #[test]

@@ -16,6 +16,18 @@ fn nightly(pages: u64) -> Command {
     command
 }
 
+fn lagging(how: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lagging"));
+    command.args(["--how", how]);
+    command
+}
+
+/// Returns the lines that begin with a status word.
+fn lines<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
+    let begins = |line: &&str| line.trim_start().starts_with(&format!("{word} ["));
+    text.lines().filter(begins).collect()
+}
+
 fn complaints(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
@@ -97,8 +109,10 @@ fn status_lines_are_as_many_as_the_mode_says() {
 #[test]
 fn a_short_run_without_failures_prints_nothing() {
     fixture_outside(LIMIT, || {
-        let output = nightly(100).output().unwrap();
-        assert_eq!(complaints(&output), "");
+        let text = complaints(&nightly(100).output().unwrap());
+        // A loaded machine may hold a page up for half of its timeout.
+        let lines = text.lines().filter(|line| !line.contains("SLOW ["));
+        assert_eq!(lines.collect::<Vec<_>>(), [""; 0], "{text}");
     });
 }
 
@@ -151,6 +165,123 @@ fn a_run_that_takes_a_while_is_announced() {
 }
 
 #[test]
+fn attempts_that_reach_half_of_their_timeout_and_all_of_it_are_told() {
+    fixture_outside(LIMIT, || {
+        let output = lagging("hang").output().unwrap();
+        let text = complaints(&output);
+        assert_eq!(output.stdout, b"main got 4\n", "{text}");
+        for input in [1, 3] {
+            let subject = format!("hangs[{input}] attempt 1 of 2");
+            for (word, after) in [
+                ("SLOW", "   worker w"),
+                ("TERMINATING", ": timeout 5s, killed after 2s   worker w"),
+                ("TIMEOUT", "; running it again   worker w"),
+            ] {
+                let of_input = |line: &&&str| line.contains(&format!("] {subject}{after}"));
+                let lines = lines(&text, word);
+                assert_eq!(lines.iter().filter(of_input).count(), 1, "{word} {text}");
+                assert_eq!(lines.len(), 2, "{word} {text}");
+            }
+        }
+        assert_eq!(
+            text.matches("TERMINATING [>  5.000s] ").count(),
+            2,
+            "{text}"
+        );
+        let summary = "hangs: 4 of 4 calls ok (2 after a retry), 2 slow attempts\n";
+        assert!(text.contains(summary), "{text}");
+    });
+}
+
+#[test]
+fn of_several_inputs_at_once_the_slow_one_is_told() {
+    fixture_outside(LIMIT, || {
+        let output = lagging("hang beside others").output().unwrap();
+        let text = complaints(&output);
+        assert_eq!(output.stdout, b"main got 3\n", "{text}");
+        let lines = lines(&text, "SLOW");
+        assert_eq!(lines.len(), 1, "{text}");
+        assert!(
+            lines[0].contains("] hangs_beside_others[2] attempt 1 of 1   worker w1 pid "),
+            "{text}"
+        );
+        assert!(!text.contains("TERMINATING"), "there is no grace: {text}");
+    });
+}
+
+#[test]
+fn a_failed_start_is_told_and_tried_again() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = lagging("set-up");
+        command.env("STARTS", directory.path().join("starts"));
+        let output = command.output().unwrap();
+        let text = complaints(&output);
+        assert_eq!(output.stdout, b"main got 3\n", "{text}");
+        let lines = lines(&text, "SETUP FAIL");
+        assert_eq!(lines.len(), 2, "{text}");
+        for line in lines {
+            assert!(
+                line.contains("s] embeds: no such file: m.onnx   worker w"),
+                "{text}"
+            );
+            assert!(line.ends_with("; trying again"), "{text}");
+        }
+        assert!(text.contains(", 2 failed starts\n"), "{text}");
+    });
+}
+
+#[test]
+fn many_calls_that_wait_for_a_broken_set_up_are_one_block() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let starts = directory.path().join("starts");
+        let mut command = lagging("never ready");
+        command.env("STARTS", &starts).env("RETRY_OUTPUT", "none");
+        let output = command.output().unwrap();
+        let text = complaints(&output);
+        assert_eq!(output.stdout, b"main got 1000\n", "{text}");
+        let reason = "never_ready[0]  startup: setup failed: no such file: n.onnx\n";
+        assert_eq!(lines(&text, "FAILED").len(), 1, "{text}");
+        assert!(text.contains(reason), "{text}");
+        let block = "stderr   looking into /nowhere\n";
+        assert_eq!(text.matches(block).count(), 1, "{text}");
+        // The map tries again after pauses that grow, and not for each input.
+        let starts = std::fs::read_to_string(starts).unwrap();
+        assert!(starts.lines().count() < 100, "{starts}");
+    });
+}
+
+#[test]
+fn the_summary_names_the_files_and_ends_with_the_run() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = nightly(120);
+        command.current_dir(directory.path());
+        for (variable, file) in [
+            ("RETRY_EVENTS", "run.jsonl"),
+            ("RETRY_REPORT", "report.html"),
+            ("RETRY_TRACE", "trace.json"),
+        ] {
+            command.env(variable, file);
+        }
+        let text = complaints(&command.output().unwrap());
+        let files = "      Events run.jsonl\n      Report report.html\n       Trace trace.json\n         Run ";
+        let (_, run) = text.split_once(files).unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(run.trim_end().len(), 13, "{text}");
+        // A file that is not complete is not among them.
+        let mut command = nightly(120);
+        command.env("RETRY_EVENTS", "/dev/full");
+        let text = complaints(&command.output().unwrap());
+        assert!(
+            text.contains("the event log /dev/full is not complete: "),
+            "{text}"
+        );
+        assert!(!text.contains("Events /dev/full"), "{text}");
+    });
+}
+
+#[test]
 fn a_program_whose_output_nobody_reads_ends_without_a_message() {
     fixture_outside(LIMIT, || {
         let mut process = Command::new(env!("CARGO_BIN_EXE_counting"))
@@ -188,7 +319,7 @@ fn a_program_that_is_asked_lists_its_running_calls_and_goes_on() {
         let mut complaints = complaints.map_while(Result::ok);
         let running: Vec<_> = complaints
             .by_ref()
-            .take_while(|line| !line.contains("Executing 2 calls, 38 more wait"))
+            .take_while(|line| !line.contains("Executing 2 calls, 38 queued; 0 done"))
             .filter(|line| line.contains("     Running ") && line.contains("attempt 1 "))
             .collect();
         assert_eq!(running.len(), 2, "{running:?}");
@@ -202,6 +333,55 @@ fn a_program_that_is_asked_lists_its_running_calls_and_goes_on() {
         kill_process(pid, Signal::INT).unwrap();
         assert!(lines.any(|line| line == "main got 40 results"));
         lines.for_each(drop);
+        complaints.for_each(drop);
+        assert_eq!(process.wait().unwrap().code(), Some(130));
+    });
+}
+
+#[test]
+fn running_calls_are_listed_with_what_they_print_and_the_others_by_state() {
+    fixture_outside(LIMIT, || {
+        let mut process = lagging("print")
+            .env("RETRY_SHUTDOWN_GRACE", "0s")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let complaints = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut complaints = complaints.map_while(Result::ok);
+        let begun = complaints
+            .by_ref()
+            .filter(|line| line.contains("]: working on page "));
+        assert_eq!(begun.take(2).count(), 2);
+        let pid = Pid::from_child(&process);
+        kill_process(pid, Signal::USR1).unwrap();
+        let mut running = Vec::new();
+        let counts = loop {
+            let line = complaints.next().expect("it answers");
+            if line.contains("   Executing ") {
+                break line;
+            }
+            running.extend(line.contains("     Running ").then_some(line));
+        };
+        assert_eq!(running.len(), 2, "{running:?}");
+        for line in running {
+            let (_, page) = line.split_once("prints[").unwrap();
+            let (page, _) = page.split_once(']').unwrap();
+            assert!(
+                line.ends_with(&format!("iB  working on page {page}")),
+                "{line}"
+            );
+        }
+        let states = "Executing 2 calls, 4 queued, 3 wait for a retry, the next in ";
+        let (_, rest) = counts
+            .split_once(states)
+            .unwrap_or_else(|| panic!("{counts}"));
+        let (seconds, done) = rest.split_once("s; ").unwrap();
+        let seconds: f64 = seconds.parse().unwrap();
+        assert!((1.0..=3600.0).contains(&seconds), "{counts}");
+        assert_eq!(done, "1 done");
+        kill_process(pid, Signal::INT).unwrap();
         complaints.for_each(drop);
         assert_eq!(process.wait().unwrap().code(), Some(130));
     });

@@ -4,11 +4,12 @@
 use std::time::{Duration, SystemTime};
 
 use super::super::attempts::{Span, Tracker, WorkerKey, Workers};
-use super::buckets::{Histogram, Rate};
-use super::failures::{FailedAttempt, Failures};
+use super::super::failures::{End, Groups, OpenCalls};
+use super::buckets::Rate;
 use super::timeline::{Tally, Timeline};
 use crate::api::context::{AttemptOutcome, CallId};
 use crate::api::events::{CallOutcome, Event, EventKind, Record};
+use crate::api::histogram::Histogram;
 use crate::api::run::RunId;
 
 /// How many of the slowest calls are kept.
@@ -34,7 +35,7 @@ pub(super) struct Function {
     pub(super) tally: Tally,
     /// The time that all attempts took together, as far as it was measured.
     pub(super) busy: Duration,
-    pub(super) times: Histogram,
+    pub(super) times: Histogram<32>,
     pub(super) workers: u64,
     /// The workers that have died while they were executing or starting.
     pub(super) lost: u64,
@@ -121,7 +122,11 @@ pub(super) struct Aggregate {
     spans: Vec<Span>,
     rate: Rate,
     timeline: Timeline,
-    failures: Failures,
+    open: OpenCalls,
+    /// The calls that ended without a result.
+    failures: Groups,
+    /// The attempts that were repeated.
+    retries: Groups,
     /// The slowest calls, the slowest one first.
     slowest: Vec<Slow>,
 }
@@ -160,65 +165,42 @@ impl Aggregate {
         let event = &record.event;
         let (at, count) = (event.at.elapsed, u64::from(record.count));
         match &event.kind {
-            EventKind::AttemptFailed {
-                outcome,
-                error,
-                ran,
-            } => {
+            EventKind::AttemptFailed { outcome, .. } => {
+                self.open.add(event, call);
                 let worker = WorkerKey::of(event);
-                self.failures.add_attempt(
-                    call,
-                    FailedAttempt {
-                        number: event.attempt.unwrap_or(1),
-                        outcome: outcome.clone(),
-                        error: error.clone(),
-                        ran: *ran,
-                        worker: worker.map_or_else(String::new, |worker| worker.to_string()),
-                        delay: None,
-                    },
-                );
                 if let (AttemptOutcome::Crashed(_), Some(worker)) = (outcome, worker) {
                     self.lose(worker, event.function);
                 }
             }
             EventKind::Retrying { delay, .. } => {
-                self.failures.add_retry(event, call, *delay);
+                if let Some(last) = self.open.repeat(call, *delay) {
+                    self.retries.add_retry(event, last);
+                }
                 self.rate.at(at).retried += count;
                 self.function(event.function).retried += count;
             }
-            EventKind::Finished {
-                outcome: CallOutcome::Succeeded,
-                ..
-            } => {
-                self.failures.succeed(event, call);
-                self.rate.at(at).succeeded += count;
-                let function = self.function(event.function);
-                function.succeeded += count;
-                if event.attempt.unwrap_or(1) > 1 {
-                    function.after_retry += count;
+            EventKind::Finished { outcome, .. } => {
+                let attempts = self.open.end(call);
+                match (outcome, End::of(event)) {
+                    (CallOutcome::Cancelled, _) => self.function(event.function).cancelled += count,
+                    (_, None) => self.succeed(event, count),
+                    (_, Some(end)) => {
+                        self.failures.add_call(event, count, &end, &attempts);
+                        self.rate.at(at).failed += count;
+                        self.function(event.function).failed += count;
+                    }
                 }
             }
-            EventKind::Finished {
-                outcome: CallOutcome::Cancelled,
-                ..
-            } => {
-                self.failures.forget(call);
-                self.function(event.function).cancelled += count;
-            }
-            EventKind::Finished {
-                outcome,
-                reason,
-                details,
-                ..
-            } => {
-                let reason = reason.as_deref().unwrap_or_default();
-                let details = details.as_deref();
-                self.failures
-                    .fail(event, call, count, *outcome, reason, details);
-                self.rate.at(at).failed += count;
-                self.function(event.function).failed += count;
-            }
             _ => {}
+        }
+    }
+
+    fn succeed(&mut self, event: &Event, count: u64) {
+        self.rate.at(event.at.elapsed).succeeded += count;
+        let function = self.function(event.function);
+        function.succeeded += count;
+        if event.attempt.unwrap_or(1) > 1 {
+            function.after_retry += count;
         }
     }
 
@@ -329,8 +311,12 @@ impl Aggregate {
         &self.timeline
     }
 
-    pub(super) fn failures(&self) -> &Failures {
+    pub(super) fn failures(&self) -> &Groups {
         &self.failures
+    }
+
+    pub(super) fn retries(&self) -> &Groups {
+        &self.retries
     }
 
     pub(super) fn slowest(&self) -> &[Slow] {
@@ -377,7 +363,8 @@ impl Aggregate {
     #[cfg(test)]
     pub(super) fn footprint(&self) -> usize {
         let pending = self.tracker.pending().count();
-        let (timeline, failures) = (self.timeline.footprint(), self.failures.footprint());
+        let timeline = self.timeline.footprint();
+        let failures = self.failures.len() + self.retries.len() + self.open.len();
         let workers = self.workers.keys().len();
         self.functions.len() + workers + self.slowest.len() + pending + timeline + failures
     }

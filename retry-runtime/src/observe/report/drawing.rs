@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use super::super::status::word;
+use super::super::failures::word;
 use super::aggregate::{Aggregate, Function};
 use super::text::{grouped, per_second, plural, tick, time};
 use super::timeline::{Bar, Row};

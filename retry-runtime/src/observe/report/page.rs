@@ -4,10 +4,9 @@ use std::fmt::Write;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::super::status::word;
+use super::super::failures::{FailedAttempt, Group, Groups, word};
 use super::aggregate::{Aggregate, Function, Totals};
 use super::drawing::{durations, rate, timeline};
-use super::failures::{FailedAttempt, Group, Groups};
 use super::text::{grouped, time, utc};
 use crate::api::context::short_name;
 
@@ -51,8 +50,8 @@ pub(super) fn render(run: &Aggregate, state: State, settings: Option<&str>) -> S
                     (timeline(run))
                     (rate(run))
                     (durations(run.functions()))
-                    (failures(&run.failures().calls))
-                    (retries(&run.failures().attempts))
+                    (failures(run.failures()))
+                    (retries(run.retries()))
                     (slowest(run))
                     (functions(run.functions()))
                     (unfinished(run))
@@ -211,7 +210,12 @@ fn details(group: &Group) -> Markup {
 
 fn attempt_line(attempt: &FailedAttempt, reason: &str) -> String {
     let outcome = word(&attempt.outcome);
-    let (number, ran, worker) = (attempt.number, time(attempt.ran), &attempt.worker);
+    let worker = attempt.worker.map(|worker| worker.to_string());
+    let (number, ran, worker) = (
+        attempt.number,
+        time(attempt.ran),
+        worker.unwrap_or_default(),
+    );
     let mut text = format!("{number}: {outcome} after {ran}, {worker}");
     if let Some(delay) = attempt.delay.filter(|delay| !delay.is_zero()) {
         let _ = write!(text, ", repeated after {}", time(delay));

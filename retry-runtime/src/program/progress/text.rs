@@ -101,6 +101,7 @@ fn per_second(rate: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::context::CallId;
     use crate::program::sampling::Stall;
     use crate::scheduler::{Counts, RunningCall};
 
@@ -162,6 +163,7 @@ mod tests {
     fn details_name_the_inputs_that_execute_for_long() {
         let running = |function, index, attempt, milliseconds| Running {
             call: RunningCall {
+                id: CallId(1),
                 function,
                 index,
                 attempt,
@@ -170,6 +172,7 @@ mod tests {
             worker: 1,
             pid: None,
             memory: 0,
+            last_line: None,
         };
         let all = [
             running("photos::resize", Some(812), 2, 12_340),

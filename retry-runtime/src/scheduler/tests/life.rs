@@ -1,6 +1,7 @@
 //! The life of a call: limits, stops, nesting and shutdown.
 
 use super::*;
+use crate::api::events::EventKind;
 use crate::api::failure::Rejected;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -584,6 +585,9 @@ fn life(seed: u64) {
     world.map = random.bool();
     world.shows_work = random.u8(0..8) > 0;
     world.shows_time = random.u8(0..8) > 0;
+    if random.bool() {
+        world.scheduler.set_interest(Interest::Failures);
+    }
     let mut keys = Vec::new();
     let mut once = Vec::new();
     let mut executions = BTreeMap::<u64, u32>::new();
@@ -687,10 +691,51 @@ fn life(seed: u64) {
         }
     }
     assert_eq!(world.outcomes.len() as u64, next, "every call is resolved");
+    let mut slow = BTreeSet::new();
+    for event in &world.events {
+        if let EventKind::Slow { .. } = event.kind {
+            let attempt = (event.call.map(|call| call.0), event.attempt, event.worker);
+            assert!(slow.insert(attempt), "{attempt:?} is slow twice");
+        }
+    }
     for input in once {
         let executed = executions.get(&input).copied().unwrap_or(0);
         assert!(executed <= 1, "input {input} was executed {executed} times");
     }
+}
+
+#[test]
+fn an_overview_has_the_calls_in_each_state() {
+    let mut world = World::new(function_policy(1));
+    world.submit(call_policy(Retries::fixed(1, 5 * SECOND)), [1, 2]);
+    world.submit(call_policy(Retries::none()), 3..=7);
+    world.all_ready();
+    let worker = world.first();
+    for answer in [err(true), err(true), ok(3)] {
+        world.begin(worker);
+        world.advance(SECOND);
+        world.answer(worker, answer);
+    }
+    world.begin(worker);
+    let overview = world.scheduler.overview();
+    let expected = Overview {
+        executing: 1,
+        queued: 3,
+        delayed: 2,
+        next_retry: Some(world.now + 3 * SECOND),
+        done: 1,
+    };
+    assert_eq!(overview, expected);
+    let keys = world
+        .scheduler
+        .keys_where(|call| call.state == CallState::Delayed);
+    world.scheduler.cancel(keys, Cancelled::ByCaller);
+    world.perform();
+    let overview = world.scheduler.overview();
+    assert_eq!(
+        (overview.delayed, overview.next_retry, overview.done),
+        (0, None, 3)
+    );
 }
 
 #[test]
