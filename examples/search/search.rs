@@ -122,7 +122,7 @@ fn main(
     /// Where the text is written.
     #[arg(default_value = "target/search.txt")]
     text_file: PathBuf,
-    /// How many lines it has.
+    /// Number of lines of the text.
     #[arg(default_value_t = 2000)]
     lines: usize,
 ) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! What workers log arrives in the program, as text on standard error.
+//! Logs of workers, which arrive in the program as text on standard error.
 //!
 //! Each line has the spans around it: those of the program, the call, the attempt, and those that the
 //! function opens in its worker. `RUST_LOG=debug` shows more, in the program and in the workers.

@@ -67,7 +67,7 @@ pub(crate) struct Run {
     progress: KeptCount,
 }
 
-/// What a checkpoint has for an input.
+/// The entry of a checkpoint for an input.
 pub(crate) enum Found {
     /// Its result.
     Kept(Bytes),
@@ -218,7 +218,7 @@ impl KeptCount {
 pub(crate) struct Recorder {
     keys: Keys,
     queue: Arc<Queue>,
-    /// How many equal inputs came before an input, by its index; only for inputs with equal ones before them.
+    /// The number of equal inputs before an input, by its index; only for inputs with equal ones before them.
     repeated: HashMap<u64, u32>,
     map: Weak<dyn Stored>,
 }

@@ -41,7 +41,7 @@ pub trait Wire: Serialize + DeserializeOwned + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + 'static> Wire for T {}
 
-/// Why a value cannot be encoded or decoded.
+/// The reason for which a value cannot be encoded or decoded.
 #[derive(Debug)]
 pub(crate) enum CodecError {
     /// The encoding would be larger than this many bytes.

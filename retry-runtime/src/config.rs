@@ -96,7 +96,7 @@ pub enum FailOn {
     Never,
     /// Calls without a result, unless they were cancelled.
     Failed,
-    /// Those, and calls that succeeded only after a failed attempt.
+    /// Failed calls, and calls that succeeded only after a failed attempt.
     Retried,
 }
 

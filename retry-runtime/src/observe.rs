@@ -1,4 +1,4 @@
-//! What a run tells while it goes on, and what remains of it.
+//! Observes a run: tells about it while it goes on, and writes what remains of it.
 
 mod attempts;
 mod failures;

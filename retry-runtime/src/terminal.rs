@@ -35,7 +35,7 @@ pub(crate) type Suspend = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 /// The display of the program, if it draws the progress of its calls itself.
 static ADOPTED: OnceLock<Suspend> = OnceLock::new();
 
-/// What is drawn below the cursor.
+/// The rows below the cursor.
 #[derive(Default)]
 struct Frame {
     rows: Vec<String>,

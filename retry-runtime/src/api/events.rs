@@ -163,7 +163,7 @@ pub enum EventKind {
         ran: Option<Duration>,
         /// The number of inputs that `ran` is the mean of.
         ran_of: u32,
-        /// What is known of a call without a result.
+        /// Facts about a call without a result.
         details: Option<Box<FailureDetails>>,
     },
     /// A worker process was started; its set-up begins.
@@ -216,7 +216,7 @@ pub enum EventKind {
     },
 }
 
-/// What is known of a call that ended without a result, beyond its attempts.
+/// Facts about a call that ended without a result, beyond its attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailureDetails {

@@ -344,7 +344,7 @@ pub enum Limit {
     Startup,
 }
 
-/// What a call was waiting for when its deadline passed.
+/// The thing that a call was waiting for when its deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Waiting {

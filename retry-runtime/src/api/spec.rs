@@ -202,7 +202,7 @@ setters! {
 }
 
 impl FunctionSpec {
-    /// How many inputs one worker executes at once.
+    /// Number of inputs that one worker executes at once.
     pub(crate) const fn at_once(&self) -> usize {
         match self.batch {
             Some(batch) => batch.max_size,

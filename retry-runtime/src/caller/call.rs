@@ -198,7 +198,7 @@ pub struct Call<T, E> {
 struct StartedCall {
     slot: Arc<Slot>,
     key: Option<CallKey>,
-    /// Where this thread has yet to look for the answer.
+    /// The places in which this thread has yet to look for the answer.
     source: Option<Arc<dyn AnswerSource>>,
     /// The spin for the answer before other threads took over.
     busy_polled: Option<Spin>,

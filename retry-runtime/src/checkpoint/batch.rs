@@ -21,7 +21,7 @@ pub(super) struct Batch {
     pub(super) map: Weak<dyn Stored>,
     /// Keys and values, one behind the other.
     content: Vec<u8>,
-    /// Where each key and its value end.
+    /// The ends of each key and its value.
     ends: Vec<(usize, usize)>,
 }
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 /// Longest encoded input that is a part of its key. The key of a longer one has a digest instead.
 const SHORT: usize = 64;
 
-/// What follows the function's number in a key.
+/// The part of a key behind the function's number.
 const INPUT: u8 = 0;
 const DIGEST: u8 = 1;
 

@@ -28,7 +28,7 @@ const FORMAT: u32 = 1;
 const FORMATS: TableDefinition<'_, &str, u32> = TableDefinition::new("retry-runtime checkpoint");
 /// The number, version, types and digest of each function, by its name.
 const FUNCTIONS: TableDefinition<'_, &str, FunctionRow<'_>> = TableDefinition::new("functions");
-/// How many results there are of each function.
+/// The number of results of each function.
 const COUNTS: TableDefinition<'_, u32, u64> = TableDefinition::new("counts");
 const RESULTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("results");
 
@@ -407,7 +407,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct QueueState {
     waiting: Waiting,
-    /// How often the writer has taken what was waiting, and how often it has written that.
+    /// The number of times that the writer has taken what was waiting, and has written it.
     taken: u64,
     done: u64,
     stopped: bool,

@@ -101,10 +101,10 @@ fn short(name: &str) -> String {
     text + &word
 }
 
-/// What is known of a type.
+/// Facts about a type.
 struct Tracer {
     hasher: Sha256,
-    /// How many variants of each enum were made up.
+    /// The number of variants of each enum that were made up.
     variants: BTreeMap<(&'static str, usize), usize>,
     /// There may be variants that no pass has reached.
     unseen: bool,

@@ -1,4 +1,4 @@
-//! What the workers are doing at this moment, for a person who asks.
+//! Lists the calls that workers are executing, for a person who asks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

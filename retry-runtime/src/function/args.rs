@@ -63,7 +63,7 @@ pub trait Argument: Parameter {
     ) -> Result<Option<Bytes>, EncodeError>;
 }
 
-/// Why an argument cannot be sent.
+/// The reason for which an argument cannot be sent.
 #[derive(Debug)]
 pub struct EncodeError(pub(crate) CodecError);
 
@@ -302,13 +302,13 @@ pub trait Parameters {
     /// The types that callers pass, for display in their diagnostics.
     type Shown<'a>;
 
-    /// What callers pass, as a tuple.
+    /// The arguments of a caller, as a tuple.
     type Passed<'a>;
 }
 
 /// The same where they can be sent.
 pub trait Arguments: Parameters {
-    /// What the worker holds.
+    /// The value that the worker holds.
     type Owned;
 
     /// Adds the types that are sent.

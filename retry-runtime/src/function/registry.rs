@@ -218,7 +218,7 @@ pub(crate) fn descriptions() -> Vec<(Annotation, &'static FunctionSpec)> {
     found
 }
 
-/// Why a name does not identify one function.
+/// The reason for which a name does not identify one function.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotFound {
     /// Several functions have this name; holds their places in the source.

@@ -73,7 +73,7 @@ impl History {
     }
 }
 
-/// Why a call has no result, before its error type is known.
+/// The reason for which a call has no result, before its error type is known.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Failure {
     Panicked(Panic),

@@ -12,13 +12,13 @@ use std::time::Duration;
 use crate::api::context::{AttemptOutcome, CallId, short_name, subject};
 use crate::api::events::{CallOutcome, Event, EventKind, Record, WorkerId};
 
-/// How many workers that have ended are remembered.
+/// Number of workers that are remembered after their end.
 const ENDED: usize = 256;
 
-/// How many groups of attempts of one worker may wait for their common duration.
+/// Greatest number of groups of attempts of one worker that wait for their common duration.
 const WAITING: usize = 64;
 
-/// How much later than its end became known an attempt may end by the calculation above. Clocks are read at
+/// Time after its end became known at which an attempt may end by the calculation above. Clocks are read at
 /// different moments; beyond that, another attempt must have run at the same time.
 const TOLERANCE: Duration = Duration::from_millis(1);
 
@@ -49,7 +49,7 @@ impl WorkerKey {
     }
 }
 
-/// What is known of each worker. The end of a call may be published after that of its worker, so that the last
+/// Facts about each worker. The end of a call may be published after that of its worker, so that the last
 /// workers that have ended are remembered.
 #[derive(Debug)]
 pub(super) struct Workers<T> {

@@ -10,10 +10,10 @@ use crate::api::events::{CallOutcome, Event, EventKind, FailureDetails};
 use crate::api::excerpt::excerpt;
 use crate::api::failure::ExitCause;
 
-/// How many groups there are at most. Failures of further kinds are only counted.
+/// Greatest number of groups. Failures of further kinds are only counted.
 const GROUPS: usize = 200;
 
-/// How many attempts of a call are kept, the last ones.
+/// Number of attempts of a call that are kept, the last ones.
 const ATTEMPTS: usize = 10;
 
 /// The longest text of an example, in bytes.

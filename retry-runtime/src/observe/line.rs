@@ -82,7 +82,7 @@ pub(crate) struct Line {
     missed: Option<u64>,
 }
 
-/// How a worker's process ended.
+/// The end of a worker's process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Cause {

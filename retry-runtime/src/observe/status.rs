@@ -20,10 +20,10 @@ use crate::terminal;
 /// The width of the column of status words.
 pub(super) const WORDS: usize = 12;
 
-/// How many lines about attempts and starts, and blocks about failed calls, are printed of each kind.
+/// Number of lines about attempts and starts, and of blocks about failed calls, that are printed of each kind.
 const FEW: u64 = 5;
 
-/// How many lines of standard error a block shows.
+/// Number of lines of standard error in a block.
 const TAIL: usize = 10;
 
 /// The failures of a run, so far.

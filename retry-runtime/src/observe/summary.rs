@@ -9,7 +9,7 @@ use super::status::{Failures, WORDS};
 use crate::api::context::short_name;
 use crate::api::excerpt::grouped;
 
-/// How many groups of failures are listed.
+/// Number of groups of failures that are listed.
 const GROUPS: usize = 10;
 
 /// Share of the time of workers below which a reason is not told.
@@ -63,7 +63,7 @@ pub(crate) struct Totals {
     /// The time that attempts took, and the time that there were workers for them.
     pub(crate) busy: Duration,
     pub(crate) available: Duration,
-    /// What else the workers did.
+    /// The rest of the time of the workers, from samples.
     pub(crate) occupancy: Option<Occupancy>,
 }
 

@@ -211,7 +211,7 @@ struct WorkerRows {
 /// Turns records into trace events.
 #[derive(Default)]
 struct Trace {
-    /// What has not been written yet.
+    /// Text that has not been written yet.
     text: Vec<u8>,
     has_events: bool,
     tracker: Tracker,

@@ -10,13 +10,13 @@ use super::receive::ReceiveSide;
 use crate::wait::spin::{Patience, Spin};
 use crate::wait::{AnswerSource, Waiter, is_over};
 
-/// How often a waiting thread tries to lock a receive side that another thread polls.
+/// The number of times that a waiting thread tries to lock a receive side that another thread polls.
 const TRIES: u32 = 64;
 
-/// How often a thread that stops polling takes in what has arrived in the meantime.
+/// The number of times that a thread that stops polling takes in what has arrived in the meantime.
 const LAST_LOOKS: u32 = 4;
 
-/// How long a thread parks at a ring before it checks its own condition again. The ring's memory is
+/// The time for which a thread parks at a ring before it checks its own condition again. The ring's memory is
 /// written by the worker, so a wake-up from there cannot be relied on alone.
 const LONGEST_PARK: Duration = Duration::from_millis(100);
 

@@ -1,4 +1,4 @@
-//! Ends a program quietly whose standard output nobody reads any more, as in `app | head`.
+//! Ends a program without a message once its standard output is closed, as in `app | head`.
 //!
 //! `println!` panics there. To ignore the error would let the program compute what nobody reads, and to give SIGPIPE
 //! its default action would end programs that write to other pipes and handle the error.

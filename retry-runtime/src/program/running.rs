@@ -12,7 +12,7 @@ use crate::engine::running::Running;
 use crate::observe::summary::plural;
 use crate::scheduler::Overview;
 
-/// How many calls are listed.
+/// Number of calls that are listed.
 const LISTED: usize = 40;
 
 /// The longest last line of a call, in characters.

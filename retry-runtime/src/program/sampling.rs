@@ -41,10 +41,10 @@ const LAST: Duration = Duration::from_millis(500);
 static THREAD: PerProcess<Mutex<Option<JoinHandle<()>>>> = PerProcess::new();
 static ENDS: PerProcess<AtomicBool> = PerProcess::new();
 
-/// What was sampled so far.
+/// The samples so far.
 static SAMPLER: PerProcess<Mutex<Sampler>> = PerProcess::new();
 
-/// Why workers have nothing to do although there is work, or will be.
+/// The reason for which workers have nothing to do although there is work, or will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stall {
     Starting,
@@ -101,7 +101,7 @@ pub(super) struct Sampler {
     functions: HashMap<&'static str, Function>,
 }
 
-/// What is known of a function from earlier samples.
+/// The sum of earlier samples of a function.
 #[derive(Default)]
 struct Function {
     occupancy: Occupancy,

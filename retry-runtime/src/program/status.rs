@@ -30,7 +30,7 @@ const LAST: Duration = Duration::from_secs(2);
 
 static MODE: OnceLock<StatusMode> = OnceLock::new();
 
-/// What this process has observed of its default runtime.
+/// The failures of the default runtime of this process.
 static OBSERVED: PerProcess<Observed> = PerProcess::new();
 
 #[derive(Default)]

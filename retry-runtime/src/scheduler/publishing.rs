@@ -1,4 +1,4 @@
-//! What the scheduler tells subscribers about calls and workers. Nothing is built without subscribers.
+//! Tells subscribers about calls and workers. Nothing is built without subscribers.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What is known of all calls of a function: for the summary of a run.
+//! Sums up all calls of a function, for the summary of a run.
 
 use std::time::{Duration, Instant};
 

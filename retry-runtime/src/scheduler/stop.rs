@@ -82,7 +82,7 @@ enum Stage {
     Waiting,
 }
 
-/// What becomes of an input that a worker has.
+/// The decision about an input that a worker has.
 enum Verdict {
     /// It goes on; the worker has to be probed again at this time.
     GoesOn(Option<Instant>),

@@ -85,7 +85,7 @@ pub(super) enum Phase {
     FailedStart(Startup),
 }
 
-/// What identifies a worker to those who read about it.
+/// The number and the process of a worker, for those who read about it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WorkerIdentity {
     pub(super) id: u64,

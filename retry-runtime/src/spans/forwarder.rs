@@ -31,7 +31,7 @@ const FULL: usize = 32 * 1024;
 /// The variable whose directives decide what a worker records.
 const FILTER: &str = "RUST_LOG";
 
-/// What the worker provides.
+/// The callbacks of the worker.
 pub(crate) struct Hooks {
     /// Sends records to the parent.
     pub(crate) send: fn(Batch),
@@ -228,7 +228,7 @@ impl Buffer {
     }
 }
 
-/// What is known of a span that the parent has been told of.
+/// Facts about a span that the parent has been told of.
 #[derive(Clone, Copy, Default)]
 struct Sent {
     span: u64,

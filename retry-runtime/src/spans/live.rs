@@ -32,7 +32,7 @@ struct Call {
     attempt: Option<Span>,
 }
 
-/// What a worker has sent.
+/// The records that a worker has sent.
 #[derive(Default)]
 struct Worker {
     /// The callsites in the order of their numbers. `None` for an impossible one.

@@ -80,7 +80,7 @@ impl Record {
     }
 }
 
-/// What a worker records. Numbers are unique within the worker; zero stands for none.
+/// A record of a worker. Numbers are unique within the worker; zero stands for none.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Message {
     /// Precedes the first record of each callsite. Callsites are numbered in this order, from 1.

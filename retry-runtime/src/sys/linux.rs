@@ -1,4 +1,4 @@
-//! What the runtime needs of Linux.
+//! Wraps what the runtime needs of Linux.
 
 pub(crate) mod attributes;
 mod bell;

@@ -68,7 +68,7 @@ impl Wake for ThreadWaiter {
     }
 }
 
-/// What a thread needs to block, kept for the next time.
+/// The waker and the patience of a thread that blocks, kept for the next time.
 struct Parker {
     waiter: Arc<ThreadWaiter>,
     waker: Waker,

@@ -66,7 +66,7 @@ fn is_crowded() -> bool {
     crowded
 }
 
-/// How long spinning pays at one place, as far as is known.
+/// The time for which spinning pays at one place, as far as is known.
 #[derive(Debug)]
 pub(crate) struct Patience {
     longest: u64,

@@ -1,4 +1,4 @@
-//! What functions ask of the worker process that runs them, on systems that have none.
+//! Answers what functions ask of the worker process that runs them, on systems that have none.
 
 /// The control block of this process, if it is a worker.
 pub(crate) enum ControlBlock {}

@@ -44,7 +44,7 @@ fn counting(how: &str) -> Command {
 const ROWS: u16 = 5;
 const COLUMNS: u16 = 120;
 
-/// What was on a terminal.
+/// The content of a terminal over time.
 struct Session {
     /// The bytes that were written to it.
     text: String,

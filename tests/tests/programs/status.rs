@@ -1,4 +1,4 @@
-//! What a program prints about its failed calls, and its summary and exit code.
+//! Tests of what a program prints about its failed calls, of its summary and its exit code.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};

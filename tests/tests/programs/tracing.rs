@@ -24,7 +24,7 @@ fn output(mut command: Command) -> (String, String) {
     (String::from_utf8(output.stdout).unwrap(), err)
 }
 
-/// What a subscriber was told, in order.
+/// The records that a subscriber got, in order.
 struct Recorded(Vec<Value>);
 
 impl Recorded {

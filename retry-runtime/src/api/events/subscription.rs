@@ -13,7 +13,7 @@ use crate::api::run::now;
 use crate::runtime_thread;
 use crate::sys::Mark;
 
-/// How many records wait for a subscriber before further ones are dropped.
+/// Number of records that wait for a subscriber before further ones are dropped.
 const BACKLOG: usize = 65_536;
 
 /// An event of one call, or the same event of several consecutive calls.
@@ -300,7 +300,7 @@ impl Queue {
 pub(crate) enum Interest {
     #[default]
     Nothing,
-    /// Those of workers, of failed attempts, and of calls that needed more than one attempt.
+    /// Events of workers, of failed attempts, and of calls that needed more than one attempt.
     Failures,
     Everything,
 }

@@ -12,7 +12,7 @@ use crate::api::events::{CallOutcome, Event, EventKind, Record};
 use crate::api::histogram::Histogram;
 use crate::api::run::RunId;
 
-/// How many of the slowest calls are kept.
+/// Number of the slowest calls that are kept.
 const SLOWEST: usize = 20;
 
 /// The run that is summed up.
@@ -103,7 +103,7 @@ pub(super) struct Unfinished {
     pub(super) since: Duration,
 }
 
-/// What is known of a worker.
+/// Facts about a worker.
 #[derive(Debug, Default)]
 struct Worker {
     is_up: bool,

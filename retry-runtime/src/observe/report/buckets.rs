@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// How many buckets of time there are at most.
+/// Greatest number of buckets of time.
 const BUCKETS: usize = 240;
 
 /// The width of a bucket at the beginning of a run.
 const FIRST_WIDTH: Duration = Duration::from_millis(5);
 
-/// What has happened in a period.
+/// Counts of a period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     /// Calls that ended with a result.

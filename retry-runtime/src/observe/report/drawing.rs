@@ -14,10 +14,10 @@ use crate::api::context::short_name;
 /// The width of drawings, in units of their own: the page stretches them.
 const WIDTH: u64 = 10_000;
 
-/// How many bars all rows of the timeline have together at most.
+/// Greatest number of bars in all rows of the timeline together.
 const BARS: usize = 2500;
 
-/// How many functions have a histogram.
+/// Number of functions that have a histogram.
 const HISTOGRAMS: usize = 8;
 
 pub(super) fn timeline(run: &Aggregate) -> Markup {

@@ -14,7 +14,7 @@ use crate::api::context::short_name;
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
-/// How many groups of failures are shown.
+/// Number of groups of failures that are shown.
 const SHOWN: usize = 50;
 
 /// The state of the run when the page is written.

@@ -1,4 +1,4 @@
-//! What each worker did when: bars for its start and its attempts. Short bars are merged, so that their number
+//! Draws the work of each worker over time: bars for its start and its attempts. Short bars are merged, so that their number
 //! does not depend on the length of a run.
 
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::super::attempts::{Span, WorkerKey, Workers};
 use crate::api::context::AttemptOutcome;
 
-/// How many rows there are at most.
+/// Greatest number of rows.
 const ROWS: usize = 100;
 
-/// How many bars a row has at most while a run goes on.
+/// Greatest number of bars in a row while a run goes on.
 const BARS: usize = 1024;
 
-/// How attempts have ended.
+/// The kinds of ends of attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) succeeded: u64,
@@ -20,7 +20,7 @@ pub(super) struct Tally {
     pub(super) panicked: u64,
     pub(super) crashed: u64,
     pub(super) timed_out: u64,
-    /// Those that were cancelled, and those whose result was lost.
+    /// Attempts that were cancelled, and those whose result was lost.
     pub(super) others: u64,
 }
 
@@ -182,7 +182,7 @@ struct Place {
     is_up: bool,
 }
 
-/// What all workers did.
+/// The work of all workers.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     rows: Vec<Row>,

@@ -205,7 +205,7 @@ struct Canvas(Arc<Mutex<Drawing>>);
 
 #[derive(Debug, Default)]
 struct Drawing {
-    /// What was written since the last flush.
+    /// The text since the last flush.
     text: Vec<String>,
     rows: Vec<String>,
 }

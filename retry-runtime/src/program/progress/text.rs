@@ -13,7 +13,7 @@ use crate::engine::running::Running;
 use crate::observe::summary::seconds;
 use crate::program::sampling::Sample;
 
-/// How many of the inputs that are executing are shown.
+/// Number of executing inputs that are shown.
 const SHOWN: usize = 8;
 
 /// Returns the counts of a function, its rate and the time that is left: `4,120/10,000  3 failed  812/s  eta 7s  8
