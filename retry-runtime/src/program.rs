@@ -445,11 +445,12 @@ fn finish() {
                 "waiting for {calls} spawned calls, at most {grace:?}; Ctrl-C to abandon them"
             )),
         }
-        let begun = Instant::now();
+        let begun = engine.running_time();
         let shutdown = Shutdown::begin(&Host::Here(Arc::clone(engine)), grace);
         let abandoned = shutdown.wait_for(SILENT).unwrap_or_else(|shutdown| {
             if running + queued == 0 {
-                say_what_is_left(engine, grace.saturating_sub(begun.elapsed()));
+                let elapsed = engine.running_time().saturating_duration_since(begun);
+                say_what_is_left(engine, grace.saturating_sub(elapsed));
             }
             shutdown.wait()
         });
