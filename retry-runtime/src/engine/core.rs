@@ -247,6 +247,7 @@ impl Core {
         if !self.scheduler.is_wanted(key) {
             link.kill();
         }
+        link.set_suspended(self.clock.suspended());
         self.links.insert(key.id, link);
         self.wake_early();
     }

@@ -1,6 +1,7 @@
 //! The parent's sending side of the connection to a worker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::Signal;
@@ -167,5 +168,9 @@ impl Link for ProcessLink {
         self.writer.close();
         // Wakes a worker that does not sleep at the ring.
         let _ = rustix::net::shutdown(&self.connection.socket, rustix::net::Shutdown::Write);
+    }
+
+    fn set_suspended(&mut self, total: Duration) {
+        self.control.set_suspended(total);
     }
 }
