@@ -11,6 +11,7 @@ pub(crate) mod link;
 mod perform;
 pub(crate) mod running;
 mod spans;
+mod suspend;
 mod wait;
 
 use std::cell::Cell;
@@ -185,6 +186,7 @@ impl Engine {
             mark: Mark::current(),
         });
         engine.set_max_message(max_message);
+        engine.register();
         engine.backend.start(&engine)?;
         Ok(engine)
     }

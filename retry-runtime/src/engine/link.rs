@@ -56,9 +56,15 @@ pub(crate) trait Link: Send {
     /// Tells an idle worker that nothing more will come.
     fn retire(&mut self);
 
+    /// Suspends the worker and everything that it started, unless that has been done from outside.
+    fn suspend(&mut self) {}
+
     /// Tells the worker for how long the program has been suspended in total: none of its times includes
-    /// that. Called when the worker is added, and whenever the program continues.
+    /// that. Called when the worker is added, and before it is [resumed](Self::resume).
     fn set_suspended(&mut self, total: Duration);
+
+    /// Lets a worker that was [suspended](Self::suspend) continue.
+    fn resume(&mut self) {}
 }
 
 /// The output of a worker. It is read without the engine's lock, since a thread that passes output on takes that

@@ -135,6 +135,7 @@ fn run(requests: &Receiver<SpawnRequest>) {
 /// Starts a standby, if one is wanted.
 fn start_standby(pool: Pool<'_>) {
     let engine = pool.engine;
+    let _start = pool.shared.starts.begin();
     let begins = engine.step(|core, _| {
         let now = core.clock.running();
         pool.state().standby.begin_start(now)
@@ -219,6 +220,7 @@ fn adopt(pool: Pool<'_>, core: &mut Core, request: &StartRequest, pid: u32, link
 fn fulfil(shared: &PoolShared, request: &StartRequest) {
     let engine = &*request.engine;
     let pool = Pool { engine, shared };
+    let _start = shared.starts.begin();
     match spawn(pool, request) {
         Ok((pid, link)) => engine.step(|core, _| adopt(pool, core, request, pid, link)),
         Err(error) => engine.step(|core, now| core.abandon(now, request.worker, &error)),

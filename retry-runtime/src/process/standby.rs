@@ -7,9 +7,12 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::reactor::Inbox;
 use super::spawn_environment::SpawnEnvironment;
 use super::start::Process;
+use crate::sys::group::{signal_group, suspend_group};
 
 /// The time for which a standby is kept after a worker has died, unless the configuration states how long
 /// idle workers are kept.
@@ -25,6 +28,7 @@ pub(crate) struct Standby {
     until: Option<Instant>,
     /// Set once the engine is being shut down.
     closed: bool,
+    is_suspended: bool,
 }
 
 #[derive(Default)]
@@ -135,6 +139,21 @@ impl Standby {
     /// Returns whether there is no process.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.state, StandbyState::None) && self.ending.is_empty()
+    }
+
+    /// Suspends the standby until it is [resumed](Self::resume).
+    pub(super) fn suspend(&mut self) {
+        if let StandbyState::Waiting(process, _) = &self.state {
+            self.is_suspended = suspend_group(process.pid());
+        }
+    }
+
+    pub(super) fn resume(&mut self) {
+        if let StandbyState::Waiting(process, _) = &self.state
+            && std::mem::take(&mut self.is_suspended)
+        {
+            signal_group(process.pid(), Signal::CONT);
+        }
     }
 
     /// Kills the standby. The I/O thread notices its end.

@@ -4,6 +4,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -40,8 +41,12 @@ const ENDING: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 /// The number of the signal that asks a program what it is doing.
 pub(crate) const QUESTION: i32 = Signal::USR1.as_raw();
 
-/// The number of the signal that asks a program to suspend itself: Ctrl-Z at a terminal.
+/// The number of the signal that asks a program to [suspend] itself: Ctrl-Z at a terminal.
 pub(crate) const SUSPEND: i32 = Signal::TSTP.as_raw();
+
+/// Set from the arrival of that signal until the program continues: further ones change nothing, as those
+/// that the kernel discards when a program continues.
+static SUSPENDS: AtomicBool = AtomicBool::new(false);
 
 /// The signals that this process catches, in the order of their arrival.
 pub(crate) struct Signals(OwnedFd);
@@ -51,6 +56,8 @@ impl Signals {
     pub(crate) fn open() -> io::Result<Self> {
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         PIPE.get_or_init(|| writer);
+        // A forked child inherits it from a parent that was about to suspend itself.
+        SUSPENDS.store(false, Ordering::Relaxed);
         Ok(Self(reader))
     }
 
@@ -73,14 +80,15 @@ impl Signals {
     }
 }
 
-/// Catches the signals that ask a program to end, and the one that asks what it is doing, from now on: the handler writes the number of the signal to
-/// the pipe of the process that receives it. A forked child inherits the handler. As long as the child has no
-/// pipe of its own, the signal has its default effect there.
+/// Catches the signals that ask a program to end, to suspend itself, or what it is doing, from now on: the
+/// handler writes the number of the signal to the pipe of the process that receives it. A forked child
+/// inherits the handler. As long as the child has no pipe of its own, the signal has its default effect
+/// there.
 ///
 /// Signals that were ignored when the program started stay ignored: `nohup` ignores them, and so does a shell
 /// that starts a background job.
 pub(crate) fn catch() {
-    let all = ENDING.into_iter().chain([Signal::USR1]);
+    let all = ENDING.into_iter().chain([Signal::USR1, Signal::TSTP]);
     for signal in all.filter(|one| !is_ignored(*one)) {
         set_action(signal.as_raw(), true);
     }
@@ -99,7 +107,11 @@ extern "C" fn on_signal(number: std::ffi::c_int) {
     let before = unsafe { *errno };
     let pipe = PIPE.get();
     let number_byte = [u8::try_from(number).unwrap_or(0)];
-    let written = pipe.map(|pipe| rustix::io::write(pipe, &number_byte));
+    let is_known = pipe.is_some() && number == SUSPEND && SUSPENDS.swap(true, Ordering::Relaxed);
+    let written = match pipe {
+        Some(_) if is_known => Some(Ok(0)),
+        pipe => pipe.map(|pipe| rustix::io::write(pipe, &number_byte)),
+    };
     // If the pipe is full, the reader already has signals to handle. If there is no pipe, or the program has
     // closed it, the signal takes its default effect as soon as this handler returns: it is blocked until
     // then.
@@ -109,6 +121,22 @@ extern "C" fn on_signal(number: std::ffi::c_int) {
     }
     // SAFETY: as above.
     unsafe { *errno = before };
+}
+
+/// Suspends this process, as the kernel does where nothing handles the signal, and returns once it continues.
+/// Returns at once if nobody could continue it: the kernel ignores the signal in a process group that is
+/// orphaned, which no shell controls.
+pub(crate) fn suspend() {
+    // The signal is pending before it has its default action. If another one suspends the process in between,
+    // the kernel discards this one when the process continues. Otherwise the process would be suspended
+    // twice.
+    mask(libc::SIG_BLOCK, SUSPEND);
+    // SAFETY: it takes a number only.
+    unsafe { libc::raise(SUSPEND) };
+    set_action(SUSPEND, false);
+    mask(libc::SIG_UNBLOCK, SUSPEND);
+    SUSPENDS.store(false, Ordering::Relaxed);
+    set_action(SUSPEND, true);
 }
 
 /// Blocks or unblocks a signal in this thread.
