@@ -26,8 +26,8 @@ use rustix::process::Signal;
 
 use crate::function::registry;
 use crate::spans::forwarder;
-use crate::sys;
 use crate::sys::lineage::{self, is_gone};
+use crate::sys::{self, signals};
 use crate::wire::ControlBlock;
 use crate::wire::handshake::Orders;
 use crate::wire::launch;
@@ -119,6 +119,7 @@ pub(crate) fn serve(link: ParentLink) -> ! {
     // A panic must not unwind into the program, which might catch it and continue.
     let _leaves = Leaves;
     lineage::note_own(link.parent);
+    signals::set_up_worker();
     sys::buffer_c_stdout_by_line();
     if is_gone(link.parent) {
         // Processes that this program started before it reached this line must end as well.
@@ -139,6 +140,7 @@ pub(crate) fn serve(link: ParentLink) -> ! {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => exit(STRANGER),
         Err(error) => refuse(format_args!("it cannot take its orders: {error}")),
     };
+    signals::end_hang_up_signal(&link.socket, link.parent);
     let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
     Upstream::install(nested, orders.worker, limit);
     let name = orders.function.clone();
@@ -166,8 +168,8 @@ pub(crate) fn serve(link: ParentLink) -> ! {
 /// may outlive it. The worker leads its own process group, so one signal kills the group and this process
 /// with it.
 ///
-/// A death signal from the kernel (`PR_SET_PDEATHSIG`) would arrive too early: it would end the worker before
-/// the worker can kill its group.
+/// A death signal from the kernel (`PR_SET_PDEATHSIG`) that ends the worker would arrive too early: before
+/// the worker can kill its group. The one that a worker asks for only lets it continue.
 fn end() -> ! {
     lineage::kill_own();
     let _ = rustix::process::kill_current_process_group(Signal::KILL);

@@ -5,11 +5,13 @@
 
 pub(crate) mod answer;
 pub(crate) mod backend;
+pub(crate) mod clock;
 pub(crate) mod core;
 pub(crate) mod link;
 mod perform;
 pub(crate) mod running;
 mod spans;
+mod suspend;
 mod wait;
 
 use std::cell::Cell;
@@ -35,6 +37,7 @@ use crate::sys::{self, Mark};
 use crate::wait::AnswerSource;
 use crate::wire::launch::depth;
 use backend::Backend;
+use clock::Clock;
 use core::Core;
 
 /// The maximum nesting depth of programs that start each other through calls.
@@ -170,7 +173,7 @@ impl Engine {
                 links: BTreeMap::new(),
                 early: Vec::new(),
                 dirty: Vec::new(),
-                ahead: Duration::ZERO,
+                clock: Clock::default(),
                 armed: None,
                 draining: Vec::new(),
             }),
@@ -183,6 +186,7 @@ impl Engine {
             mark: Mark::current(),
         });
         engine.set_max_message(max_message);
+        engine.register();
         engine.backend.start(&engine)?;
         Ok(engine)
     }
@@ -246,6 +250,16 @@ impl Engine {
     /// Returns whether the I/O thread may end: the engine is shut down and drained.
     pub(crate) fn is_drained(&self) -> bool {
         self.has_drained(&self.lock())
+    }
+
+    /// Returns the time that has no suspensions of the program. Waits for the end of one.
+    pub(crate) fn running_time(&self) -> Instant {
+        self.lock().clock.running()
+    }
+
+    /// Returns the real time at a time of [`running_time`](Self::running_time).
+    pub(crate) fn real(&self, running: Instant) -> Instant {
+        self.lock().clock.real(running)
     }
 
     pub(crate) fn max_message(&self) -> usize {
@@ -378,7 +392,7 @@ impl Engine {
         self.act(&mut core, now, &mut outcomes);
         while let Some(next) = core.skippable_until() {
             let ahead = next.saturating_duration_since(core.now());
-            core.ahead += ahead;
+            core.clock.skip(ahead);
             // The I/O thread computed its wait from the clock before this skip.
             core.armed = None;
             core.scheduler.tick(next, Inbound::Drained);

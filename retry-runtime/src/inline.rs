@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,8 @@ fn current(engine: &Engine) -> Option<(WorkerKey, u64)> {
 struct SharedCalls {
     state: Mutex<Calls>,
     changed: Condvar,
+    /// The total time, in nanoseconds, for which the program has been suspended.
+    suspended: AtomicU64,
 }
 
 #[derive(Default)]
@@ -98,6 +101,12 @@ impl SharedCalls {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the running time in nanoseconds.
+    fn now(&self) -> u64 {
+        let suspended = self.suspended.load(Ordering::Acquire);
+        sys::monotonic_nanos().saturating_sub(suspended)
+    }
+
     /// Waits for the next call and claims it. Returns none once no further calls will come.
     fn next(&self) -> Option<(CallHeader, Bytes)> {
         let mut inbox = self.lock();
@@ -106,7 +115,7 @@ impl SharedCalls {
                 inbox.claimed = header.ticket;
                 inbox.executing = Some(RunningCall {
                     ticket: header.ticket,
-                    started: sys::monotonic_nanos(),
+                    started: self.now(),
                     reported: reporting::total(),
                 });
                 return Some((header, input));
@@ -177,6 +186,11 @@ impl Link for InlineLink {
     fn retire(&mut self) {
         self.0.lock().closed = true;
         self.0.changed.notify_one();
+    }
+
+    fn set_suspended(&mut self, total: Duration) {
+        let nanos = u64::try_from(total.as_nanos()).unwrap_or(u64::MAX);
+        self.0.suspended.store(nanos, Ordering::Release);
     }
 }
 
@@ -364,8 +378,11 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
         CURRENT.set(None);
         let executed = shared.lock().executing.take();
         let duration = executed.map_or(0, |one| {
-            let passed = sys::monotonic_nanos().saturating_sub(one.started);
-            passed.saturating_sub(one.paused())
+            // Under the engine's lock, so that a suspension that is just over is known.
+            let now = engine.running_time();
+            let passed = now.saturating_duration_since(sys::instant_of(one.started));
+            let nanos = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
+            nanos.saturating_sub(one.paused())
         });
         answer(engine, worker, header.ticket, duration, kind, output);
     }

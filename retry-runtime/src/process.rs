@@ -16,6 +16,7 @@ mod spawn_environment;
 mod spawner;
 mod standby;
 mod start;
+mod starts;
 mod streams;
 mod sweep;
 
@@ -33,6 +34,7 @@ use crate::wire::launch;
 use connection::WorkerConnection;
 use reactor::Inbox;
 use standby::Standby;
+use starts::Starts;
 
 /// The worker processes of one engine.
 pub(crate) struct Processes(Arc<PoolShared>);
@@ -40,6 +42,7 @@ pub(crate) struct Processes(Arc<PoolShared>);
 /// The state that the threads working for one engine share.
 struct PoolShared {
     inbox: Inbox,
+    starts: Starts,
     state: Mutex<PoolState>,
 }
 
@@ -101,6 +104,7 @@ impl Processes {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(PoolShared {
             inbox: Inbox::new()?,
+            starts: Starts::default(),
             state: Mutex::default(),
         })))
     }
@@ -146,6 +150,19 @@ impl Backend for Processes {
     fn is_closed(&self) -> bool {
         let state = self.0.state();
         state.standby.is_gone() && state.unreaped == 0
+    }
+
+    fn hold_starts(&self) {
+        self.0.starts.hold();
+    }
+
+    fn suspend(&self) {
+        self.0.state().standby.suspend();
+    }
+
+    fn resume(&self) {
+        self.0.state().standby.resume();
+        self.0.starts.release();
     }
 
     fn poll_answers(

@@ -256,16 +256,17 @@ impl Program {
 /// calls [`init`](crate::init) and parses its own arguments. It does these steps:
 ///
 /// 1. It warns about unknown variables that begin with `RETRY_`.
-/// 2. It handles SIGINT, SIGTERM and SIGHUP, and shows the progress of calls on standard error once they have
-///    been pending for a second.
+/// 2. It handles SIGINT, SIGTERM, SIGHUP and SIGTSTP (Ctrl-Z), and shows the progress of calls on standard
+///    error once they have been pending for a second.
 /// 3. It runs the closure, on this thread.
 /// 4. It waits for spawned calls, for at most `RETRY_SHUTDOWN_GRACE` (10 s), names those that it gives up,
 ///    and shuts the default runtime down. If the closure panics, the same happens before the panic continues.
 ///    A runtime from [`Runtime::builder`](crate::Runtime::builder) ends when it is dropped or shut down,
 ///    which is the program's own business.
 ///
-/// [The page of the attribute](macro@crate::local_entrypoint#the-end-of-the-program) has the details of
-/// signals and exit codes. [`Program`] has the settings.
+/// The page of the attribute has the details of [signals and exit
+/// codes](macro@crate::local_entrypoint#the-end-of-the-program) and of
+/// [Ctrl-Z](macro@crate::local_entrypoint#ctrl-z). [`Program`] has the settings.
 ///
 /// A `run` inside of another one, on any thread, only runs its closure: the outer one ends the program. So
 /// does a `run` in a worker, and one in a [`#[test]`](macro@crate::test), where the test harness owns signals
@@ -445,11 +446,12 @@ fn finish() {
                 "waiting for {calls} spawned calls, at most {grace:?}; Ctrl-C to abandon them"
             )),
         }
-        let begun = Instant::now();
+        let begun = engine.running_time();
         let shutdown = Shutdown::begin(&Host::Here(Arc::clone(engine)), grace);
         let abandoned = shutdown.wait_for(SILENT).unwrap_or_else(|shutdown| {
             if running + queued == 0 {
-                say_what_is_left(engine, grace.saturating_sub(begun.elapsed()));
+                let elapsed = engine.running_time().saturating_duration_since(begun);
+                say_what_is_left(engine, grace.saturating_sub(elapsed));
             }
             shutdown.wait()
         });
@@ -514,12 +516,28 @@ fn exit(signal: i32) -> ! {
     std::process::exit(BY_SIGNAL + signal)
 }
 
+/// Does what a signal asks for, unless it asks the program to end: then returns it.
+fn answer(signal: i32) -> Option<i32> {
+    match signal {
+        signals::QUESTION => running::print(),
+        signals::SUSPEND => suspend(),
+        ends => return Some(ends),
+    }
+    None
+}
+
+/// Suspends the program and its workers until the program is continued.
+fn suspend() {
+    // The shell prints its prompt where the display of progress is.
+    Engine::suspend_all(|| terminal::suspend(signals::suspend));
+}
+
 fn handle(signals: &Signals) {
     let first = loop {
-        match signals.next(None) {
+        match signals.next(None).map(answer) {
             None => return,
-            Some(signals::QUESTION) => running::print(),
-            Some(first) => break first,
+            Some(None) => {}
+            Some(Some(first)) => break first,
         }
     };
     ASKED
@@ -539,10 +557,7 @@ fn handle(signals: &Signals) {
     engine.shut_down(grace, false, true);
     let mut silent = (running + queued == 0).then(|| Instant::now() + SILENT);
     while !engine.is_drained() {
-        let second = signals.next(Some(LOOK));
-        if second == Some(signals::QUESTION) {
-            running::print();
-        } else if let Some(second) = second {
+        if let Some(second) = signals.next(Some(LOOK)).and_then(answer) {
             // The remaining workers end with this process.
             exit(second);
         }
@@ -553,9 +568,5 @@ fn handle(signals: &Signals) {
     say_what_was_killed(engine);
     // Give `main` time to print what follows from the end of its calls.
     let second = signals.next(Some(Duration::from_millis(50)));
-    exit(
-        second
-            .filter(|second| *second != signals::QUESTION)
-            .unwrap_or(first),
-    )
+    exit(second.and_then(answer).unwrap_or(first))
 }

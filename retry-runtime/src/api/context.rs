@@ -146,7 +146,8 @@ pub struct Attempt {
     #[serde(with = "instant")]
     pub start: Instant,
     /// The time that the function ran, with the decoding of its arguments and the encoding of its result, and
-    /// without the time to report a failure (the panic hook, backtraces, the texts of an error).
+    /// without the time to report a failure (the panic hook, backtraces, the texts of an error) and the time
+    /// for which the program was suspended by Ctrl-Z.
     pub duration: Duration,
     /// The end of the attempt.
     pub outcome: AttemptOutcome,

@@ -536,7 +536,8 @@ impl<T, E> FunctionCall<T, E> {
 
     /// Blocks this thread until the result arrives, for at most `timeout`.
     ///
-    /// Returns `None` if there is no result by then; the call runs on.
+    /// Returns `None` if there is no result by then; the call runs on. The time for which the program is
+    /// suspended by Ctrl-Z does not count.
     ///
     /// # Panics
     ///
@@ -549,8 +550,15 @@ impl<T, E> FunctionCall<T, E> {
             let instead = "`tokio::time::timeout(timeout, &mut call).await`";
             runtime_thread::refuse(format_args!("`.get(timeout)`"), instead);
         }
-        let until = Instant::now().checked_add(timeout);
-        block::block_on_until(until, self)
+        let until = self.host.running_time().checked_add(timeout);
+        loop {
+            let real = until.map(|until| self.host.real(until));
+            let result = block::block_on_until(real, self);
+            // The program may have been suspended meanwhile.
+            if result.is_some() || until.is_none_or(|until| until <= self.host.running_time()) {
+                return result;
+            }
+        }
     }
 
     /// Returns the result if it has arrived.

@@ -233,6 +233,22 @@ impl Host {
         }
     }
 
+    /// Returns the time that has no suspensions of the program, which a worker does not know of.
+    pub(crate) fn running_time(&self) -> Instant {
+        match self {
+            Self::Here(engine) if !engine.is_foreign() => engine.running_time(),
+            _ => Instant::now(),
+        }
+    }
+
+    /// Returns the real time at a time of [`running_time`](Self::running_time).
+    pub(crate) fn real(&self, running: Instant) -> Instant {
+        match self {
+            Self::Here(engine) if !engine.is_foreign() => engine.real(running),
+            _ => running,
+        }
+    }
+
     /// Polls for the answers of one worker, then parks there until the thread is woken or the time has come.
     pub(crate) fn park_at(
         &self,

@@ -12,7 +12,7 @@ use crate::function::invocation::{Input, Invocation, State};
 use crate::function::panics;
 use crate::function::registry::Served;
 use crate::spans::forwarder;
-use crate::sys::{self, exit_if_forked};
+use crate::sys::exit_if_forked;
 use crate::wire::frame::{CallHeader, Kind, Order};
 
 /// Serves batches until the parent closes the connection.
@@ -26,7 +26,7 @@ pub(super) fn serve(
     let mut growth = Growth::new(served);
     let mut has_answered = false;
     while let Some(collected) = collect(server, batch) {
-        let started = sys::monotonic_nanos();
+        let started = server.control.now();
         let mut headers = Vec::with_capacity(collected.len());
         let mut invocations = Vec::with_capacity(collected.len());
         for (header, payload) in collected {
@@ -53,9 +53,9 @@ pub(super) fn serve(
         flush_stdout();
         let panic = ran.err().map(|one| panics::caught(one, server.limit));
         panics::forget();
-        let duration = sys::monotonic_nanos()
-            .saturating_sub(started)
-            .saturating_sub(server.control.paused(0));
+        let control = &server.control;
+        let duration = control.now().saturating_sub(started);
+        let duration = duration.saturating_sub(control.paused(0));
         let remarks = Remarks {
             used_up: growth.check(),
         };

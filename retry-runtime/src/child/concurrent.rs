@@ -22,8 +22,7 @@ use crate::function::invocation::{Invocation, LocalFuture, Output, State};
 use crate::function::panics;
 use crate::function::registry::{Run, Served};
 use crate::spans::forwarder;
-use crate::sys::exit_if_forked;
-use crate::sys::{self, Mark};
+use crate::sys::{Mark, exit_if_forked};
 use crate::wire::ControlBlock;
 use crate::wire::bell::Heard;
 use crate::wire::frame::{CallHeader, Kind, Order};
@@ -68,7 +67,7 @@ struct Executor<'a> {
 struct RunningTask {
     slot: usize,
     ticket: u64,
-    /// Time of the first poll, in nanoseconds on the monotonic clock.
+    /// Time of the first poll, in nanoseconds on the clock of the control block.
     started: Rc<Cell<u64>>,
     abort: AbortHandle,
 }
@@ -198,9 +197,9 @@ impl Executor<'_> {
         }
         flush_stdout();
         let server = &mut *self.server;
-        let duration = sys::monotonic_nanos()
-            .saturating_sub(running.started.get())
-            .saturating_sub(server.control.paused(running.slot));
+        let control = &server.control;
+        let duration = control.now().saturating_sub(running.started.get());
+        let duration = duration.saturating_sub(control.paused(running.slot));
         let remarks = Remarks {
             used_up: self.growth.check(),
         };
@@ -262,7 +261,7 @@ struct Start {
 impl Start {
     /// Starts the clock and claims the ticket. Returns false if the parent has recalled it.
     fn try_claim(&self) -> bool {
-        self.at.set(sys::monotonic_nanos());
+        self.at.set(self.control.now());
         self.control.claim(self.slot, self.ticket, self.at.get())
     }
 }

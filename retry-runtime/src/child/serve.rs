@@ -160,7 +160,7 @@ impl Server {
         } = self;
         let mark = *mark;
         let mut growth = Growth::new(served);
-        let mut stopwatch = Stopwatch::default();
+        let mut stopwatch = Stopwatch::new(Arc::clone(control));
         // When the current input began, by the processor's counter.
         let mut begun = None;
         // One `Invocation` for all calls: moving it would stall on the stores that have just written it.

@@ -56,6 +56,16 @@ pub(crate) trait Backend: Send + Sync {
     /// ended. Called under the engine's lock.
     fn is_closed(&self) -> bool;
 
+    /// Keeps further workers from being started until [`resume`](Self::resume), and waits until the engine
+    /// knows those that are being started. Not called under the engine's lock, which they need.
+    fn hold_starts(&self) {}
+
+    /// Suspends what is kept for future workers. Called under the engine's lock.
+    fn suspend(&self) {}
+
+    /// Lets that continue, and workers be started again. Called under the engine's lock.
+    fn resume(&self) {}
+
     /// Returns the worker of the engine that the current thread is, and the ticket that it executes.
     fn current(&self, _: &Engine) -> Option<(WorkerKey, u64)> {
         None

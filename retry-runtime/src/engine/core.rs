@@ -5,10 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::task::Waker;
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::clock::Clock;
 use super::link::Link;
 use super::{ATTENDED, ParkSpot, SWEEP_FROM, WaitTarget};
 use crate::api::failure::{Rejected, Startup};
@@ -37,10 +38,8 @@ pub(crate) struct Core {
     pub(super) early: Vec<Thread>,
     /// The workers with unflushed messages.
     pub(super) dirty: Vec<WorkerKey>,
-    /// The lead of the scheduler's clock over the real one: nonzero only in a test that skips
-    /// waits.
-    pub(super) ahead: Duration,
-    /// The time at which the I/O thread wakes up by itself.
+    pub(crate) clock: Clock,
+    /// The time, by the scheduler's clock, at which the I/O thread wakes up by itself.
     pub(super) armed: Option<Instant>,
     /// The wakers of callers that wait for the end of all calls and workers.
     pub(super) draining: Vec<Waker>,
@@ -143,12 +142,7 @@ impl Core {
 
     /// Returns the time of the scheduler's clock.
     pub(crate) fn now(&self) -> Instant {
-        Instant::now() + self.ahead
-    }
-
-    /// Returns the lead of the scheduler's clock over the real one.
-    pub(crate) fn ahead(&self) -> Duration {
-        self.ahead
+        self.clock.now()
     }
 
     /// Returns the time of the next timer if a test skips waits and all calls wait for their next
@@ -253,6 +247,7 @@ impl Core {
         if !self.scheduler.is_wanted(key) {
             link.kill();
         }
+        link.set_suspended(self.clock.suspended());
         self.links.insert(key.id, link);
         self.wake_early();
     }
@@ -319,10 +314,10 @@ impl Core {
         }
     }
 
-    /// Returns the time until which the I/O thread may wait. Called by that thread before it waits.
+    /// Returns the real time until which the I/O thread may wait. Called by that thread before it waits.
     pub(crate) fn arm(&mut self) -> Option<Instant> {
         self.armed = self.scheduler.next_timer();
-        self.armed.and_then(|at| at.checked_sub(self.ahead))
+        self.armed.and_then(|at| self.clock.real_at(at))
     }
 
     pub(crate) fn fail_handshake(&mut self, key: WorkerKey, reason: String) {

@@ -1,6 +1,7 @@
 //! The sending side of a worker, whatever the worker is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -54,6 +55,16 @@ pub(crate) trait Link: Send {
 
     /// Tells an idle worker that nothing more will come.
     fn retire(&mut self);
+
+    /// Suspends the worker and everything that it started, unless that has been done from outside.
+    fn suspend(&mut self) {}
+
+    /// Tells the worker for how long the program has been suspended in total: none of its times includes
+    /// that. Called when the worker is added, and before it is [resumed](Self::resume).
+    fn set_suspended(&mut self, total: Duration);
+
+    /// Lets a worker that was [suspended](Self::suspend) continue.
+    fn resume(&mut self) {}
 }
 
 /// The output of a worker. It is read without the engine's lock, since a thread that passes output on takes that
@@ -63,8 +74,8 @@ pub(crate) trait Printed: Send + Sync {
     fn last_line(&self) -> Option<(CallId, String)>;
 }
 
-/// Converts a ticket and the start of its execution, in nanoseconds on the monotonic clock as the
-/// worker reports it.
+/// Converts a ticket and the start of its execution, in nanoseconds of the running time as the worker
+/// reports it.
 pub(crate) fn executing((ticket, since): (u64, u64)) -> Executing {
     let since = sys::past_instant_of(since);
     Executing { ticket, since }

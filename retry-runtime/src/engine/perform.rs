@@ -55,7 +55,15 @@ impl Engine {
                     link.retire();
                 }
             }
-            Action::Resolve { payload, outcome } => outcomes.push((payload, outcome)),
+            Action::Resolve {
+                payload,
+                mut outcome,
+            } => {
+                for attempt in outcome.history.iter_mut().flat_map(|it| &mut it.attempts) {
+                    attempt.start = core.clock.real(attempt.start);
+                }
+                outcomes.push((payload, outcome));
+            }
             Action::Publish(record) => {
                 self.publisher.publish(*record);
                 core.scheduler.set_interest(self.publisher.interest());
@@ -86,11 +94,10 @@ impl Engine {
 impl Core {
     /// Recalls the tickets that a worker has not claimed.
     fn recall(&mut self, worker: WorkerKey) {
-        let last = self.scheduler.last_ticket(worker);
+        let (last, now) = (self.scheduler.last_ticket(worker), self.now());
         let Some(link) = self.links.get_mut(&worker.id) else {
             return;
         };
-        let now = Instant::now() + self.ahead;
         match link.recall(last) {
             Some(claimed) => self.scheduler.handle_recall(now, worker, claimed),
             None => self
@@ -104,7 +111,7 @@ impl Core {
         if let Some(link) = self.links.get(&worker.id) {
             let mut progress = link.progress();
             for one in &mut progress.executing {
-                one.since = one.since.map(|since| since + self.ahead);
+                one.since = one.since.map(|since| self.clock.at_running(since));
             }
             self.scheduler
                 .handle_progress(self.now(), worker, &progress);

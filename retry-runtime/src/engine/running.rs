@@ -49,6 +49,8 @@ impl Engine {
 impl Core {
     /// Returns the calls that are executing; in full, with the output of their workers.
     fn running(&self, in_full: bool) -> Vec<(Running, Option<Arc<dyn Printed>>)> {
+        let now = self.clock.running();
+        let elapsed = |since| now.saturating_duration_since(since);
         let mut running = Vec::new();
         for (worker, pid) in self.scheduler.workers() {
             let Some(link) = self.links.get(&worker.id) else {
@@ -63,7 +65,7 @@ impl Core {
                 let call = self.scheduler.running_call(worker, executing.ticket)?;
                 let one = Running {
                     call,
-                    elapsed: executing.since.map(|since| since.elapsed()),
+                    elapsed: executing.since.map(elapsed),
                     worker: worker.id,
                     pid,
                     memory,

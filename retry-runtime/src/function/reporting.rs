@@ -44,12 +44,17 @@ pub(crate) fn control() -> Option<&'static ControlBlock> {
     CONTROL_BLOCK.get().map(|control| &**control)
 }
 
+/// Returns the time in nanoseconds, in a worker without suspensions of the program.
+fn now() -> u64 {
+    control().map_or_else(sys::monotonic_nanos, ControlBlock::now)
+}
+
 /// Returns how many nanoseconds reports have taken in this process.
 pub(crate) fn total() -> u64 {
     let pause = lock(PAUSE.get_or_init(Mutex::default));
     let running = match pause.depth {
         0 => 0,
-        _ => sys::monotonic_nanos().saturating_sub(pause.since),
+        _ => now().saturating_sub(pause.since),
     };
     pause.total + running
 }
@@ -62,7 +67,7 @@ impl Reporting {
         let all = PAUSE.get_or_init(Mutex::default);
         let mut pause = lock(all);
         if pause.depth == 0 {
-            pause.since = sys::monotonic_nanos();
+            pause.since = now();
             if let Some(control) = control() {
                 control.pause(pause.since);
             }
@@ -77,7 +82,7 @@ impl Drop for Reporting {
         let mut pause = lock(self.0);
         pause.depth -= 1;
         if pause.depth == 0 {
-            let (since, now) = (pause.since, sys::monotonic_nanos());
+            let (since, now) = (pause.since, now());
             pause.total += now.saturating_sub(since);
             if let Some(control) = control() {
                 control.resume(SLOTS.load(Ordering::Relaxed), since, now);

@@ -1,6 +1,7 @@
 //! The parent's sending side of the connection to a worker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::Signal;
@@ -10,7 +11,7 @@ use super::connection::WorkerConnection;
 use super::sweep::Family;
 use crate::engine::link::{Link, Printed, executing};
 use crate::scheduler::{ExitReport, Progress};
-use crate::sys::group::{kill_group, signal_group, try_kill};
+use crate::sys::group::{kill_group, signal_group, suspend_group, try_kill};
 use crate::sys::{lineage, memory};
 use crate::wait::AnswerSource;
 use crate::wait::end::Sleep;
@@ -39,6 +40,7 @@ pub(crate) struct ProcessLink {
     meter: memory::Meter,
     /// The number of inputs that the worker executes at once.
     slots: usize,
+    is_suspended: bool,
 }
 
 impl ProcessLink {
@@ -68,6 +70,7 @@ impl ProcessLink {
             limit: limit.unwrap_or(u64::MAX),
             meter: memory::Meter::default(),
             slots,
+            is_suspended: false,
         }
     }
 }
@@ -167,5 +170,19 @@ impl Link for ProcessLink {
         self.writer.close();
         // Wakes a worker that does not sleep at the ring.
         let _ = rustix::net::shutdown(&self.connection.socket, rustix::net::Shutdown::Write);
+    }
+
+    fn suspend(&mut self) {
+        self.is_suspended = suspend_group(self.pid);
+    }
+
+    fn set_suspended(&mut self, total: Duration) {
+        self.control.set_suspended(total);
+    }
+
+    fn resume(&mut self) {
+        if std::mem::take(&mut self.is_suspended) {
+            signal_group(self.pid, Signal::CONT);
+        }
     }
 }

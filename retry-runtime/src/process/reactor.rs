@@ -167,7 +167,7 @@ struct Reactor {
     put_off_for: usize,
     /// True while output is left unread until the bell rings.
     put_off: bool,
-    /// Workers that have closed their connection, each with the time by which it must be dead.
+    /// Workers that have closed their connection, each with the running time by which it must be dead.
     closing: Vec<(Instant, u64)>,
     /// Workers whose answers are held back.
     held: Vec<u64>,
@@ -212,7 +212,8 @@ impl Reactor {
         } else {
             self.timer
         };
-        let closing = self.closing.first().map(|(at, _)| *at);
+        let closing = self.closing.first();
+        let closing = closing.map(|(at, _)| self.pool.engine.real(*at));
         let others = [closing, self.clear_up_at(), self.held_until()];
         timer.into_iter().chain(others.into_iter().flatten()).min()
     }
@@ -258,8 +259,10 @@ impl Reactor {
             }
             if data == STANDBY {
                 let pool = self.pool.get();
-                pool.engine
-                    .step(|_, _| pool.state().standby.tend(pool.inbox()));
+                pool.engine.step(|core, _| {
+                    let now = core.clock.running();
+                    pool.state().standby.tend(now, pool.inbox())
+                });
                 // It may have been the last process that the engine waits for.
                 self.timer_is_stale = true;
                 continue;
@@ -328,6 +331,14 @@ impl Reactor {
         if self.clear_up_at().is_some_and(|until| until <= now) {
             self.clear_up();
         }
+        if !self.closing.is_empty() {
+            self.kill_overdue();
+        }
+    }
+
+    /// Kills the workers that have closed their connection and live on.
+    fn kill_overdue(&mut self) {
+        let now = self.pool.engine.running_time();
         self.closing.retain(|(at, worker)| {
             let overdue = *at <= now;
             if overdue && let Some(connection) = self.connections.get(worker) {
@@ -346,7 +357,7 @@ impl Reactor {
         let pool = self.pool.get();
         let engine = pool.engine;
         let enforces = engine.step(|core, _| {
-            let now = now + core.ahead();
+            let now = core.clock.at(now);
             core.scheduler.tick(now, Inbound::Undrained)
         });
         if enforces {
@@ -356,12 +367,14 @@ impl Reactor {
                 connection.receiver().look_at_once(pool, &connection.socket);
             }
             engine.step(|core, _| {
-                let now = now + core.ahead();
+                let now = core.clock.at(now);
                 core.scheduler.tick(now, Inbound::Drained)
             });
         }
         self.timer = engine.step(|core, _| {
-            let standby = pool.state().standby.tend(pool.inbox());
+            let now = core.clock.running();
+            let standby = pool.state().standby.tend(now, pool.inbox());
+            let standby = standby.map(|until| core.clock.real(until));
             core.arm().into_iter().chain(standby).min()
         });
     }
@@ -512,8 +525,8 @@ impl Reactor {
             Heard::End => {
                 let _ = epoll::delete(&*self.epoll, &connection.socket);
                 // The process is dying, or will be killed.
-                self.closing
-                    .push((Instant::now() + DYING, connection.key.id));
+                let until = self.pool.engine.running_time() + DYING;
+                self.closing.push((until, connection.key.id));
                 // Look only once: what comes later is taken in when the worker is reaped, and polling until
                 // then would keep the core from the kernel, which has to clean up after the process.
                 connection

@@ -56,7 +56,10 @@ pub(super) fn request_standby(pool: &OwnedPool) {
         return;
     }
     let kept = engine.config().scaledown_window;
-    engine.step(|_, _| pool.shared.state().standby.want(kept));
+    engine.step(|core, _| {
+        let now = core.clock.running();
+        pool.shared.state().standby.want(now, kept);
+    });
     // A standby is optional, so ignore the error.
     let _ = send(SpawnRequest::Standby(pool.clone()));
 }
@@ -132,7 +135,12 @@ fn run(requests: &Receiver<SpawnRequest>) {
 /// Starts a standby, if one is wanted.
 fn start_standby(pool: Pool<'_>) {
     let engine = pool.engine;
-    if !engine.step(|_, _| pool.state().standby.begin_start()) {
+    let _start = pool.shared.starts.begin();
+    let begins = engine.step(|core, _| {
+        let now = core.clock.running();
+        pool.state().standby.begin_start(now)
+    });
+    if !begins {
         return;
     }
     // Capture the environment before the start: a change during the start may or may not have reached the
@@ -212,6 +220,7 @@ fn adopt(pool: Pool<'_>, core: &mut Core, request: &StartRequest, pid: u32, link
 fn fulfil(shared: &PoolShared, request: &StartRequest) {
     let engine = &*request.engine;
     let pool = Pool { engine, shared };
+    let _start = shared.starts.begin();
     match spawn(pool, request) {
         Ok((pid, link)) => engine.step(|core, _| adopt(pool, core, request, pid, link)),
         Err(error) => engine.step(|core, now| core.abandon(now, request.worker, &error)),

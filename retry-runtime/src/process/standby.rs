@@ -7,9 +7,12 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::reactor::Inbox;
 use super::spawn_environment::SpawnEnvironment;
 use super::start::Process;
+use crate::sys::group::{signal_group, suspend_group};
 
 /// The time for which a standby is kept after a worker has died, unless the configuration states how long
 /// idle workers are kept.
@@ -21,10 +24,11 @@ pub(crate) struct Standby {
     state: StandbyState,
     /// Former standbys that were killed or have died.
     ending: Vec<Process>,
-    /// The time until which a standby is wanted.
+    /// The running time until which a standby is wanted.
     until: Option<Instant>,
     /// Set once the engine is being shut down.
     closed: bool,
+    is_suspended: bool,
 }
 
 #[derive(Default)]
@@ -37,9 +41,9 @@ enum StandbyState {
 }
 
 impl Standby {
-    /// Records that a worker that was ready has ended, and not because it had nothing to do.
-    pub(super) fn want(&mut self, kept: Option<Duration>) {
-        let now = Instant::now();
+    /// Records that a worker that was ready has ended, and not because it had nothing to do. `now` is the
+    /// running time, here and below.
+    pub(super) fn want(&mut self, now: Instant, kept: Option<Duration>) {
         // The window may be longer than the clock's range.
         let until = now.checked_add(kept.unwrap_or(KEPT));
         self.until = until.or_else(|| now.checked_add(KEPT));
@@ -47,8 +51,8 @@ impl Standby {
 
     /// Marks a standby as starting if one is wanted, and returns whether it is. The caller must then report
     /// the result to [`finish_start`](Self::finish_start).
-    pub(super) fn begin_start(&mut self) -> bool {
-        let wanted = !self.closed && self.until.is_some_and(|until| Instant::now() < until);
+    pub(super) fn begin_start(&mut self, now: Instant) -> bool {
+        let wanted = !self.closed && self.until.is_some_and(|until| now < until);
         let begins = wanted && matches!(self.state, StandbyState::None);
         if begins {
             self.state = StandbyState::Starting;
@@ -108,10 +112,11 @@ impl Standby {
         self.ending.push(process);
     }
 
-    /// Maintains the standby and returns when to do so again. To be called after its end as well.
-    pub(super) fn tend(&mut self, inbox: &Inbox) -> Option<Instant> {
+    /// Maintains the standby and returns the running time at which to do so again. To be called after its end
+    /// as well.
+    pub(super) fn tend(&mut self, now: Instant, inbox: &Inbox) -> Option<Instant> {
         if let StandbyState::Waiting(process, _) = &self.state {
-            let overdue = self.until.is_none_or(|until| until <= Instant::now());
+            let overdue = self.until.is_none_or(|until| until <= now);
             if process.has_ended() || overdue {
                 // Another standby would die as well, so none is started before the next worker dies.
                 self.until = None;
@@ -134,6 +139,21 @@ impl Standby {
     /// Returns whether there is no process.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self.state, StandbyState::None) && self.ending.is_empty()
+    }
+
+    /// Suspends the standby until it is [resumed](Self::resume).
+    pub(super) fn suspend(&mut self) {
+        if let StandbyState::Waiting(process, _) = &self.state {
+            self.is_suspended = suspend_group(process.pid());
+        }
+    }
+
+    pub(super) fn resume(&mut self) {
+        if let StandbyState::Waiting(process, _) = &self.state
+            && std::mem::take(&mut self.is_suspended)
+        {
+            signal_group(process.pid(), Signal::CONT);
+        }
     }
 
     /// Kills the standby. The I/O thread notices its end.

@@ -19,7 +19,7 @@ use super::sweep::Family;
 use crate::config::Config;
 use crate::sys::group::kill_group;
 use crate::sys::lineage::{self, Token};
-use crate::sys::{self, attributes, children};
+use crate::sys::{self, attributes, children, signals};
 use crate::wire::handshake::Greeting;
 use crate::wire::launch::depth;
 use crate::wire::{ControlBlock, DEPTH_VARIABLE, KEY_VARIABLE, Transport, WORKER_VARIABLE};
@@ -83,7 +83,12 @@ impl Process {
             directory: config.directory.as_ref().map(OsString::from),
             ..executable::of_workers(config)?
         };
+        let worker_end = theirs.try_clone()?;
         let mut child = Child::start(&program, theirs)?;
+        // Without it, the process is a worker like any other, unless its parent is killed while it is
+        // suspended.
+        let _ = signals::continue_at_hang_up(&worker_end, child.id);
+        drop(worker_end);
         // These are created while the process loads its program, which takes longer.
         match open(child.id).and_then(|pidfd| Ok((pidfd, Equipment::new(config.transport)?))) {
             Ok((pidfd, equipment)) => Ok(Self {

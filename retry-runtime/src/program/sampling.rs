@@ -287,7 +287,9 @@ pub(super) fn begin(mut display: impl Show) {
     let sample = move || {
         let ends = || ENDS.get().is_some_and(|ends| ends.load(Ordering::Relaxed));
         while !ends() {
-            let now = Instant::now();
+            // The time of a suspension is no time of workers.
+            let engine = host::global_if_started();
+            let now = engine.map_or_else(Instant::now, |engine| engine.running_time());
             let samples = take(now);
             display.show(now, &samples);
             for sample in &samples {

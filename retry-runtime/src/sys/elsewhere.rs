@@ -122,6 +122,10 @@ pub(crate) mod signals {
 
     pub(crate) const QUESTION: i32 = -1;
 
+    pub(crate) const SUSPEND: i32 = -2;
+
+    pub(crate) fn suspend() {}
+
     pub(crate) fn catch() {}
 }
 

@@ -17,6 +17,8 @@ const LAST_WORDS_TICKET: usize = 24;
 const LAST_WORDS_LENGTH: usize = 32;
 /// The time since which a failure has been reported; zero if none is being reported.
 const REPORTING: usize = 40;
+/// The time for which the program has been suspended.
+const SUSPENDED: usize = 48;
 /// Odd while the parent reads the worker's output.
 const READING: usize = 64;
 /// The number of bytes of each stream that the parent has read.
@@ -50,8 +52,9 @@ const NAPS: usize = 5_000;
 const NAP: Duration = Duration::from_micros(150);
 
 /// The shared memory: the worker's state, and a ring for each direction unless frames go through the socket.
-/// The worker writes everything outside the rings, with three exceptions: the parent advances the claim to
-/// recall tickets, asks tickets to stop, and counts the output that it reads.
+/// The worker writes everything outside the rings, with four exceptions: the parent advances the claim to
+/// recall tickets, asks tickets to stop, counts the output that it reads, and sets how long the program has
+/// been suspended.
 pub(crate) struct ControlBlock {
     memory: Arc<SharedMemory>,
     transport: Transport,
@@ -101,6 +104,20 @@ impl ControlBlock {
             Transport::Rings => (self.ring_writer(ANSWERS), self.ring_reader(CALLS)),
             Transport::Socket => stream::worker_ends(socket),
         }
+    }
+
+    /// Returns the time in nanoseconds on the clock that all times in this block are of: the monotonic one,
+    /// without the time for which the program was suspended.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        let before = sys::load(self.memory.word(SUSPENDED));
+        let mut now = sys::monotonic_nanos();
+        let suspended = sys::load(self.memory.word(SUSPENDED));
+        if suspended != before {
+            // The clock may have been read before a suspension that has ended meanwhile.
+            now = sys::monotonic_nanos();
+        }
+        now.saturating_sub(suspended)
     }
 
     /// Claims a ticket for execution in a slot. Returns false if the parent has recalled it.
@@ -300,14 +317,11 @@ impl ControlBlock {
     }
 
     /// Returns the tickets that the worker says it is executing in its first slots, and their start times on
-    /// the monotonic clock. Time spent on reporting failures is excluded by moving the start time forward.
+    /// the clock of [`now`](Self::now). Time spent on reporting failures is excluded by moving the start time
+    /// forward.
     pub(crate) fn executing(&self, slots: usize) -> impl Iterator<Item = (u64, u64)> {
         let reporting = sys::load(self.memory.word(REPORTING));
-        let now = if reporting == 0 {
-            0
-        } else {
-            sys::monotonic_nanos()
-        };
+        let now = if reporting == 0 { 0 } else { self.now() };
         (0..slots.min(SLOTS)).filter_map(move |slot| {
             let ticket = sys::load(self.slot(slot, SHOWN));
             let started = sys::load(self.slot(slot, STARTED));
@@ -317,6 +331,13 @@ impl ControlBlock {
                 .min(LONGEST_PAUSE);
             (ticket != 0).then_some((ticket, started.saturating_add(paused)))
         })
+    }
+
+    /// Sets for how long the program has been suspended in total. The worker must be suspended at this
+    /// moment, or must not have measured anything yet.
+    pub(crate) fn set_suspended(&self, total: Duration) {
+        let nanos = u64::try_from(total.as_nanos()).unwrap_or(u64::MAX);
+        self.memory.word(SUSPENDED).store(nanos, Ordering::Release);
     }
 
     /// Asks the function that executes a ticket to stop.
@@ -417,6 +438,19 @@ mod tests {
         assert_eq!(since()[0], 300 + LONGEST_PAUSE);
         worker.pause(u64::MAX);
         assert_eq!(since()[0], 300);
+    }
+
+    #[test]
+    fn the_time_of_a_suspension_is_excluded() {
+        let (control, file) = ControlBlock::create(Transport::Socket).unwrap();
+        let worker = ControlBlock::map(&file, Transport::Socket).unwrap();
+        let hour = Duration::from_secs(3600).as_nanos() as u64;
+        let begun = worker.now();
+        assert!(begun <= sys::monotonic_nanos());
+        control.set_suspended(Duration::from_nanos(begun));
+        assert!(worker.now() < hour, "all time so far was a suspension");
+        control.set_suspended(Duration::MAX);
+        assert_eq!(worker.now(), 0, "an impossible value does no harm");
     }
 
     #[test]

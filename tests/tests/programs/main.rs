@@ -14,5 +14,6 @@ mod progress;
 mod report;
 mod resuming;
 mod status;
+mod stopping;
 mod tracing;
 mod transport;

@@ -9,6 +9,8 @@ use std::ptr::{self, NonNull};
 
 use rustix::process::Pid;
 
+use super::signals::SUSPEND;
+
 /// A program to start.
 pub(crate) struct Program {
     /// The program's file. Looked up in the directories of `PATH` if it has no slash.
@@ -171,9 +173,13 @@ fn inheritable() -> Vec<RawFd> {
 struct SpawnAttributes(Box<libc::posix_spawnattr_t>);
 
 impl SpawnAttributes {
-    /// Creates attributes that give the process a group of its own, an empty signal mask, and the default
-    /// action for SIGPIPE. Rust's runtime ignores that signal, but programs written in other languages do not
-    /// expect that.
+    /// Creates attributes that give the process a group of its own, a signal mask with [`SUSPEND`] alone, and
+    /// the default action for SIGPIPE. Rust's runtime ignores that signal, but programs written in other
+    /// languages do not expect that.
+    ///
+    /// The process belongs to this program's group for a moment, and gets the SIGTSTP of a Ctrl-Z in that
+    /// moment. The signal would suspend it in its own group, which the shell does not continue, and before it
+    /// runs its program, which the thread that starts it waits for.
     fn new() -> io::Result<Self> {
         let mut attributes = Box::new(MaybeUninit::uninit());
         // SAFETY: the pointer is to room for one of these.
@@ -187,12 +193,14 @@ impl SpawnAttributes {
         let flags = flags.try_into().map_err(|_| io::ErrorKind::InvalidInput)?;
         let these = &raw mut *attributes.0;
         // SAFETY: the attributes are initialised. The first call initialises the set and cannot fail, and the
-        // setters copy it.
+        // setters copy the set.
         unsafe {
             libc::sigemptyset(signals.as_mut_ptr());
-            checked(libc::posix_spawnattr_setsigmask(these, signals.as_ptr()))?;
             libc::sigaddset(signals.as_mut_ptr(), libc::SIGPIPE);
             checked(libc::posix_spawnattr_setsigdefault(these, signals.as_ptr()))?;
+            libc::sigemptyset(signals.as_mut_ptr());
+            libc::sigaddset(signals.as_mut_ptr(), SUSPEND);
+            checked(libc::posix_spawnattr_setsigmask(these, signals.as_ptr()))?;
             checked(libc::posix_spawnattr_setpgroup(these, 0))?;
             checked(libc::posix_spawnattr_setflags(these, flags))?;
         }

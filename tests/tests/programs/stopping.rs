@@ -1,0 +1,486 @@
+//! Ctrl-Z at a terminal, and `fg`.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use retry_runtime::events::{EventKind, Log};
+use retry_tests::{Process, descendants, eventually, fixture_outside, processes_with};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use tempfile::TempDir;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The time within which something must happen that does not depend on a time.
+const SOON: Duration = Duration::from_secs(30);
+
+/// The limits of the program's functions.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The time for which the program is suspended: longer than any of its limits.
+const SUSPENDED: Duration = Duration::from_millis(5500);
+
+/// The delay before the second attempt of `fails_once`.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// Makes functions run on threads of the program.
+const INLINE: (&str, &str) = ("RETRY_ENGINE", "inline");
+
+/// The shells of `tests/src/bin/shell.rs`.
+mod shell {
+    /// An ordinary one. The processes of a program that is killed get a parent in another session, so the
+    /// kernel counts their groups as orphaned.
+    pub(super) const ORDINARY: &str = "ordinary";
+
+    /// One that these processes get as their parent, as in a container whose first process is a shell.
+    pub(super) const ADOPTING: &str = "adopting";
+
+    /// None that could continue the program.
+    pub(super) const NONE: &str = "none";
+}
+
+/// A program at a terminal, in the foreground of a shell.
+struct Job {
+    shell: Child,
+    /// What the shell prints.
+    told: Lines<BufReader<ChildStdout>>,
+    program: u32,
+    keyboard: File,
+    screen: Arc<Mutex<String>>,
+    files: TempDir,
+}
+
+impl Job {
+    fn start(shell: &str, how: &str, variables: &[(&str, &str)]) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let (keyboard, terminal) = terminal();
+        let mut shell = Command::new(env!("CARGO_BIN_EXE_shell"))
+            .args([shell, &terminal, env!("CARGO_BIN_EXE_suspended")])
+            .args(["--how", how])
+            .env("TERM", "xterm")
+            .env("RETRY_STATUS", "none")
+            .env_remove("CI")
+            .env("FILES", files.path())
+            .env("RETRY_EVENTS", files.path().join("events"))
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = BufReader::new(shell.stdout.take().unwrap()).lines();
+        let program = told.next().unwrap().unwrap().parse().unwrap();
+        Self {
+            shell,
+            told,
+            program,
+            screen: read_all(&keyboard),
+            keyboard,
+            files,
+        }
+    }
+
+    fn shows(&self, expected: &str) {
+        self.shows_times(expected, 1);
+    }
+
+    /// Waits until a text has been written this number of times.
+    fn shows_times(&self, expected: &str, times: usize) {
+        eventually(&format!("{times} x {expected}"), SOON, || {
+            let text = self.text();
+            assert!(!text.contains("panicked"), "{text}");
+            text.matches(expected).count() >= times
+        });
+    }
+
+    /// Returns what was written to the terminal so far.
+    fn text(&self) -> String {
+        self.screen.lock().unwrap().clone()
+    }
+
+    fn press(&mut self, keys: &[u8]) {
+        self.keyboard.write_all(keys).unwrap();
+    }
+
+    /// Returns the processes of the program's session but the shell: the program, its workers, and what they
+    /// have started and is still in the session.
+    fn family(&self) -> Vec<Process> {
+        let shell = self.shell.id();
+        let mut family = descendants();
+        family.retain(|process| process.session == shell && process.pid != shell);
+        // A worker may have ended, and its parent cannot wait for it while it is suspended.
+        family.retain(|process| !process.is_zombie());
+        family
+    }
+
+    fn state(&self, pid: u32) -> Option<char> {
+        let family = self.family();
+        let found = family.iter().find(|process| process.pid == pid);
+        found.map(|process| process.state)
+    }
+
+    fn is_suspended(&self) -> bool {
+        let family = self.family();
+        let program = family.iter().any(|process| process.pid == self.program);
+        program && family.iter().all(|process| process.state == 'T')
+    }
+
+    /// Presses Ctrl-Z and waits until the program and all its workers are suspended. Returns all of them.
+    fn suspend(&mut self) -> Vec<u32> {
+        self.press(b"\x1a");
+        eventually("all are suspended", SOON, || self.is_suspended());
+        self.pids()
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        let mut pids: Vec<u32> = self.family().iter().map(|process| process.pid).collect();
+        pids.sort_unstable();
+        pids
+    }
+
+    /// Does what `fg` does.
+    fn resume(&self) {
+        kill_process_group(pid(self.program), Signal::CONT).unwrap();
+    }
+
+    /// Lets the functions of a round end.
+    fn let_go(&self, round: u32) {
+        std::fs::write(self.files.path().join(round.to_string()), "").unwrap();
+    }
+
+    /// Waits for the end of the program and of the shell. Returns the program's exit code and signal, and
+    /// what was on the terminal.
+    fn end(mut self) -> (String, String, TempDir) {
+        let ended = self.told.next().unwrap().unwrap();
+        assert!(self.shell.wait().unwrap().success());
+        let text = self.text();
+        (ended, text, self.files)
+    }
+}
+
+fn pid(number: u32) -> Pid {
+    Pid::from_raw(number.try_into().unwrap()).unwrap()
+}
+
+/// Returns a terminal's keyboard and screen, and the path under which a program opens it.
+fn terminal() -> (File, String) {
+    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&keyboard).unwrap();
+    unlockpt(&keyboard).unwrap();
+    let name = ptsname(&keyboard, Vec::new()).unwrap();
+    (File::from(keyboard), name.into_string().unwrap())
+}
+
+/// Collects what is written to a terminal.
+fn read_all(keyboard: &File) -> Arc<Mutex<String>> {
+    let mut output = keyboard.try_clone().unwrap();
+    let screen = Arc::new(Mutex::new(String::new()));
+    let written = Arc::clone(&screen);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        // Reading fails once no process has the terminal open.
+        while let Ok(read @ 1..) = output.read(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..read]);
+            written.lock().unwrap().push_str(&text);
+        }
+    });
+    screen
+}
+
+/// Reads a time that the program has written.
+fn time_in(file: &Path) -> Duration {
+    let text = std::fs::read_to_string(file).unwrap();
+    Duration::from_nanos(text.parse().unwrap())
+}
+
+/// Checks that no reported duration includes the time of the suspension.
+fn check_durations(log: &Path) {
+    let mut durations = Vec::new();
+    for event in Log::open(log).unwrap() {
+        let event = event.unwrap();
+        match event.kind {
+            EventKind::Finished { ran: Some(ran), .. } | EventKind::AttemptFailed { ran, .. } => {
+                durations.push((event.function, ran));
+            }
+            _ => {}
+        }
+    }
+    assert!(durations.len() > 10, "{durations:?}");
+    for (function, ran) in durations {
+        assert!(ran < TIMEOUT, "{function}: {ran:?}");
+    }
+}
+
+/// Suspends a program twice whose calls are all executing, at first for longer than any of their limits.
+fn keeps_limits(variables: &[(&str, &str)]) {
+    // Inline workers are threads of the program and execute one input each.
+    let is_inline = variables.contains(&INLINE);
+    let (workers, awaiting) = if is_inline { (0, 1) } else { (8, 2) };
+    let mut job = Job::start(shell::ORDINARY, "limits", variables);
+    for (round, time) in [(1, SUSPENDED), (2, Duration::from_millis(500))] {
+        for (what, times) in [
+            ("works", 3),
+            ("awaits", awaiting),
+            ("fails", 1),
+            ("has_a_deadline", 1),
+            ("gathers", 1),
+        ] {
+            job.shows_times(&format!("begun {what} {round}"), times);
+        }
+        let last = if round == 1 {
+            ["set_up 1", "fails_once 1"]
+        } else {
+            ["is_set_up 2"; 2]
+        };
+        last.iter()
+            .for_each(|what| job.shows(&format!("begun {what}")));
+        let suspended = job.suspend();
+        assert!(suspended.len() > workers, "{suspended:?}");
+        std::thread::sleep(time);
+        assert!(job.is_suspended());
+        assert_eq!(job.pids(), suspended);
+        job.resume();
+        if round == 1 {
+            // No worker was replaced.
+            let alive = job.pids();
+            assert!(
+                suspended.iter().all(|pid| alive.contains(pid)),
+                "{suspended:?} {alive:?}"
+            );
+        }
+        job.let_go(round);
+        job.shows(&format!("ended {round}"));
+    }
+    let (ended, text, files) = job.end();
+    assert_eq!(ended, "Some(0) None", "{text}");
+    let time = |name| time_in(&files.path().join(name));
+    let delay = time("again") - time("failed");
+    assert!(delay >= DELAY + SUSPENDED, "{delay:?}");
+    check_durations(&files.path().join("events"));
+}
+
+#[test]
+fn everything_stands_still_between_ctrl_z_and_fg() {
+    fixture_outside(LIMIT, || keeps_limits(&[]));
+}
+
+#[test]
+fn limits_do_not_pass_over_the_socket_either() {
+    fixture_outside(LIMIT, || keeps_limits(&[("RETRY_TRANSPORT", "socket")]));
+}
+
+#[test]
+fn limits_of_inline_workers_do_not_pass_either() {
+    fixture_outside(LIMIT, || keeps_limits(&[INLINE]));
+}
+
+#[test]
+fn a_call_is_waited_for_without_the_time_of_a_suspension() {
+    fixture_outside(LIMIT, || {
+        let mut job = Job::start(shell::ORDINARY, "get", &[]);
+        job.shows("begun waits 1");
+        job.suspend();
+        std::thread::sleep(SUSPENDED);
+        job.resume();
+        job.let_go(1);
+        job.shows("main got true");
+        let (ended, text, _files) = job.end();
+        assert_eq!(ended, "Some(0) None", "{text}");
+    });
+}
+
+#[test]
+fn control_z_twice_suspends_a_program_once() {
+    fixture_outside(LIMIT, || {
+        let mut job = Job::start(shell::ORDINARY, "one call", &[]);
+        job.shows("begun waits 1");
+        job.press(b"\x1a\x1a\x1a");
+        eventually("all are suspended", SOON, || job.is_suspended());
+        job.resume();
+        job.let_go(1);
+        let (ended, text, _files) = job.end();
+        assert_eq!(ended, "Some(0) None", "{text}");
+    });
+}
+
+#[test]
+fn the_display_of_progress_makes_room_for_the_shell() {
+    fixture_outside(LIMIT, || {
+        let (clear, restore) = ("\x1b[J", "\x1b8");
+        let mut job = Job::start(shell::ORDINARY, "one call", &[]);
+        // A drawing ends with the cursor where it was before.
+        job.shows(restore);
+        job.suspend();
+        eventually("the display is erased", SOON, || {
+            let text = job.text();
+            text.rfind(clear) > text.rfind(restore)
+        });
+        let drawn = job.text().matches(restore).count();
+        job.resume();
+        job.shows_times(restore, drawn + 1);
+        job.let_go(1);
+        let (ended, text, _files) = job.end();
+        assert_eq!(ended, "Some(0) None", "{text}");
+    });
+}
+
+#[test]
+fn the_grace_of_control_c_does_not_pass_while_a_program_is_suspended() {
+    fixture_outside(LIMIT, || {
+        let grace = [("RETRY_SHUTDOWN_GRACE", "5s")];
+        let mut job = Job::start(shell::ORDINARY, "one call", &grace);
+        job.shows("begun waits 1");
+        job.press(b"\x03");
+        job.shows("Ctrl-C again to kill now");
+        job.suspend();
+        std::thread::sleep(SUSPENDED);
+        job.resume();
+        job.let_go(1);
+        job.shows("main got true");
+        let (ended, text, _files) = job.end();
+        assert_eq!(ended, "Some(130) None", "{text}");
+    });
+}
+
+#[test]
+fn a_worker_that_a_person_has_stopped_stays_stopped() {
+    fixture_outside(LIMIT, || {
+        let mut job = Job::start(shell::ORDINARY, "one call", &[]);
+        job.shows("begun waits 1");
+        let pids = job.pids();
+        let worker = *pids.iter().find(|pid| **pid != job.program).unwrap();
+        kill_process(pid(worker), Signal::STOP).unwrap();
+        eventually("it is stopped", SOON, || job.state(worker) == Some('T'));
+        job.suspend();
+        job.resume();
+        job.let_go(1);
+        // The program answers once it has resumed its workers.
+        kill_process(pid(job.program), Signal::USR1).unwrap();
+        job.shows("Executing");
+        assert_eq!(job.state(worker), Some('T'));
+        kill_process(pid(worker), Signal::CONT).unwrap();
+        let (ended, text, _files) = job.end();
+        assert_eq!(ended, "Some(0) None", "{text}");
+    });
+}
+
+#[test]
+fn workers_that_are_starting_are_suspended_as_well() {
+    fixture_outside(LIMIT, || {
+        let mut job = Job::start(shell::ORDINARY, "starts", &[]);
+        for turn in 1..=30 {
+            job.shows_times("begun again", turn);
+            let suspended = job.suspend();
+            // None is added.
+            std::thread::sleep(Duration::from_millis(20));
+            assert!(job.is_suspended() && job.pids() == suspended);
+            job.resume();
+        }
+        job.let_go(1);
+        let (ended, text, _files) = job.end();
+        assert_eq!(ended, "Some(0) None", "{text}");
+    });
+}
+
+/// The lines after which a third process is the standby.
+const STANDBY: [&str; 2] = ["begun waits 1", "a worker has died"];
+
+#[test]
+fn the_standby_is_suspended_as_well() {
+    fixture_outside(LIMIT, || {
+        let mut job = Job::start(shell::ORDINARY, "standby", &[]);
+        STANDBY.iter().for_each(|what| job.shows(what));
+        eventually("a standby", SOON, || job.family().len() == 3);
+        let suspended = job.suspend();
+        assert_eq!(suspended.len(), 3);
+        job.resume();
+        // The standby as well.
+        eventually("all continue", SOON, || {
+            job.family().iter().all(|process| process.state != 'T')
+        });
+        job.let_go(1);
+        let (ended, text, _files) = job.end();
+        assert_eq!(ended, "Some(0) None", "{text}");
+    });
+}
+
+#[test]
+fn control_z_is_ignored_where_nobody_could_continue_the_program() {
+    fixture_outside(LIMIT, || {
+        let mut job = Job::start(shell::NONE, "one call", &[]);
+        job.shows("begun waits 1");
+        job.press(b"\x1a");
+        // The terminal echoes the key when it has sent the signal.
+        job.shows("^Z");
+        kill_process(pid(job.program), Signal::USR1).unwrap();
+        job.shows("Executing");
+        job.let_go(1);
+        job.shows("main got true");
+        let (ended, text, _files) = job.end();
+        assert_eq!(ended, "Some(0) None", "{text}");
+    });
+}
+
+/// Kills a suspended program whose workers execute a call, have started other processes, are in their set-up,
+/// or are a standby.
+fn leaves_nothing(shell: &str, how: &str, begun: &[&str], processes: usize) {
+    let mut job = Job::start(shell, how, &[]);
+    let own = format!("FILES={}", job.files.path().display());
+    let shell = job.shell.id();
+    let others = || -> Vec<u32> {
+        let mut all = processes_with(&own);
+        all.retain(|pid| *pid != shell);
+        all
+    };
+    begun.iter().for_each(|what| job.shows(what));
+    eventually("all have started", SOON, || others().len() >= processes);
+    job.suspend();
+    kill_process(pid(job.program), Signal::KILL).unwrap();
+    // A script that waits starts its worker now.
+    job.let_go(2);
+    eventually("nothing is left", SOON, || others().is_empty());
+    let (ended, text, _files) = job.end();
+    assert_eq!(ended, "None Some(9)", "{text}");
+}
+
+#[test]
+fn a_suspended_program_that_is_killed_leaves_nothing() {
+    fixture_outside(LIMIT, || {
+        for shell in [shell::ORDINARY, shell::ADOPTING] {
+            // The worker, two processes in its group, and one in a session of its own.
+            let begun = ["begun starts_others 1", "begun ignoring"];
+            leaves_nothing(shell, "others", &begun, 5);
+        }
+    });
+}
+
+#[test]
+fn a_suspended_program_that_is_killed_leaves_no_standby() {
+    fixture_outside(LIMIT, || {
+        for shell in [shell::ORDINARY, shell::ADOPTING] {
+            leaves_nothing(shell, "standby", &STANDBY, 3);
+        }
+    });
+}
+
+#[test]
+fn a_suspended_program_that_is_killed_leaves_no_worker_behind_a_script() {
+    fixture_outside(LIMIT, || {
+        for shell in [shell::ORDINARY, shell::ADOPTING] {
+            leaves_nothing(shell, "script", &["begun script"], 2);
+            leaves_nothing(shell, "passing script", &["begun waits 1"], 3);
+        }
+    });
+}
+
+#[test]
+fn a_suspended_program_that_is_killed_leaves_no_worker_in_its_set_up() {
+    fixture_outside(LIMIT, || {
+        for shell in [shell::ORDINARY, shell::ADOPTING] {
+            leaves_nothing(shell, "set-up", &["begun set_up 1"], 2);
+        }
+    });
+}
