@@ -146,10 +146,10 @@ impl Upstream {
                 function: callee.registration.spec.name.to_owned(),
                 config: callee.config.as_deref().map(<[u8]>::to_vec),
                 policy: callee.policy,
-                budget: callee.budget.as_ref().map(|budget| {
-                    // The address of the budget identifies it as long as its map lives.
-                    (Arc::as_ptr(budget) as usize as u64, budget.ratio())
-                }),
+                budget: callee
+                    .budget
+                    .as_deref()
+                    .map(|budget| (budget.id(), budget.ratio())),
                 caller: caller.0,
                 ticket: current().map_or(0, |call| call.ticket()),
                 span,

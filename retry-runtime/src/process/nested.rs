@@ -133,7 +133,7 @@ pub(crate) struct Requests {
     pub(crate) ended: bool,
     /// The maps whose inputs are held back.
     held: Vec<Caller>,
-    /// The retry budgets that maps of this worker share, as long as there are calls that use them.
+    /// The retry budgets that maps of this worker share, as long as there are calls that use them, by id.
     budgets: HashMap<u64, Weak<Budget>>,
 }
 
@@ -255,12 +255,12 @@ impl Requests {
         outer.map(nested).unwrap_or_default()
     }
 
-    fn budget(&mut self, (name, ratio): (u64, f64)) -> Arc<Budget> {
+    fn budget(&mut self, (id, ratio): (u64, f64)) -> Arc<Budget> {
         self.budgets.retain(|_, budget| budget.strong_count() > 0);
-        let known = self.budgets.get(&name).and_then(Weak::upgrade);
+        let known = self.budgets.get(&id).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
-            let budget = Arc::new(Budget::new(ratio));
-            self.budgets.insert(name, Arc::downgrade(&budget));
+            let budget = Arc::new(Budget::received(id, ratio));
+            self.budgets.insert(id, Arc::downgrade(&budget));
             budget
         })
     }
