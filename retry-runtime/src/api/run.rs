@@ -102,10 +102,18 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::new(SystemTime::now(), run().begun.elapsed())
 }
 
+/// The maximum length of the name of a machine, in bytes: that of a name in the DNS.
+pub(crate) const LONGEST_HOST: usize = 255;
+
 /// Returns the name of this machine.
 pub(crate) fn host() -> &'static str {
     static HOST: PerProcess<String> = PerProcess::new();
-    HOST.get_or_init(sys::host_name)
+    HOST.get_or_init(|| {
+        let mut name = sys::host_name();
+        // Some systems take it from a variable, which has no limit.
+        name.truncate(name.floor_char_boundary(LONGEST_HOST));
+        name
+    })
 }
 
 #[cfg(test)]

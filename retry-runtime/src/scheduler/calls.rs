@@ -14,6 +14,7 @@ use super::{FunctionKey, GROWTH, Scheduler, WorkerKey};
 use crate::api::context::{Attempt, AttemptOutcome, CallId, remember};
 use crate::api::failure::{Cancelled, Rejected};
 use crate::api::options::Policy;
+use crate::api::run;
 use crate::job::ShowInput;
 use crate::job::budget::Budget;
 use crate::job::outcome::{CallKey, Failure};
@@ -115,6 +116,7 @@ impl<P> Call<P> {
         let attempt = Attempt {
             number: self.attempt,
             worker_pid: end.worker.pid,
+            host: run::host().into(),
             start: end.start,
             duration: end.duration,
             outcome: end.outcome,
