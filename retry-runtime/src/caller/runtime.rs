@@ -480,8 +480,8 @@ impl Builder {
 
     /// Sets another program than this one for the workers.
     ///
-    /// It has to register the same functions, and its `main` begins with [`init`](crate::init). A script
-    /// has to pass standard input on, and should `exec` the program.
+    /// It has to register the same functions with the same types of parameters and results, and its `main`
+    /// begins with [`init`](crate::init). A script has to pass standard input on, and should `exec` the program.
     pub fn worker_program(mut self, program: impl Into<PathBuf>) -> Self {
         self.config.program = Some(program.into());
         self
