@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::call_id::CallId;
 use crate::api::failure::{ExitCause, Panic};
 use crate::api::run;
 
@@ -50,45 +51,6 @@ fn without_panic<'a>(tail: &'a str, panic: &Panic) -> Vec<&'a str> {
 
 /// The number of attempts that a context remembers: the last ones.
 const REMEMBERED_ATTEMPTS: usize = 32;
-
-/// The id of a call, unique within this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct CallId(pub(crate) u64);
-
-/// Marks the calls that are made in workers.
-const NESTED: u64 = 1 << 63;
-
-impl CallId {
-    /// The identity of a call that is made in a worker: unique among those of all workers.
-    pub(crate) fn nested(worker: u64, number: u32) -> Self {
-        Self(NESTED | worker << 32 | u64::from(number))
-    }
-
-    /// Returns this id and those that follow it.
-    pub(crate) fn following(self, count: u32) -> impl Iterator<Item = Self> {
-        (self.0..self.0 + u64::from(count)).map(Self)
-    }
-
-    /// Returns the call's number among the calls of its process.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the upper half is the process"
-    )]
-    pub(crate) fn number(self) -> u32 {
-        self.0 as u32
-    }
-}
-
-impl fmt::Display for CallId {
-    /// `call-7`, or `call-3.7` for the seventh call that was made in the third worker.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 & NESTED == 0 {
-            return write!(f, "call-{}", self.0);
-        }
-        let worker = (self.0 & !NESTED) >> 32;
-        write!(f, "call-{worker}.{}", self.number())
-    }
-}
 
 /// The end of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -371,7 +333,7 @@ impl Context {
     ) -> fmt::Result {
         let last = self.0.attempts.last().filter(|_| is_told);
         let told = last.and_then(|last| last.error.as_ref());
-        write!(f, "\n{REPORT}{}, {}", self.0.function, self.0.call_id)?;
+        write!(f, "\n{REPORT}{}, call {}", self.0.function, self.0.call_id)?;
         for (position, attempt) in self.0.attempts.iter().enumerate() {
             let label = if position == 0 { "attempts" } else { "" };
             write!(
@@ -449,6 +411,8 @@ pub(crate) fn subject(function: &str, index: Option<u64>) -> impl fmt::Display {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::call_id::CallNumber;
+    use crate::api::run::RunId;
     use crate::codec;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -527,7 +491,13 @@ mod tests {
     fn a_report_names_other_machines_alone() {
         let report = |host: &str| {
             let attempts = vec![attempt(host, Instant::now())];
-            let context = Context::new("shop::resize", CallId(7), None, attempts, None);
+            let context = Context::new(
+                "shop::resize",
+                CallNumber(7).of(RunId::current()),
+                None,
+                attempts,
+                None,
+            );
             fmt::from_fn(|f| context.write_report(f, None, false)).to_string()
         };
         assert!(report(run::host()).ends_with("ran 60.000s, worker pid 4711"));

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::api::context::{CallId, short_name};
+use crate::api::call_id::{CallId, CallNumber};
+use crate::api::context::short_name;
 use crate::api::events::Events;
 use crate::api::retries::Retries;
 use crate::caller::host::{self, Host};
@@ -199,12 +200,14 @@ impl Future for Drained {
         let Some(engine) = &self.0.engine else {
             return Poll::Ready(Vec::new());
         };
-        engine.poll_drained(context.waker()).map(|abandoned| {
-            abandoned
-                .into_iter()
-                .map(|(call, function)| Abandoned { call, function })
-                .collect()
-        })
+        let run = engine.run();
+        let name = |(call, function): (CallNumber, _)| Abandoned {
+            call: call.of(run),
+            function,
+        };
+        engine
+            .poll_drained(context.waker())
+            .map(|abandoned| abandoned.into_iter().map(name).collect())
     }
 }
 

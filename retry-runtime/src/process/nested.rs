@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Pool;
 use super::sources::{NESTED, Writable};
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::api::failure::{Cancelled, Rejected};
 use crate::codec::payload::Payload;
 use crate::engine::Engine;
@@ -198,7 +198,7 @@ impl Requests {
                     let worker = self.worker.id;
                     let keys = numbers
                         .into_iter()
-                        .map(|number| CallId::nested(worker, number));
+                        .map(|number| CallNumber::nested(worker, number));
                     engine.step(|core, _| {
                         let keys: Vec<CallKey> = keys
                             .filter_map(|id| core.scheduler.find_nested(self.worker, id))
@@ -250,8 +250,9 @@ impl Requests {
             let outer = core.scheduler.call_of(self.worker, submission.ticket);
             outer.map(|(id, _, job)| (id, job.spans.clone()))
         });
-        let nested =
-            |(id, context): (CallId, Context)| context.nested(self.worker.id, submission.span, id);
+        let nested = |(id, context): (CallNumber, Context)| {
+            context.nested(self.worker.id, submission.span, id)
+        };
         outer.map(nested).unwrap_or_default()
     }
 
@@ -299,7 +300,7 @@ impl Requests {
                 method: registration.place(),
                 spans: spans.clone(),
             };
-            jobs.push((CallId::nested(self.worker.id, call.number), job));
+            jobs.push((CallNumber::nested(self.worker.id, call.number), job));
         }
         let called = registration.pool().name;
         let refused = engine.step(|core, now| match core.function(&callee) {
