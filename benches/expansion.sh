@@ -73,6 +73,6 @@ for crate in bare annotated derived; do
     # The dependencies are not part of it.
     cargo build --quiet --offline --manifest-path "$work/$crate/Cargo.toml" 2> /dev/null
     clean=$(measure $crate "rm -rf $work/target/debug/incremental $work/target/debug/.fingerprint/$crate-*")
-    changed=$(measure $crate "sed -i 's/a \* 7[0-9]* + b/a * 7\$RANDOM + b/' $work/$crate/src/main.rs")
+    changed=$(measure $crate "sed -i \"s/a \* 7[0-9]* + b/a * 7\$RANDOM + b/\" $work/$crate/src/main.rs")
     echo "| $crate | $clean ms | $changed ms |"
 done

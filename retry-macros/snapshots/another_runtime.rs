@@ -28,6 +28,7 @@ const _: () = {
     static __REGISTRATION: ::my::runtime::__private0::Registration = ::my::runtime::__private0::Registration::new(
             &__SPEC,
             ::my::runtime::__private0::Run::Blocking(__run),
+            ::core::any::type_name::<((), ())>,
         )
         .shown_by(__show);
     fn __run(__invocation: &mut ::my::runtime::__private0::Invocation) {

@@ -51,6 +51,9 @@ const _: () = {
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
             ::retry_runtime::__private0::Run::Async(__run),
+            ::core::any::type_name::<
+                ((::retry_runtime::__private0::Ref<str>,), Result<String, FetchError>),
+            >,
         )
         .shown_by(__show);
     fn __run(

@@ -71,6 +71,9 @@ const _: () = {
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
             ::retry_runtime::__private0::Run::Batch(__run),
+            ::core::any::type_name::<
+                ((::retry_runtime::__private0::Val<String>,), Result<Vec<f32>, String>),
+            >,
         )
         .shown_by(__show);
     fn __run(__batch: &mut [::retry_runtime::__private0::Invocation]) {

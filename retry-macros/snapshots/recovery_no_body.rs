@@ -36,6 +36,7 @@ const _: () = {
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
+            ::core::any::type_name::<((::retry_runtime::__private0::Val<u64>,), u64)>,
         )
         .shown_by(__show);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {

@@ -67,6 +67,7 @@ static Counter_service: ::retry_runtime::__private0::Service = {
     ::retry_runtime::__private0::Service {
         spec: &__SPEC,
         set_up: |_| ::core::unreachable!(),
+        types: ::core::any::type_name::<()>,
         tear_down: ::core::option::Option::None,
     }
 };
@@ -114,6 +115,7 @@ const _: () = {
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
+            ::core::any::type_name::<((::retry_runtime::__private0::Val<u64>,), u64)>,
         )
         .shown_by(__show)
         .method_of(&Counter_service, 0u16);

@@ -64,6 +64,17 @@ const _: () = {
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
+            ::core::any::type_name::<
+                (
+                    (
+                        ::retry_runtime::__private0::Ref<str>,
+                        ::retry_runtime::__private0::Ref<[u8]>,
+                        ::retry_runtime::__private0::Ref<Settings>,
+                        ::retry_runtime::__private0::Val<usize>,
+                    ),
+                    usize,
+                ),
+            >,
         )
         .shown_by(__show);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {

@@ -101,6 +101,7 @@ static Scaler_service: ::retry_runtime::__private0::Service = {
                 ::retry_runtime::__private0::Made(<Scaler>::new(config, by)).value(),
             )
         },
+        types: ::core::any::type_name::<(Config, u64)>,
         tear_down: ::core::option::Option::Some(|__state| {
             #[allow(unused_imports)]
             use ::retry_runtime::__private0::AtOnce as _;
@@ -162,6 +163,7 @@ const _: () = {
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
+            ::core::any::type_name::<((::retry_runtime::__private0::Val<u64>,), u64)>,
         )
         .shown_by(__show)
         .method_of(&Scaler_service, 0u16);
@@ -423,6 +425,15 @@ const _: () = {
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
             ::retry_runtime::__private0::Run::Async(__run),
+            ::core::any::type_name::<
+                (
+                    (
+                        ::retry_runtime::__private0::Ref<str>,
+                        ::retry_runtime::__private0::Val<Option<Scaler>>,
+                    ),
+                    Result<Scaler, String>,
+                ),
+            >,
         )
         .shown_by(__show)
         .method_of(&Scaler_service, 1u16);

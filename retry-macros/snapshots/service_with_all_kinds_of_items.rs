@@ -73,6 +73,7 @@ static Counter_service: ::retry_runtime::__private0::Service = {
                 Counter,
             >::into_service(::retry_runtime::__private0::Made(<Counter>::new()).value())
         },
+        types: ::core::any::type_name::<()>,
         tear_down: ::core::option::Option::None,
     }
 };
@@ -115,6 +116,7 @@ const _: () = {
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
+            ::core::any::type_name::<((), u64)>,
         )
         .shown_by(__show)
         .method_of(&Counter_service, 0u16);

@@ -66,6 +66,7 @@ static Counter_service: ::my::runtime::__private0::Service = {
                 ::my::runtime::__private0::Made(<my::Counter>::new()).value(),
             )
         },
+        types: ::core::any::type_name::<()>,
         tear_down: ::core::option::Option::None,
     }
 };
@@ -108,6 +109,7 @@ const _: () = {
     static __REGISTRATION: ::my::runtime::__private0::Registration = ::my::runtime::__private0::Registration::new(
             &__SPEC,
             ::my::runtime::__private0::Run::Blocking(__run),
+            ::core::any::type_name::<((), u64)>,
         )
         .shown_by(__show)
         .method_of(&Counter_service, 0u16);

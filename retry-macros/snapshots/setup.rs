@@ -64,6 +64,9 @@ const _: () = {
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
             ::retry_runtime::__private0::Run::Blocking(__run),
+            ::core::any::type_name::<
+                ((::retry_runtime::__private0::Val<String>,), Vec<f32>),
+            >,
         )
         .shown_by(__show)
         .setup(__set_up)

@@ -108,7 +108,7 @@ impl<'a> Expansion<'a> {
     }
 
     pub(crate) fn whole(&self) -> TokenStream {
-        let private = self.private;
+        let (private, arguments, result) = (self.private, &self.arguments, &self.result);
         let (kind, run) = self.run();
         let (state, with_state) = self.state();
         let exclusive = self.exclusive();
@@ -120,8 +120,12 @@ impl<'a> Expansion<'a> {
             #(#checks)*
 
             static __REGISTRATION: #private::Registration =
-                #private::Registration::new(&__SPEC, #private::Run::#kind(__run))
-                    .shown_by(__show) #with_state;
+                #private::Registration::new(
+                    &__SPEC,
+                    #private::Run::#kind(__run),
+                    ::core::any::type_name::<(#arguments, #result)>,
+                )
+                .shown_by(__show) #with_state;
             #exclusive
 
             #state

@@ -211,6 +211,9 @@ impl Service<'_> {
         let private = self.private;
         let (checks, description) = self.description(errors);
         let (set_up, tear_down) = (self.set_up(), self.tear_down());
+        // The types of a refused constructor are reported elsewhere.
+        let types = self.parameters.iter().filter(|_| self.is_sound);
+        let types = types.map(|one| &one.ty);
         quote! {
             #[doc(hidden)]
             #[allow(non_upper_case_globals)]
@@ -220,6 +223,7 @@ impl Service<'_> {
                 #private::Service {
                     spec: &__SPEC,
                     set_up: #set_up,
+                    types: ::core::any::type_name::<(#(#types,)*)>,
                     tear_down: #tear_down,
                 }
             };

@@ -1,6 +1,7 @@
 //! Types that users name, and nothing that acts: errors and their context, policies, events.
 
 pub(crate) mod backtrace;
+pub(crate) mod call_id;
 pub(crate) mod context;
 pub(crate) mod crash_limit;
 pub(crate) mod error;

@@ -142,7 +142,8 @@ pub(crate) fn serve(link: ParentLink) -> ! {
     };
     signals::end_hang_up_signal(&link.socket, link.parent);
     let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
-    Upstream::install(nested, orders.worker, limit);
+    orders.run.join();
+    Upstream::install(nested, orders.run, orders.worker, limit);
     let name = orders.function.clone();
     let run = || -> ! { Server::new(link, control, orders, watchdog).run() };
     // Serve on a thread of its own in two cases. Inside an async `main` this thread is in a runtime, where

@@ -23,17 +23,19 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::api::context::{CallId, short_name};
+use crate::api::call_id::CallNumber;
+use crate::api::context::short_name;
 use crate::api::events::{Events, Publisher, Subscriber};
 use crate::api::failure::{Cancelled, Rejected};
+use crate::api::run::RunId;
 use crate::codec::payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
 use crate::job::delivery::{self, Deliver};
 use crate::job::outcome::{CallKey, Outcome};
 use crate::job::{Job, capture};
-use crate::scheduler::{Counts, FunctionKey, Inbound, NestedOrigin, Scheduler};
-use crate::sys::{self, Mark};
+use crate::scheduler::{Counts, FunctionKey, Inbound, NestedOrigin, Numbers, Scheduler};
+use crate::sys::{self, Mark, PerProcess};
 use crate::wait::AnswerSource;
 use crate::wire::launch::depth;
 use backend::Backend;
@@ -54,6 +56,9 @@ const SWEEP_FROM: usize = 64;
 
 /// The hooks of a program with `#[local_entrypoint]`; unset in other programs.
 static PROGRAM: OnceLock<ProgramHooks> = OnceLock::new();
+
+/// The numbers that the calls and workers of all engines get.
+static NUMBERS: PerProcess<Arc<Numbers>> = PerProcess::new();
 
 /// The hooks that `#[local_entrypoint]` installs.
 pub(crate) struct ProgramHooks {
@@ -120,6 +125,7 @@ pub(crate) struct Engine {
     /// A reference to itself, for the threads that work for the engine.
     this: Weak<Engine>,
     /// The process that the engine belongs to.
+    run: RunId,
     mark: Mark,
 }
 
@@ -156,12 +162,19 @@ impl Engine {
         !self.mark.is_current()
     }
 
+    /// Returns the run that its calls belong to.
+    #[inline]
+    pub(crate) fn run(&self) -> RunId {
+        self.run
+    }
+
     /// Creates an engine and starts its I/O thread.
     pub(crate) fn start(config: Config, backend: Box<dyn Backend>) -> io::Result<Arc<Self>> {
         let seed = config.seed.unwrap_or_else(sys::monotonic_nanos);
         let max_message = config.max_message;
         let config = Arc::new(config);
-        let mut scheduler = Scheduler::new(seed);
+        let numbers = NUMBERS.get_or_init(Arc::default);
+        let mut scheduler = Scheduler::new(seed, Arc::clone(numbers));
         scheduler.set_max_processes(config.max_processes);
         let engine = Arc::new_cyclic(|this| Self {
             core: Mutex::new(Core {
@@ -183,6 +196,7 @@ impl Engine {
             max_message: AtomicUsize::new(0),
             config,
             this: Weak::clone(this),
+            run: RunId::current(),
             mark: Mark::current(),
         });
         engine.set_max_message(max_message);
@@ -210,7 +224,7 @@ impl Engine {
 
     /// Polls for the end of all calls and processes. Ready with the calls that the shutdown gave
     /// up; in a forked child ready at once with none.
-    pub(crate) fn poll_drained(&self, waker: &Waker) -> Poll<Vec<(CallId, &'static str)>> {
+    pub(crate) fn poll_drained(&self, waker: &Waker) -> Poll<Vec<(CallNumber, &'static str)>> {
         if self.is_foreign() {
             return Poll::Ready(Vec::new());
         }

@@ -198,7 +198,9 @@ pub mod clap {
 
 // These names are documented in the modules below.
 #[doc(hidden)]
-pub use api::context::{Attempt, AttemptOutcome, CallId};
+pub use api::call_id::{CallId, InvalidCallId};
+#[doc(hidden)]
+pub use api::context::{Attempt, AttemptOutcome};
 #[doc(hidden)]
 pub use api::events::{CallOutcome, Event, EventKind, Events, Stream, Timestamp, WorkerId};
 #[doc(hidden)]
@@ -243,7 +245,8 @@ pub mod current {
 ///
 /// [`CallError`] is the error of every call. Its variants hold the types of this module, and a [`Context`].
 pub mod error {
-    pub use crate::api::context::{Attempt, AttemptOutcome, CallId, Context};
+    pub use crate::api::call_id::{CallId, InvalidCallId};
+    pub use crate::api::context::{Attempt, AttemptOutcome, Context};
     pub use crate::api::error::CallError;
     pub use crate::api::failure::{
         Cancelled, Crash, CrashLimitExceeded, ExitCause, Limit, Lost, Panic, Rejected, Startup,
@@ -412,9 +415,10 @@ pub mod __private0;
 /// use retry_runtime::{
 ///     Abandoned, Attempt, AttemptOutcome, Batch, Builder, Call, CallError, CallId, CancelToken, Cancelled,
 ///     Context, Crash, CrashLimit, CrashLimitExceeded, Current, Drained, Event, Events, ExitCause, ForEach,
-///     FunctionCall, FunctionSpec, Indexed, Input, Join, Limit, Lost, Map, MapFuture, MapIter, MapStream,
-///     Options, OutputMode, Panic, Program, ProgressMode, Rejected, RemoteError, Retries, Retry, Retryable,
-///     Runtime, Shutdown, Startup, Stream, TimedOut, Transport, TryCollect, Unindexed, Waiting, Wire, Yields,
+///     FunctionCall, FunctionSpec, Indexed, Input, InvalidCallId, InvalidRunId, Join, Limit, Lost, Map,
+///     MapFuture, MapIter, MapStream, Options, OutputMode, Panic, Program, ProgressMode, Rejected, RemoteError,
+///     Retries, Retry, Retryable, RunId, Runtime, Shutdown, Startup, Stream, TimedOut, Transport, TryCollect,
+///     Unindexed, Waiting, Wire, Yields,
 ///     current, events, function, init, join, local_entrypoint, on_start, run, run_async, service,
 ///     set_max_message, shutdown, test,
 /// };

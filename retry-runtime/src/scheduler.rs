@@ -18,6 +18,7 @@ mod function;
 mod memory;
 mod messages;
 mod nested;
+mod numbers;
 mod outcomes;
 mod outstanding;
 mod publishing;
@@ -39,6 +40,7 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -48,7 +50,7 @@ use queue::Hold;
 use tombstones::Tombstones;
 use worker_index::Workers;
 
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::api::events::Interest;
 use crate::job::outcome::{CallKey, Failure, History, Outcome};
 use crate::job::parts::Parts;
@@ -62,6 +64,7 @@ pub(crate) use messages::{
     Progress, RunningCall, UnknownTicket,
 };
 pub(crate) use nested::NestedOrigin;
+pub(crate) use numbers::Numbers;
 pub(crate) use queries::FunctionReading;
 use statistics::Statistics;
 use timers::Timer;
@@ -119,7 +122,7 @@ pub(crate) struct Scheduler<P> {
     /// Set if the shutdown cancels calls that are not executing.
     cancels_queued: bool,
     /// The top-level calls that were still pending when the shutdown's grace was over.
-    abandoned: Vec<(CallId, &'static str)>,
+    abandoned: Vec<(CallNumber, &'static str)>,
     /// Set if the shutdown kills the workers that are left when its grace is over.
     kills_workers: bool,
     killed_at_shutdown: Vec<(Option<u32>, &'static str)>,
@@ -135,14 +138,14 @@ pub(crate) struct Scheduler<P> {
     /// The functions without a worker that wait for a place for one, in order of arrival.
     places: VecDeque<FunctionKey>,
     random: fastrand::Rng,
-    next_call: u64,
-    next_worker: u64,
+    numbers: Arc<Numbers>,
     interest: Interest,
 }
 
 impl<P: Parts> Scheduler<P> {
-    /// Creates a scheduler without functions; `seed` seeds the jitter of retries.
-    pub(crate) fn new(seed: u64) -> Self {
+    /// Creates a scheduler without functions; `seed` seeds the jitter of retries. Schedulers whose calls have to
+    /// have different numbers share `numbers`.
+    pub(crate) fn new(seed: u64, numbers: Arc<Numbers>) -> Self {
         Self {
             calls: Slab::new(),
             workers: Workers::default(),
@@ -163,8 +166,7 @@ impl<P: Parts> Scheduler<P> {
             max_processes: None,
             places: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
-            next_call: 1,
-            next_worker: 1,
+            numbers,
             interest: Interest::Nothing,
         }
     }

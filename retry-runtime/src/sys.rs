@@ -22,12 +22,8 @@ pub(crate) use linux::*;
 pub(crate) use mark::{Mark, PerProcess, exit_if_forked};
 pub(crate) use tied::Tied;
 
-/// Returns the instant that another process saw as `nanos` on the monotonic clock; never one in the future.
-pub(crate) fn instant_of(nanos: u64) -> Instant {
-    past_instant_of(nanos).unwrap_or_else(Instant::now)
-}
-
-/// Like [`instant_of`], but returns `None` for a time in the future.
+/// Returns the instant that another process of this machine saw as `nanos` on the monotonic clock; `None` for
+/// a time in the future.
 pub(crate) fn past_instant_of(nanos: u64) -> Option<Instant> {
     let now = Instant::now();
     let ago = monotonic_nanos().checked_sub(nanos)?;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::call_id::CallId;
 use crate::api::failure::{ExitCause, Panic};
+use crate::api::run;
 
 /// The beginning of the first line of a report below its headline.
 pub(crate) const REPORT: &str = "    function  ";
@@ -49,45 +51,6 @@ fn without_panic<'a>(tail: &'a str, panic: &Panic) -> Vec<&'a str> {
 
 /// The number of attempts that a context remembers: the last ones.
 const REMEMBERED_ATTEMPTS: usize = 32;
-
-/// The id of a call, unique within this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct CallId(pub(crate) u64);
-
-/// Marks the calls that are made in workers.
-const NESTED: u64 = 1 << 63;
-
-impl CallId {
-    /// The identity of a call that is made in a worker: unique among those of all workers.
-    pub(crate) fn nested(worker: u64, number: u32) -> Self {
-        Self(NESTED | worker << 32 | u64::from(number))
-    }
-
-    /// Returns this id and those that follow it.
-    pub(crate) fn following(self, count: u32) -> impl Iterator<Item = Self> {
-        (self.0..self.0 + u64::from(count)).map(Self)
-    }
-
-    /// Returns the call's number among the calls of its process.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the upper half is the process"
-    )]
-    pub(crate) fn number(self) -> u32 {
-        self.0 as u32
-    }
-}
-
-impl fmt::Display for CallId {
-    /// `call-7`, or `call-3.7` for the seventh call that was made in the third worker.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 & NESTED == 0 {
-            return write!(f, "call-{}", self.0);
-        }
-        let worker = (self.0 & !NESTED) >> 32;
-        write!(f, "call-{worker}.{}", self.number())
-    }
-}
 
 /// The end of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,10 +103,20 @@ impl fmt::Display for AttemptOutcome {
 pub struct Attempt {
     /// The number of the attempt, counted from 1.
     pub number: u32,
-    /// The worker's process id.
+    /// The worker's process id, on the machine that ran the attempt.
     pub worker_pid: Option<u32>,
-    /// The time at which the function was started, on the monotonic clock.
-    #[serde(with = "instant")]
+    /// The name of the machine that ran the attempt, as in [`Event::host`](crate::Event::host). It stays the
+    /// same when the attempt is sent to another machine. An attempt whose machine has a name of more than 255
+    /// bytes cannot be decoded.
+    #[serde(with = "host")]
+    pub host: Cow<'static, str>,
+    /// The time at which the function was started, on this machine's monotonic clock.
+    ///
+    /// Machines share no such clock. So an attempt is encoded with its age, in nanoseconds, and the process
+    /// that decodes it counts back from its own time: the start is then later than it really was by the time
+    /// that the message was on its way or stored. For this reason the order of attempts follows from
+    /// `number`, not from starts that were received. A start in the future is encoded with an age of zero.
+    #[serde(rename = "age", with = "age")]
     pub start: Instant,
     /// The time that the function ran, with the decoding of its arguments and the encoding of its result, and
     /// without the time to report a failure (the panic hook, backtraces, the texts of an error) and the time
@@ -196,21 +169,71 @@ struct Inner {
     stderr_tail: Option<Arc<str>>,
 }
 
-/// An instant as nanoseconds on the monotonic clock, which all processes of a machine share.
-mod instant {
-    use std::time::Instant;
+/// An instant as its age in nanoseconds; zero for an instant in the future.
+mod age {
+    use std::time::{Duration, Instant};
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::sys;
-
-    pub(super) fn serialize<S: Serializer>(at: &Instant, to: S) -> Result<S::Ok, S::Error> {
-        let ago = u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        sys::monotonic_nanos().saturating_sub(ago).serialize(to)
+    pub(super) fn serialize<S: Serializer>(start: &Instant, to: S) -> Result<S::Ok, S::Error> {
+        let age = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        age.serialize(to)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Instant, D::Error> {
-        u64::deserialize(from).map(sys::instant_of)
+        u64::deserialize(from).map(|age| start_of(Instant::now(), age))
+    }
+
+    /// Returns the time that is `age` before `now`. Some systems cannot represent times before their start:
+    /// then half of the age is tried, and so on, which ends at `now`.
+    pub(super) fn start_of(now: Instant, age: u64) -> Instant {
+        let mut ages = std::iter::successors(Some(age), |age| (*age > 0).then_some(age / 2));
+        let start = ages.find_map(|age| now.checked_sub(Duration::from_nanos(age)));
+        start.unwrap_or(now)
+    }
+}
+
+/// The name of a machine, with a limit on its length. The name of this machine takes no memory.
+mod host {
+    use std::borrow::Cow;
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::{Serialize, Serializer};
+
+    use crate::api::run::{self, LONGEST_HOST};
+
+    pub(super) fn serialize<S: Serializer>(
+        name: &Cow<'static, str>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        name.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Cow<'static, str>, D::Error> {
+        from.deserialize_str(Name)
+    }
+
+    struct Name;
+
+    impl Visitor<'_> for Name {
+        type Value = Cow<'static, str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "the name of a machine, of at most {LONGEST_HOST} bytes")
+        }
+
+        fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+            if name == run::host() {
+                return Ok(run::host().into());
+            }
+            if name.len() > LONGEST_HOST {
+                return Err(E::invalid_length(name.len(), &self));
+            }
+            Ok(name.to_owned().into())
+        }
     }
 }
 
@@ -311,7 +334,7 @@ impl Context {
     ) -> fmt::Result {
         let last = self.0.attempts.last().filter(|_| is_told);
         let told = last.and_then(|last| last.error.as_ref());
-        write!(f, "\n{REPORT}{}, {}", self.0.function, self.0.call_id)?;
+        write!(f, "\n{REPORT}{}, call {}", self.0.function, self.0.call_id)?;
         for (position, attempt) in self.0.attempts.iter().enumerate() {
             let label = if position == 0 { "attempts" } else { "" };
             write!(
@@ -321,6 +344,9 @@ impl Context {
             )?;
             if let Some(pid) = attempt.worker_pid {
                 write!(f, ", worker pid {pid}")?;
+            }
+            if attempt.host != run::host() {
+                write!(f, " on {}", attempt.host)?;
             }
             let Some(error) = &attempt.error else {
                 continue;
@@ -381,4 +407,101 @@ pub(crate) fn subject(function: &str, index: Option<u64>) -> impl fmt::Display {
         Some(index) => write!(f, "{name}[{index}]"),
         None => f.write_str(name),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::call_id::CallNumber;
+    use crate::api::run::RunId;
+    use crate::codec;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn attempt(host: &str, start: Instant) -> Attempt {
+        Attempt {
+            number: 1,
+            worker_pid: Some(4711),
+            host: host.to_owned().into(),
+            start,
+            duration: MINUTE,
+            outcome: AttemptOutcome::Failed,
+            error: None,
+        }
+    }
+
+    fn encoded(attempt: &Attempt) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        codec::encode(attempt, &mut bytes, usize::MAX).unwrap();
+        bytes
+    }
+
+    /// The bytes contain no reading of a clock: decoded later, they give a later start.
+    #[test]
+    fn a_start_travels_as_its_age() {
+        let start = Instant::now().checked_sub(MINUTE).unwrap();
+        let bytes = encoded(&attempt(run::host(), start));
+        let mut last = start;
+        for _ in 0..3 {
+            let received: Attempt = codec::decode_all(&bytes).unwrap();
+            assert!(received.start >= last);
+            assert!(received.start.elapsed() >= MINUTE);
+            last = received.start;
+        }
+    }
+
+    #[test]
+    fn a_start_in_the_future_has_no_age() {
+        let begun = Instant::now();
+        let bytes = encoded(&attempt(run::host(), begun + 60 * MINUTE));
+        let received: Attempt = codec::decode_all(&bytes).unwrap();
+        assert!((begun..=Instant::now()).contains(&received.start));
+    }
+
+    #[test]
+    fn any_age_is_decoded() {
+        let now = Instant::now();
+        assert_eq!(age::start_of(now, 0), now);
+        assert_eq!(now - age::start_of(now, 1000), Duration::from_micros(1));
+        assert!(age::start_of(now, u64::MAX) < now);
+    }
+
+    #[test]
+    fn the_name_of_a_machine_is_kept_up_to_its_limit() {
+        let decode = |host: &str| {
+            let bytes = encoded(&attempt(host, Instant::now()));
+            codec::decode_all::<Attempt>(&bytes).map(|attempt| attempt.host)
+        };
+        assert!(matches!(decode(run::host()), Ok(Cow::Borrowed(own)) if own == run::host()));
+        let longest = "h".repeat(255);
+        assert_eq!(decode(&longest).unwrap(), longest);
+        let error = decode(&"h".repeat(256)).unwrap_err().to_string();
+        assert!(error.contains("255 bytes"), "{error}");
+    }
+
+    #[test]
+    fn an_attempt_is_the_same_in_json() {
+        let sent = attempt("host-b", Instant::now());
+        let received: Attempt =
+            serde_json::from_str(&serde_json::to_string(&sent).unwrap()).unwrap();
+        assert_eq!(received.host, "host-b");
+        assert_eq!(received.worker_pid, sent.worker_pid);
+    }
+
+    #[test]
+    fn a_report_names_other_machines_alone() {
+        let report = |host: &str| {
+            let attempts = vec![attempt(host, Instant::now())];
+            let context = Context::new(
+                "shop::resize",
+                CallNumber(7).of(RunId::current()),
+                None,
+                attempts,
+                None,
+            );
+            fmt::from_fn(|f| context.write_report(f, None, false)).to_string()
+        };
+        assert!(report(run::host()).ends_with("ran 60.000s, worker pid 4711"));
+        assert!(report("host-b").ends_with("worker pid 4711 on host-b"));
+    }
 }

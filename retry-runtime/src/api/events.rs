@@ -9,7 +9,8 @@ mod subscription;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::api::context::{AttemptOutcome, CallId};
+use crate::api::call_id::CallId;
+use crate::api::context::AttemptOutcome;
 use crate::api::failure::ExitCause;
 use crate::api::run::{RunId, host};
 
@@ -303,9 +304,8 @@ impl Event {
     /// Returns the same event for the call that is `by` calls later, whose input is as much later in the map.
     pub(crate) fn later(&self, by: u32) -> Self {
         let mut event = self.clone();
-        let by = u64::from(by);
-        event.call = self.call.map(|call| CallId(call.0 + by));
-        event.input_index = self.input_index.map(|index| index + by);
+        event.call = self.call.map(|call| call.later(by));
+        event.input_index = self.input_index.map(|index| index + u64::from(by));
         event
     }
 

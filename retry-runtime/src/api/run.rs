@@ -1,6 +1,7 @@
 //! The run of a program: its id, its beginning and its machine.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,12 +17,12 @@ const LENGTH: usize = 13;
 /// The number of random bits below the time.
 const RANDOM: u32 = 20;
 
-/// The id of one run of a program: of one process and its workers.
+/// The id of one run of a program: of one process and the workers that it starts.
 ///
 /// Ids of later runs are greater, also as texts. `Display` writes 13 digits and letters, such as
 /// `1NE2J9ZK4PQXG`: the time of the beginning in milliseconds, followed by random bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RunId(u64);
+pub struct RunId(NonZeroU64);
 
 /// The beginning of this process's run.
 struct Run {
@@ -31,6 +32,9 @@ struct Run {
 
 static RUN: PerProcess<Run> = PerProcess::new();
 
+/// The run of the process that started this worker.
+static JOINED: PerProcess<RunId> = PerProcess::new();
+
 fn run() -> &'static Run {
     RUN.get_or_init(|| {
         let since = SystemTime::now()
@@ -38,18 +42,35 @@ fn run() -> &'static Run {
             .unwrap_or_default();
         let millis = u64::try_from(since.as_millis()).unwrap_or_default();
         let random = fastrand::u64(..1 << RANDOM);
+        let id = RunId::from_bits(millis << RANDOM | random);
         Run {
-            id: RunId(millis << RANDOM | random),
+            // It is zero only if the clock shows the first millisecond of 1970.
+            id: id.unwrap_or(RunId(NonZeroU64::MIN)),
             begun: Instant::now(),
         }
     })
 }
 
 impl RunId {
-    /// Returns the id of this process's run. In a worker it is an id of its own.
+    /// Returns the id of this process's run. A worker belongs to the run of the process that started it, from
+    /// the moment on when it knows what it serves; a forked child of any process has a run of its own.
     #[must_use]
     pub fn current() -> Self {
-        run().id
+        JOINED.get().copied().unwrap_or_else(|| run().id)
+    }
+
+    /// Makes this process a part of another one's run, which started it as a worker.
+    pub(crate) fn join(self) {
+        JOINED.get_or_init(|| self);
+    }
+
+    pub(crate) fn bits(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Returns the id with these bits; `None` for zero, which is the id of no run.
+    pub(crate) fn from_bits(bits: u64) -> Option<Self> {
+        NonZeroU64::new(bits).map(Self)
     }
 }
 
@@ -57,7 +78,7 @@ impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = std::array::from_fn::<_, LENGTH, _>(|place| {
             let shift = 5 * (LENGTH - 1 - place);
-            DIGITS[(self.0 >> shift & 31) as usize]
+            DIGITS[(self.bits() >> shift & 31) as usize]
         });
         f.pad(std::str::from_utf8(&digits).unwrap_or_default())
     }
@@ -92,7 +113,7 @@ impl FromStr for RunId {
                 let shifted = id.checked_mul(32)?;
                 shifted.checked_add(digit(byte)? as u64)
             })
-            .map(Self)
+            .and_then(Self::from_bits)
             .ok_or(InvalidRunId(()))
     }
 }
@@ -102,19 +123,31 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::new(SystemTime::now(), run().begun.elapsed())
 }
 
+/// The maximum length of the name of a machine, in bytes: that of a name in the DNS.
+pub(crate) const LONGEST_HOST: usize = 255;
+
 /// Returns the name of this machine.
 pub(crate) fn host() -> &'static str {
     static HOST: PerProcess<String> = PerProcess::new();
-    HOST.get_or_init(sys::host_name)
+    HOST.get_or_init(|| {
+        let mut name = sys::host_name();
+        // Some systems take it from a variable, which has no limit.
+        name.truncate(name.floor_char_boundary(LONGEST_HOST));
+        name
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn id(bits: u64) -> RunId {
+        RunId::from_bits(bits).unwrap()
+    }
+
     #[test]
     fn a_run_id_is_read_as_it_was_written() {
-        for id in [RunId::current(), RunId(0), RunId(u64::MAX)] {
+        for id in [RunId::current(), id(1), id(u64::MAX)] {
             assert_eq!(id.to_string().len(), LENGTH);
             assert_eq!(id.to_string().parse(), Ok(id));
             assert_eq!(id.to_string().to_lowercase().parse(), Ok(id));
@@ -125,6 +158,7 @@ mod tests {
             "1NE2J9ZK4PQXU",
             "ZZZZZZZZZZZZZ",
             "1NE2J9ZK4PQXé",
+            "0000000000000",
         ] {
             assert!(wrong.parse::<RunId>().is_err(), "{wrong}");
         }
@@ -132,7 +166,7 @@ mod tests {
 
     #[test]
     fn later_runs_have_greater_ids() {
-        let (earlier, later) = (RunId(5 << RANDOM), RunId(6 << RANDOM));
+        let (earlier, later) = (id(5 << RANDOM), id(6 << RANDOM));
         assert!(earlier < later && earlier.to_string() < later.to_string());
     }
 }

@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::api::context::{CallId, Context};
+use crate::api::call_id::{CallId, CallNumber};
+use crate::api::context::Context;
 use crate::api::error::CallError;
 use crate::api::failure::{Lost, Rejected};
 use crate::api::options::Options;
 use crate::api::retries::Retries;
+use crate::api::run::RunId;
 use crate::caller::host::Host;
 use crate::checkpoint::Describe;
 use crate::checkpoint::cache::CachePlace;
@@ -46,9 +48,10 @@ thread_local! {
     static PATIENCE: RefCell<Patience> = const { RefCell::new(Patience::new()) };
 }
 
-/// Decodes an outcome into the result that the caller gets, given the index of its input.
+/// Decodes an outcome into the result that the caller gets, given the run of the call and the index of its
+/// input.
 pub(crate) type Decode<T, E> =
-    fn(&'static Registration, Option<u64>, Outcome) -> Result<T, CallError<E>>;
+    fn(&'static Registration, RunId, Option<u64>, Outcome) -> Result<T, CallError<E>>;
 
 /// The decoders of a function's results.
 pub(crate) struct Decoders<T, E> {
@@ -68,8 +71,8 @@ impl<T, E> Copy for Decoders<T, E> {}
 impl<T: Wire, E: Wire> Decoders<T, E> {
     pub(crate) fn wire() -> Self {
         Self {
-            outcome: |registration, index, outcome| {
-                decode(registration, index, outcome, codec::decode_all::<E>)
+            outcome: |registration, run, index, outcome| {
+                decode(registration, run, index, outcome, codec::decode_all::<E>)
             },
             value_in_place: codec::decode_alone_in_place::<T>,
         }
@@ -79,8 +82,8 @@ impl<T: Wire, E: Wire> Decoders<T, E> {
 impl<T: Wire> Decoders<T, std::convert::Infallible> {
     pub(crate) fn infallible() -> Self {
         Self {
-            outcome: |registration, index, outcome| {
-                decode(registration, index, outcome, |_| {
+            outcome: |registration, run, index, outcome| {
+                decode(registration, run, index, outcome, |_| {
                     let reason = "an error of a function that has none";
                     Err(CodecError::Invalid(reason.to_owned()))
                 })
@@ -118,6 +121,7 @@ fn lost(error: &CodecError) -> Lost {
 
 fn decode<T: Wire, E>(
     registration: &'static Registration,
+    run: RunId,
     index: Option<u64>,
     outcome: Outcome,
     decode_error: impl FnOnce(&[u8]) -> Result<E, CodecError>,
@@ -132,6 +136,7 @@ fn decode<T: Wire, E>(
             attempts,
             stderr_tail,
         } = History::of(history);
+        let call = call.of(run);
         Context::new(registration.spec.name, call, index, attempts, stderr_tail)
     };
     let failure = match result {
@@ -306,7 +311,7 @@ impl<T, E> Call<T, E> {
             if let Some(place) = place {
                 if let Some(value) = place.find()? {
                     slot.fill(Outcome {
-                        call: CallId(0),
+                        call: CallNumber::NONE,
                         result: Ok(Payload::One(value)),
                         history: None,
                     });
@@ -424,7 +429,12 @@ impl<T, E> Future for Call<T, E> {
         };
         if this.host.is_foreign() {
             let outcome = outcome_in_fork(&slot);
-            return Poll::Ready((this.decode)(this.registration, None, outcome));
+            return Poll::Ready((this.decode)(
+                this.registration,
+                this.host.run(),
+                None,
+                outcome,
+            ));
         }
         terminal::polled(slot.poll_take(context.waker())).map(|outcome| {
             if let Some(running) = &mut this.running {
@@ -436,7 +446,7 @@ impl<T, E> Future for Call<T, E> {
                     PATIENCE.with_borrow_mut(|patience| patience.learn(&spin));
                 }
             }
-            (this.decode)(this.registration, None, outcome)
+            (this.decode)(this.registration, this.host.run(), None, outcome)
         })
     }
 }
@@ -572,7 +582,12 @@ impl<T, E> FunctionCall<T, E> {
             }
             outcome
         };
-        Some((self.decode)(self.registration, None, outcome))
+        Some((self.decode)(
+            self.registration,
+            self.host.run(),
+            None,
+            outcome,
+        ))
     }
 
     /// Cancels the call: removes it from the queue, or stops the worker that executes it.
@@ -585,10 +600,12 @@ impl<T, E> FunctionCall<T, E> {
         }
     }
 
-    /// Returns the id of the call.
+    /// Returns the id of the call, which is the same in its worker, in events and in errors. Its number is 0 if
+    /// the call was rejected before it was submitted, or has its result from a cache.
     #[must_use]
     pub fn id(&self) -> CallId {
-        self.key.map_or(CallId(0), |key| key.id)
+        let number = self.key.map_or(CallNumber::NONE, |key| key.id);
+        number.of(self.host.run())
     }
 }
 
@@ -598,13 +615,18 @@ impl<T, E> Future for FunctionCall<T, E> {
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         if self.host.is_foreign() {
             let outcome = outcome_in_fork(&self.slot);
-            return Poll::Ready((self.decode)(self.registration, None, outcome));
+            return Poll::Ready((self.decode)(
+                self.registration,
+                self.host.run(),
+                None,
+                outcome,
+            ));
         }
         terminal::polled(self.slot.poll_take(context.waker())).map(|outcome| {
             if let Some(place) = self.cache.take() {
                 keep(&place, &outcome);
             }
-            (self.decode)(self.registration, None, outcome)
+            (self.decode)(self.registration, self.host.run(), None, outcome)
         })
     }
 }

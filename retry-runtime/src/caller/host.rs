@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::api::failure::Rejected;
 use crate::api::options::Options;
+use crate::api::run::RunId;
 use crate::child::nested::Upstream;
 use crate::config::Config;
 use crate::engine::{Engine, PollIntent, Submitted, WaitTarget};
@@ -171,6 +172,16 @@ impl Host {
             Self::Here(engine) => engine.is_foreign(),
             Self::Parent(upstream) => upstream.is_foreign(),
             Self::Nowhere(_) => false,
+        }
+    }
+
+    /// Returns the run that calls made here belong to. In a forked child those of its parent keep their run.
+    #[inline]
+    pub(crate) fn run(&self) -> RunId {
+        match self {
+            Self::Here(engine) => engine.run(),
+            Self::Parent(upstream) => upstream.run(),
+            Self::Nowhere(_) => RunId::current(),
         }
     }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::api::context::{CallId, short_name};
+use crate::api::call_id::{CallId, CallNumber};
+use crate::api::context::short_name;
 use crate::api::events::Events;
 use crate::api::retries::Retries;
 use crate::caller::host::{self, Host};
@@ -199,12 +200,14 @@ impl Future for Drained {
         let Some(engine) = &self.0.engine else {
             return Poll::Ready(Vec::new());
         };
-        engine.poll_drained(context.waker()).map(|abandoned| {
-            abandoned
-                .into_iter()
-                .map(|(call, function)| Abandoned { call, function })
-                .collect()
-        })
+        let run = engine.run();
+        let name = |(call, function): (CallNumber, _)| Abandoned {
+            call: call.of(run),
+            function,
+        };
+        engine
+            .poll_drained(context.waker())
+            .map(|abandoned| abandoned.into_iter().map(name).collect())
     }
 }
 
@@ -480,8 +483,8 @@ impl Builder {
 
     /// Sets another program than this one for the workers.
     ///
-    /// It has to register the same functions, and its `main` begins with [`init`](crate::init). A script
-    /// has to pass standard input on, and should `exec` the program.
+    /// It has to register the same functions with the same types of parameters and results, and its `main`
+    /// begins with [`init`](crate::init). A script has to pass standard input on, and should `exec` the program.
     pub fn worker_program(mut self, program: impl Into<PathBuf>) -> Self {
         self.config.program = Some(program.into());
         self

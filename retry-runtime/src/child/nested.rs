@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::BytesMut;
 
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::api::failure::Rejected;
 use crate::api::options::Options;
+use crate::api::run::RunId;
 use crate::config::Config;
 use crate::function::callee::Callee;
 use crate::function::current::{count_request, current};
@@ -34,6 +35,8 @@ static UPSTREAM: OnceLock<Upstream> = OnceLock::new();
 /// This worker's connection for nested calls.
 pub(crate) struct Upstream {
     socket: Arc<OwnedFd>,
+    /// The run of the parent, which the worker's calls belong to.
+    run: RunId,
     worker: u64,
     limit: usize,
     options: Options,
@@ -55,11 +58,12 @@ struct Pending {
 
 impl Upstream {
     /// Installs the connection that this worker received from its parent.
-    pub(crate) fn install(socket: OwnedFd, worker: u64, limit: usize) {
+    pub(crate) fn install(socket: OwnedFd, run: RunId, worker: u64, limit: usize) {
         let config = Config::from_environment();
         spin::enable(config.spin);
         let _ = UPSTREAM.set(Self {
             socket: Arc::new(socket),
+            run,
             worker,
             limit,
             // Workers inherit the environment; the parent's other settings do not reach them.
@@ -79,6 +83,10 @@ impl Upstream {
     /// Returns the connection if this process is a worker or was forked from one.
     pub(crate) fn get() -> Option<&'static Self> {
         UPSTREAM.get()
+    }
+
+    pub(crate) fn run(&self) -> RunId {
+        self.run
     }
 
     pub(crate) fn max_message(&self) -> usize {
@@ -137,7 +145,7 @@ impl Upstream {
                 length: u32::try_from(input.len()).expect("the limit is below 4 GiB"),
             });
             payload.extend_from_slice(&input);
-            submitted(CallKey::nested(CallId::nested(self.worker, number)));
+            submitted(CallKey::nested(CallNumber::nested(self.worker, number)));
             pending.jobs.insert(number, job);
         }
         drop(pending);
@@ -146,10 +154,10 @@ impl Upstream {
                 function: callee.registration.spec.name.to_owned(),
                 config: callee.config.as_deref().map(<[u8]>::to_vec),
                 policy: callee.policy,
-                budget: callee.budget.as_ref().map(|budget| {
-                    // The address of the budget identifies it as long as its map lives.
-                    (Arc::as_ptr(budget) as usize as u64, budget.ratio())
-                }),
+                budget: callee
+                    .budget
+                    .as_deref()
+                    .map(|budget| (budget.id(), budget.ratio())),
                 caller: caller.0,
                 ticket: current().map_or(0, |call| call.ticket()),
                 span,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::scheduler::{Executing, ExitReport, Progress};
 use crate::sys;
 use crate::wait::AnswerSource;
@@ -71,7 +71,7 @@ pub(crate) trait Link: Send {
 /// lock.
 pub(crate) trait Printed: Send + Sync {
     /// Returns the last line of standard error and the call that has printed it, if that is certain.
-    fn last_line(&self) -> Option<(CallId, String)>;
+    fn last_line(&self) -> Option<(CallNumber, String)>;
 }
 
 /// Converts a ticket and the start of its execution, in nanoseconds of the running time as the worker

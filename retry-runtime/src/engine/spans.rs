@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use super::Engine;
 use super::core::Core;
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::job::Job;
 use crate::job::outcome::Outcome;
 use crate::job::parts::Parts;
@@ -80,7 +80,7 @@ impl Engine {
     #[inline]
     pub(crate) fn begin_spans(
         &self,
-        first: CallId,
+        first: CallNumber,
         function: &'static str,
         traced: Option<Traced>,
     ) {

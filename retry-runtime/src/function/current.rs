@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::api::context::CallId;
+use crate::api::call_id::{CallId, CallNumber};
+use crate::api::run::RunId;
 use crate::wire::ControlBlock;
 use crate::wire::frame::CallHeader;
 
@@ -77,7 +78,7 @@ pub struct Current {
 impl Current {
     pub(crate) fn new(header: &CallHeader, slot: usize) -> Self {
         Self {
-            call: CallId(header.call),
+            call: CallNumber(header.call).of(RunId::current()),
             input_index: header.index,
             attempt: header.attempt,
             token: CancelToken {

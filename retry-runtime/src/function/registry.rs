@@ -31,6 +31,8 @@ pub enum Run {
 pub struct Registration {
     pub(crate) spec: &'static FunctionSpec,
     pub(crate) run: Run,
+    /// Returns the types of the parameters and of the result, as the compiler names them.
+    types: fn() -> &'static str,
     /// The service that it is a method of, and its place there.
     pub(crate) service: Option<(&'static Service, u16)>,
     pub(crate) set_up: Option<fn() -> SetUp>,
@@ -41,10 +43,11 @@ pub struct Registration {
 impl Registration {
     /// Creates the registration of a function without set-up.
     #[must_use]
-    pub const fn new(spec: &'static FunctionSpec, run: Run) -> Self {
+    pub const fn new(spec: &'static FunctionSpec, run: Run, types: fn() -> &'static str) -> Self {
         Self {
             spec,
             run,
+            types,
             service: None,
             set_up: None,
             tear_down: None,
@@ -108,6 +111,8 @@ pub struct Service {
     pub spec: &'static FunctionSpec,
     /// Makes the value from the encoded parameters of its constructor.
     pub set_up: fn(&[u8]) -> SetUp,
+    /// Returns the types of those parameters, as the compiler names them.
+    pub types: fn() -> &'static str,
     /// Receives the value when a worker ends in order.
     pub tear_down: Option<fn(Box<dyn Any>)>,
 }
@@ -270,15 +275,55 @@ pub(crate) fn served(name: &str) -> Result<Served, NotFound> {
     }
 }
 
-/// Returns a hash that two programs share only if they register the same functions (FNV-1a).
+/// Returns a hash of what this program registers, which tells whether calls of one program can run in another:
+/// names of functions, types of parameters and results, whether inputs come in batches, and for methods the
+/// service, its parameters and the place of the method.
+///
+/// It sees types by the names that the compiler gives them: aliases are resolved, and modules are included.
+/// It does not see the fields of a type, nor the version of the crate that declares it. If they differ, the
+/// encoded values do not arrive: the codec checks their structure.
 pub(crate) fn fingerprint() -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for (name, registrations) in registry() {
-        for byte in name.bytes().chain(registrations.len().to_le_bytes()) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    static FINGERPRINT: PerProcess<u64> = PerProcess::new();
+    *FINGERPRINT.get_or_init(|| fingerprint_of(registry().values().flatten().copied()))
+}
+
+fn fingerprint_of<'a>(functions: impl Iterator<Item = &'a Registration>) -> u64 {
+    let mut hash = Fnv::default();
+    for function in functions {
+        hash.add(function.spec.name);
+        hash.add((function.types)());
+        let is_batch = matches!(function.run, Run::Batch(_));
+        hash.write(&[is_batch.into(), function.service.is_some().into()]);
+        if let Some((service, place)) = function.service {
+            hash.add(service.spec.name);
+            hash.add((service.types)());
+            hash.write(&place.to_le_bytes());
         }
     }
-    hash
+    hash.0
+}
+
+/// The hash FNV-1a. It is the same with every version of the compiler.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    /// Adds a text and its length, which separates it from the next one.
+    fn add(&mut self, text: &str) {
+        self.write(&(text.len() as u64).to_le_bytes());
+        self.write(text.as_bytes());
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
 }
 
 /// A value that a function's `setup` may return: the state itself, or a `Result` with it.
@@ -415,4 +460,74 @@ pub(crate) fn configuration<T: Wire>(bytes: &[u8]) -> Result<T, String> {
     codec::decode_all(bytes).map_err(|error| {
         format!("the parameters of the service's constructor cannot be decoded: {error}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::type_name;
+
+    use super::*;
+
+    static F: FunctionSpec = FunctionSpec::new("shop::f", "", 0, &[]);
+    static G: FunctionSpec = FunctionSpec::new("shop::g", "", 0, &[]);
+
+    type Number = u64;
+
+    const fn function(spec: &'static FunctionSpec, types: fn() -> &'static str) -> Registration {
+        Registration::new(spec, Run::Blocking(|_| {}), types)
+    }
+
+    #[test]
+    fn the_fingerprint_covers_types_and_batches() {
+        let of = |function: Registration| fingerprint_of([&function].into_iter());
+        let plain = of(function(&F, type_name::<((u64,), u64)>));
+        assert_eq!(plain, of(function(&F, type_name::<((Number,), Number)>)));
+        let batch = Registration {
+            run: Run::Batch(|_| {}),
+            ..function(&F, type_name::<((u64,), u64)>)
+        };
+        for other in [
+            function(&G, type_name::<((u64,), u64)>),
+            function(&F, type_name::<((u32,), u64)>),
+            function(&F, type_name::<((u64,), u32)>),
+            function(&F, type_name::<((u64, u64), u64)>),
+            batch,
+        ] {
+            assert_ne!(plain, of(other));
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_covers_services() {
+        const fn service(types: fn() -> &'static str) -> Service {
+            Service {
+                spec: &G,
+                set_up: |_| Ok(Box::new(())),
+                types,
+                tear_down: None,
+            }
+        }
+        static ONE: Service = service(type_name::<(u64,)>);
+        static OTHER: Service = service(type_name::<(u32,)>);
+        let of = |service, place| {
+            let method = function(&F, type_name::<((), ())>).method_of(service, place);
+            fingerprint_of([&method].into_iter())
+        };
+        assert_eq!(of(&ONE, 0), of(&ONE, 0));
+        assert_ne!(of(&ONE, 0), of(&OTHER, 0));
+        assert_ne!(of(&ONE, 0), of(&ONE, 1));
+        let alone = function(&F, type_name::<((), ())>);
+        assert_ne!(of(&ONE, 0), fingerprint_of([&alone].into_iter()));
+    }
+
+    #[test]
+    fn the_fingerprint_separates_functions() {
+        let of = |functions: &[Registration]| fingerprint_of(functions.iter());
+        let f = || function(&F, type_name::<((), ())>);
+        let g = || function(&G, type_name::<((), ())>);
+        let hashes = [of(&[]), of(&[f()]), of(&[f(), f()]), of(&[f(), g()])];
+        for (place, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[place + 1..].contains(hash));
+        }
+    }
 }

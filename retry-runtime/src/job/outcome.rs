@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::api::context::{Attempt, CallId};
+use crate::api::call_id::CallNumber;
+use crate::api::context::Attempt;
 use crate::api::events::CallOutcome;
 use crate::api::excerpt::one_line;
 use crate::api::failure::{
@@ -18,14 +19,14 @@ use crate::codec::payload::{self, Payload};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct CallKey {
     pub(crate) index: usize,
-    pub(crate) id: CallId,
+    pub(crate) id: CallNumber,
 }
 
 /// The outcome of a call, or of the calls of a chunk.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     /// The first call.
-    pub(crate) call: CallId,
+    pub(crate) call: CallNumber,
     pub(crate) result: Result<Payload, Failure>,
     /// Boxed because most calls have none: outcomes are moved often, and space is reserved for each call.
     pub(crate) history: Option<Box<History>>,
@@ -120,7 +121,7 @@ pub(crate) fn rejected(rejected: Rejected) -> Outcome {
 /// Returns an outcome that the scheduler does not know of.
 pub(crate) fn failed(failure: Failure) -> Outcome {
     Outcome {
-        call: CallId(0),
+        call: CallNumber::NONE,
         result: Err(failure),
         history: None,
     }

@@ -104,7 +104,7 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::api::context::CallId;
+    use crate::api::call_id::CallNumber;
     use crate::codec::buffers::LARGE;
     use crate::codec::payload::Payload;
     use crate::job::Job;
@@ -120,7 +120,7 @@ mod tests {
                 buffer.resize(length, 7);
                 let bytes = buffer.split().freeze();
                 let outcome = Outcome {
-                    call: CallId(1),
+                    call: CallNumber(1),
                     result: match succeeds {
                         true => Ok(Payload::One(bytes)),
                         false => Err(Failure::Function(bytes)),

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use crate::api::context::{AttemptOutcome, CallId, short_name, subject};
+use crate::api::call_id::CallNumber;
+use crate::api::context::{AttemptOutcome, short_name, subject};
 use crate::api::events::{CallOutcome, Event, EventKind, Record, WorkerId};
 
 /// Number of workers that are remembered after their end.
@@ -103,7 +104,7 @@ pub(super) struct Span {
     pub(super) lane: usize,
     pub(super) function: &'static str,
     /// The first call and the position of its input.
-    pub(super) call: CallId,
+    pub(super) call: CallNumber,
     pub(super) index: Option<u64>,
     /// The position of the last input, if it is another one.
     pub(super) last_index: Option<u64>,
@@ -246,7 +247,7 @@ impl Tracker {
     /// Takes in a record, and adds the attempts whose end it makes known to `spans`.
     pub(super) fn take_in(&mut self, record: &Record, spans: &mut Vec<Span>) {
         let event = &record.event;
-        match (&event.kind, event.call) {
+        match (&event.kind, event.call.map(|call| call.number)) {
             (EventKind::Queued, Some(call)) => self.enter(record, call, None),
             (EventKind::Started { .. }, Some(call)) => {
                 self.leave(call, record.count);
@@ -299,13 +300,13 @@ impl Tracker {
 
     /// Returns the calls that have not ended, in groups.
     #[cfg(any(test, feature = "report"))]
-    pub(super) fn pending(&self) -> impl Iterator<Item = (CallId, &Pending)> {
+    pub(super) fn pending(&self) -> impl Iterator<Item = (CallNumber, &Pending)> {
         let calls = self.calls.0.iter();
-        calls.map(|(first, pending)| (CallId(*first), pending))
+        calls.map(|(first, pending)| (CallNumber(*first), pending))
     }
 
     /// Notes that calls wait, or that a worker has them.
-    fn enter(&mut self, record: &Record, call: CallId, worker: Option<WorkerKey>) {
+    fn enter(&mut self, record: &Record, call: CallNumber, worker: Option<WorkerKey>) {
         let event = &record.event;
         let pending = Pending {
             function: event.function,
@@ -321,7 +322,7 @@ impl Tracker {
     }
 
     /// Notes that calls leave their state. Returns since when a worker has had the first of them.
-    fn leave(&mut self, call: CallId, count: u32) -> Option<Duration> {
+    fn leave(&mut self, call: CallNumber, count: u32) -> Option<Duration> {
         let gauges = &mut self.gauges;
         let mut begun = None;
         self.calls.take(call.0, count, |pending| {
@@ -443,7 +444,7 @@ fn continues(last: &Span, next: &Span) -> bool {
 /// Returns the attempts that a record is about.
 fn span(
     record: &Record,
-    call: CallId,
+    call: CallNumber,
     begun: Option<Duration>,
     failure: Option<(AttemptOutcome, Option<Box<str>>)>,
 ) -> Option<Span> {
@@ -479,7 +480,7 @@ pub(super) mod tests {
         let mut event = Event::new("app::f", kind);
         let at = Duration::from_micros(micros);
         event.at = Timestamp::new(UNIX_EPOCH + Duration::from_secs(1_764_425_191) + at, at);
-        event.call = Some(CallId(call));
+        event.call = Some(CallNumber(call).of(event.run));
         event.input_index = Some(call - 1);
         Record { event, count }
     }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::attempts::WorkerKey;
-use crate::api::context::{self, AttemptOutcome, CallId};
+use crate::api::call_id::CallNumber;
+use crate::api::context::{self, AttemptOutcome};
 use crate::api::events::{CallOutcome, Event, EventKind, FailureDetails};
 use crate::api::excerpt::excerpt;
 use crate::api::failure::ExitCause;
@@ -61,11 +62,11 @@ impl FailedAttempt {
 
 /// The failed attempts of the calls that have not ended.
 #[derive(Debug, Default)]
-pub(super) struct OpenCalls(HashMap<CallId, Vec<FailedAttempt>>);
+pub(super) struct OpenCalls(HashMap<CallNumber, Vec<FailedAttempt>>);
 
 impl OpenCalls {
     /// Notes the attempt whose failure an event reports.
-    pub(super) fn add(&mut self, event: &Event, call: CallId) {
+    pub(super) fn add(&mut self, event: &Event, call: CallNumber) {
         let Some(attempt) = FailedAttempt::of(event) else {
             return;
         };
@@ -77,14 +78,14 @@ impl OpenCalls {
     }
 
     /// Notes that the last attempt of a call will be repeated, and returns it.
-    pub(super) fn repeat(&mut self, call: CallId, delay: Duration) -> Option<&FailedAttempt> {
+    pub(super) fn repeat(&mut self, call: CallNumber, delay: Duration) -> Option<&FailedAttempt> {
         let last = self.0.get_mut(&call)?.last_mut()?;
         last.delay = Some(delay);
         Some(last)
     }
 
     /// Takes the failed attempts of a call that has ended.
-    pub(super) fn end(&mut self, call: CallId) -> Vec<FailedAttempt> {
+    pub(super) fn end(&mut self, call: CallNumber) -> Vec<FailedAttempt> {
         self.0.remove(&call).unwrap_or_default()
     }
 

@@ -7,11 +7,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::api::context::{AttemptOutcome, CallId};
+use crate::api::call_id::CallNumber;
+use crate::api::context::AttemptOutcome;
 use crate::api::events::{
     CallOutcome, Event, EventKind, FailureDetails, Record, Stream, Timestamp, WorkerId,
 };
 use crate::api::failure::ExitCause;
+use crate::api::run::RunId;
 
 /// The version of the format.
 pub(crate) const VERSION: u32 = 1;
@@ -215,8 +217,8 @@ impl Line {
             time: wall.as_secs_f64(),
             elapsed: at.elapsed.as_secs_f64(),
             function: (*function).to_owned(),
-            call: call.map(|call| call.0),
-            parent: parent.map(|parent| parent.0),
+            call: call.map(|call| call.number()),
+            parent: parent.map(|parent| parent.number()),
             index: *input_index,
             count: (count > 1).then_some(count),
             attempt: *attempt,
@@ -355,15 +357,15 @@ impl Line {
         let Some(kind) = self.take_kind()? else {
             return Ok(None);
         };
-        let run = self.run.parse().map_err(|error| format!("{error}"))?;
+        let run: RunId = self.run.parse().map_err(|error| format!("{error}"))?;
         let wall = UNIX_EPOCH.checked_add(duration(Some(self.time)));
         let event = Event {
             run,
             host: interned(self.host),
             at: Timestamp::new(wall.unwrap_or(UNIX_EPOCH), duration(Some(self.elapsed))),
             function: interned(self.function),
-            call: self.call.map(CallId),
-            parent: self.parent.map(CallId),
+            call: self.call.map(|call| CallNumber(call).of(run)),
+            parent: self.parent.map(|call| CallNumber(call).of(run)),
             input_index: self.index,
             attempt: self.attempt,
             worker: self.worker.map(WorkerId::new),
@@ -573,7 +575,7 @@ mod tests {
     fn an_event_is_read_as_it_was_written() {
         for kind in kinds() {
             let mut event = Event::new("app::f", kind);
-            event.call = Some(CallId(5));
+            event.call = Some(CallNumber(5).of(event.run));
             event.input_index = Some(4);
             event.worker = Some(WorkerId::new(2));
             let json = serde_json::to_string(&Line::new(&event, 3)).unwrap();

@@ -147,7 +147,8 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 mod tests {
     use super::super::attempts::tests::{of_worker, record, started, succeeded};
     use super::*;
-    use crate::api::context::{AttemptOutcome, CallId};
+    use crate::api::call_id::CallNumber;
+    use crate::api::context::AttemptOutcome;
     use crate::api::events::{CallOutcome, Event, EventKind, FailureDetails, Timestamp, WorkerId};
     use crate::api::failure::ExitCause;
 
@@ -169,7 +170,7 @@ mod tests {
             self.elapsed += Duration::from_nanos(700);
             let mut event = Event::new("app::resize", kind);
             event.at = Timestamp::new(SystemTime::UNIX_EPOCH + self.elapsed, self.elapsed);
-            event.call = call.map(CallId);
+            event.call = call.map(|call| CallNumber(call).of(event.run));
             event.input_index = call.map(|call| call - 1);
             event.attempt = Some(attempt);
             event.worker = Some(WorkerId::new(worker));

@@ -12,7 +12,8 @@ use std::time::Duration;
 use super::attempts::WorkerKey;
 use super::failures::{End, FailedAttempt, Groups, OpenCalls, subject, without_numbers, word};
 use super::feed::Consume;
-use crate::api::context::{AttemptOutcome, CallId, short_name};
+use crate::api::call_id::CallNumber;
+use crate::api::context::{AttemptOutcome, short_name};
 use crate::api::events::{CallOutcome, Event, EventKind, Record};
 use crate::config::StatusMode;
 use crate::terminal;
@@ -57,7 +58,7 @@ impl Status {
     /// Returns the text that a record calls for.
     fn text(&mut self, record: &Record) -> String {
         let event = &record.event;
-        match (&event.kind, event.call) {
+        match (&event.kind, event.call.map(|call| call.number)) {
             (EventKind::AttemptFailed { .. }, Some(call)) => {
                 self.open.add(event, call);
                 String::new()
@@ -124,7 +125,7 @@ impl Status {
         })
     }
 
-    fn retry(&mut self, event: &Event, call: CallId, delay: Duration, most: u32) -> String {
+    fn retry(&mut self, event: &Event, call: CallNumber, delay: Duration, most: u32) -> String {
         self.lock().retried += 1;
         let Some(last) = self.open.repeat(call, delay).cloned() else {
             return String::new();
@@ -365,7 +366,7 @@ mod tests {
 
     fn event(index: Option<u64>, attempt: u32, kind: EventKind) -> Event {
         let mut event = Event::new("app::resize", kind);
-        event.call = Some(CallId(index.unwrap_or_default() + 1));
+        event.call = Some(CallNumber(index.unwrap_or_default() + 1).of(event.run));
         event.input_index = index;
         event.attempt = Some(attempt);
         event.worker = Some(WorkerId::new(3));

@@ -246,7 +246,7 @@ impl Trace {
             } if *outcome != CallOutcome::Succeeded => {
                 let name = format!("{} {}", subject(event), outcome.as_str());
                 let args = json!({
-                    "call": event.call.map(|call| call.0),
+                    "call": event.call.map(|call| call.number()),
                     "index": event.input_index,
                     "count": record.count,
                     "outcome": outcome.as_str(),
@@ -321,7 +321,7 @@ impl Trace {
     fn add_end(&mut self, event: &Event, category: &'static str, cause: &ExitCause) {
         let row = self.row(event);
         let args = match event.call {
-            Some(call) => json!({ "call": call.0, "index": event.input_index }),
+            Some(call) => json!({ "call": call.number(), "index": event.input_index }),
             None => json!({}),
         };
         let at = event.at.elapsed;

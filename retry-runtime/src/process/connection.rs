@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use super::Pool;
 use super::receive::ReceiveSide;
 use super::sources::{SOCKET, Writable};
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::engine::link::Printed;
 use crate::scheduler::WorkerKey;
 use crate::wait::AnswerSource;
@@ -131,7 +131,7 @@ impl WorkerConnection {
 }
 
 impl Printed for WorkerConnection {
-    fn last_line(&self) -> Option<(CallId, String)> {
+    fn last_line(&self) -> Option<(CallNumber, String)> {
         let receiver = self.receiver();
         let (call, line) = receiver.tail.last()?;
         Some((call, line.to_owned()))

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Pool;
 use super::sources::{NESTED, Writable};
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::api::failure::{Cancelled, Rejected};
 use crate::codec::payload::Payload;
 use crate::engine::Engine;
@@ -133,7 +133,7 @@ pub(crate) struct Requests {
     pub(crate) ended: bool,
     /// The maps whose inputs are held back.
     held: Vec<Caller>,
-    /// The retry budgets that maps of this worker share, as long as there are calls that use them.
+    /// The retry budgets that maps of this worker share, as long as there are calls that use them, by id.
     budgets: HashMap<u64, Weak<Budget>>,
 }
 
@@ -198,7 +198,7 @@ impl Requests {
                     let worker = self.worker.id;
                     let keys = numbers
                         .into_iter()
-                        .map(|number| CallId::nested(worker, number));
+                        .map(|number| CallNumber::nested(worker, number));
                     engine.step(|core, _| {
                         let keys: Vec<CallKey> = keys
                             .filter_map(|id| core.scheduler.find_nested(self.worker, id))
@@ -250,17 +250,18 @@ impl Requests {
             let outer = core.scheduler.call_of(self.worker, submission.ticket);
             outer.map(|(id, _, job)| (id, job.spans.clone()))
         });
-        let nested =
-            |(id, context): (CallId, Context)| context.nested(self.worker.id, submission.span, id);
+        let nested = |(id, context): (CallNumber, Context)| {
+            context.nested(self.worker.id, submission.span, id)
+        };
         outer.map(nested).unwrap_or_default()
     }
 
-    fn budget(&mut self, (name, ratio): (u64, f64)) -> Arc<Budget> {
+    fn budget(&mut self, (id, ratio): (u64, f64)) -> Arc<Budget> {
         self.budgets.retain(|_, budget| budget.strong_count() > 0);
-        let known = self.budgets.get(&name).and_then(Weak::upgrade);
+        let known = self.budgets.get(&id).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
-            let budget = Arc::new(Budget::new(ratio));
-            self.budgets.insert(name, Arc::downgrade(&budget));
+            let budget = Arc::new(Budget::received(id, ratio));
+            self.budgets.insert(id, Arc::downgrade(&budget));
             budget
         })
     }
@@ -299,7 +300,7 @@ impl Requests {
                 method: registration.place(),
                 spans: spans.clone(),
             };
-            jobs.push((CallId::nested(self.worker.id, call.number), job));
+            jobs.push((CallNumber::nested(self.worker.id, call.number), job));
         }
         let called = registration.pool().name;
         let refused = engine.step(|core, now| match core.function(&callee) {

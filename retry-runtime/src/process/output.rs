@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::api::excerpt::excerpt;
 use crate::job::caller::Caller;
 
@@ -59,7 +59,7 @@ pub(super) struct OutputEnd {
 /// The call that a line belongs to, where that is certain.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Of {
-    pub(super) call: Option<CallId>,
+    pub(super) call: Option<CallNumber>,
     pub(super) index: Option<u64>,
     /// The caller that has made the call.
     pub(super) caller: Option<Caller>,
@@ -234,7 +234,7 @@ impl<R: AsFd> Output<R> {
 pub(super) struct Tail {
     lines: VecDeque<String>,
     /// The call that has printed the last line, where that is certain.
-    last: Option<CallId>,
+    last: Option<CallNumber>,
     text: Option<Arc<str>>,
 }
 
@@ -251,7 +251,7 @@ impl Tail {
     }
 
     /// Returns the last line and the call that has printed it, if that is certain.
-    pub(super) fn last(&self) -> Option<(CallId, &str)> {
+    pub(super) fn last(&self) -> Option<(CallNumber, &str)> {
         Some((self.last?, self.lines.back()?))
     }
 
@@ -315,11 +315,11 @@ mod tests {
         let mut tail = Tail::default();
         assert_eq!(tail.last(), None);
         let of = Of {
-            call: Some(CallId(7)),
+            call: Some(CallNumber(7)),
             ..Of::default()
         };
         tail.push(&of, b"page 3 of 9\n");
-        assert_eq!(tail.last(), Some((CallId(7), "page 3 of 9")));
+        assert_eq!(tail.last(), Some((CallNumber(7), "page 3 of 9")));
         tail.push(&Of::default(), b"of some call\n");
         assert_eq!(tail.last(), None);
     }

@@ -231,7 +231,7 @@ impl Printer {
             let line = String::from_utf8_lossy(line).trim_end().to_owned();
             let kind = EventKind::Output { stream, line };
             let mut event = Event::new(self.function, kind);
-            event.call = of.call;
+            event.call = of.call.map(|call| call.of(event.run));
             event.input_index = of.index;
             event.worker = Some(WorkerId::new(self.worker));
             event.worker_pid = Some(self.worker_pid);

@@ -433,8 +433,8 @@ impl ReceiveSide {
                     fingerprint: registry::fingerprint(),
                 };
                 if Hello::decode(&payload) != Some(expected) {
-                    let reason = "the worker's program registers other functions than this one; \
-                                  was it rebuilt?";
+                    let reason = "the worker's program registers other functions than this one, or \
+                                  with other types; was it rebuilt?";
                     core.fail_handshake(self.key, reason.to_owned());
                 }
                 return Ok(None);

@@ -229,6 +229,7 @@ fn fulfil(shared: &PoolShared, request: &StartRequest) {
 
 fn orders(limit: usize, request: &StartRequest, process: &Process) -> Vec<u8> {
     Orders {
+        run: request.engine.run(),
         worker: request.worker.id,
         limit: limit as u64,
         function: request.function.to_owned(),

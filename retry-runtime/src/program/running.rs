@@ -89,13 +89,13 @@ fn counts(overview: &Overview, next_retry: Option<Duration>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::context::CallId;
+    use crate::api::call_id::CallNumber;
     use crate::scheduler::RunningCall;
 
     fn running(last_line: Option<String>) -> Running {
         Running {
             call: RunningCall {
-                id: CallId(813),
+                id: CallNumber(813),
                 function: "app::resize",
                 index: Some(812),
                 attempt: 2,

@@ -11,9 +11,11 @@ use super::suspects::Suspicion;
 use super::timers::Timer;
 use super::workers::WorkerIdentity;
 use super::{FunctionKey, GROWTH, Scheduler, WorkerKey};
-use crate::api::context::{Attempt, AttemptOutcome, CallId, remember};
+use crate::api::call_id::CallNumber;
+use crate::api::context::{Attempt, AttemptOutcome, remember};
 use crate::api::failure::{Cancelled, Rejected};
 use crate::api::options::Policy;
+use crate::api::run;
 use crate::job::ShowInput;
 use crate::job::budget::Budget;
 use crate::job::outcome::{CallKey, Failure};
@@ -50,7 +52,7 @@ impl Terms {
 #[derive(Debug)]
 pub(super) struct Call<P> {
     /// The identity of the chunk's first call.
-    pub(super) id: CallId,
+    pub(super) id: CallNumber,
     pub(super) function: FunctionKey,
     pub(super) terms: Arc<Terms>,
     /// The deadline; `None` also while a deadline that begins when the call is sent has not begun.
@@ -115,6 +117,7 @@ impl<P> Call<P> {
         let attempt = Attempt {
             number: self.attempt,
             worker_pid: end.worker.pid,
+            host: run::host().into(),
             start: end.start,
             duration: end.duration,
             outcome: end.outcome,
@@ -147,7 +150,7 @@ impl<P> Call<P> {
 
 impl CallKey {
     /// Creates the key of a call that another process schedules.
-    pub(crate) fn nested(id: CallId) -> Self {
+    pub(crate) fn nested(id: CallNumber) -> Self {
         Self { index: 0, id }
     }
 }
@@ -162,8 +165,7 @@ impl<P: Parts> Scheduler<P> {
         terms: Arc<Terms>,
         payload: P,
     ) -> CallKey {
-        let id = CallId(self.next_call);
-        self.next_call += u64::from(payload.count());
+        let id = self.numbers.take_calls(payload.count());
         let key = self.enter(now, function, terms, payload, Place { id, ..Place::TOP });
         if self.draining && self.call(key).is_some() {
             let why = Withdrawn::Unwanted(Failure::Rejected(Rejected::ShutDown));

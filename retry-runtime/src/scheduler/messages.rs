@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::WorkerKey;
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::api::events::Record;
 use crate::api::failure::{ExitCause, Lost, Panic, Rejected};
 use crate::api::retryable::Retry;
@@ -151,7 +151,7 @@ pub(crate) enum Printing {
 /// A call that a worker is executing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RunningCall {
-    pub(crate) id: CallId,
+    pub(crate) id: CallNumber,
     pub(crate) function: &'static str,
     pub(crate) index: Option<u64>,
     pub(crate) attempt: u32,

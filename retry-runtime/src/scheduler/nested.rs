@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::stop::Withdrawn;
 use super::{CallKey, Failure, FunctionKey, Scheduler, Terms, WorkerKey};
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::api::failure::{Cancelled, Rejected};
 use crate::job::parts::Parts;
 
@@ -20,7 +20,7 @@ pub(super) const DEEPEST: u32 = 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NestedOrigin {
     /// The identity that the worker gave the call.
-    pub(crate) id: CallId,
+    pub(crate) id: CallNumber,
     pub(crate) worker: WorkerKey,
     /// The ticket of the call that makes it; zero if the worker's thread does not know.
     pub(crate) ticket: u64,
@@ -30,13 +30,13 @@ pub(crate) struct NestedOrigin {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parent {
     pub(super) worker: WorkerKey,
-    pub(super) call: CallId,
+    pub(super) call: CallNumber,
 }
 
 /// The position of a call in the tree of nested calls.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    pub(super) id: CallId,
+    pub(super) id: CallNumber,
     pub(super) parent: Option<Parent>,
     pub(super) depth: u32,
     /// `true` if the deadline is inherited from the call that makes this one.
@@ -46,7 +46,7 @@ pub(super) struct Place {
 impl Place {
     /// The position of a top-level call.
     pub(super) const TOP: Self = Self {
-        id: CallId(0),
+        id: CallNumber::NONE,
         parent: None,
         depth: 0,
         deadline_is_inherited: false,
@@ -123,16 +123,16 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Allocates the identity of a call that a worker of this process makes.
-    pub(crate) fn next_nested(&mut self, worker: WorkerKey) -> CallId {
+    pub(crate) fn next_nested(&mut self, worker: WorkerKey) -> CallNumber {
         let Some(parent) = self.worker_mut(worker) else {
-            return CallId(0);
+            return CallNumber::NONE;
         };
         parent.next_child += 1;
-        CallId::nested(worker.id, parent.next_child)
+        CallNumber::nested(worker.id, parent.next_child)
     }
 
     /// Returns the key of a call that a worker made, if it is not resolved yet.
-    pub(crate) fn find_nested(&self, worker: WorkerKey, id: CallId) -> Option<CallKey> {
+    pub(crate) fn find_nested(&self, worker: WorkerKey, id: CallNumber) -> Option<CallKey> {
         let worker = self.worker(worker)?;
         worker.children.get(&id.number()).copied()
     }
@@ -173,7 +173,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Removes a resolved nested call from the worker that made it.
-    pub(super) fn leave_parent(&mut self, worker: WorkerKey, id: CallId) {
+    pub(super) fn leave_parent(&mut self, worker: WorkerKey, id: CallNumber) {
         let Some(parent) = self.worker_mut(worker) else {
             return;
         };

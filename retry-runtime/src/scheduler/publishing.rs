@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::workers::{Worker, WorkerIdentity};
 use super::{Action, Call, Scheduler, WorkerKey};
-use crate::api::context::{Attempt, CallId};
+use crate::api::call_id::CallNumber;
+use crate::api::context::Attempt;
 use crate::api::events::{
     CallOutcome, Event, EventKind, FailureDetails, Interest, Record, WorkerId,
 };
@@ -193,7 +194,7 @@ impl<P: Parts> Scheduler<P> {
     /// Publishes the end of a call without a result.
     pub(super) fn publish_failure(
         &mut self,
-        id: CallId,
+        id: CallNumber,
         call: &Call<P>,
         failure: &Failure,
         stderr_tail: Option<&str>,
@@ -247,10 +248,10 @@ fn finished(ran: Option<Ran>) -> EventKind {
 }
 
 impl<P: Parts> Call<P> {
-    fn event(&self, id: CallId, kind: EventKind) -> Event {
+    fn event(&self, id: CallNumber, kind: EventKind) -> Event {
         let mut event = Event::new(self.terms.name, kind);
-        event.call = Some(id);
-        event.parent = self.parent.as_ref().map(|parent| parent.call);
+        event.call = Some(id.of(event.run));
+        event.parent = self.parent.as_ref().map(|parent| parent.call.of(event.run));
         event.input_index = self.payload.index();
         event
     }

@@ -10,7 +10,7 @@ use super::statistics::Statistics;
 use super::timers::Timer;
 use super::workers::{Phase, Worker};
 use super::{FunctionKey, Scheduler, WorkerKey};
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::job::outcome::CallKey;
 use crate::job::parts::Parts;
 
@@ -197,19 +197,19 @@ impl<P: Parts> Scheduler<P> {
         &self,
         worker: WorkerKey,
         ticket: u64,
-    ) -> Option<(CallId, Option<u64>, &P)> {
+    ) -> Option<(CallNumber, Option<u64>, &P)> {
         let (call, id, index) = self.under(worker, ticket)?;
         Some((id, index, &call.payload))
     }
 
     /// Returns the call, or the chunk that contains it, that a worker has under a ticket; its identity, and its
     /// index in its map.
-    fn under(&self, worker: WorkerKey, ticket: u64) -> Option<(&Call<P>, CallId, Option<u64>)> {
+    fn under(&self, worker: WorkerKey, ticket: u64) -> Option<(&Call<P>, CallNumber, Option<u64>)> {
         let inflight = self.worker(worker)?.outstanding.get(ticket)?;
         let call = self.call(inflight.call?)?;
         let behind = ticket - inflight.ticket;
         let index = call.payload.index().map(|index| index + behind);
-        Some((call, CallId(call.id.0 + behind), index))
+        Some((call, CallNumber(call.id.0 + behind), index))
     }
 
     /// Returns whether a worker has answered every ticket up to this one that it still had to

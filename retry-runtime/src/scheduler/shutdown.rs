@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{CallState, Function, FunctionKey, Phase, Scheduler, Timer};
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::api::failure::Cancelled;
 use crate::job::parts::Parts;
 
@@ -55,7 +55,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Returns the calls that the shutdown gave up, with their functions.
-    pub(crate) fn abandoned(&self) -> &[(CallId, &'static str)] {
+    pub(crate) fn abandoned(&self) -> &[(CallNumber, &'static str)] {
         &self.abandoned
     }
 

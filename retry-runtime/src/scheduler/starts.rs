@@ -190,8 +190,7 @@ impl<P: Parts> Scheduler<P> {
                 }
                 return;
             }
-            let id = self.next_worker;
-            self.next_worker += 1;
+            let id = self.numbers.take_worker();
             let worker = self.add_worker(Worker::new(id, function, now));
             self.actions.push_back(Action::Spawn { worker });
         }
@@ -255,7 +254,7 @@ impl<P: Parts> Scheduler<P> {
         let starts = &mut state.starts;
         if worker > starts.counted {
             starts.failed += 1;
-            starts.counted = self.next_worker - 1;
+            starts.counted = self.numbers.last_worker();
         }
         if let Some(cause) = failed.killed_from_outside() {
             starts.pauses = starts.failed >= FAILED_STARTS;

@@ -157,7 +157,7 @@ struct World {
 
 impl World {
     fn new(policy: FunctionPolicy) -> Self {
-        let mut scheduler = Scheduler::new(1);
+        let mut scheduler = Scheduler::new(1, Arc::default());
         let at_once = policy.at_once;
         let function = scheduler.add_function(policy);
         Self {

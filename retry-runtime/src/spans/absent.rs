@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::api::events::Subscriber;
 
 /// The place of calls among the spans of their caller.
@@ -17,7 +17,7 @@ impl Context {
     }
 
     #[expect(clippy::unused_self, reason = "there is no span")]
-    pub(crate) fn nested(&self, _: u64, _: u64, _: CallId) -> Self {
+    pub(crate) fn nested(&self, _: u64, _: u64, _: CallNumber) -> Self {
         Self(())
     }
 
@@ -61,7 +61,7 @@ impl Tracer {
 
     pub(crate) fn note_submitted(
         &self,
-        _: CallId,
+        _: CallNumber,
         _: u32,
         _: &'static str,
         _: Option<u64>,
@@ -82,7 +82,7 @@ impl Tracer {
         match *self {}
     }
 
-    pub(crate) fn enter(&self, _: CallId, _: &Context) -> Entered {
+    pub(crate) fn enter(&self, _: CallNumber, _: &Context) -> Entered {
         match *self {}
     }
 }

@@ -10,7 +10,7 @@ use tracing::{Dispatch, Span, dispatcher};
 use super::TARGET;
 use super::forwarder;
 use super::messages::level_number;
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 
 /// The subscriber of a caller, and the caller's span at the time of the call. Empty without a subscriber.
 #[derive(Clone, Default)]
@@ -55,7 +55,7 @@ pub(super) struct Place {
     /// The span in the worker; zero for none.
     pub(super) span: u64,
     /// The call that makes the nested call.
-    pub(super) outer: CallId,
+    pub(super) outer: CallNumber,
     pub(super) above: Context,
 }
 
@@ -84,7 +84,7 @@ impl Context {
     }
 
     /// Returns the place of a call that was made in a span of a worker, by another call.
-    pub(crate) fn nested(&self, worker: u64, span: u64, outer: CallId) -> Self {
+    pub(crate) fn nested(&self, worker: u64, span: u64, outer: CallNumber) -> Self {
         Self(self.0.as_ref().map(|above| {
             Arc::new(Captured {
                 dispatch: above.dispatch.clone(),

@@ -14,13 +14,14 @@ use super::context::{Captured, Context, Parent, Place};
 use super::messages::{Batch, Message, Record as OfWorker, Values};
 use super::time;
 use super::tracer::{Attempts, Origin};
-use crate::api::context::{AttemptOutcome, CallId};
+use crate::api::call_id::CallNumber;
+use crate::api::context::AttemptOutcome;
 use crate::api::events::{CallOutcome, Event, EventKind, Record};
 
 /// The spans of the calls and workers of one runtime. Only the thread that gives them to the subscriber has
 /// access.
 pub(super) struct Live {
-    calls: HashMap<CallId, Call>,
+    calls: HashMap<CallNumber, Call>,
     workers: HashMap<u64, Worker>,
     /// The spans of attempts that run on threads of this process.
     attempts: Option<Arc<Attempts>>,
@@ -49,11 +50,11 @@ struct Open {
     dispatch: Dispatch,
     parent: u64,
     /// The call that has opened the span.
-    of: Option<(CallId, Context)>,
+    of: Option<(CallNumber, Context)>,
 }
 
 /// The attempt that has made a record, or none that is known.
-type Of = Option<(CallId, Context)>;
+type Of = Option<(CallNumber, Context)>;
 
 impl Live {
     pub(super) fn new(attempts: Option<Arc<Attempts>>) -> Self {
@@ -67,7 +68,7 @@ impl Live {
     /// Opens the spans of calls that were submitted together.
     pub(super) fn begin_calls(
         &mut self,
-        first: CallId,
+        first: CallNumber,
         count: u32,
         function: &'static str,
         index: Option<u64>,
@@ -105,7 +106,7 @@ impl Live {
         let Some(first) = event.call.filter(|_| !self.calls.is_empty()) else {
             return;
         };
-        for call in first.following(*count) {
+        for call in first.number.following(*count) {
             match &event.kind {
                 EventKind::Started { .. } => self.begin_attempt(call, event),
                 EventKind::AttemptFailed { outcome, error, .. } => {
@@ -119,7 +120,7 @@ impl Live {
         }
     }
 
-    fn begin_attempt(&mut self, id: CallId, event: &Event) {
+    fn begin_attempt(&mut self, id: CallNumber, event: &Event) {
         let number = event.attempt.unwrap_or(1);
         // The attempt was taken back from another worker before it had begun.
         self.end_attempt(id, "recalled", None);
@@ -148,7 +149,7 @@ impl Live {
         call.attempt = Some(span);
     }
 
-    fn end_attempt(&mut self, id: CallId, outcome: &str, error: Option<&str>) {
+    fn end_attempt(&mut self, id: CallNumber, outcome: &str, error: Option<&str>) {
         if let Some(call) = self.calls.get_mut(&id)
             && let Some(span) = call.attempt.take()
             && let Some(captured) = call.context.captured()
@@ -162,7 +163,7 @@ impl Live {
         }
     }
 
-    fn end_call(&mut self, id: CallId, outcome: CallOutcome, reason: Option<&str>) {
+    fn end_call(&mut self, id: CallNumber, outcome: CallOutcome, reason: Option<&str>) {
         self.end_attempt(id, outcome.as_str(), None);
         if let Some(call) = self.calls.remove(&id)
             && let Some(captured) = call.context.captured()
@@ -190,7 +191,7 @@ impl Live {
 
     /// Returns the innermost open span around a record: that of its attempt, that of its call, or that of the
     /// caller.
-    fn of_call(&self, (id, context): &(CallId, Context)) -> Option<Id> {
+    fn of_call(&self, (id, context): &(CallNumber, Context)) -> Option<Id> {
         if let Some(call) = self.calls.get(id) {
             let attempt = call.attempt.as_ref().and_then(Span::id);
             if let Some(id) = attempt.or_else(|| call.span.id()) {
@@ -205,7 +206,7 @@ impl Live {
         &self,
         worker: Option<&Worker>,
         mut span: u64,
-        of: Option<&(CallId, Context)>,
+        of: Option<&(CallNumber, Context)>,
     ) -> Option<Id> {
         let mut outermost = None;
         while let Some(open) = worker.and_then(|worker| worker.spans.get(&span)) {
@@ -226,7 +227,7 @@ impl Live {
     pub(super) fn take_in_batch(
         &mut self,
         origin: &Origin,
-        calls: &[(u64, CallId, Context)],
+        calls: &[(u64, CallNumber, Context)],
         batch: Batch,
     ) {
         // Taken out for the time being, since the spans of calls are needed as well.
@@ -246,7 +247,7 @@ impl Live {
     fn take_in_record(
         &self,
         origin: &Origin,
-        calls: &[(u64, CallId, Context)],
+        calls: &[(u64, CallNumber, Context)],
         worker: &mut Worker,
         record: OfWorker,
     ) {
@@ -359,7 +360,7 @@ impl Worker {
 
     /// Returns the subscriber for a record. A record of no call gets a span that tells which worker it is
     /// from.
-    fn dispatch(&mut self, origin: &Origin, of: Option<&(CallId, Context)>) -> Dispatch {
+    fn dispatch(&mut self, origin: &Origin, of: Option<&(CallNumber, Context)>) -> Dispatch {
         if let Some(captured) = of.and_then(|(_, context)| context.captured()) {
             return captured.dispatch.clone();
         }
@@ -543,7 +544,7 @@ mod tests {
             };
             for _ in 0..200 {
                 let mut live = Live::new(None);
-                let contexts = [CallId(1), CallId(2)];
+                let contexts = [CallNumber(1), CallNumber(2)];
                 for id in contexts {
                     live.begin_calls(id, 1, "f", None, &Context::current());
                 }

@@ -17,7 +17,7 @@ use super::TARGET;
 use super::context::{Captured, Context, Parent};
 use super::live::Live;
 use super::messages::Batch;
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::api::events::{Record, Subscriber};
 use crate::sys::{self, Mark, PerProcess, attributes};
 
@@ -49,7 +49,7 @@ pub(crate) struct Origin {
 /// Something to tell the subscriber, in the order in which it has happened.
 enum Entry {
     Submitted {
-        first: CallId,
+        first: CallNumber,
         count: u32,
         function: &'static str,
         index: Option<u64>,
@@ -58,7 +58,7 @@ enum Entry {
     Happened(Record),
     Sent {
         origin: Origin,
-        calls: Vec<(u64, CallId, Context)>,
+        calls: Vec<(u64, CallNumber, Context)>,
         batch: Batch,
     },
     Ended {
@@ -120,23 +120,23 @@ impl Default for Queue {
 
 /// The spans of attempts that run on threads of this process, which the threads enter.
 #[derive(Default)]
-pub(super) struct Attempts(Mutex<HashMap<CallId, Span>>);
+pub(super) struct Attempts(Mutex<HashMap<CallNumber, Span>>);
 
 impl Attempts {
-    pub(super) fn begin(&self, call: CallId, span: &Span) {
+    pub(super) fn begin(&self, call: CallNumber, span: &Span) {
         self.lock().insert(call, span.clone());
     }
 
-    pub(super) fn end(&self, call: CallId) {
+    pub(super) fn end(&self, call: CallNumber) {
         // Dropped outside of the lock.
         let _ended = self.lock().remove(&call);
     }
 
-    fn find(&self, call: CallId) -> Option<Span> {
+    fn find(&self, call: CallNumber) -> Option<Span> {
         self.lock().get(&call).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<CallId, Span>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CallNumber, Span>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -176,7 +176,7 @@ impl Tracer {
     /// Notes that calls were submitted together, before the events about them.
     pub(crate) fn note_submitted(
         &self,
-        first: CallId,
+        first: CallNumber,
         count: u32,
         function: &'static str,
         index: Option<u64>,
@@ -198,7 +198,7 @@ impl Tracer {
     pub(crate) fn take_in(
         &self,
         origin: Origin,
-        calls: Vec<(u64, CallId, Context)>,
+        calls: Vec<(u64, CallNumber, Context)>,
         mut batch: Batch,
     ) {
         let shared = &self.0;
@@ -245,7 +245,7 @@ impl Tracer {
 
     /// Makes the span of an attempt, and the subscriber of its caller, those of this thread. To be called on
     /// the thread that runs the function.
-    pub(crate) fn enter(&self, call: CallId, context: &Context) -> Entered {
+    pub(crate) fn enter(&self, call: CallNumber, context: &Context) -> Entered {
         self.catch_up();
         let attempts = self.0.attempts.as_ref();
         let captured = context.captured();

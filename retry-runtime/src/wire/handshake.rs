@@ -7,6 +7,7 @@ use bytes::{Buf, BufMut};
 use rustix::net::SendFlags;
 
 use super::{MAGIC, Transport};
+use crate::api::run::RunId;
 
 /// The bytes that wait in a worker's standard input when it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +60,13 @@ impl Greeting {
 }
 
 /// The size of the fixed-length part of the orders.
-const HEAD: usize = MAGIC.len() + 27;
+const HEAD: usize = MAGIC.len() + 35;
 
 /// The first message from the parent to a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Orders {
+    /// The run of the parent, which calls of the worker belong to.
+    pub(crate) run: RunId,
     /// The worker's number.
     pub(crate) worker: u64,
     /// The size limit of a message's payload, in bytes.
@@ -85,6 +89,7 @@ impl Orders {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
+        bytes.put_u64_le(self.run.bits());
         bytes.put_u64_le(self.worker);
         bytes.put_u64_le(self.limit);
         bytes.put_u8(self.fails.into());
@@ -106,6 +111,7 @@ impl Orders {
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(&MAGIC)?;
+        let run = RunId::from_bits(rest.try_get_u64_le().ok()?)?;
         let worker = rest.try_get_u64_le().ok()?;
         let limit = rest.try_get_u64_le().ok()?;
         let fails = rest.try_get_u8().ok()? != 0;
@@ -118,6 +124,7 @@ impl Orders {
         rest.try_get_u32_le().ok()?;
         let (function, config) = rest.split_at_checked(function as usize)?;
         Some(Self {
+            run,
             worker,
             limit,
             function: String::from_utf8(function.to_vec()).ok()?,
@@ -163,6 +170,23 @@ mod tests {
         );
         assert_eq!(Greeting::decode(b"GET / HTTP/1.1\r\n\r\n"), None);
         assert_ne!(Greeting::new().key, greeting.key);
+    }
+
+    #[test]
+    fn orders_round_trip() {
+        let orders = Orders {
+            run: RunId::current(),
+            worker: 3,
+            limit: 1 << 30,
+            function: "shop::resize".to_owned(),
+            config: vec![1, 2, 3],
+            fails: true,
+            transport: Transport::Socket,
+            level: 5,
+        };
+        let bytes = orders.encode();
+        assert_eq!(Orders::length(&bytes), Some(bytes.len()));
+        assert_eq!(Orders::decode(&bytes), Some(orders));
     }
 
     #[test]

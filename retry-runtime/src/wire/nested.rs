@@ -6,7 +6,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::api::context::{Attempt, CallId};
+use crate::api::call_id::CallNumber;
+use crate::api::context::Attempt;
 use crate::api::options::Policy;
 use crate::codec;
 use crate::codec::payload::Payload;
@@ -67,7 +68,7 @@ pub(crate) struct Item {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) number: u32,
-    call: CallId,
+    call: CallNumber,
     attempts: Vec<Attempt>,
     stderr_tail: Option<String>,
     end: End,
@@ -180,7 +181,7 @@ mod tests {
         for failure in failures {
             let expected = format!("{failure:?}");
             let outcome = Outcome {
-                call: CallId::nested(3, 7),
+                call: CallNumber::nested(3, 7),
                 result: Err(failure),
                 history: History::new(Vec::new(), Some("tail".into())),
             };
@@ -195,7 +196,7 @@ mod tests {
             assert_eq!(format!("{:?}", outcome.result.unwrap_err()), expected);
             let tail = outcome.history.unwrap().stderr_tail;
             assert_eq!(tail.as_deref(), Some("tail"));
-            assert_eq!(outcome.call.to_string(), "call-3.7");
+            assert_eq!(outcome.call, CallNumber::nested(3, 7));
         }
     }
 

@@ -11,6 +11,7 @@ mod events;
 mod failure_texts;
 mod faults;
 mod forks;
+mod identities;
 mod kit;
 mod limits;
 mod limits_hold;

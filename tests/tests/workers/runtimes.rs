@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use retry_runtime::{CallError, Cancelled, EventKind, Rejected, Runtime, function};
+use retry_runtime::{CallError, Cancelled, EventKind, Rejected, RunId, Runtime, function};
 use retry_tests::{Ledger, eventually, fixture, record};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -91,7 +91,11 @@ fn a_shutdown_names_the_calls_that_outlast_its_grace() {
         assert!(begun.elapsed() < Duration::from_secs(5));
         assert_eq!(abandoned.len(), 1);
         assert_eq!(abandoned[0].call_id(), slow.id());
-        assert!(abandoned[0].to_string().starts_with("sleeps (call-"));
+        assert!(
+            abandoned[0]
+                .to_string()
+                .starts_with(&format!("sleeps ({}", RunId::current()))
+        );
         assert_eq!(quick.wait().unwrap(), 300);
         match slow.wait() {
             Err(CallError::Cancelled(Cancelled::ByShutdown, _)) => {}

@@ -378,11 +378,11 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::context::CallId;
+    use crate::api::call_id::CallNumber;
 
     fn record(first: u64, count: u32) -> Record {
         let mut event = Event::new("f", EventKind::Queued);
-        event.call = Some(CallId(first));
+        event.call = Some(CallNumber(first).of(event.run));
         event.input_index = Some(first - 1);
         Record { event, count }
     }
@@ -394,7 +394,7 @@ mod tests {
         publisher.publish(record(1, 3));
         publisher.publish(record(4, 1));
         let read: Vec<_> = std::iter::from_fn(|| events.try_next())
-            .map(|event| (event.call.unwrap().0, event.input_index.unwrap()))
+            .map(|event| (event.call.unwrap().number(), event.input_index.unwrap()))
             .collect();
         assert_eq!(read, [(1, 0), (2, 1), (3, 2), (4, 3)]);
     }
@@ -412,7 +412,7 @@ mod tests {
         assert_eq!(read.len(), BACKLOG + 1);
         assert_eq!(read[BACKLOG].kind, EventKind::Lagged { missed: 7 });
         publisher.publish(record(9, 1));
-        assert_eq!(events.try_next().unwrap().call, Some(CallId(9)));
+        assert_eq!(events.try_next().unwrap().call.unwrap().number(), 9);
     }
 
     #[test]

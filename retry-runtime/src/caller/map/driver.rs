@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::api::context::CallId;
+use crate::api::call_id::CallNumber;
 use crate::api::error::CallError;
 use crate::api::failure::{Lost, Rejected, Startup};
 use crate::api::options::Options;
@@ -96,7 +96,7 @@ pub(super) struct MapDriver<I: Iterator, T, E, Y> {
     pub(super) shared: Arc<SharedArrivals>,
     pub(super) arrived: VecDeque<(u64, Outcome)>,
     /// The values that are left of a packed payload, with the index and the call id of the next one.
-    pub(super) values: Option<(u64, CallId, Packed)>,
+    pub(super) values: Option<(u64, CallNumber, Packed)>,
     pub(super) next_index: u64,
     /// The inputs that were taken and not handed out. Kept only if each item needs its index and the order
     /// does not determine it.
@@ -231,7 +231,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                     self.pending -= 1;
                     self.note_start(&outcome);
                     let decode = self.decoders.outcome;
-                    let result = decode(self.registration, Some(index), outcome);
+                    let result = decode(self.registration, self.host.run(), Some(index), outcome);
                     return Some(self.item(index, result));
                 }
             }
@@ -247,7 +247,9 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             self.values = None;
         }
         let function = self.registration;
-        let result = value.map_err(|error| not_decodable(function, which, Some(this), &error));
+        let run = self.host.run();
+        let result =
+            value.map_err(|error| not_decodable(function, which.of(run), Some(this), &error));
         Some(self.item(this, result))
     }
 
@@ -364,7 +366,8 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             None => self.ordered.then(|| self.next_index - self.pending as u64),
         };
         self.pending -= 1;
-        let result = (self.decoders.outcome)(self.registration, index, failed(failure));
+        let run = self.host.run();
+        let result = (self.decoders.outcome)(self.registration, run, index, failed(failure));
         Some(Y::item(index, result))
     }
 
@@ -506,7 +509,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                 None
             }
             Ok(Found::Kept(value)) => Some(Outcome {
-                call: CallId(0),
+                call: CallNumber::NONE,
                 result: Ok(Payload::One(value)),
                 history: None,
             }),
@@ -842,7 +845,7 @@ mod tests {
             let shared = SharedArrivals::new(Host::global(), true, usize::MAX);
             for index in &indices {
                 let outcome = Outcome {
-                    call: CallId(*index),
+                    call: CallNumber(*index),
                     result: Ok(Payload::NONE),
                     history: None,
                 };

@@ -7,7 +7,8 @@ use super::super::attempts::{Span, Tracker, WorkerKey, Workers};
 use super::super::failures::{End, Groups, OpenCalls};
 use super::buckets::Rate;
 use super::timeline::{Tally, Timeline};
-use crate::api::context::{AttemptOutcome, CallId};
+use crate::api::call_id::CallNumber;
+use crate::api::context::AttemptOutcome;
 use crate::api::events::{CallOutcome, Event, EventKind, Record};
 use crate::api::histogram::Histogram;
 use crate::api::run::RunId;
@@ -86,7 +87,7 @@ pub(super) struct Totals {
 /// The longest attempt of one of the slowest calls.
 #[derive(Clone, Debug)]
 pub(super) struct Slow {
-    call: CallId,
+    call: CallNumber,
     pub(super) ran: Duration,
     pub(super) subject: String,
     pub(super) attempt: u32,
@@ -155,13 +156,13 @@ impl Aggregate {
             self.add_span(span);
         }
         self.spans = spans;
-        match event.call {
+        match event.call.map(|call| call.number) {
             Some(call) => self.add_call(record, call),
             None => self.add_worker(event),
         }
     }
 
-    fn add_call(&mut self, record: &Record, call: CallId) {
+    fn add_call(&mut self, record: &Record, call: CallNumber) {
         let event = &record.event;
         let (at, count) = (event.at.elapsed, u64::from(record.count));
         match &event.kind {

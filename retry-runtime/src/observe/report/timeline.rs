@@ -313,7 +313,7 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::context::CallId;
+    use crate::api::call_id::CallNumber;
 
     fn worker(number: u64) -> WorkerKey {
         WorkerKey {
@@ -327,7 +327,7 @@ mod tests {
             worker: worker(number),
             lane: 0,
             function: "app::f",
-            call: CallId(begun + 1),
+            call: CallNumber(begun + 1),
             index: Some(begun),
             last_index: None,
             count: 1,

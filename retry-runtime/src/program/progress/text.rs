@@ -101,7 +101,7 @@ fn per_second(rate: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::context::CallId;
+    use crate::api::call_id::CallNumber;
     use crate::program::sampling::Stall;
     use crate::scheduler::{Counts, RunningCall};
 
@@ -163,7 +163,7 @@ mod tests {
     fn details_name_the_inputs_that_execute_for_long() {
         let running = |function, index, attempt, milliseconds| Running {
             call: RunningCall {
-                id: CallId(1),
+                id: CallNumber(1),
                 function,
                 index,
                 attempt,

@@ -25,7 +25,7 @@ struct Mill {
 impl Mill {
     /// Creates a simulation with idle workers.
     fn new(workers: usize, policy: Policy) -> Self {
-        let mut scheduler = Scheduler::new(1);
+        let mut scheduler = Scheduler::new(1, Arc::default());
         let function = scheduler.add_function(FunctionPolicy {
             min_workers: workers,
             ..function_policy(workers)

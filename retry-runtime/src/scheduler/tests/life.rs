@@ -30,7 +30,7 @@ impl World {
     pub(super) fn nest(&mut self, worker: WorkerKey, number: u32, payload: u64) -> CallKey {
         let (ticket, ..) = self.workers[&worker].executing[0];
         let origin = NestedOrigin {
-            id: CallId::nested(worker.id, number),
+            id: CallNumber::nested(worker.id, number),
             worker,
             ticket,
         };
@@ -694,7 +694,11 @@ fn life(seed: u64) {
     let mut slow = BTreeSet::new();
     for event in &world.events {
         if let EventKind::Slow { .. } = event.kind {
-            let attempt = (event.call.map(|call| call.0), event.attempt, event.worker);
+            let attempt = (
+                event.call.map(|call| call.number()),
+                event.attempt,
+                event.worker,
+            );
             assert!(slow.insert(attempt), "{attempt:?} is slow twice");
         }
     }
