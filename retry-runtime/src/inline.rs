@@ -380,7 +380,8 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
         let duration = executed.map_or(0, |one| {
             // Under the engine's lock, so that a suspension that is just over is known.
             let now = engine.running_time();
-            let passed = now.saturating_duration_since(sys::instant_of(one.started));
+            let passed =
+                now.saturating_duration_since(sys::past_instant_of(one.started).unwrap_or(now));
             let nanos = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
             nanos.saturating_sub(one.paused())
         });

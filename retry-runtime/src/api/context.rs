@@ -203,10 +203,7 @@ mod host {
 
     use crate::api::run::{self, LONGEST_HOST};
 
-    pub(super) fn serialize<S: Serializer>(
-        name: &Cow<'static, str>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(name: &str, to: S) -> Result<S::Ok, S::Error> {
         name.serialize(to)
     }
 
