@@ -263,12 +263,22 @@ fn a_worker_that_does_not_begin_its_input_is_replaced() {
         let before = workers();
         whose_worker_is_stopped.remote(1).wait().unwrap();
         let new = workers().into_iter().filter(|pid| !before.contains(pid));
-        for pid in new {
-            let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+        for number in new {
+            let pid = Pid::from_raw(number.cast_signed()).unwrap();
             let _ = rustix::process::kill_process(pid, Signal::STOP);
+            // A worker that polls for its next call may begin it before the signal arrives.
+            wait_until_stopped(number);
         }
         // The call has not run in the stopped worker, so another worker runs it.
         assert_eq!(whose_worker_is_stopped.remote(2).wait().unwrap(), 2);
+    });
+}
+
+/// Waits until a process is stopped, or does not exist.
+fn wait_until_stopped(pid: u32) {
+    let stat = PathBuf::from(format!("/proc/{pid}/stat"));
+    eventually("it has stopped", LIMIT, || {
+        std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") T "))
     });
 }
 
@@ -283,10 +293,7 @@ fn stopped_for(mode: &str, time: Duration) -> String {
     let mut line = String::new();
     output.read_line(&mut line).expect("a line");
     assert_eq!(line, "stopped\n");
-    let stat = PathBuf::from(format!("/proc/{}/stat", program.id()));
-    eventually("it has stopped", LIMIT, || {
-        std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))
-    });
+    wait_until_stopped(program.id());
     std::thread::sleep(time);
     let pid = Pid::from_child(&program);
     rustix::process::kill_process(pid, Signal::CONT).expect("it is there");
