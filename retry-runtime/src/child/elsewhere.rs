@@ -39,6 +39,7 @@ pub(crate) mod nested {
 
     use crate::api::failure::Rejected;
     use crate::api::options::Options;
+    use crate::api::run::RunId;
     use crate::function::callee::Callee;
     use crate::job::Job;
     use crate::job::caller::Caller;
@@ -54,6 +55,10 @@ pub(crate) mod nested {
         }
 
         pub(crate) fn is_foreign(&self) -> bool {
+            match *self {}
+        }
+
+        pub(crate) fn run(&self) -> RunId {
             match *self {}
         }
 
