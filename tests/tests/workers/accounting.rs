@@ -9,18 +9,11 @@ use retry_runtime::{CallError, ExitCause, function};
 use retry_tests::{fixture, fork_with};
 use rustix::mm::{MapFlags, ProtFlags};
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
 
 const MIB: usize = 1 << 20;
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 /// Sleeps for longer than several measurements take.
 fn rest() {

@@ -8,6 +8,8 @@ use retry_runtime::{CallError, CrashLimit, Retries, Startup, function};
 use retry_tests::{Ledger, fixture, record};
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn die(how: &str) {
@@ -33,15 +35,6 @@ fn die(how: &str) {
     loop {
         kill_process(getpid(), signal).expect("it is our own process");
     }
-}
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
 }
 
 /// Dies on its first `crashes` attempts.

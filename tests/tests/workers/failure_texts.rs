@@ -11,19 +11,12 @@ use retry_runtime::{
 use retry_tests::fixture;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The limits on messages: the smallest one, one of the size of a page, and a large one.
 const LIMITS: [usize; 3] = [64, 4096, 64 * 1024];
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 /// The number of executions in this worker.
 static RUNS: AtomicU64 = AtomicU64::new(0);

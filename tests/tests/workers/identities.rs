@@ -6,16 +6,9 @@ use std::time::Duration;
 use retry_runtime::{CallError, CallId, RunId, Runtime, function};
 use retry_tests::{fixture, fork_with};
 
+use crate::serving::{echo, serves};
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 /// Returns the id of the call, as text and as a value, and the run of the process.
 #[function(max_workers = 2)]

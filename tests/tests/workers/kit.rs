@@ -10,16 +10,9 @@ use retry_runtime::{
 };
 use retry_tests::{Ledger, fixture, record};
 
+use crate::serving::{echo, serves};
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 #[function(retries = 3, crash_limit = CrashLimit::unlimited())]
 fn doubles(value: u64) -> u64 {

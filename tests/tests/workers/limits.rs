@@ -9,16 +9,9 @@ use retry_runtime::{
 };
 use retry_tests::{Ledger, eventually, fixture, record};
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 #[function(max_workers = 1, timeout = "100ms", grace = "5s")]
 fn cooperates(ignore: bool) -> u32 {

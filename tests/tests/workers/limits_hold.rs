@@ -11,18 +11,11 @@ use retry_runtime::{AttemptOutcome, CallError, Runtime, Startup, Waiting, functi
 use retry_tests::{Ledger, descendants, eventually, fixture, fixture_outside, record, workers};
 use rustix::process::{Pid, Signal};
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
 
 const LIMITED: &str = env!("CARGO_BIN_EXE_limited");
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 /// Returns the value of a key in this process's status, in bytes.
 fn status(key: &str) -> u64 {

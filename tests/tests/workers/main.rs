@@ -28,6 +28,7 @@ mod retries;
 mod runtimes;
 mod server;
 pub mod services;
+mod serving;
 mod standby;
 mod start_up;
 mod state;

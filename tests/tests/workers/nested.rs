@@ -7,16 +7,9 @@ use std::time::{Duration, Instant};
 use retry_runtime::{CallError, EventKind, Rejected, function};
 use retry_tests::{Ledger, eventually, fixture, record};
 
+use crate::serving::{echo, serves};
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 #[function(max_workers = 1)]
 fn down(levels: u32) -> Result<u32, CallError<String>> {

@@ -13,16 +13,9 @@ use retry_runtime::{
 };
 use retry_tests::fixture;
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 /// Returns the payload of a panic on another thread.
 fn on_a_thread(body: fn()) -> Box<dyn Any + Send> {

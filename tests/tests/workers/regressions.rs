@@ -10,16 +10,9 @@ use retry_runtime::{EventKind, Stream, function};
 use retry_tests::{Ledger, fixture, record, seeded};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::serving::{echo, serves};
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 #[function(max_workers = 1, at_most_once)]
 fn busy(ledger: PathBuf, input: u64, micros: u64) -> u64 {

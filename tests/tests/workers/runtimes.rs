@@ -6,16 +6,9 @@ use std::time::{Duration, Instant};
 use retry_runtime::{CallError, Cancelled, EventKind, Rejected, RunId, Runtime, function};
 use retry_tests::{Ledger, eventually, fixture, record};
 
+use crate::serving::{echo, serves};
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 #[function]
 fn variable(name: String) -> Option<String> {

@@ -8,16 +8,9 @@ use retry_runtime::{CallError, Runtime, Startup, function, service};
 use retry_tests::{Ledger, fixture, record};
 use serde::{Deserialize, Serialize};
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 /// The configuration of a scaler.
 #[derive(Clone, Debug, Serialize, Deserialize)]

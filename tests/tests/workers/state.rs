@@ -13,17 +13,10 @@ use retry_runtime::{CallError, Options, Runtime, function, service};
 use retry_tests::{eventually, fixture};
 use tokio::runtime::Handle;
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
 const SHUTDOWN: Duration = Duration::from_secs(30);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 /// Runs a test with processes and with the inline engine.
 fn on_both_engines(test: impl Fn(&Runtime)) {

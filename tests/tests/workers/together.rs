@@ -7,16 +7,9 @@ use std::time::{Duration, Instant};
 use retry_runtime::{CallError, Lost, function};
 use retry_tests::{Ledger, fixture, record};
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 #[function(max_workers = 1, concurrency = 50)]
 async fn sleeps(milliseconds: u64) -> u32 {

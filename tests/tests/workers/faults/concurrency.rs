@@ -13,16 +13,9 @@ use futures_util::stream::FuturesUnordered;
 use retry_runtime::{CallError, EventKind, Runtime, function};
 use retry_tests::{Ledger, eventually, fixture, fixture_async, record, workers};
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 #[function(max_workers = 2)]
 fn doubles(ledger: Option<PathBuf>, value: u64) -> (u64, u32) {

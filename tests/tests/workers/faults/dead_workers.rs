@@ -12,16 +12,9 @@ use retry_runtime::{
 use retry_tests::{Ledger, close_descriptor, eventually, fixture, has_rings, kill_child, record};
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::serving::{echo, serves};
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 /// Waits to be killed on its first attempt.
 #[function(max_workers = 1)]

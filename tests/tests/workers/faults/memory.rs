@@ -6,16 +6,9 @@ use std::time::Duration;
 use retry_runtime::{CallError, ExitCause, Retries, Runtime, function};
 use retry_tests::fixture;
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 #[function(at_most_once)]
 fn allocates_at_once(bytes: usize) -> usize {

@@ -16,16 +16,9 @@ use retry_tests::{
 use rustix::fs::{Mode, OFlags, mkfifoat};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
+use crate::serving::serves;
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 fn faulty(mode: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_faulty"));

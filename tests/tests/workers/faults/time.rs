@@ -15,16 +15,9 @@ use retry_runtime::{
 use retry_tests::{Ledger, eventually, fixture, record, workers};
 use rustix::process::{Signal, getpid, kill_process};
 
+use crate::serving::{echo, serves};
+
 const LIMIT: Duration = Duration::from_secs(120);
-
-#[function]
-fn echo(value: u64) -> u64 {
-    value
-}
-
-fn serves() -> bool {
-    echo.remote(1).wait().is_ok_and(|value| value == 1)
-}
 
 /// Hangs in the given way, with a process that it has started if the mode asks for one.
 #[function(max_workers = 1, timeout = "500ms")]
