@@ -1,11 +1,12 @@
 //! Code that the tests share: the fixture, ledgers in which functions record their executions, the examples
-//! as programs, the state of processes, and repeatable random numbers.
+//! as programs, the state of processes, terminals, and repeatable random numbers.
 
 mod fixture;
 mod ledger;
 mod programs;
 mod seeded;
 mod system;
+mod terminal;
 
 pub use fixture::{Conditions, fixture, fixture_async, fixture_outside, fixture_under, refused};
 pub use ledger::{Entry, Ledger, record};
@@ -15,3 +16,4 @@ pub use system::{
     Forked, Process, close_descriptor, descendants, descriptors, eventually, fork, fork_with,
     has_rings, is_standby, kill_child, processes_with, standbys, threads, workers,
 };
+pub use terminal::{collect_screen, open_terminal, terminal};

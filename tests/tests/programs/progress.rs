@@ -1,14 +1,12 @@
 //! The progress display of programs with `#[local_entrypoint]`, as a terminal renders it.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::num::NonZero;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use retry_tests::fixture_outside;
+use retry_tests::{fixture_outside, open_terminal, terminal};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -57,29 +55,21 @@ struct Session {
 impl Session {
     /// Runs a program at a terminal.
     fn of(mut command: Command) -> Self {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
+        let (mut screen, path) = terminal();
         let size = Winsize {
             ws_row: ROWS,
             ws_col: COLUMNS,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
-        tcsetwinsize(&master, size).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let slave = File::options()
-            .write(true)
-            .open(name.to_str().unwrap())
-            .unwrap();
-        command.stdout(slave.try_clone().unwrap()).stderr(slave);
+        tcsetwinsize(&screen, size).unwrap();
+        let theirs = open_terminal(&path);
+        command.stdout(theirs.try_clone().unwrap()).stderr(theirs);
         let mut process = command.spawn().unwrap();
         // Drop the command: only the program may hold the terminal, so that reading ends with the program.
         drop(command);
-        let (mut master, mut written) = (File::from(master), Vec::new());
-        let mut buffer = [0; 4096];
-        while let Ok(read @ 1..) = master.read(&mut buffer) {
+        let (mut written, mut buffer) = (Vec::new(), [0; 4096]);
+        while let Ok(read @ 1..) = screen.read(&mut buffer) {
             written.extend_from_slice(&buffer[..read]);
         }
         let text = String::from_utf8(written).unwrap();

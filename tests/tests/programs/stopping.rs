@@ -1,16 +1,17 @@
 //! Ctrl-Z at a terminal, and `fg`.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use retry_runtime::events::{EventKind, Log};
-use retry_tests::{Process, descendants, eventually, fixture_outside, processes_with};
+use retry_tests::{
+    Process, collect_screen, descendants, eventually, fixture_outside, processes_with, terminal,
+};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -46,7 +47,7 @@ mod shell {
 /// A program at a terminal, in the foreground of a shell.
 struct Job {
     shell: Child,
-    /// What the shell prints.
+    /// The lines that the shell prints.
     told: Lines<BufReader<ChildStdout>>,
     program: u32,
     keyboard: File,
@@ -77,7 +78,7 @@ impl Job {
             shell,
             told,
             program,
-            screen: read_all(&keyboard),
+            screen: collect_screen(&keyboard),
             keyboard,
             files,
         }
@@ -151,43 +152,19 @@ impl Job {
         std::fs::write(self.files.path().join(round.to_string()), "").unwrap();
     }
 
-    /// Waits for the end of the program and of the shell. Returns the program's exit code and signal, and
-    /// what was on the terminal.
-    fn end(mut self) -> (String, String, TempDir) {
+    /// Waits for the end of the program and of the shell. Checks the program's exit code and signal, as the shell
+    /// prints them, and returns its files.
+    #[track_caller]
+    fn ends_with(mut self, expected: &str) -> TempDir {
         let ended = self.told.next().unwrap().unwrap();
         assert!(self.shell.wait().unwrap().success());
-        let text = self.text();
-        (ended, text, self.files)
+        assert_eq!(ended, expected, "{}", self.text());
+        self.files
     }
 }
 
 fn pid(number: u32) -> Pid {
     Pid::from_raw(number.try_into().unwrap()).unwrap()
-}
-
-/// Returns a terminal's keyboard and screen, and the path under which a program opens it.
-fn terminal() -> (File, String) {
-    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&keyboard).unwrap();
-    unlockpt(&keyboard).unwrap();
-    let name = ptsname(&keyboard, Vec::new()).unwrap();
-    (File::from(keyboard), name.into_string().unwrap())
-}
-
-/// Collects what is written to a terminal.
-fn read_all(keyboard: &File) -> Arc<Mutex<String>> {
-    let mut output = keyboard.try_clone().unwrap();
-    let screen = Arc::new(Mutex::new(String::new()));
-    let written = Arc::clone(&screen);
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        // Reading fails once no process has the terminal open.
-        while let Ok(read @ 1..) = output.read(&mut buffer) {
-            let text = String::from_utf8_lossy(&buffer[..read]);
-            written.lock().unwrap().push_str(&text);
-        }
-    });
-    screen
 }
 
 /// Reads a time that the program has written.
@@ -254,8 +231,7 @@ fn keeps_limits(variables: &[(&str, &str)]) {
         job.let_go(round);
         job.shows(&format!("ended {round}"));
     }
-    let (ended, text, files) = job.end();
-    assert_eq!(ended, "Some(0) None", "{text}");
+    let files = job.ends_with("Some(0) None");
     let time = |name| time_in(&files.path().join(name));
     let delay = time("again") - time("failed");
     assert!(delay >= DELAY + SUSPENDED, "{delay:?}");
@@ -287,8 +263,7 @@ fn a_call_is_waited_for_without_the_time_of_a_suspension() {
         job.resume();
         job.let_go(1);
         job.shows("main got true");
-        let (ended, text, _files) = job.end();
-        assert_eq!(ended, "Some(0) None", "{text}");
+        job.ends_with("Some(0) None");
     });
 }
 
@@ -301,8 +276,7 @@ fn control_z_twice_suspends_a_program_once() {
         eventually("all are suspended", SOON, || job.is_suspended());
         job.resume();
         job.let_go(1);
-        let (ended, text, _files) = job.end();
-        assert_eq!(ended, "Some(0) None", "{text}");
+        job.ends_with("Some(0) None");
     });
 }
 
@@ -322,8 +296,7 @@ fn the_display_of_progress_makes_room_for_the_shell() {
         job.resume();
         job.shows_times(restore, drawn + 1);
         job.let_go(1);
-        let (ended, text, _files) = job.end();
-        assert_eq!(ended, "Some(0) None", "{text}");
+        job.ends_with("Some(0) None");
     });
 }
 
@@ -340,8 +313,7 @@ fn the_grace_of_control_c_does_not_pass_while_a_program_is_suspended() {
         job.resume();
         job.let_go(1);
         job.shows("main got true");
-        let (ended, text, _files) = job.end();
-        assert_eq!(ended, "Some(130) None", "{text}");
+        job.ends_with("Some(130) None");
     });
 }
 
@@ -362,8 +334,7 @@ fn a_worker_that_a_person_has_stopped_stays_stopped() {
         job.shows("Executing");
         assert_eq!(job.state(worker), Some('T'));
         kill_process(pid(worker), Signal::CONT).unwrap();
-        let (ended, text, _files) = job.end();
-        assert_eq!(ended, "Some(0) None", "{text}");
+        job.ends_with("Some(0) None");
     });
 }
 
@@ -380,8 +351,7 @@ fn workers_that_are_starting_are_suspended_as_well() {
             job.resume();
         }
         job.let_go(1);
-        let (ended, text, _files) = job.end();
-        assert_eq!(ended, "Some(0) None", "{text}");
+        job.ends_with("Some(0) None");
     });
 }
 
@@ -402,8 +372,7 @@ fn the_standby_is_suspended_as_well() {
             job.family().iter().all(|process| process.state != 'T')
         });
         job.let_go(1);
-        let (ended, text, _files) = job.end();
-        assert_eq!(ended, "Some(0) None", "{text}");
+        job.ends_with("Some(0) None");
     });
 }
 
@@ -419,8 +388,7 @@ fn control_z_is_ignored_where_nobody_could_continue_the_program() {
         job.shows("Executing");
         job.let_go(1);
         job.shows("main got true");
-        let (ended, text, _files) = job.end();
-        assert_eq!(ended, "Some(0) None", "{text}");
+        job.ends_with("Some(0) None");
     });
 }
 
@@ -442,8 +410,7 @@ fn leaves_nothing(shell: &str, how: &str, begun: &[&str], processes: usize) {
     // A script that waits starts its worker now.
     job.let_go(2);
     eventually("nothing is left", SOON, || others().is_empty());
-    let (ended, text, _files) = job.end();
-    assert_eq!(ended, "None Some(9)", "{text}");
+    job.ends_with("None Some(9)");
 }
 
 #[test]

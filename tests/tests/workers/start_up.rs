@@ -1,16 +1,14 @@
 //! The start of a program and of its workers: the conditions that make a process a worker, the attributes
 //! that it inherits from its parent, and the tools under which that works.
 
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use retry_tests::{eventually, fixture_outside};
+use retry_tests::{eventually, fixture_outside, open_terminal, terminal};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(240);
@@ -322,17 +320,10 @@ fn signals_that_were_ignored_at_the_start_stay_ignored() {
 #[test]
 fn a_terminal_does_not_stop_a_worker() {
     fixture_outside(LIMIT, || {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let mut options = File::options();
-        let slave = options.read(true).write(true);
-        let slave = slave.open(name.to_str().unwrap()).unwrap();
+        let (screen, path) = terminal();
         let mut process = Command::new("setsid")
             .args(["--ctty", BEGINNER, "terminal"])
-            .stdin(slave)
+            .stdin(open_terminal(&path))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -346,7 +337,7 @@ fn a_terminal_does_not_stop_a_worker() {
         stdout.read_to_string(&mut text).unwrap();
         // ENXIO: there is no such terminal.
         assert_eq!(text, "\"Err(Some(6)) false\"\nend\n");
-        drop(master);
+        drop(screen);
     });
 }
 

@@ -1,14 +1,15 @@
 //! Faults of section G: the life of the parent. The numbers are those of the table in `docs/faults.md`.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use retry_runtime::function;
-use retry_tests::{eventually, fixture, fixture_outside, processes_with};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use retry_tests::{
+    collect_screen, eventually, fixture, fixture_outside, open_terminal, processes_with, terminal,
+};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -53,16 +54,8 @@ struct Terminal {
 impl Terminal {
     /// Starts a program whose calls take this long each, and which lingers for this long after them.
     fn start(milliseconds: u64, linger: u64) -> Self {
-        let master =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let slave = File::options()
-            .read(true)
-            .write(true)
-            .open(name.to_str().unwrap())
-            .unwrap();
+        let (keyboard, path) = terminal();
+        let theirs = open_terminal(&path);
         // `setsid --ctty` makes this the program's controlling terminal, with the program in the foreground.
         let process = Command::new("setsid")
             .args([
@@ -72,27 +65,15 @@ impl Terminal {
             ])
             .arg(milliseconds.to_string())
             .args(["--linger", &linger.to_string()])
-            .stdin(slave.try_clone().unwrap())
-            .stdout(slave.try_clone().unwrap())
-            .stderr(slave)
+            .stdin(theirs.try_clone().unwrap())
+            .stdout(theirs.try_clone().unwrap())
+            .stderr(theirs)
             .spawn()
             .unwrap();
-        let keyboard = File::from(master);
-        let mut output = keyboard.try_clone().unwrap();
-        let screen = Arc::new(Mutex::new(String::new()));
-        let written = Arc::clone(&screen);
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            // Reading fails once no process has the terminal open.
-            while let Ok(read @ 1..) = output.read(&mut buffer) {
-                let text = String::from_utf8_lossy(&buffer[..read]);
-                written.lock().unwrap().push_str(&text);
-            }
-        });
         Self {
             process,
+            screen: collect_screen(&keyboard),
             keyboard,
-            screen,
         }
     }
 

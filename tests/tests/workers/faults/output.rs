@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use retry_runtime::{EventKind, Events, events, function};
 use retry_tests::{
     Conditions, close_descriptor, descendants, eventually, fixture, fixture_outside, fixture_under,
+    open_terminal, terminal,
 };
 use rustix::fs::{Mode, OFlags, mkfifoat};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::serving::serves;
 
@@ -335,14 +335,9 @@ fn streams() -> Vec<(&'static str, File, OwnedFd)> {
     let (socket, theirs) = UnixStream::pair().unwrap();
     all.push(("a socket", file(socket.into()), theirs.into()));
 
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = openpt(flags).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let mut options = File::options();
-    let terminal = options.read(true).write(true).open(name.to_str().unwrap());
-    all.push(("a terminal", file(master), terminal.unwrap().into()));
+    let (screen, path) = terminal();
+    let theirs = open_terminal(&path);
+    all.push(("a terminal", screen, theirs.into()));
     all
 }
 
