@@ -139,7 +139,7 @@ impl Sampler {
             counts: maps.counts,
             total: maps.total,
             executing: function.executing,
-            workers: function.starting + function.busy + function.idle,
+            workers: function.workers(),
             stall: lasting.map(|(stall, _)| stall),
             pending_since: known.pending_since,
         }
@@ -184,15 +184,15 @@ impl Function {
             let workers = workers as f64;
             workers * time
         };
-        let workers = function.starting + function.busy + function.idle;
+        let workers = of(function.workers());
         if !is_pending {
-            self.without_calls += of(workers);
+            self.without_calls += workers;
             return;
         }
         let occupancy = &mut self.occupancy;
         occupancy.elapsed += time;
         let without_calls = std::mem::take(&mut self.without_calls);
-        occupancy.available += of(workers) + without_calls;
+        occupancy.available += workers + without_calls;
         occupancy.without_calls += without_calls;
         occupancy.occupied += of(function.busy);
         occupancy.starting += of(function.starting);
@@ -258,10 +258,10 @@ fn take(now: Instant) -> Vec<Sample> {
         return Vec::new();
     };
     let (functions, retry) = engine.step(|core, now| {
-        let only_waits = core.scheduler.only_waits();
-        let next = core.scheduler.next_timer().filter(|_| only_waits);
-        let retry = next.map(|next| next.saturating_duration_since(now));
-        (core.scheduler.read(), retry)
+        let scheduler = &core.scheduler;
+        let next = scheduler.only_waits().then(|| scheduler.next_retry());
+        let retry = next.flatten().map(|next| next.saturating_duration_since(now));
+        (scheduler.read(), retry)
     });
     let mut sampler = lock();
     let sample = |function: &FunctionReading| {

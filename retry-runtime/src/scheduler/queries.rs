@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use super::calls::{Call, CallState, Terms};
 use super::function::{Counts, FunctionPolicy};
@@ -28,6 +29,11 @@ pub(crate) struct FunctionReading {
 }
 
 impl FunctionReading {
+    /// Returns the number of workers that are starting or ready.
+    pub(crate) fn workers(&self) -> usize {
+        self.starting + self.busy + self.idle
+    }
+
     fn add(&mut self, worker: &Worker, at_once: usize) {
         let inputs = worker.outstanding.inputs();
         self.executing += inputs.min(at_once);
@@ -91,6 +97,17 @@ impl<P: Parts> Scheduler<P> {
     /// Returns how many calls there are in each state.
     pub(crate) fn overview(&self) -> Overview {
         let (executing, waiting) = self.pending();
+        Overview {
+            executing,
+            queued: waiting.saturating_sub(self.delayed),
+            delayed: self.delayed,
+            next_retry: self.next_retry(),
+            done: self.read().iter().map(|one| one.counts.finished).sum(),
+        }
+    }
+
+    /// Returns the time of the first retry. Looks at all timers.
+    pub(crate) fn next_retry(&self) -> Option<Instant> {
         let is_delayed = |key| {
             let call = self.call(key);
             call.is_some_and(|call| call.state == CallState::Delayed)
@@ -101,13 +118,7 @@ impl<P: Parts> Scheduler<P> {
             };
             is_delayed(key).then_some(*at)
         });
-        Overview {
-            executing,
-            queued: waiting.saturating_sub(self.delayed),
-            delayed: self.delayed,
-            next_retry: retries.min(),
-            done: self.read().iter().map(|one| one.counts.finished).sum(),
-        }
+        retries.min()
     }
 
     /// Returns the statistics of each function that was called.
