@@ -360,24 +360,6 @@ fn shutdown_grace(engine: &Engine) -> Duration {
         .unwrap_or(engine.config().shutdown_grace)
 }
 
-/// Shows the progress of calls, and status lines about all of them.
-struct Progress(progress::Display);
-
-impl sampling::Show for Progress {
-    fn show(&mut self, now: Instant, samples: &[sampling::Sample]) {
-        status::announce(now, samples);
-        self.0.show(now, samples);
-    }
-
-    fn note(&mut self, text: &str) {
-        status::note(text);
-    }
-
-    fn end(&mut self) {
-        self.0.end();
-    }
-}
-
 /// Warns about variables, handles signals, and shows progress.
 fn begin(progress: ProgressMode, status: StatusMode) {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
@@ -408,7 +390,14 @@ fn begin(progress: ProgressMode, status: StatusMode) {
     if progress == ProgressMode::None && status == StatusMode::None {
         return;
     }
-    sampling::begin(Progress(progress::Display::new(progress)));
+    let mut display = progress::Display::new(progress);
+    sampling::begin(move |now, samples| {
+        status::announce(now, samples);
+        display.show(now, samples);
+        for note in samples.iter().filter_map(|sample| sample.note.as_ref()) {
+            status::note(note);
+        }
+    });
 }
 
 /// Starts the thread that handles signals.

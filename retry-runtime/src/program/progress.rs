@@ -39,13 +39,6 @@ impl Display {
         }
     }
 
-    /// Takes the display away for good.
-    pub(super) fn end(&mut self) {
-        if let Self::Bars(bars) = self {
-            bars.end();
-        }
-    }
-
     pub(super) fn show(&mut self, now: Instant, samples: &[Sample]) {
         match self {
             Self::Nothing => {}

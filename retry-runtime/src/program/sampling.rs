@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -37,9 +36,8 @@ const NOTE_SHARE: f64 = 0.5;
 /// Time that the end of a program waits for the end of the display.
 const LAST: Duration = Duration::from_millis(500);
 
-/// The thread that takes samples, and whether it is asked to end.
+/// The thread that takes samples. It ends once it is no longer here.
 static THREAD: PerProcess<Mutex<Option<JoinHandle<()>>>> = PerProcess::new();
-static ENDS: PerProcess<AtomicBool> = PerProcess::new();
 
 /// The samples so far.
 static SAMPLER: PerProcess<Mutex<Sampler>> = PerProcess::new();
@@ -82,6 +80,8 @@ pub(super) struct Sample {
     pub(super) stall: Option<Stall>,
     /// The time since which there are pending calls.
     pub(super) pending_since: Option<Instant>,
+    /// A note for the user about workers that are idle for most of the time. There is one for each function.
+    pub(super) note: Option<String>,
 }
 
 impl Sample {
@@ -142,33 +142,31 @@ impl Sampler {
             workers: function.workers(),
             stall: lasting.map(|(stall, _)| stall),
             pending_since: known.pending_since,
+            note: known.note(function.name),
         }
-    }
-
-    /// Returns a note about a function whose workers are idle for most of the time, once.
-    fn note(&mut self, name: &'static str) -> Option<String> {
-        let known = self.functions.get_mut(name)?;
-        let occupancy = &known.occupancy;
-        if known.is_noted || occupancy.elapsed < NOTE_AFTER.as_secs_f64() {
-            return None;
-        }
-        let (idle, reason) = match occupancy.consumer >= occupancy.inputs {
-            true => (occupancy.consumer, "for the program to take results"),
-            false => (occupancy.inputs, "for the iterator of inputs"),
-        };
-        let share = idle / occupancy.available;
-        known.is_noted = share >= NOTE_SHARE;
-        known.is_noted.then(|| {
-            let name = short_name(name);
-            let share = (share * 100.0).round();
-            format!(
-                "note: the workers of {name} are idle for {share}% of the time, waiting {reason}"
-            )
-        })
     }
 }
 
 impl Function {
+    /// Returns a note about workers that are idle for most of the time, once.
+    fn note(&mut self, name: &str) -> Option<String> {
+        let occupancy = &self.occupancy;
+        if self.is_noted || occupancy.elapsed < NOTE_AFTER.as_secs_f64() {
+            return None;
+        }
+        let (idle, stall) = match occupancy.consumer >= occupancy.inputs {
+            true => (occupancy.consumer, Stall::Consumer),
+            false => (occupancy.inputs, Stall::Inputs),
+        };
+        let share = idle / occupancy.available;
+        self.is_noted = share >= NOTE_SHARE;
+        self.is_noted.then(|| {
+            let name = short_name(name);
+            let share = (share * 100.0).round();
+            format!("note: the workers of {name} are idle for {share}% of the time, {stall}")
+        })
+    }
+
     /// Adds the time since the last sample to what the workers do now.
     fn count(
         &mut self,
@@ -260,7 +258,9 @@ fn take(now: Instant) -> Vec<Sample> {
     let (functions, retry) = engine.step(|core, now| {
         let scheduler = &core.scheduler;
         let next = scheduler.only_waits().then(|| scheduler.next_retry());
-        let retry = next.flatten().map(|next| next.saturating_duration_since(now));
+        let retry = next
+            .flatten()
+            .map(|next| next.saturating_duration_since(now));
         (scheduler.read(), retry)
     });
     let mut sampler = lock();
@@ -271,56 +271,37 @@ fn take(now: Instant) -> Vec<Sample> {
     functions.iter().map(sample).collect()
 }
 
-/// Shows samples to the user.
-pub(super) trait Show: Send + 'static {
-    fn show(&mut self, now: Instant, samples: &[Sample]);
-
-    /// Tells the user something about the program.
-    fn note(&mut self, text: &str);
-
-    fn end(&mut self);
-}
-
-/// Starts to take samples. Without a thread for it there are none.
-pub(super) fn begin(mut display: impl Show) {
+/// Starts to take samples, and gives them to a closure, which is dropped at the [end](end). Without a thread for
+/// it there are none.
+pub(super) fn begin(mut show: impl FnMut(Instant, &[Sample]) + Send + 'static) {
     underway::watch();
+    // Kept locked until the thread is there, since it looks for itself.
+    let mut current = thread();
     let sample = move || {
-        let ends = || ENDS.get().is_some_and(|ends| ends.load(Ordering::Relaxed));
-        while !ends() {
+        while thread().is_some() {
             // The time of a suspension is no time of workers.
             let engine = host::global_if_started();
             let now = engine.map_or_else(Instant::now, |engine| engine.running_time());
             let samples = take(now);
-            display.show(now, &samples);
-            for sample in &samples {
-                let noted = lock().note(sample.name);
-                if let Some(noted) = noted {
-                    display.note(&noted);
-                }
-            }
+            show(now, &samples);
             let is_idle = !samples.iter().any(Sample::is_pending);
             thread::park_timeout(if is_idle { IDLE } else { INTERVAL });
         }
-        display.end();
     };
-    let thread = thread::Builder::new().name("retry-progress".to_owned());
-    if let Ok(thread) = thread.spawn(sample) {
-        *threads() = Some(thread);
-    }
+    let builder = thread::Builder::new().name("retry-progress".to_owned());
+    *current = builder.spawn(sample).ok();
 }
 
-fn threads() -> MutexGuard<'static, Option<JoinHandle<()>>> {
+fn thread() -> MutexGuard<'static, Option<JoinHandle<()>>> {
     let thread = THREAD.get_or_init(Mutex::default);
     thread.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends the samples, and waits until the display has ended, which a stopped terminal may hold up.
 pub(super) fn end() {
-    let Some(thread) = threads().take() else {
+    let Some(thread) = thread().take() else {
         return;
     };
-    ENDS.get_or_init(AtomicBool::default)
-        .store(true, Ordering::Relaxed);
     thread.thread().unpark();
     let until = Instant::now() + LAST;
     while !thread.is_finished() && Instant::now() < until {
@@ -440,8 +421,7 @@ mod tests {
         let begun = Instant::now();
         let mut take = |seconds, function, maps: &MapsReading| {
             let now = begun + Duration::from_secs(seconds);
-            sampler.take(now, &function, maps, None);
-            sampler.note("app::resize")
+            sampler.take(now, &function, maps, None).note
         };
         let consuming = maps(Activity::Consuming, 10);
         assert_eq!(take(0, reading(0, 2, 0), &consuming), None);

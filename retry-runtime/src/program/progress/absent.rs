@@ -13,7 +13,5 @@ impl Display {
         Self
     }
 
-    pub(in crate::program) fn end(&mut self) {}
-
     pub(in crate::program) fn show(&mut self, _: Instant, _: &[Sample]) {}
 }

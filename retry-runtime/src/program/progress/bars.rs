@@ -42,7 +42,6 @@ pub(in crate::program) struct Bars {
     functions: HashMap<&'static str, Function>,
     running: Vec<Running>,
     looked_at: Option<Instant>,
-    width: usize,
 }
 
 struct Function {
@@ -50,7 +49,6 @@ struct Function {
     /// The line below the bar, if there is one.
     details: Option<ProgressBar>,
     is_shown: bool,
-    has_total: bool,
 }
 
 impl Default for Bars {
@@ -64,7 +62,6 @@ impl Default for Bars {
             functions: HashMap::new(),
             running: Vec::new(),
             looked_at: None,
-            width: 0,
         }
     }
 }
@@ -77,7 +74,6 @@ impl Bars {
             self.display = adopted.clone();
         }
         let (_, width) = terminal::room();
-        let is_resized = std::mem::replace(&mut self.width, width) != width;
         self.look(now, samples.iter().any(|sample| sample.is_long(now)));
         for sample in samples {
             if !sample.is_pending() {
@@ -88,20 +84,13 @@ impl Bars {
             }
             let known = self.functions.entry(sample.name);
             let known = known.or_insert_with(|| Function::new(sample));
-            measure(known.bar.clone(), sample);
+            measure(&known.bar, sample);
             if sample.is_long(now) {
-                known.show(&self.display, sample, &self.running, width, is_resized);
+                known.show(&self.display, sample, &self.running, width);
             }
         }
         if !self.is_adopted {
             terminal::set_frame(self.canvas.rows());
-        }
-    }
-
-    /// Takes all bars off the display.
-    pub(super) fn end(&mut self) {
-        for (_, mut function) in self.functions.drain() {
-            function.hide(&self.display);
         }
     }
 
@@ -120,13 +109,21 @@ impl Bars {
     }
 }
 
+impl Drop for Bars {
+    /// Takes all bars off the display, which may be the program's own.
+    fn drop(&mut self) {
+        for function in self.functions.values_mut() {
+            function.hide(&self.display);
+        }
+    }
+}
+
 impl Function {
     fn new(sample: &Sample) -> Self {
         Self {
             bar: meter(sample),
             details: None,
             is_shown: false,
-            has_total: false,
         }
     }
 
@@ -136,16 +133,12 @@ impl Function {
         sample: &Sample,
         running: &[Running],
         width: usize,
-        is_resized: bool,
     ) {
-        let has_total = sample.total.is_some();
-        if !self.is_shown || is_resized || self.has_total != has_total {
-            self.has_total = has_total;
-            self.bar.set_style(style(width, has_total));
-            self.bar.set_prefix(short_name(sample.name).to_owned());
-        }
+        // Both may change at any time.
+        self.bar.set_style(style(width, sample.total.is_some()));
         if !self.is_shown {
             self.is_shown = true;
+            self.bar.set_prefix(short_name(sample.name).to_owned());
             self.bar = display.add(self.bar.clone());
         }
         self.bar

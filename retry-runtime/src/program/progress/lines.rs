@@ -40,10 +40,10 @@ impl Lines {
         let mut shown = Vec::new();
         for sample in samples {
             let known = self.functions.entry(sample.name).or_default();
-            known.bar = sample.is_pending().then(|| match known.bar.take() {
-                Some(bar) => measure(bar, sample),
-                None => meter(sample),
-            });
+            match &known.bar {
+                Some(bar) if sample.is_pending() => measure(bar, sample),
+                _ => known.bar = sample.is_pending().then(|| meter(sample)),
+            }
             if is_due {
                 let written = std::mem::replace(&mut known.written, sample.counts);
                 if sample.is_pending() || written != sample.counts {
@@ -62,14 +62,15 @@ impl Lines {
 
 /// Returns a bar that measures the rate from now on.
 pub(super) fn meter(sample: &Sample) -> ProgressBar {
-    let bar = measure(ProgressBar::hidden(), sample);
+    let bar = ProgressBar::hidden();
+    measure(&bar, sample);
     // The calls that have ended before are no rate.
     bar.reset_eta();
     bar
 }
 
 /// Tells a bar how far its function is.
-pub(super) fn measure(bar: ProgressBar, sample: &Sample) -> ProgressBar {
+pub(super) fn measure(bar: &ProgressBar, sample: &Sample) {
     match sample.total {
         Some(total) => bar.set_length(total),
         None => bar.unset_length(),
@@ -80,5 +81,4 @@ pub(super) fn measure(bar: ProgressBar, sample: &Sample) -> ProgressBar {
     }
     bar.set_position(sample.counts.finished);
     bar.tick();
-    bar
 }

@@ -120,6 +120,7 @@ mod tests {
             workers: 8,
             stall: None,
             pending_since: None,
+            note: None,
         }
     }
 
