@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::api::failure::{ExitCause, Startup};
-use crate::engine::Engine;
-use crate::engine::answer::decode_answer;
-use crate::engine::backend::{Backend, StartRequest};
-use crate::engine::core::Core;
-use crate::engine::link::{Link, executing};
 use crate::function::driver::{Driver, Ends};
 use crate::function::invocation::{Input, Invocation, Output, State};
 use crate::function::registry::{self, NotFound, Run};
 use crate::function::{on_start, panics, reporting};
+use crate::local::LocalEngine;
+use crate::local::answer::decode_answer;
+use crate::local::backend::{Backend, StartRequest};
+use crate::local::core::Core;
+use crate::local::link::{Link, executing};
 use crate::scheduler::{AnswerReport, Executing, ExitReport, Inbound, Progress, WorkerKey};
 use crate::sys::{self, Mark, attributes};
 use crate::wait::spin::Spin;
@@ -46,13 +46,13 @@ thread_local! {
     static CURRENT: Cell<Option<Execution>> = const { Cell::new(None) };
 }
 
-fn address(engine: &Engine) -> usize {
+fn address(engine: &LocalEngine) -> usize {
     std::ptr::from_ref(engine).addr()
 }
 
 /// Returns the worker of an engine that this thread is, and the ticket that it executes. In a child process
 /// that the function has forked, returns none.
-fn current(engine: &Engine) -> Option<(WorkerKey, u64)> {
+fn current(engine: &LocalEngine) -> Option<(WorkerKey, u64)> {
     let execution = CURRENT.get()?;
     let is_here = execution.engine == address(engine) && execution.mark.is_current();
     is_here.then_some((execution.worker, execution.ticket))
@@ -252,7 +252,7 @@ impl Clock {
 }
 
 impl Backend for Inline {
-    fn start(&self, engine: &Arc<Engine>) -> io::Result<()> {
+    fn start(&self, engine: &Arc<LocalEngine>) -> io::Result<()> {
         let (engine, clock) = (Arc::clone(engine), Arc::clone(&self.0));
         std::thread::Builder::new()
             .name("retry-clock".to_owned())
@@ -297,13 +297,13 @@ impl Backend for Inline {
         true
     }
 
-    fn current(&self, engine: &Engine) -> Option<(WorkerKey, u64)> {
+    fn current(&self, engine: &LocalEngine) -> Option<(WorkerKey, u64)> {
         current(engine)
     }
 
     fn poll_answers(
         &self,
-        _: &Engine,
+        _: &LocalEngine,
         _: &[Arc<dyn AnswerSource>],
         spin: &mut Spin,
         enough: &mut dyn FnMut() -> bool,
@@ -313,7 +313,7 @@ impl Backend for Inline {
 
     fn park_at(
         &self,
-        _: &Engine,
+        _: &LocalEngine,
         _: &Arc<dyn AnswerSource>,
         _: Option<Instant>,
         _: &dyn Waiter,
@@ -401,7 +401,7 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
 }
 
 /// Makes the span of an attempt that of this thread, if the caller has a subscriber.
-fn enter_spans(engine: &Engine, worker: WorkerKey, header: &CallHeader) -> Option<impl Sized> {
+fn enter_spans(engine: &LocalEngine, worker: WorkerKey, header: &CallHeader) -> Option<impl Sized> {
     let tracer = engine.tracer()?;
     let find = |core: &mut Core, _| {
         let call = core.scheduler.call_of(worker, header.ticket);
@@ -412,7 +412,7 @@ fn enter_spans(engine: &Engine, worker: WorkerKey, header: &CallHeader) -> Optio
     Some(tracer.enter(call, &context))
 }
 
-fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Output) {
+fn invoke(engine: &LocalEngine, run: Run, input: Bytes, state: &State) -> (Kind, Output) {
     let limit = engine.max_message();
     let mut invocation = Invocation::new(Input::Alone(input), state.clone(), limit);
     panics::forget();
@@ -440,7 +440,7 @@ fn invoke(engine: &Engine, run: Run, input: Bytes, state: &State) -> (Kind, Outp
 }
 
 fn answer(
-    engine: &Engine,
+    engine: &LocalEngine,
     worker: WorkerKey,
     ticket: u64,
     duration: u64,

@@ -110,10 +110,10 @@ mod codec;
 mod config;
 #[cfg(any(doc, doctest))]
 pub mod doc;
-mod engine;
 mod function;
 mod inline;
 mod job;
+mod local;
 mod observe;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 mod process;

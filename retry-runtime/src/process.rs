@@ -25,9 +25,9 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::engine::Engine;
-use crate::engine::backend::{Backend, StartRequest};
-use crate::engine::core::Core;
+use crate::local::LocalEngine;
+use crate::local::backend::{Backend, StartRequest};
+use crate::local::core::Core;
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
 use crate::wire::launch;
@@ -59,7 +59,7 @@ struct PoolState {
 /// The processes of an engine, together with the engine.
 #[derive(Clone, Copy)]
 struct Pool<'a> {
-    engine: &'a Engine,
+    engine: &'a LocalEngine,
     shared: &'a PoolShared,
 }
 
@@ -76,7 +76,7 @@ impl Pool<'_> {
 /// The owned form of [`Pool`], for a thread that keeps both.
 #[derive(Clone)]
 struct OwnedPool {
-    engine: Arc<Engine>,
+    engine: Arc<LocalEngine>,
     shared: Arc<PoolShared>,
 }
 
@@ -109,7 +109,7 @@ impl Processes {
         })))
     }
 
-    fn pool<'a>(&'a self, engine: &'a Engine) -> Pool<'a> {
+    fn pool<'a>(&'a self, engine: &'a LocalEngine) -> Pool<'a> {
         Pool {
             engine,
             shared: &self.0,
@@ -118,7 +118,7 @@ impl Processes {
 }
 
 impl Backend for Processes {
-    fn start(&self, engine: &Arc<Engine>) -> io::Result<()> {
+    fn start(&self, engine: &Arc<LocalEngine>) -> io::Result<()> {
         reactor::start(OwnedPool {
             engine: Arc::clone(engine),
             shared: Arc::clone(&self.0),
@@ -167,7 +167,7 @@ impl Backend for Processes {
 
     fn poll_answers(
         &self,
-        engine: &Engine,
+        engine: &LocalEngine,
         sources: &[Arc<dyn AnswerSource>],
         spin: &mut Spin,
         enough: &mut dyn FnMut() -> bool,
@@ -178,7 +178,7 @@ impl Backend for Processes {
 
     fn park_at(
         &self,
-        engine: &Engine,
+        engine: &LocalEngine,
         source: &Arc<dyn AnswerSource>,
         until: Option<Instant>,
         waiter: &dyn Waiter,

@@ -25,7 +25,7 @@ use crate::caller::host::{self, Host};
 use crate::caller::runtime::{Builder, Shutdown};
 use crate::child::nested::Upstream;
 use crate::config::{self, FailOn, ProgressMode, StatusMode};
-use crate::engine::{Engine, ProgramHooks};
+use crate::local::{LocalEngine, ProgramHooks};
 use crate::sys::PerProcess;
 use crate::sys::signals::{self, Signals};
 use crate::terminal;
@@ -353,7 +353,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Returns the time that pending calls have to end.
-fn shutdown_grace(engine: &Engine) -> Duration {
+fn shutdown_grace(engine: &LocalEngine) -> Duration {
     GRACE
         .get()
         .copied()
@@ -374,7 +374,7 @@ fn begin(progress: ProgressMode, status: StatusMode) {
         signals::catch();
     }
     // A forked child inherits the handlers, but has neither the thread nor a pipe of its own.
-    let starts = |engine: &Arc<Engine>| {
+    let starts = |engine: &Arc<LocalEngine>| {
         status::observe(engine);
         if !Signals::are_open()
             && let Ok(signals) = Signals::open()
@@ -382,7 +382,7 @@ fn begin(progress: ProgressMode, status: StatusMode) {
             let _ = watch(signals);
         }
     };
-    Engine::set_program_hooks(ProgramHooks {
+    LocalEngine::set_program_hooks(ProgramHooks {
         on_start: starts,
         say,
     });
@@ -466,7 +466,7 @@ const SILENT: Duration = Duration::from_millis(250);
 const NAMED: usize = 3;
 
 /// Prints which workers have not ended yet.
-fn say_what_is_left(engine: &Engine, grace: Duration) {
+fn say_what_is_left(engine: &LocalEngine, grace: Duration) {
     let left = engine.processes();
     if !left.is_empty() {
         say(&format!(
@@ -477,7 +477,7 @@ fn say_what_is_left(engine: &Engine, grace: Duration) {
 }
 
 /// Prints which workers had to be killed.
-fn say_what_was_killed(engine: &Engine) {
+fn say_what_was_killed(engine: &LocalEngine) {
     let killed = engine.killed_at_shutdown();
     if !killed.is_empty() {
         say(&format!(
@@ -518,7 +518,7 @@ fn answer(signal: i32) -> Option<i32> {
 /// Suspends the program and its workers until the program is continued.
 fn suspend() {
     // The shell prints its prompt where the display of progress is.
-    Engine::suspend_all(|| terminal::suspend(signals::suspend));
+    LocalEngine::suspend_all(|| terminal::suspend(signals::suspend));
 }
 
 fn handle(signals: &Signals) {

@@ -24,7 +24,6 @@ use crate::checkpoint::Describe;
 use crate::checkpoint::cache::CachePlace;
 use crate::codec::payload::Payload;
 use crate::codec::{self, CodecError, Wire};
-use crate::engine::{Engine, PollIntent, WaitTarget};
 use crate::function::callee::Callee;
 use crate::function::registry::Registration;
 use crate::job::Job;
@@ -32,6 +31,7 @@ use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver};
 use crate::job::outcome::{CallKey, Failure, History, Outcome, failed, rejected};
 use crate::job::slot::Slot;
+use crate::local::{LocalEngine, PollIntent, WaitTarget};
 use crate::runtime_thread;
 use crate::spans;
 use crate::terminal;
@@ -414,7 +414,7 @@ fn keep(place: &CachePlace, outcome: &Outcome) {
     if let Ok(Payload::One(value)) = &outcome.result
         && let Err(reason) = place.keep(value)
     {
-        Engine::say(&reason);
+        LocalEngine::say(&reason);
     }
 }
 

@@ -9,7 +9,6 @@ use crate::api::options::Options;
 use crate::api::run::RunId;
 use crate::child::nested::Upstream;
 use crate::config::Config;
-use crate::engine::{Engine, PollIntent, Submitted, WaitTarget};
 use crate::function::callee::Callee;
 #[cfg(feature = "report")]
 use crate::function::registry;
@@ -18,6 +17,7 @@ use crate::job::Job;
 use crate::job::caller::Caller;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
+use crate::local::{LocalEngine, PollIntent, Submitted, WaitTarget};
 use crate::observe::feed::Feed;
 #[cfg(feature = "report")]
 use crate::observe::report;
@@ -29,7 +29,7 @@ use crate::sys::PerProcess;
 use crate::wait::spin::{self, Spin};
 use crate::wait::{AnswerSource, Waiter, is_over};
 
-static GLOBAL: PerProcess<Arc<Engine>> = PerProcess::new();
+static GLOBAL: PerProcess<Arc<LocalEngine>> = PerProcess::new();
 
 /// The settings of the default engine, if the program has given it any. A forked child's engine has the same.
 static DEFAULT: OnceLock<Config> = OnceLock::new();
@@ -52,7 +52,7 @@ pub(crate) fn configuration() -> Config {
 ///
 /// If the operating system has no thread, descriptor or memory left for it. The next call tries
 /// again.
-pub(crate) fn global() -> io::Result<&'static Arc<Engine>> {
+pub(crate) fn global() -> io::Result<&'static Arc<LocalEngine>> {
     static STARTING: PerProcess<Mutex<()>> = PerProcess::new();
     if let Some(engine) = global_if_started() {
         return Ok(engine);
@@ -72,12 +72,12 @@ pub(crate) fn global() -> io::Result<&'static Arc<Engine>> {
 /// # Panics
 ///
 /// If the operating system has no thread, descriptor or memory left for it.
-pub(crate) fn expect_global() -> &'static Arc<Engine> {
+pub(crate) fn expect_global() -> &'static Arc<LocalEngine> {
     global().expect("threads and descriptors to start the runtime with")
 }
 
 /// Returns the default engine if there has been a call in this process already.
-pub(crate) fn global_if_started() -> Option<&'static Arc<Engine>> {
+pub(crate) fn global_if_started() -> Option<&'static Arc<LocalEngine>> {
     GLOBAL.get()
 }
 
@@ -86,13 +86,13 @@ pub(crate) fn global_if_started() -> Option<&'static Arc<Engine>> {
 /// # Errors
 ///
 /// If the operating system has no thread, descriptor or memory left for it.
-pub(crate) fn start(config: Config) -> io::Result<Arc<Engine>> {
+pub(crate) fn start(config: Config) -> io::Result<Arc<LocalEngine>> {
     if !config.spin {
         spin::enable(false);
     }
     let feeds = files(&config)?;
     let engine = match config.inline {
-        true => Engine::start(config, Box::new(Inline::new()))?,
+        true => LocalEngine::start(config, Box::new(Inline::new()))?,
         false => start_with_processes(config)?,
     };
     for feed in feeds {
@@ -119,13 +119,13 @@ fn files(config: &Config) -> io::Result<Vec<Arc<Feed>>> {
 }
 
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
-fn start_with_processes(config: Config) -> io::Result<Arc<Engine>> {
-    Engine::start(config, Box::new(Processes::new()?))
+fn start_with_processes(config: Config) -> io::Result<Arc<LocalEngine>> {
+    LocalEngine::start(config, Box::new(Processes::new()?))
 }
 
 /// Starts an engine with inline workers, and says once that there are no others.
 #[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
-fn start_with_processes(config: Config) -> io::Result<Arc<Engine>> {
+fn start_with_processes(config: Config) -> io::Result<Arc<LocalEngine>> {
     static SAID: std::sync::Once = std::sync::Once::new();
     SAID.call_once(|| {
         eprintln!(
@@ -133,7 +133,7 @@ fn start_with_processes(config: Config) -> io::Result<Arc<Engine>> {
              ends it, and a timeout does not stop its function; RETRY_ENGINE=inline hides this message"
         );
     });
-    Engine::start(
+    LocalEngine::start(
         Config {
             inline: true,
             ..config
@@ -145,7 +145,7 @@ fn start_with_processes(config: Config) -> io::Result<Arc<Engine>> {
 /// The scheduler of the calls of this process: the engine here, or the parent of this worker.
 #[derive(Clone)]
 pub(crate) enum Host {
-    Here(Arc<Engine>),
+    Here(Arc<LocalEngine>),
     Parent(&'static Upstream),
     /// No engine could be started, for this reason.
     Nowhere(Arc<str>),
@@ -186,7 +186,7 @@ impl Host {
     }
 
     /// Returns the engine if it is the default one, whose progress a program shows.
-    pub(crate) fn if_global(&self) -> Option<&Arc<Engine>> {
+    pub(crate) fn if_global(&self) -> Option<&Arc<LocalEngine>> {
         match (self, global_if_started()) {
             (Self::Here(engine), Some(global)) if Arc::ptr_eq(engine, global) => Some(engine),
             _ => None,

@@ -17,8 +17,8 @@ use crate::api::retries::Retries;
 use crate::caller::host::{self, Host};
 use crate::child::nested::Upstream;
 use crate::config::{Config, OutputMode, Transport};
-use crate::engine::Engine;
 use crate::function::registry;
+use crate::local::LocalEngine;
 use crate::runtime_thread;
 use crate::wait::block::{self, Wait};
 
@@ -60,7 +60,7 @@ pub struct Runtime {
 }
 
 /// Ends the engine with the last handle to it.
-struct Owner(Arc<Engine>);
+struct Owner(Arc<LocalEngine>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
@@ -114,7 +114,7 @@ impl fmt::Debug for Runtime {
 /// A shutdown in progress, as [`Runtime::shutdown`] returns it.
 #[derive(Debug)]
 pub struct Shutdown {
-    engine: Option<Arc<Engine>>,
+    engine: Option<Arc<LocalEngine>>,
 }
 
 /// A call that did not end within the grace of a shutdown.

@@ -8,7 +8,7 @@ use super::Pool;
 use super::receive::ReceiveSide;
 use super::sources::{SOCKET, Writable};
 use crate::api::call_id::CallNumber;
-use crate::engine::link::Printed;
+use crate::local::link::Printed;
 use crate::scheduler::WorkerKey;
 use crate::wait::AnswerSource;
 use crate::wait::end::End;

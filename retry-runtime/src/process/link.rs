@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::cgroup::Cgroup;
 use super::connection::WorkerConnection;
 use super::sweep::Family;
-use crate::engine::link::{Link, Printed, executing};
+use crate::local::link::{Link, Printed, executing};
 use crate::scheduler::{ExitReport, Progress};
 use crate::sys::group::{kill_group, signal_group, suspend_group, try_kill};
 use crate::sys::{lineage, memory};

@@ -12,8 +12,6 @@ use super::sources::{NESTED, Writable};
 use crate::api::call_id::CallNumber;
 use crate::api::failure::{Cancelled, Rejected};
 use crate::codec::payload::Payload;
-use crate::engine::Engine;
-use crate::engine::core::Core;
 use crate::function::callee::Callee;
 use crate::function::registry;
 use crate::job::Job;
@@ -22,6 +20,8 @@ use crate::job::caller::Caller;
 use crate::job::capture;
 use crate::job::delivery::{Deliver, Outcomes};
 use crate::job::outcome::{CallKey, Outcome, rejected};
+use crate::local::LocalEngine;
+use crate::local::core::Core;
 use crate::scheduler::{NestedOrigin, WorkerKey};
 #[cfg(feature = "tracing")]
 use crate::spans::Batch;
@@ -39,7 +39,7 @@ const BACKLOG: usize = 16 * 1024 * 1024;
 
 /// The path of outcomes to one worker.
 pub(crate) struct Downstream {
-    engine: Weak<Engine>,
+    engine: Weak<LocalEngine>,
     is_behind: AtomicBool,
     worker: u64,
     socket: Arc<OwnedFd>,
@@ -49,7 +49,7 @@ pub(crate) struct Downstream {
 
 impl Downstream {
     pub(super) fn new(
-        engine: Weak<Engine>,
+        engine: Weak<LocalEngine>,
         worker: u64,
         socket: Arc<OwnedFd>,
         writable: Writable,
@@ -219,7 +219,7 @@ impl Requests {
     }
 
     /// Closes the spans of the worker, because it has ended.
-    pub(crate) fn end_spans(&self, engine: &Engine) {
+    pub(crate) fn end_spans(&self, engine: &LocalEngine) {
         if let Some(tracer) = engine.tracer() {
             tracer.end_worker(self.worker.id);
         }
@@ -227,7 +227,7 @@ impl Requests {
 
     /// Takes in spans and events, with the calls that have recorded them.
     #[cfg(feature = "tracing")]
-    fn take_in_spans(&self, engine: &Engine, batch: Batch) {
+    fn take_in_spans(&self, engine: &LocalEngine, batch: Batch) {
         let Some(tracer) = engine.tracer() else {
             return;
         };
@@ -242,7 +242,7 @@ impl Requests {
     }
 
     /// Returns the place of nested calls among spans.
-    fn place(&self, engine: &Engine, submission: &Submission) -> Context {
+    fn place(&self, engine: &LocalEngine, submission: &Submission) -> Context {
         if engine.tracer().is_none() {
             return Context::default();
         }
@@ -268,7 +268,7 @@ impl Requests {
 
     fn submit(
         &mut self,
-        engine: &Engine,
+        engine: &LocalEngine,
         submission: Submission,
         mut payload: Bytes,
     ) -> Result<(), String> {

@@ -18,7 +18,7 @@ use super::receive::ReceiveSide;
 use super::sources::{NESTED, PROCESS, SOCKET, SOURCES, STDERR, STDOUT, Writable};
 use super::spawner::{self, request_standby, request_worker};
 use super::streams::patience_ends;
-use crate::engine::core::Core;
+use crate::local::core::Core;
 use crate::scheduler::Inbound;
 use crate::sys::{self, attributes};
 use crate::wait::AnswerSource;

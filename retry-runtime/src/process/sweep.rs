@@ -13,7 +13,7 @@ use super::OwnedPool;
 use super::cgroup::Cgroup;
 use crate::api::context::short_name;
 use crate::api::events::{Event, EventKind, Interest, Record};
-use crate::engine::Engine;
+use crate::local::LocalEngine;
 use crate::sys::lineage::{self, Found, Token};
 use crate::sys::{self, PerProcess};
 
@@ -33,7 +33,7 @@ const ENDING: Duration = Duration::from_secs(2);
 
 /// A worker's process and all its descendants.
 pub(crate) struct Family {
-    pub(super) engine: Weak<Engine>,
+    pub(super) engine: Weak<LocalEngine>,
     pub(super) function: &'static str,
     pub(super) worker: u32,
     pub(super) token: Token,
@@ -120,7 +120,7 @@ impl Family {
             event.worker_pid = Some(self.worker);
             engine.publisher().publish(Record::one(event));
         }
-        Engine::say(&format!(
+        LocalEngine::say(&format!(
             "process {pid}, which {} has started, outlives its worker: it could not be killed",
             short_name(self.function)
         ));

@@ -8,7 +8,7 @@ use crate::api::context::subject;
 use crate::api::excerpt::{grouped, line};
 use crate::api::failure::Bytes;
 use crate::caller::host;
-use crate::engine::running::Running;
+use crate::local::running::Running;
 use crate::observe::summary::plural;
 use crate::scheduler::Overview;
 

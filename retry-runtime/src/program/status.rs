@@ -11,7 +11,7 @@ use crate::api::events::Interest;
 use crate::api::run::{self, RunId};
 use crate::caller::host;
 use crate::config::{FailOn, StatusMode};
-use crate::engine::Engine;
+use crate::local::LocalEngine;
 use crate::observe::feed::Feed;
 use crate::observe::files;
 use crate::observe::status::{Failures, Status};
@@ -47,7 +47,7 @@ pub(super) fn begin(mode: StatusMode) {
 }
 
 /// Begins to observe an engine. Without a thread for it there are no status lines.
-pub(super) fn observe(engine: &Arc<Engine>) {
+pub(super) fn observe(engine: &Arc<LocalEngine>) {
     let Some(mode) = MODE.get() else { return };
     let observed = OBSERVED.get_or_init(Observed::default);
     let interest = match mode {
@@ -151,7 +151,7 @@ impl Observed {
 }
 
 /// Returns the totals of each function, in the order in which they were first called.
-fn totals(engine: &Engine) -> Vec<Totals> {
+fn totals(engine: &LocalEngine) -> Vec<Totals> {
     let (functions, statistics) =
         engine.step(|core, _| (core.scheduler.read(), core.scheduler.statistics()));
     let total = |FunctionReading { name, counts, .. }| {

@@ -178,14 +178,14 @@ fn a_backward_import_is_found_with_its_line() {
     assert!(backward("retry-runtime/src", &layers, &["lib", "doc"]).is_empty());
     let (_, uses) = layers
         .iter_mut()
-        .find(|(module, _)| module == "engine")
+        .find(|(module, _)| module == "local")
         .unwrap();
     uses.retain(|used| used != "scheduler");
     let wrong = backward("retry-runtime/src", &layers, &["lib", "doc"]);
     assert!(
         wrong
             .iter()
-            .any(|one| one.starts_with("retry-runtime/src/engine.rs:")),
+            .any(|one| one.starts_with("retry-runtime/src/local.rs:")),
         "{wrong:?}"
     );
 }

@@ -21,13 +21,13 @@ use crate::caller::underway::{self, Activity, Underway};
 use crate::checkpoint::{Found, Run, Stored};
 use crate::codec::buffers;
 use crate::codec::payload::{self, Packed, Payload};
-use crate::engine::{Engine, PollIntent, Submitted, WaitTarget};
 use crate::function::callee::Callee;
 use crate::function::registry::Registration;
 use crate::job::Job;
 use crate::job::budget::Budget;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::{Failure, Outcome, failed, rejected};
+use crate::local::{LocalEngine, PollIntent, Submitted, WaitTarget};
 use crate::scheduler::FunctionKey;
 use crate::spans;
 use crate::sys;
@@ -489,7 +489,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         if let Some(Ok(run)) = &mut self.checkpoint
             && let Some(line) = run.tell(Some(self.next_index))
         {
-            Engine::say(&line);
+            LocalEngine::say(&line);
         }
     }
 
@@ -741,7 +741,7 @@ fn open_checkpoint<I: Iterator, T, E, Y>(
     if let Ok(run) = &mut run
         && let Some(line) = run.tell(None)
     {
-        Engine::say(&line);
+        LocalEngine::say(&line);
     }
     Some(run.map(Box::new))
 }

@@ -12,7 +12,7 @@ use super::lines::{measure, meter};
 use super::text;
 use crate::api::context::short_name;
 use crate::caller::host;
-use crate::engine::running::Running;
+use crate::local::running::Running;
 use crate::program::sampling::Sample;
 use crate::terminal;
 

@@ -9,7 +9,7 @@ use indicatif::{HumanDuration, ProgressBar};
 use super::LONG;
 use crate::api::context::{short_name, subject};
 use crate::api::excerpt::grouped;
-use crate::engine::running::Running;
+use crate::local::running::Running;
 use crate::observe::summary::seconds;
 use crate::program::sampling::Sample;
 

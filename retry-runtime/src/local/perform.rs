@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Engine;
+use super::LocalEngine;
 use super::backend::StartRequest;
 use super::core::Core;
 use crate::job::outcome::Outcome;
@@ -10,7 +10,7 @@ use crate::job::{Job, faults};
 use crate::scheduler::{Action, WorkerKey};
 use crate::wire::frame::Order;
 
-impl Engine {
+impl LocalEngine {
     /// Performs actions until the scheduler has no more.
     pub(super) fn act(&self, core: &mut Core, now: Instant, outcomes: &mut Vec<(Job, Outcome)>) {
         self.perform_all(core, outcomes);

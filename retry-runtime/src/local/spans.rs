@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use super::Engine;
+use super::LocalEngine;
 use super::core::Core;
 use crate::api::call_id::CallNumber;
 use crate::job::Job;
@@ -28,7 +28,7 @@ pub(crate) struct Traced {
     context: Context,
 }
 
-impl Engine {
+impl LocalEngine {
     /// Returns the tracer, if a call was made whose caller has a subscriber.
     #[inline]
     pub(crate) fn tracer(&self) -> Option<&Tracer> {

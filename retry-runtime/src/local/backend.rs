@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Engine;
+use super::LocalEngine;
 use super::core::Core;
 use crate::scheduler::WorkerKey;
 use crate::wait::spin::Spin;
@@ -14,7 +14,7 @@ use crate::wait::{AnswerSource, Waiter};
 /// A request to start a worker.
 #[derive(Clone)]
 pub(crate) struct StartRequest {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) engine: Arc<LocalEngine>,
     pub(crate) worker: WorkerKey,
     /// The name of the function or service that the worker serves.
     pub(crate) function: &'static str,
@@ -36,7 +36,7 @@ pub(crate) trait Backend: Send + Sync {
     /// # Errors
     ///
     /// Fails if the operating system has no thread or descriptor left for it.
-    fn start(&self, engine: &Arc<Engine>) -> io::Result<()>;
+    fn start(&self, engine: &Arc<LocalEngine>) -> io::Result<()>;
 
     /// Starts a worker. Called under the engine's lock. The backend tells the engine later whether
     /// the worker exists or could not be started.
@@ -67,7 +67,7 @@ pub(crate) trait Backend: Send + Sync {
     fn resume(&self) {}
 
     /// Returns the worker of the engine that the current thread is, and the ticket that it executes.
-    fn current(&self, _: &Engine) -> Option<(WorkerKey, u64)> {
+    fn current(&self, _: &LocalEngine) -> Option<(WorkerKey, u64)> {
         None
     }
 
@@ -75,7 +75,7 @@ pub(crate) trait Backend: Send + Sync {
     /// over.
     fn poll_answers(
         &self,
-        engine: &Engine,
+        engine: &LocalEngine,
         sources: &[Arc<dyn AnswerSource>],
         spin: &mut Spin,
         enough: &mut dyn FnMut() -> bool,
@@ -86,7 +86,7 @@ pub(crate) trait Backend: Send + Sync {
     /// has ended.
     fn park_at(
         &self,
-        engine: &Engine,
+        engine: &LocalEngine,
         source: &Arc<dyn AnswerSource>,
         until: Option<Instant>,
         waiter: &dyn Waiter,

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use super::Engine;
+use super::LocalEngine;
 use super::core::Core;
 use crate::sys::PerProcess;
 
 /// The engines of this process. A forked child has none of its parent's.
-static ENGINES: PerProcess<Mutex<Vec<Weak<Engine>>>> = PerProcess::new();
+static ENGINES: PerProcess<Mutex<Vec<Weak<LocalEngine>>>> = PerProcess::new();
 
-impl Engine {
+impl LocalEngine {
     /// Makes [`suspend_all`](Self::suspend_all) know this engine.
     pub(super) fn register(self: &Arc<Self>) {
         let engines = ENGINES.get_or_init(Mutex::default);

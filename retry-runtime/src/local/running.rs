@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Engine;
+use super::LocalEngine;
 use super::core::Core;
 use super::link::Printed;
 use crate::scheduler::{Overview, RunningCall};
@@ -21,7 +21,7 @@ pub(crate) struct Running {
     pub(crate) last_line: Option<String>,
 }
 
-impl Engine {
+impl LocalEngine {
     /// Returns the calls that are executing, the longest first; if they are wanted in full, with what takes a while
     /// to find out: the memory of their workers, and their last lines.
     pub(crate) fn running(&self, in_full: bool) -> Vec<Running> {

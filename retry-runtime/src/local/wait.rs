@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use super::{Engine, ParkSpot, WaitTarget};
+use super::{LocalEngine, ParkSpot, WaitTarget};
 use crate::job::outcome::CallKey;
 use crate::wait::spin::{Patience, Spin};
 use crate::wait::{AnswerSource, Waiter, is_over};
 
-impl Engine {
+impl LocalEngine {
     /// Polls for answers until `is_over` returns `true`, for instance because the thread is woken
     /// or its time has come, or the patience of `spin` is over.
     pub(crate) fn poll_answers(

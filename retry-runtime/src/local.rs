@@ -63,7 +63,7 @@ static NUMBERS: PerProcess<Arc<Numbers>> = PerProcess::new();
 /// The hooks that `#[local_entrypoint]` installs.
 pub(crate) struct ProgramHooks {
     /// Called when the engine of a process has started, also in forked children.
-    pub(crate) on_start: fn(&Arc<Engine>),
+    pub(crate) on_start: fn(&Arc<LocalEngine>),
     /// Prints a message for the user.
     pub(crate) say: fn(&str),
 }
@@ -82,7 +82,7 @@ pub(crate) struct Submitted {
     /// The maximum number of its workers.
     pub(crate) most_workers: usize,
     /// The source that this thread has to poll for the answer to the last call, or to [hand
-    /// over](Engine::hand_over) to another thread.
+    /// over](LocalEngine::hand_over) to another thread.
     pub(crate) source: Option<Arc<dyn AnswerSource>>,
 }
 
@@ -115,7 +115,7 @@ pub(super) enum ParkSpot {
 }
 
 /// The engine behind all calls of one process.
-pub(crate) struct Engine {
+pub(crate) struct LocalEngine {
     core: Mutex<Core>,
     backend: Box<dyn Backend>,
     publisher: Publisher,
@@ -123,19 +123,19 @@ pub(crate) struct Engine {
     max_message: AtomicUsize,
     config: Arc<Config>,
     /// A reference to itself, for the threads that work for the engine.
-    this: Weak<Engine>,
+    this: Weak<LocalEngine>,
     /// The process that the engine belongs to.
     run: RunId,
     mark: Mark,
 }
 
-impl fmt::Debug for Engine {
+impl fmt::Debug for LocalEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").finish_non_exhaustive()
+        f.debug_struct("LocalEngine").finish_non_exhaustive()
     }
 }
 
-impl Engine {
+impl LocalEngine {
     /// Calls the program's start hook, if there is one, when the engine of its process has started.
     pub(crate) fn call_start_hook(self: &Arc<Self>) {
         if let Some(program) = PROGRAM.get() {
