@@ -7,6 +7,7 @@ pub(crate) mod delivery;
 pub(crate) mod faults;
 pub(crate) mod outcome;
 pub(crate) mod parts;
+pub(crate) mod resumption;
 pub(crate) mod slot;
 
 use std::sync::Arc;

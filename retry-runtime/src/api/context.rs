@@ -68,6 +68,9 @@ pub enum AttemptOutcome {
     Cancelled,
     /// The worker's answer was not a result.
     Lost,
+    /// The machine that had the call, or its connection, was lost. Whether the call was executing there is not
+    /// known.
+    HostLost,
 }
 
 impl AttemptOutcome {
@@ -80,6 +83,7 @@ impl AttemptOutcome {
             Self::TimedOut(_) => "timed_out",
             Self::Cancelled => "cancelled",
             Self::Lost => "lost",
+            Self::HostLost => "host_lost",
         }
     }
 }
@@ -93,6 +97,7 @@ impl fmt::Display for AttemptOutcome {
             Self::TimedOut(limit) => write!(f, "timed out after {limit:?}"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Lost => f.write_str("lost"),
+            Self::HostLost => f.write_str("its machine was lost"),
         }
     }
 }

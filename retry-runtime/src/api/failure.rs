@@ -436,6 +436,8 @@ pub enum Startup {
     Spawn(Box<str>),
     /// The process is not a worker of this program.
     Handshake(Box<str>),
+    /// No machine serves the function, for this long. The text says what to do.
+    NoHost(Box<str>),
 }
 
 impl Startup {
@@ -449,7 +451,7 @@ impl Startup {
             Self::SetUp(message) => format!("setup failed: {message}"),
             Self::TimedOut(timed_out) => timed_out.to_string(),
             Self::Spawn(message) => format!("the worker process cannot be started: {message}"),
-            Self::Handshake(message) => message.to_string(),
+            Self::Handshake(message) | Self::NoHost(message) => message.to_string(),
         }
     }
 
@@ -602,6 +604,9 @@ pub enum Rejected {
     /// The checkpoint of a map, or the cache of a function, cannot be used: the file or directory, and the
     /// reason.
     Checkpoint(Box<str>),
+    /// The engine that the call was to go to does not accept it, for this reason: it cannot be reached or
+    /// refuses the program, or no engine of its name is linked.
+    Engine(Box<str>),
     /// The runtime is shut down.
     ShutDown,
     /// The call was made through a runtime, a map or a call of the process that this one was forked
@@ -639,7 +644,9 @@ impl Rejected {
                 "the name is registered twice, {places}; give one of them another with \
                  #[function(name = \"..\")]"
             ),
-            Self::Configuration(problem) | Self::Checkpoint(problem) => problem.to_string(),
+            Self::Configuration(problem) | Self::Checkpoint(problem) | Self::Engine(problem) => {
+                problem.to_string()
+            }
             Self::ShutDown => "the runtime is shut down".to_owned(),
             Self::Forked => {
                 "its runtime belongs to the process that this one was forked from: use the default \
@@ -693,14 +700,29 @@ pub enum Lost {
     },
     /// The call was under way when this process was forked; its result goes to the process that made it.
     Forked,
-    /// The worker sent something that is not a message.
+    /// The worker, or the machine that the call was sent to, sent something that is not a message.
     Protocol {
         /// The violation.
         reason: Box<str>,
     },
+    /// Each machine that had the call was lost before it answered: three of them, or one for a function with
+    /// `at_most_once`.
+    HostsLost {
+        /// The machines, as their agents call themselves.
+        hosts: Box<[Box<str>]>,
+    },
+    /// The engine does not know the call any more: it has lost its data, or does not keep calls for that long.
+    Expired,
 }
 
 impl Lost {
+    /// Returns the error for a call that a machine has handed back although it was asked to go on with it.
+    pub(crate) fn handed_back() -> Self {
+        Self::Protocol {
+            reason: "it handed back a call that it was asked to go on with".into(),
+        }
+    }
+
     /// Returns the reason in full.
     pub(crate) fn told(&self) -> String {
         match self {
@@ -727,6 +749,15 @@ impl Lost {
                     .to_owned()
             }
             Self::Protocol { reason } => format!("the worker broke the protocol: {reason}"),
+            Self::HostsLost { hosts } => format!(
+                "each machine that had the call was lost before it answered: {}",
+                hosts.join(", ")
+            ),
+            Self::Expired => {
+                "the engine does not know the call any more: it has lost its data, or does not keep calls for \
+                 that long"
+                    .to_owned()
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::api::events::Timestamp;
@@ -136,6 +137,28 @@ pub(crate) fn host() -> &'static str {
         name
     })
 }
+
+/// Returns the name of a machine, which is kept for as long as the process lives.
+pub(crate) fn host_named(name: &str) -> &'static str {
+    static OTHERS: PerProcess<Mutex<Vec<&'static str>>> = PerProcess::new();
+    if name == host() {
+        return host();
+    }
+    let others = OTHERS.get_or_init(Mutex::default);
+    let mut others = others.lock().unwrap_or_else(PoisonError::into_inner);
+    match others.iter().find(|known| **known == name) {
+        Some(known) => known,
+        None if others.len() < MOST_HOSTS => {
+            let kept: &'static str = Box::leak(name.into());
+            others.push(kept);
+            kept
+        }
+        None => "another machine",
+    }
+}
+
+/// The maximum number of other machines whose names are kept.
+const MOST_HOSTS: usize = 4096;
 
 #[cfg(test)]
 mod tests {

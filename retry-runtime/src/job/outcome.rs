@@ -14,6 +14,7 @@ use crate::api::failure::{
     Cancelled, Crash, CrashLimitExceeded, Lost, Panic, Rejected, Startup, TimedOut,
 };
 use crate::codec::payload::{self, Payload};
+use crate::job::resumption::Resumption;
 
 /// Identifies an unresolved call, or the first of a chunk of them. Keys are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +86,8 @@ pub(crate) enum Failure {
     Cancelled(Cancelled),
     Rejected(Rejected),
     Lost(Lost),
+    /// The next attempt is due too late to be waited for where the last one was made. No caller sees this.
+    HandedBack(Box<Resumption>),
     /// The encoded error, which is sent separately. This variant must be the last one: serde counts skipped
     /// variants when it writes, but not when it reads.
     #[serde(skip)]
@@ -108,6 +111,7 @@ impl Failure {
             Self::Cancelled(cancelled) => (CallOutcome::Cancelled, cancelled.to_string()),
             Self::Rejected(rejected) => (CallOutcome::Rejected, rejected.told()),
             Self::Lost(lost) => (CallOutcome::Lost, lost.told()),
+            Self::HandedBack(_) => (CallOutcome::Lost, Lost::handed_back().told()),
         };
         (outcome, one_line(&reason))
     }

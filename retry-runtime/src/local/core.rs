@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::link::Link;
 use super::{ATTENDED, ParkSpot, SWEEP_FROM, WaitTarget};
 use crate::api::failure::{Rejected, Startup};
+use crate::api::spec::FunctionSpec;
 use crate::codec::payload::Payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
@@ -76,10 +77,7 @@ impl Core {
                 let given = &self.config;
                 let key = self.scheduler.add_function(FunctionPolicy {
                     name: spec.name,
-                    max_workers: given
-                        .max_workers
-                        .or(spec.max_workers)
-                        .unwrap_or_else(parallelism),
+                    max_workers: max_workers(given, spec),
                     min_workers: given.min_workers.unwrap_or(spec.min_workers),
                     startup_timeout: given.startup_timeout.unwrap_or(spec.startup_timeout),
                     scaledown_window: given.scaledown_window.unwrap_or(spec.scaledown_window),
@@ -128,6 +126,7 @@ impl Core {
             budget: callee.budget.clone(),
             called: callee.called,
             show: callee.registration.show.filter(|_| self.config.show_inputs),
+            longest_delay: callee.longest_delay,
         };
         // A budget must live no longer than the calls that share it.
         if terms.budget.is_some() {
@@ -324,4 +323,10 @@ impl Core {
         self.scheduler
             .fail_start(key, Startup::Handshake(reason.into()));
     }
+}
+
+/// Returns the maximum number of workers of a function or service.
+pub(super) fn max_workers(given: &Config, spec: &FunctionSpec) -> usize {
+    let limit = given.max_workers.or(spec.max_workers);
+    limit.unwrap_or_else(parallelism)
 }

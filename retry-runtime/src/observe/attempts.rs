@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::api::call_id::CallNumber;
 use crate::api::context::{AttemptOutcome, short_name, subject};
 use crate::api::events::{CallOutcome, Event, EventKind, Record, WorkerId};
+use crate::api::run;
 
 /// Number of workers that are remembered after their end.
 const ENDED: usize = 256;
@@ -47,6 +48,57 @@ impl WorkerKey {
             number,
             pid: event.worker_pid,
         })
+    }
+}
+
+/// The process that made an attempt, as far as it is known: a worker of this program, or one of another machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AttemptWorker {
+    worker: Option<WorkerKey>,
+    pid: Option<u32>,
+    host: &'static str,
+}
+
+impl AttemptWorker {
+    pub(super) fn of(event: &Event) -> Self {
+        Self {
+            worker: WorkerKey::of(event),
+            pid: event.worker_pid,
+            host: event.host,
+        }
+    }
+
+    /// Returns a short name: `w3 pid 48121`, or `pid 48121 on host-b`.
+    #[cfg(feature = "report")]
+    pub(super) fn short(&self) -> Option<String> {
+        let name = self.to_string();
+        name.strip_prefix("worker ").map(str::to_owned)
+    }
+
+    /// Returns what is said of an attempt of which nothing is known.
+    #[cfg(test)]
+    pub(super) fn unknown() -> Self {
+        Self {
+            worker: None,
+            pid: None,
+            host: run::host(),
+        }
+    }
+}
+
+/// `worker w3 pid 48121`, or `worker pid 48121 on host-b`.
+impl fmt::Display for AttemptWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("worker")?;
+        match (self.worker, self.pid) {
+            (Some(worker), _) => write!(f, " {worker}")?,
+            (None, Some(pid)) => write!(f, " pid {pid}")?,
+            (None, None) => {}
+        }
+        match self.host == run::host() {
+            true => Ok(()),
+            false => write!(f, " on {}", self.host),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::attempts::WorkerKey;
+use super::attempts::AttemptWorker;
 use crate::api::call_id::CallNumber;
 use crate::api::context::{self, AttemptOutcome};
 use crate::api::events::{CallOutcome, Event, EventKind, FailureDetails};
@@ -33,7 +33,7 @@ pub(super) struct FailedAttempt {
     pub(super) outcome: AttemptOutcome,
     pub(super) error: Option<Box<str>>,
     pub(super) ran: Duration,
-    pub(super) worker: Option<WorkerKey>,
+    pub(super) worker: AttemptWorker,
     /// The delay before the next attempt.
     pub(super) delay: Option<Duration>,
 }
@@ -54,7 +54,7 @@ impl FailedAttempt {
             outcome: outcome.clone(),
             error: error.clone(),
             ran: *ran,
-            worker: WorkerKey::of(event),
+            worker: AttemptWorker::of(event),
             delay: None,
         })
     }
@@ -274,6 +274,7 @@ pub(super) fn word(outcome: &AttemptOutcome) -> String {
         AttemptOutcome::TimedOut(_) => "TIMEOUT".to_owned(),
         AttemptOutcome::Cancelled => "CANCELLED".to_owned(),
         AttemptOutcome::Lost => "LOST".to_owned(),
+        AttemptOutcome::HostLost => "HOST LOST".to_owned(),
         AttemptOutcome::Crashed(cause) => match cause {
             ExitCause::Code(code) => format!("EXIT {code}"),
             ExitCause::OutOfMemory { .. } => "OOM".to_owned(),

@@ -334,7 +334,8 @@ impl Line {
             AttemptOutcome::Failed
             | AttemptOutcome::Panicked
             | AttemptOutcome::Cancelled
-            | AttemptOutcome::Lost => {}
+            | AttemptOutcome::Lost
+            | AttemptOutcome::HostLost => {}
         }
         self.outcome = Some(outcome.name().to_owned());
     }
@@ -443,6 +444,7 @@ impl Line {
             "timed_out" => AttemptOutcome::TimedOut(duration(self.limit)),
             "cancelled" => AttemptOutcome::Cancelled,
             "lost" => AttemptOutcome::Lost,
+            "host_lost" => AttemptOutcome::HostLost,
             other => return Err(unknown("outcome", other)),
         })
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::attempts::WorkerKey;
+use super::attempts::AttemptWorker;
 use super::failures::{End, FailedAttempt, Groups, OpenCalls, subject, without_numbers, word};
 use super::feed::Consume;
 use crate::api::call_id::CallNumber;
@@ -120,7 +120,7 @@ impl Status {
             _ => "",
         };
         self.line(event, word, without_numbers(cause), || {
-            let (subject, worker) = (subject(event), named(WorkerKey::of(event)));
+            let (subject, worker) = (subject(event), AttemptWorker::of(event));
             format!("{word:>WORDS$} [{time}] {subject}{text}   {worker}{then}\n")
         })
     }
@@ -147,7 +147,7 @@ impl Status {
                 seconds(last.ran),
                 subject(event),
                 error.unwrap_or_default(),
-                named(last.worker),
+                last.worker,
             )
         })
     }
@@ -282,7 +282,7 @@ fn block(event: &Event, end: &End<'_>, attempts: &[FailedAttempt]) -> String {
 
 /// Returns the line about an attempt of a call that has ended for a reason.
 fn attempt_line(failed: &FailedAttempt, reason: &str) -> String {
-    let (word, worker) = (word(&failed.outcome), named(failed.worker));
+    let (word, worker) = (word(&failed.outcome), failed.worker);
     let (number, time) = (failed.number, seconds(failed.ran));
     let mut line = format!("{number}  {word:<9} {time}  {worker}");
     if let Some(delay) = failed.delay.filter(|delay| !delay.is_zero()) {
@@ -352,11 +352,6 @@ fn further(event: &Event, what: &str, of_kind: &str) -> String {
 /// Returns a delay as people write it: jitter draws it to the nanosecond.
 fn to_micros(delay: Duration) -> Duration {
     Duration::from_micros(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX))
-}
-
-/// `worker w3 pid 48121`
-fn named(worker: Option<WorkerKey>) -> String {
-    worker.map_or_else(|| "worker".to_owned(), |worker| format!("worker {worker}"))
 }
 
 #[cfg(test)]

@@ -104,7 +104,10 @@ pub(crate) fn render<'a>(
         let seconds = elapsed.as_secs_f64();
         let _ = writeln!(text, "{title:>WORDS$} [{seconds:>8.3}s] {name}: {line}");
         title = "";
-        let _ = writeln!(text, "{:WORDS$} {}", "", workers_and_times(one));
+        // Nothing is known of the workers of other machines.
+        if one.workers > 0 || one.lost > 0 || one.p50.is_some() {
+            let _ = writeln!(text, "{:WORDS$} {}", "", workers_and_times(one));
+        }
         for line in shares(one) {
             let _ = writeln!(text, "{:WORDS$} {line}", "");
         }
@@ -134,11 +137,12 @@ pub(crate) fn announcement(run: &str, name: &str, total: Option<u64>, workers: u
     let over = total.map_or_else(String::new, |total| {
         format!(" over {}", plural(total, "input"))
     });
-    let workers = plural(workers as u64, "worker");
-    format!(
-        "{:>WORDS$} {name}{over} on {workers} (run {run})",
-        "Running"
-    )
+    // The workers of other machines are not known.
+    let workers = match workers {
+        0 => String::new(),
+        workers => format!(" on {}", plural(workers as u64, "worker")),
+    };
+    format!("{:>WORDS$} {name}{over}{workers} (run {run})", "Running")
 }
 
 fn group_line(group: &Group) -> String {
@@ -250,6 +254,7 @@ mod tests {
     use crate::api::context::AttemptOutcome;
     use crate::api::events::{CallOutcome, Event, EventKind};
     use crate::api::failure::ExitCause;
+    use crate::observe::attempts::AttemptWorker;
     use crate::observe::failures::{End, FailedAttempt};
     use crate::observe::files::Kind;
 
@@ -305,7 +310,7 @@ mod tests {
             outcome: AttemptOutcome::Crashed(cause),
             error: None,
             ran: Duration::ZERO,
-            worker: None,
+            worker: AttemptWorker::unknown(),
             delay: None,
         };
         fail(812, 3, CallOutcome::Crashed, &cause.to_string(), &[crash]);

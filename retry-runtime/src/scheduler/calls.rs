@@ -9,7 +9,7 @@ use super::nested::{Parent, Place};
 use super::stop::Withdrawn;
 use super::suspects::Suspicion;
 use super::timers::Timer;
-use super::workers::WorkerIdentity;
+use super::workers::{Phase, Worker, WorkerIdentity};
 use super::{FunctionKey, GROWTH, Scheduler, WorkerKey};
 use crate::api::call_id::CallNumber;
 use crate::api::context::{Attempt, AttemptOutcome, remember};
@@ -20,6 +20,7 @@ use crate::job::ShowInput;
 use crate::job::budget::Budget;
 use crate::job::outcome::{CallKey, Failure};
 use crate::job::parts::Parts;
+use crate::job::resumption::Resumption;
 
 /// The terms of a call, shared by calls that were made together.
 #[derive(Clone, Debug)]
@@ -34,6 +35,9 @@ pub(crate) struct Terms {
     pub(crate) called: Option<&'static Location<'static>>,
     /// For failure reports.
     pub(crate) show: Option<ShowInput>,
+    /// The longest delay of a retry that is waited for here. A call with a longer one is
+    /// [handed back](Failure::HandedBack).
+    pub(crate) longest_delay: Option<Duration>,
 }
 
 impl Terms {
@@ -43,6 +47,7 @@ impl Terms {
         self.name == other.name
             && self.policy == other.policy
             && self.called == other.called
+            && self.longest_delay == other.longest_delay
             && self.budget.is_none()
             && other.budget.is_none()
     }
@@ -127,6 +132,18 @@ impl<P> Call<P> {
         self.attempt += 1;
     }
 
+    /// Moves what is known of the call's attempts, for another scheduler.
+    pub(super) fn leave(&mut self, resumption: &mut Resumption) {
+        resumption.attempt = self.attempt;
+        if let Some(past) = self.past.take() {
+            resumption.failures = past.failures;
+            resumption.panicked = past.panicked;
+            resumption.crashes = past.crashes;
+            resumption.attempts = past.attempts;
+            resumption.last = past.last;
+        }
+    }
+
     /// Returns the kind of worker that the call's next attempt needs.
     pub(super) fn lane(&self) -> Lane {
         if self.needs_clean() {
@@ -148,6 +165,19 @@ impl<P> Call<P> {
     }
 }
 
+impl From<Resumption> for Past {
+    fn from(resumption: Resumption) -> Self {
+        Self {
+            failures: resumption.failures,
+            panicked: resumption.panicked,
+            crashes: resumption.crashes,
+            suspicion: Suspicion::None,
+            attempts: resumption.attempts,
+            last: resumption.last,
+        }
+    }
+}
+
 impl CallKey {
     /// Creates the key of a call that another process schedules.
     pub(crate) fn nested(id: CallNumber) -> Self {
@@ -166,12 +196,39 @@ impl<P: Parts> Scheduler<P> {
         payload: P,
     ) -> CallKey {
         let id = self.numbers.take_calls(payload.count());
-        let key = self.enter(now, function, terms, payload, Place { id, ..Place::TOP });
+        let key = self.enter(
+            now,
+            function,
+            terms,
+            payload,
+            Place { id, ..Place::TOP },
+            None,
+        );
+        self.refuse_if_draining(key);
+        key
+    }
+
+    /// Takes in a call that has attempts behind it, as [`submit`](Self::submit) takes in a new one.
+    pub(crate) fn resume(
+        &mut self,
+        now: Instant,
+        function: FunctionKey,
+        terms: Arc<Terms>,
+        payload: P,
+        resumption: Resumption,
+    ) -> CallKey {
+        let id = self.numbers.take_calls(payload.count());
+        let place = Place { id, ..Place::TOP };
+        let key = self.enter(now, function, terms, payload, place, Some(resumption));
+        self.refuse_if_draining(key);
+        key
+    }
+
+    fn refuse_if_draining(&mut self, key: CallKey) {
         if self.draining && self.call(key).is_some() {
             let why = Withdrawn::Unwanted(Failure::Rejected(Rejected::ShutDown));
             self.withdraw(key, why);
         }
-        key
     }
 
     pub(super) fn enter(
@@ -181,6 +238,7 @@ impl<P: Parts> Scheduler<P> {
         terms: Arc<Terms>,
         payload: P,
         place: Place,
+        resumption: Option<Resumption>,
     ) -> CallKey {
         let Place {
             id,
@@ -190,7 +248,17 @@ impl<P: Parts> Scheduler<P> {
         } = place;
         let count = payload.count();
         let deadline_begins_when_sent = payload.index().is_some() && !deadline_is_inherited;
-        let limit = terms.policy.deadline.filter(|_| !deadline_begins_when_sent);
+        let (attempt, delay, left, past) = match resumption {
+            None => (1, Duration::ZERO, None, None),
+            Some(resumption) => {
+                let (attempt, delay, left) =
+                    (resumption.attempt, resumption.delay, resumption.left);
+                let past = (attempt > 1).then(|| Box::new(Past::from(resumption)));
+                (attempt.max(1), delay, left, past)
+            }
+        };
+        let own = terms.policy.deadline.filter(|_| !deadline_begins_when_sent);
+        let limit = left.or(own);
         let deadline = limit.and_then(|limit| now.checked_add(limit));
         let key = self.insert(Call {
             id,
@@ -200,10 +268,10 @@ impl<P: Parts> Scheduler<P> {
             deadline_begins_when_sent,
             state: CallState::Queued,
             queued_at: now,
-            attempt: 1,
+            attempt,
             depth,
             parent: parent.map(Box::new),
-            past: None,
+            past,
             payload,
         });
         let state = &mut self.functions[function.0];
@@ -213,8 +281,23 @@ impl<P: Parts> Scheduler<P> {
         if let Some(at) = deadline {
             self.arm(at, Timer::Deadline(key));
         }
-        self.enqueue_back(now, key);
+        match now.checked_add(delay).filter(|due| *due > now) {
+            Some(due) => {
+                self.delay(key);
+                self.arm(due, Timer::Retry(key));
+            }
+            None => self.enqueue_back(now, key),
+        }
         key
+    }
+
+    /// Marks a call as waiting for its next attempt.
+    pub(super) fn delay(&mut self, key: CallKey) {
+        if let Some(call) = self.call_mut(key) {
+            call.state = CallState::Delayed;
+            call.payload.detach();
+            self.delayed += 1;
+        }
     }
 
     pub(super) fn insert(&mut self, call: Call<P>) -> CallKey {
@@ -232,6 +315,50 @@ impl<P: Parts> Scheduler<P> {
     pub(crate) fn cancel(&mut self, calls: impl IntoIterator<Item = CallKey>, why: Cancelled) {
         for key in calls {
             self.withdraw(key, Withdrawn::Unwanted(Failure::Cancelled(why)));
+        }
+    }
+
+    /// Cancels all calls whose payload satisfies a predicate, and kills the workers that may be executing one of
+    /// them, whatever their grace.
+    pub(crate) fn kill_where(&mut self, is_unwanted: impl Fn(&P) -> bool) {
+        let keys = self.keys_where(|call| is_unwanted(&call.payload));
+        for key in &keys {
+            let Some(&Call {
+                function,
+                state: CallState::Sent { worker, ticket },
+                ..
+            }) = self.call(*key)
+            else {
+                self.cancel([*key], Cancelled::ByCaller);
+                continue;
+            };
+            let at_once = self.functions[function.0].policy.at_once;
+            let is_first = |holder: &Worker| {
+                // Workers take the inputs in their order.
+                let mut first = holder.outstanding.iter().take(at_once);
+                holder.phase == Phase::Ready && first.any(|one| one.ticket == ticket)
+            };
+            let executes = self.worker(worker).is_some_and(is_first);
+            self.cancel([*key], Cancelled::ByCaller);
+            if executes {
+                self.kill(worker, Phase::Killed);
+            }
+        }
+    }
+
+    /// Takes calls away whose payload satisfies a predicate, for another scheduler. Attempts at them are stopped as
+    /// those of cancelled calls are.
+    pub(crate) fn hand_back_where(&mut self, now: Instant, is_meant: impl Fn(&P) -> bool) {
+        for key in self.keys_where(|call| is_meant(&call.payload)) {
+            let deadline = self.call(key).and_then(|call| call.deadline);
+            let resumption = Resumption {
+                left: deadline.map(|deadline| deadline.saturating_duration_since(now)),
+                ..Resumption::default()
+            };
+            self.withdraw(
+                key,
+                Withdrawn::Unwanted(Failure::HandedBack(Box::new(resumption))),
+            );
         }
     }
 

@@ -101,7 +101,7 @@ impl<P: Parts> Scheduler<P> {
             depth,
             deadline_is_inherited: inherited.is_some(),
         };
-        let key = self.enter(now, function, terms, payload, place);
+        let key = self.enter(now, function, terms, payload, place, None);
         // The call may have been resolved at once; then the worker does not wait for it.
         if parent.is_some()
             && self.call(key).is_some()

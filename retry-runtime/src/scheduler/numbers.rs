@@ -1,4 +1,4 @@
-//! The numbers of calls and workers, which are unique within a run.
+//! The numbers of calls, workers and tasks, which are unique within a run.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +10,7 @@ use crate::api::call_id::CallNumber;
 pub(crate) struct Numbers {
     call: AtomicU64,
     worker: AtomicU64,
+    task: AtomicU64,
 }
 
 impl Default for Numbers {
@@ -17,18 +18,24 @@ impl Default for Numbers {
         Self {
             call: AtomicU64::new(1),
             worker: AtomicU64::new(1),
+            task: AtomicU64::new(1),
         }
     }
 }
 
 impl Numbers {
     /// Takes consecutive numbers for calls, and returns the first one.
-    pub(super) fn take_calls(&self, count: u32) -> CallNumber {
+    pub(crate) fn take_calls(&self, count: u32) -> CallNumber {
         CallNumber(self.call.fetch_add(count.into(), Ordering::Relaxed))
     }
 
     pub(super) fn take_worker(&self) -> u64 {
         self.worker.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes a number for a task, which carries calls to another machine.
+    pub(crate) fn take_task(&self) -> u64 {
+        self.task.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Returns the number of the last worker. All workers that exist have at most this number, and later ones
@@ -49,5 +56,6 @@ mod tests {
         assert_eq!(numbers.take_calls(1), CallNumber(4));
         assert_eq!((numbers.take_worker(), numbers.take_worker()), (1, 2));
         assert_eq!(numbers.last_worker(), 2);
+        assert_eq!((numbers.take_task(), numbers.take_task()), (1, 2));
     }
 }

@@ -21,6 +21,7 @@ use crate::api::retryable::Retry;
 use crate::codec::payload::Payload;
 use crate::job::caller::Caller;
 use crate::job::parts::Parts;
+use crate::job::resumption::Resumption;
 
 impl<P: Parts> Scheduler<P> {
     /// Takes over the calls of a worker that died or was killed: accounts for those that it was
@@ -363,7 +364,13 @@ impl<P: Parts> Scheduler<P> {
             None => {}
             // The deadline rules out a further attempt.
             Some(Withdrawn::Deadline) => return self.resolve(key, Err(failure), tail),
-            Some(Withdrawn::Unwanted(why)) => return self.resolve(key, Err(why.clone()), tail),
+            Some(Withdrawn::Unwanted(why)) => {
+                // Another scheduler may go on with the call.
+                let past = call.past_mut();
+                past.failures = failures;
+                past.panicked |= outcome == AttemptOutcome::Panicked;
+                return self.resolve(key, Err(why.clone()), tail);
+            }
         }
         let due = now.checked_add(delay);
         if call
@@ -374,15 +381,18 @@ impl<P: Parts> Scheduler<P> {
             return self.resolve(key, Err(failure), tail);
         }
         let last = call.deadline.is_some().then_some(failure);
+        let longest_delay = call.terms.longest_delay;
+        let function = call.function;
         let past = call.past_mut();
         past.failures = failures;
         past.panicked |= outcome == AttemptOutcome::Panicked;
         past.last = last;
-        call.state = CallState::Delayed;
-        call.payload.detach();
-        self.delayed += 1;
-        self.functions[call.function.0].counts.retried += 1;
+        self.functions[function.0].counts.retried += 1;
         self.publish_retry(key, delay);
+        if longest_delay.is_some_and(|longest| delay > longest) {
+            return self.hand_back(now, key, delay, tail);
+        }
+        self.delay(key);
         match due {
             // A delay of zero involves no timer, and the retry goes ahead of calls that never ran.
             _ if delay.is_zero() => self.enqueue_front(now, key),
@@ -391,13 +401,34 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
+    /// Gives up a call whose next attempt is made elsewhere.
+    fn hand_back(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        delay: Duration,
+        stderr_tail: Option<Arc<str>>,
+    ) {
+        let deadline = self.call(key).and_then(|call| call.deadline);
+        let resumption = Resumption {
+            delay,
+            left: deadline.map(|deadline| deadline.saturating_duration_since(now)),
+            ..Resumption::default()
+        };
+        self.resolve(
+            key,
+            Err(Failure::HandedBack(Box::new(resumption))),
+            stderr_tail,
+        );
+    }
+
     pub(super) fn resolve(
         &mut self,
         key: CallKey,
-        result: Result<Payload, Failure>,
+        mut result: Result<Payload, Failure>,
         stderr_tail: Option<Arc<str>>,
     ) {
-        let call = self.calls.remove(key.index);
+        let mut call = self.calls.remove(key.index);
         debug_assert_eq!(call.id, key.id);
         let delayed = usize::from(call.state == CallState::Delayed);
         self.delayed -= delayed;
@@ -408,12 +439,20 @@ impl<P: Parts> Scheduler<P> {
         let count = call.payload.count();
         let counts = &mut self.functions[call.function.0].counts;
         counts.finished += u64::from(count);
-        match &result {
+        match &mut result {
             Ok(_) => {}
+            // The call goes on elsewhere, and may come back.
+            Err(Failure::HandedBack(resumption)) => {
+                call.leave(resumption);
+                counts.submitted -= u64::from(count);
+                counts.finished -= u64::from(count);
+            }
             Err(Failure::Cancelled(_)) => counts.cancelled += u64::from(count),
             Err(_) => counts.failed += u64::from(count),
         }
-        if let Err(failure) = &result {
+        if let Err(failure) = &result
+            && !matches!(failure, Failure::HandedBack(_))
+        {
             self.publish_failure(key.id, &call, failure, stderr_tail.as_deref());
         }
         self.actions.push_back(Action::Resolve {

@@ -14,7 +14,7 @@ use super::{
     Scheduler, Timer, Worker, WorkerKey,
 };
 use crate::api::context::AttemptOutcome;
-use crate::api::failure::{Limit, Lost, TimedOut, Waiting};
+use crate::api::failure::{Cancelled, Limit, Lost, TimedOut, Waiting};
 use crate::api::retryable::Retry;
 use crate::job::parts::Parts;
 
@@ -431,6 +431,10 @@ impl<P: Parts> Scheduler<P> {
             self.publish_attempt(key, worker);
         }
         let failure = match (withdrawn, policy.deadline) {
+            // It may not run again elsewhere either.
+            (Withdrawn::Unwanted(Failure::HandedBack(_)), _) if runs && policy.at_most_once => {
+                Failure::Cancelled(Cancelled::ByShutdown)
+            }
             (Withdrawn::Unwanted(failure), _) => failure.clone(),
             (Withdrawn::Deadline, limit) => {
                 self.deadline_failure(key, limit.unwrap_or_default(), runs)

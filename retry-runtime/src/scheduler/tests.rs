@@ -7,6 +7,7 @@ mod events;
 mod life;
 mod panics;
 mod progress;
+mod resuming;
 mod starts;
 mod suspects;
 mod turmoil;
@@ -187,6 +188,7 @@ impl World {
             budget: None,
             called: None,
             show: None,
+            longest_delay: None,
         });
         let mut submitted: Vec<Inputs> = Vec::new();
         for input in payloads {

@@ -453,6 +453,7 @@ fn attempt_name(outcome: &AttemptOutcome) -> &'static str {
         AttemptOutcome::TimedOut(_) => "timed_out",
         AttemptOutcome::Cancelled => "cancelled",
         AttemptOutcome::Lost => "lost",
+        AttemptOutcome::HostLost => "host_lost",
     }
 }
 

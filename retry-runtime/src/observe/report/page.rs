@@ -210,7 +210,7 @@ fn details(group: &Group) -> Markup {
 
 fn attempt_line(attempt: &FailedAttempt, reason: &str) -> String {
     let outcome = word(&attempt.outcome);
-    let worker = attempt.worker.map(|worker| worker.to_string());
+    let worker = attempt.worker.short();
     let (number, ran, worker) = (
         attempt.number,
         time(attempt.ran),

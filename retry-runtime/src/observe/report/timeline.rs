@@ -34,7 +34,9 @@ impl Tally {
                 AttemptOutcome::Panicked => &mut this.panicked,
                 AttemptOutcome::Crashed(_) => &mut this.crashed,
                 AttemptOutcome::TimedOut(_) => &mut this.timed_out,
-                AttemptOutcome::Cancelled | AttemptOutcome::Lost => &mut this.others,
+                AttemptOutcome::Cancelled | AttemptOutcome::Lost | AttemptOutcome::HostLost => {
+                    &mut this.others
+                }
             },
         };
         *count = u64::from(span.count);

@@ -39,6 +39,7 @@ impl Mill {
                 budget: None,
                 called: None,
                 show: None,
+                longest_delay: None,
             }),
             now: Instant::now(),
             sent: Sent::new(),

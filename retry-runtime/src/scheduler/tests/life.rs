@@ -40,6 +40,7 @@ impl World {
             budget: None,
             called: None,
             show: None,
+            longest_delay: None,
         });
         let (now, function) = (self.now, self.function);
         let inputs = Inputs {
