@@ -19,6 +19,7 @@ pub(crate) mod frame_reader;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod handshake;
 pub(crate) mod launch;
+pub(crate) mod message;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod nested;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
@@ -27,6 +28,7 @@ pub(crate) mod ring;
 pub(crate) mod socket;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod stream;
+pub(crate) mod task;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod write_queue;
 

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::api::call_id::CallNumber;
 use crate::api::failure::Rejected;
 use crate::api::options::Options;
 use crate::api::run::RunId;
+use crate::codec::payload::Payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
 use crate::function::current::{count_request, current};
@@ -24,7 +25,8 @@ use crate::spans::Batch;
 use crate::spans::{Context, forwarder};
 use crate::sys::{self, Mark};
 use crate::wait::spin;
-use crate::wire::nested::{self as wire, Item, Reply, Request, Submission};
+use crate::wire::message::{self, Calls, Item, Reply};
+use crate::wire::nested::{Request, Submission};
 use crate::wire::write_queue;
 
 /// Bytes read at once.
@@ -139,21 +141,20 @@ impl Upstream {
             let (calls, payload) = messages.last_mut().expect("there is one");
             pending.next = pending.next.wrapping_add(1).max(1);
             let number = pending.next;
-            calls.push(Item {
-                number,
-                index: job.index,
-                length: u32::try_from(input.len()).expect("the limit is below 4 GiB"),
-            });
-            payload.extend_from_slice(&input);
+            let input = Payload::One(input);
+            calls.push(Item::put(number, job.index, &input, None, payload));
             submitted(CallKey::nested(CallNumber::nested(self.worker, number)));
             pending.jobs.insert(number, job);
         }
         drop(pending);
-        for (calls, payload) in messages {
+        for (items, payload) in messages {
             let head = Request::Submit(Submission {
-                function: callee.registration.spec.name.to_owned(),
-                config: callee.config.as_deref().map(<[u8]>::to_vec),
-                policy: callee.policy,
+                calls: Calls {
+                    function: callee.registration.spec.name.to_owned(),
+                    config: callee.config.as_deref().map(<[u8]>::to_vec),
+                    policy: callee.policy,
+                    items,
+                },
                 budget: callee
                     .budget
                     .as_deref()
@@ -161,7 +162,6 @@ impl Upstream {
                 caller: caller.0,
                 ticket: current().map_or(0, |call| call.ticket()),
                 span,
-                calls,
             });
             self.write(&head, &payload);
         }
@@ -208,7 +208,7 @@ impl Upstream {
 
     fn write_with<R: Borrow<Request>>(&self, request: impl FnOnce() -> R, payload: &[u8]) {
         let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let head = wire::encode(request().borrow(), payload.len());
+        let head = message::encode(request().borrow(), payload.len());
         // Count the request before writing it: an answer that follows on the other connection must not
         // overtake this message.
         count_request();
@@ -222,9 +222,15 @@ impl Upstream {
         loop {
             loop {
                 // The texts of a failure may be as large as the message limit.
-                let taken = wire::take::<Reply>(&mut input, usize::MAX, usize::MAX);
-                let (reply, payload) = match taken {
-                    Ok(Some(message)) => message,
+                let taken = message::take::<Reply>(&mut input, usize::MAX, usize::MAX);
+                let taken = taken.and_then(|taken| {
+                    let replied = |(reply, mut payload): (Reply, Bytes)| {
+                        Ok((reply.number, reply.take(&mut payload)?))
+                    };
+                    taken.map(replied).transpose()
+                });
+                let (number, outcome) = match taken {
+                    Ok(Some(replied)) => replied,
                     Ok(None) => break,
                     // The parent runs this same program, so this is a bug. Without the reader, callers would
                     // wait forever.
@@ -233,14 +239,14 @@ impl Upstream {
                         std::process::abort();
                     }
                 };
-                let job = self.pending().jobs.remove(&reply.number);
+                let job = self.pending().jobs.remove(&number);
                 if let Some(mut job) = job {
                     // The caller's span must not stay open because of this thread.
                     job.spans = Context::default();
-                    delivery::deliver(&mut vec![(job, reply.into_outcome(payload))]);
+                    delivery::deliver(&mut vec![(job, outcome)]);
                 }
             }
-            let want = wire::wanted(&input, READ, self.limit.max(READ));
+            let want = message::wanted(&input, READ, self.limit.max(READ));
             match sys::read_into(self.socket.as_fd(), &mut input, want) {
                 Ok(0) => return,
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -41,11 +41,32 @@ impl Payload {
         }
     }
 
+    /// Creates a payload from bytes that another process has sent. Returns `None` unless they are `count` values,
+    /// at least one; several are each preceded by its length.
+    pub(crate) fn received(count: u32, bytes: Bytes) -> Option<Self> {
+        if count == 1 {
+            return Some(Self::One(bytes));
+        }
+        let mut rest = &bytes[..];
+        for _ in 0..count {
+            rest = rest.get(PREFIX + length(rest)?..)?;
+        }
+        (count > 0 && rest.is_empty()).then_some(Self::Several(Packed { count, bytes }))
+    }
+
     /// Returns the bytes of a payload that is one value.
     pub(crate) fn into_one(self) -> Bytes {
         match self {
             Self::One(bytes) => bytes,
             Self::Several(mut series) => series.next().unwrap_or_default(),
+        }
+    }
+
+    /// Returns the value, or the packed values with their lengths.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        match self {
+            Self::One(bytes) => bytes,
+            Self::Several(series) => &series.bytes,
         }
     }
 

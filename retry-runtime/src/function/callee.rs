@@ -2,10 +2,12 @@
 
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::registry::Registration;
+use super::registry::{self, Registration};
 use crate::api::options::Policy;
 use crate::job::budget::Budget;
+use crate::wire::message::{Calls, Item};
 
 /// The function that is called, and the terms of the call.
 #[derive(Clone)]
@@ -17,4 +19,31 @@ pub(crate) struct Callee {
     pub(crate) budget: Option<Arc<Budget>>,
     /// The line of the program that makes the call, if it is known here.
     pub(crate) called: Option<&'static Location<'static>>,
+    /// The longest delay of a retry that is waited for where the call is scheduled.
+    pub(crate) longest_delay: Option<Duration>,
+}
+
+impl Callee {
+    /// Returns the target of calls that another process has sent, and the calls. An error says what the other
+    /// process must not have sent.
+    pub(crate) fn received(
+        calls: Calls,
+        budget: Option<Arc<Budget>>,
+    ) -> Result<(Self, Vec<Item>), String> {
+        if !calls.policy.retries.is_valid() {
+            return Err("a call with an impossible policy".to_owned());
+        }
+        let Ok(registration) = registry::find(&calls.function) else {
+            return Err(format!("a call of `{}`", calls.function));
+        };
+        let callee = Self {
+            registration,
+            config: calls.config.map(Arc::from),
+            policy: calls.policy,
+            budget,
+            called: None,
+            longest_delay: None,
+        };
+        Ok((callee, calls.items))
+    }
 }

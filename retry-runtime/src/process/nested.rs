@@ -11,9 +11,7 @@ use super::Pool;
 use super::sources::{NESTED, Writable};
 use crate::api::call_id::CallNumber;
 use crate::api::failure::{Cancelled, Rejected};
-use crate::codec::payload::Payload;
 use crate::function::callee::Callee;
-use crate::function::registry;
 use crate::job::Job;
 use crate::job::budget::Budget;
 use crate::job::caller::Caller;
@@ -27,7 +25,8 @@ use crate::scheduler::{NestedOrigin, WorkerKey};
 use crate::spans::Batch;
 use crate::spans::{Context, Origin};
 use crate::sys;
-use crate::wire::nested::{self as wire, Reply, Request, Submission};
+use crate::wire::message::{self, Reply};
+use crate::wire::nested::{LARGEST_REQUEST, Request, Submission};
 use crate::wire::write_queue::WriteQueue;
 
 /// The number of bytes read at once.
@@ -67,7 +66,7 @@ impl Downstream {
     /// Sends the outcome of a call. What the socket does not accept is queued until it does.
     pub(crate) fn send(&self, number: u32, outcome: Outcome) {
         let (reply, payload) = Reply::new(number, outcome);
-        let head = wire::encode(&reply, payload.len());
+        let head = message::encode(&reply, payload.len());
         self.with_write_queue(|write_queue| write_queue.push(&head, &payload));
     }
 
@@ -170,7 +169,7 @@ impl Requests {
     pub(crate) fn receive(&mut self, pool: Pool<'_>) -> Result<bool, String> {
         let engine = pool.engine;
         let limit = self.limit;
-        let want = wire::wanted(&self.input, READ, limit);
+        let want = message::wanted(&self.input, READ, limit);
         match sys::read_into(&*self.replies.socket, &mut self.input, want) {
             Ok(0) => {
                 self.ended = true;
@@ -180,8 +179,7 @@ impl Requests {
             // Nothing has arrived yet; or the worker is ending, which its process reports.
             Err(_) => return Ok(false),
         }
-        while let Some((request, payload)) =
-            wire::take(&mut self.input, wire::LARGEST_REQUEST, limit)?
+        while let Some((request, payload)) = message::take(&mut self.input, LARGEST_REQUEST, limit)?
         {
             self.taken += 1;
             match request {
@@ -272,35 +270,25 @@ impl Requests {
         submission: Submission,
         mut payload: Bytes,
     ) -> Result<(), String> {
-        if !submission.policy.retries.is_valid() {
-            return Err("a nested call with an impossible policy".to_owned());
-        }
-        let Ok(registration) = registry::find(&submission.function) else {
-            return Err(format!("a nested call of `{}`", submission.function));
-        };
         let spans = self.place(engine, &submission);
-        let callee = Callee {
-            registration,
-            config: submission.config.map(Arc::from),
-            policy: submission.policy,
-            budget: submission.budget.map(|budget| self.budget(budget)),
-            called: None,
-        };
-        let mut jobs = Vec::with_capacity(submission.calls.len());
-        for call in submission.calls {
-            if call.length as usize > payload.len() {
-                return Err("a nested call longer than its message".to_owned());
+        let budget = submission.budget.map(|budget| self.budget(budget));
+        let (callee, items) = Callee::received(submission.calls, budget)?;
+        let registration = callee.registration;
+        let mut jobs = Vec::with_capacity(items.len());
+        for item in items {
+            if item.count != 1 || item.resumption.is_some() {
+                return Err("a nested call that is not one new call".to_owned());
             }
             let job = Job {
                 target: Arc::clone(&self.replies) as Arc<dyn Deliver>,
-                number: call.number,
-                index: call.index,
-                input: Payload::One(payload.split_to(call.length as usize)),
+                number: item.number,
+                index: item.index,
+                input: item.take(&mut payload)?,
                 caller: Caller::of_worker(self.worker.id, submission.caller),
                 method: registration.place(),
                 spans: spans.clone(),
             };
-            jobs.push((CallNumber::nested(self.worker.id, call.number), job));
+            jobs.push((CallNumber::nested(self.worker.id, item.number), job));
         }
         let called = registration.pool().name;
         let refused = engine.step(|core, now| match core.function(&callee) {
