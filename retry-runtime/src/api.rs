@@ -4,6 +4,7 @@ pub(crate) mod backtrace;
 pub(crate) mod call_id;
 pub(crate) mod context;
 pub(crate) mod crash_limit;
+pub(crate) mod engine;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod excerpt;

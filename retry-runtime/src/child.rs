@@ -35,7 +35,8 @@ use nested::Upstream;
 use serve::Server;
 use watchdog::Watchdog;
 
-pub use entry::{enter_test, init};
+pub use entry::enter_test;
+pub(crate) use entry::init;
 
 /// Exit code of a worker that receives a message from its parent that it cannot interpret.
 const STRANGER: i32 = 70;

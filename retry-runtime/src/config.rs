@@ -100,6 +100,30 @@ pub enum FailOn {
     Retried,
 }
 
+/// The functions that a process serves for an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Serve {
+    All,
+    /// Those with these names, or with these last segments of their names.
+    These(Vec<String>),
+}
+
+/// Returns an address without a user's name and password.
+pub(crate) fn shown_address(address: &str) -> String {
+    let hide = |(scheme, rest): (&str, &str)| {
+        let (_, place) = rest.rsplit_once('@')?;
+        Some(format!("{scheme}://{place}"))
+    };
+    let hidden = address.split_once("://").and_then(hide);
+    hidden.unwrap_or_else(|| address.to_owned())
+}
+
+/// The time after which a machine that is not heard of any more is given up, unless it is set.
+const HOST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The shortest such time. A machine has to be heard of several times within it.
+pub(crate) const SHORTEST_HOST_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The settings of one runtime. A value here overrides that of the attributes.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -119,6 +143,14 @@ pub(crate) struct Config {
     pub(crate) fail_on: FailOn,
     pub(crate) shutdown_grace: Duration,
     pub(crate) inline: bool,
+    /// The address of the engine that calls go through, unless they run on this machine.
+    pub(crate) address: Option<String>,
+    /// The functions that this process serves for an engine.
+    pub(crate) serve: Option<Serve>,
+    /// The time after which a machine that is not heard of any more is given up.
+    pub(crate) host_timeout: Duration,
+    /// The version of the program, whose builds of the same version understand each other.
+    pub(crate) version: Option<String>,
     pub(crate) seed: Option<u64>,
     /// `true` if threads spin for a moment before they sleep.
     pub(crate) spin: bool,
@@ -253,11 +285,40 @@ const VARIABLES: &[(&str, Set)] = &[
         Ok(())
     }),
     ("RETRY_ENGINE", |config, text| {
-        config.inline = match text {
-            "inline" => true,
-            "processes" => false,
-            _ => return Err("must be processes or inline".to_owned()),
-        };
+        match text {
+            "inline" => config.inline = true,
+            "processes" => config.inline = false,
+            address if address.contains("://") => config.address = Some(address.to_owned()),
+            _ => {
+                return Err(
+                    "must be processes, inline or the address of an engine, such as temporal://host:7233"
+                        .to_owned(),
+                );
+            }
+        }
+        Ok(())
+    }),
+    ("RETRY_SERVE", |config, text| {
+        config.serve = Some(match text {
+            "all" => Serve::All,
+            names => Serve::These(
+                names
+                    .split(',')
+                    .map(|name| name.trim().to_owned())
+                    .collect(),
+            ),
+        });
+        Ok(())
+    }),
+    ("RETRY_HOST_TIMEOUT", |config, text| {
+        config.host_timeout = time(text)?;
+        match config.host_timeout < SHORTEST_HOST_TIMEOUT {
+            true => Err(format!("must be at least {SHORTEST_HOST_TIMEOUT:?}")),
+            false => Ok(()),
+        }
+    }),
+    ("RETRY_VERSION", |config, text| {
+        config.version = Some(text.to_owned());
         Ok(())
     }),
     ("RETRY_EVENTS", |config, text| {
@@ -333,6 +394,10 @@ impl Default for Config {
             fail_on: FailOn::default(),
             shutdown_grace: SHUTDOWN_GRACE,
             inline: false,
+            address: None,
+            serve: None,
+            host_timeout: HOST_TIMEOUT,
+            version: None,
             seed: None,
             spin: true,
             busy_poll: false,

@@ -94,6 +94,7 @@
     allow(dead_code, unused_imports)
 )]
 
+mod agent;
 mod api;
 mod caller;
 #[cfg(feature = "checkpoint")]
@@ -110,6 +111,7 @@ mod codec;
 mod config;
 #[cfg(any(doc, doctest))]
 pub mod doc;
+mod fleet;
 mod function;
 mod inline;
 mod job;
@@ -179,11 +181,11 @@ pub use api::retryable::{Retry, Retryable};
 pub use caller::call::{Call, FunctionCall, join};
 pub use caller::map::Map;
 pub use caller::runtime::{Runtime, shutdown};
-pub use child::init;
 pub use function::current::current;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub use job::faults::testing;
+pub use program::serving::{init, serve};
 pub use program::{Program, run, run_async};
 
 /// Contains the parser of the command line, for types that derive its traits. The page of `#[local_entrypoint]`
@@ -253,6 +255,32 @@ pub mod error {
         TimedOut, Waiting,
     };
     pub use crate::api::remote_error::RemoteError;
+}
+
+/// Engines: carrying calls to other machines.
+///
+/// A program uses an engine by naming its crate and its address, in `RETRY_ENGINE` or
+/// [`Builder::engine`](crate::runtime::Builder::engine); other machines run the same program as
+/// [agents](crate::serve). This module is for crates that connect an engine: they implement
+/// [`Engine`](engine::Engine) for the machines that make calls, drive an [`Agent`](engine::Agent) on those that run them, and [register](crate::register_engine) both.
+///
+/// # What an engine has to keep
+///
+/// - It delivers a task to one machine at a time, and again to another one only when it has heard nothing from
+///   the first for the task's `host_timeout`, or with
+///   [`Verdict::Again`](engine::Verdict::Again).
+/// - It delivers a task with the last ledger that it has acknowledged, and refuses acknowledgements and verdicts
+///   of a machine that has lost the task.
+/// - It may deliver a task any number of times, and lose deliveries. Machines that were lost are counted in the
+///   ledger.
+pub mod engine {
+    pub use crate::agent::scheme::Scheme;
+    pub use crate::agent::{Agent, Decided, Execution};
+    pub use crate::api::engine::{
+        Delivery, Engine, Found, Hosts, InvalidQueue, Queue, Reply, Task, TaskEnd, TaskId, Verdict,
+    };
+    #[doc(hidden)]
+    pub use inventory;
 }
 
 /// Events: the stream of everything that happens to calls and workers.
@@ -372,7 +400,7 @@ pub mod values {
 /// Panics if the operating system has no thread, descriptor or memory left to start the runtime with.
 #[must_use]
 pub fn events() -> Events {
-    caller::host::expect_global().subscribe()
+    caller::host::Host::global().subscribe()
 }
 
 /// Limits the size in bytes of the arguments of one call, and of one result.
@@ -457,6 +485,10 @@ struct GuideLimits;
 #[cfg(all(doctest, feature = "tracing"))]
 #[doc = include_str!("../../docs/guide/logging.md")]
 struct GuideLogging;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/machines.md")]
+struct GuideMachines;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/nesting.md")]

@@ -28,11 +28,13 @@ use crate::api::context::short_name;
 use crate::api::events::{Events, Publisher, Subscriber};
 use crate::api::failure::{Cancelled, Rejected};
 use crate::api::run::RunId;
+use crate::api::spec::FunctionSpec;
 use crate::codec::payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
 use crate::job::delivery::{self, Deliver};
 use crate::job::outcome::{CallKey, Outcome};
+use crate::job::resumption::Resumption;
 use crate::job::{Job, capture};
 use crate::scheduler::{Counts, FunctionKey, Inbound, NestedOrigin, Numbers, Scheduler};
 use crate::sys::{self, Mark, PerProcess};
@@ -60,10 +62,21 @@ static PROGRAM: OnceLock<ProgramHooks> = OnceLock::new();
 /// The numbers that the calls and workers of all engines get.
 static NUMBERS: PerProcess<Arc<Numbers>> = PerProcess::new();
 
+/// A call that another process has made, with what is known of earlier attempts at it.
+pub(crate) type ResumedJob = (Job, Option<Box<Resumption>>);
+
+/// Returns the numbers of this process's calls, which all engines share.
+pub(crate) fn numbers() -> Arc<Numbers> {
+    Arc::clone(NUMBERS.get_or_init(Arc::default))
+}
+
+/// Gives a part of the runtime all events of the default runtime.
+pub(crate) type Observe<'a> = &'a dyn Fn(Arc<dyn Subscriber>);
+
 /// The hooks that `#[local_entrypoint]` installs.
 pub(crate) struct ProgramHooks {
     /// Called when the engine of a process has started, also in forked children.
-    pub(crate) on_start: fn(&Arc<LocalEngine>),
+    pub(crate) on_start: fn(Observe<'_>),
     /// Prints a message for the user.
     pub(crate) say: fn(&str),
 }
@@ -75,11 +88,11 @@ thread_local! {
 
 /// The result of a submission: facts about the called function.
 pub(crate) struct Submitted {
-    /// The function whose workers will answer.
-    pub(crate) function: FunctionKey,
+    /// The function whose workers will answer, if they are workers of this process.
+    pub(crate) function: Option<FunctionKey>,
     /// The number of inputs that its workers together may hold ahead of time.
     pub(crate) ahead: usize,
-    /// The maximum number of its workers.
+    /// The maximum number of its workers, or of tasks for other machines.
     pub(crate) most_workers: usize,
     /// The source that this thread has to poll for the answer to the last call, or to [hand
     /// over](LocalEngine::hand_over) to another thread.
@@ -137,9 +150,9 @@ impl fmt::Debug for LocalEngine {
 
 impl LocalEngine {
     /// Calls the program's start hook, if there is one, when the engine of its process has started.
-    pub(crate) fn call_start_hook(self: &Arc<Self>) {
+    pub(crate) fn call_start_hook(observe: Observe<'_>) {
         if let Some(program) = PROGRAM.get() {
-            (program.on_start)(self);
+            (program.on_start)(observe);
         }
     }
 
@@ -173,8 +186,7 @@ impl LocalEngine {
         let seed = config.seed.unwrap_or_else(sys::monotonic_nanos);
         let max_message = config.max_message;
         let config = Arc::new(config);
-        let numbers = NUMBERS.get_or_init(Arc::default);
-        let mut scheduler = Scheduler::new(seed, Arc::clone(numbers));
+        let mut scheduler = Scheduler::new(seed, numbers());
         scheduler.set_max_processes(config.max_processes);
         let engine = Arc::new_cyclic(|this| Self {
             core: Mutex::new(Core {
@@ -207,6 +219,11 @@ impl LocalEngine {
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Returns the maximum number of workers of a function or service.
+    pub(crate) fn max_workers(&self, spec: &FunctionSpec) -> usize {
+        core::max_workers(&self.config, spec)
     }
 
     /// Begins the shutdown; see [`Scheduler::shut_down`]. Does nothing in a forked child.
@@ -378,11 +395,48 @@ impl LocalEngine {
                 Some(source)
             });
             Ok(Submitted {
-                function,
+                function: Some(function),
                 ahead,
                 most_workers,
                 source,
             })
+        })
+    }
+
+    /// Submits calls that another process has made, with what is known of earlier attempts at each.
+    ///
+    /// # Errors
+    ///
+    /// Returns the calls if none of them is accepted, with the reason.
+    pub(crate) fn resume(
+        &self,
+        callee: &Callee,
+        calls: Vec<ResumedJob>,
+    ) -> Result<(), (Rejected, Vec<ResumedJob>)> {
+        if let Some(problem) = &self.config.invalid {
+            return Err((Rejected::Configuration(problem.clone()), calls));
+        }
+        if !self.backend.may_start_workers() {
+            return Err((Rejected::NotInitialised, calls));
+        }
+        self.step(|core, now| {
+            let function = match core.function(callee) {
+                Ok(function) => function,
+                Err(reason) => return Err((reason, calls)),
+            };
+            let terms = core.terms(function, callee);
+            for (job, resumption) in calls {
+                let terms = Arc::clone(&terms);
+                let traced = self.trace(core, &job);
+                let scheduler = &mut core.scheduler;
+                let key = match resumption {
+                    None => scheduler.submit(now, function, terms, job),
+                    Some(behind) => scheduler.resume(now, function, terms, job, *behind),
+                };
+                self.begin_spans(key.id, callee.registration.spec.name, traced);
+            }
+            core.scheduler.dispatch(now, function);
+            Ok(())
         })
     }
 
@@ -394,6 +448,18 @@ impl LocalEngine {
     pub(crate) fn cancel_all(&self, target: &Arc<dyn Deliver>) {
         let goes_there = |job: &Job| delivery::is_same(&job.target, target);
         self.step(|core, _| core.scheduler.cancel_where(goes_there, Cancelled::ByCaller));
+    }
+
+    /// Cancels the calls whose outcomes go to a target, and kills the workers that may be executing one of them.
+    pub(crate) fn kill_all(&self, target: &Arc<dyn Deliver>) {
+        let goes_there = |job: &Job| delivery::is_same(&job.target, target);
+        self.step(|core, _| core.scheduler.kill_where(goes_there));
+    }
+
+    /// Takes the calls whose outcomes go to a target away, for another engine.
+    pub(crate) fn hand_back_all(&self, target: &Arc<dyn Deliver>) {
+        let goes_there = |job: &Job| delivery::is_same(&job.target, target);
+        self.step(|core, now| core.scheduler.hand_back_where(now, goes_there));
     }
 
     /// Steps the scheduler, performs its actions and delivers the outcomes.

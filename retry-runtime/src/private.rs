@@ -20,7 +20,7 @@ pub use crate::caller::call::{Call, FunctionCall};
 pub use crate::caller::map::{ForEach, Map};
 pub use crate::caller::runtime::Runtime;
 pub use crate::caller::stub::Typed;
-pub use crate::child::{enter_test, init};
+pub use crate::child::enter_test;
 pub use crate::function::args::Input as Accepted;
 pub use crate::function::args::{Argument, Arguments, Ref, Referred, Signature, Val};
 pub use crate::function::batch::Batched;
@@ -41,6 +41,7 @@ pub use crate::program::command_line::{
     ABOUT_VARIABLES, CommandLine, IsArgs, IsEnum, IsFromOsStr, IsFromOsString, IsFromString,
     IsFromText, IsKnown, IsParsed, IsSubcommand, check_option,
 };
+pub use crate::program::serving::init;
 pub use crate::program::{run, run_async};
 #[cfg(feature = "cli")]
 pub use clap;

@@ -12,12 +12,13 @@ pub(crate) mod progress;
 pub(crate) mod progress;
 mod running;
 mod sampling;
+pub(crate) mod serving;
 mod status;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use crate::caller::host::{self, Host};
 use crate::caller::runtime::{Builder, Shutdown};
 use crate::child::nested::Upstream;
 use crate::config::{self, FailOn, ProgressMode, StatusMode};
-use crate::local::{LocalEngine, ProgramHooks};
+use crate::local::{LocalEngine, Observe, ProgramHooks};
 use crate::sys::PerProcess;
 use crate::sys::signals::{self, Signals};
 use crate::terminal;
@@ -353,11 +354,9 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Returns the time that pending calls have to end.
-fn shutdown_grace(engine: &LocalEngine) -> Duration {
-    GRACE
-        .get()
-        .copied()
-        .unwrap_or(engine.config().shutdown_grace)
+fn shutdown_grace() -> Duration {
+    let given = GRACE.get().copied();
+    given.unwrap_or_else(|| host::configuration().shutdown_grace)
 }
 
 /// Warns about variables, handles signals, and shows progress.
@@ -374,8 +373,8 @@ fn begin(progress: ProgressMode, status: StatusMode) {
         signals::catch();
     }
     // A forked child inherits the handlers, but has neither the thread nor a pipe of its own.
-    let starts = |engine: &Arc<LocalEngine>| {
-        status::observe(engine);
+    let starts = |observe: Observe<'_>| {
+        status::observe(observe);
         if !Signals::are_open()
             && let Ok(signals) = Signals::open()
         {
@@ -423,9 +422,9 @@ fn finish() {
         thread::park();
     }
     terminal::begin_wait();
-    if let Some(engine) = host::global_if_started() {
-        let grace = shutdown_grace(engine);
-        let (running, queued) = engine.pending();
+    if let Some(host) = Host::global_if_started() {
+        let grace = shutdown_grace();
+        let (running, queued) = host.pending();
         match running + queued {
             0 => {}
             1 => say(&format!(
@@ -435,19 +434,19 @@ fn finish() {
                 "waiting for {calls} spawned calls, at most {grace:?}; Ctrl-C to abandon them"
             )),
         }
-        let begun = engine.running_time();
-        let shutdown = Shutdown::begin(&Host::Here(Arc::clone(engine)), grace);
+        let begun = host.running_time();
+        let shutdown = Shutdown::begin(&host, grace);
         let abandoned = shutdown.wait_for(SILENT).unwrap_or_else(|shutdown| {
             if running + queued == 0 {
-                let elapsed = engine.running_time().saturating_duration_since(begun);
-                say_what_is_left(engine, grace.saturating_sub(elapsed));
+                let elapsed = host.running_time().saturating_duration_since(begun);
+                say_what_is_left(&host, grace.saturating_sub(elapsed));
             }
             shutdown.wait()
         });
         for abandoned in abandoned {
             say(&format!("abandoned {abandoned}"));
         }
-        say_what_was_killed(engine);
+        say_what_was_killed(&host);
     }
     end_display();
     status::end();
@@ -466,8 +465,10 @@ const SILENT: Duration = Duration::from_millis(250);
 const NAMED: usize = 3;
 
 /// Prints which workers have not ended yet.
-fn say_what_is_left(engine: &LocalEngine, grace: Duration) {
-    let left = engine.processes();
+fn say_what_is_left(host: &Host, grace: Duration) {
+    let left = host
+        .local()
+        .map_or_else(Vec::new, |engine| engine.processes());
     if !left.is_empty() {
         say(&format!(
             "waiting for {} to end, at most {grace:.1?}; Ctrl-C to kill now",
@@ -477,8 +478,9 @@ fn say_what_is_left(engine: &LocalEngine, grace: Duration) {
 }
 
 /// Prints which workers had to be killed.
-fn say_what_was_killed(engine: &LocalEngine) {
-    let killed = engine.killed_at_shutdown();
+fn say_what_was_killed(host: &Host) {
+    let engine = host.local();
+    let killed = engine.map_or_else(Vec::new, |engine| engine.killed_at_shutdown());
     if !killed.is_empty() {
         say(&format!(
             "killed {}, which did not end in time",
@@ -532,29 +534,29 @@ fn handle(signals: &Signals) {
     ASKED
         .get_or_init(AtomicI32::default)
         .store(first, Ordering::Release);
-    let Some(engine) = host::global_if_started() else {
+    let Some(host) = Host::global_if_started() else {
         exit(first);
     };
-    let grace = shutdown_grace(engine);
-    let (running, queued) = engine.pending();
+    let grace = shutdown_grace();
+    let (running, queued) = host.pending();
     if running + queued > 0 {
         say(&format!(
             "cancelling: {running} running ({grace:?} to end), {queued} not started; Ctrl-C \
              again to kill now"
         ));
     }
-    engine.shut_down(grace, false, true);
+    host.shut_down(grace, false);
     let mut silent = (running + queued == 0).then(|| Instant::now() + SILENT);
-    while !engine.is_drained() {
+    while !host.is_drained() {
         if let Some(second) = signals.next(Some(LOOK)).and_then(answer) {
             // The remaining workers end with this process.
             exit(second);
         }
         if silent.take_if(|until| *until <= Instant::now()).is_some() {
-            say_what_is_left(engine, grace.saturating_sub(SILENT));
+            say_what_is_left(&host, grace.saturating_sub(SILENT));
         }
     }
-    say_what_was_killed(engine);
+    say_what_was_killed(&host);
     // Give `main` time to print what follows from the end of its calls.
     let second = signals.next(Some(Duration::from_millis(50)));
     exit(second.and_then(answer).unwrap_or(first))

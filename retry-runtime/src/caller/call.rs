@@ -160,6 +160,7 @@ fn decode<T: Wire, E>(
         Failure::Cancelled(cancelled) => CallError::Cancelled(cancelled, context),
         Failure::Rejected(rejected) => CallError::Rejected(rejected, context),
         Failure::Lost(lost) => CallError::Lost(lost, context),
+        Failure::HandedBack(_) => CallError::Lost(Lost::handed_back(), context),
     })
 }
 
@@ -335,6 +336,7 @@ impl<T, E> Call<T, E> {
                 policy: options.policy(self.registration.spec),
                 budget: None,
                 called: Some(self.called),
+                longest_delay: None,
             };
             self.host.submit(&callee, [job], intent, |submitted| {
                 key = Some(submitted);

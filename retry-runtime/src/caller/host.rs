@@ -1,14 +1,20 @@
 //! Routes calls to their scheduler: the engine of this process, or the parent of this worker.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
+use crate::agent::scheme;
+use crate::api::call_id::CallNumber;
+use crate::api::events::Events;
 use crate::api::failure::Rejected;
 use crate::api::options::Options;
 use crate::api::run::RunId;
 use crate::child::nested::Upstream;
 use crate::config::Config;
+use crate::fleet::Fleet;
 use crate::function::callee::Callee;
 #[cfg(feature = "report")]
 use crate::function::registry;
@@ -24,12 +30,18 @@ use crate::observe::report;
 use crate::observe::{trace, writer};
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 use crate::process::Processes;
-use crate::scheduler::FunctionKey;
+use crate::scheduler::statistics::Statistics;
+use crate::scheduler::{Counts, FunctionKey, FunctionReading};
 use crate::sys::PerProcess;
 use crate::wait::spin::{self, Spin};
 use crate::wait::{AnswerSource, Waiter, is_over};
 
 static GLOBAL: PerProcess<Arc<LocalEngine>> = PerProcess::new();
+
+/// The same for calls that go to other machines.
+static FLEET: PerProcess<Arc<Fleet>> = PerProcess::new();
+
+static STARTING: PerProcess<Mutex<()>> = PerProcess::new();
 
 /// The settings of the default engine, if the program has given it any. A forked child's engine has the same.
 static DEFAULT: OnceLock<Config> = OnceLock::new();
@@ -53,7 +65,6 @@ pub(crate) fn configuration() -> Config {
 /// If the operating system has no thread, descriptor or memory left for it. The next call tries
 /// again.
 pub(crate) fn global() -> io::Result<&'static Arc<LocalEngine>> {
-    static STARTING: PerProcess<Mutex<()>> = PerProcess::new();
     if let Some(engine) = global_if_started() {
         return Ok(engine);
     }
@@ -63,7 +74,9 @@ pub(crate) fn global() -> io::Result<&'static Arc<LocalEngine>> {
         return Ok(engine);
     }
     let engine = start(configuration())?;
-    engine.call_start_hook();
+    if engine.config().address.is_none() {
+        LocalEngine::call_start_hook(&|subscriber| engine.observe(subscriber));
+    }
     Ok(GLOBAL.get_or_init(|| engine))
 }
 
@@ -79,6 +92,22 @@ pub(crate) fn expect_global() -> &'static Arc<LocalEngine> {
 /// Returns the default engine if there has been a call in this process already.
 pub(crate) fn global_if_started() -> Option<&'static Arc<LocalEngine>> {
     GLOBAL.get()
+}
+
+/// Returns the calls of this process that name no other runtime and go to other machines.
+///
+/// # Errors
+///
+/// If the settings name no engine that can be used, or the operating system has no thread left.
+fn global_fleet(config: Config) -> io::Result<Arc<Fleet>> {
+    let starting = STARTING.get_or_init(|| Mutex::new(()));
+    let _one_at_a_time = starting.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(fleet) = FLEET.get() {
+        return Ok(Arc::clone(fleet));
+    }
+    let fleet = start_fleet(config)?;
+    LocalEngine::call_start_hook(&|subscriber| fleet.observe(subscriber));
+    Ok(Arc::clone(FLEET.get_or_init(|| fleet)))
 }
 
 /// Starts an engine, with worker processes unless the configuration asks for inline workers.
@@ -99,6 +128,23 @@ pub(crate) fn start(config: Config) -> io::Result<Arc<LocalEngine>> {
         engine.observe(feed);
     }
     Ok(engine)
+}
+
+/// Connects the engine at the address in the settings.
+///
+/// # Errors
+///
+/// If there is no such engine, its address is wrong, or the operating system has no thread left.
+pub(crate) fn start_fleet(config: Config) -> io::Result<Arc<Fleet>> {
+    let address = config.address.as_deref().unwrap_or_default();
+    let engine = scheme::connect(address)
+        .map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
+    let feeds = files(&config)?;
+    let fleet = Fleet::start(config, engine)?;
+    for feed in feeds {
+        fleet.observe(feed);
+    }
+    Ok(fleet)
 }
 
 /// Opens the files that an engine with these settings writes.
@@ -142,13 +188,14 @@ fn start_with_processes(config: Config) -> io::Result<Arc<LocalEngine>> {
     )
 }
 
-/// The scheduler of the calls of this process: the engine here, or the parent of this worker.
+/// The scheduler of the calls of this process: the engine here, the parent of this worker, or other machines.
 #[derive(Clone)]
 pub(crate) enum Host {
     Here(Arc<LocalEngine>),
     Parent(&'static Upstream),
+    Fleet(Arc<Fleet>),
     /// No engine could be started, for this reason.
-    Nowhere(Arc<str>),
+    Nowhere(Rejected),
 }
 
 impl Host {
@@ -156,10 +203,36 @@ impl Host {
     pub(crate) fn global() -> Self {
         match Upstream::get() {
             Some(upstream) => Self::Parent(upstream),
-            None => match global() {
-                Ok(engine) => Self::Here(Arc::clone(engine)),
-                Err(error) => Self::Nowhere(error.to_string().into()),
-            },
+            None => Self::global_if_started().unwrap_or_else(Self::start_global),
+        }
+    }
+
+    /// Returns the host of calls that name no other runtime if there has been one.
+    pub(crate) fn global_if_started() -> Option<Self> {
+        let fleet = FLEET.get().map(|fleet| Self::Fleet(Arc::clone(fleet)));
+        fleet.or_else(|| {
+            // An agent has a local engine, which is not that of its own calls.
+            let engine = global_if_started().filter(|engine| engine.config().address.is_none());
+            engine.map(|engine| Self::Here(Arc::clone(engine)))
+        })
+    }
+
+    #[cold]
+    fn start_global() -> Self {
+        let config = configuration();
+        if config.address.is_some() {
+            return Self::connect(global_fleet(config));
+        }
+        match global() {
+            Ok(engine) => Self::Here(Arc::clone(engine)),
+            Err(error) => Self::Nowhere(Rejected::NoResources(error.to_string().into())),
+        }
+    }
+
+    fn connect(fleet: io::Result<Arc<Fleet>>) -> Self {
+        match fleet {
+            Ok(fleet) => Self::Fleet(fleet),
+            Err(error) => Self::Nowhere(Rejected::Engine(error.to_string().into())),
         }
     }
 
@@ -171,6 +244,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.is_foreign(),
             Self::Parent(upstream) => upstream.is_foreign(),
+            Self::Fleet(fleet) => fleet.is_foreign(),
             Self::Nowhere(_) => false,
         }
     }
@@ -181,15 +255,108 @@ impl Host {
         match self {
             Self::Here(engine) => engine.run(),
             Self::Parent(upstream) => upstream.run(),
+            Self::Fleet(fleet) => fleet.run(),
             Self::Nowhere(_) => RunId::current(),
         }
     }
 
-    /// Returns the engine if it is the default one, whose progress a program shows.
-    pub(crate) fn if_global(&self) -> Option<&Arc<LocalEngine>> {
-        match (self, global_if_started()) {
-            (Self::Here(engine), Some(global)) if Arc::ptr_eq(engine, global) => Some(engine),
-            _ => None,
+    /// Returns whether it is that of calls that name no other runtime, whose progress a program shows.
+    pub(crate) fn is_global(&self) -> bool {
+        match (self, global_if_started(), FLEET.get()) {
+            (Self::Here(engine), Some(global), _) => Arc::ptr_eq(engine, global),
+            (Self::Fleet(fleet), _, Some(global)) => Arc::ptr_eq(fleet, global),
+            _ => false,
+        }
+    }
+
+    /// Subscribes to the events from now on.
+    ///
+    /// # Panics
+    ///
+    /// Without a host of its own, if the operating system has no thread, descriptor or memory left for one.
+    pub(crate) fn subscribe(&self) -> Events {
+        match self {
+            Self::Here(engine) => engine.subscribe(),
+            Self::Fleet(fleet) => fleet.subscribe(),
+            Self::Parent(_) | Self::Nowhere(_) => expect_global().subscribe(),
+        }
+    }
+
+    /// Returns the counts of a function, as far as they are known here.
+    pub(crate) fn counts(&self, function: &str) -> Counts {
+        match self {
+            Self::Here(engine) => engine.counts(function),
+            Self::Fleet(fleet) => fleet.counts(function),
+            Self::Parent(_) | Self::Nowhere(_) => Counts::default(),
+        }
+    }
+
+    /// Begins the shutdown: new calls are rejected, and those that are left after a grace are cancelled, of those
+    /// that are not executing all at once unless `runs_queued` is set. Does nothing in a worker.
+    pub(crate) fn shut_down(&self, grace: Duration, runs_queued: bool) {
+        match self {
+            Self::Here(engine) => engine.shut_down(grace, runs_queued, true),
+            Self::Fleet(fleet) => fleet.shut_down(grace, runs_queued),
+            Self::Parent(_) | Self::Nowhere(_) => {}
+        }
+    }
+
+    /// Polls for the end of the shutdown. Ready with the calls that it gave up.
+    pub(crate) fn poll_drained(&self, waker: &Waker) -> Poll<Vec<(CallNumber, &'static str)>> {
+        match self {
+            Self::Here(engine) => engine.poll_drained(waker),
+            Self::Fleet(fleet) => fleet.poll_drained(waker),
+            Self::Parent(_) | Self::Nowhere(_) => Poll::Ready(Vec::new()),
+        }
+    }
+
+    /// Returns whether the shutdown has ended.
+    pub(crate) fn is_drained(&self) -> bool {
+        match self {
+            Self::Here(engine) => engine.is_drained(),
+            Self::Fleet(fleet) => fleet.is_drained(),
+            Self::Parent(_) | Self::Nowhere(_) => true,
+        }
+    }
+
+    /// Returns how many calls are executing, and how many are not.
+    pub(crate) fn pending(&self) -> (usize, usize) {
+        match self {
+            Self::Here(engine) => engine.pending(),
+            Self::Fleet(fleet) => fleet.pending(),
+            Self::Parent(_) | Self::Nowhere(_) => (0, 0),
+        }
+    }
+
+    /// Reads the calls of each function, and the time until the next retry if all calls wait for theirs.
+    pub(crate) fn read(&self) -> (Vec<FunctionReading>, Option<Duration>) {
+        match self {
+            Self::Here(engine) => engine.step(|core, now| {
+                let scheduler = &core.scheduler;
+                let next = scheduler.only_waits().then(|| scheduler.next_retry());
+                let retry = next
+                    .flatten()
+                    .map(|next| next.saturating_duration_since(now));
+                (scheduler.read(), retry)
+            }),
+            Self::Fleet(fleet) => (fleet.read(), None),
+            Self::Parent(_) | Self::Nowhere(_) => (Vec::new(), None),
+        }
+    }
+
+    /// Returns times and workers of each function, as far as they are known here.
+    pub(crate) fn statistics(&self) -> BTreeMap<&'static str, Statistics> {
+        let engine = self.local();
+        engine.map_or_else(BTreeMap::new, |engine| {
+            engine.step(|core, _| core.scheduler.statistics())
+        })
+    }
+
+    /// Returns the engine of this process, if the calls are scheduled here.
+    pub(crate) fn local(&self) -> Option<&Arc<LocalEngine>> {
+        match self {
+            Self::Here(engine) => Some(engine),
+            Self::Parent(_) | Self::Fleet(_) | Self::Nowhere(_) => None,
         }
     }
 
@@ -198,6 +365,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.config().options,
             Self::Parent(upstream) => upstream.options(),
+            Self::Fleet(fleet) => fleet.config().options,
             Self::Nowhere(_) => configuration().options,
         }
     }
@@ -206,7 +374,7 @@ impl Host {
     pub(crate) fn busy_polls(&self) -> bool {
         match self {
             Self::Here(engine) => engine.config().busy_poll,
-            Self::Parent(_) | Self::Nowhere(_) => false,
+            Self::Parent(_) | Self::Fleet(_) | Self::Nowhere(_) => false,
         }
     }
 
@@ -214,12 +382,13 @@ impl Host {
         match self {
             Self::Here(engine) => engine.max_message(),
             Self::Parent(upstream) => upstream.max_message(),
+            Self::Fleet(fleet) => fleet.max_message(),
             Self::Nowhere(_) => configuration().max_message,
         }
     }
 
-    /// Submits calls of one function, in order. Returns facts about the function if the calls are scheduled
-    /// in this process.
+    /// Submits calls of one function, in order. Returns facts about the function unless the parent of this worker
+    /// schedules them.
     pub(crate) fn submit(
         &self,
         callee: &Callee,
@@ -233,7 +402,8 @@ impl Host {
         match self {
             Self::Here(engine) => engine.submit(callee, jobs, intent, submitted).map(Some),
             Self::Parent(upstream) => upstream.submit(callee, jobs, submitted).map(|()| None),
-            Self::Nowhere(reason) => Err(Rejected::NoResources(reason.as_ref().into())),
+            Self::Fleet(fleet) => fleet.submit(callee, jobs, submitted).map(Some),
+            Self::Nowhere(reason) => Err(reason.clone()),
         }
     }
 
@@ -284,7 +454,7 @@ impl Host {
         let mut is_over = || is_over(waiter, until);
         match self {
             Self::Here(engine) => engine.poll_answers(target, spin, &mut is_over),
-            Self::Parent(_) | Self::Nowhere(_) => {
+            Self::Parent(_) | Self::Fleet(_) | Self::Nowhere(_) => {
                 spin.look_until(&mut is_over);
             }
         }
@@ -302,7 +472,7 @@ impl Host {
     ) {
         match self {
             Self::Here(engine) => engine.park(call, source, until, waiter, spin),
-            Self::Parent(_) | Self::Nowhere(_) => {
+            Self::Parent(_) | Self::Fleet(_) | Self::Nowhere(_) => {
                 self.poll_until(WaitTarget::To(call), until, waiter, spin);
             }
         }
@@ -313,6 +483,7 @@ impl Host {
         match self {
             Self::Here(engine) => engine.config().max_buffered,
             Self::Parent(upstream) => upstream.max_buffered(),
+            Self::Fleet(fleet) => fleet.config().max_buffered,
             Self::Nowhere(_) => usize::MAX,
         }
     }
@@ -325,7 +496,7 @@ impl Host {
             // Evaluated under the lock, so that the last step carries the current state.
             Self::Here(engine) => engine.step(|core, _| core.scheduler.hold(caller, held())),
             Self::Parent(upstream) => upstream.hold(caller, held),
-            Self::Nowhere(_) => {}
+            Self::Fleet(_) | Self::Nowhere(_) => {}
         }
     }
 
@@ -334,7 +505,7 @@ impl Host {
         match self {
             _ if self.is_foreign() => false,
             Self::Here(engine) => engine.lock().scheduler.is_served(function),
-            Self::Parent(_) | Self::Nowhere(_) => false,
+            Self::Parent(_) | Self::Fleet(_) | Self::Nowhere(_) => false,
         }
     }
 
@@ -344,6 +515,7 @@ impl Host {
             _ if self.is_foreign() => {}
             Self::Here(engine) => engine.cancel(call),
             Self::Parent(upstream) => upstream.cancel(call),
+            Self::Fleet(fleet) => fleet.cancel(call.id),
             Self::Nowhere(_) => {}
         }
     }
@@ -354,6 +526,7 @@ impl Host {
             _ if self.is_foreign() => {}
             Self::Here(engine) => engine.cancel_all(target),
             Self::Parent(upstream) => upstream.cancel_all(target),
+            Self::Fleet(fleet) => fleet.cancel_all(target),
             Self::Nowhere(_) => {}
         }
     }

@@ -16,9 +16,8 @@ use crate::api::events::Events;
 use crate::api::retries::Retries;
 use crate::caller::host::{self, Host};
 use crate::child::nested::Upstream;
-use crate::config::{Config, OutputMode, Transport};
+use crate::config::{Config, OutputMode, SHORTEST_HOST_TIMEOUT, Transport};
 use crate::function::registry;
-use crate::local::LocalEngine;
 use crate::runtime_thread;
 use crate::wait::block::{self, Wait};
 
@@ -60,17 +59,21 @@ pub struct Runtime {
 }
 
 /// Ends the engine with the last handle to it.
-struct Owner(Arc<LocalEngine>);
+struct Owner(Host);
 
 impl Drop for Owner {
     fn drop(&mut self) {
         if self.0.is_foreign() {
             // A forked child never drops the engine of its parent: that would close descriptors whose
             // numbers may be other files by now.
-            std::mem::forget(Arc::clone(&self.0));
+            std::mem::forget(self.0.clone());
             return;
         }
-        self.0.shut_down(Duration::ZERO, false, false);
+        match &self.0 {
+            Host::Here(engine) => engine.shut_down(Duration::ZERO, false, false),
+            Host::Fleet(fleet) => fleet.end(),
+            Host::Parent(_) | Host::Nowhere(_) => {}
+        }
     }
 }
 
@@ -98,10 +101,7 @@ impl Runtime {
     /// Subscribes to the events of this runtime, from now on.
     #[must_use]
     pub fn events(&self) -> Events {
-        match &self.host {
-            Host::Here(engine) => engine.subscribe(),
-            Host::Parent(_) | Host::Nowhere(_) => host::expect_global().subscribe(),
-        }
+        self.host.subscribe()
     }
 }
 
@@ -112,9 +112,14 @@ impl fmt::Debug for Runtime {
 }
 
 /// A shutdown in progress, as [`Runtime::shutdown`] returns it.
-#[derive(Debug)]
 pub struct Shutdown {
-    engine: Option<Arc<LocalEngine>>,
+    host: Host,
+}
+
+impl fmt::Debug for Shutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shutdown").finish_non_exhaustive()
+    }
 }
 
 /// A call that did not end within the grace of a shutdown.
@@ -146,14 +151,8 @@ impl fmt::Display for Abandoned {
 
 impl Shutdown {
     pub(crate) fn begin(host: &Host, grace: Duration) -> Self {
-        let engine = match host {
-            Host::Here(engine) => {
-                engine.shut_down(grace, true, true);
-                Some(Arc::clone(engine))
-            }
-            Host::Parent(_) | Host::Nowhere(_) => None,
-        };
-        Self { engine }
+        host.shut_down(grace, true);
+        Self { host: host.clone() }
     }
 
     /// Blocks this thread until all calls and workers have ended, and returns the calls that did not end
@@ -197,16 +196,13 @@ impl Future for Drained {
     type Output = Vec<Abandoned>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<Abandoned>> {
-        let Some(engine) = &self.0.engine else {
-            return Poll::Ready(Vec::new());
-        };
-        let run = engine.run();
+        let host = &self.0.host;
+        let run = host.run();
         let name = |(call, function): (CallNumber, _)| Abandoned {
             call: call.of(run),
             function,
         };
-        engine
-            .poll_drained(context.waker())
+        host.poll_drained(context.waker())
             .map(|abandoned| abandoned.into_iter().map(name).collect())
     }
 }
@@ -578,6 +574,49 @@ impl Builder {
         self
     }
 
+    /// Sends calls to other machines, through the engine at an address such as `temporal://queue.example:7233`.
+    ///
+    /// The part before `://` is the name of a [`Scheme`](crate::engine::Scheme), which the crate of the engine registers.
+    /// The machines run the same program as agents; see [`serve`](crate::serve). `RETRY_ENGINE` sets it for the default
+    /// runtime.
+    ///
+    /// Settings about workers, such as [`max_workers`](Self::max_workers), are those of each agent then.
+    pub fn engine(mut self, address: impl Into<String>) -> Self {
+        self.config.address = Some(address.into());
+        self.config.note_built("engine");
+        self
+    }
+
+    /// Sets the time after which a machine that is not heard of any more has lost its calls, 30 s or
+    /// `RETRY_HOST_TIMEOUT` by default. They begin again on another machine.
+    ///
+    /// A machine that hears nothing from the engine for nine tenths of it ends these calls.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `timeout` is shorter than a second.
+    #[track_caller]
+    pub fn host_timeout(mut self, timeout: Duration) -> Self {
+        assert!(
+            timeout >= SHORTEST_HOST_TIMEOUT,
+            "`host_timeout` must be at least {SHORTEST_HOST_TIMEOUT:?}"
+        );
+        self.config.host_timeout = timeout;
+        self.config.note_built("host_timeout");
+        self
+    }
+
+    /// Sets the version of the program. Machines of the same version understand each other's calls.
+    ///
+    /// Without it they must run the very same file. With it, functions must have the same types in both; values of
+    /// types that differ nevertheless do not arrive, and their calls fail. `RETRY_VERSION` sets it for the default
+    /// runtime and for agents.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.config.version = Some(version.into());
+        self.config.note_built("version");
+        self
+    }
+
     /// Lists the settings of the runtime with their values and origins, as `RETRY_CONFIG=print` does for the
     /// default runtime: first those of the runtime, then those of each function in this program.
     ///
@@ -598,7 +637,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Returns the operating system's error if it has no thread or descriptor left.
+    /// Returns the operating system's error if it has no thread or descriptor left, and an error of the kind
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if there is no [`engine`](Self::engine) at the address.
     pub fn build(self) -> io::Result<Runtime> {
         if let Some(upstream) = Upstream::get() {
             return Ok(Runtime {
@@ -606,10 +646,13 @@ impl Builder {
                 _owner: None,
             });
         }
-        let engine = host::start(self.config)?;
+        let host = match self.config.address {
+            Some(_) => Host::Fleet(host::start_fleet(self.config)?),
+            None => Host::Here(host::start(self.config)?),
+        };
         Ok(Runtime {
-            host: Host::Here(Arc::clone(&engine)),
-            _owner: Some(Arc::new(Owner(engine))),
+            host: host.clone(),
+            _owner: Some(Arc::new(Owner(host))),
         })
     }
 }

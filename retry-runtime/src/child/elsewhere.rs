@@ -8,18 +8,8 @@ use crate::job::caller::Caller;
 use crate::job::capture;
 use crate::wire::launch::{self, Entry};
 
-/// Turns this process into a worker if it was started as one; otherwise allows it to start workers.
-///
-/// On this system there are no worker processes, and this checks the environment, and runs the
-/// [`#[on_start]`](macro@crate::on_start) functions: if one of them fails, the process exits with code 1. If a `RETRY_` variable
-/// has an invalid value, it prints `error:` with a sentence about each such variable to standard error and
-/// exits with code 2. With `RETRY_CONFIG=print` it lists all settings on standard output and exits with code 0.
-///
-/// ```no_run
-/// retry_runtime::init();
-/// // The rest of `main` runs in the parent only.
-/// ```
-pub fn init() {
+/// Checks the environment, and runs what has to run at the start. There are no worker processes on this system.
+pub(crate) fn init() {
     static ENTERED: Once = Once::new();
     ENTERED.call_once(|| start::begin(registry::descriptions));
     launch::enter(Entry::Main);

@@ -12,37 +12,14 @@ use crate::sys::children;
 use crate::wire::KEY_VARIABLE;
 use crate::wire::launch::{self, Entry, MARK};
 
-/// Turns this process into a worker if it was started as one; otherwise allows it to start workers.
-///
-/// It has to be the first line of `main`. In a worker process it never returns, so that the rest of `main`
-/// runs in the parent only. [`#[local_entrypoint]`](macro@crate::local_entrypoint) calls it. A process that
-/// was started as a worker and cannot be one (a script in between has replaced its standard input, or there
-/// is no descriptor left) exits with code 71 and says why.
-///
-/// In the program, the functions with [`#[on_start]`](macro@crate::on_start) run in it. If one of them fails,
-/// the process prints why and exits with code 1.
-///
-/// `init` handles no signals, shows no progress and waits for nothing at the end: [`run`](crate::run) and
-/// [`run_async`](crate::run_async) do, for the part of `main` that makes calls.
-///
-/// If this program was started with SIGCHLD ignored, `init` restores the default action: otherwise the exit
-/// status of workers, and of all other children, would be lost.
-///
-/// In the program itself, `init` also checks the environment. If a `RETRY_` variable has an invalid value, it
-/// prints `error:` with a sentence about each such variable to standard error and exits with code 2. With
-/// `RETRY_CONFIG=print` it lists all settings on standard output and exits with code 0. Otherwise it prints
-/// nothing.
-///
-/// ```no_run
-/// retry_runtime::init();
-/// // The rest of `main` runs in the parent only.
-/// ```
-pub fn init() {
+/// Turns this process into a worker if it was started as one; otherwise allows it to start workers, and runs what has to
+/// run at the start.
+pub(crate) fn init() {
     enter(Entry::Main);
     on_start::run_or_exit();
 }
 
-/// Does the same as [`init`] in a test: a worker is the test binary, told to run only this test. The caller
+/// Does the same in a test: a worker is the test binary, told to run only this test. The caller
 /// must keep the returned value until the test ends.
 pub fn enter_test(path: &'static str) -> impl Sized {
     // The test harness names tests without the crate name.

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Config, FailOn, OutputMode, ProgressMode, StatusMode, VARIABLES};
+use super::{
+    Config, FailOn, OutputMode, ProgressMode, Serve, StatusMode, VARIABLES, shown_address,
+};
 use crate::api::retries::Retries;
 use crate::api::spec::{Annotation, FunctionSpec};
 use crate::sys::attributes::parallelism;
@@ -141,12 +143,26 @@ impl Config {
             ("shutdown_grace", time(self.shutdown_grace)),
             (
                 "engine",
-                if self.inline || !HAS_PROCESSES {
-                    "inline"
-                } else {
-                    "processes"
-                }
-                .to_owned(),
+                match &self.address {
+                    Some(address) => shown_address(address),
+                    None if self.inline || !HAS_PROCESSES => "inline".to_owned(),
+                    None => "processes".to_owned(),
+                },
+            ),
+            (
+                "serve",
+                match &self.serve {
+                    None => "nothing".to_owned(),
+                    Some(Serve::All) => "all".to_owned(),
+                    Some(Serve::These(names)) => names.join(","),
+                },
+            ),
+            ("host_timeout", time(self.host_timeout)),
+            (
+                "version",
+                self.version
+                    .clone()
+                    .unwrap_or_else(|| "that of the file".to_owned()),
             ),
             (
                 "seed",

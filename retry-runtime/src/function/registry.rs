@@ -223,6 +223,11 @@ pub(crate) fn descriptions() -> Vec<(Annotation, &'static FunctionSpec)> {
     found
 }
 
+/// Returns all registered functions.
+pub(crate) fn all() -> impl Iterator<Item = &'static Registration> {
+    registry().values().flatten().copied()
+}
+
 /// The reason for which a name does not identify one function.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotFound {
@@ -304,7 +309,7 @@ fn fingerprint_of<'a>(functions: impl Iterator<Item = &'a Registration>) -> u64 
 }
 
 /// The hash FNV-1a. It is the same with every version of the compiler.
-struct Fnv(u64);
+pub(crate) struct Fnv(u64);
 
 impl Default for Fnv {
     fn default() -> Self {
@@ -314,12 +319,16 @@ impl Default for Fnv {
 
 impl Fnv {
     /// Adds a text and its length, which separates it from the next one.
-    fn add(&mut self, text: &str) {
+    pub(crate) fn add(&mut self, text: &str) {
         self.write(&(text.len() as u64).to_le_bytes());
         self.write(text.as_bytes());
     }
 
-    fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn finish(&self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::api::context::short_name;
-use crate::caller::host;
+use crate::caller::host::Host;
 use crate::caller::underway::{self, Activity, MapReading, MapsReading};
 use crate::observe::summary::{Occupancy, seconds};
 use crate::scheduler::{Counts, FunctionReading};
@@ -252,17 +252,10 @@ pub(super) fn occupancy(name: &str) -> Option<Occupancy> {
 
 /// Takes a sample of each function, in the order in which they were first called.
 fn take(now: Instant) -> Vec<Sample> {
-    let Some(engine) = host::global_if_started() else {
+    let Some(host) = Host::global_if_started() else {
         return Vec::new();
     };
-    let (functions, retry) = engine.step(|core, now| {
-        let scheduler = &core.scheduler;
-        let next = scheduler.only_waits().then(|| scheduler.next_retry());
-        let retry = next
-            .flatten()
-            .map(|next| next.saturating_duration_since(now));
-        (scheduler.read(), retry)
-    });
+    let (functions, retry) = host.read();
     let mut sampler = lock();
     let sample = |function: &FunctionReading| {
         let maps = underway::read(function.name, function.counts);
@@ -280,8 +273,8 @@ pub(super) fn begin(mut show: impl FnMut(Instant, &[Sample]) + Send + 'static) {
     let sample = move || {
         while thread().is_some() {
             // The time of a suspension is no time of workers.
-            let engine = host::global_if_started();
-            let now = engine.map_or_else(Instant::now, |engine| engine.running_time());
+            let host = Host::global_if_started();
+            let now = host.map_or_else(Instant::now, |host| host.running_time());
             let samples = take(now);
             show(now, &samples);
             let is_idle = !samples.iter().any(Sample::is_pending);

@@ -9,9 +9,9 @@ use super::say;
 use crate::api::context::short_name;
 use crate::api::events::Interest;
 use crate::api::run::{self, RunId};
-use crate::caller::host;
+use crate::caller::host::Host;
 use crate::config::{FailOn, StatusMode};
-use crate::local::LocalEngine;
+use crate::local::Observe;
 use crate::observe::feed::Feed;
 use crate::observe::files;
 use crate::observe::status::{Failures, Status};
@@ -46,8 +46,8 @@ pub(super) fn begin(mode: StatusMode) {
     let _ = RunId::current();
 }
 
-/// Begins to observe an engine. Without a thread for it there are no status lines.
-pub(super) fn observe(engine: &Arc<LocalEngine>) {
+/// Begins to observe the default runtime. Without a thread for it there are no status lines.
+pub(super) fn observe(observe: Observe<'_>) {
     let Some(mode) = MODE.get() else { return };
     let observed = OBSERVED.get_or_init(Observed::default);
     let interest = match mode {
@@ -58,7 +58,7 @@ pub(super) fn observe(engine: &Arc<LocalEngine>) {
     if let Ok(feed) = Feed::start("retry-status", interest, status)
         && observed.feed.set(Arc::clone(&feed)).is_ok()
     {
-        engine.observe(feed);
+        observe(feed);
     }
 }
 
@@ -94,8 +94,8 @@ fn is_silent() -> bool {
 /// Prints the summary, and what could not be written.
 pub(super) fn end() {
     let files = files::flush_all();
-    if let (Some(mode), Some(observed), Some(engine)) =
-        (MODE.get(), OBSERVED.get(), host::global_if_started())
+    if let (Some(mode), Some(observed), Some(host)) =
+        (MODE.get(), OBSERVED.get(), Host::global_if_started())
     {
         if let Some(feed) = observed.feed.get() {
             feed.flush(LAST);
@@ -108,7 +108,7 @@ pub(super) fn end() {
             let text = summary::render(
                 &RunId::current().to_string(),
                 elapsed,
-                &totals(engine),
+                &totals(&host),
                 &failures,
                 complete.map(|(file, _)| file),
             );
@@ -151,9 +151,8 @@ impl Observed {
 }
 
 /// Returns the totals of each function, in the order in which they were first called.
-fn totals(engine: &LocalEngine) -> Vec<Totals> {
-    let (functions, statistics) =
-        engine.step(|core, _| (core.scheduler.read(), core.scheduler.statistics()));
+fn totals(host: &Host) -> Vec<Totals> {
+    let ((functions, _), statistics) = (host.read(), host.statistics());
     let total = |FunctionReading { name, counts, .. }| {
         let known = statistics.get(name).cloned().unwrap_or_default();
         let span = known

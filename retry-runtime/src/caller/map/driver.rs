@@ -151,10 +151,14 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
     pub(super) fn new(map: Map<I, T, E, Y>) -> Self {
         let most_buffered = map.max_buffered.unwrap_or_else(|| map.host.max_buffered());
         let shared = SharedArrivals::new(map.host.clone(), map.ordered, most_buffered);
-        let underway = map.host.if_global().and_then(|engine| {
-            let function = map.registration.pool().name;
-            underway::begin(function, map.inputs.size_hint(), || engine.counts(function))
-        });
+        let function = map.registration.pool().name;
+        let is_shown = map.host.is_global();
+        let underway = is_shown
+            .then(|| {
+                let counts = || map.host.counts(function);
+                underway::begin(function, map.inputs.size_hint(), counts)
+            })
+            .flatten();
         let checkpoint = open_checkpoint(&map);
         let shared = Arc::new(shared);
         if let Some(Ok(run)) = &checkpoint {
@@ -641,6 +645,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             policy: options.policy(self.registration.spec),
             budget: self.budget.clone(),
             called: Some(self.called),
+            longest_delay: None,
         };
         let job = Job {
             target: Arc::clone(&self.shared) as Arc<dyn Deliver>,
@@ -658,7 +663,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                 most_workers,
                 ..
             })) => {
-                self.function = Some(function);
+                self.function = function;
                 let each = CHUNK_BYTES.max(inputs.size() / inputs.count() as usize);
                 let busy = most_workers.saturating_mul(each).saturating_mul(BUSY);
                 self.window_bytes = busy.clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end());

@@ -1,0 +1,532 @@
+//! The host's half of an engine: runs the tasks that other programs have submitted, in the pool of this process.
+
+pub(crate) mod execution;
+pub(crate) mod scheme;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{io, mem};
+
+use crate::api::context::short_name;
+use crate::api::engine::{Delivery, Queue, Verdict};
+use crate::api::run;
+use crate::fleet;
+use crate::function::callee::Callee;
+use crate::function::registry::Registration;
+use crate::job::Job;
+use crate::job::budget::Budget;
+use crate::job::caller::Caller;
+use crate::job::delivery::{Deliver, Outcomes, wake};
+use crate::job::outcome::rejected;
+use crate::local::LocalEngine;
+use crate::spans;
+use crate::wait::block::{self, Wait};
+use crate::wire::message::Calls;
+use crate::wire::task::{self, Answer, Facts};
+use execution::{LocalCall, Opened};
+
+/// The longest delay of a retry that is waited for on the machine that has the call.
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// The part of a program that runs tasks, for a crate that connects an [`Engine`](crate::engine::Engine).
+///
+/// [`Scheme::new`](crate::engine::Scheme::new) takes a function that gets it: it takes tasks from the
+/// [queues](Self::queues) as long as there is [room](Self::free) for them, and ends once the agent
+/// [is drained](Self::is_drained). Clones are the same agent.
+#[derive(Clone)]
+pub struct Agent(Arc<Inner>);
+
+struct Inner {
+    engine: Arc<LocalEngine>,
+    /// The name by which other machines know this one.
+    name: String,
+    version: u64,
+    /// The functions and services that are served, with the number of inputs that each executes at once.
+    served: BTreeMap<&'static str, u32>,
+    /// Prints a message for the user.
+    say: fn(&str),
+    state: Mutex<State>,
+    /// Tells the thread that waits for timers that there are others.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    executions: Vec<Arc<Running>>,
+    is_draining: bool,
+    /// The time at which tasks that have begun are handed back.
+    hand_back_at: Option<Instant>,
+    wakers: Vec<Waker>,
+}
+
+/// A task that this machine has, as [`Agent::run`] returns it.
+///
+/// It begins once the engine has acknowledged its [ledger](Self::ledger). Dropping it cancels it.
+#[must_use = "dropping it cancels the task"]
+pub struct Execution(Arc<Running>);
+
+struct Running {
+    agent: Weak<Inner>,
+    /// The name of the function or service.
+    pool: &'static str,
+    slots: u32,
+    callee: Callee,
+    caller: Caller,
+    state: Mutex<RunningState>,
+}
+
+struct RunningState {
+    execution: Box<execution::Execution>,
+    /// The indices of the first inputs of chunks, by their positions in the task.
+    indices: BTreeMap<u32, u64>,
+    verdict: Option<Verdict>,
+    wakers: Vec<Waker>,
+}
+
+/// The future of a task's [verdict](Execution::verdict).
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Decided<'a>(&'a Running);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Agent {
+    /// Creates the agent of some functions, which run in the pool of `engine`.
+    ///
+    /// # Errors
+    ///
+    /// If the program's file cannot be read, or the operating system has no thread left.
+    pub(crate) fn start(
+        engine: Arc<LocalEngine>,
+        functions: impl IntoIterator<Item = &'static Registration>,
+        say: fn(&str),
+    ) -> io::Result<Self> {
+        let slots = |one: &'static Registration| {
+            let workers = engine.max_workers(one.pool());
+            let slots = workers.saturating_mul(one.pool().at_once());
+            (one.pool().name, u32::try_from(slots).unwrap_or(u32::MAX))
+        };
+        let served = functions.into_iter().map(slots).collect();
+        let inner = Arc::new(Inner {
+            name: format!("{}@{}", std::process::id(), run::host()),
+            version: fleet::version(engine.config())?,
+            served,
+            engine,
+            say,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let timers = Arc::downgrade(&inner);
+        thread::Builder::new()
+            .name("retry-agent".to_owned())
+            .spawn(move || run_timers(&timers))?;
+        Ok(Self(inner))
+    }
+
+    /// Returns the name under which the ledgers of tasks and the errors of their callers have this machine: the id of
+    /// the process and the name of the machine, such as `4711@host-a`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Returns the queues that the agent serves, one for each function and service.
+    #[must_use]
+    pub fn queues(&self) -> Vec<Queue> {
+        let names = self.0.served.keys();
+        names.map(|name| Queue::new(name, self.0.version)).collect()
+    }
+
+    /// Describes the functions with the numbers of inputs that they execute at once, for people.
+    pub(crate) fn describe(&self) -> String {
+        let slots = |slots: u32| match slots {
+            1 => "1 slot".to_owned(),
+            slots => format!("{slots} slots"),
+        };
+        let served = &self.0.served;
+        let all: Vec<u32> = served.values().copied().collect();
+        match &all[..] {
+            [first, others @ ..] if others.iter().all(|one| one == first) => {
+                let names: Vec<_> = served.keys().map(|name| short_name(name)).collect();
+                format!("{} ({} each)", names.join(", "), slots(*first))
+            }
+            _ => {
+                let name = |(name, count): (&&str, &u32)| {
+                    format!("{} ({})", short_name(name), slots(*count))
+                };
+                served.iter().map(name).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+
+    /// Returns how many tasks of a queue there is room for. An agent should ask the engine for tasks only as long as
+    /// this is not zero: a task that waits here cannot be run elsewhere.
+    ///
+    /// A task of several inputs takes all workers of its function. One more task may wait, so that workers need not
+    /// wait for the engine.
+    #[must_use]
+    pub fn free(&self, queue: &Queue) -> usize {
+        let Some(slots) = self.0.served.get(queue.function()) else {
+            return 0;
+        };
+        let state = lock(&self.0.state);
+        if state.is_draining {
+            return 0;
+        }
+        let of_queue = state
+            .executions
+            .iter()
+            .filter(|one| one.pool == queue.function());
+        let taken = of_queue.map(|one| lock(&one.state).execution.unfinished().min(*slots));
+        let room = (*slots + 1).saturating_sub(taken.sum());
+        room as usize
+    }
+
+    /// Takes a task. Nothing of it runs before its ledger is [acknowledged](Execution::acknowledged).
+    ///
+    /// # Errors
+    ///
+    /// Returns what to do with a task that does not run here: it was lost on too many machines, or it is none of
+    /// this program.
+    pub fn run(&self, delivery: Delivery) -> Result<Execution, Verdict> {
+        let agent = &self.0;
+        let opened = execution::open(Instant::now(), &agent.name, delivery);
+        let refuse = |problem: String| {
+            (agent.say)(&format!("refused a task: {problem}"));
+            let answer = Answer {
+                replies: Vec::new(),
+                facts: Facts::default(),
+                problem: Some(problem),
+            };
+            Verdict::Answer(task::encode(&answer, &[]))
+        };
+        let (calls, allowance, execution): (Calls, _, _) = match opened {
+            Err(problem) => return Err(refuse(problem)),
+            Ok(Opened::End(verdict)) => return Err(verdict),
+            Ok(Opened::Run {
+                calls,
+                allowance,
+                execution,
+            }) => (calls, allowance, execution),
+        };
+        let budget = allowance.map(|given| Arc::new(Budget::lent(given.ratio, given.retries)));
+        let (mut callee, _) = Callee::received(calls, budget).map_err(refuse)?;
+        callee.longest_delay = Some(LONGEST_DELAY);
+        let pool = callee.registration.pool().name;
+        let Some(slots) = agent.served.get(pool) else {
+            return Err(refuse(format!("`{pool}` is not served here")));
+        };
+        let running = Arc::new(Running {
+            agent: Arc::downgrade(agent),
+            pool,
+            slots: *slots,
+            callee,
+            caller: Caller::new(),
+            state: Mutex::new(RunningState {
+                execution,
+                indices: BTreeMap::new(),
+                verdict: None,
+                wakers: Vec::new(),
+            }),
+        });
+        let mut state = lock(&agent.state);
+        state.executions.push(Arc::clone(&running));
+        let is_draining = state.is_draining;
+        drop(state);
+        if is_draining {
+            running.hand_back();
+        }
+        Ok(Execution(running))
+    }
+
+    /// Begins to drain: no further tasks are taken, and tasks that have begun may end within a time. The rest of them
+    /// is handed back, and goes on elsewhere at once.
+    pub fn drain(&self, grace: Duration) {
+        let mut state = lock(&self.0.state);
+        state.is_draining = true;
+        let at = Instant::now().checked_add(grace);
+        state.hand_back_at = state.hand_back_at.into_iter().chain(at).min();
+        let waiting = state.executions.clone();
+        let wakers = mem::take(&mut state.wakers);
+        drop(state);
+        for running in waiting {
+            let has_begun = lock(&running.state).execution.has_begun();
+            if !has_begun {
+                running.hand_back();
+            }
+        }
+        wakers.into_iter().for_each(wake);
+        self.0.changed.notify_all();
+    }
+
+    /// Returns whether the agent is to take no further tasks.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        lock(&self.0.state).is_draining
+    }
+
+    /// Returns whether the agent drains and has no task any more.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        let state = lock(&self.0.state);
+        state.is_draining && state.executions.is_empty()
+    }
+
+    /// Polls for the beginning of the drain, for a loop that waits for tasks.
+    pub fn poll_draining(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = lock(&self.0.state);
+        if state.is_draining {
+            return Poll::Ready(());
+        }
+        state.wakers.push(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent")
+            .field("name", &self.0.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Execution {
+    /// Returns the ledger that the engine has to keep for the next machine that gets the task, should this one be lost.
+    /// It has to be acknowledged before anything runs, and may be sent again to show that this machine is alive.
+    #[must_use]
+    pub fn ledger(&self) -> Vec<u8> {
+        lock(&self.0.state).execution.ledger()
+    }
+
+    /// Takes in that the engine has acknowledged the ledger that was sent to it at a time. The first time, the calls
+    /// begin.
+    ///
+    /// When nothing has been acknowledged that was sent within nine tenths of the
+    /// [`host_timeout`](crate::engine::Task::host_timeout), this machine ends the task, which may begin on another
+    /// one soon.
+    pub fn acknowledged(&self, sent: Instant) {
+        let now = Instant::now();
+        let calls = lock(&self.0.state).execution.acknowledge(now, sent);
+        self.0.start(calls);
+        self.0.changed();
+    }
+
+    /// Asks for the end of the task, which the caller has cancelled.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    /// Polls for what to tell the engine about the task. It is there once nothing of the task is running any more.
+    pub fn verdict(&self) -> Decided<'_> {
+        Decided(&self.0)
+    }
+
+    /// Waits for the [verdict](Self::verdict), for a time at most.
+    #[must_use]
+    pub fn wait(&self, time: Duration) -> Option<Verdict> {
+        let until = Instant::now().checked_add(time);
+        block::block_on_until(until, &mut self.verdict())
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        self.0.cancel();
+        if let Some(agent) = self.0.agent.upgrade() {
+            let mut state = lock(&agent.state);
+            state.executions.retain(|one| !Arc::ptr_eq(one, &self.0));
+        }
+    }
+}
+
+impl fmt::Debug for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Execution")
+            .field("function", &self.0.callee.registration.spec.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Wait for Decided<'_> {}
+
+impl Future for Decided<'_> {
+    type Output = Verdict;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Verdict> {
+        let mut state = lock(&self.0.state);
+        if let Some(verdict) = &state.verdict {
+            return Poll::Ready(verdict.clone());
+        }
+        state.wakers.push(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Decided<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decided").finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// Gives calls to the local engine.
+    fn start(self: &Arc<Self>, calls: Vec<LocalCall>) {
+        let Some(agent) = self.agent.upgrade().filter(|_| !calls.is_empty()) else {
+            return;
+        };
+        let mut jobs = Vec::with_capacity(calls.len());
+        let mut state = lock(&self.state);
+        for call in calls {
+            if let Some(index) = call.index {
+                state.indices.insert(call.number, index);
+            }
+            let job = Job {
+                target: Arc::clone(self) as Arc<dyn Deliver>,
+                number: call.number,
+                index: call.index,
+                input: call.input,
+                caller: self.caller,
+                method: self.callee.registration.place(),
+                spans: spans::Context::default(),
+            };
+            jobs.push((job, call.resumption));
+        }
+        drop(state);
+        if let Err((reason, jobs)) = agent.engine.resume(&self.callee, jobs) {
+            for (job, _) in jobs {
+                self.end(job, rejected(reason.clone()));
+            }
+            self.conclude();
+        }
+    }
+
+    fn end(&self, job: Job, outcome: crate::job::outcome::Outcome) {
+        let mut state = lock(&self.state);
+        let offset = match (job.index, state.indices.get(&job.number)) {
+            (Some(index), Some(first)) => u32::try_from(index - first).unwrap_or_default(),
+            _ => 0,
+        };
+        let call = LocalCall {
+            number: job.number + offset,
+            index: job.index,
+            input: job.input,
+            resumption: None,
+        };
+        state.execution.end(Instant::now(), call, outcome);
+    }
+
+    /// Tells the engine about the task, if nothing of it is running any more.
+    fn conclude(&self) {
+        let counts = self.callee.budget.as_ref().map(|budget| budget.counts());
+        let mut state = lock(&self.state);
+        let verdict =
+            state
+                .execution
+                .verdict(Instant::now(), self.slots, counts.unwrap_or_default());
+        let Some(verdict) = verdict else {
+            drop(state);
+            return self.changed();
+        };
+        state.verdict = Some(verdict);
+        let wakers = mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(wake);
+    }
+
+    fn cancel(self: &Arc<Self>) {
+        let runs = lock(&self.state).execution.cancel();
+        if runs && let Some(agent) = self.agent.upgrade() {
+            agent
+                .engine
+                .cancel_all(&(Arc::clone(self) as Arc<dyn Deliver>));
+        }
+        self.conclude();
+    }
+
+    fn hand_back(self: &Arc<Self>) {
+        let runs = lock(&self.state).execution.drain();
+        if runs && let Some(agent) = self.agent.upgrade() {
+            agent
+                .engine
+                .hand_back_all(&(Arc::clone(self) as Arc<dyn Deliver>));
+        }
+        self.conclude();
+    }
+
+    fn tick(self: &Arc<Self>, now: Instant) {
+        let (due, is_lost) = lock(&self.state).execution.tick(now);
+        self.start(due);
+        if is_lost && let Some(agent) = self.agent.upgrade() {
+            let name = short_name(self.callee.registration.spec.name);
+            (agent.say)(&format!(
+                "lost a task of {name}: the engine has acknowledged nothing for too long"
+            ));
+            agent
+                .engine
+                .kill_all(&(Arc::clone(self) as Arc<dyn Deliver>));
+        }
+        self.conclude();
+    }
+
+    /// Tells the thread that waits for timers that there are others.
+    fn changed(&self) {
+        if let Some(agent) = self.agent.upgrade() {
+            // Locked, so that the thread does not miss it between its look at the timers and its wait.
+            drop(lock(&agent.state));
+            agent.changed.notify_all();
+        }
+    }
+}
+
+impl Deliver for Running {
+    fn deliver(self: Arc<Self>, outcomes: Outcomes<'_, '_>) {
+        for (job, outcome) in outcomes {
+            self.end(job, outcome);
+        }
+        self.conclude();
+    }
+}
+
+/// The time after which the thread for timers looks whether the agent is still there.
+const LOOK: Duration = Duration::from_secs(1);
+
+fn run_timers(agent: &Weak<Inner>) {
+    while let Some(agent) = agent.upgrade() {
+        let now = Instant::now();
+        let mut state = lock(&agent.state);
+        let handed_back = state.hand_back_at.take_if(|at| *at <= now).is_some();
+        let next = |one: &Arc<Running>| lock(&one.state).execution.next_timer();
+        let is_due = |one: &&Arc<Running>| next(one).is_some_and(|at| at <= now);
+        let due: Vec<_> = match handed_back {
+            true => state.executions.clone(),
+            false => state.executions.iter().filter(is_due).cloned().collect(),
+        };
+        if due.is_empty() {
+            let timers = state.executions.iter().filter_map(next);
+            let until = timers.chain(state.hand_back_at).min();
+            let time = until.map_or(LOOK, |at| at.saturating_duration_since(now).min(LOOK));
+            state = agent
+                .changed
+                .wait_timeout(state, time)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        drop(state);
+        for running in due {
+            match handed_back {
+                true => running.hand_back(),
+                false => running.tick(now),
+            }
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! Decides what becomes of a task that a machine has got: whether its calls run, when they are handed back, and
+//! what the answer says.
+//!
+//! A pure state machine: events come in as method calls with the current time. The calls themselves are made by
+//! the local engine.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::api::call_id::CallNumber;
+use crate::api::engine::{Delivery, Verdict};
+use crate::api::failure::Lost;
+use crate::codec::payload::Payload;
+use crate::job::outcome::{Failure, History, Outcome, failed};
+use crate::job::resumption::Resumption;
+use crate::wire::message::{Calls, Item, Reply};
+use crate::wire::task::{self, Allowance, Answer, Body, Facts, Ledger, MOST_HOSTS};
+
+/// The part of the time after which a task is lost that a machine keeps clear of: it must have ended its workers
+/// before the task starts elsewhere.
+const MARGIN: u32 = 10;
+
+/// Some bytes of an answer that are not the replies.
+const ANSWER_HEAD: usize = 256;
+
+/// A call, or a chunk of calls, that the local engine is to run.
+#[derive(Debug)]
+pub(crate) struct LocalCall {
+    /// The position of the first call in the task.
+    pub(crate) number: u32,
+    pub(crate) index: Option<u64>,
+    pub(crate) input: Payload,
+    pub(crate) resumption: Option<Box<Resumption>>,
+}
+
+/// A task that this machine has.
+#[derive(Debug)]
+pub(crate) struct Execution {
+    host: String,
+    ledger: Ledger,
+    /// The calls that have not been given to the local engine yet.
+    calls: Vec<LocalCall>,
+    /// The number of calls of the task.
+    count: u32,
+    /// The number of calls that the local engine has.
+    open: u32,
+    done: Vec<(u32, Outcome)>,
+    back: Vec<HandedBack>,
+    delivered: Instant,
+    /// The time for which the task had waited when it was delivered, by the clock of the engine.
+    waited: Duration,
+    begun: Option<Instant>,
+    /// The time at which the machine has lost the task unless the engine acknowledges something.
+    lease: Option<Instant>,
+    host_timeout: Duration,
+    max_body: usize,
+    /// The time for which calls have been executing, until the last one of them ended.
+    took: Duration,
+    executed: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The calls run as soon as the ledger is acknowledged.
+    Announced,
+    Running,
+    /// The calls that have not ended are to end.
+    Cancelled,
+    /// As cancelled, but the calls that have not ended run on another machine.
+    Draining,
+    Lost,
+    Ended,
+}
+
+/// A call whose next attempt is due too late to be waited for while nothing else of the task is running.
+#[derive(Debug)]
+struct HandedBack {
+    call: LocalCall,
+    since: Instant,
+}
+
+/// What a machine makes of a delivery.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// The calls of a function, and the task that they are.
+    Run {
+        calls: Calls,
+        allowance: Option<Allowance>,
+        execution: Box<Execution>,
+    },
+    /// Nothing of it runs here.
+    End(Verdict),
+}
+
+/// Opens a delivery. Nothing about its bytes is trusted: an error says what is wrong with them.
+pub(crate) fn open(now: Instant, host: &str, delivery: Delivery) -> Result<Opened, String> {
+    let (body, mut payload) = task::decode::<Body>(delivery.body)?;
+    let mut ledger = match &delivery.ledger {
+        Some(bytes) => Ledger::decode(bytes)?,
+        None => Ledger::default(),
+    };
+    let Body {
+        mut calls,
+        allowance,
+        host_timeout,
+        max_body,
+    } = body;
+    let mut local = Vec::new();
+    let mut count = 0_u32;
+    for item in std::mem::take(&mut calls.items) {
+        if item.number != count {
+            return Err("calls in another order than that of their numbers".to_owned());
+        }
+        count = count.checked_add(item.count).ok_or("too many calls")?;
+        local.push(take(item, &mut payload)?);
+    }
+    if local.is_empty() {
+        return Err("a task without a call".to_owned());
+    }
+    if (ledger.recorded > 0 || ledger.resumption.is_some()) && count > 1 {
+        return Err("a ledger of another task".to_owned());
+    }
+    if let [only] = &mut local[..]
+        && let Some(handed_back) = ledger.resumption.take()
+    {
+        only.resumption = Some(handed_back);
+    }
+    for call in &mut local {
+        if let Some(resumption) = &mut call.resumption {
+            resumption.pass(delivery.waited);
+        }
+    }
+    let is_lost =
+        !ledger.begun.is_empty() && calls.policy.at_most_once || ledger.begun.len() >= MOST_HOSTS;
+    if ledger.begun.len() > ledger.recorded {
+        // The inputs of a chunk part, because an attempt has been made at each.
+        local = local.into_iter().flat_map(parts).collect();
+        for call in &mut local {
+            let resumption = call.resumption.get_or_insert_default();
+            for host in &ledger.begun[ledger.recorded..] {
+                resumption.record_lost_host(host, now);
+            }
+        }
+    }
+    // The state of several calls is what the body says and the ledger adds.
+    if let [only] = &local[..] {
+        ledger.recorded = ledger.begun.len();
+        ledger.resumption = only.resumption.clone().map(|mut resumption| {
+            let whole = |left: Duration| left.saturating_add(delivery.waited);
+            resumption.left = resumption.left.map(whole);
+            resumption
+        });
+    }
+    let mut execution = Box::new(Execution {
+        host: host.to_owned(),
+        ledger,
+        open: 0,
+        count,
+        calls: local,
+        done: Vec::new(),
+        back: Vec::new(),
+        delivered: now,
+        waited: delivery.waited,
+        begun: None,
+        lease: None,
+        host_timeout,
+        max_body: usize::try_from(max_body).unwrap_or(usize::MAX),
+        took: Duration::ZERO,
+        executed: 0,
+        state: State::Announced,
+    });
+    Ok(match is_lost {
+        true => Opened::End(execution.give_up(now)),
+        false => Opened::Run {
+            calls,
+            allowance,
+            execution,
+        },
+    })
+}
+
+fn take(item: Item, payload: &mut Bytes) -> Result<LocalCall, String> {
+    Ok(LocalCall {
+        number: item.number,
+        index: item.index,
+        input: item.take(payload)?,
+        resumption: item.resumption,
+    })
+}
+
+/// Returns the calls of a chunk one by one.
+fn parts(mut call: LocalCall) -> impl Iterator<Item = LocalCall> {
+    let count = call.input.count();
+    (0..count).map(move |place| LocalCall {
+        number: call.number + place,
+        index: call.index.map(|index| index + u64::from(place)),
+        input: match place + 1 < count {
+            true => call.input.split_front(1),
+            false => std::mem::replace(&mut call.input, Payload::NONE),
+        },
+        resumption: call.resumption.clone(),
+    })
+}
+
+impl Execution {
+    /// Returns the ledger that must be acknowledged before anything runs, and later.
+    pub(crate) fn ledger(&self) -> Vec<u8> {
+        let mut ledger = self.ledger.clone();
+        ledger.begun.push(self.host.clone());
+        ledger.encode()
+    }
+
+    /// Makes the rest of a deadline count from the submission of the task.
+    fn anchored(&self, now: Instant, mut resumption: Box<Resumption>) -> Box<Resumption> {
+        let here = now.saturating_duration_since(self.delivered);
+        let since = self.waited.saturating_add(here);
+        resumption.left = resumption.left.map(|left| left.saturating_add(since));
+        resumption
+    }
+
+    /// Returns how many inputs still need workers of this machine.
+    pub(crate) fn unfinished(&self) -> u32 {
+        match self.state {
+            State::Announced => self.count,
+            _ => self.open,
+        }
+    }
+
+    /// Returns whether the calls have been given to the local engine.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// Takes in that the engine has acknowledged what was sent to it at a time, which may be long ago. The first
+    /// time, returns the calls to run.
+    pub(crate) fn acknowledge(&mut self, now: Instant, sent: Instant) -> Vec<LocalCall> {
+        let lease = self.host_timeout - self.host_timeout / MARGIN;
+        let lease = sent.checked_add(lease);
+        let is_over = lease.is_some_and(|lease| lease <= now);
+        if self.state != State::Announced {
+            self.lease = lease.max(self.lease);
+            return Vec::new();
+        }
+        if is_over {
+            // Another machine may have the task already. If not, the engine acknowledges the next sign of life.
+            return Vec::new();
+        }
+        self.lease = lease;
+        self.state = State::Running;
+        self.begun = Some(now);
+        self.open = self.count;
+        std::mem::take(&mut self.calls)
+    }
+
+    /// Takes in the outcome of a call, or the values of several, that the local engine had.
+    pub(crate) fn end(&mut self, now: Instant, call: LocalCall, outcome: Outcome) {
+        self.open = self.open.saturating_sub(call.input.count());
+        match outcome.result {
+            Err(Failure::HandedBack(resumption)) => {
+                let call = LocalCall {
+                    resumption: Some(resumption),
+                    ..call
+                };
+                self.back.push(HandedBack { call, since: now });
+            }
+            _ => {
+                self.executed += call.input.count();
+                if let Some(begun) = self.begun {
+                    self.took = now.saturating_duration_since(begun);
+                }
+                self.done.push((call.number, outcome));
+            }
+        }
+    }
+
+    /// Asks for the end of the task. Returns whether the local engine has to end its calls.
+    pub(crate) fn cancel(&mut self) -> bool {
+        self.stop(State::Cancelled)
+    }
+
+    /// Asks for the rest of the task to be made elsewhere. Returns whether the local engine has to end its calls.
+    pub(crate) fn drain(&mut self) -> bool {
+        self.stop(State::Draining)
+    }
+
+    fn stop(&mut self, state: State) -> bool {
+        let runs = self.state == State::Running;
+        if runs || self.state == State::Announced {
+            self.state = state;
+        }
+        runs
+    }
+
+    /// Does what is due: returns the calls to run, because they had a delay, and whether the local engine has to end
+    /// all calls.
+    pub(crate) fn tick(&mut self, now: Instant) -> (Vec<LocalCall>, bool) {
+        let is_over = matches!(self.state, State::Lost | State::Ended);
+        if self.lease.is_some_and(|lease| lease <= now) && !is_over {
+            self.state = State::Lost;
+            // Calls that were asked to end may have a grace that is longer than the engine waits.
+            return (Vec::new(), self.open > 0);
+        }
+        let mut due = Vec::new();
+        if self.state == State::Running && self.open > 0 {
+            for mut back in self
+                .back
+                .extract_if(.., |back| back.due().is_some_and(|due| due <= now))
+            {
+                let passed = now.saturating_duration_since(back.since);
+                if let Some(resumption) = &mut back.call.resumption {
+                    resumption.pass(passed);
+                }
+                self.open += 1;
+                due.push(back.call);
+            }
+        }
+        (due, false)
+    }
+
+    /// Returns when to call [`tick`](Self::tick).
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        let runs = self.state == State::Running && self.open > 0;
+        let due = self.back.iter().filter_map(HandedBack::due);
+        let has_lease = !matches!(self.state, State::Lost | State::Ended);
+        let lease = self.lease.filter(|_| has_lease);
+        due.filter(|_| runs).chain(lease).min()
+    }
+
+    /// Returns what is to be said about the task, once nothing of it is running.
+    pub(crate) fn verdict(
+        &mut self,
+        now: Instant,
+        slots: u32,
+        counts: (u64, u64),
+    ) -> Option<Verdict> {
+        if self.state == State::Announced || self.state == State::Ended || self.open > 0 {
+            return None;
+        }
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        Some(match state {
+            State::Cancelled => Verdict::Cancelled,
+            State::Lost => Verdict::Lost,
+            _ => self.conclude(now, state, slots, counts),
+        })
+    }
+
+    /// Returns the verdict on a task that no machine may get any more.
+    fn give_up(&mut self, now: Instant) -> Verdict {
+        let is_several = self.calls.len() > 1;
+        let hosts: Box<[Box<str>]> = self
+            .ledger
+            .begun
+            .iter()
+            .map(|host| host.as_str().into())
+            .collect();
+        for call in std::mem::take(&mut self.calls) {
+            if is_several {
+                // One of the calls may be to blame, and shows itself when it runs alone.
+                self.back.push(HandedBack { call, since: now });
+                continue;
+            }
+            let hosts = hosts.clone();
+            let mut outcome = failed(Failure::Lost(Lost::HostsLost { hosts }));
+            let attempts = call.resumption.map_or_else(Vec::new, |one| one.attempts);
+            outcome.history = History::new(attempts, None);
+            self.done.push((call.number, outcome));
+        }
+        self.state = State::Ended;
+        self.conclude(now, State::Ended, 1, (0, 0))
+    }
+
+    fn conclude(&mut self, now: Instant, state: State, slots: u32, counts: (u64, u64)) -> Verdict {
+        if state == State::Draining && self.begun.is_none() {
+            let delay = Duration::ZERO;
+            let ledger = self.ledger.encode();
+            return Verdict::Again { delay, ledger };
+        }
+        let mut back = std::mem::take(&mut self.back);
+        // What was used of a budget reaches the caller with an answer only.
+        if let (1, [_], (0, 0)) = (self.count, &back[..], counts)
+            && let Some(HandedBack { call, since }) = back.pop()
+        {
+            let mut resumption = call.resumption.unwrap_or_default();
+            resumption.pass(now.saturating_duration_since(since));
+            let delay = resumption.delay;
+            let mut ledger = std::mem::take(&mut self.ledger);
+            let resumption = self.anchored(now, resumption);
+            ledger.resumption = Some(resumption.clone());
+            let mut bytes = ledger.encode();
+            if bytes.len() > self.max_body {
+                ledger.resumption = Some(numbers_of(&resumption));
+                bytes = ledger.encode();
+            }
+            return Verdict::Again {
+                delay,
+                ledger: bytes,
+            };
+        }
+        let mut ends = std::mem::take(&mut self.done);
+        for HandedBack { call, since } in back {
+            let passed = now.saturating_duration_since(since);
+            ends.extend(parts(call).map(|call| {
+                let mut resumption = call.resumption.unwrap_or_default();
+                resumption.pass(passed);
+                (call.number, failed(Failure::HandedBack(resumption)))
+            }));
+        }
+        Verdict::Answer(self.answer(ends, slots, counts))
+    }
+
+    fn answer(&self, mut ends: Vec<(u32, Outcome)>, slots: u32, counts: (u64, u64)) -> Vec<u8> {
+        // The next one is the last.
+        ends.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+        let limit = self.max_body.saturating_sub(ANSWER_HEAD);
+        // Each call that is still to come can at least be handed back.
+        let least = Reply::weight(&failed(Failure::HandedBack(Box::default())));
+        let mut reserved = self.count as usize * least;
+        let (mut replies, mut payload, mut size) = (Vec::new(), Vec::new(), 0);
+        let mut overflows = false;
+        while let Some((number, outcome)) = ends.pop() {
+            let weight = Reply::weight(&outcome);
+            let count = outcome.result.as_ref().map_or(1, Payload::count);
+            let others = reserved.saturating_sub(count as usize * least);
+            let is_too_large = size + weight + others > limit;
+            let outcome = match halves(outcome, is_too_large) {
+                (first, Some(others)) => {
+                    let count = first.result.as_ref().map_or(1, Payload::count);
+                    ends.extend([(number + count, others), (number, first)]);
+                    continue;
+                }
+                (one, None) if is_too_large => {
+                    overflows = true;
+                    too_large(self.count, &one, weight, limit)
+                }
+                (one, None) => one,
+            };
+            reserved = others;
+            size += Reply::weight(&outcome);
+            let (reply, bytes) = Reply::new(number, outcome);
+            replies.push(reply);
+            payload.extend_from_slice(&bytes);
+        }
+        let facts = Facts {
+            slots,
+            inputs: self.executed,
+            took: self.took,
+            queued: self.waited,
+            attempts: counts.0,
+            retries: counts.1,
+            overflows,
+        };
+        let answer = Answer {
+            replies,
+            facts,
+            problem: None,
+        };
+        task::encode(&answer, &payload)
+    }
+}
+
+/// Splits the values of several calls into two parts if they are too large together.
+fn halves(mut outcome: Outcome, are_too_large: bool) -> (Outcome, Option<Outcome>) {
+    match &mut outcome.result {
+        Ok(values) if are_too_large && values.count() > 1 => {
+            let first = Outcome {
+                call: CallNumber::NONE,
+                result: Ok(values.split_front(values.count() / 2)),
+                history: None,
+            };
+            (first, Some(outcome))
+        }
+        _ => (outcome, None),
+    }
+}
+
+/// Returns what the answer says about a call of so many whose outcome does not fit into it.
+fn too_large(calls: u32, outcome: &Outcome, size: usize, limit: usize) -> Outcome {
+    failed(match &outcome.result {
+        Err(Failure::HandedBack(resumption)) => Failure::HandedBack(numbers_of(resumption)),
+        // It is made again in a smaller task.
+        _ if calls > 1 => Failure::HandedBack(Box::default()),
+        Ok(_) => Failure::Lost(Lost::TooLarge { limit }),
+        Err(_) => Failure::Lost(Lost::ErrorTooLarge {
+            size: size as u64,
+            limit,
+        }),
+    })
+}
+
+/// Returns a state without the texts of the attempts behind it, which may be large.
+fn numbers_of(resumption: &Resumption) -> Box<Resumption> {
+    Box::new(Resumption {
+        attempts: Vec::new(),
+        last: None,
+        ..resumption.clone()
+    })
+}
+
+impl HandedBack {
+    fn due(&self) -> Option<Instant> {
+        let delay = self
+            .call
+            .resumption
+            .as_ref()
+            .map_or(Duration::ZERO, |one| one.delay);
+        self.since.checked_add(delay)
+    }
+}

@@ -1,0 +1,191 @@
+//! How many inputs a task has, and how many tasks are under way.
+//!
+//! A task costs an engine some milliseconds whatever it contains, so that it should keep its machine busy for
+//! about a second. The answers say how long the inputs take.
+
+use std::time::Duration;
+
+use crate::wire::task::Facts;
+
+/// The time that a task should take.
+const TASK_TIME: Duration = Duration::from_secs(1);
+
+/// The largest factor by which a task is larger than the last one, whose inputs may have been quick ones.
+const GROWTH: u32 = 8;
+
+/// The maximum number of inputs of a task.
+const MOST_INPUTS: u32 = 4096;
+
+/// The number of tasks under way at first, and its limits.
+const FIRST_TASKS: usize = 4;
+const FEWEST_TASKS: usize = 2;
+const MOST_TASKS: usize = 256;
+
+/// If tasks wait for a machine for less than the first time, machines run out of tasks between two; with more
+/// than the second one, tasks only queue up.
+const SHORT_WAIT: Duration = Duration::from_millis(100);
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
+/// The time after which twice as many tasks are sent if none has been answered: they may all take long.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// The size and the number of the tasks of one function.
+#[derive(Debug)]
+pub(super) struct Sizing {
+    /// The number of inputs of the next task.
+    inputs: u32,
+    /// The number of tasks that may be under way.
+    tasks: usize,
+    /// The number of inputs that a worker takes together.
+    batch: u32,
+}
+
+impl Sizing {
+    pub(super) fn new(batch: u32) -> Self {
+        Self {
+            inputs: 1,
+            tasks: FIRST_TASKS,
+            batch: batch.max(1),
+        }
+    }
+
+    pub(super) fn inputs(&self) -> u32 {
+        match self.inputs {
+            1 => 1,
+            inputs => (inputs - inputs % self.batch).max(self.batch),
+        }
+    }
+
+    /// Returns how many tasks may be under way if none has been answered for a time.
+    pub(super) fn tasks(&self, silent: Duration) -> usize {
+        let doublings = (silent.as_secs() / SILENCE.as_secs()).min(8) as u32;
+        (self.tasks << doublings).min(MOST_TASKS)
+    }
+
+    /// Returns the time after which [`tasks`](Self::tasks) is greater.
+    pub(super) fn more_after(silent: Duration) -> Duration {
+        SILENCE * (silent.as_secs() as u32 + 1)
+    }
+
+    /// Takes in the answer to a task of `sent` inputs that was sent with a delay, while others wait for being sent if
+    /// `is_limited` is set.
+    pub(super) fn learn(&mut self, sent: u32, delay: Duration, facts: &Facts, is_limited: bool) {
+        if facts.inputs > 0 {
+            let each = facts.took / facts.inputs;
+            let wanted = match each.is_zero() {
+                true => MOST_INPUTS,
+                false => {
+                    let inputs = TASK_TIME.as_nanos() / each.as_nanos();
+                    u32::try_from(inputs).unwrap_or(MOST_INPUTS)
+                }
+            };
+            // A task of fewer inputs would leave workers of its machine without any.
+            let most = sent.saturating_mul(GROWTH).max(facts.slots);
+            self.inputs = wanted.clamp(1, most.min(MOST_INPUTS));
+        }
+        let queued = facts.queued.saturating_sub(delay);
+        if queued < SHORT_WAIT && is_limited {
+            self.tasks = (2 * self.tasks).min(MOST_TASKS);
+        } else if queued > LONG_WAIT {
+            self.tasks = (self.tasks - self.tasks.div_ceil(3)).max(FEWEST_TASKS);
+        }
+    }
+
+    /// Makes tasks smaller, after the results of `sent` inputs were too large for one answer.
+    pub(super) fn halve(&mut self, sent: u32) {
+        self.inputs = (sent / 2).max(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn facts(inputs: u32, took: Duration) -> Facts {
+        Facts {
+            slots: 2,
+            inputs,
+            took,
+            ..Facts::default()
+        }
+    }
+
+    fn learn(sizing: &mut Sizing, each: Duration) -> u32 {
+        let sent = sizing.inputs();
+        sizing.learn(sent, Duration::ZERO, &facts(sent, each * sent), true);
+        sizing.inputs()
+    }
+
+    #[test]
+    fn tasks_grow_to_a_second_of_work() {
+        let mut sizing = Sizing::new(1);
+        let each = Duration::from_millis(1);
+        let sizes: Vec<u32> = (0..5).map(|_| learn(&mut sizing, each)).collect();
+        assert_eq!(sizes, [8, 64, 512, 1000, 1000]);
+        let mut sizing = Sizing::new(1);
+        let sizes: Vec<u32> = (0..5).map(|_| learn(&mut sizing, Duration::ZERO)).collect();
+        assert_eq!(sizes, [8, 64, 512, 4096, 4096]);
+    }
+
+    #[test]
+    fn long_inputs_travel_alone() {
+        let mut sizing = Sizing::new(1);
+        for _ in 0..3 {
+            assert_eq!(learn(&mut sizing, Duration::from_millis(1001)), 1);
+        }
+        assert_eq!(learn(&mut sizing, Duration::from_millis(500)), 2);
+    }
+
+    #[test]
+    fn tasks_hold_whole_batches() {
+        let mut sizing = Sizing::new(10);
+        let sizes: Vec<u32> = (0..4)
+            .map(|_| learn(&mut sizing, Duration::from_millis(3)))
+            .collect();
+        assert_eq!(sizes, [10, 80, 330, 330]);
+    }
+
+    #[test]
+    fn the_number_of_tasks_follows_their_wait() {
+        let mut sizing = Sizing::new(1);
+        let mut after = |queued, is_limited| {
+            // A delay is no wait for a machine.
+            let facts = Facts {
+                queued: SECOND + queued,
+                ..Facts::default()
+            };
+            sizing.learn(1, SECOND, &facts, is_limited);
+            sizing.tasks(Duration::ZERO)
+        };
+        assert_eq!(
+            after(Duration::ZERO, false),
+            4,
+            "nothing else is to be sent"
+        );
+        assert_eq!(after(Duration::ZERO, true), 8);
+        assert_eq!(after(SHORT_WAIT, true), 8);
+        assert_eq!(after(2 * LONG_WAIT, true), 5);
+        for _ in 0..9 {
+            after(2 * LONG_WAIT, true);
+        }
+        assert_eq!(after(2 * LONG_WAIT, true), FEWEST_TASKS);
+        for _ in 0..9 {
+            after(Duration::ZERO, true);
+        }
+        assert_eq!(after(Duration::ZERO, true), MOST_TASKS);
+    }
+
+    #[test]
+    fn more_tasks_are_sent_while_none_is_answered() {
+        let sizing = Sizing::new(1);
+        let tasks = |millis| sizing.tasks(Duration::from_millis(millis));
+        assert_eq!([tasks(999), tasks(1000), tasks(3500)], [4, 8, 32]);
+        assert_eq!(tasks(60_000), MOST_TASKS);
+        assert_eq!(
+            Sizing::more_after(Duration::from_millis(1500)),
+            Duration::from_secs(2)
+        );
+    }
+}

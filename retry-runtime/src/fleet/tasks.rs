@@ -1,0 +1,990 @@
+//! Decides which calls travel together, and what their tasks' ends mean for them.
+//!
+//! A pure state machine, as the scheduler is: events come in as method calls with the current time, and decisions
+//! go out as [`Action`]s. It knows an engine by its tasks only.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::sizing::Sizing;
+use crate::api::call_id::CallNumber;
+use crate::api::context::{Attempt, short_name};
+use crate::api::engine::{Hosts, Queue, Task, TaskEnd, TaskId};
+use crate::api::events::{CallOutcome, Event, EventKind, FailureDetails, Interest, Record};
+use crate::api::failure::{Cancelled, Limit, Lost, Rejected, Startup, TimedOut, Waiting};
+use crate::api::options::Policy;
+use crate::api::run::{self, RunId};
+use crate::api::spec::FunctionSpec;
+use crate::codec::payload::Payload;
+use crate::function::callee::Callee;
+use crate::function::registry::Registration;
+use crate::job::Job;
+use crate::job::budget::Budget;
+use crate::job::outcome::{Failure, History, Outcome};
+use crate::job::parts::Parts;
+use crate::job::resumption::Resumption;
+use crate::scheduler::{Counts, FunctionReading, Numbers};
+use crate::wire::message::{Calls, Item};
+use crate::wire::task::{self, Allowance, Answer, Body};
+
+/// The time for which a task waits to become full.
+const FILL_TIME: Duration = Duration::from_millis(5);
+
+/// The number of bytes of inputs of a task.
+const TASK_BYTES: usize = 1024 * 1024;
+
+/// The number of bytes that there should be for each input in the largest body and the largest answer, whatever
+/// its size.
+const INPUT_BYTES: usize = 256;
+
+/// The time after a deadline within which the machine that has a call may still say how it ended.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// What all calls of a fleet have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) run: RunId,
+    /// The version of the program, for the names of queues.
+    pub(crate) version: u64,
+    pub(crate) host_timeout: Duration,
+    /// The time after which a function that no machine has answered for may be served by none.
+    /// Without it, that of the function applies.
+    pub(crate) startup_timeout: Option<Duration>,
+    pub(crate) max_body: usize,
+}
+
+impl Settings {
+    /// Returns how many inputs a task may have, so that its body and its answer are not too large whatever they say.
+    fn most_inputs(&self) -> u32 {
+        let most = (self.max_body / INPUT_BYTES).max(1);
+        u32::try_from(most).unwrap_or(u32::MAX)
+    }
+}
+
+/// A decision to carry out.
+pub(crate) enum Action {
+    Submit {
+        number: u64,
+        task: Task,
+    },
+    Cancel(TaskId),
+    FindHosts {
+        pool: PoolKey,
+        queue: Queue,
+    },
+    Resolve {
+        job: Job,
+        outcome: Outcome,
+    },
+    /// Publish an event to the subscribers. Boxed, since it is large and rare.
+    Publish(Box<Record>),
+}
+
+/// A function, or a service with its configuration.
+pub(crate) type PoolKey = (&'static str, Option<Arc<[u8]>>);
+
+/// The calls of a caller to other machines, through one engine.
+pub(crate) struct Tasks {
+    settings: Settings,
+    numbers: Arc<Numbers>,
+    pools: BTreeMap<PoolKey, Pool>,
+    /// The calls and chunks of calls that have no outcome yet, by the number of the first call.
+    calls: BTreeMap<CallNumber, Call>,
+    tasks: BTreeMap<u64, UnderWay>,
+    deadlines: BinaryHeap<Reverse<(Instant, CallNumber)>>,
+    actions: VecDeque<Action>,
+    counts: BTreeMap<&'static str, Counts>,
+    /// Set once the fleet shuts down: new calls are rejected.
+    is_closed: bool,
+    /// The time at which the calls that are left are given up.
+    close_at: Option<Instant>,
+    abandoned: Vec<(CallNumber, &'static str)>,
+    interest: Interest,
+}
+
+/// The calls of one function.
+struct Pool {
+    queue: VecDeque<CallNumber>,
+    sizing: Sizing,
+    /// The number of tasks that have not ended.
+    tasks: usize,
+    /// The number of these that were sent with a delay. They do not count as tasks that keep machines busy.
+    delayed: usize,
+    /// The time of the last answer, or of the first task after there was none under way.
+    silent_since: Instant,
+    /// The time of the next question whether there are machines.
+    ask_at: Instant,
+    startup_timeout: Duration,
+    /// The time at which to look at the queue again.
+    look_at: Option<Instant>,
+}
+
+/// A call, or a chunk of calls to which the same has happened so far.
+struct Call {
+    pool: PoolKey,
+    registration: &'static Registration,
+    terms: Arc<Terms>,
+    job: Job,
+    resumption: Option<Box<Resumption>>,
+    queued: Instant,
+    deadline: Option<Instant>,
+    task: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Terms {
+    policy: Policy,
+    budget: Option<Arc<Budget>>,
+    /// The line of the program that made the call.
+    called: Option<&'static Location<'static>>,
+}
+
+/// A task that has not ended.
+struct UnderWay {
+    pool: PoolKey,
+    id: TaskId,
+    /// The calls by their first numbers, with the count of each, in the order of the task.
+    calls: Vec<(CallNumber, u32)>,
+    terms: Arc<Terms>,
+    /// The retries that are lent to the machine.
+    lent: u64,
+    /// The time for which no machine might get it.
+    delay: Duration,
+    is_cancelled: bool,
+}
+
+impl Tasks {
+    pub(crate) fn new(settings: Settings, numbers: Arc<Numbers>) -> Self {
+        Self {
+            settings,
+            numbers,
+            pools: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            deadlines: BinaryHeap::new(),
+            actions: VecDeque::new(),
+            counts: BTreeMap::new(),
+            is_closed: false,
+            close_at: None,
+            abandoned: Vec::new(),
+            interest: Interest::Nothing,
+        }
+    }
+
+    pub(crate) fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Returns whether all calls have an outcome, and none will come.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.is_closed && self.calls.is_empty()
+    }
+
+    /// Returns the calls that the shutdown gave up.
+    pub(crate) fn abandoned(&self) -> &[(CallNumber, &'static str)] {
+        &self.abandoned
+    }
+
+    /// Returns how many inputs machines may be executing, and how many wait for being sent.
+    pub(crate) fn pending(&self) -> (usize, usize) {
+        let count = |is_sent: bool| {
+            let meant = self
+                .calls
+                .values()
+                .filter(|call| call.task.is_some() == is_sent);
+            meant.map(|call| call.job.count() as usize).sum()
+        };
+        (count(true), count(false))
+    }
+
+    /// Reads the calls of each function.
+    pub(crate) fn read(&self) -> Vec<FunctionReading> {
+        let reading = |(name, counts): (&&'static str, &Counts)| {
+            let calls = self.calls.values();
+            let sent = calls.filter(|call| call.pool.0 == *name && call.task.is_some());
+            FunctionReading {
+                name,
+                counts: *counts,
+                executing: sent.map(|call| call.job.count() as usize).sum(),
+                ..FunctionReading::default()
+            }
+        };
+        self.counts.iter().map(reading).collect()
+    }
+
+    pub(crate) fn counts(&self, function: &str) -> Counts {
+        self.counts.get(function).copied().unwrap_or_default()
+    }
+
+    /// Takes in a new call or a chunk of calls. [`dispatch`](Self::dispatch) sends them.
+    pub(crate) fn submit(&mut self, now: Instant, callee: &Callee, job: Job) -> CallNumber {
+        let id = self.numbers.take_calls(job.count());
+        let spec = callee.registration.pool();
+        let counts = self.counts.entry(spec.name).or_default();
+        counts.submitted += u64::from(job.count());
+        if self.is_closed {
+            let why = Failure::Rejected(Rejected::ShutDown);
+            self.end_call(spec.name, id, job, Err(why), None);
+            return id;
+        }
+        let pool = (spec.name, callee.config.clone());
+        let known = self.pools.entry(pool.clone()).or_insert_with(|| Pool {
+            queue: VecDeque::new(),
+            sizing: Sizing::new(batch_size(spec)),
+            tasks: 0,
+            delayed: 0,
+            silent_since: now,
+            ask_at: now,
+            startup_timeout: self
+                .settings
+                .startup_timeout
+                .unwrap_or(spec.startup_timeout),
+            look_at: None,
+        });
+        known.queue.push_back(id);
+        let terms = Arc::new(Terms {
+            policy: callee.policy,
+            budget: callee.budget.clone(),
+            called: callee.called,
+        });
+        // The deadline of an input of a map begins with its first attempt.
+        let limit = callee.policy.deadline.filter(|_| job.index.is_none());
+        let deadline = limit.and_then(|limit| now.checked_add(limit));
+        self.deadlines.extend(deadline.map(|at| Reverse((at, id))));
+        let call = Call {
+            pool,
+            registration: callee.registration,
+            terms,
+            job,
+            resumption: None,
+            queued: now,
+            deadline,
+            task: None,
+        };
+        if self.interest == Interest::Everything {
+            let count = call.job.count();
+            self.publish(call.event(id, EventKind::Queued), count);
+        }
+        self.calls.insert(id, call);
+        id
+    }
+
+    /// Sets which events are published.
+    pub(crate) fn set_interest(&mut self, interest: Interest) {
+        self.interest = interest;
+    }
+
+    fn publish(&mut self, event: Event, count: u32) {
+        let record = Record { event, count };
+        self.actions.push_back(Action::Publish(Box::new(record)));
+    }
+
+    /// Counts and publishes the attempts of a call that were not known here yet. `next` is the delay before the attempt
+    /// that follows the last one, if there is one.
+    fn publish_attempts(
+        &mut self,
+        call: &Call,
+        id: CallNumber,
+        attempts: &[Attempt],
+        next: Option<Duration>,
+    ) {
+        let known = call.resumption.as_ref().and_then(|one| one.attempts.last());
+        let known = known.map_or(0, |last| last.number);
+        let new = attempts.iter().filter(|attempt| attempt.number > known);
+        let mut new = new.peekable();
+        while let Some(attempt) = new.next() {
+            let next = match new.peek() {
+                Some(_) => Some(Duration::ZERO),
+                None => next,
+            };
+            if next.is_some() {
+                self.counts.entry(call.pool.0).or_default().retried += 1;
+            }
+            if self.interest == Interest::Nothing {
+                continue;
+            }
+            let kind = EventKind::AttemptFailed {
+                outcome: attempt.outcome.clone(),
+                error: attempt.error.clone(),
+                ran: attempt.duration,
+            };
+            self.publish(call.event_of(id, attempt, kind), 1);
+            if let Some(delay) = next {
+                let max_attempts = call.terms.policy.retries.max_retries().saturating_add(1);
+                let kind = EventKind::Retrying {
+                    delay,
+                    max_attempts,
+                };
+                self.publish(call.event(id, kind), 1);
+            }
+        }
+    }
+
+    /// Publishes the end of a call, or of the calls of a chunk.
+    fn publish_end(
+        &mut self,
+        call: &Call,
+        id: CallNumber,
+        result: &Result<Payload, Failure>,
+        history: Option<&History>,
+    ) {
+        let attempts = history.map_or(&[][..], |history| &history.attempts);
+        self.publish_attempts(call, id, attempts, result.is_ok().then_some(Duration::ZERO));
+        let wanted = match (result, attempts) {
+            (Ok(_), []) => Interest::Everything,
+            _ => Interest::Failures,
+        };
+        if self.interest < wanted {
+            return;
+        }
+        let last = attempts.last();
+        let (outcome, reason, details) = match result {
+            Ok(_) => (CallOutcome::Succeeded, None, None),
+            Err(failure) => {
+                let (outcome, reason) = failure.describe(last);
+                let tail = history.and_then(|history| history.stderr_tail.as_deref());
+                let details = FailureDetails {
+                    input: call.show_input(),
+                    called: call.terms.called.map(|line| line.to_string().into()),
+                    stderr_tail: tail.map(Into::into),
+                };
+                (outcome, Some(reason.into()), Some(Box::new(details)))
+            }
+        };
+        let kind = EventKind::Finished {
+            outcome,
+            reason,
+            ran: None,
+            ran_of: 0,
+            details,
+        };
+        let mut event = match last {
+            Some(last) => call.event_of(id, last, kind),
+            None => call.event(id, kind),
+        };
+        if result.is_ok() {
+            // The attempts in the history are those that have failed.
+            event.worker_pid = None;
+            event.attempt = last.map(|last| last.number + 1);
+        }
+        self.publish(event, call.job.count());
+    }
+
+    /// Returns how many inputs a task of a function has at present, and how many tasks may be under way.
+    pub(crate) fn ahead(&self, pool: &PoolKey) -> (usize, usize) {
+        let known = self.pools.get(pool);
+        known.map_or((1, 1), |pool| {
+            (
+                pool.sizing.inputs() as usize,
+                pool.sizing.tasks(Duration::ZERO),
+            )
+        })
+    }
+
+    /// Sends what is queued for a function, as far as it should be sent now.
+    pub(crate) fn dispatch(&mut self, now: Instant, pool: &PoolKey) {
+        while let Some(most) = self.next_size(now, pool) {
+            self.send(now, pool, most);
+        }
+        if let Some(known) = self.pools.get(pool)
+            && known.queue.is_empty()
+            && known.tasks == 0
+            && pool.1.is_some()
+        {
+            // There may be any number of configurations.
+            self.pools.remove(pool);
+        }
+    }
+
+    /// Returns how many inputs the next task has; `None` if none is to be sent now.
+    fn next_size(&mut self, now: Instant, pool: &PoolKey) -> Option<u32> {
+        let calls = &self.calls;
+        let pool = self.pools.get_mut(pool)?;
+        let is_queued = |id: &CallNumber| calls.get(id).is_some_and(|call| call.task.is_none());
+        while pool.queue.pop_front_if(|id| !is_queued(id)).is_some() {}
+        pool.look_at = None;
+        let first = &calls[pool.queue.front()?];
+        let silent = now.saturating_duration_since(pool.silent_since);
+        let busy = pool.tasks - pool.delayed;
+        if busy >= pool.sizing.tasks(silent) {
+            pool.look_at = pool.silent_since.checked_add(Sizing::more_after(silent));
+            return None;
+        }
+        let most = if first.travels_alone() {
+            1
+        } else {
+            pool.sizing.inputs().min(self.settings.most_inputs())
+        };
+        let mut count = 0;
+        let joining = pool.queue.iter().filter_map(|id| calls.get(id));
+        for call in joining.take_while(|call| call.joins(first)) {
+            count += call.job.count();
+            if count >= most {
+                return Some(most);
+            }
+        }
+        let full_at = first.queued + FILL_TIME;
+        if busy > 0 && now < full_at && !first.travels_alone() {
+            pool.look_at = Some(full_at);
+            return None;
+        }
+        Some(most)
+    }
+
+    fn send(&mut self, now: Instant, key: &PoolKey, most: u32) {
+        let Some(pool) = self.pools.get_mut(key) else {
+            return;
+        };
+        let most_bytes = TASK_BYTES.min(self.settings.max_body / 2);
+        let number = self.numbers.take_task();
+        let (mut items, mut payload, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+        let mut position = 0;
+        let mut delay = Duration::ZERO;
+        let mut first: Option<(&'static Registration, Arc<Terms>)> = None;
+        let mut deadline = None;
+        while position < most
+            && let Some(id) = pool.queue.front().copied()
+        {
+            let Some(call) = self.calls.get(&id).filter(|call| call.task.is_none()) else {
+                pool.queue.pop_front();
+                continue;
+            };
+            if let Some((begun, _)) = calls.first()
+                && !call.joins(&self.calls[begun])
+            {
+                break;
+            }
+            let room = most_bytes.saturating_sub(payload.len());
+            let fits = call.inputs_within(room);
+            if fits == 0 && position > 0 {
+                break;
+            }
+            let take = call.job.count().min(most - position).min(fits.max(1));
+            pool.queue.pop_front();
+            if take < call.job.count() {
+                let rest = split(&mut self.calls, id, take);
+                pool.queue.push_front(rest);
+            }
+            let Some(call) = self.calls.get_mut(&id) else {
+                continue;
+            };
+            call.task = Some(number);
+            let resumption = call.resumption(now);
+            delay = resumption.as_ref().map_or(delay, |one| one.delay);
+            deadline = call.deadline;
+            let input = &call.job.input;
+            items.push(Item::put(
+                position,
+                call.job.index,
+                input,
+                resumption,
+                &mut payload,
+            ));
+            first.get_or_insert((call.registration, Arc::clone(&call.terms)));
+            calls.push((id, take));
+            position += take;
+        }
+        let Some((registration, terms)) = first else {
+            return;
+        };
+        let lent = terms
+            .budget
+            .as_ref()
+            .map_or(0, |budget| budget.lend(position));
+        let body = Body {
+            calls: Calls {
+                function: registration.spec.name.to_owned(),
+                config: key.1.as_deref().map(<[u8]>::to_vec),
+                policy: terms.policy,
+                items,
+            },
+            allowance: terms.budget.as_ref().map(|budget| Allowance {
+                ratio: budget.ratio(),
+                retries: lent,
+            }),
+            host_timeout: self.settings.host_timeout,
+            max_body: self.settings.max_body as u64,
+        };
+        if pool.tasks == 0 {
+            pool.silent_since = now;
+            pool.ask_at = now + pool.startup_timeout;
+        }
+        pool.tasks += 1;
+        pool.delayed += usize::from(!delay.is_zero());
+        let id = TaskId::new(&format!("{}/t{number}", self.settings.run));
+        let label = self.calls[&calls[0].0].label(position);
+        let queue = Queue::new(key.0, self.settings.version);
+        let body = task::encode(&body, &payload);
+        let left = deadline.map(|at| at.saturating_duration_since(now));
+        let mut task = Task::new(id.clone(), queue, body, self.settings.host_timeout);
+        task.label = label;
+        task.delay = delay;
+        task.deadline = left.map(|left| left + LAST_WORD + self.settings.host_timeout);
+        let under_way = UnderWay {
+            pool: key.clone(),
+            id,
+            calls,
+            terms,
+            lent,
+            delay,
+            is_cancelled: false,
+        };
+        self.tasks.insert(number, under_way);
+        self.actions.push_back(Action::Submit { number, task });
+    }
+
+    /// Takes in the end of a task.
+    pub(crate) fn end(&mut self, now: Instant, number: u64, end: TaskEnd) {
+        let Some(task) = self.tasks.remove(&number) else {
+            return;
+        };
+        let sent = task.calls.iter().map(|(_, count)| count).sum();
+        if let Some(pool) = self.pools.get_mut(&task.pool) {
+            pool.tasks -= 1;
+            pool.delayed -= usize::from(!task.delay.is_zero());
+        }
+        let (mut is_lent, mut calls) = (true, VecDeque::from(task.calls));
+        let failure = match end {
+            TaskEnd::Answered(bytes) => {
+                let answer = task::decode::<Answer>(bytes);
+                let taken = answer.and_then(|(answer, mut payload)| {
+                    if let Some(budget) = &task.terms.budget {
+                        // The numbers are not trusted, and their sums must not overflow.
+                        let count = |count: u64| count.min(u32::MAX.into());
+                        let facts = &answer.facts;
+                        is_lent = false;
+                        budget.take_back(task.lent, count(facts.attempts), count(facts.retries));
+                    }
+                    if let Some(pool) = self.pools.get_mut(&task.pool) {
+                        let is_limited = !pool.queue.is_empty();
+                        pool.sizing
+                            .learn(sent, task.delay, &answer.facts, is_limited);
+                        if answer.facts.overflows {
+                            pool.sizing.halve(sent);
+                        }
+                        pool.silent_since = now;
+                        pool.ask_at = now + pool.startup_timeout;
+                    }
+                    let cancelled = task.is_cancelled;
+                    self.take(now, sent, cancelled, answer, &mut payload, &mut calls)
+                });
+                let reason = taken
+                    .err()
+                    .unwrap_or_else(|| "an answer without all calls".to_owned());
+                Failure::Lost(Lost::Protocol {
+                    reason: reason.into(),
+                })
+            }
+            TaskEnd::Cancelled => Failure::Cancelled(Cancelled::ByCaller),
+            TaskEnd::TimedOut => {
+                let limit = task.terms.policy.deadline.unwrap_or_default();
+                Failure::TimedOut(TimedOut::new(Limit::Deadline, limit))
+            }
+            TaskEnd::Expired => Failure::Lost(Lost::Expired),
+            TaskEnd::Refused(reason) => Failure::Rejected(Rejected::Engine(reason.into())),
+        };
+        if is_lent && let Some(budget) = &task.terms.budget {
+            budget.take_back(task.lent, 0, 0);
+        }
+        // Calls that the answer does not mention have no other end.
+        for (id, _) in calls {
+            self.resolve(id, Err(failure.clone()));
+        }
+        self.dispatch(now, &task.pool);
+    }
+
+    /// Takes in the replies of an answer, and takes the calls that they are about out of `calls`.
+    fn take(
+        &mut self,
+        now: Instant,
+        sent: u32,
+        is_cancelled: bool,
+        answer: Answer,
+        payload: &mut Bytes,
+        calls: &mut VecDeque<(CallNumber, u32)>,
+    ) -> Result<(), String> {
+        if let Some(problem) = answer.problem {
+            return Err(problem);
+        }
+        let mut position = 0;
+        for reply in answer.replies {
+            let (number, mut count) = (reply.number, reply.count);
+            if number != position || count > sent - position {
+                return Err("replies to other calls than those of the task".to_owned());
+            }
+            position += count;
+            let mut outcome = reply.take(payload)?;
+            while count > 0
+                && let Some((id, here)) = calls.pop_front()
+            {
+                let part = here.min(count);
+                count -= part;
+                if part < here {
+                    if self.calls.contains_key(&id) {
+                        split(&mut self.calls, id, part);
+                    }
+                    calls.push_front((CallNumber(id.0 + u64::from(part)), here - part));
+                }
+                let result = match &mut outcome.result {
+                    Ok(values) if count > 0 => Ok(values.split_front(part)),
+                    Ok(values) => Ok(std::mem::replace(values, Payload::NONE)),
+                    Err(failure) => Err(failure.clone()),
+                };
+                match result {
+                    Err(Failure::HandedBack(_)) if is_cancelled => {
+                        self.resolve(id, Err(Failure::Cancelled(Cancelled::ByCaller)));
+                    }
+                    Err(Failure::HandedBack(resumption)) => {
+                        self.put_back(now, id, resumption);
+                    }
+                    result => {
+                        let history = outcome.history.take();
+                        self.resolve_with(id, result, history);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues a call that a machine has handed back.
+    fn put_back(&mut self, now: Instant, id: CallNumber, resumption: Box<Resumption>) {
+        let Some(mut call) = self.calls.remove(&id) else {
+            return;
+        };
+        self.publish_attempts(&call, id, &resumption.attempts, Some(resumption.delay));
+        call.task = None;
+        call.queued = now;
+        if let Some(pool) = self.pools.get_mut(&call.pool) {
+            match resumption.is_new() {
+                true => pool.queue.push_front(id),
+                false => pool.queue.push_back(id),
+            }
+        }
+        if !resumption.is_new() {
+            if call.deadline.is_none()
+                && let Some(at) = resumption.left.and_then(|left| now.checked_add(left))
+            {
+                call.deadline = Some(at);
+                self.deadlines.push(Reverse((at, id)));
+            }
+            call.resumption = Some(resumption);
+        }
+        self.calls.insert(id, call);
+    }
+
+    /// Takes in which machines serve a function that none has answered for.
+    pub(crate) fn found(&mut self, now: Instant, pool: &PoolKey, hosts: &Hosts) {
+        let Some(known) = self.pools.get_mut(pool) else {
+            return;
+        };
+        if hosts.serve || known.tasks == 0 || now < known.silent_since + known.startup_timeout {
+            return;
+        }
+        let queue = Queue::new(pool.0, self.settings.version);
+        let why = Failure::Startup(Startup::NoHost(no_host(&queue, hosts).into()));
+        self.give_up(|call| call.pool == *pool, &why);
+    }
+
+    /// Cancels a call, or the chunk that it is in.
+    pub(crate) fn cancel(&mut self, now: Instant, id: CallNumber) {
+        let found = self.calls.range(..=id).next_back();
+        let Some((&first, call)) = found else {
+            return;
+        };
+        if id.0 - first.0 < u64::from(call.job.count()) {
+            let pool = call.pool.clone();
+            self.withdraw(first);
+            self.dispatch(now, &pool);
+        }
+    }
+
+    /// Cancels the calls whose job satisfies a predicate.
+    pub(crate) fn cancel_where(&mut self, now: Instant, is_unwanted: impl Fn(&Job) -> bool) {
+        let unwanted = self.calls.iter().filter(|(_, call)| is_unwanted(&call.job));
+        let (ids, pools): (Vec<_>, Vec<_>) =
+            unwanted.map(|(id, call)| (*id, call.pool.clone())).unzip();
+        for id in ids {
+            self.withdraw(id);
+        }
+        for pool in pools {
+            self.dispatch(now, &pool);
+        }
+    }
+
+    /// Cancels a queued call at once, and asks for the end of one that is under way.
+    fn withdraw(&mut self, id: CallNumber) {
+        match self.calls.get(&id).and_then(|call| call.task) {
+            None => self.resolve(id, Err(Failure::Cancelled(Cancelled::ByCaller))),
+            number => self.cancel_task(number),
+        }
+    }
+
+    /// Asks for the end of a task, once.
+    fn cancel_task(&mut self, number: Option<u64>) {
+        if let Some(task) = number.and_then(|number| self.tasks.get_mut(&number))
+            && !std::mem::replace(&mut task.is_cancelled, true)
+        {
+            self.actions.push_back(Action::Cancel(task.id.clone()));
+        }
+    }
+
+    /// Begins the shutdown: accepts no further calls, and gives up those that are left after a grace, of those that
+    /// have not been sent all at once unless `sends_queued` is set.
+    pub(crate) fn shut_down(&mut self, now: Instant, grace: Duration, sends_queued: bool) {
+        self.is_closed = true;
+        if !sends_queued {
+            let why = Failure::Cancelled(Cancelled::ByShutdown);
+            self.give_up(|call| call.task.is_none(), &why);
+        }
+        let at = now.checked_add(grace);
+        self.close_at = self.close_at.into_iter().chain(at).min();
+        self.tick(now);
+    }
+
+    /// Resolves calls without waiting for their tasks to end.
+    fn give_up(&mut self, is_meant: impl Fn(&Call) -> bool, why: &Failure) {
+        let meant = self.calls.iter().filter(|(_, call)| is_meant(call));
+        let meant: Vec<_> = meant.map(|(id, call)| (*id, call.task)).collect();
+        for (id, number) in meant {
+            self.resolve(id, Err(why.clone()));
+            self.cancel_task(number);
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if self.close_at.take_if(|at| *at <= now).is_some() {
+            let left = self.calls.iter().flat_map(|(id, call)| {
+                let name = call.registration.spec.name;
+                id.following(call.job.count()).map(move |id| (id, name))
+            });
+            self.abandoned.extend(left);
+            self.give_up(|_| true, &Failure::Cancelled(Cancelled::ByShutdown));
+        }
+        while let Some(Reverse((at, id))) = self.deadlines.peek().copied()
+            && at <= now
+        {
+            self.deadlines.pop();
+            self.expire(at, id);
+        }
+        let mut due = Vec::new();
+        for (key, pool) in &mut self.pools {
+            if pool.look_at.is_some_and(|at| at <= now) {
+                due.push(key.clone());
+            }
+            if pool.tasks > 0 && pool.ask_at <= now {
+                pool.ask_at = now + pool.startup_timeout;
+                let queue = Queue::new(key.0, self.settings.version);
+                let pool = key.clone();
+                self.actions.push_back(Action::FindHosts { pool, queue });
+            }
+        }
+        for pool in due {
+            self.dispatch(now, &pool);
+        }
+    }
+
+    /// Ends a call whose deadline has passed, unless the machine that has it may still say how it ended.
+    fn expire(&mut self, at: Instant, id: CallNumber) {
+        let Some(call) = self.calls.get(&id) else {
+            return;
+        };
+        let Some(deadline) = call.deadline else {
+            return;
+        };
+        if call.task.is_some() && at < deadline + LAST_WORD {
+            self.deadlines.push(Reverse((deadline + LAST_WORD, id)));
+            return;
+        }
+        let limit = call.terms.policy.deadline.unwrap_or_default();
+        let timed_out = TimedOut::new(Limit::Deadline, limit);
+        let last = call.resumption.as_ref().and_then(|one| one.last.clone());
+        let waits = if call.task.is_some() {
+            Waiting::Attempt
+        } else {
+            Waiting::Worker
+        };
+        let why = last.unwrap_or(Failure::TimedOut(timed_out.while_waiting(waits)));
+        self.cancel_task(call.task);
+        self.resolve(id, Err(why));
+    }
+
+    /// Returns when to call [`tick`](Self::tick).
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        let pools = self.pools.values();
+        let of_pool = |pool: &Pool| {
+            let ask_at = (pool.tasks > 0).then_some(pool.ask_at);
+            pool.look_at.into_iter().chain(ask_at).min()
+        };
+        let deadline = self.deadlines.peek().map(|Reverse((at, _))| *at);
+        let others = deadline.into_iter().chain(self.close_at);
+        pools.filter_map(of_pool).chain(others).min()
+    }
+
+    fn resolve(&mut self, id: CallNumber, result: Result<Payload, Failure>) {
+        let call = self.calls.get(&id);
+        let behind = call.and_then(|call| call.resumption.as_ref());
+        let attempts = behind.map_or_else(Vec::new, |one| one.attempts.clone());
+        self.resolve_with(id, result, History::new(attempts, None));
+    }
+
+    fn resolve_with(
+        &mut self,
+        id: CallNumber,
+        result: Result<Payload, Failure>,
+        history: Option<Box<History>>,
+    ) {
+        if let Some(call) = self.calls.remove(&id) {
+            self.publish_end(&call, id, &result, history.as_deref());
+            self.end_call(call.pool.0, id, call.job, result, history);
+        }
+    }
+
+    fn end_call(
+        &mut self,
+        function: &'static str,
+        id: CallNumber,
+        job: Job,
+        result: Result<Payload, Failure>,
+        history: Option<Box<History>>,
+    ) {
+        let (counts, count) = (
+            self.counts.entry(function).or_default(),
+            u64::from(job.count()),
+        );
+        counts.finished += count;
+        match &result {
+            Ok(_) => {}
+            Err(Failure::Cancelled(_)) => counts.cancelled += count,
+            Err(_) => counts.failed += count,
+        }
+        let outcome = Outcome {
+            call: id,
+            result,
+            history,
+        };
+        self.actions.push_back(Action::Resolve { job, outcome });
+    }
+}
+
+fn batch_size(spec: &FunctionSpec) -> u32 {
+    let size = spec.batch.map_or(1, |batch| batch.max_size);
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+/// Splits a chunk after some calls, and returns the number of the first call of the rest.
+fn split(calls: &mut BTreeMap<CallNumber, Call>, id: CallNumber, count: u32) -> CallNumber {
+    let rest = CallNumber(id.0 + u64::from(count));
+    if let Some(call) = calls.get_mut(&id) {
+        let front = call.job.split_front(count);
+        let back = Call {
+            pool: call.pool.clone(),
+            registration: call.registration,
+            terms: Arc::clone(&call.terms),
+            job: std::mem::replace(&mut call.job, front),
+            resumption: None,
+            queued: call.queued,
+            deadline: call.deadline,
+            task: call.task,
+        };
+        calls.insert(rest, back);
+    }
+    rest
+}
+
+impl Call {
+    /// Returns whether the call has a task of its own: a machine may hand it back with a delay or lose it, without
+    /// consequences for others.
+    fn travels_alone(&self) -> bool {
+        self.job.index.is_none() || self.terms.policy.at_most_once || self.resumption.is_some()
+    }
+
+    /// Returns whether the call may be in a task that begins with another one.
+    fn joins(&self, first: &Self) -> bool {
+        let budget = |one: &Self| one.terms.budget.as_ref().map(Arc::as_ptr);
+        self.job.caller == first.job.caller
+            && self.registration.spec.name == first.registration.spec.name
+            && self.terms.policy == first.terms.policy
+            && budget(self) == budget(first)
+            && !self.travels_alone()
+    }
+
+    /// Returns how many of the inputs have no more bytes than these, if they are of similar size.
+    fn inputs_within(&self, bytes: usize) -> u32 {
+        let (count, size) = (self.job.count(), self.job.input.bytes().len());
+        match size <= bytes {
+            true => count,
+            false => {
+                let fit = u64::from(count) * bytes as u64 / size as u64;
+                u32::try_from(fit).unwrap_or(count).min(count)
+            }
+        }
+    }
+
+    /// Returns the state in which the call is sent, if there is any.
+    fn resumption(&self, now: Instant) -> Option<Box<Resumption>> {
+        let mut resumption = self.resumption.clone();
+        if let Some(resumption) = &mut resumption {
+            resumption.pass(now.saturating_duration_since(self.queued));
+        }
+        if let Some(deadline) = self.deadline {
+            let left = deadline.saturating_duration_since(now);
+            resumption.get_or_insert_default().left = Some(left);
+        }
+        resumption
+    }
+
+    fn event(&self, id: CallNumber, kind: EventKind) -> Event {
+        let mut event = Event::new(self.registration.spec.name, kind);
+        event.call = Some(id.of(event.run));
+        event.input_index = self.job.index;
+        event
+    }
+
+    /// Returns an event of an attempt that was made on another machine.
+    fn event_of(&self, id: CallNumber, attempt: &Attempt, kind: EventKind) -> Event {
+        let mut event = self.event(id, kind);
+        event.attempt = Some(attempt.number);
+        event.worker_pid = attempt.worker_pid;
+        event.host = run::host_named(&attempt.host);
+        event
+    }
+
+    /// Returns the arguments as text.
+    fn show_input(&self) -> Option<Box<str>> {
+        let show = self.registration.show?;
+        show(&self.job.only_input()?).map(Into::into)
+    }
+
+    fn label(&self, count: u32) -> String {
+        let name = short_name(self.registration.spec.name);
+        match self.job.index {
+            None => name.to_owned(),
+            Some(index) if count == 1 => format!("{name}[{index}]"),
+            Some(index) => format!("{name}[{index}..{}]", index + u64::from(count)),
+        }
+    }
+}
+
+/// Returns why no machine gets the calls of a queue, and what to do.
+fn no_host(queue: &Queue, hosts: &Hosts) -> String {
+    let brief = |queue: &Queue| {
+        let version = format!("{:016x}", queue.version());
+        format!("{}@{}", short_name(queue.function()), &version[..4])
+    };
+    let mut text = format!(
+        "no host serves {}; start one with RETRY_SERVE=all",
+        brief(queue)
+    );
+    if !hosts.others.is_empty() {
+        let others: Vec<String> = hosts.others.iter().map(brief).collect();
+        text += &format!(" (hosts serve {}, another build)", others.join(", "));
+    }
+    text
+}
