@@ -4,6 +4,7 @@
 mod fixture;
 mod ledger;
 mod programs;
+pub mod relay;
 mod seeded;
 mod system;
 mod terminal;

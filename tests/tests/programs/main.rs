@@ -8,6 +8,7 @@ mod event_log;
 mod examples;
 mod faults_table;
 mod harness;
+mod hosts;
 mod imports;
 mod outside;
 mod progress;

@@ -1,0 +1,568 @@
+//! Calls that run on other machines: agents are processes here, and the engine is a relay in the test.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use retry_tests::relay::Relay;
+use retry_tests::{Ledger, eventually, fixture_outside};
+use rustix::process::{Pid, Signal, kill_process};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A program on a machine that serves calls.
+struct Agent {
+    child: Child,
+    lines: BufReader<ChildStderr>,
+    name: String,
+}
+
+/// The settings of a test.
+struct World {
+    relay: Relay,
+    ledger: Ledger,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            relay: Relay::start(),
+            ledger: Ledger::new(),
+            variables: vec![("RETRY_HOST_TIMEOUT", "2s".to_owned())],
+        }
+    }
+
+    fn set(&mut self, name: &'static str, value: &str) {
+        self.variables.push((name, value.to_owned()));
+    }
+
+    fn program(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hosts"));
+        command
+            .env("RETRY_ENGINE", self.relay.address())
+            .env("LEDGER", self.ledger.path())
+            .envs(self.variables.iter().cloned())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn agent(&self) -> Agent {
+        let mut command = self.program();
+        command.env("RETRY_SERVE", "all");
+        Agent::start(command)
+    }
+
+    fn call(&self, arguments: &[&str]) -> Command {
+        let mut command = self.program();
+        command.args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        output(self.call(arguments).output().unwrap())
+    }
+}
+
+fn output(output: Output) -> String {
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{:?}: {errors}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+impl Agent {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert!(line.starts_with("serving "), "{line}");
+        let name = line.trim_end().rsplit_once(" as ").unwrap().1.to_owned();
+        Self { child, lines, name }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Ends the agent in order, and returns what it has printed meanwhile.
+    fn end(mut self) -> String {
+        self.signal(Signal::TERM);
+        let mut printed = String::new();
+        while self.lines.read_line(&mut printed).unwrap() > 0 {}
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status:?}: {printed}");
+        printed
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn numbered(values: impl IntoIterator<Item = u64>) -> String {
+    let line = |(index, value)| format!("{index} {value}\n");
+    values.into_iter().enumerate().map(line).collect()
+}
+
+#[test]
+fn calls_run_in_the_pools_of_agents() {
+    fixture_outside(LIMIT, || {
+        let world = World::new();
+        let agents = [world.agent(), world.agent()];
+        assert_eq!(
+            world.run(&["square", "0", "3000"]),
+            numbered((0..3000).map(|number| number * number))
+        );
+        assert_eq!(world.run(&["nests", "0", "4"]), numbered([0, 1, 5, 14]));
+        assert_eq!(world.run(&["single", "7"]), "7\n");
+        for agent in agents {
+            let printed = agent.end();
+            assert!(printed.starts_with("draining: "), "{printed}");
+        }
+    });
+}
+
+#[test]
+fn errors_arrive_with_the_attempts_of_their_machine() {
+    fixture_outside(LIMIT, || {
+        let world = World::new();
+        let _agent = Killed(world.agent());
+        let lines = world.run(&["fails", "0", "6"]);
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(lines[..4], ["0 1", "1 2", "2 3", "3 4"]);
+        let failed =
+            "fails[4] failed after 4 attempts: attempt 4 on 4 [failed, failed, failed, failed]";
+        assert_eq!(lines[4], format!("4 error: {failed}"));
+        assert_eq!(world.ledger.executions()[&5], 4);
+    });
+}
+
+#[test]
+fn a_late_retry_is_handed_back_and_keeps_its_number() {
+    fixture_outside(LIMIT, || {
+        let world = World::new();
+        let _agents = [Killed(world.agent()), Killed(world.agent())];
+        assert_eq!(world.run(&["later", "0", "8"]), numbered([2; 8]));
+        assert_eq!(world.ledger.executions().values().sum::<u32>(), 16);
+        // Each input came once more after it was handed back.
+        assert!(world.relay.deliveries() > 8, "{}", world.relay.deliveries());
+    });
+}
+
+#[test]
+fn a_crash_below_an_agent_costs_one_attempt() {
+    fixture_outside(LIMIT, || {
+        let world = World::new();
+        let _agent = Killed(world.agent());
+        let lines = world.run(&["crashes_at_13", "0", "64"]);
+        for (number, line) in lines.lines().enumerate() {
+            match number {
+                13 => assert!(
+                    line.contains("crashed") && line.contains("SIGABRT"),
+                    "{line}"
+                ),
+                _ => assert_eq!(line, format!("{number} {number}")),
+            }
+        }
+        let executions = world.ledger.executions();
+        assert_eq!(executions.remove_entry_count(13), 3);
+        assert!(
+            executions
+                .iter()
+                .all(|(number, count)| *number == 13 || *count == 1)
+        );
+    });
+}
+
+trait Count {
+    fn remove_entry_count(&self, input: u64) -> u32;
+}
+
+impl Count for std::collections::BTreeMap<u64, u32> {
+    fn remove_entry_count(&self, input: u64) -> u32 {
+        self.get(&input).copied().unwrap_or_default()
+    }
+}
+
+/// An agent that is killed at the end of a test.
+struct Killed(Agent);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
+#[test]
+fn inputs_of_a_killed_agent_run_elsewhere() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("WORK", "30");
+        let mut first = Killed(world.agent());
+        let caller = world
+            .call(&["slow", "0", "200"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("the first machine works", SOON, || {
+            world.ledger.entries().len() > 40
+        });
+        let _second = Killed(world.agent());
+        first.0.kill();
+        assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..200));
+        let executions = world.ledger.executions();
+        assert_eq!(executions.len(), 200);
+        assert!(
+            executions.values().all(|count| *count <= 2),
+            "{executions:?}"
+        );
+    });
+}
+
+#[test]
+fn an_input_that_kills_its_machines_ends_alone() {
+    fixture_outside(LIMIT, || {
+        let world = World::new();
+        let caller = world
+            .call(&["kills_at_13", "0", "40"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // There is always a machine, however many are lost.
+        let mut agents: Vec<Killed> = Vec::new();
+        let waiting = std::thread::spawn(move || caller.wait_with_output().unwrap());
+        while !waiting.is_finished() {
+            agents.retain_mut(|agent| agent.0.child.try_wait().unwrap().is_none());
+            if agents.is_empty() {
+                agents.push(Killed(world.agent()));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let lines = output(waiting.join().unwrap());
+        for (number, line) in lines.lines().enumerate() {
+            match number {
+                13 => assert!(
+                    line.contains("each machine that had the call was lost before it answered")
+                        && line.contains("its machine was lost, its machine was lost"),
+                    "{line}"
+                ),
+                _ => assert_eq!(line, format!("{number} {number}")),
+            }
+        }
+        // Three machines for the task that it was in, and three alone.
+        let executions = world.ledger.executions();
+        assert!((3..=6).contains(&executions[&13]), "{executions:?}");
+    });
+}
+
+#[test]
+fn an_at_most_once_input_of_a_lost_machine_does_not_run_again() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("WORK", "60000");
+        let mut first = Killed(world.agent());
+        let caller = world
+            .call(&["once", "0", "2"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("both run", SOON, || world.ledger.entries().len() == 2);
+        first.0.kill();
+        let name = first.0.name.clone();
+        let _second = Killed(world.agent());
+        let lines = output(caller.wait_with_output().unwrap());
+        let lost = format!(
+            "each machine that had the call was lost before it answered: {name} [its machine was lost]"
+        );
+        assert_eq!(lines.lines().count(), 2);
+        assert!(lines.lines().all(|line| line.ends_with(&lost)), "{lines}");
+        assert_eq!(world.ledger.entries().len(), 2);
+    });
+}
+
+#[test]
+fn a_machine_that_is_cut_off_ends_its_work_first() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("WORK", "4000");
+        // It has no effect on a task that is lost.
+        world.set("RETRY_GRACE", "60s");
+        let first = world.agent();
+        let caller = world
+            .call(&["slow", "0", "1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("it runs", SOON, || world.ledger.entries().len() == 1);
+        let worker = world.ledger.entries()[0].pid;
+        world.relay.cut_off(&first.name);
+        let second = Killed(world.agent());
+        eventually("it runs elsewhere", SOON, || {
+            let runs = world.ledger.entries().len() == 2;
+            assert!(!runs || is_gone(worker), "it runs on both machines");
+            runs
+        });
+        world.relay.heal(&first.name);
+        assert_eq!(output(caller.wait_with_output().unwrap()), "0 0\n");
+        drop(second);
+        assert_eq!(
+            world.run(&["square", "0", "3"]),
+            numbered([0, 1, 4]),
+            "it serves again"
+        );
+        let printed = first.end();
+        assert!(
+            printed.contains("lost a task of slow: the engine"),
+            "{printed}"
+        );
+    });
+}
+
+/// Returns whether there is no such process, or only what its parent has not waited for.
+fn is_gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_none_or(|(_, fields)| fields.starts_with(['Z', 'X']))
+}
+
+#[test]
+fn an_agent_that_drains_hands_its_work_on() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("WORK", "300");
+        world.set("RETRY_SHUTDOWN_GRACE", "100ms");
+        // Only a lost machine would take this long.
+        world.set("RETRY_HOST_TIMEOUT", "60s");
+        let first = world.agent();
+        let caller = world
+            .call(&["slow", "0", "12"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("it runs", SOON, || world.ledger.entries().len() > 2);
+        let _second = Killed(world.agent());
+        let begun = Instant::now();
+        first.end();
+        assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..12));
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            begun.elapsed()
+        );
+    });
+}
+
+#[test]
+fn a_cancelled_call_ends_on_its_machine() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("WORK", "60000");
+        let _agent = Killed(world.agent());
+        let mut caller = world
+            .call(&["cancelled", "3"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("it runs", SOON, || world.ledger.entries().len() == 1);
+        let worker = world.ledger.entries()[0].pid;
+        caller.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let printed = output(caller.wait_with_output().unwrap());
+        assert!(
+            printed.contains("slow was cancelled: by its caller"),
+            "{printed}"
+        );
+        eventually("its worker is gone", SOON, || is_gone(worker));
+    });
+}
+
+#[test]
+fn deadlines_count_from_the_call_whatever_becomes_of_it() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("WORK", "60000");
+        let agent = Killed(world.agent());
+        let begun = Instant::now();
+        let printed = world.run(&["single_limited", "1"]);
+        assert!(printed.contains("deadline"), "{printed}");
+        assert!(begun.elapsed() >= Duration::from_secs(1));
+        drop(agent);
+        // No machine is there any more.
+        let printed = world.run(&["single_limited", "2"]);
+        assert!(printed.contains("deadline"), "{printed}");
+        assert_eq!(world.ledger.executions().len(), 1);
+    });
+}
+
+#[test]
+fn without_a_machine_the_error_says_what_to_start() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("RETRY_STARTUP_TIMEOUT", "1s");
+        let printed = world.run(&["single", "1"]);
+        assert!(printed.contains("no host serves slow@"), "{printed}");
+        assert!(
+            printed.contains("start one with RETRY_SERVE=all"),
+            "{printed}"
+        );
+
+        let mut other = world.program();
+        other
+            .env("RETRY_SERVE", "slow,square")
+            .env("RETRY_VERSION", "2");
+        let _other = Killed(Agent::start(other));
+        let printed = world.run(&["single", "1"]);
+        assert!(printed.contains("(hosts serve slow@"), "{printed}");
+        assert!(printed.contains(", another build)"), "{printed}");
+        world.set("RETRY_VERSION", "2");
+        assert_eq!(world.run(&["single", "1"]), "1\n");
+    });
+}
+
+#[test]
+fn an_engine_that_cannot_be_used_is_one_clear_error() {
+    fixture_outside(LIMIT, || {
+        let world = World::new();
+        let with = |address: &str| {
+            let mut command = world.call(&["square", "0", "2"]);
+            output(command.env("RETRY_ENGINE", address).output().unwrap())
+        };
+        let printed = with("temporal://queue.example:7233");
+        assert!(
+            printed.contains("no engine `temporal` is linked: add the crate that has it"),
+            "{printed}"
+        );
+        let printed = with("relay://nowhere");
+        assert!(printed.contains("must have an absolute path"), "{printed}");
+        let printed = with("relay:///nowhere/relay");
+        assert!(printed.contains("no relay at /nowhere/relay"), "{printed}");
+
+        let serve = |serve: &str, address: Option<String>| {
+            let mut command = world.program();
+            command.env("RETRY_SERVE", serve).env_remove("RETRY_ENGINE");
+            let ended = command
+                .envs(address.map(|one| ("RETRY_ENGINE", one)))
+                .output()
+                .unwrap();
+            assert_eq!(ended.status.code(), Some(2));
+            String::from_utf8(ended.stderr).unwrap()
+        };
+        assert!(serve("all", None).starts_with("error: RETRY_SERVE needs an engine"));
+        let unknown = serve("squares", Some(world.relay.address()));
+        assert!(
+            unknown.contains("no function `squares` is in this program"),
+            "{unknown}"
+        );
+    });
+}
+
+#[test]
+fn results_that_do_not_fit_together_come_in_smaller_tasks() {
+    fixture_outside(LIMIT, || {
+        let world = World::new();
+        let _agent = Killed(world.agent());
+        assert_eq!(world.run(&["large", "0", "40"]), "whole\n");
+    });
+}
+
+#[test]
+fn an_engine_without_its_data_ends_the_calls_that_it_had() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("WORK", "60000");
+        let _agent = Killed(world.agent());
+        let caller = world
+            .call(&["slow", "0", "3"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("all run", SOON, || world.ledger.entries().len() == 3);
+        world.relay.lose_data();
+        let lines = output(caller.wait_with_output().unwrap());
+        let expired = "the engine does not know the call any more";
+        assert!(lines.lines().all(|line| line.contains(expired)), "{lines}");
+        // The machine ends what nobody waits for, and serves again.
+        assert_eq!(world.run(&["square", "0", "3"]), numbered([0, 1, 4]));
+    });
+}
+
+#[test]
+fn failures_on_other_machines_are_told_with_the_machine() {
+    fixture_outside(LIMIT, || {
+        let world = World::new();
+        let _agent = Killed(world.agent());
+        let ended = world.call(&["fails", "3", "5"]).output().unwrap();
+        let errors = String::from_utf8(ended.stderr).unwrap();
+        for expected in [
+            "fails[0] attempt 1 of 4: attempt 1 on 3; running it again   worker pid ",
+            "fails[1]  attempt 4 on 4, after 4 attempts",
+            "fails: 1 of 2 calls ok, 1 failed",
+        ] {
+            assert!(errors.contains(expected), "{errors}");
+        }
+    });
+}
+
+#[test]
+fn an_event_log_has_the_calls_of_other_machines() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        let path = world.ledger.path().with_file_name("events");
+        let _agent = Killed(world.agent());
+        world.set("RETRY_EVENTS", path.to_str().unwrap());
+        assert_eq!(world.run(&["fails", "0", "2"]), numbered([1, 2]));
+        let log = std::fs::read_to_string(&path).unwrap();
+        let events: Vec<serde_json::Value> = log
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let of = |index: u64| {
+            // A line may be about several inputs.
+            let is_meant = |event: &&serde_json::Value| {
+                let first = event["index"].as_u64();
+                let count = event["count"].as_u64().unwrap_or(1);
+                first.is_some_and(|first| (first..first + count).contains(&index))
+            };
+            let names = events
+                .iter()
+                .filter(is_meant)
+                .map(|event| event["event"].as_str());
+            names.map(Option::unwrap).collect::<Vec<_>>()
+        };
+        assert_eq!(of(0), ["queued", "finished"]);
+        assert_eq!(of(1), ["queued", "attempt_failed", "retrying", "finished"]);
+    });
+}
+
+#[test]
+fn a_runtime_of_its_own_goes_through_an_engine() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("WORK", "60000");
+        let _agent = Killed(world.agent());
+        let mut caller = world.call(&["separate"]);
+        caller
+            .env("ADDRESS", world.relay.address())
+            .env_remove("RETRY_ENGINE");
+        let printed = output(caller.output().unwrap());
+        let lines: Vec<&str> = printed.lines().collect();
+        assert_eq!(lines[..3], ["49", "Some(\"hosts::square\")", "1"]);
+        assert!(
+            lines[3].contains("cancelled: the runtime was shut down"),
+            "{printed}"
+        );
+        assert!(lines[4].contains("the runtime is shut down"), "{printed}");
+    });
+}
