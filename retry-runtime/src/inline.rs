@@ -189,7 +189,7 @@ impl Link for InlineLink {
     }
 
     fn set_suspended(&mut self, total: Duration) {
-        let nanos = u64::try_from(total.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = sys::nanos_of(total);
         self.0.suspended.store(nanos, Ordering::Release);
     }
 }
@@ -382,7 +382,7 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
             let now = engine.running_time();
             let passed =
                 now.saturating_duration_since(sys::past_instant_of(one.started).unwrap_or(now));
-            let nanos = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
+            let nanos = sys::nanos_of(passed);
             nanos.saturating_sub(one.paused())
         });
         answer(engine, worker, header.ticket, duration, kind, output);

@@ -347,8 +347,8 @@ pub mod policy {
 /// for a second, and is never there while the program prints: it disappears before a call or a map returns, and comes
 /// back when the program waits again.
 ///
-/// Where standard error is no terminal, and if one of the variables `CI` and `NO_COLOR` is set or `TERM` is `dumb`,
-/// a line every ten seconds has the same numbers. [`Program::progress`] or `RETRY_PROGRESS` chooses between both.
+/// A line every ten seconds has the same numbers if standard error is not a terminal, if `CI` or `NO_COLOR` is set, or
+/// if `TERM` is `dumb`. [`Program::progress`] or `RETRY_PROGRESS` chooses between both.
 #[cfg(feature = "progress")]
 #[cfg_attr(docsrs, doc(cfg(feature = "progress")))]
 pub mod progress {

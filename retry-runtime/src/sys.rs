@@ -22,6 +22,11 @@ pub(crate) use linux::*;
 pub(crate) use mark::{Mark, PerProcess, exit_if_forked};
 pub(crate) use tied::Tied;
 
+/// Returns a duration in nanoseconds, at most `u64::MAX`.
+pub(crate) fn nanos_of(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Returns the instant that another process of this machine saw as `nanos` on the monotonic clock; `None` for
 /// a time in the future.
 pub(crate) fn past_instant_of(nanos: u64) -> Option<Instant> {

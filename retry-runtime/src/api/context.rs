@@ -180,8 +180,10 @@ mod age {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    use crate::sys;
+
     pub(super) fn serialize<S: Serializer>(start: &Instant, to: S) -> Result<S::Ok, S::Error> {
-        let age = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let age = sys::nanos_of(start.elapsed());
         age.serialize(to)
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::sys;
+
 /// Counts of times in buckets, `STEPS` of them for each doubling: neighbours differ by one part in `STEPS` at
 /// most. `STEPS` is a power of two.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +58,7 @@ impl<const STEPS: usize> Histogram<STEPS> {
 
     /// Returns the bucket of a time.
     fn bucket(time: Duration) -> usize {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let nanos = sys::nanos_of(time).max(1);
         let doubling = nanos.ilog2();
         let rest = nanos - (1 << doubling);
         // The bits below the highest one.

@@ -54,8 +54,7 @@ pub(super) fn serve(
         let panic = ran.err().map(|one| panics::caught(one, server.limit));
         panics::forget();
         let control = &server.control;
-        let duration = control.now().saturating_sub(started);
-        let duration = duration.saturating_sub(control.paused(0));
+        let duration = control.elapsed(0, started);
         let remarks = Remarks {
             used_up: growth.check(),
         };

@@ -198,8 +198,7 @@ impl Executor<'_> {
         flush_stdout();
         let server = &mut *self.server;
         let control = &server.control;
-        let duration = control.now().saturating_sub(running.started.get());
-        let duration = duration.saturating_sub(control.paused(running.slot));
+        let duration = control.elapsed(running.slot, running.started.get());
         let remarks = Remarks {
             used_up: self.growth.check(),
         };

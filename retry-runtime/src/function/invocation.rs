@@ -18,6 +18,7 @@ use crate::api::retryable::Retry;
 use crate::api::spec::FunctionSpec;
 use crate::codec::{self, CodecError, Wire};
 use crate::function::args::Arguments;
+use crate::sys;
 use crate::wire::frame::Kind;
 
 /// Capacity of the output buffer above which it is released after a call.
@@ -273,7 +274,7 @@ impl Invocation {
             Retry::Default => Kind::Err,
             Retry::No => Kind::FinalErr,
             Retry::After(delay) => {
-                let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+                let nanos = sys::nanos_of(delay);
                 let written = &mut self.output.written;
                 written.extend_from_slice(&nanos.to_le_bytes());
                 Kind::ErrAfter

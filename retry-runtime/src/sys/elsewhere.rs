@@ -43,7 +43,7 @@ impl Bell {
 /// Returns the time in nanoseconds since the first call.
 pub(crate) fn monotonic_nanos() -> u64 {
     static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(FIRST.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    super::nanos_of(FIRST.elapsed())
 }
 
 pub(crate) fn coarse_nanos() -> u64 {

@@ -195,6 +195,13 @@ impl ControlBlock {
         sys::load(self.slot(slot, PAUSED))
     }
 
+    /// Returns for how many nanoseconds a slot has been executing that began at a time of [`now`](Self::now), without
+    /// the times in which its clock stood still.
+    pub(crate) fn elapsed(&self, slot: usize, started: u64) -> u64 {
+        let passed = self.now().saturating_sub(started);
+        passed.saturating_sub(self.paused(slot))
+    }
+
     /// Publishes which pipes standard output and standard error are, by their inode numbers.
     pub(crate) fn set_pipes(&self, pipes: [u64; 2]) {
         for (word, pipe) in PIPES.into_iter().zip(pipes) {
@@ -336,7 +343,7 @@ impl ControlBlock {
     /// Sets for how long the program has been suspended in total. The worker must be suspended at this
     /// moment, or must not have measured anything yet.
     pub(crate) fn set_suspended(&self, total: Duration) {
-        let nanos = u64::try_from(total.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = sys::nanos_of(total);
         self.memory.word(SUSPENDED).store(nanos, Ordering::Release);
     }
 

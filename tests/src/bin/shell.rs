@@ -45,6 +45,6 @@ fn main() {
     println!("{}", job.id());
     let status = job.wait().expect("a child");
     println!("{:?} {:?}", status.code(), status.signal());
-    // What a killed program has left, if this process has adopted it.
+    // This process has adopted the processes that a killed program has left, if there are any.
     while rustix::process::wait(WaitOptions::empty()).is_ok() {}
 }

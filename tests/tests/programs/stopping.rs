@@ -377,7 +377,7 @@ fn the_standby_is_suspended_as_well() {
 }
 
 #[test]
-fn control_z_is_ignored_where_nobody_could_continue_the_program() {
+fn control_z_is_ignored_without_a_shell_that_could_continue() {
     fixture_outside(LIMIT, || {
         let mut job = Job::start(shell::NONE, "one call", &[]);
         job.shows("begun waits 1");

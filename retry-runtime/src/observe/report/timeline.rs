@@ -1,5 +1,5 @@
-//! Draws the work of each worker over time: bars for its start and its attempts. Short bars are merged, so that their number
-//! does not depend on the length of a run.
+//! Draws the work of each worker over time: bars for its start and its attempts. Short bars are merged, so that
+//! their number does not depend on the length of a run.
 
 use std::time::Duration;
 

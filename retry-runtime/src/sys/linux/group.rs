@@ -21,7 +21,7 @@ pub(crate) fn try_kill(pid: u32) -> bool {
 }
 
 /// Stops a worker's process group until it gets SIGCONT. Returns false if the worker has been stopped
-/// already, by a debugger or a person, who will want to continue it.
+/// already: a debugger or a person has done so, and continues it.
 pub(crate) fn suspend_group(pid: u32) -> bool {
     let stat = children::read(&format!("/proc/{pid}/stat"));
     let is_stopped = stat

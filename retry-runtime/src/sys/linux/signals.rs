@@ -124,8 +124,8 @@ extern "C" fn on_signal(number: std::ffi::c_int) {
 }
 
 /// Suspends this process, as the kernel does where nothing handles the signal, and returns once it continues.
-/// Returns at once if nobody could continue it: the kernel ignores the signal in a process group that is
-/// orphaned, which no shell controls.
+/// Returns at once in an orphaned process group: no shell controls such a group and could continue it, so that
+/// the kernel ignores the signal.
 pub(crate) fn suspend() {
     // The signal is pending before it has its default action. If another one suspends the process in between,
     // the kernel discards this one when the process continues. Otherwise the process would be suspended
