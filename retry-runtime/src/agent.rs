@@ -17,6 +17,7 @@ use std::{io, mem};
 
 use crate::api::context::short_name;
 use crate::api::engine::{Delivery, Queue, Verdict};
+use crate::api::failure::Cancelled;
 use crate::api::run;
 use crate::fleet;
 use crate::function::callee::Callee;
@@ -25,7 +26,7 @@ use crate::job::Job;
 use crate::job::budget::Budget;
 use crate::job::caller::Caller;
 use crate::job::delivery::{Deliver, Outcomes, wake};
-use crate::job::outcome::rejected;
+use crate::job::outcome::{Failure, Outcome, failed, rejected};
 use crate::local::LocalEngine;
 use crate::spans;
 use crate::wait::block::{self, Wait};
@@ -85,6 +86,8 @@ struct Running {
 
 struct RunningState {
     execution: Box<execution::Execution>,
+    /// Calls that are not given to the local engine yet, because the task has to run alone, or another one does.
+    waiting: Vec<LocalCall>,
     /// The indices of the first inputs of chunks, by their positions in the task.
     indices: BTreeMap<u32, u64>,
     verdict: Option<Verdict>,
@@ -173,13 +176,15 @@ impl Agent {
     ///
     /// A task of several inputs takes all workers of its function. One more task may wait, so that workers need not
     /// wait for the engine.
+    ///
+    /// A task that was lost with two machines runs alone, since it may be the cause: there is no room beside it.
     #[must_use]
     pub fn free(&self, queue: &Queue) -> usize {
         let Some(slots) = self.0.served.get(queue.function()) else {
             return 0;
         };
         let state = lock(&self.0.state);
-        if state.is_draining {
+        if state.is_draining || state.executions.iter().any(|one| one.is_alone()) {
             return 0;
         }
         let of_queue = state
@@ -233,6 +238,7 @@ impl Agent {
             caller: Caller::new(),
             state: Mutex::new(RunningState {
                 execution,
+                waiting: Vec::new(),
                 indices: BTreeMap::new(),
                 verdict: None,
                 wakers: Vec::new(),
@@ -259,9 +265,10 @@ impl Agent {
         let wakers = mem::take(&mut state.wakers);
         drop(state);
         for running in waiting {
-            let has_begun = lock(&running.state).execution.has_begun();
-            if !has_begun {
-                running.hand_back();
+            let has_begun = lock(&running.state).execution.leave();
+            match has_begun {
+                true => running.hand_back_waiting(),
+                false => running.hand_back(),
             }
         }
         wakers.into_iter().for_each(wake);
@@ -316,8 +323,11 @@ impl Execution {
     /// one soon.
     pub fn acknowledged(&self, sent: Instant) {
         let now = Instant::now();
-        let calls = lock(&self.0.state).execution.acknowledge(now, sent);
-        self.0.start(calls);
+        let mut state = lock(&self.0.state);
+        let calls = state.execution.acknowledge(now, sent);
+        state.waiting.extend(calls);
+        drop(state);
+        self.0.advance();
         self.0.changed();
     }
 
@@ -326,7 +336,8 @@ impl Execution {
         self.0.cancel();
     }
 
-    /// Polls for what to tell the engine about the task. It is there once nothing of the task is running any more.
+    /// Polls for what to tell the engine about the task. It is there once each call of it has ended or was handed
+    /// back.
     pub fn verdict(&self) -> Decided<'_> {
         Decided(&self.0)
     }
@@ -345,6 +356,8 @@ impl Drop for Execution {
         if let Some(agent) = self.0.agent.upgrade() {
             let mut state = lock(&agent.state);
             state.executions.retain(|one| !Arc::ptr_eq(one, &self.0));
+            drop(state);
+            agent.advance();
         }
     }
 }
@@ -378,14 +391,48 @@ impl fmt::Debug for Decided<'_> {
     }
 }
 
+impl Inner {
+    /// Lets tasks begin that have waited for others to end.
+    fn advance(&self) {
+        let executions = lock(&self.state).executions.clone();
+        executions.iter().for_each(Running::advance);
+    }
+
+    /// Returns whether a task may begin: one that has to run alone once the earlier ones have ended, and the others
+    /// unless an earlier one has to run alone.
+    fn may_begin(&self, running: &Running) -> bool {
+        let state = lock(&self.state);
+        let is_alone = lock(&running.state).execution.is_suspect();
+        let earlier = state.executions.iter();
+        let mut earlier = earlier.take_while(|one| !std::ptr::eq(Arc::as_ptr(one), running));
+        earlier.all(|one| match is_alone {
+            true => lock(&one.state).execution.unfinished() == 0,
+            false => !one.is_alone(),
+        })
+    }
+}
+
 impl Running {
-    /// Gives calls to the local engine.
-    fn start(self: &Arc<Self>, calls: Vec<LocalCall>) {
-        let Some(agent) = self.agent.upgrade().filter(|_| !calls.is_empty()) else {
+    /// Returns whether the task has to run alone and has not ended.
+    fn is_alone(&self) -> bool {
+        let execution = &lock(&self.state).execution;
+        execution.is_suspect() && execution.unfinished() > 0
+    }
+
+    /// Gives the calls that wait to the local engine, if they may begin.
+    fn advance(self: &Arc<Self>) {
+        let Some(agent) = self.agent.upgrade().filter(|agent| agent.may_begin(self)) else {
             return;
         };
-        let mut jobs = Vec::with_capacity(calls.len());
         let mut state = lock(&self.state);
+        if state.execution.state() != execution::State::Running {
+            return;
+        }
+        let calls = mem::take(&mut state.waiting);
+        if calls.is_empty() {
+            return;
+        }
+        let mut jobs = Vec::with_capacity(calls.len());
         for call in calls {
             if let Some(index) = call.index {
                 state.indices.insert(call.number, index);
@@ -408,9 +455,38 @@ impl Running {
             }
             self.conclude();
         }
+        // It may have been asked to end before the local engine had the calls.
+        let asked = lock(&self.state).execution.state();
+        self.stop(&agent, asked);
     }
 
-    fn end(&self, job: Job, outcome: crate::job::outcome::Outcome) {
+    /// Ends what the local engine has of a task that was asked to end.
+    fn stop(self: &Arc<Self>, agent: &Inner, asked: execution::State) {
+        let target = Arc::clone(self) as Arc<dyn Deliver>;
+        match asked {
+            execution::State::Cancelled => agent.engine.cancel_all(&target),
+            execution::State::Draining => agent.engine.hand_back_all(&target),
+            execution::State::Lost => agent.engine.kill_all(&target),
+            _ => {}
+        }
+    }
+
+    /// Ends the calls that the local engine has not got.
+    fn end_waiting(&self) {
+        let mut state = lock(&self.state);
+        for call in mem::take(&mut state.waiting) {
+            let resumption = call.resumption.clone().unwrap_or_default();
+            let outcome = failed(match state.execution.state() {
+                execution::State::Cancelled | execution::State::Lost => {
+                    Failure::Cancelled(Cancelled::ByCaller)
+                }
+                _ => Failure::HandedBack(resumption),
+            });
+            state.execution.end(Instant::now(), call, outcome);
+        }
+    }
+
+    fn end(&self, job: Job, outcome: Outcome) {
         let mut state = lock(&self.state);
         let offset = match (job.index, state.indices.get(&job.number)) {
             (Some(index), Some(first)) => u32::try_from(index - first).unwrap_or_default(),
@@ -440,42 +516,56 @@ impl Running {
         state.verdict = Some(verdict);
         let wakers = mem::take(&mut state.wakers);
         drop(state);
+        if let Some(agent) = self.agent.upgrade() {
+            agent.advance();
+        }
         wakers.into_iter().for_each(wake);
     }
 
     fn cancel(self: &Arc<Self>) {
         let runs = lock(&self.state).execution.cancel();
-        if runs && let Some(agent) = self.agent.upgrade() {
-            agent
-                .engine
-                .cancel_all(&(Arc::clone(self) as Arc<dyn Deliver>));
+        self.end_at_once(runs);
+    }
+
+    /// Hands all calls back that have not ended.
+    fn hand_back(self: &Arc<Self>) {
+        let runs = lock(&self.state).execution.drain();
+        self.end_at_once(runs);
+    }
+
+    /// Hands the calls back that no worker has.
+    fn hand_back_waiting(self: &Arc<Self>) {
+        if let Some(agent) = self.agent.upgrade() {
+            let target = Arc::clone(self) as Arc<dyn Deliver>;
+            agent.engine.hand_back_waiting(&target);
         }
+        self.end_waiting();
         self.conclude();
     }
 
-    fn hand_back(self: &Arc<Self>) {
-        let runs = lock(&self.state).execution.drain();
+    /// Ends a task that was asked to end, if it runs.
+    fn end_at_once(self: &Arc<Self>, runs: bool) {
         if runs && let Some(agent) = self.agent.upgrade() {
-            agent
-                .engine
-                .hand_back_all(&(Arc::clone(self) as Arc<dyn Deliver>));
+            let asked = lock(&self.state).execution.state();
+            self.stop(&agent, asked);
+            self.end_waiting();
         }
         self.conclude();
     }
 
     fn tick(self: &Arc<Self>, now: Instant) {
-        let (due, is_lost) = lock(&self.state).execution.tick(now);
-        self.start(due);
+        let mut state = lock(&self.state);
+        let (due, is_lost) = state.execution.tick(now);
+        state.waiting.extend(due);
+        drop(state);
         if is_lost && let Some(agent) = self.agent.upgrade() {
             let name = short_name(self.callee.registration.spec.name);
             (agent.say)(&format!(
                 "lost a task of {name}: the engine has acknowledged nothing for too long"
             ));
-            agent
-                .engine
-                .kill_all(&(Arc::clone(self) as Arc<dyn Deliver>));
         }
-        self.conclude();
+        self.advance();
+        self.end_at_once(is_lost);
     }
 
     /// Tells the thread that waits for timers that there are others.

@@ -11,6 +11,7 @@ use std::fmt;
 use std::fs::File;
 use std::hash::Hasher;
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::thread;
@@ -25,6 +26,7 @@ use crate::config::Config;
 use crate::function::callee::Callee;
 use crate::function::registry::{self, Fnv};
 use crate::job::Job;
+use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver};
 use crate::job::outcome::{CallKey, Outcome};
 use crate::local::{Submitted, numbers};
@@ -176,6 +178,12 @@ impl Fleet {
         self.step(|tasks, now| tasks.cancel_where(now, goes_there));
     }
 
+    /// Holds the inputs of a caller back, or releases them, according to `held` at that moment.
+    pub(crate) fn hold(&self, caller: Caller, held: impl FnOnce() -> Option<Option<u64>>) {
+        // Evaluated under the lock, so that the last step carries the current state.
+        self.step(|tasks, now| tasks.hold(now, caller, held()));
+    }
+
     /// Begins the shutdown, as that of the local engine does. Does nothing in a forked child.
     pub(crate) fn shut_down(&self, grace: Duration, sends_queued: bool) {
         if !self.is_foreign() {
@@ -232,50 +240,55 @@ impl Fleet {
         result
     }
 
-    /// Carries out decisions, unless another thread does, or this one further up its stack.
+    /// Carries out decisions in their order, unless another thread does, or this one further up its stack. Outcomes
+    /// are delivered afterwards: what they wake may make calls, and wait for them.
     fn act<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        if std::mem::replace(&mut state.is_acting, true) {
-            return state;
-        }
         let mut outcomes: Vec<(Job, Outcome)> = Vec::new();
         loop {
-            let next = state.tasks.next_action();
-            let next = match next {
-                Some(Action::Resolve { job, outcome }) => {
-                    outcomes.push((job, outcome));
-                    continue;
+            if std::mem::replace(&mut state.is_acting, true) {
+                return state;
+            }
+            while let Some(action) = state.tasks.next_action() {
+                match action {
+                    Action::Resolve { job, outcome } => outcomes.push((job, outcome)),
+                    Action::Publish(record) => {
+                        self.publisher.publish(*record);
+                        state.tasks.set_interest(self.publisher.interest());
+                    }
+                    action => {
+                        drop(state);
+                        self.perform(action);
+                        state = self.lock();
+                    }
                 }
-                Some(Action::Publish(record)) => {
-                    self.publisher.publish(*record);
-                    state.tasks.set_interest(self.publisher.interest());
-                    continue;
-                }
-                other => other,
-            };
+            }
+            state.is_acting = false;
+            let next = state.tasks.next_timer();
+            if next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed)) {
+                self.changed.notify_all();
+            }
             let drained = match state.tasks.is_drained() {
                 true => std::mem::take(&mut state.draining),
                 false => Vec::new(),
             };
-            if next.is_none() && outcomes.is_empty() && drained.is_empty() {
-                break;
+            if outcomes.is_empty() && drained.is_empty() {
+                return state;
             }
             drop(state);
             delivery::deliver(&mut outcomes);
             drained.into_iter().for_each(delivery::wake);
-            if let Some(action) = next {
-                self.perform(action);
-            }
             state = self.lock();
         }
-        state.is_acting = false;
-        let next = state.tasks.next_timer();
-        if next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed)) {
-            self.changed.notify_all();
-        }
-        state
     }
 
+    /// Asks the engine. A panic of it is the end of what it was asked for.
     fn perform(&self, action: Action) {
+        let asked = AssertUnwindSafe(|| self.ask(action));
+        // What it was given is dropped, which ends a task.
+        let _ = catch_unwind(asked);
+    }
+
+    fn ask(&self, action: Action) {
         let this = Weak::clone(&self.this);
         match action {
             Action::Resolve { .. } | Action::Publish(_) => {}

@@ -456,7 +456,14 @@ impl LocalEngine {
         self.step(|core, _| core.scheduler.kill_where(goes_there));
     }
 
-    /// Takes the calls whose outcomes go to a target away, for another engine.
+    /// Takes those calls away that no worker has and whose outcomes go to a target, for another engine.
+    pub(crate) fn hand_back_waiting(&self, target: &Arc<dyn Deliver>) {
+        let goes_there = |job: &Job| delivery::is_same(&job.target, target);
+        self.step(|core, now| core.scheduler.hand_back_waiting(now, goes_there));
+    }
+
+    /// Takes the calls whose outcomes go to a target away, for another engine, and kills the workers that may be
+    /// executing one of them.
     pub(crate) fn hand_back_all(&self, target: &Arc<dyn Deliver>) {
         let goes_there = |job: &Job| delivery::is_same(&job.target, target);
         self.step(|core, now| core.scheduler.hand_back_where(now, goes_there));

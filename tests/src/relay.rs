@@ -39,6 +39,8 @@ enum Request {
     Hosts(String),
     Take {
         agent: String,
+        /// The queues that the agent serves, and those for whose tasks it has room.
+        serves: Vec<String>,
         queues: Vec<String>,
     },
     Beat {
@@ -290,14 +292,14 @@ impl Shared {
                         .collect(),
                 }
             }
-            Request::Take { queues, .. } => {
+            Request::Take { serves, queues, .. } => {
                 let until = now + POLL;
                 loop {
                     let now = Instant::now();
                     state.expire(now);
                     state
                         .polled
-                        .extend(queues.iter().map(|queue| (queue.clone(), now)));
+                        .extend(serves.iter().map(|queue| (queue.clone(), now)));
                     if let Some(delivery) = state.deliver(&queues, now) {
                         return Some(delivery);
                     }
@@ -506,6 +508,7 @@ fn serve(address: &str, agent: Agent) -> Result<(), String> {
         let free = queues.iter().filter(|queue| agent.free(queue) > 0);
         let request = Request::Take {
             agent: agent.name().to_owned(),
+            serves: queues.iter().map(Queue::to_string).collect(),
             queues: free.map(Queue::to_string).collect(),
         };
         let taken = ask(&path, &request);
@@ -564,12 +567,8 @@ impl Held {
             };
             let sent = Instant::now();
             match ask(&self.path, &beat) {
-                Ok(Response::Known { is_cancelled }) => {
-                    execution.acknowledged(sent);
-                    if is_cancelled {
-                        execution.cancel();
-                    }
-                }
+                Ok(Response::Known { is_cancelled: true }) => execution.cancel(),
+                Ok(Response::Known { .. }) => execution.acknowledged(sent),
                 Ok(Response::Unknown) => execution.cancel(),
                 _ => {}
             }

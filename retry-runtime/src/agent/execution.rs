@@ -59,10 +59,12 @@ pub(crate) struct Execution {
     took: Duration,
     executed: u32,
     state: State,
+    /// Set once calls that are handed back leave the machine even if they are due here.
+    leaves: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     /// The calls run as soon as the ledger is acknowledged.
     Announced,
     Running,
@@ -74,7 +76,7 @@ enum State {
     Ended,
 }
 
-/// A call whose next attempt is due too late to be waited for while nothing else of the task is running.
+/// A call that goes on elsewhere, unless it is due while others of the task are still running.
 #[derive(Debug)]
 struct HandedBack {
     call: LocalCall,
@@ -114,6 +116,17 @@ pub(crate) fn open(now: Instant, host: &str, delivery: Delivery) -> Result<Opene
             return Err("calls in another order than that of their numbers".to_owned());
         }
         count = count.checked_add(item.count).ok_or("too many calls")?;
+        let last = item.index.map(|index| index.checked_add(item.count.into()));
+        if last == Some(None) {
+            return Err("an index that is too large".to_owned());
+        }
+        if item
+            .resumption
+            .as_ref()
+            .is_some_and(|one| !one.is_possible())
+        {
+            return Err("impossible numbers of attempts".to_owned());
+        }
         local.push(take(item, &mut payload)?);
     }
     if local.is_empty() {
@@ -125,6 +138,9 @@ pub(crate) fn open(now: Instant, host: &str, delivery: Delivery) -> Result<Opene
     if let [only] = &mut local[..]
         && let Some(handed_back) = ledger.resumption.take()
     {
+        if !handed_back.is_possible() {
+            return Err("impossible numbers of attempts".to_owned());
+        }
         only.resumption = Some(handed_back);
     }
     for call in &mut local {
@@ -170,6 +186,7 @@ pub(crate) fn open(now: Instant, host: &str, delivery: Delivery) -> Result<Opene
         took: Duration::ZERO,
         executed: 0,
         state: State::Announced,
+        leaves: false,
     });
     Ok(match is_lost {
         true => Opened::End(execution.give_up(now)),
@@ -228,9 +245,14 @@ impl Execution {
         }
     }
 
-    /// Returns whether the calls have been given to the local engine.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.begun.is_some()
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// Returns whether the task has to run alone: it was lost with all but one of the machines that may lose it. If
+    /// another task is to blame for that, this one is not to be lost with it once more.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.ledger.begun.len() + 1 == MOST_HOSTS
     }
 
     /// Takes in that the engine has acknowledged what was sent to it at a time, which may be long ago. The first
@@ -255,8 +277,13 @@ impl Execution {
     }
 
     /// Takes in the outcome of a call, or the values of several, that the local engine had.
-    pub(crate) fn end(&mut self, now: Instant, call: LocalCall, outcome: Outcome) {
+    pub(crate) fn end(&mut self, now: Instant, call: LocalCall, mut outcome: Outcome) {
         self.open = self.open.saturating_sub(call.input.count());
+        if let (State::Draining, Err(Failure::Cancelled(_))) = (self.state, &outcome.result) {
+            // It has begun, and may not begin again.
+            let hosts = [self.host.as_str().into()].into();
+            outcome.result = Err(Failure::Lost(Lost::HostsLost { hosts }));
+        }
         match outcome.result {
             Err(Failure::HandedBack(resumption)) => {
                 let call = LocalCall {
@@ -278,6 +305,13 @@ impl Execution {
     /// Asks for the end of the task. Returns whether the local engine has to end its calls.
     pub(crate) fn cancel(&mut self) -> bool {
         self.stop(State::Cancelled)
+    }
+
+    /// Lets calls that are handed back go on elsewhere. Returns whether the task has begun here; the others can be
+    /// [handed back](Self::drain) at once.
+    pub(crate) fn leave(&mut self) -> bool {
+        self.leaves = true;
+        self.begun.is_some()
     }
 
     /// Asks for the rest of the task to be made elsewhere. Returns whether the local engine has to end its calls.
@@ -303,7 +337,7 @@ impl Execution {
             return (Vec::new(), self.open > 0);
         }
         let mut due = Vec::new();
-        if self.state == State::Running && self.open > 0 {
+        if self.state == State::Running && self.open > 0 && !self.leaves {
             for mut back in self
                 .back
                 .extract_if(.., |back| back.due().is_some_and(|due| due <= now))
@@ -321,7 +355,7 @@ impl Execution {
 
     /// Returns when to call [`tick`](Self::tick).
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        let runs = self.state == State::Running && self.open > 0;
+        let runs = self.state == State::Running && self.open > 0 && !self.leaves;
         let due = self.back.iter().filter_map(HandedBack::due);
         let has_lease = !matches!(self.state, State::Lost | State::Ended);
         let lease = self.lease.filter(|_| has_lease);

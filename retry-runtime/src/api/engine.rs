@@ -12,6 +12,9 @@ use std::time::Duration;
 /// earlier start along with it. It need not look into a task: the body, the answer and the ledger are bytes to it.
 /// It decides nothing about retries either. The machine that has a task decides from the ledger what becomes of it.
 ///
+/// Its methods may be called on any thread, also from within a [`Reply`] or [`Found`] that it sends, and it may be
+/// dropped there.
+///
 /// A crate that connects such a service implements this trait, and [registers](crate::engine::Scheme) a
 /// scheme, under whose name programs find it.
 pub trait Engine: Send + Sync {
@@ -22,7 +25,8 @@ pub trait Engine: Send + Sync {
     /// been answered before. Does nothing if the task has ended.
     fn cancel(&self, id: &TaskId);
 
-    /// Finds out whether a machine takes tasks from a queue at present.
+    /// Finds out which machines serve a queue at present. A machine that is busy with its tasks asks for no others, and
+    /// serves it nevertheless.
     fn find_hosts(&self, queue: &Queue, found: Found);
 
     /// Returns the size in bytes of the largest body, ledger or answer that the service accepts. The default is
@@ -221,7 +225,7 @@ impl fmt::Debug for Found {
 /// The machines that serve a function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts {
-    /// Whether a machine takes tasks from the queue.
+    /// Whether a machine serves the queue: it takes tasks from it, or has some of them and no room for others.
     pub serve: bool,
     /// Queues of other builds of the program for the same function that machines take tasks from, as far as they
     /// are known.
@@ -252,7 +256,7 @@ pub enum Verdict {
         /// The ledger for the next machine.
         ledger: Vec<u8>,
     },
-    /// The task was cancelled, and nothing of it is running any more.
+    /// The task was cancelled. Functions that are running end within their `grace`.
     Cancelled,
     /// The machine has lost the task, since the service has acknowledged nothing for too long. Another machine
     /// gets it, or has it already, so there is nothing to say about it.

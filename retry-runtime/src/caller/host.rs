@@ -38,7 +38,7 @@ use crate::wait::{AnswerSource, Waiter, is_over};
 
 static GLOBAL: PerProcess<Arc<LocalEngine>> = PerProcess::new();
 
-/// The same for calls that go to other machines.
+/// The calls to other machines that name no other runtime.
 static FLEET: PerProcess<Arc<Fleet>> = PerProcess::new();
 
 static STARTING: PerProcess<Mutex<()>> = PerProcess::new();
@@ -48,7 +48,8 @@ static DEFAULT: OnceLock<Config> = OnceLock::new();
 
 /// Gives the default engine settings. Returns `false` if it has some already or has been started.
 pub(crate) fn configure(config: Config) -> bool {
-    global_if_started().is_none() && DEFAULT.set(config).is_ok()
+    let is_started = global_if_started().is_some() || FLEET.get().is_some();
+    !is_started && DEFAULT.set(config).is_ok()
 }
 
 /// Returns the settings of the default engine.
@@ -496,7 +497,8 @@ impl Host {
             // Evaluated under the lock, so that the last step carries the current state.
             Self::Here(engine) => engine.step(|core, _| core.scheduler.hold(caller, held())),
             Self::Parent(upstream) => upstream.hold(caller, held),
-            Self::Fleet(_) | Self::Nowhere(_) => {}
+            Self::Fleet(fleet) => fleet.hold(caller, held),
+            Self::Nowhere(_) => {}
         }
     }
 

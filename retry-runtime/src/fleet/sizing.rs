@@ -38,6 +38,8 @@ pub(super) struct Sizing {
     tasks: usize,
     /// The number of inputs that a worker takes together.
     batch: u32,
+    /// The number of inputs whose results fit into one answer, as far as that is known.
+    fitting: u32,
 }
 
 impl Sizing {
@@ -46,6 +48,7 @@ impl Sizing {
             inputs: 1,
             tasks: FIRST_TASKS,
             batch: batch.max(1),
+            fitting: MOST_INPUTS,
         }
     }
 
@@ -81,7 +84,7 @@ impl Sizing {
             };
             // A task of fewer inputs would leave workers of its machine without any.
             let most = sent.saturating_mul(GROWTH).max(facts.slots);
-            self.inputs = wanted.clamp(1, most.min(MOST_INPUTS));
+            self.inputs = wanted.clamp(1, most.min(MOST_INPUTS).min(self.fitting));
         }
         let queued = facts.queued.saturating_sub(delay);
         if queued < SHORT_WAIT && is_limited {
@@ -91,9 +94,11 @@ impl Sizing {
         }
     }
 
-    /// Makes tasks smaller, after the results of `sent` inputs were too large for one answer.
+    /// Makes tasks smaller for good, after the results of `sent` inputs were too large for one answer: those that did
+    /// not fit have to be made again.
     pub(super) fn halve(&mut self, sent: u32) {
-        self.inputs = (sent / 2).max(1);
+        self.fitting = self.fitting.min(sent / 2).max(1);
+        self.inputs = self.inputs.min(self.fitting);
     }
 }
 
@@ -136,6 +141,21 @@ mod tests {
             assert_eq!(learn(&mut sizing, Duration::from_millis(1001)), 1);
         }
         assert_eq!(learn(&mut sizing, Duration::from_millis(500)), 2);
+    }
+
+    #[test]
+    fn tasks_whose_results_did_not_fit_do_not_grow_again() {
+        let mut sizing = Sizing::new(1);
+        let each = Duration::from_millis(1);
+        for _ in 0..4 {
+            learn(&mut sizing, each);
+        }
+        sizing.halve(20);
+        assert_eq!(sizing.inputs(), 10);
+        assert_eq!(
+            [learn(&mut sizing, each), learn(&mut sizing, each)],
+            [10, 10]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! go out as [`Action`]s. It knows an engine by its tasks only.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ use crate::function::callee::Callee;
 use crate::function::registry::Registration;
 use crate::job::Job;
 use crate::job::budget::Budget;
+use crate::job::caller::Caller;
 use crate::job::outcome::{Failure, History, Outcome};
 use crate::job::parts::Parts;
 use crate::job::resumption::Resumption;
@@ -44,6 +45,9 @@ const INPUT_BYTES: usize = 256;
 
 /// The time after a deadline within which the machine that has a call may still say how it ended.
 const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// The number of deadlines from which on those of calls that have ended are removed.
+const MANY: usize = 1024;
 
 /// What all calls of a fleet have in common.
 #[derive(Clone, Debug)]
@@ -101,15 +105,20 @@ pub(crate) struct Tasks {
     counts: BTreeMap<&'static str, Counts>,
     /// Set once the fleet shuts down: new calls are rejected.
     is_closed: bool,
+    /// Set if the shutdown cancels calls that machines hand back.
+    cancels_queued: bool,
     /// The time at which the calls that are left are given up.
     close_at: Option<Instant>,
     abandoned: Vec<(CallNumber, &'static str)>,
+    /// The callers that accept no further results for now, with the index of the input that is sent nevertheless.
+    holds: Vec<(Caller, Option<u64>)>,
     interest: Interest,
 }
 
 /// The calls of one function.
 struct Pool {
-    queue: VecDeque<CallNumber>,
+    /// The queued calls of each caller. The callers take turns, the first one is next.
+    lines: VecDeque<Line>,
     sizing: Sizing,
     /// The number of tasks that have not ended.
     tasks: usize,
@@ -117,11 +126,17 @@ struct Pool {
     delayed: usize,
     /// The time of the last answer, or of the first task after there was none under way.
     silent_since: Instant,
-    /// The time of the next question whether there are machines.
-    ask_at: Instant,
+    /// The time of the next question whether there are machines. A function may have all the time there is.
+    ask_at: Option<Instant>,
     startup_timeout: Duration,
     /// The time at which to look at the queue again.
     look_at: Option<Instant>,
+}
+
+/// The queued calls of one caller, in their order. Some may have ended or been sent.
+struct Line {
+    caller: Caller,
+    calls: VecDeque<CallNumber>,
 }
 
 /// A call, or a chunk of calls to which the same has happened so far.
@@ -153,8 +168,9 @@ struct UnderWay {
     terms: Arc<Terms>,
     /// The retries that are lent to the machine.
     lent: u64,
-    /// The time for which no machine might get it.
+    /// The time for which no machine might get it, and its end.
     delay: Duration,
+    due: Instant,
     is_cancelled: bool,
 }
 
@@ -170,8 +186,10 @@ impl Tasks {
             actions: VecDeque::new(),
             counts: BTreeMap::new(),
             is_closed: false,
+            cancels_queued: false,
             close_at: None,
             abandoned: Vec::new(),
+            holds: Vec::new(),
             interest: Interest::Nothing,
         }
     }
@@ -234,19 +252,19 @@ impl Tasks {
         }
         let pool = (spec.name, callee.config.clone());
         let known = self.pools.entry(pool.clone()).or_insert_with(|| Pool {
-            queue: VecDeque::new(),
+            lines: VecDeque::new(),
             sizing: Sizing::new(batch_size(spec)),
             tasks: 0,
             delayed: 0,
             silent_since: now,
-            ask_at: now,
+            ask_at: None,
             startup_timeout: self
                 .settings
                 .startup_timeout
                 .unwrap_or(spec.startup_timeout),
             look_at: None,
         });
-        known.queue.push_back(id);
+        known.line(job.caller).push_back(id);
         let terms = Arc::new(Terms {
             policy: callee.policy,
             budget: callee.budget.clone(),
@@ -256,6 +274,12 @@ impl Tasks {
         let limit = callee.policy.deadline.filter(|_| job.index.is_none());
         let deadline = limit.and_then(|limit| now.checked_add(limit));
         self.deadlines.extend(deadline.map(|at| Reverse((at, id))));
+        if self.deadlines.len() > MANY + 2 * self.calls.len() {
+            // Most of them are of calls that have ended.
+            let calls = &self.calls;
+            self.deadlines
+                .retain(|Reverse((_, call))| *call == id || calls.contains_key(call));
+        }
         let call = Call {
             pool,
             registration: callee.registration,
@@ -272,6 +296,16 @@ impl Tasks {
         }
         self.calls.insert(id, call);
         id
+    }
+
+    /// Holds the inputs of a caller back, except the one with the given index, or releases them if `held` is `None`.
+    pub(crate) fn hold(&mut self, now: Instant, caller: Caller, held: Option<Option<u64>>) {
+        self.holds.retain(|(other, _)| *other != caller);
+        self.holds.extend(held.map(|except| (caller, except)));
+        let pools: Vec<_> = self.pools.keys().cloned().collect();
+        for pool in pools {
+            self.dispatch(now, &pool);
+        }
     }
 
     /// Sets which events are published.
@@ -392,7 +426,7 @@ impl Tasks {
             self.send(now, pool, most);
         }
         if let Some(known) = self.pools.get(pool)
-            && known.queue.is_empty()
+            && known.lines.is_empty()
             && known.tasks == 0
             && pool.1.is_some()
         {
@@ -401,57 +435,73 @@ impl Tasks {
         }
     }
 
-    /// Returns how many inputs the next task has; `None` if none is to be sent now.
+    /// Chooses the caller that is next, and returns how many inputs its task has; `None` if none is to be sent now.
     fn next_size(&mut self, now: Instant, pool: &PoolKey) -> Option<u32> {
-        let calls = &self.calls;
+        let most_inputs = self.settings.most_inputs();
+        let (calls, holds) = (&self.calls, &self.holds);
         let pool = self.pools.get_mut(pool)?;
         let is_queued = |id: &CallNumber| calls.get(id).is_some_and(|call| call.task.is_none());
-        while pool.queue.pop_front_if(|id| !is_queued(id)).is_some() {}
+        for line in &mut pool.lines {
+            while line.calls.pop_front_if(|id| !is_queued(id)).is_some() {}
+        }
+        pool.lines.retain(|line| !line.calls.is_empty());
         pool.look_at = None;
-        let first = &calls[pool.queue.front()?];
+        if pool.lines.is_empty() {
+            return None;
+        }
         let silent = now.saturating_duration_since(pool.silent_since);
         let busy = pool.tasks - pool.delayed;
         if busy >= pool.sizing.tasks(silent) {
             pool.look_at = pool.silent_since.checked_add(Sizing::more_after(silent));
             return None;
         }
-        let most = if first.travels_alone() {
-            1
-        } else {
-            pool.sizing.inputs().min(self.settings.most_inputs())
-        };
-        let mut count = 0;
-        let joining = pool.queue.iter().filter_map(|id| calls.get(id));
-        for call in joining.take_while(|call| call.joins(first)) {
-            count += call.job.count();
-            if count >= most {
-                return Some(most);
-            }
+        let inputs = pool.sizing.inputs().min(most_inputs);
+        for turn in 0..pool.lines.len() {
+            let line = &mut pool.lines[turn];
+            let held = holds.iter().find(|(caller, _)| *caller == line.caller);
+            let most = match held {
+                None => line.most(calls, inputs),
+                Some((_, except)) if line.bring_forward(calls, *except) => Some(1),
+                Some(_) => continue,
+            };
+            let most = match most {
+                Some(most) => most,
+                None => {
+                    let full_at = calls[&line.calls[0]].queued + FILL_TIME;
+                    if busy > 0 && now < full_at {
+                        let look_at = pool.look_at.into_iter().chain([full_at]).min();
+                        pool.look_at = look_at;
+                        continue;
+                    }
+                    inputs
+                }
+            };
+            pool.lines.rotate_left(turn);
+            return Some(most);
         }
-        let full_at = first.queued + FILL_TIME;
-        if busy > 0 && now < full_at && !first.travels_alone() {
-            pool.look_at = Some(full_at);
-            return None;
-        }
-        Some(most)
+        None
     }
 
     fn send(&mut self, now: Instant, key: &PoolKey, most: u32) {
         let Some(pool) = self.pools.get_mut(key) else {
             return;
         };
-        let most_bytes = TASK_BYTES.min(self.settings.max_body / 2);
+        let config = key.1.as_ref().map_or(0, |config| config.len());
+        let most_bytes = TASK_BYTES.min((self.settings.max_body / 2).saturating_sub(config));
         let number = self.numbers.take_task();
         let (mut items, mut payload, mut calls) = (Vec::new(), Vec::new(), Vec::new());
         let mut position = 0;
         let mut delay = Duration::ZERO;
         let mut first: Option<(&'static Registration, Arc<Terms>)> = None;
         let mut deadline = None;
+        let Some(mut line) = pool.lines.pop_front() else {
+            return;
+        };
         while position < most
-            && let Some(id) = pool.queue.front().copied()
+            && let Some(id) = line.calls.front().copied()
         {
             let Some(call) = self.calls.get(&id).filter(|call| call.task.is_none()) else {
-                pool.queue.pop_front();
+                line.calls.pop_front();
                 continue;
             };
             if let Some((begun, _)) = calls.first()
@@ -465,10 +515,10 @@ impl Tasks {
                 break;
             }
             let take = call.job.count().min(most - position).min(fits.max(1));
-            pool.queue.pop_front();
+            line.calls.pop_front();
             if take < call.job.count() {
                 let rest = split(&mut self.calls, id, take);
-                pool.queue.push_front(rest);
+                line.calls.push_front(rest);
             }
             let Some(call) = self.calls.get_mut(&id) else {
                 continue;
@@ -488,6 +538,9 @@ impl Tasks {
             first.get_or_insert((call.registration, Arc::clone(&call.terms)));
             calls.push((id, take));
             position += take;
+        }
+        if !line.calls.is_empty() {
+            pool.lines.push_back(line);
         }
         let Some((registration, terms)) = first else {
             return;
@@ -512,7 +565,7 @@ impl Tasks {
         };
         if pool.tasks == 0 {
             pool.silent_since = now;
-            pool.ask_at = now + pool.startup_timeout;
+            pool.ask_at = now.checked_add(pool.startup_timeout);
         }
         pool.tasks += 1;
         pool.delayed += usize::from(!delay.is_zero());
@@ -524,7 +577,8 @@ impl Tasks {
         let mut task = Task::new(id.clone(), queue, body, self.settings.host_timeout);
         task.label = label;
         task.delay = delay;
-        task.deadline = left.map(|left| left + LAST_WORD + self.settings.host_timeout);
+        let slack = LAST_WORD.saturating_add(self.settings.host_timeout);
+        task.deadline = left.map(|left| left.saturating_add(slack));
         let under_way = UnderWay {
             pool: key.clone(),
             id,
@@ -532,6 +586,7 @@ impl Tasks {
             terms,
             lent,
             delay,
+            due: now.checked_add(delay).unwrap_or(now),
             is_cancelled: false,
         };
         self.tasks.insert(number, under_way);
@@ -549,6 +604,7 @@ impl Tasks {
             pool.delayed -= usize::from(!task.delay.is_zero());
         }
         let (mut is_lent, mut calls) = (true, VecDeque::from(task.calls));
+        let mut again = Vec::new();
         let failure = match end {
             TaskEnd::Answered(bytes) => {
                 let answer = task::decode::<Answer>(bytes);
@@ -561,17 +617,24 @@ impl Tasks {
                         budget.take_back(task.lent, count(facts.attempts), count(facts.retries));
                     }
                     if let Some(pool) = self.pools.get_mut(&task.pool) {
-                        let is_limited = !pool.queue.is_empty();
+                        let is_limited = !pool.lines.is_empty();
                         pool.sizing
                             .learn(sent, task.delay, &answer.facts, is_limited);
                         if answer.facts.overflows {
                             pool.sizing.halve(sent);
                         }
                         pool.silent_since = now;
-                        pool.ask_at = now + pool.startup_timeout;
+                        pool.ask_at = now.checked_add(pool.startup_timeout);
                     }
                     let cancelled = task.is_cancelled;
-                    self.take(now, sent, cancelled, answer, &mut payload, &mut calls)
+                    self.take(
+                        sent,
+                        cancelled,
+                        answer,
+                        &mut payload,
+                        &mut calls,
+                        &mut again,
+                    )
                 });
                 let reason = taken
                     .err()
@@ -591,6 +654,11 @@ impl Tasks {
         if is_lent && let Some(budget) = &task.terms.budget {
             budget.take_back(task.lent, 0, 0);
         }
+        // New calls go to the front, so that the first one comes last.
+        let (new, begun): (Vec<_>, Vec<_>) = again.into_iter().partition(|(_, one)| one.is_new());
+        for (id, resumption) in new.into_iter().rev().chain(begun) {
+            self.put_back(now, id, resumption);
+        }
         // Calls that the answer does not mention have no other end.
         for (id, _) in calls {
             self.resolve(id, Err(failure.clone()));
@@ -598,15 +666,16 @@ impl Tasks {
         self.dispatch(now, &task.pool);
     }
 
-    /// Takes in the replies of an answer, and takes the calls that they are about out of `calls`.
+    /// Takes in the replies of an answer, and takes the calls that they are about out of `calls`. Those that were handed
+    /// back are added to `again`.
     fn take(
         &mut self,
-        now: Instant,
         sent: u32,
         is_cancelled: bool,
         answer: Answer,
         payload: &mut Bytes,
         calls: &mut VecDeque<(CallNumber, u32)>,
+        again: &mut Vec<(CallNumber, Box<Resumption>)>,
     ) -> Result<(), String> {
         if let Some(problem) = answer.problem {
             return Err(problem);
@@ -639,9 +708,11 @@ impl Tasks {
                     Err(Failure::HandedBack(_)) if is_cancelled => {
                         self.resolve(id, Err(Failure::Cancelled(Cancelled::ByCaller)));
                     }
-                    Err(Failure::HandedBack(resumption)) => {
-                        self.put_back(now, id, resumption);
+                    Err(Failure::HandedBack(resumption)) if !resumption.is_possible() => {
+                        calls.push_front((id, part));
+                        return Err("impossible numbers of attempts".to_owned());
                     }
+                    Err(Failure::HandedBack(resumption)) => again.push((id, resumption)),
                     result => {
                         let history = outcome.history.take();
                         self.resolve_with(id, result, history);
@@ -661,9 +732,10 @@ impl Tasks {
         call.task = None;
         call.queued = now;
         if let Some(pool) = self.pools.get_mut(&call.pool) {
+            let line = pool.line(call.job.caller);
             match resumption.is_new() {
-                true => pool.queue.push_front(id),
-                false => pool.queue.push_back(id),
+                true => line.push_front(id),
+                false => line.push_back(id),
             }
         }
         if !resumption.is_new() {
@@ -676,6 +748,9 @@ impl Tasks {
             call.resumption = Some(resumption);
         }
         self.calls.insert(id, call);
+        if self.cancels_queued {
+            self.resolve(id, Err(Failure::Cancelled(Cancelled::ByShutdown)));
+        }
     }
 
     /// Takes in which machines serve a function that none has answered for.
@@ -683,12 +758,18 @@ impl Tasks {
         let Some(known) = self.pools.get_mut(pool) else {
             return;
         };
-        if hosts.serve || known.tasks == 0 || now < known.silent_since + known.startup_timeout {
+        let patience = known.startup_timeout;
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= patience;
+        if hosts.serve || known.tasks == 0 || !is_over(known.silent_since) {
             return;
         }
         let queue = Queue::new(pool.0, self.settings.version);
         let why = Failure::Startup(Startup::NoHost(no_host(&queue, hosts).into()));
-        self.give_up(|call| call.pool == *pool, &why);
+        // A task with a delay has not been waiting for a machine all the time.
+        let tasks = self.tasks.iter().filter(|(_, task)| is_over(task.due));
+        let waiting: BTreeSet<u64> = tasks.map(|(number, _)| *number).collect();
+        let waits = |call: &Call| call.task.is_none_or(|number| waiting.contains(&number));
+        self.give_up(|call| call.pool == *pool && waits(call), &why);
     }
 
     /// Cancels a call, or the chunk that it is in.
@@ -739,6 +820,7 @@ impl Tasks {
     pub(crate) fn shut_down(&mut self, now: Instant, grace: Duration, sends_queued: bool) {
         self.is_closed = true;
         if !sends_queued {
+            self.cancels_queued = true;
             let why = Failure::Cancelled(Cancelled::ByShutdown);
             self.give_up(|call| call.task.is_none(), &why);
         }
@@ -778,8 +860,8 @@ impl Tasks {
             if pool.look_at.is_some_and(|at| at <= now) {
                 due.push(key.clone());
             }
-            if pool.tasks > 0 && pool.ask_at <= now {
-                pool.ask_at = now + pool.startup_timeout;
+            if pool.tasks > 0 && pool.ask_at.is_some_and(|at| at <= now) {
+                pool.ask_at = now.checked_add(pool.startup_timeout);
                 let queue = Queue::new(key.0, self.settings.version);
                 let pool = key.clone();
                 self.actions.push_back(Action::FindHosts { pool, queue });
@@ -798,8 +880,11 @@ impl Tasks {
         let Some(deadline) = call.deadline else {
             return;
         };
-        if call.task.is_some() && at < deadline + LAST_WORD {
-            self.deadlines.push(Reverse((deadline + LAST_WORD, id)));
+        let last = deadline.checked_add(LAST_WORD);
+        if call.task.is_some()
+            && let Some(last) = last.filter(|last| at < *last)
+        {
+            self.deadlines.push(Reverse((last, id)));
             return;
         }
         let limit = call.terms.policy.deadline.unwrap_or_default();
@@ -819,7 +904,7 @@ impl Tasks {
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         let pools = self.pools.values();
         let of_pool = |pool: &Pool| {
-            let ask_at = (pool.tasks > 0).then_some(pool.ask_at);
+            let ask_at = pool.ask_at.filter(|_| pool.tasks > 0);
             pool.look_at.into_iter().chain(ask_at).min()
         };
         let deadline = self.deadlines.peek().map(|Reverse((at, _))| *at);
@@ -870,6 +955,54 @@ impl Tasks {
             history,
         };
         self.actions.push_back(Action::Resolve { job, outcome });
+    }
+}
+
+impl Pool {
+    /// Returns the queue of a caller.
+    fn line(&mut self, caller: Caller) -> &mut VecDeque<CallNumber> {
+        let known = self.lines.iter().position(|line| line.caller == caller);
+        let place = known.unwrap_or_else(|| {
+            let calls = VecDeque::new();
+            self.lines.push_back(Line { caller, calls });
+            self.lines.len() - 1
+        });
+        &mut self.lines[place].calls
+    }
+}
+
+impl Line {
+    /// Returns how many inputs a task has that is full; `None` if it could have more of them.
+    fn most(&self, calls: &BTreeMap<CallNumber, Call>, inputs: u32) -> Option<u32> {
+        let first = &calls[&self.calls[0]];
+        if first.travels_alone() {
+            return Some(1);
+        }
+        let mut count = 0;
+        let queued = self.calls.iter().filter_map(|id| calls.get(id));
+        for call in queued.take_while(|call| call.joins(first)) {
+            count += call.job.count();
+            if count >= inputs {
+                return Some(inputs);
+            }
+        }
+        None
+    }
+
+    /// Moves the input with this index to the front. Returns false if it is not there.
+    fn bring_forward(&mut self, calls: &BTreeMap<CallNumber, Call>, index: Option<u64>) -> bool {
+        // Inputs of a chunk are in their order, and the consumer waits for the first of those that are queued.
+        let is_it = |id: &CallNumber| {
+            let call = calls.get(id).filter(|call| call.task.is_none());
+            index.is_some() && call.is_some_and(|call| call.job.index == index)
+        };
+        let Some(place) = self.calls.iter().position(is_it) else {
+            return false;
+        };
+        if let Some(id) = self.calls.remove(place) {
+            self.calls.push_front(id);
+        }
+        true
     }
 }
 

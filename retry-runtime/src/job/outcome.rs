@@ -86,7 +86,8 @@ pub(crate) enum Failure {
     Cancelled(Cancelled),
     Rejected(Rejected),
     Lost(Lost),
-    /// The next attempt is due too late to be waited for where the last one was made. No caller sees this.
+    /// The call goes on elsewhere: its next attempt is due too late to be waited for, or the machine that had it
+    /// drains. No caller sees this.
     HandedBack(Box<Resumption>),
     /// The encoded error, which is sent separately. This variant must be the last one: serde counts skipped
     /// variants when it writes, but not when it reads.

@@ -59,6 +59,12 @@ impl Resumption {
         self.attempt = self.attempt.saturating_add(1);
     }
 
+    /// Returns whether the numbers can be those of a call. They come from outside, and must not overflow.
+    pub(crate) fn is_possible(&self) -> bool {
+        let most = u32::MAX / 2;
+        (1..most).contains(&self.attempt) && self.failures < most && self.crashes < most
+    }
+
     /// Takes time that has passed off the delay and the deadline.
     pub(crate) fn pass(&mut self, time: Duration) {
         self.delay = self.delay.saturating_sub(time);

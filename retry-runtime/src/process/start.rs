@@ -1,7 +1,7 @@
 //! A process that is to become a worker, from its start until it receives its orders.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
@@ -189,6 +189,8 @@ fn environment<const N: usize>(
     own: [(&str, OsString); N],
 ) -> Vec<(OsString, OsString)> {
     let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    // Another program that a function starts is no agent.
+    variables.remove(OsStr::new("RETRY_SERVE"));
     for (name, value) in &config.environment {
         match value {
             Some(value) => variables.insert(name.clone(), value.clone()),

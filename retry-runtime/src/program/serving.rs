@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use super::{BY_SIGNAL, RUNNING, STATE, answer, say, shutdown_grace};
 use crate::agent::{Agent, scheme};
@@ -116,6 +117,8 @@ pub fn serve() -> io::Result<()> {
         agent.name()
     ));
     let served = (scheme.serve)(address, agent.clone());
+    // It may have failed: then its tasks go on elsewhere.
+    agent.drain(Duration::ZERO);
     Shutdown::begin(&Host::Here(engine), shutdown_grace()).wait();
     served.map_err(io::Error::other)
 }

@@ -9,7 +9,7 @@ use super::nested::{Parent, Place};
 use super::stop::Withdrawn;
 use super::suspects::Suspicion;
 use super::timers::Timer;
-use super::workers::{Phase, Worker, WorkerIdentity};
+use super::workers::{Phase, WorkerIdentity};
 use super::{FunctionKey, GROWTH, Scheduler, WorkerKey};
 use crate::api::call_id::CallNumber;
 use crate::api::context::{Attempt, AttemptOutcome, remember};
@@ -135,6 +135,8 @@ impl<P> Call<P> {
     /// Moves what is known of the call's attempts, for another scheduler.
     pub(super) fn leave(&mut self, resumption: &mut Resumption) {
         resumption.attempt = self.attempt;
+        // It may have been reset since.
+        resumption.left = resumption.left.filter(|_| self.deadline.is_some());
         if let Some(past) = self.past.take() {
             resumption.failures = past.failures;
             resumption.panicked = past.panicked;
@@ -257,7 +259,9 @@ impl<P: Parts> Scheduler<P> {
                 (attempt.max(1), delay, left, past)
             }
         };
-        let own = terms.policy.deadline.filter(|_| !deadline_begins_when_sent);
+        // An attempt may have been made on a machine that was lost, with which the deadline has begun.
+        let has_begun = !deadline_begins_when_sent || attempt > 1;
+        let own = terms.policy.deadline.filter(|_| has_begun);
         let limit = left.or(own);
         let deadline = limit.and_then(|limit| now.checked_add(limit));
         let key = self.insert(Call {
@@ -321,44 +325,53 @@ impl<P: Parts> Scheduler<P> {
     /// Cancels all calls whose payload satisfies a predicate, and kills the workers that may be executing one of
     /// them, whatever their grace.
     pub(crate) fn kill_where(&mut self, is_unwanted: impl Fn(&P) -> bool) {
-        let keys = self.keys_where(|call| is_unwanted(&call.payload));
-        for key in &keys {
-            let Some(&Call {
-                function,
-                state: CallState::Sent { worker, ticket },
-                ..
-            }) = self.call(*key)
-            else {
-                self.cancel([*key], Cancelled::ByCaller);
-                continue;
-            };
-            let at_once = self.functions[function.0].policy.at_once;
-            let is_first = |holder: &Worker| {
-                // Workers take the inputs in their order.
-                let mut first = holder.outstanding.iter().take(at_once);
-                holder.phase == Phase::Ready && first.any(|one| one.ticket == ticket)
-            };
-            let executes = self.worker(worker).is_some_and(is_first);
-            self.cancel([*key], Cancelled::ByCaller);
-            if executes {
-                self.kill(worker, Phase::Killed);
-            }
+        for key in self.keys_where(|call| is_unwanted(&call.payload)) {
+            self.kill_call(key, Failure::Cancelled(Cancelled::ByCaller));
         }
     }
 
-    /// Takes calls away whose payload satisfies a predicate, for another scheduler. Attempts at them are stopped as
-    /// those of cancelled calls are.
+    /// Takes all calls away whose payload satisfies a predicate, for another scheduler, and kills the workers that
+    /// may be executing one of them.
     pub(crate) fn hand_back_where(&mut self, now: Instant, is_meant: impl Fn(&P) -> bool) {
         for key in self.keys_where(|call| is_meant(&call.payload)) {
-            let deadline = self.call(key).and_then(|call| call.deadline);
-            let resumption = Resumption {
-                left: deadline.map(|deadline| deadline.saturating_duration_since(now)),
-                ..Resumption::default()
+            let resumption = self.resumption(now, key);
+            self.kill_call(key, Failure::HandedBack(resumption));
+        }
+    }
+
+    /// Takes those calls away whose payload satisfies a predicate and that no worker has, for another scheduler.
+    pub(crate) fn hand_back_waiting(&mut self, now: Instant, is_meant: impl Fn(&P) -> bool) {
+        let is_sent = |state| matches!(state, CallState::Sent { .. });
+        for key in self.keys_where(|call| is_meant(&call.payload) && !is_sent(call.state)) {
+            let resumption = self.resumption(now, key);
+            self.withdraw(key, Withdrawn::Unwanted(Failure::HandedBack(resumption)));
+        }
+    }
+
+    fn resumption(&self, now: Instant, key: CallKey) -> Box<Resumption> {
+        let deadline = self.call(key).and_then(|call| call.deadline);
+        Box::new(Resumption {
+            left: deadline.map(|deadline| deadline.saturating_duration_since(now)),
+            ..Resumption::default()
+        })
+    }
+
+    /// Withdraws a call, and kills the worker that may be executing it.
+    fn kill_call(&mut self, key: CallKey, why: Failure) {
+        let executing = self.call(key).and_then(|call| {
+            let CallState::Sent { worker, ticket } = call.state else {
+                return None;
             };
-            self.withdraw(
-                key,
-                Withdrawn::Unwanted(Failure::HandedBack(Box::new(resumption))),
-            );
+            let at_once = self.functions[call.function.0].policy.at_once;
+            let holder = self.worker(worker)?;
+            // Workers take the inputs in their order.
+            let mut first = holder.outstanding.iter().take(at_once);
+            let is_first = first.any(|one| one.ticket == ticket);
+            (is_first && holder.phase == Phase::Ready).then_some(worker)
+        });
+        self.withdraw(key, Withdrawn::Unwanted(why));
+        if let Some(worker) = executing {
+            self.kill(worker, Phase::Killed);
         }
     }
 

@@ -369,6 +369,9 @@ impl<P: Parts> Scheduler<P> {
                 let past = call.past_mut();
                 past.failures = failures;
                 past.panicked |= outcome == AttemptOutcome::Panicked;
+                if let Failure::HandedBack(_) = why {
+                    return self.hand_back(now, key, delay, tail);
+                }
                 return self.resolve(key, Err(why.clone()), tail);
             }
         }

@@ -327,7 +327,7 @@ fn a_machine_that_is_cut_off_ends_its_work_first() {
     });
 }
 
-/// Returns whether there is no such process, or only what its parent has not waited for.
+/// Returns whether a process has ended. Its parent may not have waited for it yet.
 fn is_gone(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")
@@ -489,11 +489,18 @@ fn an_engine_without_its_data_ends_the_calls_that_it_had() {
             .spawn()
             .unwrap();
         eventually("all run", SOON, || world.ledger.entries().len() == 3);
+        let workers: Vec<u32> = world.ledger.entries().iter().map(|one| one.pid).collect();
         world.relay.lose_data();
         let lines = output(caller.wait_with_output().unwrap());
         let expired = "the engine does not know the call any more";
-        assert!(lines.lines().all(|line| line.contains(expired)), "{lines}");
-        // The machine ends what nobody waits for, and serves again.
+        assert_eq!(
+            lines.lines().filter(|line| line.contains(expired)).count(),
+            3,
+            "{lines}"
+        );
+        eventually("the agent ends the calls", SOON, || {
+            workers.iter().all(|pid| is_gone(*pid))
+        });
         assert_eq!(world.run(&["square", "0", "3"]), numbered([0, 1, 4]));
     });
 }
@@ -564,5 +571,65 @@ fn a_runtime_of_its_own_goes_through_an_engine() {
             "{printed}"
         );
         assert!(lines[4].contains("the runtime is shut down"), "{printed}");
+    });
+}
+
+#[test]
+fn calls_wait_for_machines_that_are_busy() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("RETRY_STARTUP_TIMEOUT", "1s");
+        world.set("RETRY_MAX_WORKERS", "1");
+        world.set("WORK", "3500");
+        let _agent = Killed(world.agent());
+        assert_eq!(world.run(&["slow", "0", "2"]), numbered([0, 1]));
+    });
+}
+
+#[test]
+fn the_deadline_of_an_input_holds_after_its_machine_was_lost() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("WORK", "60000");
+        let first = Killed(world.agent());
+        let caller = world
+            .call(&["limited", "0", "1"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("it runs", SOON, || world.ledger.entries().len() == 1);
+        drop(first);
+        let _second = Killed(world.agent());
+        let printed = output(caller.wait_with_output().unwrap());
+        assert!(printed.contains("deadline"), "{printed}");
+    });
+}
+
+#[test]
+fn an_agent_that_drains_begins_no_further_inputs() {
+    fixture_outside(LIMIT, || {
+        let mut world = World::new();
+        world.set("WORK", "400");
+        world.set("RETRY_HOST_TIMEOUT", "60s");
+        world.set("RETRY_MAX_WORKERS", "2");
+        let first = world.agent();
+        let caller = world
+            .call(&["slow", "0", "60"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("tasks of several inputs run", SOON, || {
+            world.ledger.entries().len() > 6
+        });
+        let begun = world.ledger.entries().len();
+        // No other machine serves, so that all further inputs are begun by the first one.
+        first.end();
+        let further = world.ledger.entries().len() - begun;
+        // Each worker may have one input ahead.
+        assert!(further <= 4, "{further} inputs have begun during the drain");
+        let _second = Killed(world.agent());
+        assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..60));
     });
 }
