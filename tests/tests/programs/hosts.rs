@@ -61,6 +61,12 @@ impl World {
         command
     }
 
+    fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.call(arguments);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
     fn run(&self, arguments: &[&str]) -> String {
         output(self.call(arguments).output().unwrap())
     }
@@ -170,23 +176,13 @@ fn a_crash_below_an_agent_costs_one_attempt() {
             }
         }
         let executions = world.ledger.executions();
-        assert_eq!(executions.remove_entry_count(13), 3);
+        assert_eq!(executions[&13], 3);
         assert!(
             executions
                 .iter()
                 .all(|(number, count)| *number == 13 || *count == 1)
         );
     });
-}
-
-trait Count {
-    fn remove_entry_count(&self, input: u64) -> u32;
-}
-
-impl Count for std::collections::BTreeMap<u64, u32> {
-    fn remove_entry_count(&self, input: u64) -> u32 {
-        self.get(&input).copied().unwrap_or_default()
-    }
 }
 
 /// An agent that is killed at the end of a test.
@@ -204,12 +200,7 @@ fn inputs_of_a_killed_agent_run_elsewhere() {
         let mut world = World::new();
         world.set("WORK", "30");
         let mut first = Killed(world.agent());
-        let caller = world
-            .call(&["slow", "0", "200"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let caller = world.start(&["slow", "0", "200"]);
         eventually("the first machine works", SOON, || {
             world.ledger.entries().len() > 40
         });
@@ -229,12 +220,7 @@ fn inputs_of_a_killed_agent_run_elsewhere() {
 fn an_input_that_kills_its_machines_ends_alone() {
     fixture_outside(LIMIT, || {
         let world = World::new();
-        let caller = world
-            .call(&["kills_at_13", "0", "40"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let caller = world.start(&["kills_at_13", "0", "40"]);
         // There is always a machine, however many are lost.
         let mut agents: Vec<Killed> = Vec::new();
         let waiting = std::thread::spawn(move || caller.wait_with_output().unwrap());
@@ -268,12 +254,7 @@ fn an_at_most_once_input_of_a_lost_machine_does_not_run_again() {
         let mut world = World::new();
         world.set("WORK", "60000");
         let mut first = Killed(world.agent());
-        let caller = world
-            .call(&["once", "0", "2"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let caller = world.start(&["once", "0", "2"]);
         eventually("both run", SOON, || world.ledger.entries().len() == 2);
         first.0.kill();
         let name = first.0.name.clone();
@@ -296,12 +277,7 @@ fn a_machine_that_is_cut_off_ends_its_work_first() {
         // It has no effect on a task that is lost.
         world.set("RETRY_GRACE", "60s");
         let first = world.agent();
-        let caller = world
-            .call(&["slow", "0", "1"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let caller = world.start(&["slow", "0", "1"]);
         eventually("it runs", SOON, || world.ledger.entries().len() == 1);
         let worker = world.ledger.entries()[0].pid;
         world.relay.cut_off(&first.name);
@@ -343,12 +319,7 @@ fn an_agent_that_drains_hands_its_work_on() {
         // Only a lost machine would take this long.
         world.set("RETRY_HOST_TIMEOUT", "60s");
         let first = world.agent();
-        let caller = world
-            .call(&["slow", "0", "12"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let caller = world.start(&["slow", "0", "12"]);
         eventually("it runs", SOON, || world.ledger.entries().len() > 2);
         let _second = Killed(world.agent());
         let begun = Instant::now();
@@ -368,13 +339,12 @@ fn a_cancelled_call_ends_on_its_machine() {
         let mut world = World::new();
         world.set("WORK", "60000");
         let _agent = Killed(world.agent());
-        let mut caller = world
-            .call(&["cancelled", "3"])
+        let mut command = world.call(&["cancelled", "3"]);
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        let mut caller = command.spawn().unwrap();
         eventually("it runs", SOON, || world.ledger.entries().len() == 1);
         let worker = world.ledger.entries()[0].pid;
         caller.stdin.take().unwrap().write_all(b"\n").unwrap();
@@ -482,12 +452,7 @@ fn an_engine_without_its_data_ends_the_calls_that_it_had() {
         let mut world = World::new();
         world.set("WORK", "60000");
         let _agent = Killed(world.agent());
-        let caller = world
-            .call(&["slow", "0", "3"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let caller = world.start(&["slow", "0", "3"]);
         eventually("all run", SOON, || world.ledger.entries().len() == 3);
         let workers: Vec<u32> = world.ledger.entries().iter().map(|one| one.pid).collect();
         world.relay.lose_data();
@@ -592,12 +557,7 @@ fn the_deadline_of_an_input_holds_after_its_machine_was_lost() {
         let mut world = World::new();
         world.set("WORK", "60000");
         let first = Killed(world.agent());
-        let caller = world
-            .call(&["limited", "0", "1"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let caller = world.start(&["limited", "0", "1"]);
         eventually("it runs", SOON, || world.ledger.entries().len() == 1);
         drop(first);
         let _second = Killed(world.agent());
@@ -614,12 +574,7 @@ fn an_agent_that_drains_begins_no_further_inputs() {
         world.set("RETRY_HOST_TIMEOUT", "60s");
         world.set("RETRY_MAX_WORKERS", "2");
         let first = world.agent();
-        let caller = world
-            .call(&["slow", "0", "60"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let caller = world.start(&["slow", "0", "60"]);
         eventually("tasks of several inputs run", SOON, || {
             world.ledger.entries().len() > 6
         });
