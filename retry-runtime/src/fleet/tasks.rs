@@ -129,6 +129,8 @@ struct Pool {
     /// The time of the next question whether there are machines. A function may have all the time there is.
     ask_at: Option<Instant>,
     startup_timeout: Duration,
+    /// Set once a machine has answered.
+    has_answered: bool,
     /// The time at which to look at the queue again.
     look_at: Option<Instant>,
 }
@@ -225,9 +227,11 @@ impl Tasks {
         let reading = |(name, counts): (&&'static str, &Counts)| {
             let calls = self.calls.values();
             let sent = calls.filter(|call| call.pool.0 == *name && call.task.is_some());
+            let mut pools = self.pools.iter().filter(|((pool, _), _)| pool == name);
             FunctionReading {
                 name,
                 counts: *counts,
+                is_unanswered: pools.any(|(_, pool)| pool.tasks > 0 && !pool.has_answered),
                 executing: sent.map(|call| call.job.count() as usize).sum(),
                 ..FunctionReading::default()
             }
@@ -262,6 +266,7 @@ impl Tasks {
                 .settings
                 .startup_timeout
                 .unwrap_or(spec.startup_timeout),
+            has_answered: false,
             look_at: None,
         });
         known.line(job.caller).push_back(id);
@@ -623,6 +628,7 @@ impl Tasks {
                         if answer.facts.overflows {
                             pool.sizing.halve(sent);
                         }
+                        pool.has_answered = true;
                         pool.silent_since = now;
                         pool.ask_at = now.checked_add(pool.startup_timeout);
                     }

@@ -46,6 +46,8 @@ static SAMPLER: PerProcess<Mutex<Sampler>> = PerProcess::new();
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stall {
     Starting,
+    /// The calls go to other machines.
+    Unanswered,
     Consumer,
     Inputs,
     /// The consumer needs the result of this input before it can take later ones.
@@ -58,6 +60,7 @@ impl fmt::Display for Stall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Starting => f.write_str("workers are starting"),
+            Self::Unanswered => f.write_str("no machine has answered yet"),
             Self::Consumer => f.write_str("waiting for the program to take results"),
             Self::Inputs => f.write_str("waiting for the iterator of inputs"),
             Self::Order(index) => write!(f, "waiting for [{index}], the next result in order"),
@@ -200,7 +203,7 @@ impl Function {
             Some(Stall::Inputs) => occupancy.inputs += idle,
             Some(Stall::Order(_)) => occupancy.order += idle,
             Some(Stall::Retries(_)) => occupancy.retries += idle,
-            Some(Stall::Starting) | None => {}
+            Some(Stall::Starting | Stall::Unanswered) | None => {}
         }
     }
 }
@@ -220,6 +223,9 @@ fn find_stall(
 ) -> Option<Stall> {
     if function.busy + function.idle == 0 && function.starting > 0 {
         return Some(Stall::Starting);
+    }
+    if function.is_unanswered {
+        return Some(Stall::Unanswered);
     }
     if function.busy == 0
         && function.counts.finished < function.counts.submitted
@@ -326,6 +332,7 @@ mod tests {
             starting,
             busy,
             idle,
+            is_unanswered: false,
         }
     }
 
@@ -370,6 +377,15 @@ mod tests {
                 Some(Stall::Retries(Duration::from_secs(3))),
             ),
             (reading(0, 0, 2), vec![], None, None),
+            (
+                FunctionReading {
+                    is_unanswered: true,
+                    ..reading(0, 0, 0)
+                },
+                vec![ordered],
+                None,
+                Some(Stall::Unanswered),
+            ),
         ] {
             let found = find_stall(&function, &maps, retry);
             assert_eq!(found, expected, "{function:?} {maps:?} {retry:?}");

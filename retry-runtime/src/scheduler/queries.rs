@@ -26,6 +26,8 @@ pub(crate) struct FunctionReading {
     pub(crate) starting: usize,
     pub(crate) busy: usize,
     pub(crate) idle: usize,
+    /// Set while calls go to other machines and none has answered yet.
+    pub(crate) is_unanswered: bool,
 }
 
 impl FunctionReading {

@@ -430,6 +430,21 @@ fn a_drained_task_answers_with_what_is_done() {
 }
 
 #[test]
+fn a_function_is_unanswered_until_a_machine_answers() {
+    let mut calls = Calls::new(100_000);
+    calls.submit(&PLAIN, 0..2, true, None, None);
+    let reading = calls.tasks.read()[0];
+    assert!(reading.is_unanswered);
+    assert_eq!((reading.counts.submitted, reading.executing), (2, 2));
+    let (number, task) = calls.sent.pop().unwrap();
+    let answer = answer(calls.now, &task, 8);
+    calls.end(number, TaskEnd::Answered(answer));
+    let reading = calls.tasks.read()[0];
+    assert!(!reading.is_unanswered);
+    assert!(reading.counts.finished > 0);
+}
+
+#[test]
 fn an_attempt_on_a_machine_that_was_lost_is_in_the_history() {
     let mut calls = Calls::new(100_000);
     calls.submit(&PLAIN, 1..2, false, None, None);
