@@ -102,6 +102,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Keeps a waker, once: a task that also waits for something else polls often.
+fn keep(wakers: &mut Vec<Waker>, waker: &Waker) {
+    if !wakers.iter().any(|kept| kept.will_wake(waker)) {
+        wakers.push(waker.clone());
+    }
+}
+
 impl Agent {
     /// Creates the agent of some functions, which run in the pool of `engine`.
     ///
@@ -294,7 +301,7 @@ impl Agent {
         if state.is_draining {
             return Poll::Ready(());
         }
-        state.wakers.push(context.waker().clone());
+        keep(&mut state.wakers, context.waker());
         Poll::Pending
     }
 }
@@ -380,7 +387,7 @@ impl Future for Decided<'_> {
         if let Some(verdict) = &state.verdict {
             return Poll::Ready(verdict.clone());
         }
-        state.wakers.push(context.waker().clone());
+        keep(&mut state.wakers, context.waker());
         Poll::Pending
     }
 }

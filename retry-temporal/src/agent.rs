@@ -1,0 +1,333 @@
+//! The agent's side: takes tasks from their queues, and shows the server that they are being worked on.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use retry_runtime::engine::{Agent, Delivery, Execution, Queue, Verdict};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::backoff::Backoff;
+use crate::runtime;
+use crate::service::{self, Problem, Report, Service, Taken};
+
+/// The time after which a queue without room is looked at again: calls of a task end one by one.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The longest time between two signs of life at the beginning of a task.
+const FIRST_BEAT: Duration = Duration::from_secs(1);
+
+/// The time after which a heartbeat without an answer is sent again, at most.
+const BEAT_LIMIT: Duration = Duration::from_secs(10);
+
+/// The time that the server has for ending the polls of an agent that drains.
+const POLLS_END: Duration = Duration::from_secs(5);
+
+/// The time for which a server that does not end polls may still answer one with a task.
+const TASK_ARRIVES: Duration = Duration::from_secs(1);
+
+/// What stands between the name of an agent and a queue in the identity under which it shows that it serves it.
+const SERVES: &str = " serves ";
+
+/// Returns the queue that an agent of this identity serves.
+pub(crate) fn served_by(identity: &str) -> Option<Queue> {
+    let (_, queue) = identity.rsplit_once(SERVES)?;
+    queue.parse().ok()
+}
+
+/// Serves an agent until it is drained.
+pub(crate) fn serve(address: &str, agent: Agent) -> Result<(), String> {
+    let service = service::open(address, agent.name())?;
+    let handle = runtime::handle()?;
+    let (sender, ended) = mpsc::channel();
+    let (draining, drains) = watch::channel(false);
+    let host = Arc::new(Host {
+        service,
+        key: format!("{}/{:016x}", agent.name(), crate::backoff::random()),
+        agent,
+        drains,
+        changed: Notify::new(),
+        is_waiting: AtomicBool::new(false),
+    });
+    // The caller may be a thread of another runtime, so it must not drive this one.
+    handle.spawn(async move {
+        let _ = sender.send(host.serve(&draining).await);
+    });
+    ended
+        .recv()
+        .map_err(|_| "the agent has panicked".to_owned())?
+}
+
+struct Host {
+    service: Service,
+    /// The key by which the server knows the polls of this agent.
+    key: String,
+    agent: Agent,
+    drains: watch::Receiver<bool>,
+    /// Tells that there may be room for tasks again.
+    changed: Notify,
+    /// Whether it was said that the server is away.
+    is_waiting: AtomicBool,
+}
+
+impl Host {
+    async fn serve(self: Arc<Self>, draining: &watch::Sender<bool>) -> Result<(), String> {
+        let mut drains = pin!(poll_fn(|context| self.agent.poll_draining(context)));
+        let found = tokio::select! {
+            found = self.service.ping() => found,
+            () = &mut drains => return Ok(()),
+        };
+        match found {
+            Ok(()) | Err(Problem::Busy | Problem::Exists) => {}
+            Err(Problem::NotFound(reason) | Problem::Refused(reason)) => {
+                let place = self.service.place();
+                return Err(format!("the Temporal server at {place}: {reason}"));
+            }
+            Err(problem) => self.is_away(&problem),
+        }
+        let mut all = JoinSet::new();
+        for queue in self.agent.queues() {
+            let (host, shown) = (Arc::clone(&self), queue.clone());
+            all.spawn(async move { host.show(&shown).await });
+            let host = Arc::clone(&self);
+            all.spawn(async move { host.take(&queue).await });
+        }
+        drains.await;
+        draining.send_replace(true);
+        while let Some(ended) = all.join_next().await {
+            ended.map_err(|error| format!("the agent has failed: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Completes when the agent drains.
+    async fn drained(&self) {
+        let mut drains = self.drains.clone();
+        let _ = drains.wait_for(|drains| *drains).await;
+    }
+
+    /// Shows those that look for them that this machine serves a function, also while there is no room for tasks.
+    async fn show(&self, queue: &Queue) {
+        let identity = format!("{}{SERVES}{queue}", self.agent.name());
+        let show = async {
+            loop {
+                let polled = self.service.poll(queue.function(), &identity, &self.key);
+                match polled.await {
+                    Ok(None) => {}
+                    Ok(Some(task)) => {
+                        let why = Report::Failed("this queue has no tasks");
+                        let _ = self.service.report(&task.token, &why).await;
+                    }
+                    Err(_) => self.answers().await,
+                }
+            }
+        };
+        tokio::select! {
+            () = show => {}
+            () = self.drained() => {}
+        }
+        // The server forgets that this machine serves it.
+        let ended = self
+            .service
+            .end_polls(queue.function(), &identity, &self.key);
+        let _ = tokio::time::timeout(TASK_ARRIVES, ended).await;
+    }
+
+    /// Takes tasks from a queue, and takes them to their ends.
+    async fn take(self: &Arc<Self>, queue: &Queue) {
+        let name = queue.to_string();
+        let mut held = JoinSet::new();
+        while !*self.drains.borrow() {
+            if self.agent.free(queue) == 0 {
+                tokio::select! {
+                    () = self.changed.notified() => {}
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = self.drained() => {}
+                }
+                continue;
+            }
+            match self.poll(&name).await {
+                Ok(Some(mut task)) => {
+                    let delivery = Delivery {
+                        body: std::mem::take(&mut task.body),
+                        ledger: task.ledger.take(),
+                        waited: task.waited,
+                    };
+                    // Now, since it decides whether there is room for another one.
+                    let run = self.agent.run(delivery);
+                    let host = Arc::clone(self);
+                    held.spawn(async move { host.carry(&task, run).await });
+                }
+                Ok(None) => {}
+                Err(problem) => {
+                    self.is_away(&problem);
+                    tokio::select! {
+                        () = self.answers() => {}
+                        () = self.drained() => {}
+                    }
+                }
+            }
+            while held.try_join_next().is_some() {}
+        }
+        while held.join_next().await.is_some() {}
+    }
+
+    /// Waits until the server answers. A poll would not show that for a minute.
+    async fn answers(&self) {
+        let mut backoff = Backoff::new();
+        backoff.wait().await;
+        while let Err(problem) = self.service.ping().await {
+            self.is_away(&problem);
+            backoff.wait().await;
+        }
+        if self.is_waiting.swap(false, Ordering::Relaxed) {
+            eprintln!("the Temporal server at {} answers", self.service.place());
+        }
+    }
+
+    /// Waits for a task. If the agent drains meanwhile, the poll ends in a way in which no task is lost: one that the
+    /// server has already given is taken, and handed back.
+    async fn poll(&self, name: &str) -> Result<Option<Taken>, Problem> {
+        let identity = self.agent.name();
+        let mut polled = pin!(self.service.poll(name, identity, &self.key));
+        tokio::select! {
+            taken = &mut polled => return taken,
+            () = self.drained() => {}
+        }
+        let ended = async {
+            let asked = self.service.end_polls(name, identity, &self.key);
+            let asked = tokio::time::timeout(POLLS_END, asked).await;
+            // One that is about to bring a task does so soon.
+            let time = match asked {
+                Ok(Ok(true)) => POLLS_END,
+                _ => TASK_ARRIVES,
+            };
+            tokio::time::sleep(time).await;
+        };
+        tokio::select! {
+            taken = polled => taken,
+            () = ended => Ok(None),
+        }
+    }
+
+    fn is_away(&self, problem: &Problem) {
+        let reason = match problem {
+            Problem::Busy | Problem::Exists => return,
+            Problem::Away(reason) | Problem::NotFound(reason) | Problem::Refused(reason) => reason,
+        };
+        if !self.is_waiting.swap(true, Ordering::Relaxed) {
+            let place = self.service.place();
+            eprintln!("waiting for the Temporal server at {place}: {reason}");
+        }
+    }
+
+    /// Takes a task to its end on this machine.
+    async fn carry(&self, task: &Taken, run: Result<Execution, Verdict>) {
+        match run {
+            Err(verdict) => {
+                let lease = Lease::new(task.host_timeout);
+                self.report(task, &lease, &verdict).await;
+            }
+            Ok(execution) => self.hold(task, execution).await,
+        }
+        self.changed.notify_waiters();
+    }
+
+    async fn hold(&self, task: &Taken, execution: Execution) {
+        let lease = Lease::new(task.host_timeout);
+        let mut beats = pin!(self.beat(task, &lease, &execution));
+        let verdict = tokio::select! {
+            verdict = execution.verdict() => verdict,
+            () = &mut beats => {
+                // Another machine has the task, or nobody wants it any more.
+                execution.cancel();
+                let _ = execution.verdict().await;
+                return;
+            }
+        };
+        // The task may take its time to be reported, and stays with this machine meanwhile.
+        tokio::select! {
+            () = self.report(task, &lease, &verdict) => {}
+            () = beats => {}
+        }
+    }
+
+    /// Sends signs of life until the server does not know the task any more.
+    async fn beat(&self, task: &Taken, lease: &Lease, execution: &Execution) {
+        let limit = (task.host_timeout / 3).clamp(LOOK, BEAT_LIMIT);
+        let regular = task.host_timeout / 6;
+        let mut delay = regular.min(FIRST_BEAT);
+        let mut backoff = Backoff::new();
+        loop {
+            let ledger = execution.ledger();
+            let sent = Instant::now();
+            match self.service.heartbeat(&task.token, &ledger, limit).await {
+                Ok(is_cancelled) => {
+                    lease.extend(sent);
+                    execution.acknowledged(sent);
+                    if is_cancelled {
+                        execution.cancel();
+                    }
+                    backoff = Backoff::new();
+                    tokio::time::sleep(delay).await;
+                    delay = regular;
+                }
+                Err(Problem::NotFound(_) | Problem::Refused(_)) => return,
+                Err(_) => tokio::time::sleep(backoff.next().min(regular)).await,
+            }
+        }
+    }
+
+    /// Tells the server about a task, until it has heard that or may have given the task to another machine.
+    async fn report(&self, task: &Taken, lease: &Lease, verdict: &Verdict) {
+        let report = match verdict {
+            Verdict::Answer(answer) => Report::Completed(answer),
+            Verdict::Again { delay, ledger } => Report::Again {
+                delay: *delay,
+                ledger,
+            },
+            Verdict::Cancelled => Report::Cancelled,
+            _ => return,
+        };
+        let mut backoff = Backoff::new();
+        while !lease.is_over() {
+            match self.service.report(&task.token, &report).await {
+                Ok(()) | Err(Problem::NotFound(_) | Problem::Exists) => return,
+                Err(Problem::Away(_) | Problem::Busy) => backoff.wait().await,
+                Err(Problem::Refused(reason)) => {
+                    eprintln!("the Temporal server refuses the end of a task: {reason}");
+                    let failed = Report::Failed(&reason);
+                    let _ = self.service.report(&task.token, &failed).await;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The time for which a machine may have a task.
+struct Lease {
+    time: Duration,
+    sent: Mutex<Instant>,
+}
+
+impl Lease {
+    fn new(time: Duration) -> Self {
+        Self {
+            time,
+            sent: Mutex::new(Instant::now()),
+        }
+    }
+
+    fn extend(&self, sent: Instant) {
+        *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = sent;
+    }
+
+    fn is_over(&self) -> bool {
+        let sent = *self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.elapsed() >= self.time
+    }
+}

@@ -1,0 +1,237 @@
+//! The caller's side: an activity for each task.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use retry_runtime::engine::{Engine, Found, Hosts, Queue, Reply, Task, TaskEnd, TaskId};
+use tokio::sync::watch;
+
+use crate::backoff::Backoff;
+use crate::service::{self, Outcome, Problem, Service, Start};
+use crate::{agent, runtime};
+
+/// The time within which a server must be reached for the first time.
+const FIRST_CONTACT: Duration = Duration::from_secs(8);
+
+/// The time for which a machine counts after it has polled. A poll takes a minute.
+const HOST_IS_KNOWN: Duration = Duration::from_secs(70);
+
+/// The time that the server has for saying that the deadline of a task has passed.
+const DEADLINE_GRACE: Duration = Duration::from_secs(2);
+
+/// Connects a program that makes calls.
+pub(crate) fn connect(address: &str) -> Result<Arc<dyn Engine>, String> {
+    let identity = format!("caller {}", std::process::id());
+    Ok(Arc::new(Temporal {
+        service: Arc::new(service::open(address, &identity)?),
+        tasks: Arc::default(),
+    }))
+}
+
+struct Temporal {
+    service: Arc<Service>,
+    /// Tells the futures that carry tasks that these are cancelled.
+    tasks: Arc<Mutex<HashMap<TaskId, watch::Sender<bool>>>>,
+}
+
+impl Temporal {
+    fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, watch::Sender<bool>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine for Temporal {
+    fn submit(&self, task: Task, reply: Reply) {
+        let handle = match runtime::handle() {
+            Ok(handle) => handle,
+            Err(problem) => return reply.send(TaskEnd::Refused(problem)),
+        };
+        let (sender, cancelled) = watch::channel(false);
+        self.tasks().insert(task.id.clone(), sender);
+        let service = Arc::clone(&self.service);
+        let tasks = Arc::clone(&self.tasks);
+        handle.spawn(async move {
+            let id = task.id.clone();
+            let end = carry(&service, task, cancelled).await;
+            let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.remove(&id);
+            drop(tasks);
+            reply.send(end);
+        });
+    }
+
+    fn cancel(&self, id: &TaskId) {
+        if let Some(sender) = self.tasks().get(id) {
+            sender.send_replace(true);
+        }
+    }
+
+    fn find_hosts(&self, queue: &Queue, found: Found) {
+        let (service, queue) = (Arc::clone(&self.service), queue.clone());
+        let find = async move {
+            if let Ok(hosts) = find(&service, &queue).await {
+                found.send(hosts);
+            }
+        };
+        if let Ok(handle) = runtime::handle() {
+            handle.spawn(find);
+        }
+    }
+}
+
+async fn find(service: &Service, queue: &Queue) -> Result<Hosts, Problem> {
+    let pollers = service.pollers(queue.function(), HOST_IS_KNOWN).await?;
+    let mut hosts = Hosts::default();
+    for identity in pollers {
+        match agent::served_by(&identity) {
+            Some(served) if served == *queue => hosts.serve = true,
+            Some(served) if !hosts.others.contains(&served) => hosts.others.push(served),
+            _ => {}
+        }
+    }
+    hosts.others.sort();
+    Ok(hosts)
+}
+
+/// Takes a task to its end.
+async fn carry(
+    service: &Arc<Service>,
+    task: Task,
+    mut cancelled: watch::Receiver<bool>,
+) -> TaskEnd {
+    let begun = Instant::now();
+    // The machine that has the task and the server keep the deadline. This is for a server that cannot be reached.
+    let ends = task
+        .deadline
+        .and_then(|deadline| begun.checked_add(deadline.saturating_add(DEADLINE_GRACE)));
+    let carried = async {
+        if let Err(end) = start(service, &task, begun, &cancelled).await {
+            return end;
+        }
+        wait(service, &task, &mut cancelled).await
+    };
+    let Some(ends) = ends else {
+        return carried.await;
+    };
+    match tokio::time::timeout_at(ends.into(), carried).await {
+        Ok(end) => end,
+        Err(_) => {
+            ask_to_end(service, task.id.as_str());
+            TaskEnd::TimedOut
+        }
+    }
+}
+
+/// Starts the activity, however often that has to be tried.
+async fn start(
+    service: &Service,
+    task: &Task,
+    begun: Instant,
+    cancelled: &watch::Receiver<bool>,
+) -> Result<(), TaskEnd> {
+    let queue = task.queue.to_string();
+    let start = Start {
+        id: task.id.as_str(),
+        kind: task.queue.function(),
+        queue: &queue,
+        body: &task.body,
+        summary: &task.label,
+        delay: task.delay,
+        deadline: task.deadline,
+        host_timeout: task.host_timeout,
+    };
+    let mut backoff = Backoff::new();
+    let mut is_tried = false;
+    let mut last = "no answer".to_owned();
+    let refused = |reason: &str| {
+        let place = service.place();
+        TaskEnd::Refused(format!("the Temporal server at {place}: {reason}"))
+    };
+    loop {
+        if *cancelled.borrow() && !is_tried {
+            return Err(TaskEnd::Cancelled);
+        }
+        let starting = service.start(&start);
+        let started = match service.has_answered() {
+            true => starting.await,
+            false => {
+                let until = begun + FIRST_CONTACT;
+                let starting = tokio::time::timeout_at(until.into(), starting).await;
+                starting.unwrap_or_else(|_| Err(Problem::Away(last.clone())))
+            }
+        };
+        match started {
+            // One that exists is this one: an earlier answer was lost.
+            Ok(()) | Err(Problem::Exists) => return Ok(()),
+            Err(Problem::NotFound(reason) | Problem::Refused(reason)) => {
+                return Err(refused(&reason));
+            }
+            Err(Problem::Away(reason)) => {
+                if !service.has_answered() && begun.elapsed() >= FIRST_CONTACT {
+                    return Err(refused(&reason));
+                }
+                is_tried |= service.has_answered();
+                last = reason;
+            }
+            Err(Problem::Busy) => {}
+        }
+        let mut delay = backoff.next();
+        if !service.has_answered() {
+            delay = delay.min(FIRST_CONTACT.saturating_sub(begun.elapsed()));
+        }
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// Waits for the end of the activity.
+async fn wait(
+    service: &Arc<Service>,
+    task: &Task,
+    cancelled: &mut watch::Receiver<bool>,
+) -> TaskEnd {
+    let id = task.id.as_str();
+    let mut backoff = Backoff::new();
+    let mut is_asked = false;
+    loop {
+        let result = async {
+            let result = service.result(id).await;
+            if let Err(Problem::Away(_) | Problem::Busy) = &result {
+                backoff.wait().await;
+            } else {
+                backoff = Backoff::new();
+            }
+            result
+        };
+        let result = tokio::select! {
+            result = result => result,
+            Ok(_) = cancelled.wait_for(|is_cancelled| *is_cancelled), if !is_asked => {
+                is_asked = true;
+                ask_to_end(service, id);
+                continue;
+            }
+        };
+        match result {
+            Ok(None) | Err(Problem::Away(_) | Problem::Busy) => {}
+            Ok(Some(Outcome::Completed(answer))) => return TaskEnd::Answered(answer),
+            Ok(Some(Outcome::Canceled)) => return TaskEnd::Cancelled,
+            // The server does not start a cancelled activity again when its machine is lost or hands it back.
+            Ok(Some(_)) if is_asked => return TaskEnd::Cancelled,
+            Ok(Some(Outcome::TimedOut)) => return TaskEnd::TimedOut,
+            Ok(Some(Outcome::Failed(reason))) => return TaskEnd::Refused(reason),
+            Err(Problem::NotFound(_) | Problem::Exists) => return TaskEnd::Expired,
+            Err(Problem::Refused(reason)) => return TaskEnd::Refused(reason),
+        }
+    }
+}
+
+/// Asks the server for the end of an activity, until it has heard that.
+fn ask_to_end(service: &Arc<Service>, id: &str) {
+    let (service, id) = (Arc::clone(service), id.to_owned());
+    tokio::spawn(async move {
+        let mut backoff = Backoff::new();
+        while let Err(Problem::Away(_) | Problem::Busy) = service.cancel(&id).await {
+            backoff.wait().await;
+        }
+    });
+}

@@ -1,0 +1,64 @@
+//! Runs the calls of a program on many machines, through [Temporal](https://temporal.io).
+//!
+//! This crate is an engine for [`retry_runtime`], on Temporal's standalone activities. It needs a server of version
+//! 1.32 or newer.
+//!
+//! # Use
+//!
+//! A program that depends on this crate names it once, in `main.rs`, since an unnamed crate is not linked:
+//!
+//! ```
+//! use retry_temporal as _;
+//! ```
+//!
+//! Everything else is said by the environment of the same program:
+//!
+//! ```text
+//! RETRY_ENGINE=temporal://queue.example:7233/default RETRY_SERVE=all ./resize     on each machine: an agent
+//! RETRY_ENGINE=temporal://queue.example:7233/default ./resize photos/             the program itself
+//! ```
+//!
+//! The address is `temporal://HOST:PORT/NAMESPACE`. The port is 7233 if it is left out. What else is left out comes
+//! from the configuration of Temporal's own clients, so that `temporal://` alone is an address, too.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE` | what the address leaves out; `localhost:7233` and `default` otherwise |
+//! | `TEMPORAL_API_KEY` | the key, with which TLS is used |
+//! | `TEMPORAL_TLS`, `TEMPORAL_TLS_*` | certificates and keys, such as `TEMPORAL_TLS_SERVER_CA_CERT_PATH` |
+//! | `TEMPORAL_CONFIG_FILE`, `TEMPORAL_PROFILE` | the file, `temporal.toml`, and the profile in it that has them instead |
+//!
+//! # What a task is at the server
+//!
+//! A task is one activity. Its type is the name of the function, its summary says which calls it holds, and its queue
+//! is the name of the function with the version of the program. Its input, its result and the details of its
+//! heartbeats are bytes that only the same program reads, with the encoding `binary/retry`. Names, ids and sizes can
+//! be seen by everyone who may see activities.
+//!
+//! The server starts an activity again as often as is needed: the machine that gets it decides whether it runs. A
+//! retry that is due later is an attempt that has failed with the type `HandedBack`.
+//!
+//! Each machine also polls a queue that has the name of the function alone, which never has a task: who polls it
+//! serves the function, also while there is no room for tasks. Machines count as long as they have polled within
+//! 70 s, by the clock of the caller, which should not differ from that of the server by more than some seconds.
+//!
+//! # When the server is away
+//!
+//! A program that has never reached the server fails its calls within 10 s, with the reason. Later a server that is
+//! away costs only time: callers wait, running calls go on, and their answers are sent as long as the machine may
+//! have its task. Agents always wait.
+//!
+//! # What is not there yet
+//!
+//! Bodies are not encrypted by this crate, values of more than 1.9 MB do not travel, and calls of a caller that dies
+//! run to their end.
+
+mod agent;
+mod backoff;
+mod engine;
+mod runtime;
+mod service;
+
+use retry_runtime::engine::Scheme;
+
+retry_runtime::register_engine!(Scheme::new("temporal", engine::connect, agent::serve));

@@ -1,0 +1,139 @@
+//! A program whose calls run on other machines: `hosts FUNCTION FIRST END` maps a function over the numbers, and
+//! prints a line for each result. Functions append a line to the file named by `LEDGER` when they begin.
+//!
+//! With `RETRY_SERVE` it is an agent.
+
+use std::path::Path;
+use std::time::Duration;
+
+use retry_runtime::{CrashLimit, current, function};
+use retry_temporal as _;
+use retry_tests::record;
+
+fn begin(input: u64) {
+    if let Some(path) = std::env::var_os("LEDGER") {
+        record(Path::new(&path), input);
+    }
+}
+
+/// Sleeps for as many milliseconds as the variable says.
+fn work() {
+    let millis = std::env::var("WORK")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    std::thread::sleep(Duration::from_millis(millis.unwrap_or(0)));
+}
+
+#[function]
+fn square(number: u64) -> u64 {
+    number * number
+}
+
+#[function(max_workers = 4)]
+fn slow(number: u64) -> u64 {
+    begin(number);
+    work();
+    number
+}
+
+/// Fails as often as the number says.
+#[function(max_workers = 4, retries(max_retries = 3, initial_delay = "20ms"))]
+fn fails(number: u64) -> Result<u64, String> {
+    begin(number);
+    let attempt = u64::from(current().map_or(1, |call| call.attempt()));
+    match attempt <= number {
+        true => Err(format!("attempt {attempt} on {number}")),
+        false => Ok(attempt),
+    }
+}
+
+/// Fails once, with a delay that is too long to be waited for on the machine.
+#[function(max_workers = 4, retries(max_retries = 2, initial_delay = "1500ms"))]
+fn later(number: u64) -> Result<u32, String> {
+    begin(number);
+    match current().map_or(1, |call| call.attempt()) {
+        1 => Err("not yet".to_owned()),
+        attempt => Ok(attempt),
+    }
+}
+
+#[function(max_workers = 4, crash_limit = CrashLimit::unlimited())]
+fn crashes_at_13(number: u64) -> u64 {
+    begin(number);
+    if number == 13 {
+        std::process::abort();
+    }
+    number
+}
+
+#[function(max_workers = 4, at_most_once)]
+fn once(number: u64) -> u64 {
+    begin(number);
+    work();
+    number
+}
+
+#[function]
+fn large(number: u64) -> Vec<u8> {
+    vec![u8::try_from(number % 251).unwrap_or_default(); 300_000]
+}
+
+#[function(max_workers = 4, deadline = "1s")]
+fn limited(number: u64) -> u64 {
+    begin(number);
+    work();
+    number
+}
+
+fn main() {
+    retry_runtime::init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |place: usize| arguments[place].parse::<u64>().expect("a number");
+    let inputs = || number(1)..number(2);
+    macro_rules! map {
+        ($($name:ident)*) => {
+            match arguments[0].as_str() {
+                $(stringify!($name) => {
+                    for (index, result) in $name.map(inputs()).into_iter().enumerate() {
+                        println!("{index} {}", describe(result));
+                    }
+                })*
+                other => panic!("no function {other}"),
+            }
+        };
+    }
+    retry_runtime::run(|| match arguments[0].as_str() {
+        "single" => println!("{}", describe(slow.remote(number(1)).wait())),
+        "single_limited" => println!("{}", describe(limited.remote(number(1)).wait())),
+        "cancelled" => {
+            let call = slow.spawn(number(1));
+            let mut line = String::new();
+            let _ = std::io::stdin().read_line(&mut line);
+            call.cancel();
+            println!("{}", describe(call.wait()));
+        }
+        "large" => {
+            for (number, result) in large.map(inputs()).into_iter().enumerate() {
+                let value = result.expect("a value");
+                let expected = u8::try_from(number % 251).expect("a byte");
+                assert_eq!(value.len(), 300_000);
+                assert!(value.iter().all(|byte| *byte == expected));
+            }
+            println!("whole");
+        }
+        _ => map!(square slow fails later crashes_at_13 once limited),
+    });
+}
+
+fn describe<T: std::fmt::Debug, E: std::fmt::Display>(
+    result: Result<T, retry_runtime::CallError<E>>,
+) -> String {
+    match result {
+        Ok(value) => format!("{value:?}"),
+        Err(error) => {
+            let attempts = error.context().attempts().iter();
+            let history: Vec<_> = attempts.map(|one| one.outcome.to_string()).collect();
+            format!("error: {error} [{}]", history.join(", "))
+        }
+    }
+}
