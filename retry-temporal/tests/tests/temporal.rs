@@ -21,7 +21,8 @@ const SERVER: &str = "TEMPORAL_TEST_SERVER";
 /// Lets a server end the polls of agents that drain. This is not the default.
 const ENDS_POLLS: &str = "frontend.enableCancelWorkerPollsOnShutdown=true";
 
-/// A server that keeps everything in memory, unless it is told otherwise. It ends with the test, whatever becomes of that.
+/// A server that keeps everything in memory, unless it is told otherwise. It ends with the test, whatever becomes of
+/// that.
 struct Server {
     child: Child,
     /// Kept, since a server ends that cannot write to it.
@@ -452,6 +453,43 @@ fn a_cancelled_call_ends_on_its_machine() {
 }
 
 #[test]
+fn a_queued_call_is_cancelled_at_once() {
+    fixture_outside(LIMIT, || {
+        let server = Server::start();
+        let world = World::new(&server);
+        let mut command = world.call(&["cancelled", "3"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut caller = command.stderr(Stdio::piped()).spawn().unwrap();
+        let begun = Instant::now();
+        caller.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let printed = output(caller.wait_with_output().unwrap());
+        assert!(
+            printed.contains("slow was cancelled: by its caller"),
+            "{printed}"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        // A machine that comes later does not get it.
+        let _agent = world.agent();
+        assert_eq!(world.run(&["slow", "4", "5"]), "0 4\n");
+        assert_eq!(world.ledger.entries().len(), 1);
+    });
+}
+
+#[test]
+fn a_server_that_says_nothing_is_one_clear_error() {
+    fixture_outside(LIMIT, || {
+        let server = Server::start();
+        let link = Link::to(&server);
+        link.cut();
+        let world = World::at(link.address());
+        let begun = Instant::now();
+        let printed = world.run(&["single", "1"]);
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(printed.contains("no answer within 5s"), "{printed}");
+    });
+}
+
+#[test]
 fn deadlines_count_from_the_call_whatever_becomes_of_it() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
@@ -584,6 +622,44 @@ fn an_agent_that_drains_hands_its_work_on() {
 #[test]
 fn an_agent_drains_although_the_server_does_not_end_its_polls() {
     fixture_outside(LIMIT, || drains(&Server::start_with(free_port(), &[])));
+}
+
+/// Lets machines come and go while calls are made: none of them may take a task along.
+fn drains_often(server: &Server) {
+    let mut world = World::new(server);
+    world.set("WORK", "20");
+    // The time that a task would take that is taken along.
+    world.set("RETRY_HOST_TIMEOUT", "60s");
+    let _steady = world.agent();
+    let begun = Instant::now();
+    let caller = world.spawn(&["slow", "0", "2000"]);
+    for _ in 0..5 {
+        let agent = world.agent();
+        let before = world.ledger.entries().len();
+        eventually("calls run", SOON, || {
+            world.ledger.entries().len() > before + 50 || world.ledger.entries().len() == 2000
+        });
+        agent.end();
+    }
+    assert_eq!(
+        output(caller.wait_with_output().unwrap()),
+        numbered(0..2000)
+    );
+    assert!(begun.elapsed() < Duration::from_secs(50));
+    // Calls that had begun have ended where they were.
+    assert_eq!(world.ledger.entries().len(), 2000);
+}
+
+#[test]
+fn machines_come_and_go_without_taking_tasks_along() {
+    fixture_outside(LIMIT, || drains_often(&Server::start()));
+}
+
+#[test]
+fn machines_come_and_go_although_the_server_does_not_end_their_polls() {
+    fixture_outside(LIMIT, || {
+        drains_often(&Server::start_with(free_port(), &[]));
+    });
 }
 
 #[test]
