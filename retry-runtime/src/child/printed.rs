@@ -26,6 +26,11 @@ const TIMED: usize = 8;
 /// may have been slow during the measurement. A real print also takes several times as long as a timed one.
 const FASTER: u64 = 2;
 
+/// Time in nanoseconds below which no print is, on any machine: it takes a system call that wakes an epoll instance.
+/// If the core is slow during the whole measurement, the timed prints alone would say that faster calls have printed
+/// nothing.
+const FASTEST: u64 = 500;
+
 /// Consecutive counts that find nothing new before the worker stops counting at the end of every call. From
 /// then on it counts [less often](PAUSE) between the calls of a chunk, until a count finds something.
 const EACH: u32 = 4096;
@@ -87,7 +92,7 @@ impl Output {
     /// watches those of a worker.
     pub(super) fn measure(&mut self) {
         self.measured = true;
-        self.shortest = shortest_write().map_or([0; 2], |shortest| shortest.map(|it| it / FASTER));
+        self.shortest = shortest_write().map_or([0; 2], least);
     }
 
     pub(super) fn is_measured(&self) -> bool {
@@ -177,6 +182,16 @@ fn left(pipe: impl AsFd) -> Option<u64> {
     rustix::io::ioctl_fionread(pipe).ok()
 }
 
+/// Returns the least time that a print takes, by both clocks, given the shortest one that was timed.
+fn least(shortest: [u64; 2]) -> [u64; 2] {
+    let [ticks, nanos] = shortest.map(|it| it / FASTER);
+    match nanos > FASTEST {
+        true => [ticks / nanos.div_ceil(FASTEST), FASTEST],
+        false => [ticks, nanos],
+    }
+}
+
+/// Returns the time of the shortest of some prints, in ticks of the processor's counter and in nanoseconds.
 fn shortest_write() -> Option<[u64; 2]> {
     let (_watch, _reader, writer) = watched_pipe().ok()?;
     let times = (0..TIMED).map(|_| {
@@ -206,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_print_takes_longer_than_the_shortest() {
-        let shortest = shortest_write().unwrap().map(|shortest| shortest / FASTER);
+        let shortest = least(shortest_write().unwrap());
         let (_watch, _reader, writer) = watched_pipe().unwrap();
         for _ in 0..1000 {
             let begun = [sys::ticks(), sys::monotonic_nanos()];
@@ -216,5 +231,14 @@ mod tests {
                 assert!(ended[clock] - begun[clock] >= shortest[clock]);
             }
         }
+    }
+
+    /// A core that is slow during the measurement must not make a later print look like none.
+    #[test]
+    fn a_slow_measurement_is_limited() {
+        assert_eq!(least([2400, 800]), [1200, 400]);
+        let [ticks, nanos] = least([60_000, 20_000]);
+        assert_eq!(nanos, FASTEST);
+        assert_eq!(ticks, 1500, "at three ticks per nanosecond");
     }
 }
