@@ -3,6 +3,7 @@
 
 mod fixture;
 mod ledger;
+pub mod machines;
 mod programs;
 pub mod relay;
 mod seeded;

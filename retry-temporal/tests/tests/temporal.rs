@@ -2,14 +2,14 @@
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use retry_tests::{Ledger, eventually, fixture_outside};
-use rustix::process::{Pid, Signal, kill_process};
+use retry_tests::machines::{Agent, Machines, is_gone, numbered, output};
+use retry_tests::{eventually, fixture_outside};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -188,133 +188,21 @@ impl Shared {
     }
 }
 
-/// The settings of a test.
-struct World {
-    address: String,
-    ledger: Ledger,
-    variables: Vec<(&'static str, String)>,
+/// Returns machines that use a server.
+fn machines(server: &Server) -> Machines<()> {
+    machines_at(server.address())
 }
 
-/// A program on a machine that serves calls. It is killed at the end of a test.
-struct Agent {
-    child: Child,
-    lines: BufReader<ChildStderr>,
-    name: String,
-}
-
-impl World {
-    fn new(server: &Server) -> Self {
-        Self::at(server.address())
-    }
-
-    fn at(address: String) -> Self {
-        Self {
-            address,
-            ledger: Ledger::new(),
-            variables: vec![("RETRY_HOST_TIMEOUT", "2s".to_owned())],
-        }
-    }
-
-    fn set(&mut self, name: &'static str, value: &str) {
-        self.variables.push((name, value.to_owned()));
-    }
-
-    fn program(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hosts"));
-        command
-            .env("RETRY_ENGINE", &self.address)
-            .env("LEDGER", self.ledger.path())
-            .envs(self.variables.iter().cloned())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn agent(&self) -> Agent {
-        let mut command = self.program();
-        command.env("RETRY_SERVE", "all");
-        Agent::start(command)
-    }
-
-    fn call(&self, arguments: &[&str]) -> Command {
-        let mut command = self.program();
-        command.args(arguments);
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> String {
-        output(self.call(arguments).output().unwrap())
-    }
-
-    fn spawn(&self, arguments: &[&str]) -> Child {
-        let mut command = self.call(arguments);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    }
-}
-
-fn output(output: Output) -> String {
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{:?}: {errors}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
-
-impl Agent {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        assert!(line.starts_with("serving "), "{line}");
-        let name = line.trim_end().rsplit_once(" as ").unwrap().1.to_owned();
-        Self { child, lines, name }
-    }
-
-    fn next_line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line
-    }
-
-    /// Ends the agent in order, and returns what it has printed meanwhile.
-    fn end(mut self) -> String {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        let mut printed = String::new();
-        while self.lines.read_line(&mut printed).unwrap() > 0 {}
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status:?}: {printed}");
-        printed
-    }
-
-    fn kill(&mut self) {
-        let _ = self.child.kill();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn numbered(values: impl IntoIterator<Item = u64>) -> String {
-    let line = |(index, value)| format!("{index} {value}\n");
-    values.into_iter().enumerate().map(line).collect()
-}
-
-/// Returns whether there is no such process, or only what its parent has not waited for.
-fn is_gone(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_none_or(|(_, fields)| fields.starts_with(['Z', 'X']))
+/// Returns machines that use an address.
+fn machines_at(address: String) -> Machines<()> {
+    Machines::new(env!("CARGO_BIN_EXE_hosts"), address, ())
 }
 
 #[test]
 fn calls_run_in_the_pools_of_agents() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let world = World::new(&server);
+        let world = machines(&server);
         let agents = [world.agent(), world.agent()];
         assert_eq!(world.run(&["single", "7"]), "7\n");
         assert_eq!(
@@ -332,7 +220,7 @@ fn calls_run_in_the_pools_of_agents() {
 fn errors_arrive_with_the_attempts_of_their_machine() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let world = World::new(&server);
+        let world = machines(&server);
         let _agent = world.agent();
         let lines = world.run(&["fails", "0", "6"]);
         let lines: Vec<&str> = lines.lines().collect();
@@ -348,7 +236,7 @@ fn errors_arrive_with_the_attempts_of_their_machine() {
 fn a_late_retry_is_handed_back_and_keeps_its_number() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let world = World::new(&server);
+        let world = machines(&server);
         let _agents = [world.agent(), world.agent()];
         let begun = Instant::now();
         assert_eq!(world.run(&["later", "0", "8"]), numbered([2; 8]));
@@ -361,7 +249,7 @@ fn a_late_retry_is_handed_back_and_keeps_its_number() {
 fn a_crash_below_an_agent_costs_one_attempt() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let world = World::new(&server);
+        let world = machines(&server);
         let _agent = world.agent();
         let lines = world.run(&["crashes_at_13", "0", "64"]);
         for (number, line) in lines.lines().enumerate() {
@@ -389,10 +277,10 @@ fn a_crash_below_an_agent_costs_one_attempt() {
 fn inputs_of_a_killed_agent_run_elsewhere() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let mut world = World::new(&server);
+        let mut world = machines(&server);
         world.set("WORK", "30");
         let mut first = world.agent();
-        let caller = world.spawn(&["slow", "0", "200"]);
+        let caller = world.start(&["slow", "0", "200"]);
         eventually("the first machine works", SOON, || {
             world.ledger.entries().len() > 40
         });
@@ -412,10 +300,10 @@ fn inputs_of_a_killed_agent_run_elsewhere() {
 fn an_at_most_once_input_of_a_lost_machine_does_not_run_again() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let mut world = World::new(&server);
+        let mut world = machines(&server);
         world.set("WORK", "60000");
         let mut first = world.agent();
-        let caller = world.spawn(&["once", "0", "2"]);
+        let caller = world.start(&["once", "0", "2"]);
         eventually("both run", SOON, || world.ledger.entries().len() == 2);
         first.kill();
         let _second = world.agent();
@@ -434,7 +322,7 @@ fn an_at_most_once_input_of_a_lost_machine_does_not_run_again() {
 fn a_cancelled_call_ends_on_its_machine() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let mut world = World::new(&server);
+        let mut world = machines(&server);
         world.set("WORK", "60000");
         let _agent = world.agent();
         let mut command = world.call(&["cancelled", "3"]);
@@ -456,7 +344,7 @@ fn a_cancelled_call_ends_on_its_machine() {
 fn a_queued_call_is_cancelled_at_once() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let world = World::new(&server);
+        let world = machines(&server);
         let mut command = world.call(&["cancelled", "3"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut caller = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -481,7 +369,7 @@ fn a_server_that_says_nothing_is_one_clear_error() {
         let server = Server::start();
         let link = Link::to(&server);
         link.cut();
-        let world = World::at(link.address());
+        let world = machines_at(link.address());
         let begun = Instant::now();
         let printed = world.run(&["single", "1"]);
         assert!(begun.elapsed() < Duration::from_secs(10));
@@ -493,7 +381,7 @@ fn a_server_that_says_nothing_is_one_clear_error() {
 fn deadlines_count_from_the_call_whatever_becomes_of_it() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let mut world = World::new(&server);
+        let mut world = machines(&server);
         world.set("WORK", "60000");
         let agent = world.agent();
         let begun = Instant::now();
@@ -512,7 +400,7 @@ fn deadlines_count_from_the_call_whatever_becomes_of_it() {
 fn without_a_machine_the_error_says_what_to_start() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let mut world = World::new(&server);
+        let mut world = machines(&server);
         world.set("RETRY_STARTUP_TIMEOUT", "1s");
         let printed = world.run(&["single", "1"]);
         assert!(printed.contains("no host serves slow@"), "{printed}");
@@ -545,12 +433,12 @@ fn without_a_machine_the_error_says_what_to_start() {
 fn a_machine_without_room_serves_its_functions_all_the_same() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let mut world = World::new(&server);
+        let mut world = machines(&server);
         world.set("RETRY_STARTUP_TIMEOUT", "1s");
         world.set("WORK", "4000");
         let _agent = world.agent();
         let calls: Vec<Child> = (0..8)
-            .map(|number: u64| world.spawn(&["single", &number.to_string()]))
+            .map(|number: u64| world.start(&["single", &number.to_string()]))
             .collect();
         for (number, call) in calls.into_iter().enumerate() {
             assert_eq!(
@@ -565,7 +453,7 @@ fn a_machine_without_room_serves_its_functions_all_the_same() {
 fn a_server_that_cannot_be_used_is_one_clear_error() {
     fixture_outside(LIMIT, || {
         let port = free_port();
-        let world = World::at(format!("temporal://127.0.0.1:{port}/default"));
+        let world = machines_at(format!("temporal://127.0.0.1:{port}/default"));
         let begun = Instant::now();
         let printed = world.run(&["square", "0", "2"]);
         assert!(begun.elapsed() < Duration::from_secs(10));
@@ -576,7 +464,7 @@ fn a_server_that_cannot_be_used_is_one_clear_error() {
         );
 
         let server = Server::start_at(port);
-        let world = World::at(server.address().replace("default", "nowhere"));
+        let world = machines_at(server.address().replace("default", "nowhere"));
         let begun = Instant::now();
         let printed = world.run(&["single", "1"]);
         assert!(begun.elapsed() < Duration::from_secs(10));
@@ -596,13 +484,13 @@ fn a_server_that_cannot_be_used_is_one_clear_error() {
 
 /// Runs calls on an agent that drains, and on another one.
 fn drains(server: &Server) {
-    let mut world = World::new(server);
+    let mut world = machines(server);
     world.set("WORK", "300");
     world.set("RETRY_SHUTDOWN_GRACE", "100ms");
     // Only a lost machine would take this long.
     world.set("RETRY_HOST_TIMEOUT", "60s");
     let first = world.agent();
-    let caller = world.spawn(&["slow", "0", "12"]);
+    let caller = world.start(&["slow", "0", "12"]);
     eventually("it runs", SOON, || world.ledger.entries().len() > 2);
     let _second = world.agent();
     let begun = Instant::now();
@@ -626,13 +514,13 @@ fn an_agent_drains_although_the_server_does_not_end_its_polls() {
 
 /// Lets machines come and go while calls are made: none of them may take a task along.
 fn drains_often(server: &Server) {
-    let mut world = World::new(server);
+    let mut world = machines(server);
     world.set("WORK", "20");
     // The time that a task would take that is taken along.
     world.set("RETRY_HOST_TIMEOUT", "60s");
     let _steady = world.agent();
     let begun = Instant::now();
-    let caller = world.spawn(&["slow", "0", "2000"]);
+    let caller = world.start(&["slow", "0", "2000"]);
     for _ in 0..5 {
         let agent = world.agent();
         let before = world.ledger.entries().len();
@@ -666,7 +554,7 @@ fn machines_come_and_go_although_the_server_does_not_end_their_polls() {
 fn agents_wait_for_their_server() {
     fixture_outside(LIMIT, || {
         let port = free_port();
-        let mut world = World::at(format!("temporal://127.0.0.1:{port}/default"));
+        let mut world = machines_at(format!("temporal://127.0.0.1:{port}/default"));
         world.set("WORK", "60000");
         let mut agent = world.agent();
         let line = agent.next_line();
@@ -682,7 +570,7 @@ fn agents_wait_for_their_server() {
         assert_eq!(world.run(&["square", "0", "3"]), numbered([0, 1, 4]));
 
         // One that comes back without its data ends the calls that it had.
-        let caller = world.spawn(&["slow", "0", "3"]);
+        let caller = world.start(&["slow", "0", "3"]);
         eventually("all run", SOON, || world.ledger.entries().len() == 3);
         let workers: Vec<u32> = world.ledger.entries().iter().map(|one| one.pid).collect();
         server.kill();
@@ -702,14 +590,14 @@ fn a_machine_that_is_cut_off_ends_its_work_first() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
         let link = Link::to(&server);
-        let mut world = World::new(&server);
+        let mut world = machines(&server);
         world.set("WORK", "4000");
         let mut program = world.program();
         program
             .env("RETRY_SERVE", "all")
             .env("RETRY_ENGINE", link.address());
         let first = Agent::start(program);
-        let caller = world.spawn(&["slow", "0", "1"]);
+        let caller = world.start(&["slow", "0", "1"]);
         eventually("it runs", SOON, || world.ledger.entries().len() == 1);
         let worker = world.ledger.entries()[0].pid;
         link.cut();
@@ -733,11 +621,11 @@ fn a_caller_that_is_cut_off_gets_its_results_later() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
         let link = Link::to(&server);
-        let mut world = World::new(&server);
+        let mut world = machines(&server);
         world.set("WORK", "500");
         let _agent = world.agent();
         world.address = link.address();
-        let caller = world.spawn(&["slow", "0", "2"]);
+        let caller = world.start(&["slow", "0", "2"]);
         eventually("they run", SOON, || world.ledger.entries().len() == 2);
         link.cut();
         world.address = server.address();
@@ -757,13 +645,13 @@ fn a_server_that_restarts_costs_only_time() {
         let options = ["--db-filename", file.to_str().unwrap()];
         let port = free_port();
         let mut server = Server::start_with(port, &options);
-        let mut world = World::new(&server);
+        let mut world = machines(&server);
         world.set("WORK", "1500");
         // Twice as long as the server is away.
         world.set("RETRY_HOST_TIMEOUT", "20s");
         let _agent = world.agent();
-        let caller = world.spawn(&["slow", "0", "20"]);
-        let waiting = world.spawn(&["later", "0", "4"]);
+        let caller = world.start(&["slow", "0", "20"]);
+        let waiting = world.start(&["later", "0", "4"]);
         eventually("some have run", SOON, || world.ledger.entries().len() > 10);
         server.kill();
         let _server = Server::start_with(port, &options);
@@ -781,7 +669,7 @@ fn a_server_that_restarts_costs_only_time() {
 fn results_that_do_not_fit_together_come_in_smaller_tasks() {
     fixture_outside(LIMIT, || {
         let server = Server::start();
-        let world = World::new(&server);
+        let world = machines(&server);
         let _agent = world.agent();
         assert_eq!(world.run(&["large", "0", "40"]), "whole\n");
     });
@@ -792,7 +680,7 @@ fn a_server_that_limits_the_rate_costs_only_time() {
     fixture_outside(LIMIT, || {
         let limit = "frontend.namespaceRPS=40";
         let server = Server::start_with(free_port(), &["--dynamic-config-value", limit]);
-        let mut world = World::new(&server);
+        let mut world = machines(&server);
         // Each is a task of its own, with a handful of messages.
         world.set("RETRY_HOST_TIMEOUT", "10s");
         let _agent = world.agent();

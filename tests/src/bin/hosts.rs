@@ -101,7 +101,7 @@ fn limited(number: u64) -> u64 {
     number
 }
 
-fn main() {
+pub(crate) fn main() {
     retry_runtime::init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |place: usize| arguments[place].parse::<u64>().expect("a number");

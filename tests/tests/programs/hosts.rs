@@ -1,124 +1,27 @@
 //! Calls that run on other machines: agents are processes here, and the engine is a relay in the test.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::io::Write;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use retry_tests::machines::{Agent, Machines, is_gone, numbered, output};
 use retry_tests::relay::Relay;
-use retry_tests::{Ledger, eventually, fixture_outside};
-use rustix::process::{Pid, Signal, kill_process};
+use retry_tests::{eventually, fixture_outside};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// A program on a machine that serves calls.
-struct Agent {
-    child: Child,
-    lines: BufReader<ChildStderr>,
-    name: String,
-}
-
-/// The settings of a test.
-struct World {
-    relay: Relay,
-    ledger: Ledger,
-    variables: Vec<(&'static str, String)>,
-}
-
-impl World {
-    fn new() -> Self {
-        Self {
-            relay: Relay::start(),
-            ledger: Ledger::new(),
-            variables: vec![("RETRY_HOST_TIMEOUT", "2s".to_owned())],
-        }
-    }
-
-    fn set(&mut self, name: &'static str, value: &str) {
-        self.variables.push((name, value.to_owned()));
-    }
-
-    fn program(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hosts"));
-        command
-            .env("RETRY_ENGINE", self.relay.address())
-            .env("LEDGER", self.ledger.path())
-            .envs(self.variables.iter().cloned())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn agent(&self) -> Agent {
-        let mut command = self.program();
-        command.env("RETRY_SERVE", "all");
-        Agent::start(command)
-    }
-
-    fn call(&self, arguments: &[&str]) -> Command {
-        let mut command = self.program();
-        command.args(arguments);
-        command
-    }
-
-    fn start(&self, arguments: &[&str]) -> Child {
-        let mut command = self.call(arguments);
-        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    }
-
-    fn run(&self, arguments: &[&str]) -> String {
-        output(self.call(arguments).output().unwrap())
-    }
-}
-
-fn output(output: Output) -> String {
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{:?}: {errors}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
-
-impl Agent {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        assert!(line.starts_with("serving "), "{line}");
-        let name = line.trim_end().rsplit_once(" as ").unwrap().1.to_owned();
-        Self { child, lines, name }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
-    /// Ends the agent in order, and returns what it has printed meanwhile.
-    fn end(mut self) -> String {
-        self.signal(Signal::TERM);
-        let mut printed = String::new();
-        while self.lines.read_line(&mut printed).unwrap() > 0 {}
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status:?}: {printed}");
-        printed
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-fn numbered(values: impl IntoIterator<Item = u64>) -> String {
-    let line = |(index, value)| format!("{index} {value}\n");
-    values.into_iter().enumerate().map(line).collect()
+/// Returns machines with a relay of their own.
+fn machines() -> Machines<Relay> {
+    let relay = Relay::start();
+    Machines::new(env!("CARGO_BIN_EXE_hosts"), relay.address(), relay)
 }
 
 #[test]
 fn calls_run_in_the_pools_of_agents() {
     fixture_outside(LIMIT, || {
-        let world = World::new();
+        let world = machines();
         let agents = [world.agent(), world.agent()];
         assert_eq!(
             world.run(&["square", "0", "3000"]),
@@ -136,8 +39,8 @@ fn calls_run_in_the_pools_of_agents() {
 #[test]
 fn errors_arrive_with_the_attempts_of_their_machine() {
     fixture_outside(LIMIT, || {
-        let world = World::new();
-        let _agent = Killed(world.agent());
+        let world = machines();
+        let _agent = world.agent();
         let lines = world.run(&["fails", "0", "6"]);
         let lines: Vec<&str> = lines.lines().collect();
         assert_eq!(lines[..4], ["0 1", "1 2", "2 3", "3 4"]);
@@ -151,20 +54,24 @@ fn errors_arrive_with_the_attempts_of_their_machine() {
 #[test]
 fn a_late_retry_is_handed_back_and_keeps_its_number() {
     fixture_outside(LIMIT, || {
-        let world = World::new();
-        let _agents = [Killed(world.agent()), Killed(world.agent())];
+        let world = machines();
+        let _agents = [world.agent(), world.agent()];
         assert_eq!(world.run(&["later", "0", "8"]), numbered([2; 8]));
         assert_eq!(world.ledger.executions().values().sum::<u32>(), 16);
         // Each input came once more after it was handed back.
-        assert!(world.relay.deliveries() > 8, "{}", world.relay.deliveries());
+        assert!(
+            world.engine.deliveries() > 8,
+            "{}",
+            world.engine.deliveries()
+        );
     });
 }
 
 #[test]
 fn a_crash_below_an_agent_costs_one_attempt() {
     fixture_outside(LIMIT, || {
-        let world = World::new();
-        let _agent = Killed(world.agent());
+        let world = machines();
+        let _agent = world.agent();
         let lines = world.run(&["crashes_at_13", "0", "64"]);
         for (number, line) in lines.lines().enumerate() {
             match number {
@@ -185,27 +92,18 @@ fn a_crash_below_an_agent_costs_one_attempt() {
     });
 }
 
-/// An agent that is killed at the end of a test.
-struct Killed(Agent);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.0.kill();
-    }
-}
-
 #[test]
 fn inputs_of_a_killed_agent_run_elsewhere() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("WORK", "30");
-        let mut first = Killed(world.agent());
+        let mut first = world.agent();
         let caller = world.start(&["slow", "0", "200"]);
         eventually("the first machine works", SOON, || {
             world.ledger.entries().len() > 40
         });
-        let _second = Killed(world.agent());
-        first.0.kill();
+        let _second = world.agent();
+        first.kill();
         assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..200));
         let executions = world.ledger.executions();
         assert_eq!(executions.len(), 200);
@@ -219,15 +117,15 @@ fn inputs_of_a_killed_agent_run_elsewhere() {
 #[test]
 fn an_input_that_kills_its_machines_ends_alone() {
     fixture_outside(LIMIT, || {
-        let world = World::new();
+        let world = machines();
         let caller = world.start(&["kills_at_13", "0", "40"]);
         // There is always a machine, however many are lost.
-        let mut agents: Vec<Killed> = Vec::new();
+        let mut agents: Vec<Agent> = Vec::new();
         let waiting = std::thread::spawn(move || caller.wait_with_output().unwrap());
         while !waiting.is_finished() {
-            agents.retain_mut(|agent| agent.0.child.try_wait().unwrap().is_none());
+            agents.retain_mut(|agent| !agent.has_ended());
             if agents.is_empty() {
-                agents.push(Killed(world.agent()));
+                agents.push(world.agent());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -251,14 +149,14 @@ fn an_input_that_kills_its_machines_ends_alone() {
 #[test]
 fn an_at_most_once_input_of_a_lost_machine_does_not_run_again() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("WORK", "60000");
-        let mut first = Killed(world.agent());
+        let mut first = world.agent();
         let caller = world.start(&["once", "0", "2"]);
         eventually("both run", SOON, || world.ledger.entries().len() == 2);
-        first.0.kill();
-        let name = first.0.name.clone();
-        let _second = Killed(world.agent());
+        first.kill();
+        let name = first.name.clone();
+        let _second = world.agent();
         let lines = output(caller.wait_with_output().unwrap());
         let lost = format!(
             "each machine that had the call was lost before it answered: {name} [its machine was lost]"
@@ -272,7 +170,7 @@ fn an_at_most_once_input_of_a_lost_machine_does_not_run_again() {
 #[test]
 fn a_machine_that_is_cut_off_ends_its_work_first() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("WORK", "4000");
         // It has no effect on a task that is lost.
         world.set("RETRY_GRACE", "60s");
@@ -280,14 +178,14 @@ fn a_machine_that_is_cut_off_ends_its_work_first() {
         let caller = world.start(&["slow", "0", "1"]);
         eventually("it runs", SOON, || world.ledger.entries().len() == 1);
         let worker = world.ledger.entries()[0].pid;
-        world.relay.cut_off(&first.name);
-        let second = Killed(world.agent());
+        world.engine.cut_off(&first.name);
+        let second = world.agent();
         eventually("it runs elsewhere", SOON, || {
             let runs = world.ledger.entries().len() == 2;
             assert!(!runs || is_gone(worker), "it runs on both machines");
             runs
         });
-        world.relay.heal(&first.name);
+        world.engine.heal(&first.name);
         assert_eq!(output(caller.wait_with_output().unwrap()), "0 0\n");
         drop(second);
         assert_eq!(
@@ -303,17 +201,10 @@ fn a_machine_that_is_cut_off_ends_its_work_first() {
     });
 }
 
-/// Returns whether a process has ended. Its parent may not have waited for it yet.
-fn is_gone(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_none_or(|(_, fields)| fields.starts_with(['Z', 'X']))
-}
-
 #[test]
 fn an_agent_that_drains_hands_its_work_on() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("WORK", "300");
         world.set("RETRY_SHUTDOWN_GRACE", "100ms");
         // Only a lost machine would take this long.
@@ -321,7 +212,7 @@ fn an_agent_that_drains_hands_its_work_on() {
         let first = world.agent();
         let caller = world.start(&["slow", "0", "12"]);
         eventually("it runs", SOON, || world.ledger.entries().len() > 2);
-        let _second = Killed(world.agent());
+        let _second = world.agent();
         let begun = Instant::now();
         first.end();
         assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..12));
@@ -336,9 +227,9 @@ fn an_agent_that_drains_hands_its_work_on() {
 #[test]
 fn a_cancelled_call_ends_on_its_machine() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("WORK", "60000");
-        let _agent = Killed(world.agent());
+        let _agent = world.agent();
         let mut command = world.call(&["cancelled", "3"]);
         command
             .stdin(Stdio::piped())
@@ -360,9 +251,9 @@ fn a_cancelled_call_ends_on_its_machine() {
 #[test]
 fn deadlines_count_from_the_call_whatever_becomes_of_it() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("WORK", "60000");
-        let agent = Killed(world.agent());
+        let agent = world.agent();
         let begun = Instant::now();
         let printed = world.run(&["single_limited", "1"]);
         assert!(printed.contains("deadline"), "{printed}");
@@ -378,7 +269,7 @@ fn deadlines_count_from_the_call_whatever_becomes_of_it() {
 #[test]
 fn without_a_machine_the_error_says_what_to_start() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("RETRY_STARTUP_TIMEOUT", "1s");
         let printed = world.run(&["single", "1"]);
         assert!(printed.contains("no host serves slow@"), "{printed}");
@@ -391,7 +282,7 @@ fn without_a_machine_the_error_says_what_to_start() {
         other
             .env("RETRY_SERVE", "slow,square")
             .env("RETRY_VERSION", "2");
-        let _other = Killed(Agent::start(other));
+        let _other = Agent::start(other);
         let printed = world.run(&["single", "1"]);
         assert!(printed.contains("(hosts serve slow@"), "{printed}");
         assert!(printed.contains(", another build)"), "{printed}");
@@ -403,7 +294,7 @@ fn without_a_machine_the_error_says_what_to_start() {
 #[test]
 fn an_engine_that_cannot_be_used_is_one_clear_error() {
     fixture_outside(LIMIT, || {
-        let world = World::new();
+        let world = machines();
         let with = |address: &str| {
             let mut command = world.call(&["square", "0", "2"]);
             output(command.env("RETRY_ENGINE", address).output().unwrap())
@@ -429,7 +320,7 @@ fn an_engine_that_cannot_be_used_is_one_clear_error() {
             String::from_utf8(ended.stderr).unwrap()
         };
         assert!(serve("all", None).starts_with("error: RETRY_SERVE needs an engine"));
-        let unknown = serve("squares", Some(world.relay.address()));
+        let unknown = serve("squares", Some(world.engine.address()));
         assert!(
             unknown.contains("no function `squares` is in this program"),
             "{unknown}"
@@ -440,8 +331,8 @@ fn an_engine_that_cannot_be_used_is_one_clear_error() {
 #[test]
 fn results_that_do_not_fit_together_come_in_smaller_tasks() {
     fixture_outside(LIMIT, || {
-        let world = World::new();
-        let _agent = Killed(world.agent());
+        let world = machines();
+        let _agent = world.agent();
         assert_eq!(world.run(&["large", "0", "40"]), "whole\n");
     });
 }
@@ -449,13 +340,13 @@ fn results_that_do_not_fit_together_come_in_smaller_tasks() {
 #[test]
 fn an_engine_without_its_data_ends_the_calls_that_it_had() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("WORK", "60000");
-        let _agent = Killed(world.agent());
+        let _agent = world.agent();
         let caller = world.start(&["slow", "0", "3"]);
         eventually("all run", SOON, || world.ledger.entries().len() == 3);
         let workers: Vec<u32> = world.ledger.entries().iter().map(|one| one.pid).collect();
-        world.relay.lose_data();
+        world.engine.lose_data();
         let lines = output(caller.wait_with_output().unwrap());
         let expired = "the engine does not know the call any more";
         assert_eq!(
@@ -473,8 +364,8 @@ fn an_engine_without_its_data_ends_the_calls_that_it_had() {
 #[test]
 fn failures_on_other_machines_are_told_with_the_machine() {
     fixture_outside(LIMIT, || {
-        let world = World::new();
-        let _agent = Killed(world.agent());
+        let world = machines();
+        let _agent = world.agent();
         let ended = world.call(&["fails", "3", "5"]).output().unwrap();
         let errors = String::from_utf8(ended.stderr).unwrap();
         for expected in [
@@ -490,9 +381,9 @@ fn failures_on_other_machines_are_told_with_the_machine() {
 #[test]
 fn an_event_log_has_the_calls_of_other_machines() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         let path = world.ledger.path().with_file_name("events");
-        let _agent = Killed(world.agent());
+        let _agent = world.agent();
         world.set("RETRY_EVENTS", path.to_str().unwrap());
         assert_eq!(world.run(&["fails", "0", "2"]), numbered([1, 2]));
         let log = std::fs::read_to_string(&path).unwrap();
@@ -521,12 +412,12 @@ fn an_event_log_has_the_calls_of_other_machines() {
 #[test]
 fn a_runtime_of_its_own_goes_through_an_engine() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("WORK", "60000");
-        let _agent = Killed(world.agent());
+        let _agent = world.agent();
         let mut caller = world.call(&["separate"]);
         caller
-            .env("ADDRESS", world.relay.address())
+            .env("ADDRESS", world.engine.address())
             .env_remove("RETRY_ENGINE");
         let printed = output(caller.output().unwrap());
         let lines: Vec<&str> = printed.lines().collect();
@@ -542,11 +433,11 @@ fn a_runtime_of_its_own_goes_through_an_engine() {
 #[test]
 fn calls_wait_for_machines_that_are_busy() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("RETRY_STARTUP_TIMEOUT", "1s");
         world.set("RETRY_MAX_WORKERS", "1");
         world.set("WORK", "3500");
-        let _agent = Killed(world.agent());
+        let _agent = world.agent();
         assert_eq!(world.run(&["slow", "0", "2"]), numbered([0, 1]));
     });
 }
@@ -554,13 +445,13 @@ fn calls_wait_for_machines_that_are_busy() {
 #[test]
 fn the_deadline_of_an_input_holds_after_its_machine_was_lost() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("WORK", "60000");
-        let first = Killed(world.agent());
+        let first = world.agent();
         let caller = world.start(&["limited", "0", "1"]);
         eventually("it runs", SOON, || world.ledger.entries().len() == 1);
         drop(first);
-        let _second = Killed(world.agent());
+        let _second = world.agent();
         let printed = output(caller.wait_with_output().unwrap());
         assert!(printed.contains("deadline"), "{printed}");
     });
@@ -569,7 +460,7 @@ fn the_deadline_of_an_input_holds_after_its_machine_was_lost() {
 #[test]
 fn an_agent_that_drains_begins_no_further_inputs() {
     fixture_outside(LIMIT, || {
-        let mut world = World::new();
+        let mut world = machines();
         world.set("WORK", "400");
         world.set("RETRY_HOST_TIMEOUT", "60s");
         world.set("RETRY_MAX_WORKERS", "2");
@@ -584,7 +475,7 @@ fn an_agent_that_drains_begins_no_further_inputs() {
         let further = world.ledger.entries().len() - begun;
         // Each worker may have one input ahead.
         assert!(further <= 4, "{further} inputs have begun during the drain");
-        let _second = Killed(world.agent());
+        let _second = world.agent();
         assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..60));
     });
 }

@@ -1,0 +1,160 @@
+//! Programs as machines: agents that serve calls, and the program that makes them, which go through an engine.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Ledger;
+
+/// A program, with the settings under which it is started as an agent and as the caller.
+pub struct Machines<E> {
+    /// The engine of the test, if it belongs to these machines alone.
+    pub engine: E,
+    /// The value of `RETRY_ENGINE`.
+    pub address: String,
+    /// The ledger in which functions record that they have begun.
+    pub ledger: Ledger,
+    program: &'static str,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl<E> Machines<E> {
+    /// Creates machines that run the program at a path.
+    #[must_use]
+    pub fn new(program: &'static str, address: String, engine: E) -> Self {
+        Self {
+            engine,
+            address,
+            ledger: Ledger::new(),
+            program,
+            variables: vec![("RETRY_HOST_TIMEOUT", "2s".to_owned())],
+        }
+    }
+
+    /// Sets an environment variable of all programs that are started from now on.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.variables.push((name, value.to_owned()));
+    }
+
+    /// Returns the program, which is not started yet.
+    #[must_use]
+    pub fn program(&self) -> Command {
+        let mut command = Command::new(self.program);
+        command
+            .env("RETRY_ENGINE", &self.address)
+            .env("LEDGER", self.ledger.path())
+            .envs(self.variables.iter().cloned())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts an agent of all functions.
+    #[must_use]
+    pub fn agent(&self) -> Agent {
+        let mut command = self.program();
+        command.env("RETRY_SERVE", "all");
+        Agent::start(command)
+    }
+
+    /// Returns the program as the caller, which is not started yet.
+    #[must_use]
+    pub fn call(&self, arguments: &[&str]) -> Command {
+        let mut command = self.program();
+        command.args(arguments);
+        command
+    }
+
+    /// Starts the caller, whose output is read at its end.
+    #[must_use]
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.call(arguments);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// Runs the caller, and returns what it prints.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> String {
+        output(self.call(arguments).output().unwrap())
+    }
+}
+
+/// Returns what a program has printed, which must have ended well.
+#[must_use]
+pub fn output(output: Output) -> String {
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{:?}: {errors}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Returns what the caller prints of a map with these values.
+pub fn numbered(values: impl IntoIterator<Item = u64>) -> String {
+    let line = |(index, value)| format!("{index} {value}\n");
+    values.into_iter().enumerate().map(line).collect()
+}
+
+/// Returns whether a process has ended. Its parent may not have waited for it yet.
+#[must_use]
+pub fn is_gone(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_none_or(|(_, fields)| fields.starts_with(['Z', 'X']))
+}
+
+/// An agent. It is killed when it is dropped.
+pub struct Agent {
+    child: Child,
+    lines: BufReader<ChildStderr>,
+    /// The name that the agent has told.
+    pub name: String,
+}
+
+impl Agent {
+    /// Starts an agent, and waits until it serves.
+    #[must_use]
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert!(line.starts_with("serving "), "{line}");
+        let name = line.trim_end().rsplit_once(" as ").unwrap().1.to_owned();
+        Self { child, lines, name }
+    }
+
+    /// Waits for the next line on standard error.
+    pub fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Returns whether the agent has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Ends the agent in order, and returns what it has printed meanwhile.
+    pub fn end(mut self) -> String {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        let mut printed = String::new();
+        while self.lines.read_line(&mut printed).unwrap() > 0 {}
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status:?}: {printed}");
+        printed
+    }
+
+    /// Kills the agent, unless it has ended.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
