@@ -284,7 +284,7 @@ impl Fleet {
     /// Asks the engine. A panic of it is the end of what it was asked for.
     fn perform(&self, action: Action) {
         let asked = AssertUnwindSafe(|| self.ask(action));
-        // What it was given is dropped, which ends a task.
+        // The unwinding drops the task's reply, which ends the task.
         let _ = catch_unwind(asked);
     }
 

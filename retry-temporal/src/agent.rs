@@ -29,7 +29,7 @@ const POLLS_END: Duration = Duration::from_secs(5);
 /// The time for which a server that does not end polls may still answer one with a task.
 const TASK_ARRIVES: Duration = Duration::from_secs(1);
 
-/// What stands between the name of an agent and a queue in the identity under which it shows that it serves it.
+/// The separator in the identity of an agent's presence poll: the name of the agent, this, and a queue that it serves.
 const SERVES: &str = " serves ";
 
 /// Returns the queue that an agent of this identity serves.
@@ -69,7 +69,7 @@ struct Host {
     drains: watch::Receiver<bool>,
     /// Tells that there may be room for tasks again.
     changed: Notify,
-    /// Whether it was said that the server is away.
+    /// `true` once a message has said that the server is away, until it answers.
     is_waiting: AtomicBool,
 }
 
@@ -242,7 +242,7 @@ impl Host {
         let verdict = tokio::select! {
             verdict = execution.verdict() => verdict,
             () = &mut beats => {
-                // Another machine has the task, or nobody wants it any more.
+                // Another machine has the task, or its caller has ended it.
                 execution.cancel();
                 let _ = execution.verdict().await;
                 return;

@@ -65,7 +65,7 @@ const ENCODING: &str = "binary/retry";
 /// The most bytes of a summary that the server takes are 400.
 const SUMMARY: usize = 200;
 
-/// Why a call has had no effect, or perhaps one.
+/// The reason why a call to the server failed. The server may have carried it out nevertheless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
     /// The server cannot be reached, or has not answered in time.
@@ -110,7 +110,7 @@ pub(crate) struct Start<'a> {
     pub(crate) host_timeout: Duration,
 }
 
-/// How an activity has ended.
+/// The end of an activity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Completed(Vec<u8>),
@@ -129,7 +129,7 @@ pub(crate) struct Taken {
     pub(crate) host_timeout: Duration,
 }
 
-/// What a machine says about an attempt that has ended.
+/// The report of a machine about an attempt that has ended.
 pub(crate) enum Report<'a> {
     Completed(&'a [u8]),
     /// The activity is started again after a delay, with this ledger.

@@ -83,7 +83,7 @@ struct HandedBack {
     since: Instant,
 }
 
-/// What a machine makes of a delivery.
+/// The result of opening a delivery.
 #[derive(Debug)]
 pub(crate) enum Opened {
     /// The calls of a function, and the task that they are.
@@ -412,7 +412,7 @@ impl Execution {
             return Verdict::Again { delay, ledger };
         }
         let mut back = std::mem::take(&mut self.back);
-        // What was used of a budget reaches the caller with an answer only.
+        // Only an answer tells the caller how much of a budget was used.
         if let (1, [_], (0, 0)) = (self.count, &back[..], counts)
             && let Some(HandedBack { call, since }) = back.pop()
         {

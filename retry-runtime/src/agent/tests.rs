@@ -41,9 +41,9 @@ static ONCE: Registration = Registration::new(&ONCE_SPEC, Run::Blocking(|_| {}),
 static BATCH: Registration = Registration::new(&BATCH_SPEC, Run::Batch(|_| {}), || "types");
 
 /// A target that gets nothing: the tests take the outcomes themselves.
-struct Nobody;
+struct Unused;
 
-impl Deliver for Nobody {
+impl Deliver for Unused {
     fn deliver(self: Arc<Self>, _: Outcomes<'_, '_>) {
         unreachable!("the test takes the outcomes");
     }
@@ -117,7 +117,7 @@ fn job(
     caller: Caller,
 ) -> Job {
     Job {
-        target: Arc::new(Nobody),
+        target: Arc::new(Unused),
         number: 0,
         index,
         input: values(inputs, size),

@@ -225,7 +225,7 @@ impl fmt::Debug for Found {
 /// The machines that serve a function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts {
-    /// Whether a machine serves the queue: it takes tasks from it, or has some of them and no room for others.
+    /// `true` if a machine serves the queue: it takes tasks from it, or has some of them and no room for others.
     pub serve: bool,
     /// Queues of other builds of the program for the same function that machines take tasks from, as far as they
     /// are known.

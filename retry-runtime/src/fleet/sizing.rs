@@ -1,4 +1,4 @@
-//! How many inputs a task has, and how many tasks are under way.
+//! Chooses the number of inputs of a task, and the number of tasks under way.
 //!
 //! A task costs an engine some milliseconds whatever it contains, so that it should keep its machine busy for
 //! about a second. The answers say how long the inputs take.

@@ -49,7 +49,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// The number of deadlines from which on those of calls that have ended are removed.
 const MANY: usize = 1024;
 
-/// What all calls of a fleet have in common.
+/// The settings that all calls of a fleet share.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) run: RunId,

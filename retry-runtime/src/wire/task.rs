@@ -1,4 +1,5 @@
-//! What the caller of a task and the machine that runs it exchange, through an engine that does not look into it.
+//! The messages between the caller of a task and the machine that runs it. The engine that carries them does not read
+//! them.
 
 use std::time::Duration;
 
@@ -36,14 +37,14 @@ pub(crate) struct Allowance {
 /// The answer to a task.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// What became of the calls, in their order. Each call is in one reply.
+    /// The replies to the calls, in their order. Each call is in one reply.
     pub(crate) replies: Vec<Reply>,
     pub(crate) facts: Facts,
-    /// Why the machine does not run the task at all.
+    /// The reason why the machine does not run the task, if it does not.
     pub(crate) problem: Option<String>,
 }
 
-/// What the caller learns about the machine, to choose the size and the number of its next tasks.
+/// Facts about the machine, from which the caller chooses the size and the number of its next tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Facts {
     /// The number of inputs that the machine executes at once.
@@ -60,7 +61,7 @@ pub(crate) struct Facts {
     pub(crate) overflows: bool,
 }
 
-/// What a machine leaves for the next one that gets the same task.
+/// The record that a machine leaves for the next one that gets the same task.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Ledger {
     /// The machines that have begun and not reported an end.

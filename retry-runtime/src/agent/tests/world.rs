@@ -29,7 +29,7 @@ use crate::wire::task::{self, Body};
 const MOST_EVENTS: usize = 100_000;
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-/// What may happen in a history.
+/// The events that a history may have.
 #[derive(Clone, Debug)]
 pub(super) struct Style {
     pub(super) machines: u32,
@@ -46,11 +46,11 @@ pub(super) struct Style {
     pub(super) troubles: u32,
     /// The share of inputs that kill their machine, in thousandths.
     pub(super) killers: u16,
-    /// Whether an input is executed alone on its machine, and nothing but such inputs harms machines.
+    /// `true` if each input is executed alone on its machine, and only inputs harm machines.
     pub(super) is_isolated: bool,
-    /// Whether nothing goes wrong, except that deadlines pass.
+    /// `true` if nothing goes wrong, except that deadlines pass.
     pub(super) is_calm: bool,
-    /// Whether the caller cancels calls and closes.
+    /// `true` if the caller cancels calls and closes.
     pub(super) cancels: bool,
     /// The longest time that a message takes. If it is more than a second, most take less.
     pub(super) latency: Duration,
@@ -127,7 +127,7 @@ pub(super) struct Group {
     reported: (u64, u64),
 }
 
-/// What is known of an input.
+/// The state of an input, as the test knows it.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     pub(super) group: usize,
@@ -173,7 +173,7 @@ struct Holder {
     has_begun: bool,
 }
 
-/// What is on its way to the engine.
+/// A message on its way to the engine.
 pub(super) enum Message {
     Submit {
         number: u64,
@@ -201,7 +201,7 @@ pub(super) struct From {
     pub(super) delivery: u32,
 }
 
-/// What is on its way to a machine.
+/// A message on its way to a machine.
 pub(super) enum Note {
     Deliver {
         from: From,
@@ -1000,7 +1000,7 @@ impl World {
             }
             7..10 => self.drain(machine),
             10 => {
-                // What the engine says is on its way already.
+                // The message of the engine is on its way already.
                 self.down_until = self.now + self.random_time(2 * HOST_TIMEOUT);
                 self.last_arrival = self.last_arrival.max(self.down_until + SECOND);
             }
