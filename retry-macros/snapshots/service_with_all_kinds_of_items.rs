@@ -172,7 +172,7 @@ const _: () = {
             &self.0
         }
         #[doc(hidden)]
-        fn __of_service(__config: &::std::sync::Arc<[u8]>) -> Self {
+        fn __of_service(__config: &::retry_runtime::__private0::ServiceConfig) -> Self {
             Self(__STUB.of_service(__config))
         }
     }

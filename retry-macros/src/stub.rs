@@ -133,6 +133,7 @@ impl Expansion<'_> {
 
     /// Returns the way from the struct to the layers of the runtime's stub.
     fn access(&self, typed: &TokenStream) -> TokenStream {
+        let private = self.private;
         let vis = &self.function.vis;
         let stub = &self.function.sig.ident;
         if self.service.is_none() {
@@ -157,7 +158,7 @@ impl Expansion<'_> {
                 }
 
                 #[doc(hidden)]
-                #vis fn __of_service(__config: &::std::sync::Arc<[u8]>) -> Self {
+                #vis fn __of_service(__config: &#private::ServiceConfig) -> Self {
                     Self(__STUB.of_service(__config))
                 }
             }

@@ -28,6 +28,7 @@ use crate::job::caller::Caller;
 use crate::job::delivery::{Deliver, Outcomes, wake};
 use crate::job::outcome::{Failure, Outcome, failed, rejected};
 use crate::local::LocalEngine;
+use crate::shared::Objects;
 use crate::spans;
 use crate::wait::block::{self, Wait};
 use crate::wire::message::Calls;
@@ -449,6 +450,7 @@ impl Running {
                 number: call.number,
                 index: call.index,
                 input: call.input,
+                objects: Objects::NONE,
                 caller: self.caller,
                 method: self.callee.registration.place(),
                 spans: spans::Context::default(),

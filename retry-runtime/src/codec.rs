@@ -9,6 +9,7 @@ mod decoder;
 mod digest;
 mod encoder;
 mod failure;
+pub(crate) mod handle;
 #[cfg(feature = "checkpoint")]
 pub(crate) mod outline;
 pub(crate) mod payload;

@@ -14,4 +14,5 @@ pub(crate) mod probe;
 pub(crate) mod registry;
 pub(crate) mod reporting;
 pub(crate) mod retry_probe;
+pub(crate) mod service_config;
 pub(crate) mod show;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec::payload::Payload;
+use crate::shared::Objects;
 use crate::spans::Context;
 use caller::Caller;
 use delivery::Deliver;
@@ -22,6 +23,13 @@ use parts::Parts;
 
 /// Shows the arguments in an encoded input.
 pub(crate) type ShowInput = fn(&[u8]) -> Option<String>;
+
+/// A value as it travels.
+pub(crate) struct Encoded {
+    pub(crate) bytes: Bytes,
+    /// The shared values that it names.
+    pub(crate) objects: Objects,
+}
 
 /// The input of a call and the target of its outcome, or those of a chunk of calls.
 pub(crate) struct Job {
@@ -31,6 +39,8 @@ pub(crate) struct Job {
     /// The place of the first input in its map.
     pub(crate) index: Option<u64>,
     pub(crate) input: Payload,
+    /// The shared values that the input names.
+    pub(crate) objects: Objects,
     pub(crate) caller: Caller,
     /// The called method of a service, by its place.
     pub(crate) method: u16,
@@ -49,6 +59,7 @@ impl Parts for Job {
             number: self.number,
             index: self.index,
             input: self.input.split_front(count),
+            objects: self.objects.clone(),
             caller: self.caller,
             method: self.method,
             spans: self.spans.clone(),

@@ -122,6 +122,7 @@ mod process;
 mod program;
 mod runtime_thread;
 mod scheduler;
+mod shared;
 #[cfg(feature = "tracing")]
 mod spans;
 #[cfg(not(feature = "tracing"))]
@@ -187,6 +188,7 @@ pub use function::current::current;
 pub use job::faults::testing;
 pub use program::serving::{init, serve};
 pub use program::{Program, run, run_async};
+pub use shared::Shared;
 
 /// Contains the parser of the command line, for types that derive its traits. The page of `#[local_entrypoint]`
 /// documents it.
@@ -232,6 +234,8 @@ pub use function::args::Input;
 pub use function::current::{CancelToken, Current};
 #[doc(hidden)]
 pub use observe::log::Log;
+#[doc(hidden)]
+pub use shared::Shareable;
 
 /// Single calls.
 pub mod call {
@@ -385,6 +389,7 @@ pub mod values {
     pub use crate::api::json::Json;
     pub use crate::codec::Wire;
     pub use crate::function::args::Input;
+    pub use crate::shared::{Shareable, Shared};
 }
 
 /// Subscribes to the events of the default runtime, from now on.

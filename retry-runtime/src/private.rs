@@ -35,6 +35,7 @@ pub use crate::function::registry::{
     IntoService, IntoState, Nothing, Registration, Run, STATE, Service, SetUp, Submission, TearDown,
 };
 pub use crate::function::retry_probe::{Debugged, Displayed, Mute, Probe, Says, Silent};
+pub use crate::function::service_config::ServiceConfig;
 pub use crate::function::show::{Argument as Shown, Debugs, Opaque, redacted, shown};
 #[cfg(feature = "cli")]
 pub use crate::program::command_line::{

@@ -11,6 +11,7 @@ mod elsewhere;
 mod linux;
 mod mark;
 mod tied;
+mod view;
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ pub(crate) use elsewhere::*;
 pub(crate) use linux::*;
 pub(crate) use mark::{Mark, PerProcess, exit_if_forked};
 pub(crate) use tied::Tied;
+pub(crate) use view::{View, numbers_of_mut};
 
 /// Returns a duration in nanoseconds, at most `u64::MAX`.
 pub(crate) fn nanos_of(time: Duration) -> u64 {

@@ -121,6 +121,7 @@ fn job(
         number: 0,
         index,
         input: values(inputs, size),
+        objects: crate::shared::Objects::NONE,
         caller,
         method: 0,
         spans: crate::spans::Context::default(),

@@ -615,6 +615,13 @@ pub enum Rejected {
 }
 
 impl Rejected {
+    /// Returns the reason for which no result is kept of a call that names a shared value.
+    pub(crate) fn keeps_no_shared_value() -> Self {
+        let reason = "a `Shared` among the arguments: what it contains is not known in the next run, so that no \
+                      result can be kept for it; pass what it is made of, such as a path";
+        Self::Checkpoint(reason.into())
+    }
+
     /// Returns the reason in full.
     pub(crate) fn told(&self) -> String {
         match self {

@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::api::call_id::{CallId, CallNumber};
 use crate::api::context::Context;
 use crate::api::error::CallError;
@@ -26,11 +24,12 @@ use crate::codec::payload::Payload;
 use crate::codec::{self, CodecError, Wire};
 use crate::function::callee::Callee;
 use crate::function::registry::Registration;
-use crate::job::Job;
+use crate::function::service_config::ServiceConfig;
 use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver};
 use crate::job::outcome::{CallKey, Failure, History, Outcome, failed, rejected};
 use crate::job::slot::Slot;
+use crate::job::{Encoded, Job};
 use crate::local::{LocalEngine, PollIntent, WaitTarget};
 use crate::runtime_thread;
 use crate::spans;
@@ -189,10 +188,10 @@ fn decode<T: Wire, E>(
 #[must_use = "a call does nothing unless it is awaited: add `.await`, or `.wait()` to block"]
 pub struct Call<T, E> {
     host: Host,
-    config: Option<Arc<[u8]>>,
+    config: Option<ServiceConfig>,
     registration: &'static Registration,
     options: Options,
-    input: Result<Bytes, Rejected>,
+    input: Result<Encoded, Rejected>,
     decode: Decode<T, E>,
     describe: Describe,
     running: Option<StartedCall>,
@@ -216,10 +215,10 @@ impl<T, E> Call<T, E> {
     #[track_caller]
     pub(crate) fn new(
         host: Host,
-        config: Option<Arc<[u8]>>,
+        config: Option<ServiceConfig>,
         registration: &'static Registration,
         options: Options,
-        input: Result<Bytes, Rejected>,
+        input: Result<Encoded, Rejected>,
         decoders: Decoders<T, E>,
         describe: Describe,
     ) -> Self {
@@ -302,14 +301,17 @@ impl<T, E> Call<T, E> {
         let mut key = None;
         let input = std::mem::replace(&mut self.input, Err(Rejected::ShutDown));
         let mut cache = None;
-        let submitted = input.and_then(|input| {
+        let submitted = input.and_then(|Encoded { bytes, objects }| {
             let place = CachePlace::of(
                 self.registration.spec,
                 self.config.as_deref(),
                 self.describe,
-                &input,
+                &bytes,
             );
             if let Some(place) = place {
+                if !objects.is_empty() {
+                    return Err(Rejected::keeps_no_shared_value());
+                }
                 if let Some(value) = place.find()? {
                     slot.fill(Outcome {
                         call: CallNumber::NONE,
@@ -320,11 +322,17 @@ impl<T, E> Call<T, E> {
                 }
                 cache = Some(Box::new(place));
             }
+            // The call may start workers of its service.
+            let objects = match &self.config {
+                Some(config) => objects.and(config.objects()),
+                None => objects,
+            };
             let job = Job {
                 target: Arc::clone(&slot) as Arc<dyn Deliver>,
                 number: 0,
                 index: None,
-                input: Payload::One(input),
+                input: Payload::One(bytes),
+                objects,
                 caller: Caller::thread(),
                 method: self.registration.place(),
                 spans: self.spans.clone(),

@@ -11,7 +11,6 @@ use std::panic::Location;
 #[cfg(feature = "checkpoint")]
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
@@ -25,6 +24,7 @@ use crate::checkpoint::Describe;
 use crate::codec::CodecError;
 use crate::function::args::{EncodeError, Encoded};
 use crate::function::registry::Registration;
+use crate::function::service_config::ServiceConfig;
 use crate::runtime_thread;
 use crate::spans;
 use crate::terminal;
@@ -85,7 +85,7 @@ pub struct Map<I: Iterator, T, E, Y = Unindexed> {
     host: Host,
     called: &'static Location<'static>,
     spans: spans::Context,
-    config: Option<Arc<[u8]>>,
+    config: Option<ServiceConfig>,
     budget: Option<f64>,
     registration: &'static Registration,
     options: Options,
@@ -107,7 +107,7 @@ impl<I: Iterator, T, E> Map<I, T, E> {
     #[expect(clippy::too_many_arguments, reason = "all of them come from the stub")]
     pub(crate) fn new(
         host: Host,
-        config: Option<Arc<[u8]>>,
+        config: Option<ServiceConfig>,
         registration: &'static Registration,
         options: Options,
         decoders: Decoders<T, E>,

@@ -10,9 +10,6 @@ use std::error::Error;
 use std::fmt::{self, Debug, Display};
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::sync::Arc;
-
-use bytes::Bytes;
 
 use crate::api::failure::Rejected;
 use crate::api::options::Options;
@@ -25,10 +22,13 @@ use crate::caller::runtime::Runtime;
 use crate::checkpoint::describe;
 use crate::codec::Wire;
 use crate::function::args::{
-    Argument, Arguments, Encoded, Input, Item, Parameter, Parameters, Signature,
+    self, Argument, Arguments, Input, Item, Parameter, Parameters, Signature,
 };
 use crate::function::invocation::Invocation;
 use crate::function::registry::Registration;
+use crate::function::service_config::ServiceConfig;
+use crate::job::Encoded;
+use crate::shared;
 
 /// The state that all layers share.
 struct Target<F, A, R> {
@@ -37,7 +37,7 @@ struct Target<F, A, R> {
     options: Options,
     runtime: Option<Runtime>,
     /// The encoded parameters of the service's constructor.
-    config: Option<Arc<[u8]>>,
+    config: Option<ServiceConfig>,
     signature: PhantomData<fn(A) -> R>,
 }
 
@@ -52,12 +52,17 @@ impl<F, A, R> Target<F, A, R> {
     fn input(
         &self,
         host: &Host,
-        encode: impl FnOnce(&mut Vec<u8>, usize) -> Encoded,
-    ) -> Result<Bytes, Rejected> {
+        encode: impl FnOnce(&mut Vec<u8>, usize) -> args::Encoded,
+    ) -> Result<Encoded, Rejected> {
         let limit = host.max_message();
         let mut input = Vec::new();
-        match encode(&mut input, limit) {
-            Ok(whole) => Ok(whole.unwrap_or_else(|| input.into())),
+        let encoded = encode(&mut input, limit);
+        let objects = shared::collect();
+        match encoded {
+            Ok(whole) => Ok(Encoded {
+                bytes: whole.unwrap_or_else(|| input.into()),
+                objects,
+            }),
             Err((parameter, error)) => Err(refuse(self.registration, parameter, error, limit)),
         }
     }
@@ -197,14 +202,14 @@ impl<F, A, R> Typed<F, A, R> {
     /// Returns the same function with the workers of one configuration of its service.
     #[doc(hidden)]
     #[must_use]
-    pub fn of_service(&self, config: &Arc<[u8]>) -> Self
+    pub fn of_service(&self, config: &ServiceConfig) -> Self
     where
         F: Copy,
     {
         let target = self.target();
         Self::of(Target {
             runtime: target.runtime.clone(),
-            config: Some(Arc::clone(config)),
+            config: Some(config.clone()),
             ..*target
         })
     }

@@ -1,8 +1,10 @@
 //! The worker's half of nested calls: submits calls to the parent and delivers their outcomes.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -20,13 +22,14 @@ use crate::job::caller::Caller;
 use crate::job::delivery;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
+use crate::shared::{self, Object, ObjectId};
 #[cfg(feature = "tracing")]
 use crate::spans::Batch;
 use crate::spans::{Context, forwarder};
-use crate::sys::{self, Mark};
+use crate::sys::{self, Mark, SealedMemory};
 use crate::wait::spin;
-use crate::wire::message::{self, Calls, Item, Reply};
-use crate::wire::nested::{Request, Submission};
+use crate::wire::message::{self, Calls, Item};
+use crate::wire::nested::{Content, Notice, Request, Submission};
 use crate::wire::write_queue;
 
 /// Bytes read at once.
@@ -54,9 +57,16 @@ pub(crate) struct Upstream {
 struct Pending {
     jobs: HashMap<u32, Job>,
     next: u32,
+    /// The threads that wait for shared values.
+    objects: HashMap<ObjectId, Vec<SyncSender<Received>>>,
     /// Set once the reading thread has been started.
     reading: bool,
+    /// Set once the parent is gone.
+    ended: bool,
 }
+
+/// A shared value, or the reason for which it cannot be had.
+type Received = Result<Arc<Object>, String>;
 
 impl Upstream {
     /// Installs the connection that this worker received from its parent.
@@ -74,6 +84,10 @@ impl Upstream {
             writing: Mutex::default(),
             pending: Mutex::default(),
             mark: Mark::current(),
+        });
+        shared::set_source(|id| match Self::get() {
+            Some(upstream) => upstream.fetch(id),
+            None => Err("there is no parent to ask for a shared value".to_owned()),
         });
     }
 
@@ -107,6 +121,37 @@ impl Upstream {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Starts the thread that receives what the parent sends, unless it runs.
+    fn start_reading(&'static self, pending: &mut Pending) -> Result<(), String> {
+        if !pending.reading {
+            std::thread::Builder::new()
+                .name("retry-nested".to_owned())
+                .spawn(|| self.read())
+                .map_err(|error| error.to_string())?;
+            pending.reading = true;
+        }
+        Ok(())
+    }
+
+    /// Gets a shared value from the parent.
+    fn fetch(&'static self, id: ObjectId) -> Received {
+        if self.is_foreign() {
+            return Err("a process that was forked from a worker gets no shared values".to_owned());
+        }
+        let (sender, receiver) = sync_channel(1);
+        let mut pending = self.pending();
+        self.start_reading(&mut pending)?;
+        if pending.ended {
+            return Err("the parent is gone".to_owned());
+        }
+        pending.objects.entry(id).or_default().push(sender);
+        drop(pending);
+        self.write(&Request::Object(id), &[]);
+        receiver
+            .recv()
+            .unwrap_or_else(|_| Err("the parent is gone".to_owned()))
+    }
+
     /// Submits calls of one function, in order.
     pub(crate) fn submit(
         &'static self,
@@ -121,13 +166,8 @@ impl Upstream {
         // The parent must know the span in which the calls are made.
         forwarder::flush();
         let mut pending = self.pending();
-        if !pending.reading {
-            std::thread::Builder::new()
-                .name("retry-nested".to_owned())
-                .spawn(|| self.read())
-                .map_err(|error| Rejected::NoResources(error.to_string().into()))?;
-            pending.reading = true;
-        }
+        self.start_reading(&mut pending)
+            .map_err(|reason| Rejected::NoResources(reason.into()))?;
         for job in jobs.into_iter().flat_map(Job::parts) {
             let input = job.input.clone().into_one();
             caller = job.caller;
@@ -216,29 +256,39 @@ impl Upstream {
         let _ = write_queue::send_all(&self.socket, &head, payload);
     }
 
-    /// Receives replies and delivers their outcomes, until the connection ends.
+    /// Receives what the parent sends and acts on it, until the connection ends.
     fn read(&self) {
-        let mut input = BytesMut::new();
+        let mut arrived = Arrived::default();
         loop {
-            loop {
-                // The texts of a failure may be as large as the message limit.
-                let taken = message::take::<Reply>(&mut input, usize::MAX, usize::MAX);
-                let taken = taken.and_then(|taken| {
-                    let replied = |(reply, mut payload): (Reply, Bytes)| {
-                        Ok((reply.number, reply.take(&mut payload)?))
-                    };
-                    taken.map(replied).transpose()
-                });
-                let (number, outcome) = match taken {
-                    Ok(Some(replied)) => replied,
-                    Ok(None) => break,
-                    // The parent runs this same program, so this is a bug. Without the reader, callers would
-                    // wait forever.
-                    Err(reason) => {
-                        eprintln!("the parent sent {reason}");
-                        std::process::abort();
-                    }
-                };
+            // The texts of a failure may be as large as the message limit.
+            let taken = message::take::<Notice>(&mut arrived.bytes, usize::MAX, usize::MAX);
+            let acted = match taken {
+                Ok(Some((notice, payload))) => self.act(notice, payload, &mut arrived.files),
+                Ok(None) if arrived.read(&self.socket, self.limit) => Ok(()),
+                Ok(None) => break,
+                Err(reason) => Err(reason),
+            };
+            // The parent runs this same program, so this is a bug. Without the reader, callers would wait forever.
+            if let Err(reason) = acted {
+                eprintln!("the parent sent {reason}");
+                std::process::abort();
+            }
+        }
+        let mut pending = self.pending();
+        pending.ended = true;
+        pending.objects.clear();
+    }
+
+    fn act(
+        &self,
+        notice: Notice,
+        mut payload: Bytes,
+        files: &mut VecDeque<OwnedFd>,
+    ) -> Result<(), String> {
+        match notice {
+            Notice::Reply(reply) => {
+                let number = reply.number;
+                let outcome = reply.take(&mut payload)?;
                 let job = self.pending().jobs.remove(&number);
                 if let Some(mut job) = job {
                     // The caller's span must not stay open because of this thread.
@@ -246,12 +296,78 @@ impl Upstream {
                     delivery::deliver(&mut vec![(job, outcome)]);
                 }
             }
-            let want = message::wanted(&input, READ, self.limit.max(READ));
-            match sys::read_into(self.socket.as_fd(), &mut input, want) {
-                Ok(0) => return,
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return,
+            Notice::Forget(id) => shared::forget(id),
+            Notice::Object { id, content } => {
+                let received = match content {
+                    Content::Payload => SealedMemory::copy_of(&payload),
+                    Content::File(length) => {
+                        let file = files.pop_front().ok_or("a shared value without its file")?;
+                        usize::try_from(length)
+                            .map_err(io::Error::other)
+                            .and_then(|length| SealedMemory::receive(file, length))
+                    }
+                    Content::Gone => {
+                        let reason = "the shared value does not exist any more: the call that it was passed to has \
+                                      ended, and the program has no handle on it";
+                        Err(io::Error::other(reason))
+                    }
+                    Content::NoResources(reason) => Err(io::Error::other(reason)),
+                };
+                // Here, so that a following message which says that it is not needed any more finds it.
+                let received = received
+                    .map(|memory| shared::receive(id, memory))
+                    .map_err(|error| error.to_string());
+                let waiting = self.pending().objects.remove(&id);
+                // Each request has an answer of its own, so one thread gets this one.
+                let mut waiting = waiting.unwrap_or_default();
+                let first = waiting.pop();
+                if !waiting.is_empty() {
+                    self.pending().objects.insert(id, waiting);
+                }
+                if let Some(first) = first {
+                    let _ = first.send(received);
+                }
             }
+        }
+        Ok(())
+    }
+}
+
+/// What has arrived on the connection and was not yet acted on.
+struct Arrived {
+    bytes: BytesMut,
+    files: VecDeque<OwnedFd>,
+    room: Box<[u8]>,
+}
+
+impl Default for Arrived {
+    fn default() -> Self {
+        Self {
+            bytes: BytesMut::new(),
+            files: VecDeque::new(),
+            room: vec![0; READ].into(),
+        }
+    }
+}
+
+impl Arrived {
+    /// Waits for more and reads it. Returns false at the end of the connection.
+    fn read(&mut self, socket: &OwnedFd, limit: usize) -> bool {
+        let want = message::wanted(&self.bytes, READ, limit.max(READ));
+        let read = if want > READ {
+            // These are the bytes of one message, of which only the first one may take a file along.
+            sys::read_into(socket.as_fd(), &mut self.bytes, want)
+        } else {
+            let read = sys::receive_with_files(socket, &mut self.room, &mut self.files);
+            if let Ok(read) = read {
+                self.bytes.extend_from_slice(&self.room[..read]);
+            }
+            read
+        };
+        match read {
+            Ok(0) => false,
+            Ok(_) | Err(rustix::io::Errno::INTR) => true,
+            Err(_) => false,
         }
     }
 }

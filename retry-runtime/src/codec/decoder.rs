@@ -20,6 +20,7 @@ use serde::de::{
 };
 
 use super::failure::ValueError;
+use super::handle;
 use super::shape::{self, Agreement, PartKind, Shape};
 use super::{CONFIG, Config, DEEPEST};
 
@@ -271,9 +272,10 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
     #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         mut self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, ValueError> {
+        let _handle = handle::enter(name);
         self.enter()?;
         visitor.visit_newtype_struct(self)
     }

@@ -13,6 +13,7 @@ use serde::ser::{
 
 use super::DEEPEST;
 use super::failure::ValueError;
+use super::handle;
 
 /// Returns the digest of a value. If `finite`, floats that are not finite are an error.
 pub(super) fn digest<T: Serialize + ?Sized>(value: &T, finite: bool) -> Result<u64, ValueError> {
@@ -121,9 +122,10 @@ impl Serializer for Digest {
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        name: &'static str,
         value: &T,
     ) -> Result<u64, ValueError> {
+        let _handle = handle::enter(name);
         value
             .serialize(self.enter()?)
             .map_err(ValueError::within::<T>)

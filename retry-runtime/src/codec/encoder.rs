@@ -19,6 +19,7 @@ use serde::ser::{
 
 use super::DEEPEST;
 use super::failure::ValueError;
+use super::handle;
 use super::shape::{self, PartKind, Shape};
 
 /// Appends to a vector up to a limit.
@@ -218,9 +219,10 @@ impl Serializer for &mut Encoder<'_> {
     #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
-        _: &'static str,
+        name: &'static str,
         value: &T,
     ) -> Result<(), ValueError> {
+        let _handle = handle::enter(name);
         self.enter()?;
         self.inner(value)
     }

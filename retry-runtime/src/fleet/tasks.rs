@@ -23,6 +23,7 @@ use crate::api::spec::FunctionSpec;
 use crate::codec::payload::Payload;
 use crate::function::callee::Callee;
 use crate::function::registry::Registration;
+use crate::function::service_config::ServiceConfig;
 use crate::job::Job;
 use crate::job::budget::Budget;
 use crate::job::caller::Caller;
@@ -90,7 +91,7 @@ pub(crate) enum Action {
 }
 
 /// A function, or a service with its configuration.
-pub(crate) type PoolKey = (&'static str, Option<Arc<[u8]>>);
+pub(crate) type PoolKey = (&'static str, Option<ServiceConfig>);
 
 /// The calls of a caller to other machines, through one engine.
 pub(crate) struct Tasks {
@@ -251,6 +252,13 @@ impl Tasks {
         counts.submitted += u64::from(job.count());
         if self.is_closed {
             let why = Failure::Rejected(Rejected::ShutDown);
+            self.end_call(spec.name, id, job, Err(why), None);
+            return id;
+        }
+        let config = callee.config.as_ref();
+        if !job.objects.is_empty() || config.is_some_and(|config| !config.objects().is_empty()) {
+            let reason = "a `Shared` cannot be passed to other machines; pass what it is made of";
+            let why = Failure::Rejected(Rejected::Engine(reason.into()));
             self.end_call(spec.name, id, job, Err(why), None);
             return id;
         }

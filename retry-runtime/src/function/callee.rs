@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::registry::{self, Registration};
+use super::service_config::ServiceConfig;
 use crate::api::options::Policy;
 use crate::job::budget::Budget;
 use crate::wire::message::{Calls, Item};
@@ -14,7 +15,7 @@ use crate::wire::message::{Calls, Item};
 pub(crate) struct Callee {
     pub(crate) registration: &'static Registration,
     /// The encoded parameters of the service's constructor.
-    pub(crate) config: Option<Arc<[u8]>>,
+    pub(crate) config: Option<ServiceConfig>,
     pub(crate) policy: Policy,
     pub(crate) budget: Option<Arc<Budget>>,
     /// The line of the program that makes the call, if it is known here.
@@ -38,7 +39,7 @@ impl Callee {
         };
         let callee = Self {
             registration,
-            config: calls.config.map(Arc::from),
+            config: calls.config.map(ServiceConfig::from),
             policy: calls.policy,
             budget,
             called: None,

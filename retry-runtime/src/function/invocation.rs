@@ -18,6 +18,7 @@ use crate::api::retryable::Retry;
 use crate::api::spec::FunctionSpec;
 use crate::codec::{self, CodecError, Wire};
 use crate::function::args::Arguments;
+use crate::shared;
 use crate::sys;
 use crate::wire::frame::Kind;
 
@@ -288,7 +289,16 @@ impl Invocation {
         kind: Kind,
         encode: impl FnOnce(&mut Output, usize) -> Result<(), CodecError>,
     ) {
-        self.answer = Some(match encode(&mut self.output, self.limit) {
+        let encoded = encode(&mut self.output, self.limit);
+        if shared::is_any_named() {
+            // The parent would find a shared value by its name only as long as something else keeps it.
+            drop(shared::collect());
+            return self.explain(
+                Kind::NotEncodable,
+                "a `Shared` cannot be a result, or a part of one",
+            );
+        }
+        self.answer = Some(match encoded {
             Ok(()) => kind,
             Err(CodecError::TooLarge(_)) => {
                 self.output.instead();

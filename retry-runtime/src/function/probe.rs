@@ -10,13 +10,13 @@ use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::batch::run_batch;
 use super::invocation::Invocation;
+use super::service_config::ServiceConfig;
 use crate::api::remote_error::RemoteError;
 use crate::api::spec::FunctionSpec;
 use crate::codec::Wire;
@@ -292,7 +292,7 @@ impl<T> Configuration<T> {
 impl<T: Wire> Configuration<T> {
     /// Calls [`configure`].
     #[track_caller]
-    pub fn configure(&self, parameters: &T) -> Arc<[u8]> {
+    pub fn configure(&self, parameters: &T) -> ServiceConfig {
         configure(parameters)
     }
 
@@ -307,8 +307,8 @@ impl<T: Wire> Configuration<T> {
 }
 
 impl<T> Unmade<T> {
-    pub fn configure(&self, _: &T) -> Arc<[u8]> {
-        Arc::default()
+    pub fn configure(&self, _: &T) -> ServiceConfig {
+        Vec::new().into()
     }
 
     pub fn read(&self, _: &[u8]) -> Result<T, String> {

@@ -3,14 +3,15 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use super::driver::{Driver, Made};
 use super::invocation::{Invocation, LocalFuture, State};
 use super::probe::Fitting;
+use super::service_config::ServiceConfig;
 use crate::api::spec::{Annotation, FunctionSpec};
 use crate::codec::{self, CodecError, Wire};
-use crate::job::ShowInput;
+use crate::job::{Encoded, ShowInput};
+use crate::shared;
 use crate::sys::PerProcess;
 
 /// The state that a function's `setup` made for a worker.
@@ -444,10 +445,12 @@ impl Nothing for () {
 /// Panics if they cannot be encoded, or if the encoding is longer than 1 MiB.
 #[track_caller]
 #[must_use]
-pub(crate) fn configure<T: Wire>(parameters: &T) -> Arc<[u8]> {
+pub(crate) fn configure<T: Wire>(parameters: &T) -> ServiceConfig {
     const LONGEST: usize = 1024 * 1024;
     let mut bytes = Vec::new();
-    if let Err(error) = codec::encode(parameters, &mut bytes, LONGEST) {
+    let encoded = codec::encode(parameters, &mut bytes, LONGEST);
+    let objects = shared::collect();
+    if let Err(error) = encoded {
         let advice = match error {
             CodecError::TooLarge(_) => "; pass a path instead of its contents",
             CodecError::Invalid(_) => "",
@@ -457,7 +460,10 @@ pub(crate) fn configure<T: Wire>(parameters: &T) -> Arc<[u8]> {
              {error}{advice}"
         );
     }
-    bytes.into()
+    ServiceConfig::new(Encoded {
+        bytes: bytes.into(),
+        objects,
+    })
 }
 
 /// Decodes the parameters of a service's constructor.

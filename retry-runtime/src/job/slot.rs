@@ -133,6 +133,7 @@ mod tests {
                     number: 0,
                     index: None,
                     input: Payload::NONE,
+                    objects: crate::shared::Objects::NONE,
                     caller: Caller::thread(),
                     method: 0,
                     spans: crate::spans::Context::default(),

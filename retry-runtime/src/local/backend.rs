@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::LocalEngine;
 use super::core::Core;
+use crate::function::service_config::ServiceConfig;
 use crate::scheduler::WorkerKey;
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
@@ -19,7 +20,7 @@ pub(crate) struct StartRequest {
     /// The name of the function or service that the worker serves.
     pub(crate) function: &'static str,
     /// The configuration of a service.
-    pub(crate) config: Option<Arc<[u8]>>,
+    pub(crate) config: Option<ServiceConfig>,
     /// The number of inputs that the worker executes at once.
     pub(crate) slots: usize,
     /// The memory limit in bytes, if there is one.

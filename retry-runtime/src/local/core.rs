@@ -18,6 +18,7 @@ use crate::codec::payload::Payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
 use crate::function::registry::{self, NotFound};
+use crate::function::service_config::ServiceConfig;
 use crate::job::outcome::CallKey;
 use crate::job::{Job, faults};
 use crate::scheduler::{FunctionKey, FunctionPolicy, Scheduler, Terms, WorkerKey};
@@ -47,12 +48,12 @@ pub(crate) struct Core {
 }
 
 /// A function's or service's name, and the configuration of the service.
-pub(super) type PoolName = (&'static str, Option<Arc<[u8]>>);
+pub(super) type PoolName = (&'static str, Option<ServiceConfig>);
 
 /// Facts about a function that the scheduler need not know.
 pub(super) struct PoolFacts {
     /// The encoded argument of a service's constructor.
-    pub(super) config: Option<Arc<[u8]>>,
+    pub(super) config: Option<ServiceConfig>,
     /// The terms of its last call, which the next call mostly shares.
     pub(super) terms: Option<Arc<Terms>>,
 }
@@ -88,8 +89,11 @@ impl Core {
                     memory: spec.memory,
                     crash_limit: spec.crash_limit,
                 });
+                // The handles on the service keep the shared values that it is configured with, and so do its calls,
+                // for workers that start because of them.
+                let config = callee.config.as_ref();
                 let pool = PoolFacts {
-                    config: callee.config.clone(),
+                    config: config.map(ServiceConfig::without_objects),
                     terms: None,
                 };
                 match self.pools.get_mut(key.place()) {
@@ -99,7 +103,9 @@ impl Core {
                 Ok(key)
             }
         };
-        self.functions.insert(name, known.clone());
+        let (name, config) = name;
+        let config = config.as_ref().map(ServiceConfig::without_objects);
+        self.functions.insert((name, config), known.clone());
         known
     }
 

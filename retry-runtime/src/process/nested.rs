@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 
@@ -21,12 +21,13 @@ use crate::job::outcome::{CallKey, Outcome, rejected};
 use crate::local::LocalEngine;
 use crate::local::core::Core;
 use crate::scheduler::{NestedOrigin, WorkerKey};
+use crate::shared::{self, Holder, Object, ObjectId, Objects};
 #[cfg(feature = "tracing")]
 use crate::spans::Batch;
 use crate::spans::{Context, Origin};
 use crate::sys;
 use crate::wire::message::{self, Reply};
-use crate::wire::nested::{LARGEST_REQUEST, Request, Submission};
+use crate::wire::nested::{Content, LARGEST_REQUEST, Notice, Request, Submission};
 use crate::wire::write_queue::WriteQueue;
 
 /// The number of bytes read at once.
@@ -66,8 +67,46 @@ impl Downstream {
     /// Sends the outcome of a call. What the socket does not accept is queued until it does.
     pub(crate) fn send(&self, number: u32, outcome: Outcome) {
         let (reply, payload) = Reply::new(number, outcome);
-        let head = message::encode(&reply, payload.len());
+        let head = message::encode(&Notice::Reply(reply), payload.len());
         self.with_write_queue(|write_queue| write_queue.push(&head, &payload));
+    }
+
+    /// Sends a shared value, or that it does not exist any more.
+    fn send_object(self: &Arc<Self>, id: ObjectId, object: Option<&Arc<Object>>) {
+        let Some(object) = object else {
+            return self.notify(&Notice::Object {
+                id,
+                content: Content::Gone,
+            });
+        };
+        let holder: Arc<dyn Holder> = Arc::clone(self) as Arc<dyn Holder>;
+        object.add_holder(Arc::downgrade(&holder));
+        let memory = object.memory();
+        let Some(file) = memory.file() else {
+            let content = Content::Payload;
+            let bytes = memory.bytes();
+            let head = message::encode(&Notice::Object { id, content }, bytes.len());
+            let message = [&head[..], bytes].concat();
+            return self.with_write_queue(|write_queue| {
+                write_queue.push(&message, &Bytes::new());
+            });
+        };
+        match file.try_clone_to_owned() {
+            Ok(file) => {
+                let content = Content::File(object.length() as u64);
+                let head = message::encode(&Notice::Object { id, content }, 0);
+                self.with_write_queue(|write_queue| write_queue.push_with_file(&head, file));
+            }
+            Err(error) => {
+                let content = Content::NoResources(error.to_string());
+                self.notify(&Notice::Object { id, content });
+            }
+        }
+    }
+
+    fn notify(&self, notice: &Notice) {
+        let head = message::encode(notice, 0);
+        self.with_write_queue(|write_queue| write_queue.push(&head, &Bytes::new()));
     }
 
     /// Sends queued bytes after the socket has reported room.
@@ -75,7 +114,8 @@ impl Downstream {
         self.with_write_queue(|_| {});
     }
 
-    fn with_write_queue(&self, change: impl FnOnce(&mut WriteQueue)) {
+    /// Changes the queue, and writes what the socket accepts of it.
+    fn write(&self, change: impl FnOnce(&mut WriteQueue)) -> MutexGuard<'_, (WriteQueue, bool)> {
         let mut guard = self
             .write_queue
             .lock()
@@ -88,9 +128,14 @@ impl Downstream {
             *was_full = full;
             self.writable.set(&self.socket, self.worker, NESTED, full);
         }
+        guard
+    }
+
+    fn with_write_queue(&self, change: impl FnOnce(&mut WriteQueue)) {
+        let guard = self.write(change);
         let was_behind = !self.has_room();
         let most = if was_behind { BACKLOG / 2 } else { BACKLOG };
-        let is_behind = write_queue.bytes() > most;
+        let is_behind = guard.0.bytes() > most;
         self.is_behind.store(is_behind, Ordering::Relaxed);
         drop(guard);
         if was_behind
@@ -99,6 +144,14 @@ impl Downstream {
         {
             engine.step(|core, _| core.scheduler.look_at_queues());
         }
+    }
+}
+
+impl Holder for Downstream {
+    fn forget(&self, object: ObjectId) {
+        let head = message::encode(&Notice::Forget(object), 0);
+        // The engine may be locked, so whether the worker is behind is left to the next message.
+        drop(self.write(|write_queue| write_queue.push(&head, &Bytes::new())));
     }
 }
 
@@ -184,6 +237,9 @@ impl Requests {
             self.taken += 1;
             match request {
                 Request::Submit(submission) => self.submit(engine, submission, payload)?,
+                Request::Object(id) => {
+                    self.replies.send_object(id, shared::find_here(id).as_ref());
+                }
                 #[cfg(feature = "tracing")]
                 Request::Spans(batch) => self.take_in_spans(engine, batch),
                 Request::Hold { caller, held } => {
@@ -284,6 +340,7 @@ impl Requests {
                 number: item.number,
                 index: item.index,
                 input: item.take(&mut payload)?,
+                objects: Objects::NONE,
                 caller: Caller::of_worker(self.worker.id, submission.caller),
                 method: registration.place(),
                 spans: spans.clone(),
@@ -291,30 +348,35 @@ impl Requests {
             jobs.push((CallNumber::nested(self.worker.id, item.number), job));
         }
         let called = registration.pool().name;
-        let refused = engine.step(|core, now| match core.function(&callee) {
-            Ok(function) => {
-                let terms = core.terms(function, &callee);
-                let ticket = submission.ticket;
-                let outer = core.scheduler.call_of(self.worker, ticket);
-                let outer = outer.map(|(_, _, job)| job.caller);
-                for (id, job) in jobs {
-                    if let Some(outer) = outer.filter(|_| capture::is_on()) {
-                        capture::route_within(called, job.caller.0, outer.0);
-                    }
-                    let origin = NestedOrigin {
-                        id,
-                        worker: self.worker,
-                        ticket,
-                    };
-                    let traced = engine.trace(core, &job);
-                    core.scheduler
-                        .submit_nested(now, function, Arc::clone(&terms), origin, job);
-                    engine.begin_spans(id, registration.spec.name, traced);
+        let refused = engine.step(|core, now| {
+            let ticket = submission.ticket;
+            let outer = core.scheduler.call_of(self.worker, ticket);
+            let outer = outer.map(|(_, _, job)| (job.caller, job.objects.clone()));
+            // The call may pass on the shared values that it was given, and may end before the calls that it makes.
+            let (outer, objects) = outer.unzip();
+            let objects = objects.unwrap_or_default();
+            let function = match core.function(&callee) {
+                Ok(function) => function,
+                Err(reason) => return Some((reason, jobs)),
+            };
+            let terms = core.terms(function, &callee);
+            for (id, mut job) in jobs {
+                if let Some(outer) = outer.filter(|_| capture::is_on()) {
+                    capture::route_within(called, job.caller.0, outer.0);
                 }
-                core.scheduler.dispatch(now, function);
-                None
+                job.objects.clone_from(&objects);
+                let origin = NestedOrigin {
+                    id,
+                    worker: self.worker,
+                    ticket,
+                };
+                let traced = engine.trace(core, &job);
+                core.scheduler
+                    .submit_nested(now, function, Arc::clone(&terms), origin, job);
+                engine.begin_spans(id, registration.spec.name, traced);
             }
-            Err(reason) => Some((reason, jobs)),
+            core.scheduler.dispatch(now, function);
+            None
         });
         if let Some((reason, jobs)) = refused {
             let refuse = |reason: &Rejected| rejected(reason.clone());

@@ -22,7 +22,7 @@ pub(crate) fn fills<T>(room: &mut [MaybeUninit<T>]) {
 /// # Safety
 ///
 /// The type must have no bytes between or after those of its value.
-pub(crate) unsafe trait Number: Copy + 'static {}
+pub unsafe trait Number: Copy + 'static {}
 
 macro_rules! numbers {
     ($($type:ty)*) => {

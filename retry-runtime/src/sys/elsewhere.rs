@@ -1,6 +1,7 @@
 //! Substitutes on systems that have no worker processes.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
@@ -142,4 +143,50 @@ pub(crate) fn at_exit(f: extern "C" fn()) {
         safe fn atexit(f: extern "C" fn()) -> std::ffi::c_int;
     }
     let _ = atexit(f);
+}
+
+/// Memory that never changes, on the heap: there is no other process to share it with.
+pub(crate) struct SealedMemory {
+    lines: Vec<Line>,
+    length: usize,
+}
+
+/// Bytes with the alignment that shared memory promises.
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Line([u8; Line::SIZE]);
+
+impl Line {
+    const SIZE: usize = 64;
+}
+
+impl SealedMemory {
+    pub(crate) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
+        Self::filled(bytes.len(), |room| room.copy_from_slice(bytes))
+    }
+
+    pub(crate) fn filled(length: usize, fill: impl FnOnce(&mut [u8])) -> io::Result<Self> {
+        let count = length.div_ceil(Line::SIZE);
+        let mut lines = Vec::new();
+        lines
+            .try_reserve_exact(count)
+            .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        lines.resize(count, Line([0; Line::SIZE]));
+        // SAFETY: a line consists of bytes, and has the size of them.
+        let (_, bytes, _) = unsafe { lines.align_to_mut() };
+        fill(&mut bytes[..length]);
+        Ok(Self { lines, length })
+    }
+
+    pub(crate) fn read_from(file: &mut File, length: usize) -> io::Result<Self> {
+        let mut result = Ok(());
+        let memory = Self::filled(length, |room| result = file.read_exact(room))?;
+        result.map(|()| memory)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: as above.
+        let (_, bytes, _) = unsafe { self.lines.align_to() };
+        &bytes[..self.length]
+    }
 }

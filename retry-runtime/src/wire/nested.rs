@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::message::Calls;
+use super::message::{Calls, Reply};
+use crate::shared::ObjectId;
 #[cfg(feature = "tracing")]
 use crate::spans::Batch;
 
@@ -20,9 +21,37 @@ pub(crate) enum Request {
         caller: u32,
         held: Option<Option<u64>>,
     },
+    /// Asks for the memory of a shared value that a call has named.
+    Object(ObjectId),
     /// Spans and events that the worker has recorded.
     #[cfg(feature = "tracing")]
     Spans(Batch),
+}
+
+/// A message to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Notice {
+    Reply(Reply),
+    /// Answers [`Request::Object`].
+    Object {
+        id: ObjectId,
+        content: Content,
+    },
+    /// Tells that no further call will name a shared value.
+    Forget(ObjectId),
+}
+
+/// Where the memory of a shared value is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Content {
+    /// In the payload of the message.
+    Payload,
+    /// In the file that comes with the message, with this number of bytes.
+    File(u64),
+    /// The value does not exist any more.
+    Gone,
+    /// The operating system does not have what the parent needs to pass it on, for this reason.
+    NoResources(String),
 }
 
 /// Calls that a call makes.

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 
 use bytes::{Buf, Bytes, BytesMut};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 /// Payloads up to this size, in bytes, are copied next to their headers; larger ones are held by reference.
 const COPIED: usize = 8 * 1024;
@@ -18,6 +19,11 @@ const PARTS: usize = 16;
 #[derive(Default)]
 pub(crate) struct WriteQueue {
     done: VecDeque<Bytes>,
+    /// Files, each with the position of the byte that takes it along.
+    files: VecDeque<(u64, OwnedFd)>,
+    /// The numbers of bytes that were ever pushed and written: positions count from the first one.
+    pushed: u64,
+    written: u64,
     /// The last part, to which small pieces are still appended.
     open: BytesMut,
 }
@@ -32,7 +38,14 @@ impl WriteQueue {
         self.open.len() + self.done.iter().map(Bytes::len).sum::<usize>()
     }
 
+    /// Appends a message that a file comes with. Only sockets take files along.
+    pub(crate) fn push_with_file(&mut self, message: &[u8], file: OwnedFd) {
+        self.files.push_back((self.pushed, file));
+        self.push(message, &Bytes::new());
+    }
+
     pub(crate) fn push(&mut self, header: &[u8], payload: &Bytes) {
+        self.pushed += (header.len() + payload.len()) as u64;
         self.open.extend_from_slice(header);
         if payload.len() <= COPIED {
             self.open.extend_from_slice(payload);
@@ -54,6 +67,7 @@ impl WriteQueue {
 
     /// Removes bytes that have been written from the front.
     pub(crate) fn advance(&mut self, mut written: usize) {
+        self.written += written as u64;
         while written > 0 {
             let Some(part) = self.done.front_mut() else {
                 break;
@@ -77,20 +91,42 @@ impl WriteQueue {
             if self.done.is_empty() {
                 return Ok(true);
             }
+            let mut files = self.files.iter();
+            let mut next = files.next();
+            let file = next.filter(|(position, _)| *position == self.written);
+            if file.is_some() {
+                next = files.next();
+            }
+            // A call takes one file along: what goes with the next one is written by the next call.
+            let mut most = next.map_or(u64::MAX, |(position, _)| position - self.written);
             let parts: Vec<IoSlice<'_>> = self
                 .done
                 .iter()
                 .take(PARTS)
-                .map(|part| IoSlice::new(part))
+                .map_while(|part| {
+                    let length =
+                        usize::try_from(most).map_or(part.len(), |most| most.min(part.len()));
+                    most -= length as u64;
+                    (length > 0).then(|| IoSlice::new(&part[..length]))
+                })
                 .collect();
+            let descriptor = file.map(|(_, file)| [file.as_fd()]);
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            if let Some(descriptor) = &descriptor {
+                control.push(SendAncillaryMessage::ScmRights(descriptor));
+            }
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            let mut control = SendAncillaryBuffer::default();
             let written = match rustix::net::sendmsg(&socket, &parts, &mut control, flags) {
                 Ok(written) => written,
-                Err(Errno::AGAIN) => return Ok(false),
+                // The other side has yet to take in many files.
+                Err(Errno::AGAIN | Errno::TOOMANYREFS) => return Ok(false),
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
+            if descriptor.is_some() {
+                self.files.pop_front();
+            }
             self.advance(written);
         }
     }

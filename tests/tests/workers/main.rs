@@ -29,6 +29,7 @@ mod runtimes;
 mod server;
 pub mod services;
 mod serving;
+mod shared;
 mod standby;
 mod start_up;
 mod state;

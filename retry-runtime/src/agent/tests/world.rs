@@ -538,7 +538,7 @@ impl World {
         let ratio = self.random.choice([0.1, 0.5]).expect("one");
         let budget = (is_map && self.random.bool()).then(|| Arc::new(Budget::new(ratio)));
         let first = self.inputs.last_key_value().map_or(1, |(last, _)| last + 1);
-        let config = (self.random.u8(0..4) == 0).then(|| Arc::from(&b"config"[..]));
+        let config = (self.random.u8(0..4) == 0).then(|| b"config".to_vec().into());
         let mut group = Group {
             registration,
             policy,

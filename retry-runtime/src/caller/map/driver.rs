@@ -23,12 +23,14 @@ use crate::codec::buffers;
 use crate::codec::payload::{self, Packed, Payload};
 use crate::function::callee::Callee;
 use crate::function::registry::Registration;
+use crate::function::service_config::ServiceConfig;
 use crate::job::Job;
 use crate::job::budget::Budget;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::{Failure, Outcome, failed, rejected};
 use crate::local::{LocalEngine, PollIntent, Submitted, WaitTarget};
 use crate::scheduler::FunctionKey;
+use crate::shared::{self, Objects};
 use crate::spans;
 use crate::sys;
 use crate::wait::Waiter;
@@ -82,7 +84,7 @@ pub(super) struct MapDriver<I: Iterator, T, E, Y> {
     /// The line of the program that made the map.
     called: &'static Location<'static>,
     spans: spans::Context,
-    pub(super) config: Option<Arc<[u8]>>,
+    pub(super) config: Option<ServiceConfig>,
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) registration: &'static Registration,
     pub(super) options: Options,
@@ -137,6 +139,8 @@ pub(super) struct Chunk {
     large: Option<Bytes>,
     /// The outcome of the input after these, if that is known already.
     known: Option<Outcome>,
+    /// The shared values that the inputs name.
+    objects: Objects,
 }
 
 /// A failed start of a worker that the map has reported.
@@ -426,6 +430,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             count: 0,
             large: None,
             known: None,
+            objects: Objects::NONE,
         };
         while self.has_room(chunk.count, chunk.buffer.len()) {
             let is_late = match chunk.count {
@@ -478,6 +483,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             break;
         }
         self.note_activity(Activity::Waiting);
+        chunk.objects = shared::collect();
         chunk
     }
 
@@ -500,6 +506,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
     /// Returns the outcome of the next input but `ahead`, if the map has a checkpoint that determines it.
     fn known(&mut self, ahead: u32, input: &[u8]) -> Option<Outcome> {
         let found = match self.checkpoint.as_mut()? {
+            Ok(_) if shared::is_any_named() => Err(Rejected::keeps_no_shared_value()),
             Ok(run) => run.find(input),
             Err(reason) => Err(reason.clone()),
         };
@@ -528,16 +535,18 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             count,
             large,
             known,
+            objects,
         } = chunk;
         // The buffer may have been sized for a much larger chunk, and may be retained for long.
         if buffer.len() < buffer.capacity() / 2 {
             buffer.shrink_to_fit();
         }
         if count > 0 {
-            self.submit(Payload::new(count, buffers::ENCODED.lend(buffer)));
+            let inputs = Payload::new(count, buffers::ENCODED.lend(buffer));
+            self.submit(inputs, objects.clone());
         }
         if let Some(input) = large {
-            self.submit(Payload::One(input));
+            self.submit(Payload::One(input), objects);
         }
         if let Some(outcome) = known {
             let index = self.take(1);
@@ -624,7 +633,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         }
     }
 
-    pub(super) fn submit(&mut self, inputs: Payload) {
+    pub(super) fn submit(&mut self, inputs: Payload, objects: Objects) {
         let index = self.take(inputs.count());
         self.outstanding_bytes += inputs.size();
         if let Some(underway) = &self.underway {
@@ -647,11 +656,17 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             called: Some(self.called),
             longest_delay: None,
         };
+        // The call may start workers of its service.
+        let objects = match &self.config {
+            Some(config) => objects.and(config.objects()),
+            None => objects,
+        };
         let job = Job {
             target: Arc::clone(&self.shared) as Arc<dyn Deliver>,
             number: 0,
             index,
             input: inputs.clone(),
+            objects,
             caller: self.shared.caller,
             method: self.registration.place(),
             spans: self.spans.clone(),

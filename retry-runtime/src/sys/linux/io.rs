@@ -1,13 +1,15 @@
 //! Reads into uninitialised memory, waits for events, and asks a socket for its maker.
 
 use std::ffi::c_int;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use bytes::BufMut;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::time::Timespec;
 
 /// Reads at most `want` bytes and appends them to a buffer.
@@ -39,6 +41,24 @@ pub(crate) fn receive_into(
     // SAFETY: rustix has proved that so many bytes of the room are initialised.
     unsafe { buffer.advance_mut(received) };
     Ok(received)
+}
+
+/// Receives at most as many bytes as `room` has, and the files that come with them.
+pub(crate) fn receive_with_files(
+    socket: impl AsFd,
+    room: &mut [u8],
+    files: &mut impl Extend<OwnedFd>,
+) -> rustix::io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(room)];
+    let received = rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            files.extend(received);
+        }
+    }
+    Ok(received.bytes)
 }
 
 /// Waits for events until the timeout expires.

@@ -1,0 +1,458 @@
+//! Values that many calls share: see [`Shared`].
+
+mod object;
+mod registry;
+
+use std::any::Any;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::codec::handle::{self, HANDLE};
+use crate::codec::{self, Wire};
+use crate::sys::{self, Number, SealedMemory, View};
+pub(crate) use object::{Holder, Object, ObjectId};
+pub(crate) use registry::{Objects, collect, find_here, forget, is_any_named, receive, set_source};
+
+/// A value that is handed over once and used in many calls.
+///
+/// An argument travels with each call. A `Shared` does not: it lies in memory that all workers map, and a call
+/// carries only its name. A worker maps it when the first call names it, which takes a few microseconds whatever its
+/// size, and all workers together need its memory once.
+///
+/// ```
+/// use std::iter::repeat;
+///
+/// use retry_runtime::{Shared, function};
+///
+/// #[function]
+/// fn look_up(row: usize, table: Shared<[f64]>) -> f64 {
+///     table[row]
+/// }
+///
+/// # fn main() -> std::io::Result<()> {
+/// # retry_runtime::init();
+/// let numbers: Vec<f64> = (0..1_000_000).map(f64::from).collect();
+/// let table = Shared::new(&numbers[..])?;
+/// let results = look_up.map((0..100).zip(repeat(table)));
+/// let sum: f64 = results.into_iter().map(Result::unwrap).sum();
+/// assert_eq!(sum, 4950.0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What can be shared
+///
+/// | type | in a worker |
+/// |---|---|
+/// | `Shared<[T]>` of integers or floats, `Shared<[u8]>` | read in place, aligned to 64 bytes |
+/// | `Shared<str>` | read in place; checked once in each worker |
+/// | `Shared<T>` and `Shared<[T]>` of any other type that can be sent | decoded once in each worker, and kept |
+///
+/// So `Shared::new(&vector[..])` shares a vector of numbers without copies, where `Shared::new(&vector)` gives each
+/// worker a vector of its own. A worker keeps decoded values whose encodings have 256 MiB together, besides the one
+/// that it used last; the value that was not used for the longest time is decoded again if a call names it.
+///
+/// # How long it lives
+///
+/// The memory is freed once the last handle and the last call that names it are gone, however these calls end, and
+/// with the program, however that ends. A handle that a function keeps in its worker keeps the worker's mapping only:
+/// later calls cannot be given it.
+///
+/// # Where it can go
+///
+/// A `Shared` can be an argument of a function or of a service's constructor, by value or by reference, alone or as a
+/// part of other values. A function can pass one that it was given on to the calls that it makes. It cannot be a
+/// result, and one that is made within a worker cannot be passed to calls. Calls that go to
+/// [other machines](crate::engine) cannot have one, and functions whose results are kept in a checkpoint or a cache
+/// cannot either: the same name means something else in the next run. Such a call fails with
+/// [`Rejected`](crate::CallError::Rejected) or [`Lost`](crate::CallError::Lost), which say so. No other serialisation
+/// format than the one of calls accepts a `Shared`. A program that forks cannot pass those that it had before to calls
+/// of the child.
+///
+/// # Memory
+///
+/// Each `Shared` of 32 KiB or more takes a file descriptor of the program; smaller ones are copied to each worker. The
+/// memory counts once, and not for each worker that has mapped it, where a limit on memory is checked.
+pub struct Shared<T: Shareable + ?Sized> {
+    object: Arc<Object>,
+    value: OnceLock<T::Held>,
+}
+
+/// A type whose values can be shared: see [`Shared`].
+///
+/// It is implemented for `str`, and for each type that can be sent and slices of it, if threads may share them. It
+/// need not be implemented by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be shared with worker processes",
+    label = "values of this type are not serialisable, or threads cannot share them",
+    note = "`Shared` takes numbers as `Shared<[f64]>`, text as `Shared<str>`, and any `T` that is `Send`, `Sync` and \
+            has `#[derive(serde::Serialize, serde::Deserialize)]`"
+)]
+pub trait Shareable {
+    #[doc(hidden)]
+    type Held: Clone + Send + Sync + 'static;
+
+    #[doc(hidden)]
+    fn store(&self) -> io::Result<Stored>;
+
+    #[doc(hidden)]
+    fn hold(object: &Object) -> Result<Self::Held, String>;
+
+    #[doc(hidden)]
+    fn get(held: &Self::Held) -> &Self;
+}
+
+/// The memory of a value that is about to be shared.
+pub struct Stored(SealedMemory);
+
+fn store_encoded(
+    encode: impl FnOnce(&mut Vec<u8>) -> Result<(), codec::CodecError>,
+) -> io::Result<Stored> {
+    let mut encoded = Vec::new();
+    let result = encode(&mut encoded);
+    if !collect().is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a shared value cannot contain another one",
+        ));
+    }
+    result.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+    SealedMemory::copy_of(&encoded).map(Stored)
+}
+
+fn hold_decoded<T: Wire + Send + Sync>(object: &Object) -> Result<Arc<T>, String> {
+    let decoded = object.held(|memory| {
+        let decoded = codec::decode_all(memory.bytes());
+        decoded.map(Arc::new).map_err(|error| error.to_string())
+    });
+    registry::use_decoded(object);
+    decoded
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Wire + Send + Sync> Shareable for T {
+    type Held = Arc<T>;
+
+    fn store(&self) -> io::Result<Stored> {
+        store_encoded(|encoded| codec::encode(self, encoded, usize::MAX))
+    }
+
+    fn hold(object: &Object) -> Result<Arc<T>, String> {
+        hold_decoded(object)
+    }
+
+    fn get(held: &Arc<T>) -> &T {
+        held
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl Shareable for str {
+    type Held = Text;
+
+    fn store(&self) -> io::Result<Stored> {
+        SealedMemory::copy_of(self.as_bytes()).map(Stored)
+    }
+
+    fn hold(object: &Object) -> Result<Text, String> {
+        object.held(|memory| {
+            let text = View::text(Arc::clone(memory));
+            text.map(Text).ok_or_else(|| "not UTF-8".to_owned())
+        })
+    }
+
+    fn get(held: &Text) -> &str {
+        &held.0
+    }
+}
+
+/// Shared text in its place.
+#[derive(Clone)]
+pub struct Text(View<str>);
+
+/// The elements of a shared slice.
+pub struct Elements<T>(Place<T>);
+
+enum Place<T> {
+    Memory(View<[T]>),
+    Heap(Arc<Vec<T>>),
+}
+
+impl<T> Clone for Elements<T> {
+    fn clone(&self) -> Self {
+        Self(match &self.0 {
+            Place::Memory(view) => Place::Memory(view.clone()),
+            Place::Heap(vector) => Place::Heap(Arc::clone(vector)),
+        })
+    }
+}
+
+/// What numbers need to be shared in place.
+struct InPlace<T> {
+    bytes: fn(&[T]) -> &[u8],
+    view: fn(Arc<SealedMemory>) -> Option<View<[T]>>,
+}
+
+impl<N: Number> InPlace<N> {
+    const NUMBERS: Self = Self {
+        bytes: sys::bytes_of,
+        view: View::<[N]>::numbers,
+    };
+}
+
+/// Returns what is needed to share slices of `T` in place, if these are numbers. The compiler knows the answer for
+/// each type.
+fn in_place<T: 'static>() -> Option<&'static InPlace<T>> {
+    macro_rules! look_up {
+        ($($number:ident)*) => {
+            $({
+                static KNOWN: InPlace<$number> = InPlace::NUMBERS;
+                if let Some(known) = (&KNOWN as &'static dyn Any).downcast_ref() {
+                    return Some(known);
+                }
+            })*
+        };
+    }
+    look_up!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64);
+    None
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Wire + Send + Sync> Shareable for [T] {
+    type Held = Elements<T>;
+
+    fn store(&self) -> io::Result<Stored> {
+        match in_place::<T>() {
+            Some(numbers) => SealedMemory::copy_of((numbers.bytes)(self)).map(Stored),
+            None => store_encoded(|encoded| codec::encode_slice(self, encoded, usize::MAX)),
+        }
+    }
+
+    fn hold(object: &Object) -> Result<Elements<T>, String> {
+        match in_place::<T>() {
+            Some(numbers) => (numbers.view)(Arc::clone(object.memory()))
+                .map(|view| Elements(Place::Memory(view)))
+                .ok_or_else(|| "a number is not complete".to_owned()),
+            None => hold_decoded(object).map(|vector| Elements(Place::Heap(vector))),
+        }
+    }
+
+    fn get(held: &Elements<T>) -> &[T] {
+        match &held.0 {
+            Place::Memory(view) => view,
+            Place::Heap(vector) => vector,
+        }
+    }
+}
+
+impl<T: Shareable + ?Sized> Shared<T> {
+    /// Copies a value into memory that it can be shared in.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory or, from 32 KiB on, no file descriptor for it. [`InvalidInput`](io::ErrorKind::InvalidInput)
+    /// if the value cannot be encoded, which does not happen for text and numbers.
+    pub fn new(value: &T) -> io::Result<Self> {
+        value.store().map(Self::of)
+    }
+
+    fn of(stored: Stored) -> Self {
+        Self {
+            object: Object::new(stored.0),
+            value: OnceLock::new(),
+        }
+    }
+
+    /// Returns how many bytes of memory the value takes: those of text and numbers, or those of the encoding of other
+    /// values.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.object.length()
+    }
+}
+
+impl<T: Number + Wire + Send + Sync> Shared<[T]> {
+    /// Copies numbers. The same as [`new`](Self::new), for anything that is a slice.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory or, from 32 KiB on, no file descriptor for it.
+    pub fn copy_from(numbers: &(impl AsRef<[T]> + ?Sized)) -> io::Result<Self> {
+        Self::new(numbers.as_ref())
+    }
+
+    /// Makes room for `count` numbers, all of them zero, and lets `fill` write them in place. This saves the copy, and
+    /// the memory, of a vector.
+    ///
+    /// ```
+    /// use retry_runtime::Shared;
+    ///
+    /// let squares = Shared::<[u64]>::filled(1000, |squares| {
+    ///     for (number, square) in (0..).zip(squares) {
+    ///         *square = number * number;
+    ///     }
+    /// })?;
+    /// assert_eq!(squares[12], 144);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory or, from 32 KiB on, no file descriptor for it.
+    pub fn filled(count: usize, fill: impl FnOnce(&mut [T])) -> io::Result<Self> {
+        let length = count.checked_mul(size_of::<T>());
+        let length = length.ok_or(io::ErrorKind::OutOfMemory)?;
+        let memory = SealedMemory::filled(length, |bytes| {
+            fill(sys::numbers_of_mut(bytes).expect("memory is aligned to 64 bytes"));
+        });
+        memory.map(|memory| Self::of(Stored(memory)))
+    }
+}
+
+impl Shared<[u8]> {
+    /// Reads a file.
+    ///
+    /// The file is copied, and not mapped: what others write to it later changes nothing, and cutting it short does
+    /// not end the workers that read it.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or has become shorter meanwhile
+    /// ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof)); if there is no memory or, from 32 KiB on, no file descriptor
+    /// for it.
+    pub fn from_file(path: impl AsRef<Path>) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        SealedMemory::read_from(&mut file, length).map(|memory| Self::of(Stored(memory)))
+    }
+}
+
+/// A clone is another handle on the same value.
+impl<T: Shareable + ?Sized> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self {
+            object: Arc::clone(&self.object),
+            value: self.value.clone(),
+        }
+    }
+}
+
+/// # Panics
+///
+/// Panics if the value, which its type has encoded, cannot be decoded. In a worker it was decoded before the function
+/// began.
+impl<T: Shareable + ?Sized> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        T::get(self.value.get_or_init(|| match T::hold(&self.object) {
+            Ok(held) => held,
+            Err(reason) => panic!("the shared value cannot be decoded: {reason}"),
+        }))
+    }
+}
+
+impl<T: Shareable + ?Sized> AsRef<T> for Shared<T> {
+    fn as_ref(&self) -> &T {
+        self
+    }
+}
+
+/// Shows the size instead of the value, which may be large.
+impl<T: Shareable + ?Sized> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shared({} bytes)", self.size())
+    }
+}
+
+/// What travels of a shared value.
+struct Name(ObjectId, u64);
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.0, self.1).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Deserialize::deserialize(deserializer).map(|(id, length)| Self(id, length))
+    }
+}
+
+impl<T: Shareable + ?Sized> Serialize for Shared<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Content<'a>(&'a Arc<Object>);
+
+        impl Serialize for Content<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let object = self.0;
+                let refusal = if handle::is_within() {
+                    object.refusal()
+                } else {
+                    Some("a `Shared` can be passed to functions only")
+                };
+                if let Some(reason) = refusal {
+                    return Err(serde::ser::Error::custom(reason));
+                }
+                registry::name(object);
+                Name(object.id(), object.length() as u64).serialize(serializer)
+            }
+        }
+
+        serializer.serialize_newtype_struct(HANDLE, &Content(&self.object))
+    }
+}
+
+impl<'de, T: Shareable + ?Sized> Deserialize<'de> for Shared<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Handle;
+
+        impl<'de> Visitor<'de> for Handle {
+            type Value = Arc<Object>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a shared value")
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<Arc<Object>, D::Error> {
+                use serde::de::Error;
+                if !handle::is_within() {
+                    return Err(Error::custom("a `Shared` can be passed to functions only"));
+                }
+                let Name(id, length) = Name::deserialize(deserializer)?;
+                let object = registry::find(id).map_err(Error::custom)?;
+                if object.length() as u64 != length {
+                    return Err(Error::custom("a shared value of another size"));
+                }
+                Ok(object)
+            }
+        }
+
+        let object = deserializer.deserialize_newtype_struct(HANDLE, Handle)?;
+        let held = T::hold(&object).map_err(serde::de::Error::custom)?;
+        Ok(Self {
+            object,
+            value: OnceLock::from(held),
+        })
+    }
+}
+
+/// Checks that a `Shared` is a value like any other for generated code.
+const _: fn() = || {
+    fn is_wire<T: Wire + DeserializeOwned + Send + Sync>() {}
+    is_wire::<Shared<[f64]>>();
+    is_wire::<Shared<str>>();
+    is_wire::<Shared<Vec<String>>>();
+};

@@ -1,0 +1,274 @@
+//! Memory that never changes, which several processes can map.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::{self, NonNull};
+
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+use rustix::process::Resource;
+
+/// From this size on, memory has a file, with which other processes map it. Less is copied to them instead, since
+/// each file takes a descriptor and each mapping a page.
+pub(crate) const WITH_FILE: usize = 32 * 1024;
+
+/// Memory that is read only, for ever and for everyone.
+///
+/// Its file is sealed: nothing can write to it any more, map it for writing, or change its size. So a process that
+/// maps it can rely on its contents, whoever made it.
+pub(crate) struct SealedMemory {
+    start: NonNull<u8>,
+    length: usize,
+    file: Option<OwnedFd>,
+}
+
+// SAFETY: the mapping belongs to this value alone, and is never written to while the value exists.
+unsafe impl Send for SealedMemory {}
+
+// SAFETY: as above.
+unsafe impl Sync for SealedMemory {}
+
+const NAME: &str = "retry-shared";
+
+/// The name of its mappings.
+pub(super) const MAPPED_AS: &str = "/memfd:retry-shared (deleted)";
+
+/// What a file needs so that its contents never change. The last one keeps the others.
+const SEALS: SealFlags = SealFlags::WRITE
+    .union(SealFlags::SHRINK)
+    .union(SealFlags::GROW)
+    .union(SealFlags::SEAL);
+
+impl SealedMemory {
+    /// Returns memory with a copy of these bytes.
+    pub(crate) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
+        if bytes.len() < WITH_FILE {
+            return Self::private(bytes);
+        }
+        let file = create(bytes.len())?;
+        let mut at = 0;
+        // Writing is faster than copying to a mapping, whose pages would be cleared first, one fault each.
+        while at < bytes.len() {
+            match rustix::io::pwrite(&file, &bytes[at..], at as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => at += written,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Self::seal(file, bytes.len())
+    }
+
+    /// Returns memory of this size, which `fill` fills. It is zero before.
+    pub(crate) fn filled(length: usize, fill: impl FnOnce(&mut [u8])) -> io::Result<Self> {
+        let (file, flags) = if length < WITH_FILE {
+            (None, MapFlags::PRIVATE)
+        } else {
+            let file = create(length)?;
+            // Otherwise a lack of memory would end the program at its first access to a page.
+            loop {
+                match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length as u64) {
+                    Ok(()) => break,
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            (Some(file), MapFlags::SHARED)
+        };
+        let memory = Self::map(length, ProtFlags::READ | ProtFlags::WRITE, flags, file)?;
+        // SAFETY: the mapping is as long, writable, and known to this function alone.
+        fill(unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) });
+        memory.close()
+    }
+
+    /// Returns memory with the contents of a file, as far as `length`.
+    pub(crate) fn read_from(file: &mut File, length: usize) -> io::Result<Self> {
+        let mut result = Ok(());
+        let memory = Self::filled(length, |room| result = file.read_exact(room))?;
+        result.map(|()| memory)
+    }
+
+    /// Maps the memory behind a file from another process. Refuses a file that could still change.
+    pub(crate) fn receive(file: OwnedFd, length: usize) -> io::Result<Self> {
+        let seals = rustix::fs::fcntl_get_seals(&file)?;
+        let size = rustix::fs::fstat(&file)?.st_size;
+        if !seals.contains(SEALS) || u64::try_from(size) != Ok(length as u64) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut memory = Self::map(length, ProtFlags::READ, MapFlags::SHARED, Some(file))?;
+        memory.file = None;
+        Ok(memory)
+    }
+
+    /// Returns the bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping is as long, and lives as long as `self`. Nothing changes it: it is either private to
+        // this process and not writable any more, or the mapping of a sealed file.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+
+    /// Returns the file with which another process can map the memory, if it has one.
+    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
+    }
+
+    fn private(bytes: &[u8]) -> io::Result<Self> {
+        Self::filled(bytes.len(), |room| room.copy_from_slice(bytes))
+    }
+
+    /// Ends writing.
+    fn close(mut self) -> io::Result<Self> {
+        if let Some(file) = self.file.take() {
+            let length = self.length;
+            // A file cannot be sealed while it is mapped for writing.
+            drop(self);
+            return Self::seal(file, length);
+        }
+        if self.length > 0 {
+            // SAFETY: the range is that of the mapping, which nothing refers to at this moment.
+            unsafe {
+                rustix::mm::mprotect(self.start.as_ptr().cast(), self.length, MprotectFlags::READ)?;
+            }
+        }
+        Ok(self)
+    }
+
+    fn seal(file: OwnedFd, length: usize) -> io::Result<Self> {
+        rustix::fs::fcntl_add_seals(&file, SEALS)?;
+        Self::map(length, ProtFlags::READ, MapFlags::SHARED, Some(file))
+    }
+
+    fn map(
+        length: usize,
+        protection: ProtFlags,
+        flags: MapFlags,
+        file: Option<OwnedFd>,
+    ) -> io::Result<Self> {
+        let start = match &file {
+            // The kernel maps nothing of that size.
+            _ if length == 0 => NonNull::<Line>::dangling().as_ptr().cast(),
+            // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory.
+            Some(file) => unsafe {
+                rustix::mm::mmap(ptr::null_mut(), length, protection, flags, file, 0)?
+            },
+            // SAFETY: as above.
+            None => unsafe {
+                rustix::mm::mmap_anonymous(ptr::null_mut(), length, protection, flags)?
+            },
+        };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self {
+            start,
+            length,
+            file,
+        })
+    }
+}
+
+impl Drop for SealedMemory {
+    fn drop(&mut self) {
+        if self.length > 0 {
+            // SAFETY: the mapping is this value's own, and whatever borrows it has ended.
+            let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
+        }
+    }
+}
+
+/// The alignment of memory, of which mappings have more.
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "only the alignment matters")] u8);
+
+/// Creates a file of this size in memory.
+fn create(length: usize) -> io::Result<OwnedFd> {
+    // Beyond the file size limit, writing would raise a signal that ends the program.
+    let limit = rustix::process::getrlimit(Resource::Fsize).current;
+    if limit.is_some_and(|limit| limit < length as u64) {
+        return Err(Errno::FBIG.into());
+    }
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = rustix::fs::memfd_create(NAME, flags)?;
+    rustix::fs::ftruncate(&file, length as u64)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 4096;
+
+    fn pattern(length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at % 251) as u8).collect()
+    }
+
+    #[test]
+    fn memory_of_any_size_has_what_was_put_into_it() {
+        for length in [
+            0,
+            1,
+            PAGE - 1,
+            PAGE,
+            PAGE + 1,
+            WITH_FILE - 1,
+            WITH_FILE,
+            3 * WITH_FILE + 5,
+        ] {
+            let expected = pattern(length);
+            let copied = SealedMemory::copy_of(&expected).unwrap();
+            let filled = SealedMemory::filled(length, |room| room.copy_from_slice(&expected));
+            for memory in [copied, filled.unwrap()] {
+                assert_eq!(memory.bytes(), expected);
+                assert_eq!(memory.bytes().as_ptr().align_offset(64), 0);
+                assert_eq!(memory.file().is_some(), length >= WITH_FILE);
+                if let Some(file) = memory.file() {
+                    let file = file.try_clone_to_owned().unwrap();
+                    let other = SealedMemory::receive(file, length).unwrap();
+                    assert_eq!(other.bytes(), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_can_change_sealed_memory() {
+        let memory = SealedMemory::copy_of(&pattern(WITH_FILE)).unwrap();
+        let file = memory.file().unwrap();
+        assert_eq!(rustix::io::pwrite(file, b"x", 0), Err(Errno::PERM));
+        assert_eq!(rustix::fs::ftruncate(file, 0), Err(Errno::PERM));
+        assert_eq!(rustix::fs::ftruncate(file, 1 << 20), Err(Errno::PERM));
+        assert!(rustix::fs::fcntl_add_seals(file, SealFlags::WRITE).is_err());
+        let file = file.try_clone_to_owned().unwrap();
+        let writable = SealedMemory::map(
+            WITH_FILE,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+            Some(file),
+        );
+        assert!(writable.is_err());
+    }
+
+    #[test]
+    fn a_file_that_could_change_is_refused() {
+        let seals = [
+            SealFlags::empty(),
+            SealFlags::WRITE,
+            SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+            SealFlags::WRITE | SealFlags::GROW | SealFlags::SEAL,
+            SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+        ];
+        for seals in seals {
+            let file = create(PAGE).unwrap();
+            rustix::fs::fcntl_add_seals(&file, seals).unwrap();
+            assert!(SealedMemory::receive(file, PAGE).is_err(), "{seals:?}");
+        }
+        for length in [0, PAGE - 1, PAGE + 1, usize::MAX] {
+            let file = create(PAGE).unwrap();
+            rustix::fs::fcntl_add_seals(&file, SEALS).unwrap();
+            assert!(SealedMemory::receive(file, length).is_err(), "{length}");
+        }
+        let other = OwnedFd::from(File::open("/proc/self/exe").unwrap());
+        assert!(SealedMemory::receive(other, PAGE).is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! Views of memory that never changes.
+
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::{Number, SealedMemory};
+
+/// Memory that never changes, as a value that lies in it.
+pub(crate) struct View<V: ?Sized> {
+    value: NonNull<V>,
+    /// Owns the memory of the value.
+    memory: Arc<SealedMemory>,
+}
+
+// SAFETY: a view is a shared reference together with the owner of what it refers to.
+unsafe impl<V: Sync + ?Sized> Send for View<V> {}
+
+// SAFETY: as above.
+unsafe impl<V: Sync + ?Sized> Sync for View<V> {}
+
+impl<N: Number> View<[N]> {
+    /// Returns the memory as numbers, if it has no bytes left over.
+    pub(crate) fn numbers(memory: Arc<SealedMemory>) -> Option<Self> {
+        let bytes = memory.bytes();
+        let start = bytes.as_ptr().cast::<N>();
+        if !bytes.len().is_multiple_of(size_of::<N>()) || !start.is_aligned() {
+            return None;
+        }
+        // SAFETY: the bytes are as many as these numbers have, they are aligned for them and never change, and any
+        // bytes are numbers. The view keeps their memory.
+        let numbers = unsafe { std::slice::from_raw_parts(start, bytes.len() / size_of::<N>()) };
+        Some(Self {
+            value: NonNull::from(numbers),
+            memory,
+        })
+    }
+}
+
+impl View<str> {
+    /// Returns the memory as text, if it is UTF-8.
+    pub(crate) fn text(memory: Arc<SealedMemory>) -> Option<Self> {
+        let text = std::str::from_utf8(memory.bytes()).ok()?;
+        Some(Self {
+            value: NonNull::from(text),
+            memory,
+        })
+    }
+}
+
+impl<V: ?Sized> Clone for View<V> {
+    fn clone(&self) -> Self {
+        Self {
+            value: self.value,
+            memory: Arc::clone(&self.memory),
+        }
+    }
+}
+
+impl<V: ?Sized> Deref for View<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        // SAFETY: the constructors have made the pointer from a reference into the memory, which lives as long as
+        // this view and never changes.
+        unsafe { self.value.as_ref() }
+    }
+}
+
+/// Returns bytes as numbers, if they are aligned for them and have none left over.
+pub(crate) fn numbers_of_mut<N: Number>(bytes: &mut [u8]) -> Option<&mut [N]> {
+    // SAFETY: any bytes are numbers, and numbers have no bytes that are not initialised.
+    let (before, numbers, after) = unsafe { bytes.align_to_mut() };
+    (before.is_empty() && after.is_empty()).then_some(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(bytes: &[u8]) -> Arc<SealedMemory> {
+        Arc::new(SealedMemory::copy_of(bytes).unwrap())
+    }
+
+    #[test]
+    fn numbers_lie_where_their_bytes_are() {
+        let numbers: Vec<f64> = (0..5000).map(f64::from).collect();
+        for count in [0, 1, 5000] {
+            let memory = memory(crate::sys::bytes_of(&numbers[..count]));
+            let view = View::<[f64]>::numbers(Arc::clone(&memory)).unwrap();
+            let copy = view.clone();
+            drop(view);
+            assert_eq!(&*copy, &numbers[..count]);
+            assert_eq!(copy.as_ptr().cast(), memory.bytes().as_ptr());
+        }
+        assert!(View::<[f64]>::numbers(memory(&[0; 9])).is_none());
+        assert!(View::<[u128]>::numbers(memory(&[0; 24])).is_none());
+    }
+
+    #[test]
+    fn text_is_utf_8() {
+        assert_eq!(&*View::text(memory("grüße".as_bytes())).unwrap(), "grüße");
+        assert_eq!(&*View::text(memory(b"")).unwrap(), "");
+        assert!(View::text(memory(&[0xff])).is_none());
+    }
+
+    #[test]
+    fn bytes_are_numbers_where_they_are_aligned() {
+        let mut numbers = [0u64; 4];
+        // SAFETY: these are the bytes of the numbers.
+        let bytes: &mut [u8] = unsafe { numbers.align_to_mut().1 };
+        numbers_of_mut(bytes).unwrap()[3] = 7u64;
+        assert!(numbers_of_mut::<u64>(&mut bytes[1..]).is_none());
+        assert!(numbers_of_mut::<u64>(&mut bytes[..9]).is_none());
+        assert_eq!(numbers, [0, 0, 0, 7]);
+    }
+}
