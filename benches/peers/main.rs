@@ -15,6 +15,7 @@ mod plots;
 mod pool;
 mod python;
 mod roles;
+mod shared;
 mod starts;
 mod table;
 mod tarpc_peer;
@@ -36,6 +37,7 @@ const SECTIONS: &[Section] = &[
     ("map_even_work", maps::even_work),
     ("map_uneven_work", maps::uneven_work),
     ("map_bytes", maps::bytes),
+    ("shared", shared::table),
     ("start_cold", starts::cold),
     ("start_after_kill", starts::after_kill),
     ("retries", trips::retries),

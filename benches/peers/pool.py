@@ -5,9 +5,13 @@ import os
 import signal
 import sys
 import time
+from array import array
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, shared_memory
+
+# The size of the table that many calls use, in bytes.
+TABLE = 256 << 20
 
 
 def add_one(number):
@@ -28,9 +32,50 @@ def timed(once):
     print(time.perf_counter_ns() - before, flush=True)
 
 
+def look_up(row, table):
+    return table[row]
+
+
+def attach(name):
+    """Gives this worker the table in shared memory."""
+    global memory, table
+    memory = shared_memory.SharedMemory(name)
+    table = memory.buf.cast("Q")
+
+
+def look_up_here(row):
+    return table[row]
+
+
+def make_table():
+    table = array("Q", bytes(TABLE))
+    for row in range(0, len(table), 4096):
+        table[row] = row
+    return table
+
+
 def start():
-    global pool
-    if sys.argv[1] == "executor":
+    global pool, table
+    if sys.argv[1] == "table":
+        table = make_table()
+        pool = ProcessPoolExecutor(1, mp_context=fork)
+        pool.submit(add_one, 1).result()
+    elif sys.argv[1] == "shared_memory":
+        memory = shared_memory.SharedMemory(create=True, size=TABLE)
+        memory.buf[:] = make_table().tobytes()
+        pool = ProcessPoolExecutor(1, mp_context=fork, initializer=attach, initargs=(memory.name,))
+        pool.submit(add_one, 1).result()
+        # The workers keep it from now on, and nothing else has to end it.
+        memory.unlink()
+    elif sys.argv[1] == "joblib":
+        import joblib
+        import numpy
+
+        # joblib writes an array of this size to a file, which its workers map, when it is first passed.
+        table = numpy.frombuffer(make_table(), dtype=numpy.uint64)
+        pool = joblib.Parallel(n_jobs=2, max_nbytes="1M")
+        pool(joblib.delayed(look_up)(row, table) for row in range(2))
+    elif sys.argv[1] == "executor":
         pool = ProcessPoolExecutor(1, mp_context=fork)
         pool.submit(add_one, 1).result()
     else:
@@ -41,6 +86,19 @@ def start():
 def trips(times):
     for _ in range(times):
         pool.apply(add_one, (1,))
+
+
+def look_ups(times):
+    if sys.argv[1] == "table":
+        for row in range(times):
+            pool.submit(look_up, row, table).result()
+    elif sys.argv[1] == "shared_memory":
+        for row in range(times):
+            pool.submit(look_up_here, row).result()
+    else:
+        import joblib
+
+        pool(joblib.delayed(look_up)(row, table) for row in range(times))
 
 
 def kill_to_next():
@@ -65,6 +123,8 @@ for line in sys.stdin:
         # One object many times over would be sent once.
         inputs = [bytes(1 << 20) for _ in range(int(number[0]))]
         timed(lambda: pool.map(echo, inputs))
+    elif what == "table":
+        timed(lambda: look_ups(int(number[0])))
     elif what == "kill":
         worker = pool.submit(process_id).result()
         os.kill(worker, signal.SIGKILL)

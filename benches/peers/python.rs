@@ -18,6 +18,14 @@ pub(crate) fn start(pool: &str) -> Option<Asked> {
     Some(asked)
 }
 
+/// Returns whether python3 is there and has these modules.
+pub(crate) fn has(modules: &str) -> bool {
+    let mut command = Command::new("python3");
+    command.args(["-c", &format!("import {modules}")]);
+    command.stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
 /// Measures the time from the creation of the pool to its first result, in a fresh process.
 pub(crate) fn cold() -> f64 {
     let asked = Asked::start(&mut command("pool"));

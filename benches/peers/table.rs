@@ -17,6 +17,7 @@ pub(crate) enum Unit {
     Allocations,
     Bytes,
     Mebibytes,
+    Times,
 }
 
 impl Unit {
@@ -40,6 +41,7 @@ impl Unit {
             Self::Allocations => format!("{value:.2}"),
             Self::Bytes => format!("{value:.0} bytes"),
             Self::Mebibytes => format!("{:.2} MiB", value / f64::from(1 << 20)),
+            Self::Times => format!("{value:.3} x"),
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) use registry::{Objects, collect, find_here, forget, is_any_named, rec
 /// carries only its name. A worker maps it when the first call names it, which takes a few microseconds whatever its
 /// size, and all workers together need its memory once.
 ///
-/// ```
+/// ```standalone_crate
 /// use std::iter::repeat;
 ///
 /// use retry_runtime::{Shared, function};

@@ -101,11 +101,21 @@ pub(crate) fn find_here(id: ObjectId) -> Option<Arc<Object>> {
 ///
 /// If it does not exist any more, or this process cannot map it.
 pub(super) fn find(id: ObjectId) -> Result<Arc<Object>, String> {
-    if let Some(object) = find_here(id) {
-        return Ok(object);
+    let last = LAST_FOUND.with_borrow(Weak::upgrade);
+    // A fork sees what its parent has found, which is not its own.
+    if let Some(last) = last
+        && last.id() == id
+        && last.refusal().is_none()
+    {
+        return Ok(last);
     }
-    let source = SOURCE.get().ok_or("the shared value does not exist here")?;
-    source(id)
+    let object = match (find_here(id), SOURCE.get()) {
+        (Some(object), _) => object,
+        (None, Some(source)) => source(id)?,
+        (None, None) => return Err("the shared value does not exist here".to_owned()),
+    };
+    LAST_FOUND.set(Arc::downgrade(&object));
+    Ok(object)
 }
 
 /// Keeps an object that another process has sent, until that [tells](forget) that no further call will name it.
@@ -148,6 +158,9 @@ pub(super) fn use_decoded(object: &Object) {
 }
 
 thread_local! {
+    /// The object that this thread has found last: the next input of a map mostly names it again.
+    static LAST_FOUND: RefCell<Weak<Object>> = const { RefCell::new(Weak::new()) };
+
     /// The objects in what this thread has encoded since the last [`collect`].
     static NAMED: RefCell<Vec<Arc<Object>>> = const { RefCell::new(Vec::new()) };
 
