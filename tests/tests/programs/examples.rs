@@ -395,6 +395,25 @@ fn retry_control_shows_which_failures_are_tried_again() {
 }
 
 #[test]
+fn embedding_gets_the_same_results_in_each_way() {
+    fixture_outside(LIMIT, || {
+        let mut example = example("embedding");
+        let output = example
+            .args(["--calls", "6"])
+            .env("EMBEDDING_ROWS", "4096")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let lines = lines(&output);
+        for way in ["sent with each call", "loaded by each", "shared by all"] {
+            assert!(lines.iter().any(|line| line.starts_with(way)), "{lines:?}");
+        }
+        let last = lines.last().map(String::as_str);
+        assert_eq!(last, Some("the results are those of this process"));
+    });
+}
+
+#[test]
 fn search_agrees_with_awk() {
     fixture_outside(LIMIT, || {
         let directory = tempfile::tempdir().unwrap();

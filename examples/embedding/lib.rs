@@ -1,0 +1,1 @@
+//! The example is next to this file; the tests run it.
