@@ -1,6 +1,6 @@
 // #[local_entrypoint]
 // /// Adds.
-// async fn main(
+// pub(crate) async fn main(
 // plain: u64,
 // /// Told.
 // #[arg(default_value = "3")] told: u64,
@@ -11,7 +11,7 @@
 // ) { run().await }
 
 /// Adds.
-fn main() {
+pub(crate) fn main() {
     ::retry_runtime::__private0::init();
     use ::retry_runtime::__private0::clap;
     #[allow(non_upper_case_globals)]

@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, FnArg, Meta, Pat, Type};
+use syn::{Attribute, FnArg, Meta, Pat, Type, Visibility};
 
 use crate::args::Errors;
 use crate::fallback;
@@ -254,6 +254,7 @@ fn expand(mut main: Function, options: &[Opt]) -> TokenStream {
         .attrs
         .drain(..)
         .partition(|attribute| attribute.path().is_ident("doc"));
+    let vis = std::mem::replace(&mut main.vis, Visibility::Inherited);
     let output = &main.sig.output;
     let run = if main.sig.asyncness.is_some() {
         quote!(#private::run_async(main(#(#names),*)))
@@ -286,7 +287,7 @@ fn expand(mut main: Function, options: &[Opt]) -> TokenStream {
     quote! {
         #(#docs)*
         #(#attributes)*
-        fn main() #output {
+        #vis fn main() #output {
             #private::init();
             #definition
             #arguments

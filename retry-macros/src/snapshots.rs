@@ -188,7 +188,7 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
         "local_entrypoint",
         "",
         "/// Adds.\n\
-         async fn main(\n\
+         pub(crate) async fn main(\n\
             plain: u64,\n\
             /// Told.\n\
             #[arg(default_value = \"3\")] told: u64,\n\
