@@ -5,7 +5,7 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::Ledger;
+use crate::{Ledger, descendants};
 
 /// A program, with the settings under which it is started as an agent and as the caller.
 pub struct Machines<E> {
@@ -97,14 +97,47 @@ pub fn numbered(values: impl IntoIterator<Item = u64>) -> String {
 /// Returns whether a process has ended. Its parent may not have waited for it yet.
 #[must_use]
 pub fn is_gone(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    is_gone_in("/proc", pid)
+}
+
+/// Returns whether a process has ended, as shown by the `/proc` of a namespace of processes.
+#[must_use]
+pub fn is_gone_in(proc: &str, pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("{proc}/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")
         .is_none_or(|(_, fields)| fields.starts_with(['Z', 'X']))
+}
+
+/// Returns the process of a program that runs: the child itself, or the child of that if it only waits for a program
+/// in another namespace of processes.
+#[must_use]
+pub fn program_of(child: &Child) -> u32 {
+    let pid = child.id();
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if !["nsenter", "unshare"].contains(&name.trim_end()) {
+        return pid;
+    }
+    let inner = descendants().into_iter().find(|one| one.parent == pid);
+    inner.expect("it has a child").pid
+}
+
+/// Kills the process of a program, unless it has ended, and waits for the child that it is or that waits for it.
+///
+/// # Panics
+///
+/// If the child does not belong to this process.
+pub fn kill_program(child: &mut Child, pid: u32) {
+    if child.try_wait().unwrap().is_none() {
+        let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
+        child.wait().unwrap();
+    }
 }
 
 /// An agent. It is killed when it is dropped.
 pub struct Agent {
     child: Child,
+    /// The process of the agent itself.
+    pid: u32,
     lines: BufReader<ChildStderr>,
     /// The name that the agent has told.
     pub name: String,
@@ -120,7 +153,12 @@ impl Agent {
         lines.read_line(&mut line).unwrap();
         assert!(line.starts_with("serving "), "{line}");
         let name = line.trim_end().rsplit_once(" as ").unwrap().1.to_owned();
-        Self { child, lines, name }
+        Self {
+            pid: program_of(&child),
+            child,
+            lines,
+            name,
+        }
     }
 
     /// Waits for the next line on standard error.
@@ -137,7 +175,7 @@ impl Agent {
 
     /// Ends the agent in order, and returns what it has printed meanwhile.
     pub fn end(mut self) -> String {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        let pid = Pid::from_raw(self.pid.cast_signed()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
         let mut printed = String::new();
         while self.lines.read_line(&mut printed).unwrap() > 0 {}
@@ -148,8 +186,7 @@ impl Agent {
 
     /// Kills the agent, unless it has ended.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        self.child.wait().unwrap();
+        kill_program(&mut self.child, self.pid);
     }
 }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use retry_runtime::{CrashLimit, Runtime, current, function};
+use retry_runtime::{CrashLimit, FunctionCall, Runtime, current, function};
 use retry_tests::record;
 
 fn begin(input: u64) {
@@ -49,11 +49,62 @@ fn fails(number: u64) -> Result<u64, String> {
 /// Fails once, with a delay that is too long to be waited for on the machine.
 #[function(max_workers = 4, retries(max_retries = 2, initial_delay = "1500ms"))]
 fn later(number: u64) -> Result<u32, String> {
+    later_body(number)
+}
+
+fn later_body(number: u64) -> Result<u32, String> {
     begin(number);
     match current().map_or(1, |call| call.attempt()) {
         1 => Err("not yet".to_owned()),
         attempt => Ok(attempt),
     }
+}
+
+/// Fails once, with a delay that is long enough for a server to be restarted meanwhile.
+#[function(retries(max_retries = 2, initial_delay = "20s"))]
+fn much_later(number: u64) -> Result<u32, String> {
+    later_body(number)
+}
+
+/// Fails each time, with a delay that is waited for on the machine.
+#[function(
+    max_workers = 4,
+    retries(max_retries = 1000, initial_delay = "900ms", backoff_coefficient = 1.0)
+)]
+fn in_vain(number: u64) -> Result<u64, String> {
+    begin(number);
+    Err("not yet".to_owned())
+}
+
+/// Sleeps for as many milliseconds as the number says.
+#[function]
+fn takes(number: u64) -> u64 {
+    begin(number);
+    std::thread::sleep(Duration::from_millis(number));
+    number
+}
+
+/// Does not come to an end in its first attempt at 200.
+#[function(max_workers = 4)]
+fn sticks_at_200(number: u64) -> u64 {
+    begin(number);
+    if number == 200 && current().is_some_and(|call| call.attempt() == 1) {
+        std::thread::sleep(Duration::from_secs(600));
+    }
+    number
+}
+
+#[function(max_workers = 4, crash_limit = CrashLimit::unlimited())]
+fn segfaults_at_13(number: u64) -> u64 {
+    begin(number);
+    if number == 13 {
+        // The handler of the standard library lets the second one take effect.
+        let own = rustix::process::getpid();
+        loop {
+            let _ = rustix::process::kill_process(own, rustix::process::Signal::SEGV);
+        }
+    }
+    number
 }
 
 #[function(max_workers = 4, crash_limit = CrashLimit::unlimited())]
@@ -122,13 +173,10 @@ pub(crate) fn main() {
         "single" => println!("{}", describe(slow.remote(number(1)).wait())),
         "single_limited" => println!("{}", describe(limited.remote(number(1)).wait())),
         "separate" => separate(&std::env::var("ADDRESS").expect("an address")),
-        "cancelled" => {
-            let call = slow.spawn(number(1));
-            let mut line = String::new();
-            let _ = std::io::stdin().read_line(&mut line);
-            call.cancel();
-            println!("{}", describe(call.wait()));
-        }
+        "cancelled" => cancel_when_told(slow.spawn(number(1))),
+        "cancelled_in_vain" => cancel_when_told(in_vain.spawn(number(1))),
+        "cancelled_much_later" => cancel_when_told(much_later.spawn(number(1))),
+        "many" => many(inputs(), number(3), number(4)),
         "large" => {
             for (number, result) in large.map(inputs()).into_iter().enumerate() {
                 let value = result.expect("a value");
@@ -141,8 +189,44 @@ pub(crate) fn main() {
             }
             println!("whole");
         }
-        _ => map!(square slow fails later crashes_at_13 kills_at_13 once nests limited),
+        _ => {
+            map!(square slow fails later crashes_at_13 segfaults_at_13 kills_at_13 sticks_at_200 takes once nests limited)
+        }
     });
+}
+
+/// Cancels a call once there is a line on standard input.
+fn cancel_when_told<T: std::fmt::Debug, E: std::fmt::Display>(call: FunctionCall<T, E>) {
+    wait_for_line();
+    call.cancel();
+    println!("{}", describe(call.wait()));
+}
+
+fn wait_for_line() {
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+}
+
+/// Makes calls of `much_later`, of `takes`, and ones of `takes` that are cancelled once there is a line on standard
+/// input.
+fn many(taking: std::ops::Range<u64>, delayed: u64, cancelled: u64) {
+    let delayed: Vec<_> = (0..delayed).map(|one| much_later.spawn(one)).collect();
+    let taking: Vec<_> = taking.map(|one| takes.spawn(one)).collect();
+    let cancelled: Vec<_> = (2500..2500 + cancelled)
+        .map(|one| takes.spawn(one))
+        .collect();
+    wait_for_line();
+    cancelled.iter().for_each(|call| call.cancel());
+    for call in cancelled {
+        println!("cancelled {}", describe(call.wait()));
+    }
+    println!("all are cancelled");
+    for call in taking {
+        println!("taking {}", describe(call.wait()));
+    }
+    for call in delayed {
+        println!("delayed {}", describe(call.wait()));
+    }
 }
 
 /// Makes calls through a runtime of their own, and shuts it down.
