@@ -80,7 +80,7 @@ fn complain(what: &dyn std::fmt::Display) {
 
 /// Hash every file below a directory, as sha256sum does.
 #[local_entrypoint]
-fn main(
+pub(crate) fn main(
     /// The directory.
     root: PathBuf,
     /// Crash the worker on files of this name; may be given several times.

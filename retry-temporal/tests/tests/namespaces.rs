@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -686,5 +687,64 @@ fn a_call_is_cancelled_whose_host_is_cut_off() {
         second.end();
         assert_eq!(world.run(&["takes", "0", "1"]), "0 0\n");
         assert_eq!(world.w1.ledger.total(), 2);
+    });
+}
+
+/// Writes a tree with files of different sizes.
+fn grow_tree(root: &Path, files: usize) {
+    for number in 0..files {
+        let folder = root.join(format!("folder {}", number % 7));
+        std::fs::create_dir_all(&folder).unwrap();
+        let bytes: Vec<u8> = (0..60_000 + 50 * number)
+            .map(|place| (place * number) as u8)
+            .collect();
+        std::fs::write(folder.join(format!("file {number}")), bytes).unwrap();
+    }
+}
+
+#[test]
+fn hash_tree_agrees_with_sha256sum_although_a_host_is_lost() {
+    fixture_outside(LIMIT, || {
+        const FILES: usize = 1000;
+        let (mut world, _server) = World::with_server();
+        world.machines = Machines::new(env!("CARGO_BIN_EXE_hash_tree"), world.machines.address, ());
+        let tree = tempfile::tempdir().unwrap();
+        let root = tree.path().join("root");
+        grow_tree(&root, FILES);
+        let log = tree.path().join("events");
+        world.set("RETRY_EVENTS", log.to_str().unwrap());
+        let _agents = [world.agent(&world.w1), world.agent(&world.w2)];
+        let caller = world.start(&["--root", root.to_str().unwrap()]);
+        let caller = std::thread::spawn(|| caller.wait_with_output().unwrap());
+        // What the caller has heard of attempts on a host.
+        let heard = |event: &str, host: &str| {
+            let event = format!("\"event\":\"{event}\"");
+            let host = format!("\"host\":\"{host}\"");
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            log.lines()
+                .filter(|line| line.contains(&event) && line.contains(&host))
+                .count()
+        };
+        eventually("both have worked", SOON, || {
+            let started = [&world.w1, &world.w2].map(|host| heard("started", host.name));
+            started.iter().all(|count| *count > 0) && started.iter().sum::<usize>() > FILES / 5
+        });
+        assert!(!caller.is_finished());
+        world.w1.kill();
+        let ended = caller.join().unwrap();
+        let printed = output(ended);
+        // It was in the middle.
+        let lost = std::fs::read_to_string(&log).unwrap();
+        let lost = lost
+            .lines()
+            .filter(|line| line.contains("host_lost"))
+            .count();
+        assert!(lost > 0);
+        let sums = "find \"$1\" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum";
+        let mut command = Command::new("sh");
+        command.args(["-c", sums, "sh"]).arg(&root);
+        let expected = output(command.output().unwrap());
+        assert_eq!(expected.lines().count(), FILES);
+        assert_eq!(printed, expected);
     });
 }
