@@ -36,16 +36,10 @@ impl Server {
     /// Starts a server in this network namespace.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_at(free_port())
+        Self::start_with(free_port(), &ENDS_POLLS)
     }
 
-    /// Starts a server at a port.
-    #[must_use]
-    pub fn start_at(port: u16) -> Self {
-        Self::start_with(port, &ENDS_POLLS)
-    }
-
-    /// Starts a server with options of its own.
+    /// Starts a server at a port, with options instead of the usual ones.
     #[must_use]
     pub fn start_with(port: u16, options: &[&str]) -> Self {
         let mut command = Command::new("setpriv");

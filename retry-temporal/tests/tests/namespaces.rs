@@ -313,10 +313,8 @@ fn a_caller_that_is_cut_off_for_longer_than_its_deadline_times_out() {
         world.cli.cut();
         let printed = output(caller.wait_with_output().unwrap());
         let elapsed = begun.elapsed();
-        assert!(
-            printed.lines().all(|line| line.contains("deadline")),
-            "{printed}"
-        );
+        eprintln!("it timed out after {elapsed:?}");
+        assert!(printed.contains("deadline"), "{printed}");
         assert!(elapsed >= Duration::from_secs(6), "{elapsed:?}");
         assert!(elapsed < Duration::from_secs(8) + PROMPTLY, "{elapsed:?}");
         // The host has ended them by itself: their caller is still cut off.
@@ -399,11 +397,9 @@ fn without_a_server_calls_fail_and_agents_wait() {
         let fails = |reason: &str| {
             let begun = Instant::now();
             let printed = world.run(&["square", "0", "2"]);
-            assert!(
-                begun.elapsed() < Duration::from_secs(10),
-                "{:?}",
-                begun.elapsed()
-            );
+            let elapsed = begun.elapsed();
+            eprintln!("it fails after {elapsed:?}: {printed}");
+            assert!(elapsed < PROMPTLY + PROMPTLY, "{elapsed:?}");
             let expected = format!("the Temporal server at {place}: {reason}");
             assert_eq!(printed.lines().count(), 2, "{printed}");
             assert!(
