@@ -176,26 +176,26 @@ fn a_killed_worker_below_an_agent_costs_one_attempt() {
 /// Lets a host be lost in the middle of a map, and checks what becomes of the inputs that it had.
 fn loses_a_host(lose: impl FnOnce(&mut World, &mut Agent)) {
     let (mut world, _server) = World::with_server();
-    world.set("WORK", "30");
+    world.set("WORK", "200");
     let log = world.cli.ledger.path().with_file_name("events");
     world.set("RETRY_EVENTS", log.to_str().unwrap());
     let mut first = world.agent(&world.w1);
-    let caller = world.start(&["slow", "0", "200"]);
-    eventually("the first host works", SOON, || {
-        world.w1.ledger.entries().len() > 40
-    });
     let _second = world.agent(&world.w2);
+    let caller = world.start(&["slow", "0", "200"]);
+    // An input has just begun then.
+    let mut before = 0;
+    eventually("both hosts work", SOON, || {
+        let entries = world.w1.ledger.entries().len();
+        let begins = std::mem::replace(&mut before, entries) < entries;
+        begins && entries > 20 && !world.w2.ledger.entries().is_empty()
+    });
     lose(&mut world, &mut first);
     let lost = Instant::now();
-    eventually(
-        "its inputs run on the second host",
-        TIMEOUT + PROMPTLY,
-        || {
-            let of_first = world.w1.ledger.executions();
-            let of_second = world.w2.ledger.executions();
-            of_second.keys().any(|input| of_first.contains_key(input))
-        },
-    );
+    eventually("its inputs run on the second host", SOON, || {
+        let of_first = world.w1.ledger.executions();
+        let of_second = world.w2.ledger.executions();
+        of_second.keys().any(|input| of_first.contains_key(input))
+    });
     eprintln!("they run elsewhere after {:?}", lost.elapsed());
     assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..200));
     let executions = executions([&world.w1, &world.w2]);
@@ -237,14 +237,19 @@ fn inputs_of_a_lost_host_run_on_another_one() {
 #[test]
 fn a_host_that_is_cut_off_ends_its_work_first() {
     fixture_outside(LIMIT, || {
-        let (world, _server) = World::with_server();
+        let (mut world, _server) = World::with_server();
+        let timeout = 2 * TIMEOUT;
+        world.set("RETRY_HOST_TIMEOUT", &format!("{}s", timeout.as_secs()));
+        world.set("RETRY_MAX_WORKERS", "2");
         let mut first = world.agent(&world.w1);
-        // One ends while its host is cut off, which reports it too late; the other one would end after that.
-        let callers = ["1000", "7000"].map(|time| {
-            let end = (time.parse::<u32>().unwrap() + 1).to_string();
-            world.start(&["takes", time, &end])
+        // One would go on for longer than its host is given up; the other one ends while its host is cut off, which
+        // reports it too late.
+        let callers = [("10000", "10001"), ("2500", "2501")].map(|(time, end)| {
+            let before = world.w1.ledger.entries().len();
+            let caller = world.start(&["takes", time, end]);
+            eventually("it runs", SOON, || world.w1.ledger.entries().len() > before);
+            caller
         });
-        eventually("both run", SOON, || world.w1.ledger.entries().len() == 2);
         world.w1.cut();
         let cut = Instant::now();
         let second = world.agent(&world.w2);
@@ -254,16 +259,16 @@ fn a_host_that_is_cut_off_ends_its_work_first() {
                 let of_first = world.w1.ledger.entries();
                 let before = of_first.iter().find(|one| one.input == entry.input);
                 let worker = before.expect("it has run there").pid;
-                let runs = entry.input == 7000 && !world.w1.is_gone(worker);
+                let runs = entry.input == 10_000 && !world.w1.is_gone(worker);
                 assert!(!runs, "it runs on both hosts");
             }
             running.len() == 2
         });
         eprintln!("both run elsewhere after {:?}", cut.elapsed());
         // The cut has its length.
-        std::thread::sleep((3 * TIMEOUT).saturating_sub(cut.elapsed()));
+        std::thread::sleep((3 * timeout).saturating_sub(cut.elapsed()));
         world.w1.heal();
-        for (caller, expected) in callers.into_iter().zip(["0 1000\n", "0 7000\n"]) {
+        for (caller, expected) in callers.into_iter().zip(["0 10000\n", "0 2500\n"]) {
             assert_eq!(output(caller.wait_with_output().unwrap()), expected);
         }
         assert_eq!(world.w1.ledger.entries().len(), 2);
@@ -282,7 +287,7 @@ fn a_host_that_is_cut_off_ends_its_work_first() {
 fn a_caller_that_is_cut_off_gets_its_results_later() {
     fixture_outside(LIMIT, || {
         let (mut world, _server) = World::with_server();
-        world.set("WORK", "500");
+        world.set("WORK", "2000");
         world.set("RETRY_DEADLINE", "100s");
         let _agent = world.agent(&world.w1);
         let mut caller = world.start(&["slow", "0", "2"]);
@@ -484,15 +489,19 @@ fn a_host_with_another_build_gets_no_calls() {
             .unwrap();
         file.write_all(b"\n").unwrap();
         drop(file);
+        let address = world.machines.address.clone();
         let program = || {
             let mut command = Command::new(&path);
-            command.env("RETRY_ENGINE", &world.machines.address);
+            command.env("RETRY_ENGINE", &address);
             command
         };
         let other = world.agent_of(program(), &world.w2);
-        let printed = world.run(&["single", "1"]);
-        assert!(printed.contains("(hosts serve slow@"), "{printed}");
-        assert!(printed.contains(", another build)"), "{printed}");
+        let mut printed = String::new();
+        eventually("the error names the other build", SOON, || {
+            printed = world.run(&["single", "1"]);
+            assert!(printed.contains("no host serves slow@"), "{printed}");
+            printed.contains("(hosts serve slow@") && printed.contains(", another build)")
+        });
         let versions: Vec<&str> = printed
             .split("slow@")
             .skip(1)
@@ -503,6 +512,7 @@ fn a_host_with_another_build_gets_no_calls() {
             "{printed}"
         );
 
+        world.set("RETRY_STARTUP_TIMEOUT", "60s");
         let first = world.agent(&world.w1);
         assert_eq!(world.run(&["slow", "0", "100"]), numbered(0..100));
         assert_eq!(world.w1.ledger.executions().len(), 100);
@@ -516,6 +526,7 @@ fn a_host_with_another_build_gets_no_calls() {
         // A host that has drained serves nothing.
         first.end();
         other.end();
+        world.set("RETRY_STARTUP_TIMEOUT", "1s");
         let printed = world.run(&["single", "1"]);
         assert!(printed.contains("no host serves slow@"), "{printed}");
     });
