@@ -394,7 +394,7 @@ fn a_server_that_restarts_loses_nothing() {
 }
 
 #[test]
-fn without_a_server_calls_fail_and_agents_wait() {
+fn agents_wait_without_a_server_and_calls_fail() {
     fixture_outside(LIMIT, || {
         let world = World::new();
         let place = Server::place_on(&world.srv);
