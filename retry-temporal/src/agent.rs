@@ -23,8 +23,11 @@ const FIRST_BEAT: Duration = Duration::from_secs(1);
 /// The time after which a heartbeat without an answer is sent again, at most.
 const BEAT_LIMIT: Duration = Duration::from_secs(10);
 
-/// The time that the server has for ending the polls of an agent that drains.
-const POLLS_END: Duration = Duration::from_secs(5);
+/// The time that the server has for saying whether it ends the polls of an agent that drains.
+const POLLS_ASKED: Duration = Duration::from_secs(5);
+
+/// The time that it has for ending them, which it mostly does at once: a poll that is given up could take a task along.
+const POLLS_END: Duration = Duration::from_secs(30);
 
 /// The time for which a server that does not end polls may still answer one with a task.
 const TASK_ARRIVES: Duration = Duration::from_secs(1);
@@ -199,7 +202,7 @@ impl Host {
         }
         let ended = async {
             let asked = self.service.end_polls(name, identity, &self.key);
-            let asked = tokio::time::timeout(POLLS_END, asked).await;
+            let asked = tokio::time::timeout(POLLS_ASKED, asked).await;
             // One that is about to bring a task does so soon.
             let time = match asked {
                 Ok(Ok(true)) => POLLS_END,
