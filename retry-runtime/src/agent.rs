@@ -30,6 +30,7 @@ use crate::job::outcome::{Failure, Outcome, failed, rejected};
 use crate::local::LocalEngine;
 use crate::shared::Objects;
 use crate::spans;
+use crate::sys;
 use crate::wait::block::{self, Wait};
 use crate::wire::message::Calls;
 use crate::wire::task::{self, Answer, Facts};
@@ -93,6 +94,8 @@ struct RunningState {
     indices: BTreeMap<u32, u64>,
     verdict: Option<Verdict>,
     wakers: Vec<Waker>,
+    /// For how long the machine had been suspended when the ledger was asked for.
+    suspended: Duration,
 }
 
 /// The future of a task's [verdict](Execution::verdict).
@@ -111,7 +114,8 @@ fn keep(wakers: &mut Vec<Waker>, waker: &Waker) {
 }
 
 impl Agent {
-    /// Creates the agent of some functions, which run in the pool of `engine`.
+    /// Creates the agent of some functions, which run in the pool of `engine`. Workers that the pool has before are not
+    /// kept from outliving their [lease](Execution::acknowledged).
     ///
     /// # Errors
     ///
@@ -136,6 +140,12 @@ impl Agent {
             state: Mutex::default(),
             changed: Condvar::new(),
         });
+        let agent = Arc::downgrade(&inner);
+        inner.engine.lend(move || {
+            if let Some(agent) = agent.upgrade() {
+                agent.tick();
+            }
+        })?;
         let timers = Arc::downgrade(&inner);
         thread::Builder::new()
             .name("retry-agent".to_owned())
@@ -212,7 +222,7 @@ impl Agent {
     /// this program.
     pub fn run(&self, delivery: Delivery) -> Result<Execution, Verdict> {
         let agent = &self.0;
-        let opened = execution::open(Instant::now(), &agent.name, delivery);
+        let opened = execution::open(now(), &agent.name, delivery);
         let refuse = |problem: String| {
             (agent.say)(&format!("refused a task: {problem}"));
             let answer = Answer {
@@ -250,6 +260,7 @@ impl Agent {
                 indices: BTreeMap::new(),
                 verdict: None,
                 wakers: Vec::new(),
+                suspended: sys::suspended(),
             }),
         });
         let mut state = lock(&agent.state);
@@ -267,7 +278,7 @@ impl Agent {
     pub fn drain(&self, grace: Duration) {
         let mut state = lock(&self.0.state);
         state.is_draining = true;
-        let at = Instant::now().checked_add(grace);
+        let at = now().checked_add(grace);
         state.hand_back_at = state.hand_back_at.into_iter().chain(at).min();
         let waiting = state.executions.clone();
         let wakers = mem::take(&mut state.wakers);
@@ -317,10 +328,13 @@ impl fmt::Debug for Agent {
 
 impl Execution {
     /// Returns the ledger that the engine has to keep for the next machine that gets the task, should this one be lost.
-    /// It has to be acknowledged before anything runs, and may be sent again to show that this machine is alive.
+    /// It has to be acknowledged before anything runs, and may be sent again to show that this machine is alive. Ask for
+    /// it each time, before the time is taken at which it is sent.
     #[must_use]
     pub fn ledger(&self) -> Vec<u8> {
-        lock(&self.0.state).execution.ledger()
+        let mut state = lock(&self.0.state);
+        state.suspended = sys::suspended();
+        state.execution.ledger()
     }
 
     /// Takes in that the engine has acknowledged the ledger that was sent to it at a time. The first time, the calls
@@ -328,13 +342,18 @@ impl Execution {
     ///
     /// When nothing has been acknowledged that was sent within nine tenths of the
     /// [`host_timeout`](crate::engine::Task::host_timeout), this machine ends the task, which may begin on another
-    /// one soon.
+    /// one soon. If this process cannot, because it was stopped, its workers end themselves a twentieth later.
     pub fn acknowledged(&self, sent: Instant) {
-        let now = Instant::now();
+        let now = now();
         let mut state = lock(&self.0.state);
+        // The machine may have been suspended since.
+        let sent = sent.checked_add(state.suspended).unwrap_or(now);
         let calls = state.execution.acknowledge(now, sent);
         state.waiting.extend(calls);
         drop(state);
+        if let Some(agent) = self.0.agent.upgrade() {
+            agent.renew_lease();
+        }
         self.0.advance();
         self.0.changed();
     }
@@ -353,7 +372,7 @@ impl Execution {
     /// Waits for the [verdict](Self::verdict), for a time at most.
     #[must_use]
     pub fn wait(&self, time: Duration) -> Option<Verdict> {
-        let until = Instant::now().checked_add(time);
+        let until = now().checked_add(time);
         block::block_on_until(until, &mut self.verdict())
     }
 }
@@ -365,6 +384,7 @@ impl Drop for Execution {
             let mut state = lock(&agent.state);
             state.executions.retain(|one| !Arc::ptr_eq(one, &self.0));
             drop(state);
+            agent.renew_lease();
             agent.advance();
         }
     }
@@ -404,6 +424,51 @@ impl Inner {
     fn advance(&self) {
         let executions = lock(&self.state).executions.clone();
         executions.iter().for_each(Running::advance);
+    }
+
+    /// Tells the workers until when they may go on, if this process does not say anything else: until the first of the
+    /// tasks that run may begin elsewhere.
+    fn renew_lease(&self) {
+        // Held until the lease is set, so that an earlier state does not replace a later one.
+        let state = lock(&self.state);
+        let end = |one: &Arc<Running>| lock(&one.state).execution.workers_end_at();
+        let until = state.executions.iter().filter_map(end).min();
+        let now = now();
+        let left = until.map(|until| until.saturating_duration_since(now));
+        self.engine.set_lease(left);
+    }
+
+    /// Does what is due for the tasks. Returns whether anything was.
+    fn tick(&self) -> bool {
+        let now = now();
+        let mut state = lock(&self.state);
+        let handed_back = state.hand_back_at.take_if(|at| *at <= now).is_some();
+        let next = |one: &Arc<Running>| lock(&one.state).execution.next_timer();
+        let is_due = |one: &&Arc<Running>| next(one).is_some_and(|at| at <= now);
+        let due: Vec<_> = match handed_back {
+            true => state.executions.clone(),
+            false => state.executions.iter().filter(is_due).cloned().collect(),
+        };
+        drop(state);
+        for running in &due {
+            match handed_back {
+                true => running.hand_back(),
+                false => running.tick(now),
+            }
+        }
+        !due.is_empty()
+    }
+
+    /// Waits until something may be due.
+    fn wait_for_timers(&self) {
+        let state = lock(&self.state);
+        let now = now();
+        let next = |one: &Arc<Running>| lock(&one.state).execution.next_timer();
+        let timers = state.executions.iter().filter_map(next);
+        let until = timers.chain(state.hand_back_at).min();
+        let time = until.map_or(LOOK, |at| at.saturating_duration_since(now).min(LOOK));
+        let waited = self.changed.wait_timeout(state, time);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Returns whether a task may begin: one that has to run alone once the earlier ones have ended, and the others
@@ -491,7 +556,7 @@ impl Running {
                 }
                 _ => Failure::HandedBack(resumption),
             });
-            state.execution.end(Instant::now(), call, outcome);
+            state.execution.end(now(), call, outcome);
         }
     }
 
@@ -507,17 +572,16 @@ impl Running {
             input: job.input,
             resumption: None,
         };
-        state.execution.end(Instant::now(), call, outcome);
+        state.execution.end(now(), call, outcome);
     }
 
     /// Tells the engine about the task, if nothing of it is running any more.
     fn conclude(&self) {
         let counts = self.callee.budget.as_ref().map(|budget| budget.counts());
         let mut state = lock(&self.state);
-        let verdict =
-            state
-                .execution
-                .verdict(Instant::now(), self.slots, counts.unwrap_or_default());
+        let verdict = state
+            .execution
+            .verdict(now(), self.slots, counts.unwrap_or_default());
         let Some(verdict) = verdict else {
             drop(state);
             return self.changed();
@@ -526,6 +590,7 @@ impl Running {
         let wakers = mem::take(&mut state.wakers);
         drop(state);
         if let Some(agent) = self.agent.upgrade() {
+            agent.renew_lease();
             agent.advance();
         }
         wakers.into_iter().for_each(wake);
@@ -575,6 +640,10 @@ impl Running {
         }
         self.advance();
         self.end_at_once(is_lost);
+        if is_lost && let Some(agent) = self.agent.upgrade() {
+            // Only now: until its calls are ended here, their workers must end them.
+            agent.renew_lease();
+        }
     }
 
     /// Tells the thread that waits for timers that there are others.
@@ -601,31 +670,14 @@ const LOOK: Duration = Duration::from_secs(1);
 
 fn run_timers(agent: &Weak<Inner>) {
     while let Some(agent) = agent.upgrade() {
-        let now = Instant::now();
-        let mut state = lock(&agent.state);
-        let handed_back = state.hand_back_at.take_if(|at| *at <= now).is_some();
-        let next = |one: &Arc<Running>| lock(&one.state).execution.next_timer();
-        let is_due = |one: &&Arc<Running>| next(one).is_some_and(|at| at <= now);
-        let due: Vec<_> = match handed_back {
-            true => state.executions.clone(),
-            false => state.executions.iter().filter(is_due).cloned().collect(),
-        };
-        if due.is_empty() {
-            let timers = state.executions.iter().filter_map(next);
-            let until = timers.chain(state.hand_back_at).min();
-            let time = until.map_or(LOOK, |at| at.saturating_duration_since(now).min(LOOK));
-            state = agent
-                .changed
-                .wait_timeout(state, time)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        drop(state);
-        for running in due {
-            match handed_back {
-                true => running.hand_back(),
-                false => running.tick(now),
-            }
+        if !agent.tick() {
+            agent.wait_for_timers();
         }
     }
+}
+
+/// Returns the time on a clock that goes on while the machine is suspended, as the engine's does.
+fn now() -> Instant {
+    let now = Instant::now();
+    now.checked_add(sys::suspended()).unwrap_or(now)
 }

@@ -31,6 +31,7 @@ use crate::sys::{self, signals};
 use crate::wire::ControlBlock;
 use crate::wire::handshake::Orders;
 use crate::wire::launch;
+use crate::wire::lease::Leased;
 use nested::Upstream;
 use serve::Server;
 use watchdog::Watchdog;
@@ -55,6 +56,15 @@ pub(crate) struct ParentLink {
     parent: u32,
 }
 
+/// The first message of the parent, with what came along.
+struct Received {
+    orders: Orders,
+    control: ControlBlock,
+    nested: OwnedFd,
+    /// The lease of the worker, if its parent is an agent.
+    lease: Option<Leased>,
+}
+
 impl ParentLink {
     /// Returns whether the parent has sent a message or has closed the connection.
     fn has_orders(&self) -> bool {
@@ -76,9 +86,9 @@ impl ParentLink {
     }
 
     /// Receives the parent's first message, which says what to serve.
-    fn receive_orders(&self) -> io::Result<(Orders, ControlBlock, OwnedFd)> {
+    fn receive_orders(&self) -> io::Result<Received> {
         let mut bytes = vec![0; Orders::ROOM];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         // A standby may wait here for a long time, and the program's start-up code may have installed signal
         // handlers: retry on EINTR.
@@ -94,11 +104,14 @@ impl ParentLink {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let files = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut files) => files.next().zip(files.next()),
+            RecvAncillaryMessage::ScmRights(mut files) => {
+                let needed = files.next().zip(files.next());
+                needed.map(|needed| (needed, files.next()))
+            }
             _ => None,
         });
         // The kernel drops descriptors that exceed this process's limit.
-        let (control, nested) = files.ok_or(Errno::MFILE)?;
+        let ((control, nested), lease) = files.ok_or(Errno::MFILE)?;
         bytes.truncate(received.bytes);
         // A service's configuration may make the orders longer than the first read.
         let length = Orders::length(&bytes).ok_or(io::ErrorKind::InvalidData)?;
@@ -111,7 +124,16 @@ impl ParentLink {
         }
         let orders = Orders::decode(&bytes).ok_or(io::ErrorKind::InvalidData)?;
         let control = ControlBlock::map(&control, orders.transport)?;
-        Ok((orders, control, nested))
+        let lease = match orders.is_leased {
+            true => Some(Leased::map(lease.ok_or(Errno::MFILE)?)?),
+            false => None,
+        };
+        Ok(Received {
+            orders,
+            control,
+            nested,
+            lease,
+        })
     }
 }
 
@@ -134,7 +156,12 @@ pub(crate) fn serve(link: ParentLink) -> ! {
             "there is no thread or descriptor for it: {error}"
         ))
     });
-    let (orders, control, nested) = match link.receive_orders() {
+    let Received {
+        orders,
+        control,
+        nested,
+        lease,
+    } = match link.receive_orders() {
         Ok(received) => received,
         // The parent has exited, or no longer needs this worker.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => end(),
@@ -142,6 +169,11 @@ pub(crate) fn serve(link: ParentLink) -> ! {
         Err(error) => refuse(format_args!("it cannot take its orders: {error}")),
     };
     signals::end_hang_up_signal(&link.socket, link.parent);
+    if let Some(lease) = lease
+        && let Err(error) = watchdog::keep(lease, control.lease_end())
+    {
+        refuse(format_args!("there is no thread for it: {error}"));
+    }
     let limit = usize::try_from(orders.limit).unwrap_or(usize::MAX);
     orders.run.join();
     Upstream::install(nested, orders.run, orders.worker, limit);

@@ -198,6 +198,7 @@ fn report(claimed: u64) -> ExitReport {
     ExitReport {
         cause: ExitCause::Unknown,
         claimed,
+        has_outlived_lease: false,
         panic: None,
         stderr_tail: None,
     }

@@ -39,6 +39,7 @@ use crate::job::{Job, capture};
 use crate::scheduler::{Counts, FunctionKey, Inbound, NestedOrigin, Numbers, Scheduler};
 use crate::sys::{self, Mark, PerProcess};
 use crate::wait::AnswerSource;
+use crate::wire::Lease;
 use crate::wire::launch::depth;
 use backend::Backend;
 use clock::Clock;
@@ -127,6 +128,13 @@ pub(super) enum ParkSpot {
     Nowhere,
 }
 
+/// A lease of workers.
+struct Lent {
+    lease: Lease,
+    /// Called when a worker has ended because the lease was over, before its calls are handed out again.
+    over: Box<dyn Fn() + Send + Sync>,
+}
+
 /// The engine behind all calls of one process.
 pub(crate) struct LocalEngine {
     core: Mutex<Core>,
@@ -137,6 +145,8 @@ pub(crate) struct LocalEngine {
     config: Arc<Config>,
     /// A reference to itself, for the threads that work for the engine.
     this: Weak<LocalEngine>,
+    /// The lease of the workers, if they are an agent's.
+    lent: OnceLock<Lent>,
     /// The process that the engine belongs to.
     run: RunId,
     mark: Mark,
@@ -208,6 +218,7 @@ impl LocalEngine {
             max_message: AtomicUsize::new(0),
             config,
             this: Weak::clone(this),
+            lent: OnceLock::new(),
             run: RunId::current(),
             mark: Mark::current(),
         });
@@ -219,6 +230,41 @@ impl LocalEngine {
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Gives the workers that are started from now on a lease, which does not end before it is [set](Self::set_lease).
+    /// `over` is called when a worker has ended because of it, before its calls are handed out again.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system has no descriptor or memory left for it.
+    pub(crate) fn lend(&self, over: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
+        let over = Box::new(over);
+        let lease = Lease::create()?;
+        let _ = self.lent.set(Lent { lease, over });
+        Ok(())
+    }
+
+    /// Sets for how long the workers may go on from now on; `None` if they may for ever. Calls of this must not
+    /// overlap.
+    pub(crate) fn set_lease(&self, left: Option<Duration>) {
+        if let Some(lent) = self.lent.get() {
+            lent.lease.set(left);
+        }
+    }
+
+    /// Returns the lease of the workers, if there is one.
+    #[cfg(all(target_os = "linux", not(retry_no_processes)))]
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.lent.get().map(|lent| &lent.lease)
+    }
+
+    /// Takes in that a worker has ended because its lease was over.
+    #[cfg(all(target_os = "linux", not(retry_no_processes)))]
+    pub(crate) fn note_lease_over(&self) {
+        if let Some(lent) = self.lent.get() {
+            (lent.over)();
+        }
     }
 
     /// Returns the maximum number of workers of a function or service.

@@ -19,6 +19,8 @@ pub(crate) mod frame_reader;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod handshake;
 pub(crate) mod launch;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
+pub(crate) mod lease;
 pub(crate) mod message;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod nested;
@@ -35,7 +37,9 @@ pub(crate) mod write_queue;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) use control_block::{ControlBlock, KEPT};
 #[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
-pub(crate) use elsewhere::ControlBlock;
+pub(crate) use elsewhere::{ControlBlock, Lease};
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
+pub(crate) use lease::Lease;
 
 /// The transport of calls and answers between the program and its workers, as
 /// [`Builder::transport`](crate::runtime::Builder::transport) takes it.

@@ -133,6 +133,28 @@ pub fn kill_program(child: &mut Child, pid: u32) {
     }
 }
 
+/// Sends a signal to a process.
+///
+/// # Panics
+///
+/// If there is no such process.
+pub fn signal_process(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.cast_signed()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// Returns the processes that have executed something, in the order in which they began.
+#[must_use]
+pub fn processes_in(ledger: &Ledger) -> Vec<u32> {
+    let mut pids = Vec::new();
+    for entry in ledger.entries() {
+        if !pids.contains(&entry.pid) {
+            pids.push(entry.pid);
+        }
+    }
+    pids
+}
+
 /// An agent. It is killed when it is dropped.
 pub struct Agent {
     child: Child,
@@ -168,6 +190,15 @@ impl Agent {
         line
     }
 
+    /// Sends a signal to the agent, such as one that stops it or lets it continue.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn signal(&self, signal: Signal) {
+        signal_process(self.pid, signal);
+    }
+
     /// Returns whether the agent has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
@@ -175,8 +206,7 @@ impl Agent {
 
     /// Ends the agent in order, and returns what it has printed meanwhile.
     pub fn end(mut self) -> String {
-        let pid = Pid::from_raw(self.pid.cast_signed()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let mut printed = String::new();
         while self.lines.read_line(&mut printed).unwrap() > 0 {}
         let status = self.child.wait().unwrap();

@@ -21,6 +21,10 @@ use crate::wire::task::{self, Allowance, Answer, Body, Facts, Ledger, MOST_HOSTS
 /// before the task starts elsewhere.
 const MARGIN: u32 = 10;
 
+/// The part of that time after which workers end by themselves if this machine has not ended them by then, counted from
+/// the time at which it should have.
+const LAST: u32 = 20;
+
 /// Some bytes of an answer that are not the replies.
 const ANSWER_HEAD: usize = 256;
 
@@ -351,6 +355,15 @@ impl Execution {
             }
         }
         (due, false)
+    }
+
+    /// Returns when the workers that have calls of the task must have ended, if they have any: this machine has lost it
+    /// by then, and must have been stopped if it has not ended them.
+    pub(crate) fn workers_end_at(&self) -> Option<Instant> {
+        let lease = self
+            .lease
+            .filter(|_| self.open > 0 && self.state != State::Lost);
+        lease?.checked_add(self.host_timeout / LAST)
     }
 
     /// Returns when to call [`tick`](Self::tick).

@@ -1,5 +1,5 @@
-//! A thread that does what a worker's serving thread cannot do while it runs a function: notice that the
-//! parent has exited, and wake the parent for answers that have waited too long.
+//! Threads that do what a worker's serving thread cannot do while it runs a function: notice that the parent has
+//! exited, wake the parent for answers that have waited too long, and end the worker of an agent that was stopped.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,6 +10,7 @@ use rustix::process::PidfdFlags;
 
 use super::result_writer::Kept;
 use crate::sys::{self, lineage::is_gone};
+use crate::wire::lease::{LeaseEnd, Leased};
 
 /// Longest time that an answer may wait for a wake-up while the next function runs.
 const LONGEST_KEPT: Timespec = Timespec {
@@ -57,6 +58,24 @@ impl Watchdog {
     pub(super) fn ring(&self) -> bool {
         rustix::io::write(&*self.bell, &1u64.to_ne_bytes()).is_ok()
     }
+}
+
+/// Starts the thread that ends this worker when its lease is over. Only workers of agents have one; it sleeps at the
+/// lease, where the other thread cannot.
+///
+/// # Errors
+///
+/// If the operating system has no thread left for it.
+pub(super) fn keep(lease: Leased, end: LeaseEnd) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("retry-lease".to_owned())
+        .stack_size(128 * 1024)
+        .spawn(move || {
+            lease.wait();
+            end.note();
+            super::end()
+        })?;
+    Ok(())
 }
 
 fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u32) {

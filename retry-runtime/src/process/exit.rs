@@ -101,6 +101,7 @@ impl ReceiveSide {
         let report = ExitReport {
             cause,
             claimed: self.control.claimed(),
+            has_outlived_lease: pool.engine.lease().is_some() && self.control.has_outlived_lease(),
             panic,
             stderr_tail,
         };
@@ -114,6 +115,10 @@ impl ReceiveSide {
             let _ = self.child.wait();
             self.family.end(None);
             return Reaped::Again(request);
+        }
+        if report.has_outlived_lease {
+            // What may have begun elsewhere must have been given up before the calls are handed out again.
+            pool.engine.note_lease_over();
         }
         self.requests.end_spans(pool.engine);
         self.family.begin_end();

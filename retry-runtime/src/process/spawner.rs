@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::local::backend::StartRequest;
 use crate::local::core::Core;
 use crate::sys::{PerProcess, children};
+use crate::wire::Lease;
 use crate::wire::handshake::Orders;
 use crate::wire::write_queue;
 
@@ -194,7 +195,7 @@ pub(super) fn assign(
     let limit = engine.max_message();
     let sent = rustix::io::ioctl_fionbio(&standby.socket, true)
         .map_err(io::Error::from)
-        .and_then(|()| send_orders(&standby, &orders(limit, &request, &standby), false));
+        .and_then(|()| send_orders(&standby, &request, limit, false));
     if sent.is_err() || standby.has_ended() {
         pool.state().standby.discard(pool.inbox(), standby);
         return Some(request);
@@ -237,6 +238,7 @@ fn orders(limit: usize, request: &StartRequest, process: &Process) -> Vec<u8> {
         fails: request.fails,
         transport: process.equipment.control.transport(),
         level: request.engine.recorded_level(),
+        is_leased: request.engine.lease().is_some(),
     }
     .encode()
 }
@@ -253,10 +255,7 @@ fn spawn(pool: Pool<'_>, request: &StartRequest) -> io::Result<(u32, ProcessLink
             .and_then(|limit| Cgroup::create(request.worker.id, limit))
             .filter(|cgroup| cgroup.admit(process.pid()))
             .map(Arc::new);
-        (
-            cgroup,
-            send_orders(process, &orders(limit, request, process), true),
-        )
+        (cgroup, send_orders(process, request, limit, true))
     };
     let (process, cgroup, was_standby) = 'assigned: {
         if let Some(standby) = take_standby(pool) {
@@ -351,19 +350,26 @@ fn connect(
 
 /// Sends a process its orders and the descriptors that go with them. Unless `waits` is set, it is an error if
 /// there is no room for all of them.
-fn send_orders(process: &Process, orders: &[u8], waits: bool) -> io::Result<()> {
+fn send_orders(
+    process: &Process,
+    request: &StartRequest,
+    limit: usize,
+    waits: bool,
+) -> io::Result<()> {
+    let orders = orders(limit, request, process);
     let Equipment {
         control_file,
         their_nested,
         ..
     } = &process.equipment;
-    let files = [control_file.as_fd(), their_nested.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut files = vec![control_file.as_fd(), their_nested.as_fd()];
+    files.extend(request.engine.lease().map(Lease::file));
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&files));
     let sent = rustix::net::sendmsg(
         &process.socket,
-        &[io::IoSlice::new(orders)],
+        &[io::IoSlice::new(&orders)],
         &mut control,
         SendFlags::NOSIGNAL,
     )?;

@@ -81,6 +81,8 @@ pub(crate) struct ExitReport {
     pub(crate) cause: ExitCause,
     /// The last ticket that the worker claimed.
     pub(crate) claimed: u64,
+    /// Set if the worker ended because its agent was stopped for too long, whatever it was executing.
+    pub(crate) has_outlived_lease: bool,
     /// The panic during which the process ended.
     pub(crate) panic: Option<LastPanic>,
     pub(crate) stderr_tail: Option<Arc<str>>,

@@ -35,6 +35,7 @@ impl<P: Parts> Scheduler<P> {
             executing: worker.outstanding.iter().filter(is_claimed).count(),
         };
         let ours = worker.phase == Phase::Killed
+            || report.has_outlived_lease
             || worker.outstanding.iter().any(|inflight| {
                 let stop = inflight.stop.as_ref();
                 stop.is_some_and(|stop| stop.terminated)

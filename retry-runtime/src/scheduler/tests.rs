@@ -430,12 +430,26 @@ impl World {
     }
 
     fn exit(&mut self, key: WorkerKey, cause: ExitCause) {
+        self.exit_with(key, cause, false);
+    }
+
+    /// Ends a worker whose agent was stopped for too long.
+    fn outlive_lease(&mut self, key: WorkerKey) {
+        let cause = ExitCause::Signal {
+            signal: 9,
+            core_dumped: false,
+        };
+        self.exit_with(key, cause, true);
+    }
+
+    fn exit_with(&mut self, key: WorkerKey, cause: ExitCause, has_outlived_lease: bool) {
         // Answers that a process sent before it ended count.
         self.read(key);
         let worker = self.workers.remove(&key).expect("it is alive");
         let report = ExitReport {
             cause,
             claimed: worker.claimed,
+            has_outlived_lease,
             panic: None,
             stderr_tail: None,
         };

@@ -349,6 +349,7 @@ impl<P: Parts> Scheduler<P> {
         let cause = report.cause;
         self.publish_worker(name, worker.identity(), EventKind::WorkerDown { cause });
         let startup = match (&worker.phase, &report.panic) {
+            _ if report.has_outlived_lease => None,
             (Phase::Starting, Some(last)) => {
                 Some(Startup::SetUp(format!("panicked: {}", last.panic).into()))
             }

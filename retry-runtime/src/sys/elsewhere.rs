@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A descriptor of a connection, which does not exist here.
 pub(crate) enum OwnedFd {}
@@ -49,6 +49,11 @@ pub(crate) fn monotonic_nanos() -> u64 {
 
 pub(crate) fn coarse_nanos() -> u64 {
     monotonic_nanos()
+}
+
+/// Returns zero: no clock here tells of suspensions of the machine.
+pub(crate) fn suspended() -> Duration {
+    Duration::ZERO
 }
 
 pub(crate) fn ticks() -> u64 {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
+use super::lease::LeaseEnd;
 use super::ring::{self, Mapped};
 use super::stream::{self, Reader, Writer};
 use super::{LAST_WORDS_CAPACITY, LONGEST_PAUSE, SLOTS, Transport};
@@ -19,6 +20,8 @@ const LAST_WORDS_LENGTH: usize = 32;
 const REPORTING: usize = 40;
 /// The time for which the program has been suspended.
 const SUSPENDED: usize = 48;
+/// One if the worker ends because its lease is over.
+const LEASE_OVER: usize = 56;
 /// Odd while the parent reads the worker's output.
 const READING: usize = 64;
 /// The number of bytes of each stream that the parent has read.
@@ -118,6 +121,16 @@ impl ControlBlock {
             now = sys::monotonic_nanos();
         }
         now.saturating_sub(suspended)
+    }
+
+    /// Returns what the worker needs to tell that its lease is over.
+    pub(crate) fn lease_end(&self) -> LeaseEnd {
+        LeaseEnd(Arc::clone(&self.memory))
+    }
+
+    /// Returns the word that says whether the worker ends because its lease is over.
+    pub(super) fn lease_over(memory: &SharedMemory) -> &AtomicU64 {
+        memory.word(LEASE_OVER)
     }
 
     /// Claims a ticket for execution in a slot. Returns false if the parent has recalled it.
@@ -311,6 +324,11 @@ impl ControlBlock {
     /// Returns the last ticket of which it is unknown whether it has printed anything.
     pub(crate) fn unseen(&self) -> u64 {
         sys::load(self.memory.word(UNSEEN))
+    }
+
+    /// Returns whether the worker says that it has ended because its lease was over.
+    pub(crate) fn has_outlived_lease(&self) -> bool {
+        sys::load(Self::lease_over(&self.memory)) != 0
     }
 
     /// Returns the last ticket that was claimed or recalled.

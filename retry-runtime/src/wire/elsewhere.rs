@@ -1,5 +1,20 @@
 //! Answers what functions ask of the worker process that runs them, on systems that have none.
 
+use std::io;
+use std::time::Duration;
+
+/// The lease of worker processes, which nothing waits for here: inline workers are stopped with their agent.
+pub(crate) struct Lease(());
+
+impl Lease {
+    #[expect(clippy::unnecessary_wraps, reason = "it needs memory on Linux")]
+    pub(crate) fn create() -> io::Result<Self> {
+        Ok(Self(()))
+    }
+
+    pub(crate) fn set(&self, _: Option<Duration>) {}
+}
+
 /// The control block of this process, if it is a worker.
 pub(crate) enum ControlBlock {}
 

@@ -60,7 +60,7 @@ impl Greeting {
 }
 
 /// The size of the fixed-length part of the orders.
-const HEAD: usize = MAGIC.len() + 35;
+const HEAD: usize = MAGIC.len() + 36;
 
 /// The first message from the parent to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub(crate) struct Orders {
     pub(crate) transport: Transport,
     /// The most verbose level of events that the program records, as in the header of a call.
     pub(crate) level: u8,
+    /// Set if the worker has a lease, whose descriptor comes with the others.
+    pub(crate) is_leased: bool,
 }
 
 impl Orders {
@@ -95,6 +97,7 @@ impl Orders {
         bytes.put_u8(self.fails.into());
         bytes.put_u8((self.transport == Transport::Socket).into());
         bytes.put_u8(self.level);
+        bytes.put_u8(self.is_leased.into());
         bytes.put_u32_le(u32::try_from(self.function.len()).unwrap_or(u32::MAX));
         bytes.put_u32_le(u32::try_from(self.config.len()).unwrap_or(u32::MAX));
         bytes.extend_from_slice(self.function.as_bytes());
@@ -120,6 +123,7 @@ impl Orders {
             _ => Transport::Socket,
         };
         let level = rest.try_get_u8().ok()?;
+        let is_leased = rest.try_get_u8().ok()? != 0;
         let function = rest.try_get_u32_le().ok()?;
         rest.try_get_u32_le().ok()?;
         let (function, config) = rest.split_at_checked(function as usize)?;
@@ -132,6 +136,7 @@ impl Orders {
             fails,
             transport,
             level,
+            is_leased,
         })
     }
 }
@@ -183,6 +188,7 @@ mod tests {
             fails: true,
             transport: Transport::Socket,
             level: 5,
+            is_leased: true,
         };
         let bytes = orders.encode();
         assert_eq!(Orders::length(&bytes), Some(bytes.len()));

@@ -6,8 +6,9 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use retry_temporal_tests::{Server, free_port};
-use retry_tests::machines::{Machines, numbered, output};
+use retry_tests::machines::{Agent, Machines, is_gone, numbered, output, processes_in};
 use retry_tests::{eventually, fixture_outside};
+use rustix::process::Signal;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -259,5 +260,38 @@ fn a_server_that_limits_the_rate_costs_only_time() {
         let _agent = world.agent();
         assert_eq!(world.run(&["once", "0", "60"]), numbered(0..60));
         assert_eq!(world.ledger.entries().len(), 60);
+    });
+}
+
+#[test]
+fn workers_of_a_stopped_agent_end_before_their_calls_begin_elsewhere() {
+    fixture_outside(LIMIT, || {
+        let server = Server::start();
+        let mut world = machines(&server);
+        // Workers end a twentieth of it before their calls begin elsewhere.
+        world.set("RETRY_HOST_TIMEOUT", "4s");
+        world.set("WORK", "5500");
+        let first = world.agent();
+        let caller = world.start(&["progresses", "0", "2"]);
+        eventually("both run", SOON, || processes_in(&world.ledger).len() == 2);
+        let workers = processes_in(&world.ledger);
+        first.signal(Signal::STOP);
+        let second = world.agent();
+        assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..2));
+        let entries = world.ledger.entries();
+        let elsewhere = entries.iter().position(|one| !workers.contains(&one.pid));
+        let after = &entries[elsewhere.expect("it runs elsewhere")..];
+        assert!(after.iter().all(|one| !workers.contains(&one.pid)));
+
+        second.end();
+        first.signal(Signal::CONT);
+        assert_eq!(
+            world.run(&["square", "0", "3"]),
+            numbered([0, 1, 4]),
+            "it serves again"
+        );
+        let printed = first.end();
+        assert!(printed.contains("lost a task of progresses"), "{printed}");
+        assert!(!printed.contains("crash"), "{printed}");
     });
 }

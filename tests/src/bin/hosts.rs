@@ -3,8 +3,9 @@
 //!
 //! With `RETRY_SERVE` it is an agent.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use retry_runtime::{CrashLimit, FunctionCall, Runtime, current, function};
 use retry_tests::record;
@@ -17,10 +18,14 @@ fn begin(input: u64) {
 
 /// Sleeps for as many milliseconds as the variable says.
 fn work() {
+    std::thread::sleep(working_time());
+}
+
+fn working_time() -> Duration {
     let millis = std::env::var("WORK")
         .ok()
         .and_then(|text| text.parse().ok());
-    std::thread::sleep(Duration::from_millis(millis.unwrap_or(0)));
+    Duration::from_millis(millis.unwrap_or(0))
 }
 
 #[function]
@@ -32,6 +37,26 @@ fn square(number: u64) -> u64 {
 fn slow(number: u64) -> u64 {
     begin(number);
     work();
+    number
+}
+
+/// Works as [`slow`] does, and shows in the ledger that it is still working. It has a process of its own that leaves the
+/// worker's group.
+#[function(max_workers = 4)]
+fn progresses(number: u64) -> u64 {
+    let mut command = std::process::Command::new("sleep");
+    let mut child = command
+        .arg("600")
+        .process_group(0)
+        .spawn()
+        .expect("a process");
+    let until = Instant::now() + working_time();
+    while Instant::now() < until {
+        begin(number);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
     number
 }
 
@@ -190,7 +215,7 @@ pub(crate) fn main() {
             println!("whole");
         }
         _ => {
-            map!(square slow fails later crashes_at_13 segfaults_at_13 kills_at_13 sticks_at_200 takes once nests limited)
+            map!(square slow progresses fails later crashes_at_13 segfaults_at_13 kills_at_13 sticks_at_200 takes once nests limited)
         }
     });
 }

@@ -4,9 +4,12 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use retry_tests::machines::{Agent, Machines, is_gone, numbered, output};
+use retry_tests::machines::{
+    Agent, Machines, is_gone, numbered, output, processes_in, signal_process,
+};
 use retry_tests::relay::Relay;
-use retry_tests::{eventually, fixture_outside};
+use retry_tests::{descendants, eventually, fixture_outside};
+use rustix::process::Signal;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -477,5 +480,101 @@ fn an_agent_that_drains_begins_no_further_inputs() {
         assert!(further <= 4, "{further} inputs have begun during the drain");
         let _second = world.agent();
         assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..60));
+    });
+}
+
+/// Returns machines whose calls work for longer than it takes to give up a machine.
+fn patient_machines() -> Machines<Relay> {
+    let mut world = machines();
+    // Workers end a twentieth of it before their calls begin elsewhere.
+    world.set("RETRY_HOST_TIMEOUT", "4s");
+    world.set("WORK", "5500");
+    world
+}
+
+/// Returns the processes that some processes have started.
+fn children_of(parents: &[u32]) -> Vec<u32> {
+    let all = descendants();
+    let children = all.iter().filter(|one| parents.contains(&one.parent));
+    children.map(|one| one.pid).collect()
+}
+
+#[test]
+fn workers_of_a_stopped_agent_end_before_their_calls_begin_elsewhere() {
+    fixture_outside(LIMIT, || {
+        let world = patient_machines();
+        let first = world.agent();
+        let caller = world.start(&["progresses", "0", "2"]);
+        eventually("both run", SOON, || processes_in(&world.ledger).len() == 2);
+        let workers = processes_in(&world.ledger);
+        let mut theirs = Vec::new();
+        eventually("they have processes", SOON, || {
+            theirs = children_of(&workers);
+            theirs.len() == 2
+        });
+        first.signal(Signal::STOP);
+        let second = world.agent();
+        assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..2));
+        let entries = world.ledger.entries();
+        let elsewhere = entries.iter().position(|one| !workers.contains(&one.pid));
+        let after = &entries[elsewhere.expect("it runs elsewhere")..];
+        assert!(after.iter().all(|one| !workers.contains(&one.pid)));
+        assert!(workers.iter().chain(&theirs).all(|pid| is_gone(*pid)));
+
+        second.end();
+        first.signal(Signal::CONT);
+        assert_eq!(
+            world.run(&["square", "0", "3"]),
+            numbered([0, 1, 4]),
+            "it serves again"
+        );
+        let printed = first.end();
+        assert!(printed.contains("lost a task of progresses"), "{printed}");
+        assert!(!printed.contains("crash"), "{printed}");
+    });
+}
+
+#[test]
+fn calls_of_a_stopped_machine_end_when_it_continues() {
+    fixture_outside(LIMIT, || {
+        let world = patient_machines();
+        let first = world.agent();
+        let caller = world.start(&["progresses", "0", "2"]);
+        eventually("both run", SOON, || processes_in(&world.ledger).len() == 2);
+        let workers = processes_in(&world.ledger);
+        first.signal(Signal::STOP);
+        for worker in &workers {
+            signal_process(*worker, Signal::STOP);
+        }
+        let second = world.agent();
+        eventually("it runs elsewhere", SOON, || {
+            processes_in(&world.ledger).len() == 4
+        });
+        let of_first = || {
+            let entries = world.ledger.entries();
+            let of_first = entries.iter().filter(|one| workers.contains(&one.pid));
+            of_first.count()
+        };
+        let before = of_first();
+        // They do not need their agent.
+        for worker in &workers {
+            signal_process(*worker, Signal::CONT);
+        }
+        eventually("the workers are gone", SOON, || {
+            workers.iter().all(|worker| is_gone(*worker))
+        });
+        // A whole call would have some hundred entries.
+        let further = of_first() - before;
+        assert!(further < 50, "{further} entries after it continued");
+        first.signal(Signal::CONT);
+        assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..2));
+        second.end();
+        assert_eq!(
+            world.run(&["square", "0", "3"]),
+            numbered([0, 1, 4]),
+            "it serves again"
+        );
+        let printed = first.end();
+        assert!(!printed.contains("crash"), "{printed}");
     });
 }

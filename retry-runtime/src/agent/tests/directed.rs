@@ -8,7 +8,7 @@ use crate::agent::execution::{Execution, LocalCall, Opened, open};
 use crate::api::call_id::CallNumber;
 use crate::api::context::AttemptOutcome;
 use crate::api::engine::{Delivery, Hosts, Queue, Task, TaskEnd, TaskId, Verdict};
-use crate::api::failure::{Lost, Startup};
+use crate::api::failure::{Cancelled, Lost, Startup};
 use crate::api::retries::Retries;
 use crate::codec::payload::Payload;
 use crate::fleet::tasks::{Action, Tasks};
@@ -391,6 +391,31 @@ fn a_slow_acknowledgement_does_not_extend_the_lease() {
     assert_eq!(execution.next_timer(), None);
     let verdict = execution.verdict(now + 19 * SECOND, 1, (0, 0));
     assert_eq!(verdict, Some(Verdict::Lost));
+}
+
+#[test]
+fn workers_end_after_their_agent_should_have_ended_them() {
+    let mut calls = Calls::new(100_000);
+    calls.submit(&PLAIN, 1..2, false, None, None);
+    let (_, task) = calls.sent.pop().unwrap();
+    let now = calls.now;
+    let mut execution = opened(now, "one", delivery(&task, None, Duration::ZERO));
+    assert_eq!(execution.workers_end_at(), None, "nothing runs");
+    let call = execution.acknowledge(now, now).pop().unwrap();
+    // The task begins elsewhere after ten seconds, and is lost here after nine.
+    let after = |millis| now.checked_add(millis * MILLI);
+    assert_eq!(execution.workers_end_at(), after(9_500));
+    execution.acknowledge(now + SECOND, now + SECOND);
+    assert_eq!(execution.workers_end_at(), after(10_500));
+    execution.cancel();
+    assert_eq!(execution.workers_end_at(), after(10_500), "it still runs");
+    let mut other = opened(now, "two", delivery(&task, None, Duration::ZERO));
+    other.acknowledge(now, now);
+    assert!(other.tick(now + 9 * SECOND).1);
+    assert_eq!(other.workers_end_at(), None, "the agent ends the workers");
+    let ended = outcome(Err(Failure::Cancelled(Cancelled::ByCaller)));
+    execution.end(now, call, ended);
+    assert_eq!(execution.workers_end_at(), None);
 }
 
 #[test]

@@ -228,3 +228,29 @@ fn a_call_that_is_handed_back_while_it_runs_keeps_its_attempt() {
     assert_eq!((back.attempt, back.failures), (3, 1));
     assert_eq!(back.attempts.len(), 2);
 }
+
+#[test]
+fn workers_of_a_stopped_agent_crash_without_blame() {
+    let policy = FunctionPolicy {
+        crash_limit: CrashLimit::new(1, 60 * SECOND),
+        ..function_policy(2)
+    };
+    let mut world = World::new(policy);
+    world.submit(call_policy(Retries::none()), [1]);
+    for _ in 0..5 {
+        world.all_ready();
+        let worker = world.first();
+        assert_eq!(world.begin(worker), Some((1, 1)), "no attempt has failed");
+        world.outlive_lease(worker);
+    }
+    // One that is being started does not count as a failed start either.
+    for _ in 0..5 {
+        let worker = world.first();
+        world.outlive_lease(worker);
+    }
+    world.all_ready();
+    let worker = world.first();
+    world.begin(worker);
+    world.answer(worker, ok(1));
+    assert!(world.outcomes[&1].result.is_ok());
+}

@@ -17,6 +17,18 @@ pub(crate) fn monotonic_nanos() -> u64 {
     nanos(ClockId::Monotonic)
 }
 
+/// Returns the time in nanoseconds on the clock that goes on while the machine is suspended. All processes of a
+/// machine share it.
+pub(crate) fn boot_nanos() -> u64 {
+    nanos(ClockId::Boottime)
+}
+
+/// Returns for how long the machine has been suspended since it was started.
+pub(crate) fn suspended() -> Duration {
+    let monotonic = monotonic_nanos();
+    Duration::from_nanos(boot_nanos().saturating_sub(monotonic))
+}
+
 /// Like [`monotonic_nanos`], but as of the last tick of the kernel, at most some milliseconds ago. It takes a
 /// fifth of the time.
 pub(crate) fn coarse_nanos() -> u64 {

@@ -96,6 +96,15 @@ impl SharedMemory {
         let _ = futex::wake(self.half_word(offset), futex::Flags::empty(), 1);
     }
 
+    /// Wakes all threads that sleep at an offset, of all processes.
+    pub(crate) fn wake_all(&self, offset: usize) {
+        let _ = futex::wake(
+            self.half_word(offset),
+            futex::Flags::empty(),
+            i32::MAX.cast_unsigned(),
+        );
+    }
+
     /// Returns the 32-bit word at an offset in bytes.
     #[inline]
     pub(crate) fn half_word(&self, offset: usize) -> &AtomicU32 {
