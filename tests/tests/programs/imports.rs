@@ -62,7 +62,14 @@ fn module(path: &Path) -> String {
 
 /// Returns the names that follow `crate::`, with their lines, except in comments and tests.
 fn imports(source: &str) -> Vec<(usize, String)> {
-    let code = source.split("\n#[cfg(test)]\nmod ").next().unwrap();
+    // A module of tests that is in a file of its own may be declared anywhere.
+    let is_inline = |(at, found): &(usize, &str)| {
+        let line = source[at + found.len()..].lines().next();
+        line.is_some_and(|line| line.ends_with('{'))
+    };
+    let mut tests = source.match_indices("\n#[cfg(test)]\nmod ");
+    let end = tests.find(is_inline).map_or(source.len(), |(at, _)| at);
+    let code = &source[..end];
     let without_comment = |line: &str| line.split("//").next().unwrap().to_owned();
     let code = code
         .lines()
