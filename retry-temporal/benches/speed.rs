@@ -162,7 +162,10 @@ impl Bare {
             let service = Arc::clone(&service);
             runtime.spawn(async move {
                 loop {
-                    let Ok(Some(task)) = service.poll(QUEUE, "bare", "bare").await else {
+                    let Ok(Some(task)) = service
+                        .poll(QUEUE, "bare", "bare", service::LONG_LIMIT)
+                        .await
+                    else {
                         continue;
                     };
                     let service = Arc::clone(&service);
@@ -206,6 +209,7 @@ impl Bare {
                         delay: Duration::ZERO,
                         deadline: None,
                         host_timeout: HOST_TIMEOUT,
+                        caller: None,
                     };
                     service.start(&start).await.expect("a server");
                     loop {

@@ -11,8 +11,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::backoff::Backoff;
+use crate::presence::Callers;
 use crate::runtime;
-use crate::service::{self, Problem, Report, Service, Taken};
+use crate::service::{self, LONG_LIMIT, Problem, Report, Service, Taken};
 
 /// The time after which a queue without room is looked at again: calls of a task end one by one.
 const LOOK: Duration = Duration::from_millis(50);
@@ -52,6 +53,7 @@ pub(crate) fn serve(address: &str, agent: Agent) -> Result<(), String> {
         key: format!("{}/{:016x}", agent.name(), crate::backoff::random()),
         agent,
         drains,
+        callers: Callers::new(),
         changed: Notify::new(),
         is_waiting: AtomicBool::new(false),
     });
@@ -70,6 +72,8 @@ struct Host {
     key: String,
     agent: Agent,
     drains: watch::Receiver<bool>,
+    /// Those whose tasks this agent has or had.
+    callers: Callers,
     /// Tells that there may be room for tasks again.
     changed: Notify,
     /// `true` once a message has said that the server is away, until it answers.
@@ -117,7 +121,9 @@ impl Host {
         let identity = format!("{}{SERVES}{queue}", self.agent.name());
         let show = async {
             loop {
-                let polled = self.service.poll(queue.function(), &identity, &self.key);
+                let polled = self
+                    .service
+                    .poll(queue.function(), &identity, &self.key, LONG_LIMIT);
                 match polled.await {
                     Ok(None) => {}
                     Ok(Some(task)) => {
@@ -195,7 +201,7 @@ impl Host {
     /// server has already given is taken, and handed back.
     async fn poll(&self, name: &str) -> Result<Option<Taken>, Problem> {
         let identity = self.agent.name();
-        let mut polled = pin!(self.service.poll(name, identity, &self.key));
+        let mut polled = pin!(self.service.poll(name, identity, &self.key, LONG_LIMIT));
         tokio::select! {
             taken = &mut polled => return taken,
             () = self.drained() => {}
@@ -232,7 +238,7 @@ impl Host {
         match run {
             Err(verdict) => {
                 let lease = Lease::new(task.host_timeout);
-                self.report(task, &lease, &verdict).await;
+                self.report(task, &lease, report_of(&verdict)).await;
             }
             Ok(execution) => self.hold(task, execution).await,
         }
@@ -241,25 +247,61 @@ impl Host {
 
     async fn hold(&self, task: &Taken, execution: Execution) {
         let lease = Lease::new(task.host_timeout);
-        let mut beats = pin!(self.beat(task, &lease, &execution));
-        let verdict = tokio::select! {
-            verdict = execution.verdict() => verdict,
-            () = &mut beats => {
-                // Another machine has the task, or its caller has ended it.
-                execution.cancel();
-                let _ = execution.verdict().await;
-                return;
+        let caller = task.caller.as_ref().map(|queue| self.callers.get(queue));
+        // A task that has waited for long does not begin before it is known that somebody waits for it.
+        let waits = caller.as_ref().is_some_and(|one| one.is_asked_first(task));
+        let (begins, may_begin) = watch::channel(!waits);
+        let gone = async {
+            match &caller {
+                Some(caller) => {
+                    let seen = || {
+                        begins.send_replace(true);
+                    };
+                    caller.gone(&self.service, task, seen).await;
+                }
+                None => std::future::pending().await,
             }
+        };
+        let mut beats = pin!(self.beat(task, &lease, &execution, may_begin));
+        let mut is_abandoned = false;
+        let ended = tokio::select! {
+            verdict = execution.verdict() => Some(verdict),
+            () = &mut beats => None,
+            () = gone => {
+                eprintln!("ended a task whose caller is gone");
+                is_abandoned = true;
+                execution.cancel();
+                tokio::select! {
+                    verdict = execution.verdict() => Some(verdict),
+                    () = &mut beats => None,
+                }
+            }
+        };
+        let Some(verdict) = ended else {
+            // Another machine has the task, or its caller has ended it.
+            execution.cancel();
+            let _ = execution.verdict().await;
+            return;
+        };
+        let report = match report_of(&verdict) {
+            Some(Report::Cancelled) if is_abandoned => Some(Report::Abandoned),
+            report => report,
         };
         // The task may take its time to be reported, and stays with this machine meanwhile.
         tokio::select! {
-            () = self.report(task, &lease, &verdict) => {}
+            () = self.report(task, &lease, report) => {}
             () = beats => {}
         }
     }
 
     /// Sends signs of life until the server does not know the task any more.
-    async fn beat(&self, task: &Taken, lease: &Lease, execution: &Execution) {
+    async fn beat(
+        &self,
+        task: &Taken,
+        lease: &Lease,
+        execution: &Execution,
+        mut may_begin: watch::Receiver<bool>,
+    ) {
         let limit = (task.host_timeout / 3).clamp(LOOK, BEAT_LIMIT);
         let regular = task.host_timeout / 6;
         let mut delay = regular.min(FIRST_BEAT);
@@ -270,12 +312,18 @@ impl Host {
             match self.service.heartbeat(&task.token, &ledger, limit).await {
                 Ok(is_cancelled) => {
                     lease.extend(sent);
-                    execution.acknowledged(sent);
+                    let begins = *may_begin.borrow_and_update();
+                    if begins {
+                        execution.acknowledged(sent);
+                    }
                     if is_cancelled {
                         execution.cancel();
                     }
                     backoff = Backoff::new();
-                    tokio::time::sleep(delay).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        Ok(()) = may_begin.changed(), if !begins => {}
+                    }
                     delay = regular;
                 }
                 Err(Problem::NotFound(_) | Problem::Refused(_)) => return,
@@ -285,16 +333,8 @@ impl Host {
     }
 
     /// Tells the server about a task, until it has heard that or may have given the task to another machine.
-    async fn report(&self, task: &Taken, lease: &Lease, verdict: &Verdict) {
-        let report = match verdict {
-            Verdict::Answer(answer) => Report::Completed(answer),
-            Verdict::Again { delay, ledger } => Report::Again {
-                delay: *delay,
-                ledger,
-            },
-            Verdict::Cancelled => Report::Cancelled,
-            _ => return,
-        };
+    async fn report(&self, task: &Taken, lease: &Lease, report: Option<Report<'_>>) {
+        let Some(report) = report else { return };
         let mut backoff = Backoff::new();
         while !lease.is_over() {
             match self.service.report(&task.token, &report).await {
@@ -308,6 +348,19 @@ impl Host {
                 }
             }
         }
+    }
+}
+
+/// Returns what to tell the server about a task.
+fn report_of(verdict: &Verdict) -> Option<Report<'_>> {
+    match verdict {
+        Verdict::Answer(answer) => Some(Report::Completed(answer)),
+        Verdict::Again { delay, ledger } => Some(Report::Again {
+            delay: *delay,
+            ledger,
+        }),
+        Verdict::Cancelled => Some(Report::Cancelled),
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use retry_runtime::engine::{Engine, Found, Hosts, Queue, Reply, Task, TaskEnd, T
 use tokio::sync::watch;
 
 use crate::backoff::Backoff;
+use crate::presence::{self, Presence};
 use crate::service::{self, Outcome, Problem, Service, Start};
 use crate::{agent, runtime};
 
@@ -23,14 +24,17 @@ const DEADLINE_GRACE: Duration = Duration::from_secs(2);
 /// Connects a program that makes calls.
 pub(crate) fn connect(address: &str) -> Result<Arc<dyn Engine>, String> {
     let identity = format!("caller {}", std::process::id());
+    let service = Arc::new(service::open(address, &identity)?);
     Ok(Arc::new(Temporal {
-        service: Arc::new(service::open(address, &identity)?),
+        presence: Arc::new(Presence::new(Arc::clone(&service))),
+        service,
         tasks: Arc::default(),
     }))
 }
 
 struct Temporal {
     service: Arc<Service>,
+    presence: Arc<Presence>,
     /// Tells the futures that carry tasks that these are cancelled.
     tasks: Arc<Mutex<HashMap<TaskId, watch::Sender<bool>>>>,
 }
@@ -51,7 +55,9 @@ impl Engine for Temporal {
         self.tasks().insert(task.id.clone(), sender);
         let service = Arc::clone(&self.service);
         let tasks = Arc::clone(&self.tasks);
+        let shows = (!task.detached).then(|| self.presence.show(&task.id));
         handle.spawn(async move {
+            let _shows = shows;
             let id = task.id.clone();
             let end = carry(&service, task, cancelled).await;
             let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,6 +137,7 @@ async fn start(
     cancelled: &watch::Receiver<bool>,
 ) -> Result<(), TaskEnd> {
     let queue = task.queue.to_string();
+    let caller = (!task.detached).then(|| presence::queue_of(&task.id));
     let start = Start {
         id: task.id.as_str(),
         kind: task.queue.function(),
@@ -140,6 +147,7 @@ async fn start(
         delay: task.delay,
         deadline: task.deadline,
         host_timeout: task.host_timeout,
+        caller: caller.as_deref(),
     };
     let mut backoff = Backoff::new();
     let mut is_tried = false;
@@ -218,6 +226,7 @@ async fn wait(
             // The server does not start a cancelled activity again when its machine is lost or hands it back.
             Ok(Some(_)) if is_asked => return TaskEnd::Cancelled,
             Ok(Some(Outcome::TimedOut)) => return TaskEnd::TimedOut,
+            Ok(Some(Outcome::Abandoned)) => return TaskEnd::Expired,
             Ok(Some(Outcome::Failed(reason))) => return TaskEnd::Refused(reason),
             Err(Problem::NotFound(_) | Problem::Exists) => return TaskEnd::Expired,
             Err(Problem::Refused(reason)) => return TaskEnd::Refused(reason),

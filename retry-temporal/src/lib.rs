@@ -42,6 +42,18 @@
 //! serves the function, also while there is no room for tasks. Machines count as long as they have polled within
 //! 70 s, by the clock of the caller, which should not differ from that of the server by more than some seconds.
 //!
+//! # When the caller is away
+//!
+//! A program with calls under way for more than 5 s polls a queue that is named after its run, and each activity of a
+//! call that was not spawned names this queue in its header. A machine that has such an activity for more than 10 s asks
+//! the server every 8 s when the queue was last polled. If that has not changed for 72 s, the program is gone: the
+//! machine ends the activity as one that has failed with the type `CallerGone`. It compares no clocks of different
+//! machines. An activity that has waited for more than 10 s begins once its caller was seen. One that no machine has
+//! stays at the server until a machine takes it, and does not begin then.
+//!
+//! The program and the machines need the permissions to poll and to describe task queues. Machines that may not ask
+//! let calls run to their end.
+//!
 //! # When the server is away
 //!
 //! A program that has never reached the server fails its calls within 10 s, with the reason. Later a server that is
@@ -54,12 +66,12 @@
 //!
 //! # What is not there yet
 //!
-//! Bodies are not encrypted by this crate, values of more than 1.9 MB do not travel, and calls of a caller that dies
-//! run to their end.
+//! Bodies are not encrypted by this crate, and values of more than 1.9 MB do not travel.
 
 mod agent;
 mod backoff;
 mod engine;
+mod presence;
 mod runtime;
 mod service;
 

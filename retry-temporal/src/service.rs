@@ -19,7 +19,7 @@ use temporalio_client::{
 };
 use temporalio_common::protos::temporal::api::activity::v1::activity_execution_outcome::Value;
 use temporalio_common::protos::temporal::api::common::v1::{
-    ActivityType, Payload, Payloads, RetryPolicy,
+    ActivityType, Header, Payload, Payloads, RetryPolicy,
 };
 use temporalio_common::protos::temporal::api::enums::v1::{
     ActivityIdConflictPolicy, ActivityIdReusePolicy, TaskQueueType,
@@ -41,7 +41,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The limit of a call that the server answers when there is something to say, or after a minute.
-const LONG_LIMIT: Duration = Duration::from_secs(70);
+pub(crate) const LONG_LIMIT: Duration = Duration::from_secs(70);
 
 /// The limit of an attempt to connect.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -61,6 +61,12 @@ const NO_BACKOFF: Duration = Duration::from_millis(10);
 
 /// The encoding of the payloads, which only this crate reads.
 const ENCODING: &str = "binary/retry";
+
+/// The field of an activity's header with the queue that its caller polls.
+const CALLER: &str = "caller";
+
+/// The type of the failure of an activity whose caller is gone.
+const CALLER_GONE: &str = "CallerGone";
 
 /// The most bytes of a summary that the server takes are 400.
 const SUMMARY: usize = 200;
@@ -108,6 +114,8 @@ pub(crate) struct Start<'a> {
     pub(crate) delay: Duration,
     pub(crate) deadline: Option<Duration>,
     pub(crate) host_timeout: Duration,
+    /// The queue that its caller polls, unless the activity goes on without it.
+    pub(crate) caller: Option<&'a str>,
 }
 
 /// The end of an activity.
@@ -116,17 +124,23 @@ pub(crate) enum Outcome {
     Completed(Vec<u8>),
     Canceled,
     TimedOut,
+    /// A machine has ended it because its caller was gone.
+    Abandoned,
     Failed(String),
 }
 
 /// An attempt of an activity that this process is to make.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Taken {
     pub(crate) token: Vec<u8>,
     pub(crate) body: Vec<u8>,
     pub(crate) ledger: Option<Vec<u8>>,
     pub(crate) waited: Duration,
     pub(crate) host_timeout: Duration,
+    /// The queue that the caller polls, unless the activity goes on without it.
+    pub(crate) caller: Option<String>,
+    /// The time of the start, by the clock of the server.
+    pub(crate) started: SystemTime,
 }
 
 /// The report of a machine about an attempt that has ended.
@@ -138,6 +152,8 @@ pub(crate) enum Report<'a> {
         ledger: &'a [u8],
     },
     Cancelled,
+    /// The activity has ended because its caller is gone.
+    Abandoned,
     /// The activity has failed for good.
     Failed(&'a str),
 }
@@ -244,6 +260,9 @@ impl Service {
                 summary: Some(text(start.summary)),
                 details: None,
             }),
+            header: start.caller.map(|caller| Header {
+                fields: HashMap::from([(CALLER.to_owned(), payload(ENCODING, caller.as_bytes()))]),
+            }),
             start_delay: match start.delay.is_zero() {
                 true => None,
                 false => start.delay.try_into().ok(),
@@ -265,7 +284,7 @@ impl Service {
         };
         let mut service = self.connected().await?;
         let call = service.poll_activity_execution(limited(message, LONG_LIMIT));
-        let Some(polled) = self.long_answer(call).await? else {
+        let Some(polled) = self.long_answer(LONG_LIMIT, call).await? else {
             return Ok(None);
         };
         let value = polled.outcome.and_then(|outcome| outcome.value);
@@ -279,6 +298,9 @@ impl Service {
                     FailureInfo::CanceledFailureInfo(_) | FailureInfo::TerminatedFailureInfo(_),
                 ) => Outcome::Canceled,
                 Some(FailureInfo::TimeoutFailureInfo(_)) => Outcome::TimedOut,
+                Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == CALLER_GONE => {
+                    Outcome::Abandoned
+                }
                 _ => Outcome::Failed(failure.message),
             },
         }))
@@ -307,6 +329,22 @@ impl Service {
         name: &str,
         lately: Duration,
     ) -> Result<Vec<String>, Problem> {
+        let now = SystemTime::now();
+        let is_alive = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age <= lately);
+        let all = self.all_pollers(name).await?;
+        // The clock of the server may be ahead.
+        let alive = all.into_iter().filter(|(_, at)| is_alive(*at) || *at > now);
+        Ok(alive.map(|(identity, _)| identity).collect())
+    }
+
+    /// Returns when a queue was last polled, by the clock of the server.
+    pub(crate) async fn last_poll(&self, name: &str) -> Result<Option<SystemTime>, Problem> {
+        let all = self.all_pollers(name).await?;
+        Ok(all.into_iter().map(|(_, at)| at).max())
+    }
+
+    /// Returns the identities of those that have polled a queue, with the time of the last poll of each.
+    async fn all_pollers(&self, name: &str) -> Result<Vec<(String, SystemTime)>, Problem> {
         let message = DescribeTaskQueueRequest {
             namespace: self.namespace.clone(),
             task_queue: Some(queue(name)),
@@ -316,22 +354,20 @@ impl Service {
         let mut service = self.connected().await?;
         let call = service.describe_task_queue(limited(message, LIMIT));
         let described = self.answer(LIMIT, call).await?;
-        let now = SystemTime::now();
-        let is_alive = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age <= lately);
-        let alive = described.pollers.into_iter().filter(|poller| {
-            let at = poller.last_access_time.and_then(|at| at.try_into().ok());
-            // The clock of the server may be ahead.
-            at.is_some_and(|at| is_alive(at) || at > now)
+        let pollers = described.pollers.into_iter().filter_map(|poller| {
+            let at = poller.last_access_time?.try_into().ok()?;
+            Some((poller.identity, at))
         });
-        Ok(alive.map(|poller| poller.identity).collect())
+        Ok(pollers.collect())
     }
 
-    /// Waits for a task of a queue. Returns none if there was none for a minute.
+    /// Waits for a task of a queue. Returns none if there was none until shortly before a time limit.
     pub(crate) async fn poll(
         &self,
         name: &str,
         identity: &str,
         key: &str,
+        limit: Duration,
     ) -> Result<Option<Taken>, Problem> {
         let message = PollActivityTaskQueueRequest {
             namespace: self.namespace.clone(),
@@ -341,8 +377,8 @@ impl Service {
             ..PollActivityTaskQueueRequest::default()
         };
         let mut service = self.connected().await?;
-        let call = service.poll_activity_task_queue(limited(message, LONG_LIMIT));
-        let polled = self.long_answer(call).await?;
+        let call = service.poll_activity_task_queue(limited(message, limit));
+        let polled = self.long_answer(limit, call).await?;
         Ok(polled
             .filter(|polled| !polled.task_token.is_empty())
             .map(taken))
@@ -422,6 +458,15 @@ impl Service {
                 };
                 let failure = failure("handed back, to go on elsewhere", info);
                 self.failed(token, failure, Some(payloads(ledger))).await
+            }
+            Report::Abandoned => {
+                let info = ApplicationFailureInfo {
+                    r#type: CALLER_GONE.to_owned(),
+                    non_retryable: true,
+                    ..ApplicationFailureInfo::default()
+                };
+                let failure = failure("the caller was not heard of for a minute", info);
+                self.failed(token, failure, None).await
             }
             Report::Failed(message) => {
                 let info = ApplicationFailureInfo {
@@ -567,13 +612,13 @@ impl Service {
         }
     }
 
-    /// Waits for the answer to a call that may have none for a minute.
+    /// Waits for the answer to a call that may have none until its limit.
     async fn long_answer<T>(
         &self,
+        limit: Duration,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<Option<T>, Problem> {
-        let limit = LONG_LIMIT + LONG_LIMIT / 10;
-        match tokio::time::timeout(limit, call).await {
+        match tokio::time::timeout(limit + limit / 10, call).await {
             Ok(Ok(response)) => Ok(Some(response.into_inner())),
             Err(_) => Ok(None),
             Ok(Err(status)) => match status.code() {
@@ -586,7 +631,7 @@ impl Service {
     }
 
     /// Lets the next call make a connection, because this one may be cut.
-    fn renew(&self) {
+    pub(crate) fn renew(&self) {
         let mut state = self.state();
         state
             .connection
@@ -694,6 +739,10 @@ fn taken(polled: PollActivityTaskQueueResponse) -> Taken {
     let time = |at: Option<SystemTime>| at.unwrap_or(SystemTime::UNIX_EPOCH);
     let scheduled = time(polled.scheduled_time.and_then(|at| at.try_into().ok()));
     let started = time(polled.started_time.and_then(|at| at.try_into().ok()));
+    let caller = polled.header.and_then(|mut header| {
+        let payloads = vec![header.fields.remove(CALLER)?];
+        String::from_utf8(first(Some(Payloads { payloads }))?).ok()
+    });
     let host_timeout = polled.heartbeat_timeout.and_then(|one| one.try_into().ok());
     Taken {
         token: polled.task_token,
@@ -701,6 +750,8 @@ fn taken(polled: PollActivityTaskQueueResponse) -> Taken {
         ledger: first(polled.heartbeat_details),
         waited: started.duration_since(scheduled).unwrap_or_default(),
         host_timeout: host_timeout.unwrap_or_default(),
+        caller,
+        started,
     }
 }
 

@@ -2,7 +2,7 @@
 //! be told to fail in the ways in which real ones do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
@@ -34,6 +34,7 @@ enum Request {
         delay: Duration,
         deadline: Option<Duration>,
         host_timeout: Duration,
+        detached: bool,
     },
     Cancel(String),
     Hosts(String),
@@ -206,10 +207,20 @@ impl Shared {
     }
 
     /// Answers the requests of one connection, until it is closed or its messages are lost.
-    fn talk(&self, stream: UnixStream) {
+    fn talk(self: Arc<Self>, stream: UnixStream) {
         let mut output = stream.try_clone().unwrap();
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             let request = serde_json::from_str(&line).expect("a request");
+            if let Request::Submit {
+                id,
+                detached: false,
+                ..
+            } = &request
+            {
+                let (shared, id) = (Arc::clone(&self), id.clone());
+                let mut connection = output.try_clone().unwrap();
+                thread::spawn(move || shared.wait_for_end_of(&mut connection, id));
+            }
             let Some(response) = self.answer(request) else {
                 return;
             };
@@ -217,6 +228,13 @@ impl Shared {
                 return;
             }
         }
+    }
+
+    /// Cancels a task once the connection is closed over which it was submitted: nothing waits for it any more. A caller
+    /// says nothing else over that connection.
+    fn wait_for_end_of(&self, connection: &mut UnixStream, id: String) {
+        let _ = connection.read(&mut [0]);
+        self.answer(Request::Cancel(id));
     }
 
     fn answer(&self, request: Request) -> Option<Response> {
@@ -237,6 +255,7 @@ impl Shared {
                 delay,
                 deadline,
                 host_timeout,
+                detached: _,
             } => {
                 let (ends, end) = channel();
                 let task = Kept {
@@ -470,6 +489,7 @@ impl Engine for Client {
             delay: task.delay,
             deadline: task.deadline,
             host_timeout: task.host_timeout,
+            detached: task.detached,
         };
         let path = self.path.clone();
         self.ask(request, move |response| {

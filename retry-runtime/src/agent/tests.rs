@@ -81,6 +81,7 @@ fn callee(
         budget,
         called: None,
         longest_delay: Some(SECOND),
+        is_detached: false,
     }
 }
 

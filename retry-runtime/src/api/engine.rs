@@ -55,6 +55,11 @@ pub struct Task {
     pub deadline: Option<Duration>,
     /// The time after which a machine that is not heard of any more has lost the task.
     pub host_timeout: Duration,
+    /// `true` if the task goes on although the program that has submitted it ends: its call was spawned.
+    ///
+    /// An engine ends the others, be they running or not, when it has not heard of the program for a while, since nothing
+    /// waits for them. Machines that have one [cancel](crate::engine::Execution::cancel) it.
+    pub detached: bool,
 }
 
 impl Task {
@@ -67,6 +72,7 @@ impl Task {
             delay: Duration::ZERO,
             deadline: None,
             host_timeout,
+            detached: false,
         }
     }
 }

@@ -718,7 +718,8 @@ pub enum Lost {
         /// The machines, as their agents call themselves.
         hosts: Box<[Box<str>]>,
     },
-    /// The engine does not know the call any more: it has lost its data, or does not keep calls for that long.
+    /// The engine does not know the call any more: it has lost its data, does not keep calls for that long, or has ended
+    /// the call because it had not heard of this program for a while.
     Expired,
 }
 
@@ -761,8 +762,8 @@ impl Lost {
                 hosts.join(", ")
             ),
             Self::Expired => {
-                "the engine does not know the call any more: it has lost its data, or does not keep calls for \
-                 that long"
+                "the engine does not know the call any more: it has lost its data, does not keep calls for \
+                 that long, or has ended the call because it had not heard of this program for a while"
                     .to_owned()
             }
         }

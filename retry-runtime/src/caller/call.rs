@@ -195,6 +195,8 @@ pub struct Call<T, E> {
     decode: Decode<T, E>,
     describe: Describe,
     running: Option<StartedCall>,
+    /// Set if the call goes on although this program ends.
+    is_detached: bool,
     /// The line of the program that made the call.
     called: &'static Location<'static>,
     spans: spans::Context,
@@ -233,6 +235,7 @@ impl<T, E> Call<T, E> {
             decode: decoders.outcome,
             describe,
             running: None,
+            is_detached: false,
         }
     }
 
@@ -345,6 +348,7 @@ impl<T, E> Call<T, E> {
                 budget: None,
                 called: Some(self.called),
                 longest_delay: None,
+                is_detached: self.is_detached,
             };
             self.host.submit(&callee, [job], intent, |submitted| {
                 key = Some(submitted);
@@ -401,6 +405,7 @@ impl<T, E> Call<T, E> {
 
     /// Makes the call and lets it run on its own.
     pub(crate) fn spawn(mut self) -> FunctionCall<T, E> {
+        self.is_detached = true;
         let slot = self.start(PollIntent::No, Slot::keeping());
         let (key, cache) = match self.running.take() {
             Some(running) => (running.key, running.cache),

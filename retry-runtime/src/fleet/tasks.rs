@@ -160,6 +160,8 @@ struct Terms {
     budget: Option<Arc<Budget>>,
     /// The line of the program that made the call.
     called: Option<&'static Location<'static>>,
+    /// Set if the call goes on although this program ends. Such calls travel alone, since inputs of maps never are.
+    is_detached: bool,
 }
 
 /// A task that has not ended.
@@ -282,6 +284,7 @@ impl Tasks {
             policy: callee.policy,
             budget: callee.budget.clone(),
             called: callee.called,
+            is_detached: callee.is_detached,
         });
         // The deadline of an input of a map begins with its first attempt.
         let limit = callee.policy.deadline.filter(|_| job.index.is_none());
@@ -590,6 +593,7 @@ impl Tasks {
         let mut task = Task::new(id.clone(), queue, body, self.settings.host_timeout);
         task.label = label;
         task.delay = delay;
+        task.detached = terms.is_detached;
         let slack = LAST_WORD.saturating_add(self.settings.host_timeout);
         task.deadline = left.map(|left| left.saturating_add(slack));
         let under_way = UnderWay {

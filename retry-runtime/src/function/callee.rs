@@ -22,6 +22,8 @@ pub(crate) struct Callee {
     pub(crate) called: Option<&'static Location<'static>>,
     /// The longest delay of a retry that is waited for where the call is scheduled.
     pub(crate) longest_delay: Option<Duration>,
+    /// Set if the call goes on although the program that makes it ends.
+    pub(crate) is_detached: bool,
 }
 
 impl Callee {
@@ -44,6 +46,7 @@ impl Callee {
             budget,
             called: None,
             longest_delay: None,
+            is_detached: false,
         };
         Ok((callee, calls.items))
     }

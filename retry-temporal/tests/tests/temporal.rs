@@ -1,12 +1,14 @@
 //! Calls that run on other machines: agents are processes here, and the server is a real one. Faults of machines and
 //! of their network are in `namespaces.rs`.
 
+use std::io::Write;
 use std::net::TcpListener;
-use std::process::Child;
+use std::process::{Child, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use retry_temporal_tests::{Server, free_port};
-use retry_tests::machines::{Agent, Machines, is_gone, numbered, output, processes_in};
+use retry_tests::machines::{Machines, is_gone, numbered, output, processes_in, signal_process};
 use retry_tests::{eventually, fixture_outside};
 use rustix::process::Signal;
 
@@ -293,5 +295,92 @@ fn workers_of_a_stopped_agent_end_before_their_calls_begin_elsewhere() {
         let printed = first.end();
         assert!(printed.contains("lost a task of progresses"), "{printed}");
         assert!(!printed.contains("crash"), "{printed}");
+    });
+}
+
+/// Returns machines that take a caller as gone that is silent for 6 s.
+fn hasty_machines(server: &Server) -> Machines<()> {
+    let mut world = machines(server);
+    world.set("TEMPORAL_TEST_HASTE", "12");
+    world
+}
+
+#[test]
+fn calls_of_a_killed_caller_end_unless_they_were_spawned() {
+    fixture_outside(LIMIT, || {
+        let server = Server::start();
+        let mut world = hasty_machines(&server);
+        world.set("WORK", "13000");
+        world.set("RETRY_MAX_WORKERS", "2");
+        let _agent = world.agent();
+        let mut command = world.call(&["leaves", "0", "6"]);
+        let mut caller = command.stdin(Stdio::piped()).spawn().unwrap();
+        eventually("the spawned call runs", SOON, || {
+            !world.ledger.entries().is_empty()
+        });
+        caller.stdin.take().unwrap().write_all(b"\n").unwrap();
+        eventually("another one runs", SOON, || {
+            processes_in(&world.ledger).len() == 2
+        });
+        let spawned = processes_in(&world.ledger)[0];
+        caller.kill().unwrap();
+        caller.wait().unwrap();
+        eventually("the others end", Duration::from_secs(10), || {
+            let workers = processes_in(&world.ledger).into_iter();
+            workers.filter(|worker| *worker != spawned).all(is_gone)
+        });
+        let executions = world.ledger.executions();
+        assert!(!is_gone(spawned) && executions.keys().all(|input| *input < 1_000_000));
+        let begun = |input| world.ledger.entries().iter().any(|one| one.input == input);
+        eventually("the spawned call is done", SOON, || begun(1_000_100));
+        // A call that came later begins, after those that have waited at the server were taken from there.
+        let mut other = world.start(&["progresses", "200", "201"]);
+        eventually("it begins", SOON, || begun(200));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        let mut further = world.ledger.executions();
+        further.retain(|input, _| !executions.contains_key(input));
+        assert_eq!(further.into_keys().collect::<Vec<_>>(), [200, 1_000_100]);
+    });
+}
+
+#[test]
+fn a_caller_that_is_stopped_for_a_while_gets_its_results() {
+    fixture_outside(LIMIT, || {
+        let server = Server::start();
+        let mut world = hasty_machines(&server);
+        world.set("WORK", "10000");
+        let _agent = world.agent();
+        let caller = world.start(&["slow", "0", "2"]);
+        eventually("both run", SOON, || world.ledger.entries().len() == 2);
+        signal_process(caller.id(), Signal::STOP);
+        thread::sleep(Duration::from_secs(2));
+        signal_process(caller.id(), Signal::CONT);
+        assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..2));
+        assert_eq!(world.ledger.entries().len(), 2);
+    });
+}
+
+#[test]
+fn a_caller_that_comes_back_too_late_gets_a_clear_error() {
+    fixture_outside(LIMIT, || {
+        let server = Server::start();
+        let mut world = hasty_machines(&server);
+        world.set("WORK", "60000");
+        let mut agent = world.agent();
+        let caller = world.start(&["slow", "0", "2"]);
+        eventually("both run", SOON, || world.ledger.entries().len() == 2);
+        signal_process(caller.id(), Signal::STOP);
+        eventually("both have ended", SOON, || {
+            processes_in(&world.ledger).into_iter().all(is_gone)
+        });
+        signal_process(caller.id(), Signal::CONT);
+        let printed = output(caller.wait_with_output().unwrap());
+        let lines = printed.lines();
+        let expired = lines.filter(|line| line.contains("had not heard of this program"));
+        assert_eq!(expired.count(), 2, "{printed}");
+        assert_eq!(world.ledger.entries().len(), 2);
+        assert_eq!(agent.next_line(), "ended a task whose caller is gone\n");
+        assert_eq!(world.run(&["square", "0", "3"]), numbered([0, 1, 4]));
     });
 }

@@ -40,23 +40,28 @@ fn slow(number: u64) -> u64 {
     number
 }
 
-/// Works as [`slow`] does, and shows in the ledger that it is still working. It has a process of its own that leaves the
-/// worker's group.
+/// What [`progresses`] adds to its input when it has done its work.
+const DONE: u64 = 1_000_000;
+
+/// Works as [`slow`] does, and shows in the ledger that it is still working. With the variable `LEAVES_GROUP` it has a
+/// process of its own that leaves the worker's group.
 #[function(max_workers = 4)]
 fn progresses(number: u64) -> u64 {
-    let mut command = std::process::Command::new("sleep");
-    let mut child = command
-        .arg("600")
-        .process_group(0)
-        .spawn()
-        .expect("a process");
+    let mut child = std::env::var_os("LEAVES_GROUP").map(|_| {
+        let mut command = std::process::Command::new("sleep");
+        let command = command.arg("600").process_group(0);
+        command.spawn().expect("a process")
+    });
     let until = Instant::now() + working_time();
     while Instant::now() < until {
         begin(number);
         std::thread::sleep(Duration::from_millis(10));
     }
-    let _ = child.kill();
-    let _ = child.wait();
+    if let Some(child) = &mut child {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    begin(number + DONE);
     number
 }
 
@@ -202,6 +207,14 @@ pub(crate) fn main() {
         "cancelled_in_vain" => cancel_when_told(in_vain.spawn(number(1))),
         "cancelled_much_later" => cancel_when_told(much_later.spawn(number(1))),
         "many" => many(inputs(), number(3), number(4)),
+        "leaves" => {
+            let _left = progresses.spawn(100);
+            let mut line = String::new();
+            let _ = std::io::stdin().read_line(&mut line);
+            for result in progresses.map(inputs()) {
+                println!("{}", describe(result));
+            }
+        }
         "large" => {
             for (number, result) in large.map(inputs()).into_iter().enumerate() {
                 let value = result.expect("a value");

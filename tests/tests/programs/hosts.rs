@@ -1,7 +1,7 @@
 //! Calls that run on other machines: agents are processes here, and the engine is a relay in the test.
 
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use retry_tests::machines::{
@@ -504,7 +504,8 @@ fn children_of(parents: &[u32]) -> Vec<u32> {
 #[test]
 fn workers_of_a_stopped_agent_end_before_their_calls_begin_elsewhere() {
     fixture_outside(LIMIT, || {
-        let world = patient_machines();
+        let mut world = patient_machines();
+        world.set("LEAVES_GROUP", "1");
         let first = world.agent();
         let caller = world.start(&["progresses", "0", "2"]);
         eventually("both run", SOON, || processes_in(&world.ledger).len() == 2);
@@ -578,5 +579,68 @@ fn calls_of_a_stopped_machine_end_when_it_continues() {
         );
         let printed = first.end();
         assert!(!printed.contains("crash"), "{printed}");
+    });
+}
+
+/// Starts a caller that spawns a call, which is there when this returns, and maps six inputs.
+fn start_leaving(world: &Machines<Relay>) -> Child {
+    let mut command = world.call(&["leaves", "0", "6"]);
+    let mut caller = command.stdin(Stdio::piped()).spawn().unwrap();
+    eventually("the spawned call runs", SOON, || {
+        !world.ledger.entries().is_empty()
+    });
+    caller.stdin.take().unwrap().write_all(b"\n").unwrap();
+    caller
+}
+
+#[test]
+fn calls_of_a_killed_caller_end_unless_they_were_spawned() {
+    fixture_outside(LIMIT, || {
+        let mut world = machines();
+        world.set("WORK", "3000");
+        world.set("RETRY_MAX_WORKERS", "2");
+        let _agent = world.agent();
+        let mut caller = start_leaving(&world);
+        eventually("calls run and wait", SOON, || {
+            let (tasks, held) = world.engine.tasks();
+            processes_in(&world.ledger).len() == 2 && tasks > held
+        });
+        let spawned = processes_in(&world.ledger)[0];
+        caller.kill().unwrap();
+        caller.wait().unwrap();
+        // One that waits at the agent may begin in the place of one that has ended, before it ends as well.
+        eventually("the others end", SOON, || {
+            let are_few = world.engine.tasks() == (1, 1);
+            let workers = processes_in(&world.ledger).into_iter();
+            are_few && workers.filter(|worker| *worker != spawned).all(is_gone)
+        });
+        let begun = world.ledger.executions();
+        assert!(!is_gone(spawned) && begun.keys().all(|input| *input < 1_000_000));
+        eventually("the spawned call ends", SOON, || {
+            world.engine.tasks() == (0, 0)
+        });
+        let mut further = world.ledger.executions();
+        further.retain(|input, _| !begun.contains_key(input));
+        assert_eq!(further.into_keys().collect::<Vec<_>>(), [1_000_100]);
+        assert_eq!(world.run(&["square", "0", "3"]), numbered([0, 1, 4]));
+    });
+}
+
+#[test]
+fn retries_of_a_killed_caller_are_not_made() {
+    fixture_outside(LIMIT, || {
+        let world = machines();
+        let _agent = world.agent();
+        let mut caller = world.start(&["later", "0", "2"]);
+        // Handed back, with a delay until the next attempt.
+        eventually("both wait", SOON, || {
+            world.ledger.entries().len() == 2 && world.engine.tasks() == (2, 0)
+        });
+        caller.kill().unwrap();
+        caller.wait().unwrap();
+        eventually("they end", Duration::from_secs(1), || {
+            world.engine.tasks() == (0, 0)
+        });
+        assert_eq!(world.ledger.entries().len(), 2);
     });
 }

@@ -12,6 +12,7 @@ use crate::api::failure::{Cancelled, Lost, Startup};
 use crate::api::retries::Retries;
 use crate::codec::payload::Payload;
 use crate::fleet::tasks::{Action, Tasks};
+use crate::function::callee::Callee;
 use crate::function::registry::Registration;
 use crate::job::budget::Budget;
 use crate::job::caller::Caller;
@@ -391,6 +392,25 @@ fn a_slow_acknowledgement_does_not_extend_the_lease() {
     assert_eq!(execution.next_timer(), None);
     let verdict = execution.verdict(now + 19 * SECOND, 1, (0, 0));
     assert_eq!(verdict, Some(Verdict::Lost));
+}
+
+#[test]
+fn an_engine_knows_which_tasks_go_on_without_their_caller() {
+    let mut calls = Calls::new(100_000);
+    for is_detached in [false, true] {
+        let policy = policy(&PLAIN, Retries::none(), None);
+        let callee = Callee {
+            is_detached,
+            ..callee(&PLAIN, policy, None)
+        };
+        calls
+            .tasks
+            .submit(calls.now, &callee, job(1..2, 8, None, Caller(7)));
+    }
+    calls.tasks.dispatch(calls.now, &pool(&PLAIN));
+    calls.act();
+    let detached: Vec<bool> = calls.sent.iter().map(|(_, task)| task.detached).collect();
+    assert_eq!(detached, [false, true]);
 }
 
 #[test]

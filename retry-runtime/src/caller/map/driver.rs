@@ -655,6 +655,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             budget: self.budget.clone(),
             called: Some(self.called),
             longest_delay: None,
+            is_detached: false,
         };
         // The call may start workers of its service.
         let objects = match &self.config {
