@@ -17,7 +17,7 @@ use std::{io, mem};
 
 use crate::api::context::short_name;
 use crate::api::engine::{Delivery, Queue, Verdict};
-use crate::api::failure::Cancelled;
+use crate::api::failure::{Cancelled, Lost};
 use crate::api::run;
 use crate::fleet;
 use crate::function::callee::Callee;
@@ -560,7 +560,15 @@ impl Running {
         }
     }
 
-    fn end(&self, job: Job, outcome: Outcome) {
+    fn end(&self, job: Job, mut outcome: Outcome) {
+        if outcome
+            .result
+            .as_ref()
+            .is_ok_and(|value| value.named().is_some())
+        {
+            let reason = "a `Shared` cannot be the result of a call on another machine".into();
+            outcome.result = Err(Failure::Lost(Lost::NotEncodable { reason }));
+        }
         let mut state = lock(&self.state);
         let offset = match (job.index, state.indices.get(&job.number)) {
             (Some(index), Some(first)) => u32::try_from(index - first).unwrap_or_default(),

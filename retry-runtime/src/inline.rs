@@ -24,7 +24,7 @@ use crate::local::answer::decode_answer;
 use crate::local::backend::{Backend, StartRequest};
 use crate::local::core::Core;
 use crate::local::link::{Link, executing};
-use crate::scheduler::{AnswerReport, Executing, ExitReport, Inbound, Progress, WorkerKey};
+use crate::scheduler::{Answer, AnswerReport, Executing, ExitReport, Inbound, Progress, WorkerKey};
 use crate::sys::{self, Mark, attributes};
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
@@ -449,6 +449,7 @@ fn answer(
     output: Output,
 ) {
     let error = output.text().map(Into::into);
+    let objects = output.objects().clone();
     let output = output.into_bytes();
     let header = AnswerHeader {
         length: 0,
@@ -457,9 +458,12 @@ fn answer(
         ticket,
         duration,
     };
-    let Ok(answer) = decode_answer(&header, output, engine.max_message()) else {
+    let Ok(mut answer) = decode_answer(&header, output, engine.max_message()) else {
         return;
     };
+    if let Answer::Ok(value) = answer {
+        answer = Answer::Ok(objects.payload(value.into_one()));
+    }
     engine.step(|core, now| {
         let reply = AnswerReport {
             answer,

@@ -484,6 +484,10 @@ struct GuideDeploying;
 struct GuideFailures;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/guide/large.md")]
+struct GuideLarge;
+
+#[cfg(doctest)]
 #[doc = include_str!("../../docs/guide/limits.md")]
 struct GuideLimits;
 

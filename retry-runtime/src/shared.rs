@@ -6,7 +6,7 @@ mod registry;
 use std::any::Any;
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +18,9 @@ use crate::codec::handle::{self, HANDLE};
 use crate::codec::{self, Wire};
 use crate::sys::{self, Number, SealedMemory, View};
 pub(crate) use object::{Holder, Object, ObjectId};
-pub(crate) use registry::{Objects, collect, find_here, forget, is_any_named, receive, set_source};
+pub(crate) use registry::{
+    Objects, Source, borrow, collect, find_here, forget, receive, set_source,
+};
 
 /// A value that is handed over once and used in many calls.
 ///
@@ -59,27 +61,53 @@ pub(crate) use registry::{Objects, collect, find_here, forget, is_any_named, rec
 /// worker a vector of its own. A worker keeps decoded values whose encodings have 256 MiB together, besides the one
 /// that it used last; the value that was not used for the longest time is decoded again if a call names it.
 ///
+/// # Where it can go
+///
+/// A `Shared` can be an argument or a result, or a part of one, and a parameter of a service's constructor. A function
+/// may pass one on to the calls that it makes, and may make and return one, which its caller then maps as well:
+///
+/// ```standalone_crate
+/// use retry_runtime::{Shared, function};
+///
+/// #[function]
+/// fn squares(count: usize) -> std::io::Result<Shared<[u64]>> {
+///     Shared::filled(count, |squares| {
+///         for (number, square) in (0..).zip(squares) {
+///             *square = number * number;
+///         }
+///     })
+/// }
+///
+/// # fn main() {
+/// # retry_runtime::init();
+/// let squares = squares.remote(1_000_000).wait().unwrap();
+/// assert_eq!(squares[999_999], 999_998_000_001);
+/// # }
+/// ```
+///
+/// There are four exceptions. Each of these calls fails with [`Rejected`](crate::CallError::Rejected) or
+/// [`Lost`](crate::CallError::Lost), which say so:
+///
+/// - An error cannot contain one.
+/// - Calls that go to [other machines](crate::engine) cannot have one.
+/// - Calls whose results are kept in a checkpoint or a cache cannot be given one, or be those of a service that is
+///   configured with one: the same name means something else in the next run. A result that is one is not kept.
+/// - A child that the program forks cannot pass on those that it has inherited.
+///
+/// Other serialisation formats than that of calls refuse a `Shared`, and it cannot contain another one.
+///
 /// # How long it lives
 ///
 /// The memory is freed once the last handle and the last call that names it are gone, however these calls end, and
-/// with the program, however that ends. A handle that a function keeps in its worker keeps the worker's mapping only:
-/// later calls cannot be given it.
-///
-/// # Where it can go
-///
-/// A `Shared` can be an argument of a function or of a service's constructor, by value or by reference, alone or as a
-/// part of other values. A function can pass one that it was given on to the calls that it makes. It cannot be a
-/// result, and one that is made within a worker cannot be passed to calls. Calls that go to
-/// [other machines](crate::engine) cannot have one, and functions whose results are kept in a checkpoint or a cache
-/// cannot either: the same name means something else in the next run. Such a call fails with
-/// [`Rejected`](crate::CallError::Rejected) or [`Lost`](crate::CallError::Lost), which say so. No other serialisation
-/// format than the one of calls accepts a `Shared`. A program that forks cannot pass those that it had before to calls
-/// of the child.
+/// with the program, however that ends. Handles in workers count: one that a function stores in a static, or in the
+/// state of its worker, keeps the memory as long as that worker lives. It does not keep the value for calls, though:
+/// what the program and its calls have no handle on any more cannot be passed to another call.
 ///
 /// # Memory
 ///
-/// Each `Shared` of 32 KiB or more takes a file descriptor of the program; smaller ones are copied to each worker. The
-/// memory counts once, and not for each worker that has mapped it, where a limit on memory is checked.
+/// Each `Shared` of 32 KiB or more takes a file descriptor of the program; smaller ones are copied to each worker, where
+/// they take a page of memory at least. What a worker was given does not count for the limit on its memory; what it has
+/// made does. A map takes large values that only their inputs have no further ahead than other large inputs.
 pub struct Shared<T: Shareable + ?Sized> {
     object: Arc<Object>,
     value: OnceLock<T::Held>,
@@ -116,8 +144,8 @@ fn store_encoded(
     encode: impl FnOnce(&mut Vec<u8>) -> Result<(), codec::CodecError>,
 ) -> io::Result<Stored> {
     let mut encoded = Vec::new();
-    let result = encode(&mut encoded);
-    if !collect().is_empty() {
+    let (result, objects) = collect(|| encode(&mut encoded));
+    if !objects.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "a shared value cannot contain another one",
@@ -319,8 +347,8 @@ impl<T: Number + Wire + Send + Sync> Shared<[T]> {
 impl Shared<[u8]> {
     /// Reads a file.
     ///
-    /// The file is copied, and not mapped: what others write to it later changes nothing, and cutting it short does
-    /// not end the workers that read it.
+    /// The file is copied as it is, and not mapped: what others write to it later changes nothing, and cutting it short
+    /// does not end the workers that read it.
     ///
     /// # Errors
     ///
@@ -329,8 +357,17 @@ impl Shared<[u8]> {
     /// for it.
     pub fn from_file(path: impl AsRef<Path>) -> io::Result<Self> {
         let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let found = file.metadata()?;
+        if found.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if !found.is_file() || found.len() == 0 {
+            // Such as a pipe, or a file of the kernel, whose size is not known.
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            return Self::new(&bytes);
+        }
+        let length = usize::try_from(found.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
         SealedMemory::read_from(&mut file, length).map(|memory| Self::of(Stored(memory)))
     }
 }
@@ -395,13 +432,15 @@ impl<T: Shareable + ?Sized> Serialize for Shared<T> {
         impl Serialize for Content<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let object = self.0;
-                let refusal = if handle::is_within() {
-                    object.refusal()
-                } else {
-                    Some("a `Shared` can be passed to functions only")
-                };
-                if let Some(reason) = refusal {
-                    return Err(serde::ser::Error::custom(reason));
+                let refuse = |reason| Err(serde::ser::Error::custom(reason));
+                if !handle::is_within() {
+                    return refuse("a `Shared` can only be an argument or a result");
+                }
+                if object.is_foreign() {
+                    return refuse("a `Shared` from before the program was forked");
+                }
+                if !registry::is_known(object) {
+                    return refuse("a `Shared` from before `init` in a worker");
                 }
                 registry::name(object);
                 Name(object.id(), object.length() as u64).serialize(serializer)
@@ -429,7 +468,8 @@ impl<'de, T: Shareable + ?Sized> Deserialize<'de> for Shared<T> {
             ) -> Result<Arc<Object>, D::Error> {
                 use serde::de::Error;
                 if !handle::is_within() {
-                    return Err(Error::custom("a `Shared` can be passed to functions only"));
+                    let reason = "a `Shared` can only be an argument or a result";
+                    return Err(Error::custom(reason));
                 }
                 let Name(id, length) = Name::deserialize(deserializer)?;
                 let object = registry::find(id).map_err(Error::custom)?;
@@ -441,11 +481,13 @@ impl<'de, T: Shareable + ?Sized> Deserialize<'de> for Shared<T> {
         }
 
         let object = deserializer.deserialize_newtype_struct(HANDLE, Handle)?;
-        let held = T::hold(&object).map_err(serde::de::Error::custom)?;
-        Ok(Self {
-            object,
-            value: OnceLock::from(held),
-        })
+        let value = OnceLock::new();
+        // Elsewhere the process has made the value itself, and may only be about to show the arguments of a call.
+        if registry::this_worker() != 0 || object.id().maker != 0 {
+            let held = T::hold(&object).map_err(serde::de::Error::custom)?;
+            let _ = value.set(held);
+        }
+        Ok(Self { object, value })
     }
 }
 

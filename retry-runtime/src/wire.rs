@@ -8,6 +8,8 @@
 //! (the [bell](bell)), and the end of the connection when the other side is gone.
 
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
+pub(crate) mod arrived;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod bell;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 pub(crate) mod control_block;

@@ -106,8 +106,8 @@ fn values(numbers: impl IntoIterator<Item = u64>, size: usize) -> Payload {
 fn numbers(payload: &Payload) -> Vec<u64> {
     let number = |bytes: Bytes| u64::from_le_bytes(*bytes.first_chunk().expect("eight bytes"));
     match payload.clone() {
-        Payload::One(bytes) => vec![number(bytes)],
         Payload::Several(packed) => packed.map(number).collect(),
+        one => vec![number(one.into_one())],
     }
 }
 

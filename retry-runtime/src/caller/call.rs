@@ -24,7 +24,7 @@ use crate::codec::payload::Payload;
 use crate::codec::{self, CodecError, Wire};
 use crate::function::callee::Callee;
 use crate::function::registry::Registration;
-use crate::function::service_config::ServiceConfig;
+use crate::function::service_config::{ServiceConfig, names_any};
 use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver};
 use crate::job::outcome::{CallKey, Failure, History, Outcome, failed, rejected};
@@ -140,6 +140,8 @@ fn decode<T: Wire, E>(
     };
     let failure = match result {
         Ok(value) => {
+            // Until the value is decoded, and has handles of its own.
+            let _named = value.named().cloned();
             return codec::decode_alone(value.into_one())
                 .map_err(|error| CallError::Lost(lost(&error), context()));
         }
@@ -312,7 +314,7 @@ impl<T, E> Call<T, E> {
                 &bytes,
             );
             if let Some(place) = place {
-                if !objects.is_empty() {
+                if !objects.is_empty() || names_any(self.config.as_ref()) {
                     return Err(Rejected::keeps_no_shared_value());
                 }
                 if let Some(value) = place.find()? {

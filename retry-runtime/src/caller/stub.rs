@@ -56,8 +56,7 @@ impl<F, A, R> Target<F, A, R> {
     ) -> Result<Encoded, Rejected> {
         let limit = host.max_message();
         let mut input = Vec::new();
-        let encoded = encode(&mut input, limit);
-        let objects = shared::collect();
+        let (encoded, objects) = shared::collect(|| encode(&mut input, limit));
         match encoded {
             Ok(whole) => Ok(Encoded {
                 bytes: whole.unwrap_or_else(|| input.into()),

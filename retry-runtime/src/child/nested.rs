@@ -2,12 +2,11 @@
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::api::call_id::CallNumber;
 use crate::api::failure::Rejected;
@@ -22,18 +21,16 @@ use crate::job::caller::Caller;
 use crate::job::delivery;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
-use crate::shared::{self, Object, ObjectId};
+use crate::shared::{self, Object, ObjectId, Objects, Source};
 #[cfg(feature = "tracing")]
 use crate::spans::Batch;
 use crate::spans::{Context, forwarder};
-use crate::sys::{self, Mark, SealedMemory};
+use crate::sys::{Mark, SealedMemory};
 use crate::wait::spin;
+use crate::wire::arrived::Arrived;
 use crate::wire::message::{self, Calls, Item};
-use crate::wire::nested::{Content, Notice, Request, Submission};
+use crate::wire::nested::{Content, Notice, Offered, Purpose, Request, Submission};
 use crate::wire::write_queue;
-
-/// Bytes read at once.
-const READ: usize = 64 * 1024;
 
 static UPSTREAM: OnceLock<Upstream> = OnceLock::new();
 
@@ -58,7 +55,7 @@ struct Pending {
     jobs: HashMap<u32, Job>,
     next: u32,
     /// The threads that wait for shared values.
-    objects: HashMap<ObjectId, Vec<SyncSender<Received>>>,
+    objects: HashMap<ObjectId, VecDeque<SyncSender<Received>>>,
     /// Set once the reading thread has been started.
     reading: bool,
     /// Set once the parent is gone.
@@ -85,9 +82,17 @@ impl Upstream {
             pending: Mutex::default(),
             mark: Mark::current(),
         });
-        shared::set_source(|id| match Self::get() {
-            Some(upstream) => upstream.fetch(id),
-            None => Err("there is no parent to ask for a shared value".to_owned()),
+        shared::set_source(Source {
+            worker,
+            fetch: |id| match Self::get() {
+                Some(upstream) => upstream.fetch(id),
+                None => Err("there is no parent to ask for a shared value".to_owned()),
+            },
+            give_back: |id, count| {
+                if let Some(upstream) = Self::get().filter(|upstream| !upstream.is_foreign()) {
+                    upstream.write(&Request::GiveBack { id, count }, &[]);
+                }
+            },
         });
     }
 
@@ -144,7 +149,7 @@ impl Upstream {
         if pending.ended {
             return Err("the parent is gone".to_owned());
         }
-        pending.objects.entry(id).or_default().push(sender);
+        pending.objects.entry(id).or_default().push_back(sender);
         drop(pending);
         self.write(&Request::Object(id), &[]);
         receiver
@@ -160,7 +165,7 @@ impl Upstream {
         mut submitted: impl FnMut(CallKey),
     ) -> Result<(), Rejected> {
         // The parent rejects messages whose inputs exceed the limit in total.
-        let mut messages = vec![(Vec::new(), Vec::new())];
+        let mut messages = vec![(Vec::new(), Vec::new(), Objects::NONE)];
         let mut caller = Caller::thread();
         let mut span = 0;
         // The parent must know the span in which the calls are made.
@@ -174,11 +179,12 @@ impl Upstream {
             span = job.spans.number();
             if messages
                 .last()
-                .is_some_and(|(_, payload)| payload.len() + input.len() > self.limit)
+                .is_some_and(|(_, payload, _)| payload.len() + input.len() > self.limit)
             {
-                messages.push((Vec::new(), Vec::new()));
+                messages.push((Vec::new(), Vec::new(), Objects::NONE));
             }
-            let (calls, payload) = messages.last_mut().expect("there is one");
+            let (calls, payload, objects) = messages.last_mut().expect("there is one");
+            *objects = std::mem::take(objects).and(&job.objects);
             pending.next = pending.next.wrapping_add(1).max(1);
             let number = pending.next;
             let input = Payload::One(input);
@@ -187,7 +193,7 @@ impl Upstream {
             pending.jobs.insert(number, job);
         }
         drop(pending);
-        for (items, payload) in messages {
+        for (items, payload, objects) in messages {
             let head = Request::Submit(Submission {
                 calls: Calls {
                     function: callee.registration.spec.name.to_owned(),
@@ -203,9 +209,38 @@ impl Upstream {
                 ticket: current().map_or(0, |call| call.ticket()),
                 span,
             });
-            self.write(&head, &payload);
+            // Together, since other threads may submit calls as well.
+            let writing = self.begin_writing();
+            self.offer(&writing, &objects, Purpose::Calls);
+            self.write_locked(&writing, &head, &payload, None);
         }
         Ok(())
+    }
+
+    /// Hands over the shared values that the answer to a ticket names, before the answer.
+    #[cold]
+    pub(crate) fn offer_for_answer(&self, ticket: u64, objects: &Objects) {
+        let writing = self.begin_writing();
+        self.offer(&writing, objects, Purpose::Answer(ticket));
+    }
+
+    fn offer(&self, writing: &MutexGuard<'_, ()>, objects: &Objects, purpose: Purpose) {
+        for object in objects.iter() {
+            let (id, memory) = (object.id(), object.memory());
+            let offer = |content| Request::Offer {
+                id,
+                purpose,
+                content,
+            };
+            if id.maker != self.worker {
+                self.write_locked(writing, &offer(Offered::There), &[], None);
+            } else if let Some(file) = memory.file() {
+                let offer = offer(Offered::File(object.length() as u64));
+                self.write_locked(writing, &offer, &[], Some(file.as_fd()));
+            } else {
+                self.write_locked(writing, &offer(Offered::Payload), memory.bytes(), None);
+            }
+        }
     }
 
     /// Sends the parent spans and events.
@@ -247,13 +282,27 @@ impl Upstream {
     }
 
     fn write_with<R: Borrow<Request>>(&self, request: impl FnOnce() -> R, payload: &[u8]) {
-        let _whole = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let head = message::encode(request().borrow(), payload.len());
+        let writing = self.begin_writing();
+        self.write_locked(&writing, request().borrow(), payload, None);
+    }
+
+    fn begin_writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_locked(
+        &self,
+        _: &MutexGuard<'_, ()>,
+        request: &Request,
+        payload: &[u8],
+        file: Option<BorrowedFd<'_>>,
+    ) {
+        let head = message::encode(request, payload.len());
         // Count the request before writing it: an answer that follows on the other connection must not
         // overtake this message.
         count_request();
         // A failure means that the parent has exited, which the watchdog handles.
-        let _ = write_queue::send_all(&self.socket, &head, payload);
+        let _ = write_queue::send_all(&self.socket, &head, payload, file);
     }
 
     /// Receives what the parent sends and acts on it, until the connection ends.
@@ -261,11 +310,14 @@ impl Upstream {
         let mut arrived = Arrived::default();
         loop {
             // The texts of a failure may be as large as the message limit.
-            let taken = message::take::<Notice>(&mut arrived.bytes, usize::MAX, usize::MAX);
+            let taken = arrived.take::<Notice>(usize::MAX, usize::MAX);
             let acted = match taken {
-                Ok(Some((notice, payload))) => self.act(notice, payload, &mut arrived.files),
-                Ok(None) if arrived.read(&self.socket, self.limit) => Ok(()),
-                Ok(None) => break,
+                Ok(Some((notice, payload))) => self.act(notice, payload, &mut arrived),
+                Ok(None) => match arrived.read(&self.socket, self.limit) {
+                    Ok(0) => break,
+                    Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+                    Err(_) => break,
+                },
                 Err(reason) => Err(reason),
             };
             // The parent runs this same program, so this is a bug. Without the reader, callers would wait forever.
@@ -279,16 +331,16 @@ impl Upstream {
         pending.objects.clear();
     }
 
-    fn act(
-        &self,
-        notice: Notice,
-        mut payload: Bytes,
-        files: &mut VecDeque<OwnedFd>,
-    ) -> Result<(), String> {
+    fn act(&self, notice: Notice, mut payload: Bytes, arrived: &mut Arrived) -> Result<(), String> {
         match notice {
-            Notice::Reply(reply) => {
+            Notice::Reply(reply, named) => {
                 let number = reply.number;
-                let outcome = reply.take(&mut payload)?;
+                let mut outcome = reply.take(&mut payload)?;
+                if !named.is_empty() {
+                    // Now, before a following message says that they are not needed any more.
+                    let named = shared::borrow(named);
+                    outcome.result = outcome.result.map(|value| named.payload(value.into_one()));
+                }
                 let job = self.pending().jobs.remove(&number);
                 if let Some(mut job) = job {
                     // The caller's span must not stay open because of this thread.
@@ -298,76 +350,32 @@ impl Upstream {
             }
             Notice::Forget(id) => shared::forget(id),
             Notice::Object { id, content } => {
-                let received = match content {
-                    Content::Payload => SealedMemory::copy_of(&payload),
-                    Content::File(length) => {
-                        let file = files.pop_front().ok_or("a shared value without its file")?;
-                        usize::try_from(length)
-                            .map_err(io::Error::other)
-                            .and_then(|length| SealedMemory::receive(file, length))
+                let memory = match content {
+                    Content::Payload => {
+                        SealedMemory::copy_of(&payload).map_err(|error| error.to_string())
                     }
-                    Content::Gone => {
-                        let reason = "the shared value does not exist any more: the call that it was passed to has \
-                                      ended, and the program has no handle on it";
-                        Err(io::Error::other(reason))
-                    }
-                    Content::NoResources(reason) => Err(io::Error::other(reason)),
+                    Content::File(length) => arrived.take_file()?.and_then(|file| {
+                        let memory = SealedMemory::receive(file, length);
+                        let memory = memory.map(SealedMemory::without_file);
+                        memory.map_err(|error| error.to_string())
+                    }),
+                    Content::Gone => Err(
+                        "the shared value does not exist any more: the call that it was passed \
+                                          to has ended, and the program has no handle on it"
+                            .to_owned(),
+                    ),
                 };
                 // Here, so that a following message which says that it is not needed any more finds it.
-                let received = received
-                    .map(|memory| shared::receive(id, memory))
-                    .map_err(|error| error.to_string());
-                let waiting = self.pending().objects.remove(&id);
+                let received = memory.map(|memory| shared::receive(id, memory));
                 // Each request has an answer of its own, so one thread gets this one.
-                let mut waiting = waiting.unwrap_or_default();
-                let first = waiting.pop();
-                if !waiting.is_empty() {
-                    self.pending().objects.insert(id, waiting);
-                }
-                if let Some(first) = first {
+                let mut pending = self.pending();
+                let waiting = pending.objects.get_mut(&id);
+                if let Some(first) = waiting.and_then(VecDeque::pop_front) {
                     let _ = first.send(received);
                 }
+                pending.objects.retain(|_, waiting| !waiting.is_empty());
             }
         }
         Ok(())
-    }
-}
-
-/// What has arrived on the connection and was not yet acted on.
-struct Arrived {
-    bytes: BytesMut,
-    files: VecDeque<OwnedFd>,
-    room: Box<[u8]>,
-}
-
-impl Default for Arrived {
-    fn default() -> Self {
-        Self {
-            bytes: BytesMut::new(),
-            files: VecDeque::new(),
-            room: vec![0; READ].into(),
-        }
-    }
-}
-
-impl Arrived {
-    /// Waits for more and reads it. Returns false at the end of the connection.
-    fn read(&mut self, socket: &OwnedFd, limit: usize) -> bool {
-        let want = message::wanted(&self.bytes, READ, limit.max(READ));
-        let read = if want > READ {
-            // These are the bytes of one message, of which only the first one may take a file along.
-            sys::read_into(socket.as_fd(), &mut self.bytes, want)
-        } else {
-            let read = sys::receive_with_files(socket, &mut self.room, &mut self.files);
-            if let Ok(read) = read {
-                self.bytes.extend_from_slice(&self.room[..read]);
-            }
-            read
-        };
-        match read {
-            Ok(0) => false,
-            Ok(_) | Err(rustix::io::Errno::INTR) => true,
-            Err(_) => false,
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::nested::Upstream;
 use super::{STRANGER, exit};
 use crate::function::invocation::Output;
 use crate::spans::forwarder;
@@ -132,6 +133,11 @@ impl ResultWriter {
         remarks: Remarks,
         output: &Output,
     ) {
+        if !output.objects().is_empty()
+            && let Some(upstream) = Upstream::get()
+        {
+            upstream.offer_for_answer(ticket, output.objects());
+        }
         if let Some(text) = output.text() {
             let text = text.as_bytes();
             self.answer(Kind::ErrText, ticket, 0, Remarks::default(), text);

@@ -195,7 +195,10 @@ impl Server {
             let kind = invocation.kind();
             // Output that precedes the result must be written before the result is sent.
             flush_stdout();
-            let goes_on = kind == Kind::Ok && calls.is_within_chunk() && !growth.is_limited();
+            let goes_on = kind == Kind::Ok
+                && calls.is_within_chunk()
+                && !growth.is_limited()
+                && invocation.output().objects().is_empty();
             let now = sys::ticks();
             let took = now.wrapping_sub(since);
             if goes_on {

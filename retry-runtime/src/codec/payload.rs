@@ -1,5 +1,9 @@
 //! Encoded values in transit: one value, or several packed ones.
 
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
 
 use crate::codec::buffers::LARGE;
@@ -19,6 +23,24 @@ pub(crate) const LONGEST: usize = MARK as usize - 1;
 pub(crate) enum Payload {
     One(Bytes),
     Several(Packed),
+    /// One value that names others.
+    Naming(Box<Naming>),
+}
+
+/// An encoded value that names others by their ids.
+#[derive(Clone)]
+pub(crate) struct Naming {
+    bytes: Bytes,
+    named: Named,
+}
+
+/// What keeps the values that an encoded value names until it is decoded.
+pub(crate) type Named = Arc<dyn Any + Send + Sync>;
+
+impl fmt::Debug for Naming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Naming").field(&self.bytes).finish()
+    }
 }
 
 /// Encoded values in one buffer, each preceded by its length.
@@ -54,11 +76,25 @@ impl Payload {
         (count > 0 && rest.is_empty()).then_some(Self::Several(Packed { count, bytes }))
     }
 
+    /// Creates a payload of one value that names others.
+    pub(crate) fn naming(bytes: Bytes, named: Named) -> Self {
+        Self::Naming(Box::new(Naming { bytes, named }))
+    }
+
+    /// Returns what keeps the values that this one names, if it names any.
+    pub(crate) fn named(&self) -> Option<&Named> {
+        match self {
+            Self::Naming(naming) => Some(&naming.named),
+            Self::One(_) | Self::Several(_) => None,
+        }
+    }
+
     /// Returns the bytes of a payload that is one value.
     pub(crate) fn into_one(self) -> Bytes {
         match self {
             Self::One(bytes) => bytes,
             Self::Several(mut series) => series.next().unwrap_or_default(),
+            Self::Naming(naming) => naming.bytes,
         }
     }
 
@@ -67,6 +103,7 @@ impl Payload {
         match self {
             Self::One(bytes) => bytes,
             Self::Several(series) => &series.bytes,
+            Self::Naming(naming) => &naming.bytes,
         }
     }
 
@@ -75,6 +112,7 @@ impl Payload {
         match self {
             Self::One(bytes) => bytes.len(),
             Self::Several(series) => series.bytes.len() - series.count as usize * PREFIX,
+            Self::Naming(naming) => naming.bytes.len(),
         }
     }
 }
@@ -83,17 +121,18 @@ impl Payload {
     /// Returns the number of values, at least one.
     pub(crate) fn count(&self) -> u32 {
         match self {
-            Self::One(_) => 1,
+            Self::One(_) | Self::Naming(_) => 1,
             Self::Several(series) => series.count,
         }
     }
 
-    /// Returns the values one by one.
+    /// Returns the values one by one, without one that names others: the bytes alone are not that value.
     #[cfg(feature = "checkpoint")]
     pub(crate) fn values(self) -> impl Iterator<Item = Bytes> {
         let (one, several) = match self {
             Self::One(bytes) => (Some(bytes), None),
             Self::Several(series) => (None, Some(series)),
+            Self::Naming(_) => (None, None),
         };
         one.into_iter().chain(several.into_iter().flatten())
     }
@@ -107,13 +146,16 @@ impl Payload {
                 *self = Self::new(series.count, std::mem::take(&mut series.bytes));
                 Self::new(count, front)
             }
+            Self::Naming(_) => std::mem::replace(self, Self::NONE),
         }
     }
 
     /// Detaches the value from the buffer it is part of, because it will be kept for a while.
     pub(crate) fn detach(&mut self) {
-        if let Self::One(bytes) = self {
-            detach(bytes);
+        match self {
+            Self::One(bytes) => detach(bytes),
+            Self::Naming(naming) => detach(&mut naming.bytes),
+            Self::Several(_) => {}
         }
     }
 }
@@ -217,8 +259,8 @@ mod tests {
 
     fn values(payload: Payload) -> Vec<Bytes> {
         match payload {
-            Payload::One(bytes) => vec![bytes],
             Payload::Several(series) => series.collect(),
+            one => vec![one.into_one()],
         }
     }
 

@@ -18,7 +18,7 @@ use crate::api::retryable::Retry;
 use crate::api::spec::FunctionSpec;
 use crate::codec::{self, CodecError, Wire};
 use crate::function::args::Arguments;
-use crate::shared;
+use crate::shared::{self, Objects};
 use crate::sys;
 use crate::wire::frame::Kind;
 
@@ -111,6 +111,8 @@ pub(crate) struct Output {
     whole: Option<Bytes>,
     /// The text of the error, if the answer is one.
     text: Option<String>,
+    /// The shared values that the answer names.
+    objects: Objects,
 }
 
 impl Output {
@@ -119,10 +121,17 @@ impl Output {
         self.text.as_deref()
     }
 
+    /// Returns the shared values that the answer names.
+    #[inline]
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
     /// Discards the answer and returns the buffer, for the description of a failure instead.
     pub(crate) fn instead(&mut self) -> &mut Vec<u8> {
         self.whole = None;
         self.text = None;
+        self.objects = Objects::NONE;
         self.written.clear();
         &mut self.written
     }
@@ -165,6 +174,9 @@ impl Invocation {
         self.output.whole = None;
         if self.output.text.is_some() {
             self.output.text = None;
+        }
+        if !self.output.objects.is_empty() {
+            self.output.objects = Objects::NONE;
         }
         self.output.written.clear();
         if self.output.written.capacity() > SCRATCH {
@@ -289,14 +301,14 @@ impl Invocation {
         kind: Kind,
         encode: impl FnOnce(&mut Output, usize) -> Result<(), CodecError>,
     ) {
-        let encoded = encode(&mut self.output, self.limit);
-        if shared::is_any_named() {
-            // The parent would find a shared value by its name only as long as something else keeps it.
-            drop(shared::collect());
-            return self.explain(
-                Kind::NotEncodable,
-                "a `Shared` cannot be a result, or a part of one",
-            );
+        let (output, limit) = (&mut self.output, self.limit);
+        let (encoded, objects) = shared::collect(|| encode(output, limit));
+        if !objects.is_empty() {
+            self.output.objects = objects;
+            if kind != Kind::Ok {
+                let reason = "a `Shared` cannot be a part of an error";
+                return self.explain(Kind::NotEncodable, reason);
+            }
         }
         self.answer = Some(match encoded {
             Ok(()) => kind,

@@ -448,8 +448,7 @@ impl Nothing for () {
 pub(crate) fn configure<T: Wire>(parameters: &T) -> ServiceConfig {
     const LONGEST: usize = 1024 * 1024;
     let mut bytes = Vec::new();
-    let encoded = codec::encode(parameters, &mut bytes, LONGEST);
-    let objects = shared::collect();
+    let (encoded, objects) = shared::collect(|| codec::encode(parameters, &mut bytes, LONGEST));
     if let Err(error) = encoded {
         let advice = match error {
             CodecError::TooLarge(_) => "; pass a path instead of its contents",

@@ -34,6 +34,11 @@ impl ServiceConfig {
     }
 }
 
+/// Returns whether the configuration of a call, if it has one, names shared values.
+pub(crate) fn names_any(config: Option<&ServiceConfig>) -> bool {
+    config.is_some_and(|config| !config.objects().is_empty())
+}
+
 impl From<Vec<u8>> for ServiceConfig {
     fn from(bytes: Vec<u8>) -> Self {
         Self::new(Encoded {

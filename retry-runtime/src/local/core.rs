@@ -197,9 +197,9 @@ impl Core {
                 header.count = inputs.len();
                 send(&mut header, inputs.bytes());
             }
-            Payload::One(input) => {
+            Payload::One(_) | Payload::Naming(_) => {
                 header.fault = faults::pick(terms.name, attempt, job.index);
-                send(&mut header, input);
+                send(&mut header, job.input.bytes());
             }
         }
     }

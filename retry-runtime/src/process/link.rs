@@ -35,8 +35,6 @@ pub(crate) struct ProcessLink {
     dirty: bool,
     /// The control group that limits the worker's memory, if the kernel does so.
     cgroup: Option<Arc<Cgroup>>,
-    /// The number of bytes of memory that the worker may take.
-    limit: u64,
     meter: memory::Meter,
     /// The number of inputs that the worker executes at once.
     slots: usize,
@@ -55,7 +53,7 @@ impl ProcessLink {
         control: Arc<ControlBlock>,
         writer: Writer,
         cgroup: Option<Arc<Cgroup>>,
-        limit: Option<u64>,
+        meter: memory::Meter,
         slots: usize,
     ) -> Self {
         Self {
@@ -67,8 +65,7 @@ impl ProcessLink {
             write_queue: WriteQueue::default(),
             dirty: false,
             cgroup,
-            limit: limit.unwrap_or(u64::MAX),
-            meter: memory::Meter::default(),
+            meter,
             slots,
             is_suspended: false,
         }
@@ -141,7 +138,7 @@ impl Link for ProcessLink {
     }
 
     fn memory(&self) -> u64 {
-        let taken = self.meter.measure(self.pid, self.limit);
+        let taken = self.meter.measure(self.pid);
         // The kernel may have killed a process that the worker had started, instead of the worker.
         let killed = self
             .cgroup

@@ -1,11 +1,12 @@
 //! The parent's side of the connection for nested calls.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::mem::take;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::Pool;
 use super::sources::{NESTED, Writable};
@@ -25,17 +26,21 @@ use crate::shared::{self, Holder, Object, ObjectId, Objects};
 #[cfg(feature = "tracing")]
 use crate::spans::Batch;
 use crate::spans::{Context, Origin};
-use crate::sys;
+use crate::sys::SealedMemory;
+use crate::wire::arrived::Arrived;
 use crate::wire::message::{self, Reply};
-use crate::wire::nested::{Content, LARGEST_REQUEST, Notice, Request, Submission};
+use crate::wire::nested::{
+    Content, LARGEST_REQUEST, Notice, Offered, Purpose, Request, Submission,
+};
 use crate::wire::write_queue::WriteQueue;
-
-/// The number of bytes read at once.
-const READ: usize = 64 * 1024;
 
 /// The backlog limit: while more bytes than this wait for a worker to accept them, no further inputs of its
 /// calls are handed out. A worker takes in everything that arrives, so this state ends by itself.
 const BACKLOG: usize = 16 * 1024 * 1024;
+
+/// The maximum number of shared values that a worker has handed over for one answer or for calls, and of answers that
+/// it has announced so.
+const MOST_OFFERED: usize = 16 * 1024;
 
 /// The path of outcomes to one worker.
 pub(crate) struct Downstream {
@@ -45,6 +50,10 @@ pub(crate) struct Downstream {
     socket: Arc<OwnedFd>,
     writable: Writable,
     write_queue: Mutex<(WriteQueue, bool)>,
+    /// The shared values that were lent to the worker, and how often.
+    lent: Mutex<HashMap<ObjectId, (Arc<Object>, u32)>>,
+    /// The number of bytes of shared values that the worker was given.
+    given: Arc<AtomicU64>,
 }
 
 impl Downstream {
@@ -61,14 +70,58 @@ impl Downstream {
             socket,
             writable,
             write_queue: Mutex::default(),
+            lent: Mutex::default(),
+            given: Arc::default(),
         }
     }
 
+    /// Returns the number of bytes of shared values that the worker was given, which changes.
+    pub(super) fn given(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.given)
+    }
+
     /// Sends the outcome of a call. What the socket does not accept is queued until it does.
-    pub(crate) fn send(&self, number: u32, outcome: Outcome) {
+    pub(crate) fn send(self: &Arc<Self>, number: u32, outcome: Outcome) {
+        let named = outcome.result.as_ref().map(Objects::named_by);
+        let named = named.unwrap_or_default();
+        let ids = named.iter().map(|object| {
+            self.lend(object);
+            object.id()
+        });
+        let ids = ids.collect();
         let (reply, payload) = Reply::new(number, outcome);
-        let head = message::encode(&Notice::Reply(reply), payload.len());
+        let head = message::encode(&Notice::Reply(reply, ids), payload.len());
         self.with_write_queue(|write_queue| write_queue.push(&head, &payload));
+    }
+
+    /// Sends a shared value, which exists until the worker gives it back: the worker may hand it over again, and
+    /// nothing else may have a handle on it here.
+    fn lend(self: &Arc<Self>, object: &Arc<Object>) {
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = lent.entry(object.id());
+        entry.or_insert_with(|| (Arc::clone(object), 0)).1 += 1;
+        drop(lent);
+        self.send_object(object.id(), Some(object));
+    }
+
+    fn take_back(&self, id: ObjectId, count: u32) {
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, times)) = lent.get_mut(&id) else {
+            return;
+        };
+        *times = times.saturating_sub(count);
+        let last = (*times == 0).then(|| lent.remove(&id));
+        // Dropping it writes to this connection.
+        drop(lent);
+        drop(last);
+    }
+
+    /// Drops all that was lent to the worker, because it has ended.
+    fn take_all_back(&self) {
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = take(&mut *lent);
+        drop(lent);
+        drop(all);
     }
 
     /// Sends a shared value, or that it does not exist any more.
@@ -80,7 +133,12 @@ impl Downstream {
             });
         };
         let holder: Arc<dyn Holder> = Arc::clone(self) as Arc<dyn Holder>;
-        object.add_holder(Arc::downgrade(&holder));
+        let length = object.length() as u64;
+        let is_new = object.add_holder(Arc::downgrade(&holder));
+        // What a worker has made and handed over counts as its own.
+        if is_new && id.maker != self.worker {
+            self.given.fetch_add(length, Ordering::Relaxed);
+        }
         let memory = object.memory();
         let Some(file) = memory.file() else {
             let content = Content::Payload;
@@ -91,17 +149,9 @@ impl Downstream {
                 write_queue.push(&message, &Bytes::new());
             });
         };
-        match file.try_clone_to_owned() {
-            Ok(file) => {
-                let content = Content::File(object.length() as u64);
-                let head = message::encode(&Notice::Object { id, content }, 0);
-                self.with_write_queue(|write_queue| write_queue.push_with_file(&head, file));
-            }
-            Err(error) => {
-                let content = Content::NoResources(error.to_string());
-                self.notify(&Notice::Object { id, content });
-            }
-        }
+        let content = Content::File(object.length() as u64);
+        let head = message::encode(&Notice::Object { id, content }, 0);
+        self.with_write_queue(|write_queue| write_queue.push_with_file(&head, Arc::clone(file)));
     }
 
     fn notify(&self, notice: &Notice) {
@@ -148,7 +198,10 @@ impl Downstream {
 }
 
 impl Holder for Downstream {
-    fn forget(&self, object: ObjectId) {
+    fn forget(&self, object: ObjectId, length: usize) {
+        if object.maker != self.worker {
+            self.given.fetch_sub(length as u64, Ordering::Relaxed);
+        }
         let head = message::encode(&Notice::Forget(object), 0);
         // The engine may be locked, so whether the worker is behind is left to the next message.
         drop(self.write(|write_queue| write_queue.push(&head, &Bytes::new())));
@@ -167,6 +220,13 @@ impl Deliver for Downstream {
     }
 }
 
+/// Shared values that a worker has handed over, and how many bytes of them are new here.
+#[derive(Default)]
+struct Offers {
+    objects: Vec<Arc<Object>>,
+    weight: usize,
+}
+
 /// The requests of one worker.
 pub(crate) struct Requests {
     worker: WorkerKey,
@@ -176,7 +236,11 @@ pub(crate) struct Requests {
     )]
     origin: Origin,
     pub(crate) replies: Arc<Downstream>,
-    input: BytesMut,
+    arrived: Arrived,
+    /// The shared values that the next submission names.
+    for_calls: Vec<Arc<Object>>,
+    /// The shared values that answers name which are about to arrive, by ticket, or why there is none.
+    for_answers: BTreeMap<u64, Result<Offers, String>>,
     /// The worker's limit on the size of a message.
     limit: usize,
     /// The number of requests taken in.
@@ -205,7 +269,9 @@ impl Requests {
                 function,
             },
             replies: Arc::new(replies),
-            input: BytesMut::new(),
+            arrived: Arrived::default(),
+            for_calls: Vec::new(),
+            for_answers: BTreeMap::new(),
             limit,
             taken: 0,
             ended: false,
@@ -222,8 +288,7 @@ impl Requests {
     pub(crate) fn receive(&mut self, pool: Pool<'_>) -> Result<bool, String> {
         let engine = pool.engine;
         let limit = self.limit;
-        let want = message::wanted(&self.input, READ, limit);
-        match sys::read_into(&*self.replies.socket, &mut self.input, want) {
+        match self.arrived.read(&self.replies.socket, limit) {
             Ok(0) => {
                 self.ended = true;
                 return Ok(false);
@@ -232,11 +297,16 @@ impl Requests {
             // Nothing has arrived yet; or the worker is ending, which its process reports.
             Err(_) => return Ok(false),
         }
-        while let Some((request, payload)) = message::take(&mut self.input, LARGEST_REQUEST, limit)?
-        {
+        while let Some((request, payload)) = self.arrived.take(LARGEST_REQUEST, limit)? {
             self.taken += 1;
             match request {
                 Request::Submit(submission) => self.submit(engine, submission, payload)?,
+                Request::Offer {
+                    id,
+                    purpose,
+                    content,
+                } => self.take_in_offer(id, purpose, content, &payload)?,
+                Request::GiveBack { id, count } => self.replies.take_back(id, count),
                 Request::Object(id) => {
                     self.replies.send_object(id, shared::find_here(id).as_ref());
                 }
@@ -265,8 +335,81 @@ impl Requests {
         Ok(true)
     }
 
-    /// Releases all maps that are held back, because the worker has ended.
+    /// Takes in a shared value of the worker, or one that the worker was given.
+    fn take_in_offer(
+        &mut self,
+        id: ObjectId,
+        purpose: Purpose,
+        content: Offered,
+        payload: &[u8],
+    ) -> Result<(), String> {
+        let known = shared::find_here(id);
+        let memory = match content {
+            Offered::There => Err("a shared value that does not exist any more".to_owned()),
+            _ if id.maker != self.worker.id => {
+                return Err("a shared value of another process".to_owned());
+            }
+            Offered::Payload => SealedMemory::copy_of(payload).map_err(|error| error.to_string()),
+            Offered::File(length) => self.arrived.take_file()?.and_then(|file| {
+                SealedMemory::receive(file, length).map_err(|error| error.to_string())
+            }),
+        };
+        let (object, weight) = match (known, memory) {
+            (Some(known), _) => (Ok(known), 0),
+            (None, Ok(memory)) => {
+                let object = Object::adopted(id, memory);
+                let weight = object.length();
+                (Ok(object), weight)
+            }
+            (None, Err(reason)) => (Err(reason), 0),
+        };
+        match purpose {
+            Purpose::Answer(ticket) => {
+                if self.for_answers.len() > MOST_OFFERED {
+                    return Err("shared values for answers that do not come".to_owned());
+                }
+                let offers = self.for_answers.entry(ticket);
+                match (offers.or_insert_with(|| Ok(Offers::default())), object) {
+                    (Ok(offers), Ok(_)) if offers.objects.len() > MOST_OFFERED => {
+                        return Err(format!(
+                            "more than {MOST_OFFERED} shared values for one answer"
+                        ));
+                    }
+                    (Ok(offers), Ok(object)) => {
+                        offers.objects.push(object);
+                        offers.weight = offers.weight.saturating_add(weight);
+                    }
+                    (offers, Err(reason)) => *offers = Err(reason),
+                    (Err(_), Ok(_)) => {}
+                }
+            }
+            Purpose::Calls => {
+                if self.for_calls.len() > MOST_OFFERED {
+                    return Err("shared values for calls that do not come".to_owned());
+                }
+                // A worker that is given a name without a value says so.
+                self.for_calls.extend(object);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the shared values that the answer to a ticket names. An error is why there are none.
+    #[inline]
+    pub(crate) fn take_for_answer(&mut self, ticket: u64) -> Result<Objects, String> {
+        if self.for_answers.is_empty() {
+            return Ok(Objects::NONE);
+        }
+        let offers = self.for_answers.remove(&ticket);
+        let offers = offers.unwrap_or_else(|| Ok(Offers::default()));
+        offers.map(|offers| Objects::new(offers.objects, offers.weight))
+    }
+
+    /// Releases all maps that are held back, and what was kept for the worker, because it has ended.
     pub(crate) fn let_go(&mut self, core: &mut Core) {
+        self.for_answers.clear();
+        self.for_calls.clear();
+        self.replies.take_all_back();
         for caller in self.held.drain(..) {
             core.scheduler.hold(caller, None);
         }
@@ -328,6 +471,7 @@ impl Requests {
     ) -> Result<(), String> {
         let spans = self.place(engine, &submission);
         let budget = submission.budget.map(|budget| self.budget(budget));
+        let objects = Objects::new(take(&mut self.for_calls), 0);
         let (callee, items) = Callee::received(submission.calls, budget)?;
         let registration = callee.registration;
         let mut jobs = Vec::with_capacity(items.len());
@@ -340,7 +484,7 @@ impl Requests {
                 number: item.number,
                 index: item.index,
                 input: item.take(&mut payload)?,
-                objects: Objects::NONE,
+                objects: objects.clone(),
                 caller: Caller::of_worker(self.worker.id, submission.caller),
                 method: registration.place(),
                 spans: spans.clone(),
@@ -351,20 +495,16 @@ impl Requests {
         let refused = engine.step(|core, now| {
             let ticket = submission.ticket;
             let outer = core.scheduler.call_of(self.worker, ticket);
-            let outer = outer.map(|(_, _, job)| (job.caller, job.objects.clone()));
-            // The call may pass on the shared values that it was given, and may end before the calls that it makes.
-            let (outer, objects) = outer.unzip();
-            let objects = objects.unwrap_or_default();
+            let outer = outer.map(|(_, _, job)| job.caller);
             let function = match core.function(&callee) {
                 Ok(function) => function,
                 Err(reason) => return Some((reason, jobs)),
             };
             let terms = core.terms(function, &callee);
-            for (id, mut job) in jobs {
+            for (id, job) in jobs {
                 if let Some(outer) = outer.filter(|_| capture::is_on()) {
                     capture::route_within(called, job.caller.0, outer.0);
                 }
-                job.objects.clone_from(&objects);
                 let origin = NestedOrigin {
                     id,
                     worker: self.worker,

@@ -15,7 +15,7 @@ use super::streams::{Queued, end_of_queue, poll_unwritten};
 use super::sweep::Family;
 use crate::api::events::Stream;
 use crate::api::excerpt::one_line;
-use crate::api::failure::Startup;
+use crate::api::failure::{Lost, Startup};
 use crate::codec::payload::Payload;
 use crate::function::registry;
 use crate::local::answer::{decode_answer, text};
@@ -464,6 +464,15 @@ impl ReceiveSide {
                 return Ok(None);
             }
             _ => decode_answer(header, payload, self.limit)?,
+        };
+        let answer = match (answer, self.requests.take_for_answer(header.ticket)) {
+            (Answer::Ok(value), Ok(objects)) if !objects.is_empty() => {
+                Answer::Ok(objects.payload(value.into_one()))
+            }
+            (Answer::Ok(_), Err(reason)) => Answer::Lost(Lost::NotDecodable {
+                reason: reason.into(),
+            }),
+            (answer, _) => answer,
         };
         let of_this = |(ticket, _): &mut (u64, String)| *ticket == header.ticket;
         let error = self.text.take_if(of_this).map(|(_, text)| text.into());

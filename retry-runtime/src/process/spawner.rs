@@ -24,6 +24,7 @@ use super::{OwnedPool, Pool, PoolShared};
 use crate::config::Config;
 use crate::local::backend::StartRequest;
 use crate::local::core::Core;
+use crate::sys::memory::Meter;
 use crate::sys::{PerProcess, children};
 use crate::wire::Lease;
 use crate::wire::handshake::Orders;
@@ -325,6 +326,7 @@ fn connect(
         Arc::new(nested),
         writable,
     );
+    let meter = Meter::new(request.memory.unwrap_or(u64::MAX), replies.given());
     let parts = WorkerParts {
         child,
         pidfd,
@@ -342,7 +344,7 @@ fn connect(
         control,
         writer,
         cgroup,
-        request.memory,
+        meter,
         request.slots,
     );
     Ok((pid, link))
@@ -376,6 +378,6 @@ fn send_orders(
     if sent < orders.len() && !waits {
         return Err(io::ErrorKind::WouldBlock.into());
     }
-    write_queue::send_all(&process.socket, &orders[sent..], &[])?;
+    write_queue::send_all(&process.socket, &orders[sent..], &[], None)?;
     Ok(())
 }

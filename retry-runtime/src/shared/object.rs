@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
@@ -12,13 +12,17 @@ use crate::sys::{Mark, SealedMemory};
 
 /// Identifies a shared value within the processes of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct ObjectId(pub(crate) u64);
+pub(crate) struct ObjectId {
+    /// The worker that has made the value, or zero for the program.
+    pub(crate) maker: u64,
+    pub(crate) number: u64,
+}
 
 /// A worker that has mapped shared values.
 pub(crate) trait Holder: Send + Sync {
     /// Tells the worker that no call will name a shared value any more. Must not wait, and must not take the lock
     /// of an engine, which the caller may hold.
-    fn forget(&self, object: ObjectId);
+    fn forget(&self, object: ObjectId, length: usize);
 }
 
 /// A shared value, without its type.
@@ -30,14 +34,13 @@ pub struct Object {
     holders: Mutex<Vec<Weak<dyn Holder>>>,
     /// Identifies the process that has made the object, or has received it.
     mark: Mark,
-    /// Set if a call of this process can name the object.
-    is_known: bool,
+    /// How often the parent has lent the object to this worker: it exists there until the worker gives it back.
+    lent: AtomicU32,
 }
 
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.id.0;
-        f.debug_struct("Object").field("id", &id).finish()
+        f.debug_tuple("Object").field(&self.id).finish()
     }
 }
 
@@ -50,29 +53,31 @@ impl Object {
     pub(crate) fn new(memory: SealedMemory) -> Arc<Self> {
         // A forked child goes on counting, so that its objects are not taken for those that it has inherited.
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let id = ObjectId(LAST.fetch_add(1, Ordering::Relaxed) + 1);
-        // The ids of a worker mean other objects to its parent.
-        let is_known = !registry::has_source();
-        let object = Self::with_id(id, memory, is_known);
-        if is_known {
-            registry::add(&object);
-        }
+        let id = ObjectId {
+            maker: registry::this_worker(),
+            number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
+        };
+        let object = Self::received(id, memory);
+        registry::add(&object);
+        object
+    }
+
+    /// Makes an object of memory that a worker has sent. Calls of this process may name it.
+    pub(crate) fn adopted(id: ObjectId, memory: SealedMemory) -> Arc<Self> {
+        let object = Self::received(id, memory);
+        registry::add(&object);
         object
     }
 
     /// Makes an object of memory that another process has sent.
     pub(crate) fn received(id: ObjectId, memory: SealedMemory) -> Arc<Self> {
-        Self::with_id(id, memory, true)
-    }
-
-    fn with_id(id: ObjectId, memory: SealedMemory, is_known: bool) -> Arc<Self> {
         Arc::new(Self {
             id,
             memory: Arc::new(memory),
             held: Mutex::default(),
             holders: Mutex::default(),
             mark: Mark::current(),
-            is_known,
+            lent: AtomicU32::new(0),
         })
     }
 
@@ -88,12 +93,9 @@ impl Object {
         self.memory.bytes().len()
     }
 
-    /// Returns why no call can name the object, if that is so.
-    pub(crate) fn refusal(&self) -> Option<&'static str> {
-        if self.is_foreign() {
-            return Some("a `Shared` from before the program was forked cannot be passed to calls");
-        }
-        (!self.is_known).then_some("a `Shared` that was made in a worker cannot be passed to calls")
+    /// Notes that the parent has lent the object to this worker once more.
+    pub(super) fn note_lent(&self) {
+        self.lent.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns whether this process was forked from the one that the object belongs to.
@@ -101,11 +103,15 @@ impl Object {
         !self.mark.is_current()
     }
 
-    /// Notes that a worker has mapped the object.
-    pub(crate) fn add_holder(&self, holder: Weak<dyn Holder>) {
+    /// Notes that a worker has mapped the object. Returns false if that was known.
+    pub(crate) fn add_holder(&self, holder: Weak<dyn Holder>) -> bool {
         let mut holders = lock(&self.holders);
-        holders.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&holder));
-        holders.push(holder);
+        holders.retain(|other| other.strong_count() > 0);
+        let is_new = !holders.iter().any(|other| other.ptr_eq(&holder));
+        if is_new {
+            holders.push(holder);
+        }
+        is_new
     }
 
     /// Returns the value as its type needs it, from the last use if possible.
@@ -141,13 +147,14 @@ impl Drop for Object {
             // The workers are those of the process that this one was forked from.
             return std::mem::forget(holders);
         }
-        if !self.is_known {
-            return;
-        }
         registry::remove(self.id);
+        let lent = *self.lent.get_mut();
+        if lent > 0 {
+            registry::give_back(self.id, lent);
+        }
         let holders = holders.into_inner().unwrap_or_else(PoisonError::into_inner);
         for holder in holders.iter().filter_map(Weak::upgrade) {
-            holder.forget(self.id);
+            holder.forget(self.id, self.length());
         }
     }
 }

@@ -2,19 +2,26 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use bytes::Bytes;
+
 use super::object::{Object, ObjectId};
+use crate::codec::payload::Payload;
 use crate::sys::{PerProcess, SealedMemory};
 
 /// How many bytes of encodings a process keeps in decoded form, beyond the value that it used last.
 const DECODED: usize = 256 * 1024 * 1024;
 
-/// Gets a shared value from the process that has it.
-pub(crate) type Source = fn(ObjectId) -> Result<Arc<Object>, String>;
+/// Where a worker gets shared values that it does not have: from its parent.
+pub(crate) struct Source {
+    /// The number of the worker, which is not zero.
+    pub(crate) worker: u64,
+    pub(crate) fetch: fn(ObjectId) -> Result<Arc<Object>, String>,
+    /// Tells the parent that the worker does not need a value any more, which it was lent this many times.
+    pub(crate) give_back: fn(ObjectId, u32),
+}
 
-/// Where this process gets shared values that it does not have: a worker asks its parent.
 static SOURCE: OnceLock<Source> = OnceLock::new();
 
 static REGISTRY: PerProcess<Mutex<Registry>> = PerProcess::new();
@@ -61,9 +68,18 @@ fn registry() -> MutexGuard<'static, Registry> {
     registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sets where this process gets shared values that it does not have.
+/// Sets where this worker gets shared values that it does not have.
 pub(crate) fn set_source(source: Source) {
+    // What was made before has ids that mean other values to the parent.
+    registry().objects.clear();
     let _ = SOURCE.set(source);
+}
+
+/// Returns whether calls of this process may name an object: not in a worker that has made it before it was one.
+pub(super) fn is_known(object: &Arc<Object>) -> bool {
+    this_worker() == 0
+        || object.id().maker != 0
+        || find_here(object.id()).is_some_and(|known| Arc::ptr_eq(&known, object))
 }
 
 pub(super) fn add(object: &Arc<Object>) {
@@ -85,9 +101,9 @@ pub(super) fn remove(id: ObjectId) {
     }
 }
 
-/// Returns whether this process gets shared values from another one, and so cannot hand over its own.
-pub(super) fn has_source() -> bool {
-    SOURCE.get().is_some()
+/// Returns the number of this worker, or zero in a program.
+pub(super) fn this_worker() -> u64 {
+    SOURCE.get().map_or(0, |source| source.worker)
 }
 
 /// Returns an object that this process has.
@@ -105,13 +121,13 @@ pub(super) fn find(id: ObjectId) -> Result<Arc<Object>, String> {
     // A fork sees what its parent has found, which is not its own.
     if let Some(last) = last
         && last.id() == id
-        && last.refusal().is_none()
+        && !last.is_foreign()
     {
         return Ok(last);
     }
     let object = match (find_here(id), SOURCE.get()) {
         (Some(object), _) => object,
-        (None, Some(source)) => source(id)?,
+        (None, Some(source)) => (source.fetch)(id)?,
         (None, None) => return Err("the shared value does not exist here".to_owned()),
     };
     LAST_FOUND.set(Arc::downgrade(&object));
@@ -131,6 +147,27 @@ pub(crate) fn receive(id: ObjectId, memory: SealedMemory) -> Arc<Object> {
     object
 }
 
+/// Returns the objects that a result names which the parent has sent, before the result. They exist there until this
+/// worker has no handle on them any more.
+pub(crate) fn borrow(ids: Vec<ObjectId>) -> Objects {
+    let mut objects = Vec::with_capacity(ids.len());
+    for id in ids {
+        if let Some(object) = find_here(id) {
+            object.note_lent();
+            // Otherwise this worker would keep it until the parent says that it is not needed, which waits for this.
+            forget(id);
+            objects.push(object);
+        }
+    }
+    Objects::new(objects, 0)
+}
+
+pub(super) fn give_back(id: ObjectId, lent: u32) {
+    if let Some(source) = SOURCE.get() {
+        (source.give_back)(id, lent);
+    }
+}
+
 /// Drops what this worker keeps of an object, since no further call will name it.
 pub(crate) fn forget(id: ObjectId) {
     // Dropped without the lock, which dropping takes.
@@ -140,7 +177,7 @@ pub(crate) fn forget(id: ObjectId) {
 
 /// Records that a decoded value is used, and drops others of which too much is kept.
 pub(super) fn use_decoded(object: &Object) {
-    if object.refusal().is_some() {
+    if object.is_foreign() {
         return;
     }
     let mut registry = registry();
@@ -161,7 +198,7 @@ thread_local! {
     /// The object that this thread has found last: the next input of a map mostly names it again.
     static LAST_FOUND: RefCell<Weak<Object>> = const { RefCell::new(Weak::new()) };
 
-    /// The objects in what this thread has encoded since the last [`collect`].
+    /// The objects that the present [`collect`] of this thread has found so far.
     static NAMED: RefCell<Vec<Arc<Object>>> = const { RefCell::new(Vec::new()) };
 
     /// Set if there are any: looking at it is cheaper, and nearly all calls have none.
@@ -172,37 +209,101 @@ thread_local! {
 pub(super) fn name(object: &Arc<Object>) {
     IS_ANY_NAMED.set(true);
     NAMED.with_borrow_mut(|named| {
-        if !named.iter().any(|other| Arc::ptr_eq(other, object)) {
+        // Mostly the same value comes again and again. Naming one twice does no harm.
+        let mut last = named.iter().rev().take(RECENTLY_NAMED);
+        if !last.any(|other| Arc::ptr_eq(other, object)) {
             named.push(Arc::clone(object));
         }
     });
 }
 
-/// Takes the objects in what this thread has encoded since the last time.
+/// How many objects [`name`] compares with a new one.
+const RECENTLY_NAMED: usize = 16;
+
+/// Calls a function that encodes something. Returns its result and the objects that it has named.
+///
+/// The function may run user code, which may encode something else on this thread or panic: that is kept apart.
 #[inline]
-pub(crate) fn collect() -> Objects {
-    if !IS_ANY_NAMED.replace(false) {
-        return Objects::NONE;
+pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Objects) {
+    let scope = Scope::begin();
+    let result = encode();
+    let objects = if IS_ANY_NAMED.replace(false) {
+        Objects::new(NAMED.take(), 0)
+    } else {
+        Objects::NONE
+    };
+    drop(scope);
+    (result, objects)
+}
+
+/// What was named around the present [`collect`], which goes on when that ends.
+struct Scope(Option<Vec<Arc<Object>>>);
+
+impl Scope {
+    #[inline]
+    fn begin() -> Self {
+        Self(IS_ANY_NAMED.replace(false).then(|| NAMED.take()))
     }
-    let named = NAMED.with_borrow_mut(take);
-    Objects(Some(Arc::new(named)))
 }
 
-/// Returns whether this thread has encoded something that names an object, since the last [`collect`].
-#[inline]
-pub(crate) fn is_any_named() -> bool {
-    IS_ANY_NAMED.get()
+impl Drop for Scope {
+    #[inline]
+    fn drop(&mut self) {
+        // Left over if the function has panicked.
+        let left = IS_ANY_NAMED.replace(false).then(|| NAMED.take());
+        if let Some(outer) = self.0.take() {
+            NAMED.set(outer);
+            IS_ANY_NAMED.set(true);
+        }
+        drop(left);
+    }
 }
 
-/// The shared values that a call names. They exist as long as this does.
+/// The shared values that a call or its result names. They exist as long as this does.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Objects(Option<Arc<Vec<Arc<Object>>>>);
+pub(crate) struct Objects(Option<Arc<Named>>);
+
+#[derive(Debug)]
+struct Named {
+    objects: Vec<Arc<Object>>,
+    /// The number of bytes that are freed with these objects.
+    weight: usize,
+}
 
 impl Objects {
     pub(crate) const NONE: Self = Self(None);
 
+    /// Returns these objects, if there are any, and how many bytes they are known to keep that nothing else does.
+    pub(crate) fn new(objects: Vec<Arc<Object>>, weight: usize) -> Self {
+        Self((!objects.is_empty()).then(|| Arc::new(Named { objects, weight })))
+    }
+
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.0.iter().flat_map(|named| &named.objects)
+    }
+
+    /// Returns how many bytes are freed with these objects.
+    #[inline]
+    pub(crate) fn weight(&self) -> usize {
+        self.0.as_ref().map_or(0, |named| named.weight)
+    }
+
+    /// Returns the same objects, with the size of those to which there is no other handle as their weight.
+    pub(crate) fn weighed(self) -> Self {
+        let Some(mut named) = self.0 else {
+            return self;
+        };
+        if let Some(named) = Arc::get_mut(&mut named) {
+            let alone = |object: &&Arc<Object>| Arc::strong_count(object) == 1;
+            let alone = named.objects.iter().filter(alone);
+            named.weight = alone.map(|object| object.length()).sum();
+        }
+        Self(Some(named))
     }
 
     /// Returns these objects and others.
@@ -210,10 +311,34 @@ impl Objects {
         match (&self.0, &others.0) {
             (_, None) => self,
             (None, _) => others.clone(),
-            (Some(some), Some(more)) => Self(Some(Arc::new(
-                some.iter().chain(&**more).cloned().collect(),
-            ))),
+            (Some(some), Some(more)) => {
+                let mut objects = some.objects.clone();
+                let is_new = |other: &&Arc<Object>| {
+                    let mut last = some.objects.iter().rev().take(RECENTLY_NAMED);
+                    !last.any(|object| Arc::ptr_eq(object, other))
+                };
+                let before = objects.len();
+                objects.extend(more.objects.iter().filter(is_new).cloned());
+                if objects.len() == before {
+                    return self;
+                }
+                Self::new(objects, some.weight + more.weight)
+            }
         }
+    }
+
+    /// Returns a payload of one value, which names these objects.
+    pub(crate) fn payload(self, bytes: Bytes) -> Payload {
+        match self.0 {
+            Some(named) => Payload::naming(bytes, named),
+            None => Payload::One(bytes),
+        }
+    }
+
+    /// Returns the objects that a payload names.
+    pub(crate) fn named_by(payload: &Payload) -> Self {
+        let named = payload.named().cloned();
+        Self(named.and_then(|named| named.downcast().ok()))
     }
 }
 
@@ -224,7 +349,7 @@ mod tests {
     #[test]
     fn decoded_values_are_kept_up_to_a_limit_the_last_one_always() {
         let mut recent = Recent::default();
-        let id = ObjectId;
+        let id = |number| ObjectId { maker: 0, number };
         assert_eq!(recent.use_now(id(1), 40, 100), []);
         assert_eq!(recent.use_now(id(2), 40, 100), []);
         assert_eq!(recent.use_now(id(1), 40, 100), []);

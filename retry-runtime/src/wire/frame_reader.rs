@@ -293,8 +293,8 @@ mod tests {
             let whole = [7, 11].iter().filter(|whole| end >= **whole).count();
             let values = match buffer.take_short() {
                 None => Vec::new(),
-                Some(Payload::One(value)) => vec![value],
                 Some(Payload::Several(values)) => values.collect(),
+                Some(one) => vec![one.into_one()],
             };
             assert_eq!(values, [&b"abc"[..], b""][..whole]);
             if end == bytes.len() {

@@ -23,26 +23,55 @@ pub(crate) enum Request {
     },
     /// Asks for the memory of a shared value that a call has named.
     Object(ObjectId),
+    /// Gives back a shared value that replies have named this many times.
+    GiveBack {
+        id: ObjectId,
+        count: u32,
+    },
+    /// Hands over a shared value.
+    Offer {
+        id: ObjectId,
+        purpose: Purpose,
+        content: Offered,
+    },
     /// Spans and events that the worker has recorded.
     #[cfg(feature = "tracing")]
     Spans(Batch),
 }
 
+/// What names a shared value that a worker hands over.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// The answer to this ticket.
+    Answer(u64),
+    /// The calls of the next [`Request::Submit`].
+    Calls,
+}
+
+/// Where the memory of a shared value is that a worker hands over.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) enum Offered {
+    /// The parent has it.
+    There,
+    /// In the payload of the message.
+    Payload,
+    /// In the file that comes with the message, with this number of bytes.
+    File(u64),
+}
+
 /// A message to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Notice {
-    Reply(Reply),
-    /// Answers [`Request::Object`].
-    Object {
-        id: ObjectId,
-        content: Content,
-    },
+    /// The outcome of calls, and the shared values that it names. They were sent before, and are lent to the worker.
+    Reply(Reply, Vec<ObjectId>),
+    /// Answers [`Request::Object`], or comes before a [`Reply`](Self::Reply) that names it.
+    Object { id: ObjectId, content: Content },
     /// Tells that no further call will name a shared value.
     Forget(ObjectId),
 }
 
 /// Where the memory of a shared value is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Content {
     /// In the payload of the message.
     Payload,
@@ -50,8 +79,6 @@ pub(crate) enum Content {
     File(u64),
     /// The value does not exist any more.
     Gone,
-    /// The operating system does not have what the parent needs to pass it on, for this reason.
-    NoResources(String),
 }
 
 /// Calls that a call makes.

@@ -54,7 +54,7 @@ impl Writer {
 
     /// Writes all of both parts. An error means that no reader is left.
     pub(crate) fn write_all(&self, first: &[u8], second: &[u8]) -> Result<(), Corrupt> {
-        write_queue::send_all(&self.socket, first, second).map_err(|_| Corrupt)
+        write_queue::send_all(&self.socket, first, second, None).map_err(|_| Corrupt)
     }
 }
 

@@ -305,8 +305,8 @@ mod tests {
                 if let Some(values) = frames.take_short() {
                     let mut ticket = taken.last().map_or(0, |(ticket, _)| *ticket);
                     let values: Vec<_> = match values {
-                        Payload::One(value) => vec![value],
                         Payload::Several(values) => values.collect(),
+                        one => vec![one.into_one()],
                     };
                     taken.extend(values.into_iter().map(|value| {
                         ticket = ticket.wrapping_add(1);

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use rustix::io::Errno;
@@ -20,7 +21,7 @@ const PARTS: usize = 16;
 pub(crate) struct WriteQueue {
     done: VecDeque<Bytes>,
     /// Files, each with the position of the byte that takes it along.
-    files: VecDeque<(u64, OwnedFd)>,
+    files: VecDeque<(u64, Arc<OwnedFd>)>,
     /// The numbers of bytes that were ever pushed and written: positions count from the first one.
     pushed: u64,
     written: u64,
@@ -39,7 +40,7 @@ impl WriteQueue {
     }
 
     /// Appends a message that a file comes with. Only sockets take files along.
-    pub(crate) fn push_with_file(&mut self, message: &[u8], file: OwnedFd) {
+    pub(crate) fn push_with_file(&mut self, message: &[u8], file: Arc<OwnedFd>) {
         self.files.push_back((self.pushed, file));
         self.push(message, &Bytes::new());
     }
@@ -132,24 +133,31 @@ impl WriteQueue {
     }
 }
 
-/// Writes both parts to a blocking socket.
+/// Writes both parts to a blocking socket. A file goes along with the first byte.
 pub(crate) fn send_all(
     socket: impl AsFd,
     mut first: &[u8],
     mut second: &[u8],
+    mut file: Option<BorrowedFd<'_>>,
 ) -> rustix::io::Result<()> {
     while !first.is_empty() || !second.is_empty() {
         let parts = [IoSlice::new(first), IoSlice::new(second)];
-        let mut control = SendAncillaryBuffer::default();
+        let descriptor = file.map(|file| [file]);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if let Some(descriptor) = &descriptor {
+            control.push(SendAncillaryMessage::ScmRights(descriptor));
+        }
         match rustix::net::sendmsg(&socket, &parts, &mut control, SendFlags::NOSIGNAL) {
             Ok(sent) => {
+                file = None;
                 let of_first = sent.min(first.len());
                 first = &first[of_first..];
                 second = &second[sent - of_first..];
             }
             Err(Errno::INTR) => {}
-            // The kernel has no memory for it right now.
-            Err(Errno::NOBUFS | Errno::NOMEM) => std::thread::yield_now(),
+            // The kernel has no memory for it right now, or the other side has yet to take in many files.
+            Err(Errno::NOBUFS | Errno::NOMEM | Errno::TOOMANYREFS) => std::thread::yield_now(),
             Err(error) => return Err(error),
         }
     }

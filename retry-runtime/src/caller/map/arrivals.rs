@@ -10,6 +10,7 @@ use crate::codec::payload::Payload;
 use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver, Outcomes};
 use crate::job::outcome::{Failure, Outcome};
+use crate::shared::Objects;
 
 /// The state that a map shares with the code that delivers to it.
 pub(super) struct SharedArrivals {
@@ -89,13 +90,19 @@ pub(super) struct Delivery<'a>(MutexGuard<'a, Arrivals>);
 
 impl Delivery<'_> {
     /// Adds the outcome of inputs, the first of which has this index.
-    pub(super) fn put(&mut self, index: Option<u64>, inputs: &Payload, outcome: Outcome) {
+    pub(super) fn put(
+        &mut self,
+        index: Option<u64>,
+        inputs: &Payload,
+        objects: &Objects,
+        outcome: Outcome,
+    ) {
         let arrivals = &mut *self.0;
         let Some(index) = index.filter(|_| !arrivals.closed) else {
             return;
         };
         arrivals.returned += inputs.count() as usize;
-        arrivals.returned_bytes += inputs.size();
+        arrivals.returned_bytes += inputs.size() + objects.weight();
         arrivals.buffered += size_of_result(&outcome);
         if outcome.result.is_ok() {
             return arrivals.insert(index, outcome);
@@ -145,7 +152,7 @@ impl Deliver for SharedArrivals {
         let mut delivery = self.delivery();
         for (job, outcome) in outcomes {
             delivery.record(job.index, &job.input, &outcome);
-            delivery.put(job.index, &job.input, outcome);
+            delivery.put(job.index, &job.input, &job.objects, outcome);
         }
         if delivery.finish() {
             self.hold();
@@ -170,7 +177,7 @@ impl Stored for SharedArrivals {
 /// Returns how many bytes of a result an outcome retains.
 pub(super) fn size_of_result(outcome: &Outcome) -> usize {
     match &outcome.result {
-        Ok(values) => values.size(),
+        Ok(values) => values.size() + Objects::named_by(values).weight(),
         Err(Failure::Function(error)) => error.len(),
         Err(_) => 0,
     }

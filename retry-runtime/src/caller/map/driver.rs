@@ -23,7 +23,7 @@ use crate::codec::buffers;
 use crate::codec::payload::{self, Packed, Payload};
 use crate::function::callee::Callee;
 use crate::function::registry::Registration;
-use crate::function::service_config::ServiceConfig;
+use crate::function::service_config::{ServiceConfig, names_any};
 use crate::job::Job;
 use crate::job::budget::Budget;
 use crate::job::delivery::Deliver;
@@ -139,8 +139,9 @@ pub(super) struct Chunk {
     large: Option<Bytes>,
     /// The outcome of the input after these, if that is known already.
     known: Option<Outcome>,
-    /// The shared values that the inputs name.
+    /// The shared values that the packed inputs name, and those of the input after them.
     objects: Objects,
+    objects_of_large: Objects,
 }
 
 /// A failed start of a worker that the map has reported.
@@ -431,6 +432,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             large: None,
             known: None,
             objects: Objects::NONE,
+            objects_of_large: Objects::NONE,
         };
         while self.has_room(chunk.count, chunk.buffer.len()) {
             let is_late = match chunk.count {
@@ -454,22 +456,36 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             // The limit applies to one input; the buffer holds several.
             let most = start.saturating_add(limit);
             let encode = || (self.encode)(input, &mut chunk.buffer, most);
+            let encode = || shared::collect(encode);
             match catch_unwind(AssertUnwindSafe(encode)) {
-                Ok(Ok(None)) => {
+                Ok((Ok(None), objects)) => {
                     payload::end(&mut chunk.buffer, start);
-                    chunk.known = self.known(chunk.count, &chunk.buffer[start..]);
-                    if chunk.known.is_none() {
+                    let input = &chunk.buffer[start..];
+                    chunk.known = self.known(chunk.count, input, &objects);
+                    if chunk.known.is_none() && objects.is_empty() {
                         chunk.count += 1;
                         continue;
                     }
-                }
-                Ok(Ok(Some(large))) => {
-                    chunk.known = self.known(chunk.count, &large);
                     if chunk.known.is_none() {
-                        chunk.large = Some(large);
+                        let objects = objects.weighed();
+                        if objects.weight() == 0 {
+                            chunk.objects = std::mem::take(&mut chunk.objects).and(&objects);
+                            chunk.count += 1;
+                            continue;
+                        }
+                        // So that no other input keeps values which this one alone has.
+                        chunk.large = Some(Bytes::copy_from_slice(input));
+                        chunk.objects_of_large = objects;
                     }
                 }
-                Ok(Err((parameter, error))) => {
+                Ok((Ok(Some(large)), objects)) => {
+                    chunk.known = self.known(chunk.count, &large, &objects);
+                    if chunk.known.is_none() {
+                        chunk.large = Some(large);
+                        chunk.objects_of_large = objects.weighed();
+                    }
+                }
+                Ok((Err((parameter, error)), _)) => {
                     let reason = refuse(self.registration, parameter, error, limit);
                     chunk.known = Some(rejected(reason));
                 }
@@ -483,7 +499,6 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             break;
         }
         self.note_activity(Activity::Waiting);
-        chunk.objects = shared::collect();
         chunk
     }
 
@@ -504,9 +519,11 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
     }
 
     /// Returns the outcome of the next input but `ahead`, if the map has a checkpoint that determines it.
-    fn known(&mut self, ahead: u32, input: &[u8]) -> Option<Outcome> {
+    fn known(&mut self, ahead: u32, input: &[u8], objects: &Objects) -> Option<Outcome> {
         let found = match self.checkpoint.as_mut()? {
-            Ok(_) if shared::is_any_named() => Err(Rejected::keeps_no_shared_value()),
+            Ok(_) if !objects.is_empty() || names_any(self.config.as_ref()) => {
+                Err(Rejected::keeps_no_shared_value())
+            }
             Ok(run) => run.find(input),
             Err(reason) => Err(reason.clone()),
         };
@@ -536,6 +553,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             large,
             known,
             objects,
+            objects_of_large,
         } = chunk;
         // The buffer may have been sized for a much larger chunk, and may be retained for long.
         if buffer.len() < buffer.capacity() / 2 {
@@ -543,10 +561,10 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         }
         if count > 0 {
             let inputs = Payload::new(count, buffers::ENCODED.lend(buffer));
-            self.submit(inputs, objects.clone());
+            self.submit(inputs, objects);
         }
         if let Some(input) = large {
-            self.submit(Payload::One(input), objects);
+            self.submit(Payload::One(input), objects_of_large);
         }
         if let Some(outcome) = known {
             let index = self.take(1);
@@ -556,7 +574,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                     underway.subtract(1);
                 }
                 let mut delivery = self.shared.delivery();
-                delivery.put(index, &Payload::NONE, outcome);
+                delivery.put(index, &Payload::NONE, &Objects::NONE, outcome);
                 if delivery.finish() {
                     self.shared.hold();
                 }
@@ -635,7 +653,8 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
 
     pub(super) fn submit(&mut self, inputs: Payload, objects: Objects) {
         let index = self.take(inputs.count());
-        self.outstanding_bytes += inputs.size();
+        let size = inputs.size() + objects.weight();
+        self.outstanding_bytes += size;
         if let Some(underway) = &self.underway {
             underway.subtract(inputs.count());
         }
@@ -645,7 +664,10 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         if let Some(startup) = self.recent_start_failure() {
             let mut outcome = rejected(Rejected::ShutDown);
             outcome.result = Err(Failure::Startup(startup));
-            return self.shared.delivery().put(index, &inputs, outcome);
+            return self
+                .shared
+                .delivery()
+                .put(index, &inputs, &objects, outcome);
         }
         let options = self.options.over(self.host.options());
         let callee = Callee {
@@ -657,6 +679,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             longest_delay: None,
             is_detached: false,
         };
+        let given = objects.clone();
         // The call may start workers of its service.
         let objects = match &self.config {
             Some(config) => objects.and(config.objects()),
@@ -680,9 +703,11 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                 ..
             })) => {
                 self.function = function;
-                let each = CHUNK_BYTES.max(inputs.size() / inputs.count() as usize);
-                let busy = most_workers.saturating_mul(each).saturating_mul(BUSY);
-                self.window_bytes = busy.clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end());
+                let each = CHUNK_BYTES.max(size / inputs.count() as usize);
+                let busy = most_workers.saturating_mul(each);
+                let ahead_bytes = busy.saturating_mul(BUSY);
+                let most = *WINDOW_BYTES.end().max(&busy);
+                self.window_bytes = ahead_bytes.clamp(*WINDOW_BYTES.start(), most);
                 if self.adapts {
                     self.window = (WINDOWS * ahead).clamp(WINDOW, LARGEST_WINDOW);
                 }
@@ -690,7 +715,8 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             Ok(None) => {}
             Err(reason) => {
                 let outcome = rejected(reason);
-                self.shared.delivery().put(index, &inputs, outcome);
+                let mut delivery = self.shared.delivery();
+                delivery.put(index, &inputs, &given, outcome);
             }
         }
     }

@@ -9,7 +9,7 @@ use bytes::BufMut;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
 use rustix::time::Timespec;
 
 /// Reads at most `want` bytes and appends them to a buffer.
@@ -43,20 +43,25 @@ pub(crate) fn receive_into(
     Ok(received)
 }
 
-/// Receives at most as many bytes as `room` has, and the files that come with them.
-pub(crate) fn receive_with_files(
+/// Receives at most as many bytes as `room` has, and the file that comes with them, if there is one: `None` for one that
+/// this process has no descriptor for.
+pub(crate) fn receive_with_file(
     socket: impl AsFd,
     room: &mut [u8],
-    files: &mut impl Extend<OwnedFd>,
+    files: &mut impl Extend<Option<OwnedFd>>,
 ) -> rustix::io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(room)];
     let received = rustix::net::recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut file = None;
     for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = message {
-            files.extend(received);
+        if let RecvAncillaryMessage::ScmRights(mut received) = message {
+            file = received.next();
         }
+    }
+    if file.is_some() || received.flags.contains(ReturnFlags::CTRUNC) {
+        files.extend([file]);
     }
     Ok(received.bytes)
 }

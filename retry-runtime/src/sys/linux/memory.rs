@@ -1,14 +1,16 @@
 //! Measures the memory of processes: the memory that the kernel can reclaim only by ending them, which is
 //! anonymous and shared memory, in RAM or swapped out. File pages are not counted, since the kernel drops
 //! them when it needs room: a process that reads a large file through a mapping occupies nothing by that.
-//! Values that calls share are not counted either: they are the program's, however many workers map them.
+//! Values that calls share are not counted either, which a worker was given: they are the program's, however many
+//! workers map them.
 
 use std::cell::Cell;
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::lineage::tree;
-use super::sealed;
 
 /// The pause after an exact measurement, in multiples of its duration, at most 1 s.
 const SPARED: u32 = 20;
@@ -16,21 +18,37 @@ const SPARED: u32 = 20;
 /// Measures a worker together with all its descendants.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
+    limit: u64,
+    /// How many bytes of shared memory the worker may have mapped that do not count.
+    given: Arc<AtomicU64>,
     /// The last exact measurement, and until when it is valid.
     exact: Cell<Option<(u64, Instant)>>,
 }
 
 impl Meter {
-    /// Returns the bytes that a process and all its descendants occupy: exactly if that is more than `limit`,
-    /// and otherwise an upper bound that is at most `limit`.
+    /// Creates a meter for a worker with this limit. What it is given is counted up and down by others.
+    pub(crate) fn new(limit: u64, given: Arc<AtomicU64>) -> Self {
+        Self {
+            limit,
+            given,
+            exact: Cell::default(),
+        }
+    }
+
+    /// Returns the bytes that a process and all its descendants occupy: exactly if that is more than the limit, and
+    /// otherwise an upper bound that is at most the limit.
+    ///
+    /// What the worker was given is taken to be in memory as a whole. What is not leaves out as much of other memory
+    /// that the worker shares with its descendants, which is little where there is any.
     ///
     /// Adding up the processes counts memory twice that a forked child still shares with its parent. To tell
     /// that apart, the kernel has to walk through all pages, which takes 10 ms per GiB. Therefore it is only
     /// asked to when the sum exceeds the limit, and not all the time.
-    pub(crate) fn measure(&self, root: u32, limit: u64) -> u64 {
+    pub(crate) fn measure(&self, root: u32) -> u64 {
+        let given = self.given.load(Ordering::Relaxed);
         let processes = tree(root);
-        let sum = processes.iter().map(|pid| of(*pid)).sum();
-        if sum <= limit {
+        let sum = processes.iter().map(|pid| of(*pid, given)).sum();
+        if sum <= self.limit {
             return sum;
         }
         let begun = Instant::now();
@@ -39,7 +57,7 @@ impl Meter {
         {
             return bytes;
         }
-        let bytes = processes.iter().map(|pid| proportional(*pid)).sum();
+        let bytes = processes.iter().map(|pid| proportional(*pid, given)).sum();
         let spared = (begun.elapsed() * SPARED).min(Duration::from_secs(1));
         self.exact.set(Some((bytes, Instant::now() + spared)));
         bytes
@@ -53,50 +71,27 @@ pub(crate) fn own() -> u64 {
     sum_of(&status, &["RssAnon:", "VmSwap:"])
 }
 
-/// Returns the bytes of one process including everything that it shares, or 0 if the process is gone.
-fn of(pid: u32) -> u64 {
+/// Returns the bytes of one process including everything that it shares but was not given, or 0 if the process is gone.
+fn of(pid: u32, given: u64) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    sum_of(&status, &["RssAnon:", "RssShmem:", "VmSwap:"])
+    sum_of(&status, &["RssAnon:", "VmSwap:"]) + shared(&status, given)
+}
+
+/// Returns the shared memory in the status of a process, without what it was given.
+fn shared(status: &str, given: u64) -> u64 {
+    sum_of(status, &["RssShmem:"]).saturating_sub(given)
 }
 
 /// Returns the bytes of one process, counting only its proportional share of memory that it has in common
 /// with others.
-fn proportional(pid: u32) -> u64 {
-    match fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
-        Ok(rollup) => {
-            let all = sum_of(&rollup, &["Pss_Anon:", "Pss_Shmem:", "SwapPss:"]);
-            all.saturating_sub(of_shared_values(pid))
-        }
+fn proportional(pid: u32, given: u64) -> u64 {
+    let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
         // The process is gone, or belongs to another user by now.
-        Err(_) => of(pid),
-    }
-}
-
-/// Returns the share that [`proportional`] has of values that calls share.
-fn of_shared_values(pid: u32) -> u64 {
-    let is_one = |mapping: &str| mapping.trim_end().ends_with(sealed::MAPPED_AS);
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    if !maps.lines().any(is_one) {
-        return 0;
-    }
-    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
-    sum_of_mappings(&smaps, is_one)
-}
-
-/// Adds up the shares of some mappings in a kernel file, in which the line of each mapping comes before its fields.
-fn sum_of_mappings(smaps: &str, which: impl Fn(&str) -> bool) -> u64 {
-    let mut is_counted = false;
-    let fields = smaps.lines().filter(|line| {
-        let is_field = line
-            .split_whitespace()
-            .next()
-            .is_some_and(|first| first.ends_with(':'));
-        if !is_field {
-            is_counted = which(line);
-        }
-        is_field && is_counted
-    });
-    fields.map(|line| sum_of(line, &["Pss:", "SwapPss:"])).sum()
+        return of(pid, given);
+    };
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let shared = sum_of(&rollup, &["Pss_Shmem:"]).min(shared(&status, given));
+    sum_of(&rollup, &["Pss_Anon:", "SwapPss:"]) + shared
 }
 
 /// Adds up some fields of a kernel file, which are in KiB. Returns bytes.
@@ -120,20 +115,19 @@ mod tests {
     }
 
     #[test]
-    fn only_the_requested_mappings_are_added() {
-        let smaps = "7f00-7f10 r--s 00000000 00:01 5 /memfd:a (deleted)\nRss: 9 kB\nPss: 4 kB\nSwapPss: 1 kB\n\
-                     7f10-7f20 rw-p 00000000 00:00 0 \nPss: 100 kB\nVmFlags: rd wr\n\
-                     7f20-7f30 r--s 00000000 00:01 6 /memfd:a (deleted)\nPss: 2 kB\n";
-        let sum = sum_of_mappings(smaps, |mapping| mapping.ends_with("/memfd:a (deleted)"));
-        assert_eq!(sum, 7 * 1024);
+    fn what_was_given_does_not_count() {
+        let status = "RssAnon:\t 100 kB\nRssShmem:\t 20 kB\n";
+        assert_eq!(shared(status, 0), 20 * 1024);
+        assert_eq!(shared(status, 15 * 1024), 5 * 1024);
+        assert_eq!(shared(status, 30 * 1024), 0);
     }
 
     #[test]
     fn the_sum_is_an_upper_bound_of_the_exact_value() {
         let this = std::process::id();
-        let meter = Meter::default();
-        let sum = meter.measure(this, u64::MAX);
-        let exact = meter.measure(this, 0);
+        let sum = Meter::new(u64::MAX, Arc::default()).measure(this);
+        let meter = Meter::new(0, Arc::default());
+        let exact = meter.measure(this);
         assert!(exact > 0 && exact <= sum + (1 << 20), "{exact} of {sum}");
         // A recent measurement is reused.
         assert_eq!(meter.exact.get().unwrap().0, exact);

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 use rustix::process::Resource;
 
 /// From this size on, memory has a file, with which other processes map it. Less is copied to them instead, since
@@ -21,7 +22,7 @@ pub(crate) const WITH_FILE: usize = 32 * 1024;
 pub(crate) struct SealedMemory {
     start: NonNull<u8>,
     length: usize,
-    file: Option<OwnedFd>,
+    file: Option<Arc<OwnedFd>>,
 }
 
 // SAFETY: the mapping belongs to this value alone, and is never written to while the value exists.
@@ -30,10 +31,11 @@ unsafe impl Send for SealedMemory {}
 // SAFETY: as above.
 unsafe impl Sync for SealedMemory {}
 
-const NAME: &str = "retry-shared";
+/// The unit in which the kernel counts the memory of a file, in bytes.
+const BLOCK: u64 = 512;
 
-/// The name of its mappings.
-pub(super) const MAPPED_AS: &str = "/memfd:retry-shared (deleted)";
+/// The name of files, which mappings show as well.
+const NAME: &str = "retry-shared";
 
 /// What a file needs so that its contents never change. The last one keeps the others.
 const SEALS: SealFlags = SealFlags::WRITE
@@ -58,7 +60,7 @@ impl SealedMemory {
                 Err(error) => return Err(error.into()),
             }
         }
-        Self::seal(file, bytes.len())
+        Self::seal(Arc::new(file), bytes.len())
     }
 
     /// Returns memory of this size, which `fill` fills. It is zero before.
@@ -75,9 +77,17 @@ impl SealedMemory {
                     Err(error) => return Err(error.into()),
                 }
             }
-            (Some(file), MapFlags::SHARED)
+            (Some(Arc::new(file)), MapFlags::SHARED)
         };
         let memory = Self::map(length, ProtFlags::READ | ProtFlags::WRITE, flags, file)?;
+        if memory.file.is_some() {
+            // A child that the program forks meanwhile would keep a mapping for writing, with which a file cannot be
+            // sealed.
+            // SAFETY: the advice changes nothing in this process.
+            let _ = unsafe {
+                rustix::mm::madvise(memory.start.as_ptr().cast(), length, Advice::LinuxDontFork)
+            };
+        }
         // SAFETY: the mapping is as long, writable, and known to this function alone.
         fill(unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) });
         memory.close()
@@ -90,16 +100,27 @@ impl SealedMemory {
         result.map(|()| memory)
     }
 
-    /// Maps the memory behind a file from another process. Refuses a file that could still change.
-    pub(crate) fn receive(file: OwnedFd, length: usize) -> io::Result<Self> {
+    /// Maps the memory behind a file from another process. Refuses a file that could still change, and one whose memory
+    /// is not all there: reading it would take memory of this process.
+    pub(crate) fn receive(file: OwnedFd, length: u64) -> io::Result<Self> {
         let seals = rustix::fs::fcntl_get_seals(&file)?;
-        let size = rustix::fs::fstat(&file)?.st_size;
-        if !seals.contains(SEALS) || u64::try_from(size) != Ok(length as u64) {
-            return Err(io::ErrorKind::InvalidData.into());
+        let found = rustix::fs::fstat(&file)?;
+        let is_whole = u64::try_from(found.st_size) == Ok(length)
+            && u64::try_from(found.st_blocks).is_ok_and(|blocks| blocks * BLOCK >= length);
+        let length = usize::try_from(length);
+        match length {
+            Ok(length) if seals.contains(SEALS) && is_whole => {
+                let file = Some(Arc::new(file));
+                Self::map(length, ProtFlags::READ, MapFlags::SHARED, file)
+            }
+            _ => Err(io::ErrorKind::InvalidData.into()),
         }
-        let mut memory = Self::map(length, ProtFlags::READ, MapFlags::SHARED, Some(file))?;
-        memory.file = None;
-        Ok(memory)
+    }
+
+    /// Returns the memory without its file, for a process that does not pass it on.
+    pub(crate) fn without_file(mut self) -> Self {
+        self.file = None;
+        self
     }
 
     /// Returns the bytes.
@@ -110,8 +131,8 @@ impl SealedMemory {
     }
 
     /// Returns the file with which another process can map the memory, if it has one.
-    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
-        self.file.as_ref().map(AsFd::as_fd)
+    pub(crate) fn file(&self) -> Option<&Arc<OwnedFd>> {
+        self.file.as_ref()
     }
 
     fn private(bytes: &[u8]) -> io::Result<Self> {
@@ -135,7 +156,7 @@ impl SealedMemory {
         Ok(self)
     }
 
-    fn seal(file: OwnedFd, length: usize) -> io::Result<Self> {
+    fn seal(file: Arc<OwnedFd>, length: usize) -> io::Result<Self> {
         rustix::fs::fcntl_add_seals(&file, SEALS)?;
         Self::map(length, ProtFlags::READ, MapFlags::SHARED, Some(file))
     }
@@ -144,7 +165,7 @@ impl SealedMemory {
         length: usize,
         protection: ProtFlags,
         flags: MapFlags,
-        file: Option<OwnedFd>,
+        file: Option<Arc<OwnedFd>>,
     ) -> io::Result<Self> {
         let start = match &file {
             // The kernel maps nothing of that size.
@@ -223,8 +244,8 @@ mod tests {
                 assert_eq!(memory.bytes().as_ptr().align_offset(64), 0);
                 assert_eq!(memory.file().is_some(), length >= WITH_FILE);
                 if let Some(file) = memory.file() {
-                    let file = file.try_clone_to_owned().unwrap();
-                    let other = SealedMemory::receive(file, length).unwrap();
+                    let file = file.try_clone().unwrap();
+                    let other = SealedMemory::receive(file, length as u64).unwrap();
                     assert_eq!(other.bytes(), expected);
                 }
             }
@@ -239,12 +260,12 @@ mod tests {
         assert_eq!(rustix::fs::ftruncate(file, 0), Err(Errno::PERM));
         assert_eq!(rustix::fs::ftruncate(file, 1 << 20), Err(Errno::PERM));
         assert!(rustix::fs::fcntl_add_seals(file, SealFlags::WRITE).is_err());
-        let file = file.try_clone_to_owned().unwrap();
+        let file = file.try_clone().unwrap();
         let writable = SealedMemory::map(
             WITH_FILE,
             ProtFlags::READ | ProtFlags::WRITE,
             MapFlags::SHARED,
-            Some(file),
+            Some(Arc::new(file)),
         );
         assert!(writable.is_err());
     }
@@ -260,15 +281,25 @@ mod tests {
         ];
         for seals in seals {
             let file = create(PAGE).unwrap();
+            rustix::io::pwrite(&file, &[1; PAGE], 0).unwrap();
             rustix::fs::fcntl_add_seals(&file, seals).unwrap();
-            assert!(SealedMemory::receive(file, PAGE).is_err(), "{seals:?}");
+            assert!(SealedMemory::receive(file, 4096).is_err(), "{seals:?}");
         }
-        for length in [0, PAGE - 1, PAGE + 1, usize::MAX] {
+        for length in [0, 4095, 4097, u64::MAX] {
             let file = create(PAGE).unwrap();
+            rustix::io::pwrite(&file, &[1; PAGE], 0).unwrap();
             rustix::fs::fcntl_add_seals(&file, SEALS).unwrap();
             assert!(SealedMemory::receive(file, length).is_err(), "{length}");
         }
         let other = OwnedFd::from(File::open("/proc/self/exe").unwrap());
-        assert!(SealedMemory::receive(other, PAGE).is_err());
+        assert!(SealedMemory::receive(other, 4096).is_err());
+    }
+
+    #[test]
+    fn a_file_whose_memory_is_not_there_is_refused() {
+        let file = create(1 << 30).unwrap();
+        rustix::io::pwrite(&file, &[1; PAGE], 0).unwrap();
+        rustix::fs::fcntl_add_seals(&file, SEALS).unwrap();
+        assert!(SealedMemory::receive(file, 1 << 30).is_err());
     }
 }
