@@ -30,11 +30,16 @@ pub(crate) struct Bare {
 
 impl Bare {
     pub(crate) fn start(size: usize) -> Self {
-        let (socket, process) = roles::start(ROLE, &size.to_string());
+        Self::answering(size, size)
+    }
+
+    /// Starts a process that answers messages of one size with the first bytes of each.
+    pub(crate) fn answering(size: usize, answer: usize) -> Self {
+        let (socket, process) = roles::start(ROLE, &format!("{size}/{answer}"));
         enlarge(&socket);
         Self {
             socket,
-            back: vec![0; size],
+            back: vec![0; answer],
             _process: process,
         }
     }
@@ -86,7 +91,10 @@ fn enlarge(socket: &UnixStream) {
 
 pub(crate) fn serve(mut socket: UnixStream) {
     enlarge(&socket);
-    let size = std::env::args().nth(2).and_then(|size| size.parse().ok());
-    let mut bytes = vec![0; size.expect("the size of a message")];
-    while socket.read_exact(&mut bytes).is_ok() && socket.write_all(&bytes).is_ok() {}
+    let sizes = std::env::args().nth(2).expect("the sizes of messages");
+    let sizes = sizes.split_once('/').expect("two sizes");
+    let size = |text: &str| text.parse().expect("a size");
+    let (size, answer): (usize, usize) = (size(sizes.0), size(sizes.1));
+    let mut bytes = vec![0; size];
+    while socket.read_exact(&mut bytes).is_ok() && socket.write_all(&bytes[..answer]).is_ok() {}
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use retry_runtime::{Retries, function};
+use retry_runtime::{Retries, Shared, function};
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -53,6 +53,35 @@ pub(crate) fn echo_bytes(bytes: Bytes) -> Bytes {
 #[function]
 pub(crate) fn echo_floats(numbers: Vec<f64>) -> Vec<f64> {
     numbers
+}
+
+#[function]
+pub(crate) fn look_at_slice(bytes: &[u8]) -> u64 {
+    look_at(bytes)
+}
+
+#[function]
+pub(crate) fn look_at_vec(bytes: Vec<u8>) -> u64 {
+    look_at(&bytes)
+}
+
+#[function]
+pub(crate) fn look_at_bytes(bytes: Bytes) -> u64 {
+    look_at(&bytes)
+}
+
+#[function]
+pub(crate) fn look_at_shared(bytes: Shared<[u8]>) -> u64 {
+    look_at(&bytes)
+}
+
+pub(crate) fn plain_look_at(bytes: Blob) -> u64 {
+    look_at(&bytes.0)
+}
+
+/// Looks at each page.
+fn look_at(bytes: &[u8]) -> u64 {
+    bytes.iter().step_by(4096).copied().map(u64::from).sum()
 }
 
 /// Returns the process ID of the worker after this many milliseconds.

@@ -51,6 +51,7 @@ type Drawing = (&'static str, fn(&Settings));
 
 const PLOTS: &[Drawing] = &[
     ("plot_payload", plots::payload),
+    ("plot_bandwidth", plots::bandwidth),
     ("plot_work", plots::work_per_input),
     ("plot_queue", plots::queue),
 ];

@@ -1,13 +1,19 @@
 //! Plots of costs that depend on a size or a number.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use plotters::prelude::*;
+use retry_runtime::{Call, Shared};
 
 use crate::bare::Bare;
 use crate::flat::queued;
-use crate::functions::{Blob, echo, plain_echo, plain_work};
+use crate::functions::{
+    Blob, echo, look_at_bytes, look_at_shared, look_at_slice, look_at_vec, plain_echo,
+    plain_look_at, plain_work,
+};
 use crate::harness::{Contest, Samples, Settings, repeated, time};
 use crate::maps::{TARPC_IN_FLIGHT, cores, steps_in, with_rayon, with_workers};
 use crate::pool;
@@ -74,6 +80,98 @@ pub(crate) fn payload(settings: &Settings) {
         &file(settings, "payload"),
         show_bytes,
         SeriesLabelPosition::UpperLeft,
+    );
+}
+
+/// Draws how fast data gets to a function, which looks at each page of it.
+pub(crate) fn bandwidth(settings: &Settings) {
+    const SIZES: [usize; 7] = [
+        4 << 10,
+        32 << 10,
+        256 << 10,
+        2 << 20,
+        16 << 20,
+        128 << 20,
+        1 << 30,
+    ];
+    /// The largest size for a slow peer.
+    const SLOW: usize = 128 << 20;
+    let mut plot = Plot::new("Data into a function", "bytes", "bytes per second");
+    retry_runtime::set_max_message(2 << 30);
+    for size in SIZES {
+        let input = vec![7u8; size];
+        let bytes = Bytes::from(input.clone());
+        let mut bare = Bare::answering(size, 1);
+        let pool = pool::start(1);
+        let length = Duration::from_millis(5);
+        let call = |call: Call<u64, Infallible>| drop(call.wait().expect("a result"));
+        let mut contest = Contest::default()
+            .with(
+                "bare Unix socket",
+                repeated(length, |times| {
+                    time(|| (0..times).for_each(|_| bare.round_trip(&input)))
+                }),
+            )
+            .with(
+                "`&[u8]`",
+                repeated(length, |times| {
+                    time(|| (0..times).for_each(|_| call(look_at_slice.remote(&input))))
+                }),
+            )
+            .with(
+                "`Vec<u8>`",
+                repeated(length, |times| {
+                    let inputs = vec![input.clone(); times as usize];
+                    time(|| {
+                        inputs
+                            .into_iter()
+                            .for_each(|input| call(look_at_vec.remote(input)));
+                    })
+                }),
+            )
+            .with(
+                "`Bytes`",
+                repeated(length, |times| {
+                    time(|| (0..times).for_each(|_| call(look_at_bytes.remote(bytes.clone()))))
+                }),
+            )
+            .with(
+                "a new `Shared` each",
+                repeated(length, |times| {
+                    time(|| {
+                        (0..times).for_each(|_| {
+                            let shared = Shared::new(&input[..]).expect("memory");
+                            call(look_at_shared.remote(shared));
+                        });
+                    })
+                }),
+            );
+        if size <= SLOW {
+            contest = contest.with(
+                "procspawn",
+                repeated(length, |times| {
+                    time(|| {
+                        (0..times).for_each(|_| {
+                            let call = pool.spawn(Blob(input.clone()), plain_look_at);
+                            call.join().expect("a result");
+                        })
+                    })
+                }),
+            );
+        }
+        let samples = contest.run(settings.rounds(8));
+        // A line per series goes into the documents, where it is easier to read than in the plot.
+        for name in samples.names() {
+            let rate = size as f64 / samples.median(name) / f64::from(1 << 30);
+            eprintln!("bandwidth {size:>10} {name:<20} {rate:>6.2} GiB/s");
+        }
+        plot.add(size as f64, &samples, f64::recip);
+        plot.scale_last(size as f64);
+    }
+    plot.draw(
+        &file(settings, "bandwidth"),
+        show_bytes,
+        SeriesLabelPosition::LowerRight,
     );
 }
 
@@ -147,11 +245,13 @@ pub(crate) fn queue(settings: &Settings) {
 const SIZE: (u32, u32) = (720, 420);
 
 /// Colours that colour-blind readers can distinguish.
-const COLOURS: [RGBColor; 4] = [
+const COLOURS: [RGBColor; 6] = [
     RGBColor(0xd5, 0x5e, 0x00),
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0x00, 0x9e, 0x73),
     RGBColor(0x80, 0x80, 0x80),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0xe6, 0x9f, 0x00),
 ];
 
 /// A line for each contender, with both axes logarithmic.
@@ -175,6 +275,15 @@ impl Plot {
             match self.lines.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, points)) => points.push(point),
                 None => self.lines.push((name, vec![point])),
+            }
+        }
+    }
+
+    /// Multiplies the last point of each line that has one at `x`.
+    fn scale_last(&mut self, x: f64) {
+        for (_, points) in &mut self.lines {
+            if let Some(last) = points.last_mut().filter(|last| last.0 == x) {
+                last.1 *= x;
             }
         }
     }

@@ -390,6 +390,7 @@ pub mod values {
     pub use crate::codec::Wire;
     pub use crate::function::args::Input;
     pub use crate::shared::{Shareable, Shared};
+    pub use crate::sys::Number;
 }
 
 /// Subscribes to the events of the default runtime, from now on.

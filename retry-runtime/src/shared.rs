@@ -403,6 +403,15 @@ impl<T: Shareable + ?Sized> AsRef<T> for Shared<T> {
     }
 }
 
+/// Compares the values.
+impl<T: Shareable + PartialEq + ?Sized> PartialEq for Shared<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: Shareable + Eq + ?Sized> Eq for Shared<T> {}
+
 /// Shows the size instead of the value, which may be large.
 impl<T: Shareable + ?Sized> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,7 +15,8 @@ mod view;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use bytes::{Number, bytes_of, fills};
+pub use bytes::Number;
+pub(crate) use bytes::{bytes_of, fills};
 #[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
 pub(crate) use elsewhere::*;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]

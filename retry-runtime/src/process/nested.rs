@@ -133,10 +133,10 @@ impl Downstream {
             });
         };
         let holder: Arc<dyn Holder> = Arc::clone(self) as Arc<dyn Holder>;
-        let length = object.length() as u64;
         let is_new = object.add_holder(Arc::downgrade(&holder));
         // What a worker has made and handed over counts as its own.
         if is_new && id.maker != self.worker {
+            let length = object.mapped_length() as u64;
             self.given.fetch_add(length, Ordering::Relaxed);
         }
         let memory = object.memory();
@@ -198,9 +198,10 @@ impl Downstream {
 }
 
 impl Holder for Downstream {
-    fn forget(&self, object: ObjectId, length: usize) {
+    fn forget(&self, object: ObjectId, mapped_length: usize) {
         if object.maker != self.worker {
-            self.given.fetch_sub(length as u64, Ordering::Relaxed);
+            let length = mapped_length as u64;
+            self.given.fetch_sub(length, Ordering::Relaxed);
         }
         let head = message::encode(&Notice::Forget(object), 0);
         // The engine may be locked, so whether the worker is behind is left to the next message.

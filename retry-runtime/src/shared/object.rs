@@ -22,7 +22,7 @@ pub(crate) struct ObjectId {
 pub(crate) trait Holder: Send + Sync {
     /// Tells the worker that no call will name a shared value any more. Must not wait, and must not take the lock
     /// of an engine, which the caller may hold.
-    fn forget(&self, object: ObjectId, length: usize);
+    fn forget(&self, object: ObjectId, mapped_length: usize);
 }
 
 /// A shared value, without its type.
@@ -93,6 +93,14 @@ impl Object {
         self.memory.bytes().len()
     }
 
+    /// Returns how many bytes a worker maps that has the object: none of one that is copied to it.
+    pub(crate) fn mapped_length(&self) -> usize {
+        match self.memory.is_copied() {
+            true => 0,
+            false => self.length(),
+        }
+    }
+
     /// Notes that the parent has lent the object to this worker once more.
     pub(super) fn note_lent(&self) {
         self.lent.fetch_add(1, Ordering::Relaxed);
@@ -154,7 +162,7 @@ impl Drop for Object {
         }
         let holders = holders.into_inner().unwrap_or_else(PoisonError::into_inner);
         for holder in holders.iter().filter_map(Weak::upgrade) {
-            holder.forget(self.id, self.length());
+            holder.forget(self.id, self.mapped_length());
         }
     }
 }

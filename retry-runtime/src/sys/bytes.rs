@@ -17,16 +17,21 @@ pub(crate) fn fills<T>(room: &mut [MaybeUninit<T>]) {
     advise_large_pages(room.as_mut_ptr().cast(), length);
 }
 
-/// A number type without padding bytes.
+/// A number type without padding bytes: an integer or a float.
 ///
 /// # Safety
 ///
-/// The type must have no bytes between or after those of its value.
-pub unsafe trait Number: Copy + 'static {}
+/// The type must have no bytes between or after those of its value, and any bytes must be a value.
+pub unsafe trait Number: Sealed + Copy + 'static {}
+
+/// Keeps other crates from implementing [`Number`], of which others have a list as well.
+pub trait Sealed {}
 
 macro_rules! numbers {
     ($($type:ty)*) => {
         $(
+            impl Sealed for $type {}
+
             // SAFETY: a primitive number consists of nothing but its bytes.
             unsafe impl Number for $type {}
         )*

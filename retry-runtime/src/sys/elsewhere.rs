@@ -189,6 +189,10 @@ impl SealedMemory {
         result.map(|()| memory)
     }
 
+    pub(crate) fn is_copied(&self) -> bool {
+        true
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: as above.
         let (_, bytes, _) = unsafe { self.lines.align_to() };

@@ -117,6 +117,11 @@ impl SealedMemory {
         }
     }
 
+    /// Returns whether the memory has no file, so that other processes get a copy.
+    pub(crate) fn is_copied(&self) -> bool {
+        self.file.is_none()
+    }
+
     /// Returns the memory without its file, for a process that does not pass it on.
     pub(crate) fn without_file(mut self) -> Self {
         self.file = None;
