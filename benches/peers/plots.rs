@@ -1,6 +1,7 @@
 //! Plots of costs that depend on a size or a number.
 
 use std::convert::Infallible;
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,7 +105,7 @@ pub(crate) fn bandwidth(settings: &Settings) {
         let mut bare = Bare::answering(size, 1);
         let pool = pool::start(1);
         let length = Duration::from_millis(5);
-        let call = |call: Call<u64, Infallible>| drop(call.wait().expect("a result"));
+        let call = |call: Call<u64, Infallible>| black_box(call.wait().expect("a result"));
         let mut contest = Contest::default()
             .with(
                 "bare Unix socket",
@@ -115,7 +116,7 @@ pub(crate) fn bandwidth(settings: &Settings) {
             .with(
                 "`&[u8]`",
                 repeated(length, |times| {
-                    time(|| (0..times).for_each(|_| call(look_at_slice.remote(&input))))
+                    time(|| (0..times).for_each(|_| _ = call(look_at_slice.remote(&input))))
                 }),
             )
             .with(
@@ -125,14 +126,14 @@ pub(crate) fn bandwidth(settings: &Settings) {
                     time(|| {
                         inputs
                             .into_iter()
-                            .for_each(|input| call(look_at_vec.remote(input)));
+                            .for_each(|input| _ = call(look_at_vec.remote(input)));
                     })
                 }),
             )
             .with(
                 "`Bytes`",
                 repeated(length, |times| {
-                    time(|| (0..times).for_each(|_| call(look_at_bytes.remote(bytes.clone()))))
+                    time(|| (0..times).for_each(|_| _ = call(look_at_bytes.remote(bytes.clone()))))
                 }),
             )
             .with(

@@ -87,8 +87,8 @@ fn new_package() -> String {
     commands.replace(enters, &format!("{enters}cp {lock:?} .\n"))
 }
 
-/// Returns the lines of an output without what differs from run to run: numbers, times, the id of the run, and
-/// the order in which the program and its status lines are printed.
+/// Returns the lines of an output without what differs from run to run: numbers, times, the id of the run, the order
+/// in which the program and its status lines are printed, and lines that a program prints only if it takes long.
 fn masked(text: &str) -> Vec<String> {
     let mask = |word: &str| {
         let is_id = word.len() == 13 && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -113,7 +113,12 @@ fn masked(text: &str) -> Vec<String> {
             .collect::<Vec<_>>()
             .join(" ")
     };
+    let is_of_slow = |line: &String| {
+        let slow = ["Running parse over", "waiting for worker"];
+        slow.iter().any(|begin| line.starts_with(begin))
+    };
     let mut lines: Vec<_> = text.lines().map(line).collect();
+    lines.retain(|line| !is_of_slow(line));
     lines.sort();
     lines
 }
