@@ -19,7 +19,8 @@ use crate::codec::{self, Wire};
 use crate::sys::{self, Number, SealedMemory, View};
 pub(crate) use object::{Holder, Object, ObjectId};
 pub(crate) use registry::{
-    Objects, Source, borrow, collect, find_here, forget, receive, set_source,
+    ChunkObjects, InputObjects, Objects, Source, borrow, collect, find_here, forget, receive,
+    set_source,
 };
 
 /// A value that is handed over once and used in many calls.

@@ -209,32 +209,92 @@ thread_local! {
 pub(super) fn name(object: &Arc<Object>) {
     IS_ANY_NAMED.set(true);
     NAMED.with_borrow_mut(|named| {
-        // Mostly the same value comes again and again. Naming one twice does no harm.
-        let mut last = named.iter().rev().take(RECENTLY_NAMED);
-        if !last.any(|other| Arc::ptr_eq(other, object)) {
+        if !is_recent(named, object) {
             named.push(Arc::clone(object));
         }
     });
 }
 
-/// How many objects [`name`] compares with a new one.
-const RECENTLY_NAMED: usize = 16;
-
 /// Calls a function that encodes something. Returns its result and the objects that it has named.
+#[inline]
+pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Objects) {
+    let mut objects = Objects::NONE;
+    let result = collect_with(encode, |named| {
+        objects = Objects::new(std::mem::take(named), 0);
+    });
+    (result, objects)
+}
+
+/// Calls a function that encodes something. If it has named objects, `receive` takes them from a list that is used
+/// again.
 ///
 /// The function may run user code, which may encode something else on this thread or panic: that is kept apart.
 #[inline]
-pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Objects) {
+fn collect_with<R>(encode: impl FnOnce() -> R, receive: impl FnOnce(&mut Vec<Arc<Object>>)) -> R {
     let scope = Scope::begin();
     let result = encode();
-    let objects = if IS_ANY_NAMED.replace(false) {
-        Objects::new(NAMED.take(), 0)
-    } else {
-        Objects::NONE
-    };
+    if IS_ANY_NAMED.replace(false) {
+        let mut named = NAMED.take();
+        receive(&mut named);
+        named.clear();
+        NAMED.set(named);
+    }
     drop(scope);
-    (result, objects)
+    result
 }
+
+/// The objects that the inputs of a chunk name.
+#[derive(Debug, Default)]
+pub(crate) struct ChunkObjects(Vec<Arc<Object>>);
+
+/// What an input of a chunk names.
+#[derive(Debug)]
+pub(crate) enum InputObjects {
+    None,
+    /// Objects that others have a handle on as well. They were added to those of the chunk.
+    InChunk,
+    /// Objects of which nothing else has some.
+    Own(Objects),
+}
+
+impl ChunkObjects {
+    /// Calls a function that encodes an input. Returns its result, and what the input names.
+    #[inline]
+    pub(crate) fn collect<R>(&mut self, encode: impl FnOnce() -> R) -> (R, InputObjects) {
+        let mut of_input = InputObjects::None;
+        let result = collect_with(encode, |named| of_input = self.add(named));
+        (result, of_input)
+    }
+
+    fn add(&mut self, named: &mut Vec<Arc<Object>>) -> InputObjects {
+        let alone = named.iter().filter(|object| Arc::strong_count(object) == 1);
+        let weight = alone.map(|object| object.length()).sum();
+        if weight > 0 {
+            return InputObjects::Own(Objects::new(std::mem::take(named), weight));
+        }
+        for object in named.drain(..) {
+            if !is_recent(&self.0, &object) {
+                self.0.push(object);
+            }
+        }
+        InputObjects::InChunk
+    }
+
+    /// Returns the objects, if there are any.
+    pub(crate) fn into_objects(self) -> Objects {
+        Objects::new(self.0, 0)
+    }
+}
+
+/// Returns whether an object is among the last ones of a list. Mostly the same one comes again and again, and having
+/// one twice does no harm.
+fn is_recent(objects: &[Arc<Object>], object: &Arc<Object>) -> bool {
+    let mut last = objects.iter().rev().take(RECENTLY_NAMED);
+    last.any(|other| Arc::ptr_eq(other, object))
+}
+
+/// How many objects [`is_recent`] compares.
+const RECENTLY_NAMED: usize = 16;
 
 /// What was named around the present [`collect`], which goes on when that ends.
 struct Scope(Option<Vec<Arc<Object>>>);
@@ -293,19 +353,6 @@ impl Objects {
         self.0.as_ref().map_or(0, |named| named.weight)
     }
 
-    /// Returns the same objects, with the size of those to which there is no other handle as their weight.
-    pub(crate) fn weighed(self) -> Self {
-        let Some(mut named) = self.0 else {
-            return self;
-        };
-        if let Some(named) = Arc::get_mut(&mut named) {
-            let alone = |object: &&Arc<Object>| Arc::strong_count(object) == 1;
-            let alone = named.objects.iter().filter(alone);
-            named.weight = alone.map(|object| object.length()).sum();
-        }
-        Self(Some(named))
-    }
-
     /// Returns these objects and others.
     pub(crate) fn and(self, others: &Self) -> Self {
         match (&self.0, &others.0) {
@@ -313,10 +360,7 @@ impl Objects {
             (None, _) => others.clone(),
             (Some(some), Some(more)) => {
                 let mut objects = some.objects.clone();
-                let is_new = |other: &&Arc<Object>| {
-                    let mut last = some.objects.iter().rev().take(RECENTLY_NAMED);
-                    !last.any(|object| Arc::ptr_eq(object, other))
-                };
+                let is_new = |other: &&Arc<Object>| !is_recent(&some.objects, other);
                 let before = objects.len();
                 objects.extend(more.objects.iter().filter(is_new).cloned());
                 if objects.len() == before {

@@ -30,7 +30,7 @@ use crate::job::delivery::Deliver;
 use crate::job::outcome::{Failure, Outcome, failed, rejected};
 use crate::local::{LocalEngine, PollIntent, Submitted, WaitTarget};
 use crate::scheduler::FunctionKey;
-use crate::shared::{self, Objects};
+use crate::shared::{ChunkObjects, InputObjects, Objects};
 use crate::spans;
 use crate::sys;
 use crate::wait::Waiter;
@@ -140,8 +140,8 @@ pub(super) struct Chunk {
     /// The outcome of the input after these, if that is known already.
     known: Option<Outcome>,
     /// The shared values that the packed inputs name, and those of the input after them.
-    objects: Objects,
-    objects_of_large: Objects,
+    objects: ChunkObjects,
+    objects_of_large: InputObjects,
 }
 
 /// A failed start of a worker that the map has reported.
@@ -431,8 +431,8 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             count: 0,
             large: None,
             known: None,
-            objects: Objects::NONE,
-            objects_of_large: Objects::NONE,
+            objects: ChunkObjects::default(),
+            objects_of_large: InputObjects::None,
         };
         while self.has_room(chunk.count, chunk.buffer.len()) {
             let is_late = match chunk.count {
@@ -456,33 +456,27 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             // The limit applies to one input; the buffer holds several.
             let most = start.saturating_add(limit);
             let encode = || (self.encode)(input, &mut chunk.buffer, most);
-            let encode = || shared::collect(encode);
+            let encode = || chunk.objects.collect(encode);
             match catch_unwind(AssertUnwindSafe(encode)) {
-                Ok((Ok(None), objects)) => {
-                    payload::end(&mut chunk.buffer, start);
-                    let input = &chunk.buffer[start..];
+                Ok((Ok(whole), objects)) => {
+                    let large = match whole {
+                        Some(large) => Some(large),
+                        None => {
+                            payload::end(&mut chunk.buffer, start);
+                            // An input that has values of its own is sent by itself, so that no other one keeps them.
+                            let is_alone = matches!(objects, InputObjects::Own(_));
+                            is_alone.then(|| Bytes::copy_from_slice(&chunk.buffer[start..]))
+                        }
+                    };
+                    let input = large.as_deref().unwrap_or(&chunk.buffer[start..]);
                     chunk.known = self.known(chunk.count, input, &objects);
-                    if chunk.known.is_none() && objects.is_empty() {
-                        chunk.count += 1;
-                        continue;
-                    }
                     if chunk.known.is_none() {
-                        let objects = objects.weighed();
-                        if objects.weight() == 0 {
-                            chunk.objects = std::mem::take(&mut chunk.objects).and(&objects);
+                        if large.is_none() {
                             chunk.count += 1;
                             continue;
                         }
-                        // So that no other input keeps values which this one alone has.
-                        chunk.large = Some(Bytes::copy_from_slice(input));
+                        chunk.large = large;
                         chunk.objects_of_large = objects;
-                    }
-                }
-                Ok((Ok(Some(large)), objects)) => {
-                    chunk.known = self.known(chunk.count, &large, &objects);
-                    if chunk.known.is_none() {
-                        chunk.large = Some(large);
-                        chunk.objects_of_large = objects.weighed();
                     }
                 }
                 Ok((Err((parameter, error)), _)) => {
@@ -519,9 +513,9 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
     }
 
     /// Returns the outcome of the next input but `ahead`, if the map has a checkpoint that determines it.
-    fn known(&mut self, ahead: u32, input: &[u8], objects: &Objects) -> Option<Outcome> {
+    fn known(&mut self, ahead: u32, input: &[u8], objects: &InputObjects) -> Option<Outcome> {
         let found = match self.checkpoint.as_mut()? {
-            Ok(_) if !objects.is_empty() || names_any(self.config.as_ref()) => {
+            Ok(_) if !matches!(objects, InputObjects::None) || names_any(self.config.as_ref()) => {
                 Err(Rejected::keeps_no_shared_value())
             }
             Ok(run) => run.find(input),
@@ -555,16 +549,22 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             objects,
             objects_of_large,
         } = chunk;
+        let objects = objects.into_objects();
         // The buffer may have been sized for a much larger chunk, and may be retained for long.
         if buffer.len() < buffer.capacity() / 2 {
             buffer.shrink_to_fit();
         }
         if count > 0 {
             let inputs = Payload::new(count, buffers::ENCODED.lend(buffer));
-            self.submit(inputs, objects);
+            self.submit(inputs, objects.clone());
         }
         if let Some(input) = large {
-            self.submit(Payload::One(input), objects_of_large);
+            let objects = match objects_of_large {
+                InputObjects::None => Objects::NONE,
+                InputObjects::InChunk => objects,
+                InputObjects::Own(own) => own,
+            };
+            self.submit(Payload::One(input), objects);
         }
         if let Some(outcome) = known {
             let index = self.take(1);
