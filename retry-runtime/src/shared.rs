@@ -72,17 +72,17 @@ pub(crate) use registry::{
 ///
 /// #[function]
 /// fn squares(count: usize) -> std::io::Result<Shared<[u64]>> {
-///     Shared::filled(count, |squares| {
-///         for (number, square) in (0..).zip(squares) {
-///             *square = number * number;
+///     Shared::filled(count, |places| {
+///         for (number, place) in (0..).zip(places) {
+///             *place = number * number;
 ///         }
 ///     })
 /// }
 ///
 /// # fn main() {
 /// # retry_runtime::init();
-/// let squares = squares.remote(1_000_000).wait().unwrap();
-/// assert_eq!(squares[999_999], 999_998_000_001);
+/// let found = squares.remote(1_000_000).wait().unwrap();
+/// assert_eq!(found[999_999], 999_998_000_001);
 /// # }
 /// ```
 ///
