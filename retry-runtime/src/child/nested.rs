@@ -62,6 +62,10 @@ struct Pending {
     ended: bool,
 }
 
+/// The reason for which a shared value cannot be had that does not exist any more.
+const GONE: &str =
+    "the shared value does not exist any more: the program and its calls have no handle on it";
+
 /// A shared value, or the reason for which it cannot be had.
 type Received = Result<Arc<Object>, String>;
 
@@ -232,7 +236,7 @@ impl Upstream {
                 purpose,
                 content,
             };
-            if id.maker != self.worker {
+            if object.came_from_parent() {
                 self.write_locked(writing, &offer(Offered::There), &[], None);
             } else if let Some(file) = memory.file() {
                 let offer = offer(Offered::File(object.length() as u64));
@@ -359,11 +363,7 @@ impl Upstream {
                         let memory = memory.map(SealedMemory::without_file);
                         memory.map_err(|error| error.to_string())
                     }),
-                    Content::Gone => Err(
-                        "the shared value does not exist any more: the call that it was passed \
-                                          to has ended, and the program has no handle on it"
-                            .to_owned(),
-                    ),
+                    Content::Gone => Err(GONE.to_owned()),
                 };
                 // Here, so that a following message which says that it is not needed any more finds it.
                 let received = memory.map(|memory| shared::receive(id, memory));

@@ -34,6 +34,8 @@ pub struct Object {
     holders: Mutex<Vec<Weak<dyn Holder>>>,
     /// Identifies the process that has made the object, or has received it.
     mark: Mark,
+    /// Set in a worker if its parent has the object, and not only this process.
+    came_from_parent: bool,
     /// How often the parent has lent the object to this worker: it exists there until the worker gives it back.
     lent: AtomicU32,
 }
@@ -57,26 +59,29 @@ impl Object {
             maker: registry::this_worker(),
             number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
         };
-        let object = Self::received(id, memory);
-        registry::add(&object);
-        object
+        Self::adopted(id, memory)
     }
 
     /// Makes an object of memory that a worker has sent. Calls of this process may name it.
     pub(crate) fn adopted(id: ObjectId, memory: SealedMemory) -> Arc<Self> {
-        let object = Self::received(id, memory);
+        let object = Self::with(id, memory, false);
         registry::add(&object);
         object
     }
 
-    /// Makes an object of memory that another process has sent.
+    /// Makes an object of memory that the parent of this worker has sent.
     pub(crate) fn received(id: ObjectId, memory: SealedMemory) -> Arc<Self> {
+        Self::with(id, memory, true)
+    }
+
+    fn with(id: ObjectId, memory: SealedMemory, came_from_parent: bool) -> Arc<Self> {
         Arc::new(Self {
             id,
             memory: Arc::new(memory),
             held: Mutex::default(),
             holders: Mutex::default(),
             mark: Mark::current(),
+            came_from_parent,
             lent: AtomicU32::new(0),
         })
     }
@@ -99,6 +104,11 @@ impl Object {
             true => 0,
             false => self.length(),
         }
+    }
+
+    /// Returns whether the parent of this worker has sent the object, which may still have been made here.
+    pub(crate) fn came_from_parent(&self) -> bool {
+        self.came_from_parent
     }
 
     /// Notes that the parent has lent the object to this worker once more.

@@ -368,6 +368,11 @@ fn fails_with_one() -> Result<(), Option<Shared<str>>> {
     Err(Shared::new("an error").ok())
 }
 
+#[function(max_workers = 1)]
+fn makes_or_returns(size: usize, given: Option<Shared<[u8]>>) -> Shared<[u8]> {
+    given.unwrap_or_else(|| Shared::copy_from(&vec![5; size]).unwrap())
+}
+
 fn squares_here(count: usize) -> Vec<u64> {
     (0..count as u64).map(|number| number * number).collect()
 }
@@ -400,6 +405,19 @@ fn results_are_shared_without_copies() {
         }
         drop((same, made, numbers));
         eventually("all is freed", SOON, is_freed_everywhere);
+        // The worker is given what it has made, and returns it again.
+        for size in [1, 3 * MIB] {
+            let mut made = makes_or_returns.remote(size, None).wait().unwrap();
+            for _ in 0..5 {
+                let again = makes_or_returns
+                    .remote(0, Some(made.clone()))
+                    .wait()
+                    .unwrap();
+                assert_eq!(again.as_ptr(), made.as_ptr());
+                made = again;
+            }
+            assert_eq!(made[..], vec![5; size]);
+        }
         // Results that nobody takes.
         drop(makes_squares.map([100_000; 10]).into_iter().next());
         drop(makes_squares.spawn(100_000));
