@@ -24,14 +24,14 @@ const FIRST_BEAT: Duration = Duration::from_secs(1);
 /// The time after which a heartbeat without an answer is sent again, at most.
 const BEAT_LIMIT: Duration = Duration::from_secs(10);
 
-/// The time that the server has for saying whether it ends the polls of an agent that drains.
-const POLLS_ASKED: Duration = Duration::from_secs(5);
+/// The time limit of a poll for tasks, which the server ends without one a second earlier. An agent that drains waits for
+/// that, and never gives a poll up: the server may be about to answer it with a task, which then belongs to nobody until
+/// it is given up. That also happens if the server is asked to end polls
+/// (`frontend.enableCancelWorkerPollsOnShutdown`). So the limit is short, and a poll costs the server little.
+const POLL_LIMIT: Duration = Duration::from_secs(6);
 
-/// The time that it has for ending them, which it mostly does at once: a poll that is given up could take a task along.
-const POLLS_END: Duration = Duration::from_secs(30);
-
-/// The time for which a server that does not end polls may still answer one with a task.
-const TASK_ARRIVES: Duration = Duration::from_secs(1);
+/// The time that the server has for forgetting an agent that drains.
+const FORGETTING: Duration = Duration::from_secs(1);
 
 /// The separator in the identity of an agent's presence poll: the name of the agent, this, and a queue that it serves.
 const SERVES: &str = " serves ";
@@ -142,7 +142,7 @@ impl Host {
         let ended = self
             .service
             .end_polls(queue.function(), &identity, &self.key);
-        let _ = tokio::time::timeout(TASK_ARRIVES, ended).await;
+        let _ = tokio::time::timeout(FORGETTING, ended).await;
     }
 
     /// Takes tasks from a queue, and takes them to their ends.
@@ -158,7 +158,11 @@ impl Host {
                 }
                 continue;
             }
-            match self.poll(&name).await {
+            // Also if the agent drains meanwhile: a task that comes with it is handed back.
+            let polled = self
+                .service
+                .poll(&name, self.agent.name(), &self.key, POLL_LIMIT);
+            match polled.await {
                 Ok(Some(mut task)) => {
                     let delivery = Delivery {
                         body: std::mem::take(&mut task.body),
@@ -194,31 +198,6 @@ impl Host {
         }
         if self.is_waiting.swap(false, Ordering::Relaxed) {
             eprintln!("the Temporal server at {} answers", self.service.place());
-        }
-    }
-
-    /// Waits for a task. If the agent drains meanwhile, the poll ends in a way in which no task is lost: one that the
-    /// server has already given is taken, and handed back.
-    async fn poll(&self, name: &str) -> Result<Option<Taken>, Problem> {
-        let identity = self.agent.name();
-        let mut polled = pin!(self.service.poll(name, identity, &self.key, LONG_LIMIT));
-        tokio::select! {
-            taken = &mut polled => return taken,
-            () = self.drained() => {}
-        }
-        let ended = async {
-            let asked = self.service.end_polls(name, identity, &self.key);
-            let asked = tokio::time::timeout(POLLS_ASKED, asked).await;
-            // One that is about to bring a task does so soon.
-            let time = match asked {
-                Ok(Ok(true)) => POLLS_END,
-                _ => TASK_ARRIVES,
-            };
-            tokio::time::sleep(time).await;
-        };
-        tokio::select! {
-            taken = polled => taken,
-            () = ended => Ok(None),
         }
     }
 

@@ -60,9 +60,8 @@
 //! away costs only time: callers wait, running calls go on, and their answers are sent as long as the machine may
 //! have its task. Agents always wait.
 //!
-//! An agent that drains asks the server to end its polls, for which the server needs the dynamic setting
-//! `frontend.enableCancelWorkerPollsOnShutdown`. Without it the agent leaves its polls after a second, and a task that
-//! the server gives it at that moment begins elsewhere only once it has been silent for `RETRY_HOST_TIMEOUT`.
+//! An agent that drains waits for the ends of its polls, which come within 6 s. If it left them, the server might be
+//! about to answer one with a task, which would begin elsewhere only after `RETRY_HOST_TIMEOUT`.
 //!
 //! # What is not there yet
 //!

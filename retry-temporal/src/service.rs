@@ -26,7 +26,6 @@ use temporalio_common::protos::temporal::api::enums::v1::{
 };
 use temporalio_common::protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_common::protos::temporal::api::failure::v1::{ApplicationFailureInfo, Failure};
-use temporalio_common::protos::temporal::api::namespace::v1::namespace_info::Capabilities;
 use temporalio_common::protos::temporal::api::sdk::v1::UserMetadata;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
@@ -386,31 +385,23 @@ impl Service {
 
     /// Finds out whether the server answers and knows the namespace.
     pub(crate) async fn ping(&self) -> Result<(), Problem> {
-        self.describe().await?;
-        Ok(())
-    }
-
-    async fn describe(&self) -> Result<Capabilities, Problem> {
         let message = DescribeNamespaceRequest {
             namespace: self.namespace.clone(),
             ..DescribeNamespaceRequest::default()
         };
         let mut service = self.connected().await?;
         let call = service.describe_namespace(limited(message, LIMIT));
-        let described = self.answer(LIMIT, call).await?;
-        let info = described.namespace_info.unwrap_or_default();
-        Ok(info.capabilities.unwrap_or_default())
+        self.answer(LIMIT, call).await?;
+        Ok(())
     }
 
-    /// Asks the server to end polls of a worker that are under way with no task. Returns whether it does that, which
-    /// depends on its setting `frontend.enableCancelWorkerPollsOnShutdown`.
+    /// Tells the server that polls of a worker are at their end, so that it forgets them.
     pub(crate) async fn end_polls(
         &self,
         name: &str,
         identity: &str,
         key: &str,
-    ) -> Result<bool, Problem> {
-        let capabilities = self.describe().await?;
+    ) -> Result<(), Problem> {
         let mut service = self.connected().await?;
         let message = ShutdownWorkerRequest {
             namespace: self.namespace.clone(),
@@ -423,7 +414,7 @@ impl Service {
         };
         let call = service.shutdown_worker(limited(message, LIMIT));
         self.answer(LIMIT, call).await?;
-        Ok(capabilities.worker_poll_complete_on_shutdown)
+        Ok(())
     }
 
     /// Shows that this process is alive. Returns whether the activity is to end.

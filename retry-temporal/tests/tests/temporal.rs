@@ -187,7 +187,7 @@ fn drains(server: &Server) {
     let ended = begun.elapsed();
     assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..12));
     eprintln!("ended after {ended:?}, done after {:?}", begun.elapsed());
-    assert!(ended < Duration::from_secs(8), "{ended:?}");
+    assert!(ended < Duration::from_secs(15), "{ended:?}");
     assert!(begun.elapsed() < Duration::from_secs(30));
 }
 
@@ -206,7 +206,7 @@ fn drains_often(server: &Server) {
     let mut world = machines(server);
     world.set("WORK", "20");
     // The time that a task would take that is taken along.
-    world.set("RETRY_HOST_TIMEOUT", "60s");
+    world.set("RETRY_HOST_TIMEOUT", "120s");
     let _steady = world.agent();
     let begun = Instant::now();
     let caller = world.start(&["slow", "0", "2000"]);
@@ -222,7 +222,7 @@ fn drains_often(server: &Server) {
         output(caller.wait_with_output().unwrap()),
         numbered(0..2000)
     );
-    assert!(begun.elapsed() < Duration::from_secs(50));
+    assert!(begun.elapsed() < Duration::from_secs(110));
     // Calls that had begun have ended where they were.
     assert_eq!(world.ledger.entries().len(), 2000);
 }
