@@ -1,6 +1,6 @@
 //! Three ways to give workers a large table: with each call, loaded by each worker, or shared by all of them. The
 //! table has a vector for each of many positions, and a call looks for the positions whose vectors are the most
-//! similar to that of one of them.
+//! similar to that of one of them. The variable `EMBEDDING_ROWS` sets the number of positions, 32 768 if it is not set.
 //!
 //! `cargo run --release --package retry-example-embedding --example embedding`
 
@@ -80,13 +80,15 @@ fn in_shared_memory(position: usize, table: Shared<[f32]>) -> Answer {
     answer(most_similar(position, &table))
 }
 
-/// Returns the number of positions, which workers inherit from the program.
+/// Returns the number of positions, from a variable that workers inherit from the program.
 fn rows() -> usize {
     let rows = std::env::var("EMBEDDING_ROWS").ok();
-    rows.and_then(|rows| rows.parse().ok()).unwrap_or(32_768)
+    let rows: Option<usize> = rows.and_then(|rows| rows.parse().ok());
+    rows.filter(|rows| *rows > 0).unwrap_or(32_768)
 }
 
-/// Returns the memory of this process in bytes, of which it has a share in what it shares with others.
+/// Returns the proportional set size of this process in bytes, without files: what several processes have mapped is
+/// divided among them.
 fn memory() -> u64 {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
     let fields = rollup.lines().filter_map(|line| {
@@ -97,7 +99,7 @@ fn memory() -> u64 {
     fields.sum::<u64>() * 1024
 }
 
-/// Makes the calls of one way, and prints their time and the memory of their workers.
+/// Makes the calls of one way, and prints their time, with the start of workers, and the memory of the workers.
 fn measure(
     way: &str,
     expected: &[Vec<Similar>],
@@ -106,6 +108,7 @@ fn measure(
     let begun = Instant::now();
     let answers = calls()?;
     let elapsed = begun.elapsed();
+    assert_eq!(answers.len(), expected.len(), "{way}");
     let mut memory = BTreeMap::new();
     for ((similar, worker, bytes), expected) in answers.into_iter().zip(expected) {
         assert_eq!(&similar, expected, "{way}");
@@ -137,7 +140,7 @@ fn main(
         "{calls} calls with a table of {} MiB",
         size_of_val(&table[..]) >> 20
     );
-    println!("{:<24} {:>11} {:>10}", "", "time", "workers'");
+    println!("{:<24} {:>11} {:>10}", "", "time", "memory");
 
     measure("sent with each call", &here, || {
         let inputs = positions.iter().copied().zip(repeat(&table[..]));

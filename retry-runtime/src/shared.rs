@@ -26,8 +26,8 @@ pub(crate) use registry::{
 /// A value that is handed over once and used in many calls.
 ///
 /// An argument travels with each call. A `Shared` does not: it lies in memory that all workers map, and a call
-/// carries only its name. A worker maps it when the first call names it, which takes a few microseconds whatever its
-/// size, and all workers together need its memory once.
+/// carries only its name. A worker maps it when the first call names it, whatever its size. Numbers, bytes and text need
+/// their memory once for all workers together.
 ///
 /// ```standalone_crate
 /// use std::iter::repeat;
@@ -58,9 +58,10 @@ pub(crate) use registry::{
 /// | `Shared<str>` | read in place; checked once in each worker |
 /// | `Shared<T>` and `Shared<[T]>` of any other type that can be sent | decoded once in each worker, and kept |
 ///
-/// So `Shared::new(&vector[..])` shares a vector of numbers without copies, where `Shared::new(&vector)` gives each
-/// worker a vector of its own. A worker keeps decoded values whose encodings have 256 MiB together, besides the one
-/// that it used last; the value that was not used for the longest time is decoded again if a call names it.
+/// So `Shared::new(&vector[..])` has numbers read in place, where `Shared::new(&vector)` gives each worker a vector of
+/// its own. A worker keeps decoded values whose encodings have 1 GiB together, and at least the one that it used last;
+/// the value that was not used for the longest time is decoded again if a call names it. Decoding is a part of the call
+/// that needs it, and counts for the `timeout` of that.
 ///
 /// # Where it can go
 ///
@@ -86,29 +87,29 @@ pub(crate) use registry::{
 /// # }
 /// ```
 ///
-/// There are four exceptions. Each of these calls fails with [`Rejected`](crate::CallError::Rejected) or
-/// [`Lost`](crate::CallError::Lost), which say so:
+/// There are exceptions, in which the call fails with [`Rejected`](crate::CallError::Rejected) or
+/// [`Lost`](crate::CallError::Lost) and the reason:
 ///
 /// - An error cannot contain one.
 /// - Calls that go to [other machines](crate::engine) cannot have one.
 /// - Calls whose results are kept in a checkpoint or a cache cannot be given one, or be those of a service that is
-///   configured with one: the same name means something else in the next run. A result that is one is not kept.
-/// - A child that the program forks cannot pass on those that it has inherited.
+///   configured with one: the same name means something else in the next run.
+/// - If the program calls `fork`, the child cannot pass on those that it has inherited.
 ///
-/// Other serialisation formats than that of calls refuse a `Shared`, and it cannot contain another one.
+/// A result that is a `Shared` is not kept in a checkpoint or a cache. Other serialisation formats than that of calls refuse a `Shared`, and it cannot contain another one.
 ///
 /// # How long it lives
 ///
 /// The memory is freed once the last handle and the last call that names it are gone, however these calls end, and
-/// with the program, however that ends. Handles in workers count: one that a function stores in a static, or in the
-/// state of its worker, keeps the memory as long as that worker lives. It does not keep the value for calls, though:
-/// what the program and its calls have no handle on any more cannot be passed to another call.
+/// with the program, however that ends. Workers drop what they have mapped or decoded at the same time. A handle that a
+/// function stores in a static, or in the state of its worker, keeps the memory as well, but cannot be passed to a call
+/// once the program and its calls have none.
 ///
 /// # Memory
 ///
 /// Each `Shared` of 32 KiB or more takes a file descriptor of the program; smaller ones are copied to each worker, where
 /// they take a page of memory at least. What a worker was given does not count for the limit on its memory; what it has
-/// made does. A map takes large values that only their inputs have no further ahead than other large inputs.
+/// made or decoded does. If each input of a map brings a large value of its own, the map takes only a few inputs ahead.
 pub struct Shared<T: Shareable + ?Sized> {
     object: Arc<Object>,
     value: OnceLock<T::Held>,

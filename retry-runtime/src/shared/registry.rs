@@ -11,7 +11,7 @@ use crate::codec::payload::Payload;
 use crate::sys::{PerProcess, SealedMemory};
 
 /// How many bytes of encodings a process keeps in decoded form, beyond the value that it used last.
-const DECODED: usize = 256 * 1024 * 1024;
+const DECODED: usize = 1024 * 1024 * 1024;
 
 /// Where a worker gets shared values that it does not have: from its parent.
 pub(crate) struct Source {

@@ -150,9 +150,14 @@ impl Deliver for SharedArrivals {
     /// Takes the map's lock once for all outcomes.
     fn deliver(self: Arc<Self>, outcomes: Outcomes<'_, '_>) {
         let mut delivery = self.delivery();
+        // Dropped without the lock: they may be the last handles on gigabytes.
+        let mut named = Vec::new();
         for (job, outcome) in outcomes {
             delivery.record(job.index, &job.input, &outcome);
             delivery.put(job.index, &job.input, &job.objects, outcome);
+            if !job.objects.is_empty() {
+                named.push(job.objects.clone());
+            }
         }
         if delivery.finish() {
             self.hold();
