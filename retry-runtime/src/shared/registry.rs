@@ -216,36 +216,26 @@ pub(super) fn name(object: &Arc<Object>) {
 }
 
 /// Calls a function that encodes something. Returns its result and the objects that it has named.
-#[inline]
-pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Objects) {
-    let mut objects = Objects::NONE;
-    let result = collect_with(encode, |named| {
-        objects = Objects::new(std::mem::take(named), 0);
-    });
-    (result, objects)
-}
-
-/// Calls a function that encodes something. If it has named objects, `receive` takes them from a list that is used
-/// again.
 ///
 /// The function may run user code, which may encode something else on this thread or panic: that is kept apart.
 #[inline]
-fn collect_with<R>(encode: impl FnOnce() -> R, receive: impl FnOnce(&mut Vec<Arc<Object>>)) -> R {
+pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Objects) {
     let scope = Scope::begin();
     let result = encode();
-    if IS_ANY_NAMED.replace(false) {
-        let mut named = NAMED.take();
-        receive(&mut named);
-        named.clear();
-        NAMED.set(named);
-    }
+    let objects = if IS_ANY_NAMED.replace(false) {
+        Objects::new(NAMED.take(), 0)
+    } else {
+        Objects::NONE
+    };
     drop(scope);
-    result
+    (result, objects)
 }
 
-/// The objects that the inputs of a chunk name.
-#[derive(Debug, Default)]
-pub(crate) struct ChunkObjects(Vec<Arc<Object>>);
+/// The objects that the inputs of a chunk name, while these are encoded.
+pub(crate) struct ChunkObjects {
+    objects: Vec<Arc<Object>>,
+    _scope: Scope,
+}
 
 /// What an input of a chunk names.
 #[derive(Debug)]
@@ -258,23 +248,43 @@ pub(crate) enum InputObjects {
 }
 
 impl ChunkObjects {
-    /// Calls a function that encodes an input. Returns its result, and what the input names.
-    #[inline]
-    pub(crate) fn collect<R>(&mut self, encode: impl FnOnce() -> R) -> (R, InputObjects) {
-        let mut of_input = InputObjects::None;
-        let result = collect_with(encode, |named| of_input = self.add(named));
-        (result, of_input)
+    /// Begins a chunk, whose inputs are encoded on this thread until this value is dropped.
+    pub(crate) fn begin() -> Self {
+        Self {
+            objects: Vec::new(),
+            _scope: Scope::begin(),
+        }
     }
 
-    fn add(&mut self, named: &mut Vec<Arc<Object>>) -> InputObjects {
+    /// Returns what was named since the last time: by the input that was encoded.
+    #[inline]
+    pub(crate) fn of_input(&mut self) -> InputObjects {
+        if IS_ANY_NAMED.get() {
+            self.add()
+        } else {
+            InputObjects::None
+        }
+    }
+
+    #[cold]
+    fn add(&mut self) -> InputObjects {
+        IS_ANY_NAMED.set(false);
+        let mut named = NAMED.take();
+        let of_input = self.add_all(&mut named);
+        named.clear();
+        NAMED.set(named);
+        of_input
+    }
+
+    fn add_all(&mut self, named: &mut Vec<Arc<Object>>) -> InputObjects {
         let alone = named.iter().filter(|object| Arc::strong_count(object) == 1);
         let weight = alone.map(|object| object.length()).sum();
         if weight > 0 {
             return InputObjects::Own(Objects::new(std::mem::take(named), weight));
         }
         for object in named.drain(..) {
-            if !is_recent(&self.0, &object) {
-                self.0.push(object);
+            if !is_recent(&self.objects, &object) {
+                self.objects.push(object);
             }
         }
         InputObjects::InChunk
@@ -282,7 +292,7 @@ impl ChunkObjects {
 
     /// Returns the objects, if there are any.
     pub(crate) fn into_objects(self) -> Objects {
-        Objects::new(self.0, 0)
+        Objects::new(self.objects, 0)
     }
 }
 

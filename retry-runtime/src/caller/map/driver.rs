@@ -431,7 +431,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             count: 0,
             large: None,
             known: None,
-            objects: ChunkObjects::default(),
+            objects: ChunkObjects::begin(),
             objects_of_large: InputObjects::None,
         };
         while self.has_room(chunk.count, chunk.buffer.len()) {
@@ -456,9 +456,10 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             // The limit applies to one input; the buffer holds several.
             let most = start.saturating_add(limit);
             let encode = || (self.encode)(input, &mut chunk.buffer, most);
-            let encode = || chunk.objects.collect(encode);
-            match catch_unwind(AssertUnwindSafe(encode)) {
-                Ok((Ok(whole), objects)) => {
+            let encoded = catch_unwind(AssertUnwindSafe(encode));
+            let objects = chunk.objects.of_input();
+            match encoded {
+                Ok(Ok(whole)) => {
                     let large = match whole {
                         Some(large) => Some(large),
                         None => {
@@ -479,7 +480,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                         chunk.objects_of_large = objects;
                     }
                 }
-                Ok((Err((parameter, error)), _)) => {
+                Ok(Err((parameter, error))) => {
                     let reason = refuse(self.registration, parameter, error, limit);
                     chunk.known = Some(rejected(reason));
                 }
