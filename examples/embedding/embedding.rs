@@ -15,7 +15,7 @@ use retry_runtime::{Shared, function, local_entrypoint};
 /// The numbers of each vector.
 const WIDTH: usize = 64;
 
-/// How many similar positions are looked for.
+/// The number of similar positions that a call returns.
 const FOUND: usize = 5;
 
 /// Writes the sinusoidal encoding of positions (Vaswani et al., "Attention Is All You Need", 2017, section 3.5):

@@ -224,7 +224,7 @@ impl<T> Clone for Elements<T> {
     }
 }
 
-/// What numbers need to be shared in place.
+/// The functions with which slices of numbers are shared in place.
 struct InPlace<T> {
     bytes: fn(&[T]) -> &[u8],
     view: fn(Arc<SealedMemory>) -> Option<View<[T]>>,
@@ -421,7 +421,7 @@ impl<T: Shareable + ?Sized> fmt::Debug for Shared<T> {
     }
 }
 
-/// What travels of a shared value.
+/// The part of a shared value that travels: its id and its length.
 struct Name(ObjectId, u64);
 
 impl Serialize for Name {

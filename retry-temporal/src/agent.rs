@@ -227,7 +227,7 @@ impl Host {
     async fn hold(&self, task: &Taken, execution: Execution) {
         let lease = Lease::new(task.host_timeout);
         let caller = task.caller.as_ref().map(|queue| self.callers.get(queue));
-        // A task that has waited for long does not begin before it is known that somebody waits for it.
+        // A task that has waited for long begins once its caller was seen.
         let waits = caller.as_ref().is_some_and(|one| one.is_asked_first(task));
         let (begins, may_begin) = watch::channel(!waits);
         let gone = async {

@@ -268,7 +268,7 @@ impl Caller {
     }
 }
 
-/// What a machine knows of a caller.
+/// The presence of a caller, as far as a machine knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sight {
     /// It has polled lately.
@@ -304,7 +304,7 @@ impl Watch {
     ) {
         let asked = self.asked.replace(now);
         if polled.is_some() && polled != self.polled {
-            // What the server says at first may be old. Both times are its own.
+            // The server's first answer may be old. Both times are the server's.
             let age = match (asked, polled, by_server) {
                 (None, Some(polled), Some(now)) => now.duration_since(polled).ok(),
                 _ => None,
@@ -425,7 +425,7 @@ mod tests {
         assert_eq!(world.ask(70 * SECOND, |_| None), Sight::Doubtful);
         assert_eq!(world.ask(1000 * SECOND, |_| None), Sight::Gone);
         assert!(world.at + TIMES.asks < 85 * SECOND, "{:?}", world.at);
-        // Whether it has come back is asked for each task that was not known then.
+        // A task that was not known then asks again whether the caller has come back.
         let (asked, later) = (world.begun + world.at, world.begun + world.at + SECOND);
         let due = |ripe| world.watch.is_due(later, ripe, TIMES.every, &TIMES);
         assert!(!due(asked) && due(later));

@@ -34,7 +34,7 @@ pub(crate) struct Naming {
     named: Named,
 }
 
-/// What keeps the values that an encoded value names until it is decoded.
+/// Owns the values that an encoded value names, until that is decoded.
 pub(crate) type Named = Arc<dyn Any + Send + Sync>;
 
 impl fmt::Debug for Naming {

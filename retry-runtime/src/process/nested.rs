@@ -134,7 +134,7 @@ impl Downstream {
         };
         let holder: Arc<dyn Holder> = Arc::clone(self) as Arc<dyn Holder>;
         let is_new = object.add_holder(Arc::downgrade(&holder));
-        // What a worker has made and handed over counts as its own.
+        // Memory that a worker has made and handed over counts as its own.
         if is_new && id.maker != self.worker {
             let length = object.mapped_length() as u64;
             self.given.fetch_add(length, Ordering::Relaxed);

@@ -36,7 +36,8 @@ pub struct Object {
     mark: Mark,
     /// Set in a worker if its parent has the object, and not only this process.
     came_from_parent: bool,
-    /// How often the parent has lent the object to this worker: it exists there until the worker gives it back.
+    /// The number of times that the parent has lent the object to this worker. The parent keeps it until the worker
+    /// gives it back.
     lent: AtomicU32,
 }
 

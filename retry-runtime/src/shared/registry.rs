@@ -10,10 +10,11 @@ use super::object::{Object, ObjectId};
 use crate::codec::payload::Payload;
 use crate::sys::{PerProcess, SealedMemory};
 
-/// How many bytes of encodings a process keeps in decoded form, beyond the value that it used last.
+/// The limit on the encodings whose values a process keeps in decoded form, in bytes. The value that it used last is
+/// kept in any case.
 const DECODED: usize = 1024 * 1024 * 1024;
 
-/// Where a worker gets shared values that it does not have: from its parent.
+/// The ways in which a worker asks its parent for shared values, and gives them back.
 pub(crate) struct Source {
     /// The number of the worker, which is not zero.
     pub(crate) worker: u64,
@@ -29,7 +30,7 @@ static REGISTRY: PerProcess<Mutex<Registry>> = PerProcess::new();
 #[derive(Default)]
 struct Registry {
     objects: HashMap<ObjectId, Weak<Object>>,
-    /// What a worker keeps for its next calls, until its parent says that there will be none.
+    /// The objects that a worker keeps for its next calls, until its parent says that there will be none.
     received: HashMap<ObjectId, Arc<Object>>,
     decoded: Recent,
 }
@@ -70,7 +71,7 @@ fn registry() -> MutexGuard<'static, Registry> {
 
 /// Sets where this worker gets shared values that it does not have.
 pub(crate) fn set_source(source: Source) {
-    // What was made before has ids that mean other values to the parent.
+    // Objects that this process has made before have ids that mean other values to the parent.
     registry().objects.clear();
     let _ = SOURCE.set(source);
 }
@@ -237,7 +238,7 @@ pub(crate) struct ChunkObjects {
     _scope: Scope,
 }
 
-/// What an input of a chunk names.
+/// The objects that an input of a chunk names.
 #[derive(Debug)]
 pub(crate) enum InputObjects {
     None,
@@ -256,7 +257,7 @@ impl ChunkObjects {
         }
     }
 
-    /// Returns what was named since the last time: by the input that was encoded.
+    /// Takes the objects that the input has named which was encoded last.
     #[inline]
     pub(crate) fn of_input(&mut self) -> InputObjects {
         if IS_ANY_NAMED.get() {
@@ -303,10 +304,10 @@ fn is_recent(objects: &[Arc<Object>], object: &Arc<Object>) -> bool {
     last.any(|other| Arc::ptr_eq(other, object))
 }
 
-/// How many objects [`is_recent`] compares.
+/// The number of objects with which [`is_recent`] compares a new one.
 const RECENTLY_NAMED: usize = 16;
 
-/// What was named around the present [`collect`], which goes on when that ends.
+/// The names that an outer [`collect`] has found so far. It goes on with them when the inner one ends.
 struct Scope(Option<Vec<Arc<Object>>>);
 
 impl Scope {

@@ -22,7 +22,7 @@ thread_local! {
     static ROOM: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What was read and not yet taken.
+/// The bytes and files that were read and not yet taken.
 #[derive(Default)]
 pub(crate) struct Arrived {
     bytes: BytesMut,

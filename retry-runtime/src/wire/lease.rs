@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(decide(5, 6), sleeps(1));
         assert_eq!(decide(5, 5), Decision::Ends);
         assert_eq!(decide(6, 5), Decision::Ends);
-        // However long the lease is, the clock is looked at.
+        // The thread looks at the clock again even if the lease is long.
         assert_eq!(decide(5, u64::MAX), sleeps(1_000_000_000));
     }
 

@@ -39,7 +39,7 @@ pub(crate) enum Request {
     Spans(Batch),
 }
 
-/// What names a shared value that a worker hands over.
+/// The message that names a shared value which a worker hands over.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Purpose {
     /// The answer to this ticket.
@@ -48,7 +48,7 @@ pub(crate) enum Purpose {
     Calls,
 }
 
-/// Where the memory of a shared value is that a worker hands over.
+/// The place of the memory of a shared value that a worker hands over.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Offered {
     /// The parent has it.
@@ -70,7 +70,7 @@ pub(crate) enum Notice {
     Forget(ObjectId),
 }
 
-/// Where the memory of a shared value is.
+/// The place of the memory of a shared value that the parent sends.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Content {
     /// In the payload of the message.

@@ -723,7 +723,7 @@ fn hash_tree_agrees_with_sha256sum_although_a_host_is_lost() {
         let _agents = [world.agent(&world.w1), world.agent(&world.w2)];
         let caller = world.start(&["--root", root.to_str().unwrap()]);
         let caller = std::thread::spawn(|| caller.wait_with_output().unwrap());
-        // What the caller has heard of attempts on a host.
+        // The attempts on a host of which the caller has heard.
         let heard = |event: &str, host: &str| {
             let event = format!("\"event\":\"{event}\"");
             let host = format!("\"host\":\"{host}\"");

@@ -298,7 +298,7 @@ fn a_service_is_set_up_with_shared_values() {
             assert_eq!(weight, Some(number as f64));
             assert_ne!(other, pid);
         }
-        // What is left are the values of workers that are set up.
+        // Workers that are set up keep their handles.
         drop(index);
         eventually("freed here", SOON, || mapped_by(std::process::id()) == 0);
     });
@@ -418,7 +418,7 @@ fn results_are_shared_without_copies() {
             }
             assert_eq!(made[..], vec![5; size]);
         }
-        // Results that nobody takes.
+        // The consumer drops results without reading them.
         drop(makes_squares.map([100_000; 10]).into_iter().next());
         drop(makes_squares.spawn(100_000));
         eventually("all is freed", SOON, is_freed_everywhere);
@@ -625,7 +625,7 @@ fn a_file_is_shared_as_it_was() {
         for length in [0, 1, WITH_FILE, MIB + 1] {
             std::fs::write(&path, vec![2; length]).unwrap();
             let shared = Shared::from_file(&path).unwrap();
-            // What becomes of the file does not matter any more.
+            // The file may change now.
             std::fs::write(&path, b"").unwrap();
             let result = length_of_bytes.remote(&shared).wait().unwrap();
             assert_eq!(result, (length, 2 * length as u64));

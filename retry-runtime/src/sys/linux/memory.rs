@@ -19,7 +19,7 @@ const SPARED: u32 = 20;
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     limit: u64,
-    /// How many bytes of shared memory the worker may have mapped that do not count.
+    /// The number of bytes of shared memory that the worker may have mapped and that do not count.
     given: Arc<AtomicU64>,
     /// The last exact measurement, and until when it is valid.
     exact: Cell<Option<(u64, Instant)>>,
@@ -38,8 +38,8 @@ impl Meter {
     /// Returns the bytes that a process and all its descendants occupy: exactly if that is more than the limit, and
     /// otherwise an upper bound that is at most the limit.
     ///
-    /// What the worker was given is taken to be in memory as a whole. What is not leaves out as much of other memory
-    /// that the worker shares with its descendants, which is little where there is any.
+    /// Memory that the worker was given counts as if all of its pages were resident. If some are not, the result is too
+    /// small by as much of other memory that the worker shares with its descendants, at most.
     ///
     /// Adding up the processes counts memory twice that a forked child still shares with its parent. To tell
     /// that apart, the kernel has to walk through all pages, which takes 10 ms per GiB. Therefore it is only

@@ -37,7 +37,7 @@ const BLOCK: u64 = 512;
 /// The name of files, which mappings show as well.
 const NAME: &str = "retry-shared";
 
-/// What a file needs so that its contents never change. The last one keeps the others.
+/// The seals with which the contents of a file never change. The last one keeps the others.
 const SEALS: SealFlags = SealFlags::WRITE
     .union(SealFlags::SHRINK)
     .union(SealFlags::GROW)
