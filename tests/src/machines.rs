@@ -155,6 +155,37 @@ pub fn processes_in(ledger: &Ledger) -> Vec<u32> {
     pids
 }
 
+/// Checks what the caller prints of a map in which one input has lost each machine that had it, alone at last.
+///
+/// # Panics
+///
+/// If another input has failed, or this one for another reason.
+pub fn assert_only_lost(printed: &str, lost: usize) {
+    for (number, line) in printed.lines().enumerate() {
+        if number == lost {
+            assert!(
+                line.contains("each machine that had the call was lost before it answered")
+                    && line.contains("its machine was lost, its machine was lost"),
+                "{line}"
+            );
+        } else {
+            assert_eq!(line, format!("{number} {number}"));
+        }
+    }
+}
+
+/// Checks that calls went on in other processes than these, which did nothing any more then.
+///
+/// # Panics
+///
+/// If they did not.
+pub fn assert_went_elsewhere(ledger: &Ledger, before: &[u32]) {
+    let entries = ledger.entries();
+    let elsewhere = entries.iter().position(|one| !before.contains(&one.pid));
+    let after = &entries[elsewhere.expect("it runs elsewhere")..];
+    assert!(after.iter().all(|one| !before.contains(&one.pid)));
+}
+
 /// An agent. It is killed when it is dropped.
 pub struct Agent {
     child: Child,

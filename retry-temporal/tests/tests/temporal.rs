@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use retry_temporal_tests::{Server, free_port};
-use retry_tests::machines::{Machines, is_gone, numbered, output, processes_in, signal_process};
+use retry_tests::machines::{
+    Machines, assert_went_elsewhere, is_gone, numbered, output, processes_in, signal_process,
+};
 use retry_tests::{eventually, fixture_outside};
 use rustix::process::Signal;
 
@@ -280,10 +282,7 @@ fn workers_of_a_stopped_agent_end_before_their_calls_begin_elsewhere() {
         first.signal(Signal::STOP);
         let second = world.agent();
         assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..2));
-        let entries = world.ledger.entries();
-        let elsewhere = entries.iter().position(|one| !workers.contains(&one.pid));
-        let after = &entries[elsewhere.expect("it runs elsewhere")..];
-        assert!(after.iter().all(|one| !workers.contains(&one.pid)));
+        assert_went_elsewhere(&world.ledger, &workers);
 
         second.end();
         first.signal(Signal::CONT);

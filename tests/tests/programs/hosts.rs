@@ -5,7 +5,8 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use retry_tests::machines::{
-    Agent, Machines, is_gone, numbered, output, processes_in, signal_process,
+    Agent, Machines, assert_only_lost, assert_went_elsewhere, is_gone, numbered, output,
+    processes_in, signal_process,
 };
 use retry_tests::relay::Relay;
 use retry_tests::{descendants, eventually, fixture_outside};
@@ -133,16 +134,7 @@ fn an_input_that_kills_its_machines_ends_alone() {
             std::thread::sleep(Duration::from_millis(10));
         }
         let lines = output(waiting.join().unwrap());
-        for (number, line) in lines.lines().enumerate() {
-            match number {
-                13 => assert!(
-                    line.contains("each machine that had the call was lost before it answered")
-                        && line.contains("its machine was lost, its machine was lost"),
-                    "{line}"
-                ),
-                _ => assert_eq!(line, format!("{number} {number}")),
-            }
-        }
+        assert_only_lost(&lines, 13);
         // Three machines for the task that it was in, and three alone.
         let executions = world.ledger.executions();
         assert!((3..=6).contains(&executions[&13]), "{executions:?}");
@@ -518,10 +510,7 @@ fn workers_of_a_stopped_agent_end_before_their_calls_begin_elsewhere() {
         first.signal(Signal::STOP);
         let second = world.agent();
         assert_eq!(output(caller.wait_with_output().unwrap()), numbered(0..2));
-        let entries = world.ledger.entries();
-        let elsewhere = entries.iter().position(|one| !workers.contains(&one.pid));
-        let after = &entries[elsewhere.expect("it runs elsewhere")..];
-        assert!(after.iter().all(|one| !workers.contains(&one.pid)));
+        assert_went_elsewhere(&world.ledger, &workers);
         assert!(workers.iter().chain(&theirs).all(|pid| is_gone(*pid)));
 
         second.end();
