@@ -15,6 +15,7 @@ pub(crate) mod outline;
 pub(crate) mod payload;
 mod primitive;
 mod shape;
+pub(crate) mod staging;
 
 use std::fmt;
 
@@ -114,21 +115,24 @@ pub(crate) fn encode_as<T: Wire, S: Serialize + ?Sized>(
         return Err(failure.of::<T>());
     }
     if encoder.is_doubtful() {
-        check_whole::<T, S>(value, &out[start..])?;
+        check_whole::<T, S>(value, &out[start..], limit)?;
     }
     Ok(())
 }
 
 /// Encodes a value that is alone in its message. Returns the whole message if the value became its own
-/// message, or `None` if its encoding was appended to `out`. [`decode_alone`] decodes it.
+/// message, or `None` if its encoding was appended to `out`. [`decode_alone`] decodes it, or [`decode_all`] if a part of
+/// it was [staged](staging).
 pub(crate) fn encode_alone<T: Wire>(
     value: T,
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<Option<Bytes>, CodecError> {
     match alone::plain() {
-        Some(plain) => plain.encode(value, out, limit),
-        None => encode(&value, out, limit).map(|()| None),
+        Some(plain) if !staging::reserve_kept(plain.bytes(&value).len()) => {
+            plain.encode(value, out, limit)
+        }
+        _ => encode(&value, out, limit).map(|()| None),
     }
 }
 
@@ -139,8 +143,10 @@ pub(crate) fn encode_referred_alone<T: Wire>(
     limit: usize,
 ) -> Result<(), CodecError> {
     match alone::plain() {
-        Some(plain) => plain.append(value, out, limit),
-        None => encode(value, out, limit),
+        Some(plain) if !staging::reserve(plain.bytes(value).len()) => {
+            plain.append(value, out, limit)
+        }
+        _ => encode(value, out, limit),
     }
 }
 
@@ -150,9 +156,9 @@ pub(crate) fn encode_slice_alone<T: Wire>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    match alone::plain_slice() {
-        Some(bytes) => alone::append(bytes(slice), out, limit),
-        None => encode_slice(slice, out, limit),
+    match alone::plain_slice().map(|bytes| bytes(slice)) {
+        Some(bytes) if !staging::reserve(bytes.len()) => alone::append(bytes, out, limit),
+        _ => encode_slice(slice, out, limit),
     }
 }
 
@@ -162,6 +168,9 @@ pub(crate) fn encode_text_alone(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
+    if staging::reserve(text.len()) {
+        return encode_as::<String, str>(text, out, limit);
+    }
     alone::append(text.as_bytes(), out, limit)
 }
 
@@ -262,6 +271,14 @@ pub(crate) fn left_over<T>(bytes: usize) -> CodecError {
     ValueError::differs(format!("{bytes} bytes are left over")).of::<T>()
 }
 
+/// Copies bytes into memory of their own.
+fn copied(bytes: &[u8]) -> Vec<u8> {
+    let mut copy = Vec::with_capacity(bytes.len());
+    sys::fills(copy.spare_capacity_mut());
+    copy.extend_from_slice(bytes);
+    copy
+}
+
 /// Splits off the content of a sequence whose elements are `width` bytes each.
 fn decode_bytes<'a>(bytes: &mut &'a [u8], width: usize) -> Option<&'a [u8]> {
     let (length, rest) = bytes.split_first_chunk()?;
@@ -281,7 +298,13 @@ fn ends_early<T>() -> CodecError {
 fn check_whole<T: Wire, S: Serialize + ?Sized>(
     value: &S,
     encoded: &[u8],
+    limit: usize,
 ) -> Result<(), CodecError> {
+    if staging::has_staged() {
+        // Here nothing can be decoded that lies apart from its message.
+        let _scope = staging::Scope::begin(None);
+        return encode_as::<T, S>(value, &mut Vec::new(), limit);
+    }
     let decoded: T = decode_all(encoded)?;
     let is_whole = digest(value, false)
         .and_then(|before| Ok(before == digest(&decoded, false)?))

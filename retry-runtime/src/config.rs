@@ -19,6 +19,9 @@ const MAX_MESSAGE: usize = 256 * 1024 * 1024;
 /// Default limit on the results of a map that wait for their consumer.
 const MAX_BUFFERED: usize = 64 * 1024 * 1024;
 
+/// Default limit on the memory that is kept for large arguments.
+const RETAINED_MEMORY: usize = 256 * 1024 * 1024;
+
 /// Default time that a program waits, when it ends, for calls that it has spawned.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
@@ -137,6 +140,8 @@ pub(crate) struct Config {
     pub(crate) max_message: usize,
     /// Maximum number of bytes of results that may wait for the consumer of a map.
     pub(crate) max_buffered: usize,
+    /// Maximum number of bytes of memory that are kept for the large arguments of further calls.
+    pub(crate) retained_memory: usize,
     pub(crate) output: OutputMode,
     pub(crate) progress: ProgressMode,
     pub(crate) status: StatusMode,
@@ -245,6 +250,13 @@ const VARIABLES: &[(&str, Set)] = &[
     }),
     ("RETRY_MAX_BUFFERED", |config, text| {
         config.max_buffered = size(text)?;
+        Ok(())
+    }),
+    ("RETRY_RETAINED_MEMORY", |config, text| {
+        config.retained_memory = match text {
+            "0" => 0,
+            text => size(text)?,
+        };
         Ok(())
     }),
     ("RETRY_OUTPUT", |config, text| {
@@ -388,6 +400,7 @@ impl Default for Config {
             scaledown_window: None,
             max_message: MAX_MESSAGE,
             max_buffered: MAX_BUFFERED,
+            retained_memory: RETAINED_MEMORY,
             output: OutputMode::default(),
             progress: ProgressMode::default(),
             status: StatusMode::default(),

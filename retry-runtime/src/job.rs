@@ -15,7 +15,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::codec::payload::Payload;
-use crate::shared::Objects;
+use crate::codec::staging;
+use crate::shared::{self, Objects};
 use crate::spans::Context;
 use caller::Caller;
 use delivery::Deliver;
@@ -23,6 +24,10 @@ use parts::Parts;
 
 /// Shows the arguments in an encoded input.
 pub(crate) type ShowInput = fn(&[u8]) -> Option<String>;
+
+/// Keeps the memory in which arguments are staged.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Loan(#[expect(dead_code, reason = "it is only kept")] Objects);
 
 /// A value as it travels.
 pub(crate) struct Encoded {
@@ -72,8 +77,20 @@ impl Parts for Job {
         self.index
     }
 
-    fn only_input(&self) -> Option<Bytes> {
-        (self.count() == 1).then(|| self.input.clone().into_one())
+    fn show(&self, show: ShowInput) -> Option<String> {
+        if self.count() > 1 {
+            return None;
+        }
+        let input = self.input.bytes();
+        match self.objects.is_staged() {
+            true => staging::read(shared::find_staged, || show(input)),
+            false => show(input),
+        }
+    }
+
+    #[inline]
+    fn loan(&self) -> Loan {
+        Loan(self.objects.staged())
     }
 
     fn has_room(&self) -> bool {

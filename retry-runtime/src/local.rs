@@ -37,6 +37,7 @@ use crate::job::outcome::{CallKey, Outcome};
 use crate::job::resumption::Resumption;
 use crate::job::{Job, capture};
 use crate::scheduler::{Counts, FunctionKey, Inbound, NestedOrigin, Numbers, Scheduler};
+use crate::shared::StagingPool;
 use crate::sys::{self, Mark, PerProcess};
 use crate::wait::AnswerSource;
 use crate::wire::Lease;
@@ -337,6 +338,11 @@ impl LocalEngine {
     /// Returns the real time at a time of [`running_time`](Self::running_time).
     pub(crate) fn real(&self, running: Instant) -> Instant {
         self.lock().clock.real(running)
+    }
+
+    /// Returns the memory in which large arguments of calls are staged, if they can be.
+    pub(crate) fn staging(&self) -> Option<&Arc<StagingPool>> {
+        self.backend.staging().filter(|_| !self.is_foreign())
     }
 
     pub(crate) fn max_message(&self) -> usize {

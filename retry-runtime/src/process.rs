@@ -28,6 +28,7 @@ use std::time::Instant;
 use crate::local::LocalEngine;
 use crate::local::backend::{Backend, StartRequest};
 use crate::local::core::Core;
+use crate::shared::StagingPool;
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
 use crate::wire::launch;
@@ -43,6 +44,8 @@ pub(crate) struct Processes(Arc<PoolShared>);
 struct PoolShared {
     inbox: Inbox,
     starts: Starts,
+    /// The memory in which arguments are staged, unless none is to be kept.
+    staging: Option<Arc<StagingPool>>,
     state: Mutex<PoolState>,
 }
 
@@ -96,15 +99,20 @@ impl PoolShared {
 }
 
 impl Processes {
-    /// Prepares for the processes of an engine.
+    /// Prepares for the processes of an engine, which keeps up to `retained` bytes of memory for large arguments.
     ///
     /// # Errors
     ///
     /// If the operating system has no descriptor left.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(retained: usize) -> io::Result<Self> {
+        let inbox = Inbox::new()?;
+        let bell = Arc::clone(inbox.bell());
+        let staging =
+            (retained > 0).then(|| StagingPool::new(retained, move || reactor::ring(&bell)));
         Ok(Self(Arc::new(PoolShared {
-            inbox: Inbox::new()?,
+            inbox,
             starts: Starts::default(),
+            staging,
             state: Mutex::default(),
         })))
     }
@@ -137,6 +145,10 @@ impl Backend for Processes {
 
     fn may_start_workers(&self) -> bool {
         launch::worker_arguments().is_some()
+    }
+
+    fn staging(&self) -> Option<&Arc<StagingPool>> {
+        self.0.staging.as_ref()
     }
 
     fn wake(&self) {

@@ -2,6 +2,11 @@
 
 mod object;
 mod registry;
+#[cfg(all(target_os = "linux", not(retry_no_processes)))]
+mod staging;
+#[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
+#[path = "shared/absent.rs"]
+mod staging;
 
 use std::any::Any;
 use std::fmt;
@@ -16,12 +21,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec::handle::{self, HANDLE};
 use crate::codec::{self, Wire};
-use crate::sys::{self, Number, SealedMemory, View};
-pub(crate) use object::{Holder, Object, ObjectId};
+use crate::sys::{self, Number, SealedMemory, View, ViewStaged};
+pub(crate) use object::{Handed, Holder, Object, ObjectId, Received};
 pub(crate) use registry::{
-    ChunkObjects, InputObjects, Objects, Source, borrow, collect, find_here, forget, receive,
-    set_source,
+    ChunkObjects, InputObjects, Objects, Source, borrow, collect, find_here, find_staged, forget,
+    receive, set_source,
 };
+pub(crate) use staging::StagingPool;
 
 /// A value that is handed over once and used in many calls.
 ///
@@ -146,7 +152,7 @@ fn store_encoded(
     encode: impl FnOnce(&mut Vec<u8>) -> Result<(), codec::CodecError>,
 ) -> io::Result<Stored> {
     let mut encoded = Vec::new();
-    let (result, objects) = collect(|| encode(&mut encoded));
+    let (result, objects) = collect(None, || encode(&mut encoded));
     if !objects.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -224,22 +230,24 @@ impl<T> Clone for Elements<T> {
     }
 }
 
-/// The functions with which slices of numbers are shared in place.
-struct InPlace<T> {
+/// The functions with which slices of numbers are read in place.
+pub(crate) struct InPlace<T> {
     bytes: fn(&[T]) -> &[u8],
     view: fn(Arc<SealedMemory>) -> Option<View<[T]>>,
+    pub(crate) staged: ViewStaged<[T]>,
 }
 
 impl<N: Number> InPlace<N> {
     const NUMBERS: Self = Self {
         bytes: sys::bytes_of,
         view: View::<[N]>::numbers,
+        staged: View::<[N]>::staged_numbers,
     };
 }
 
-/// Returns what is needed to share slices of `T` in place, if these are numbers. The compiler knows the answer for
-/// each type.
-fn in_place<T: 'static>() -> Option<&'static InPlace<T>> {
+/// Returns the functions with which slices of `T` are read in place, if these are numbers. The compiler knows the answer
+/// for each type.
+pub(crate) fn in_place<T: 'static>() -> Option<&'static InPlace<T>> {
     macro_rules! look_up {
         ($($number:ident)*) => {
             $({
@@ -267,9 +275,12 @@ impl<T: Wire + Send + Sync> Shareable for [T] {
 
     fn hold(object: &Object) -> Result<Elements<T>, String> {
         match in_place::<T>() {
-            Some(numbers) => (numbers.view)(Arc::clone(object.memory()))
-                .map(|view| Elements(Place::Memory(view)))
-                .ok_or_else(|| "a number is not complete".to_owned()),
+            Some(numbers) => {
+                let memory = object.sealed().ok_or("not a shared value")?;
+                (numbers.view)(Arc::clone(memory))
+                    .map(|view| Elements(Place::Memory(view)))
+                    .ok_or_else(|| "a number is not complete".to_owned())
+            }
             None => hold_decoded(object).map(|vector| Elements(Place::Heap(vector))),
         }
     }

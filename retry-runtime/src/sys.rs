@@ -23,7 +23,7 @@ pub(crate) use elsewhere::*;
 pub(crate) use linux::*;
 pub(crate) use mark::{Mark, PerProcess, exit_if_forked};
 pub(crate) use tied::Tied;
-pub(crate) use view::{View, numbers_of_mut};
+pub(crate) use view::{View, ViewStaged, numbers_of_mut};
 
 /// Returns a duration in nanoseconds, at most `u64::MAX`.
 pub(crate) fn nanos_of(time: Duration) -> u64 {

@@ -32,6 +32,7 @@ use crate::observe::{trace, writer};
 use crate::process::Processes;
 use crate::scheduler::statistics::Statistics;
 use crate::scheduler::{Counts, FunctionKey, FunctionReading};
+use crate::shared::StagingPool;
 use crate::sys::PerProcess;
 use crate::wait::spin::{self, Spin};
 use crate::wait::{AnswerSource, Waiter, is_over};
@@ -167,7 +168,8 @@ fn files(config: &Config) -> io::Result<Vec<Arc<Feed>>> {
 
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
 fn start_with_processes(config: Config) -> io::Result<Arc<LocalEngine>> {
-    LocalEngine::start(config, Box::new(Processes::new()?))
+    let processes = Processes::new(config.retained_memory)?;
+    LocalEngine::start(config, Box::new(processes))
 }
 
 /// Starts an engine with inline workers, and says once that there are no others.
@@ -376,6 +378,14 @@ impl Host {
         match self {
             Self::Here(engine) => engine.config().busy_poll,
             Self::Parent(_) | Self::Fleet(_) | Self::Nowhere(_) => false,
+        }
+    }
+
+    /// Returns the memory in which large arguments of calls are staged, if they can be.
+    pub(crate) fn staging(&self) -> Option<Arc<StagingPool>> {
+        match self {
+            Self::Here(engine) => engine.staging().cloned(),
+            Self::Parent(_) | Self::Fleet(_) | Self::Nowhere(_) => None,
         }
     }
 

@@ -386,6 +386,20 @@ impl Builder {
         self
     }
 
+    /// Limits the bytes of memory that the runtime keeps for the large arguments of further calls, 256 MiB by default.
+    ///
+    /// Arguments of 64 KiB and more are copied once, into memory that the workers have mapped: see
+    /// [large data](crate::guide). Touching new memory takes longer than the copy, so memory that no call uses any more
+    /// is kept for the next ones: up to this limit, and until none of it was used for two seconds. With zero, large
+    /// arguments go through the same buffers as small ones, which takes longer.
+    ///
+    /// `RETRY_RETAINED_MEMORY` sets it for the default runtime.
+    pub fn retained_memory(mut self, bytes: usize) -> Self {
+        self.config.retained_memory = bytes;
+        self.config.note_built("retained_memory");
+        self
+    }
+
     /// Limits the bytes of results that wait for the consumer of a map, 64 MiB by default; see
     /// [`Map::max_buffered`](crate::Map::max_buffered).
     ///

@@ -49,14 +49,20 @@ impl<F, A, R> Target<F, A, R> {
         }
     }
 
+    /// Encodes the arguments of a call. Those that are small for sure need no place for large contents.
+    #[inline]
     fn input(
         &self,
         host: &Host,
+        is_small: bool,
         encode: impl FnOnce(&mut Vec<u8>, usize) -> args::Encoded,
     ) -> Result<Encoded, Rejected> {
         let limit = host.max_message();
         let mut input = Vec::new();
-        let (encoded, objects) = shared::collect(|| encode(&mut input, limit));
+        // The place of a result in a cache follows from the whole encoding.
+        let stages = !is_small && self.registration.spec.cache.is_none();
+        let staging = stages.then(|| host.staging()).flatten();
+        let (encoded, objects) = shared::collect(staging, || encode(&mut input, limit));
         match encoded {
             Ok(whole) => Ok(Encoded {
                 bytes: whole.unwrap_or_else(|| input.into()),
@@ -272,8 +278,9 @@ macro_rules! call {
             pub fn remote(&self, $($p: $P::Passed<'_>),*) -> Call<$T, $E> {
                 let target = self.target();
                 let host = target.host();
+                let is_small = const { true $(&& $P::IS_SMALL)* };
                 #[allow(unused_variables)]
-                let input = target.input(&host, |out, limit| {
+                let input = target.input(&host, is_small, |out, limit| {
                     encode_arguments!(out, limit; $($P $p $index),*)
                 });
                 Call::new(host, target.config.clone(), target.registration, target.options, input, $decoders, describe::<($($P,)*), $T>)
@@ -324,7 +331,7 @@ macro_rules! layer {
             pub fn __call(&self, passed: A::Passed<'_>) -> Call<$T, $E> {
                 let target = self.target();
                 let host = target.host();
-                let input = target.input(&host, |out, limit| A::encode_all(passed, out, limit));
+                let input = target.input(&host, A::IS_SMALL, |out, limit| A::encode_all(passed, out, limit));
                 Call::new(host, target.config.clone(), target.registration, target.options, input, $decoders, describe::<A, $T>)
             }
 

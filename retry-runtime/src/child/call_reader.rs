@@ -109,6 +109,8 @@ impl CallReader {
                 if header.count > 1 {
                     self.rest = Rest::new(header.count, payload);
                     self.rest.take(input);
+                } else if header.is_staged {
+                    *input = Input::Staged(payload);
                 } else {
                     *input = Input::Alone(payload);
                 }
@@ -229,7 +231,7 @@ mod tests {
 
     fn bytes(input: &Input) -> &[u8] {
         match input {
-            Input::Alone(bytes) => bytes,
+            Input::Alone(bytes) | Input::Staged(bytes) => bytes,
             Input::Part(all, part) => &all[part.clone()],
         }
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -21,11 +22,11 @@ use crate::job::caller::Caller;
 use crate::job::delivery;
 use crate::job::delivery::Deliver;
 use crate::job::outcome::CallKey;
-use crate::shared::{self, Object, ObjectId, Objects, Source};
+use crate::shared::{self, Handed, Object, ObjectId, Objects, Received, Source};
 #[cfg(feature = "tracing")]
 use crate::spans::Batch;
 use crate::spans::{Context, forwarder};
-use crate::sys::{Mark, SealedMemory};
+use crate::sys::{Mark, SealedMemory, StagedMemory};
 use crate::wait::spin;
 use crate::wire::arrived::Arrived;
 use crate::wire::message::{self, Calls, Item};
@@ -55,7 +56,7 @@ struct Pending {
     jobs: HashMap<u32, Job>,
     next: u32,
     /// The threads that wait for shared values.
-    objects: HashMap<ObjectId, VecDeque<SyncSender<Received>>>,
+    objects: HashMap<ObjectId, VecDeque<SyncSender<Fetched>>>,
     /// Set once the reading thread has been started.
     reading: bool,
     /// Set once the parent is gone.
@@ -67,7 +68,7 @@ const GONE: &str =
     "the shared value does not exist any more: the program and its calls have no handle on it";
 
 /// A shared value, or the reason for which it cannot be had.
-type Received = Result<Arc<Object>, String>;
+type Fetched = Result<Arc<Object>, String>;
 
 impl Upstream {
     /// Installs the connection that this worker received from its parent.
@@ -143,7 +144,7 @@ impl Upstream {
     }
 
     /// Gets a shared value from the parent.
-    fn fetch(&'static self, id: ObjectId) -> Received {
+    fn fetch(&'static self, id: ObjectId) -> Fetched {
         if self.is_foreign() {
             return Err("a process that was forked from a worker gets no shared values".to_owned());
         }
@@ -230,19 +231,25 @@ impl Upstream {
 
     fn offer(&self, writing: &MutexGuard<'_, ()>, objects: &Objects, purpose: Purpose) {
         for object in objects.iter() {
-            let (id, memory) = (object.id(), object.memory());
+            let id = object.id();
             let offer = |content| Request::Offer {
                 id,
                 purpose,
                 content,
             };
-            if object.came_from_parent() {
-                self.write_locked(writing, &offer(Offered::There), &[], None);
-            } else if let Some(file) = memory.file() {
-                let offer = offer(Offered::File(object.length() as u64));
-                self.write_locked(writing, &offer, &[], Some(file.as_fd()));
-            } else {
-                self.write_locked(writing, &offer(Offered::Payload), memory.bytes(), None);
+            match object.handed() {
+                _ if object.came_from_parent() => {
+                    self.write_locked(writing, &offer(Offered::There), &[], None);
+                }
+                Some(Handed::Sealed(file)) => {
+                    let offer = offer(Offered::File(object.length() as u64));
+                    self.write_locked(writing, &offer, &[], Some(file.as_fd()));
+                }
+                Some(Handed::Copied(bytes)) => {
+                    self.write_locked(writing, &offer(Offered::Payload), bytes, None);
+                }
+                // Staging memory has no value that could be named.
+                Some(Handed::Staging(_)) | None => {}
             }
         }
     }
@@ -354,14 +361,21 @@ impl Upstream {
             }
             Notice::Forget(id) => shared::forget(id),
             Notice::Object { id, content } => {
+                let text = |error: io::Error| error.to_string();
                 let memory = match content {
                     Content::Payload => {
-                        SealedMemory::copy_of(&payload).map_err(|error| error.to_string())
+                        let memory = SealedMemory::copy_of(&payload);
+                        memory.map(Received::Sealed).map_err(text)
                     }
                     Content::File(length) => arrived.take_file()?.and_then(|file| {
                         let memory = SealedMemory::receive(file, length);
                         let memory = memory.map(SealedMemory::without_file);
-                        memory.map_err(|error| error.to_string())
+                        memory.map(Received::Sealed).map_err(text)
+                    }),
+                    Content::Staging(length) => arrived.take_file()?.and_then(|file| {
+                        let memory = StagedMemory::map(&file, length).map_err(text)?;
+                        let length = usize::try_from(length).unwrap_or(usize::MAX);
+                        Ok(Received::Staged(memory, length))
                     }),
                     Content::Gone => Err(GONE.to_owned()),
                 };

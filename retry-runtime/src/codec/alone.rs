@@ -12,7 +12,7 @@ use std::mem::{needs_drop, size_of};
 use bytes::Bytes;
 
 use super::primitive::{AS_IN_MEMORY, Number};
-use super::{CodecError, ends_early, reserve};
+use super::{CodecError, copied, ends_early, reserve};
 use crate::codec::buffers::{LARGE, RECEIVED};
 use crate::sys;
 
@@ -43,21 +43,21 @@ fn sent<N>(mut vector: Vec<N>) -> Vec<N> {
 static VECTOR: Plain<Vec<u8>> = Plain {
     bytes: |vector| vector,
     into: |vector| sent(vector).into(),
-    from: |bytes| Ok(bytes.to_vec()),
+    from: |bytes| Ok(copied(bytes)),
     from_large: |bytes| Ok(bytes.into()),
 };
 
 static STRING: Plain<String> = Plain {
     bytes: |string| string.as_bytes(),
     into: |string| sent(string.into_bytes()).into(),
-    from: |bytes| text(bytes.to_vec()),
+    from: |bytes| text(copied(bytes)),
     from_large: |bytes| text(bytes.into()),
 };
 
 static BYTES: Plain<Bytes> = Plain {
     bytes: |bytes| bytes,
     into: |bytes| bytes,
-    from: |bytes| Ok(Bytes::copy_from_slice(bytes)),
+    from: |bytes| Ok(copied(bytes).into()),
     from_large: Ok,
 };
 
@@ -141,6 +141,12 @@ macro_rules! lookups {
 lookups! { i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
 
 impl<T> Plain<T> {
+    /// Returns the bytes of a value.
+    #[inline]
+    pub(super) fn bytes<'a>(&self, value: &'a T) -> &'a [u8] {
+        (self.bytes)(value)
+    }
+
     /// Encodes a value. Returns the whole message if the value became its own message, or `None` if its bytes
     /// were appended.
     pub(super) fn encode(
@@ -176,7 +182,7 @@ impl<T> Plain<T> {
         (self.from_large)(message)
     }
 
-    /// Decodes a message that shares its memory with others, by copying.
+    /// Makes a value of a copy of its bytes.
     pub(super) fn copy(&self, message: &[u8]) -> Result<T, CodecError> {
         (self.from)(message)
     }

@@ -22,7 +22,8 @@ use serde::de::{
 use super::failure::ValueError;
 use super::handle;
 use super::shape::{self, Agreement, PartKind, Shape};
-use super::{CONFIG, Config, DEEPEST};
+use super::staging::{self, Staged};
+use super::{CONFIG, Config, DEEPEST, copied};
 
 /// Maximum number of elements of a sequence; only one with zero-sized elements can reach it.
 const LONGEST: usize = 1 << 32;
@@ -102,6 +103,12 @@ fn other_parts() -> ValueError {
     ValueError::differs("it reads other parts".to_owned())
 }
 
+/// Text or bytes.
+enum Blob<T> {
+    Here(T),
+    Staged(Staged),
+}
+
 /// Decodes one value.
 pub(super) struct Decoder<'a, 'de> {
     source: &'a mut Source<'de>,
@@ -125,10 +132,28 @@ impl<'a, 'de> Decoder<'a, 'de> {
         T::decode(self.source).map_err(ValueError::decoding)
     }
 
+    /// Decodes text or bytes that are a part of the message, or finds those that are staged.
     #[inline]
-    fn borrowed<T: BorrowDecode<'de, ()>>(&mut self) -> Result<T, ValueError> {
+    fn blob<T: BorrowDecode<'de, ()>>(&mut self) -> Result<Blob<T>, ValueError> {
         self.shape().add(PartKind::Blob);
-        T::borrow_decode(self.source).map_err(ValueError::decoding)
+        let before = rest(self.source);
+        match T::borrow_decode(self.source) {
+            Ok(blob) => Ok(Blob::Here(blob)),
+            Err(error) => self
+                .staged(before)
+                .unwrap_or(Err(ValueError::decoding(error))),
+        }
+    }
+
+    /// Finds contents that are staged, if the bytes begin with a place of some.
+    #[cold]
+    fn staged<T>(&mut self, mut bytes: &'de [u8]) -> Option<Result<Blob<T>, ValueError>> {
+        let staged = staging::take(&mut bytes, 1).transpose()?;
+        self.source.borrow_reader().rest = bytes;
+        Some(match staged {
+            Ok(staged) => Ok(Blob::Staged(staged)),
+            Err(error) => Err(serde::de::Error::custom(error)),
+        })
     }
 
     #[inline]
@@ -228,7 +253,13 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
 
     #[inline]
     fn deserialize_str<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_borrowed_str(self.borrowed()?)
+        match self.blob()? {
+            Blob::Here(text) => visitor.visit_borrowed_str(text),
+            Blob::Staged(staged) => match String::from_utf8(copied(staged.bytes())) {
+                Ok(text) => visitor.visit_string(text),
+                Err(error) => Err(serde::de::Error::custom(error)),
+            },
+        }
     }
 
     #[inline]
@@ -238,7 +269,10 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
 
     #[inline]
     fn deserialize_bytes<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
-        visitor.visit_borrowed_bytes(self.borrowed()?)
+        match self.blob()? {
+            Blob::Here(bytes) => visitor.visit_borrowed_bytes(bytes),
+            Blob::Staged(staged) => visitor.visit_byte_buf(copied(staged.bytes())),
+        }
     }
 
     #[inline]

@@ -21,6 +21,7 @@ use super::DEEPEST;
 use super::failure::ValueError;
 use super::handle;
 use super::shape::{self, PartKind, Shape};
+use super::staging;
 
 /// Appends to a vector up to a limit.
 pub(super) struct Encoder<'a> {
@@ -176,6 +177,14 @@ impl Serializer for &mut Encoder<'_> {
 
     #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<(), ValueError> {
+        match staging::put(value, value.len(), self.out, self.limit) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.shape.add(PartKind::Blob);
+                return Ok(());
+            }
+            Err(_) => return Err(ValueError::too_large(self.limit)),
+        }
         self.put_length(PartKind::Blob, value.len())?;
         self.put(value)
     }

@@ -12,7 +12,7 @@ use std::mem::{needs_drop, size_of};
 
 use crate::sys;
 
-use super::{CodecError, decode_bytes, ends_early, reserve};
+use super::{CodecError, decode_bytes, ends_early, reserve, staging};
 
 type Encode<T> = fn(&T, &mut Vec<u8>, usize) -> Result<(), CodecError>;
 type Decode<T> = fn(&mut &[u8]) -> Result<T, CodecError>;
@@ -66,6 +66,9 @@ fn encode_numbers<N: Number, A: AsRef<[N]> + ?Sized>(
     limit: usize,
 ) -> Result<(), CodecError> {
     let numbers = numbers.as_ref();
+    if AS_IN_MEMORY && staging::put(sys::bytes_of(numbers), numbers.len(), out, limit)? {
+        return Ok(());
+    }
     reserve(out, size_of_val(numbers).saturating_add(8), limit)?;
     out.extend_from_slice(&(numbers.len() as u64).to_le_bytes());
     N::put(numbers, out);
@@ -75,7 +78,10 @@ fn encode_numbers<N: Number, A: AsRef<[N]> + ?Sized>(
 fn decode_numbers<N: Number>(bytes: &mut &[u8]) -> Result<Vec<N>, CodecError> {
     match decode_bytes(bytes, size_of::<N>()) {
         Some(bytes) => Ok(N::take(bytes)),
-        None => Err(ends_early::<Vec<N>>()),
+        None => match staging::take(bytes, size_of::<N>())? {
+            Some(staged) => Ok(N::take(staged.bytes())),
+            None => Err(ends_early::<Vec<N>>()),
+        },
     }
 }
 

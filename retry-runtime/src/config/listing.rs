@@ -99,6 +99,7 @@ impl Config {
             ),
             ("max_message", bytes(self.max_message as u64)),
             ("max_buffered", bytes(self.max_buffered as u64)),
+            ("retained_memory", bytes(self.retained_memory as u64)),
             (
                 "output",
                 match self.output {

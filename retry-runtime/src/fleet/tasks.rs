@@ -1110,7 +1110,7 @@ impl Call {
     /// Returns the arguments as text.
     fn show_input(&self) -> Option<Box<str>> {
         let show = self.registration.show?;
-        show(&self.job.only_input()?).map(Into::into)
+        self.job.show(show).map(Into::into)
     }
 
     fn label(&self, count: u32) -> String {

@@ -1,9 +1,9 @@
 //! Arguments in transit: what callers pass, what is sent, and what the function receives.
 
 use std::any::Any;
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::marker::PhantomData;
-use std::mem::take;
+use std::mem::{needs_drop, take};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::codec::buffers::RECEIVED;
-use crate::codec::{self, CodecError, Wire};
+use crate::codec::buffers::{LARGE, RECEIVED};
+use crate::codec::{self, CodecError, Wire, staging};
+use crate::shared;
+use crate::sys::{View, ViewStaged};
 
 /// A parameter that is passed by value.
 pub struct Val<T>(PhantomData<fn(T)>);
@@ -44,7 +46,21 @@ pub trait Argument: Parameter {
     type Sent: Wire;
 
     /// The type that the worker holds.
-    type Owned: From<Self::Sent>;
+    type Owned;
+
+    /// `true` if no value has a large encoding.
+    #[doc(hidden)]
+    const IS_SMALL: bool;
+
+    #[doc(hidden)]
+    fn hold(sent: Self::Sent) -> Self::Owned;
+
+    /// Decodes the parameter from the front of a message, a part of which may be staged.
+    #[doc(hidden)]
+    fn decode_staged(rest: &mut &[u8]) -> Result<Self::Owned, EncodeError> {
+        let decoded = codec::decode(rest).map(Self::hold);
+        decoded.map_err(EncodeError)
+    }
 
     #[doc(hidden)]
     fn encode(
@@ -71,6 +87,13 @@ impl<T: Wire> Argument for Val<T> {
     type Sent = T;
     type Owned = T;
 
+    // A value without memory elsewhere is encoded in about as many bytes as it has.
+    const IS_SMALL: bool = !needs_drop::<T>() && size_of::<T>() < LARGE / 2;
+
+    fn hold(sent: T) -> T {
+        sent
+    }
+
     fn encode(passed: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         codec::encode(passed, out, limit).map_err(EncodeError)
     }
@@ -86,7 +109,23 @@ impl<T: Wire> Argument for Val<T> {
 
 impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
     type Sent = T::Owned;
-    type Owned = Lent<T::Owned>;
+    type Owned = Lent<T>;
+
+    const IS_SMALL: bool = false;
+
+    fn hold(sent: T::Owned) -> Lent<T> {
+        Lent::owned(sent)
+    }
+
+    fn decode_staged(rest: &mut &[u8]) -> Result<Lent<T>, EncodeError> {
+        if staging::is_next(rest)
+            && let Some(staged) = T::take_staged(rest)
+        {
+            return staged;
+        }
+        let decoded = codec::decode(rest).map(Lent::owned);
+        decoded.map_err(EncodeError)
+    }
 
     fn encode(passed: &&T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         passed.encode_referred(out, limit)
@@ -101,27 +140,39 @@ impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
     }
 }
 
-/// An owned value that a function borrows for one call. Since the function cannot keep it, the memory of
-/// bytes and text, which was that of their message, returns to the buffer pool.
-pub struct Lent<T: 'static>(T);
+/// A value that a function borrows for one call. Since the function cannot keep it, the memory of bytes and text, which
+/// was that of their message, returns to the buffer pool.
+pub struct Lent<T: Referred + ?Sized + 'static>(Place<T>);
 
-impl<T> From<T> for Lent<T> {
-    fn from(owned: T) -> Self {
-        Self(owned)
+enum Place<T: Referred + ?Sized> {
+    Owned(T::Owned),
+    /// In the memory in which the caller has staged it.
+    Staged(View<T>),
+}
+
+impl<T: Referred + ?Sized> Lent<T> {
+    fn owned(value: T::Owned) -> Self {
+        Self(Place::Owned(value))
     }
 }
 
-impl<T> Deref for Lent<T> {
+impl<T: Referred + ?Sized> Deref for Lent<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.0
+        match &self.0 {
+            Place::Owned(value) => value.borrow(),
+            Place::Staged(view) => view,
+        }
     }
 }
 
-impl<T> Drop for Lent<T> {
+impl<T: Referred + ?Sized> Drop for Lent<T> {
     fn drop(&mut self) {
-        let lent: &mut dyn Any = &mut self.0;
+        let Place::Owned(lent) = &mut self.0 else {
+            return;
+        };
+        let lent: &mut dyn Any = lent;
         if let Some(bytes) = lent.downcast_mut::<Vec<u8>>() {
             RECEIVED.take_back(take(bytes));
         } else if let Some(text) = lent.downcast_mut::<String>() {
@@ -141,7 +192,7 @@ impl<T> Drop for Lent<T> {
 )]
 pub trait Referred {
     /// The owned form of this type.
-    type Owned: Wire;
+    type Owned: Wire + Borrow<Self>;
 
     /// The same as [`Sent::HOLDS`](crate::function::probe::Sent::HOLDS).
     #[doc(hidden)]
@@ -149,6 +200,12 @@ pub trait Referred {
 
     #[doc(hidden)]
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
+
+    /// Takes a value that is staged from the front of a message; `None` if it cannot be read in place.
+    #[doc(hidden)]
+    fn take_staged(_: &mut &[u8]) -> Option<Result<Lent<Self>, EncodeError>> {
+        None
+    }
 
     /// Encodes the only parameter of a function.
     #[doc(hidden)]
@@ -178,9 +235,27 @@ impl Referred for str {
         codec::encode_as::<Self::Owned, Self>(self, out, limit).map_err(EncodeError)
     }
 
+    fn take_staged(rest: &mut &[u8]) -> Option<Result<Lent<Self>, EncodeError>> {
+        Some(take_view(rest, 1, View::staged_text))
+    }
+
     fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         codec::encode_text_alone(self, out, limit).map_err(EncodeError)
     }
+}
+
+/// Takes contents that are staged, as what they are in place.
+fn take_view<T: Referred + ?Sized>(
+    rest: &mut &[u8],
+    width: usize,
+    view: ViewStaged<T>,
+) -> Result<Lent<T>, EncodeError> {
+    let invalid = |reason: &str| EncodeError(CodecError::Invalid(reason.to_owned()));
+    let staged = staging::take(rest, width).map_err(EncodeError)?;
+    let staged = staged.ok_or_else(|| invalid("nothing is staged"))?;
+    let view = view(staged.memory, staged.offset, staged.length);
+    let view = view.ok_or_else(|| invalid("what is staged has another type"))?;
+    Ok(Lent(Place::Staged(view)))
 }
 
 #[diagnostic::do_not_recommend]
@@ -198,6 +273,11 @@ impl<T: Wire> Referred for [T] {
 
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
         codec::encode_slice(self, out, limit).map_err(EncodeError)
+    }
+
+    fn take_staged(rest: &mut &[u8]) -> Option<Result<Lent<Self>, EncodeError>> {
+        let numbers = shared::in_place::<T>()?;
+        Some(take_view(rest, size_of::<T>(), numbers.staged))
     }
 
     fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
@@ -311,6 +391,10 @@ pub trait Arguments: Parameters {
     /// The value that the worker holds.
     type Owned;
 
+    /// `true` if no arguments have a large encoding.
+    #[doc(hidden)]
+    const IS_SMALL: bool;
+
     /// Adds the types that are sent.
     #[cfg(feature = "checkpoint")]
     #[doc(hidden)]
@@ -329,6 +413,10 @@ pub trait Arguments: Parameters {
     /// Decodes a message that is a part of a larger buffer.
     #[doc(hidden)]
     fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)>;
+
+    /// Decodes a message, apart from which a part of the arguments is staged.
+    #[doc(hidden)]
+    fn decode_staged(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)>;
 }
 
 /// The whole message if a value became its own message, or `None` if the encoding was appended; an error
@@ -399,6 +487,20 @@ macro_rules! arguments {
             $(outline.add::<$P::Sent>();)*
         }
     };
+    (@staged $($P:ident $x:ident $index:tt),*) => {
+        #[cold]
+        fn decode_staged(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)> {
+            #[allow(unused_mut)]
+            let mut rest = message;
+            $(let $x = $P::decode_staged(&mut rest).map_err(|error| ($index, error))?;)*
+            if rest.is_empty() {
+                Ok(($($x,)*))
+            } else {
+                let error = codec::left_over::<($($P::Sent,)*)>(rest.len());
+                Err((0, EncodeError(error)))
+            }
+        }
+    };
     (@shown $P:ident) => {
         $P::Passed<'a>
     };
@@ -410,6 +512,8 @@ macro_rules! arguments {
 
         impl<$P: Argument> Arguments for ($P,) {
             type Owned = ($P::Owned,);
+
+            const IS_SMALL: bool = $P::IS_SMALL;
 
             arguments!(@outline $P);
 
@@ -423,17 +527,19 @@ macro_rules! arguments {
 
             fn decode(message: Bytes) -> Result<Self::Owned, (usize, EncodeError)> {
                 match codec::decode_alone::<$P::Sent>(message) {
-                    Ok($x) => Ok(($x.into(),)),
+                    Ok($x) => Ok(($P::hold($x),)),
                     Err(error) => Err((0, EncodeError(error))),
                 }
             }
 
             fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)> {
                 match codec::decode_alone_in_place::<$P::Sent>(message) {
-                    Ok($x) => Ok(($x.into(),)),
+                    Ok($x) => Ok(($P::hold($x),)),
                     Err(error) => Err((0, EncodeError(error))),
                 }
             }
+
+            arguments!(@staged $P $x $index);
         }
     };
     ($($P:ident $x:ident $index:tt),*) => {
@@ -441,6 +547,8 @@ macro_rules! arguments {
 
         impl<$($P: Argument),*> Arguments for ($($P,)*) {
             type Owned = ($($P::Owned,)*);
+
+            const IS_SMALL: bool = true $(&& $P::IS_SMALL)*;
 
             arguments!(@outline $($P)*);
 
@@ -462,12 +570,14 @@ macro_rules! arguments {
                         .map_err(|error| ($index, EncodeError(error)))?;
                 )*
                 if rest.is_empty() {
-                    Ok(($($x.into(),)*))
+                    Ok(($($P::hold($x),)*))
                 } else {
                     let error = codec::left_over::<($($P::Sent,)*)>(rest.len());
                     Err((0, EncodeError(error)))
                 }
             }
+
+            arguments!(@staged $($P $x $index),*);
         }
     };
 }

@@ -16,7 +16,7 @@ use crate::api::excerpt::excerpt;
 use crate::api::remote_error::RemoteError;
 use crate::api::retryable::Retry;
 use crate::api::spec::FunctionSpec;
-use crate::codec::{self, CodecError, Wire};
+use crate::codec::{self, CodecError, Wire, staging};
 use crate::function::args::Arguments;
 use crate::shared::{self, Objects};
 use crate::sys;
@@ -32,6 +32,8 @@ pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 #[derive(Debug)]
 pub(crate) enum Input {
     Alone(Bytes),
+    /// A message apart from which a part of the arguments is staged.
+    Staged(Bytes),
     /// A range of a message that carries several inputs. Sharing the message is cheaper than splitting it.
     Part(Rc<Bytes>, Range<usize>),
 }
@@ -188,6 +190,9 @@ impl Invocation {
     pub fn arguments<A: Arguments>(&mut self, spec: &FunctionSpec) -> Option<A::Owned> {
         let decoded = match &mut self.input {
             Input::Alone(message) => A::decode(take(message)),
+            Input::Staged(message) => {
+                staging::read(shared::find_staged, || A::decode_staged(&take(message)))
+            }
             Input::Part(all, part) => {
                 let decoded = A::decode_in_place(&all[part.clone()]);
                 if Rc::strong_count(all) == 1 {
@@ -302,7 +307,7 @@ impl Invocation {
         encode: impl FnOnce(&mut Output, usize) -> Result<(), CodecError>,
     ) {
         let (output, limit) = (&mut self.output, self.limit);
-        let (encoded, objects) = shared::collect(|| encode(output, limit));
+        let (encoded, objects) = shared::collect(None, || encode(output, limit));
         if !objects.is_empty() {
             self.output.objects = objects;
             if kind != Kind::Ok {

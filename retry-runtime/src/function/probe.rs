@@ -19,7 +19,7 @@ use super::invocation::Invocation;
 use super::service_config::ServiceConfig;
 use crate::api::remote_error::RemoteError;
 use crate::api::spec::FunctionSpec;
-use crate::codec::Wire;
+use crate::codec::{Wire, staging};
 use crate::function::args::{Anything, Arguments, Parameters, Referred, Val};
 use crate::function::registry::{configuration, configure};
 
@@ -431,7 +431,11 @@ impl<A: Arguments> Input<A> {
 
     /// Decodes the arguments of a call.
     pub fn decoded(&self, message: &[u8]) -> Option<A::Owned> {
-        A::decode_in_place(message).ok()
+        let decoded = match staging::is_reading() {
+            true => A::decode_staged(message),
+            false => A::decode_in_place(message),
+        };
+        decoded.ok()
     }
 }
 

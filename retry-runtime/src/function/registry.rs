@@ -448,7 +448,8 @@ impl Nothing for () {
 pub(crate) fn configure<T: Wire>(parameters: &T) -> ServiceConfig {
     const LONGEST: usize = 1024 * 1024;
     let mut bytes = Vec::new();
-    let (encoded, objects) = shared::collect(|| codec::encode(parameters, &mut bytes, LONGEST));
+    let (encoded, objects) =
+        shared::collect(None, || codec::encode(parameters, &mut bytes, LONGEST));
     if let Err(error) = encoded {
         let advice = match error {
             CodecError::TooLarge(_) => "; pass a path instead of its contents",

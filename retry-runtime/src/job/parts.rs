@@ -1,8 +1,7 @@
 //! Splits chunks of inputs, and their values, into parts.
 
-use bytes::Bytes;
-
 use super::caller::Caller;
+use super::{Loan, ShowInput};
 
 /// A number of inputs or values that can be processed in parts.
 pub(crate) trait Parts: Sized {
@@ -17,9 +16,14 @@ pub(crate) trait Parts: Sized {
         None
     }
 
-    /// Returns the encoded input, if there is only one.
-    fn only_input(&self) -> Option<Bytes> {
+    /// Returns the arguments as text, if there is only one input.
+    fn show(&self, _: ShowInput) -> Option<String> {
         None
+    }
+
+    /// Returns the memory in which the arguments lie, to be kept until the worker has answered.
+    fn loan(&self) -> Loan {
+        Loan::default()
     }
 
     /// Returns whether there is room for the results.

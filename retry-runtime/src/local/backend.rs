@@ -9,6 +9,7 @@ use super::LocalEngine;
 use super::core::Core;
 use crate::function::service_config::ServiceConfig;
 use crate::scheduler::WorkerKey;
+use crate::shared::StagingPool;
 use crate::wait::spin::Spin;
 use crate::wait::{AnswerSource, Waiter};
 
@@ -45,6 +46,11 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Returns whether this process may start workers.
     fn may_start_workers(&self) -> bool;
+
+    /// Returns the memory in which large arguments are staged, if the workers can read them there.
+    fn staging(&self) -> Option<&Arc<StagingPool>> {
+        None
+    }
 
     /// Wakes the thread so that it checks when the next timer is due, and whether it is still
     /// needed.

@@ -177,6 +177,7 @@ impl Core {
             method: job.method,
             fault: 0,
             level: job.spans.level(),
+            is_staged: job.objects.is_staged(),
         };
         let mut send = |header: &mut CallHeader, input: &Bytes| {
             header.length = u32::try_from(input.len()).expect("the limit is below 4 GiB");

@@ -22,7 +22,7 @@ use crate::job::outcome::{CallKey, Outcome, rejected};
 use crate::local::LocalEngine;
 use crate::local::core::Core;
 use crate::scheduler::{NestedOrigin, WorkerKey};
-use crate::shared::{self, Holder, Object, ObjectId, Objects};
+use crate::shared::{self, Handed, Holder, Object, ObjectId, Objects};
 #[cfg(feature = "tracing")]
 use crate::spans::Batch;
 use crate::spans::{Context, Origin};
@@ -139,17 +139,21 @@ impl Downstream {
             let length = object.mapped_length() as u64;
             self.given.fetch_add(length, Ordering::Relaxed);
         }
-        let memory = object.memory();
-        let Some(file) = memory.file() else {
-            let content = Content::Payload;
-            let bytes = memory.bytes();
-            let head = message::encode(&Notice::Object { id, content }, bytes.len());
-            let message = [&head[..], bytes].concat();
-            return self.with_write_queue(|write_queue| {
-                write_queue.push(&message, &Bytes::new());
-            });
+        let length = object.length() as u64;
+        let (content, file) = match object.handed() {
+            Some(Handed::Copied(bytes)) => {
+                let content = Content::Payload;
+                let head = message::encode(&Notice::Object { id, content }, bytes.len());
+                let message = [&head[..], bytes].concat();
+                return self.with_write_queue(|write_queue| {
+                    write_queue.push(&message, &Bytes::new());
+                });
+            }
+            Some(Handed::Sealed(file)) => (Content::File(length), file),
+            Some(Handed::Staging(file)) => (Content::Staging(length), file),
+            // Only a worker has such memory.
+            None => return,
         };
-        let content = Content::File(object.length() as u64);
         let head = message::encode(&Notice::Object { id, content }, 0);
         self.with_write_queue(|write_queue| write_queue.push_with_file(&head, Arc::clone(file)));
     }
@@ -403,7 +407,7 @@ impl Requests {
         }
         let offers = self.for_answers.remove(&ticket);
         let offers = offers.unwrap_or_else(|| Ok(Offers::default()));
-        offers.map(|offers| Objects::new(offers.objects, offers.weight))
+        offers.map(|offers| Objects::new(offers.objects, Vec::new(), offers.weight))
     }
 
     /// Releases all maps that are held back, and what was kept for the worker, because it has ended.
@@ -472,7 +476,7 @@ impl Requests {
     ) -> Result<(), String> {
         let spans = self.place(engine, &submission);
         let budget = submission.budget.map(|budget| self.budget(budget));
-        let objects = Objects::new(take(&mut self.for_calls), 0);
+        let objects = Objects::new(take(&mut self.for_calls), Vec::new(), 0);
         let (callee, items) = Callee::received(submission.calls, budget)?;
         let registration = callee.registration;
         let mut jobs = Vec::with_capacity(items.len());

@@ -95,13 +95,18 @@ impl Inbox {
 
     /// Wakes the I/O thread.
     pub(crate) fn ring(&self) {
-        let _ = rustix::io::write(&*self.bell, &1u64.to_ne_bytes());
+        ring(&self.bell);
     }
 
     /// Returns the eventfd that wakes the I/O thread.
     pub(super) fn bell(&self) -> &Arc<OwnedFd> {
         &self.bell
     }
+}
+
+/// Wakes the I/O thread that waits for this bell.
+pub(super) fn ring(bell: &OwnedFd) {
+    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
 }
 
 /// Starts the I/O thread. It ends when the engine is shut down and drained.
@@ -121,6 +126,7 @@ pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
         spin: None,
         timer: None,
         timer_is_stale: true,
+        trim_at: None,
         put_off_for: 0,
         put_off: false,
         closing: Vec::new(),
@@ -135,6 +141,9 @@ pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
             attributes::adopt();
             while !reactor.is_done() {
                 reactor.turn();
+            }
+            if let Some(staging) = &reactor.pool.shared.staging {
+                staging.close();
             }
         })?;
     Ok(())
@@ -163,6 +172,8 @@ struct Reactor {
     timer: Option<Instant>,
     /// Set when `timer` may have changed, so that it must be looked up again.
     timer_is_stale: bool,
+    /// The time at which free staging memory may have to be dropped.
+    trim_at: Option<Instant>,
     /// The number of events handled since that look-up was first put off.
     put_off_for: usize,
     /// True while output is left unread until the bell rings.
@@ -214,7 +225,7 @@ impl Reactor {
         };
         let closing = self.closing.first();
         let closing = closing.map(|(at, _)| self.pool.engine.real(*at));
-        let others = [closing, self.clear_up_at(), self.held_until()];
+        let others = [closing, self.clear_up_at(), self.held_until(), self.trim_at];
         timer.into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -284,6 +295,7 @@ impl Reactor {
     fn handle_bell(&mut self) {
         let _ = rustix::io::read(self.pool.shared.inbox.bell(), &mut [0u8; 8]);
         self.timer_is_stale = true;
+        self.trim(Instant::now());
         self.take_new_connections();
         self.take_left_connections();
         self.take_held_connections();
@@ -314,9 +326,18 @@ impl Reactor {
         }
     }
 
+    /// Drops free staging memory that was not used for a while, or finds out when to look again.
+    fn trim(&mut self, now: Instant) {
+        let staging = self.pool.shared.staging.as_ref();
+        self.trim_at = staging.and_then(|staging| staging.trim(now));
+    }
+
     /// Does what is due after a turn with `ready` events.
     fn enforce_limits(&mut self, ready: usize) {
         let now = Instant::now();
+        if self.trim_at.is_some_and(|at| at <= now) {
+            self.trim(now);
+        }
         // A thread that arms an earlier timer rings the bell, so most turns need not look it up. While there
         // are more events than fit into one turn, they come first, but each source only once: sources that
         // are always ready would otherwise keep all limits from being enforced.

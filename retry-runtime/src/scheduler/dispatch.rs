@@ -174,6 +174,7 @@ impl<P: Parts> Scheduler<P> {
             .lane_mut(lane)
             .charge(turn, count);
         self.leave_queue(call);
+        let loan = self.calls[call.index].payload.loan();
         let target = &mut self.workers[worker];
         let ticket = target.next_ticket;
         target.next_ticket += u64::from(count);
@@ -187,6 +188,7 @@ impl<P: Parts> Scheduler<P> {
             stop: None,
             withdrawn: None,
             grace: None,
+            loan,
         });
         let entry = &mut self.calls[call.index];
         entry.state = CallState::Sent { worker, ticket };

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::CallKey;
 use super::stop::{Stop, Withdrawn};
+use crate::job::Loan;
 
 /// Inputs that were sent together, under consecutive tickets.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Inflight {
     /// The grace for stopping the input once its call is over; `None` for the default of the
     /// worker's function.
     pub(super) grace: Option<Duration>,
+    /// The memory in which the worker reads the arguments, whatever becomes of the call meanwhile.
+    pub(super) loan: Loan,
 }
 
 impl Inflight {
@@ -142,6 +145,7 @@ impl Outstanding {
             stop: None,
             withdrawn: front.withdrawn.clone(),
             grace: front.grace,
+            loan: front.loan.clone(),
         };
         front.count -= back.count;
         let call = front.call;

@@ -259,7 +259,7 @@ impl<P: Parts> Call<P> {
     /// Returns the arguments as text.
     fn show_input(&self) -> Option<Box<str>> {
         let show = self.terms.show?;
-        show(&self.payload.only_input()?).map(Into::into)
+        self.payload.show(show).map(Into::into)
     }
 
     /// Returns the number of attempts after which the call is given up, as far as its retries decide.

@@ -1,14 +1,15 @@
-//! The content of a shared value, and who has it.
+//! The content of a shared value, and the processes that have it.
 
 use std::any::Any;
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 
 use super::registry;
-use crate::sys::{Mark, SealedMemory};
+use crate::sys::{Mark, OwnedFd, SealedMemory, StagedMemory};
 
 /// Identifies a shared value within the processes of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,6 +19,13 @@ pub(crate) struct ObjectId {
     pub(crate) number: u64,
 }
 
+/// Memory that the parent of this worker has sent.
+pub(crate) enum Received {
+    Sealed(SealedMemory),
+    /// A file in which the parent stages arguments, and its length.
+    Staged(StagedMemory, usize),
+}
+
 /// A worker that has mapped shared values.
 pub(crate) trait Holder: Send + Sync {
     /// Tells the worker that no call will name a shared value any more. Must not wait, and must not take the lock
@@ -25,10 +33,27 @@ pub(crate) trait Holder: Send + Sync {
     fn forget(&self, object: ObjectId, mapped_length: usize);
 }
 
-/// A shared value, without its type.
+/// Memory that other processes can map.
+enum Memory {
+    /// That of a shared value.
+    Sealed(Arc<SealedMemory>),
+    /// A file in which this process stages arguments, and its length.
+    Staging(Arc<OwnedFd>, usize),
+    /// A file in which the parent of this worker does.
+    Staged(Arc<StagedMemory>, usize),
+}
+
+/// The way in which another process gets the memory of an object.
+pub(crate) enum Handed<'a> {
+    Copied(&'a [u8]),
+    Sealed(&'a Arc<OwnedFd>),
+    Staging(&'a Arc<OwnedFd>),
+}
+
+/// A shared value, without its type, or a file in which arguments are staged.
 pub struct Object {
     id: ObjectId,
-    memory: Arc<SealedMemory>,
+    memory: Memory,
     /// The value as its type needs it. It is empty again where too much memory is taken by values of this kind.
     held: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
     holders: Mutex<Vec<Weak<dyn Holder>>>,
@@ -51,34 +76,48 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn next_id() -> ObjectId {
+    // A forked child goes on counting, so that its objects are not taken for those that it has inherited.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    ObjectId {
+        maker: registry::this_worker(),
+        number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
+    }
+}
+
 impl Object {
     /// Makes a new object. Calls of this process may name it.
     pub(crate) fn new(memory: SealedMemory) -> Arc<Self> {
-        // A forked child goes on counting, so that its objects are not taken for those that it has inherited.
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        let id = ObjectId {
-            maker: registry::this_worker(),
-            number: LAST.fetch_add(1, Ordering::Relaxed) + 1,
-        };
-        Self::adopted(id, memory)
+        Self::adopted(next_id(), memory)
+    }
+
+    /// Makes an object of a file in which this process stages arguments.
+    pub(super) fn staging(file: OwnedFd, length: usize) -> Arc<Self> {
+        let object = Self::with(next_id(), Memory::Staging(Arc::new(file), length), false);
+        registry::add(&object);
+        object
     }
 
     /// Makes an object of memory that a worker has sent. Calls of this process may name it.
     pub(crate) fn adopted(id: ObjectId, memory: SealedMemory) -> Arc<Self> {
-        let object = Self::with(id, memory, false);
+        let object = Self::with(id, Memory::Sealed(Arc::new(memory)), false);
         registry::add(&object);
         object
     }
 
     /// Makes an object of memory that the parent of this worker has sent.
-    pub(crate) fn received(id: ObjectId, memory: SealedMemory) -> Arc<Self> {
+    pub(crate) fn received(id: ObjectId, memory: Received) -> Arc<Self> {
+        let memory = match memory {
+            Received::Sealed(memory) => Memory::Sealed(Arc::new(memory)),
+            Received::Staged(memory, length) => Memory::Staged(Arc::new(memory), length),
+        };
         Self::with(id, memory, true)
     }
 
-    fn with(id: ObjectId, memory: SealedMemory, came_from_parent: bool) -> Arc<Self> {
+    fn with(id: ObjectId, memory: Memory, came_from_parent: bool) -> Arc<Self> {
         Arc::new(Self {
             id,
-            memory: Arc::new(memory),
+            memory,
             held: Mutex::default(),
             holders: Mutex::default(),
             mark: Mark::current(),
@@ -91,19 +130,50 @@ impl Object {
         self.id
     }
 
-    pub(crate) fn memory(&self) -> &Arc<SealedMemory> {
-        &self.memory
+    /// Returns the memory of a shared value; `None` if this is something else.
+    pub(crate) fn sealed(&self) -> Option<&Arc<SealedMemory>> {
+        match &self.memory {
+            Memory::Sealed(memory) => Some(memory),
+            Memory::Staging(..) | Memory::Staged(..) => None,
+        }
+    }
+
+    /// Returns the memory in which arguments are staged; `None` if this is something else.
+    pub(super) fn staged(&self) -> Option<io::Result<Arc<StagedMemory>>> {
+        match &self.memory {
+            Memory::Sealed(_) => None,
+            // This process reads arguments only to show them.
+            Memory::Staging(file, length) => {
+                Some(StagedMemory::map(file, *length as u64).map(Arc::new))
+            }
+            Memory::Staged(memory, _) => Some(Ok(Arc::clone(memory))),
+        }
+    }
+
+    /// Returns the way in which another process gets the memory; `None` if the memory is the other's.
+    pub(crate) fn handed(&self) -> Option<Handed<'_>> {
+        match &self.memory {
+            Memory::Sealed(memory) => Some(match memory.file() {
+                Some(file) => Handed::Sealed(file),
+                None => Handed::Copied(memory.bytes()),
+            }),
+            Memory::Staging(file, _) => Some(Handed::Staging(file)),
+            Memory::Staged(..) => None,
+        }
     }
 
     pub(crate) fn length(&self) -> usize {
-        self.memory.bytes().len()
+        match &self.memory {
+            Memory::Sealed(memory) => memory.bytes().len(),
+            Memory::Staging(_, length) | Memory::Staged(_, length) => *length,
+        }
     }
 
     /// Returns how many bytes a worker maps that has the object: none of one that is copied to it.
     pub(crate) fn mapped_length(&self) -> usize {
-        match self.memory.is_copied() {
-            true => 0,
-            false => self.length(),
+        match &self.memory {
+            Memory::Sealed(memory) if memory.is_copied() => 0,
+            _ => self.length(),
         }
     }
 
@@ -138,16 +208,17 @@ impl Object {
         &self,
         make: impl FnOnce(&Arc<SealedMemory>) -> Result<H, String>,
     ) -> Result<H, String> {
+        let memory = self.sealed().ok_or("not a shared value")?;
         if self.is_foreign() {
             // The lock may have been held by a thread that does not exist here.
-            return make(&self.memory);
+            return make(memory);
         }
         let mut held = lock(&self.held);
         let known = held.as_ref().and_then(|held| held.downcast_ref::<H>());
         if let Some(known) = known {
             return Ok(known.clone());
         }
-        let made = make(&self.memory)?;
+        let made = make(memory)?;
         *held = Some(Arc::new(made.clone()));
         Ok(made)
     }

@@ -2,13 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 
-use super::object::{Object, ObjectId};
+use super::object::{Object, ObjectId, Received};
+use super::staging::{Loan, Stager, StagingPool};
 use crate::codec::payload::Payload;
-use crate::sys::{PerProcess, SealedMemory};
+use crate::codec::staging;
+use crate::sys::{PerProcess, StagedMemory};
 
 /// The limit on the encodings whose values a process keeps in decoded form, in bytes. The value that it used last is
 /// kept in any case.
@@ -135,8 +138,19 @@ pub(super) fn find(id: ObjectId) -> Result<Arc<Object>, String> {
     Ok(object)
 }
 
+/// Returns the memory in which the program has staged arguments.
+///
+/// # Errors
+///
+/// If there is no such memory, or this process cannot map it.
+pub(crate) fn find_staged(number: u64) -> Result<Arc<StagedMemory>, String> {
+    let memory = find(ObjectId { maker: 0, number })?.staged();
+    let memory = memory.ok_or("a shared value is no staging memory")?;
+    memory.map_err(|error| error.to_string())
+}
+
 /// Keeps an object that another process has sent, until that [tells](forget) that no further call will name it.
-pub(crate) fn receive(id: ObjectId, memory: SealedMemory) -> Arc<Object> {
+pub(crate) fn receive(id: ObjectId, memory: Received) -> Arc<Object> {
     let object = Object::received(id, memory);
     let mut registry = registry();
     if let Some(first) = registry.received.get(&id) {
@@ -160,7 +174,7 @@ pub(crate) fn borrow(ids: Vec<ObjectId>) -> Objects {
             objects.push(object);
         }
     }
-    Objects::new(objects, 0)
+    Objects::new(objects, Vec::new(), 0)
 }
 
 pub(super) fn give_back(id: ObjectId, lent: u32) {
@@ -202,13 +216,36 @@ thread_local! {
     /// The objects that the present [`collect`] of this thread has found so far.
     static NAMED: RefCell<Vec<Arc<Object>>> = const { RefCell::new(Vec::new()) };
 
-    /// Set if there are any: looking at it is cheaper, and nearly all calls have none.
-    static IS_ANY_NAMED: Cell<bool> = const { Cell::new(false) };
+    /// The memory in which the present [`collect`] stages arguments, if it does.
+    static STAGER: RefCell<Option<Stager>> = const { RefCell::new(None) };
+
+    /// Tells what there is of these. Looking at it is cheaper, and nearly all calls have none.
+    static FOUND: Cell<Found> = const { Cell::new(Found::NONE) };
+}
+
+#[derive(Clone, Copy, PartialEq)]
+struct Found {
+    /// Set if something was named or staged.
+    any: bool,
+    /// Set if arguments may be staged.
+    stages: bool,
+}
+
+impl Found {
+    const NONE: Self = Self {
+        any: false,
+        stages: false,
+    };
+}
+
+fn note_found() {
+    let found = FOUND.get();
+    FOUND.set(Found { any: true, ..found });
 }
 
 /// Records that something is encoded which names an object.
 pub(super) fn name(object: &Arc<Object>) {
-    IS_ANY_NAMED.set(true);
+    note_found();
     NAMED.with_borrow_mut(|named| {
         if !is_recent(named, object) {
             named.push(Arc::clone(object));
@@ -216,20 +253,54 @@ pub(super) fn name(object: &Arc<Object>) {
     });
 }
 
-/// Calls a function that encodes something. Returns its result and the objects that it has named.
+/// The way in which the codec stages arguments on this thread.
+const STAGE: staging::Stage = staging::Stage {
+    reserve: |bytes| {
+        STAGER.with_borrow_mut(|stager| {
+            let stager = stager.as_mut();
+            stager.is_some_and(|stager| stager.reserve(bytes))
+        })
+    },
+    keeps: |bytes| {
+        STAGER.with_borrow(|stager| stager.as_ref().is_some_and(|stager| stager.keeps(bytes)))
+    },
+    put: |bytes| {
+        note_found();
+        STAGER.with_borrow_mut(|stager| {
+            let stager = stager.as_mut().expect("room was reserved in it");
+            stager.put(bytes)
+        })
+    },
+};
+
+/// Takes the buffers in which arguments were staged, and returns how many bytes these are.
+fn take_staged() -> (Vec<Loan>, usize) {
+    STAGER.with_borrow_mut(|stager| stager.as_mut().map(Stager::take).unwrap_or_default())
+}
+
+/// Calls a function that encodes something. Returns its result and the objects that it has named. With a pool, large
+/// contents may be staged, and the result is an encoding of which these are not a part.
 ///
 /// The function may run user code, which may encode something else on this thread or panic: that is kept apart.
 #[inline]
-pub(crate) fn collect<R>(encode: impl FnOnce() -> R) -> (R, Objects) {
-    let scope = Scope::begin();
+pub(crate) fn collect<R>(
+    pool: Option<Arc<StagingPool>>,
+    encode: impl FnOnce() -> R,
+) -> (R, Objects) {
+    let scope = Scope::begin(pool);
     let result = encode();
-    let objects = if IS_ANY_NAMED.replace(false) {
-        Objects::new(NAMED.take(), 0)
-    } else {
-        Objects::NONE
+    let objects = match FOUND.get().any {
+        true => take_found(),
+        false => Objects::NONE,
     };
     drop(scope);
     (result, objects)
+}
+
+#[cold]
+fn take_found() -> Objects {
+    FOUND.set(Found::NONE);
+    Objects::new(NAMED.take(), take_staged().0, 0)
 }
 
 /// The objects that the inputs of a chunk name, while these are encoded.
@@ -249,18 +320,19 @@ pub(crate) enum InputObjects {
 }
 
 impl ChunkObjects {
-    /// Begins a chunk, whose inputs are encoded on this thread until this value is dropped.
-    pub(crate) fn begin() -> Self {
+    /// Begins a chunk, whose inputs are encoded on this thread until this value is dropped. With a pool, large contents
+    /// of the last one may be staged.
+    pub(crate) fn begin(pool: Option<Arc<StagingPool>>) -> Self {
         Self {
             objects: Vec::new(),
-            _scope: Scope::begin(),
+            _scope: Scope::begin(pool),
         }
     }
 
     /// Takes the objects that the input has named which was encoded last.
     #[inline]
     pub(crate) fn of_input(&mut self) -> InputObjects {
-        if IS_ANY_NAMED.get() {
+        if FOUND.get().any {
             self.add()
         } else {
             InputObjects::None
@@ -269,7 +341,11 @@ impl ChunkObjects {
 
     #[cold]
     fn add(&mut self) -> InputObjects {
-        IS_ANY_NAMED.set(false);
+        let found = FOUND.get();
+        FOUND.set(Found {
+            any: false,
+            ..found
+        });
         let mut named = NAMED.take();
         let of_input = self.add_all(&mut named);
         named.clear();
@@ -279,9 +355,11 @@ impl ChunkObjects {
 
     fn add_all(&mut self, named: &mut Vec<Arc<Object>>) -> InputObjects {
         let alone = named.iter().filter(|object| Arc::strong_count(object) == 1);
-        let weight = alone.map(|object| object.length()).sum();
-        if weight > 0 {
-            return InputObjects::Own(Objects::new(std::mem::take(named), weight));
+        let weight: usize = alone.map(|object| object.length()).sum();
+        let (loans, staged) = take_staged();
+        if weight + staged > 0 {
+            let named = std::mem::take(named);
+            return InputObjects::Own(Objects::new(named, loans, weight + staged));
         }
         for object in named.drain(..) {
             if !is_recent(&self.objects, &object) {
@@ -293,7 +371,7 @@ impl ChunkObjects {
 
     /// Returns the objects, if there are any.
     pub(crate) fn into_objects(self) -> Objects {
-        Objects::new(self.objects, 0)
+        Objects::new(self.objects, Vec::new(), 0)
     }
 }
 
@@ -307,51 +385,110 @@ fn is_recent(objects: &[Arc<Object>], object: &Arc<Object>) -> bool {
 /// The number of objects with which [`is_recent`] compares a new one.
 const RECENTLY_NAMED: usize = 16;
 
-/// The names that an outer [`collect`] has found so far. It goes on with them when the inner one ends.
-struct Scope(Option<Vec<Arc<Object>>>);
+/// The state of an outer [`collect`], which goes on when the inner one ends; `None` if neither has any.
+struct Scope(Option<Outer>);
+
+struct Outer {
+    found: Found,
+    named: Vec<Arc<Object>>,
+    stager: Option<Stager>,
+    _stage: staging::Scope,
+}
 
 impl Scope {
     #[inline]
-    fn begin() -> Self {
-        Self(IS_ANY_NAMED.replace(false).then(|| NAMED.take()))
+    fn begin(pool: Option<Arc<StagingPool>>) -> Self {
+        let is_idle = pool.is_none() && FOUND.get() == Found::NONE;
+        Self((!is_idle).then(|| Outer::replace(pool)))
+    }
+}
+
+impl Outer {
+    fn replace(pool: Option<Arc<StagingPool>>) -> Self {
+        let stages = pool.is_some();
+        Self {
+            found: FOUND.replace(Found { any: false, stages }),
+            named: NAMED.take(),
+            stager: STAGER.replace(pool.map(Stager::new)),
+            _stage: staging::Scope::begin(stages.then_some(STAGE)),
+        }
     }
 }
 
 impl Drop for Scope {
     #[inline]
     fn drop(&mut self) {
-        // Left over if the function has panicked.
-        let left = IS_ANY_NAMED.replace(false).then(|| NAMED.take());
         if let Some(outer) = self.0.take() {
-            NAMED.set(outer);
-            IS_ANY_NAMED.set(true);
+            FOUND.set(outer.found);
+            let left = (NAMED.replace(outer.named), STAGER.replace(outer.stager));
+            drop(left);
+        } else if FOUND.get().any {
+            // Left over if the function has panicked.
+            FOUND.set(Found::NONE);
+            drop(NAMED.take());
         }
-        drop(left);
     }
 }
 
-/// The shared values that a call or its result names. They exist as long as this does.
+/// The shared values that a call or its result names, and the memory in which its arguments are staged. They exist as
+/// long as this does.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Objects(Option<Arc<Named>>);
 
-#[derive(Debug)]
 struct Named {
     objects: Vec<Arc<Object>>,
+    /// The buffers of staged arguments.
+    loans: Vec<Arc<Loan>>,
     /// The number of bytes that are freed with these objects.
     weight: usize,
+}
+
+impl fmt::Debug for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.objects).finish()
+    }
 }
 
 impl Objects {
     pub(crate) const NONE: Self = Self(None);
 
-    /// Returns these objects, if there are any, and how many bytes they are known to keep that nothing else does.
-    pub(crate) fn new(objects: Vec<Arc<Object>>, weight: usize) -> Self {
-        Self((!objects.is_empty()).then(|| Arc::new(Named { objects, weight })))
+    /// Returns these objects and buffers, if there are any, and how many bytes they are known to keep that nothing else
+    /// does.
+    pub(crate) fn new(objects: Vec<Arc<Object>>, loans: Vec<Loan>, weight: usize) -> Self {
+        let loans = loans.into_iter().map(Arc::new).collect();
+        Self::of(objects, loans, weight)
+    }
+
+    fn of(objects: Vec<Arc<Object>>, loans: Vec<Arc<Loan>>, weight: usize) -> Self {
+        let is_empty = objects.is_empty() && loans.is_empty();
+        Self((!is_empty).then(|| {
+            Arc::new(Named {
+                objects,
+                loans,
+                weight,
+            })
+        }))
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// Returns whether a part of the arguments is staged.
+    #[inline]
+    pub(crate) fn is_staged(&self) -> bool {
+        let named = self.0.as_ref();
+        named.is_some_and(|named| !named.loans.is_empty())
+    }
+
+    /// Returns the memory in which arguments are staged, to keep it for as long as a worker may read it.
+    #[inline]
+    pub(crate) fn staged(&self) -> Self {
+        match self.is_staged() {
+            true => self.clone(),
+            false => Self::NONE,
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
@@ -370,14 +507,14 @@ impl Objects {
             (_, None) => self,
             (None, _) => others.clone(),
             (Some(some), Some(more)) => {
-                let mut objects = some.objects.clone();
                 let is_new = |other: &&Arc<Object>| !is_recent(&some.objects, other);
-                let before = objects.len();
-                objects.extend(more.objects.iter().filter(is_new).cloned());
-                if objects.len() == before {
+                let new: Vec<_> = more.objects.iter().filter(is_new).cloned().collect();
+                if new.is_empty() && more.loans.is_empty() {
                     return self;
                 }
-                Self::new(objects, some.weight + more.weight)
+                let objects = some.objects.iter().cloned().chain(new).collect();
+                let loans = some.loans.iter().chain(&more.loans).cloned().collect();
+                Self::of(objects, loans, some.weight + more.weight)
             }
         }
     }

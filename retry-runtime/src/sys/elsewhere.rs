@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A descriptor of a connection, which does not exist here.
@@ -156,6 +156,19 @@ pub(crate) struct SealedMemory {
     length: usize,
 }
 
+/// Memory that another process has staged data in.
+pub(crate) enum StagedMemory {}
+
+impl StagedMemory {
+    pub(crate) fn map(_: &OwnedFd, _: u64) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn part(&self, _: usize, _: usize) -> Option<&[u8]> {
+        match *self {}
+    }
+}
+
 /// Bytes with the alignment that shared memory promises.
 #[repr(align(64))]
 #[derive(Clone, Copy)]
@@ -191,6 +204,10 @@ impl SealedMemory {
 
     pub(crate) fn is_copied(&self) -> bool {
         true
+    }
+
+    pub(crate) fn file(&self) -> Option<&Arc<OwnedFd>> {
+        None
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -15,6 +15,7 @@ mod sealed;
 mod shared_memory;
 pub(crate) mod signals;
 mod spawn;
+mod staging;
 pub(crate) mod terminal;
 
 pub(crate) use std::os::fd::OwnedFd;
@@ -29,3 +30,4 @@ pub(crate) use pages::{advise_large_pages, wiped_on_fork};
 pub(crate) use sealed::SealedMemory;
 pub(crate) use shared_memory::{SharedMemory, load};
 pub(crate) use spawn::{Program, program_headers, spawn};
+pub(crate) use staging::{StagedMemory, StagingBuffer};

@@ -1,17 +1,21 @@
-//! Views of memory that never changes.
+//! Views of memory that does not change.
 
+use std::any::Any;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::{Number, SealedMemory};
+use super::{Number, SealedMemory, StagedMemory};
 
-/// Memory that never changes, as a value that lies in it.
+/// Memory that does not change while this exists, as a value that lies in it.
 pub(crate) struct View<V: ?Sized> {
     value: NonNull<V>,
     /// Owns the memory of the value.
-    memory: Arc<SealedMemory>,
+    memory: Arc<dyn Any + Send + Sync>,
 }
+
+/// Views a part of staged memory, given its offset and its length in bytes.
+pub(crate) type ViewStaged<V> = fn(Arc<StagedMemory>, usize, usize) -> Option<View<V>>;
 
 // SAFETY: a view is a shared reference together with the owner of what it refers to.
 unsafe impl<V: Sync + ?Sized> Send for View<V> {}
@@ -22,29 +26,37 @@ unsafe impl<V: Sync + ?Sized> Sync for View<V> {}
 impl<N: Number> View<[N]> {
     /// Returns the memory as numbers, if it has no bytes left over.
     pub(crate) fn numbers(memory: Arc<SealedMemory>) -> Option<Self> {
-        let bytes = memory.bytes();
-        let start = bytes.as_ptr().cast::<N>();
-        if !bytes.len().is_multiple_of(size_of::<N>()) || !start.is_aligned() {
-            return None;
-        }
-        // SAFETY: the bytes are as many as these numbers have, they are aligned for them and never change, and any
-        // bytes are numbers. The view keeps their memory.
-        let numbers = unsafe { std::slice::from_raw_parts(start, bytes.len() / size_of::<N>()) };
-        Some(Self {
-            value: NonNull::from(numbers),
-            memory,
-        })
+        let value = NonNull::from(numbers_of(memory.bytes())?);
+        Some(Self { value, memory })
+    }
+
+    /// Returns a part of staged memory as numbers, if it has no bytes left over.
+    pub(crate) fn staged_numbers(
+        memory: Arc<StagedMemory>,
+        offset: usize,
+        length: usize,
+    ) -> Option<Self> {
+        let value = NonNull::from(numbers_of(memory.part(offset, length)?)?);
+        Some(Self { value, memory })
     }
 }
 
 impl View<str> {
     /// Returns the memory as text, if it is UTF-8.
     pub(crate) fn text(memory: Arc<SealedMemory>) -> Option<Self> {
-        let text = std::str::from_utf8(memory.bytes()).ok()?;
-        Some(Self {
-            value: NonNull::from(text),
-            memory,
-        })
+        let value = NonNull::from(std::str::from_utf8(memory.bytes()).ok()?);
+        Some(Self { value, memory })
+    }
+
+    /// Returns a part of staged memory as text, if it is UTF-8.
+    pub(crate) fn staged_text(
+        memory: Arc<StagedMemory>,
+        offset: usize,
+        length: usize,
+    ) -> Option<Self> {
+        let text = std::str::from_utf8(memory.part(offset, length)?).ok()?;
+        let value = NonNull::from(text);
+        Some(Self { value, memory })
     }
 }
 
@@ -62,12 +74,19 @@ impl<V: ?Sized> Deref for View<V> {
 
     fn deref(&self) -> &V {
         // SAFETY: the constructors have made the pointer from a reference into the memory, which lives as long as
-        // this view and never changes.
+        // this view and does not change meanwhile.
         unsafe { self.value.as_ref() }
     }
 }
 
 /// Returns bytes as numbers, if they are aligned for them and have none left over.
+fn numbers_of<N: Number>(bytes: &[u8]) -> Option<&[N]> {
+    // SAFETY: any bytes are numbers.
+    let (before, numbers, after) = unsafe { bytes.align_to() };
+    (before.is_empty() && after.is_empty()).then_some(numbers)
+}
+
+/// The same for bytes that are to be written.
 pub(crate) fn numbers_of_mut<N: Number>(bytes: &mut [u8]) -> Option<&mut [N]> {
     // SAFETY: any bytes are numbers, and numbers have no bytes that are not initialised.
     let (before, numbers, after) = unsafe { bytes.align_to_mut() };

@@ -47,7 +47,12 @@ pub(crate) struct CallHeader {
     /// The most verbose level of events that the caller records: from 1 for errors to 5 for traces, or 0 for
     /// none.
     pub(crate) level: u8,
+    /// Set if a part of the arguments is staged apart from the message.
+    pub(crate) is_staged: bool,
 }
+
+/// The bit next to an order that marks staged arguments.
+const STAGED: u8 = 8;
 
 impl CallHeader {
     /// Advances to the header of the next call.
@@ -65,7 +70,8 @@ impl CallHeader {
         bytes[16..24].copy_from_slice(&self.call.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.index.unwrap_or(NO_INDEX).to_le_bytes());
         // The chunks of a map are shorter than what `COUNT` can hold.
-        let order = self.order as u8 | self.level << 4;
+        let staged = if self.is_staged { STAGED } else { 0 };
+        let order = self.order as u8 | staged | self.level << 4;
         let count = self.count & COUNT | u32::from(order) << 24;
         bytes[32..36].copy_from_slice(&count.to_le_bytes());
         bytes[36..38].copy_from_slice(&self.method.to_le_bytes());
@@ -85,10 +91,12 @@ impl CallHeader {
             method: header.get_u16_le(),
             fault: header.get_u16_le(),
             level: 0,
+            is_staged: false,
         };
         let order = (message.count >> 24) as u8;
         message.level = order >> 4;
-        message.order = match order & 0xf {
+        message.is_staged = order & STAGED != 0;
+        message.order = match order & (STAGED - 1) {
             1 => Order::Ask,
             2 => Order::Abort,
             _ => Order::Run,

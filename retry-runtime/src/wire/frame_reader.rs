@@ -245,6 +245,7 @@ mod tests {
             method: 5,
             fault: 6,
             level: 3,
+            is_staged: true,
         };
         let mut buffer = FrameReader::of(&header.encode());
         assert_eq!(buffer.take_call(), None);

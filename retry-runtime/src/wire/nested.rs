@@ -77,6 +77,8 @@ pub(crate) enum Content {
     Payload,
     /// In the file that comes with the message, with this number of bytes.
     File(u64),
+    /// In the same way, but arguments are staged there, and it changes from one call to the next.
+    Staging(u64),
     /// The value does not exist any more.
     Gone,
 }

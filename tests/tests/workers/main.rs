@@ -30,6 +30,7 @@ mod server;
 pub mod services;
 mod serving;
 mod shared;
+mod staged;
 mod standby;
 mod start_up;
 mod state;

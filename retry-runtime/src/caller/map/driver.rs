@@ -30,7 +30,7 @@ use crate::job::delivery::Deliver;
 use crate::job::outcome::{Failure, Outcome, failed, rejected};
 use crate::local::{LocalEngine, PollIntent, Submitted, WaitTarget};
 use crate::scheduler::FunctionKey;
-use crate::shared::{ChunkObjects, InputObjects, Objects};
+use crate::shared::{ChunkObjects, InputObjects, Objects, StagingPool};
 use crate::spans;
 use crate::sys;
 use crate::wait::Waiter;
@@ -431,7 +431,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             count: 0,
             large: None,
             known: None,
-            objects: ChunkObjects::begin(),
+            objects: ChunkObjects::begin(self.staging()),
             objects_of_large: InputObjects::None,
         };
         while self.has_room(chunk.count, chunk.buffer.len()) {
@@ -495,6 +495,14 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         }
         self.note_activity(Activity::Waiting);
         chunk
+    }
+
+    /// Returns the memory in which large inputs are staged, if they can be. Kept results are found by the whole encoding.
+    fn staging(&self) -> Option<Arc<StagingPool>> {
+        match self.checkpoint {
+            Some(_) => None,
+            None => self.host.staging(),
+        }
     }
 
     /// Records what the consumer does, for those who watch.

@@ -32,7 +32,7 @@ unsafe impl Send for SealedMemory {}
 unsafe impl Sync for SealedMemory {}
 
 /// The unit in which the kernel counts the memory of a file, in bytes.
-const BLOCK: u64 = 512;
+pub(super) const BLOCK: u64 = 512;
 
 /// The name of files, which mappings show as well.
 const NAME: &str = "retry-shared";
@@ -49,7 +49,7 @@ impl SealedMemory {
         if bytes.len() < WITH_FILE {
             return Self::private(bytes);
         }
-        let file = create(bytes.len())?;
+        let file = create(NAME, bytes.len())?;
         let mut at = 0;
         // Writing is faster than copying to a mapping, whose pages would be cleared first, one fault each.
         while at < bytes.len() {
@@ -68,7 +68,7 @@ impl SealedMemory {
         let (file, flags) = if length < WITH_FILE {
             (None, MapFlags::PRIVATE)
         } else {
-            let file = create(length)?;
+            let file = create(NAME, length)?;
             // Otherwise a lack of memory would end the program at its first access to a page.
             loop {
                 match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length as u64) {
@@ -206,15 +206,15 @@ impl Drop for SealedMemory {
 #[repr(align(64))]
 struct Line(#[expect(dead_code, reason = "only the alignment matters")] u8);
 
-/// Creates a file of this size in memory.
-fn create(length: usize) -> io::Result<OwnedFd> {
+/// Creates a file of this size in memory, which can be sealed.
+pub(super) fn create(name: &str, length: usize) -> io::Result<OwnedFd> {
     // Beyond the file size limit, writing would raise a signal that ends the program.
     let limit = rustix::process::getrlimit(Resource::Fsize).current;
     if limit.is_some_and(|limit| limit < length as u64) {
         return Err(Errno::FBIG.into());
     }
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let file = rustix::fs::memfd_create(NAME, flags)?;
+    let file = rustix::fs::memfd_create(name, flags)?;
     rustix::fs::ftruncate(&file, length as u64)?;
     Ok(file)
 }
@@ -285,13 +285,13 @@ mod tests {
             SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
         ];
         for seals in seals {
-            let file = create(PAGE).unwrap();
+            let file = create(NAME, PAGE).unwrap();
             rustix::io::pwrite(&file, &[1; PAGE], 0).unwrap();
             rustix::fs::fcntl_add_seals(&file, seals).unwrap();
             assert!(SealedMemory::receive(file, 4096).is_err(), "{seals:?}");
         }
         for length in [0, 4095, 4097, u64::MAX] {
-            let file = create(PAGE).unwrap();
+            let file = create(NAME, PAGE).unwrap();
             rustix::io::pwrite(&file, &[1; PAGE], 0).unwrap();
             rustix::fs::fcntl_add_seals(&file, SEALS).unwrap();
             assert!(SealedMemory::receive(file, length).is_err(), "{length}");
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_file_whose_memory_is_not_there_is_refused() {
-        let file = create(1 << 30).unwrap();
+        let file = create(NAME, 1 << 30).unwrap();
         rustix::io::pwrite(&file, &[1; PAGE], 0).unwrap();
         rustix::fs::fcntl_add_seals(&file, SEALS).unwrap();
         assert!(SealedMemory::receive(file, 1 << 30).is_err());

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BufMut;
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::SealFlags;
 use rustix::mm::{MapFlags, ProtFlags};
-use rustix::process::Resource;
 use rustix::thread::futex;
 
 use super::clock::timespec;
+use super::sealed;
 
 /// Memory shared by a parent and its worker.
 ///
@@ -35,14 +35,7 @@ unsafe impl Sync for SharedMemory {}
 impl SharedMemory {
     /// Creates new memory. Also returns the descriptor with which another process can map it.
     pub(crate) fn create(length: usize) -> io::Result<(Self, OwnedFd)> {
-        // Beyond the file size limit, `ftruncate` would raise a signal that ends the program.
-        let limit = rustix::process::getrlimit(Resource::Fsize).current;
-        if limit.is_some_and(|limit| limit < length as u64) {
-            return Err(rustix::io::Errno::FBIG.into());
-        }
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = rustix::fs::memfd_create("retry-worker", flags)?;
-        rustix::fs::ftruncate(&file, length as u64)?;
+        let file = sealed::create("retry-worker", length)?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok((Self::map(&file, length)?, file))
     }
