@@ -33,7 +33,7 @@ impl Bare {
         Self::answering(size, size)
     }
 
-    /// Starts a process that answers messages of one size with the first bytes of each.
+    /// Starts a process that answers messages of one size with messages of another one.
     pub(crate) fn answering(size: usize, answer: usize) -> Self {
         let (socket, process) = roles::start(ROLE, &format!("{size}/{answer}"));
         enlarge(&socket);
@@ -95,6 +95,8 @@ pub(crate) fn serve(mut socket: UnixStream) {
     let sizes = sizes.split_once('/').expect("two sizes");
     let size = |text: &str| text.parse().expect("a size");
     let (size, answer): (usize, usize) = (size(sizes.0), size(sizes.1));
-    let mut bytes = vec![0; size];
-    while socket.read_exact(&mut bytes).is_ok() && socket.write_all(&bytes[..answer]).is_ok() {}
+    let mut bytes = vec![0; size.max(answer)];
+    while socket.read_exact(&mut bytes[..size]).is_ok()
+        && socket.write_all(&bytes[..answer]).is_ok()
+    {}
 }

@@ -1,5 +1,6 @@
 //! The functions that run in the workers, one for each way of calling them.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -73,6 +74,44 @@ pub(crate) fn look_at_bytes(bytes: Bytes) -> u64 {
 #[function]
 pub(crate) fn look_at_shared(bytes: Shared<[u8]>) -> u64 {
     look_at(&bytes)
+}
+
+#[function]
+pub(crate) fn bytes_of(length: usize) -> Bytes {
+    thread_local! {
+        static BYTES: RefCell<Bytes> = RefCell::default();
+    }
+    BYTES.with_borrow_mut(|bytes| {
+        if bytes.len() != length {
+            *bytes = vec![7; length].into();
+        }
+        bytes.clone()
+    })
+}
+
+/// An image as a program has it, with what serde derives.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Image {
+    pub(crate) name: String,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) pixels: Vec<u8>,
+}
+
+#[function]
+pub(crate) fn echo_image(image: Image) -> Image {
+    image
+}
+
+#[function]
+pub(crate) fn squares(numbers: &[f64]) -> f64 {
+    plain_squares(numbers)
+}
+
+/// Not inlined, so that all callers execute the same instructions.
+#[inline(never)]
+pub(crate) fn plain_squares(numbers: &[f64]) -> f64 {
+    numbers.iter().map(|number| number * number).sum()
 }
 
 pub(crate) fn plain_look_at(bytes: Blob) -> u64 {

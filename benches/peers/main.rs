@@ -10,6 +10,7 @@ mod flat;
 mod functions;
 mod harness;
 mod ipc;
+mod large;
 mod maps;
 mod plots;
 mod pool;
@@ -37,6 +38,7 @@ const SECTIONS: &[Section] = &[
     ("map_even_work", maps::even_work),
     ("map_uneven_work", maps::uneven_work),
     ("map_bytes", maps::bytes),
+    ("large", large::one_way),
     ("shared", shared::table),
     ("start_cold", starts::cold),
     ("start_after_kill", starts::after_kill),

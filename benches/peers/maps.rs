@@ -17,7 +17,7 @@ use crate::table::{Goal, Row, Unit};
 use crate::tarpc_peer::Tarpc;
 use crate::{ipc, pool, python};
 
-const MIB: usize = 1024 * 1024;
+pub(crate) const MIB: usize = 1024 * 1024;
 
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
@@ -191,7 +191,7 @@ fn ideal(inputs: &[u64]) -> f64 {
 
 // ------------------------------------------------------------------------------------------ bytes
 
-const INPUTS_OF_1_MIB: usize = 200;
+pub(crate) const INPUTS_OF_1_MIB: usize = 200;
 
 /// The bare peer with a receiver that keeps each message.
 const KEEPING: &str = "bare into new memory";

@@ -267,7 +267,7 @@ impl Stager {
         let last = self.filled.last_mut().expect("room was reserved");
         let start = last.next();
         let piece = last.loan.piece.as_mut().expect("it was not given back");
-        piece.buffer.bytes_mut()[start..start + bytes.len()].copy_from_slice(bytes);
+        piece.buffer.write(start, bytes);
         last.used = start + bytes.len();
         Place {
             memory: piece.file.object.id().number,

@@ -56,7 +56,7 @@ const WINDOW_BYTES: RangeInclusive<usize> = 8 * 1024 * 1024..=64 * 1024 * 1024;
 
 /// Inputs, or chunks of small ones, that keep a worker busy: one that it works on, one that is in transit,
 /// and as many again while those that are done wait for the consumer.
-const BUSY: usize = 4;
+const BUSY: usize = 3;
 
 /// Most inputs that are submitted at once.
 const CHUNK: usize = 4096;

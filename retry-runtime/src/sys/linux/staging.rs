@@ -16,8 +16,8 @@ use rustix::fs::{FallocateFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-use super::advise_large_pages;
 use super::sealed::{self, BLOCK};
+use super::{advise_large_pages, shared_memory};
 use crate::sys::Mark;
 
 /// The seals of the file. It is written to through the one mapping that was made before.
@@ -110,22 +110,27 @@ impl StagingBuffer {
         self.range.len()
     }
 
-    /// Returns the bytes, to write them.
+    /// Copies bytes to an offset in the buffer.
     ///
     /// # Panics
     ///
-    /// Panics in a fork of the process that has created the buffer.
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+    /// Panics if they do not fit, and in a fork of the process that has created the buffer.
+    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset.checked_add(bytes.len());
+        assert!(
+            end.is_some_and(|end| end <= self.range.len()),
+            "more than the buffer has room for"
+        );
         assert!(
             self.mapping.mark.is_current(),
             "a buffer of another process"
         );
-        // SAFETY: the range is within the mapping, which this process has and which lives as long as `self`. Buffers of
-        // a file do not overlap, none of them can be cloned, and nothing else in this process refers to the memory. The
-        // other processes that map the file cannot write to it.
+        // SAFETY: the target is within the mapping, which this process has and which lives as long as `self`. Buffers of
+        // a file do not overlap, none of them can be cloned, and nothing else in this process refers to the memory, so
+        // that the source, a slice, is elsewhere. The other processes that map the file cannot write to it.
         unsafe {
-            let start = self.mapping.start.as_ptr().add(self.range.start);
-            std::slice::from_raw_parts_mut(start, self.range.len())
+            let start = self.mapping.start.as_ptr().add(self.range.start + offset);
+            shared_memory::copy(bytes.as_ptr(), start, bytes.len());
         }
     }
 }
@@ -211,7 +216,7 @@ mod tests {
         let memory = StagedMemory::map(&file, 3 * SIZE as u64).unwrap();
         for round in 1..4 {
             for (number, buffer) in (0..).zip(&mut buffers) {
-                buffer.bytes_mut().fill(10 * round + number);
+                buffer.write(0, &[10 * round + number; SIZE]);
             }
             for (number, buffer) in (0..).zip(&buffers) {
                 let part = memory.part(buffer.offset(), buffer.size()).unwrap();
@@ -226,7 +231,7 @@ mod tests {
         // The last buffer keeps the mapping.
         let mut last = buffers.pop().unwrap();
         drop(buffers);
-        last.bytes_mut()[SIZE - 1] = 99;
+        last.write(SIZE - 1, &[99]);
         assert_eq!(memory.part(end - 1, 1), Some(&[99][..]));
     }
 
