@@ -80,10 +80,7 @@ pub(crate) fn encode<T: Wire>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    match primitive::encode_vec() {
-        Some(encode) => encode(value, out, limit),
-        None => encode_as::<T, T>(value, out, limit),
-    }
+    encode_as::<T, T>(value, out, limit)
 }
 
 /// Appends the encoding of a slice, which equals that of a vector with the same elements.
@@ -92,10 +89,7 @@ pub(crate) fn encode_slice<T: Wire>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    match primitive::encode_slice() {
-        Some(encode) => encode(slice, out, limit),
-        None => encode_as::<Vec<T>, [T]>(slice, out, limit),
-    }
+    encode_as::<Vec<T>, [T]>(slice, out, limit)
 }
 
 /// Appends the encoding of a value that will be decoded as a `T`.
@@ -237,14 +231,9 @@ pub(crate) fn decode_alone_in_place<T: Wire>(message: &[u8]) -> Result<T, CodecE
 /// out: moving it again would take most of the time for values of this size.
 #[inline(always)]
 fn decode_until<'a, T: Wire>(
-    mut bytes: &'a [u8],
+    bytes: &'a [u8],
     check: impl FnOnce(&'a [u8]) -> Result<(), CodecError>,
 ) -> Result<T, CodecError> {
-    if let Some(decode) = primitive::decode_vec() {
-        let value = decode(&mut bytes)?;
-        check(bytes)?;
-        return Ok(value);
-    }
     let mut source = decoder::source(bytes);
     // `map_err` and `?` would move the value once more.
     match T::deserialize(decoder::Decoder::new(&mut source)) {

@@ -16,7 +16,7 @@ mod view;
 use std::time::{Duration, Instant};
 
 pub use bytes::Number;
-pub(crate) use bytes::{bytes_of, fills};
+pub(crate) use bytes::{bytes_of, cast, fills, is, numbers_behind};
 #[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
 pub(crate) use elsewhere::*;
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]

@@ -21,6 +21,7 @@ use serde::de::{
 
 use super::failure::ValueError;
 use super::handle;
+use super::primitive::{self, Collect};
 use super::shape::{self, Agreement, PartKind, Shape};
 use super::staging::{self, Staged};
 use super::{CONFIG, Config, DEEPEST, copied};
@@ -154,6 +155,17 @@ impl<'a, 'de> Decoder<'a, 'de> {
             Ok(staged) => Ok(Blob::Staged(staged)),
             Err(error) => Err(serde::de::Error::custom(error)),
         })
+    }
+
+    /// Decodes a vector of numbers as a whole.
+    fn numbers<V>(&mut self, collect: Collect<V>) -> Result<V, ValueError> {
+        let mut bytes = rest(self.source);
+        let collected = collect(&mut bytes).map_err(serde::de::Error::custom)?;
+        let collected = collected.ok_or_else(ValueError::ends_early)?;
+        self.source.borrow_reader().rest = bytes;
+        self.shape().add(PartKind::Length);
+        self.shape().add_elements(collected.kind, collected.count);
+        Ok(collected.value)
     }
 
     #[inline]
@@ -317,6 +329,9 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
     #[inline]
     fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, ValueError> {
         self.enter()?;
+        if let Some(collect) = primitive::of_visitor::<V>() {
+            return self.numbers(collect);
+        }
         let length = self.plain(PartKind::Length)?;
         visitor.visit_seq(self.counted::<true>(length)?)
     }

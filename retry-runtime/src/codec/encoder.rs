@@ -17,11 +17,11 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::DEEPEST;
 use super::failure::ValueError;
 use super::handle;
+use super::primitive::{self, Numbers};
 use super::shape::{self, PartKind, Shape};
-use super::staging;
+use super::{DEEPEST, reserve, staging};
 
 /// Appends to a vector up to a limit.
 pub(super) struct Encoder<'a> {
@@ -99,6 +99,24 @@ impl<'a> Encoder<'a> {
     #[inline]
     fn leave(&mut self) {
         self.depth += 1;
+    }
+
+    /// Encodes a sequence of numbers as a whole.
+    fn put_numbers(&mut self, numbers: &Numbers<'_>) -> Result<(), ValueError> {
+        self.enter()?;
+        self.leave();
+        let Numbers { bytes, count, kind } = *numbers;
+        self.shape.add(PartKind::Length);
+        self.shape.add_elements(kind, count);
+        let too_large = |_| ValueError::too_large(self.limit);
+        if staging::put(bytes, count, self.out, self.limit).map_err(too_large)? {
+            return Ok(());
+        }
+        let size = bytes.len().saturating_add(8);
+        reserve(self.out, size, self.limit).map_err(too_large)?;
+        self.out.extend_from_slice(&(count as u64).to_le_bytes());
+        self.out.extend_from_slice(bytes);
+        Ok(())
     }
 
     #[inline]
@@ -255,6 +273,26 @@ impl Serializer for &mut Encoder<'_> {
         let length = length.ok_or_else(|| ValueError::no_length("sequence"))?;
         self.put_length(PartKind::Length, length)?;
         Ok(self)
+    }
+
+    #[inline]
+    fn collect_seq<I>(self, sequence: I) -> Result<(), ValueError>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        if let Some(numbers) = primitive::of_sequence(&sequence) {
+            return self.put_numbers(&numbers);
+        }
+        let elements = sequence.into_iter();
+        let (least, most) = elements.size_hint();
+        let length = most.filter(|most| *most == least);
+        let encoder = self.serialize_seq(length)?;
+        for element in elements {
+            encoder.element(&element)?;
+        }
+        encoder.leave();
+        Ok(())
     }
 
     #[inline]

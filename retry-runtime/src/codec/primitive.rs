@@ -1,26 +1,25 @@
-//! Encodes vectors and slices of numbers as the bytes that they are in memory.
+//! Encodes vectors and slices of numbers as the bytes that they are in memory, wherever they are in a value.
 //!
-//! Serde passes on one element after the other, each with its own checks. Here the type is checked instead:
-//! the function that encodes `Vec<f64>` has the signature of one for any `T`; as a `dyn Any` it downcasts to
-//! the function for `T` only if `T` is `Vec<f64>`. The compiler knows the answer for each `T`, so nothing
-//! remains of the check at run time.
+//! Serde passes on one element after the other, each with its own checks. Here the type is checked instead: that of the
+//! sequence that serde is about to walk through, and that of the visitor that is about to collect one. The compiler knows
+//! the answer for each type, so nothing remains of the check at run time. The bytes are the same either way.
 //!
 //! `bool` and `char` are excluded, because not every bit pattern is valid for them.
 
-use std::any::Any;
+use std::any::type_name;
 use std::mem::{needs_drop, size_of};
+
+use serde::de::Visitor;
 
 use crate::sys;
 
-use super::{CodecError, decode_bytes, ends_early, reserve, staging};
-
-type Encode<T> = fn(&T, &mut Vec<u8>, usize) -> Result<(), CodecError>;
-type Decode<T> = fn(&mut &[u8]) -> Result<T, CodecError>;
+use super::shape::PartKind;
+use super::{CodecError, decode_bytes, staging};
 
 /// A number whose encoding is its little-endian bytes.
 pub(super) trait Number: sys::Number {
-    /// Appends the bytes of all numbers.
-    fn put(numbers: &[Self], out: &mut Vec<u8>);
+    /// The kind of part that serde encodes it as.
+    const KIND: PartKind;
 
     /// Decodes the numbers from the bytes; an incomplete number at the end is ignored.
     fn take(bytes: &[u8]) -> Vec<Self>;
@@ -36,18 +35,66 @@ fn room<N>(count: usize) -> Vec<N> {
     room
 }
 
+/// A sequence of numbers.
+pub(super) struct Numbers<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) count: usize,
+    pub(super) kind: PartKind,
+}
+
+/// A vector of numbers as the value that a visitor collects, and what it consists of.
+pub(super) struct Collected<V> {
+    pub(super) value: V,
+    pub(super) count: usize,
+    pub(super) kind: PartKind,
+}
+
+/// Decodes a vector of numbers from the front of a message; `None` if that ends early.
+pub(super) type Collect<V> = fn(&mut &[u8]) -> Result<Option<Collected<V>>, CodecError>;
+
+fn numbers_behind<I, N: Number>(sequence: &I) -> Option<Numbers<'_>> {
+    let numbers: &[N] = sys::numbers_behind(sequence)?;
+    Some(Numbers {
+        bytes: sys::bytes_of(numbers),
+        count: numbers.len(),
+        kind: N::KIND,
+    })
+}
+
+fn collect<N: Number, V>(bytes: &mut &[u8]) -> Result<Option<Collected<V>>, CodecError> {
+    let Some(numbers) = take_numbers::<N>(bytes)? else {
+        return Ok(None);
+    };
+    let count = numbers.len();
+    let collected = sys::cast(numbers).map(|value| Collected {
+        value,
+        count,
+        kind: N::KIND,
+    });
+    Ok(collected.ok())
+}
+
+fn take_numbers<N: Number>(bytes: &mut &[u8]) -> Result<Option<Vec<N>>, CodecError> {
+    if let Some(bytes) = decode_bytes(bytes, size_of::<N>()) {
+        return Ok(Some(N::take(bytes)));
+    }
+    let staged = staging::take(bytes, size_of::<N>())?;
+    Ok(staged.map(|staged| N::take(staged.bytes())))
+}
+
+/// Returns whether a visitor is the one with which serde collects the elements of a vector. Another one of the same value
+/// may do anything with the elements. If serde renames it, vectors of numbers are decoded one element after the other.
+fn is_of_serde<V>() -> bool {
+    let name = type_name::<V>();
+    (name.starts_with("serde_core::de::impls::") || name.starts_with("serde::de::impls::"))
+        && name.contains("::VecVisitor<")
+}
+
 macro_rules! numbers {
-    ($($type:ty)*) => {
+    ($($type:ty as $kind:ident)*) => {
         $(
             impl Number for $type {
-                fn put(numbers: &[Self], out: &mut Vec<u8>) {
-                    if AS_IN_MEMORY {
-                        return out.extend_from_slice(sys::bytes_of(numbers));
-                    }
-                    for number in numbers {
-                        out.extend_from_slice(&number.to_le_bytes());
-                    }
-                }
+                const KIND: PartKind = PartKind::$kind;
 
                 fn take(bytes: &[u8]) -> Vec<Self> {
                     let (chunks, _) = bytes.as_chunks();
@@ -57,86 +104,38 @@ macro_rules! numbers {
                 }
             }
         )*
-    };
-}
 
-fn encode_numbers<N: Number, A: AsRef<[N]> + ?Sized>(
-    numbers: &A,
-    out: &mut Vec<u8>,
-    limit: usize,
-) -> Result<(), CodecError> {
-    let numbers = numbers.as_ref();
-    if AS_IN_MEMORY && staging::put(sys::bytes_of(numbers), numbers.len(), out, limit)? {
-        return Ok(());
-    }
-    reserve(out, size_of_val(numbers).saturating_add(8), limit)?;
-    out.extend_from_slice(&(numbers.len() as u64).to_le_bytes());
-    N::put(numbers, out);
-    Ok(())
-}
-
-fn decode_numbers<N: Number>(bytes: &mut &[u8]) -> Result<Vec<N>, CodecError> {
-    match decode_bytes(bytes, size_of::<N>()) {
-        Some(bytes) => Ok(N::take(bytes)),
-        None => match staging::take(bytes, size_of::<N>())? {
-            Some(staged) => Ok(N::take(staged.bytes())),
-            None => Err(ends_early::<Vec<N>>()),
-        },
-    }
-}
-
-// The functions are statics, so they are compiled in this crate, not again for each `T` in a user's crate.
-macro_rules! lookups {
-    ($($type:ty)*) => {
-        /// Returns the function that encodes a `T`, if it is a vector of numbers.
+        /// Returns the numbers of a sequence that serde is about to encode one by one, if it is a vector or a slice of
+        /// some.
         #[inline]
-        pub(super) fn encode_vec<T: 'static>() -> Option<Encode<T>> {
-            if const { size_of::<T>() != size_of::<Vec<u8>>() } {
+        pub(super) fn of_sequence<I>(sequence: &I) -> Option<Numbers<'_>> {
+            if !AS_IN_MEMORY || const { needs_drop::<I>() || size_of::<I>() > size_of::<&[u8]>() } {
                 return None;
             }
-            $({
-                static KNOWN: Encode<Vec<$type>> = encode_numbers::<$type, _>;
-                if let Some(encode) = (&KNOWN as &dyn Any).downcast_ref() {
-                    return Some(*encode);
-                }
-            })*
-            None
+            None$(.or_else(|| numbers_behind::<I, $type>(sequence)))*
         }
 
-        /// Returns the function that encodes a slice of `T`, if `T` is a number.
+        /// Returns the function that decodes all that a visitor is about to collect one by one, if that is a vector of
+        /// numbers.
         #[inline]
-        pub(super) fn encode_slice<T: 'static>() -> Option<Encode<[T]>> {
-            if const { needs_drop::<T>() } {
+        pub(super) fn of_visitor<'de, V: Visitor<'de>>() -> Option<Collect<V::Value>> {
+            if const { size_of::<V::Value>() != size_of::<Vec<u8>>() } || !is_of_serde::<V>() {
                 return None;
             }
-            $({
-                static KNOWN: Encode<[$type]> = encode_numbers::<$type, _>;
-                if let Some(encode) = (&KNOWN as &dyn Any).downcast_ref() {
-                    return Some(*encode);
+            $(
+                if sys::is::<V::Value, Vec<$type>>() {
+                    return Some(collect::<$type, V::Value>);
                 }
-            })*
-            None
-        }
-
-        /// Returns the function that decodes a `T`, if it is a vector of numbers.
-        #[inline]
-        pub(super) fn decode_vec<T: 'static>() -> Option<Decode<T>> {
-            if const { size_of::<T>() != size_of::<Vec<u8>>() } {
-                return None;
-            }
-            $({
-                static KNOWN: Decode<Vec<$type>> = decode_numbers;
-                if let Some(decode) = (&KNOWN as &dyn Any).downcast_ref() {
-                    return Some(*decode);
-                }
-            })*
+            )*
             None
         }
     };
 }
 
-numbers! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
-lookups! { u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64 }
+numbers! {
+    u8 as U8 i8 as I8 u16 as U16 i16 as I16 u32 as U32 i32 as I32 u64 as U64 i64 as I64 u128 as U128 i128 as I128
+    usize as U64 isize as I64 f32 as F32 f64 as F64
+}
 
 // `usize` and `isize` are sent as 64 bits.
 const _: () = assert!(size_of::<usize>() == 8);
@@ -227,13 +226,142 @@ mod tests {
 
     #[test]
     fn only_vectors_and_slices_of_numbers_are_known() {
-        assert!(encode_vec::<Vec<f64>>().is_some());
-        assert!(decode_vec::<Vec<f64>>().is_some());
-        assert!(super::encode_slice::<f64>().is_some());
-        assert!(encode_vec::<Vec<bool>>().is_none());
-        assert!(decode_vec::<Vec<bool>>().is_none());
-        assert!(super::encode_slice::<bool>().is_none());
-        assert!(encode_vec::<String>().is_none());
-        assert!(decode_vec::<[u64; 3]>().is_none());
+        assert!(of_sequence(&&vec![1.5]).is_some());
+        assert!(of_sequence(&&[1.5, 2.5][..]).is_some());
+        assert!(of_sequence(&&vec![true]).is_none());
+        assert!(of_sequence(&&['x'][..]).is_none());
+        assert!(of_sequence(&&std::collections::VecDeque::from([1])).is_none());
+        assert!(of_sequence(&[1, 2]).is_none());
+        assert!(of_sequence(&(0..2)).is_none());
+    }
+
+    /// Tells whether the visitor of a type is recognised.
+    struct Probe;
+
+    impl<'de> serde::Deserializer<'de> for Probe {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            let found = of_visitor::<V>().is_some();
+            Err(serde::de::Error::custom(found))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+        }
+    }
+
+    fn is_recognised<T: serde::Deserialize<'static> + Debug>() -> bool {
+        T::deserialize(Probe).unwrap_err().to_string() == "true"
+    }
+
+    /// If serde has renamed its visitor, vectors are decoded slowly: adapt `is_of_serde`.
+    #[test]
+    fn the_visitor_of_serde_is_recognised() {
+        assert!(is_recognised::<Vec<u8>>());
+        assert!(is_recognised::<Vec<f64>>());
+        assert!(is_recognised::<Vec<isize>>());
+        assert!(is_recognised::<Box<[i128]>>());
+        assert!(!is_recognised::<Vec<bool>>());
+        assert!(!is_recognised::<Vec<String>>());
+        assert!(!is_recognised::<std::collections::VecDeque<u8>>());
+        assert!(!is_recognised::<String>());
+    }
+
+    /// Reads the bytes one after the other, and adds one to each.
+    fn one_by_one<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        struct OneByOne;
+
+        impl<'de> Visitor<'de> for OneByOne {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut elements: A,
+            ) -> Result<Vec<u8>, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(byte) = elements.next_element::<u8>()? {
+                    bytes.push(byte + 1);
+                }
+                Ok(bytes)
+            }
+        }
+
+        from.deserialize_seq(OneByOne)
+    }
+
+    #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Parts {
+        name: String,
+        pixels: Vec<u8>,
+        weights: Option<Vec<f64>>,
+        #[serde(deserialize_with = "one_by_one")]
+        other: Vec<u8>,
+        rows: Vec<Vec<u16>>,
+        boxed: Box<[i64]>,
+        map: std::collections::BTreeMap<u8, Vec<i32>>,
+        flags: Vec<bool>,
+        kind: Kind,
+    }
+
+    #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    enum Kind {
+        Numbers(Vec<u32>),
+        Pair(Vec<u8>, Wrapped),
+        Named { list: Vec<u64> },
+    }
+
+    #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Wrapped(Vec<f32>);
+
+    #[test]
+    fn vectors_within_values_travel_as_the_crate_writes_them() {
+        let kinds = [
+            Kind::Numbers(vec![1, 2]),
+            Kind::Pair(vec![], Wrapped(vec![0.5])),
+            Kind::Named { list: vec![7; 300] },
+        ];
+        for (length, kind) in [0, 1, 100_000].into_iter().zip(kinds) {
+            let parts = Parts {
+                name: "name".to_owned(),
+                pixels: vec![3; length],
+                weights: (length != 1).then(|| vec![0.25; length]),
+                other: vec![4; length],
+                rows: vec![vec![5; 3]; length % 1000],
+                boxed: vec![-6; length].into(),
+                map: (0..3).map(|key| (key, vec![7; length])).collect(),
+                flags: vec![true; 3],
+                kind,
+            };
+            let mut bytes = Vec::new();
+            encode(&parts, &mut bytes, usize::MAX).unwrap();
+            let read = Parts {
+                other: vec![5; length],
+                ..parts
+            };
+            assert_eq!(decode_all::<Parts>(&bytes).unwrap(), read);
+            // Cut anywhere, it is an error.
+            let cuts = (0..bytes.len()).step_by(1 + bytes.len() / 500);
+            cuts.for_each(|cut| assert!(decode_all::<Parts>(&bytes[..cut]).is_err()));
+            for limit in [0, bytes.len() / 2, bytes.len() - 1] {
+                assert!(encode(&read, &mut Vec::new(), limit).is_err());
+            }
+            // Whole, and one by one: both count the same parts.
+            let rows = read.rows.clone();
+            let mut whole = Vec::new();
+            encode(&rows, &mut whole, usize::MAX).unwrap();
+            let queue: std::collections::VecDeque<std::collections::VecDeque<u16>> = rows
+                .iter()
+                .map(|row| row.iter().copied().collect())
+                .collect();
+            let mut single = Vec::new();
+            encode(&queue, &mut single, usize::MAX).unwrap();
+            assert_eq!(whole, single);
+        }
     }
 }

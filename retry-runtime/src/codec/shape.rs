@@ -93,6 +93,13 @@ impl Shape {
         self.names = self.names.wrapping_add(before.names);
     }
 
+    /// Adds the elements of a sequence, each of which is one part of this kind.
+    #[inline]
+    pub(super) fn add_elements(&mut self, kind: PartKind, count: usize) {
+        let elements = (kind as u32).wrapping_mul(count as u32);
+        self.parts = self.parts.wrapping_add(elements);
+    }
+
     #[inline]
     fn code(self) -> u32 {
         // The multiplication carries the lower half of the number into the upper half of the product.
@@ -137,7 +144,13 @@ pub(super) fn is_known<T: 'static>() -> bool {
             $(TypeId::of::<T>() == TypeId::of::<$type>())||*
         };
     }
-    any!(() bool char String u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64)
+    macro_rules! any_number {
+        ($($type:ty)*) => {
+            any!($($type)* $(Vec<$type>)*)
+        };
+    }
+    any!(() bool char String)
+        || any_number!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 usize isize f32 f64)
 }
 
 /// Returns the tag of a variant: its index and a code of its name. Serde counts skipped variants when it
