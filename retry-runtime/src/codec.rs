@@ -18,12 +18,14 @@ mod shape;
 pub(crate) mod staging;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::sys;
+use buffers::BufferPool;
 use digest::digest;
 use failure::ValueError;
 
@@ -172,15 +174,9 @@ fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecErro
     if out.len().saturating_add(more) > limit {
         return Err(CodecError::TooLarge(limit));
     }
-    let whole = out.len() + more;
-    if out.capacity() < whole {
-        if let Some(mut room) = buffers::ENCODED.find(whole) {
-            room.extend_from_slice(out);
-            *out = room;
-        } else {
-            out.reserve(more);
-            sys::fills(out.spare_capacity_mut());
-        }
+    if out.capacity() - out.len() < more {
+        out.reserve(more);
+        sys::fills(out.spare_capacity_mut());
     }
     Ok(())
 }
@@ -207,13 +203,19 @@ pub(crate) fn decode_all<T: Wire>(bytes: &[u8]) -> Result<T, CodecError> {
     })
 }
 
-/// Decodes a value that was alone in its message.
-pub(crate) fn decode_alone<T: Wire>(message: Bytes) -> Result<T, CodecError> {
+/// Decodes a value that was alone in its message, whose memory returns to a pool, if there is one, once it is not needed
+/// any more.
+pub(crate) fn decode_alone<T: Wire>(
+    message: Bytes,
+    pool: Option<&Arc<BufferPool>>,
+) -> Result<T, CodecError> {
     match alone::plain() {
-        Some(plain) => plain.decode(message),
+        Some(plain) => plain.decode(message, pool),
         None => {
             let value = decode_all(&message);
-            buffers::RECEIVED.take_back_message(message);
+            if let Some(pool) = pool {
+                pool.take_back_message(message);
+            }
             value
         }
     }

@@ -462,7 +462,7 @@ fn answer(
         return;
     };
     if let Answer::Ok(value) = answer {
-        answer = Answer::Ok(objects.payload(value.into_one()));
+        answer = Answer::Ok(objects.payload(value));
     }
     engine.step(|core, now| {
         let reply = AnswerReport {

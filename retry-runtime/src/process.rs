@@ -25,6 +25,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::codec::buffers::BufferPool;
 use crate::local::LocalEngine;
 use crate::local::backend::{Backend, StartRequest};
 use crate::local::core::Core;
@@ -46,6 +47,8 @@ struct PoolShared {
     starts: Starts,
     /// The memory in which arguments are staged, unless none is to be kept.
     staging: Option<Arc<StagingPool>>,
+    /// The memory in which large results arrive.
+    received: Arc<BufferPool>,
     state: Mutex<PoolState>,
 }
 
@@ -93,6 +96,22 @@ impl OwnedPool {
 }
 
 impl PoolShared {
+    /// Drops the memory for large messages that was not used for a while. Returns when to look again, if that is needed
+    /// before the next wake-up.
+    fn trim_memory(&self, now: Instant) -> Option<Instant> {
+        let staging = self.staging.as_ref();
+        let staging = staging.and_then(|staging| staging.trim(now));
+        staging.into_iter().chain(self.received.trim(now)).min()
+    }
+
+    /// Drops the free memory for large messages, and keeps none from now on.
+    fn close_memory(&self) {
+        if let Some(staging) = &self.staging {
+            staging.close();
+        }
+        self.received.close();
+    }
+
     fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -106,13 +125,17 @@ impl Processes {
     /// If the operating system has no descriptor left.
     pub(crate) fn new(retained: usize) -> io::Result<Self> {
         let inbox = Inbox::new()?;
-        let bell = Arc::clone(inbox.bell());
-        let staging =
-            (retained > 0).then(|| StagingPool::new(retained, move || reactor::ring(&bell)));
+        let wake = || {
+            let bell = Arc::clone(inbox.bell());
+            move || reactor::ring(&bell)
+        };
+        let staging = (retained > 0).then(|| StagingPool::new(retained, wake()));
+        let received = BufferPool::new(retained, wake());
         Ok(Self(Arc::new(PoolShared {
             inbox,
             starts: Starts::default(),
             staging,
+            received,
             state: Mutex::default(),
         })))
     }

@@ -142,7 +142,8 @@ fn decode<T: Wire, E>(
         Ok(value) => {
             // Until the value is decoded, and has handles of its own.
             let _named = value.named().cloned();
-            return codec::decode_alone(value.into_one())
+            let pool = value.pool().cloned();
+            return codec::decode_alone(value.into_one(), pool.as_ref())
                 .map_err(|error| CallError::Lost(lost(&error), context()));
         }
         Err(failure) => failure,

@@ -106,7 +106,7 @@ fn collect(server: &mut Server, batch: Batch) -> Option<Vec<(CallHeader, Input)>
         }
         server.results.flush();
         if collected.is_empty() {
-            if !server.calls.wait() {
+            if !server.calls.wait(None) {
                 return None;
             }
         } else {

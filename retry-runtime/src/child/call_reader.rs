@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{STRANGER, exit};
-use crate::codec::buffers;
 use crate::codec::payload::{self, PREFIX};
-use crate::function::invocation::Input;
+use crate::function::invocation::{Input, Invocation};
 use crate::wait::end::Sleep;
 use crate::wait::spin::{Patience, Spin};
 use crate::wire::Corrupt;
@@ -19,8 +18,8 @@ use crate::wire::frame::{CALL_HEADER, CallHeader};
 use crate::wire::frame_reader::FrameReader;
 use crate::wire::stream::Reader;
 
-/// Time for which an idle worker retains buffers for large messages: across the pauses between its calls, but
-/// not after the last one.
+/// Time for which an idle worker keeps memory for large results: across the pauses between its calls, but not after the
+/// last one.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The remaining inputs of a message that carries several calls.
@@ -165,22 +164,25 @@ impl CallReader {
         spin.look_until(&mut || !self.reader.is_empty())
     }
 
-    /// Waits until more arrives. Returns false if the parent has closed the connection.
-    pub(super) fn wait(&mut self) -> bool {
-        self.look() || self.sleep()
+    /// Waits until more arrives. If that takes a while, has memory released that is kept for the next call. Returns false
+    /// if the parent has closed the connection.
+    pub(super) fn wait(&mut self, invocation: Option<&mut Invocation>) -> bool {
+        self.look() || self.sleep(invocation)
     }
 
-    fn sleep(&self) -> bool {
+    fn sleep(&self, invocation: Option<&mut Invocation>) -> bool {
         // Either the parent has exited, or a function has closed every descriptor it found: then this worker
         // would not notice the parent's end, and the parent would not hear of answers.
         if self.hear() == Heard::End && !self.is_closed() {
             super::end();
         }
+        let mut keeping = invocation.filter(|invocation| invocation.keeps_memory());
         while self.arm(Sleep::Here) {
-            let keeps = buffers::retains_any();
-            self.reader.sleep(keeps.then_some(PAUSE));
-            if keeps && self.reader.is_empty() {
-                buffers::free();
+            self.reader.sleep(keeping.is_some().then_some(PAUSE));
+            if self.reader.is_empty()
+                && let Some(invocation) = keeping.take()
+            {
+                invocation.release_memory();
             }
         }
         !self.reader.is_empty()
@@ -206,7 +208,6 @@ impl CallReader {
     /// Arms the bell: announces that this thread is about to sleep until the parent rings. Returns false if
     /// something has arrived or nothing more will.
     pub(super) fn arm_bell(&self) -> bool {
-        buffers::free();
         self.arm(Sleep::Bell)
     }
 

@@ -350,7 +350,7 @@ impl Upstream {
                 if !named.is_empty() {
                     // Now, before a following message says that they are not needed any more.
                     let named = shared::borrow(named);
-                    outcome.result = outcome.result.map(|value| named.payload(value.into_one()));
+                    outcome.result = outcome.result.map(|value| named.payload(value));
                 }
                 let job = self.pending().jobs.remove(&number);
                 if let Some(mut job) = job {

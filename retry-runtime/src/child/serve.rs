@@ -15,7 +15,6 @@ use super::stopwatch::Stopwatch;
 use super::watchdog::Watchdog;
 use super::{Orders, PANICKED, ParentLink, STRANGER, exit, flush_stdout, refuse};
 use crate::api::excerpt::excerpt;
-use crate::codec::buffers::RetainGuard;
 use crate::function::current::{self, Current};
 use crate::function::driver::{Driver, Ends};
 use crate::function::invocation::Input;
@@ -147,9 +146,6 @@ impl Server {
 
     /// Runs calls one after the other, until the parent closes the connection.
     fn serve(&mut self, watchdog: &Watchdog, served: &Served, state: &State) {
-        // A function with a memory limit retains no buffers.
-        let limited = served.spec().memory.is_some() || served.spec().max_rss_growth.is_some();
-        let _guard = (!limited).then(RetainGuard::new);
         let Self {
             calls,
             control,
@@ -165,9 +161,11 @@ impl Server {
         let mut begun = None;
         // One `Invocation` for all calls: moving it would stall on the stores that have just written it.
         let mut invocation = Invocation::new(Input::default(), state.clone(), self.limit);
+        let spec = served.spec();
+        invocation.keep_output(spec.memory.is_none() && spec.max_rss_growth.is_none());
         // Begin once, not for each call.
         let _telling = panics::Telling::begin();
-        while let Some(header) = next_call(calls, invocation.input(), results, watchdog) {
+        while let Some(header) = next_call(calls, &mut invocation, results, watchdog) {
             let (ticket, fault) = (header.ticket, header.fault);
             forwarder::raise(header.level);
             // A function that does not yield learns of requests to stop from the control block.
@@ -296,15 +294,15 @@ impl Server {
 #[inline]
 fn next_call<'a>(
     calls: &'a mut CallReader,
-    input: &mut Input,
+    invocation: &mut Invocation,
     results: &ResultWriter,
     watchdog: &Watchdog,
 ) -> Option<&'a CallHeader> {
-    while !calls.take_into(input) {
+    while !calls.take_into(invocation.input()) {
         // Release the previous input before waiting: it may hold a large buffer.
-        *input = Input::default();
+        *invocation.input() = Input::default();
         results.flush();
-        if !calls.wait() {
+        if !calls.wait(Some(invocation)) {
             return None;
         }
     }

@@ -8,12 +8,13 @@
 
 use std::any::Any;
 use std::mem::{needs_drop, size_of};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::primitive::{AS_IN_MEMORY, Number};
 use super::{CodecError, copied, ends_early, reserve};
-use crate::codec::buffers::{LARGE, RECEIVED};
+use crate::codec::buffers::{BufferPool, LARGE};
 use crate::sys;
 
 /// Size of the length that precedes such a value elsewhere. It counts against the limit here as well, so that
@@ -25,7 +26,8 @@ pub(super) struct Plain<T> {
     bytes: fn(&T) -> &[u8],
     into: fn(T) -> Bytes,
     from: fn(&[u8]) -> Result<T, CodecError>,
-    from_large: fn(Bytes) -> Result<T, CodecError>,
+    /// Makes a value of a message, whose memory returns to the pool once it is not needed any more.
+    from_large: fn(Bytes, Option<&Arc<BufferPool>>) -> Result<T, CodecError>,
 }
 
 fn text(bytes: Vec<u8>) -> Result<String, CodecError> {
@@ -44,21 +46,26 @@ static VECTOR: Plain<Vec<u8>> = Plain {
     bytes: |vector| vector,
     into: |vector| sent(vector).into(),
     from: |bytes| Ok(copied(bytes)),
-    from_large: |bytes| Ok(bytes.into()),
+    from_large: |bytes, _| Ok(bytes.into()),
 };
 
 static STRING: Plain<String> = Plain {
     bytes: |string| string.as_bytes(),
     into: |string| sent(string.into_bytes()).into(),
     from: |bytes| text(copied(bytes)),
-    from_large: |bytes| text(bytes.into()),
+    from_large: |bytes, _| text(bytes.into()),
 };
 
 static BYTES: Plain<Bytes> = Plain {
     bytes: |bytes| bytes,
     into: |bytes| bytes,
     from: |bytes| Ok(copied(bytes).into()),
-    from_large: Ok,
+    from_large: |bytes, pool| {
+        Ok(match pool {
+            Some(pool) if bytes.is_unique() => pool.lend(bytes.into()),
+            _ => bytes,
+        })
+    },
 };
 
 /// A vector of numbers whose memory is sent as it is.
@@ -83,9 +90,11 @@ impl<N: Number + Send> Plain<Vec<N>> {
         bytes: |vector| sys::bytes_of(vector),
         into: |vector| Bytes::from_owner(Numbers(sent(vector))),
         from: numbers,
-        from_large: |message| {
+        from_large: |message, pool| {
             let numbers = numbers(&message);
-            RECEIVED.take_back_message(message);
+            if let Some(pool) = pool {
+                pool.take_back_message(message);
+            }
             numbers
         },
     };
@@ -174,12 +183,16 @@ impl<T> Plain<T> {
     }
 
     /// Decodes the value that takes up a message.
-    pub(super) fn decode(&self, message: Bytes) -> Result<T, CodecError> {
+    pub(super) fn decode(
+        &self,
+        message: Bytes,
+        pool: Option<&Arc<BufferPool>>,
+    ) -> Result<T, CodecError> {
         // A small value would keep the whole buffer alive that it arrived in.
         if message.len() < LARGE {
             return self.copy(&message);
         }
-        (self.from_large)(message)
+        (self.from_large)(message, pool)
     }
 
     /// Makes a value of a copy of its bytes.
@@ -225,14 +238,14 @@ mod tests {
         let message = whole.unwrap_or(out.into());
         assert!(message == content);
         assert_eq!(decode_alone_in_place::<T>(&message).unwrap(), value);
-        assert!(decode_alone::<T>(message).unwrap() == value);
+        assert!(decode_alone::<T>(message, None).unwrap() == value);
 
         // The bytes that are already in the buffer stay.
         let mut out = vec![1];
         encode_referred_alone(&value, &mut out, limit + 1).unwrap();
         assert!(out[0] == 1 && out[1..] == *content);
         let several = Bytes::from(out);
-        assert!(decode_alone::<T>(several.slice(1..)).unwrap() == value);
+        assert!(decode_alone::<T>(several.slice(1..), None).unwrap() == value);
 
         for limit in [0, limit / 2, limit - 1] {
             let mut out = Vec::new();
@@ -272,7 +285,7 @@ mod tests {
         for size in [1, LARGE + 1] {
             let message = Bytes::from(vec![0; size]);
             assert!(decode_alone_in_place::<Vec<u16>>(&message).is_err());
-            assert!(decode_alone::<Vec<u16>>(message).is_err());
+            assert!(decode_alone::<Vec<u16>>(message, None).is_err());
         }
     }
 
@@ -281,11 +294,11 @@ mod tests {
         let value = vec![7u8; LARGE];
         let at = value.as_ptr();
         let message = encode_alone(value, &mut Vec::new(), usize::MAX).unwrap();
-        let value: Vec<u8> = decode_alone(message.unwrap()).unwrap();
+        let value: Vec<u8> = decode_alone(message.unwrap(), None).unwrap();
         assert_eq!(value.as_ptr(), at);
         let value = Bytes::from(value);
         let message = encode_alone(value.clone(), &mut Vec::new(), usize::MAX).unwrap();
-        let value: Bytes = decode_alone(message.unwrap()).unwrap();
+        let value: Bytes = decode_alone(message.unwrap(), None).unwrap();
         assert_eq!(value.as_ptr(), at);
         let value = vec![7f64; LARGE];
         let at = value.as_ptr();
@@ -307,7 +320,7 @@ mod tests {
         for size in [1, LARGE] {
             let message = Bytes::from(vec![0xff; size]);
             assert!(decode_alone_in_place::<String>(&message).is_err());
-            assert!(decode_alone::<String>(message).is_err());
+            assert!(decode_alone::<String>(message, None).is_err());
         }
     }
 
@@ -317,8 +330,8 @@ mod tests {
         let whole = encode_alone(vec![true; LARGE], &mut out, 2 * LARGE).unwrap();
         assert!(whole.is_none());
         assert_eq!(out.len(), 8 + LARGE + 4);
-        assert!(decode_alone::<Vec<bool>>(Bytes::from(out.clone())).is_ok());
-        assert!(decode_alone::<Vec<bool>>(Bytes::from(out).slice(1..)).is_err());
+        assert!(decode_alone::<Vec<bool>>(Bytes::from(out.clone()), None).is_ok());
+        assert!(decode_alone::<Vec<bool>>(Bytes::from(out).slice(1..), None).is_err());
         assert!(plain::<Vec<bool>>().is_none());
         assert!(plain_slice::<bool>().is_none());
         assert!(plain::<std::path::PathBuf>().is_none());

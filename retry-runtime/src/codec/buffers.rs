@@ -1,73 +1,150 @@
-//! Buffer pools for large messages.
+//! Memory that is kept for further use.
 //!
 //! Touching memory for the first time takes ten times as long as copying as much, because the kernel clears
 //! it page by page. At this size the C library returns freed memory to the kernel, so each large message
-//! would pay that price again. A pool instead retains buffers that only this library has seen, which are all
-//! except those handed to user code. It retains them up to a limit, and only while a retain guard exists.
+//! would pay that price again. Its memory is kept instead, where only this library has seen it or the user has dropped
+//! it: up to a limit, and each buffer for a while after its last use.
 
 use std::mem::take;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::sys::{self, PerProcess};
+use crate::sys::{self, Mark};
 
 /// From this size on, a message is large and has a buffer of its own.
 pub(crate) const LARGE: usize = 64 * 1024;
 
-/// Maximum number of bytes that each pool retains.
-const KEPT: usize = 8 * 1024 * 1024;
+/// The time for which free memory is kept after its last use.
+pub(crate) const KEPT: Duration = Duration::from_secs(2);
 
-/// Buffers into which values are encoded.
-pub(crate) static ENCODED: BufferPool = BufferPool::new();
-
-/// Buffers that arrived from the other side and whose content has been copied out.
-pub(crate) static RECEIVED: BufferPool = BufferPool::new();
-
-/// Returns whether either pool retains any buffer.
-pub(crate) fn retains_any() -> bool {
-    ENCODED.retains_any() || RECEIVED.retains_any()
+/// Free memory of up to a number of bytes.
+pub(crate) struct Retained<T> {
+    /// The last used one is at the end.
+    free: Vec<Free<T>>,
+    bytes: usize,
+    limit: usize,
+    /// Set while the caller of [`trim`](Self::trim) knows that it has to look again.
+    is_watched: bool,
+    is_closed: bool,
 }
 
-/// Frees all retained buffers.
-pub(crate) fn free() {
-    ENCODED.free();
-    RECEIVED.free();
+struct Free<T> {
+    memory: T,
+    size: usize,
+    since: Instant,
 }
 
-/// Buffers of one kind. A buffer returns to the pool it was taken from; otherwise one pool would retain
-/// buffers while the other one has to allocate.
-pub(crate) struct BufferPool(PerProcess<Mutex<Rooms>>);
+impl<T> Retained<T> {
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self {
+            free: Vec::new(),
+            bytes: 0,
+            limit,
+            is_watched: false,
+            is_closed: false,
+        }
+    }
 
-#[derive(Default)]
-struct Rooms {
-    guards: usize,
-    kept: usize,
-    rooms: Vec<Vec<u8>>,
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Takes the memory that was used last among that whose size fits: it is in a cache.
+    pub(crate) fn take(&mut self, fits: impl Fn(usize) -> bool) -> Option<T> {
+        let place = self.free.iter().rposition(|free| fits(free.size))?;
+        let found = self.free.remove(place);
+        self.bytes -= found.size;
+        Some(found.memory)
+    }
+
+    /// Keeps memory for the next use. Returns what there is no room for, and whether the caller of
+    /// [`trim`](Self::trim) has to be told.
+    #[must_use]
+    pub(crate) fn keep(&mut self, memory: T, size: usize) -> (Vec<T>, bool) {
+        if size > self.limit || self.is_closed {
+            return (vec![memory], false);
+        }
+        let mut dropped = Vec::new();
+        while self.bytes + size > self.limit {
+            dropped.push(self.remove_oldest());
+        }
+        self.bytes += size;
+        self.free.push(Free {
+            memory,
+            size,
+            since: Instant::now(),
+        });
+        (dropped, !std::mem::replace(&mut self.is_watched, true))
+    }
+
+    fn remove_oldest(&mut self) -> T {
+        let oldest = self.free.remove(0);
+        self.bytes -= oldest.size;
+        oldest.memory
+    }
+
+    /// Returns what has not been used for a while, and when to look again, if that is needed before the caller is told.
+    #[must_use]
+    pub(crate) fn trim(&mut self, now: Instant) -> (Vec<T>, Option<Instant>) {
+        let mut dropped = Vec::new();
+        while let Some(oldest) = self.free.first() {
+            let due = oldest.since + KEPT;
+            if now < due {
+                return (dropped, Some(due));
+            }
+            dropped.push(self.remove_oldest());
+        }
+        self.is_watched = false;
+        (dropped, None)
+    }
+
+    #[must_use]
+    pub(crate) fn take_all(&mut self) -> Vec<T> {
+        self.bytes = 0;
+        let free = take(&mut self.free);
+        free.into_iter().map(|free| free.memory).collect()
+    }
+
+    /// Keeps nothing from now on. Returns what was kept.
+    #[must_use]
+    pub(crate) fn close(&mut self) -> Vec<T> {
+        self.is_closed = true;
+        self.take_all()
+    }
+}
+
+/// Buffers on the heap, for large messages.
+pub(crate) struct BufferPool {
+    retained: Mutex<Retained<Vec<u8>>>,
+    /// Makes the caller of [`trim`](Self::trim) look when that is due.
+    wake: Box<dyn Fn() + Send + Sync>,
+    /// Identifies the process: the lock must not be taken in a fork.
+    mark: Mark,
 }
 
 impl BufferPool {
-    const fn new() -> Self {
-        Self(PerProcess::new())
+    /// Creates a pool that keeps free buffers of up to `limit` bytes. `wake` must not take a lock that a caller of
+    /// other methods holds.
+    pub(crate) fn new(limit: usize, wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            retained: Mutex::new(Retained::new(limit)),
+            wake: Box::new(wake),
+            mark: Mark::current(),
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Rooms> {
-        let rooms = self.0.get_or_init(Mutex::default);
-        rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Retained<Vec<u8>>> {
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a retained buffer for `bytes` bytes, if there is one of about that size.
+    /// Takes a free buffer for `bytes` bytes, if there is one of about that size.
     pub(crate) fn find(&self, bytes: usize) -> Option<Vec<u8>> {
-        if bytes < LARGE {
+        if bytes < LARGE || !self.mark.is_current() {
             return None;
         }
-        let mut pool = self.lock();
-        // Prefer the buffer that came back last: it is in a cache.
-        let fits = |room: &Vec<u8>| room.capacity() >= bytes && room.capacity() / 2 <= bytes;
-        let found = pool.rooms.iter().rposition(fits)?;
-        let room = pool.rooms.remove(found);
-        pool.kept -= room.capacity();
-        Some(room)
+        self.lock().take(|size| size >= bytes && size / 2 <= bytes)
     }
 
     /// Takes or allocates a buffer for `bytes` bytes.
@@ -79,21 +156,21 @@ impl BufferPool {
         })
     }
 
-    /// Retains a buffer that is no longer needed, or frees it.
+    /// Keeps a buffer that is no longer needed, or frees it.
     pub(crate) fn take_back(&self, mut bytes: Vec<u8>) {
         let size = bytes.capacity();
-        if size < LARGE {
+        if size < LARGE || !self.mark.is_current() {
             return;
         }
         bytes.clear();
-        let mut pool = self.lock();
-        if pool.guards > 0 && pool.kept + size <= KEPT {
-            pool.kept += size;
-            pool.rooms.push(bytes);
+        let (dropped, is_news) = self.lock().keep(bytes, size);
+        drop(dropped);
+        if is_news {
+            (self.wake)();
         }
     }
 
-    /// Retains the buffer of a message, unless something else still refers to it.
+    /// Keeps the buffer of a message, unless something else still refers to it.
     pub(crate) fn take_back_message(&self, message: Bytes) {
         if message.len() >= LARGE && message.is_unique() {
             self.take_back(message.into());
@@ -101,8 +178,8 @@ impl BufferPool {
     }
 
     /// Wraps a buffer as `Bytes` that return it to the pool when the last reference is dropped.
-    pub(crate) fn lend(&'static self, bytes: Vec<u8>) -> Bytes {
-        struct Pooled(Vec<u8>, &'static BufferPool);
+    pub(crate) fn lend(self: &Arc<Self>, bytes: Vec<u8>) -> Bytes {
+        struct Pooled(Vec<u8>, Arc<BufferPool>);
 
         impl AsRef<[u8]> for Pooled {
             fn as_ref(&self) -> &[u8] {
@@ -119,47 +196,21 @@ impl BufferPool {
         if bytes.capacity() < LARGE {
             return bytes.into();
         }
-        Bytes::from_owner(Pooled(bytes, self))
+        Bytes::from_owner(Pooled(bytes, Arc::clone(self)))
     }
 
-    fn retains_any(&self) -> bool {
-        self.lock().kept > 0
+    /// Drops the buffers that were not used for a while. Returns when to look again, if that is needed before the next
+    /// wake-up.
+    pub(crate) fn trim(&self, now: Instant) -> Option<Instant> {
+        let (dropped, due) = self.lock().trim(now);
+        drop(dropped);
+        due
     }
 
-    fn free(&self) {
-        let mut pool = self.lock();
-        pool.kept = 0;
-        let rooms = take(&mut pool.rooms);
-        drop(pool);
-        drop(rooms);
-    }
-
-    fn add_guards(&self, change: isize) {
-        let mut pool = self.lock();
-        pool.guards = pool.guards.saturating_add_signed(change);
-        let none = pool.guards == 0;
-        drop(pool);
-        if none {
-            self.free();
-        }
-    }
-}
-
-/// A guard: while any exists, the pools retain buffers.
-pub(crate) struct RetainGuard(());
-
-impl RetainGuard {
-    pub(crate) fn new() -> Self {
-        ENCODED.add_guards(1);
-        RECEIVED.add_guards(1);
-        Self(())
-    }
-}
-
-impl Drop for RetainGuard {
-    fn drop(&mut self) {
-        ENCODED.add_guards(-1);
-        RECEIVED.add_guards(-1);
+    /// Drops the free buffers, and keeps none from now on.
+    pub(crate) fn close(&self) {
+        let dropped = self.lock().close();
+        drop(dropped);
     }
 }
 
@@ -167,22 +218,26 @@ impl Drop for RetainGuard {
 mod tests {
     use super::*;
 
-    fn kept() -> &'static BufferPool {
-        let pool = Box::leak(Box::new(BufferPool::new()));
-        pool.add_guards(1);
-        pool
+    const LIMIT: usize = 8 * 1024 * 1024;
+
+    fn pool() -> Arc<BufferPool> {
+        BufferPool::new(LIMIT, || {})
+    }
+
+    fn is_empty(pool: &BufferPool) -> bool {
+        pool.lock().free.is_empty()
     }
 
     #[test]
     fn returned_buffers_are_reused() {
-        let pool = kept();
+        let pool = pool();
         let mut room = pool.room(LARGE);
         room.resize(LARGE, 7);
         let at = room.as_ptr();
         let lent = pool.lend(room);
         let part = lent.slice(1..);
         drop(lent);
-        assert!(!pool.retains_any(), "a part of it is still referred to");
+        assert!(is_empty(&pool), "a part of it is still referred to");
         drop(part);
         let again = pool.find(LARGE).unwrap();
         assert_eq!((again.as_ptr(), again.len()), (at, 0));
@@ -190,34 +245,50 @@ mod tests {
         let at = message.as_ptr();
         let clone = message.clone();
         pool.take_back_message(message);
-        assert!(!pool.retains_any(), "another reference is left");
+        assert!(is_empty(&pool), "another reference is left");
         pool.take_back_message(clone);
         let again = pool.room(LARGE);
         assert_eq!(again.as_ptr(), at);
     }
 
     #[test]
-    fn retained_bytes_are_limited_and_need_a_guard() {
-        let pool = kept();
-        for _ in 0..10 {
-            pool.take_back(Vec::with_capacity(KEPT / 4));
-        }
-        assert_eq!(pool.lock().kept, KEPT);
-        assert_eq!(pool.lock().rooms.len(), 4);
-        pool.add_guards(-1);
-        assert!(!pool.retains_any());
-        pool.take_back(Vec::with_capacity(LARGE));
-        assert!(!pool.retains_any());
-    }
-
-    #[test]
     fn a_reused_buffer_has_about_the_requested_size() {
-        let pool = kept();
+        let pool = pool();
         pool.take_back(Vec::with_capacity(8 * LARGE));
         pool.take_back(Vec::with_capacity(LARGE - 1));
         assert!(pool.find(LARGE).is_none(), "most of it would be wasted");
         assert!(pool.find(9 * LARGE).is_none());
         assert!(pool.find(7 * LARGE).is_some());
-        assert!(!pool.retains_any());
+        assert!(is_empty(&pool));
+    }
+
+    #[test]
+    fn kept_memory_is_limited() {
+        let mut kept = Retained::new(100);
+        assert_eq!(kept.keep("a", 40), (vec![], true));
+        assert_eq!(kept.keep("b", 40), (vec![], false));
+        assert_eq!(kept.keep("c", 40), (vec!["a"], false));
+        assert_eq!(kept.keep("d", 101), (vec!["d"], false));
+        assert_eq!(kept.keep("e", 100), (vec!["b", "c"], false));
+        assert_eq!(kept.take(|size| size == 100), Some("e"));
+        assert_eq!(kept.keep("f", 1), (vec![], false));
+        assert_eq!(kept.close(), ["f"]);
+        assert_eq!(kept.keep("g", 1), (vec!["g"], false));
+    }
+
+    #[test]
+    fn memory_is_dropped_a_while_after_its_last_use() {
+        let mut kept = Retained::new(100);
+        let _ = kept.keep("a", 1);
+        let _ = kept.keep("b", 2);
+        let first = kept.free[0].since;
+        // Although another one is used again and again.
+        kept.free[1].since = first + KEPT / 2;
+        assert_eq!(kept.trim(first), (vec![], Some(first + KEPT)));
+        let later = first + KEPT;
+        assert_eq!(kept.trim(later), (vec!["a"], Some(later + KEPT / 2)));
+        assert_eq!(kept.trim(later + KEPT), (vec!["b"], None));
+        let (_, is_news) = kept.keep("c", 1);
+        assert!(is_news, "nobody looks any more");
     }
 }

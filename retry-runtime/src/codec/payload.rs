@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use crate::codec::buffers::LARGE;
+use crate::codec::buffers::{BufferPool, LARGE};
 
 /// Size in bytes of the length that precedes each packed value.
 pub(crate) const PREFIX: usize = 4;
@@ -23,23 +23,25 @@ pub(crate) const LONGEST: usize = MARK as usize - 1;
 pub(crate) enum Payload {
     One(Bytes),
     Several(Packed),
-    /// One value that names others.
-    Naming(Box<Naming>),
+    /// One value that names others, or whose memory is used again.
+    Attached(Box<Attached>),
 }
 
-/// An encoded value that names others by their ids.
-#[derive(Clone)]
-pub(crate) struct Naming {
+/// An encoded value with something that lasts as long as it.
+#[derive(Clone, Default)]
+pub(crate) struct Attached {
     bytes: Bytes,
-    named: Named,
+    named: Option<Named>,
+    /// The pool that the memory of a large value returns to.
+    pool: Option<Arc<BufferPool>>,
 }
 
 /// Owns the values that an encoded value names, until that is decoded.
 pub(crate) type Named = Arc<dyn Any + Send + Sync>;
 
-impl fmt::Debug for Naming {
+impl fmt::Debug for Attached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Naming").field(&self.bytes).finish()
+        f.debug_tuple("Attached").field(&self.bytes).finish()
     }
 }
 
@@ -48,6 +50,14 @@ impl fmt::Debug for Naming {
 pub(crate) struct Packed {
     count: u32,
     bytes: Bytes,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.take_back_message(std::mem::take(&mut self.bytes));
+        }
+    }
 }
 
 impl Payload {
@@ -76,15 +86,46 @@ impl Payload {
         (count > 0 && rest.is_empty()).then_some(Self::Several(Packed { count, bytes }))
     }
 
-    /// Creates a payload of one value that names others.
-    pub(crate) fn naming(bytes: Bytes, named: Named) -> Self {
-        Self::Naming(Box::new(Naming { bytes, named }))
+    /// Returns one value that names others.
+    pub(crate) fn naming(self, named: Named) -> Self {
+        let mut attached = self.into_attached();
+        attached.named = Some(named);
+        Self::Attached(attached)
+    }
+
+    /// Returns one value whose memory returns to a pool, if it is large.
+    pub(crate) fn of_pool(self, pool: &Arc<BufferPool>) -> Self {
+        if self.bytes().len() < LARGE || self.count() > 1 {
+            return self;
+        }
+        let mut attached = self.into_attached();
+        attached.pool = Some(Arc::clone(pool));
+        Self::Attached(attached)
+    }
+
+    fn into_attached(self) -> Box<Attached> {
+        match self {
+            Self::Attached(attached) => attached,
+            one => {
+                let mut attached = Box::<Attached>::default();
+                attached.bytes = one.into_one();
+                attached
+            }
+        }
     }
 
     /// Returns what keeps the values that this one names, if it names any.
     pub(crate) fn named(&self) -> Option<&Named> {
         match self {
-            Self::Naming(naming) => Some(&naming.named),
+            Self::Attached(attached) => attached.named.as_ref(),
+            Self::One(_) | Self::Several(_) => None,
+        }
+    }
+
+    /// Returns the pool that the memory of the value returns to, if there is one.
+    pub(crate) fn pool(&self) -> Option<&Arc<BufferPool>> {
+        match self {
+            Self::Attached(attached) => attached.pool.as_ref(),
             Self::One(_) | Self::Several(_) => None,
         }
     }
@@ -94,7 +135,7 @@ impl Payload {
         match self {
             Self::One(bytes) => bytes,
             Self::Several(mut series) => series.next().unwrap_or_default(),
-            Self::Naming(naming) => naming.bytes,
+            Self::Attached(mut attached) => std::mem::take(&mut attached.bytes),
         }
     }
 
@@ -103,7 +144,7 @@ impl Payload {
         match self {
             Self::One(bytes) => bytes,
             Self::Several(series) => &series.bytes,
-            Self::Naming(naming) => &naming.bytes,
+            Self::Attached(attached) => &attached.bytes,
         }
     }
 
@@ -112,7 +153,7 @@ impl Payload {
         match self {
             Self::One(bytes) => bytes.len(),
             Self::Several(series) => series.bytes.len() - series.count as usize * PREFIX,
-            Self::Naming(naming) => naming.bytes.len(),
+            Self::Attached(attached) => attached.bytes.len(),
         }
     }
 }
@@ -121,7 +162,7 @@ impl Payload {
     /// Returns the number of values, at least one.
     pub(crate) fn count(&self) -> u32 {
         match self {
-            Self::One(_) | Self::Naming(_) => 1,
+            Self::One(_) | Self::Attached(_) => 1,
             Self::Several(series) => series.count,
         }
     }
@@ -132,7 +173,10 @@ impl Payload {
         let (one, several) = match self {
             Self::One(bytes) => (Some(bytes), None),
             Self::Several(series) => (None, Some(series)),
-            Self::Naming(_) => (None, None),
+            Self::Attached(mut attached) => match attached.named {
+                Some(_) => (None, None),
+                None => (Some(std::mem::take(&mut attached.bytes)), None),
+            },
         };
         one.into_iter().chain(several.into_iter().flatten())
     }
@@ -146,7 +190,7 @@ impl Payload {
                 *self = Self::new(series.count, std::mem::take(&mut series.bytes));
                 Self::new(count, front)
             }
-            Self::Naming(_) => std::mem::replace(self, Self::NONE),
+            Self::Attached(_) => std::mem::replace(self, Self::NONE),
         }
     }
 
@@ -154,7 +198,7 @@ impl Payload {
     pub(crate) fn detach(&mut self) {
         match self {
             Self::One(bytes) => detach(bytes),
-            Self::Naming(naming) => detach(&mut naming.bytes),
+            Self::Attached(attached) => detach(&mut attached.bytes),
             Self::Several(_) => {}
         }
     }

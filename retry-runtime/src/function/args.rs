@@ -1,9 +1,8 @@
 //! Arguments in transit: what callers pass, what is sent, and what the function receives.
 
-use std::any::Any;
 use std::borrow::{Borrow, Cow};
 use std::marker::PhantomData;
-use std::mem::{needs_drop, take};
+use std::mem::needs_drop;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -11,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::codec::buffers::{LARGE, RECEIVED};
+use crate::codec::buffers::LARGE;
 use crate::codec::{self, CodecError, Wire, staging};
 use crate::shared;
 use crate::sys::{View, ViewStaged};
@@ -140,8 +139,7 @@ impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
     }
 }
 
-/// A value that a function borrows for one call. Since the function cannot keep it, the memory of bytes and text, which
-/// was that of their message, returns to the buffer pool.
+/// A value that a function borrows for one call.
 pub struct Lent<T: Referred + ?Sized + 'static>(Place<T>);
 
 enum Place<T: Referred + ?Sized> {
@@ -163,20 +161,6 @@ impl<T: Referred + ?Sized> Deref for Lent<T> {
         match &self.0 {
             Place::Owned(value) => value.borrow(),
             Place::Staged(view) => view,
-        }
-    }
-}
-
-impl<T: Referred + ?Sized> Drop for Lent<T> {
-    fn drop(&mut self) {
-        let Place::Owned(lent) = &mut self.0 else {
-            return;
-        };
-        let lent: &mut dyn Any = lent;
-        if let Some(bytes) = lent.downcast_mut::<Vec<u8>>() {
-            RECEIVED.take_back(take(bytes));
-        } else if let Some(text) = lent.downcast_mut::<String>() {
-            RECEIVED.take_back(take(text).into_bytes());
         }
     }
 }
@@ -526,7 +510,7 @@ macro_rules! arguments {
             }
 
             fn decode(message: Bytes) -> Result<Self::Owned, (usize, EncodeError)> {
-                match codec::decode_alone::<$P::Sent>(message) {
+                match codec::decode_alone::<$P::Sent>(message, None) {
                     Ok($x) => Ok(($P::hold($x),)),
                     Err(error) => Err((0, EncodeError(error))),
                 }

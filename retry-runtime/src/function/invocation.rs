@@ -22,8 +22,11 @@ use crate::shared::{self, Objects};
 use crate::sys;
 use crate::wire::frame::Kind;
 
-/// Capacity of the output buffer above which it is released after a call.
+/// Capacity of the output buffer above which it is released after a call, unless it is kept for the next one.
 const SCRATCH: usize = 256 * 1024;
+
+/// The same limit where it is kept.
+const MOST_KEPT: usize = 8 * 1024 * 1024;
 
 /// The future of an async function's call, polled on the worker's serving thread.
 pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -102,6 +105,8 @@ pub struct Invocation {
     retry: Retry,
     answer: Option<Kind>,
     output: Output,
+    /// Capacity of the output buffer above which it is released after a call.
+    most_kept: usize,
 }
 
 /// The bytes of an answer.
@@ -160,6 +165,7 @@ impl Invocation {
             retry: Retry::Default,
             answer: None,
             output: Output::default(),
+            most_kept: SCRATCH,
         }
     }
 
@@ -181,9 +187,24 @@ impl Invocation {
             self.output.objects = Objects::NONE;
         }
         self.output.written.clear();
-        if self.output.written.capacity() > SCRATCH {
-            self.output.written = Vec::new();
+        if self.output.written.capacity() > self.most_kept {
+            self.release_memory();
         }
+    }
+
+    /// Sets whether the memory of large results is kept for the next ones.
+    pub(crate) fn keep_output(&mut self, keeps: bool) {
+        self.most_kept = if keeps { MOST_KEPT } else { SCRATCH };
+    }
+
+    /// Returns whether the memory of a large result is kept.
+    pub(crate) fn keeps_memory(&self) -> bool {
+        self.output.written.capacity() > SCRATCH
+    }
+
+    /// Releases it, between two calls.
+    pub(crate) fn release_memory(&mut self) {
+        self.output.written = Vec::new();
     }
 
     /// Decodes the arguments. If that fails, the failure becomes the answer and the result is `None`.

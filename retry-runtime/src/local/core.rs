@@ -198,7 +198,7 @@ impl Core {
                 header.count = inputs.len();
                 send(&mut header, inputs.bytes());
             }
-            Payload::One(_) | Payload::Naming(_) => {
+            Payload::One(_) | Payload::Attached(_) => {
                 header.fault = faults::pick(terms.name, attempt, job.index);
                 send(&mut header, job.input.bytes());
             }

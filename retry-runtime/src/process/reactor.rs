@@ -142,9 +142,7 @@ pub(super) fn start(pool: OwnedPool) -> io::Result<()> {
             while !reactor.is_done() {
                 reactor.turn();
             }
-            if let Some(staging) = &reactor.pool.shared.staging {
-                staging.close();
-            }
+            reactor.pool.shared.close_memory();
         })?;
     Ok(())
 }
@@ -172,7 +170,7 @@ struct Reactor {
     timer: Option<Instant>,
     /// Set when `timer` may have changed, so that it must be looked up again.
     timer_is_stale: bool,
-    /// The time at which free staging memory may have to be dropped.
+    /// The time at which free memory may have to be dropped.
     trim_at: Option<Instant>,
     /// The number of events handled since that look-up was first put off.
     put_off_for: usize,
@@ -326,10 +324,9 @@ impl Reactor {
         }
     }
 
-    /// Drops free staging memory that was not used for a while, or finds out when to look again.
+    /// Drops free memory that was not used for a while, or finds out when to look again.
     fn trim(&mut self, now: Instant) {
-        let staging = self.pool.shared.staging.as_ref();
-        self.trim_at = staging.and_then(|staging| staging.trim(now));
+        self.trim_at = self.pool.shared.trim_memory(now);
     }
 
     /// Does what is due after a turn with `ready` events.

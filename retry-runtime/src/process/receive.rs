@@ -16,6 +16,7 @@ use super::sweep::Family;
 use crate::api::events::Stream;
 use crate::api::excerpt::one_line;
 use crate::api::failure::{Lost, Startup};
+use crate::codec::buffers::BufferPool;
 use crate::codec::payload::Payload;
 use crate::function::registry;
 use crate::local::answer::{decode_answer, text};
@@ -48,6 +49,8 @@ pub(super) struct ReceiveSide {
     pub(super) family: Arc<Family>,
     pub(super) limit: usize,
     pub(super) input: FrameReader,
+    /// The pool that the memory of large answers returns to.
+    received: Arc<BufferPool>,
     pub(super) stdout: Output<OwnedFd>,
     pub(super) stderr: Output<OwnedFd>,
     pub(super) tail: Tail,
@@ -103,6 +106,7 @@ impl ReceiveSide {
     pub(super) fn new(
         request: &StartRequest,
         parts: WorkerParts,
+        received: Arc<BufferPool>,
         limit: usize,
         was_standby: bool,
     ) -> Self {
@@ -133,7 +137,8 @@ impl ReceiveSide {
             requests,
             family,
             limit,
-            input: FrameReader::default(),
+            input: FrameReader::new(Arc::clone(&received)),
+            received,
             stdout: Output::new(stdout),
             stderr: Output::new(stderr),
             tail: Tail::default(),
@@ -465,9 +470,13 @@ impl ReceiveSide {
             }
             _ => decode_answer(header, payload, self.limit)?,
         };
+        let answer = match answer {
+            Answer::Ok(value) => Answer::Ok(value.of_pool(&self.received)),
+            other => other,
+        };
         let answer = match (answer, self.requests.take_for_answer(header.ticket)) {
             (Answer::Ok(value), Ok(objects)) if !objects.is_empty() => {
-                Answer::Ok(objects.payload(value.into_one()))
+                Answer::Ok(objects.payload(value))
             }
             (Answer::Ok(_), Err(reason)) => Answer::Lost(Lost::NotDecodable {
                 reason: reason.into(),

@@ -335,7 +335,8 @@ fn connect(
         requests: Requests::new(request.worker, request.function, pid, replies, limit),
         family: Arc::clone(&family),
     };
-    let receiver = ReceiveSide::new(request, parts, limit, was_standby);
+    let received = Arc::clone(&pool.shared.received);
+    let receiver = ReceiveSide::new(request, parts, received, limit, was_standby);
     let writable = pool.inbox().writable();
     let connection = Arc::new(WorkerConnection::new(socket, receiver, writable));
     let link = ProcessLink::new(

@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use bytes::Bytes;
-
 use super::object::{Object, ObjectId, Received};
 use super::staging::{Loan, Stager, StagingPool};
 use crate::codec::payload::Payload;
@@ -520,10 +518,10 @@ impl Objects {
     }
 
     /// Returns a payload of one value, which names these objects.
-    pub(crate) fn payload(self, bytes: Bytes) -> Payload {
+    pub(crate) fn payload(self, value: Payload) -> Payload {
         match self.0 {
-            Some(named) => Payload::naming(bytes, named),
-            None => Payload::One(bytes),
+            Some(named) => value.naming(named),
+            None => value,
         }
     }
 

@@ -6,9 +6,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::object::Object;
+use crate::codec::buffers::Retained;
 use crate::codec::staging::Place;
 use crate::sys::{Mark, StagingBuffer};
 
@@ -18,33 +19,19 @@ const FILE: usize = 2 * 1024 * 1024;
 /// The maximum number of files, each of which takes a descriptor. Arguments beyond are a part of their messages.
 const MOST_FILES: usize = 64;
 
-/// The time for which free buffers are kept after the last use of any.
-const KEPT: Duration = Duration::from_secs(2);
-
 /// The alignment of contents, in bytes.
 const ALIGNMENT: usize = 64;
 
 /// The staging memory of one runtime.
 pub(crate) struct StagingPool {
-    state: Mutex<State>,
+    retained: Mutex<Retained<Piece>>,
     files: Arc<AtomicUsize>,
-    /// Identifies the process: its lock must not be taken in a fork.
-    mark: Mark,
     /// The number of bytes that free buffers may have.
     limit: usize,
     /// Makes the caller of [`trim`](Self::trim) look when that is due.
     wake: Box<dyn Fn() + Send + Sync>,
-}
-
-#[derive(Default)]
-struct State {
-    /// The free buffers, the last used one at the end: its memory is in a cache.
-    free: Vec<Piece>,
-    /// The number of bytes of these.
-    bytes: usize,
-    /// The time of the last use, while there may be free buffers that [`trim`](StagingPool::trim) is to drop.
-    used: Option<Instant>,
-    is_closed: bool,
+    /// Identifies the process: its lock must not be taken in a fork.
+    mark: Mark,
 }
 
 /// A buffer, and the file that it is a part of.
@@ -71,31 +58,27 @@ impl StagingPool {
     /// other methods holds.
     pub(crate) fn new(limit: usize, wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::default(),
+            retained: Mutex::new(Retained::new(limit)),
             files: Arc::default(),
-            mark: Mark::current(),
             limit,
             wake: Box::new(wake),
+            mark: Mark::current(),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Retained<Piece>> {
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a buffer for at least `bytes` bytes; `None` if there is no memory or descriptor for it.
     fn take(&self, bytes: usize) -> Option<Piece> {
         let size = size_for(bytes)?;
-        let mut state = self.lock();
-        let fits = |piece: &Piece| piece.buffer.size() == size;
-        if let Some(place) = state.free.iter().rposition(fits) {
-            state.bytes -= size;
-            return Some(state.free.remove(place));
+        let mut retained = self.lock();
+        let found = retained.take(|other| other == size);
+        if found.is_some() || retained.is_closed() {
+            return found;
         }
-        if state.is_closed {
-            return None;
-        }
-        drop(state);
+        drop(retained);
         if self.files.load(Ordering::Relaxed) >= MOST_FILES {
             self.drop_free();
         }
@@ -119,62 +102,37 @@ impl StagingPool {
             file: Arc::clone(&file),
         });
         let first = pieces.next();
-        self.keep(pieces);
+        pieces.for_each(|piece| self.keep(piece));
         first
     }
 
-    /// Keeps free buffers for the next calls, as far as the limit allows.
-    fn keep(&self, pieces: impl Iterator<Item = Piece>) {
-        let mut dropped = Vec::new();
-        let mut state = self.lock();
-        for piece in pieces {
-            let size = piece.buffer.size();
-            if size > self.limit || state.is_closed {
-                dropped.push(piece);
-                continue;
-            }
-            while state.bytes + size > self.limit {
-                let oldest = state.free.remove(0);
-                state.bytes -= oldest.buffer.size();
-                dropped.push(oldest);
-            }
-            state.bytes += size;
-            state.free.push(piece);
-        }
-        let was_used = state.used.replace(Instant::now()).is_some();
-        drop(state);
+    /// Keeps a free buffer for the next calls, as far as the limit allows.
+    fn keep(&self, piece: Piece) {
+        let size = piece.buffer.size();
+        let (dropped, is_news) = self.lock().keep(piece, size);
         drop(dropped);
-        if !was_used {
+        if is_news {
             (self.wake)();
         }
     }
 
     fn drop_free(&self) {
-        let mut state = self.lock();
-        state.bytes = 0;
-        let free = std::mem::take(&mut state.free);
-        drop(state);
-        drop(free);
+        let dropped = self.lock().take_all();
+        drop(dropped);
     }
 
-    /// Drops the free buffers if none was used for a while. Returns when to look again, if that is needed before the
-    /// next wake-up.
+    /// Drops the buffers that were not used for a while. Returns when to look again, if that is needed before the next
+    /// wake-up.
     pub(crate) fn trim(&self, now: Instant) -> Option<Instant> {
-        let mut state = self.lock();
-        let due = state.used? + KEPT;
-        if now < due {
-            return Some(due);
-        }
-        state.used = None;
-        drop(state);
-        self.drop_free();
-        None
+        let (dropped, due) = self.lock().trim(now);
+        drop(dropped);
+        due
     }
 
     /// Drops the free buffers, and keeps none from now on.
     pub(crate) fn close(&self) {
-        self.lock().is_closed = true;
-        self.drop_free();
+        let dropped = self.lock().close();
+        drop(dropped);
     }
 }
 
@@ -201,7 +159,7 @@ impl Drop for Loan {
             return std::mem::forget(piece);
         }
         if let Some(pool) = self.pool.upgrade() {
-            pool.keep(std::iter::once(piece));
+            pool.keep(piece);
         }
     }
 }
@@ -287,6 +245,7 @@ impl Stager {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::buffers::KEPT;
 
     fn pool(limit: usize) -> (Arc<StagingPool>, Arc<AtomicUsize>) {
         let wakes = Arc::<AtomicUsize>::default();
@@ -352,7 +311,7 @@ mod tests {
         let due = pool.trim(now).unwrap();
         assert!(due > now && due <= now + KEPT);
         assert_eq!(pool.trim(due + KEPT), None);
-        assert_eq!((count(), pool.trim(due + KEPT)), (0, None));
+        assert_eq!(count(), 0);
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
         drop(staged(&pool, &vec![0; 4 << 20]));
         assert_eq!((count(), wakes.load(Ordering::Relaxed)), (1, 2));
@@ -374,7 +333,7 @@ mod tests {
             .map(|_| pool.take(FILE).unwrap())
             .collect();
         assert!(pool.take(FILE).is_none());
-        pool.keep(large.drain(..1));
+        large.pop();
         // What is free has another size, and makes room.
         assert!(pool.take(2 * FILE).is_some());
         drop((small, large));

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::mem::replace;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -12,7 +13,7 @@ use super::Corrupt;
 use super::frame::{ANSWER_HEADER, AnswerHeader, CALL_HEADER, CallHeader, short_length};
 use super::ring::CAPACITY;
 use super::stream::Reader;
-use crate::codec::buffers::{LARGE, RECEIVED};
+use crate::codec::buffers::{BufferPool, LARGE};
 use crate::codec::payload::{MARK, PREFIX, Payload};
 use crate::sys;
 
@@ -31,7 +32,7 @@ const FIRST: usize = 4 * 1024;
 const SHARED: usize = 32 * 1024;
 
 /// Bytes that have been read and not yet taken as messages.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct FrameReader {
     buffer: BytesMut,
     /// True if the buffer is larger than those that are kept for reuse.
@@ -42,6 +43,8 @@ pub(crate) struct FrameReader {
     least: usize,
     /// The large message in progress. The buffer then holds only its header.
     large: Option<Large>,
+    /// The pool of memory for large messages, if there is one.
+    pool: Option<Arc<BufferPool>>,
 }
 
 /// The payload of a large message, as far as it has arrived.
@@ -52,6 +55,14 @@ struct Large {
 }
 
 impl FrameReader {
+    /// Creates a reader that takes the memory for large messages from a pool.
+    pub(crate) fn new(pool: Arc<BufferPool>) -> Self {
+        Self {
+            pool: Some(pool),
+            ..Self::default()
+        }
+    }
+
     /// Returns whether the last bytes read are part of an incomplete large message.
     pub(crate) fn is_within_large(&self) -> bool {
         self.large.as_ref().is_some_and(|large| large.missing() > 0)
@@ -127,7 +138,8 @@ impl FrameReader {
         if !(LARGE..=longest).contains(&length) || begun.len() >= length {
             return None;
         }
-        let mut payload = RECEIVED.find(length).unwrap_or_default();
+        let found = self.pool.as_ref().and_then(|pool| pool.find(length));
+        let mut payload = found.unwrap_or_default();
         payload.extend_from_slice(begun);
         self.buffer.truncate(header);
         Some(Large { payload, length })

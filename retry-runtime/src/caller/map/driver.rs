@@ -19,7 +19,7 @@ use crate::caller::call::{Decoders, not_decodable};
 use crate::caller::host::Host;
 use crate::caller::underway::{self, Activity, Underway};
 use crate::checkpoint::{Found, Run, Stored};
-use crate::codec::buffers;
+use crate::codec::buffers::BufferPool;
 use crate::codec::payload::{self, Packed, Payload};
 use crate::function::callee::Callee;
 use crate::function::registry::Registration;
@@ -69,6 +69,9 @@ const QUICK: u32 = 16;
 
 /// Bytes of inputs that are submitted at once.
 const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Bytes of memory for inputs that are kept for further ones.
+const BUFFERS: usize = 8 * 1024 * 1024;
 
 /// Pause after a failed start before another one is tried. It doubles with each further failure, up to the
 /// longest.
@@ -126,7 +129,8 @@ pub(super) struct MapDriver<I: Iterator, T, E, Y> {
     pub(super) underway: Option<Arc<Underway>>,
     /// The results that are kept in a file, or why they cannot be.
     pub(super) checkpoint: Option<Result<Box<Run>, Rejected>>,
-    pub(super) _guard: buffers::RetainGuard,
+    /// The memory of inputs, which is used again.
+    pub(super) buffers: Arc<BufferPool>,
     pub(super) yields: PhantomData<Y>,
 }
 
@@ -201,7 +205,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             consumed: 0,
             worth_telling: most_buffered / 16,
             function: None,
-            _guard: buffers::RetainGuard::new(),
+            buffers: BufferPool::new(BUFFERS, || {}),
             yields: PhantomData,
         }
     }
@@ -427,7 +431,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         let limit = self.host.max_message();
         let (begun, tick) = (Instant::now(), sys::coarse_nanos());
         let mut chunk = Chunk {
-            buffer: buffers::ENCODED.room(self.chunk_bytes),
+            buffer: self.buffers.room(self.chunk_bytes),
             count: 0,
             large: None,
             known: None,
@@ -564,7 +568,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             buffer.shrink_to_fit();
         }
         if count > 0 {
-            let inputs = Payload::new(count, buffers::ENCODED.lend(buffer));
+            let inputs = Payload::new(count, self.buffers.lend(buffer));
             self.submit(inputs, objects.clone());
         }
         if let Some(input) = large {
