@@ -386,12 +386,22 @@ impl Builder {
         self
     }
 
-    /// Limits the bytes of memory that the runtime keeps for the large arguments of further calls, 256 MiB by default.
+    /// Limits the bytes of memory that the runtime keeps for the large arguments of further calls, and for their large
+    /// results, 256 MiB each by default.
     ///
-    /// Arguments of 64 KiB and more are copied once, into memory that the workers have mapped: see
-    /// [large data](crate::guide). Touching new memory takes longer than the copy, so memory that no call uses any more
-    /// is kept for the next ones: up to this limit, and until none of it was used for two seconds. With zero, large
-    /// arguments go through the same buffers as small ones, which takes longer.
+    /// Bytes, text and numbers of 64 KiB and more are copied once, into memory that the workers have mapped, where
+    /// functions read parameters such as `&[u8]` and `&[f64]`. Touching new memory takes longer than the copy, so memory
+    /// that no call uses any more is kept for the next ones: up to this limit, and for two seconds after its last use.
+    /// With zero, large arguments are copied in small pieces like all others, which takes longer.
+    ///
+    /// ```
+    /// use retry_runtime::Runtime;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = Runtime::builder().retained_memory(1 << 30).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// `RETRY_RETAINED_MEMORY` sets it for the default runtime.
     pub fn retained_memory(mut self, bytes: usize) -> Self {

@@ -47,6 +47,8 @@ pub(crate) struct Upstream {
     /// Held while writing, so that messages do not interleave.
     writing: Mutex<()>,
     pending: Mutex<Pending>,
+    /// Keeps the place of a descriptor, for the file of a shared value: functions may leak descriptors.
+    spare: Mutex<Option<OwnedFd>>,
     /// Identifies the worker's process.
     mark: Mark,
 }
@@ -76,6 +78,7 @@ impl Upstream {
         let config = Config::from_environment();
         spin::enable(config.spin);
         let _ = UPSTREAM.set(Self {
+            spare: Mutex::new(socket.try_clone().ok()),
             socket: Arc::new(socket),
             run,
             worker,
@@ -143,11 +146,24 @@ impl Upstream {
         Ok(())
     }
 
-    /// Gets a shared value from the parent.
+    /// Gets a shared value, or memory in which arguments are staged, from the parent.
     fn fetch(&'static self, id: ObjectId) -> Fetched {
         if self.is_foreign() {
             return Err("a process that was forked from a worker gets no shared values".to_owned());
         }
+        let fetched = self.ask_for(id);
+        if fetched.is_ok() {
+            return fetched;
+        }
+        // There may be no descriptor left for the file, which is closed again once it is mapped.
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(spare.take());
+        let fetched = self.ask_for(id);
+        *spare = self.socket.try_clone().ok();
+        fetched
+    }
+
+    fn ask_for(&'static self, id: ObjectId) -> Fetched {
         let (sender, receiver) = sync_channel(1);
         let mut pending = self.pending();
         self.start_reading(&mut pending)?;

@@ -666,3 +666,31 @@ fn forks_neither_use_nor_disturb_what_is_staged() {
         assert_eq!(found, (digest(&bytes), true));
     });
 }
+
+#[function(max_workers = 1)]
+fn leaks_descriptors(bytes: &[u8]) -> (u64, u32) {
+    if bytes.is_empty() {
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = Some(limit.current.unwrap_or(256).min(256));
+        setrlimit(Resource::Nofile, limit).unwrap();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            std::mem::forget(file);
+        }
+    }
+    (digest(bytes), std::process::id())
+}
+
+#[retry_runtime::test]
+fn a_worker_that_has_leaked_its_descriptors_gets_its_arguments() {
+    fixture(LIMIT, serves, || {
+        let (_, pid) = leaks_descriptors.remote(&[]).wait().unwrap();
+        // Each size has files of its own.
+        for size in [LARGE, MIB, 3 * MIB, LARGE] {
+            let bytes = pattern(size, size);
+            let found = leaks_descriptors.remote(&bytes).wait().unwrap();
+            assert_eq!(found, (digest(&bytes), pid));
+        }
+        assert!(staging_files(pid).0 >= 3);
+        assert!(kill_child(pid));
+    });
+}

@@ -54,8 +54,8 @@ const WINDOWS: usize = 2;
 /// busy. Reusing memory is faster than touching more of it.
 const WINDOW_BYTES: RangeInclusive<usize> = 8 * 1024 * 1024..=64 * 1024 * 1024;
 
-/// Inputs, or chunks of small ones, that keep a worker busy: one that it works on, one that is in transit,
-/// and as many again while those that are done wait for the consumer.
+/// Inputs, or chunks of small ones, that keep a worker busy: one that it works on, one that is in transit, and one that is
+/// done and waits for the consumer. With more of them their memory would leave the cache.
 const BUSY: usize = 3;
 
 /// Most inputs that are submitted at once.
