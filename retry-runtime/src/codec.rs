@@ -28,6 +28,7 @@ use crate::sys;
 use buffers::BufferPool;
 use digest::digest;
 use failure::ValueError;
+use staging::Find;
 
 /// A type whose values can be sent between processes: `Serialize`, `Deserialize`, and owned.
 ///
@@ -82,7 +83,7 @@ pub(crate) fn encode<T: Wire>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    encode_as::<T, T>(value, out, limit)
+    encode_as::<T, T>(value, out, limit, Contents::InMessage)
 }
 
 /// Appends the encoding of a slice, which equals that of a vector with the same elements.
@@ -91,17 +92,39 @@ pub(crate) fn encode_slice<T: Wire>(
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
-    encode_as::<Vec<T>, [T]>(slice, out, limit)
+    encode_as::<Vec<T>, [T]>(slice, out, limit, Contents::InMessage)
 }
 
-/// Appends the encoding of a value that will be decoded as a `T`.
-pub(crate) fn encode_as<T: Wire, S: Serialize + ?Sized>(
-    value: &S,
+/// Appends the encoding of an argument that will be decoded as a `T`. Large contents may be [staged](staging); then
+/// [`decode_staged`] decodes it.
+pub(crate) fn encode_argument<T: Wire, S: Serialize + ?Sized>(
+    argument: &S,
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
+    encode_as::<T, S>(argument, out, limit, Contents::MayBeStaged)
+}
+
+/// The place of large contents.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Contents {
+    InMessage,
+    MayBeStaged,
+}
+
+/// Appends the encoding of a value that will be decoded as a `T`.
+fn encode_as<T: Wire, S: Serialize + ?Sized>(
+    value: &S,
+    out: &mut Vec<u8>,
+    limit: usize,
+    contents: Contents,
+) -> Result<(), CodecError> {
     let start = out.len();
+    let stages = contents == Contents::MayBeStaged;
     let mut encoder = encoder::Encoder::new(out, limit);
+    if stages {
+        encoder.stage(staging::is_owned_blob::<T>());
+    }
     if let Err(failure) = value.serialize(&mut encoder) {
         return Err(failure.of::<T>());
     }
@@ -111,15 +134,30 @@ pub(crate) fn encode_as<T: Wire, S: Serialize + ?Sized>(
         return Err(failure.of::<T>());
     }
     if encoder.is_doubtful() {
-        check_whole::<T, S>(value, &out[start..], limit)?;
+        if stages && staging::has_staged() {
+            // Here nothing can be decoded that lies apart from its message.
+            return encode_as::<T, S>(value, &mut Vec::new(), limit, Contents::InMessage);
+        }
+        check_whole::<T, S>(value, &out[start..])?;
     }
     Ok(())
 }
 
 /// Encodes a value that is alone in its message. Returns the whole message if the value became its own
-/// message, or `None` if its encoding was appended to `out`. [`decode_alone`] decodes it, or [`decode_all`] if a part of
-/// it was [staged](staging).
+/// message, or `None` if its encoding was appended to `out`. [`decode_alone`] decodes it.
 pub(crate) fn encode_alone<T: Wire>(
+    value: T,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<Option<Bytes>, CodecError> {
+    match alone::plain() {
+        Some(plain) => plain.encode(value, out, limit),
+        None => encode(&value, out, limit).map(|()| None),
+    }
+}
+
+/// The same for an argument. If its contents are staged, it is encoded like one of several.
+pub(crate) fn encode_argument_alone<T: Wire>(
     value: T,
     out: &mut Vec<u8>,
     limit: usize,
@@ -128,11 +166,11 @@ pub(crate) fn encode_alone<T: Wire>(
         Some(plain) if !staging::reserve_kept(plain.bytes(&value).len()) => {
             plain.encode(value, out, limit)
         }
-        _ => encode(&value, out, limit).map(|()| None),
+        _ => encode_argument::<T, T>(&value, out, limit).map(|()| None),
     }
 }
 
-/// Appends the encoding that [`encode_alone`] produces for a value.
+/// Appends the encoding that [`encode_argument_alone`] produces for a value.
 pub(crate) fn encode_referred_alone<T: Wire>(
     value: &T,
     out: &mut Vec<u8>,
@@ -142,11 +180,11 @@ pub(crate) fn encode_referred_alone<T: Wire>(
         Some(plain) if !staging::reserve(plain.bytes(value).len()) => {
             plain.append(value, out, limit)
         }
-        _ => encode(value, out, limit),
+        _ => encode_argument::<T, T>(value, out, limit),
     }
 }
 
-/// Appends the encoding that [`encode_alone`] produces for a vector with the elements of a slice.
+/// Appends the encoding that [`encode_argument_alone`] produces for a vector with the elements of a slice.
 pub(crate) fn encode_slice_alone<T: Wire>(
     slice: &[T],
     out: &mut Vec<u8>,
@@ -154,18 +192,18 @@ pub(crate) fn encode_slice_alone<T: Wire>(
 ) -> Result<(), CodecError> {
     match alone::plain_slice().map(|bytes| bytes(slice)) {
         Some(bytes) if !staging::reserve(bytes.len()) => alone::append(bytes, out, limit),
-        _ => encode_slice(slice, out, limit),
+        _ => encode_argument::<Vec<T>, [T]>(slice, out, limit),
     }
 }
 
-/// Appends the encoding that [`encode_alone`] produces for a string with this text.
+/// Appends the encoding that [`encode_argument_alone`] produces for a string with this text.
 pub(crate) fn encode_text_alone(
     text: &str,
     out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), CodecError> {
     if staging::reserve(text.len()) {
-        return encode_as::<String, str>(text, out, limit);
+        return encode_argument::<String, str>(text, out, limit);
     }
     alone::append(text.as_bytes(), out, limit)
 }
@@ -186,7 +224,15 @@ fn reserve(out: &mut Vec<u8>, more: usize, limit: usize) -> Result<(), CodecErro
 /// The bytes may come from a corrupted process: a length in them never causes an allocation larger than the
 /// bytes themselves, nor unbounded recursion.
 pub(crate) fn decode<T: Wire>(bytes: &mut &[u8]) -> Result<T, CodecError> {
-    decode_until(bytes, |rest| {
+    decode_until(bytes, None, |rest| {
+        *bytes = rest;
+        Ok(())
+    })
+}
+
+/// Decodes an argument whose contents may be [staged](staging), where [`staging::read`] allows that.
+pub(crate) fn decode_staged<T: Wire>(bytes: &mut &[u8]) -> Result<T, CodecError> {
+    decode_until(bytes, staging::finder(), |rest| {
         *bytes = rest;
         Ok(())
     })
@@ -194,7 +240,7 @@ pub(crate) fn decode<T: Wire>(bytes: &mut &[u8]) -> Result<T, CodecError> {
 
 /// Decodes a value that takes up all of `bytes`.
 pub(crate) fn decode_all<T: Wire>(bytes: &[u8]) -> Result<T, CodecError> {
-    decode_until(bytes, |rest| {
+    decode_until(bytes, None, |rest| {
         if rest.is_empty() {
             Ok(())
         } else {
@@ -234,9 +280,10 @@ pub(crate) fn decode_alone_in_place<T: Wire>(message: &[u8]) -> Result<T, CodecE
 #[inline(always)]
 fn decode_until<'a, T: Wire>(
     bytes: &'a [u8],
+    find: Option<Find>,
     check: impl FnOnce(&'a [u8]) -> Result<(), CodecError>,
 ) -> Result<T, CodecError> {
-    let mut source = decoder::source(bytes);
+    let mut source = decoder::source(bytes, find);
     // `map_err` and `?` would move the value once more.
     match T::deserialize(decoder::Decoder::new(&mut source)) {
         Ok(value) => match whole::<T>(&mut source).and_then(check) {
@@ -289,13 +336,7 @@ fn ends_early<T>() -> CodecError {
 fn check_whole<T: Wire, S: Serialize + ?Sized>(
     value: &S,
     encoded: &[u8],
-    limit: usize,
 ) -> Result<(), CodecError> {
-    if staging::has_staged() {
-        // Here nothing can be decoded that lies apart from its message.
-        let _scope = staging::Scope::begin(None);
-        return encode_as::<T, S>(value, &mut Vec::new(), limit);
-    }
     let decoded: T = decode_all(encoded)?;
     let is_whole = digest(value, false)
         .and_then(|before| Ok(before == digest(&decoded, false)?))
@@ -454,7 +495,7 @@ mod tests {
 
         let hint = |length: u64| {
             let bytes = [&length.to_le_bytes()[..], &[0; 3]].concat();
-            let mut source = decoder::source(&bytes);
+            let mut source = decoder::source(&bytes, None);
             let hint = Hint::deserialize(decoder::Decoder::new(&mut source));
             hint.unwrap().0
         };

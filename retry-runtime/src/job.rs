@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::codec::payload::Payload;
 use crate::codec::staging;
-use crate::shared::{self, Objects};
+use crate::shared::{self, Loans, Objects};
 use crate::spans::Context;
 use caller::Caller;
 use delivery::Deliver;
@@ -27,7 +27,7 @@ pub(crate) type ShowInput = fn(&[u8]) -> Option<String>;
 
 /// Keeps the memory in which arguments are staged.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Loan(#[expect(dead_code, reason = "it is only kept")] Objects);
+pub(crate) struct Loan(#[expect(dead_code, reason = "it is only kept")] Option<Arc<Loans>>);
 
 /// A value as it travels.
 pub(crate) struct Encoded {
@@ -90,7 +90,7 @@ impl Parts for Job {
 
     #[inline]
     fn loan(&self) -> Loan {
-        Loan(self.objects.staged())
+        Loan(self.objects.loans())
     }
 
     fn has_room(&self) -> bool {

@@ -28,7 +28,7 @@ use crate::spans::Batch;
 use crate::spans::{Context, forwarder};
 use crate::sys::{Mark, SealedMemory, StagedMemory};
 use crate::wait::spin;
-use crate::wire::arrived::Arrived;
+use crate::wire::arrived::{Arrived, NO_DESCRIPTOR};
 use crate::wire::message::{self, Calls, Item};
 use crate::wire::nested::{Content, Notice, Offered, Purpose, Request, Submission};
 use crate::wire::write_queue;
@@ -152,10 +152,10 @@ impl Upstream {
             return Err("a process that was forked from a worker gets no shared values".to_owned());
         }
         let fetched = self.ask_for(id);
-        if fetched.is_ok() {
+        if !matches!(&fetched, Err(reason) if reason == NO_DESCRIPTOR) {
             return fetched;
         }
-        // There may be no descriptor left for the file, which is closed again once it is mapped.
+        // The file is closed again once it is mapped.
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         drop(spare.take());
         let fetched = self.ask_for(id);

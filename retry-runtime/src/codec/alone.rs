@@ -34,6 +34,15 @@ fn text(bytes: Vec<u8>) -> Result<String, CodecError> {
     String::from_utf8(bytes).map_err(|error| CodecError::Invalid(error.to_string()))
 }
 
+/// Returns a vector that a user gets, without its spare capacity if that is more than a quarter of it: the memory may have
+/// been that of a larger message.
+fn fitted(mut vector: Vec<u8>) -> Vec<u8> {
+    if vector.capacity() - vector.len() > vector.len() / 4 {
+        vector.shrink_to_fit();
+    }
+    vector
+}
+
 /// Returns the vector, without its spare capacity if that is more than half of it.
 fn sent<N>(mut vector: Vec<N>) -> Vec<N> {
     if vector.capacity() / 2 > vector.len() {
@@ -46,14 +55,14 @@ static VECTOR: Plain<Vec<u8>> = Plain {
     bytes: |vector| vector,
     into: |vector| sent(vector).into(),
     from: |bytes| Ok(copied(bytes)),
-    from_large: |bytes, _| Ok(bytes.into()),
+    from_large: |bytes, _| Ok(fitted(bytes.into())),
 };
 
 static STRING: Plain<String> = Plain {
     bytes: |string| string.as_bytes(),
     into: |string| sent(string.into_bytes()).into(),
     from: |bytes| text(copied(bytes)),
-    from_large: |bytes, _| text(bytes.into()),
+    from_large: |bytes, _| text(fitted(bytes.into())),
 };
 
 static BYTES: Plain<Bytes> = Plain {

@@ -23,7 +23,7 @@ use super::failure::ValueError;
 use super::handle;
 use super::primitive::{self, Collect};
 use super::shape::{self, Agreement, PartKind, Shape};
-use super::staging::{self, Staged};
+use super::staging::{self, Find, Staged};
 use super::{CONFIG, Config, DEEPEST, copied};
 
 /// Maximum number of elements of a sequence; only one with zero-sized elements can reach it.
@@ -35,6 +35,8 @@ pub(super) struct Input<'de> {
     shape: Shape,
     /// Set if a field has aliases: it is unknown which of its names was written.
     aliased: bool,
+    /// Finds contents that are staged, where there may be some.
+    find: Option<Find>,
 }
 
 impl Reader for Input<'_> {
@@ -63,11 +65,12 @@ pub(super) type Source<'de> = DecoderImpl<Input<'de>, Config, ()>;
 
 /// Creates a source for these bytes.
 #[inline]
-pub(super) fn source(bytes: &[u8]) -> Source<'_> {
+pub(super) fn source(bytes: &[u8], find: Option<Find>) -> Source<'_> {
     let input = Input {
         rest: bytes,
         shape: Shape::default(),
         aliased: false,
+        find,
     };
     DecoderImpl::new(input, CONFIG, ())
 }
@@ -149,7 +152,8 @@ impl<'a, 'de> Decoder<'a, 'de> {
     /// Finds contents that are staged, if the bytes begin with a place of some.
     #[cold]
     fn staged<T>(&mut self, mut bytes: &'de [u8]) -> Option<Result<Blob<T>, ValueError>> {
-        let staged = staging::take(&mut bytes, 1).transpose()?;
+        let find = self.source.borrow_reader().find;
+        let staged = staging::take(&mut bytes, 1, find).transpose()?;
         self.source.borrow_reader().rest = bytes;
         Some(match staged {
             Ok(staged) => Ok(Blob::Staged(staged)),
@@ -160,12 +164,29 @@ impl<'a, 'de> Decoder<'a, 'de> {
     /// Decodes a vector of numbers as a whole.
     fn numbers<V>(&mut self, collect: Collect<V>) -> Result<V, ValueError> {
         let mut bytes = rest(self.source);
-        let collected = collect(&mut bytes).map_err(serde::de::Error::custom)?;
+        let find = self.source.borrow_reader().find;
+        let collected = collect(&mut bytes, find).map_err(serde::de::Error::custom)?;
         let collected = collected.ok_or_else(ValueError::ends_early)?;
         self.source.borrow_reader().rest = bytes;
         self.shape().add(PartKind::Length);
         self.shape().add_elements(collected.kind, collected.count);
         Ok(collected.value)
+    }
+
+    /// Passes staged numbers to a visitor one by one.
+    #[cold]
+    fn staged_numbers<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ValueError> {
+        let mut bytes = rest(self.source);
+        let find = self.source.borrow_reader().find;
+        let staged = staging::take_any(&mut bytes, find).map_err(serde::de::Error::custom)?;
+        let staged = staged.ok_or_else(ValueError::ends_early)?;
+        self.source.borrow_reader().rest = bytes;
+        self.shape().add(PartKind::Length);
+        let width = staged.width().ok_or_else(other_parts)?;
+        visitor.visit_seq(StagedNumbers {
+            numbers: staged.bytes().chunks_exact(width),
+            shape: self.shape(),
+        })
     }
 
     #[inline]
@@ -331,6 +352,9 @@ impl<'de> Deserializer<'de> for Decoder<'_, 'de> {
         self.enter()?;
         if let Some(collect) = primitive::of_visitor::<V>() {
             return self.numbers(collect);
+        }
+        if self.source.borrow_reader().find.is_some() && staging::is_next(rest(self.source)) {
+            return self.staged_numbers(visitor);
         }
         let length = self.plain(PartKind::Length)?;
         visitor.visit_seq(self.counted::<true>(length)?)
@@ -557,4 +581,90 @@ impl<'de> VariantAccess<'de> for Decoder<'_, 'de> {
     ) -> Result<V::Value, ValueError> {
         self.fields(fields, visitor)
     }
+}
+
+/// Numbers that are staged, one by one.
+struct StagedNumbers<'a> {
+    numbers: std::slice::ChunksExact<'a, u8>,
+    shape: &'a mut Shape,
+}
+
+impl<'de> SeqAccess<'de> for StagedNumbers<'_> {
+    type Error = ValueError;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, ValueError> {
+        let Some(bytes) = self.numbers.next() else {
+            return Ok(None);
+        };
+        let number = StagedNumber {
+            bytes,
+            shape: self.shape,
+        };
+        seed.deserialize(number).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.numbers.len())
+    }
+}
+
+/// A number that is staged.
+struct StagedNumber<'a> {
+    bytes: &'a [u8],
+    shape: &'a mut Shape,
+}
+
+macro_rules! staged {
+    ($($method:ident $visit:ident $type:ty as $kind:ident)*) => {
+        impl<'de> Deserializer<'de> for StagedNumber<'_> {
+            type Error = ValueError;
+
+            $(
+                fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
+                    let bytes = self.bytes.try_into().map_err(|_| other_parts())?;
+                    self.shape.add_elements(PartKind::$kind, 1);
+                    visitor.$visit(<$type>::from_le_bytes(bytes))
+                }
+            )*
+
+            fn deserialize_newtype_struct<V: Visitor<'de>>(
+                self,
+                _: &'static str,
+                visitor: V,
+            ) -> Result<V::Value, ValueError> {
+                visitor.visit_newtype_struct(self)
+            }
+
+            fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, ValueError> {
+                Err(other_parts())
+            }
+
+            serde::forward_to_deserialize_any! {
+                bool char str string bytes byte_buf option unit unit_struct seq tuple tuple_struct map struct enum
+                identifier ignored_any
+            }
+
+            fn is_human_readable(&self) -> bool {
+                false
+            }
+        }
+    };
+}
+
+staged! {
+    deserialize_i8 visit_i8 i8 as I8
+    deserialize_i16 visit_i16 i16 as I16
+    deserialize_i32 visit_i32 i32 as I32
+    deserialize_i64 visit_i64 i64 as I64
+    deserialize_i128 visit_i128 i128 as I128
+    deserialize_u8 visit_u8 u8 as U8
+    deserialize_u16 visit_u16 u16 as U16
+    deserialize_u32 visit_u32 u32 as U32
+    deserialize_u64 visit_u64 u64 as U64
+    deserialize_u128 visit_u128 u128 as U128
+    deserialize_f32 visit_f32 f32 as F32
+    deserialize_f64 visit_f64 f64 as F64
 }

@@ -32,6 +32,9 @@ pub(super) struct Encoder<'a> {
     shape: Shape,
     /// Set if serde may have omitted a part of the value.
     doubtful: bool,
+    /// Set if large numbers may be staged, and if text and bytes may be.
+    stages: bool,
+    stages_blobs: bool,
 }
 
 impl<'a> Encoder<'a> {
@@ -43,7 +46,15 @@ impl<'a> Encoder<'a> {
             depth: DEEPEST,
             shape: Shape::default(),
             doubtful: false,
+            stages: false,
+            stages_blobs: false,
         }
+    }
+
+    /// Stages large numbers from now on, and text and bytes as well if these are all that there is.
+    pub(super) fn stage(&mut self, is_blob: bool) {
+        self.stages = true;
+        self.stages_blobs = is_blob;
     }
 
     /// Appends the shape of what was encoded.
@@ -109,7 +120,7 @@ impl<'a> Encoder<'a> {
         self.shape.add(PartKind::Length);
         self.shape.add_elements(kind, count);
         let too_large = |_| ValueError::too_large(self.limit);
-        if staging::put(bytes, count, self.out, self.limit).map_err(too_large)? {
+        if self.stages && staging::put(bytes, count, self.out, self.limit).map_err(too_large)? {
             return Ok(());
         }
         let size = bytes.len().saturating_add(8);
@@ -195,13 +206,15 @@ impl Serializer for &mut Encoder<'_> {
 
     #[inline]
     fn serialize_bytes(self, value: &[u8]) -> Result<(), ValueError> {
-        match staging::put(value, value.len(), self.out, self.limit) {
-            Ok(false) => {}
-            Ok(true) => {
-                self.shape.add(PartKind::Blob);
-                return Ok(());
+        if self.stages_blobs {
+            match staging::put(value, value.len(), self.out, self.limit) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.shape.add(PartKind::Blob);
+                    return Ok(());
+                }
+                Err(_) => return Err(ValueError::too_large(self.limit)),
             }
-            Err(_) => return Err(ValueError::too_large(self.limit)),
         }
         self.put_length(PartKind::Blob, value.len())?;
         self.put(value)

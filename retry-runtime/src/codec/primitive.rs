@@ -14,7 +14,8 @@ use serde::de::Visitor;
 use crate::sys;
 
 use super::shape::PartKind;
-use super::{CodecError, decode_bytes, staging};
+use super::staging::{self, Find};
+use super::{CodecError, decode_bytes};
 
 /// A number whose encoding is its little-endian bytes.
 pub(super) trait Number: sys::Number {
@@ -50,7 +51,8 @@ pub(super) struct Collected<V> {
 }
 
 /// Decodes a vector of numbers from the front of a message; `None` if that ends early.
-pub(super) type Collect<V> = fn(&mut &[u8]) -> Result<Option<Collected<V>>, CodecError>;
+pub(super) type Collect<V> =
+    fn(&mut &[u8], Option<Find>) -> Result<Option<Collected<V>>, CodecError>;
 
 fn numbers_behind<I, N: Number>(sequence: &I) -> Option<Numbers<'_>> {
     let numbers: &[N] = sys::numbers_behind(sequence)?;
@@ -61,8 +63,11 @@ fn numbers_behind<I, N: Number>(sequence: &I) -> Option<Numbers<'_>> {
     })
 }
 
-fn collect<N: Number, V>(bytes: &mut &[u8]) -> Result<Option<Collected<V>>, CodecError> {
-    let Some(numbers) = take_numbers::<N>(bytes)? else {
+fn collect<N: Number, V>(
+    bytes: &mut &[u8],
+    find: Option<Find>,
+) -> Result<Option<Collected<V>>, CodecError> {
+    let Some(numbers) = take_numbers::<N>(bytes, find)? else {
         return Ok(None);
     };
     let count = numbers.len();
@@ -74,11 +79,14 @@ fn collect<N: Number, V>(bytes: &mut &[u8]) -> Result<Option<Collected<V>>, Code
     Ok(collected.ok())
 }
 
-fn take_numbers<N: Number>(bytes: &mut &[u8]) -> Result<Option<Vec<N>>, CodecError> {
+fn take_numbers<N: Number>(
+    bytes: &mut &[u8],
+    find: Option<Find>,
+) -> Result<Option<Vec<N>>, CodecError> {
     if let Some(bytes) = decode_bytes(bytes, size_of::<N>()) {
         return Ok(Some(N::take(bytes)));
     }
-    let staged = staging::take(bytes, size_of::<N>())?;
+    let staged = staging::take(bytes, size_of::<N>(), find)?;
     Ok(staged.map(|staged| N::take(staged.bytes())))
 }
 

@@ -1,11 +1,17 @@
 //! Large contents that lie apart from their message, in memory that both processes have mapped.
 //!
 //! Where bytes, text or numbers are encoded, their length comes first. With its highest bit set, which no length has,
-//! the place of the contents follows instead of them. Only arguments are encoded so, on a thread whose call has a
-//! [`Stage`], and only a decoder of arguments follows such a place: [`read`] allows it.
+//! the place of the contents follows instead of them. Only arguments are encoded so, on a thread that has a [`Stage`],
+//! and only a decoder of arguments follows such a place: [`read`] allows it.
+//!
+//! Numbers are staged wherever they are. Text and bytes are if they are the argument itself: the decoder of another type
+//! may want to borrow them from the message.
 
+use std::any::TypeId;
 use std::cell::Cell;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::CodecError;
 use super::buffers::LARGE;
@@ -14,8 +20,8 @@ use crate::sys::StagedMemory;
 /// Marks a length whose contents lie elsewhere.
 const STAGED: u64 = 1 << 63;
 
-/// The size of a length and a place, in bytes.
-const SIZE: usize = 24;
+/// The size of a length and what follows it, in bytes.
+const SIZE: usize = 32;
 
 /// The place of contents: the number of the memory, and the offset in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +133,8 @@ fn put_large(
     }
     let place = (stage.put)(contents);
     BYTES.set(staged);
-    for number in [length as u64 | STAGED, place.memory, place.offset] {
+    let size = contents.len() as u64;
+    for number in [length as u64 | STAGED, place.memory, place.offset, size] {
         out.extend_from_slice(&number.to_le_bytes());
     }
     Ok(true)
@@ -152,27 +159,59 @@ pub(crate) fn is_reading() -> bool {
     FIND.get().is_some()
 }
 
+/// Returns where the decoder of an argument finds memory; `None` if nothing is staged.
+#[inline]
+pub(super) fn finder() -> Option<Find> {
+    FIND.get()
+}
+
+/// Returns whether a type is text or bytes that its decoder owns.
+#[inline]
+pub(super) fn is_owned_blob<T: 'static>() -> bool {
+    let this = TypeId::of::<T>();
+    this == TypeId::of::<String>() || this == TypeId::of::<Bytes>()
+}
+
 /// Contents that lie apart from their message.
 pub(crate) struct Staged {
     pub(crate) memory: Arc<StagedMemory>,
     pub(crate) offset: usize,
+    /// Their size in bytes.
+    pub(crate) size: usize,
+    /// The number of their elements.
     pub(crate) length: usize,
 }
 
 impl Staged {
     pub(crate) fn bytes(&self) -> &[u8] {
-        let part = self.memory.part(self.offset, self.length);
+        let part = self.memory.part(self.offset, self.size);
         part.expect("it was checked when this was made")
+    }
+
+    /// Returns the size of an element in bytes, if all have the same.
+    pub(super) fn width(&self) -> Option<usize> {
+        let width = self.size.checked_div(self.length)?;
+        (width * self.length == self.size).then_some(width)
     }
 }
 
-/// Returns whether the next contents lie apart from the message. If so, [`take`] finds them.
+/// Returns whether the next contents lie apart from the message, where they may.
 #[inline]
-pub(crate) fn is_next(bytes: &[u8]) -> bool {
-    bytes
-        .first_chunk()
-        .is_some_and(|length| u64::from_le_bytes(*length) >= STAGED)
-        && is_reading()
+pub(super) fn is_next(bytes: &[u8]) -> bool {
+    let length = bytes.first_chunk();
+    length.is_some_and(|length| u64::from_le_bytes(*length) >= STAGED)
+}
+
+/// Takes the next contents, whose elements are `width` bytes each, if they lie apart from the message of this argument.
+///
+/// # Errors
+///
+/// If there is nothing at their place.
+pub(crate) fn take_argument(bytes: &mut &[u8], width: usize) -> Result<Option<Staged>, CodecError> {
+    match is_next(bytes) {
+        true => take(bytes, width, finder()),
+        false => Ok(None),
+    }
 }
 
 /// Finds the next contents, whose elements are `width` bytes each, and advances `bytes` past their place. Returns `None`
@@ -182,24 +221,43 @@ pub(crate) fn is_next(bytes: &[u8]) -> bool {
 ///
 /// If there is nothing at their place.
 #[cold]
-pub(crate) fn take(bytes: &mut &[u8], width: usize) -> Result<Option<Staged>, CodecError> {
-    let Some(find) = FIND.get().filter(|_| is_next(bytes)) else {
+pub(super) fn take(
+    bytes: &mut &[u8],
+    width: usize,
+    find: Option<Find>,
+) -> Result<Option<Staged>, CodecError> {
+    let staged = take_any(bytes, find)?;
+    match &staged {
+        Some(staged) if staged.length.checked_mul(width) != Some(staged.size) => Err(missing()),
+        _ => Ok(staged),
+    }
+}
+
+/// The same for elements of any size.
+#[cold]
+pub(super) fn take_any(
+    bytes: &mut &[u8],
+    find: Option<Find>,
+) -> Result<Option<Staged>, CodecError> {
+    let Some(find) = find.filter(|_| is_next(bytes)) else {
         return Ok(None);
     };
-    let missing = || CodecError::Invalid("a place where nothing is staged".to_owned());
     let (place, rest) = bytes.split_first_chunk::<SIZE>().ok_or_else(missing)?;
     let (numbers, _) = place.as_chunks();
     let number = |at: usize| u64::from_le_bytes(numbers[at]);
-    let length = usize::try_from(number(0) & !STAGED).ok();
-    let length = length.and_then(|length| length.checked_mul(width));
-    let offset = usize::try_from(number(2)).ok();
-    let (length, offset) = length.zip(offset).ok_or_else(missing)?;
-    let memory = find(number(1)).map_err(CodecError::Invalid)?;
-    memory.part(offset, length).ok_or_else(missing)?;
+    let index = |number: u64| usize::try_from(number).map_err(|_| missing());
+    let staged = Staged {
+        length: index(number(0) & !STAGED)?,
+        memory: find(number(1)).map_err(CodecError::Invalid)?,
+        offset: index(number(2))?,
+        size: index(number(3))?,
+    };
+    let part = staged.memory.part(staged.offset, staged.size);
+    part.ok_or_else(missing)?;
     *bytes = rest;
-    Ok(Some(Staged {
-        memory,
-        offset,
-        length,
-    }))
+    Ok(Some(staged))
+}
+
+fn missing() -> CodecError {
+    CodecError::Invalid("a place where nothing is staged".to_owned())
 }

@@ -57,7 +57,7 @@ pub trait Argument: Parameter {
     /// Decodes the parameter from the front of a message, a part of which may be staged.
     #[doc(hidden)]
     fn decode_staged(rest: &mut &[u8]) -> Result<Self::Owned, EncodeError> {
-        let decoded = codec::decode(rest).map(Self::hold);
+        let decoded = codec::decode_staged(rest).map(Self::hold);
         decoded.map_err(EncodeError)
     }
 
@@ -94,7 +94,7 @@ impl<T: Wire> Argument for Val<T> {
     }
 
     fn encode(passed: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode(passed, out, limit).map_err(EncodeError)
+        codec::encode_argument::<T, T>(passed, out, limit).map_err(EncodeError)
     }
 
     fn encode_alone(
@@ -102,7 +102,7 @@ impl<T: Wire> Argument for Val<T> {
         out: &mut Vec<u8>,
         limit: usize,
     ) -> Result<Option<Bytes>, EncodeError> {
-        codec::encode_alone(passed, out, limit).map_err(EncodeError)
+        codec::encode_argument_alone(passed, out, limit).map_err(EncodeError)
     }
 }
 
@@ -117,12 +117,10 @@ impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
     }
 
     fn decode_staged(rest: &mut &[u8]) -> Result<Lent<T>, EncodeError> {
-        if staging::is_next(rest)
-            && let Some(staged) = T::take_staged(rest)
-        {
+        if let Some(staged) = T::take_staged(rest) {
             return staged;
         }
-        let decoded = codec::decode(rest).map(Lent::owned);
+        let decoded = codec::decode_staged(rest).map(Lent::owned);
         decoded.map_err(EncodeError)
     }
 
@@ -203,7 +201,7 @@ impl<T: Wire> Referred for T {
     type Owned = T;
 
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode(self, out, limit).map_err(EncodeError)
+        codec::encode_argument::<T, T>(self, out, limit).map_err(EncodeError)
     }
 
     fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
@@ -216,11 +214,11 @@ impl Referred for str {
     type Owned = String;
 
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_as::<Self::Owned, Self>(self, out, limit).map_err(EncodeError)
+        codec::encode_argument::<Self::Owned, Self>(self, out, limit).map_err(EncodeError)
     }
 
     fn take_staged(rest: &mut &[u8]) -> Option<Result<Lent<Self>, EncodeError>> {
-        Some(take_view(rest, 1, View::staged_text))
+        take_view(rest, 1, View::staged_text)
     }
 
     fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
@@ -228,18 +226,21 @@ impl Referred for str {
     }
 }
 
-/// Takes contents that are staged, as what they are in place.
+/// Takes contents that are staged, as what they are in place; `None` if they are not staged.
 fn take_view<T: Referred + ?Sized>(
     rest: &mut &[u8],
     width: usize,
     view: ViewStaged<T>,
-) -> Result<Lent<T>, EncodeError> {
-    let invalid = |reason: &str| EncodeError(CodecError::Invalid(reason.to_owned()));
-    let staged = staging::take(rest, width).map_err(EncodeError)?;
-    let staged = staged.ok_or_else(|| invalid("nothing is staged"))?;
-    let view = view(staged.memory, staged.offset, staged.length);
-    let view = view.ok_or_else(|| invalid("what is staged has another type"))?;
-    Ok(Lent(Place::Staged(view)))
+) -> Option<Result<Lent<T>, EncodeError>> {
+    let staged = staging::take_argument(rest, width).transpose()?;
+    let staged = match staged {
+        Ok(staged) => staged,
+        Err(error) => return Some(Err(EncodeError(error))),
+    };
+    let view = view(staged.memory, staged.offset, staged.size);
+    let lent = view.map(|view| Lent(Place::Staged(view)));
+    let invalid = || CodecError::Invalid("what is staged has another type".to_owned());
+    Some(lent.ok_or_else(|| EncodeError(invalid())))
 }
 
 #[diagnostic::do_not_recommend]
@@ -247,7 +248,7 @@ impl Referred for Path {
     type Owned = PathBuf;
 
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_as::<Self::Owned, Self>(self, out, limit).map_err(EncodeError)
+        codec::encode_argument::<Self::Owned, Self>(self, out, limit).map_err(EncodeError)
     }
 }
 
@@ -256,12 +257,12 @@ impl<T: Wire> Referred for [T] {
     type Owned = Vec<T>;
 
     fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_slice(self, out, limit).map_err(EncodeError)
+        codec::encode_argument::<Vec<T>, [T]>(self, out, limit).map_err(EncodeError)
     }
 
     fn take_staged(rest: &mut &[u8]) -> Option<Result<Lent<Self>, EncodeError>> {
         let numbers = shared::in_place::<T>()?;
-        Some(take_view(rest, size_of::<T>(), numbers.staged))
+        take_view(rest, size_of::<T>(), numbers.staged)
     }
 
     fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
@@ -287,11 +288,11 @@ pub trait Feed<P> {
 #[diagnostic::do_not_recommend]
 impl<T: Wire> Feed<Val<T>> for T {
     fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode(self, out, limit).map_err(EncodeError)
+        codec::encode_argument::<T, T>(self, out, limit).map_err(EncodeError)
     }
 
     fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, EncodeError> {
-        codec::encode_alone(self, out, limit).map_err(EncodeError)
+        codec::encode_argument_alone(self, out, limit).map_err(EncodeError)
     }
 }
 

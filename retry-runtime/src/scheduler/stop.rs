@@ -286,7 +286,9 @@ impl<P: Parts> Scheduler<P> {
         let Some(worker) = self.worker_mut(key) else {
             return;
         };
-        let call = worker.outstanding.remove(ticket).and_then(|one| one.call);
+        // The input itself stays until the worker has ended, which may be executing it.
+        let inflight = worker.outstanding.find(ticket);
+        let call = inflight.and_then(|one| one.call.take());
         let reason = "it did not begin what it was sent";
         self.kill_broken(key, reason.into());
         let Some((key, call)) = call.and_then(|key| Some((key, self.call_mut(key)?))) else {

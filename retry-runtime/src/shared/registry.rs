@@ -396,6 +396,9 @@ struct Outer {
 impl Scope {
     #[inline]
     fn begin(pool: Option<Arc<StagingPool>>) -> Self {
+        // While a thread ends, it may have none of these any more.
+        let pool =
+            pool.filter(|_| STAGER.try_with(|_| {}).is_ok() && NAMED.try_with(|_| {}).is_ok());
         let is_idle = pool.is_none() && FOUND.get() == Found::NONE;
         Self((!is_idle).then(|| Outer::replace(pool)))
     }
@@ -433,10 +436,19 @@ impl Drop for Scope {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Objects(Option<Arc<Named>>);
 
+/// The buffers in which the arguments of a call are staged.
+pub(crate) struct Loans(#[expect(dead_code, reason = "they are only kept")] Vec<Loan>);
+
+impl fmt::Debug for Loans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Loans")
+    }
+}
+
 struct Named {
     objects: Vec<Arc<Object>>,
-    /// The buffers of staged arguments.
-    loans: Vec<Arc<Loan>>,
+    /// The buffers of staged arguments, if there are any.
+    loans: Option<Arc<Loans>>,
     /// The number of bytes that are freed with these objects.
     weight: usize,
 }
@@ -453,12 +465,12 @@ impl Objects {
     /// Returns these objects and buffers, if there are any, and how many bytes they are known to keep that nothing else
     /// does.
     pub(crate) fn new(objects: Vec<Arc<Object>>, loans: Vec<Loan>, weight: usize) -> Self {
-        let loans = loans.into_iter().map(Arc::new).collect();
+        let loans = (!loans.is_empty()).then(|| Arc::new(Loans(loans)));
         Self::of(objects, loans, weight)
     }
 
-    fn of(objects: Vec<Arc<Object>>, loans: Vec<Arc<Loan>>, weight: usize) -> Self {
-        let is_empty = objects.is_empty() && loans.is_empty();
+    fn of(objects: Vec<Arc<Object>>, loans: Option<Arc<Loans>>, weight: usize) -> Self {
+        let is_empty = objects.is_empty() && loans.is_none();
         Self((!is_empty).then(|| {
             Arc::new(Named {
                 objects,
@@ -477,16 +489,13 @@ impl Objects {
     #[inline]
     pub(crate) fn is_staged(&self) -> bool {
         let named = self.0.as_ref();
-        named.is_some_and(|named| !named.loans.is_empty())
+        named.is_some_and(|named| named.loans.is_some())
     }
 
     /// Returns the memory in which arguments are staged, to keep it for as long as a worker may read it.
     #[inline]
-    pub(crate) fn staged(&self) -> Self {
-        match self.is_staged() {
-            true => self.clone(),
-            false => Self::NONE,
-        }
+    pub(crate) fn loans(&self) -> Option<Arc<Loans>> {
+        self.0.as_ref()?.loans.clone()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
@@ -507,12 +516,13 @@ impl Objects {
             (Some(some), Some(more)) => {
                 let is_new = |other: &&Arc<Object>| !is_recent(&some.objects, other);
                 let new: Vec<_> = more.objects.iter().filter(is_new).cloned().collect();
-                if new.is_empty() && more.loans.is_empty() {
+                if new.is_empty() {
                     return self;
                 }
                 let objects = some.objects.iter().cloned().chain(new).collect();
-                let loans = some.loans.iter().chain(&more.loans).cloned().collect();
-                Self::of(objects, loans, some.weight + more.weight)
+                // The configuration of a service is not staged, so only the arguments are.
+                let loans = some.loans.as_ref().or(more.loans.as_ref());
+                Self::of(objects, loans.cloned(), some.weight + more.weight)
             }
         }
     }

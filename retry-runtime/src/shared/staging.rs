@@ -4,20 +4,23 @@
 //! that was sent it has answered or ended. Then it is free for the next call. Touching memory for the first time takes
 //! longer than everything else, so free buffers are kept, up to a limit and until none was used for a while.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use super::object::Object;
 use crate::codec::buffers::Retained;
 use crate::codec::staging::Place;
-use crate::sys::{Mark, StagingBuffer};
+use crate::sys::{Mark, StagingBuffer, is_for_want_of_resources};
 
 /// The size of a file that holds several buffers, in bytes.
 const FILE: usize = 2 * 1024 * 1024;
 
 /// The maximum number of files, each of which takes a descriptor. Arguments beyond are a part of their messages.
 const MOST_FILES: usize = 64;
+
+/// The size from which on contents have a buffer of their own that is not kept, in bytes.
+const WORTH_A_FILE: usize = 4 * 1024 * 1024;
 
 /// The alignment of contents, in bytes.
 const ALIGNMENT: usize = 64;
@@ -26,6 +29,8 @@ const ALIGNMENT: usize = 64;
 pub(crate) struct StagingPool {
     retained: Mutex<Retained<Piece>>,
     files: Arc<AtomicUsize>,
+    /// Set once the system has refused to create such memory, for another reason than a lack of resources.
+    is_refused: AtomicBool,
     /// The number of bytes that free buffers may have.
     limit: usize,
     /// Makes the caller of [`trim`](Self::trim) look when that is due.
@@ -60,6 +65,7 @@ impl StagingPool {
         Arc::new(Self {
             retained: Mutex::new(Retained::new(limit)),
             files: Arc::default(),
+            is_refused: AtomicBool::new(false),
             limit,
             wake: Box::new(wake),
             mark: Mark::current(),
@@ -79,18 +85,27 @@ impl StagingPool {
             return found;
         }
         drop(retained);
-        if self.files.load(Ordering::Relaxed) >= MOST_FILES {
-            self.drop_free();
+        // What is not kept is worth its new memory only where the message would need as much, twice.
+        let is_kept = size <= self.limit;
+        if self.is_refused.load(Ordering::Relaxed) || !is_kept && size < WORTH_A_FILE {
+            return None;
         }
         if self.files.fetch_add(1, Ordering::Relaxed) >= MOST_FILES {
             self.files.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let Ok((file, buffers)) = StagingBuffer::create((FILE / size).max(1), size) else {
-            self.files.fetch_sub(1, Ordering::Relaxed);
-            // The memory or the descriptors may help others.
-            self.drop_free();
-            return None;
+        let count = (FILE.min(self.limit) / size).max(1);
+        let (file, buffers) = match StagingBuffer::create(count, size) {
+            Ok(created) => created,
+            Err(error) => {
+                self.files.fetch_sub(1, Ordering::Relaxed);
+                let is_scarce = is_for_want_of_resources(&error);
+                // An old kernel, or a filter of system calls.
+                self.is_refused.fetch_or(!is_scarce, Ordering::Relaxed);
+                // The memory or the descriptors may help others.
+                self.drop_free();
+                return None;
+            }
         };
         let length = buffers.len() * size;
         let file = Arc::new(File {
@@ -333,10 +348,21 @@ mod tests {
             .map(|_| pool.take(FILE).unwrap())
             .collect();
         assert!(pool.take(FILE).is_none());
-        large.pop();
-        // What is free has another size, and makes room.
-        assert!(pool.take(2 * FILE).is_some());
+        pool.keep(large.pop().unwrap());
+        // A free buffer of another size is left to calls that need it.
+        assert!(pool.take(2 * FILE).is_none());
+        assert!(pool.take(FILE).is_some());
         drop((small, large));
+    }
+
+    #[test]
+    fn a_small_limit_makes_small_files_and_none_that_are_not_kept() {
+        let (pool, _) = pool(128 << 10);
+        let loans = [staged(&pool, &[1; 64 << 10]), staged(&pool, &[2; 64 << 10])];
+        assert_eq!(pool.files.load(Ordering::Relaxed), 1);
+        drop(loans);
+        assert!(pool.take(256 << 10).is_none());
+        assert!(pool.take(WORTH_A_FILE).is_some());
     }
 
     #[test]

@@ -65,9 +65,12 @@ impl Arrived {
     /// If there is none, which is a breach of the protocol.
     pub(crate) fn take_file(&mut self) -> Result<ReceivedFile, String> {
         let file = self.files.pop_front().ok_or("a message without its file")?;
-        Ok(file.ok_or_else(|| "no file descriptor is left (ulimit -n)".to_owned()))
+        Ok(file.ok_or_else(|| NO_DESCRIPTOR.to_owned()))
     }
 }
+
+/// The reason for which a file cannot be received where the process has too many already.
+pub(crate) const NO_DESCRIPTOR: &str = "no file descriptor is left (ulimit -n)";
 
 /// A file, or why it could not be received.
 pub(crate) type ReceivedFile = Result<OwnedFd, String>;

@@ -1,5 +1,6 @@
 //! Large arguments, which workers read in the memory in which the program has staged them.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,8 @@ use bytes::Bytes;
 use retry_runtime::{CallError, Options, Rejected, Runtime, current, function, service};
 use retry_tests::{Ledger, eventually, fixture, fork_with, kill_child, record, workers};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::serving::serves;
 
@@ -692,5 +694,145 @@ fn a_worker_that_has_leaked_its_descriptors_gets_its_arguments() {
         }
         assert!(staging_files(pid).0 >= 3);
         assert!(kill_child(pid));
+    });
+}
+
+/// Reads the numbers one after the other, and adds one to each.
+fn one_by_one<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u16>, D::Error> {
+    struct OneByOne;
+
+    /// A number in a struct of its own.
+    #[derive(Deserialize)]
+    struct Element(u16);
+
+    impl<'de> Visitor<'de> for OneByOne {
+        type Value = Vec<u16>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("numbers")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<u16>, A::Error> {
+            let mut numbers = Vec::new();
+            while let Some(Element(number)) = elements.next_element()? {
+                numbers.push(number + 1);
+            }
+            Ok(numbers)
+        }
+    }
+
+    from.deserialize_seq(OneByOne)
+}
+
+/// Text that is decoded by way of a reference to the message.
+#[derive(Serialize)]
+struct Upper(String);
+
+impl<'de> Deserialize<'de> for Upper {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = <&str>::deserialize(from)?;
+        Ok(Self(text.to_uppercase()))
+    }
+}
+
+/// Numbers that are decoded as others than they were encoded as.
+#[derive(Serialize)]
+struct Wrong(Vec<u16>);
+
+impl<'de> Deserialize<'de> for Wrong {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let numbers = VecDeque::<u32>::deserialize(from)?;
+        Ok(Self(
+            numbers.into_iter().map(|number| number as u16).collect(),
+        ))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Parts {
+    #[serde(deserialize_with = "one_by_one")]
+    numbers: Vec<u16>,
+    text: Upper,
+    queue: VecDeque<u16>,
+    matrix: Vec<Vec<f32>>,
+}
+
+#[function(max_workers = 1)]
+fn of_parts(parts: Parts, text: Upper) -> (u64, String, u64, f32, usize) {
+    (
+        parts.numbers.iter().copied().map(u64::from).sum(),
+        parts.text.0,
+        parts.queue.iter().copied().map(u64::from).sum(),
+        parts.matrix.iter().flatten().sum(),
+        text.0.len(),
+    )
+}
+
+#[function(max_workers = 1)]
+fn of_wrong(numbers: Wrong) -> usize {
+    numbers.0.len()
+}
+
+#[function(max_workers = 1)]
+fn of_queue(numbers: VecDeque<u16>) -> u64 {
+    numbers.iter().copied().map(u64::from).sum()
+}
+
+#[retry_runtime::test]
+fn types_that_read_their_parts_in_their_own_way_can_do_so() {
+    fixture(LIMIT, serves, || {
+        for count in [10, LARGE, 200_000] {
+            let parts = Parts {
+                numbers: vec![1; count],
+                text: Upper("x".repeat(count)),
+                queue: vec![3; count].into(),
+                matrix: vec![vec![0.5; count]; 2],
+            };
+            let text = Upper("y".repeat(count));
+            let expected = (
+                2 * count as u64,
+                "X".repeat(count),
+                3 * count as u64,
+                count as f32,
+                count,
+            );
+            assert_eq!(of_parts.remote(parts, text).wait().unwrap(), expected);
+            let queue = vec![3; count].into();
+            assert_eq!(of_queue.remote(queue).wait().unwrap(), 3 * count as u64);
+            match of_wrong.remote(Wrong(vec![1; count])).wait() {
+                Err(CallError::Rejected(Rejected::NotDecodable { reason, .. }, _)) => {
+                    assert!(reason.contains("does not read what it writes"), "{reason}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+}
+
+#[function(max_workers = 1)]
+fn panics_at_length(text: &str) -> usize {
+    panic!("{text}")
+}
+
+#[function(max_workers = 1)]
+fn asks_for_a_long_panic(length: usize) -> usize {
+    match panics_at_length.remote(&"x".repeat(length)).wait() {
+        Err(CallError::Panicked(panic, _)) => panic.message().len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[retry_runtime::test]
+fn only_arguments_are_staged_while_a_map_takes_its_inputs() {
+    fixture(LIMIT, serves, || {
+        // The iterator waits for calls, whose nested calls are answered by this thread.
+        let inputs = (0..20_usize).map(|input| {
+            let length = asks_for_a_long_panic.remote(2 * LARGE).wait().unwrap();
+            assert_eq!(length, 2 * LARGE);
+            pattern(input, LARGE)
+        });
+        for (input, result) in of_bytes.map(inputs).into_iter().enumerate() {
+            assert_eq!(result.unwrap(), (digest(&pattern(input, LARGE)), true));
+        }
     });
 }

@@ -76,6 +76,8 @@ impl StagingBuffer {
             length,
             mark: Mark::current(),
         });
+        // Before its memory is there, in case that the kernel cannot do it.
+        rustix::fs::fcntl_add_seals(&file, SEALS)?;
         // A fork would write to the same memory.
         // SAFETY: the range is that of the mapping. The advice changes nothing in this process.
         unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontFork)? };
@@ -93,7 +95,6 @@ impl StagingBuffer {
         // One call instead of a fault for each page. Older kernels do not know it.
         // SAFETY: as above; the contents stay as they are.
         let _ = unsafe { rustix::mm::madvise(start, length, Advice::LinuxPopulateWrite) };
-        rustix::fs::fcntl_add_seals(&file, SEALS)?;
         let buffer = |place: usize| Self {
             mapping: Arc::clone(&mapping),
             range: place * size..(place + 1) * size,
@@ -145,7 +146,8 @@ impl Drop for Writable {
     }
 }
 
-/// Memory that another process has staged data in, to be read here.
+/// Memory that a process has staged data in, to be read here: by a worker, or by the program itself, which shows arguments
+/// while it owns their buffer.
 pub(crate) struct StagedMemory {
     start: NonNull<u8>,
     length: usize,
@@ -183,16 +185,16 @@ impl StagedMemory {
         Ok(Self { start, length })
     }
 
-    /// Returns the bytes that were staged for a call, as long as it has not been answered.
+    /// Returns bytes that were staged for a call. The caller has to be reading the arguments of this call.
     pub(crate) fn part(&self, offset: usize, length: usize) -> Option<&[u8]> {
         let end = offset.checked_add(length)?;
         if end > self.length {
             return None;
         }
         // SAFETY: the range is within the mapping, which lives as long as `self`, cannot shrink, and has all of its
-        // memory. The process that has staged the bytes for a call runs this same program. It writes to their buffer
-        // only once the buffer has no owner any more, and the call owns it until this process has answered; what is
-        // read here belongs to the arguments of the call, which are dropped before that.
+        // memory. The process that has staged the bytes runs this same program. It writes to a buffer only once that has
+        // no owner any more: the call owns it, and its entry among those that this process has to answer. What is read
+        // here becomes a part of the arguments of the call, which are dropped before it is answered.
         Some(unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), length) })
     }
 }
