@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::CodecError;
 use super::buffers::LARGE;
+use super::primitive::AS_IN_MEMORY;
 use crate::sys::StagedMemory;
 
 /// Marks a length whose contents lie elsewhere.
@@ -63,6 +64,8 @@ pub(crate) struct Scope {
 impl Scope {
     #[inline]
     pub(crate) fn begin(stage: Option<Stage>) -> Self {
+        // Elsewhere vectors of numbers are not copied as a whole.
+        let stage = stage.filter(|_| AS_IN_MEMORY);
         Self {
             outer: STAGE.replace(stage),
             outer_bytes: BYTES.replace(0),

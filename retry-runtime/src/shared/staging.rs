@@ -2,7 +2,7 @@
 //!
 //! A buffer belongs to one call at a time, from when its arguments are encoded until the call is over and each worker
 //! that was sent it has answered or ended. Then it is free for the next call. Touching memory for the first time takes
-//! longer than everything else, so free buffers are kept, up to a limit and until none was used for a while.
+//! longer than everything else, so free buffers are kept, up to a limit and each for a while after its last use.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
