@@ -605,6 +605,8 @@ impl Running {
     }
 
     fn cancel(self: &Arc<Self>) {
+        // A task that was lost while this process was stopped: the engine may say so before the timers run again.
+        self.tick(now());
         let runs = lock(&self.state).execution.cancel();
         self.end_at_once(runs);
     }
