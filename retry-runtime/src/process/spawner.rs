@@ -197,7 +197,8 @@ pub(super) fn assign(
     let sent = rustix::io::ioctl_fionbio(&standby.socket, true)
         .map_err(io::Error::from)
         .and_then(|()| send_orders(&standby, &request, limit, false));
-    if sent.is_err() || standby.has_ended() {
+    // A standby that has ended since may have failed its set-up already: its messages tell.
+    if sent.is_err() {
         pool.state().standby.discard(pool.inbox(), standby);
         return Some(request);
     }
@@ -260,9 +261,7 @@ fn spawn(pool: Pool<'_>, request: &StartRequest) -> io::Result<(u32, ProcessLink
     };
     let (process, cgroup, was_standby) = 'assigned: {
         if let Some(standby) = take_standby(pool) {
-            if let (cgroup, Ok(())) = order(&standby)
-                && !standby.has_ended()
-            {
+            if let (cgroup, Ok(())) = order(&standby) {
                 break 'assigned (standby, cgroup, true);
             }
             // The standby has just died. That is not a failed start: no work had been assigned to it.
