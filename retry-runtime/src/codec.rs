@@ -156,7 +156,8 @@ pub(crate) fn encode_alone<T: Wire>(
     }
 }
 
-/// The same for an argument. If its contents are staged, it is encoded like one of several.
+/// Encodes an argument that is alone in its message, like [`encode_alone`]. If its contents are staged, it is encoded like
+/// one of several.
 pub(crate) fn encode_argument_alone<T: Wire>(
     value: T,
     out: &mut Vec<u8>,

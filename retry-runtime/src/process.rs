@@ -100,16 +100,19 @@ impl PoolShared {
     /// before the next wake-up.
     fn trim_memory(&self, now: Instant) -> Option<Instant> {
         let staging = self.staging.as_ref();
-        let staging = staging.and_then(|staging| staging.trim(now));
-        staging.into_iter().chain(self.received.trim(now)).min()
+        let staging = staging.and_then(|staging| staging.keeper().trim(now));
+        staging
+            .into_iter()
+            .chain(self.received.keeper().trim(now))
+            .min()
     }
 
     /// Drops the free memory for large messages, and keeps none from now on.
     fn close_memory(&self) {
         if let Some(staging) = &self.staging {
-            staging.close();
+            staging.keeper().close();
         }
-        self.received.close();
+        self.received.keeper().close();
     }
 
     fn state(&self) -> MutexGuard<'_, PoolState> {

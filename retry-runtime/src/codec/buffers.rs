@@ -20,7 +20,7 @@ pub(crate) const LARGE: usize = 64 * 1024;
 pub(crate) const KEPT: Duration = Duration::from_secs(2);
 
 /// Free memory of up to a number of bytes.
-pub(crate) struct Retained<T> {
+struct Retained<T> {
     /// The last used one is at the end.
     free: Vec<Free<T>>,
     bytes: usize,
@@ -37,7 +37,7 @@ struct Free<T> {
 }
 
 impl<T> Retained<T> {
-    pub(crate) const fn new(limit: usize) -> Self {
+    const fn new(limit: usize) -> Self {
         Self {
             free: Vec::new(),
             bytes: 0,
@@ -47,12 +47,8 @@ impl<T> Retained<T> {
         }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.is_closed
-    }
-
     /// Takes the memory that was used last among that whose size fits: it is in a cache.
-    pub(crate) fn take(&mut self, fits: impl Fn(usize) -> bool) -> Option<T> {
+    fn take(&mut self, fits: impl Fn(usize) -> bool) -> Option<T> {
         let place = self.free.iter().rposition(|free| fits(free.size))?;
         let found = self.free.remove(place);
         self.bytes -= found.size;
@@ -62,7 +58,7 @@ impl<T> Retained<T> {
     /// Keeps memory for the next use. Returns what there is no room for, and whether the caller of
     /// [`trim`](Self::trim) has to be told.
     #[must_use]
-    pub(crate) fn keep(&mut self, memory: T, size: usize) -> (Vec<T>, bool) {
+    fn keep(&mut self, memory: T, size: usize) -> (Vec<T>, bool) {
         if size > self.limit || self.is_closed {
             return (vec![memory], false);
         }
@@ -87,7 +83,7 @@ impl<T> Retained<T> {
 
     /// Returns what has not been used for a while, and when to look again, if that is needed before the caller is told.
     #[must_use]
-    pub(crate) fn trim(&mut self, now: Instant) -> (Vec<T>, Option<Instant>) {
+    fn trim(&mut self, now: Instant) -> (Vec<T>, Option<Instant>) {
         let mut dropped = Vec::new();
         while let Some(oldest) = self.free.first() {
             let due = oldest.since + KEPT;
@@ -101,7 +97,7 @@ impl<T> Retained<T> {
     }
 
     #[must_use]
-    pub(crate) fn take_all(&mut self) -> Vec<T> {
+    fn take_all(&mut self) -> Vec<T> {
         self.bytes = 0;
         let free = take(&mut self.free);
         free.into_iter().map(|free| free.memory).collect()
@@ -109,42 +105,98 @@ impl<T> Retained<T> {
 
     /// Keeps nothing from now on. Returns what was kept.
     #[must_use]
-    pub(crate) fn close(&mut self) -> Vec<T> {
+    fn close(&mut self) -> Vec<T> {
         self.is_closed = true;
         self.take_all()
     }
 }
 
-/// Buffers on the heap, for large messages.
-pub(crate) struct BufferPool {
-    retained: Mutex<Retained<Vec<u8>>>,
+/// Free memory that several threads take and keep. What it drops is dropped without its lock.
+pub(crate) struct Keeper<T> {
+    retained: Mutex<Retained<T>>,
     /// Makes the caller of [`trim`](Self::trim) look when that is due.
     wake: Box<dyn Fn() + Send + Sync>,
     /// Identifies the process: the lock must not be taken in a fork.
     mark: Mark,
 }
 
-impl BufferPool {
-    /// Creates a pool that keeps free buffers of up to `limit` bytes. `wake` must not take a lock that a caller of
-    /// other methods holds.
-    pub(crate) fn new(limit: usize, wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self {
+impl<T> Keeper<T> {
+    /// Creates a keeper of up to `limit` bytes. `wake` must not take a lock that a caller of other methods holds.
+    pub(crate) fn new(limit: usize, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
             retained: Mutex::new(Retained::new(limit)),
             wake: Box::new(wake),
             mark: Mark::current(),
-        })
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Retained<Vec<u8>>> {
+    /// Returns whether this process was forked from the one whose memory this is: then nothing else may be called.
+    pub(crate) fn is_foreign(&self) -> bool {
+        !self.mark.is_current()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Retained<T>> {
         self.retained.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Takes the memory that was used last among that whose size fits.
+    pub(crate) fn take(&self, fits: impl Fn(usize) -> bool) -> Option<T> {
+        self.lock().take(fits)
+    }
+
+    /// Keeps memory for the next use, as far as the limit allows.
+    pub(crate) fn keep(&self, memory: T, size: usize) {
+        let (dropped, is_news) = self.lock().keep(memory, size);
+        drop(dropped);
+        if is_news {
+            (self.wake)();
+        }
+    }
+
+    /// Drops what was not used for a while. Returns when to look again, if that is needed before the next wake-up.
+    pub(crate) fn trim(&self, now: Instant) -> Option<Instant> {
+        let (dropped, due) = self.lock().trim(now);
+        drop(dropped);
+        due
+    }
+
+    /// Drops all that is free.
+    pub(crate) fn drop_free(&self) {
+        let dropped = self.lock().take_all();
+        drop(dropped);
+    }
+
+    /// Drops all that is free, and keeps nothing from now on.
+    pub(crate) fn close(&self) {
+        let dropped = self.lock().close();
+        drop(dropped);
+    }
+}
+
+/// Buffers on the heap, for large messages.
+pub(crate) struct BufferPool(Keeper<Vec<u8>>);
+
+impl BufferPool {
+    /// Creates a pool; see [`Keeper::new`].
+    pub(crate) fn new(limit: usize, wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self(Keeper::new(limit, wake)))
+    }
+
+    /// Returns the free buffers.
+    pub(crate) fn keeper(&self) -> &Keeper<Vec<u8>> {
+        &self.0
     }
 
     /// Takes a free buffer for `bytes` bytes, if there is one of about that size.
     pub(crate) fn find(&self, bytes: usize) -> Option<Vec<u8>> {
-        if bytes < LARGE || !self.mark.is_current() {
+        if bytes < LARGE || self.0.is_foreign() {
             return None;
         }
-        self.lock().take(|size| size >= bytes && size / 2 <= bytes)
+        self.0.take(|size| size >= bytes && size / 2 <= bytes)
     }
 
     /// Takes or allocates a buffer for `bytes` bytes.
@@ -159,15 +211,11 @@ impl BufferPool {
     /// Keeps a buffer that is no longer needed, or frees it.
     pub(crate) fn take_back(&self, mut bytes: Vec<u8>) {
         let size = bytes.capacity();
-        if size < LARGE || !self.mark.is_current() {
+        if size < LARGE || self.0.is_foreign() {
             return;
         }
         bytes.clear();
-        let (dropped, is_news) = self.lock().keep(bytes, size);
-        drop(dropped);
-        if is_news {
-            (self.wake)();
-        }
+        self.0.keep(bytes, size);
     }
 
     /// Keeps the buffer of a message, unless something else still refers to it.
@@ -198,20 +246,6 @@ impl BufferPool {
         }
         Bytes::from_owner(Pooled(bytes, Arc::clone(self)))
     }
-
-    /// Drops the buffers that were not used for a while. Returns when to look again, if that is needed before the next
-    /// wake-up.
-    pub(crate) fn trim(&self, now: Instant) -> Option<Instant> {
-        let (dropped, due) = self.lock().trim(now);
-        drop(dropped);
-        due
-    }
-
-    /// Drops the free buffers, and keeps none from now on.
-    pub(crate) fn close(&self) {
-        let dropped = self.lock().close();
-        drop(dropped);
-    }
 }
 
 #[cfg(test)]
@@ -225,7 +259,7 @@ mod tests {
     }
 
     fn is_empty(pool: &BufferPool) -> bool {
-        pool.lock().free.is_empty()
+        pool.0.lock().free.is_empty()
     }
 
     #[test]
@@ -289,6 +323,6 @@ mod tests {
         assert_eq!(kept.trim(later), (vec!["a"], Some(later + KEPT / 2)));
         assert_eq!(kept.trim(later + KEPT), (vec!["b"], None));
         let (_, is_news) = kept.keep("c", 1);
-        assert!(is_news, "nobody looks any more");
+        assert!(is_news, "the caller does not look any more");
     }
 }

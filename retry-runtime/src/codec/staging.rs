@@ -1,6 +1,6 @@
 //! Large contents that lie apart from their message, in memory that both processes have mapped.
 //!
-//! Where bytes, text or numbers are encoded, their length comes first. With its highest bit set, which no length has,
+//! The encoding of bytes, text and numbers begins with their length. With its highest bit set, which no length has,
 //! the place of the contents follows instead of them. Only arguments are encoded so, on a thread that has a [`Stage`],
 //! and only a decoder of arguments follows such a place: [`read`] allows it.
 //!
@@ -54,8 +54,7 @@ thread_local! {
     static FIND: Cell<Option<Find>> = const { Cell::new(None) };
 }
 
-/// What is encoded on this thread is staged where that pays off, with this stage or not at all, until the guard is
-/// dropped.
+/// A guard: until it is dropped, arguments that this thread encodes are staged with the given stage, or not at all.
 pub(crate) struct Scope {
     outer: Option<Stage>,
     outer_bytes: usize,
@@ -87,7 +86,8 @@ pub(super) fn reserve(size: usize) -> bool {
     size >= LARGE && STAGE.get().is_some_and(|stage| (stage.reserve)(size))
 }
 
-/// The same for contents that need not be copied to be a part of their message: new memory is not worth it for them.
+/// Does the same as [`reserve`], but only in memory that is kept: contents that become their message without a copy are not
+/// worth new memory.
 #[inline]
 pub(super) fn reserve_kept(size: usize) -> bool {
     size >= LARGE
@@ -159,7 +159,7 @@ pub(crate) fn read<R>(find: Find, decode: impl FnOnce() -> R) -> R {
 
 /// Returns whether this thread decodes something that may lie apart from its message.
 pub(crate) fn is_reading() -> bool {
-    FIND.get().is_some()
+    finder().is_some()
 }
 
 /// Returns where the decoder of an argument finds memory; `None` if nothing is staged.
@@ -236,7 +236,7 @@ pub(super) fn take(
     }
 }
 
-/// The same for elements of any size.
+/// Does the same as [`take`] for elements of any size.
 #[cold]
 pub(super) fn take_any(
     bytes: &mut &[u8],

@@ -25,7 +25,7 @@ use crate::wire::frame::Kind;
 /// Capacity of the output buffer above which it is released after a call, unless it is kept for the next one.
 const SCRATCH: usize = 256 * 1024;
 
-/// The same limit where it is kept.
+/// Capacity above which a buffer that is kept for the next call is released after all.
 const MOST_KEPT: usize = 8 * 1024 * 1024;
 
 /// The future of an async function's call, polled on the worker's serving thread.

@@ -5,13 +5,12 @@
 //! longer than everything else, so free buffers are kept, up to a limit and each for a while after its last use.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::sync::{Arc, Weak};
 
 use super::object::Object;
-use crate::codec::buffers::Retained;
+use crate::codec::buffers::Keeper;
 use crate::codec::staging::Place;
-use crate::sys::{Mark, StagingBuffer, is_for_want_of_resources};
+use crate::sys::{StagingBuffer, is_for_want_of_resources};
 
 /// The size of a file that holds several buffers, in bytes.
 const FILE: usize = 2 * 1024 * 1024;
@@ -27,20 +26,16 @@ const ALIGNMENT: usize = 64;
 
 /// The staging memory of one runtime.
 pub(crate) struct StagingPool {
-    retained: Mutex<Retained<Piece>>,
+    keeper: Keeper<Piece>,
     files: Arc<AtomicUsize>,
     /// Set once the system has refused to create such memory, for another reason than a lack of resources.
     is_refused: AtomicBool,
     /// The number of bytes that free buffers may have.
     limit: usize,
-    /// Makes the caller of [`trim`](Self::trim) look when that is due.
-    wake: Box<dyn Fn() + Send + Sync>,
-    /// Identifies the process: its lock must not be taken in a fork.
-    mark: Mark,
 }
 
 /// A buffer, and the file that it is a part of.
-struct Piece {
+pub(crate) struct Piece {
     buffer: StagingBuffer,
     file: Arc<File>,
 }
@@ -59,33 +54,29 @@ impl Drop for File {
 }
 
 impl StagingPool {
-    /// Creates a pool that keeps free buffers of up to `limit` bytes. `wake` must not take a lock that a caller of
-    /// other methods holds.
+    /// Creates a pool; see [`Keeper::new`].
     pub(crate) fn new(limit: usize, wake: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
-            retained: Mutex::new(Retained::new(limit)),
+            keeper: Keeper::new(limit, wake),
             files: Arc::default(),
             is_refused: AtomicBool::new(false),
             limit,
-            wake: Box::new(wake),
-            mark: Mark::current(),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Retained<Piece>> {
-        self.retained.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the free buffers.
+    pub(crate) fn keeper(&self) -> &Keeper<Piece> {
+        &self.keeper
     }
 
     /// Returns a buffer for at least `bytes` bytes; `None` if there is no memory or descriptor for it.
     fn take(&self, bytes: usize) -> Option<Piece> {
         let size = size_for(bytes)?;
-        let mut retained = self.lock();
-        let found = retained.take(|other| other == size);
-        if found.is_some() || retained.is_closed() {
+        let found = self.keeper.take(|other| other == size);
+        if found.is_some() || self.keeper.is_closed() {
             return found;
         }
-        drop(retained);
-        // What is not kept is worth its new memory only where the message would need as much, twice.
+        // A buffer that is not kept takes new memory. A message takes twice as much, which counts from this size on.
         let is_kept = size <= self.limit;
         if self.is_refused.load(Ordering::Relaxed) || !is_kept && size < WORTH_A_FILE {
             return None;
@@ -103,7 +94,7 @@ impl StagingPool {
                 // An old kernel, or a filter of system calls.
                 self.is_refused.fetch_or(!is_scarce, Ordering::Relaxed);
                 // The memory or the descriptors may help others.
-                self.drop_free();
+                self.keeper.drop_free();
                 return None;
             }
         };
@@ -121,33 +112,10 @@ impl StagingPool {
         first
     }
 
-    /// Keeps a free buffer for the next calls, as far as the limit allows.
+    /// Keeps a free buffer for the next calls.
     fn keep(&self, piece: Piece) {
         let size = piece.buffer.size();
-        let (dropped, is_news) = self.lock().keep(piece, size);
-        drop(dropped);
-        if is_news {
-            (self.wake)();
-        }
-    }
-
-    fn drop_free(&self) {
-        let dropped = self.lock().take_all();
-        drop(dropped);
-    }
-
-    /// Drops the buffers that were not used for a while. Returns when to look again, if that is needed before the next
-    /// wake-up.
-    pub(crate) fn trim(&self, now: Instant) -> Option<Instant> {
-        let (dropped, due) = self.lock().trim(now);
-        drop(dropped);
-        due
-    }
-
-    /// Drops the free buffers, and keeps none from now on.
-    pub(crate) fn close(&self) {
-        let dropped = self.lock().close();
-        drop(dropped);
+        self.keeper.keep(piece, size);
     }
 }
 
@@ -218,7 +186,7 @@ impl Stager {
     /// Makes sure that the last buffer has room for as many bytes.
     pub(super) fn reserve(&mut self, bytes: usize) -> bool {
         // The iterator of a map may have forked.
-        if !self.pool.mark.is_current() {
+        if self.pool.keeper.is_foreign() {
             return false;
         }
         if self.filled.last().is_some_and(|last| last.has_room(bytes)) {
@@ -259,6 +227,8 @@ impl Stager {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::codec::buffers::KEPT;
 
@@ -323,15 +293,15 @@ mod tests {
         drop(staged(&pool, &vec![0; 16 << 20]));
         assert_eq!(count(), 2, "more than the limit is not kept");
         let now = Instant::now();
-        let due = pool.trim(now).unwrap();
+        let due = pool.keeper.trim(now).unwrap();
         assert!(due > now && due <= now + KEPT);
-        assert_eq!(pool.trim(due + KEPT), None);
+        assert_eq!(pool.keeper.trim(due + KEPT), None);
         assert_eq!(count(), 0);
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
         drop(staged(&pool, &vec![0; 4 << 20]));
         assert_eq!((count(), wakes.load(Ordering::Relaxed)), (1, 2));
         let (_, loan) = staged(&pool, &vec![0; 4 << 20]);
-        pool.close();
+        pool.keeper.close();
         assert!(pool.take(4 << 20).is_none());
         drop(loan);
         assert_eq!(count(), 0);

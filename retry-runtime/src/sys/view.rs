@@ -86,7 +86,7 @@ fn numbers_of<N: Number>(bytes: &[u8]) -> Option<&[N]> {
     (before.is_empty() && after.is_empty()).then_some(numbers)
 }
 
-/// The same for bytes that are to be written.
+/// Returns bytes that are to be written as numbers, under the conditions of [`numbers_of`].
 pub(crate) fn numbers_of_mut<N: Number>(bytes: &mut [u8]) -> Option<&mut [N]> {
     // SAFETY: any bytes are numbers, and numbers have no bytes that are not initialised.
     let (before, numbers, after) = unsafe { bytes.align_to_mut() };
