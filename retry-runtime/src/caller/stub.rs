@@ -20,7 +20,7 @@ use crate::caller::host::Host;
 use crate::caller::map::{ForEach, Map, refuse};
 use crate::caller::runtime::Runtime;
 use crate::checkpoint::describe;
-use crate::codec::Wire;
+use crate::codec::{Wire, buffers};
 use crate::function::args::{
     self, Argument, Arguments, Input, Item, Parameter, Parameters, Signature,
 };
@@ -58,14 +58,14 @@ impl<F, A, R> Target<F, A, R> {
         encode: impl FnOnce(&mut Vec<u8>, usize) -> args::Encoded,
     ) -> Result<Encoded, Rejected> {
         let limit = host.max_message();
-        let mut input = Vec::new();
         // The place of a result in a cache follows from the whole encoding.
         let stages = !is_small && self.registration.spec.cache.is_none();
         let staging = stages.then(|| host.staging()).flatten();
+        let mut input = buffers::take_scratch();
         let (encoded, objects) = shared::collect(staging, || encode(&mut input, limit));
         match encoded {
             Ok(whole) => Ok(Encoded {
-                bytes: whole.unwrap_or_else(|| input.into()),
+                bytes: whole.unwrap_or_else(|| buffers::finish(input)),
                 objects,
             }),
             Err((parameter, error)) => Err(refuse(self.registration, parameter, error, limit)),

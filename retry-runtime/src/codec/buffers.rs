@@ -5,6 +5,7 @@
 //! would pay that price again. Its memory is kept instead, where only this library has seen it or the user has dropped
 //! it: up to a limit, and each buffer for a while after its last use.
 
+use std::cell::Cell;
 use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,37 @@ pub(crate) const LARGE: usize = 64 * 1024;
 
 /// The time for which free memory is kept after its last use.
 pub(crate) const KEPT: Duration = Duration::from_secs(2);
+
+/// Up to this size, a message is encoded in memory that its thread uses again, and then copied: that is faster than
+/// memory that grows with it.
+const SHORT: usize = 1024;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Takes empty memory to encode a message in. User code that is called meanwhile may encode other ones.
+#[inline]
+pub(crate) fn take_scratch() -> Vec<u8> {
+    // A thread that ends may have none any more.
+    let scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    if scratch.capacity() == 0 {
+        return Vec::with_capacity(SHORT);
+    }
+    scratch
+}
+
+/// Returns the message that was encoded in such memory.
+#[inline]
+pub(crate) fn finish(mut message: Vec<u8>) -> Bytes {
+    if message.capacity() > SHORT {
+        return message.into();
+    }
+    let short = Bytes::copy_from_slice(&message);
+    message.clear();
+    let _ = SCRATCH.try_with(|scratch| scratch.set(message));
+    short
+}
 
 /// Free memory of up to a number of bytes.
 struct Retained<T> {

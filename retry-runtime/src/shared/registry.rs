@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::object::{Object, ObjectId, Received};
@@ -211,14 +212,31 @@ thread_local! {
     /// The object that this thread has found last: the next input of a map mostly names it again.
     static LAST_FOUND: RefCell<Weak<Object>> = const { RefCell::new(Weak::new()) };
 
-    /// The objects that the present [`collect`] of this thread has found so far.
-    static NAMED: RefCell<Vec<Arc<Object>>> = const { RefCell::new(Vec::new()) };
+    /// The state of the present [`collect`] of this thread.
+    static COLLECTED: RefCell<Collected> = const { RefCell::new(Collected::NOTHING) };
 
-    /// The memory in which the present [`collect`] stages arguments, if it does.
-    static STAGER: RefCell<Option<Stager>> = const { RefCell::new(None) };
-
-    /// Tells what there is of these. Looking at it is cheaper, and nearly all calls have none.
+    /// Tells what there is in it. Looking at this is cheaper, and nearly all calls have nothing.
     static FOUND: Cell<Found> = const { Cell::new(Found::NONE) };
+}
+
+#[derive(Default)]
+struct Collected {
+    /// The objects that were found so far.
+    named: Vec<Arc<Object>>,
+    /// The memory in which arguments are staged, if they may be.
+    stager: Option<Stager>,
+}
+
+impl Collected {
+    const NOTHING: Self = Self {
+        named: Vec::new(),
+        stager: None,
+    };
+
+    /// Takes the buffers in which arguments were staged, and returns how many bytes these are.
+    fn take_staged(&mut self) -> (Vec<Loan>, usize) {
+        self.stager.as_mut().map(Stager::take).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -244,9 +262,9 @@ fn note_found() {
 /// Records that something is encoded which names an object.
 pub(super) fn name(object: &Arc<Object>) {
     note_found();
-    NAMED.with_borrow_mut(|named| {
-        if !is_recent(named, object) {
-            named.push(Arc::clone(object));
+    COLLECTED.with_borrow_mut(|collected| {
+        if !is_recent(&collected.named, object) {
+            collected.named.push(Arc::clone(object));
         }
     });
 }
@@ -254,27 +272,25 @@ pub(super) fn name(object: &Arc<Object>) {
 /// The way in which the codec stages arguments on this thread.
 const STAGE: staging::Stage = staging::Stage {
     reserve: |bytes| {
-        STAGER.with_borrow_mut(|stager| {
-            let stager = stager.as_mut();
+        COLLECTED.with_borrow_mut(|collected| {
+            let stager = collected.stager.as_mut();
             stager.is_some_and(|stager| stager.reserve(bytes))
         })
     },
     keeps: |bytes| {
-        STAGER.with_borrow(|stager| stager.as_ref().is_some_and(|stager| stager.keeps(bytes)))
+        COLLECTED.with_borrow(|collected| {
+            let stager = collected.stager.as_ref();
+            stager.is_some_and(|stager| stager.keeps(bytes))
+        })
     },
     put: |bytes| {
         note_found();
-        STAGER.with_borrow_mut(|stager| {
-            let stager = stager.as_mut().expect("room was reserved in it");
+        COLLECTED.with_borrow_mut(|collected| {
+            let stager = collected.stager.as_mut().expect("room was reserved in it");
             stager.put(bytes)
         })
     },
 };
-
-/// Takes the buffers in which arguments were staged, and returns how many bytes these are.
-fn take_staged() -> (Vec<Loan>, usize) {
-    STAGER.with_borrow_mut(|stager| stager.as_mut().map(Stager::take).unwrap_or_default())
-}
 
 /// Calls a function that encodes something. Returns its result and the objects that it has named. With a pool, large
 /// contents may be staged, and the result is an encoding of which these are not a part.
@@ -298,7 +314,10 @@ pub(crate) fn collect<R>(
 #[cold]
 fn take_found() -> Objects {
     FOUND.set(Found::NONE);
-    Objects::new(NAMED.take(), take_staged().0, 0)
+    COLLECTED.with_borrow_mut(|collected| {
+        let (loans, _) = collected.take_staged();
+        Objects::new(collected.named.drain(..), loans, 0)
+    })
 }
 
 /// The objects that the inputs of a chunk name, while these are encoded.
@@ -344,27 +363,21 @@ impl ChunkObjects {
             any: false,
             ..found
         });
-        let mut named = NAMED.take();
-        let of_input = self.add_all(&mut named);
-        named.clear();
-        NAMED.set(named);
-        of_input
-    }
-
-    fn add_all(&mut self, named: &mut Vec<Arc<Object>>) -> InputObjects {
-        let alone = named.iter().filter(|object| Arc::strong_count(object) == 1);
-        let weight: usize = alone.map(|object| object.length()).sum();
-        let (loans, staged) = take_staged();
-        if weight + staged > 0 {
-            let named = std::mem::take(named);
-            return InputObjects::Own(Objects::new(named, loans, weight + staged));
-        }
-        for object in named.drain(..) {
-            if !is_recent(&self.objects, &object) {
-                self.objects.push(object);
+        COLLECTED.with_borrow_mut(|collected| {
+            let (loans, staged) = collected.take_staged();
+            let named = &mut collected.named;
+            let alone = named.iter().filter(|object| Arc::strong_count(object) == 1);
+            let weight: usize = alone.map(|object| object.length()).sum();
+            if weight + staged > 0 {
+                return InputObjects::Own(Objects::new(named.drain(..), loans, weight + staged));
             }
-        }
-        InputObjects::InChunk
+            for object in named.drain(..) {
+                if !is_recent(&self.objects, &object) {
+                    self.objects.push(object);
+                }
+            }
+            InputObjects::InChunk
+        })
     }
 
     /// Returns the objects, if there are any.
@@ -375,21 +388,30 @@ impl ChunkObjects {
 
 /// Returns whether an object is among the last ones of a list. Mostly the same one comes again and again, and having
 /// one twice does no harm.
-fn is_recent(objects: &[Arc<Object>], object: &Arc<Object>) -> bool {
-    let mut last = objects.iter().rev().take(RECENTLY_NAMED);
+fn is_recent<'a>(
+    objects: impl IntoIterator<Item = &'a Arc<Object>, IntoIter: DoubleEndedIterator>,
+    object: &Arc<Object>,
+) -> bool {
+    let mut last = objects.into_iter().rev().take(RECENTLY_NAMED);
     last.any(|other| Arc::ptr_eq(other, object))
 }
 
 /// The number of objects with which [`is_recent`] compares a new one.
 const RECENTLY_NAMED: usize = 16;
 
-/// The state of an outer [`collect`], which goes on when the inner one ends; `None` if neither has any.
-struct Scope(Option<Outer>);
+/// Puts back the state in which the present [`collect`] has found its thread.
+enum Scope {
+    /// Nothing was collected, and nothing is staged.
+    Plain,
+    /// Nothing was collected.
+    Staging { _stage: staging::Scope },
+    /// An outer [`collect`] goes on when this one ends.
+    Inner(Outer),
+}
 
 struct Outer {
     found: Found,
-    named: Vec<Arc<Object>>,
-    stager: Option<Stager>,
+    collected: Collected,
     _stage: staging::Scope,
 }
 
@@ -397,36 +419,50 @@ impl Scope {
     #[inline]
     fn begin(pool: Option<Arc<StagingPool>>) -> Self {
         // While a thread ends, it may have none of these any more.
-        let pool =
-            pool.filter(|_| STAGER.try_with(|_| {}).is_ok() && NAMED.try_with(|_| {}).is_ok());
-        let is_idle = pool.is_none() && FOUND.get() == Found::NONE;
-        Self((!is_idle).then(|| Outer::replace(pool)))
+        let pool = pool.filter(|_| COLLECTED.try_with(|_| {}).is_ok());
+        match pool {
+            None if FOUND.get() == Found::NONE => Self::Plain,
+            pool => Self::replace(pool),
+        }
     }
-}
 
-impl Outer {
     fn replace(pool: Option<Arc<StagingPool>>) -> Self {
         let stages = pool.is_some();
-        Self {
-            found: FOUND.replace(Found { any: false, stages }),
-            named: NAMED.take(),
-            stager: STAGER.replace(pool.map(Stager::new)),
-            _stage: staging::Scope::begin(stages.then_some(STAGE)),
+        let found = FOUND.replace(Found { any: false, stages });
+        let stager = pool.map(Stager::new);
+        let _stage = staging::Scope::begin(stages.then_some(STAGE));
+        if found == Found::NONE {
+            COLLECTED.with_borrow_mut(|collected| collected.stager = stager);
+            return Self::Staging { _stage };
         }
+        let named = Vec::new();
+        Self::Inner(Outer {
+            found,
+            collected: COLLECTED.replace(Collected { named, stager }),
+            _stage,
+        })
     }
 }
 
 impl Drop for Scope {
     #[inline]
     fn drop(&mut self) {
-        if let Some(outer) = self.0.take() {
-            FOUND.set(outer.found);
-            let left = (NAMED.replace(outer.named), STAGER.replace(outer.stager));
-            drop(left);
-        } else if FOUND.get().any {
-            // Left over if the function has panicked.
-            FOUND.set(Found::NONE);
-            drop(NAMED.take());
+        // Objects are left over if the function has panicked. Dropping them may run user code, which may encode
+        // something.
+        match self {
+            Self::Plain if !FOUND.get().any => {}
+            Self::Inner(outer) => {
+                FOUND.set(outer.found);
+                drop(COLLECTED.replace(take(&mut outer.collected)));
+            }
+            Self::Staging { .. } if !FOUND.get().any => {
+                FOUND.set(Found::NONE);
+                drop(COLLECTED.with_borrow_mut(|collected| collected.stager.take()));
+            }
+            Self::Plain | Self::Staging { .. } => {
+                FOUND.set(Found::NONE);
+                drop(COLLECTED.take());
+            }
         }
     }
 }
@@ -446,7 +482,9 @@ impl fmt::Debug for Loans {
 }
 
 struct Named {
-    objects: Vec<Arc<Object>>,
+    /// Most calls name one object: it takes no memory of its own.
+    first: Option<Arc<Object>>,
+    others: Vec<Arc<Object>>,
     /// The buffers of staged arguments, if there are any.
     loans: Option<Arc<Loans>>,
     /// The number of bytes that are freed with these objects.
@@ -455,7 +493,13 @@ struct Named {
 
 impl fmt::Debug for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.objects).finish()
+        f.debug_list().entries(self.objects()).finish()
+    }
+}
+
+impl Named {
+    fn objects(&self) -> impl DoubleEndedIterator<Item = &Arc<Object>> {
+        self.first.iter().chain(&self.others)
     }
 }
 
@@ -464,16 +508,27 @@ impl Objects {
 
     /// Returns these objects and buffers, if there are any, and how many bytes they are known to keep that nothing else
     /// does.
-    pub(crate) fn new(objects: Vec<Arc<Object>>, loans: Vec<Loan>, weight: usize) -> Self {
+    pub(crate) fn new(
+        objects: impl IntoIterator<Item = Arc<Object>>,
+        loans: Vec<Loan>,
+        weight: usize,
+    ) -> Self {
         let loans = (!loans.is_empty()).then(|| Arc::new(Loans(loans)));
         Self::of(objects, loans, weight)
     }
 
-    fn of(objects: Vec<Arc<Object>>, loans: Option<Arc<Loans>>, weight: usize) -> Self {
-        let is_empty = objects.is_empty() && loans.is_none();
+    fn of(
+        objects: impl IntoIterator<Item = Arc<Object>>,
+        loans: Option<Arc<Loans>>,
+        weight: usize,
+    ) -> Self {
+        let mut objects = objects.into_iter();
+        let first = objects.next();
+        let is_empty = first.is_none() && loans.is_none();
         Self((!is_empty).then(|| {
             Arc::new(Named {
-                objects,
+                first,
+                others: objects.collect(),
                 loans,
                 weight,
             })
@@ -499,7 +554,7 @@ impl Objects {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.0.iter().flat_map(|named| &named.objects)
+        self.0.iter().flat_map(|named| named.objects())
     }
 
     /// Returns how many bytes are freed with these objects.
@@ -514,12 +569,12 @@ impl Objects {
             (_, None) => self,
             (None, _) => others.clone(),
             (Some(some), Some(more)) => {
-                let is_new = |other: &&Arc<Object>| !is_recent(&some.objects, other);
-                let new: Vec<_> = more.objects.iter().filter(is_new).cloned().collect();
+                let is_new = |other: &&Arc<Object>| !is_recent(some.objects(), other);
+                let new: Vec<_> = more.objects().filter(is_new).cloned().collect();
                 if new.is_empty() {
                     return self;
                 }
-                let objects = some.objects.iter().cloned().chain(new).collect();
+                let objects = some.objects().cloned().chain(new);
                 // The configuration of a service is not staged, so only the arguments are.
                 let loans = some.loans.as_ref().or(more.loans.as_ref());
                 Self::of(objects, loans.cloned(), some.weight + more.weight)

@@ -218,6 +218,9 @@ impl Stager {
 
     /// Takes the buffers that were filled, and returns how many bytes these are.
     pub(super) fn take(&mut self) -> (Vec<Loan>, usize) {
+        if self.filled.is_empty() {
+            return (Vec::new(), 0);
+        }
         let filled = std::mem::take(&mut self.filled);
         let bytes = filled.iter().map(|filling| filling.used).sum();
         let used = filled.into_iter().filter(|filling| filling.used > 0);
