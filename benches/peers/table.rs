@@ -15,6 +15,7 @@ pub(crate) enum Unit {
     /// GiB per second.
     Bandwidth,
     Allocations,
+    WakeUps,
     Bytes,
     Mebibytes,
     Times,
@@ -38,7 +39,7 @@ impl Unit {
             Self::Inputs if value < 1e6 => format!("{:.1} k/s", value / 1e3),
             Self::Inputs => format!("{:.2} M/s", value / 1e6),
             Self::Bandwidth => format!("{:.2} GiB/s", value / f64::from(1 << 30)),
-            Self::Allocations => format!("{value:.2}"),
+            Self::Allocations | Self::WakeUps => format!("{value:.2}"),
             Self::Bytes => format!("{value:.0} bytes"),
             Self::Mebibytes => format!("{:.2} MiB", value / f64::from(1 << 20)),
             Self::Times => format!("{value:.3} x"),

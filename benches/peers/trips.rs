@@ -162,12 +162,80 @@ pub(crate) fn after_quiet(settings: &Settings) -> Vec<Row> {
     let rounds = settings.rounds(40);
     let mut rows = after(0, rounds, "a call every 10 ms");
     rows.extend(after(100, rounds, "100 calls and then 10 ms of quiet"));
+    rows.extend(wake_ups(settings));
     rows
 }
 
+/// Counts how often a thread of this process or of its children has to be woken for a call every 10 ms: the time of
+/// such a call is mostly that of wake-ups.
+fn wake_ups(settings: &Settings) -> Vec<Row> {
+    const CALLS: usize = 20;
+    let mut bare = Bare::start(8);
+    let runtime = runtime();
+    let sample = |once: &mut dyn FnMut()| {
+        let before = sleeps();
+        for _ in 0..CALLS {
+            std::thread::sleep(QUIET);
+            once();
+        }
+        // One of them ends the quiet.
+        (sleeps() - before) as f64 / CALLS as f64 - 1.0
+    };
+    let samples = Contest::default()
+        .with("bare", || sample(&mut || ping(&mut bare, 1)))
+        .with("awaited", || {
+            sample(&mut || {
+                let call = async { add_one.remote(black_box(1)).await };
+                runtime.block_on(call).expect("a result");
+            })
+        })
+        .with("waited", || {
+            sample(&mut || {
+                add_one.remote(black_box(1)).wait().expect("a result");
+            })
+        })
+        .run(settings.rounds(10));
+    let row = |way, ours| {
+        let title = format!("wake-ups for a call every 10 ms, {way}");
+        Row::new(title, Unit::WakeUps, &samples, ours, Goal::None)
+    };
+    vec![row("awaited", "awaited"), row("waited for", "waited")]
+}
+
+/// Returns how often the threads of this process and of its children have gone to sleep.
+fn sleeps() -> u64 {
+    let own = std::process::id();
+    let children = std::fs::read_dir("/proc/self/task").expect("threads");
+    let children = children
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("children")).ok());
+    let children: Vec<u32> = children
+        .flat_map(|all| {
+            let all = all.split_ascii_whitespace();
+            all.filter_map(|child| child.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let sleeps_of = |process: u32| -> u64 {
+        let threads = std::fs::read_dir(format!("/proc/{process}/task"))
+            .into_iter()
+            .flatten();
+        let sleeps = threads.filter_map(|thread| {
+            let status = std::fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
+            let count = status
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            count?.trim().parse::<u64>().ok()
+        });
+        sleeps.sum()
+    };
+    children.into_iter().chain([own]).map(sleeps_of).sum()
+}
+
+/// The time for which nothing is called before a call that is measured.
+const QUIET: Duration = Duration::from_millis(10);
+
 /// Measures calls after 10 ms of quiet, each preceded by `burst` calls that are not timed.
 fn after(burst: u32, rounds: usize, title: &str) -> Vec<Row> {
-    const QUIET: Duration = Duration::from_millis(10);
     /// Contenders run in succession, so that the quiet lasts no longer than that. The first call does not
     /// count.
     const CALLS: usize = 4;

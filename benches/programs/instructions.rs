@@ -3,11 +3,16 @@
 
 use std::time::Duration;
 
-use retry_runtime::{Runtime, function};
+use retry_runtime::{Runtime, Shared, function};
 
 #[function]
 fn add_one(number: u64) -> u64 {
     number + 1
+}
+
+#[function]
+fn look_up(row: usize, table: Shared<[u64]>) -> u64 {
+    table[row]
 }
 
 fn main() {
@@ -37,7 +42,15 @@ fn main() {
             let sum: u64 = results.map(|result| result.expect("a result")).sum();
             assert_eq!(sum, count * (count + 1) / 2);
         }
-        _ => panic!("the first argument is `call` or `map`"),
+        "shared" => {
+            let table = Shared::<[u64]>::copy_from(&[1, 2, 3, 4]).expect("a shared value");
+            for number in 0..count {
+                let row = number as usize % table.len();
+                let call = look_up.on(&runtime).remote(row, table.clone());
+                assert_eq!(call.wait().expect("a result"), table[row]);
+            }
+        }
+        _ => panic!("the first argument is `call`, `map` or `shared`"),
     }
     // Do not wait for the shutdown: a killed worker would not report its count, and the notification of its
     // exit is not available under every valgrind (see instructions.c).
