@@ -61,8 +61,6 @@ struct Pending {
     objects: HashMap<ObjectId, VecDeque<SyncSender<Fetched>>>,
     /// Set once the reading thread has been started.
     reading: bool,
-    /// Set once the parent is gone.
-    ended: bool,
 }
 
 /// The reason for which a shared value cannot be had that does not exist any more.
@@ -167,15 +165,12 @@ impl Upstream {
         let (sender, receiver) = sync_channel(1);
         let mut pending = self.pending();
         self.start_reading(&mut pending)?;
-        if pending.ended {
-            return Err("the parent is gone".to_owned());
-        }
         pending.objects.entry(id).or_default().push_back(sender);
         drop(pending);
         self.write(&Request::Object(id), &[]);
         receiver
             .recv()
-            .unwrap_or_else(|_| Err("the parent is gone".to_owned()))
+            .unwrap_or_else(|_| Err("the connection is gone".to_owned()))
     }
 
     /// Submits calls of one function, in order.
@@ -328,8 +323,18 @@ impl Upstream {
         // Count the request before writing it: an answer that follows on the other connection must not
         // overtake this message.
         count_request();
-        // A failure means that the parent has exited, which the watchdog handles.
-        let _ = write_queue::send_all(&self.socket, &head, payload, file);
+        if write_queue::send_all(&self.socket, &head, payload, file).is_err() {
+            self.end();
+        }
+    }
+
+    /// Ends this worker, whose connection is broken: calls would wait for answers for ever. The parent keeps its end for
+    /// as long as this process lives. So either the parent has exited, or a function has closed descriptors that it
+    /// has not opened.
+    fn end(&self) {
+        if !self.is_foreign() {
+            super::end();
+        }
     }
 
     /// Receives what the parent sends and acts on it, until the connection ends.
@@ -353,9 +358,7 @@ impl Upstream {
                 std::process::abort();
             }
         }
-        let mut pending = self.pending();
-        pending.ended = true;
-        pending.objects.clear();
+        self.end();
     }
 
     fn act(&self, notice: Notice, mut payload: Bytes, arrived: &mut Arrived) -> Result<(), String> {

@@ -542,9 +542,7 @@ impl Reactor {
             Heard::Ring | Heard::Frames | Heard::Nothing => {}
             Heard::End => {
                 let _ = epoll::delete(&*self.epoll, &connection.socket);
-                // The process is dying, or will be killed.
-                let until = self.pool.engine.running_time() + DYING;
-                self.closing.push((until, connection.key.id));
+                self.expect_end(&connection);
                 // Look only once: what comes later is taken in when the worker is reaped, and polling until
                 // then would keep the core from the kernel, which has to clean up after the process.
                 connection
@@ -567,7 +565,13 @@ impl Reactor {
         }
     }
 
-    fn handle_nested(&self, connection: &WorkerConnection, flags: EventFlags) {
+    /// Gives a worker that has closed a connection a while to end. It is killed then.
+    fn expect_end(&mut self, connection: &WorkerConnection) {
+        let until = self.pool.engine.running_time() + DYING;
+        self.closing.push((until, connection.key.id));
+    }
+
+    fn handle_nested(&mut self, connection: &WorkerConnection, flags: EventFlags) {
         let mut receiver = connection.receiver();
         if flags.contains(EventFlags::OUT) {
             receiver.requests.replies.flush();
@@ -576,9 +580,10 @@ impl Reactor {
             receiver.receive_requests(self.pool.get());
         }
         if flags.intersects(EventFlags::HUP | EventFlags::ERR) || receiver.requests.ended {
-            // The worker is ending, or will send nothing more there. The socket would be reported again and
-            // again.
+            // It would be reported again and again.
             let _ = epoll::delete(&*self.epoll, receiver.requests.socket());
+            drop(receiver);
+            self.expect_end(connection);
         }
     }
 

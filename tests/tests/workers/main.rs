@@ -11,6 +11,7 @@ mod events;
 mod failure_texts;
 mod faults;
 mod forks;
+mod hostile;
 mod identities;
 mod kit;
 mod limits;
