@@ -164,6 +164,22 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(url))
         }
         #[doc(hidden)]
+        pub(crate) fn attach(
+            &self,
+            __call: ::retry_runtime::__private0::CallId,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <Result<
+                String,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <Result<
+                String,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+        > {
+            self.__stub().attach(__call)
+        }
+        #[doc(hidden)]
         #[track_caller]
         pub(crate) fn map<
             '__input,

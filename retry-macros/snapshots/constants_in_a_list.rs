@@ -134,6 +134,16 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote())
         }
         #[doc(hidden)]
+        fn attach(
+            &self,
+            __call: ::retry_runtime::__private0::CallId,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <() as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <() as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+        > {
+            self.__stub().attach(__call)
+        }
+        #[doc(hidden)]
         #[track_caller]
         fn map<
             '__input,

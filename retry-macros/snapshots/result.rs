@@ -182,6 +182,22 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(url))
         }
         #[doc(hidden)]
+        fn attach(
+            &self,
+            __call: ::retry_runtime::__private0::CallId,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <Result<
+                Vec<u8>,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <Result<
+                Vec<u8>,
+                FetchError,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+        > {
+            self.__stub().attach(__call)
+        }
+        #[doc(hidden)]
         #[track_caller]
         fn map<
             '__input,

@@ -259,6 +259,16 @@ const _: () = {
             ::retry_runtime::__private0::spawn(self.remote(number))
         }
         #[doc(hidden)]
+        pub fn attach(
+            &self,
+            __call: ::retry_runtime::__private0::CallId,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+        > {
+            self.__stub().attach(__call)
+        }
+        #[doc(hidden)]
         #[track_caller]
         pub fn map<
             '__input,
@@ -579,6 +589,22 @@ const _: () = {
             > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
             ::retry_runtime::__private0::spawn(self.remote(argument1, of))
+        }
+        #[doc(hidden)]
+        fn attach(
+            &self,
+            __call: ::retry_runtime::__private0::CallId,
+        ) -> ::retry_runtime::__private0::FunctionCall<
+            <Result<
+                Scaler,
+                String,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+            <Result<
+                Scaler,
+                String,
+            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+        > {
+            self.__stub().attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]

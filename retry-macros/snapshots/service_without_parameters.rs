@@ -191,6 +191,16 @@ const _: () = {
             ::my::runtime::__private0::spawn(self.remote())
         }
         #[doc(hidden)]
+        fn attach(
+            &self,
+            __call: ::my::runtime::__private0::CallId,
+        ) -> ::my::runtime::__private0::FunctionCall<
+            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
+        > {
+            self.__stub().attach(__call)
+        }
+        #[doc(hidden)]
         #[track_caller]
         fn map<
             '__input,

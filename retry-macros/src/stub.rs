@@ -240,6 +240,11 @@ impl Expansion<'_> {
             }
 
             #[doc(hidden)]
+            #vis fn attach(&self, __call: #private::CallId) -> #private::FunctionCall<#results> {
+                self.__stub().attach(__call)
+            }
+
+            #[doc(hidden)]
             #[track_caller]
             #vis fn map<#inputs>(&self, __inputs: __I) -> #private::Map<__I::IntoIter, #results> {
                 self.__stub().map(__inputs)

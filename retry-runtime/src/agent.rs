@@ -226,6 +226,7 @@ impl Agent {
         let refuse = |problem: String| {
             (agent.say)(&format!("refused a task: {problem}"));
             let answer = Answer {
+                function: String::new(),
                 replies: Vec::new(),
                 facts: Facts::default(),
                 problem: Some(problem),

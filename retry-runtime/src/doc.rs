@@ -8,7 +8,8 @@ use std::path::Path;
 
 use crate::__private0 as private;
 use crate::{
-    Call, CallError, ForEach, FunctionCall, FunctionSpec, Input, Map, Options, RemoteError, Runtime,
+    Call, CallError, CallId, ForEach, FunctionCall, FunctionSpec, Input, Map, Options, RemoteError,
+    Runtime,
 };
 
 /// The stub of a sample function.
@@ -95,6 +96,36 @@ impl Stub {
     /// The call ends as any variant of [`CallError`].
     pub fn spawn(&self, path: &Path, width: u32) -> FunctionCall<u64, RemoteError> {
         unreachable!("{path:?} {width}")
+    }
+
+    /// Returns a call that was [spawned](Self::spawn) before, in this program or an earlier one of the same build, to
+    /// wait for its result or to cancel it.
+    ///
+    /// This is for calls to [other machines](crate::engine), which go on when their program ends. Any number of programs
+    /// may attach to a call, as long as the engine keeps its result.
+    ///
+    /// ```no_run
+    /// use retry_runtime::{CallId, function};
+    ///
+    /// #[function]
+    /// fn add(a: u64, b: u64) -> u64 {
+    ///     a + b
+    /// }
+    ///
+    /// fn main() {
+    ///     retry_runtime::init();
+    ///     let id: CallId = "1M8KXTGN4XCCR/17".parse().unwrap();
+    ///     println!("{}", add.attach(id).wait().unwrap());
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The call ends as any variant of [`CallError`]: as [`Lost`](CallError::Lost) if the engine does not know it, or not
+    /// any more; as [`Rejected`](CallError::Rejected) if it is a call of another function, or if calls do not go to other
+    /// machines.
+    pub fn attach(&self, call: CallId) -> FunctionCall<u64, RemoteError> {
+        unreachable!("{call}")
     }
 
     /// Returns a lazy [`Map`] of the function over many inputs.

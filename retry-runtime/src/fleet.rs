@@ -17,14 +17,14 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::api::call_id::CallNumber;
-use crate::api::engine::{Engine, Found, Reply};
+use crate::api::call_id::{CallId, CallNumber};
+use crate::api::engine::{Engine, Found, Reply, TaskNews};
 use crate::api::events::{Events, Publisher, Subscriber};
 use crate::api::failure::Rejected;
 use crate::api::run::RunId;
 use crate::config::Config;
 use crate::function::callee::Callee;
-use crate::function::registry::{self, Fnv};
+use crate::function::registry::{self, Fnv, Registration};
 use crate::job::Job;
 use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver};
@@ -168,6 +168,20 @@ impl Fleet {
         self.step(|tasks, _| tasks.set_interest(self.publisher.interest()));
     }
 
+    /// Begins to wait for a call that was spawned before.
+    pub(crate) fn attach(
+        &self,
+        registration: &'static Registration,
+        call: CallId,
+        job: Job,
+    ) -> Result<CallKey, Rejected> {
+        if let Some(problem) = &self.config.invalid {
+            return Err(Rejected::Configuration(problem.clone()));
+        }
+        let number = self.step(|tasks, _| tasks.attach(registration, call, job));
+        Ok(CallKey::nested(number))
+    }
+
     pub(crate) fn cancel(&self, call: CallNumber) {
         self.step(|tasks, now| tasks.cancel(now, call));
     }
@@ -209,6 +223,11 @@ impl Fleet {
         }
         state.draining.push(waker.clone());
         Poll::Pending
+    }
+
+    /// Returns the calls that go on although the shutdown does not wait for them.
+    pub(crate) fn left(&self) -> Vec<(CallNumber, &'static str)> {
+        self.lock().tasks.left().to_vec()
     }
 
     pub(crate) fn is_drained(&self) -> bool {
@@ -293,13 +312,9 @@ impl Fleet {
         match action {
             Action::Resolve { .. } | Action::Publish(_) => {}
             Action::Submit { number, task } => {
-                let end = move |end| {
-                    if let Some(fleet) = this.upgrade() {
-                        fleet.step(|tasks, now| tasks.end(now, number, end));
-                    }
-                };
-                self.engine.submit(task, Reply::new(end));
+                self.engine.submit(task, Self::reply(this, number));
             }
+            Action::Attach { number, id } => self.engine.attach(&id, Self::reply(this, number)),
             Action::Cancel(id) => self.engine.cancel(&id),
             Action::FindHosts { pool, queue } => {
                 let found = move |hosts| {
@@ -310,6 +325,18 @@ impl Fleet {
                 self.engine.find_hosts(&queue, Found::new(found));
             }
         }
+    }
+
+    /// Returns the place for the news about a task.
+    fn reply(this: Weak<Self>, number: u64) -> Reply {
+        Reply::new(move |news| {
+            if let Some(fleet) = this.upgrade() {
+                fleet.step(|tasks, now| match news {
+                    TaskNews::Accepted => tasks.accept(number),
+                    TaskNews::Ended(end) => tasks.end(now, number, end),
+                });
+            }
+        })
     }
 
     fn run_timers(&self) {

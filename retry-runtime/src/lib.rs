@@ -33,7 +33,7 @@
 //! | to | use |
 //! |---|---|
 //! | let a function run in workers | [`#[function]`](macro@function), whose page lists all options |
-//! | call it | the methods of its [stub](doc::Stub): `remote`, `map`, `spawn`, `for_each`, `on`, `with_options`, `local`, `name`, `spec` |
+//! | call it | the methods of its [stub](doc::Stub): `remote`, `map`, `spawn`, `attach`, `for_each`, `on`, `with_options`, `local`, `name`, `spec` |
 //! | let methods share a value per worker | [`#[service]`](macro@service) |
 //! | say where a process becomes a worker | [`#[local_entrypoint]`](macro@local_entrypoint) or [`init`], and [`#[test]`](macro@test) in tests |
 //! | show progress and end in order in a `main` of one's own | [`run`], [`run_async`], and [`Program`] with settings |

@@ -12,6 +12,7 @@ pub use crate::__can_be_parsed as can_be_parsed;
 pub use crate::__kind as kind;
 #[cfg(feature = "cli")]
 pub use crate::__misplaced as misplaced;
+pub use crate::api::call_id::CallId;
 pub use crate::api::crash_limit::CrashLimit;
 pub use crate::api::options::Options;
 pub use crate::api::retries::Retries;

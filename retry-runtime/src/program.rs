@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::api::call_id::CallId;
+use crate::api::context::short_name;
 use crate::caller::host::{self, Host};
 use crate::caller::runtime::{Builder, Shutdown};
 use crate::child::nested::Upstream;
@@ -443,8 +445,16 @@ fn finish() {
             }
             shutdown.wait()
         });
-        for abandoned in abandoned {
+        let left = host.left();
+        let goes_on = |id: CallId| left.iter().any(|(call, _)| call.of(host.run()) == id);
+        for abandoned in abandoned.iter().filter(|one| !goes_on(one.call_id())) {
             say(&format!("abandoned {abandoned}"));
+        }
+        for (call, function) in &left {
+            let (name, id) = (short_name(function), call.of(host.run()));
+            say(&format!(
+                "{name} ({id}) goes on; `{name}.attach(id)` returns its result"
+            ));
         }
         say_what_was_killed(&host);
     }

@@ -35,40 +35,72 @@ pub(crate) fn connect(address: &str) -> Result<Arc<dyn Engine>, String> {
 struct Temporal {
     service: Arc<Service>,
     presence: Arc<Presence>,
-    /// Tells the futures that carry tasks that these are cancelled.
-    tasks: Arc<Mutex<HashMap<TaskId, watch::Sender<bool>>>>,
+    tasks: Arc<Cancelled>,
 }
 
-impl Temporal {
+/// Tells the futures that carry tasks that these are cancelled.
+#[derive(Default)]
+struct Cancelled(Mutex<HashMap<TaskId, watch::Sender<bool>>>);
+
+impl Cancelled {
     fn tasks(&self) -> MutexGuard<'_, HashMap<TaskId, watch::Sender<bool>>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what becomes true once a task is cancelled. Several may wait for the same one.
+    fn watch(&self, id: &TaskId) -> watch::Receiver<bool> {
+        let mut tasks = self.tasks();
+        let sender = tasks.entry(id.clone()).or_default();
+        sender.subscribe()
+    }
+
+    fn forget(&self, id: &TaskId) {
+        self.tasks().remove(id);
     }
 }
 
 impl Engine for Temporal {
-    fn submit(&self, task: Task, reply: Reply) {
+    fn submit(&self, task: Task, mut reply: Reply) {
         let handle = match runtime::handle() {
             Ok(handle) => handle,
             Err(problem) => return reply.send(TaskEnd::Refused(problem)),
         };
-        let (sender, cancelled) = watch::channel(false);
-        self.tasks().insert(task.id.clone(), sender);
+        let cancelled = self.tasks.watch(&task.id);
         let service = Arc::clone(&self.service);
         let tasks = Arc::clone(&self.tasks);
         let shows = (!task.detached).then(|| self.presence.show(&task.id));
         handle.spawn(async move {
             let _shows = shows;
             let id = task.id.clone();
-            let end = carry(&service, task, cancelled).await;
-            let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            tasks.remove(&id);
-            drop(tasks);
+            let end = carry(&service, task, cancelled, || reply.accepted()).await;
+            tasks.forget(&id);
+            reply.send(end);
+        });
+    }
+
+    fn attach(&self, id: &TaskId, mut reply: Reply) {
+        let handle = match runtime::handle() {
+            Ok(handle) => handle,
+            Err(problem) => return reply.send(TaskEnd::Refused(problem)),
+        };
+        let mut cancelled = self.tasks.watch(id);
+        let (service, id) = (Arc::clone(&self.service), id.clone());
+        let tasks = Arc::clone(&self.tasks);
+        handle.spawn(async move {
+            let end = match reach(&service).await {
+                Ok(()) => {
+                    reply.accepted();
+                    wait(&service, id.as_str(), &mut cancelled).await
+                }
+                Err(end) => end,
+            };
+            tasks.forget(&id);
             reply.send(end);
         });
     }
 
     fn cancel(&self, id: &TaskId) {
-        if let Some(sender) = self.tasks().get(id) {
+        if let Some(sender) = self.tasks.tasks().get(id) {
             sender.send_replace(true);
         }
     }
@@ -105,6 +137,7 @@ async fn carry(
     service: &Arc<Service>,
     task: Task,
     mut cancelled: watch::Receiver<bool>,
+    accepted: impl FnOnce() + Send,
 ) -> TaskEnd {
     let begun = Instant::now();
     // The machine that has the task and the server keep the deadline. This is for a server that cannot be reached.
@@ -115,7 +148,8 @@ async fn carry(
         if let Err(end) = start(service, &task, begun, &cancelled).await {
             return end;
         }
-        wait(service, &task, &mut cancelled).await
+        accepted();
+        wait(service, task.id.as_str(), &mut cancelled).await
     };
     let Some(ends) = ends else {
         return carried.await;
@@ -152,10 +186,6 @@ async fn start(
     let mut backoff = Backoff::new();
     let mut is_tried = false;
     let mut last = "no answer".to_owned();
-    let refused = |reason: &str| {
-        let place = service.place();
-        TaskEnd::Refused(format!("the Temporal server at {place}: {reason}"))
-    };
     loop {
         if *cancelled.borrow() && !is_tried {
             return Err(TaskEnd::Cancelled);
@@ -173,11 +203,11 @@ async fn start(
             // One that exists is this one: an earlier answer was lost.
             Ok(()) | Err(Problem::Exists) => return Ok(()),
             Err(Problem::NotFound(reason) | Problem::Refused(reason)) => {
-                return Err(refused(&reason));
+                return Err(refused(service, &reason));
             }
             Err(Problem::Away(reason)) => {
                 if !service.has_answered() && begun.elapsed() >= FIRST_CONTACT {
-                    return Err(refused(&reason));
+                    return Err(refused(service, &reason));
                 }
                 is_tried |= service.has_answered();
                 last = reason;
@@ -192,13 +222,39 @@ async fn start(
     }
 }
 
+fn refused(service: &Service, reason: &str) -> TaskEnd {
+    let place = service.place();
+    TaskEnd::Refused(format!("the Temporal server at {place}: {reason}"))
+}
+
+/// Finds out whether the server can be reached, which a question for a result does not tell for a while.
+async fn reach(service: &Service) -> Result<(), TaskEnd> {
+    let until = Instant::now() + FIRST_CONTACT;
+    let mut backoff = Backoff::new();
+    let mut last = "no answer".to_owned();
+    while !service.has_answered() {
+        let Ok(answer) = tokio::time::timeout_at(until.into(), service.ping()).await else {
+            return Err(refused(service, &last));
+        };
+        match answer {
+            Err(Problem::NotFound(reason) | Problem::Refused(reason)) => {
+                return Err(refused(service, &reason));
+            }
+            Err(Problem::Away(reason)) => last = reason,
+            Ok(()) | Err(Problem::Busy | Problem::Exists) => {}
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        tokio::time::sleep(backoff.next().min(left)).await;
+    }
+    Ok(())
+}
+
 /// Waits for the end of the activity.
 async fn wait(
     service: &Arc<Service>,
-    task: &Task,
+    id: &str,
     cancelled: &mut watch::Receiver<bool>,
 ) -> TaskEnd {
-    let id = task.id.as_str();
     let mut backoff = Backoff::new();
     let mut is_asked = false;
     loop {

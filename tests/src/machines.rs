@@ -1,11 +1,12 @@
 //! Programs as machines: agents that serve calls, and the program that makes them, which go through an engine.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Ledger, descendants};
+use crate::{Ledger, descendants, eventually};
 
 /// A program, with the settings under which it is started as an agent and as the caller.
 pub struct Machines<E> {
@@ -92,6 +93,49 @@ pub fn output(output: Output) -> String {
 pub fn numbered(values: impl IntoIterator<Item = u64>) -> String {
     let line = |(index, value)| format!("{index} {value}\n");
     values.into_iter().enumerate().map(line).collect()
+}
+
+/// Checks that programs get the results of calls that others have spawned, and cancel them.
+///
+/// # Panics
+///
+/// If they do not.
+pub fn assert_attaches<E>(world: &Machines<E>) {
+    let spawned = world.call(&["spawned", "7", "9"]).output().unwrap();
+    let told = String::from_utf8(spawned.stderr.clone()).unwrap();
+    let printed = output(spawned);
+    let [slow, fails]: [&str; 2] = printed.lines().collect::<Vec<_>>().try_into().unwrap();
+    for (name, id) in [("slow", slow), ("fails", fails)] {
+        let line = format!("{name} ({id}) goes on; `{name}.attach(id)` returns its result\n");
+        assert!(told.contains(&line), "{told}");
+    }
+    // The result is kept for those that come later.
+    for _ in 0..2 {
+        assert_eq!(world.run(&["attached", slow]), "7\n");
+    }
+    let failed = "fails failed after 4 attempts: attempt 4 on 9 [failed, failed, failed, failed]";
+    assert_eq!(
+        world.run(&["attached_failed", fails]),
+        format!("error: {failed}\n")
+    );
+    let other = world.run(&["attached_square", slow]);
+    let is_other = format!("{slow} is a call of `slow`, not of `square`");
+    assert!(other.contains(&is_other), "{other}");
+    let unknown = world.run(&["attached", &format!("{slow}000")]);
+    assert!(unknown.contains("does not know"), "{unknown}");
+    assert_eq!(world.run(&["attached_twice", "5"]), "5\n5\n5\n");
+    let executions = world.ledger.executions();
+    assert_eq!((executions[&7], executions[&5]), (1, 1));
+    let spawned = world.run(&["spawned_in_vain", "8"]);
+    eventually("it has begun", Duration::from_secs(20), || {
+        world.ledger.executions().contains_key(&8)
+    });
+    let mut attached = world.call(&["attached_cancelled", spawned.trim_end()]);
+    let attached = attached.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut attached = attached.stderr(Stdio::piped()).spawn().unwrap();
+    attached.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let cancelled = output(attached.wait_with_output().unwrap());
+    assert!(cancelled.contains("cancelled"), "{cancelled}");
 }
 
 /// Returns whether a process has ended. Its parent may not have waited for it yet.

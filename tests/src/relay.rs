@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,6 +36,8 @@ enum Request {
         host_timeout: Duration,
         detached: bool,
     },
+    /// Waits for the end of a task that was submitted before.
+    Attach(String),
     Cancel(String),
     Hosts(String),
     Take {
@@ -60,6 +62,8 @@ enum Request {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Response {
+    /// The task is there. Its end follows.
+    Accepted,
     End(Ended),
     Hosts {
         serve: bool,
@@ -80,7 +84,7 @@ enum Response {
     Unknown,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Ended {
     Answer(Vec<u8>),
     Again { delay: Duration, ledger: Vec<u8> },
@@ -104,6 +108,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     tasks: BTreeMap<String, Kept>,
+    /// The ends of tasks whose callers need not be there.
+    ended: BTreeMap<String, Ended>,
     polled: BTreeMap<String, Instant>,
     /// The agents whose messages are lost.
     cut_off: BTreeSet<String>,
@@ -122,7 +128,8 @@ struct Kept {
     /// The delivery that counts, and when its agent was heard of.
     holder: Option<(u64, Instant)>,
     is_cancelled: bool,
-    ends: Sender<Ended>,
+    is_detached: bool,
+    ends: Vec<Sender<Ended>>,
 }
 
 impl Relay {
@@ -170,9 +177,10 @@ impl Relay {
 
     /// Forgets all tasks, as a server that restarts without its data.
     pub fn lose_data(&self) {
-        let lost = std::mem::take(&mut self.shared.lock().tasks);
-        for task in lost.into_values() {
-            let _ = task.ends.send(Ended::Expired);
+        let mut state = self.shared.lock();
+        state.ended.clear();
+        for task in std::mem::take(&mut state.tasks).into_values() {
+            task.end(&Ended::Expired);
         }
     }
 
@@ -221,8 +229,18 @@ impl Shared {
                 let mut connection = output.try_clone().unwrap();
                 thread::spawn(move || shared.wait_for_end_of(&mut connection, id));
             }
-            let Some(response) = self.answer(request) else {
-                return;
+            let response = match request {
+                Request::Submit { .. } | Request::Attach(_) => {
+                    let end = self.take_in(request);
+                    if write(&mut output, &Response::Accepted).is_err() {
+                        return;
+                    }
+                    self.wait_for(&end)
+                }
+                request => match self.answer(request) {
+                    Some(response) => response,
+                    None => return,
+                },
             };
             if write(&mut output, &response).is_err() {
                 return;
@@ -237,6 +255,62 @@ impl Shared {
         self.answer(Request::Cancel(id));
     }
 
+    /// Takes in a task, or a further one that waits for it. Returns where its end will be.
+    fn take_in(&self, request: Request) -> Receiver<Ended> {
+        let now = Instant::now();
+        let (sender, end) = channel();
+        let mut state = self.lock();
+        match request {
+            Request::Submit {
+                id,
+                queue,
+                body,
+                delay,
+                deadline,
+                host_timeout,
+                detached,
+            } => {
+                let task = Kept {
+                    queue,
+                    body,
+                    ledger: None,
+                    submitted: now,
+                    due: now + delay,
+                    deadline: deadline.map(|deadline| now + deadline),
+                    host_timeout,
+                    holder: None,
+                    is_cancelled: false,
+                    is_detached: detached,
+                    ends: vec![sender],
+                };
+                let is_new = state.tasks.insert(id.clone(), task).is_none();
+                assert!(is_new && !state.ended.contains_key(&id), "{id} is new");
+            }
+            Request::Attach(id) => {
+                let ended = state.ended.get(&id).cloned();
+                match state.tasks.get_mut(&id) {
+                    Some(task) => task.ends.push(sender),
+                    None => {
+                        let _ = sender.send(ended.unwrap_or(Ended::Expired));
+                    }
+                }
+            }
+            other => panic!("{other:?} has no end"),
+        }
+        drop(state);
+        self.changed.notify_all();
+        end
+    }
+
+    fn wait_for(&self, end: &Receiver<Ended>) -> Response {
+        loop {
+            if let Ok(end) = end.recv_timeout(POLL) {
+                return Response::End(end);
+            }
+            self.lock().expire(Instant::now());
+        }
+    }
+
     fn answer(&self, request: Request) -> Option<Response> {
         let now = Instant::now();
         let mut state = self.lock();
@@ -248,41 +322,7 @@ impl Shared {
             return None;
         }
         Some(match request {
-            Request::Submit {
-                id,
-                queue,
-                body,
-                delay,
-                deadline,
-                host_timeout,
-                detached: _,
-            } => {
-                let (ends, end) = channel();
-                let task = Kept {
-                    queue,
-                    body,
-                    ledger: None,
-                    submitted: now,
-                    due: now + delay,
-                    deadline: deadline.map(|deadline| now + deadline),
-                    host_timeout,
-                    holder: None,
-                    is_cancelled: false,
-                    ends,
-                };
-                assert!(
-                    state.tasks.insert(id.clone(), task).is_none(),
-                    "{id} is new"
-                );
-                drop(state);
-                self.changed.notify_all();
-                loop {
-                    if let Ok(end) = end.recv_timeout(POLL) {
-                        return Some(Response::End(end));
-                    }
-                    self.lock().expire(Instant::now());
-                }
-            }
+            Request::Submit { .. } | Request::Attach(_) => return None,
             Request::Cancel(id) => {
                 if let Some(task) = state.tasks.get_mut(&id) {
                     task.is_cancelled = true;
@@ -371,10 +411,21 @@ impl Shared {
     }
 }
 
+impl Kept {
+    fn end(&self, end: &Ended) {
+        for waiting in &self.ends {
+            let _ = waiting.send(end.clone());
+        }
+    }
+}
+
 impl State {
     fn end(&mut self, id: &str, end: Ended) {
         if let Some(task) = self.tasks.remove(id) {
-            let _ = task.ends.send(end);
+            task.end(&end);
+            if task.is_detached {
+                self.ended.insert(id.to_owned(), end);
+            }
         }
     }
 
@@ -443,6 +494,10 @@ impl Connection {
 
     fn ask(&mut self, request: &Request) -> io::Result<Response> {
         write(&mut self.output, request)?;
+        self.read()
+    }
+
+    fn read(&mut self) -> io::Result<Response> {
         let mut line = String::new();
         match self.input.read_line(&mut line)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -478,6 +533,28 @@ impl Client {
         let path = self.path.clone();
         thread::spawn(move || then(ask(&path, &request)));
     }
+
+    /// Waits for the end of a task on a thread of its own.
+    fn carry(&self, request: Request, mut reply: Reply) {
+        let path = self.path.clone();
+        thread::spawn(move || {
+            let ended = Connection::open(&path).and_then(|mut connection| {
+                let mut response = connection.ask(&request)?;
+                if let Response::Accepted = response {
+                    reply.accepted();
+                    response = connection.read()?;
+                }
+                Ok(response)
+            });
+            reply.send(match ended {
+                Ok(Response::End(Ended::Answer(answer))) => TaskEnd::Answered(answer),
+                Ok(Response::End(Ended::Cancelled)) => TaskEnd::Cancelled,
+                Ok(Response::End(Ended::TimedOut)) => TaskEnd::TimedOut,
+                Ok(_) => TaskEnd::Expired,
+                Err(error) => TaskEnd::Refused(format!("no relay at {path}: {error}")),
+            });
+        });
+    }
 }
 
 impl Engine for Client {
@@ -491,16 +568,11 @@ impl Engine for Client {
             host_timeout: task.host_timeout,
             detached: task.detached,
         };
-        let path = self.path.clone();
-        self.ask(request, move |response| {
-            reply.send(match response {
-                Ok(Response::End(Ended::Answer(answer))) => TaskEnd::Answered(answer),
-                Ok(Response::End(Ended::Cancelled)) => TaskEnd::Cancelled,
-                Ok(Response::End(Ended::TimedOut)) => TaskEnd::TimedOut,
-                Ok(_) => TaskEnd::Expired,
-                Err(error) => TaskEnd::Refused(format!("no relay at {path}: {error}")),
-            });
-        });
+        self.carry(request, reply);
+    }
+
+    fn attach(&self, id: &TaskId, reply: Reply) {
+        self.carry(Request::Attach(id.to_string()), reply);
     }
 
     fn cancel(&self, id: &TaskId) {

@@ -42,6 +42,8 @@ pub(crate) struct LocalCall {
 #[derive(Debug)]
 pub(crate) struct Execution {
     host: String,
+    /// The name of the function.
+    function: String,
     ledger: Ledger,
     /// The calls that have not been given to the local engine yet.
     calls: Vec<LocalCall>,
@@ -175,6 +177,7 @@ pub(crate) fn open(now: Instant, host: &str, delivery: Delivery) -> Result<Opene
     }
     let mut execution = Box::new(Execution {
         host: host.to_owned(),
+        function: calls.function.clone(),
         ledger,
         open: 0,
         count,
@@ -499,6 +502,7 @@ impl Execution {
             overflows,
         };
         let answer = Answer {
+            function: self.function.clone(),
             replies,
             facts,
             problem: None,

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::call_id::CallId;
+
 /// A service that carries tasks from the programs that make calls to the machines that run them.
 ///
 /// An engine keeps each task until a machine has answered it, starts it again on another machine when it has heard
@@ -24,6 +26,18 @@ pub trait Engine: Send + Sync {
     /// Asks for a task to end. It ends as [`TaskEnd::Cancelled`] once no machine has it any more, unless it has
     /// been answered before. Does nothing if the task has ended.
     fn cancel(&self, id: &TaskId);
+
+    /// Waits for the end of a task that was [detached](Task::detached) and that any program has submitted, this one or an
+    /// earlier one. A task that the service does not know ends as [`TaskEnd::Expired`]. [`cancel`](Self::cancel) has an
+    /// effect on it while this program waits.
+    ///
+    /// The default refuses that.
+    fn attach(&self, id: &TaskId, reply: Reply) {
+        let _ = id;
+        reply.send(TaskEnd::Refused(
+            "this engine does not keep the results of spawned calls".to_owned(),
+        ));
+    }
 
     /// Finds out which machines serve a queue at present. A machine that is busy with its tasks asks for no others, and
     /// serves it nevertheless.
@@ -77,13 +91,19 @@ impl Task {
     }
 }
 
-/// The id of a [`Task`]: the id of the run that has submitted it, and its number, such as `1M8KXTGN4XCCR/t17`.
+/// The id of a [`Task`]: the id of the run that has submitted it, and its number, such as `1M8KXTGN4XCCR/t17`. The id of
+/// a [detached](Task::detached) task is that of its call, such as `1M8KXTGN4XCCR/17`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(Arc<str>);
 
 impl TaskId {
     pub(crate) fn new(text: &str) -> Self {
         Self(text.into())
+    }
+
+    /// Returns the id of the task of a call that was spawned.
+    pub(crate) fn of_call(call: CallId) -> Self {
+        Self(call.to_string().into())
     }
 
     /// Returns the id as a text of at most 64 letters, digits, slashes and dots.
@@ -178,26 +198,41 @@ pub enum TaskEnd {
     Refused(String),
 }
 
+/// The news about a task, for the program that has submitted it.
+pub(crate) enum TaskNews {
+    /// The service has the task: it does not depend on this program any more.
+    Accepted,
+    Ended(TaskEnd),
+}
+
 /// Takes the end of a task. An engine that drops it has lost the task.
-pub struct Reply(Option<Box<dyn FnOnce(TaskEnd) + Send>>);
+pub struct Reply(Option<Box<dyn FnMut(TaskNews) + Send>>);
 
 impl Reply {
-    pub(crate) fn new(take: impl FnOnce(TaskEnd) + Send + 'static) -> Self {
+    pub(crate) fn new(take: impl FnMut(TaskNews) + Send + 'static) -> Self {
         Self(Some(Box::new(take)))
+    }
+
+    /// Tells the program that the service has the task. A program that ends may leave a
+    /// [detached](Task::detached) task then.
+    pub fn accepted(&mut self) {
+        if let Some(take) = &mut self.0 {
+            take(TaskNews::Accepted);
+        }
     }
 
     /// Tells the program how the task has ended.
     pub fn send(mut self, end: TaskEnd) {
-        if let Some(take) = self.0.take() {
-            take(end);
+        if let Some(mut take) = self.0.take() {
+            take(TaskNews::Ended(end));
         }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(take) = self.0.take() {
-            take(TaskEnd::Expired);
+        if let Some(mut take) = self.0.take() {
+            take(TaskNews::Ended(TaskEnd::Expired));
         }
     }
 }
@@ -280,9 +315,15 @@ mod tests {
         let ends = Arc::new(Mutex::new(Vec::new()));
         let reply = || {
             let ends = Arc::clone(&ends);
-            Reply::new(move |end| ends.lock().unwrap().push(end))
+            Reply::new(move |news| {
+                if let TaskNews::Ended(end) = news {
+                    ends.lock().unwrap().push(end);
+                }
+            })
         };
-        reply().send(TaskEnd::Cancelled);
+        let mut first = reply();
+        first.accepted();
+        first.send(TaskEnd::Cancelled);
         drop(reply());
         assert_eq!(
             *ends.lock().unwrap(),

@@ -32,6 +32,7 @@ use crate::job::slot::Slot;
 use crate::job::{Encoded, Job};
 use crate::local::{LocalEngine, PollIntent, WaitTarget};
 use crate::runtime_thread;
+use crate::shared::Objects;
 use crate::spans;
 use crate::terminal;
 use crate::wait::block::{self, Wait};
@@ -420,9 +421,42 @@ impl<T, E> Call<T, E> {
             decode: self.decode,
             slot,
             key,
+            original: None,
             cache,
             _spans: take(&mut self.spans),
         }
+    }
+}
+
+/// Begins to wait for a call that was spawned before, here or in another program.
+pub(crate) fn attach<T, E>(
+    host: Host,
+    registration: &'static Registration,
+    decoders: Decoders<T, E>,
+    call: CallId,
+) -> FunctionCall<T, E> {
+    let slot = Arc::new(Slot::keeping());
+    let job = Job {
+        target: Arc::clone(&slot) as Arc<dyn Deliver>,
+        number: 0,
+        index: None,
+        input: Payload::NONE,
+        objects: Objects::NONE,
+        caller: Caller::thread(),
+        method: registration.place(),
+        spans: spans::Context::default(),
+    };
+    let attached = host.attach(registration, call, job);
+    let key = attached.map_err(|reason| slot.fill(rejected(reason))).ok();
+    FunctionCall {
+        host,
+        registration,
+        decode: decoders.outcome,
+        slot,
+        key,
+        original: Some(call),
+        cache: None,
+        _spans: spans::Context::default(),
     }
 }
 
@@ -512,6 +546,9 @@ impl<T, E> fmt::Debug for Call<T, E> {
 /// The result is handed out once: by `.await`, [`wait`](Self::wait), [`get`](Self::get) or
 /// [`try_get`](Self::try_get).
 ///
+/// A call on [another machine](crate::engine) goes on when its program ends. With its [`id`](Self::id), the `attach` of a
+/// stub returns it in a later program of the same build.
+///
 /// ```standalone_crate
 /// use retry_runtime::{CallError, function};
 /// use std::time::Duration;
@@ -539,6 +576,8 @@ pub struct FunctionCall<T, E> {
     decode: Decode<T, E>,
     slot: Arc<Slot>,
     key: Option<CallKey>,
+    /// The id under which the call was made, if that was in another place.
+    original: Option<CallId>,
     /// The place for the result in the function's cache, if it has one and the result is not there.
     cache: Option<Box<CachePlace>>,
     /// Keeps the caller's span open.
@@ -600,12 +639,12 @@ impl<T, E> FunctionCall<T, E> {
             }
             outcome
         };
-        Some((self.decode)(
-            self.registration,
-            self.host.run(),
-            None,
-            outcome,
-        ))
+        Some((self.decode)(self.registration, self.run(), None, outcome))
+    }
+
+    /// Returns the run that the call belongs to.
+    fn run(&self) -> RunId {
+        self.original.map_or_else(|| self.host.run(), CallId::run)
     }
 
     /// Cancels the call: removes it from the queue, or stops the worker that executes it.
@@ -623,7 +662,7 @@ impl<T, E> FunctionCall<T, E> {
     #[must_use]
     pub fn id(&self) -> CallId {
         let number = self.key.map_or(CallNumber::NONE, |key| key.id);
-        number.of(self.host.run())
+        self.original.unwrap_or_else(|| number.of(self.host.run()))
     }
 }
 
@@ -633,18 +672,14 @@ impl<T, E> Future for FunctionCall<T, E> {
     fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         if self.host.is_foreign() {
             let outcome = outcome_in_fork(&self.slot);
-            return Poll::Ready((self.decode)(
-                self.registration,
-                self.host.run(),
-                None,
-                outcome,
-            ));
+            let decoded = (self.decode)(self.registration, self.run(), None, outcome);
+            return Poll::Ready(decoded);
         }
         terminal::polled(self.slot.poll_take(context.waker())).map(|outcome| {
             if let Some(place) = self.cache.take() {
                 keep(&place, &outcome);
             }
-            (self.decode)(self.registration, self.host.run(), None, outcome)
+            (self.decode)(self.registration, self.run(), None, outcome)
         })
     }
 }

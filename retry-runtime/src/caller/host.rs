@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::agent::scheme;
-use crate::api::call_id::CallNumber;
+use crate::api::call_id::{CallId, CallNumber};
 use crate::api::events::Events;
 use crate::api::failure::Rejected;
 use crate::api::options::Options;
@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::function::callee::Callee;
 #[cfg(feature = "report")]
-use crate::function::registry;
+use crate::function::registry::{self, Registration};
 use crate::inline::Inline;
 use crate::job::Job;
 use crate::job::caller::Caller;
@@ -313,6 +313,14 @@ impl Host {
         }
     }
 
+    /// Returns the calls that go on although the shutdown does not wait for them.
+    pub(crate) fn left(&self) -> Vec<(CallNumber, &'static str)> {
+        match self {
+            Self::Fleet(fleet) => fleet.left(),
+            Self::Here(_) | Self::Parent(_) | Self::Nowhere(_) => Vec::new(),
+        }
+    }
+
     /// Returns whether the shutdown has ended.
     pub(crate) fn is_drained(&self) -> bool {
         match self {
@@ -395,6 +403,27 @@ impl Host {
             Self::Parent(upstream) => upstream.max_message(),
             Self::Fleet(fleet) => fleet.max_message(),
             Self::Nowhere(_) => configuration().max_message,
+        }
+    }
+
+    /// Begins to wait for a call that was spawned before, here or in another program.
+    pub(crate) fn attach(
+        &self,
+        registration: &'static Registration,
+        call: CallId,
+        job: Job,
+    ) -> Result<CallKey, Rejected> {
+        if self.is_foreign() {
+            return Err(Rejected::Forked);
+        }
+        match self {
+            Self::Fleet(fleet) => fleet.attach(registration, call, job),
+            Self::Here(_) | Self::Parent(_) => {
+                let reason = "only calls that go to other machines (RETRY_ENGINE) can be attached to: those of this \
+                              machine end with their program";
+                Err(Rejected::Engine(reason.into()))
+            }
+            Self::Nowhere(reason) => Err(reason.clone()),
         }
     }
 

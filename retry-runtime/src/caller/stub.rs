@@ -11,11 +11,12 @@ use std::fmt::{self, Debug, Display};
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use crate::api::call_id::CallId;
 use crate::api::failure::Rejected;
 use crate::api::options::Options;
 use crate::api::remote_error::RemoteError;
 use crate::api::spec::FunctionSpec;
-use crate::caller::call::{Call, Decoders, FunctionCall};
+use crate::caller::call::{Call, Decoders, FunctionCall, attach};
 use crate::caller::host::Host;
 use crate::caller::map::{ForEach, Map, refuse};
 use crate::caller::runtime::Runtime;
@@ -325,6 +326,13 @@ macro_rules! layer {
                 ForEach::new(self.map(inputs))
             }
 
+            /// Returns a call that was spawned before, in this program or an earlier one of the same build, to wait for
+            /// its result.
+            pub fn attach(&self, call: CallId) -> FunctionCall<$T, $E> {
+                let target = self.target();
+                attach(target.host(), target.registration, $decoders, call)
+            }
+
             /// A call in a worker process with a tuple of arguments.
             #[track_caller]
             #[doc(hidden)]
@@ -420,6 +428,10 @@ macro_rules! unsent {
             }
 
             pub fn for_each<I: IntoIterator>(&self, _: I) -> ForEach<I::IntoIter, $T, $E> {
+                never_compiled()
+            }
+
+            pub fn attach(&self, _: CallId) -> FunctionCall<$T, $E> {
                 never_compiled()
             }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::sizing::Sizing;
-use crate::api::call_id::CallNumber;
+use crate::api::call_id::{CallId, CallNumber};
 use crate::api::context::{Attempt, short_name};
 use crate::api::engine::{Hosts, Queue, Task, TaskEnd, TaskId};
 use crate::api::events::{CallOutcome, Event, EventKind, FailureDetails, Interest, Record};
@@ -78,6 +78,11 @@ pub(crate) enum Action {
         task: Task,
     },
     Cancel(TaskId),
+    /// Wait for the end of a task that was submitted before.
+    Attach {
+        number: u64,
+        id: TaskId,
+    },
     FindHosts {
         pool: PoolKey,
         queue: Queue,
@@ -101,6 +106,8 @@ pub(crate) struct Tasks {
     /// The calls and chunks of calls that have no outcome yet, by the number of the first call.
     calls: BTreeMap<CallNumber, Call>,
     tasks: BTreeMap<u64, UnderWay>,
+    /// The tasks that were not submitted here.
+    attached: BTreeMap<u64, Attached>,
     deadlines: BinaryHeap<Reverse<(Instant, CallNumber)>>,
     actions: VecDeque<Action>,
     counts: BTreeMap<&'static str, Counts>,
@@ -111,6 +118,8 @@ pub(crate) struct Tasks {
     /// The time at which the calls that are left are given up.
     close_at: Option<Instant>,
     abandoned: Vec<(CallNumber, &'static str)>,
+    /// The calls that go on although the shutdown does not wait for them.
+    left: Vec<(CallNumber, &'static str)>,
     /// The callers that accept no further results for now, with the index of the input that is sent nevertheless.
     holds: Vec<(Caller, Option<u64>)>,
     interest: Interest,
@@ -152,6 +161,8 @@ struct Call {
     queued: Instant,
     deadline: Option<Instant>,
     task: Option<u64>,
+    /// Set if the call has been in a task before.
+    was_sent: bool,
 }
 
 #[derive(Debug)]
@@ -177,6 +188,22 @@ struct UnderWay {
     delay: Duration,
     due: Instant,
     is_cancelled: bool,
+    /// Set once the engine has said that its service has the task.
+    is_accepted: bool,
+}
+
+/// A task that another program has submitted, or this one before, and whose end a call of this program waits for.
+struct Attached {
+    /// The id of the task, and the number of its call in the run that has made it.
+    id: TaskId,
+    original: CallNumber,
+    /// The number by which the call is known here.
+    call: CallNumber,
+    registration: &'static Registration,
+    job: Job,
+    is_cancelled: bool,
+    /// Set once the engine was asked for the end of the task.
+    is_asked: bool,
 }
 
 impl Tasks {
@@ -187,6 +214,7 @@ impl Tasks {
             pools: BTreeMap::new(),
             calls: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            attached: BTreeMap::new(),
             deadlines: BinaryHeap::new(),
             actions: VecDeque::new(),
             counts: BTreeMap::new(),
@@ -194,6 +222,7 @@ impl Tasks {
             cancels_queued: false,
             close_at: None,
             abandoned: Vec::new(),
+            left: Vec::new(),
             holds: Vec::new(),
             interest: Interest::Nothing,
         }
@@ -205,7 +234,13 @@ impl Tasks {
 
     /// Returns whether all calls have an outcome, and none will come.
     pub(crate) fn is_drained(&self) -> bool {
-        self.is_closed && self.calls.is_empty()
+        self.is_closed && self.calls.is_empty() && self.attached.is_empty()
+    }
+
+    /// Returns the calls that go on although the shutdown does not wait for them: it may end before their results are
+    /// there.
+    pub(crate) fn left(&self) -> &[(CallNumber, &'static str)] {
+        &self.left
     }
 
     /// Returns the calls that the shutdown gave up.
@@ -213,13 +248,14 @@ impl Tasks {
         &self.abandoned
     }
 
-    /// Returns how many inputs machines may be executing, and how many wait for being sent.
+    /// Returns how many inputs machines may be executing, and how many wait for being sent, of those that the end of the
+    /// program waits for.
     pub(crate) fn pending(&self) -> (usize, usize) {
         let count = |is_sent: bool| {
             let meant = self
                 .calls
                 .values()
-                .filter(|call| call.task.is_some() == is_sent);
+                .filter(|call| call.task.is_some() == is_sent && !(is_sent && call.may_be_left()));
             meant.map(|call| call.job.count() as usize).sum()
         };
         (count(true), count(false))
@@ -305,6 +341,7 @@ impl Tasks {
             queued: now,
             deadline,
             task: None,
+            was_sent: false,
         };
         if self.interest == Interest::Everything {
             let count = call.job.count();
@@ -510,6 +547,7 @@ impl Tasks {
         let mut delay = Duration::ZERO;
         let mut first: Option<(&'static Registration, Arc<Terms>)> = None;
         let mut deadline = None;
+        let mut of_call = None;
         let Some(mut line) = pool.lines.pop_front() else {
             return;
         };
@@ -540,6 +578,8 @@ impl Tasks {
                 continue;
             };
             call.task = Some(number);
+            let is_first = !std::mem::replace(&mut call.was_sent, true);
+            of_call = (call.terms.is_detached && is_first).then_some(id);
             let resumption = call.resumption(now);
             delay = resumption.as_ref().map_or(delay, |one| one.delay);
             deadline = call.deadline;
@@ -585,7 +625,11 @@ impl Tasks {
         }
         pool.tasks += 1;
         pool.delayed += usize::from(!delay.is_zero());
-        let id = TaskId::new(&format!("{}/t{number}", self.settings.run));
+        let id = match of_call {
+            // A program that has the id of the call finds the task by it.
+            Some(call) => TaskId::of_call(call.of(self.settings.run)),
+            None => TaskId::new(&format!("{}/t{number}", self.settings.run)),
+        };
         let label = self.calls[&calls[0].0].label(position);
         let queue = Queue::new(key.0, self.settings.version);
         let body = task::encode(&body, &payload);
@@ -605,13 +649,90 @@ impl Tasks {
             delay,
             due: now.checked_add(delay).unwrap_or(now),
             is_cancelled: false,
+            is_accepted: false,
         };
         self.tasks.insert(number, under_way);
         self.actions.push_back(Action::Submit { number, task });
     }
 
+    /// Begins to wait for the end of a call that was spawned before, here or in another program.
+    pub(crate) fn attach(
+        &mut self,
+        registration: &'static Registration,
+        original: CallId,
+        job: Job,
+    ) -> CallNumber {
+        let (number, call) = (self.numbers.take_task(), self.numbers.take_calls(1));
+        let id = TaskId::of_call(original);
+        let attached = Attached {
+            id: id.clone(),
+            original: original.number,
+            call,
+            registration,
+            job,
+            is_cancelled: false,
+            is_asked: false,
+        };
+        if self.is_closed {
+            attached.resolve(
+                &mut self.actions,
+                Err(Failure::Rejected(Rejected::ShutDown)),
+                None,
+            );
+            return call;
+        }
+        self.attached.insert(number, attached);
+        // The engine does not know a task that has just been made here.
+        let own = self.calls.get(&original.number);
+        let own = own.filter(|_| original.run() == self.settings.run);
+        let task = own.map(|call| call.task.and_then(|number| self.tasks.get(&number)));
+        if task.is_none_or(|task| task.is_some_and(|task| task.is_accepted)) {
+            self.ask_for(&id);
+        }
+        call
+    }
+
+    /// Asks the engine for the end of a task to which calls of this program are attached.
+    fn ask_for(&mut self, id: &TaskId) {
+        for (number, attached) in &mut self.attached {
+            if attached.id == *id && !std::mem::replace(&mut attached.is_asked, true) {
+                let (number, id) = (*number, id.clone());
+                self.actions.push_back(Action::Attach { number, id });
+            }
+        }
+    }
+
+    /// Takes in that the service of the engine has a task.
+    pub(crate) fn accept(&mut self, number: u64) {
+        if let Some(task) = self.tasks.get_mut(&number) {
+            task.is_accepted = true;
+            let id = task.id.clone();
+            self.ask_for(&id);
+            self.leave();
+        }
+    }
+
+    /// Leaves the calls to their machines that go on without this program, once nothing here waits for them.
+    fn leave(&mut self) {
+        if !self.is_closed {
+            return;
+        }
+        let tasks = &self.tasks;
+        let is_left = |call: &Call| {
+            let task = call.task.and_then(|number| tasks.get(&number));
+            call.may_be_left() && task.is_some_and(UnderWay::goes_on)
+        };
+        let left = self.calls.extract_if(.., |_, call| is_left(call));
+        for (id, call) in left {
+            self.left.push((id, call.registration.spec.name));
+        }
+    }
+
     /// Takes in the end of a task.
     pub(crate) fn end(&mut self, now: Instant, number: u64, end: TaskEnd) {
+        if let Some(attached) = self.attached.remove(&number) {
+            return attached.end(&mut self.actions, end);
+        }
         let Some(task) = self.tasks.remove(&number) else {
             return;
         };
@@ -792,6 +913,13 @@ impl Tasks {
 
     /// Cancels a call, or the chunk that it is in.
     pub(crate) fn cancel(&mut self, now: Instant, id: CallNumber) {
+        let mut attached = self.attached.values_mut();
+        if let Some(attached) = attached.find(|attached| attached.call == id) {
+            if !std::mem::replace(&mut attached.is_cancelled, true) {
+                self.actions.push_back(Action::Cancel(attached.id.clone()));
+            }
+            return;
+        }
         let found = self.calls.range(..=id).next_back();
         let Some((&first, call)) = found else {
             return;
@@ -842,6 +970,8 @@ impl Tasks {
             let why = Failure::Cancelled(Cancelled::ByShutdown);
             self.give_up(|call| call.task.is_none(), &why);
         }
+        self.leave();
+        self.attached.retain(|_, attached| is_wanted(&attached.job));
         let at = now.checked_add(grace);
         self.close_at = self.close_at.into_iter().chain(at).min();
         self.tick(now);
@@ -860,12 +990,28 @@ impl Tasks {
     /// Does what is due.
     pub(crate) fn tick(&mut self, now: Instant) {
         if self.close_at.take_if(|at| *at <= now).is_some() {
-            let left = self.calls.iter().flat_map(|(id, call)| {
+            let why = Failure::Cancelled(Cancelled::ByShutdown);
+            for attached in std::mem::take(&mut self.attached).into_values() {
+                attached.resolve(&mut self.actions, Err(why.clone()), None);
+            }
+            let goes_on = |call: &Call| {
+                let task = call.task.and_then(|number| self.tasks.get(&number));
+                task.is_some_and(|task| task.terms.is_detached && task.goes_on())
+            };
+            let left = self.calls.iter().filter(|(_, call)| goes_on(call));
+            let left: Vec<_> = left
+                .map(|(id, call)| (*id, call.registration.spec.name))
+                .collect();
+            let given_up = self.calls.iter().flat_map(|(id, call)| {
                 let name = call.registration.spec.name;
                 id.following(call.job.count()).map(move |id| (id, name))
             });
-            self.abandoned.extend(left);
-            self.give_up(|_| true, &Failure::Cancelled(Cancelled::ByShutdown));
+            self.abandoned.extend(given_up);
+            for (id, _) in &left {
+                self.resolve(*id, Err(why.clone()));
+            }
+            self.left.extend(left);
+            self.give_up(|_| true, &why);
         }
         while let Some(Reverse((at, id))) = self.deadlines.peek().copied()
             && at <= now
@@ -944,6 +1090,9 @@ impl Tasks {
         history: Option<Box<History>>,
     ) {
         if let Some(call) = self.calls.remove(&id) {
+            if !self.attached.is_empty() && call.terms.is_detached {
+                self.ask_for(&TaskId::of_call(id.of(self.settings.run)));
+            }
             self.publish_end(&call, id, &result, history.as_deref());
             self.end_call(call.pool.0, id, call.job, result, history);
         }
@@ -1043,13 +1192,97 @@ fn split(calls: &mut BTreeMap<CallNumber, Call>, id: CallNumber, count: u32) -> 
             queued: call.queued,
             deadline: call.deadline,
             task: call.task,
+            was_sent: call.was_sent,
         };
         calls.insert(rest, back);
     }
     rest
 }
 
+/// Returns whether something waits for the outcome of a call.
+fn is_wanted(job: &Job) -> bool {
+    Arc::strong_count(&job.target) > 1
+}
+
+impl UnderWay {
+    /// Returns whether the task goes on after this program has ended.
+    fn goes_on(&self) -> bool {
+        self.is_accepted && !self.is_cancelled
+    }
+}
+
+impl Attached {
+    fn end(self, actions: &mut VecDeque<Action>, end: TaskEnd) {
+        let outcome = match end {
+            TaskEnd::Answered(bytes) => self.outcome(bytes),
+            TaskEnd::Cancelled => Err(Failure::Cancelled(Cancelled::ByCaller)),
+            TaskEnd::TimedOut => {
+                // The call may have had another one.
+                let limit = self.registration.spec.deadline.unwrap_or_default();
+                Err(Failure::TimedOut(TimedOut::new(Limit::Deadline, limit)))
+            }
+            TaskEnd::Expired => Err(Failure::Lost(Lost::Expired)),
+            TaskEnd::Refused(reason) => Err(Failure::Rejected(Rejected::Engine(reason.into()))),
+        };
+        let (result, history) = match outcome {
+            Ok(outcome) => (outcome.result, outcome.history),
+            Err(failure) => (Err(failure), None),
+        };
+        self.resolve(actions, result, history);
+    }
+
+    /// Reads the outcome of the call from the answer to its task.
+    fn outcome(&self, bytes: Vec<u8>) -> Result<Outcome, Failure> {
+        let protocol = |reason: String| {
+            Failure::Lost(Lost::Protocol {
+                reason: reason.into(),
+            })
+        };
+        let (answer, mut payload) = task::decode::<Answer>(bytes).map_err(protocol)?;
+        if let Some(problem) = answer.problem {
+            return Err(protocol(problem));
+        }
+        let own = self.registration.spec.name;
+        if answer.function != own {
+            let (its, own) = (short_name(&answer.function), short_name(own));
+            let reason = format!("{} is a call of `{its}`, not of `{own}`", self.id);
+            return Err(Failure::Rejected(Rejected::Engine(reason.into())));
+        }
+        let mut replies = answer.replies.into_iter();
+        match (replies.next(), replies.next()) {
+            (Some(reply), None) if (reply.number, reply.count) == (0, 1) => {
+                let outcome = reply.take(&mut payload).map_err(protocol)?;
+                match &outcome.result {
+                    Err(Failure::HandedBack(_)) => Err(Failure::Lost(Lost::handed_back())),
+                    _ => Ok(outcome),
+                }
+            }
+            _ => Err(protocol("an answer to other calls".to_owned())),
+        }
+    }
+
+    fn resolve(
+        self,
+        actions: &mut VecDeque<Action>,
+        result: Result<Payload, Failure>,
+        history: Option<Box<History>>,
+    ) {
+        let outcome = Outcome {
+            call: self.original,
+            result,
+            history,
+        };
+        let job = self.job;
+        actions.push_back(Action::Resolve { job, outcome });
+    }
+}
+
 impl Call {
+    /// Returns whether the end of the program need not wait for the call, once an engine has it.
+    fn may_be_left(&self) -> bool {
+        self.terms.is_detached && !is_wanted(&self.job)
+    }
+
     /// Returns whether the call has a task of its own: a machine may hand it back with a delay or lose it, without
     /// consequences for others.
     fn travels_alone(&self) -> bool {

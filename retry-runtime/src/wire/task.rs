@@ -37,6 +37,9 @@ pub(crate) struct Allowance {
 /// The answer to a task.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Answer {
+    /// The name of the function, which the program that gets the answer may not have called itself; empty if the machine
+    /// does not run the task.
+    pub(crate) function: String,
     /// The replies to the calls, in their order. Each call is in one reply.
     pub(crate) replies: Vec<Reply>,
     pub(crate) facts: Facts,

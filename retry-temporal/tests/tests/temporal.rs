@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use retry_temporal_tests::{Server, free_port};
 use retry_tests::machines::{
-    Machines, assert_went_elsewhere, is_gone, numbered, output, processes_in, signal_process,
+    Machines, assert_attaches, assert_went_elsewhere, is_gone, numbered, output, processes_in, signal_process,
 };
 use retry_tests::{eventually, fixture_outside};
 use rustix::process::Signal;
@@ -340,6 +340,18 @@ fn calls_of_a_killed_caller_end_unless_they_were_spawned() {
         let mut further = world.ledger.executions();
         further.retain(|input, _| !executions.contains_key(input));
         assert_eq!(further.into_keys().collect::<Vec<_>>(), [200, 1_000_100]);
+    });
+}
+
+#[test]
+fn a_later_program_gets_the_results_of_spawned_calls() {
+    fixture_outside(LIMIT, || {
+        let server = Server::start();
+        let mut world = machines(&server);
+        // The calls go on when the programs that have made them have ended.
+        world.set("WORK", "1500");
+        let _agent = world.agent();
+        assert_attaches(&world);
     });
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use retry_runtime::{CrashLimit, FunctionCall, Runtime, current, function};
+use retry_runtime::{CallId, CrashLimit, FunctionCall, Runtime, current, function};
 use retry_tests::record;
 
 fn begin(input: u64) {
@@ -186,6 +186,7 @@ pub(crate) fn main() {
     retry_runtime::init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |place: usize| arguments[place].parse::<u64>().expect("a number");
+    let id = |place: usize| arguments[place].parse::<CallId>().expect("an id");
     let inputs = || number(1)..number(2);
     macro_rules! map {
         ($($name:ident)*) => {
@@ -203,6 +204,23 @@ pub(crate) fn main() {
         "single" => println!("{}", describe(slow.remote(number(1)).wait())),
         "single_limited" => println!("{}", describe(limited.remote(number(1)).wait())),
         "separate" => separate(&std::env::var("ADDRESS").expect("an address")),
+        "spawned" => {
+            println!("{}", slow.spawn(number(1)).id());
+            println!("{}", fails.spawn(number(2)).id());
+        }
+        "attached" => println!("{}", describe(slow.attach(id(1)).wait())),
+        "attached_failed" => println!("{}", describe(fails.attach(id(1)).wait())),
+        "attached_square" => println!("{}", describe(square.attach(id(1)).wait())),
+        "spawned_in_vain" => println!("{}", in_vain.spawn(number(1)).id()),
+        "attached_cancelled" => cancel_when_told(in_vain.attach(id(1))),
+        "attached_twice" => {
+            let here = slow.spawn(number(1));
+            let (first, second) = (slow.attach(here.id()), slow.attach(here.id()));
+            assert!(first.id() == here.id() && second.id() == here.id());
+            for call in [first, here, second] {
+                println!("{}", describe(call.wait()));
+            }
+        }
         "cancelled" => cancel_when_told(slow.spawn(number(1))),
         "cancelled_in_vain" => cancel_when_told(in_vain.spawn(number(1))),
         "cancelled_much_later" => cancel_when_told(much_later.spawn(number(1))),

@@ -5,8 +5,8 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use retry_tests::machines::{
-    Agent, Machines, assert_only_lost, assert_went_elsewhere, is_gone, numbered, output,
-    processes_in, signal_process,
+    Agent, Machines, assert_attaches, assert_only_lost, assert_went_elsewhere, is_gone, numbered,
+    output, processes_in, signal_process,
 };
 use retry_tests::relay::Relay;
 use retry_tests::{descendants, eventually, fixture_outside};
@@ -612,6 +612,22 @@ fn calls_of_a_killed_caller_end_unless_they_were_spawned() {
         further.retain(|input, _| !begun.contains_key(input));
         assert_eq!(further.into_keys().collect::<Vec<_>>(), [1_000_100]);
         assert_eq!(world.run(&["square", "0", "3"]), numbered([0, 1, 4]));
+    });
+}
+
+#[test]
+fn a_later_program_gets_the_results_of_spawned_calls() {
+    fixture_outside(LIMIT, || {
+        let mut world = machines();
+        // The calls go on when the programs that have made them have ended.
+        world.set("WORK", "1500");
+        let _agent = world.agent();
+        assert_attaches(&world);
+        eventually("no task is left", SOON, || world.engine.tasks() == (0, 0));
+        world.engine.lose_data();
+        let local = Machines::new(env!("CARGO_BIN_EXE_hosts"), "inline".to_owned(), ());
+        let refused = local.run(&["attached", "1M8KXTGN4XCCR/17"]);
+        assert!(refused.contains("RETRY_ENGINE"), "{refused}");
     });
 }
 

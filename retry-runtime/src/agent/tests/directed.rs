@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{MILLI, ONCE, PLAIN, SECOND, callee, job, numbers, policy, pool, settings, values};
 use crate::agent::execution::{Execution, LocalCall, Opened, open};
-use crate::api::call_id::CallNumber;
+use crate::api::call_id::{CallId, CallNumber};
 use crate::api::context::AttemptOutcome;
 use crate::api::engine::{Delivery, Hosts, Queue, Task, TaskEnd, TaskId, Verdict};
 use crate::api::failure::{Cancelled, Lost, Startup};
@@ -16,8 +16,10 @@ use crate::function::callee::Callee;
 use crate::function::registry::Registration;
 use crate::job::budget::Budget;
 use crate::job::caller::Caller;
+use crate::job::delivery::Deliver;
 use crate::job::outcome::{Failure, Outcome};
 use crate::job::resumption::Resumption;
+use crate::job::slot::Slot;
 use crate::scheduler::Numbers;
 use crate::wire::task::Ledger;
 
@@ -27,6 +29,7 @@ pub(super) struct Calls {
     pub(super) now: Instant,
     pub(super) sent: Vec<(u64, Task)>,
     pub(super) cancelled: Vec<TaskId>,
+    attached: Vec<(u64, TaskId)>,
     pub(super) asked: usize,
     /// The inputs and the results of the calls that have ended.
     pub(super) ended: Vec<(Vec<u64>, Result<Payload, Failure>)>,
@@ -41,6 +44,7 @@ impl Calls {
             now: Instant::now(),
             sent: Vec::new(),
             cancelled: Vec::new(),
+            attached: Vec::new(),
             asked: 0,
             ended: Vec::new(),
             attempts: Vec::new(),
@@ -57,6 +61,7 @@ impl Calls {
                     self.attempts.push(outcome.attempts().len());
                     self.ended.push((numbers(&job.input), outcome.result));
                 }
+                Action::Attach { number, id } => self.attached.push((number, id)),
                 Action::Publish(_) => {}
             }
         }
@@ -411,6 +416,98 @@ fn an_engine_knows_which_tasks_go_on_without_their_caller() {
     calls.act();
     let detached: Vec<bool> = calls.sent.iter().map(|(_, task)| task.detached).collect();
     assert_eq!(detached, [false, true]);
+}
+
+/// Returns a call of the function, whose outcome this does not wait for unless it keeps the slot.
+fn attach(calls: &mut Calls, number: u64, slot: &Arc<Slot>) -> CallNumber {
+    let mut job = job(0..0, 8, None, Caller(7));
+    job.target = Arc::clone(slot) as Arc<dyn Deliver>;
+    let run = settings(100_000).run;
+    let call = calls.tasks.attach(&PLAIN, CallNumber(number).of(run), job);
+    calls.act();
+    call
+}
+
+fn detached(calls: &mut Calls, slot: &Arc<Slot>) -> (u64, Task) {
+    let policy = policy(&PLAIN, Retries::none(), None);
+    let callee = Callee {
+        is_detached: true,
+        ..callee(&PLAIN, policy, None)
+    };
+    let mut job = job(1..2, 8, None, Caller(7));
+    job.target = Arc::clone(slot) as Arc<dyn Deliver>;
+    calls.tasks.submit(calls.now, &callee, job);
+    calls.tasks.dispatch(calls.now, &pool(&PLAIN));
+    calls.act();
+    calls.sent.pop().expect("it is sent at once")
+}
+
+#[test]
+fn a_spawned_call_is_attached_to_once_the_engine_has_it() {
+    let mut calls = Calls::new(100_000);
+    let (first, second) = (Arc::default(), Arc::default());
+    let (number, task) = detached(&mut calls, &first);
+    let call: CallId = task.id.as_str().parse().expect("the id of the call");
+    let attached = attach(&mut calls, call.number(), &second);
+    assert!(calls.attached.is_empty(), "the engine does not know it yet");
+    calls.tasks.accept(number);
+    calls.act();
+    let (asked, id) = calls.attached.pop().expect("it is asked for");
+    assert_eq!(id, task.id);
+    calls.tasks.cancel(calls.now, attached);
+    calls.tasks.cancel(calls.now, attached);
+    calls.act();
+    assert_eq!(calls.cancelled, [id]);
+    let answer = answer(calls.now, &task, 8);
+    for number in [asked, number] {
+        calls.end(number, TaskEnd::Answered(answer.clone()));
+    }
+    assert!(calls.ended.iter().all(|(_, result)| result.is_ok()));
+    assert_eq!(calls.ended.len(), 2);
+    // One that has ended is asked for at once, and so is one that nothing is known of.
+    for number in [call.number(), 1_000_000] {
+        attach(&mut calls, number, &second);
+        let (asked, _) = calls.attached.pop().expect("it is asked for");
+        calls.end(asked, TaskEnd::Expired);
+        let (_, result) = calls.ended.pop().expect("it has ended");
+        assert!(matches!(result, Err(Failure::Lost(Lost::Expired))));
+    }
+    // A task of several calls is none that was spawned.
+    calls.warm_up(&PLAIN);
+    calls.submit(&PLAIN, 0..3, true, None, None);
+    let (_, several) = calls.sent.pop().expect("it is sent");
+    let answer = super::directed::answer(calls.now, &several, 8);
+    attach(&mut calls, 1_000_000, &second);
+    let (asked, _) = calls.attached.pop().expect("it is asked for");
+    calls.end(asked, TaskEnd::Answered(answer));
+    let (_, result) = calls.ended.pop().expect("it has ended");
+    assert!(matches!(result, Err(Failure::Lost(Lost::Protocol { .. }))));
+}
+
+#[test]
+fn the_end_of_a_program_leaves_spawned_calls_that_nothing_waits_for() {
+    for (keeps, accepts) in [(false, true), (false, false), (true, true)] {
+        let mut calls = Calls::new(100_000);
+        let slot = Arc::new(Slot::keeping());
+        let (number, _) = detached(&mut calls, &slot);
+        let kept = keeps.then(|| Arc::clone(&slot));
+        drop(slot);
+        assert_eq!(calls.tasks.pending(), (usize::from(keeps), 0));
+        calls.tasks.shut_down(calls.now, SECOND, true);
+        assert!(!calls.tasks.is_drained(), "the engine may not have it yet");
+        if accepts {
+            calls.tasks.accept(number);
+        }
+        assert_eq!(calls.tasks.is_drained(), accepts && !keeps);
+        let later = calls.now + SECOND;
+        calls.tick_at(later);
+        assert!(calls.tasks.is_drained());
+        assert_eq!(calls.tasks.left().len(), usize::from(accepts));
+        let abandoned = usize::from(keeps || !accepts);
+        assert_eq!(calls.tasks.abandoned().len(), abandoned);
+        assert_eq!(calls.cancelled.len(), usize::from(!accepts));
+        drop(kept);
+    }
 }
 
 #[test]

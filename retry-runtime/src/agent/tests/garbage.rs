@@ -148,6 +148,7 @@ fn absurd_answers_end_the_calls_of_their_task() {
         };
         let bytes = task::encode(
             &Answer {
+                function: String::new(),
                 replies,
                 facts,
                 problem: None,

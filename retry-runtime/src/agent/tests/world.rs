@@ -617,7 +617,7 @@ impl World {
                 Action::Cancel(id) => self.tell_engine(Message::Cancel(id)),
                 Action::FindHosts { pool, .. } => self.tell_engine(Message::FindHosts(pool)),
                 Action::Resolve { job, outcome } => self.resolved(&job, outcome),
-                Action::Publish(_) => {}
+                Action::Attach { .. } | Action::Publish(_) => {}
             }
         }
     }
