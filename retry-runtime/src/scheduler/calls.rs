@@ -84,8 +84,8 @@ pub(super) struct Call<P> {
 pub(super) struct Past {
     /// The number of failures that were charged to the retry policy.
     pub(super) failures: u32,
-    /// Set once one of those failures was a panic.
-    pub(super) panicked: bool,
+    /// The number of attempts that have panicked.
+    pub(super) panics: u32,
     pub(super) crashes: u32,
     pub(super) suspicion: Suspicion,
     pub(super) attempts: Vec<Attempt>,
@@ -115,6 +115,8 @@ pub(super) struct AttemptEnd {
     pub(super) error: Option<Box<str>>,
     /// The reason why the call ends now, if it was withdrawn while the attempt ran.
     pub(super) withdrawn: Option<Box<Withdrawn>>,
+    /// Set if the attempt is not charged to the retry policy.
+    pub(super) is_excused: bool,
 }
 
 impl<P> Call<P> {
@@ -139,7 +141,7 @@ impl<P> Call<P> {
         resumption.left = resumption.left.filter(|_| self.deadline.is_some());
         if let Some(past) = self.past.take() {
             resumption.failures = past.failures;
-            resumption.panicked = past.panicked;
+            resumption.panicked = past.panics > 0;
             resumption.crashes = past.crashes;
             resumption.attempts = past.attempts;
             resumption.last = past.last;
@@ -159,7 +161,12 @@ impl<P> Call<P> {
 
     /// Returns whether the call needs a worker in which nothing has panicked.
     pub(super) fn needs_clean(&self) -> bool {
-        self.past.as_ref().is_some_and(|past| past.panicked)
+        self.past.as_ref().is_some_and(|past| past.panics > 0)
+    }
+
+    /// Returns whether the call has panicked in a clean worker as well, which it shared with other calls.
+    pub(super) fn panics_in_company(&self) -> bool {
+        self.past.as_ref().is_some_and(|past| past.panics > 1)
     }
 
     pub(super) fn past_mut(&mut self) -> &mut Past {
@@ -171,7 +178,7 @@ impl From<Resumption> for Past {
     fn from(resumption: Resumption) -> Self {
         Self {
             failures: resumption.failures,
-            panicked: resumption.panicked,
+            panics: u32::from(resumption.panicked),
             crashes: resumption.crashes,
             suspicion: Suspicion::None,
             attempts: resumption.attempts,

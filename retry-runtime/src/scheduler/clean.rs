@@ -4,14 +4,16 @@
 //! attempt in that worker fails for this reason. The scheduler therefore queues a call that has
 //! panicked separately, and sends it only to a clean worker that executes nothing else, since any
 //! other input may panic there. A worker that executes several inputs at once is given only calls
-//! of one kind. Other calls continue in workers in which something has panicked: a function that
+//! of one kind. Of these, the ones that panic because another one has broken something there must
+//! not fail for good: their first panic is not charged to the retry policy, and after the second
+//! one they are executed alone. Other calls continue in workers in which something has panicked: a function that
 //! panics often needs a new worker for its retries now and then, not one for each panic.
 
 use std::time::{Duration, Instant};
 
 use super::function::Lane;
 use super::suspects::Suspicion;
-use super::{Call, FunctionKey, Phase, Scheduler, Timer, Worker, WorkerKey};
+use super::{Call, CallKey, FunctionKey, Phase, Scheduler, Timer, Worker, WorkerKey};
 use crate::job::parts::Parts;
 
 /// The minimum time between two replacements of workers that are still busy. Retries that arrive in
@@ -40,13 +42,29 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
+    /// Returns whether a panic of a call may only be the consequence of an earlier one in the same
+    /// worker, and is not charged to the retry policy. A call without retries has none to lose.
+    pub(super) fn excuses_panic(&self, key: WorkerKey, call: CallKey) -> bool {
+        let worker = self.worker(key);
+        worker.is_some_and(|worker| worker.panicked)
+            && self.call(call).is_some_and(|call| {
+                let policy = &self.functions[call.function.0].policy;
+                policy.separable
+                    && policy.at_once > 1
+                    && call.terms.policy.retries.max_retries() > 0
+                    && !call.needs_clean()
+            })
+    }
+
     /// Sends queued calls that need a clean worker, in which nothing has panicked.
     pub(super) fn hand_out_to_clean(&mut self, now: Instant, function: FunctionKey) {
         while let Some(turn) = self.next_turn(function, Lane::Clean) {
             let nested = turn.depth > 0;
             let call = self.functions[function.0].clean_queue.get(turn);
             let call = call.and_then(|key| self.call(key));
-            let is_alone = call.is_some_and(|call| call.suspicion() != Suspicion::None);
+            let is_alone = call.is_some_and(|call| {
+                call.suspicion() != Suspicion::None || call.panics_in_company()
+            });
             let free = self.free_clean_worker(function, nested);
             let is_free = |key: &WorkerKey| !is_alone || self.workers[*key].outstanding.is_empty();
             let Some(worker) = free.filter(is_free) else {

@@ -56,6 +56,7 @@ impl<P: Parts> Scheduler<P> {
                     stderr_tail: report.stderr_tail.clone(),
                     error: None,
                     withdrawn: None,
+                    is_excused: false,
                 });
                 self.end_withdrawn_call(call, &withdrawn, end);
             } else if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
@@ -100,6 +101,7 @@ impl<P: Parts> Scheduler<P> {
                 stderr_tail: report.stderr_tail.clone(),
                 error: None,
                 withdrawn: None,
+                is_excused: false,
             };
             if let Some(last) = &panicked
                 && (!several || ticket == last.ticket)
@@ -240,12 +242,13 @@ impl<P: Parts> Scheduler<P> {
         self.functions[function.0].count_completions(now, 1);
         if let Some(call) = inflight.call {
             let withdrawn = inflight.withdrawn;
-            // A panic counts even if the attempt had expired before.
-            if let (Answer::Panicked(_), Some(call)) = (&reply.answer, self.call_mut(call)) {
-                call.past_mut().panicked = true;
-            }
+            let panicked = matches!(reply.answer, Answer::Panicked(_));
             match inflight.stop.and_then(|stop| stop.expired) {
                 Some(expired) => {
+                    // A panic counts even if the attempt had expired before.
+                    if let (true, Some(call)) = (panicked, self.call_mut(call)) {
+                        call.past_mut().panics += 1;
+                    }
                     self.end_expired_attempt(
                         now,
                         call,
@@ -255,7 +258,10 @@ impl<P: Parts> Scheduler<P> {
                         reply.stderr_tail,
                     );
                 }
-                None => self.settle(now, identity, call, reply, withdrawn),
+                None => {
+                    let is_excused = panicked && self.excuses_panic(key, call);
+                    self.settle(now, identity, call, reply, withdrawn, is_excused);
+                }
             }
         }
         Ok(())
@@ -270,6 +276,7 @@ impl<P: Parts> Scheduler<P> {
         key: CallKey,
         reply: AnswerReport,
         withdrawn: Option<Box<Withdrawn>>,
+        is_excused: bool,
     ) {
         let mut error = reply.error;
         let (failure, outcome, retry) = match reply.answer {
@@ -311,6 +318,7 @@ impl<P: Parts> Scheduler<P> {
                 stderr_tail: reply.stderr_tail,
                 error,
                 withdrawn,
+                is_excused,
             },
         );
     }
@@ -337,10 +345,12 @@ impl<P: Parts> Scheduler<P> {
         let outcome = end.outcome.clone();
         let tail = end.stderr_tail.clone();
         let worker = end.worker;
+        let is_excused = end.is_excused;
         call.record(end);
         self.publish_attempt(key, worker);
         let call = &mut self.calls[index];
-        let failures = call.past_mut().failures + 1;
+        let charged = call.past_mut().failures + u32::from(!is_excused);
+        let failures = charged.max(1);
         let scheduled = call
             .terms
             .policy
@@ -354,7 +364,7 @@ impl<P: Parts> Scheduler<P> {
         let delay = match &call.terms.budget {
             Some(budget) => {
                 budget.count_attempts(1);
-                delay.filter(|_| budget.try_retry())
+                delay.filter(|_| is_excused || budget.try_retry())
             }
             None => delay,
         };
@@ -368,8 +378,8 @@ impl<P: Parts> Scheduler<P> {
             Some(Withdrawn::Unwanted(why)) => {
                 // Another scheduler may go on with the call.
                 let past = call.past_mut();
-                past.failures = failures;
-                past.panicked |= outcome == AttemptOutcome::Panicked;
+                past.failures = charged;
+                past.panics += u32::from(outcome == AttemptOutcome::Panicked);
                 if let Failure::HandedBack(_) = why {
                     return self.hand_back(now, key, delay, tail);
                 }
@@ -388,8 +398,8 @@ impl<P: Parts> Scheduler<P> {
         let longest_delay = call.terms.longest_delay;
         let function = call.function;
         let past = call.past_mut();
-        past.failures = failures;
-        past.panicked |= outcome == AttemptOutcome::Panicked;
+        past.failures = charged;
+        past.panics += u32::from(outcome == AttemptOutcome::Panicked);
         past.last = last;
         self.functions[function.0].counts.retried += 1;
         self.publish_retry(key, delay);

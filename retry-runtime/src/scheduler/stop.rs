@@ -382,6 +382,7 @@ impl<P: Parts> Scheduler<P> {
             stderr_tail: None,
             error: None,
             withdrawn: None,
+            is_excused: false,
         };
         self.end_withdrawn_call(call, &withdrawn, Some(end));
     }
@@ -598,6 +599,7 @@ impl<P: Parts> Scheduler<P> {
                 stderr_tail,
                 error: None,
                 withdrawn,
+                is_excused: false,
             },
         );
     }

@@ -673,6 +673,38 @@ fn each_attempt_after_a_panic_has_a_process_of_its_own() {
     });
 }
 
+#[function(max_workers = 1, concurrency = 8)]
+async fn poisons_whenever_it_runs(number: u64) -> u64 {
+    tokio::task::yield_now().await;
+    let _table = TABLE.lock().expect("the table is whole");
+    assert!(number != 13, "the original cause");
+    number
+}
+
+/// Inputs that are executed together see the remains of a panic at the same time. Only the one that has panicked by
+/// itself fails for good, however often it does so.
+#[retry_runtime::test]
+fn a_panic_costs_the_inputs_beside_it_no_result() {
+    fixture(LIMIT, serves, || {
+        for retries in [1, 3].repeat(5) {
+            let policy = Retries::fixed(retries, Duration::from_millis(1));
+            let results = poisons_whenever_it_runs.map(0..40).retries(policy);
+            for (number, result) in (0..40).zip(results) {
+                match (number, result) {
+                    (13, Err(error)) => {
+                        let attempts = error.context().attempts();
+                        assert_eq!(attempts.len(), retries as usize + 1, "{error:?}");
+                        assert!(attempts.iter().all(|attempt| {
+                            attempt.error.as_deref() == Some("the original cause")
+                        }));
+                    }
+                    (_, result) => assert_eq!(result.unwrap(), number),
+                }
+            }
+        }
+    });
+}
+
 #[function(max_workers = 1)]
 fn panics_without_retries(number: u64) -> u32 {
     assert!(number.is_multiple_of(2), "odd");
