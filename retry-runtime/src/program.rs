@@ -24,8 +24,10 @@ use std::time::{Duration, Instant};
 
 use crate::api::call_id::CallId;
 use crate::api::context::short_name;
+use crate::api::excerpt::grouped;
 use crate::caller::host::{self, Host};
 use crate::caller::runtime::{Builder, Shutdown};
+use crate::caller::underway;
 use crate::child::nested::Upstream;
 use crate::config::{self, FailOn, ProgressMode, StatusMode};
 use crate::local::{LocalEngine, Observe, ProgramHooks};
@@ -549,9 +551,11 @@ fn handle(signals: &Signals) {
     };
     let grace = shutdown_grace();
     let (running, queued) = host.pending();
+    let to_come = underway::stop(|function| host.counts(function));
     if running + queued > 0 {
+        let waiting = grouped(queued as u64 + to_come);
         say(&format!(
-            "cancelling: {running} running ({grace:?} to end), {queued} not started; Ctrl-C \
+            "cancelling: {running} running ({grace:?} to end), {waiting} not started; Ctrl-C \
              again to kill now"
         ));
     }

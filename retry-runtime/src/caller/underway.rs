@@ -22,6 +22,17 @@ struct Maps {
     /// The function's counts when the oldest of these maps began.
     base: Counts,
     running: Vec<Weak<Underway>>,
+    /// The number of calls of the function with the inputs that were still to come when the program was told to end.
+    intended: Option<u64>,
+}
+
+impl Maps {
+    /// Returns the number of inputs that the maps have not submitted yet, of those that report their lengths.
+    fn left(&self) -> u64 {
+        let running = self.running.iter().filter_map(Weak::upgrade);
+        let left = running.map(|map| map.left.load(Ordering::Relaxed));
+        left.filter(|left| *left != UNKNOWN).sum()
+    }
 }
 
 /// The activity of the thread or task that consumes a map.
@@ -160,6 +171,26 @@ pub(crate) fn read(function: &str, counts: Counts) -> MapsReading {
     }
 }
 
+/// Records that the program was told to end: inputs that maps have not submitted yet are not made any more. Returns how
+/// many these are, as far as that is known.
+pub(crate) fn stop(counts: impl Fn(&'static str) -> Counts) -> u64 {
+    let Some(maps) = MAPS.get() else { return 0 };
+    let mut maps = maps.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut all = 0;
+    for (function, maps) in maps.iter_mut() {
+        let left = maps.left();
+        maps.intended = (left > 0).then(|| counts(function).submitted + left);
+        all += left;
+    }
+    all
+}
+
+/// Returns how many calls of a function there would have been if the program had not been told to end.
+pub(crate) fn intended(function: &str) -> Option<u64> {
+    let maps = MAPS.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+    maps.get(function)?.intended
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +227,8 @@ mod tests {
         let unknown = begin("f", (0, Some(9)), || unreachable!()).unwrap();
         unknown.subtract(3);
         assert_eq!(since_begun("f", now).1, None);
+        assert_eq!(stop(|_| now), 4000);
+        assert_eq!((intended("f"), intended("g")), (Some(5012), None));
         drop((first, second, unknown));
         assert_eq!(since_begun("f", now), (counts(1002, 10), Some(1002)));
         let later = begin("f", (3, Some(3)), || counts(1012, 1012)).unwrap();

@@ -10,6 +10,7 @@ use crate::api::context::short_name;
 use crate::api::events::Interest;
 use crate::api::run::{self, RunId};
 use crate::caller::host::Host;
+use crate::caller::underway;
 use crate::config::{FailOn, StatusMode};
 use crate::local::Observe;
 use crate::observe::feed::Feed;
@@ -158,11 +159,14 @@ fn totals(host: &Host) -> Vec<Totals> {
         let span = known
             .period
             .map_or(Duration::ZERO, |(begun, ended)| ended - begun);
+        // Inputs that a map did not make any more were cancelled with it.
+        let intended =
+            underway::intended(name).map_or(counts.finished, |all| all.max(counts.finished));
         Totals {
             name,
-            finished: counts.finished,
+            finished: intended,
             failed: counts.failed,
-            cancelled: counts.cancelled,
+            cancelled: counts.cancelled + intended - counts.finished,
             after_retry: known.after_retry,
             slow: known.slow,
             failed_starts: known.failed_starts,

@@ -299,30 +299,42 @@ fn the_total_is_that_of_the_map_and_of_no_map_before_it() {
 #[test]
 fn an_interrupted_program_counts_the_executing_calls_as_running() {
     fixture_outside(LIMIT, || {
-        let mut command = counting("interrupted");
-        command
-            .env("RETRY_SHUTDOWN_GRACE", "1500ms")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut lines = lines.map_while(Result::ok);
-        let begun = lines.by_ref().filter(|line| line.contains("sleeping"));
-        assert_eq!(begun.take(2).count(), 2);
-        let pid = Pid::from_child(&process);
-        kill_process(pid, Signal::INT).unwrap();
-        // All output of the program is read.
-        assert!(lines.any(|line| line == "main got 40 results"));
-        lines.for_each(drop);
-        let output = process.wait_with_output().unwrap();
-        let complaints = String::from_utf8(output.stderr).unwrap();
-        let line = complaints.lines().next().unwrap_or_default();
-        assert!(
-            line.starts_with("cancelling: 2 running") && line.contains("38 not started"),
-            "{complaints}"
-        );
-        assert!(!complaints.contains("failed"), "{complaints}");
+        interrupt("interrupted", "40", "38");
+        // Most inputs of this one have not been taken from the iterator.
+        interrupt("interrupted large map", "6,000", "5,998");
     });
+}
+
+/// Interrupts a program while two of its calls are executing.
+fn interrupt(how: &str, inputs: &str, not_started: &str) {
+    let mut command = counting(how);
+    command
+        .env("RETRY_SHUTDOWN_GRACE", "1500ms")
+        .env("RETRY_STATUS", "fail")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let mut lines = lines.map_while(Result::ok);
+    let begun = lines.by_ref().filter(|line| line.contains("sleeping"));
+    assert_eq!(begun.take(2).count(), 2);
+    let pid = Pid::from_child(&process);
+    kill_process(pid, Signal::INT).unwrap();
+    // All output of the program is read.
+    let results = format!("main got {} results", inputs.replace(',', ""));
+    assert!(lines.any(|line| line == results));
+    lines.for_each(drop);
+    let output = process.wait_with_output().unwrap();
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    let line = complaints.lines().next().unwrap_or_default();
+    let waiting = format!("{not_started} not started");
+    assert!(
+        line.starts_with("cancelling: 2 running") && line.contains(&waiting),
+        "{complaints}"
+    );
+    let summary = format!("0 of {inputs} calls ok, {inputs} cancelled");
+    assert!(complaints.contains(&summary), "{complaints}");
+    assert!(!complaints.contains("failed"), "{complaints}");
 }
 
 #[test]
