@@ -5,8 +5,8 @@ mod check;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::visit::Visit;
-use syn::visit_mut::VisitMut;
-use syn::{GenericArgument, Lifetime, PathArguments, Type, TypeReference};
+use syn::visit_mut::{self, VisitMut};
+use syn::{GenericArgument, Lifetime, PathArguments, PathSegment, Type, TypeReference};
 
 pub(crate) use check::{METHOD, check};
 
@@ -100,6 +100,15 @@ pub(crate) fn make_elided_static(signature: &mut syn::Signature) {
     }
 }
 
+/// Returns whether this is a `Cow` without its lifetime, which need not be written.
+fn leaves_lifetime_out(segment: &PathSegment) -> bool {
+    let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
+        return false;
+    };
+    let is_type = |argument: &GenericArgument| matches!(argument, GenericArgument::Type(_));
+    segment.ident == "Cow" && arguments.args.iter().all(is_type)
+}
+
 /// Turns a type that borrows into an owned one.
 struct StaticLifetimes;
 
@@ -107,6 +116,18 @@ impl VisitMut for StaticLifetimes {
     fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
         reference.lifetime = Some(Lifetime::new("'static", Span::call_site()));
         self.visit_type_mut(&mut reference.elem);
+    }
+
+    fn visit_path_segment_mut(&mut self, segment: &mut PathSegment) {
+        if leaves_lifetime_out(segment)
+            && let PathArguments::AngleBracketed(arguments) = &mut segment.arguments
+        {
+            let lifetime = Lifetime::new("'static", Span::call_site());
+            arguments
+                .args
+                .insert(0, GenericArgument::Lifetime(lifetime));
+        }
+        visit_mut::visit_path_segment_mut(self, segment);
     }
 
     fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {

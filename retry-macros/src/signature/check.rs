@@ -2,10 +2,13 @@
 
 use proc_macro2::Ident;
 use quote::{ToTokens, format_ident};
-use syn::visit::Visit;
-use syn::{FnArg, GenericParam, Generics, Lifetime, Pat, ReturnType, Type, TypeReference};
+use syn::visit::{self, Visit};
+use syn::{
+    FnArg, GenericArgument, GenericParam, Generics, Lifetime, Pat, PathArguments, PathSegment,
+    ReturnType, Type, TypeReference,
+};
 
-use super::{Parameter, Role, Signature, Verdict, ungrouped};
+use super::{Parameter, Role, Signature, Verdict, leaves_lifetime_out, ungrouped};
 use crate::args::Errors;
 use crate::policy::Policy;
 
@@ -217,6 +220,11 @@ fn check_batch(
     output: &Type,
     errors: &mut Errors,
 ) {
+    if let Some(asyncness) = &signature.asyncness {
+        let message = "`batch` is for a function that blocks; an `async fn` executes several calls \
+                       at once with `concurrency`";
+        errors.report(asyncness, message);
+    }
     let inputs = "with `batch` a function takes all inputs of an execution as one `Vec<T>`";
     match parameters {
         [parameter] if cannot_be_a_vector(&parameter.ty) => errors.report(&parameter.ty, inputs),
@@ -372,6 +380,20 @@ impl<'ast> Visit<'ast> for Borrows<'_> {
         let instead = owned(&reference.elem).unwrap_or_else(|| "an owned type".to_owned());
         self.errors
             .report(reference, format!("{message}; write {instead}"));
+    }
+
+    fn visit_path_segment(&mut self, segment: &'ast PathSegment) {
+        // The compiler would report the lifetime in generated code.
+        if leaves_lifetime_out(segment)
+            && let PathArguments::AngleBracketed(arguments) = &segment.arguments
+            && let Some(GenericArgument::Type(inner)) = arguments.args.first()
+        {
+            let instead = owned(inner).unwrap_or_else(|| "an owned type".to_owned());
+            self.errors
+                .report(segment, format!("{}; write {instead}", self.message));
+            return;
+        }
+        visit::visit_path_segment(self, segment);
     }
 
     fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
