@@ -250,11 +250,7 @@ async fn reach(service: &Service) -> Result<(), TaskEnd> {
 }
 
 /// Waits for the end of the activity.
-async fn wait(
-    service: &Arc<Service>,
-    id: &str,
-    cancelled: &mut watch::Receiver<bool>,
-) -> TaskEnd {
+async fn wait(service: &Arc<Service>, id: &str, cancelled: &mut watch::Receiver<bool>) -> TaskEnd {
     let mut backoff = Backoff::new();
     let mut is_asked = false;
     loop {

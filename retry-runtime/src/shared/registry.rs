@@ -457,7 +457,7 @@ impl Drop for Scope {
             }
             Self::Staging { .. } if !FOUND.get().any => {
                 FOUND.set(Found::NONE);
-                drop(COLLECTED.with_borrow_mut(|collected| collected.stager.take()));
+                let _ = COLLECTED.with_borrow_mut(|collected| collected.stager.take());
             }
             Self::Plain | Self::Staging { .. } => {
                 FOUND.set(Found::NONE);

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use retry_temporal_tests::{Server, free_port};
 use retry_tests::machines::{
-    Machines, assert_attaches, assert_went_elsewhere, is_gone, numbered, output, processes_in, signal_process,
+    Machines, assert_attaches, assert_went_elsewhere, is_gone, numbered, output, processes_in,
+    signal_process,
 };
 use retry_tests::{eventually, fixture_outside};
 use rustix::process::Signal;
