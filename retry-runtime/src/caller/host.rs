@@ -16,8 +16,9 @@ use crate::child::nested::Upstream;
 use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::function::callee::Callee;
+use crate::function::registry::Registration;
 #[cfg(feature = "report")]
-use crate::function::registry::{self, Registration};
+use crate::function::registry::descriptions;
 use crate::inline::Inline;
 use crate::job::Job;
 use crate::job::caller::Caller;
@@ -157,7 +158,7 @@ fn files(config: &Config) -> io::Result<Vec<Arc<Feed>>> {
     }
     #[cfg(feature = "report")]
     if let Some(path) = &config.report {
-        let settings = || config.list("runtime", &registry::descriptions());
+        let settings = || config.list("runtime", &descriptions());
         feeds.extend(report::at(path, settings)?);
     }
     if let Some(path) = &config.trace {
