@@ -43,7 +43,7 @@ fn work(action: &str) -> Result<(), String> {
         "fail" => return Err("no luck".to_owned()),
         "panic" => {
             // The task's first line is proof that it runs.
-            drop(naps.spawn(500));
+            drop(naps.spawn(2000));
             panic!("no luck");
         }
         "spawn" => drop(naps.spawn(500)),
