@@ -164,8 +164,9 @@ impl<P> Call<P> {
         self.past.as_ref().is_some_and(|past| past.panics > 0)
     }
 
-    /// Returns whether the call has panicked in a clean worker as well, which it shared with other calls.
-    pub(super) fn panics_in_company(&self) -> bool {
+    /// Returns whether the call has panicked in a clean worker as well. Other calls may have done so there before, so the
+    /// next attempt has no company.
+    pub(super) fn needs_to_be_alone(&self) -> bool {
         self.past.as_ref().is_some_and(|past| past.panics > 1)
     }
 

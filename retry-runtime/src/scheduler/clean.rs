@@ -63,7 +63,7 @@ impl<P: Parts> Scheduler<P> {
             let call = self.functions[function.0].clean_queue.get(turn);
             let call = call.and_then(|key| self.call(key));
             let is_alone = call.is_some_and(|call| {
-                call.suspicion() != Suspicion::None || call.panics_in_company()
+                call.suspicion() != Suspicion::None || call.needs_to_be_alone()
             });
             let free = self.free_clean_worker(function, nested);
             let is_free = |key: &WorkerKey| !is_alone || self.workers[*key].outstanding.is_empty();
