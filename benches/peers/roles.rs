@@ -137,3 +137,19 @@ fn set_of(only: Option<usize>) -> CpuSet {
     }
     cores
 }
+
+/// Returns the processes that this one has started.
+pub(crate) fn children() -> Vec<u32> {
+    // A process is among the children of the thread that has started it.
+    let threads = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let lists =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let parsed = |list: String| -> Vec<u32> {
+        let pids = list.split_whitespace();
+        pids.filter_map(|pid| pid.parse().ok()).collect()
+    };
+    lists.flat_map(parsed).collect()
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 use retry_runtime::{Shared, function};
 
 use crate::harness::{Contest, Settings, repeated, time};
-use crate::python;
 use crate::table::{Goal, Row, Unit};
+use crate::{python, roles};
 
 const MIB: usize = 1024 * 1024;
 
@@ -179,31 +179,8 @@ fn made_table() -> (Shared<[u64]>, Row) {
 
 /// Returns the memory of this process and its workers, in which shared memory counts once.
 fn memory_of_all() -> f64 {
-    let processes = std::iter::once(std::process::id()).chain(children());
+    let processes = std::iter::once(std::process::id()).chain(roles::children());
     processes.map(share).sum()
-}
-
-fn children() -> Vec<u32> {
-    let this = std::process::id();
-    let list = std::fs::read_to_string(format!("/proc/{this}/task/{this}/children"));
-    let all = list.unwrap_or_default();
-    let tasks = std::fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let of_threads =
-        tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    let mut pids: Vec<u32> = of_threads
-        .chain([all])
-        .flat_map(|list| {
-            list.split_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect::<Vec<_>>()
-        })
-        .collect();
-    pids.sort_unstable();
-    pids.dedup();
-    pids
 }
 
 /// Returns the proportional share of a process in all memory that the kernel can reclaim only by ending it.

@@ -204,17 +204,6 @@ fn wake_ups(settings: &Settings) -> Vec<Row> {
 
 /// Returns how often the threads of this process and of its children have gone to sleep.
 fn sleeps() -> u64 {
-    let own = std::process::id();
-    let children = std::fs::read_dir("/proc/self/task").expect("threads");
-    let children = children
-        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("children")).ok());
-    let children: Vec<u32> = children
-        .flat_map(|all| {
-            let all = all.split_ascii_whitespace();
-            all.filter_map(|child| child.parse().ok())
-                .collect::<Vec<_>>()
-        })
-        .collect();
     let sleeps_of = |process: u32| -> u64 {
         let threads = std::fs::read_dir(format!("/proc/{process}/task"))
             .into_iter()
@@ -228,7 +217,8 @@ fn sleeps() -> u64 {
         });
         sleeps.sum()
     };
-    children.into_iter().chain([own]).map(sleeps_of).sum()
+    let processes = std::iter::once(std::process::id()).chain(roles::children());
+    processes.map(sleeps_of).sum()
 }
 
 /// The time for which nothing is called before a call that is measured.
