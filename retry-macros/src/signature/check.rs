@@ -367,6 +367,13 @@ impl<'a> Borrows<'a> {
             generics,
         }
     }
+
+    /// Reports what borrows a type, with the type to write instead.
+    fn refuse(&mut self, borrows: &impl ToTokens, message: &str, borrowed: &Type) {
+        let instead = owned(borrowed).unwrap_or_else(|| "an owned type".to_owned());
+        self.errors
+            .report(borrows, format!("{message}; write {instead}"));
+    }
 }
 
 impl<'ast> Visit<'ast> for Borrows<'_> {
@@ -377,9 +384,7 @@ impl<'ast> Visit<'ast> for Borrows<'_> {
         } else {
             self.message
         };
-        let instead = owned(&reference.elem).unwrap_or_else(|| "an owned type".to_owned());
-        self.errors
-            .report(reference, format!("{message}; write {instead}"));
+        self.refuse(reference, message, &reference.elem);
     }
 
     fn visit_path_segment(&mut self, segment: &'ast PathSegment) {
@@ -388,10 +393,7 @@ impl<'ast> Visit<'ast> for Borrows<'_> {
             && let PathArguments::AngleBracketed(arguments) = &segment.arguments
             && let Some(GenericArgument::Type(inner)) = arguments.args.first()
         {
-            let instead = owned(inner).unwrap_or_else(|| "an owned type".to_owned());
-            self.errors
-                .report(segment, format!("{}; write {instead}", self.message));
-            return;
+            return self.refuse(segment, self.message, inner);
         }
         visit::visit_path_segment(self, segment);
     }
