@@ -130,7 +130,9 @@ impl<P> Call<P> {
             outcome: end.outcome,
             error: end.error,
         };
-        remember(&mut self.past_mut().attempts, attempt);
+        let past = self.past_mut();
+        past.panics += u32::from(attempt.outcome == AttemptOutcome::Panicked);
+        remember(&mut past.attempts, attempt);
         self.attempt += 1;
     }
 

@@ -6,8 +6,9 @@
 //! other input may panic there. A worker that executes several inputs at once is given only calls
 //! of one kind. Of these, the ones that panic because another one has broken something there must
 //! not fail for good: their first panic is not charged to the retry policy, and after the second
-//! one they are executed alone. Other calls continue in workers in which something has panicked: a function that
-//! panics often needs a new worker for its retries now and then, not one for each panic.
+//! one they are executed alone. Other calls continue in workers in which something has panicked: a
+//! function that panics often needs a new worker for its retries now and then, not one for each
+//! panic.
 
 use std::time::{Duration, Instant};
 

@@ -342,7 +342,6 @@ impl<P: Parts> Scheduler<P> {
         if let Some(past) = &mut call.past {
             past.clear_suspicion();
         }
-        let outcome = end.outcome.clone();
         let tail = end.stderr_tail.clone();
         let worker = end.worker;
         let is_excused = end.is_excused;
@@ -379,7 +378,6 @@ impl<P: Parts> Scheduler<P> {
                 // Another scheduler may go on with the call.
                 let past = call.past_mut();
                 past.failures = charged;
-                past.panics += u32::from(outcome == AttemptOutcome::Panicked);
                 if let Failure::HandedBack(_) = why {
                     return self.hand_back(now, key, delay, tail);
                 }
@@ -399,7 +397,6 @@ impl<P: Parts> Scheduler<P> {
         let function = call.function;
         let past = call.past_mut();
         past.failures = charged;
-        past.panics += u32::from(outcome == AttemptOutcome::Panicked);
         past.last = last;
         self.functions[function.0].counts.retried += 1;
         self.publish_retry(key, delay);
