@@ -5,12 +5,14 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use retry_runtime::events::{EventKind, Events};
 use retry_runtime::{CallError, function, local_entrypoint};
 
 /// Counts until it is cancelled.
 #[function(max_workers = 1, grace = "5s")]
 fn count(name: String) -> u64 {
     let token = retry_runtime::current().expect("runs in a worker").token();
+    println!("{name} counts");
     let mut counted = 0;
     while !token.is_cancelled() {
         counted += 1;
@@ -23,6 +25,7 @@ fn count(name: String) -> u64 {
 /// Does not check its token and has no grace period, so its worker is killed.
 #[function]
 fn deaf() {
+    println!("sleeps");
     sleep(Duration::from_secs(3600));
 }
 
@@ -47,12 +50,23 @@ async fn waits(milliseconds: u64) -> u64 {
     milliseconds
 }
 
+/// Waits until a worker has written this line.
+async fn written(events: &mut Events, expected: &str) {
+    while let Some(event) = events.recv().await {
+        if matches!(&event.kind, EventKind::Output { line, .. } if line == expected) {
+            return;
+        }
+    }
+}
+
 /// Ends calls in all available ways.
 #[local_entrypoint]
 async fn main() {
+    let mut events = retry_runtime::events();
+
     println!("1. cancel a call that was spawned");
     let call = count.spawn("a counter".to_owned());
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    written(&mut events, "a counter counts").await;
     call.cancel();
     match call.await {
         Err(CallError::Cancelled(cancelled, _)) => println!("   cancelled {cancelled}"),
@@ -61,8 +75,10 @@ async fn main() {
 
     println!("2. drop a call that is awaited");
     let call = count.remote("another counter".to_owned());
-    let given_up = tokio::time::timeout(Duration::from_millis(300), call).await;
-    println!("   given up: {}", given_up.is_err());
+    tokio::select! {
+        result = call => println!("   unexpected: {result:?}"),
+        () = written(&mut events, "another counter counts") => println!("   given up"),
+    }
 
     println!("3. drop a handle: that only detaches its call");
     drop(detached.spawn());
@@ -75,9 +91,9 @@ async fn main() {
     }
 
     println!("5. what does not listen is killed");
-    let begun = Instant::now();
     let call = deaf.spawn();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    written(&mut events, "sleeps").await;
+    let begun = Instant::now();
     call.cancel();
     assert!(matches!(call.await, Err(CallError::Cancelled(..))));
     println!("   at once: {}", begun.elapsed() < Duration::from_secs(3));
