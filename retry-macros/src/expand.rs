@@ -34,11 +34,14 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
     let role = Role::Function {
         has_setup: policy::mentions(&args, "setup"),
     };
-    let (signature, verdict) = signature::check(&function.sig, role, &policy, &mut errors);
+    let mut wrong = Errors::default();
+    let (signature, verdict) = signature::check(&function.sig, role, &policy, &mut wrong);
     // A function with a `self` has been refused already.
     let block = place::block().filter(|_| function.sig.receiver().is_none());
     if block.is_some() {
         errors.report(&function.sig.ident, signature::METHOD);
+    } else {
+        errors.append(wrong);
     }
     let Some(first) = errors.first() else {
         return Expansion::new(&function, &signature, &policy, &private).whole();
@@ -50,6 +53,7 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
             Expansion::new(&function, &signature, &policy.recovered(), &private).whole()
         }
         Verdict::Wrong => fallback::poisoned(&function, &first),
+        Verdict::Impossible => fallback::name(&function, &first),
         Verdict::Unplaced => function.to_token_stream(),
     };
     let errors = errors.to_compile_error();

@@ -22,18 +22,15 @@ pub(crate) fn poison(error: &TokenStream) -> TokenStream {
     quote!([(); #error])
 }
 
-/// Returns the expansion of a refused function: a constant of its name for callers, and the function itself,
-/// so that mistakes in its body are found and an editor knows its contents.
+/// Returns the expansion of a refused function: its name for callers, and the function itself, so that mistakes
+/// in its body are found and an editor knows its contents.
 pub(crate) fn poisoned(function: &Function, error: &TokenStream) -> TokenStream {
-    let Attributes { cfgs, docs, .. } = Attributes::sort(&function.attrs);
-    let (vis, name, poison) = (&function.vis, &function.sig.ident, poison(error));
+    let Attributes { cfgs, .. } = Attributes::sort(&function.attrs);
+    let name = name(function, error);
     let mut alone = function.clone();
     signature::make_elided_static(&mut alone.sig);
     quote! {
-        #(#docs)*
-        #(#cfgs)*
-        #[allow(non_upper_case_globals, dead_code)]
-        #vis const #name: #poison = loop {};
+        #name
 
         #(#cfgs)*
         #[allow(dead_code)]
@@ -43,19 +40,31 @@ pub(crate) fn poisoned(function: &Function, error: &TokenStream) -> TokenStream 
     }
 }
 
-/// Returns the expansion of a refused associated function: a constant of its name, and the function by
-/// another name.
-pub(crate) fn associated(function: &Function, error: &TokenStream) -> TokenStream {
+/// Returns a constant with the name of a refused function.
+pub(crate) fn name(function: &Function, error: &TokenStream) -> TokenStream {
     let Attributes { cfgs, docs, .. } = Attributes::sort(&function.attrs);
     let (vis, name, poison) = (&function.vis, &function.sig.ident, poison(error));
-    let mut alone = function.clone();
-    alone.sig.ident = format_ident!("__{}", name.unraw(), span = name.span());
-    signature::make_elided_static(&mut alone.sig);
     quote! {
         #(#docs)*
         #(#cfgs)*
         #[allow(non_upper_case_globals, dead_code)]
         #vis const #name: #poison = loop {};
+    }
+}
+
+/// Returns the expansion of a refused associated function: a constant of its name, and the function by
+/// another name.
+pub(crate) fn associated(function: &Function, error: &TokenStream) -> TokenStream {
+    let constant = name(function, error);
+    let mut alone = function.clone();
+    alone.sig.ident = format_ident!(
+        "__{}",
+        function.sig.ident.unraw(),
+        span = function.sig.ident.span()
+    );
+    signature::make_elided_static(&mut alone.sig);
+    quote! {
+        #constant
 
         #[allow(dead_code)]
         #alone

@@ -1,6 +1,7 @@
 //! The function once checked.
 
 mod check;
+mod impossible;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -61,7 +62,9 @@ pub(crate) enum Verdict {
     Sound,
     /// It is wrong, but something can stand in its place.
     Wrong,
-    /// The same, but nothing else can stand where it does: it is `main`, or a method.
+    /// The same, and the compiler would refuse it as well.
+    Impossible,
+    /// It is wrong, and nothing else can stand where it does: it is `main`, or a method.
     Unplaced,
 }
 

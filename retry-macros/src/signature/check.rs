@@ -8,7 +8,9 @@ use syn::{
     ReturnType, Type, TypeReference,
 };
 
-use super::{Parameter, Role, Signature, Verdict, leaves_lifetime_out, ungrouped};
+use super::{
+    Parameter, Role, Signature, Verdict, impossible, leaves_lifetime_out, parts, ungrouped,
+};
 use crate::args::Errors;
 use crate::policy::Policy;
 
@@ -74,10 +76,15 @@ pub(crate) fn check(
     if policy.batch {
         check_batch(signature, &parameters, &output, &mut wrong);
     }
-    let verdict = match (wrong.is_empty(), has_its_place(signature, role)) {
-        (true, _) => Verdict::Sound,
-        (false, false) => Verdict::Wrong,
-        (false, true) => Verdict::Unplaced,
+    let is_impossible = impossible::check(&parameters, &signature.output, role, &mut wrong);
+    let verdict = if wrong.is_empty() {
+        Verdict::Sound
+    } else if has_its_place(signature, role) {
+        Verdict::Unplaced
+    } else if is_impossible {
+        Verdict::Impossible
+    } else {
+        Verdict::Wrong
     };
     errors.append(wrong);
     let signature = Signature {
@@ -183,7 +190,7 @@ fn check_state(
             "with `concurrency` several calls share the state: take it as `&S`",
         ),
         Some(reference) => {
-            if let Some(form) = sized(&reference.elem) {
+            if let Some(form) = impossible::sized(&reference.elem) {
                 let and = reference.mutability.map_or("", |_| "mut ");
                 let message = format!(
                     "the state is the value that `setup` returns, so it has a size: write \
@@ -196,19 +203,6 @@ fn check_state(
             &state.ty,
             "with `setup` the first parameter is the worker's state: make it `&S` or `&mut S`",
         ),
-    }
-}
-
-/// Returns the type that a function can return in the place of one that has no size.
-fn sized(ty: &Type) -> Option<String> {
-    match ungrouped(ty) {
-        Type::Path(path) if path.path.is_ident("str") => Some("String".to_owned()),
-        Type::Slice(slice) => {
-            let item = slice.elem.to_token_stream().to_string();
-            Some(format!("Vec<{}>", item.replace(' ', "")))
-        }
-        Type::TraitObject(object) => Some(format!("Box<{}>", object.to_token_stream())),
-        _ => None,
     }
 }
 
@@ -233,7 +227,10 @@ fn check_batch(
         [_, second, ..] => errors.report(&second.ty, inputs),
     }
     if cannot_be_a_vector(output) {
-        let message = "with `batch` a function returns one result for each input, as a `Vec<R>`";
+        let message = match parts(output) {
+            Some(_) => "each input of a batch has a result of its own; write `Vec<Result<R, E>>`",
+            None => "with `batch` a function returns one result for each input, as a `Vec<R>`",
+        };
         match &signature.output {
             ReturnType::Default => errors.report(&signature.ident, message),
             ReturnType::Type(_, ty) => errors.report(ty, message),
@@ -245,10 +242,14 @@ fn check_batch(
 fn cannot_be_a_vector(ty: &Type) -> bool {
     const OTHERS: &[&str] = &[
         "bool", "char", "String", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8",
-        "u16", "u32", "u64", "u128", "usize",
+        "u16", "u32", "u64", "u128", "usize", "Arc", "BTreeMap", "BTreeSet", "Box", "HashMap",
+        "HashSet", "Option", "Rc", "Result", "VecDeque",
     ];
     match ty {
-        Type::Path(path) => OTHERS.iter().any(|other| path.path.is_ident(other)),
+        Type::Path(path) => {
+            let last = path.path.segments.last();
+            last.is_some_and(|last| OTHERS.iter().any(|other| last.ident == other))
+        }
         Type::Reference(_) | Type::Slice(_) | Type::Array(_) | Type::Tuple(_) => true,
         _ => false,
     }

@@ -50,7 +50,7 @@ impl<T: Wire> Sent for T {}
     note = "a type that serde can carry, but bincode cannot, travels inside of \
             `retry_runtime::Json<T>`"
 )]
-pub trait Returned<T> {}
+pub trait Returned<T: ?Sized> {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + 'static, X: ?Sized> Returned<T> for X {}
@@ -241,9 +241,9 @@ macro_rules! layers {
     ($($(#[$doc:meta])* $layer:ident => $next:ident;)*) => {
         $(
             $(#[$doc])*
-            pub struct $layer<T>($next<T>);
+            pub struct $layer<T: ?Sized>($next<T>);
 
-            impl<T> Deref for $layer<T> {
+            impl<T: ?Sized> Deref for $layer<T> {
                 type Target = $next<T>;
 
                 fn deref(&self) -> &Self::Target {
@@ -276,13 +276,13 @@ layers! {
 }
 
 /// Any other return type.
-pub struct Whole<R>(PhantomData<fn() -> R>);
+pub struct Whole<R: ?Sized>(PhantomData<fn() -> R>);
 
 /// Parameters that cannot be sent, which the compiler has reported.
-pub struct Unsent<A>(PhantomData<fn(A)>);
+pub struct Unsent<A: ?Sized>(PhantomData<fn(A)>);
 
 /// Constructor parameters that cannot be sent, which the compiler has reported.
-pub struct Unmade<T>(PhantomData<fn(T)>);
+pub struct Unmade<T: ?Sized>(PhantomData<fn(T)>);
 
 impl<T> Configuration<T> {
     /// The probe.
@@ -318,7 +318,7 @@ impl<T> Unmade<T> {
 
 // `X` is the part of the signature that the compiler points at.
 
-impl<R> Output<R> {
+impl<R: ?Sized> Output<R> {
     /// The probe.
     pub const NEW: Self = Self(Pointing(Shown(Unknown(Whole(PhantomData)))));
 }
@@ -354,7 +354,7 @@ impl<T, E> Unknown<Result<T, E>> {
     }
 }
 
-impl<R> Whole<R> {
+impl<R: ?Sized> Whole<R> {
     pub fn value<X: Returned<R> + ?Sized>(&self) {}
     pub fn error<X: ?Sized>(&self) {}
 
@@ -366,7 +366,7 @@ impl<R> Whole<R> {
 }
 
 /// A judge for results that have no error.
-pub struct Unjudged<T>(PhantomData<fn(T)>);
+pub struct Unjudged<T: ?Sized>(PhantomData<fn(T)>);
 
 /// Returns the probe for a result and a judge of its error.
 pub const fn ask<R, F>(_: &R, _: &F) -> Ask<(R, F)> {
@@ -396,7 +396,7 @@ impl<R, F> Unjudged<(R, F)> {
 }
 
 /// A state and something that does not take it.
-pub struct Misfit<T>(PhantomData<fn(T)>);
+pub struct Misfit<T: ?Sized>(PhantomData<fn(T)>);
 
 /// A function that takes the state that it was asked about.
 pub struct Fitting<F>(pub F);
