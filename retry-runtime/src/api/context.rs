@@ -8,11 +8,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::api::call_id::CallId;
-use crate::api::failure::{ExitCause, Panic};
+use crate::api::failure::{ExitCause, Panic, REPORT};
 use crate::api::run;
-
-/// The beginning of the first line of a report below its headline.
-pub(crate) const REPORT: &str = "    function  ";
 
 /// Returns the lines of a worker's standard error without those that a panic hook has written about a
 /// panic: the place, the message, and the backtrace.

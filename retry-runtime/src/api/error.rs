@@ -7,10 +7,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::context::{self, Context};
+use crate::api::context::Context;
 use crate::api::excerpt::{LONGEST_LINE, beginning, line};
 use crate::api::failure::{
-    Cancelled, Crash, CrashLimitExceeded, Lost, Panic, Rejected, Startup, TimedOut,
+    Cancelled, Crash, CrashLimitExceeded, Lost, Panic, REPORT, Rejected, Startup, TimedOut,
 };
 
 /// The error of a call.
@@ -117,7 +117,7 @@ impl<E> CallError<E> {
         let after = context.after_attempts();
         let (what, why) = match self {
             Self::Function(error, _) => (format!("failed{after}"), show(error)),
-            Self::Panicked(panic, _) => (format!("panicked{after}"), panic.told()),
+            Self::Panicked(panic, _) => (format!("panicked{after}"), panic.told().to_owned()),
             Self::Crashed(crash, _) => (format!("crashed{after}"), crash.told()),
             Self::TimedOut(timed_out, _) => (format!("timed out{after}"), timed_out.to_string()),
             Self::Startup(startup, _) => ("could not start".to_owned(), startup.told()),
@@ -148,7 +148,7 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
             false => format!("{error}"),
         });
         // If the cause is the report of another call, its first line is enough.
-        let why = match why.contains(context::REPORT) {
+        let why = match why.contains(REPORT) {
             true => why.lines().next().unwrap_or_default(),
             false => &why,
         };
@@ -170,7 +170,7 @@ impl<E: fmt::Debug> fmt::Debug for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, why) = self.told(|error| format!("{error:?}"));
         let (first, others) = why.split_once('\n').unwrap_or((&why, ""));
-        let is_report = others.contains(context::REPORT);
+        let is_report = others.contains(REPORT);
         let panic = match self {
             Self::Panicked(panic, _) => Some(panic),
             _ => None,

@@ -9,6 +9,9 @@ use crate::api::crash_limit::CrashLimit;
 use crate::api::excerpt::{LONGEST_LINE, excerpt, in_a_line, line, one_line, shares};
 use crate::codec;
 
+/// The beginning of the first line of a call's report below its headline.
+pub(crate) const REPORT: &str = "    function  ";
+
 /// A panic that ended a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Panic(Box<PanicParts>);
@@ -83,14 +86,18 @@ impl Panic {
 }
 
 impl Panic {
-    /// Returns the message in full, without the place.
-    pub(crate) fn told(&self) -> String {
-        self.0.message.clone()
+    /// Returns the message in full, without the place. If the function unwrapped the error of another call, the
+    /// message is the report of that call: with each call in between, the words of `unwrap` would come once more.
+    pub(crate) fn told(&self) -> &str {
+        const UNWRAP: &str = "called `Result::unwrap()` on an `Err` value: ";
+        let report = self.0.message.strip_prefix(UNWRAP);
+        let report = report.filter(|text| text.contains(REPORT));
+        report.unwrap_or(&self.0.message)
     }
 
     /// Returns the message in full, with the place.
     pub(crate) fn in_full(&self) -> String {
-        self.told() + &self.place()
+        format!("{}{}", self.told(), self.place())
     }
 
     /// Returns the lines that a panic hook would have printed.

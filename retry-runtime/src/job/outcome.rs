@@ -104,7 +104,7 @@ impl Failure {
         };
         let (outcome, reason) = match self {
             Self::Function(_) => (CallOutcome::Failed, error().to_owned()),
-            Self::Panicked(panic) => (CallOutcome::Panicked, panic.told()),
+            Self::Panicked(panic) => (CallOutcome::Panicked, panic.told().to_owned()),
             Self::Crashed(crash) => (CallOutcome::Crashed, crash.told()),
             Self::TimedOut(timed_out) => (CallOutcome::TimedOut, timed_out.to_string()),
             Self::Startup(startup) => (CallOutcome::Startup, startup.told()),

@@ -107,7 +107,7 @@ impl<P: Parts> Scheduler<P> {
                 && (!several || ticket == last.ticket)
             {
                 end.outcome = AttemptOutcome::Panicked;
-                end.error = Some(one_line(last.panic.message()).into());
+                end.error = Some(one_line(last.panic.told()).into());
                 let failure = Failure::Panicked(last.panic.clone());
                 self.end_failed_attempt(now, key, failure, Retry::Default, end);
                 continue;
@@ -288,7 +288,7 @@ impl<P: Parts> Scheduler<P> {
                 (Failure::Function(error), AttemptOutcome::Failed, retry)
             }
             Answer::Panicked(panic) => {
-                error = Some(one_line(panic.message()).into());
+                error = Some(one_line(panic.told()).into());
                 let failure = Failure::Panicked(panic);
                 (failure, AttemptOutcome::Panicked, Retry::Default)
             }
