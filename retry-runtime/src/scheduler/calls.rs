@@ -91,6 +91,8 @@ pub(super) struct Past {
     pub(super) attempts: Vec<Attempt>,
     /// The last of those failures, which the caller gets if the deadline ends the retries.
     pub(super) last: Option<Failure>,
+    /// Set if the shutdown has cancelled a call that an attempt made.
+    pub(super) is_cut_off: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +188,7 @@ impl From<Resumption> for Past {
             suspicion: Suspicion::None,
             attempts: resumption.attempts,
             last: resumption.last,
+            is_cut_off: false,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::stop::Withdrawn;
-use super::{CallKey, Failure, FunctionKey, Scheduler, Terms, WorkerKey};
+use super::{Call, CallKey, Failure, FunctionKey, Scheduler, Terms, WorkerKey};
 use crate::api::call_id::CallNumber;
 use crate::api::failure::{Cancelled, Rejected};
 use crate::job::parts::Parts;
@@ -170,6 +170,14 @@ impl<P: Parts> Scheduler<P> {
         if !self.unsettled.contains(&function) {
             self.unsettled.push(function);
         }
+    }
+
+    /// Returns the call whose function made another one, if it is not resolved yet.
+    pub(super) fn outer(&mut self, parent: &Parent) -> Option<&mut Call<P>> {
+        let worker = self.worker(parent.worker)?;
+        let mut calls = worker.outstanding.iter().filter_map(|one| one.call);
+        let outer = calls.find(|call| call.id == parent.call)?;
+        self.call_mut(outer)
     }
 
     /// Removes a resolved nested call from the worker that made it.

@@ -368,6 +368,11 @@ impl<P: Parts> Scheduler<P> {
             None => delay,
         };
         let Some(delay) = delay else {
+            // The function could not do its work since the shutdown had ended a part of it.
+            let failure = match call.past_mut().is_cut_off {
+                true => Failure::Cancelled(Cancelled::ByShutdown),
+                false => failure,
+            };
             return self.resolve(key, Err(failure), tail);
         };
         match withdrawn.as_deref() {
@@ -445,6 +450,10 @@ impl<P: Parts> Scheduler<P> {
         self.delayed -= delayed;
         self.outdate(delayed + usize::from(call.deadline.is_some()));
         if let Some(parent) = &call.parent {
+            let is_cut_off = matches!(result, Err(Failure::Cancelled(Cancelled::ByShutdown)));
+            if is_cut_off && let Some(outer) = self.outer(parent) {
+                outer.past_mut().is_cut_off = true;
+            }
             self.leave_parent(parent.worker, call.id);
         }
         let count = call.payload.count();
