@@ -166,6 +166,7 @@ impl Link for InlineLink {
             claimed: inbox.claimed,
             is_sending: false,
             executing: inbox.executing.iter().map(RunningCall::shown).collect(),
+            polled: None,
         }
     }
 

@@ -156,10 +156,10 @@ impl Executor<'_> {
             fault: header.fault,
             results: Rc::clone(&self.server.results),
             limit: self.server.limit,
+            control: Arc::clone(&self.server.control),
+            ticket: header.ticket,
             start: Some(Start {
-                control: Arc::clone(&self.server.control),
                 slot,
-                ticket: header.ticket,
                 at: Rc::clone(&started),
                 run,
                 invocation,
@@ -241,6 +241,8 @@ struct AttemptFuture {
     fault: u16,
     results: Rc<ResultWriter>,
     limit: usize,
+    control: Arc<ControlBlock>,
+    ticket: u64,
     start: Option<Start>,
     future: Option<LocalFuture<Invocation>>,
 }
@@ -249,9 +251,7 @@ struct AttemptFuture {
 /// between, an input that does not yield may occupy the thread. Tasks are first polled in the order in which
 /// they were spawned, which is the order in which tickets must be claimed.
 struct Start {
-    control: Arc<ControlBlock>,
     slot: usize,
-    ticket: u64,
     at: Rc<Cell<u64>>,
     run: Run,
     invocation: Invocation,
@@ -259,9 +259,9 @@ struct Start {
 
 impl Start {
     /// Starts the clock and claims the ticket. Returns false if the parent has recalled it.
-    fn try_claim(&self) -> bool {
-        self.at.set(self.control.now());
-        self.control.claim(self.slot, self.ticket, self.at.get())
+    fn try_claim(&self, control: &ControlBlock, ticket: u64) -> bool {
+        self.at.set(control.now());
+        control.claim(self.slot, ticket, self.at.get())
     }
 }
 
@@ -271,9 +271,12 @@ impl Future for AttemptFuture {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.start.as_ref().is_some_and(|start| !start.try_claim()) {
+        if let Some(start) = &this.start
+            && !start.try_claim(&this.control, this.ticket)
+        {
             return Poll::Ready(None);
         }
+        this.control.set_polled(this.ticket);
         current::enter(this.current);
         let polled = panics::catch(|| {
             if let Some(Start {
@@ -301,6 +304,7 @@ impl Future for AttemptFuture {
         });
         exit_if_forked(this.mark, if polled.is_ok() { 0 } else { PANICKED });
         current::leave();
+        this.control.set_polled(0);
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(invocation)) => {

@@ -134,6 +134,7 @@ impl Link for ProcessLink {
             claimed: self.control.claimed(),
             is_sending: !self.write_queue.is_empty(),
             executing: shown.map(executing).collect(),
+            polled: self.control.polled(),
         }
     }
 

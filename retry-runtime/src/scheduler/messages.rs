@@ -65,6 +65,8 @@ pub(crate) struct Progress {
     /// `true` while some of the sent calls have not reached the worker yet.
     pub(crate) is_sending: bool,
     pub(crate) executing: Vec<Executing>,
+    /// The ticket that occupies the thread of a worker which executes several; `None` if that is not known.
+    pub(crate) polled: Option<u64>,
 }
 
 /// A ticket that a worker says it is executing.

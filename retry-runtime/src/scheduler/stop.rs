@@ -177,6 +177,9 @@ impl<P: Parts> Scheduler<P> {
             self.isolate(key, one.ticket);
         }
         self.note_stall(now, key, progress);
+        if self.has_not_stopped(now, key) {
+            return self.kill_stopped(now, key, progress.polled);
+        }
         self.end_withdrawn(now, key, progress);
         let Some(judgement) = self.judge(now, key, progress) else {
             return;
@@ -523,7 +526,11 @@ impl<P: Parts> Scheduler<P> {
                 continue;
             };
             if stop.kill <= now {
-                return self.kill_stopped(now, key);
+                if alone {
+                    return self.kill_stopped(now, key, None);
+                }
+                // The probe shows which of the inputs keeps the others from ending.
+                return self.actions.push_back(Action::Probe { worker: key });
             }
             if stop.terminate_at <= now && !stop.is_due {
                 stop.is_due = true;
@@ -550,23 +557,53 @@ impl<P: Parts> Scheduler<P> {
         }
     }
 
-    /// Kills a worker that did not stop. Its other inputs are queued again without blame.
-    fn kill_stopped(&mut self, now: Instant, key: WorkerKey) {
-        let Some(worker) = self.worker_mut(key) else {
+    /// Returns whether a worker is to be killed since one of its inputs did not stop in time.
+    fn has_not_stopped(&self, now: Instant, key: WorkerKey) -> bool {
+        let is_due = |one: &Inflight| one.stop.as_ref().is_some_and(|stop| stop.kill <= now);
+        self.worker(key).is_some_and(|worker| {
+            worker.phase == Phase::Ready && worker.outstanding.iter().any(is_due)
+        })
+    }
+
+    /// Kills a worker that did not stop. Its other inputs are queued again without blame. An input beside one
+    /// that has occupied the thread for too long is one of these, although its own time is over as well: it
+    /// could neither continue nor stop.
+    fn kill_stopped(&mut self, now: Instant, key: WorkerKey, polled: Option<u64>) {
+        let Some(worker) = self.worker(key) else {
             return;
         };
         let (function, identity) = (worker.function, worker.identity());
-        let expired: Vec<_> = worker
+        let expired = |inflight: &Inflight| inflight.stop.as_ref()?.expired;
+        let mut outstanding = worker.outstanding.iter();
+        let blocker = polled.filter(|ticket| {
+            outstanding.any(|one| one.ticket == *ticket && expired(one).is_some())
+        });
+        let is_held_up = |inflight: &Inflight| {
+            blocker.is_some_and(|blocker| blocker != inflight.ticket)
+                && inflight.withdrawn.is_none()
+                && inflight
+                    .call
+                    .is_some_and(|call| !self.is_at_most_once(call))
+        };
+        let held_up: Vec<u64> = worker
             .outstanding
-            .iter_mut()
-            .filter_map(|inflight| {
-                let expired = inflight.stop.as_ref()?.expired?;
-                let withdrawn = inflight.withdrawn.take();
-                Some((inflight.call.take()?, expired, withdrawn))
-            })
+            .iter()
+            .filter(|inflight| is_held_up(inflight))
+            .map(|inflight| inflight.ticket)
             .collect();
+        let worker = self.worker_mut(key).expect("it was there");
+        let mut ended = Vec::new();
+        for inflight in worker.outstanding.iter_mut() {
+            if held_up.contains(&inflight.ticket) {
+                inflight.stop = None;
+            } else if let Some(expired) = expired(inflight)
+                && let Some(call) = inflight.call.take()
+            {
+                ended.push((call, expired, inflight.withdrawn.take()));
+            }
+        }
         self.kill(key, Phase::Killed);
-        for (call, expired, withdrawn) in expired {
+        for (call, expired, withdrawn) in ended {
             let state = &mut self.functions[function.0];
             state.count_completions(now, 1);
             state.add_duration(expired.timeout, 1);

@@ -154,6 +154,8 @@ struct World {
     shows_work: bool,
     /// `true` if they also show when each began.
     shows_time: bool,
+    /// `true` if they show that they poll the first of them.
+    shows_polled: bool,
 }
 
 impl World {
@@ -178,6 +180,7 @@ impl World {
             duration: Duration::from_micros(1),
             shows_work: true,
             shows_time: true,
+            shows_polled: false,
         }
     }
 
@@ -283,6 +286,11 @@ impl World {
                         claimed: worker.claimed,
                         is_sending: false,
                         executing: executing.filter(|_| self.shows_work).collect(),
+                        polled: worker
+                            .executing
+                            .iter()
+                            .map(|one| one.0)
+                            .find(|_| self.shows_polled),
                     };
                     self.scheduler.handle_progress(self.now, key, &progress);
                 }

@@ -30,6 +30,8 @@ const READ: [usize; 2] = [72, 80];
 const PIPES: [usize; 2] = [88, 96];
 /// The last ticket that was answered without checking what it had printed.
 const UNSEEN: usize = 104;
+/// The ticket whose future is being polled; zero between polls.
+const POLLED: usize = 112;
 const LAST_WORDS: usize = 128;
 /// Takes the place of the ticket of the last words: the process went on after it had left them.
 pub(crate) const KEPT: u64 = u64::MAX;
@@ -162,6 +164,12 @@ impl ControlBlock {
     /// Sets the start time of the ticket that a slot was claimed for.
     pub(crate) fn set_start(&self, slot: usize, now: u64) {
         self.slot(slot, STARTED).store(now, Ordering::Release);
+    }
+
+    /// Sets the ticket whose future is about to be polled, or zero after that.
+    #[inline]
+    pub(crate) fn set_polled(&self, ticket: u64) {
+        self.memory.word(POLLED).store(ticket, Ordering::Relaxed);
     }
 
     /// Counts a request on the connection for nested calls. Call it before sending the request.
@@ -319,6 +327,12 @@ impl ControlBlock {
     /// Returns the pipes that the worker says it prints into.
     pub(crate) fn pipes(&self) -> [u64; 2] {
         PIPES.map(|word| sys::load(self.memory.word(word)))
+    }
+
+    /// Returns the ticket whose future the worker says it is polling.
+    pub(crate) fn polled(&self) -> Option<u64> {
+        let ticket = sys::load(self.memory.word(POLLED));
+        (ticket != 0).then_some(ticket)
     }
 
     /// Returns the last ticket of which it is unknown whether it has printed anything.

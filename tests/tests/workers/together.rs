@@ -72,6 +72,25 @@ fn an_input_that_does_not_yield_is_blamed_alone() {
     });
 }
 
+/// All inputs begin together, so that the time of all of them is over when that of the one is.
+#[retry_runtime::test]
+fn inputs_beside_one_that_does_not_yield_do_not_time_out() {
+    fixture(LIMIT, serves, || {
+        for blocks in 0..4 {
+            let inputs = (0..12).map(|input| input == blocks);
+            for (input, result) in may_block.map(inputs).into_iter().enumerate() {
+                match result {
+                    Ok(_) => assert_ne!(input, blocks),
+                    Err(error) => {
+                        assert_eq!(input, blocks, "{error:?}");
+                        assert!(matches!(error, CallError::TimedOut(..)), "{error:?}");
+                    }
+                }
+            }
+        }
+    });
+}
+
 #[function(max_workers = 1, concurrency = 3, at_most_once)]
 async fn dies_among_others(die: bool) -> u32 {
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -169,6 +169,44 @@ fn killing_an_unyielding_call_does_not_blame_others() {
     assert_eq!(world.begin(worker), Some((2, 1)));
 }
 
+/// All three have run for too long, but only one of them has kept the others from ending.
+#[test]
+fn an_unyielding_call_does_not_make_others_time_out() {
+    for shows_polled in [true, false] {
+        let mut world = World::new(FunctionPolicy {
+            at_once: 3,
+            separable: true,
+            ..function_policy(1)
+        });
+        world.shows_polled = shows_polled;
+        let once = Policy {
+            at_most_once: true,
+            ..with_timeout(SECOND)
+        };
+        world.submit(with_timeout(SECOND), [1, 2]);
+        world.submit(once, [3]);
+        world.all_ready();
+        let worker = world.first();
+        while world.begin(worker).is_some() {}
+        world.advance(SECOND);
+        assert_eq!(world.workers[&worker].aborted, [1, 2, 3]);
+        world.advance(Duration::from_millis(50));
+        assert!(world.workers[&worker].killed);
+        world.exit(worker, KILLED);
+        assert!(matches!(world.failure(1), Failure::TimedOut(_)));
+        assert!(matches!(world.failure(3), Failure::TimedOut(_)));
+        if !shows_polled {
+            assert!(matches!(world.failure(2), Failure::TimedOut(_)));
+            continue;
+        }
+        world.all_ready();
+        let worker = world.first();
+        assert_eq!(world.begin(worker), Some((2, 1)), "this is not a retry");
+        world.answer(worker, ok(2));
+        assert!(world.is_ok(2));
+    }
+}
+
 #[test]
 fn a_batch_is_not_stopped_for_one_of_its_inputs() {
     let mut world = World::new(FunctionPolicy {
@@ -281,6 +319,7 @@ fn a_draining_worker_gets_no_further_calls() {
                 ticket: 2,
                 since: Some(world.now),
             }],
+            polled: None,
         },
     );
     world.perform();
@@ -513,6 +552,29 @@ fn prefetched_is_not_executing_and_cancelled_is_not_failed() {
     assert_eq!(world.scheduler.pending(), (0, 0));
 }
 
+/// The outer function passes the error of the nested call on, or panics because of it.
+#[test]
+fn a_call_that_fails_since_a_nested_one_is_cancelled_is_cancelled() {
+    for answer in [err(false), panic()] {
+        let mut world = World::new(function_policy(1));
+        world.submit(call_policy(Retries::none()), [1]);
+        world.all_ready();
+        let outer = world.first();
+        world.begin(outer);
+        world.nest(outer, 1, 10);
+        world.scheduler.shut_down(world.now, SECOND, false, true);
+        world.perform();
+        assert!(matches!(world.failure(10), Failure::Cancelled(_)));
+        world.answer(outer, answer);
+        assert!(matches!(
+            world.failure(1),
+            Failure::Cancelled(Cancelled::ByShutdown)
+        ));
+        let counts = world.scheduler.read()[0].counts;
+        assert_eq!((counts.cancelled, counts.failed), (2, 0));
+    }
+}
+
 /// Answers that are not taken in yet cannot be recalled: their inputs still wait behind another
 /// one.
 #[test]
@@ -586,6 +648,7 @@ fn life(seed: u64) {
     world.map = random.bool();
     world.shows_work = random.u8(0..8) > 0;
     world.shows_time = random.u8(0..8) > 0;
+    world.shows_polled = random.bool();
     if random.bool() {
         world.scheduler.set_interest(Interest::Failures);
     }
@@ -766,6 +829,7 @@ fn an_unknown_ticket_breaks_the_protocol() {
             ticket: u64::MAX,
             since: Some(world.now),
         }],
+        polled: Some(u64::MAX),
     };
     world
         .scheduler
