@@ -42,6 +42,13 @@ impl Statistics {
         self.slowest.is_none_or(|(slowest, _)| slowest < duration)
     }
 
+    /// Counts an attempt, of an input at this index of its map, if it is the slowest so far.
+    pub(super) fn note_slowest(&mut self, duration: Duration, index: Option<u64>) {
+        if self.is_slowest(duration) {
+            self.slowest = Some((duration, index));
+        }
+    }
+
     pub(super) fn note_time(&mut self, now: Instant) {
         let begun = self.period.map_or(now, |(begun, _)| begun);
         self.period = Some((begun, now));
@@ -54,10 +61,8 @@ impl Statistics {
         };
         self.busy += other.busy;
         self.times.merge(&other.times);
-        if let Some((duration, _)) = other.slowest
-            && self.is_slowest(duration)
-        {
-            self.slowest = other.slowest;
+        if let Some((duration, index)) = other.slowest {
+            self.note_slowest(duration, index);
         }
         self.after_retry += other.after_retry;
         self.slow += other.slow;

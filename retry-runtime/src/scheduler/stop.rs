@@ -604,9 +604,11 @@ impl<P: Parts> Scheduler<P> {
         }
         self.kill(key, Phase::Killed);
         for (call, expired, withdrawn) in ended {
+            let index = self.call(call).and_then(|call| call.payload.index());
             let state = &mut self.functions[function.0];
             state.count_completions(now, 1);
             state.add_duration(expired.timeout, 1);
+            state.statistics.note_slowest(expired.timeout, index);
             self.end_expired_attempt(now, call, expired, withdrawn, identity, None);
         }
         self.dispatch(now, function);

@@ -251,7 +251,7 @@ impl<P: Parts> Scheduler<P> {
             if reply.timed == 1 && state.statistics.is_slowest(reply.duration) {
                 let index = self.call_of(key, ticket).and_then(|(_, index, _)| index);
                 let statistics = &mut self.functions[function.0].statistics;
-                statistics.slowest = Some((reply.duration, index));
+                statistics.note_slowest(reply.duration, index);
             }
         }
         self.functions[function.0].statistics.note_time(now);

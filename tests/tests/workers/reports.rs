@@ -88,6 +88,7 @@ fn a_report_of_nested_calls_has_a_few_lines_for_each() {
         let deepest = all.matches("nested deeper than 10 levels").count();
         assert_eq!(deepest, 1, "{all}");
         assert!(all.lines().all(|line| line.chars().count() <= 200), "{all}");
+        assert!(!all.contains("on an `Err` value"), "{all}");
     });
 }
 
