@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -124,8 +124,13 @@ pub fn assert_attaches<E>(world: &Machines<E>) {
     let unknown = world.run(&["attached", &format!("{slow}000")]);
     assert!(unknown.contains("does not know"), "{unknown}");
     assert_eq!(world.run(&["attached_twice", "5"]), "5\n5\n5\n");
+    let begun = Instant::now();
+    let later = world.run(&["spawned_for_later", "6"]);
+    assert!(!world.ledger.executions().contains_key(&6));
+    assert_eq!(world.run(&["attached", later.trim_end()]), "6\n");
+    assert!(begun.elapsed() >= Duration::from_secs(2));
     let executions = world.ledger.executions();
-    assert_eq!((executions[&7], executions[&5]), (1, 1));
+    assert_eq!((executions[&7], executions[&6], executions[&5]), (1, 1, 1));
     let spawned = world.run(&["spawned_in_vain", "8"]);
     eventually("it has begun", Duration::from_secs(20), || {
         world.ledger.executions().contains_key(&8)

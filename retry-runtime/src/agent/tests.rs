@@ -66,6 +66,7 @@ fn policy(registration: &Registration, retries: Retries, deadline: Option<Durati
         deadline,
         at_most_once: registration.spec.at_most_once,
         grace: None,
+        after: Duration::ZERO,
     }
 }
 

@@ -53,7 +53,11 @@ pub struct Options {
     timeout: Override<Duration>,
     deadline: Override<Duration>,
     grace: Override<Duration>,
+    after: Duration,
 }
+
+/// The longest delay before a call: a hundred years.
+const LONGEST_START: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl Options {
     /// Returns options that override nothing.
@@ -64,6 +68,7 @@ impl Options {
             timeout: Override::Inherit,
             deadline: Override::Inherit,
             grace: Override::Inherit,
+            after: Duration::ZERO,
         }
     }
 
@@ -146,6 +151,12 @@ impl Options {
         self
     }
 
+    /// Delays the start of the call.
+    pub(crate) fn after(mut self, delay: Duration) -> Self {
+        self.after = delay.min(LONGEST_START);
+        self
+    }
+
     /// Returns these overrides on top of `earlier` ones.
     pub(crate) fn over(self, earlier: Self) -> Self {
         Self {
@@ -153,6 +164,7 @@ impl Options {
             timeout: self.timeout.or(earlier.timeout),
             deadline: self.deadline.or(earlier.deadline),
             grace: self.grace.or(earlier.grace),
+            after: self.after.max(earlier.after),
         }
     }
 
@@ -170,6 +182,7 @@ impl Options {
                 Override::Set(grace) => Some(grace),
                 Override::Unset => Some(Duration::ZERO),
             },
+            after: self.after,
         }
     }
 }
@@ -183,4 +196,6 @@ pub(crate) struct Policy {
     pub(crate) at_most_once: bool,
     /// Overrides the grace of the workers, which a service's methods share.
     pub(crate) grace: Option<Duration>,
+    /// The delay before the first attempt. The deadline begins after it.
+    pub(crate) after: Duration,
 }

@@ -278,6 +278,35 @@ impl<T, E> Call<T, E> {
         self
     }
 
+    /// Delays the start of the call, which is made now: it waits for its first attempt as others wait for their
+    /// next one. The [`deadline`](Self::deadline) counts from the end of this delay.
+    ///
+    /// The delay ends with the program, like any call; one that was [spawned](Self::spawn) on [other
+    /// machines](crate::engine) goes on.
+    ///
+    /// ```standalone_crate
+    /// use retry_runtime::function;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// #[function]
+    /// fn clean_up(name: &str) -> usize {
+    ///     name.len()
+    /// }
+    ///
+    /// fn main() {
+    ///     retry_runtime::init();
+    ///     let begun = Instant::now();
+    ///     let later = clean_up.remote("cache").after(Duration::from_millis(200)).spawn();
+    ///     // .. other work ..
+    ///     assert_eq!(later.wait().unwrap(), 5);
+    ///     assert!(begun.elapsed() >= Duration::from_millis(200));
+    /// }
+    /// ```
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.options = self.options.after(delay);
+        self
+    }
+
     /// Makes the call, and blocks this thread until the result arrives.
     ///
     /// # Errors
@@ -407,8 +436,18 @@ impl<T, E> Call<T, E> {
         }
     }
 
-    /// Makes the call and lets it run on its own.
-    pub(crate) fn spawn(mut self) -> FunctionCall<T, E> {
+    /// Makes the call and lets it run on its own, as the `spawn` of a stub does: for a call with options of its
+    /// own.
+    ///
+    /// ```no_run
+    /// # use retry_runtime::function;
+    /// # use std::time::Duration;
+    /// # #[function]
+    /// # fn resize(path: &str) {}
+    /// let call = resize.remote("photo.png").timeout(Duration::from_secs(5)).spawn();
+    /// # call.wait().unwrap();
+    /// ```
+    pub fn spawn(mut self) -> FunctionCall<T, E> {
         self.is_detached = true;
         let slot = self.start(PollIntent::No, Slot::keeping());
         let (key, cache) = match self.running.take() {

@@ -324,7 +324,10 @@ impl Tasks {
         });
         // The deadline of an input of a map begins with its first attempt.
         let limit = callee.policy.deadline.filter(|_| job.index.is_none());
-        let deadline = limit.and_then(|limit| now.checked_add(limit));
+        let after = callee.policy.after;
+        let start = now.checked_add(after).unwrap_or(now);
+        let deadline = limit.and_then(|limit| start.checked_add(limit));
+        let resumption = (!after.is_zero()).then(|| Resumption::starting_after(after));
         self.deadlines.extend(deadline.map(|at| Reverse((at, id))));
         if self.deadlines.len() > MANY + 2 * self.calls.len() {
             // Most of them are of calls that have ended.
@@ -337,7 +340,7 @@ impl Tasks {
             registration: callee.registration,
             terms,
             job,
-            resumption: None,
+            resumption: resumption.map(Box::new),
             queued: now,
             deadline,
             task: None,

@@ -44,6 +44,14 @@ impl Default for Resumption {
 }
 
 impl Resumption {
+    /// Returns the state of a call whose first attempt is due later.
+    pub(crate) fn starting_after(delay: Duration) -> Self {
+        Self {
+            delay,
+            ..Self::default()
+        }
+    }
+
     /// Records an attempt on a machine that was lost. It is charged to no policy.
     pub(crate) fn record_lost_host(&mut self, host: &str, now: std::time::Instant) {
         let attempt = Attempt {

@@ -264,7 +264,7 @@ impl<P: Parts> Scheduler<P> {
         let count = payload.count();
         let deadline_begins_when_sent = payload.index().is_some() && !deadline_is_inherited;
         let (attempt, delay, left, past) = match resumption {
-            None => (1, Duration::ZERO, None, None),
+            None => (1, terms.policy.after, None, None),
             Some(resumption) => {
                 let (attempt, delay, left) =
                     (resumption.attempt, resumption.delay, resumption.left);
@@ -275,8 +275,12 @@ impl<P: Parts> Scheduler<P> {
         // An attempt may have been made on a machine that was lost, with which the deadline has begun.
         let has_begun = !deadline_begins_when_sent || attempt > 1;
         let own = terms.policy.deadline.filter(|_| has_begun);
-        let limit = left.or(own);
-        let deadline = limit.and_then(|limit| now.checked_add(limit));
+        let start = match deadline_is_inherited || attempt > 1 {
+            true => now,
+            false => now.checked_add(delay).unwrap_or(now),
+        };
+        let left = left.and_then(|left| now.checked_add(left));
+        let deadline = left.or_else(|| start.checked_add(own?));
         let key = self.insert(Call {
             id,
             function,

@@ -57,6 +57,7 @@ fn call_policy(retries: Retries) -> Policy {
         deadline: None,
         at_most_once: false,
         grace: None,
+        after: Duration::ZERO,
     }
 }
 
@@ -156,6 +157,8 @@ struct World {
     shows_time: bool,
     /// `true` if they show that they poll the first of them.
     shows_polled: bool,
+    /// The delay before nested calls.
+    nested_after: Duration,
 }
 
 impl World {
@@ -181,6 +184,7 @@ impl World {
             shows_work: true,
             shows_time: true,
             shows_polled: false,
+            nested_after: Duration::ZERO,
         }
     }
 

@@ -16,6 +16,9 @@ fn begin(input: u64) {
     }
 }
 
+/// The delay before a call that is made for later.
+const START_DELAY: Duration = Duration::from_secs(2);
+
 /// Sleeps for as many milliseconds as the variable says.
 fn work() {
     std::thread::sleep(working_time());
@@ -207,6 +210,10 @@ pub(crate) fn main() {
         "spawned" => {
             println!("{}", slow.spawn(number(1)).id());
             println!("{}", fails.spawn(number(2)).id());
+        }
+        "spawned_for_later" => {
+            let call = slow.remote(number(1)).after(START_DELAY);
+            println!("{}", call.spawn().id());
         }
         "attached" => println!("{}", describe(slow.attach(id(1)).wait())),
         "attached_failed" => println!("{}", describe(fails.attach(id(1)).wait())),

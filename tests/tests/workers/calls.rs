@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use retry_runtime::{CallError, Lost, Options, Rejected, RemoteError, function, join};
@@ -542,5 +542,33 @@ fn a_thread_that_may_block_can_wait_in_async_code() {
         drop(entered);
         // A worker's thread has entered a runtime, and another thread drives that.
         assert_eq!(waits.remote(4).wait().unwrap(), 4);
+    });
+}
+
+#[function]
+fn divides_later(a: i64, b: i64) -> Quotient {
+    let begun = Instant::now();
+    let quotient = divide.remote(a, b).after(START_DELAY).wait();
+    assert!(begun.elapsed() >= START_DELAY);
+    quotient.map_err(|_| DivideError::ByZero(a))
+}
+
+const START_DELAY: Duration = Duration::from_millis(300);
+
+#[retry_runtime::test]
+fn a_call_begins_when_its_delay_is_over() {
+    fixture(LIMIT, serves, || {
+        let begun = Instant::now();
+        let delayed = divide.remote(6, 3).after(START_DELAY);
+        let delayed = delayed.deadline(START_DELAY / 2).spawn();
+        let unending = divide.remote(6, 3).after(Duration::MAX).spawn();
+        assert_eq!(divide.remote(6, 2).wait().unwrap(), 3, "it goes first");
+        assert_eq!(delayed.wait().unwrap(), 2);
+        assert!(begun.elapsed() >= START_DELAY);
+        unending.cancel();
+        let error = unending.wait().unwrap_err();
+        assert!(matches!(error, CallError::Cancelled(..)), "{error:?}");
+        assert!(error.did_not_run());
+        assert_eq!(divides_later.remote(6, 1).wait().unwrap(), 6);
     });
 }

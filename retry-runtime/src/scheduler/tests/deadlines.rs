@@ -49,6 +49,46 @@ fn queue_time_counts_for_calls_but_not_for_map_inputs() {
 }
 
 #[test]
+fn a_deadline_begins_after_the_delay_of_the_start() {
+    let mut world = World::new(function_policy(1));
+    let later = Policy {
+        after: 10 * SECOND,
+        ..policy(Retries::none())
+    };
+    let keys = world.submit(later, [1, 2]);
+    world.all_ready();
+    world.advance(9 * SECOND);
+    assert_eq!(world.spawned, 0, "nothing is to be done yet");
+    world.scheduler.cancel([keys[1]], Cancelled::ByCaller);
+    world.perform();
+    assert!(matches!(world.failure(2), Failure::Cancelled(_)));
+    world.advance(SECOND);
+    world.all_ready();
+    let worker = world.first();
+    assert_eq!(world.begin(worker), Some((1, 1)));
+    world.advance(SECOND);
+    assert_eq!(world.waited_for(1), Some(Waiting::Attempt));
+}
+
+/// The deadline of the outer call counts from its own start.
+#[test]
+fn an_outer_deadline_ends_the_delay_of_a_nested_start() {
+    let mut world = World::new(function_policy(1));
+    world.submit(policy(Retries::none()), [1]);
+    world.all_ready();
+    let outer = world.first();
+    world.begin(outer);
+    world.nested_after = 10 * SECOND;
+    world.nest(outer, 1, 10);
+    world.advance(SECOND);
+    assert!(matches!(
+        world.failure(10),
+        Failure::TimedOut(_) | Failure::Cancelled(_)
+    ));
+    assert!(world.outcomes[&10].attempts().is_empty());
+}
+
+#[test]
 fn a_map_deadline_counts_from_the_first_attempt() {
     let mut world = World::new(function_policy(1));
     world.map = true;

@@ -36,7 +36,10 @@ impl World {
         };
         let terms = Arc::new(Terms {
             name: "f",
-            policy: call_policy(Retries::none()),
+            policy: Policy {
+                after: self.nested_after,
+                ..call_policy(Retries::none())
+            },
             budget: None,
             called: None,
             show: None,
@@ -630,6 +633,7 @@ pub(super) fn random_policy(random: &mut fastrand::Rng) -> Policy {
         grace: random
             .choice([None, Some(Duration::ZERO), Some(Duration::from_millis(20))])
             .unwrap_or(None),
+        after: Duration::from_millis(random.choice([0, 0, 0, 30]).unwrap_or(0)),
     }
 }
 
