@@ -11,6 +11,7 @@ use retry_syntax::{Problem, Units};
 
 use crate::api::options::Options;
 use crate::api::retries::Retries;
+use crate::codec::payload;
 pub use crate::wire::Transport;
 
 /// Default limit on the size of a message.
@@ -245,7 +246,7 @@ const VARIABLES: &[(&str, Set)] = &[
         Ok(())
     }),
     ("RETRY_MAX_MESSAGE", |config, text| {
-        config.max_message = size(text)?;
+        config.max_message = payload::possible_limit(size(text)?);
         Ok(())
     }),
     ("RETRY_MAX_BUFFERED", |config, text| {

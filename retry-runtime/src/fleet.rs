@@ -12,6 +12,7 @@ use std::fs::File;
 use std::hash::Hasher;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::thread;
@@ -22,6 +23,7 @@ use crate::api::engine::{Engine, Found, Reply, TaskNews};
 use crate::api::events::{Events, Publisher, Subscriber};
 use crate::api::failure::Rejected;
 use crate::api::run::RunId;
+use crate::codec::payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
 use crate::function::registry::{self, Fnv, Registration};
@@ -39,6 +41,7 @@ pub(crate) struct Fleet {
     engine: Arc<dyn Engine>,
     config: Config,
     max_body: usize,
+    max_message: AtomicUsize,
     publisher: Publisher,
     state: Mutex<State>,
     /// Tells the thread that waits for timers of an earlier one.
@@ -83,6 +86,7 @@ impl Fleet {
         };
         let fleet = Arc::new_cyclic(|this| Self {
             engine,
+            max_message: AtomicUsize::new(config.max_message),
             config,
             max_body,
             publisher: Publisher::default(),
@@ -121,9 +125,13 @@ impl Fleet {
 
     /// Returns the size in bytes of the largest input.
     pub(crate) fn max_message(&self) -> usize {
-        self.config
-            .max_message
-            .min(self.max_body - self.max_body / ENVELOPE)
+        let most = self.max_body - self.max_body / ENVELOPE;
+        self.max_message.load(Ordering::Relaxed).min(most)
+    }
+
+    pub(crate) fn set_max_message(&self, bytes: usize) {
+        let bytes = payload::possible_limit(bytes);
+        self.max_message.store(bytes, Ordering::Relaxed);
     }
 
     /// Submits calls of one function, in order.
@@ -199,9 +207,9 @@ impl Fleet {
     }
 
     /// Begins the shutdown, as that of the local engine does. Does nothing in a forked child.
-    pub(crate) fn shut_down(&self, grace: Duration, sends_queued: bool) {
+    pub(crate) fn shut_down(&self, grace: Duration, runs_queued: bool) {
         if !self.is_foreign() {
-            self.step(|tasks, now| tasks.shut_down(now, grace, sends_queued));
+            self.step(|tasks, now| tasks.shut_down(now, grace, runs_queued));
         }
     }
 

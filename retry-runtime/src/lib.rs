@@ -411,8 +411,9 @@ pub fn events() -> Events {
 
 /// Limits the size in bytes of the arguments of one call, and of one result.
 ///
-/// The default is 256 MiB, or the variable `RETRY_MAX_MESSAGE`; the limit may be up to just below 4 GiB. The
-/// new limit applies to calls that are made and workers that are started from now on. Larger arguments are
+/// The default is 256 MiB, or the variable `RETRY_MAX_MESSAGE`. A limit below 64 bytes or above 4 GiB - 16 MiB is
+/// moved there. The new limit applies to calls that are made and workers that are started from now on, and has no
+/// effect in a worker. An [engine](crate::engine) may have a lower one of its own. Larger arguments are
 /// [`Rejected`](error::Rejected::TooLarge), larger results and typed errors [`Lost`].
 ///
 /// ```no_run
@@ -423,7 +424,7 @@ pub fn events() -> Events {
 ///
 /// Panics if the operating system has no thread, descriptor or memory left to start the runtime with.
 pub fn set_max_message(bytes: usize) {
-    caller::host::expect_global().set_max_message(bytes);
+    caller::host::Host::global().set_max_message(bytes);
 }
 
 // Generated code reaches these through the module below. They are exported here because the compiler names

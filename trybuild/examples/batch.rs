@@ -31,5 +31,6 @@ fn main() {
     let _ = add.map([1, 2, 3]);
     assert_eq!(double(vec![1, 2]), [2, 4]);
     assert_eq!(double.spec().batch.unwrap().max_size, 64);
-    assert_eq!(halve.spec().batch.unwrap().max_size, 32);
+    let batch = halve.spec().batch.unwrap();
+    assert_eq!((batch.max_size, batch.max_wait.as_millis()), (32, 10));
 }

@@ -152,7 +152,7 @@ pub(crate) enum Annotation {
 pub struct Batch {
     /// The most inputs of one execution.
     pub max_size: usize,
-    /// The time that the first input waits for others.
+    /// The time that the first input waits for others; 10 ms unless the attribute sets it.
     pub max_wait: Duration,
 }
 

@@ -16,6 +16,7 @@ use crate::api::events::Events;
 use crate::api::retries::Retries;
 use crate::caller::host::{self, Host};
 use crate::child::nested::Upstream;
+use crate::codec::payload;
 use crate::config::{Config, OutputMode, SHORTEST_HOST_TIMEOUT, Transport};
 use crate::function::registry;
 use crate::runtime_thread;
@@ -381,7 +382,7 @@ impl Builder {
 
     /// Limits the size in bytes of the arguments of one call, and of one result.
     pub fn max_message(mut self, bytes: usize) -> Self {
-        self.config.max_message = bytes;
+        self.config.max_message = payload::possible_limit(bytes);
         self.config.note_built("max_message");
         self
     }

@@ -25,8 +25,8 @@ pub(crate) struct SharedMemory {
     length: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone, is not tied to a thread, and is accessed only through
-// atomics and through raw copies whose callers hold a lock or outlive the other side.
+// SAFETY: the mapping belongs to this value alone, is not tied to a thread, and its bytes are only accessed
+// atomically.
 unsafe impl Send for SharedMemory {}
 
 // SAFETY: as above.
