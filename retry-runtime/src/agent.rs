@@ -37,7 +37,7 @@ use crate::wire::task::{self, Answer, Facts};
 use execution::{LocalCall, Opened};
 
 /// The longest delay of a retry that is waited for on the machine that has the call.
-const LONGEST_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_WAIT_HERE: Duration = Duration::from_secs(1);
 
 /// The part of a program that runs tasks, for a crate that connects an [`Engine`](crate::engine::Engine).
 ///
@@ -244,7 +244,7 @@ impl Agent {
         };
         let budget = allowance.map(|given| Arc::new(Budget::lent(given.ratio, given.retries)));
         let (mut callee, _) = Callee::received(calls, budget).map_err(refuse)?;
-        callee.longest_delay = Some(LONGEST_DELAY);
+        callee.longest_delay = Some(LONGEST_WAIT_HERE);
         let pool = callee.registration.pool().name;
         let Some(slots) = agent.served.get(pool) else {
             return Err(refuse(format!("`{pool}` is not served here")));

@@ -18,3 +18,5 @@ pub(crate) mod retries;
 pub(crate) mod retryable;
 pub(crate) mod run;
 pub(crate) mod spec;
+#[cfg(any(feature = "report", feature = "tracing"))]
+pub(crate) mod utc;

@@ -75,7 +75,7 @@ const CONFIG: Config = bincode::config::standard().with_fixed_int_encoding();
 pub(crate) const SHAPE: usize = 4;
 
 /// Maximum nesting of a value, where each struct, sequence, option and so on counts as one level.
-const DEEPEST: u16 = 512;
+const MAX_NESTING: u16 = 512;
 
 /// Appends the encoding of a sized value to `out`, which must not grow beyond `limit` bytes.
 pub(crate) fn encode<T: Wire>(

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use crate::api::failure::{ExitCause, Startup};
 use crate::function::driver::{Driver, Ends};
 use crate::function::invocation::{Input, Invocation, Output, State};
-use crate::function::registry::{self, NotFound, Run};
+use crate::function::registry::{self, Run};
 use crate::function::{on_start, panics, reporting};
 use crate::local::LocalEngine;
 use crate::local::answer::decode_answer;
@@ -206,7 +206,7 @@ fn report(claimed: u64) -> ExitReport {
 }
 
 /// The inline backend: worker threads, and the thread that runs the timers.
-pub(crate) struct Inline(Arc<Clock>);
+pub(crate) struct Inline(Arc<TimerBell>);
 
 impl Inline {
     pub(crate) fn new() -> Self {
@@ -216,12 +216,12 @@ impl Inline {
 
 /// The bell that wakes the thread that runs the timers.
 #[derive(Default)]
-struct Clock {
+struct TimerBell {
     is_rung: Mutex<bool>,
     rung: Condvar,
 }
 
-impl Clock {
+impl TimerBell {
     fn ring(&self) {
         *self.lock() = true;
         self.rung.notify_one();
@@ -335,9 +335,8 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
     // `init` has run them, but inline workers do not require it.
     let set_up = on_start::run()
         .and_then(|()| {
-            registry::served(request.function).map_err(|error| match error {
-                NotFound::Duplicate(message) | NotFound::Missing(message) => message,
-            })
+            let served = registry::served(request.function);
+            served.map_err(|error| error.message(request.function))
         })
         .and_then(|served| {
             let config = request.config.as_deref().unwrap_or_default();

@@ -47,7 +47,7 @@ use clock::Clock;
 use core::Core;
 
 /// The maximum nesting depth of programs that start each other through calls.
-const DEEPEST: u32 = 10;
+const MAX_PROGRAM_DEPTH: u32 = 10;
 
 /// The maximum number of workers whose answers a waiting thread polls.
 const ATTENDED: usize = 8;
@@ -78,7 +78,7 @@ pub(crate) type Observe<'a> = &'a dyn Fn(Arc<dyn Subscriber>);
 /// The hooks that `#[local_entrypoint]` installs.
 pub(crate) struct ProgramHooks {
     /// Called when the engine of a process has started, also in forked children.
-    pub(crate) on_start: fn(Observe<'_>),
+    pub(crate) on_engine_start: fn(Observe<'_>),
     /// Prints a message for the user.
     pub(crate) say: fn(&str),
 }
@@ -163,7 +163,7 @@ impl LocalEngine {
     /// Calls the program's start hook, if there is one, when the engine of its process has started.
     pub(crate) fn call_start_hook(observe: Observe<'_>) {
         if let Some(program) = PROGRAM.get() {
-            (program.on_start)(observe);
+            (program.on_engine_start)(observe);
         }
     }
 
@@ -274,13 +274,14 @@ impl LocalEngine {
     }
 
     /// Begins the shutdown; see [`Scheduler::shut_down`]. Does nothing in a forked child.
-    pub(crate) fn shut_down(&self, grace: Duration, queued: bool, waited: bool) {
+    pub(crate) fn shut_down(&self, grace: Duration, runs_queued: bool, is_awaited: bool) {
         if self.is_foreign() {
             return;
         }
         self.step(|core, now| {
             self.backend.close();
-            core.scheduler.shut_down(now, grace, queued, waited);
+            core.scheduler
+                .shut_down(now, grace, runs_queued, is_awaited);
         });
         // The I/O thread must check whether it is still needed.
         self.backend.wake();
@@ -350,7 +351,7 @@ impl LocalEngine {
     }
 
     pub(crate) fn set_max_message(&self, bytes: usize) {
-        let bytes = bytes.clamp(64, payload::LONGEST);
+        let bytes = payload::possible_limit(bytes);
         self.max_message.store(bytes, Ordering::Relaxed);
     }
 
@@ -393,8 +394,10 @@ impl LocalEngine {
         if !self.backend.may_start_workers() {
             return Err(Rejected::NotInitialised);
         }
-        if depth() >= DEEPEST {
-            return Err(Rejected::TooDeep { limit: DEEPEST });
+        if depth() >= MAX_PROGRAM_DEPTH {
+            return Err(Rejected::TooDeep {
+                limit: MAX_PROGRAM_DEPTH,
+            });
         }
         self.step(|core, now| {
             let function = core.function(callee)?;

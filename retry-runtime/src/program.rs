@@ -1,6 +1,7 @@
 //! Implements `run`, on which `#[local_entrypoint]` is built: a program that ends in order, by itself or by a
-//! signal, and meanwhile shows the progress of its calls (`progress.rs`). No other code in this library
-//! writes to the terminal of its own accord, or handles signals.
+//! signal, and meanwhile shows the progress of its calls (`progress.rs`). Only this module and
+//! `program/serving.rs` handle signals, or print while a program runs. Elsewhere the library prints only errors
+//! that end the start, and the note on systems without worker processes.
 
 mod broken_pipe;
 #[cfg(feature = "cli")]
@@ -386,7 +387,7 @@ fn begin(progress: ProgressMode, status: StatusMode) {
         }
     };
     LocalEngine::set_program_hooks(ProgramHooks {
-        on_start: starts,
+        on_engine_start: starts,
         say,
     });
     status::begin(status);

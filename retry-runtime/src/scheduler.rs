@@ -80,9 +80,6 @@ const GROWTH: usize = 8;
 /// The capacity above which an empty table or queue releases its memory.
 const MANY: usize = 4096;
 
-/// The longest retry delay that an error may ask for.
-const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// The time that a retiring worker has for its teardown before it is killed.
 const TEAR_DOWN: Duration = Duration::from_secs(30);
 

@@ -37,7 +37,7 @@ pub(crate) mod task;
 pub(crate) mod write_queue;
 
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]
-pub(crate) use control_block::{ControlBlock, KEPT};
+pub(crate) use control_block::{ControlBlock, PROCESS_WENT_ON};
 #[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
 pub(crate) use elsewhere::{ControlBlock, Lease};
 #[cfg(all(target_os = "linux", not(retry_no_processes)))]

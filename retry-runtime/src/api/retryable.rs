@@ -47,7 +47,7 @@ pub enum Retry {
     Default,
     /// Do not retry: another attempt cannot help.
     No,
-    /// Retry after this time instead of the policy's delay. The number of retries and the deadline still
-    /// hold.
+    /// Retry after this time, at most 24 hours, instead of the policy's delay. The number of retries and the
+    /// deadline still hold.
     After(Duration),
 }

@@ -407,6 +407,16 @@ impl Host {
         }
     }
 
+    /// Sets the limit of calls from now on. In a worker that of its parent holds.
+    pub(crate) fn set_max_message(&self, bytes: usize) {
+        match self {
+            Self::Here(engine) => engine.set_max_message(bytes),
+            Self::Fleet(fleet) => fleet.set_max_message(bytes),
+            Self::Nowhere(_) => expect_global().set_max_message(bytes),
+            Self::Parent(_) => {}
+        }
+    }
+
     /// Begins to wait for a call that was spawned before, here or in another program.
     pub(crate) fn attach(
         &self,

@@ -22,7 +22,7 @@ use crate::caller::call::Decoders;
 use crate::caller::host::Host;
 use crate::checkpoint::Describe;
 use crate::codec::CodecError;
-use crate::function::args::{EncodeError, Encoded};
+use crate::function::args::{ArgumentError, Encoded};
 use crate::function::registry::Registration;
 use crate::function::service_config::ServiceConfig;
 use crate::runtime_thread;
@@ -618,7 +618,7 @@ impl<I: Iterator, T, E, C: Default + Extend<Y::Value<T>>, Y: Yields> Wait
 pub(crate) fn refuse(
     registration: &'static Registration,
     parameter: usize,
-    error: EncodeError,
+    error: ArgumentError,
     limit: usize,
 ) -> Rejected {
     let parameter = registration.spec.parameter(parameter);

@@ -18,10 +18,10 @@ use crate::wire::stream::Writer;
 use crate::wire::{bell, socket};
 
 /// Answers that may accumulate before a sleeping parent is woken, as long as more calls are queued here.
-const KEPT: usize = 2048;
+const MOST_DEFERRED: usize = 2048;
 
 /// The same limit in bytes.
-const KEPT_BYTES: usize = 32 * 1024;
+const MOST_DEFERRED_BYTES: usize = 32 * 1024;
 
 /// Consecutive answers that may have a short header before one must have a full header.
 const SHORT_IN_A_ROW: u32 = 255;
@@ -228,7 +228,7 @@ impl ResultWriter {
         // Release: a thread that reads the count must also see the answers that were made visible before it.
         self.kept.answers.store(answers, Ordering::Release);
         writing.bytes += H + payload.len();
-        if answers >= KEPT || writing.bytes >= KEPT_BYTES {
+        if answers >= MOST_DEFERRED || writing.bytes >= MOST_DEFERRED_BYTES {
             writing.bytes = 0;
             self.kept.flush();
         }

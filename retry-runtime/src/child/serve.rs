@@ -21,7 +21,7 @@ use crate::function::invocation::Input;
 use crate::function::invocation::{Invocation, State};
 use crate::function::on_start;
 use crate::function::panics;
-use crate::function::registry::{self, NotFound, Run, Served};
+use crate::function::registry::{self, Run, Served};
 use crate::function::reporting;
 use crate::spans::forwarder;
 #[cfg(feature = "tracing")]
@@ -238,12 +238,8 @@ impl Server {
         let started = on_start::run();
         exit_if_forked(self.mark, if started.is_ok() { 0 } else { PANICKED });
         started?;
-        let served = registry::served(&self.function).map_err(|error| match error {
-            NotFound::Duplicate(places) => {
-                format!("`{}` is registered twice, {places}", self.function)
-            }
-            NotFound::Missing(message) => message,
-        })?;
+        let served = registry::served(&self.function);
+        let served = served.map_err(|error| error.message(&self.function))?;
         if self.fails {
             return Err(crate::job::faults::MESSAGE.to_owned());
         }

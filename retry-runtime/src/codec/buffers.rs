@@ -18,7 +18,7 @@ use crate::sys::{self, Mark};
 pub(crate) const LARGE: usize = 64 * 1024;
 
 /// The time for which free memory is kept after its last use.
-pub(crate) const KEPT: Duration = Duration::from_secs(2);
+pub(crate) const RETENTION: Duration = Duration::from_secs(2);
 
 /// Up to this size, a message is encoded in memory that its thread uses again, and then copied: that is faster than
 /// memory that grows with it.
@@ -118,7 +118,7 @@ impl<T> Retained<T> {
     fn trim(&mut self, now: Instant) -> (Vec<T>, Option<Instant>) {
         let mut dropped = Vec::new();
         while let Some(oldest) = self.free.first() {
-            let due = oldest.since + KEPT;
+            let due = oldest.since + RETENTION;
             if now < due {
                 return (dropped, Some(due));
             }
@@ -349,11 +349,11 @@ mod tests {
         let _ = kept.keep("b", 2);
         let first = kept.free[0].since;
         // Although another one is used again and again.
-        kept.free[1].since = first + KEPT / 2;
-        assert_eq!(kept.trim(first), (vec![], Some(first + KEPT)));
-        let later = first + KEPT;
-        assert_eq!(kept.trim(later), (vec!["a"], Some(later + KEPT / 2)));
-        assert_eq!(kept.trim(later + KEPT), (vec!["b"], None));
+        kept.free[1].since = first + RETENTION / 2;
+        assert_eq!(kept.trim(first), (vec![], Some(first + RETENTION)));
+        let later = first + RETENTION;
+        assert_eq!(kept.trim(later), (vec!["a"], Some(later + RETENTION / 2)));
+        assert_eq!(kept.trim(later + RETENTION), (vec!["b"], None));
         let (_, is_news) = kept.keep("c", 1);
         assert!(is_news, "the caller does not look any more");
     }

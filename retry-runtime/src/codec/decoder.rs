@@ -24,7 +24,7 @@ use super::handle;
 use super::primitive::{self, Collect};
 use super::shape::{self, Agreement, PartKind, Shape};
 use super::staging::{self, Find, Staged};
-use super::{CONFIG, Config, DEEPEST, copied};
+use super::{CONFIG, Config, MAX_NESTING, copied};
 
 /// Maximum number of elements of a sequence; only one with zero-sized elements can reach it.
 const LONGEST: usize = 1 << 32;
@@ -126,7 +126,7 @@ impl<'a, 'de> Decoder<'a, 'de> {
     pub(super) fn new(source: &'a mut Source<'de>) -> Self {
         Self {
             source,
-            depth: DEEPEST,
+            depth: MAX_NESTING,
         }
     }
 

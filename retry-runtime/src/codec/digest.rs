@@ -11,13 +11,13 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::DEEPEST;
+use super::MAX_NESTING;
 use super::failure::ValueError;
 use super::handle;
 
 /// Returns the digest of a value. If `finite`, floats that are not finite are an error.
 pub(super) fn digest<T: Serialize + ?Sized>(value: &T, finite: bool) -> Result<u64, ValueError> {
-    let depth = DEEPEST;
+    let depth = MAX_NESTING;
     value.serialize(Digest { finite, depth })
 }
 

@@ -21,7 +21,7 @@ use super::failure::ValueError;
 use super::handle;
 use super::primitive::{self, Numbers};
 use super::shape::{self, PartKind, Shape};
-use super::{DEEPEST, reserve, staging};
+use super::{MAX_NESTING, reserve, staging};
 
 /// Appends to a vector up to a limit.
 pub(super) struct Encoder<'a> {
@@ -43,7 +43,7 @@ impl<'a> Encoder<'a> {
         Self {
             out,
             limit,
-            depth: DEEPEST,
+            depth: MAX_NESTING,
             shape: Shape::default(),
             doubtful: false,
             stages: false,

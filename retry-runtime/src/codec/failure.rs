@@ -4,7 +4,7 @@ use std::fmt;
 
 use bincode::error::DecodeError;
 
-use super::{CodecError, DEEPEST};
+use super::{CodecError, MAX_NESTING};
 
 /// The error of a value. It is as large as a pointer, because the return value of each part that succeeds has
 /// room for it.
@@ -176,7 +176,7 @@ impl ValueError {
         let remedy = "send it as `retry_runtime::Json<T>` (feature `json`)";
         match cause {
             Cause::TooLarge(limit) => format!("larger than {limit} bytes"),
-            Cause::TooDeep => format!("the value is nested deeper than {DEEPEST} levels"),
+            Cause::TooDeep => format!("the value is nested deeper than {MAX_NESTING} levels"),
             Cause::Own(reason) => match field {
                 Some(field) => format!("{reason} (in the field `{field}`)"),
                 None => reason.clone(),

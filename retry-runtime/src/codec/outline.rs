@@ -23,7 +23,7 @@ use super::failure::ValueError;
 const DEEP: u16 = 24;
 
 /// Nesting at which a made-up value is given up.
-const DEEPEST: u16 = 64;
+const MAX_PROBE_DEPTH: u16 = 64;
 
 /// Number of parts of a type after which options are empty and sequences have no elements.
 const MANY: u32 = 10_000;
@@ -140,7 +140,7 @@ impl Part<'_> {
         self.tracer.hasher.update(format!("{kind:?};"));
         self.tracer.parts += 1;
         self.tracer.total += 1;
-        if self.depth >= DEEPEST || self.tracer.parts >= MOST {
+        if self.depth >= MAX_PROBE_DEPTH || self.tracer.parts >= MOST {
             self.tracer.is_cut = true;
             return Err(ValueError::too_deep());
         }

@@ -965,10 +965,10 @@ impl Tasks {
     }
 
     /// Begins the shutdown: accepts no further calls, and gives up those that are left after a grace, of those that
-    /// have not been sent all at once unless `sends_queued` is set.
-    pub(crate) fn shut_down(&mut self, now: Instant, grace: Duration, sends_queued: bool) {
+    /// have not been sent all at once unless `runs_queued` is set.
+    pub(crate) fn shut_down(&mut self, now: Instant, grace: Duration, runs_queued: bool) {
         self.is_closed = true;
-        if !sends_queued {
+        if !runs_queued {
             self.cancels_queued = true;
             let why = Failure::Cancelled(Cancelled::ByShutdown);
             self.give_up(|call| call.task.is_none(), &why);

@@ -56,9 +56,9 @@ pub trait Argument: Parameter {
 
     /// Decodes the parameter from the front of a message, a part of which may be staged.
     #[doc(hidden)]
-    fn decode_staged(rest: &mut &[u8]) -> Result<Self::Owned, EncodeError> {
+    fn decode_staged(rest: &mut &[u8]) -> Result<Self::Owned, ArgumentError> {
         let decoded = codec::decode_staged(rest).map(Self::hold);
-        decoded.map_err(EncodeError)
+        decoded.map_err(ArgumentError)
     }
 
     #[doc(hidden)]
@@ -66,7 +66,7 @@ pub trait Argument: Parameter {
         passed: &Self::Passed<'_>,
         out: &mut Vec<u8>,
         limit: usize,
-    ) -> Result<(), EncodeError>;
+    ) -> Result<(), ArgumentError>;
 
     /// Encodes the only parameter of a function. Returns the whole message if the value became its own
     /// message, or `None` if its encoding was appended to `out`.
@@ -75,12 +75,12 @@ pub trait Argument: Parameter {
         passed: Self::Passed<'_>,
         out: &mut Vec<u8>,
         limit: usize,
-    ) -> Result<Option<Bytes>, EncodeError>;
+    ) -> Result<Option<Bytes>, ArgumentError>;
 }
 
-/// The reason for which an argument cannot be sent.
+/// The reason for which an argument cannot be encoded or decoded.
 #[derive(Debug)]
-pub struct EncodeError(pub(crate) CodecError);
+pub struct ArgumentError(pub(crate) CodecError);
 
 impl<T: Wire> Argument for Val<T> {
     type Sent = T;
@@ -93,16 +93,16 @@ impl<T: Wire> Argument for Val<T> {
         sent
     }
 
-    fn encode(passed: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_argument::<T, T>(passed, out, limit).map_err(EncodeError)
+    fn encode(passed: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
+        codec::encode_argument::<T, T>(passed, out, limit).map_err(ArgumentError)
     }
 
     fn encode_alone(
         passed: T,
         out: &mut Vec<u8>,
         limit: usize,
-    ) -> Result<Option<Bytes>, EncodeError> {
-        codec::encode_argument_alone(passed, out, limit).map_err(EncodeError)
+    ) -> Result<Option<Bytes>, ArgumentError> {
+        codec::encode_argument_alone(passed, out, limit).map_err(ArgumentError)
     }
 }
 
@@ -116,15 +116,15 @@ impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
         Lent::owned(sent)
     }
 
-    fn decode_staged(rest: &mut &[u8]) -> Result<Lent<T>, EncodeError> {
+    fn decode_staged(rest: &mut &[u8]) -> Result<Lent<T>, ArgumentError> {
         if let Some(staged) = T::take_staged(rest) {
             return staged;
         }
         let decoded = codec::decode_staged(rest).map(Lent::owned);
-        decoded.map_err(EncodeError)
+        decoded.map_err(ArgumentError)
     }
 
-    fn encode(passed: &&T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+    fn encode(passed: &&T, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
         passed.encode_referred(out, limit)
     }
 
@@ -132,7 +132,7 @@ impl<T: Referred + ?Sized + 'static> Argument for Ref<T> {
         passed: &T,
         out: &mut Vec<u8>,
         limit: usize,
-    ) -> Result<Option<Bytes>, EncodeError> {
+    ) -> Result<Option<Bytes>, ArgumentError> {
         passed.encode_referred_alone(out, limit).map(|()| None)
     }
 }
@@ -181,17 +181,17 @@ pub trait Referred {
     const HOLDS: () = ();
 
     #[doc(hidden)]
-    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError>;
 
     /// Takes a value that is staged from the front of a message; `None` if it cannot be read in place.
     #[doc(hidden)]
-    fn take_staged(_: &mut &[u8]) -> Option<Result<Lent<Self>, EncodeError>> {
+    fn take_staged(_: &mut &[u8]) -> Option<Result<Lent<Self>, ArgumentError>> {
         None
     }
 
     /// Encodes the only parameter of a function.
     #[doc(hidden)]
-    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
         self.encode_referred(out, limit)
     }
 }
@@ -200,12 +200,12 @@ pub trait Referred {
 impl<T: Wire> Referred for T {
     type Owned = T;
 
-    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_argument::<T, T>(self, out, limit).map_err(EncodeError)
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
+        codec::encode_argument::<T, T>(self, out, limit).map_err(ArgumentError)
     }
 
-    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_referred_alone(self, out, limit).map_err(EncodeError)
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
+        codec::encode_referred_alone(self, out, limit).map_err(ArgumentError)
     }
 }
 
@@ -213,16 +213,16 @@ impl<T: Wire> Referred for T {
 impl Referred for str {
     type Owned = String;
 
-    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_argument::<Self::Owned, Self>(self, out, limit).map_err(EncodeError)
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
+        codec::encode_argument::<Self::Owned, Self>(self, out, limit).map_err(ArgumentError)
     }
 
-    fn take_staged(rest: &mut &[u8]) -> Option<Result<Lent<Self>, EncodeError>> {
+    fn take_staged(rest: &mut &[u8]) -> Option<Result<Lent<Self>, ArgumentError>> {
         take_view(rest, 1, View::staged_text)
     }
 
-    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_text_alone(self, out, limit).map_err(EncodeError)
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
+        codec::encode_text_alone(self, out, limit).map_err(ArgumentError)
     }
 }
 
@@ -231,24 +231,24 @@ fn take_view<T: Referred + ?Sized>(
     rest: &mut &[u8],
     width: usize,
     view: ViewStaged<T>,
-) -> Option<Result<Lent<T>, EncodeError>> {
+) -> Option<Result<Lent<T>, ArgumentError>> {
     let staged = staging::take_argument(rest, width).transpose()?;
     let staged = match staged {
         Ok(staged) => staged,
-        Err(error) => return Some(Err(EncodeError(error))),
+        Err(error) => return Some(Err(ArgumentError(error))),
     };
     let view = view(staged.memory, staged.offset, staged.size);
     let lent = view.map(|view| Lent(Place::Staged(view)));
     let invalid = || CodecError::Invalid("what is staged has another type".to_owned());
-    Some(lent.ok_or_else(|| EncodeError(invalid())))
+    Some(lent.ok_or_else(|| ArgumentError(invalid())))
 }
 
 #[diagnostic::do_not_recommend]
 impl Referred for Path {
     type Owned = PathBuf;
 
-    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_argument::<Self::Owned, Self>(self, out, limit).map_err(EncodeError)
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
+        codec::encode_argument::<Self::Owned, Self>(self, out, limit).map_err(ArgumentError)
     }
 }
 
@@ -256,17 +256,17 @@ impl Referred for Path {
 impl<T: Wire> Referred for [T] {
     type Owned = Vec<T>;
 
-    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_argument::<Vec<T>, [T]>(self, out, limit).map_err(EncodeError)
+    fn encode_referred(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
+        codec::encode_argument::<Vec<T>, [T]>(self, out, limit).map_err(ArgumentError)
     }
 
-    fn take_staged(rest: &mut &[u8]) -> Option<Result<Lent<Self>, EncodeError>> {
+    fn take_staged(rest: &mut &[u8]) -> Option<Result<Lent<Self>, ArgumentError>> {
         let numbers = shared::in_place::<T>()?;
         take_view(rest, size_of::<T>(), numbers.staged)
     }
 
-    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_slice_alone(self, out, limit).map_err(EncodeError)
+    fn encode_referred_alone(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
+        codec::encode_slice_alone(self, out, limit).map_err(ArgumentError)
     }
 }
 
@@ -275,24 +275,24 @@ impl<T: Wire> Referred for [T] {
 /// passed by value.
 pub trait Feed<P> {
     #[doc(hidden)]
-    fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError>;
+    fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError>;
 
     /// Encodes the item of a function with one parameter. Returns the whole message if the value became its
     /// own message, or `None` if its encoding was appended to `out`.
     #[doc(hidden)]
-    fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, EncodeError>
+    fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, ArgumentError>
     where
         Self: Sized;
 }
 
 #[diagnostic::do_not_recommend]
 impl<T: Wire> Feed<Val<T>> for T {
-    fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
-        codec::encode_argument::<T, T>(self, out, limit).map_err(EncodeError)
+    fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
+        codec::encode_argument::<T, T>(self, out, limit).map_err(ArgumentError)
     }
 
-    fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, EncodeError> {
-        codec::encode_argument_alone(self, out, limit).map_err(EncodeError)
+    fn feed_alone(self, out: &mut Vec<u8>, limit: usize) -> Result<Option<Bytes>, ArgumentError> {
+        codec::encode_argument_alone(self, out, limit).map_err(ArgumentError)
     }
 }
 
@@ -302,7 +302,7 @@ macro_rules! feeds {
         $(
             #[diagnostic::do_not_recommend]
             impl<$($generics)*> Feed<$P> for $Item {
-                fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+                fn feed(&self, out: &mut Vec<u8>, limit: usize) -> Result<(), ArgumentError> {
                     let referred: &$Referred = self$(.$as_ref())?;
                     referred.encode_referred(out, limit)
                 }
@@ -311,7 +311,7 @@ macro_rules! feeds {
                     self,
                     out: &mut Vec<u8>,
                     limit: usize,
-                ) -> Result<Option<Bytes>, EncodeError> {
+                ) -> Result<Option<Bytes>, ArgumentError> {
                     let item = &self;
                     let referred: &$Referred = item$(.$as_ref())?;
                     referred.encode_referred_alone(out, limit).map(|()| None)
@@ -391,22 +391,22 @@ pub trait Arguments: Parameters {
 
     /// Decodes a message; fails with the position of the parameter.
     #[doc(hidden)]
-    fn decode(message: Bytes) -> Result<Self::Owned, (usize, EncodeError)> {
+    fn decode(message: Bytes) -> Result<Self::Owned, (usize, ArgumentError)> {
         Self::decode_in_place(&message)
     }
 
     /// Decodes a message that is a part of a larger buffer.
     #[doc(hidden)]
-    fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)>;
+    fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, ArgumentError)>;
 
     /// Decodes a message, apart from which a part of the arguments is staged.
     #[doc(hidden)]
-    fn decode_staged(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)>;
+    fn decode_staged(message: &[u8]) -> Result<Self::Owned, (usize, ArgumentError)>;
 }
 
 /// The whole message if a value became its own message, or `None` if the encoding was appended; an error
 /// carries the position of the parameter.
-pub(crate) type Encoded = Result<Option<Bytes>, (usize, EncodeError)>;
+pub(crate) type Encoded = Result<Option<Bytes>, (usize, ArgumentError)>;
 
 /// An item of a map's inputs. `F` is the function, and `P` its parameter, or the tuple of its parameters.
 ///
@@ -447,7 +447,7 @@ pub trait Item<A> {
         Self: Sized;
 }
 
-impl std::fmt::Display for EncodeError {
+impl std::fmt::Display for ArgumentError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
@@ -474,7 +474,7 @@ macro_rules! arguments {
     };
     (@staged $($P:ident $x:ident $index:tt),*) => {
         #[cold]
-        fn decode_staged(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)> {
+        fn decode_staged(message: &[u8]) -> Result<Self::Owned, (usize, ArgumentError)> {
             #[allow(unused_mut)]
             let mut rest = message;
             $(let $x = $P::decode_staged(&mut rest).map_err(|error| ($index, error))?;)*
@@ -482,7 +482,7 @@ macro_rules! arguments {
                 Ok(($($x,)*))
             } else {
                 let error = codec::left_over::<($($P::Sent,)*)>(rest.len());
-                Err((0, EncodeError(error)))
+                Err((0, ArgumentError(error)))
             }
         }
     };
@@ -510,17 +510,17 @@ macro_rules! arguments {
                 $P::encode_alone($x, out, limit).map_err(|error| ($index, error))
             }
 
-            fn decode(message: Bytes) -> Result<Self::Owned, (usize, EncodeError)> {
+            fn decode(message: Bytes) -> Result<Self::Owned, (usize, ArgumentError)> {
                 match codec::decode_alone::<$P::Sent>(message, None) {
                     Ok($x) => Ok(($P::hold($x),)),
-                    Err(error) => Err((0, EncodeError(error))),
+                    Err(error) => Err((0, ArgumentError(error))),
                 }
             }
 
-            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)> {
+            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, ArgumentError)> {
                 match codec::decode_alone_in_place::<$P::Sent>(message) {
                     Ok($x) => Ok(($P::hold($x),)),
-                    Err(error) => Err((0, EncodeError(error))),
+                    Err(error) => Err((0, ArgumentError(error))),
                 }
             }
 
@@ -547,18 +547,18 @@ macro_rules! arguments {
                 Ok(None)
             }
 
-            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, EncodeError)> {
+            fn decode_in_place(message: &[u8]) -> Result<Self::Owned, (usize, ArgumentError)> {
                 #[allow(unused_mut)]
                 let mut rest = message;
                 $(
                     let $x = codec::decode::<$P::Sent>(&mut rest)
-                        .map_err(|error| ($index, EncodeError(error)))?;
+                        .map_err(|error| ($index, ArgumentError(error)))?;
                 )*
                 if rest.is_empty() {
                     Ok(($($P::hold($x),)*))
                 } else {
                     let error = codec::left_over::<($($P::Sent,)*)>(rest.len());
-                    Err((0, EncodeError(error)))
+                    Err((0, ArgumentError(error)))
                 }
             }
 

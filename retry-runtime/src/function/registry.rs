@@ -238,6 +238,16 @@ pub(crate) enum NotFound {
     Missing(String),
 }
 
+impl NotFound {
+    /// Returns the message about a name.
+    pub(crate) fn message(self, name: &str) -> String {
+        match self {
+            Self::Duplicate(places) => format!("`{name}` is registered twice, {places}"),
+            Self::Missing(message) => message,
+        }
+    }
+}
+
 /// Returns the function with this name.
 pub(crate) fn find(name: &str) -> Result<&'static Registration, NotFound> {
     match registry().get(name).map(Vec::as_slice) {

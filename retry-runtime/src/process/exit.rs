@@ -14,7 +14,7 @@ use crate::local::core::Core;
 use crate::scheduler::{ExitReport, LastPanic};
 use crate::sys::children;
 use crate::sys::group::kill_group;
-use crate::wire::KEPT;
+use crate::wire::PROCESS_WENT_ON;
 
 /// The outcome of reaping a worker.
 pub(super) enum Reaped {
@@ -91,7 +91,7 @@ impl ReceiveSide {
         let panic = match last {
             // The function caught this panic, and whatever ended the process came after it. Append the
             // message to the tail, because it would have been printed last.
-            Some(caught) if caught.ticket == KEPT => {
+            Some(caught) if caught.ticket == PROCESS_WENT_ON => {
                 let before = stderr_tail.as_deref().unwrap_or_default();
                 stderr_tail = Some(format!("{before}{}", caught.panic.as_printed()).into());
                 None

@@ -16,7 +16,7 @@ use crate::sys::group::{signal_group, suspend_group};
 
 /// The time for which a standby is kept after a worker has died, unless the configuration states how long
 /// idle workers are kept.
-const KEPT: Duration = Duration::from_secs(60);
+const STANDBY_LIFETIME: Duration = Duration::from_secs(60);
 
 /// The standby of one engine. The spawner starts it, and the I/O thread notices its end.
 #[derive(Default)]
@@ -45,8 +45,8 @@ impl Standby {
     /// running time, here and below.
     pub(super) fn want(&mut self, now: Instant, kept: Option<Duration>) {
         // The window may be longer than the clock's range.
-        let until = now.checked_add(kept.unwrap_or(KEPT));
-        self.until = until.or_else(|| now.checked_add(KEPT));
+        let until = now.checked_add(kept.unwrap_or(STANDBY_LIFETIME));
+        self.until = until.or_else(|| now.checked_add(STANDBY_LIFETIME));
     }
 
     /// Marks a standby as starting if one is wanted, and returns whether it is. The caller must then report

@@ -16,7 +16,7 @@ use crate::api::failure::{CrashLimitExceeded, ExitCause};
 const WORK_AHEAD: Duration = Duration::from_millis(2);
 
 /// The maximum number of inputs that are on their way to one worker.
-const DEEPEST: usize = 16 * 1024;
+const MAX_IN_FLIGHT: usize = 16 * 1024;
 
 /// The weight of the past, in attempts, in the moving average of their durations.
 const MEMORY: f64 = 16.0;
@@ -173,7 +173,7 @@ impl Function {
     pub(super) fn count_completions(&mut self, now: Instant, attempts: u32) {
         self.completions.add(now, attempts);
         let gained = 2 * attempts as usize;
-        self.confidence = (self.confidence + gained).min(DEEPEST);
+        self.confidence = (self.confidence + gained).min(MAX_IN_FLIGHT);
     }
 
     /// Adds the total duration of several attempts to the moving average.

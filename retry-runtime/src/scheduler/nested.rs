@@ -14,7 +14,7 @@ use crate::api::failure::{Cancelled, Rejected};
 use crate::job::parts::Parts;
 
 /// The maximum nesting depth of calls.
-pub(super) const DEEPEST: u32 = 10;
+pub(super) const MAX_CALL_DEPTH: u32 = 10;
 
 /// The origin of a nested call.
 #[derive(Clone, Copy, Debug)]
@@ -112,8 +112,10 @@ impl<P: Parts> Scheduler<P> {
         if parent.is_none() {
             let why = Failure::Cancelled(Cancelled::WithOuterCall);
             self.withdraw(key, Withdrawn::Unwanted(why));
-        } else if depth > DEEPEST {
-            let why = Failure::Rejected(Rejected::TooDeep { limit: DEEPEST });
+        } else if depth > MAX_CALL_DEPTH {
+            let why = Failure::Rejected(Rejected::TooDeep {
+                limit: MAX_CALL_DEPTH,
+            });
             self.withdraw(key, Withdrawn::Unwanted(why));
         } else if !was_waiting {
             self.recall(origin.worker);

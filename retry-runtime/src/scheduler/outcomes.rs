@@ -11,12 +11,13 @@ use super::suspects::Crashed;
 use super::workers::WorkerIdentity;
 use super::{
     Action, Answer, AnswerReport, AttemptEnd, CRASHES_PER_INPUT, Call, CallKey, CallState,
-    ExitReport, Failure, FunctionKey, History, Inflight, LONGEST_DELAY, Outcome, Phase, Scheduler,
-    Timer, UnknownTicket, Worker, WorkerKey,
+    ExitReport, Failure, FunctionKey, History, Inflight, Outcome, Phase, Scheduler, Timer,
+    UnknownTicket, Worker, WorkerKey,
 };
 use crate::api::context::AttemptOutcome;
 use crate::api::excerpt::one_line;
 use crate::api::failure::{Cancelled, Crash, Lost};
+use crate::api::retries::Retries;
 use crate::api::retryable::Retry;
 use crate::codec::payload::Payload;
 use crate::job::caller::Caller;
@@ -358,7 +359,7 @@ impl<P: Parts> Scheduler<P> {
         let delay = match retry {
             Retry::No => None,
             Retry::Default => scheduled,
-            Retry::After(delay) => scheduled.map(|_| delay.min(LONGEST_DELAY)),
+            Retry::After(delay) => scheduled.map(|_| delay.min(Retries::LONGEST_DELAY)),
         };
         let delay = match &call.terms.budget {
             Some(budget) => {

@@ -9,13 +9,19 @@ use crate::job::parts::Parts;
 
 impl<P: Parts> Scheduler<P> {
     /// Begins the shutdown and rejects new calls. Pending calls may finish within the grace and are
-    /// cancelled after it. Without `queued`, calls that are not executing are cancelled at once. If
-    /// `waited`, because a caller waits for the end, workers that have not exited by the end of the
+    /// cancelled after it. Without `runs_queued`, calls that are not executing are cancelled at once. If
+    /// `is_awaited`, because a caller waits for the end, workers that have not exited by the end of the
     /// grace are killed.
-    pub(crate) fn shut_down(&mut self, now: Instant, grace: Duration, queued: bool, waited: bool) {
+    pub(crate) fn shut_down(
+        &mut self,
+        now: Instant,
+        grace: Duration,
+        runs_queued: bool,
+        is_awaited: bool,
+    ) {
         self.draining = true;
-        self.kills_workers = waited;
-        if !queued {
+        self.kills_workers = is_awaited;
+        if !runs_queued {
             self.cancels_queued = true;
             self.cancel_at_shutdown(|call| !matches!(call, CallState::Sent { .. }));
             // Calls that were sent but are not executing are recalled, and cancelled when they come

@@ -233,7 +233,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::codec::buffers::KEPT;
+    use crate::codec::buffers::RETENTION;
 
     fn pool(limit: usize) -> (Arc<StagingPool>, Arc<AtomicUsize>) {
         let wakes = Arc::<AtomicUsize>::default();
@@ -297,8 +297,8 @@ mod tests {
         assert_eq!(count(), 2, "more than the limit is not kept");
         let now = Instant::now();
         let due = pool.keeper.trim(now).unwrap();
-        assert!(due > now && due <= now + KEPT);
-        assert_eq!(pool.keeper.trim(due + KEPT), None);
+        assert!(due > now && due <= now + RETENTION);
+        assert_eq!(pool.keeper.trim(due + RETENTION), None);
         assert_eq!(count(), 0);
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
         drop(staged(&pool, &vec![0; 4 << 20]));

@@ -15,7 +15,6 @@ use super::messages::{Batch, Message, Record as OfWorker, Values};
 use super::time;
 use super::tracer::{Attempts, Origin};
 use crate::api::call_id::CallNumber;
-use crate::api::context::AttemptOutcome;
 use crate::api::events::{CallOutcome, Event, EventKind, Record};
 
 /// The spans of the calls and workers of one runtime. Only the thread that gives them to the subscriber has
@@ -110,7 +109,7 @@ impl Live {
             match &event.kind {
                 EventKind::Started { .. } => self.begin_attempt(call, event),
                 EventKind::AttemptFailed { outcome, error, .. } => {
-                    self.end_attempt(call, attempt_name(outcome), error.as_deref());
+                    self.end_attempt(call, outcome.name(), error.as_deref());
                 }
                 EventKind::Finished {
                     outcome, reason, ..
@@ -441,19 +440,6 @@ fn end(span: Span, outcome: &str, error: Option<&str>) {
     span.record("outcome", outcome);
     if let Some(error) = error {
         span.record("error", error);
-    }
-}
-
-/// Returns the name of an attempt's end, which is the same as in event logs.
-fn attempt_name(outcome: &AttemptOutcome) -> &'static str {
-    match outcome {
-        AttemptOutcome::Failed => "failed",
-        AttemptOutcome::Panicked => "panicked",
-        AttemptOutcome::Crashed(_) => "crashed",
-        AttemptOutcome::TimedOut(_) => "timed_out",
-        AttemptOutcome::Cancelled => "cancelled",
-        AttemptOutcome::Lost => "lost",
-        AttemptOutcome::HostLost => "host_lost",
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+
+use crate::api::utc::Utc;
 
 thread_local! {
     /// The time of the record of a worker that this thread gives to the subscriber.
@@ -65,58 +67,13 @@ pub struct RecordedTime;
 impl FormatTime for RecordedTime {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let time = recorded_at().unwrap_or_else(SystemTime::now);
-        let since = time.duration_since(SystemTime::UNIX_EPOCH);
-        write_utc(writer, since.unwrap_or_default())
+        write!(writer, "{}", Utc::from(time))
     }
-}
-
-/// Writes a time since 1970 as RFC 3339 has it.
-fn write_utc(writer: &mut impl fmt::Write, since: Duration) -> fmt::Result {
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = date(days);
-    write!(
-        writer,
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:06}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-        since.subsec_micros()
-    )
-}
-
-/// Returns year, month and day of a number of days since 1970.
-fn date(days: u64) -> (u64, u64, u64) {
-    // Count from 1 March of the year 0, so that the leap day is the last of its year, and years of 400 are
-    // equally long.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let is_next = u64::from(month >= 10);
-    (era * 400 + year + is_next, month + 3 - 12 * is_next, day)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_written_in_utc() {
-        for (nanos, expected) in [
-            (0, "1970-01-01T00:00:00.000000Z"),
-            (951_782_400_000_000_000, "2000-02-29T00:00:00.000000Z"),
-            (951_868_799_999_999_999, "2000-02-29T23:59:59.999999Z"),
-            (951_868_800_000_000_000, "2000-03-01T00:00:00.000000Z"),
-            (1_735_689_599_250_000_000, "2024-12-31T23:59:59.250000Z"),
-            (4_107_542_400_000_000_000, "2100-03-01T00:00:00.000000Z"),
-        ] {
-            let mut text = String::new();
-            write_utc(&mut text, Duration::from_nanos(nanos)).unwrap();
-            assert_eq!(text, expected);
-        }
-    }
 
     #[test]
     fn the_time_of_a_record_is_that_of_the_innermost() {

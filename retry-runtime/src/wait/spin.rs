@@ -37,7 +37,7 @@ const LOOKS: u32 = 8;
 
 /// The time for which a thread spins before it yields. Quick answers take less, and to yield takes almost as
 /// long as a call.
-const KEPT: u64 = 2_000;
+const SPIN_BEFORE_YIELD: u64 = 2_000;
 
 /// If `yield_now` takes longer than this, the other side shares this core.
 const SHARED: u64 = 2_000;
@@ -144,7 +144,7 @@ impl Spin {
         }
         let mut now = sys::monotonic_nanos();
         let begun = *self.begun.get_or_insert(now);
-        if offers || now.saturating_sub(self.offered.max(begun)) >= KEPT {
+        if offers || now.saturating_sub(self.offered.max(begun)) >= SPIN_BEFORE_YIELD {
             now = self.offer(now);
         }
         now.saturating_sub(begun) < self.patience

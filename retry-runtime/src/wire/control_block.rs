@@ -34,7 +34,7 @@ const UNSEEN: usize = 104;
 const POLLED: usize = 112;
 const LAST_WORDS: usize = 128;
 /// Takes the place of the ticket of the last words: the process went on after it had left them.
-pub(crate) const KEPT: u64 = u64::MAX;
+pub(crate) const PROCESS_WENT_ON: u64 = u64::MAX;
 
 const SLOTS_AT: usize = LAST_WORDS + LAST_WORDS_CAPACITY;
 const SLOT: usize = 32;
@@ -276,12 +276,12 @@ impl ControlBlock {
     pub(crate) fn keep_last_words(&self) {
         self.memory
             .word(LAST_WORDS_TICKET)
-            .store(KEPT, Ordering::Release);
+            .store(PROCESS_WENT_ON, Ordering::Release);
     }
 
     /// Withdraws the last words that were kept, if there are any.
     pub(crate) fn withdraw_kept_words(&self) {
-        if self.memory.word(LAST_WORDS_TICKET).load(Ordering::Acquire) == KEPT {
+        if self.memory.word(LAST_WORDS_TICKET).load(Ordering::Acquire) == PROCESS_WENT_ON {
             self.withdraw_last_words();
         }
     }
@@ -399,7 +399,7 @@ impl ControlBlock {
             .ok()
     }
 
-    /// Returns the message of [`leave_last_words`](Self::leave_last_words), with [`KEPT`] in place of the
+    /// Returns the message of [`leave_last_words`](Self::leave_last_words), with [`PROCESS_WENT_ON`] in place of the
     /// ticket if the process went on afterwards.
     pub(crate) fn last_words(&self) -> Option<(u64, Vec<u8>)> {
         let length = usize::try_from(sys::load(self.memory.word(LAST_WORDS_LENGTH))).ok()?;

@@ -65,7 +65,7 @@ const CHUNK: usize = 4096;
 const CHUNKS: usize = 8;
 
 /// After this many inputs in one chunk, use the cheaper but coarser clock.
-const QUICK: u32 = 16;
+const TIMED_INPUTS: u32 = 16;
 
 /// Bytes of inputs that are submitted at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -440,20 +440,20 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         };
         while self.has_room(chunk.count, chunk.buffer.len()) {
             let is_late = match chunk.count {
-                ..QUICK => begun.elapsed() > CHUNK_TIME,
+                ..TIMED_INPUTS => begun.elapsed() > CHUNK_TIME,
                 _ => sys::coarse_nanos() != tick,
             };
             if is_late {
                 break;
             }
             // Quick inputs are not told apart from the encoding of those before them.
-            if chunk.count <= QUICK {
+            if chunk.count <= TIMED_INPUTS {
                 self.note_activity(Activity::TakingInputs);
             }
             let Some(input) = self.next_input() else {
                 break;
             };
-            if chunk.count < QUICK {
+            if chunk.count < TIMED_INPUTS {
                 self.note_activity(Activity::Waiting);
             }
             let start = payload::begin(&mut chunk.buffer);
