@@ -1,5 +1,6 @@
 //! Settings from outside: from the environment, and from the builder of a runtime.
 
+mod choices;
 pub(crate) mod listing;
 pub(crate) mod start;
 
@@ -13,6 +14,7 @@ use crate::api::options::Options;
 use crate::api::retries::Retries;
 use crate::codec::payload;
 pub use crate::wire::Transport;
+use choices::Choice;
 
 /// Default limit on the size of a message.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
@@ -261,40 +263,19 @@ const VARIABLES: &[(&str, Set)] = &[
         Ok(())
     }),
     ("RETRY_OUTPUT", |config, text| {
-        config.output = match text {
-            "prefixed" => OutputMode::Prefixed,
-            "raw" => OutputMode::Raw,
-            "none" => OutputMode::None,
-            _ => return Err("must be prefixed, raw or none".to_owned()),
-        };
+        config.output = Choice::read(text)?;
         Ok(())
     }),
     ("RETRY_PROGRESS", |config, text| {
-        config.progress = match text {
-            "auto" => ProgressMode::Auto,
-            "lines" => ProgressMode::Lines,
-            "none" => ProgressMode::None,
-            _ => return Err("must be auto, lines or none".to_owned()),
-        };
+        config.progress = Choice::read(text)?;
         Ok(())
     }),
     ("RETRY_STATUS", |config, text| {
-        config.status = match text {
-            "none" => StatusMode::None,
-            "fail" => StatusMode::Fail,
-            "retry" => StatusMode::Retry,
-            "all" => StatusMode::All,
-            _ => return Err("must be none, fail, retry or all".to_owned()),
-        };
+        config.status = Choice::read(text)?;
         Ok(())
     }),
     ("RETRY_FAIL_ON", |config, text| {
-        config.fail_on = match text {
-            "never" => FailOn::Never,
-            "failed" => FailOn::Failed,
-            "retried" => FailOn::Retried,
-            _ => return Err("must be never, failed or retried".to_owned()),
-        };
+        config.fail_on = Choice::read(text)?;
         Ok(())
     }),
     ("RETRY_ENGINE", |config, text| {
@@ -368,11 +349,7 @@ const VARIABLES: &[(&str, Set)] = &[
         Ok(())
     }),
     ("RETRY_TRANSPORT", |config, text| {
-        config.transport = match text {
-            "rings" => Transport::Rings,
-            "socket" => Transport::Socket,
-            _ => return Err("must be rings or socket".to_owned()),
-        };
+        config.transport = Choice::read(text)?;
         Ok(())
     }),
     // Only the entry of a program acts on it: see `start.rs`.

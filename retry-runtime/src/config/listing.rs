@@ -4,13 +4,11 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{
-    Config, FailOn, OutputMode, ProgressMode, Serve, StatusMode, VARIABLES, shown_address,
-};
+use super::choices::Choice;
+use super::{Config, Serve, VARIABLES, shown_address};
 use crate::api::retries::Retries;
 use crate::api::spec::{Annotation, FunctionSpec};
 use crate::sys::attributes::parallelism;
-use crate::wire::Transport;
 
 /// `true` where there are worker processes.
 const HAS_PROCESSES: bool = cfg!(all(target_os = "linux", not(retry_no_processes)));
@@ -100,43 +98,10 @@ impl Config {
             ("max_message", bytes(self.max_message as u64)),
             ("max_buffered", bytes(self.max_buffered as u64)),
             ("retained_memory", bytes(self.retained_memory as u64)),
-            (
-                "output",
-                match self.output {
-                    OutputMode::Prefixed => "prefixed",
-                    OutputMode::Raw => "raw",
-                    OutputMode::None => "none",
-                }
-                .to_owned(),
-            ),
-            (
-                "progress",
-                match self.progress {
-                    ProgressMode::Auto => "auto",
-                    ProgressMode::Lines => "lines",
-                    ProgressMode::None => "none",
-                }
-                .to_owned(),
-            ),
-            (
-                "status",
-                match self.status {
-                    StatusMode::None => "none",
-                    StatusMode::Fail => "fail",
-                    StatusMode::Retry => "retry",
-                    StatusMode::All => "all",
-                }
-                .to_owned(),
-            ),
-            (
-                "fail_on",
-                match self.fail_on {
-                    FailOn::Never => "never",
-                    FailOn::Failed => "failed",
-                    FailOn::Retried => "retried",
-                }
-                .to_owned(),
-            ),
+            ("output", self.output.word().to_owned()),
+            ("progress", self.progress.word().to_owned()),
+            ("status", self.status.word().to_owned()),
+            ("fail_on", self.fail_on.word().to_owned()),
             ("show_inputs", u8::from(self.show_inputs).to_string()),
             ("events", file(self.events.as_deref())),
             ("report", file(self.report.as_deref())),
@@ -172,14 +137,7 @@ impl Config {
             ),
             ("spin", u8::from(self.spin).to_string()),
             ("busy_poll", u8::from(self.busy_poll).to_string()),
-            (
-                "transport",
-                match self.transport {
-                    Transport::Rings => "rings",
-                    Transport::Socket => "socket",
-                }
-                .to_owned(),
-            ),
+            ("transport", self.transport.word().to_owned()),
         ];
         let is_known = |setting: &str| known.iter().any(|(name, _)| *name == setting);
         // A variable that has no line above is shown as it is written.
