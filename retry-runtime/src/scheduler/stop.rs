@@ -520,7 +520,9 @@ impl<P: Parts> Scheduler<P> {
         let alone = !self.functions[function.0].policy.separable;
         let mut next: Option<Instant> = None;
         let mut actions = Vec::new();
-        let worker = self.worker_mut(key).expect("it was there");
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
         for inflight in worker.outstanding.iter_mut() {
             let Some(stop) = &mut inflight.stop else {
                 continue;
@@ -591,7 +593,9 @@ impl<P: Parts> Scheduler<P> {
             .filter(|inflight| is_held_up(inflight))
             .map(|inflight| inflight.ticket)
             .collect();
-        let worker = self.worker_mut(key).expect("it was there");
+        let Some(worker) = self.worker_mut(key) else {
+            return;
+        };
         let mut ended = Vec::new();
         for inflight in worker.outstanding.iter_mut() {
             if held_up.contains(&inflight.ticket) {

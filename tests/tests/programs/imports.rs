@@ -197,27 +197,41 @@ fn a_backward_import_is_found_with_its_line() {
     );
 }
 
+/// Returns the files that a table of the architecture lists for a folder.
+fn listed<'a>(text: &'a str, folder: &str) -> Vec<&'a str> {
+    let header = format!("| file of `{folder}` | responsibility |\n");
+    let (_, table) = text
+        .split_once(&header)
+        .unwrap_or_else(|| panic!("there is no table of {folder}"));
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter(|name| name.ends_with(".rs"))
+        .collect()
+}
+
 #[test]
 fn the_file_index_is_complete() {
     let text = architecture();
-    let files = sources(&root().join("retry-runtime/src"));
-    let files: Vec<String> = files
-        .iter()
-        .map(|path| path.display().to_string())
-        .filter(|path| !path.contains("/tests"))
-        .collect();
-    for file in &files {
-        assert!(text.contains(&format!("`{file}`")), "{file} is not listed");
-    }
-    let (_, index) = text.split_once("\n## Files\n").unwrap();
-    let listed = index.lines().filter(|line| line.starts_with("| `"));
-    for line in listed {
-        let names = line.split('|').nth(1).unwrap();
-        for name in names.split('`').skip(1).step_by(2) {
-            assert!(
-                !name.ends_with(".rs") || files.iter().any(|file| file == name),
-                "{name} is listed and does not exist"
-            );
+    for folder in [
+        "retry-runtime/src",
+        "retry-macros/src",
+        "retry-syntax/src",
+        "retry-temporal/src",
+    ] {
+        let files: Vec<String> = sources(&root().join(folder))
+            .iter()
+            .map(|path| path.display().to_string())
+            .filter(|path| !path.contains("/tests"))
+            .collect();
+        let listed = listed(&text, folder);
+        for file in &files {
+            assert!(listed.contains(&&**file), "{folder}/{file} is not listed");
+        }
+        for name in listed {
+            let exists = files.iter().any(|file| file == name);
+            assert!(exists, "{folder}/{name} is listed and does not exist");
         }
     }
 }
