@@ -251,6 +251,8 @@ pub struct Builder {
 impl Builder {
     /// Limits the workers of each function.
     ///
+    /// The attribute's value, or the number of cores, by default. `RETRY_MAX_WORKERS` sets it for the default runtime.
+    ///
     /// # Panics
     ///
     /// Panics if `workers` is zero.
@@ -284,6 +286,8 @@ impl Builder {
     }
 
     /// Sets the number of workers of each function that are kept when idle.
+    ///
+    /// The attribute's value, or 0, by default. `RETRY_MIN_WORKERS` sets it for the default runtime.
     pub fn min_workers(mut self, workers: usize) -> Self {
         self.config.min_workers = Some(workers);
         self.config.note_built("min_workers");
@@ -291,6 +295,8 @@ impl Builder {
     }
 
     /// Sets the lifetime of an idle worker.
+    ///
+    /// The attribute's value, or 60 s, by default. `RETRY_SCALEDOWN_WINDOW` sets it for the default runtime.
     ///
     /// # Panics
     ///
@@ -309,6 +315,8 @@ impl Builder {
 
     /// Limits the time from the start of a worker until it is ready.
     ///
+    /// The attribute's value, or 60 s, by default. `RETRY_STARTUP_TIMEOUT` sets it for the default runtime.
+    ///
     /// # Panics
     ///
     /// Panics if `limit` is zero.
@@ -324,6 +332,8 @@ impl Builder {
     }
 
     /// Sets the retry policy; a number means that many retries, one second apart.
+    ///
+    /// The attribute's value by default. `RETRY_RETRIES` sets it for the default runtime.
     pub fn retries(mut self, retries: impl Into<Retries>) -> Self {
         self.config.options = self.config.options.retries(retries);
         self.config.note_built("retries");
@@ -331,6 +341,8 @@ impl Builder {
     }
 
     /// Limits the execution of one attempt.
+    ///
+    /// The attribute's value by default. `RETRY_TIMEOUT` sets it for the default runtime.
     ///
     /// # Panics
     ///
@@ -350,6 +362,8 @@ impl Builder {
 
     /// Limits queue, attempts and delays together.
     ///
+    /// The attribute's value by default. `RETRY_DEADLINE` sets it for the default runtime.
+    ///
     /// # Panics
     ///
     /// Panics if `limit` is zero.
@@ -367,6 +381,8 @@ impl Builder {
     }
 
     /// Sets the time that a cancelled or timed-out call has to end by itself before its worker is killed.
+    ///
+    /// The attribute's value by default. `RETRY_GRACE` sets it for the default runtime.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.config.options = self.config.options.grace(grace);
         self.config.note_built("grace");
@@ -381,6 +397,10 @@ impl Builder {
     }
 
     /// Limits the size in bytes of the arguments of one call, and of one result.
+    ///
+    /// 256 MiB by default. `RETRY_MAX_MESSAGE` sets it for the default runtime. Values below 64 bytes are raised to
+    /// that, and values from 4 GiB - 16 MiB on are lowered to one byte less. An [`engine`](Self::engine) may have a
+    /// lower limit.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.config.max_message = payload::possible_limit(bytes);
         self.config.note_built("max_message");
