@@ -67,6 +67,16 @@ impl fmt::Display for WorkerId {
 /// Something that happened to a call or a worker.
 ///
 /// `Event` implements `serde::Serialize`: it becomes an object as in the [event log](crate::events::Log).
+///
+/// ```no_run
+/// use retry_runtime::events::EventKind;
+///
+/// for event in retry_runtime::events() {
+///     if let EventKind::Finished { reason: Some(reason), .. } = &event.kind {
+///         eprintln!("{} failed: {reason}", event.function);
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {

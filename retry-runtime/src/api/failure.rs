@@ -13,6 +13,26 @@ use crate::codec;
 pub(crate) const REPORT: &str = "    function  ";
 
 /// A panic that ended a call.
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, function};
+///
+/// #[function]
+/// fn divide(a: u64, b: u64) -> u64 {
+///     a / b
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     match divide.remote(1, 0).wait() {
+///         Err(CallError::Panicked(panic, _)) => {
+///             assert_eq!(panic.message(), "attempt to divide by zero");
+///             eprintln!("at {}", panic.location().unwrap_or("an unknown place"));
+///         }
+///         other => panic!("{other:?}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Panic(Box<PanicParts>);
 
@@ -251,6 +271,26 @@ impl fmt::Display for Bytes {
 }
 
 /// The death of a worker in the middle of a call.
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, function};
+///
+/// #[function]
+/// fn leave(code: i32) {
+///     std::process::exit(code);
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     match leave.remote(3).wait() {
+///         Err(CallError::Crashed(crash, _)) => {
+///             assert_eq!(crash.code(), Some(3));
+///             assert_eq!(crash.signal(), None);
+///         }
+///         other => panic!("{other:?}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crash {
     cause: ExitCause,
@@ -364,6 +404,27 @@ pub enum Waiting {
 }
 
 /// A time limit that was reached.
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, error::Limit, function};
+/// use std::time::Duration;
+///
+/// #[function(timeout = "50ms")]
+/// fn sleep(seconds: u64) {
+///     std::thread::sleep(Duration::from_secs(seconds));
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     match sleep.remote(60).wait() {
+///         Err(CallError::TimedOut(timed_out, _)) => {
+///             assert_eq!(timed_out.limit(), Limit::Attempt);
+///             assert_eq!(timed_out.after(), Duration::from_millis(50));
+///         }
+///         other => panic!("{other:?}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimedOut {
     limit: Limit,
@@ -429,6 +490,29 @@ impl fmt::Display for TimedOut {
 }
 
 /// The reason why no worker became ready.
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, error::Startup, function};
+///
+/// fn load() -> Result<Vec<f64>, String> {
+///     Err("there is no model".to_owned())
+/// }
+///
+/// #[function(setup = load)]
+/// fn weight(model: &Vec<f64>, position: usize) -> f64 {
+///     model[position]
+/// }
+///
+/// fn main() {
+///     retry_runtime::init();
+///     match weight.remote(7).wait() {
+///         Err(CallError::Startup(Startup::SetUp(error), _)) => {
+///             assert_eq!(&*error, "there is no model");
+///         }
+///         other => panic!("{other:?}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Startup {
@@ -566,6 +650,27 @@ impl fmt::Display for Cancelled {
 }
 
 /// The reason why a call was refused before it ran.
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, Runtime, error::Rejected, function};
+///
+/// #[function]
+/// fn length(text: String) -> usize {
+///     text.len()
+/// }
+///
+/// fn main() -> std::io::Result<()> {
+///     retry_runtime::init();
+///     let runtime = Runtime::builder().max_message(1024).build()?;
+///     match length.on(&runtime).remote("a".repeat(2000)).wait() {
+///         Err(CallError::Rejected(Rejected::TooLarge { parameter, limit }, _)) => {
+///             assert_eq!((&*parameter, limit), ("text", 1024));
+///         }
+///         other => panic!("{other:?}"),
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Rejected {
@@ -679,6 +784,25 @@ impl fmt::Display for Rejected {
 }
 
 /// The reason why the result of a call that may have run is missing.
+///
+/// ```standalone_crate
+/// use retry_runtime::{CallError, Runtime, error::Lost, function};
+///
+/// #[function]
+/// fn repeat(text: String, times: usize) -> String {
+///     text.repeat(times)
+/// }
+///
+/// fn main() -> std::io::Result<()> {
+///     retry_runtime::init();
+///     let runtime = Runtime::builder().max_message(1024).build()?;
+///     match repeat.on(&runtime).remote("a".to_owned(), 2000).wait() {
+///         Err(CallError::Lost(Lost::TooLarge { limit }, _)) => assert_eq!(limit, 1024),
+///         other => panic!("{other:?}"),
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Lost {

@@ -184,6 +184,15 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     /// Once the budget is used up, an input that fails is not retried, so that a service that is down is not
     /// asked more often. Ten retries are always allowed.
     ///
+    /// ```no_run
+    /// # use retry_runtime::function;
+    /// # #[function] fn fetch(page: u32) -> Result<String, String> { Ok(format!("page {page}")) }
+    /// // Each page is retried up to five times, as long as at most a tenth of all attempts are retries.
+    /// for result in fetch.map(0..10_000).retries(5).retry_budget(0.1) {
+    ///     println!("{result:?}");
+    /// }
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics if `ratio` is not between 0 and 1.
@@ -349,6 +358,15 @@ impl<I: Iterator, T, E, Y: Yields> Map<I, T, E, Y> {
     ///
     /// `.await` it, or [`wait`](TryCollect::wait) for it. The collection is any `Default + Extend`, such as
     /// a `Vec` or a `HashSet`.
+    ///
+    /// ```no_run
+    /// # use retry_runtime::{CallError, function};
+    /// # #[function] fn parse(text: &str) -> Result<u64, String> { text.parse().map_err(|_| text.to_owned()) }
+    /// # fn main() -> Result<(), CallError<String>> {
+    /// let numbers: Vec<u64> = parse.map(["1", "2"]).try_collect().wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_collect<C: Default + Extend<Y::Value<T>>>(self) -> TryCollect<I, T, E, C, Y> {
         TryCollect {
             driver: MapDriver::new(self),

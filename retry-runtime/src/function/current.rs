@@ -153,6 +153,24 @@ impl CancelToken {
     ///
     /// A function that is not async cannot be woken while it blocks on this: it has to call
     /// [`is_cancelled`](Self::is_cancelled) now and then.
+    ///
+    /// ```
+    /// # use retry_runtime::function;
+    /// use std::pin::pin;
+    /// use std::time::Duration;
+    ///
+    /// /// Counts the seconds until it has to stop.
+    /// #[function(timeout = "1m", grace = "2s")]
+    /// async fn count() -> u64 {
+    ///     let token = retry_runtime::current().unwrap().token();
+    ///     let mut cancelled = pin!(token.cancelled());
+    ///     let mut seconds = 0;
+    ///     while tokio::time::timeout(Duration::from_secs(1), cancelled.as_mut()).await.is_err() {
+    ///         seconds += 1;
+    ///     }
+    ///     seconds
+    /// }
+    /// ```
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         Asked {
             token: *self,
