@@ -385,7 +385,8 @@ impl fmt::Display for Crash {
 pub enum Limit {
     /// `timeout`: the execution of one attempt.
     Attempt,
-    /// `deadline`: queue, attempts and delays together.
+    /// `deadline`: queue, attempts and delays together. In a map it counts for each input, from the start
+    /// of its first attempt.
     Deadline,
     /// `startup_timeout`: from the start of a worker until it is ready.
     Startup,

@@ -113,7 +113,8 @@ impl Options {
         self
     }
 
-    /// Overrides the limit on queue, attempts and delays together.
+    /// Overrides the limit on queue, attempts and delays together. In a map it counts for each input, from the start of
+    /// its first attempt.
     ///
     /// # Panics
     ///

@@ -34,7 +34,8 @@ pub struct FunctionSpec {
     pub retries: Retries,
     /// The limit on the execution of one attempt.
     pub timeout: Option<Duration>,
-    /// The limit on queue, attempts and delays together.
+    /// The limit on queue, attempts and delays together. In a map it counts for each input, from the start
+    /// of its first attempt.
     pub deadline: Option<Duration>,
     /// The limit on the time from the start of a worker until it is ready.
     pub startup_timeout: Duration,

@@ -360,7 +360,8 @@ impl Builder {
         self
     }
 
-    /// Limits queue, attempts and delays together.
+    /// Limits queue, attempts and delays together. In a map it counts for each input, from the start of its first
+    /// attempt.
     ///
     /// The attribute's value by default. `RETRY_DEADLINE` sets it for the default runtime.
     ///
