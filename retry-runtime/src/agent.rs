@@ -218,8 +218,8 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// Returns what to do with a task that does not run here: it was lost on too many machines, or it is none of
-    /// this program.
+    /// Returns the verdict to report for a task that does not run here: it was lost on too many machines, or this
+    /// program cannot run it.
     pub fn run(&self, delivery: Delivery) -> Result<Execution, Verdict> {
         let agent = &self.0;
         let opened = execution::open(now(), &agent.name, delivery);

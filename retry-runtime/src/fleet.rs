@@ -1,7 +1,7 @@
 //! The caller's half of an engine: sends the calls of this process to other machines.
 //!
-//! [`Tasks`] decides, and this shell carries its decisions out in their order, one at a time. What the engine
-//! answers may arrive on any thread, also while it is being asked.
+//! [`Tasks`] decides, and this shell carries its decisions out in their order, one at a time. Replies of the engine
+//! may arrive on any thread, also during a request to it.
 
 mod sizing;
 pub(crate) mod tasks;

@@ -1,8 +1,8 @@
 //! The backend whose workers are threads of this process, for debuggers and coverage.
 //!
 //! Everything else works as with processes: arguments and results go through the codec, and
-//! retries, deadlines and limits apply. What only a process can do is missing: a function that is
-//! stopped keeps its thread until it returns, and a crash ends the program.
+//! retries, deadlines and limits apply. Without a process, a function that is stopped keeps its
+//! thread until it returns, and a crash ends the program.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

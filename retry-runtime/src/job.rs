@@ -107,7 +107,7 @@ impl Parts for Job {
 }
 
 impl Job {
-    /// The calls of a chunk, one by one.
+    /// Returns the calls of a chunk, one by one.
     pub(crate) fn parts(self) -> impl Iterator<Item = Self> {
         let mut rest = Some(self);
         std::iter::from_fn(move || {

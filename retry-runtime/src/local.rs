@@ -331,7 +331,8 @@ impl LocalEngine {
         self.has_drained(&self.lock())
     }
 
-    /// Returns the time that has no suspensions of the program. Waits for the end of one.
+    /// Returns the running time, which stands still while the program is suspended. Waits for the end of a
+    /// suspension.
     pub(crate) fn running_time(&self) -> Instant {
         self.lock().clock.running()
     }

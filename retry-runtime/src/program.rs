@@ -520,7 +520,7 @@ fn exit(signal: i32) -> ! {
     std::process::exit(BY_SIGNAL + signal)
 }
 
-/// Does what a signal asks for, unless it asks the program to end: then returns it.
+/// Acts on a signal. Returns it instead if it asks the program to end.
 fn answer(signal: i32) -> Option<i32> {
     match signal {
         signals::QUESTION => running::print(),

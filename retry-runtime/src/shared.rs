@@ -114,8 +114,9 @@ pub(crate) use staging::StagingPool;
 /// # Memory
 ///
 /// Each `Shared` of 32 KiB or more takes a file descriptor of the program; smaller ones are copied to each worker, where
-/// they take a page of memory at least. What a worker was given does not count for the limit on its memory; what it has
-/// made or decoded does. If each input of a map brings a large value of its own, the map takes only a few inputs ahead.
+/// they take a page of memory at least. The memory of values that a worker was given does not count for its memory
+/// limit; that of values that it has made or decoded does. If each input of a map brings a large value of its own, the
+/// map takes only a few inputs ahead.
 pub struct Shared<T: Shareable + ?Sized> {
     object: Arc<Object>,
     value: OnceLock<T::Held>,

@@ -18,8 +18,8 @@
 //! RETRY_ENGINE=temporal://queue.example:7233/default ./resize photos/             the program itself
 //! ```
 //!
-//! The address is `temporal://HOST:PORT/NAMESPACE`. The port is 7233 if it is left out. What else is left out comes
-//! from the configuration of Temporal's own clients, so that `temporal://` alone is an address, too.
+//! The address is `temporal://HOST:PORT/NAMESPACE`. The port is 7233 if it is left out. Other parts that are left out
+//! come from the configuration of Temporal's own clients, so `temporal://` alone is an address, too.
 //!
 //! | variable | meaning |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Whether the program that has submitted a task is still there.
+//! Shows machines that a caller is alive, and finds out whether the caller of a task still is.
 //!
 //! A caller with tasks under way for more than some seconds polls a queue of its own, which never has a task. Each task
 //! that was not detached names that queue. A machine that has such a task asks the server when the queue was last

@@ -51,8 +51,10 @@ const LEAST_AGE: Duration = Duration::from_secs(5);
 /// The time limit of an activity without a deadline.
 const NO_DEADLINE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The server refuses zero, which is none to it, and more than it can count.
+/// The shortest time limit of an activity: the server takes zero as none, and refuses it.
 const LEAST_DEADLINE: Duration = Duration::from_millis(10);
+
+/// The longest time limit of an activity: the server refuses more than it can count.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The delay before an activity starts again because its machine is lost. The server takes zero for its default.
@@ -162,7 +164,7 @@ pub(crate) enum Report<'a> {
 ///
 /// # Errors
 ///
-/// If the address or the configuration is none.
+/// If the address or the configuration is invalid.
 pub(crate) fn open(address: &str, identity: &str) -> Result<Service, String> {
     let rest = address
         .strip_prefix("temporal://")
@@ -229,7 +231,7 @@ impl Service {
         self.has_answered.load(Ordering::Relaxed)
     }
 
-    /// Starts an activity. Starting one with the id and the contents of another is as starting it once.
+    /// Starts an activity. Starting it again with the same id and contents has no effect.
     pub(crate) async fn start(&self, start: &Start<'_>) -> Result<(), Problem> {
         let reuse = ActivityIdReusePolicy::RejectDuplicate;
         let conflict = ActivityIdConflictPolicy::UseExisting;

@@ -526,7 +526,7 @@ fn halves(mut outcome: Outcome, are_too_large: bool) -> (Outcome, Option<Outcome
     }
 }
 
-/// Returns what the answer says about a call of so many whose outcome does not fit into it.
+/// Returns what the answer of a task with `calls` calls says about one whose outcome does not fit into it.
 fn too_large(calls: u32, outcome: &Outcome, size: usize, limit: usize) -> Outcome {
     failed(match &outcome.result {
         Err(Failure::HandedBack(resumption)) => Failure::HandedBack(numbers_of(resumption)),

@@ -20,7 +20,7 @@ impl CallNumber {
     /// The number of a call that never reached the scheduler.
     pub(crate) const NONE: Self = Self(0);
 
-    /// The number of a call that is made in a worker: unique among those of all workers.
+    /// Returns the number of a call that is made in a worker: unique among those of all workers.
     pub(crate) fn nested(worker: u64, number: u32) -> Self {
         Self(NESTED | worker << 32 | u64::from(number))
     }
@@ -68,7 +68,7 @@ impl CallNumber {
 }
 
 impl fmt::Display for CallNumber {
-    /// `7`, or `3.7` for the seventh call that was made in the third worker.
+    /// Writes `7`, or `3.7` for the seventh call that was made in the third worker.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 & NESTED == 0 {
             return write!(f, "{}", self.0);

@@ -306,12 +306,12 @@ impl Context {
         self.0.stderr_tail.as_deref().unwrap_or("")
     }
 
-    /// `resize` or, in a map, `resize[812]`.
+    /// Returns the name of the call: `resize` or, in a map, `resize[812]`.
     pub(crate) fn subject(&self) -> impl fmt::Display + '_ {
         subject(&self.0.function, self.0.input_index)
     }
 
-    /// ` after 4 attempts`, or nothing where there was no more than one.
+    /// Returns ` after 4 attempts`, or nothing if there was only one.
     pub(crate) fn after_attempts(&self) -> impl fmt::Display + '_ {
         struct After<'a>(&'a Inner);
         impl fmt::Display for After<'_> {
@@ -396,7 +396,7 @@ pub(crate) fn remember(attempts: &mut Vec<Attempt>, attempt: Attempt) {
     attempts.push(attempt);
 }
 
-/// The last segment of a registered name.
+/// Returns the last segment of a registered name.
 pub(crate) fn short_name(name: &str) -> &str {
     name.rsplit("::").next().unwrap_or(name)
 }

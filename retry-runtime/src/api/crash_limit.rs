@@ -1,4 +1,4 @@
-//! When a function's workers crash too often to go on.
+//! The limit on crashes of a function's workers.
 
 use std::time::Duration;
 

@@ -71,7 +71,7 @@ pub struct Task {
     pub host_timeout: Duration,
     /// `true` if the task goes on although the program that has submitted it ends: its call was spawned.
     ///
-    /// An engine ends the others, be they running or not, when it has not heard of the program for a while, since nothing
+    /// An engine ends all other tasks, running or not, when it has not heard of the program for a while, since nothing
     /// waits for them. Machines that have one [cancel](crate::engine::Execution::cancel) it.
     pub detached: bool,
 }

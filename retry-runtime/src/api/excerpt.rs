@@ -1,4 +1,4 @@
-//! Texts of failures that are longer than they may be.
+//! Shortens texts, and formats texts and numbers for one line.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -126,7 +126,7 @@ impl Panic {
         format!("\nthread panicked at {place}:\n{}", self.0.message)
     }
 
-    /// ` (src/main.rs:12:5)`
+    /// Returns the place in parentheses: ` (src/main.rs:12:5)`.
     pub(crate) fn place(&self) -> String {
         match &self.0.location {
             Some(location) => format!(" ({location})"),

@@ -55,7 +55,7 @@ impl Retries {
     /// The longest delay that a policy may ask for.
     pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// A policy of parts that are checked elsewhere.
+    /// Returns a policy of parts that are checked elsewhere.
     pub(crate) const fn unchecked(
         max_retries: u32,
         backoff_coefficient: f64,

@@ -203,7 +203,7 @@ setters! {
 }
 
 impl FunctionSpec {
-    /// Number of inputs that one worker executes at once.
+    /// Returns the number of inputs that one worker executes at once.
     pub(crate) const fn at_once(&self) -> usize {
         match self.batch {
             Some(batch) => batch.max_size,

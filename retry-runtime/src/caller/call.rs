@@ -105,7 +105,7 @@ pub(crate) fn not_decodable<E>(
     CallError::Lost(lost(error), context)
 }
 
-/// The outcome of a call, in a child that was forked while it was under way. It is there if it had
+/// Returns the outcome of a call, in a child that was forked while it was under way. It is there if it had
 /// arrived before.
 #[cold]
 fn outcome_in_fork(slot: &Slot) -> Outcome {

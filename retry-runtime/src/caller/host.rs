@@ -264,7 +264,7 @@ impl Host {
         }
     }
 
-    /// Returns whether it is that of calls that name no other runtime, whose progress a program shows.
+    /// Returns whether this is the host of calls that name no other runtime, whose progress a program shows.
     pub(crate) fn is_global(&self) -> bool {
         match (self, global_if_started(), FLEET.get()) {
             (Self::Here(engine), Some(global), _) => Arc::ptr_eq(engine, global),
@@ -295,8 +295,8 @@ impl Host {
         }
     }
 
-    /// Begins the shutdown: new calls are rejected, and those that are left after a grace are cancelled, of those
-    /// that are not executing all at once unless `runs_queued` is set. Does nothing in a worker.
+    /// Begins the shutdown. New calls are rejected; calls that are not executing are cancelled at once unless
+    /// `runs_queued` is set; all others have `grace` to end. Does nothing in a worker.
     pub(crate) fn shut_down(&self, grace: Duration, runs_queued: bool) {
         match self {
             Self::Here(engine) => engine.shut_down(grace, runs_queued, true),
@@ -465,7 +465,8 @@ impl Host {
         }
     }
 
-    /// Returns the time that has no suspensions of the program, which a worker does not know of.
+    /// Returns the running time, which stands still while the program is suspended. In a worker, and for
+    /// calls to other machines, it is the real time.
     pub(crate) fn running_time(&self) -> Instant {
         match self {
             Self::Here(engine) if !engine.is_foreign() => engine.running_time(),

@@ -143,7 +143,7 @@ impl<T> Retained<T> {
     }
 }
 
-/// Free memory that several threads take and keep. What it drops is dropped without its lock.
+/// Free memory that several threads take and keep. Values are dropped after the lock is released.
 pub(crate) struct Keeper<T> {
     retained: Mutex<Retained<T>>,
     /// Makes the caller of [`trim`](Self::trim) look when that is due.

@@ -98,7 +98,7 @@ pub(crate) enum Action {
 /// A function, or a service with its configuration.
 pub(crate) type PoolKey = (&'static str, Option<ServiceConfig>);
 
-/// The calls of a caller to other machines, through one engine.
+/// The calls of this process to other machines, through one engine.
 pub(crate) struct Tasks {
     settings: Settings,
     numbers: Arc<Numbers>,
@@ -964,8 +964,8 @@ impl Tasks {
         }
     }
 
-    /// Begins the shutdown: accepts no further calls, and gives up those that are left after a grace, of those that
-    /// have not been sent all at once unless `runs_queued` is set.
+    /// Begins the shutdown. New calls are rejected; calls that have not been sent are cancelled at once unless
+    /// `runs_queued` is set; all others have `grace` to end.
     pub(crate) fn shut_down(&mut self, now: Instant, grace: Duration, runs_queued: bool) {
         self.is_closed = true;
         if !runs_queued {

@@ -35,7 +35,7 @@ impl<T: ?Sized> Opaque for &Argument<'_, T> {
     }
 }
 
-/// The text in place of an argument that must not be shown.
+/// Returns the text in place of an argument that must not be shown.
 #[must_use]
 pub fn redacted() -> Option<String> {
     Some("‹redacted›".to_owned())

@@ -322,7 +322,7 @@ fn hint(attempts: &[FailedAttempt]) -> Option<String> {
     })
 }
 
-/// `attempt 1 of 4`, without the limit for an attempt beyond it, which follows a crash.
+/// Returns `attempt 1 of 4`, without the limit for an attempt beyond it, which follows a crash.
 fn attempt_of(attempt: u32, most: u32) -> String {
     match attempt <= most {
         true => format!("attempt {attempt} of {most}"),
@@ -330,12 +330,12 @@ fn attempt_of(attempt: u32, most: u32) -> String {
     }
 }
 
-/// `   0.310s`
+/// Formats a time as `   0.310s`.
 fn seconds(time: Duration) -> String {
     format!("{:>8.3}s", time.as_secs_f64())
 }
 
-/// `> 15.000s`
+/// Formats a minimum as `>  0.310s`.
 fn more_than(time: Duration) -> String {
     format!(">{:>7.3}s", time.as_secs_f64())
 }

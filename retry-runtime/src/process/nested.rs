@@ -80,7 +80,7 @@ impl Downstream {
         Arc::clone(&self.given)
     }
 
-    /// Sends the outcome of a call. What the socket does not accept is queued until it does.
+    /// Sends the outcome of a call. Bytes that the socket does not accept are queued until it does.
     pub(crate) fn send(self: &Arc<Self>, number: u32, outcome: Outcome) {
         let named = outcome.result.as_ref().map(Objects::named_by);
         let named = named.unwrap_or_default();

@@ -33,7 +33,7 @@ pub(crate) struct Terms {
     pub(crate) budget: Option<Arc<Budget>>,
     /// The line of the program that made the call, if it is known here.
     pub(crate) called: Option<&'static Location<'static>>,
-    /// For failure reports.
+    /// Shows the arguments, for failure reports.
     pub(crate) show: Option<ShowInput>,
     /// The longest delay of a retry that is waited for here. A call with a longer one is
     /// [handed back](Failure::HandedBack).

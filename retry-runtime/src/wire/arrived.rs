@@ -1,4 +1,4 @@
-//! What has arrived on the connection for nested calls: bytes, and the files that come with messages.
+//! Buffers what the connection for nested calls has received: bytes, and the files that come with messages.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

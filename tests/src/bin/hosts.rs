@@ -43,7 +43,7 @@ fn slow(number: u64) -> u64 {
     number
 }
 
-/// What [`progresses`] adds to its input when it has done its work.
+/// The number that [`progresses`] adds to its input when it is done.
 const DONE: u64 = 1_000_000;
 
 /// Works as [`slow`] does, and shows in the ledger that it is still working. With the variable `LEAVES_GROUP` it has a

@@ -297,7 +297,7 @@ fn cancellation_shows_the_ways_to_end_a_call() {
                 "the other one goes on: Some(300)",
             ],
         );
-        // What a worker writes comes in its order, but at any time between the lines of the program.
+        // Lines of a worker keep their order, and may come anywhere between the lines of the program.
         shows(
             "cancellation",
             &[

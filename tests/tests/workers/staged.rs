@@ -64,7 +64,7 @@ fn digest(bytes: &[u8]) -> u64 {
     })
 }
 
-/// What a function has found: a digest of its argument, and whether that was staged.
+/// The findings of a function: a digest of its argument, and whether that was staged.
 type Found = (u64, bool);
 
 #[function(max_workers = 2)]

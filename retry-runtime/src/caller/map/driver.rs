@@ -446,7 +446,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             if is_late {
                 break;
             }
-            // Quick inputs are not told apart from the encoding of those before them.
+            // After `TIMED_INPUTS`, taking inputs is not told apart from encoding them: they come too quickly.
             if chunk.count <= TIMED_INPUTS {
                 self.note_activity(Activity::TakingInputs);
             }

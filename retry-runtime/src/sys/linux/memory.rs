@@ -26,7 +26,8 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// Creates a meter for a worker with this limit. What it is given is counted up and down by others.
+    /// Creates a meter for a worker with this limit. `given` counts the bytes of shared memory that the worker was
+    /// given; `process/nested.rs` updates it.
     pub(crate) fn new(limit: u64, given: Arc<AtomicU64>) -> Self {
         Self {
             limit,
