@@ -136,7 +136,7 @@ struct Lent {
     over: Box<dyn Fn() + Send + Sync>,
 }
 
-/// The engine behind all calls of one process.
+/// Schedules the calls of one runtime on workers of this machine.
 pub(crate) struct LocalEngine {
     core: Mutex<Core>,
     backend: Box<dyn Backend>,

@@ -102,7 +102,8 @@ pub(crate) use staging::StagingPool;
 ///   configured with one: the same name means something else in the next run.
 /// - If the program calls `fork`, the child cannot pass on those that it has inherited.
 ///
-/// A result that is a `Shared` is not kept in a checkpoint or a cache. Other serialisation formats than that of calls refuse a `Shared`, and it cannot contain another one.
+/// A result that is a `Shared` is not kept in a checkpoint or a cache. Other serialisation formats than that of calls
+/// refuse a `Shared`, and it cannot contain another one.
 ///
 /// # How long it lives
 ///

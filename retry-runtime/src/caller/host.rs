@@ -1,4 +1,5 @@
-//! Routes calls to their scheduler: the engine of this process, or the parent of this worker.
+//! Routes calls to their scheduler: the local engine, the parent of this worker, or the fleet, which sends them to
+//! other machines.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -192,7 +193,7 @@ fn start_with_processes(config: Config) -> io::Result<Arc<LocalEngine>> {
     )
 }
 
-/// The scheduler of the calls of this process: the engine here, the parent of this worker, or other machines.
+/// The scheduler of the calls of this process: the local engine, the parent of this worker, or the fleet.
 #[derive(Clone)]
 pub(crate) enum Host {
     Here(Arc<LocalEngine>),

@@ -1,4 +1,4 @@
-//! Messages between the scheduler and the engine: events that come in, and actions that go out.
+//! Messages between the scheduler and the local engine: events that come in, and actions that go out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,7 +98,7 @@ pub(crate) struct LastPanic {
     pub(crate) panic: Panic,
 }
 
-/// A decision of the scheduler that the engine carries out.
+/// A decision of the scheduler that the local engine carries out.
 #[derive(Debug)]
 pub(crate) enum Action<P> {
     /// Start a worker.
@@ -133,7 +133,7 @@ pub(crate) enum Action<P> {
     Publish(Box<Record>),
 }
 
-/// The state of incoming messages: whether the engine has taken in everything that workers have
+/// The state of incoming messages: whether the local engine has taken in everything that workers have
 /// sent by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inbound {

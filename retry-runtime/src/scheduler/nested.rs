@@ -142,7 +142,7 @@ impl<P: Parts> Scheduler<P> {
     /// Does the work that was deferred: balances functions that were dispatched or whose workers
     /// began or stopped waiting, retires used-up workers, gives places to waiting functions, and
     /// ends idle workers during a shutdown. Returns whether that left actions to perform. The
-    /// engine calls it after each step until it returns `false`.
+    /// local engine calls it after each step until it returns `false`.
     pub(crate) fn rebalance(&mut self, now: Instant) -> bool {
         while let Some(worker) = self.rejoined.pop() {
             self.retire_when_used_up(now, worker);

@@ -1,4 +1,4 @@
-//! Read-only queries by the engine.
+//! Read-only queries by the local engine.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};

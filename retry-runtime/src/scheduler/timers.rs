@@ -33,7 +33,7 @@ impl<P: Parts> Scheduler<P> {
     }
 
     /// Handles all timers that are due. If `inbound` is `Undrained`, stops at the first timer that
-    /// enforces a limit and returns `true`: the engine must first take in everything that has
+    /// enforces a limit and returns `true`: the local engine must first take in everything that has
     /// arrived, since that may show that the limit was kept.
     pub(crate) fn tick(&mut self, now: Instant, inbound: Inbound) -> bool {
         while let Some(Reverse((at, timer))) = self.timers.peek().copied()

@@ -333,7 +333,7 @@ impl<P: Parts> Scheduler<P> {
         self.arm_idle(key);
     }
 
-    /// Takes in the end of a worker's process. The engine must take in everything that the process
+    /// Takes in the end of a worker's process. The local engine must take in everything that the process
     /// had sent before that.
     pub(crate) fn handle_exit(&mut self, now: Instant, key: WorkerKey, mut report: ExitReport) {
         // Each input that was executing is handled separately.
