@@ -316,15 +316,19 @@ impl Tasks {
             look_at: None,
         });
         known.line(job.caller).push_back(id);
+        let after = callee.policy.after;
         let terms = Arc::new(Terms {
-            policy: callee.policy,
+            policy: Policy {
+                // The task has the delay, and may be handed back when it is over.
+                after: Duration::ZERO,
+                ..callee.policy
+            },
             budget: callee.budget.clone(),
             called: callee.called,
             is_detached: callee.is_detached,
         });
         // The deadline of an input of a map begins with its first attempt.
         let limit = callee.policy.deadline.filter(|_| job.index.is_none());
-        let after = callee.policy.after;
         let start = now.checked_add(after).unwrap_or(now);
         let deadline = limit.and_then(|limit| start.checked_add(limit));
         let resumption = (!after.is_zero()).then(|| Resumption::starting_after(after));
@@ -880,7 +884,10 @@ impl Tasks {
                 false => line.push_back(id),
             }
         }
-        if !resumption.is_new() {
+        if resumption.is_new() {
+            // A delay of its start is over.
+            call.resumption = None;
+        } else {
             if call.deadline.is_none()
                 && let Some(at) = resumption.left.and_then(|left| now.checked_add(left))
             {

@@ -9,6 +9,7 @@ use crate::api::call_id::{CallId, CallNumber};
 use crate::api::context::AttemptOutcome;
 use crate::api::engine::{Delivery, Hosts, Queue, Task, TaskEnd, TaskId, Verdict};
 use crate::api::failure::{Cancelled, Lost, Startup};
+use crate::api::options::Policy;
 use crate::api::retries::Retries;
 use crate::codec::payload::Payload;
 use crate::fleet::tasks::{Action, Tasks};
@@ -158,6 +159,35 @@ fn lost_by(now: Instant, task: &Task, machines: usize) -> Option<Vec<u8>> {
         ledger = Some(execution.ledger());
     }
     ledger
+}
+
+#[test]
+fn a_call_for_later_waits_at_the_engine_and_not_on_its_machine() {
+    let mut calls = Calls::new(100_000);
+    let later = Policy {
+        after: 60 * SECOND,
+        ..policy(&PLAIN, Retries::none(), Some(9 * SECOND))
+    };
+    let job = job(1..2, 8, None, Caller(7));
+    calls
+        .tasks
+        .submit(calls.now, &callee(&PLAIN, later, None), job);
+    calls.tasks.dispatch(calls.now, &pool(&PLAIN));
+    calls.act();
+    let (_, task) = calls.sent.pop().unwrap();
+    assert_eq!(task.delay, 60 * SECOND);
+    assert!(task.deadline > Some(69 * SECOND));
+    let now = calls.now + 61 * SECOND;
+    let mut execution = opened(now, "one", delivery(&task, None, 61 * SECOND));
+    let call = execution.acknowledge(now, now).pop().unwrap();
+    let resumption = call.resumption.unwrap();
+    assert_eq!((resumption.attempt, resumption.delay), (1, Duration::ZERO));
+    assert_eq!(resumption.left, Some(8 * SECOND));
+    calls.tick_at(calls.now + 68 * SECOND);
+    assert!(
+        calls.ended.is_empty(),
+        "its deadline has begun after the delay"
+    );
 }
 
 #[test]
