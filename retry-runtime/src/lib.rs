@@ -413,7 +413,7 @@ pub fn events() -> Events {
 ///
 /// The default is 256 MiB, or the variable `RETRY_MAX_MESSAGE`. A limit below 64 bytes or above 4 GiB - 16 MiB is
 /// moved there. The new limit applies to calls that are made and workers that are started from now on, and has no
-/// effect in a worker. An [engine](crate::engine) may have a lower one of its own. Larger arguments are
+/// effect in a worker. An [`engine`] may have a lower one of its own. Larger arguments are
 /// [`Rejected`](error::Rejected::TooLarge), larger results and typed errors [`Lost`].
 ///
 /// ```no_run
