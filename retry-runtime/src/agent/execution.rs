@@ -104,7 +104,7 @@ pub(crate) enum Opened {
 
 /// Opens a delivery. Nothing about its bytes is trusted: an error says what is wrong with them.
 pub(crate) fn open(now: Instant, host: &str, delivery: Delivery) -> Result<Opened, String> {
-    let (body, mut payload) = task::decode::<Body>(delivery.body)?;
+    let (body, payload) = task::decode::<Body>(delivery.body)?;
     let mut ledger = match &delivery.ledger {
         Some(bytes) => Ledger::decode(bytes)?,
         None => Ledger::default(),
@@ -115,66 +115,10 @@ pub(crate) fn open(now: Instant, host: &str, delivery: Delivery) -> Result<Opene
         host_timeout,
         max_body,
     } = body;
-    let mut local = Vec::new();
-    let mut count = 0_u32;
-    for item in std::mem::take(&mut calls.items) {
-        if item.number != count {
-            return Err("calls in another order than that of their numbers".to_owned());
-        }
-        count = count.checked_add(item.count).ok_or("too many calls")?;
-        let last = item.index.map(|index| index.checked_add(item.count.into()));
-        if last == Some(None) {
-            return Err("an index that is too large".to_owned());
-        }
-        if item
-            .resumption
-            .as_ref()
-            .is_some_and(|one| !one.is_possible())
-        {
-            return Err("impossible numbers of attempts".to_owned());
-        }
-        local.push(take(item, &mut payload)?);
-    }
-    if local.is_empty() {
-        return Err("a task without a call".to_owned());
-    }
-    if (ledger.recorded > 0 || ledger.resumption.is_some()) && count > 1 {
-        return Err("a ledger of another task".to_owned());
-    }
-    if let [only] = &mut local[..]
-        && let Some(handed_back) = ledger.resumption.take()
-    {
-        if !handed_back.is_possible() {
-            return Err("impossible numbers of attempts".to_owned());
-        }
-        only.resumption = Some(handed_back);
-    }
-    for call in &mut local {
-        if let Some(resumption) = &mut call.resumption {
-            resumption.pass(delivery.waited);
-        }
-    }
+    let (count, local) = read_calls(std::mem::take(&mut calls.items), payload)?;
     let is_lost =
         !ledger.begun.is_empty() && calls.policy.at_most_once || ledger.begun.len() >= MOST_HOSTS;
-    if ledger.begun.len() > ledger.recorded {
-        // The inputs of a chunk part, because an attempt has been made at each.
-        local = local.into_iter().flat_map(parts).collect();
-        for call in &mut local {
-            let resumption = call.resumption.get_or_insert_default();
-            for host in &ledger.begun[ledger.recorded..] {
-                resumption.record_lost_host(host, now);
-            }
-        }
-    }
-    // The state of several calls is what the body says and the ledger adds.
-    if let [only] = &local[..] {
-        ledger.recorded = ledger.begun.len();
-        ledger.resumption = only.resumption.clone().map(|mut resumption| {
-            let whole = |left: Duration| left.saturating_add(delivery.waited);
-            resumption.left = resumption.left.map(whole);
-            resumption
-        });
-    }
+    let local = resume(now, delivery.waited, &mut ledger, count, local)?;
     let mut execution = Box::new(Execution {
         host: host.to_owned(),
         function: calls.function.clone(),
@@ -205,13 +149,84 @@ pub(crate) fn open(now: Instant, host: &str, delivery: Delivery) -> Result<Opene
     })
 }
 
-fn take(item: Item, payload: &mut Bytes) -> Result<LocalCall, String> {
-    Ok(LocalCall {
-        number: item.number,
-        index: item.index,
-        input: item.take(payload)?,
-        resumption: item.resumption,
-    })
+/// Reads the calls of a task, and returns how many there are.
+fn read_calls(items: Vec<Item>, mut payload: Bytes) -> Result<(u32, Vec<LocalCall>), String> {
+    let mut calls = Vec::new();
+    let mut count = 0_u32;
+    for item in items {
+        if item.number != count {
+            return Err("calls in another order than that of their numbers".to_owned());
+        }
+        count = count.checked_add(item.count).ok_or("too many calls")?;
+        let last = item.index.map(|index| index.checked_add(item.count.into()));
+        if last == Some(None) {
+            return Err("an index that is too large".to_owned());
+        }
+        if let Some(resumption) = &item.resumption {
+            check_numbers(resumption)?;
+        }
+        calls.push(LocalCall {
+            number: item.number,
+            index: item.index,
+            input: item.take(&mut payload)?,
+            resumption: item.resumption,
+        });
+    }
+    match calls.is_empty() {
+        true => Err("a task without a call".to_owned()),
+        false => Ok((count, calls)),
+    }
+}
+
+fn check_numbers(resumption: &Resumption) -> Result<(), String> {
+    match resumption.is_possible() {
+        true => Ok(()),
+        false => Err("impossible numbers of attempts".to_owned()),
+    }
+}
+
+/// Returns the calls with what has happened to them since the task was made: the state in which the last machine has
+/// handed them back, the time that they have waited, and the machines that were lost with them. The ledger then says
+/// the same.
+fn resume(
+    now: Instant,
+    waited: Duration,
+    ledger: &mut Ledger,
+    count: u32,
+    mut calls: Vec<LocalCall>,
+) -> Result<Vec<LocalCall>, String> {
+    if (ledger.recorded > 0 || ledger.resumption.is_some()) && count > 1 {
+        return Err("a ledger of another task".to_owned());
+    }
+    if let [only] = &mut calls[..]
+        && let Some(handed_back) = ledger.resumption.take()
+    {
+        check_numbers(&handed_back)?;
+        only.resumption = Some(handed_back);
+    }
+    for resumption in calls.iter_mut().filter_map(|call| call.resumption.as_mut()) {
+        resumption.pass(waited);
+    }
+    if ledger.begun.len() > ledger.recorded {
+        // The inputs of a chunk part, because an attempt has been made at each.
+        calls = calls.into_iter().flat_map(parts).collect();
+        for call in &mut calls {
+            let resumption = call.resumption.get_or_insert_default();
+            for host in &ledger.begun[ledger.recorded..] {
+                resumption.record_lost_host(host, now);
+            }
+        }
+    }
+    // The state of several calls is what the body says and the ledger adds.
+    if let [only] = &calls[..] {
+        ledger.recorded = ledger.begun.len();
+        ledger.resumption = only.resumption.clone().map(|mut resumption| {
+            let whole = |left: Duration| left.saturating_add(waited);
+            resumption.left = resumption.left.map(whole);
+            resumption
+        });
+    }
+    Ok(calls)
 }
 
 /// Returns the calls of a chunk one by one.

@@ -1,6 +1,7 @@
 //! The end of a worker: reads what it has left, and determines how it has ended.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::process::{WaitIdStatus, WaitStatus};
 
@@ -63,41 +64,13 @@ impl ReceiveSide {
         // Nothing more is read from this worker.
         self.broken = true;
         self.reaped = true;
-        let mut cause = match children::kill_rest(self.child.id(), kill_group) {
-            Some(status) => cause_of(&status),
-            // The status cannot be determined without waiting for the process, or not at all.
-            None => self
-                .child
-                .wait()
-                .map_or(ExitCause::Unknown, cause_of_waited),
-        };
-        // Blame memory only if the kernel confirms it.
-        if matches!(cause, ExitCause::Signal { signal: 9, .. })
-            && let Some(cgroup) = &self.family.cgroup
-            && let Some((limit, peak)) = cgroup.out_of_memory()
-        {
-            cause = ExitCause::OutOfMemory { limit, peak };
-        }
+        let cause = self.exit_cause();
         // A grandchild may hold the pipes open. Take what is there now and wait for nothing more.
         self.drain(pool, true);
         self.pass_ended(pool);
         let of = pool.engine.step(|core, _| self.current(core));
         self.pass_rest(pool, &of.unwrap_or_default(), Lines::All);
-        let last = self.control.last_words().and_then(|(ticket, words)| {
-            let panic = codec::decode_all::<Panic>(&words).ok()?;
-            Some(LastPanic { ticket, panic })
-        });
-        let mut stderr_tail = self.tail.text();
-        let panic = match last {
-            // The function caught this panic, and whatever ended the process came after it. Append the
-            // message to the tail, because it would have been printed last.
-            Some(caught) if caught.ticket == PROCESS_WENT_ON => {
-                let before = stderr_tail.as_deref().unwrap_or_default();
-                stderr_tail = Some(format!("{before}{}", caught.panic.as_printed()).into());
-                None
-            }
-            last => last,
-        };
+        let (panic, stderr_tail) = self.last_words();
         let report = ExitReport {
             cause,
             claimed: self.control.claimed(),
@@ -134,6 +107,46 @@ impl ReceiveSide {
         let _ = self.child.wait();
         self.family.end(Some(owned.clone()));
         if died { Reaped::Died } else { Reaped::Retired }
+    }
+
+    /// Kills what is left of the process's group, and returns how the process has ended.
+    fn exit_cause(&mut self) -> ExitCause {
+        let cause = match children::kill_rest(self.child.id(), kill_group) {
+            Some(status) => cause_of(&status),
+            // The status cannot be determined without waiting for the process, or not at all.
+            None => self
+                .child
+                .wait()
+                .map_or(ExitCause::Unknown, cause_of_waited),
+        };
+        // Blame memory only if the kernel confirms it.
+        if matches!(cause, ExitCause::Signal { signal: 9, .. })
+            && let Some(cgroup) = &self.family.cgroup
+            && let Some((limit, peak)) = cgroup.out_of_memory()
+        {
+            return ExitCause::OutOfMemory { limit, peak };
+        }
+        cause
+    }
+
+    /// Returns the panic during which the process has ended, and the last lines of its standard error.
+    fn last_words(&mut self) -> (Option<LastPanic>, Option<Arc<str>>) {
+        let stderr_tail = self.tail.text();
+        let words = self.control.last_words();
+        let last = words.and_then(|(ticket, words)| {
+            let panic = codec::decode_all::<Panic>(&words).ok()?;
+            Some(LastPanic { ticket, panic })
+        });
+        match last {
+            // The function caught this panic, and whatever ended the process came after it. Append the
+            // message to the tail, because it would have been printed last.
+            Some(caught) if caught.ticket == PROCESS_WENT_ON => {
+                let before = stderr_tail.as_deref().unwrap_or_default();
+                let all = format!("{before}{}", caught.panic.as_printed());
+                (None, Some(all.into()))
+            }
+            last => (last, stderr_tail),
+        }
     }
 
     /// Returns whether a worker has crashed, was killed, or was used up.

@@ -121,6 +121,27 @@ pub(super) struct AttemptEnd {
     pub(super) is_excused: bool,
 }
 
+impl AttemptEnd {
+    /// Returns the end of an attempt that began at `start`, without the facts that only some attempts have.
+    pub(super) fn new(
+        worker: WorkerIdentity,
+        outcome: AttemptOutcome,
+        start: Instant,
+        now: Instant,
+    ) -> Self {
+        Self {
+            worker,
+            outcome,
+            start,
+            duration: now.saturating_duration_since(start),
+            stderr_tail: None,
+            error: None,
+            withdrawn: None,
+            is_excused: false,
+        }
+    }
+}
+
 impl<P> Call<P> {
     pub(super) fn record(&mut self, end: AttemptEnd) {
         let attempt = Attempt {

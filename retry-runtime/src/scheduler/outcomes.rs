@@ -49,15 +49,10 @@ impl<P: Parts> Scheduler<P> {
             let put_off = !claimed && self.unbegin_deadline(call);
             let withdrawn = inflight.withdrawn;
             if let Some(withdrawn) = withdrawn.filter(|why| why.ends_call(put_off)) {
+                let cancelled = AttemptOutcome::Cancelled;
                 let end = claimed.then(|| AttemptEnd {
-                    outcome: AttemptOutcome::Cancelled,
-                    start: inflight.sent,
-                    duration: now.saturating_duration_since(inflight.sent),
-                    worker: identity,
                     stderr_tail: report.stderr_tail.clone(),
-                    error: None,
-                    withdrawn: None,
-                    is_excused: false,
+                    ..AttemptEnd::new(identity, cancelled, inflight.sent, now)
                 });
                 self.end_withdrawn_call(call, &withdrawn, end);
             } else if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
@@ -72,17 +67,14 @@ impl<P: Parts> Scheduler<P> {
         // A panic belongs to all inputs of a batch, but only to one of several async calls.
         let several = self.functions[function.0].policy.separable && executing.len() > 1;
         let panicked = report.panic.filter(|last| {
-            let found = executing
-                .iter()
-                .any(|(_, ticket, _)| *ticket == last.ticket);
-            found || last.ticket == 0 && !several
+            let mut tickets = executing.iter().map(|(_, ticket, _)| *ticket);
+            tickets.any(|ticket| ticket == last.ticket) || last.ticket == 0 && !several
         });
         if let (true, Some(last)) = (several, &panicked) {
-            let (blamed, innocent): (_, Vec<_>) =
-                executing.into_iter().partition(|(call, ticket, _)| {
-                    *ticket == last.ticket || self.is_at_most_once(*call)
-                });
-            executing = blamed;
+            let is_innocent = |(call, ticket, _): &mut (CallKey, u64, Instant)| {
+                *ticket != last.ticket && !self.is_at_most_once(*call)
+            };
+            let innocent: Vec<_> = executing.extract_if(.., is_innocent).collect();
             behind.splice(..0, innocent.into_iter().map(|(call, ..)| call));
         }
         let aborted_by_panic = panicked.is_some();
@@ -94,16 +86,9 @@ impl<P: Parts> Scheduler<P> {
             self.enqueue_front(now, call);
         }
         for (key, ticket, sent) in executing {
-            let mut end = AttemptEnd {
-                outcome: AttemptOutcome::Crashed(report.cause),
-                start: sent,
-                duration: now.saturating_duration_since(sent),
-                worker: identity,
-                stderr_tail: report.stderr_tail.clone(),
-                error: None,
-                withdrawn: None,
-                is_excused: false,
-            };
+            let crash = AttemptOutcome::Crashed(report.cause);
+            let mut end = AttemptEnd::new(identity, crash, sent, now);
+            end.stderr_tail = report.stderr_tail.clone();
             if let Some(last) = &panicked
                 && (!several || ticket == last.ticket)
             {

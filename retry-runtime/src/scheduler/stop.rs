@@ -377,16 +377,7 @@ impl<P: Parts> Scheduler<P> {
             inflight.call = None;
             inflight.grace = grace;
         }
-        let end = AttemptEnd {
-            outcome: AttemptOutcome::Cancelled,
-            start,
-            duration: now.saturating_duration_since(start),
-            worker: identity,
-            stderr_tail: None,
-            error: None,
-            withdrawn: None,
-            is_excused: false,
-        };
+        let end = AttemptEnd::new(identity, AttemptOutcome::Cancelled, start, now);
         self.end_withdrawn_call(call, &withdrawn, Some(end));
     }
 
@@ -635,14 +626,9 @@ impl<P: Parts> Scheduler<P> {
             Failure::TimedOut(TimedOut::new(Limit::Attempt, timeout)),
             Retry::Default,
             AttemptEnd {
-                outcome: AttemptOutcome::TimedOut(timeout),
-                start: started,
-                duration: now.saturating_duration_since(started),
-                worker,
                 stderr_tail,
-                error: None,
                 withdrawn,
-                is_excused: false,
+                ..AttemptEnd::new(worker, AttemptOutcome::TimedOut(timeout), started, now)
             },
         );
     }
