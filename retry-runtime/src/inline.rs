@@ -34,7 +34,7 @@ use crate::wire::frame::{self, AnswerHeader, CallHeader, Kind, Order};
 
 /// The call that an inline worker executes.
 #[derive(Clone, Copy)]
-struct Execution {
+struct CurrentCall {
     /// The address of its engine: another engine may have a worker with the same key.
     engine: usize,
     worker: WorkerKey,
@@ -43,7 +43,7 @@ struct Execution {
 }
 
 thread_local! {
-    static CURRENT: Cell<Option<Execution>> = const { Cell::new(None) };
+    static CURRENT: Cell<Option<CurrentCall>> = const { Cell::new(None) };
 }
 
 fn address(engine: &LocalEngine) -> usize {
@@ -71,20 +71,20 @@ struct SharedCalls {
 struct Calls {
     calls: VecDeque<(CallHeader, Bytes)>,
     claimed: u64,
-    executing: Option<RunningCall>,
+    executing: Option<ClaimedCall>,
     /// Set once no further calls will come.
     closed: bool,
 }
 
 /// The call that the thread is executing.
-struct RunningCall {
+struct ClaimedCall {
     ticket: u64,
     started: u64,
     /// The total time that failure reports had taken when the call began, in nanoseconds.
     reported: u64,
 }
 
-impl RunningCall {
+impl ClaimedCall {
     fn shown(&self) -> Executing {
         executing((self.ticket, self.started + self.paused()))
     }
@@ -113,7 +113,7 @@ impl SharedCalls {
         loop {
             if let Some((header, input)) = inbox.calls.pop_front() {
                 inbox.claimed = header.ticket;
-                inbox.executing = Some(RunningCall {
+                inbox.executing = Some(ClaimedCall {
                     ticket: header.ticket,
                     started: self.now(),
                     reported: reporting::total(),
@@ -165,7 +165,7 @@ impl Link for InlineLink {
         Progress {
             claimed: inbox.claimed,
             is_sending: false,
-            executing: inbox.executing.iter().map(RunningCall::shown).collect(),
+            executing: inbox.executing.iter().map(ClaimedCall::shown).collect(),
             polled: None,
         }
     }
@@ -367,7 +367,7 @@ fn serve(request: &StartRequest, shared: &SharedCalls) {
         let Some(run) = served.run(header.method) else {
             break;
         };
-        CURRENT.set(Some(Execution {
+        CURRENT.set(Some(CurrentCall {
             engine: address(engine),
             worker,
             ticket: header.ticket,
@@ -465,7 +465,7 @@ fn answer(
         answer = Answer::Ok(objects.payload(value));
     }
     engine.step(|core, now| {
-        let reply = AnswerReport {
+        let report = AnswerReport {
             answer,
             duration: Duration::from_nanos(duration),
             timed: 1,
@@ -474,7 +474,7 @@ fn answer(
             stderr_tail: None,
         };
         // The ticket is unknown if the call was stopped meanwhile.
-        if let Ok(Some(function)) = core.scheduler.handle_answer(now, worker, ticket, reply) {
+        if let Ok(Some(function)) = core.scheduler.handle_answer(now, worker, ticket, report) {
             core.scheduler.dispatch(now, function);
         }
     });

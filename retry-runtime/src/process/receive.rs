@@ -417,9 +417,9 @@ impl ReceiveSide {
         now: Instant,
         ticket: u64,
         count: u32,
-        reply: AnswerReport,
+        report: AnswerReport,
     ) -> Result<Option<FunctionKey>, String> {
-        let function = core.scheduler.handle_answer(now, self.key, ticket, reply);
+        let function = core.scheduler.handle_answer(now, self.key, ticket, report);
         self.answered = ticket.saturating_add(u64::from(count) - 1);
         function.map_err(|_| format!("an answer to ticket {ticket}, which it does not hold"))
     }
@@ -492,7 +492,7 @@ impl ReceiveSide {
             // The duration of a failed attempt covers this one alone.
             _ => (self.tail.text(), 1),
         };
-        let reply = AnswerReport {
+        let report = AnswerReport {
             answer,
             duration: Duration::from_nanos(header.duration),
             timed,
@@ -500,7 +500,7 @@ impl ReceiveSide {
             error,
             stderr_tail: tail,
         };
-        self.report_answers(core, now, header.ticket, 1, reply)
+        self.report_answers(core, now, header.ticket, 1, report)
     }
 }
 

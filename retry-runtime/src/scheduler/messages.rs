@@ -44,7 +44,7 @@ pub(crate) struct AnswerReport {
 }
 
 impl AnswerReport {
-    /// Creates a reply of values whose duration is not known yet.
+    /// Creates a report of values whose duration is not known yet.
     pub(crate) fn untimed(values: Payload) -> Self {
         Self {
             answer: Answer::Ok(values),

@@ -219,7 +219,7 @@ impl<P: Parts> Scheduler<P> {
         now: Instant,
         key: WorkerKey,
         ticket: u64,
-        reply: AnswerReport,
+        report: AnswerReport,
     ) -> Result<(), UnknownTicket> {
         self.isolate(key, ticket);
         let worker = self.worker_mut(key).ok_or(UnknownTicket)?;
@@ -228,7 +228,7 @@ impl<P: Parts> Scheduler<P> {
         self.functions[function.0].count_completions(now, 1);
         if let Some(call) = inflight.call {
             let withdrawn = inflight.withdrawn;
-            let panicked = matches!(reply.answer, Answer::Panicked(_));
+            let panicked = matches!(report.answer, Answer::Panicked(_));
             match inflight.stop.and_then(|stop| stop.expired) {
                 Some(expired) => {
                     // A panic counts even if the attempt had expired before.
@@ -241,12 +241,12 @@ impl<P: Parts> Scheduler<P> {
                         expired,
                         withdrawn,
                         identity,
-                        reply.stderr_tail,
+                        report.stderr_tail,
                     );
                 }
                 None => {
                     let is_excused = panicked && self.excuses_panic(key, call);
-                    self.settle(now, identity, call, reply, withdrawn, is_excused);
+                    self.settle(now, identity, call, report, withdrawn, is_excused);
                 }
             }
         }
@@ -260,12 +260,12 @@ impl<P: Parts> Scheduler<P> {
         now: Instant,
         worker: WorkerIdentity,
         key: CallKey,
-        reply: AnswerReport,
+        report: AnswerReport,
         withdrawn: Option<Box<Withdrawn>>,
         is_excused: bool,
     ) {
-        let mut error = reply.error;
-        let (failure, outcome, retry) = match reply.answer {
+        let mut error = report.error;
+        let (failure, outcome, retry) = match report.answer {
             Answer::Ok(values) => {
                 self.succeed(key, values, worker, None);
                 return;
@@ -279,7 +279,7 @@ impl<P: Parts> Scheduler<P> {
                 (failure, AttemptOutcome::Panicked, Retry::Default)
             }
             Answer::Rejected(rejected) => {
-                return self.resolve(key, Err(Failure::Rejected(rejected)), reply.stderr_tail);
+                return self.resolve(key, Err(Failure::Rejected(rejected)), report.stderr_tail);
             }
             Answer::Lost(lost) => (Failure::Lost(lost), AttemptOutcome::Lost, Retry::No),
             // The scheduler aborts only calls that are no longer wanted or have expired, and
@@ -298,10 +298,10 @@ impl<P: Parts> Scheduler<P> {
             retry,
             AttemptEnd {
                 outcome,
-                start: now.checked_sub(reply.duration).unwrap_or(now),
-                duration: reply.duration,
+                start: now.checked_sub(report.duration).unwrap_or(now),
+                duration: report.duration,
                 worker,
-                stderr_tail: reply.stderr_tail,
+                stderr_tail: report.stderr_tail,
                 error,
                 withdrawn,
                 is_excused,

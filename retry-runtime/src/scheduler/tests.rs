@@ -419,7 +419,7 @@ impl World {
             worker.panicked = true;
             self.panicked.insert(input);
         }
-        let reply = AnswerReport {
+        let report = AnswerReport {
             answer,
             duration: self.duration,
             timed: 1,
@@ -427,13 +427,13 @@ impl World {
             error: None,
             stderr_tail: None,
         };
-        self.take_in(key, ticket, reply);
+        self.take_in(key, ticket, report);
     }
 
-    fn take_in(&mut self, key: WorkerKey, ticket: u64, reply: AnswerReport) {
+    fn take_in(&mut self, key: WorkerKey, ticket: u64, report: AnswerReport) {
         let function = self
             .scheduler
-            .handle_answer(self.now, key, ticket, reply)
+            .handle_answer(self.now, key, ticket, report)
             .expect("the ticket is known");
         if let Some(function) = function {
             self.scheduler.dispatch(self.now, function);

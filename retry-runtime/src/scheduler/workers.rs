@@ -238,32 +238,32 @@ impl<P: Parts> Scheduler<P> {
         now: Instant,
         key: WorkerKey,
         ticket: u64,
-        reply: AnswerReport,
+        report: AnswerReport,
     ) -> Result<Option<FunctionKey>, UnknownTicket> {
         let Some(function) = self.worker(key).map(|worker| worker.function) else {
             return Ok(None);
         };
-        let used_up = reply.used_up;
-        let panicked = matches!(reply.answer, Answer::Panicked(_));
+        let used_up = report.used_up;
+        let panicked = matches!(report.answer, Answer::Panicked(_));
         let state = &mut self.functions[function.0];
-        if reply.timed > 0 {
-            state.add_duration(reply.duration, reply.timed);
-            if reply.timed == 1 && state.statistics.is_slowest(reply.duration) {
+        if report.timed > 0 {
+            state.add_duration(report.duration, report.timed);
+            if report.timed == 1 && state.statistics.is_slowest(report.duration) {
                 let index = self.call_of(key, ticket).and_then(|(_, index, _)| index);
                 let statistics = &mut self.functions[function.0].statistics;
-                statistics.note_slowest(reply.duration, index);
+                statistics.note_slowest(report.duration, index);
             }
         }
         self.functions[function.0].statistics.note_time(now);
-        match reply.answer {
+        match report.answer {
             Answer::Ok(values) => {
                 let ran = Ran {
-                    duration: reply.duration,
-                    inputs: reply.timed,
+                    duration: report.duration,
+                    inputs: report.timed,
                 };
                 self.handle_values(now, key, ticket, values, ran)?;
             }
-            answer => self.handle_failure(now, key, ticket, AnswerReport { answer, ..reply })?,
+            answer => self.handle_failure(now, key, ticket, AnswerReport { answer, ..report })?,
         }
         if panicked {
             self.mark_panicked(key);
