@@ -6,3 +6,4 @@ pub(crate) mod map;
 pub(crate) mod runtime;
 pub(crate) mod stub;
 pub(crate) mod underway;
+pub(crate) mod unsent;

@@ -170,6 +170,10 @@ impl Fleet {
         events
     }
 
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
     /// Gives a part of the runtime all events from now on.
     pub(crate) fn observe(&self, subscriber: Arc<dyn Subscriber>) {
         self.publisher.add(subscriber);

@@ -32,6 +32,7 @@ use crate::caller::underway;
 use crate::child::nested::Upstream;
 use crate::config::{self, FailOn, ProgressMode, StatusMode};
 use crate::local::{LocalEngine, Observe, ProgramHooks};
+use crate::sys;
 use crate::sys::PerProcess;
 use crate::sys::signals::{self, Signals};
 use crate::terminal;
@@ -368,7 +369,7 @@ fn shutdown_grace() -> Duration {
 fn begin(progress: ProgressMode, status: StatusMode) {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for warning in config::warnings(names) {
-        eprintln!("warning: {warning}");
+        sys::complain(format_args!("warning: {warning}\n"));
     }
     // From here on signals are recorded, even before the thread starts to read them. Without a pipe or a
     // thread they keep their default action, and the workers end with this process.
@@ -414,7 +415,7 @@ fn watch(signals: Signals) -> std::io::Result<()> {
 
 /// Prints a message about the end of the program.
 fn say(text: &str) {
-    terminal::suspend(|| eprintln!("{text}"));
+    terminal::suspend(|| sys::complain(format_args!("{text}\n")));
 }
 
 /// Ends the program in order: waits for spawned calls, up to the shutdown grace.

@@ -13,6 +13,8 @@ mod mark;
 mod tied;
 mod view;
 
+use std::fmt;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 pub use bytes::Number;
@@ -24,6 +26,12 @@ pub(crate) use linux::*;
 pub(crate) use mark::{Mark, PerProcess, exit_if_forked};
 pub(crate) use tied::Tied;
 pub(crate) use view::{View, ViewStaged, numbers_of_mut};
+
+/// Writes to standard error. If that is closed, or full, nothing happens, where `eprint!` would panic: a message
+/// must not change how a program ends.
+pub(crate) fn complain(text: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_all(text.to_string().as_bytes());
+}
 
 /// Returns a duration in nanoseconds, at most `u64::MAX`.
 pub(crate) fn nanos_of(time: Duration) -> u64 {

@@ -1,6 +1,8 @@
 //! The agent's side: takes tasks from their queues, and shows the server that they are being worked on.
 
+use std::fmt;
 use std::future::poll_fn;
+use std::io::{self, Write};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -197,7 +199,10 @@ impl Host {
             backoff.wait().await;
         }
         if self.is_waiting.swap(false, Ordering::Relaxed) {
-            eprintln!("the Temporal server at {} answers", self.service.place());
+            say(format_args!(
+                "the Temporal server at {} answers",
+                self.service.place()
+            ));
         }
     }
 
@@ -208,7 +213,9 @@ impl Host {
         };
         if !self.is_waiting.swap(true, Ordering::Relaxed) {
             let place = self.service.place();
-            eprintln!("waiting for the Temporal server at {place}: {reason}");
+            say(format_args!(
+                "waiting for the Temporal server at {place}: {reason}"
+            ));
         }
     }
 
@@ -247,7 +254,7 @@ impl Host {
             verdict = execution.verdict() => Some(verdict),
             () = &mut beats => None,
             () = gone => {
-                eprintln!("ended a task whose caller is gone");
+                say(format_args!("ended a task whose caller is gone"));
                 is_abandoned = true;
                 execution.cancel();
                 tokio::select! {
@@ -320,7 +327,9 @@ impl Host {
                 Ok(()) | Err(Problem::NotFound(_) | Problem::Exists) => return,
                 Err(Problem::Away(_) | Problem::Busy) => backoff.wait().await,
                 Err(Problem::Refused(reason)) => {
-                    eprintln!("the Temporal server refuses the end of a task: {reason}");
+                    say(format_args!(
+                        "the Temporal server refuses the end of a task: {reason}"
+                    ));
                     let failed = Report::Failed(&reason);
                     let _ = self.service.report(&task.token, &failed).await;
                     return;
@@ -365,4 +374,9 @@ impl Lease {
         let sent = *self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.elapsed() >= self.time
     }
+}
+
+/// Prints a line. If standard error is closed, nothing happens, where `eprintln!` would panic.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }

@@ -18,6 +18,7 @@ use crate::api::options::Options;
 use crate::api::retries::Retries;
 use crate::api::run::RunId;
 use crate::caller::host::Host;
+use crate::caller::unsent::Unsent;
 use crate::checkpoint::Describe;
 use crate::checkpoint::cache::CachePlace;
 use crate::codec::payload::Payload;
@@ -390,7 +391,13 @@ impl<T, E> Call<T, E> {
         let source = match submitted {
             Ok(submitted) => submitted.and_then(|submitted| submitted.source),
             Err(reason) => {
-                slot.fill(rejected(reason));
+                let unsent = Unsent {
+                    registration: self.registration,
+                    called: self.called,
+                    index: None,
+                    count: 1,
+                };
+                slot.fill(unsent.end(&self.host, Failure::Rejected(reason)));
                 None
             }
         };

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use crate::agent::scheme;
 use crate::api::call_id::{CallId, CallNumber};
-use crate::api::events::Events;
+use crate::api::events::{Events, Publisher};
 use crate::api::failure::Rejected;
 use crate::api::options::Options;
 use crate::api::run::RunId;
+use crate::caller::unsent;
 use crate::child::nested::Upstream;
 use crate::config::Config;
 use crate::fleet::Fleet;
@@ -35,6 +36,8 @@ use crate::process::Processes;
 use crate::scheduler::statistics::Statistics;
 use crate::scheduler::{Counts, FunctionKey, FunctionReading};
 use crate::shared::StagingPool;
+#[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
+use crate::sys;
 use crate::sys::PerProcess;
 use crate::wait::spin::{self, Spin};
 use crate::wait::{AnswerSource, Waiter, is_over};
@@ -179,10 +182,10 @@ fn start_with_processes(config: Config) -> io::Result<Arc<LocalEngine>> {
 fn start_with_processes(config: Config) -> io::Result<Arc<LocalEngine>> {
     static SAID: std::sync::Once = std::sync::Once::new();
     SAID.call_once(|| {
-        eprintln!(
+        sys::complain(format_args!(
             "retry-runtime: worker processes need Linux, so functions run on threads of this program: a crash \
-             ends it, and a timeout does not stop its function; RETRY_ENGINE=inline hides this message"
-        );
+             ends it, and a timeout does not stop its function; RETRY_ENGINE=inline hides this message\n"
+        ));
     });
     LocalEngine::start(
         Config {
@@ -343,7 +346,7 @@ impl Host {
 
     /// Reads the calls of each function, and the time until the next retry if all calls wait for theirs.
     pub(crate) fn read(&self) -> (Vec<FunctionReading>, Option<Duration>) {
-        match self {
+        let (mut readings, retry) = match self {
             Self::Here(engine) => engine.step(|core, now| {
                 let scheduler = &core.scheduler;
                 let next = scheduler.only_waits().then(|| scheduler.next_retry());
@@ -354,6 +357,19 @@ impl Host {
             }),
             Self::Fleet(fleet) => (fleet.read(), None),
             Self::Parent(_) | Self::Nowhere(_) => (Vec::new(), None),
+        };
+        if self.is_global() {
+            unsent::add_to(&mut readings);
+        }
+        (readings, retry)
+    }
+
+    /// Returns the publisher of the events of calls that are made here.
+    pub(super) fn publisher(&self) -> Option<&Publisher> {
+        match self {
+            Self::Here(engine) => Some(engine.publisher()),
+            Self::Fleet(fleet) => Some(fleet.publisher()),
+            Self::Parent(_) | Self::Nowhere(_) => None,
         }
     }
 

@@ -26,7 +26,7 @@ use crate::shared::{self, Handed, Object, ObjectId, Objects, Received, Source};
 #[cfg(feature = "tracing")]
 use crate::spans::Batch;
 use crate::spans::{Context, forwarder};
-use crate::sys::{Mark, SealedMemory, StagedMemory};
+use crate::sys::{self, Mark, SealedMemory, StagedMemory};
 use crate::wait::spin;
 use crate::wire::arrived::{Arrived, NO_DESCRIPTOR};
 use crate::wire::message::{self, Calls, Item};
@@ -354,7 +354,7 @@ impl Upstream {
             };
             // The parent runs this same program, so this is a bug. Without the reader, callers would wait forever.
             if let Err(reason) = acted {
-                eprintln!("the parent sent {reason}");
+                sys::complain(format_args!("the parent sent {reason}\n"));
                 std::process::abort();
             }
         }

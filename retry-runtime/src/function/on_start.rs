@@ -6,6 +6,7 @@ use std::fmt::{Debug, Display};
 use std::sync::OnceLock;
 
 use super::panics;
+use crate::sys;
 
 /// The maximum length, in bytes, of the report of a panic.
 const LONGEST_REPORT: usize = 64 * 1024;
@@ -74,7 +75,7 @@ fn run_all() -> Result<(), String> {
 /// Runs the functions in a program, and ends it with code 1 if one of them fails.
 pub(crate) fn run_or_exit() {
     if let Err(text) = run() {
-        eprintln!("error: {text}");
+        sys::complain(format_args!("error: {text}\n"));
         std::process::exit(1);
     }
 }

@@ -16,7 +16,7 @@ use crate::api::call_id::CallNumber;
 use crate::api::context::{AttemptOutcome, short_name};
 use crate::api::events::{CallOutcome, Event, EventKind, Record};
 use crate::config::StatusMode;
-use crate::terminal;
+use crate::{sys, terminal};
 
 /// The width of the column of status words.
 pub(super) const WORDS: usize = 12;
@@ -231,7 +231,7 @@ impl Consume for Status {
             text.push_str(&self.text(record));
         }
         if !text.is_empty() {
-            terminal::suspend(|| eprint!("{text}"));
+            terminal::suspend(|| sys::complain(format_args!("{text}")));
         }
         Ok(())
     }

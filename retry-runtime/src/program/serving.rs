@@ -14,6 +14,7 @@ use crate::caller::runtime::Shutdown;
 use crate::child;
 use crate::config::{Config, Serve, shown_address};
 use crate::function::registry::{self, Registration};
+use crate::sys;
 use crate::sys::signals::{self, Signals};
 
 /// Exit code of a program that cannot serve with its settings: the code of a wrong command line.
@@ -56,7 +57,7 @@ pub fn init() {
     match serve() {
         Ok(()) => std::process::exit(0),
         Err(error) => {
-            eprintln!("error: {error}");
+            sys::complain(format_args!("error: {error}\n"));
             std::process::exit(USAGE)
         }
     }

@@ -8,9 +8,10 @@ use super::sampling::{self, Sample};
 use super::say;
 use crate::api::context::short_name;
 use crate::api::events::Interest;
+use crate::api::excerpt::grouped;
 use crate::api::run::{self, RunId};
 use crate::caller::host::Host;
-use crate::caller::underway;
+use crate::caller::{underway, unsent};
 use crate::config::{FailOn, StatusMode};
 use crate::local::Observe;
 use crate::observe::feed::Feed;
@@ -95,16 +96,26 @@ fn is_silent() -> bool {
 /// Prints the summary, and what could not be written.
 pub(super) fn end() {
     let files = files::flush_all();
-    if let (Some(mode), Some(observed), Some(host)) =
-        (MODE.get(), OBSERVED.get(), Host::global_if_started())
+    let mode = MODE.get().copied().unwrap_or(StatusMode::None);
+    let host = Host::global_if_started();
+    if host.is_none()
+        && mode > StatusMode::None
+        && let Some((count, function, reason)) = unsent::example()
     {
+        // There are no events without a runtime.
+        let (calls, function) = (summary::plural(count, "call"), short_name(function));
+        say(&format!(
+            "{calls} ended without being run, first {function}: {reason}"
+        ));
+    }
+    if let (Some(observed), Some(host)) = (OBSERVED.get(), host) {
         if let Some(feed) = observed.feed.get() {
             feed.flush(LAST);
         }
         let failures = observed.lock();
         let elapsed = run::now().elapsed;
         let is_worth_it = elapsed >= SHORT || failures.failed + failures.retried > 0;
-        if *mode > StatusMode::None && is_worth_it {
+        if mode > StatusMode::None && is_worth_it {
             let complete = files.iter().filter(|(_, error)| error.is_none());
             let text = summary::render(
                 &RunId::current().to_string(),
@@ -125,12 +136,13 @@ pub(super) fn end() {
 
 /// Exits if calls have failed that the program is to fail for.
 pub(super) fn exit_on_failures(fail_on: FailOn) {
-    let Some(observed) = OBSERVED.get() else {
-        return;
+    let (failed, retried) = match (OBSERVED.get(), Host::global_if_started()) {
+        (Some(observed), Some(_)) => {
+            let failures = observed.lock();
+            (failures.failed, failures.after_retry)
+        }
+        _ => (unsent::example().map_or(0, |(count, ..)| count), 0),
     };
-    let failures = observed.lock();
-    let (failed, retried) = (failures.failed, failures.after_retry);
-    drop(failures);
     let counted = match fail_on {
         FailOn::Never => 0,
         FailOn::Failed => failed,
@@ -138,8 +150,9 @@ pub(super) fn exit_on_failures(fail_on: FailOn) {
     };
     if counted > 0 {
         say(&format!(
-            "error: {failed} calls have failed and {retried} have succeeded after a retry, which the program \
-             is to fail for (RETRY_FAIL_ON)"
+            "error: {} failed and {} succeeded after a retry, which the program is to fail for (RETRY_FAIL_ON)",
+            summary::plural(failed, "call"),
+            grouped(retried)
         ));
         std::process::exit(CALLS_FAILED);
     }

@@ -79,11 +79,24 @@ fn prints(page: u64) -> Result<u64, String> {
     Ok(page)
 }
 
+#[function]
+fn measures(text: &str) -> usize {
+    text.len()
+}
+
 /// Makes calls in one of several ways.
 #[local_entrypoint]
 fn main(how: String) {
     let ended = match how.as_str() {
         "hang" => hangs.map(0..4).into_iter().filter(Result::is_ok).count(),
+        "too large" => {
+            let texts = (0..20).map(|length| "x".repeat(50 + 5 * length));
+            measures
+                .map(texts)
+                .into_iter()
+                .filter(Result::is_ok)
+                .count()
+        }
         "hang beside others" => {
             let results = hangs_beside_others.map(0..4).into_iter();
             results.filter(Result::is_ok).count()

@@ -147,6 +147,67 @@ fn the_exit_code_is_that_of_the_failures_that_count() {
     });
 }
 
+/// Such calls never reach a worker, nor the scheduler.
+#[test]
+fn calls_that_are_refused_count_as_failed() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("run.jsonl");
+        let mut command = lagging("too large");
+        command
+            .env("RETRY_MAX_MESSAGE", "64B")
+            .env("RETRY_EVENTS", &log);
+        let output = command.env("RETRY_FAIL_ON", "failed").output().unwrap();
+        let text = complaints(&output);
+        assert_eq!(output.status.code(), Some(100), "{text}");
+        let summary = "measures: 2 of 20 calls ok, 18 failed";
+        assert!(text.contains(summary), "{text}");
+        assert_eq!(lines(&text, "FAILED").len(), 5, "{text}");
+        let log = std::fs::read_to_string(log).unwrap();
+        for event in ["queued", "finished"] {
+            let event = format!("\"event\":\"{event}\"");
+            let of_each = log
+                .lines()
+                .filter(|line| line.contains(&event))
+                .map(count_of);
+            assert_eq!(of_each.sum::<u64>(), 20, "{log}");
+        }
+        // There is no runtime to count them.
+        let mut command = nightly(100);
+        command.env("RETRY_REPORT", directory.path().join("none/report.html"));
+        let output = command.env("RETRY_FAIL_ON", "failed").output().unwrap();
+        let text = complaints(&output);
+        assert_eq!(output.status.code(), Some(100), "{text}");
+        let line = "100 calls ended without being run, first render: ";
+        assert!(
+            text.contains(line) && text.contains("none/report.html"),
+            "{text}"
+        );
+    });
+}
+
+/// Returns the number of calls that a line of an event log is about.
+fn count_of(line: &str) -> u64 {
+    let count = line.split_once("\"count\":");
+    count.map_or(1, |(_, rest)| {
+        let digits = rest.chars().take_while(char::is_ascii_digit);
+        digits.collect::<String>().parse().unwrap()
+    })
+}
+
+#[test]
+fn status_lines_that_cannot_be_written_change_no_result() {
+    fixture_outside(LIMIT, || {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let output = nightly(450).stderr(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(!output.stdout.is_empty());
+    });
+}
+
 #[test]
 fn a_run_that_takes_a_while_is_announced() {
     fixture_outside(LIMIT, || {
@@ -242,6 +303,8 @@ fn many_calls_that_wait_for_a_broken_set_up_are_one_block() {
         let output = command.output().unwrap();
         let text = complaints(&output);
         assert_eq!(output.stdout, b"main got 1000\n", "{text}");
+        let summary = "never_ready: 0 of 1,000 calls ok, 1,000 failed";
+        assert!(text.contains(summary), "{text}");
         let reason = "never_ready[0]  startup: setup failed: no such file: n.onnx\n";
         assert_eq!(lines(&text, "FAILED").len(), 1, "{text}");
         assert!(text.contains(reason), "{text}");

@@ -18,6 +18,7 @@ use crate::api::options::Options;
 use crate::caller::call::{Decoders, not_decodable};
 use crate::caller::host::Host;
 use crate::caller::underway::{self, Activity, Underway};
+use crate::caller::unsent::Unsent;
 use crate::checkpoint::{Found, Run, Stored};
 use crate::codec::buffers::BufferPool;
 use crate::codec::payload::{self, Packed, Payload};
@@ -27,7 +28,7 @@ use crate::function::service_config::{ServiceConfig, names_any};
 use crate::job::Job;
 use crate::job::budget::Budget;
 use crate::job::delivery::Deliver;
-use crate::job::outcome::{Failure, Outcome, failed, rejected};
+use crate::job::outcome::{Failure, Outcome, failed};
 use crate::local::{LocalEngine, PollIntent, Submitted, WaitTarget};
 use crate::scheduler::FunctionKey;
 use crate::shared::{ChunkObjects, InputObjects, Objects, StagingPool};
@@ -141,8 +142,8 @@ pub(super) struct Chunk {
     count: u32,
     /// The input after these, if it is large and has memory of its own.
     large: Option<Bytes>,
-    /// The outcome of the input after these, if that is known already.
-    known: Option<Outcome>,
+    /// The value of the input after these, or the reason why it is refused, if that is known already.
+    known: Option<Result<Bytes, Rejected>>,
     /// The shared values that the packed inputs name, and those of the input after them.
     objects: ChunkObjects,
     objects_of_large: InputObjects,
@@ -486,7 +487,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                 }
                 Ok(Err((parameter, error))) => {
                     let reason = refuse(self.registration, parameter, error, limit);
-                    chunk.known = Some(rejected(reason));
+                    chunk.known = Some(Err(reason));
                 }
                 // A panic of the encoder counts as a panic of the iterator at this input's position.
                 Err(panic) => {
@@ -526,7 +527,12 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
     }
 
     /// Returns the outcome of the next input but `ahead`, if the map has a checkpoint that determines it.
-    fn known(&mut self, ahead: u32, input: &[u8], objects: &InputObjects) -> Option<Outcome> {
+    fn known(
+        &mut self,
+        ahead: u32,
+        input: &[u8],
+        objects: &InputObjects,
+    ) -> Option<Result<Bytes, Rejected>> {
         let found = match self.checkpoint.as_mut()? {
             Ok(_) if !matches!(objects, InputObjects::None) || names_any(self.config.as_ref()) => {
                 Err(Rejected::keeps_no_shared_value())
@@ -543,12 +549,8 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                 }
                 None
             }
-            Ok(Found::Kept(value)) => Some(Outcome {
-                call: CallNumber::NONE,
-                result: Ok(Payload::One(value)),
-                history: None,
-            }),
-            Err(reason) => Some(rejected(reason)),
+            Ok(Found::Kept(value)) => Some(Ok(value)),
+            Err(reason) => Some(Err(reason)),
         }
     }
 
@@ -579,8 +581,16 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             };
             self.submit(Payload::One(input), objects);
         }
-        if let Some(outcome) = known {
+        if let Some(known) = known {
             let index = self.take(1);
+            let outcome = match known {
+                Ok(value) => Outcome {
+                    call: CallNumber::NONE,
+                    result: Ok(Payload::One(value)),
+                    history: None,
+                },
+                Err(reason) => self.unsent(index, 1, Failure::Rejected(reason)),
+            };
             if !self.host.is_foreign() {
                 // The scheduler does not count this input.
                 if let Some(underway) = &self.underway {
@@ -593,6 +603,17 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                 }
             }
         }
+    }
+
+    /// Returns the outcome of inputs that are not submitted.
+    fn unsent(&self, index: Option<u64>, count: u32, failure: Failure) -> Outcome {
+        let unsent = Unsent {
+            registration: self.registration,
+            called: self.called,
+            index,
+            count,
+        };
+        unsent.end(&self.host, failure)
     }
 
     /// Records whether a start failed, according to the outcome of an input.
@@ -675,8 +696,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             return;
         }
         if let Some(startup) = self.recent_start_failure() {
-            let mut outcome = rejected(Rejected::ShutDown);
-            outcome.result = Err(Failure::Startup(startup));
+            let outcome = self.unsent(index, inputs.count(), Failure::Startup(startup));
             return self
                 .shared
                 .delivery()
@@ -727,7 +747,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             }
             Ok(None) => {}
             Err(reason) => {
-                let outcome = rejected(reason);
+                let outcome = self.unsent(index, inputs.count(), Failure::Rejected(reason));
                 let mut delivery = self.shared.delivery();
                 delivery.put(index, &inputs, &given, outcome);
             }

@@ -1,0 +1,118 @@
+//! Accounts for calls that have ended before a scheduler had them: their arguments are too large, a setting is
+//! wrong, the file of a checkpoint is in use. Without this they would be missing from all that a run says about
+//! itself.
+
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::{Mutex, PoisonError};
+
+use super::host::Host;
+use crate::api::call_id::CallNumber;
+use crate::api::events::{Event, EventKind, FailureDetails, Interest, Record};
+use crate::function::registry::Registration;
+use crate::job::outcome::{Failure, Outcome};
+use crate::local::numbers;
+use crate::scheduler::{Counts, FunctionReading};
+use crate::sys::PerProcess;
+
+/// The calls of each function through the default runtime, and the line about the first one.
+static UNSENT: PerProcess<Mutex<BTreeMap<&'static str, (u64, String)>>> = PerProcess::new();
+
+/// Consecutive calls of one function.
+pub(crate) struct Unsent {
+    pub(crate) registration: &'static Registration,
+    pub(crate) called: &'static Location<'static>,
+    /// The place of the first input in its map.
+    pub(crate) index: Option<u64>,
+    pub(crate) count: u32,
+}
+
+impl Unsent {
+    /// Counts and publishes the calls, and returns their outcome. In a worker they are not counted: the program
+    /// does not know of them.
+    #[cold]
+    pub(crate) fn end(&self, host: &Host, failure: Failure) -> Outcome {
+        if !host.is_foreign() {
+            self.note(host, &failure);
+        }
+        Outcome {
+            call: CallNumber::NONE,
+            result: Err(failure),
+            history: None,
+        }
+    }
+
+    fn note(&self, host: &Host, failure: &Failure) {
+        let (outcome, reason) = failure.describe(None);
+        if host.is_global() || matches!(host, Host::Nowhere(_)) {
+            let unsent = UNSENT.get_or_init(Mutex::default);
+            let mut unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
+            let name = self.registration.pool().name;
+            let (count, _) = unsent.entry(name).or_insert_with(|| (0, reason.clone()));
+            *count += u64::from(self.count);
+        }
+        let Some(publisher) = host.publisher() else {
+            return;
+        };
+        let interest = publisher.interest();
+        let number = numbers().take_calls(self.count);
+        let publish = |kind| {
+            let mut event = Event::new(self.registration.spec.name, kind);
+            event.call = Some(number.of(event.run));
+            event.input_index = self.index;
+            let count = self.count;
+            publisher.publish(Record { event, count });
+        };
+        if interest >= Interest::Everything {
+            publish(EventKind::Queued);
+        }
+        if interest >= Interest::Failures {
+            let details = FailureDetails {
+                called: Some(self.called.to_string().into()),
+                ..FailureDetails::default()
+            };
+            publish(EventKind::Finished {
+                outcome,
+                reason: Some(reason.into()),
+                ran: None,
+                ran_of: 0,
+                details: Some(Box::new(details)),
+            });
+        }
+    }
+}
+
+/// Adds the calls to those that the scheduler of the default runtime knows.
+pub(super) fn add_to(readings: &mut Vec<FunctionReading>) {
+    let Some(unsent) = UNSENT.get() else { return };
+    let unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
+    for (name, (count, _)) in &*unsent {
+        let known = readings.iter().position(|one| one.name == *name);
+        let place = known.unwrap_or_else(|| {
+            readings.push(FunctionReading {
+                name,
+                ..FunctionReading::default()
+            });
+            readings.len() - 1
+        });
+        let Counts {
+            submitted,
+            finished,
+            failed,
+            ..
+        } = &mut readings[place].counts;
+        *submitted += count;
+        *finished += count;
+        *failed += count;
+    }
+}
+
+/// Returns how many calls there were, the function of some of them, and why these have ended; `None` if there were
+/// none.
+pub(crate) fn example() -> Option<(u64, &'static str, String)> {
+    let unsent = UNSENT.get()?;
+    let unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
+    let total = unsent.values().map(|(count, _)| count).sum();
+    let (name, (_, reason)) = unsent.first_key_value()?;
+    Some((total, name, reason.clone()))
+}
