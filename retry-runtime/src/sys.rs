@@ -28,9 +28,30 @@ pub(crate) use tied::Tied;
 pub(crate) use view::{View, ViewStaged, numbers_of_mut};
 
 /// Writes to standard error. If that is closed, or full, nothing happens, where `eprint!` would panic: a message
-/// must not change how a program ends.
+/// must not change how a program ends. Other control characters than line breaks and tabs are shown as `cat -v` shows
+/// them: texts of errors, inputs and workers must not control the terminal.
 pub(crate) fn complain(text: fmt::Arguments<'_>) {
-    let _ = io::stderr().write_all(text.to_string().as_bytes());
+    let _ = io::stderr().write_all(printable(text.to_string()).as_bytes());
+}
+
+fn printable(text: String) -> String {
+    let is_plain = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
+    if text.chars().all(is_plain) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        match letter {
+            letter if is_plain(letter) => shown.push(letter),
+            '\x7f' => shown.push_str("^?"),
+            '\0'..' ' => {
+                shown.push('^');
+                shown.push(char::from(letter as u8 + b'@'));
+            }
+            other => shown.extend(other.escape_unicode()),
+        }
+    }
+    shown
 }
 
 /// Returns a duration in nanoseconds, at most `u64::MAX`.
@@ -44,4 +65,20 @@ pub(crate) fn past_instant_of(nanos: u64) -> Option<Instant> {
     let now = Instant::now();
     let ago = monotonic_nanos().checked_sub(nanos)?;
     now.checked_sub(Duration::from_nanos(ago))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn control_characters_are_shown() {
+        for (text, shown) in [
+            ("two\n\tlines", "two\n\tlines"),
+            ("\x1b[31mred\r\n", "^[[31mred^M\n"),
+            ("\0\x7f\u{9b}2Jä", "^@^?\\u{9b}2Jä"),
+        ] {
+            assert_eq!(printable(text.to_owned()), shown);
+        }
+    }
 }

@@ -260,7 +260,6 @@ impl Groups {
     }
 
     /// Returns the number of failures that are in no group.
-    #[cfg(feature = "report")]
     pub(super) fn others(&self) -> u64 {
         self.others
     }

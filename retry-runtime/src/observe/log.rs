@@ -17,8 +17,8 @@ const BATCH: usize = 4096;
 /// events.
 ///
 /// A file contains the runs that were told to write to it, one after the other or at the same time;
-/// [`Event::run`] tells them apart. A line that was not written to its end, because the program was killed,
-/// ends the iteration. Lines about kinds of events that this release does not know are skipped.
+/// [`Event::run`] tells them apart. Lines that were not written to their end, because the program was killed or
+/// the disk was full, and lines about kinds of events that this release does not know, are skipped.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -74,9 +74,12 @@ impl Log {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let record = serde_json::from_slice::<Line>(&line)
-                .map_err(|error| error.to_string())
-                .and_then(Line::into_record);
+            let record = match serde_json::from_slice::<Line>(line.trim_ascii()) {
+                // It was cut off, and a later run has begun a new one.
+                Err(error) if error.is_eof() => continue,
+                Err(error) => Err(error.to_string()),
+                Ok(line) => line.into_record(),
+            };
             match record {
                 Ok(Some(record)) => return Some(Ok(record)),
                 Ok(None) => {}

@@ -117,13 +117,11 @@ pub(crate) fn render<'a>(
         let title = if place == 0 { "Failures" } else { "" };
         let _ = writeln!(text, "{title:>WORDS$} {}", group_line(group));
     }
-    if let Some(more @ 1..) = groups.len().checked_sub(GROUPS) {
-        let _ = writeln!(
-            text,
-            "{:WORDS$} and {}",
-            "",
-            plural(more as u64, "other kind")
-        );
+    let more: u64 = groups.iter().skip(GROUPS).map(|group| group.count).sum();
+    let more = more + failures.groups.others();
+    if more > 0 {
+        let more = plural(more, "further failure");
+        let _ = writeln!(text, "{:WORDS$} and {more}, of other kinds", "");
     }
     for (title, path) in files.into_iter().map(File::titled) {
         let _ = writeln!(text, "{title:>WORDS$} {}", path.display());

@@ -1,10 +1,12 @@
 //! Writes the event log: if the disk is slower than the calls, they wait for it, so that nothing is lost.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use super::feed::{Consume, Feed};
 use super::files::{self, Kind};
@@ -13,6 +15,9 @@ use crate::api::events::{Interest, Record};
 
 /// The number of bytes that are written at once.
 const BLOCK: usize = 64 * 1024;
+
+/// The time after which a line that another program is writing is complete.
+const WRITING: Duration = Duration::from_millis(20);
 
 /// Returns the log at a path, which all runtimes of a process share.
 ///
@@ -31,11 +36,40 @@ struct LogWriter {
 
 impl LogWriter {
     fn start(path: &Path) -> io::Result<Arc<Feed>> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        if ends_in_a_line(path)? {
+            file.write_all(b"\n")?;
+        }
         let text = Vec::with_capacity(2 * BLOCK);
         let writer = Box::new(Self { file, text });
         Feed::start("retry-events", Interest::Everything, writer)
     }
+}
+
+/// Returns whether a run before this one was ended, by a full disk or a signal, while it was writing a line.
+fn ends_in_a_line(path: &Path) -> io::Result<bool> {
+    let Some(length) = cut_off_at(path)? else {
+        return Ok(false);
+    };
+    // Another program may be writing just now.
+    thread::sleep(WRITING);
+    Ok(cut_off_at(path)? == Some(length))
+}
+
+/// Returns the length of a log that ends in the middle of a line.
+fn cut_off_at(path: &Path) -> io::Result<Option<u64>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() || metadata.len() == 0 {
+        return Ok(None);
+    }
+    let mut last = [0];
+    // A log that cannot be read can be written nevertheless.
+    let Ok(mut file) = File::open(path) else {
+        return Ok(None);
+    };
+    file.seek(SeekFrom::Start(metadata.len() - 1))?;
+    file.read_exact(&mut last)?;
+    Ok((last != *b"\n").then_some(metadata.len()))
 }
 
 impl Consume for LogWriter {

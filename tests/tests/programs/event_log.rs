@@ -177,6 +177,21 @@ fn a_killed_run_leaves_a_log_of_whole_lines() {
 }
 
 #[test]
+fn a_line_that_was_cut_off_spoils_no_other() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("run.jsonl");
+        assert!(nightly(50, &log).status().unwrap().success());
+        let whole = std::fs::read(&log).unwrap();
+        std::fs::write(&log, &whole[..whole.len() - 7]).unwrap();
+        assert!(nightly(50, &log).status().unwrap().success());
+        let events = Log::open(&log).unwrap().map(Result::unwrap);
+        let queued = events.filter(|event| event.kind == EventKind::Queued);
+        assert_eq!(queued.count(), 100);
+    });
+}
+
+#[test]
 fn kinds_of_events_from_a_later_release_are_skipped() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run.jsonl");
