@@ -148,6 +148,12 @@ impl Run {
         }))
     }
 
+    /// Waits until the results are on disk. Returns why some of them are not, unless another map has been told.
+    pub(crate) fn close(mut self) -> Option<String> {
+        self.snapshot = None;
+        self.store.queue().take_failure()
+    }
+
     /// Returns the number of kept results, as far as it is known when a map begins or when its last input,
     /// the `taken`th, was taken.
     pub(crate) fn tell(&mut self, taken: Option<u64>) -> Option<String> {

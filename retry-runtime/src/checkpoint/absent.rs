@@ -43,6 +43,10 @@ impl Run {
         match *self {}
     }
 
+    pub(crate) fn close(self) -> Option<String> {
+        match self {}
+    }
+
     pub(crate) fn tell(&mut self, _: Option<u64>) -> Option<String> {
         match *self {}
     }

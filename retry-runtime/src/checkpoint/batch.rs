@@ -3,6 +3,8 @@
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
+use crate::function::registry::Fnv;
+
 /// Longest time for which a result waits for others before they are written together.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
@@ -37,9 +39,12 @@ impl Batch {
 
     /// Adds a result under the key that `key` appends.
     pub(super) fn put(&mut self, key: impl FnOnce(&mut Vec<u8>), value: &[u8]) {
+        let begun = self.content.len();
         key(&mut self.content);
         let key = self.content.len();
         self.content.extend_from_slice(value);
+        let sum = checksum(&self.content[begun..key], value);
+        self.content.extend_from_slice(&sum);
         self.ends.push((key, self.content.len()));
     }
 
@@ -48,7 +53,7 @@ impl Batch {
         self.content.len() + size_of_val(&self.ends[..])
     }
 
-    /// Returns the keys with their values.
+    /// Returns the keys with their values, behind which their [checksums](checked) are.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
         let entry = |(start, (key, end)): (usize, &(usize, usize))| {
@@ -56,6 +61,22 @@ impl Batch {
         };
         starts.zip(&self.ends).map(entry)
     }
+}
+
+/// The number of bytes of a checksum.
+const CHECKSUM: usize = 8;
+
+/// Returns the value of an entry without its checksum; `None` if it is not the one that was stored under the key.
+pub(super) fn checked<'a>(key: &[u8], entry: &'a [u8]) -> Option<&'a [u8]> {
+    let (value, sum) = entry.split_last_chunk::<CHECKSUM>()?;
+    (*sum == checksum(key, value)).then_some(value)
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
+    let mut hash = Fnv::default();
+    hash.write(key);
+    hash.write(value);
+    hash.finish().to_le_bytes()
 }
 
 /// The batches that wait for the writer.
@@ -123,7 +144,18 @@ mod tests {
     #[test]
     fn a_batch_returns_its_entries() {
         let entries: [(&[u8], &[u8]); 4] = [(b"a", b"1"), (b"", b"23"), (b"bc", b""), (b"", b"")];
-        assert!(batch(&entries).entries().eq(entries));
+        let batch = batch(&entries);
+        let values = batch
+            .entries()
+            .map(|(key, entry)| (key, checked(key, entry).unwrap()));
+        assert!(values.eq(entries));
+        for (key, entry) in batch.entries() {
+            let mut damaged = entry.to_vec();
+            damaged[0] ^= 1;
+            assert_eq!(checked(key, &damaged), None);
+            assert_eq!(checked(b"x", entry), None);
+            assert_eq!(checked(key, &entry[1..]), None);
+        }
     }
 
     #[test]

@@ -19,11 +19,11 @@ use redb::{
 };
 
 use super::Signature;
-use super::batch::{Batch, Waiting};
+use super::batch::{self, Batch, Waiting};
 use crate::sys::{Mark, PerProcess};
 
 /// The format of the tables and of what is in them. It has to be raised when the encoding of values changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const FORMATS: TableDefinition<'_, &str, u32> = TableDefinition::new("retry-runtime checkpoint");
 /// The number, version, types and digest of each function, by its name.
@@ -74,10 +74,15 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// Returns the value of a key.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, String> {
-        match self.results.get(key) {
-            Ok(value) => Ok(value.map(|value| Bytes::copy_from_slice(value.value()))),
+        let get = || match self.results.get(key) {
+            Ok(None) => Ok(None),
+            Ok(Some(found)) => match batch::checked(key, found.value()) {
+                Some(value) => Ok(Some(Bytes::copy_from_slice(value))),
+                None => Err(damaged(&self.name)),
+            },
             Err(error) => Err(unreadable(&self.name, &error.into())),
-        }
+        };
+        sound(&self.name, get)
     }
 }
 
@@ -89,7 +94,8 @@ impl Handle {
         let store = match open.get(&full) {
             Some(store) => Arc::clone(store),
             None => {
-                let store = Arc::new(Store::open(path, full.clone())?);
+                let store = sound(path, || Store::open(path, full.clone()))?;
+                let store = Arc::new(store);
                 open.insert(full, Arc::clone(&store));
                 store
             }
@@ -125,7 +131,8 @@ impl Handle {
         signature: &Signature,
     ) -> Result<(u32, u64), String> {
         let store = self.store();
-        match register(&store.database, function, version, signature) {
+        let register = || Ok(register(&store.database, function, version, signature));
+        match sound(&store.name, register)? {
             Ok(Ok(registered)) => Ok(registered),
             Ok(Err(difference)) => Err(format!(
                 "the checkpoint {} holds results of `{function}` {difference}; to run everything again, \
@@ -139,13 +146,15 @@ impl Handle {
     /// Returns the state of the database at this moment.
     pub(super) fn snapshot(&self) -> Result<Snapshot, String> {
         let Store { database, name, .. } = self.store();
-        let results = database
-            .begin_read()
-            .map_err(redb::Error::from)
-            .and_then(|read| Ok(read.open_table(RESULTS)?));
-        Ok(Snapshot {
-            results: results.map_err(|error| unreadable(name, &error))?,
-            name: name.clone(),
+        sound(name, || {
+            let results = database
+                .begin_read()
+                .map_err(redb::Error::from)
+                .and_then(|read| Ok(read.open_table(RESULTS)?));
+            Ok(Snapshot {
+                results: results.map_err(|error| unreadable(name, &error))?,
+                name: name.clone(),
+            })
         })
     }
 }
@@ -324,6 +333,16 @@ fn unreadable(name: &Path, error: &redb::Error) -> String {
     format!("the checkpoint {name} cannot be read: {error}")
 }
 
+fn damaged(name: &Path) -> String {
+    let name = name.display();
+    format!("the checkpoint {name} is damaged; delete it or name another file")
+}
+
+/// Reads from a database. The library panics on some kinds of damage.
+fn sound<R>(name: &Path, read: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(damaged(name)))
+}
+
 fn unwritable(name: &Path, error: &redb::Error) -> String {
     format!(
         "results can no longer be stored in the checkpoint {}: {}; the results in it are kept for the next \
@@ -412,6 +431,8 @@ struct QueueState {
     done: u64,
     stopped: bool,
     failure: Option<Arc<str>>,
+    /// Set once the failure was returned to a map that has ended.
+    is_told: bool,
 }
 
 impl Queue {
@@ -445,6 +466,14 @@ impl Queue {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Waits as [`flush`](Self::flush) does. The first call after a failure returns it.
+    pub(super) fn take_failure(&self) -> Option<String> {
+        self.flush();
+        let mut state = self.lock();
+        let failure = state.failure.as_ref()?.to_string();
+        (!std::mem::replace(&mut state.is_told, true)).then_some(failure)
     }
 
     fn stop(&self) {

@@ -199,3 +199,51 @@ fn a_full_disk_rejects_further_inputs_and_keeps_results() {
         assert!(kept > 10 && kept <= right as usize, "{errors}");
     });
 }
+
+/// A damaged file is refused, or the damage is in no result that is read.
+#[test]
+fn no_result_of_a_damaged_checkpoint_is_wrong() {
+    fixture_outside(LIMIT, || {
+        seeded(3, |random, _| {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("run.db");
+            let output = program("large", directory.path(), 40).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            let content = fs::read(&file).unwrap();
+            for _ in 0..12 {
+                let mut damaged = content.clone();
+                let begin = random.usize(0..damaged.len() - 200);
+                random.fill(&mut damaged[begin..begin + 200]);
+                fs::write(&file, &damaged).unwrap();
+                let again = program("large", directory.path(), 40).output().unwrap();
+                assert!(again.status.success(), "at {begin}: {again:?}");
+            }
+        });
+    });
+}
+
+/// The disk is full before the map has ended, and no input comes after that.
+#[test]
+fn a_map_whose_last_results_cannot_be_stored_says_so() {
+    fixture_outside(LIMIT, || {
+        let directory = tempfile::tempdir().unwrap();
+        let command = program("large", directory.path(), 40);
+        // The limit on the size of files takes the place of a full disk.
+        let script = "trap '' XFSZ; ulimit -f 1800; exec \"$0\" \"$@\"";
+        let mut limited = Command::new("bash");
+        limited.args(["-c", script]).arg(command.get_program());
+        limited.args(command.get_args());
+        limited.envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+        let output = limited.stdin(Stdio::null()).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{errors}");
+        assert!(
+            errors.contains("can no longer be stored in the checkpoint"),
+            "{errors}"
+        );
+    });
+}

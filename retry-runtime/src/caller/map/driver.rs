@@ -327,8 +327,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                 let recorder = arrivals.recorder.take();
                 drop(arrivals);
                 drop(recorder);
-                // Waits until the results are on disk.
-                self.checkpoint = None;
+                self.close_checkpoint();
                 return match self.panic.take() {
                     Some(panic) => resume_unwind(panic),
                     None => Poll::Ready(None),
@@ -788,8 +787,16 @@ impl<I: Iterator, T, E, Y> MapDriver<I, T, E, Y> {
             let target: Arc<dyn Deliver> = Arc::clone(&self.shared) as _;
             self.host.cancel_all(&target);
         }
-        // Waits until the results are on disk.
-        self.checkpoint = None;
+        self.close_checkpoint();
+    }
+
+    /// Waits until the results are on disk, and says why some of them are not.
+    pub(super) fn close_checkpoint(&mut self) {
+        if let Some(Ok(run)) = self.checkpoint.take()
+            && let Some(failure) = run.close()
+        {
+            LocalEngine::say(&failure);
+        }
     }
 }
 
