@@ -238,6 +238,8 @@ pub struct FailureDetails {
     pub called: Option<Box<str>>,
     /// The last lines that the worker of the last attempt wrote to its standard error.
     pub stderr_tail: Option<Box<str>>,
+    /// The place of the panic that ended the call, as `src/main.rs:12:5`, if it is known.
+    pub panicked_at: Option<Box<str>>,
 }
 
 /// The end of a call: a variant for each of [`CallError`](crate::CallError), and one for results.

@@ -96,6 +96,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Returns the place of the panic that ended the call, if it is known.
+    pub(crate) fn panicked_at(&self) -> Option<Box<str>> {
+        match self {
+            Self::Panicked(panic) => panic.location().map(Into::into),
+            _ => None,
+        }
+    }
+
     /// Returns the kind of end, and one line about its cause. `last` is the call's last attempt.
     pub(crate) fn describe(&self, last: Option<&Attempt>) -> (CallOutcome, String) {
         let error = || {

@@ -143,6 +143,7 @@ pub(super) struct Example {
     pub(super) reason: String,
     pub(super) input: Option<String>,
     pub(super) called: Option<String>,
+    pub(super) panicked_at: Option<String>,
     pub(super) stderr: Option<String>,
     pub(super) attempts: Vec<FailedAttempt>,
 }
@@ -188,6 +189,7 @@ impl Groups {
                 reason: excerpt(end.reason, LONGEST).into_owned(),
                 input: text(details.and_then(|details| details.input.as_deref())),
                 called: text(details.and_then(|details| details.called.as_deref())),
+                panicked_at: text(details.and_then(|details| details.panicked_at.as_deref())),
                 stderr: stderr.map(|stderr| last_part(stderr, STDERR).to_owned()),
                 attempts: attempts.to_vec(),
             }

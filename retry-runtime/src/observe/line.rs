@@ -67,6 +67,8 @@ pub(crate) struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     called: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    panicked_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     stderr: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     set_up: Option<f64>,
@@ -343,6 +345,7 @@ impl Line {
     fn set_details(&mut self, details: &FailureDetails) {
         self.input = details.input.as_deref().map(str::to_owned);
         self.called = details.called.as_deref().map(str::to_owned);
+        self.panicked_at = details.panicked_at.as_deref().map(str::to_owned);
         self.stderr = details.stderr_tail.as_deref().map(str::to_owned);
     }
 
@@ -466,6 +469,7 @@ impl Line {
             input: self.input.take().map(Into::into),
             called: self.called.take().map(Into::into),
             stderr_tail: self.stderr.take().map(Into::into),
+            panicked_at: self.panicked_at.take().map(Into::into),
         })
     }
 
@@ -548,6 +552,7 @@ mod tests {
                     input: Some("Job { width: 3 }".into()),
                     called: Some("src/main.rs:4:5".into()),
                     stderr_tail: None,
+                    panicked_at: Some("src/lib.rs:7:9".into()),
                 })),
             },
             EventKind::WorkerStarting,

@@ -205,6 +205,7 @@ mod tests {
                 input: Some(text.clone()),
                 called: Some("src/main.rs:4:5".into()),
                 stderr_tail: Some("</pre>tail\n".repeat(1000).into()),
+                panicked_at: None,
             };
             self.put(
                 Some(call),

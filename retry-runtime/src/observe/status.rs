@@ -263,6 +263,12 @@ fn block(event: &Event, end: &End<'_>, attempts: &[FailedAttempt]) -> String {
     if let Some(called) = end.details.and_then(|details| details.called.as_deref()) {
         put("called", called);
     }
+    if let Some(place) = end
+        .details
+        .and_then(|details| details.panicked_at.as_deref())
+    {
+        put("panicked", place);
+    }
     for (place, failed) in attempts.iter().enumerate() {
         let title = if place == 0 { "attempts" } else { "" };
         put(title, &attempt_line(failed, end.reason));

@@ -43,23 +43,37 @@ impl<P: Parts> Scheduler<P> {
             });
         let mut executing = Vec::new();
         let mut behind = Vec::new();
+        let at_once = self.functions[function.0].policy.at_once;
         for inflight in worker.outstanding {
-            let Some(call) = inflight.call else { continue };
             let claimed = inflight.ticket <= report.claimed;
+            // One that has waited behind others in the worker began when the last of them was answered.
+            let start = match at_once {
+                1 => inflight.sent.max(worker.answered_at),
+                _ => inflight.sent,
+            };
+            let has_timed_out = inflight
+                .stop
+                .as_ref()
+                .is_some_and(|stop| stop.expired.is_some());
+            if claimed && !has_timed_out {
+                let statistics = &mut self.functions[function.0].statistics;
+                statistics.busy += now.saturating_duration_since(start);
+            }
+            let Some(call) = inflight.call else { continue };
             let put_off = !claimed && self.unbegin_deadline(call);
             let withdrawn = inflight.withdrawn;
             if let Some(withdrawn) = withdrawn.filter(|why| why.ends_call(put_off)) {
                 let cancelled = AttemptOutcome::Cancelled;
                 let end = claimed.then(|| AttemptEnd {
                     stderr_tail: report.stderr_tail.clone(),
-                    ..AttemptEnd::new(identity, cancelled, inflight.sent, now)
+                    ..AttemptEnd::new(identity, cancelled, start, now)
                 });
                 self.end_withdrawn_call(call, &withdrawn, end);
             } else if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
                 let tail = report.stderr_tail.clone();
                 self.end_expired_attempt(now, call, expired, None, identity, tail);
             } else if claimed && (!ours || self.is_at_most_once(call)) {
-                executing.push((call, inflight.ticket, inflight.sent));
+                executing.push((call, inflight.ticket, start));
             } else {
                 behind.push(call);
             }
@@ -85,9 +99,9 @@ impl<P: Parts> Scheduler<P> {
         for call in behind.into_iter().rev() {
             self.enqueue_front(now, call);
         }
-        for (key, ticket, sent) in executing {
+        for (key, ticket, start) in executing {
             let crash = AttemptOutcome::Crashed(report.cause);
-            let mut end = AttemptEnd::new(identity, crash, sent, now);
+            let mut end = AttemptEnd::new(identity, crash, start, now);
             end.stderr_tail = report.stderr_tail.clone();
             if let Some(last) = &panicked
                 && (!several || ticket == last.ticket)

@@ -213,6 +213,7 @@ impl<P: Parts> Scheduler<P> {
                 input: call.show_input(),
                 called: call.terms.called.map(|line| line.to_string().into()),
                 stderr_tail: stderr_tail.map(Into::into),
+                panicked_at: failure.panicked_at(),
             })),
         };
         let mut event = call.event(id, kind);

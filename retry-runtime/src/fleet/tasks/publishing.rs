@@ -85,6 +85,7 @@ impl Tasks {
                     input: call.show_input(),
                     called: call.terms.called.map(|line| line.to_string().into()),
                     stderr_tail: tail.map(Into::into),
+                    panicked_at: failure.panicked_at(),
                 };
                 (outcome, Some(reason.into()), Some(Box::new(details)))
             }

@@ -187,6 +187,9 @@ fn details(group: &Group) -> Markup {
                 @if let Some(called) = &example.called {
                     dt { "called" } dd { code { (called) } }
                 }
+                @if let Some(place) = &example.panicked_at {
+                    dt { "panicked" } dd { code { (place) } }
+                }
                 @if group.count > 1 {
                     dt { "between" } dd { (time(group.first)) " and " (time(group.last)) }
                 } @else {

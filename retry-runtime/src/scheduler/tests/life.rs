@@ -172,6 +172,15 @@ fn killing_an_unyielding_call_does_not_blame_others() {
     assert_eq!(world.begin(worker), Some((2, 1)));
 }
 
+#[test]
+fn the_time_of_an_attempt_that_crashes_counts() {
+    let (mut world, worker) = World::with_worker(&[call_policy(Retries::none())]);
+    world.begin(worker);
+    world.advance(SECOND);
+    world.exit(worker, SIGSEGV);
+    assert_eq!(world.scheduler.statistics()["f"].busy, SECOND);
+}
+
 /// All three have run for too long, but only one of them has kept the others from ending.
 #[test]
 fn an_unyielding_call_does_not_make_others_time_out() {

@@ -19,7 +19,7 @@ fn with_deadline() -> Policy {
 }
 
 impl World {
-    fn with_worker(policies: &[Policy]) -> (Self, WorkerKey) {
+    pub(super) fn with_worker(policies: &[Policy]) -> (Self, WorkerKey) {
         let mut world = Self::new(function_policy(1));
         for (policy, input) in policies.iter().zip(1..) {
             world.submit(*policy, [input]);
