@@ -117,10 +117,12 @@ impl Program {
         self
     }
 
-    /// Sets for which failures the program exits with code 100 once the closure has returned and spawned calls
-    /// have ended: [`FailOn::Never`] or `RETRY_FAIL_ON` by default.
+    /// Sets for which failures the program exits with code 100 where it would exit with 0: [`FailOn::Never`] or
+    /// `RETRY_FAIL_ON` by default.
     ///
-    /// The value of the closure is dropped then. If the closure panics, the panic continues instead.
+    /// `run` returns as usual, and the code after it runs. With another C library than glibc the program exits as
+    /// soon as the closure has returned and spawned calls have ended. If the closure panics, the panic continues
+    /// instead.
     pub fn fail_on(mut self, failures: FailOn) -> Self {
         self.fail_on = Some(failures);
         self
@@ -180,7 +182,7 @@ impl Program {
         }
         finish();
         if result.is_ok() {
-            status::exit_on_failures(fail_on);
+            status::fail_on_failures(fail_on);
         }
         STATE.store(ENDED, Ordering::Release);
         result.unwrap_or_else(|payload| resume_unwind(payload))

@@ -19,7 +19,7 @@ use crate::observe::files;
 use crate::observe::status::{Failures, Status};
 use crate::observe::summary::{self, Totals};
 use crate::scheduler::FunctionReading;
-use crate::sys::PerProcess;
+use crate::sys::{self, PerProcess};
 
 /// Exit code of a program whose calls have failed, if it is to fail because of them.
 const CALLS_FAILED: i32 = 100;
@@ -134,8 +134,8 @@ pub(super) fn end() {
     }
 }
 
-/// Exits if calls have failed that the program is to fail for.
-pub(super) fn exit_on_failures(fail_on: FailOn) {
+/// Makes the program exit with an error if calls have failed that it is to fail for.
+pub(super) fn fail_on_failures(fail_on: FailOn) {
     let (failed, retried) = match (OBSERVED.get(), Host::global_if_started()) {
         (Some(observed), Some(_)) => {
             let failures = observed.lock();
@@ -154,7 +154,9 @@ pub(super) fn exit_on_failures(fail_on: FailOn) {
             summary::plural(failed, "call"),
             grouped(retried)
         ));
-        std::process::exit(CALLS_FAILED);
+        if !sys::fail_at_exit(CALLS_FAILED) {
+            std::process::exit(CALLS_FAILED);
+        }
     }
 }
 

@@ -12,6 +12,11 @@ fn double(number: u64) -> u64 {
 }
 
 #[function]
+fn refuses(number: u64) -> Result<u64, String> {
+    Err(format!("not {number}"))
+}
+
+#[function]
 async fn double_async(number: u64) -> u64 {
     number * 2
 }
@@ -39,6 +44,7 @@ fn variable(name: &str) -> Option<String> {
 /// Works like the `main` of a program with a parser of its own.
 fn work(action: &str) -> Result<(), String> {
     match action {
+        "fails" => println!("{:?}", refuses.remote(1).wait().is_err()),
         "succeed" => println!("{:?}", double.map([1, 2, 3]).try_collect::<Vec<_>>().wait()),
         "fail" => return Err("no luck".to_owned()),
         "panic" => {
@@ -115,6 +121,9 @@ fn main() -> ExitCode {
             if let Err(error) = retry_runtime::run(|| work(action)) {
                 eprintln!("{error}");
                 return ExitCode::from(3);
+            }
+            if action == "fails" {
+                println!("run has returned");
             }
         }
     }

@@ -49,6 +49,25 @@ fn run_returns_the_value_of_its_closure() {
 }
 
 #[test]
+fn the_exit_code_for_failed_calls_comes_at_the_end_of_main() {
+    fixture_outside(LIMIT, || {
+        for (action, code) in [("fails", 100), ("succeed", 0), ("fail", 3), ("panic", 101)] {
+            let mut command = entering(action);
+            command.env("RETRY_FAIL_ON", "failed");
+            let ended = run(command);
+            assert_eq!(ended.code, Some(code), "{action}: {}", ended.err);
+            let is_told = ended
+                .err
+                .contains("error: 1 call failed and 0 succeeded after");
+            assert_eq!(is_told, action == "fails", "{}", ended.err);
+            if action == "fails" {
+                assert_eq!(ended.out, "true\nrun has returned\n");
+            }
+        }
+    });
+}
+
+#[test]
 fn run_waits_for_spawned_calls_and_warns_about_variables() {
     fixture_outside(LIMIT, || {
         let mut command = entering("spawn");

@@ -1,5 +1,6 @@
 //! The end of a process, and the C library's standard output.
 
+use std::ffi::{c_int, c_void};
 use std::ptr;
 
 /// Registers `f` to be called when the program ends by returning from `main` or by `exit`.
@@ -11,6 +12,32 @@ pub(crate) fn at_exit(f: extern "C" fn()) {
     }
     // If there is no memory for the registration, the end of the program waits for nothing.
     let _ = atexit(f);
+}
+
+/// Makes the process exit with `code` where it would exit with 0, by returning from `main` or by `exit`. Returns
+/// false if the C library cannot do that.
+#[cfg(target_env = "gnu")]
+pub(crate) fn fail_at_exit(code: c_int) -> bool {
+    // SAFETY: this is glibc's `on_exit`. It accepts any function that does not unwind, and passes the argument on
+    // as it is.
+    unsafe extern "C" {
+        safe fn on_exit(f: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
+    }
+    extern "C" fn fail(status: c_int, code: *mut c_void) {
+        if status == 0 {
+            let code = c_int::try_from(code.addr()).unwrap_or(1);
+            // SAFETY: this takes a number. With glibc a handler may call it: the other handlers run with the new
+            // status.
+            unsafe { libc::exit(code) }
+        }
+    }
+    let code = ptr::without_provenance_mut(usize::try_from(code).unwrap_or(1));
+    on_exit(fail, code) == 0
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn fail_at_exit(_: c_int) -> bool {
+    false
 }
 
 /// The C library's standard output.
