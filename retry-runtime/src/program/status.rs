@@ -174,9 +174,13 @@ fn totals(host: &Host) -> Vec<Totals> {
         let span = known
             .period
             .map_or(Duration::ZERO, |(begun, ended)| ended - begun);
-        // Inputs that a map did not make any more were cancelled with it.
-        let intended =
-            underway::intended(name).map_or(counts.finished, |all| all.max(counts.finished));
+        // Inputs that a map did not make any more were cancelled with it, and so was all that a second signal has
+        // ended. On other machines calls may go on.
+        let made = match host.local() {
+            Some(_) => counts.submitted,
+            None => counts.finished,
+        };
+        let intended = underway::intended(name).map_or(made, |all| all.max(made));
         Totals {
             name,
             finished: intended,
