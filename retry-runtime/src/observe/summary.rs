@@ -75,6 +75,7 @@ pub(crate) fn render<'a>(
     failures: &Failures,
     files: impl IntoIterator<Item = &'a File>,
 ) -> String {
+    let names = Names(totals.iter().map(|one| one.name).collect());
     let mut text = "────────────\n".to_owned();
     let mut title = "Summary";
     for one in totals.iter().filter(|one| one.finished > 0) {
@@ -100,13 +101,13 @@ pub(crate) fn render<'a>(
                 let _ = write!(line, ", {}", plural(count, what));
             }
         }
-        let name = short_name(one.name);
+        let name = names.of(one.name);
         let seconds = elapsed.as_secs_f64();
         let _ = writeln!(text, "{title:>WORDS$} [{seconds:>8.3}s] {name}: {line}");
         title = "";
         // Nothing is known of the workers of other machines.
         if one.workers > 0 || one.lost > 0 || one.p50.is_some() {
-            let _ = writeln!(text, "{:WORDS$} {}", "", workers_and_times(one));
+            let _ = writeln!(text, "{:WORDS$} {}", "", workers_and_times(one, name));
         }
         for line in shares(one) {
             let _ = writeln!(text, "{:WORDS$} {line}", "");
@@ -115,7 +116,7 @@ pub(crate) fn render<'a>(
     let groups = failures.groups.sorted();
     for (place, group) in groups.iter().take(GROUPS).enumerate() {
         let title = if place == 0 { "Failures" } else { "" };
-        let _ = writeln!(text, "{title:>WORDS$} {}", group_line(group));
+        let _ = writeln!(text, "{title:>WORDS$} {}", group_line(group, &names));
     }
     let more: u64 = groups.iter().skip(GROUPS).map(|group| group.count).sum();
     let more = more + failures.groups.others();
@@ -143,16 +144,39 @@ pub(crate) fn announcement(run: &str, name: &str, total: Option<u64>, workers: u
     format!("{:>WORDS$} {name}{over}{workers} (run {run})", "Running")
 }
 
-fn group_line(group: &Group) -> String {
+/// The functions of a run.
+struct Names(Vec<&'static str>);
+
+impl Names {
+    /// Returns the name by which a function is shown: the last segment, or the last two where several functions
+    /// have the same.
+    fn of<'a>(&self, name: &'a str) -> &'a str {
+        let short = short_name(name);
+        let same = self.0.iter().filter(|other| short_name(other) == short);
+        let Some(rest) = name.strip_suffix(short).filter(|_| same.count() > 1) else {
+            return short;
+        };
+        let before = short_name(rest.trim_end_matches("::"));
+        &name[rest.trim_end_matches("::").len() - before.len()..]
+    }
+}
+
+fn group_line(group: &Group, names: &Names) -> String {
     let Example {
         subject, reason, ..
     } = &group.example;
+    // The example is a call of the function, with its index.
+    let index = subject.strip_prefix(short_name(group.function));
+    let subject = index.map_or_else(
+        || subject.clone(),
+        |index| format!("{}{index}", names.of(group.function)),
+    );
     let first = if group.count == 1 { "" } else { "first " };
     let (count, kind) = (grouped(group.count), &group.kind);
     format!("{count} × {kind}, {first}{subject}: {reason}")
 }
 
-fn workers_and_times(one: &Totals) -> String {
+fn workers_and_times(one: &Totals, name: &str) -> String {
     let mut line = plural(one.workers, "worker");
     if one.lost > 0 {
         let _ = write!(line, ", {} lost", grouped(one.lost));
@@ -174,7 +198,7 @@ fn workers_and_times(one: &Totals) -> String {
     if let Some((slowest, index)) = one.slowest {
         let _ = write!(line, ", slowest {slowest:.1?}");
         if let Some(index) = index {
-            let _ = write!(line, " ({}[{index}])", short_name(one.name));
+            let _ = write!(line, " ({name}[{index}])");
         }
     }
     line
@@ -335,6 +359,24 @@ mod tests {
         assert_eq!(text, expected);
     }
 
+    #[test]
+    fn functions_with_the_same_last_segment_are_told_apart() {
+        let names = Names(vec![
+            "app::one::work",
+            "app::two::work",
+            "app::rest",
+            "work",
+        ]);
+        for (name, shown) in [
+            ("app::one::work", "one::work"),
+            ("app::two::work", "two::work"),
+            ("app::rest", "rest"),
+            ("work", "work"),
+        ] {
+            assert_eq!(names.of(name), shown);
+        }
+    }
+
     fn sampled(busy: u64, occupancy: Occupancy) -> Totals {
         Totals {
             p50: Some(Duration::from_micros(90)),
@@ -357,7 +399,7 @@ mod tests {
             ..Occupancy::default()
         };
         let totals = sampled(40, occupancy);
-        assert!(workers_and_times(&totals).contains("busy 40%"));
+        assert!(workers_and_times(&totals, "f").contains("busy 40%"));
         let expected = "transport 10%, waiting for the program to take results 30%, starting 5%";
         assert_eq!(shares(&totals), [expected]);
         let hint = "hint: a call takes 90.0µs, less than to hand it over; let each call do more";
