@@ -292,11 +292,15 @@ impl Host {
 
     /// Returns the counts of a function, as far as they are known here.
     pub(crate) fn counts(&self, function: &str) -> Counts {
-        match self {
+        let mut counts = match self {
             Self::Here(engine) => engine.counts(function),
             Self::Fleet(fleet) => fleet.counts(function),
             Self::Parent(_) | Self::Nowhere(_) => Counts::default(),
+        };
+        if self.is_global() {
+            unsent::add_to(function, &mut counts);
         }
+        counts
     }
 
     /// Begins the shutdown. New calls are rejected; calls that are not executing are cancelled at once unless
@@ -359,7 +363,7 @@ impl Host {
             Self::Parent(_) | Self::Nowhere(_) => (Vec::new(), None),
         };
         if self.is_global() {
-            unsent::add_to(&mut readings);
+            unsent::add_to_all(&mut readings);
         }
         (readings, retry)
     }

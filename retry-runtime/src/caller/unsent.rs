@@ -82,8 +82,23 @@ impl Unsent {
     }
 }
 
-/// Adds the calls to those that the scheduler of the default runtime knows.
-pub(super) fn add_to(readings: &mut Vec<FunctionReading>) {
+/// Adds the calls of a function to those that the scheduler of the default runtime knows.
+pub(super) fn add_to(function: &str, counts: &mut Counts) {
+    let Some(unsent) = UNSENT.get() else { return };
+    let unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((count, _)) = unsent.get(function) {
+        add(counts, *count);
+    }
+}
+
+fn add(counts: &mut Counts, unsent: u64) {
+    counts.submitted += unsent;
+    counts.finished += unsent;
+    counts.failed += unsent;
+}
+
+/// Adds the calls of all functions to those that the scheduler of the default runtime knows.
+pub(super) fn add_to_all(readings: &mut Vec<FunctionReading>) {
     let Some(unsent) = UNSENT.get() else { return };
     let unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
     for (name, (count, _)) in &*unsent {
@@ -95,15 +110,7 @@ pub(super) fn add_to(readings: &mut Vec<FunctionReading>) {
             });
             readings.len() - 1
         });
-        let Counts {
-            submitted,
-            finished,
-            failed,
-            ..
-        } = &mut readings[place].counts;
-        *submitted += count;
-        *finished += count;
-        *failed += count;
+        add(&mut readings[place].counts, *count);
     }
 }
 
