@@ -235,8 +235,10 @@ impl Service {
     pub(crate) async fn start(&self, start: &Start<'_>) -> Result<(), Problem> {
         let reuse = ActivityIdReusePolicy::RejectDuplicate;
         let conflict = ActivityIdConflictPolicy::UseExisting;
-        let limit = start.deadline.unwrap_or(NO_DEADLINE);
-        let limit = limit.clamp(LEAST_DEADLINE, LONGEST_DEADLINE);
+        // The delay counts for the limit.
+        let least = start.delay + LEAST_DEADLINE;
+        let limit = start.deadline.unwrap_or(start.delay + NO_DEADLINE);
+        let limit = limit.clamp(least, LONGEST_DEADLINE.max(start.delay + NO_DEADLINE));
         let message = StartActivityExecutionRequest {
             namespace: self.namespace.clone(),
             identity: self.options.identity.clone(),

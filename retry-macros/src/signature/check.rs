@@ -246,9 +246,10 @@ fn cannot_be_a_vector(ty: &Type) -> bool {
         "HashSet", "Option", "Rc", "Result", "VecDeque",
     ];
     match ty {
-        Type::Path(path) => {
-            let last = path.path.segments.last();
-            last.is_some_and(|last| OTHERS.iter().any(|other| last.ident == other))
+        // A type of the same name elsewhere may be an alias.
+        Type::Path(path) if path.path.segments.len() == 1 => {
+            let only = &path.path.segments[0].ident;
+            OTHERS.iter().any(|other| only == other)
         }
         Type::Reference(_) | Type::Slice(_) | Type::Array(_) | Type::Tuple(_) => true,
         _ => false,

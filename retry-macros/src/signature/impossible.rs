@@ -36,12 +36,14 @@ pub(super) fn check(
     let mut impossible = Impossible {
         errors,
         is_method: !matches!(role, Role::Function { .. }),
+        is_sent: true,
         place: Place::Parameter,
         found: false,
     };
     for parameter in parameters {
         impossible.visit_at(Place::Parameter, &parameter.ty);
     }
+    impossible.is_sent = role != Role::Constructor;
     match output {
         ReturnType::Type(_, ty) if matches!(ungrouped(ty), Type::Never(_)) => {
             impossible.report(ty, "a call waits for a result; leave the `-> !` out");
@@ -98,7 +100,9 @@ enum Place {
     Parameter,
     /// It is a result, or a part of a type that holds it by value.
     Inside,
-    /// It is behind a pointer, or a parameter of a type of which nothing is known.
+    /// A parameter is a reference to it.
+    Referred,
+    /// It is behind another pointer, or an argument of a type of which nothing is known.
     Behind,
 }
 
@@ -106,6 +110,8 @@ struct Impossible<'a> {
     errors: &'a mut Errors,
     /// `Self` has a meaning.
     is_method: bool,
+    /// The value goes to another process, by way of serde.
+    is_sent: bool,
     place: Place,
     found: bool,
 }
@@ -125,7 +131,7 @@ impl Impossible<'_> {
 
 impl<'ast> Visit<'ast> for Impossible<'_> {
     fn visit_type(&mut self, ty: &'ast Type) {
-        if self.place != Place::Behind
+        if matches!(self.place, Place::Parameter | Place::Inside)
             && let Some(owned) = sized(ty)
         {
             let spelled = spelled(ty);
@@ -150,12 +156,13 @@ impl<'ast> Visit<'ast> for Impossible<'_> {
                     let message = "a worker cannot know the type behind this `dyn`; name the type";
                     self.report(ty, message);
                 }
+                (Place::Parameter, elem) => self.visit_at(Place::Referred, elem),
                 (_, elem) => self.visit_at(Place::Behind, elem),
             },
             Type::Ptr(pointer) => self.visit_at(Place::Behind, &pointer.elem),
             Type::Slice(slice) => self.visit_at(Place::Inside, &slice.elem),
             Type::Array(array) => {
-                if is_too_long(&array.len) {
+                if self.is_sent && self.place != Place::Behind && is_too_long(&array.len) {
                     let item = spelled(&array.elem);
                     let message = format!(
                         "serde reads arrays of at most {LONGEST_ARRAY} elements; write `Vec<{item}>`"

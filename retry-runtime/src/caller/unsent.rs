@@ -15,8 +15,17 @@ use crate::local::numbers;
 use crate::scheduler::{Counts, FunctionReading};
 use crate::sys::PerProcess;
 
-/// The calls of each function through the default runtime, and the line about the first one.
-static UNSENT: PerProcess<Mutex<BTreeMap<&'static str, (u64, String)>>> = PerProcess::new();
+/// The calls of each function through the default runtime.
+static UNSENT: PerProcess<Mutex<BTreeMap<&'static str, Known>>> = PerProcess::new();
+
+/// The calls of one function.
+struct Known {
+    count: u64,
+    /// The number of these for which there was no runtime that could have published their ends.
+    unpublished: u64,
+    /// The line about the first one.
+    reason: String,
+}
 
 /// Consecutive calls of one function.
 pub(crate) struct Unsent {
@@ -48,8 +57,14 @@ impl Unsent {
             let unsent = UNSENT.get_or_init(Mutex::default);
             let mut unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
             let name = self.registration.pool().name;
-            let (count, _) = unsent.entry(name).or_insert_with(|| (0, reason.clone()));
-            *count += u64::from(self.count);
+            let known = unsent.entry(name).or_insert_with(|| Known {
+                count: 0,
+                unpublished: 0,
+                reason: reason.clone(),
+            });
+            let count = u64::from(self.count);
+            known.count += count;
+            known.unpublished += count * u64::from(host.publisher().is_none());
         }
         let Some(publisher) = host.publisher() else {
             return;
@@ -86,8 +101,8 @@ impl Unsent {
 pub(super) fn add_to(function: &str, counts: &mut Counts) {
     let Some(unsent) = UNSENT.get() else { return };
     let unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((count, _)) = unsent.get(function) {
-        add(counts, *count);
+    if let Some(known) = unsent.get(function) {
+        add(counts, known.count);
     }
 }
 
@@ -101,7 +116,7 @@ fn add(counts: &mut Counts, unsent: u64) {
 pub(super) fn add_to_all(readings: &mut Vec<FunctionReading>) {
     let Some(unsent) = UNSENT.get() else { return };
     let unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
-    for (name, (count, _)) in &*unsent {
+    for (name, Known { count, .. }) in &*unsent {
         let known = readings.iter().position(|one| one.name == *name);
         let place = known.unwrap_or_else(|| {
             readings.push(FunctionReading {
@@ -114,12 +129,13 @@ pub(super) fn add_to_all(readings: &mut Vec<FunctionReading>) {
     }
 }
 
-/// Returns how many calls there were, the function of some of them, and why these have ended; `None` if there were
-/// none.
-pub(crate) fn example() -> Option<(u64, &'static str, String)> {
+/// Returns how many calls have ended without an event, the function of some of them, and why these have ended;
+/// `None` if there were none.
+pub(crate) fn unpublished() -> Option<(u64, &'static str, String)> {
     let unsent = UNSENT.get()?;
     let unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
-    let total = unsent.values().map(|(count, _)| count).sum();
-    let (name, (_, reason)) = unsent.first_key_value()?;
+    let mut unpublished = unsent.iter().filter(|(_, known)| known.unpublished > 0);
+    let (name, Known { reason, .. }) = unpublished.next()?;
+    let total = unsent.values().map(|known| known.unpublished).sum();
     Some((total, name, reason.clone()))
 }

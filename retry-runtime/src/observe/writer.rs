@@ -37,7 +37,7 @@ struct LogWriter {
 impl LogWriter {
     fn start(path: &Path) -> io::Result<Arc<Feed>> {
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        if ends_in_a_line(path)? {
+        if ends_in_a_line(path) {
             file.write_all(b"\n")?;
         }
         let text = Vec::with_capacity(2 * BLOCK);
@@ -47,29 +47,27 @@ impl LogWriter {
 }
 
 /// Returns whether a run before this one was ended, by a full disk or a signal, while it was writing a line.
-fn ends_in_a_line(path: &Path) -> io::Result<bool> {
-    let Some(length) = cut_off_at(path)? else {
-        return Ok(false);
+fn ends_in_a_line(path: &Path) -> bool {
+    let Some(length) = cut_off_at(path) else {
+        return false;
     };
     // Another program may be writing just now.
     thread::sleep(WRITING);
-    Ok(cut_off_at(path)? == Some(length))
+    cut_off_at(path) == Some(length)
 }
 
-/// Returns the length of a log that ends in the middle of a line.
-fn cut_off_at(path: &Path) -> io::Result<Option<u64>> {
-    let metadata = fs::metadata(path)?;
+/// Returns the length of a log that ends in the middle of a line. A log that cannot be read can be written
+/// nevertheless.
+fn cut_off_at(path: &Path) -> Option<u64> {
+    let metadata = fs::metadata(path).ok()?;
     if !metadata.is_file() || metadata.len() == 0 {
-        return Ok(None);
+        return None;
     }
     let mut last = [0];
-    // A log that cannot be read can be written nevertheless.
-    let Ok(mut file) = File::open(path) else {
-        return Ok(None);
-    };
-    file.seek(SeekFrom::Start(metadata.len() - 1))?;
-    file.read_exact(&mut last)?;
-    Ok((last != *b"\n").then_some(metadata.len()))
+    let mut file = File::open(path).ok()?;
+    file.seek(SeekFrom::Start(metadata.len() - 1)).ok()?;
+    file.read_exact(&mut last).ok()?;
+    (last != *b"\n").then_some(metadata.len())
 }
 
 impl Consume for LogWriter {

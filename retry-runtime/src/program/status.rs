@@ -98,11 +98,9 @@ pub(super) fn end() {
     let files = files::flush_all();
     let mode = MODE.get().copied().unwrap_or(StatusMode::None);
     let host = Host::global_if_started();
-    if host.is_none()
-        && mode > StatusMode::None
-        && let Some((count, function, reason)) = unsent::example()
+    if mode > StatusMode::None
+        && let Some((count, function, reason)) = unsent::unpublished()
     {
-        // There are no events without a runtime.
         let (calls, function) = (summary::plural(count, "call"), short_name(function));
         say(&format!(
             "{calls} ended without being run, first {function}: {reason}"
@@ -136,13 +134,11 @@ pub(super) fn end() {
 
 /// Makes the program exit with an error if calls have failed that it is to fail for.
 pub(super) fn fail_on_failures(fail_on: FailOn) {
-    let (failed, retried) = match (OBSERVED.get(), Host::global_if_started()) {
-        (Some(observed), Some(_)) => {
-            let failures = observed.lock();
-            (failures.failed, failures.after_retry)
-        }
-        _ => (unsent::example().map_or(0, |(count, ..)| count), 0),
-    };
+    let (published, retried) = OBSERVED.get().map_or((0, 0), |observed| {
+        let failures = observed.lock();
+        (failures.failed, failures.after_retry)
+    });
+    let failed = published + unsent::unpublished().map_or(0, |(count, ..)| count);
     let counted = match fail_on {
         FailOn::Never => 0,
         FailOn::Failed => failed,

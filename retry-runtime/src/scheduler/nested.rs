@@ -86,7 +86,9 @@ impl<P: Parts> Scheduler<P> {
         let left = outer
             .and_then(|outer| outer.deadline)
             .map(|deadline| deadline.saturating_duration_since(now));
-        let inherited = left.filter(|left| terms.policy.deadline.is_none_or(|own| *left < own));
+        let own = terms.policy.deadline;
+        let own = own.map(|own| own.saturating_add(terms.policy.after));
+        let inherited = left.filter(|left| own.is_none_or(|own| *left < own));
         if inherited.is_some() {
             Arc::make_mut(&mut terms).policy.deadline = inherited;
         }

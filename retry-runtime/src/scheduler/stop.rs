@@ -177,7 +177,10 @@ impl<P: Parts> Scheduler<P> {
             self.isolate(key, one.ticket);
         }
         self.note_stall(now, key, progress);
-        if self.has_not_stopped(now, key) {
+        let worker = self.worker_mut(key);
+        if worker.is_some_and(|worker| std::mem::take(&mut worker.is_given_up))
+            && self.has_not_stopped(now, key)
+        {
             return self.kill_stopped(now, key, progress.polled);
         }
         self.end_withdrawn(now, key, progress);
@@ -523,6 +526,7 @@ impl<P: Parts> Scheduler<P> {
                     return self.kill_stopped(now, key, None);
                 }
                 // The probe shows which of the inputs keeps the others from ending.
+                worker.is_given_up = true;
                 return self.actions.push_back(Action::Probe { worker: key });
             }
             if stop.terminate_at <= now && !stop.is_due {
@@ -567,10 +571,8 @@ impl<P: Parts> Scheduler<P> {
         };
         let (function, identity) = (worker.function, worker.identity());
         let expired = |inflight: &Inflight| inflight.stop.as_ref()?.expired;
-        let mut outstanding = worker.outstanding.iter();
-        let blocker = polled.filter(|ticket| {
-            outstanding.any(|one| one.ticket == *ticket && expired(one).is_some())
-        });
+        let mut stopped = worker.outstanding.iter().filter(|one| one.stop.is_some());
+        let blocker = polled.filter(|ticket| stopped.any(|one| one.ticket == *ticket));
         let is_held_up = |inflight: &Inflight| {
             blocker.is_some_and(|blocker| blocker != inflight.ticket)
                 && inflight.withdrawn.is_none()

@@ -56,6 +56,9 @@ pub(super) struct Worker {
     /// True while the worker executes a call that was told to stop. The worker is given nothing more
     /// until that call has ended.
     pub(super) draining: bool,
+    /// Set once one of several calls has not stopped in time: the next probe decides which one is to blame, and
+    /// the worker is killed.
+    pub(super) is_given_up: bool,
     /// True while the worker gets no further calls until it has answered those that it has.
     pub(super) is_reserved: bool,
     /// The peak of the measured memory, in bytes.
@@ -125,6 +128,7 @@ impl Worker {
             kept: false,
             apart: false,
             draining: false,
+            is_given_up: false,
             is_reserved: false,
             peak: 0,
             place: 0,

@@ -150,7 +150,8 @@ impl Tasks {
         let Some(pool) = self.pools.get_mut(key) else {
             return;
         };
-        if pool.tasks == 0 {
+        // Tasks with a delay wait for no machine.
+        if pool.tasks == pool.delayed {
             pool.silent_since = now;
             pool.ask_at = now.checked_add(pool.startup_timeout);
         }

@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Registers `f` to be called when the program ends by returning from `main` or by `exit`.
 pub(crate) fn at_exit(f: extern "C" fn()) {
@@ -23,14 +24,18 @@ pub(crate) fn fail_at_exit(code: c_int) -> bool {
     unsafe extern "C" {
         safe fn on_exit(f: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
     }
+    static OWNER: AtomicU32 = AtomicU32::new(0);
     extern "C" fn fail(status: c_int, code: *mut c_void) {
-        if status == 0 {
+        // A forked child inherits the handler.
+        let is_own = OWNER.load(Ordering::Relaxed) == std::process::id();
+        if status == 0 && is_own {
             let code = c_int::try_from(code.addr()).unwrap_or(1);
             // SAFETY: this takes a number. With glibc a handler may call it: the other handlers run with the new
             // status.
             unsafe { libc::exit(code) }
         }
     }
+    OWNER.store(std::process::id(), Ordering::Relaxed);
     let code = ptr::without_provenance_mut(usize::try_from(code).unwrap_or(1));
     on_exit(fail, code) == 0
 }
