@@ -65,6 +65,8 @@ pub(super) fn utc(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     #[test]
@@ -85,5 +87,18 @@ mod tests {
         assert_eq!(tick(Duration::from_secs(5)), "5 s");
         assert_eq!(tick(Duration::from_millis(200)), "200 ms");
         assert_eq!(tick(Duration::from_millis(2500)), "2.5 s");
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_764_425_191, "2025-11-29 14:06:31 UTC"),
+            (4_107_542_399, "2100-02-28 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
     }
 }
