@@ -62,7 +62,7 @@ pub(crate) enum Verdict {
     Sound,
     /// It is wrong, but something can stand in its place.
     Wrong,
-    /// The same, and the compiler would refuse it as well.
+    /// It is wrong, and the compiler refuses it as well.
     Impossible,
     /// It is wrong, and nothing else can stand where it does: it is `main`, or a method.
     Unplaced,
