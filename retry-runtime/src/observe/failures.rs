@@ -261,9 +261,10 @@ impl Groups {
         self.known.len()
     }
 
-    /// Returns the number of failures that are in no group.
-    pub(super) fn others(&self) -> u64 {
-        self.others
+    /// Returns the number of failures in the [sorted](Self::sorted) groups after the first `shown`, and in no group.
+    pub(super) fn beyond(&self, sorted: &[&Group], shown: usize) -> u64 {
+        let more = sorted.iter().skip(shown).map(|group| group.count);
+        more.sum::<u64>() + self.others
     }
 }
 

@@ -118,8 +118,7 @@ pub(crate) fn render<'a>(
         let title = if place == 0 { "Failures" } else { "" };
         let _ = writeln!(text, "{title:>WORDS$} {}", group_line(group, &names));
     }
-    let more: u64 = groups.iter().skip(GROUPS).map(|group| group.count).sum();
-    let more = more + failures.groups.others();
+    let more = failures.groups.beyond(&groups, GROUPS);
     if more > 0 {
         let more = plural(more, "further failure");
         let _ = writeln!(text, "{:WORDS$} and {more}, of other kinds", "");
@@ -156,8 +155,8 @@ impl Names {
         let Some(rest) = name.strip_suffix(short).filter(|_| same.count() > 1) else {
             return short;
         };
-        let before = short_name(rest.trim_end_matches("::"));
-        &name[rest.trim_end_matches("::").len() - before.len()..]
+        let module = rest.trim_end_matches("::");
+        &name[module.len() - short_name(module).len()..]
     }
 }
 

@@ -161,8 +161,7 @@ fn retries(groups: &Groups) -> Markup {
 
 /// Returns a line about the failures that are not shown.
 fn not_shown(groups: &Groups, sorted: &[&Group]) -> Markup {
-    let more: u64 = sorted.iter().skip(SHOWN).map(|group| group.count).sum();
-    let more = more + groups.others();
+    let more = groups.beyond(sorted, SHOWN);
     html! {
         @if more > 0 {
             p { (grouped(more)) " further failures, of other kinds." }
