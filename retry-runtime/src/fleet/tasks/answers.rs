@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -15,6 +15,20 @@ use crate::codec::payload::Payload;
 use crate::job::outcome::Failure;
 use crate::job::resumption::Resumption;
 use crate::wire::task::{self, Answer};
+
+/// Returns the answer to a task, or the reason for which the service has none. `deadline` is the limit of its calls.
+pub(super) fn answer_of(end: TaskEnd, deadline: Option<Duration>) -> Result<Vec<u8>, Failure> {
+    Err(match end {
+        TaskEnd::Answered(bytes) => return Ok(bytes),
+        TaskEnd::Cancelled => Failure::Cancelled(Cancelled::ByCaller),
+        TaskEnd::TimedOut => {
+            let limit = deadline.unwrap_or_default();
+            Failure::TimedOut(TimedOut::new(Limit::Deadline, limit))
+        }
+        TaskEnd::Expired => Failure::Lost(Lost::Expired),
+        TaskEnd::Refused(reason) => Failure::Rejected(Rejected::Engine(reason.into())),
+    })
+}
 
 impl Tasks {
     /// Takes in the end of a task.
@@ -30,8 +44,8 @@ impl Tasks {
             pool.delayed -= usize::from(!task.delay.is_zero());
         }
         let mut again = Vec::new();
-        let failure = match end {
-            TaskEnd::Answered(bytes) => {
+        let failure = match answer_of(end, task.terms.policy.deadline) {
+            Ok(bytes) => {
                 let taken = self.take_answer(now, &mut task, bytes, &mut again);
                 let reason = taken
                     .err()
@@ -40,13 +54,7 @@ impl Tasks {
                     reason: reason.into(),
                 })
             }
-            TaskEnd::Cancelled => Failure::Cancelled(Cancelled::ByCaller),
-            TaskEnd::TimedOut => {
-                let limit = task.terms.policy.deadline.unwrap_or_default();
-                Failure::TimedOut(TimedOut::new(Limit::Deadline, limit))
-            }
-            TaskEnd::Expired => Failure::Lost(Lost::Expired),
-            TaskEnd::Refused(reason) => Failure::Rejected(Rejected::Engine(reason.into())),
+            Err(failure) => failure,
         };
         if let Some(budget) = &task.terms.budget {
             budget.take_back(task.lent, 0, 0);

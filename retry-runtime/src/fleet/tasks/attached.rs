@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
+use super::answers::answer_of;
 use super::{Action, Tasks};
 use crate::api::call_id::{CallId, CallNumber};
 use crate::api::context::short_name;
 use crate::api::engine::{TaskEnd, TaskId};
-use crate::api::failure::{Cancelled, Limit, Lost, Rejected, TimedOut};
+use crate::api::failure::{Lost, Rejected};
 use crate::codec::payload::Payload;
 use crate::function::registry::Registration;
 use crate::job::Job;
@@ -78,18 +79,9 @@ impl Tasks {
 
 impl Attached {
     pub(super) fn end(self, actions: &mut VecDeque<Action>, end: TaskEnd) {
-        let outcome = match end {
-            TaskEnd::Answered(bytes) => self.outcome(bytes),
-            TaskEnd::Cancelled => Err(Failure::Cancelled(Cancelled::ByCaller)),
-            TaskEnd::TimedOut => {
-                // The call may have had another one.
-                let limit = self.registration.spec.deadline.unwrap_or_default();
-                Err(Failure::TimedOut(TimedOut::new(Limit::Deadline, limit)))
-            }
-            TaskEnd::Expired => Err(Failure::Lost(Lost::Expired)),
-            TaskEnd::Refused(reason) => Err(Failure::Rejected(Rejected::Engine(reason.into()))),
-        };
-        let (result, history) = match outcome {
+        // The call may have had another deadline than its function.
+        let bytes = answer_of(end, self.registration.spec.deadline);
+        let (result, history) = match bytes.and_then(|bytes| self.outcome(bytes)) {
             Ok(outcome) => (outcome.result, outcome.history),
             Err(failure) => (Err(failure), None),
         };
