@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::host::Host;
 use crate::api::call_id::CallNumber;
-use crate::api::events::{Event, EventKind, FailureDetails, Interest, Record};
+use crate::api::events::{Event, EventKind, Interest, Record};
 use crate::function::registry::Registration;
 use crate::job::outcome::{Failure, Outcome};
 use crate::local::numbers;
@@ -52,7 +52,6 @@ impl Unsent {
     }
 
     fn note(&self, host: &Host, failure: &Failure) {
-        let (outcome, reason) = failure.describe(None);
         if host.is_global() || matches!(host, Host::Nowhere(_)) {
             let unsent = UNSENT.get_or_init(Mutex::default);
             let mut unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,7 +59,7 @@ impl Unsent {
             let known = unsent.entry(name).or_insert_with(|| Known {
                 count: 0,
                 unpublished: 0,
-                reason: reason.clone(),
+                reason: failure.describe(None).1,
             });
             let count = u64::from(self.count);
             known.count += count;
@@ -82,17 +81,7 @@ impl Unsent {
             publish(EventKind::Queued);
         }
         if interest >= Interest::Failures {
-            let details = FailureDetails {
-                called: Some(self.called.to_string().into()),
-                ..FailureDetails::default()
-            };
-            publish(EventKind::Finished {
-                outcome,
-                reason: Some(reason.into()),
-                ran: None,
-                ran_of: 0,
-                details: Some(Box::new(details)),
-            });
+            publish(failure.finished(None, Some(self.called), None, None));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The outcome of a call, in the form that the scheduler, the connection for nested calls and the callers
 //! share.
 
+use std::panic::Location;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::call_id::CallNumber;
 use crate::api::context::Attempt;
-use crate::api::events::CallOutcome;
+use crate::api::events::{CallOutcome, EventKind, FailureDetails};
 use crate::api::excerpt::one_line;
 use crate::api::failure::{
     Cancelled, Crash, CrashLimitExceeded, Lost, Panic, Rejected, Startup, TimedOut,
@@ -96,8 +97,32 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Returns the event of the call's end. `last` is the call's last attempt, `called` the line that made it, `input`
+    /// its arguments as text.
+    pub(crate) fn finished(
+        &self,
+        last: Option<&Attempt>,
+        called: Option<&Location<'_>>,
+        input: Option<Box<str>>,
+        stderr_tail: Option<&str>,
+    ) -> EventKind {
+        let (outcome, reason) = self.describe(last);
+        EventKind::Finished {
+            outcome,
+            reason: Some(reason.into()),
+            ran: None,
+            ran_of: 0,
+            details: Some(Box::new(FailureDetails {
+                input,
+                called: called.map(|line| line.to_string().into()),
+                stderr_tail: stderr_tail.map(Into::into),
+                panicked_at: self.panicked_at(),
+            })),
+        }
+    }
+
     /// Returns the place of the panic that ended the call, if it is known.
-    pub(crate) fn panicked_at(&self) -> Option<Box<str>> {
+    fn panicked_at(&self) -> Option<Box<str>> {
         match self {
             Self::Panicked(panic) => panic.location().map(Into::into),
             _ => None,

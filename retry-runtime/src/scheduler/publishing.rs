@@ -6,9 +6,7 @@ use super::workers::{Worker, WorkerIdentity};
 use super::{Action, Call, Scheduler, WorkerKey};
 use crate::api::call_id::CallNumber;
 use crate::api::context::Attempt;
-use crate::api::events::{
-    CallOutcome, Event, EventKind, FailureDetails, Interest, Record, WorkerId,
-};
+use crate::api::events::{CallOutcome, Event, EventKind, Interest, Record, WorkerId};
 use crate::job::outcome::{CallKey, Failure};
 use crate::job::parts::Parts;
 
@@ -203,19 +201,7 @@ impl<P: Parts> Scheduler<P> {
             return;
         }
         let last = call.last_attempt();
-        let (outcome, reason) = failure.describe(last);
-        let kind = EventKind::Finished {
-            outcome,
-            reason: Some(reason.into()),
-            ran: None,
-            ran_of: 0,
-            details: Some(Box::new(FailureDetails {
-                input: call.show_input(),
-                called: call.terms.called.map(|line| line.to_string().into()),
-                stderr_tail: stderr_tail.map(Into::into),
-                panicked_at: failure.panicked_at(),
-            })),
-        };
+        let kind = failure.finished(last, call.terms.called, call.show_input(), stderr_tail);
         let mut event = call.event(id, kind);
         event.attempt = last.map(|attempt| attempt.number);
         event.worker_pid = last.and_then(|attempt| attempt.worker_pid);

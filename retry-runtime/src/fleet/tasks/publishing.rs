@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Action, Call, Tasks};
 use crate::api::call_id::CallNumber;
 use crate::api::context::Attempt;
-use crate::api::events::{CallOutcome, Event, EventKind, FailureDetails, Interest, Record};
+use crate::api::events::{CallOutcome, Event, EventKind, Interest, Record};
 use crate::api::run;
 use crate::codec::payload::Payload;
 use crate::job::outcome::{Failure, History};
@@ -76,26 +76,18 @@ impl Tasks {
             return;
         }
         let last = attempts.last();
-        let (outcome, reason, details) = match result {
-            Ok(_) => (CallOutcome::Succeeded, None, None),
+        let kind = match result {
+            Ok(_) => EventKind::Finished {
+                outcome: CallOutcome::Succeeded,
+                reason: None,
+                ran: None,
+                ran_of: 0,
+                details: None,
+            },
             Err(failure) => {
-                let (outcome, reason) = failure.describe(last);
                 let tail = history.and_then(|history| history.stderr_tail.as_deref());
-                let details = FailureDetails {
-                    input: call.show_input(),
-                    called: call.terms.called.map(|line| line.to_string().into()),
-                    stderr_tail: tail.map(Into::into),
-                    panicked_at: failure.panicked_at(),
-                };
-                (outcome, Some(reason.into()), Some(Box::new(details)))
+                failure.finished(last, call.terms.called, call.show_input(), tail)
             }
-        };
-        let kind = EventKind::Finished {
-            outcome,
-            reason,
-            ran: None,
-            ran_of: 0,
-            details,
         };
         let mut event = match last {
             Some(last) => call.event_of(id, last, kind),
