@@ -28,7 +28,7 @@ use crate::function::registry::Registration;
 use crate::function::service_config::{ServiceConfig, names_any};
 use crate::job::caller::Caller;
 use crate::job::delivery::{self, Deliver};
-use crate::job::outcome::{CallKey, Failure, History, Outcome, failed, rejected};
+use crate::job::outcome::{CallKey, Failure, History, Outcome, failed, known, rejected};
 use crate::job::slot::Slot;
 use crate::job::{Encoded, Job};
 use crate::local::{LocalEngine, PollIntent, WaitTarget};
@@ -350,11 +350,7 @@ impl<T, E> Call<T, E> {
                     return Err(Rejected::keeps_no_shared_value());
                 }
                 if let Some(value) = place.find()? {
-                    slot.fill(Outcome {
-                        call: CallNumber::NONE,
-                        result: Ok(Payload::One(value)),
-                        history: None,
-                    });
+                    slot.fill(known(value));
                     return Ok(None);
                 }
                 cache = Some(Box::new(place));

@@ -4,13 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::panic::Location;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::host::Host;
-use crate::api::call_id::CallNumber;
 use crate::api::events::{Event, EventKind, Interest, Record};
 use crate::function::registry::Registration;
-use crate::job::outcome::{Failure, Outcome};
+use crate::job::outcome::{Failure, Outcome, failed};
 use crate::local::numbers;
 use crate::scheduler::{Counts, FunctionReading};
 use crate::sys::PerProcess;
@@ -44,11 +43,7 @@ impl Unsent {
         if !host.is_foreign() {
             self.note(host, &failure);
         }
-        Outcome {
-            call: CallNumber::NONE,
-            result: Err(failure),
-            history: None,
-        }
+        failed(failure)
     }
 
     fn note(&self, host: &Host, failure: &Failure) {
@@ -86,11 +81,14 @@ impl Unsent {
     }
 }
 
+/// Locks the calls; returns `None` before the first one.
+fn lock() -> Option<MutexGuard<'static, BTreeMap<&'static str, Known>>> {
+    Some(UNSENT.get()?.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// Adds the calls of a function to those that the scheduler of the default runtime knows.
 pub(super) fn add_to(function: &str, counts: &mut Counts) {
-    let Some(unsent) = UNSENT.get() else { return };
-    let unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = unsent.get(function) {
+    if let Some(known) = lock().as_ref().and_then(|unsent| unsent.get(function)) {
         add(counts, known.count);
     }
 }
@@ -103,8 +101,7 @@ fn add(counts: &mut Counts, unsent: u64) {
 
 /// Adds the calls of all functions to those that the scheduler of the default runtime knows.
 pub(super) fn add_to_all(readings: &mut Vec<FunctionReading>) {
-    let Some(unsent) = UNSENT.get() else { return };
-    let unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(unsent) = lock() else { return };
     for (name, Known { count, .. }) in &*unsent {
         let known = readings.iter().position(|one| one.name == *name);
         let place = known.unwrap_or_else(|| {
@@ -121,8 +118,7 @@ pub(super) fn add_to_all(readings: &mut Vec<FunctionReading>) {
 /// Returns how many calls have ended without an event, the function of some of them, and why these have ended;
 /// `None` if there were none.
 pub(crate) fn unpublished() -> Option<(u64, &'static str, String)> {
-    let unsent = UNSENT.get()?;
-    let unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
+    let unsent = lock()?;
     let mut unpublished = unsent.iter().filter(|(_, known)| known.unpublished > 0);
     let (name, Known { reason, .. }) = unpublished.next()?;
     let total = unsent.values().map(|known| known.unpublished).sum();

@@ -156,11 +156,20 @@ pub(crate) fn rejected(rejected: Rejected) -> Outcome {
     failed(Failure::Rejected(rejected))
 }
 
-/// Returns an outcome that the scheduler does not know of.
+/// Returns the outcome of a failed call that no scheduler knows of.
 pub(crate) fn failed(failure: Failure) -> Outcome {
+    unscheduled(Err(failure))
+}
+
+/// Returns the outcome of a call whose result is known without executing it.
+pub(crate) fn known(value: Bytes) -> Outcome {
+    unscheduled(Ok(Payload::One(value)))
+}
+
+fn unscheduled(result: Result<Payload, Failure>) -> Outcome {
     Outcome {
         call: CallNumber::NONE,
-        result: Err(failure),
+        result,
         history: None,
     }
 }

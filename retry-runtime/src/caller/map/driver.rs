@@ -28,7 +28,7 @@ use crate::function::service_config::{ServiceConfig, names_any};
 use crate::job::Job;
 use crate::job::budget::Budget;
 use crate::job::delivery::Deliver;
-use crate::job::outcome::{Failure, Outcome, failed};
+use crate::job::outcome::{self, Failure, Outcome, failed};
 use crate::local::{LocalEngine, PollIntent, Submitted, WaitTarget};
 use crate::scheduler::FunctionKey;
 use crate::shared::{ChunkObjects, InputObjects, Objects, StagingPool};
@@ -583,11 +583,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         if let Some(known) = known {
             let index = self.take(1);
             let outcome = match known {
-                Ok(value) => Outcome {
-                    call: CallNumber::NONE,
-                    result: Ok(Payload::One(value)),
-                    history: None,
-                },
+                Ok(value) => outcome::known(value),
                 Err(reason) => self.unsent(index, 1, Failure::Rejected(reason)),
             };
             if !self.host.is_foreign() {
