@@ -51,11 +51,8 @@ impl<P: Parts> Scheduler<P> {
                 1 => inflight.sent.max(worker.answered_at),
                 _ => inflight.sent,
             };
-            let has_timed_out = inflight
-                .stop
-                .as_ref()
-                .is_some_and(|stop| stop.expired.is_some());
-            if claimed && !has_timed_out {
+            let expired = inflight.stop.and_then(|stop| stop.expired);
+            if claimed && expired.is_none() {
                 let statistics = &mut self.functions[function.0].statistics;
                 statistics.busy += now.saturating_duration_since(start);
             }
@@ -69,7 +66,7 @@ impl<P: Parts> Scheduler<P> {
                     ..AttemptEnd::new(identity, cancelled, start, now)
                 });
                 self.end_withdrawn_call(call, &withdrawn, end);
-            } else if let Some(expired) = inflight.stop.and_then(|stop| stop.expired) {
+            } else if let Some(expired) = expired {
                 let tail = report.stderr_tail.clone();
                 self.end_expired_attempt(now, call, expired, None, identity, tail);
             } else if claimed && (!ours || self.is_at_most_once(call)) {
