@@ -27,7 +27,7 @@ use crate::job::resumption::Resumption;
 impl<P: Parts> Scheduler<P> {
     /// Takes over the calls of a worker that died or was killed: accounts for those that it was
     /// executing, and requeues the others.
-    pub(super) fn take_over(&mut self, now: Instant, worker: Worker, report: ExitReport) {
+    pub(super) fn take_over(&mut self, now: Instant, mut worker: Worker, report: ExitReport) {
         let function = worker.function;
         let is_claimed = |one: &&Inflight| one.ticket <= report.claimed;
         let identity = worker.identity();
@@ -44,13 +44,9 @@ impl<P: Parts> Scheduler<P> {
         let mut executing = Vec::new();
         let mut behind = Vec::new();
         let at_once = self.functions[function.0].policy.at_once;
-        for inflight in worker.outstanding {
+        for inflight in std::mem::take(&mut worker.outstanding) {
             let claimed = inflight.ticket <= report.claimed;
-            // One that has waited behind others in the worker began when the last of them was answered.
-            let start = match at_once {
-                1 => inflight.sent.max(worker.answered_at),
-                _ => inflight.sent,
-            };
+            let start = worker.bound(&inflight, at_once, inflight.sent);
             let expired = inflight.stop.and_then(|stop| stop.expired);
             if claimed && expired.is_none() {
                 let statistics = &mut self.functions[function.0].statistics;

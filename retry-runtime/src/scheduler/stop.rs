@@ -678,16 +678,16 @@ impl Progress {
 }
 
 impl Worker {
-    /// Returns a lower bound for the start of an input, given the time `seen` when it was first
-    /// seen as the one that does not continue.
+    /// Returns a lower bound for the start of an input. `other` is a bound that does not depend on the answers to other
+    /// inputs: the time at which this one was sent, or was first seen as the one that does not continue.
     ///
-    /// If the worker executes one input at a time, that is when the input was sent or the last
-    /// answer was taken in, whichever is later. If it executes several at once, an answer says
-    /// nothing about the other inputs, and the bound is `seen`.
-    fn bound(&self, inflight: &Inflight, at_once: usize, seen: Instant) -> Instant {
+    /// If the worker executes one input at a time, an input that has waited behind others starts when the last of them
+    /// is answered: the bound is the time at which it was sent or the last answer was taken in, whichever is later. If
+    /// the worker executes several at once, an answer says nothing about the other inputs, and the bound is `other`.
+    pub(super) fn bound(&self, inflight: &Inflight, at_once: usize, other: Instant) -> Instant {
         match at_once {
             1 => inflight.sent.max(self.answered_at),
-            _ => seen,
+            _ => other,
         }
     }
 
