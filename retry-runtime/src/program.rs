@@ -32,9 +32,8 @@ use crate::caller::underway;
 use crate::child::nested::Upstream;
 use crate::config::{self, FailOn, ProgressMode, StatusMode};
 use crate::local::{LocalEngine, Observe, ProgramHooks};
-use crate::sys;
-use crate::sys::PerProcess;
 use crate::sys::signals::{self, Signals};
+use crate::sys::{self, PerProcess};
 use crate::terminal;
 use crate::wire::launch::{self, Entry};
 
