@@ -293,6 +293,7 @@ fn cancellation_shows_the_ways_to_end_a_call() {
                 "cancelled by its caller",
                 "given up",
                 "-3 is negative, the rest is cancelled",
+                "5. what does not listen is killed",
                 "at once: true",
                 "the other one goes on: Some(300)",
             ],
