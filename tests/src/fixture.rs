@@ -22,7 +22,7 @@ use retry_runtime::function;
 
 use crate::system::{
     Process, descendants, descriptors, dump, eventually, is_standby, kill_with, processes_with,
-    reap, resident, threads,
+    reap, resident, return_free_memory, threads,
 };
 
 /// Set in the process of a test: identifies the descendants of that process.
@@ -49,8 +49,8 @@ const STANDBY_DESCRIPTORS: usize = 7;
 const ENGINE_THREADS: [&str; 2] = ["retry-io", "retry-spawner"];
 
 /// Memory that may remain after a test; a tenth of the memory before the test applies where that is more. The
-/// buffers of the I/O thread grow to 4 MiB for the largest messages, the allocator keeps freed memory, and
-/// each thread that ever allocated has an arena.
+/// buffers of the I/O thread grow to 4 MiB for the largest messages, the allocator does not return all memory that
+/// is free, and each thread that ever allocated has an arena.
 const MEMORY_FLOOR: u64 = 16 * 1024 * 1024;
 
 /// The time within which all checks must pass: killed processes take a moment to exit.
@@ -431,7 +431,6 @@ impl Fixture {
             descendants().into_iter().partition(Process::is_worker);
         let now = descriptors();
         let threads = threads();
-        let memory = resident();
         for process in &others {
             if process.is_zombie() && (engine == 0 || is_adopted(process)) {
                 reap(process.pid);
@@ -459,6 +458,10 @@ impl Fixture {
             return Some(format!("threads {threads:?} instead of {:?}", self.threads));
         }
         let most = self.memory + (self.memory / 10).max(MEMORY_FLOOR);
+        if resident() > most {
+            return_free_memory();
+        }
+        let memory = resident();
         (memory > most).then(|| format!("{memory} bytes resident, which were {}", self.memory))
     }
 }

@@ -274,6 +274,23 @@ pub(crate) fn resident() -> u64 {
     (kibibytes("RssAnon:") + kibibytes("RssShmem:")) * 1024
 }
 
+/// Makes the allocator return free memory to the system. It keeps more of it the larger the values were that it had
+/// to allocate.
+#[cfg_attr(
+    target_env = "gnu",
+    expect(unsafe_code, reason = "no safe function does this")
+)]
+pub(crate) fn return_free_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: this is a function of the C library that may be called at any time.
+        unsafe extern "C" {
+            safe fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        malloc_trim(0);
+    }
+}
+
 /// Describes the state of every thread and every descendant of this process.
 pub(crate) fn dump() -> String {
     let mut text = String::from("threads:\n");
