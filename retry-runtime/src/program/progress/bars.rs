@@ -49,6 +49,9 @@ struct Function {
     /// The line below the bar, if there is one.
     details: Option<ProgressBar>,
     is_shown: bool,
+    /// The width of a terminal in which the counts had no room beside a bar. The bar stays away there, so that it does
+    /// not come and go with each digit.
+    too_narrow: usize,
 }
 
 impl Default for Bars {
@@ -124,6 +127,7 @@ impl Function {
             bar: meter(sample),
             details: None,
             is_shown: false,
+            too_narrow: 0,
         }
     }
 
@@ -134,15 +138,19 @@ impl Function {
         running: &[Running],
         width: usize,
     ) {
-        // Both may change at any time.
-        self.bar.set_style(style(width, sample.total.is_some()));
         if !self.is_shown {
             self.is_shown = true;
             self.bar.set_prefix(short_name(sample.name).to_owned());
             self.bar = display.add(self.bar.clone());
         }
-        self.bar
-            .set_message(text::counts(sample, Some(&self.bar), true));
+        let counts = text::counts(sample, Some(&self.bar), true);
+        if !has_room(width, short_name(sample.name), &counts) {
+            self.too_narrow = self.too_narrow.max(width);
+        }
+        // Both may change at any time.
+        let has_bar = sample.total.is_some() && width > self.too_narrow;
+        self.bar.set_style(style(width, has_bar));
+        self.bar.set_message(counts);
         let details = text::details(sample, running);
         if details.is_empty() {
             self.hide_details(display);
@@ -175,10 +183,22 @@ impl Function {
     }
 }
 
+/// Returns the number of columns of a bar on a terminal of this width.
+fn columns(width: usize) -> usize {
+    width.saturating_sub(BESIDE).clamp(NARROWEST, WIDEST)
+}
+
+/// Returns whether a line of this width has room for a bar as well as for the name and the counts of a function.
+fn has_room(width: usize, name: &str, counts: &str) -> bool {
+    const TIME_AND_SPACES: usize = " [00:00:00]  ".len();
+    let texts = measure_text_width(name) + measure_text_width(counts);
+    texts + TIME_AND_SPACES + columns(width) <= width
+}
+
 /// Returns the layout of a line of this width.
-fn style(width: usize, has_total: bool) -> ProgressStyle {
-    let bar = width.saturating_sub(BESIDE).clamp(NARROWEST, WIDEST);
-    match has_total {
+fn style(width: usize, has_bar: bool) -> ProgressStyle {
+    let bar = columns(width);
+    match has_bar {
         true => template(&format!(
             "{{prefix}} [{{elapsed_precise}}] {{bar:{bar}}} {{wide_msg}}"
         )),
@@ -284,6 +304,17 @@ fn into_rows(pieces: &[String], width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_gives_way_to_the_counts() {
+        let few = "4,120/10,000  812/s  eta 7s  8 running";
+        let many = "4,120/10,000  3 failed  17 retried  812/s  eta 7s  8 running";
+        assert!(has_room(80, "resize", few) && !has_room(80, "resize", many));
+        assert!(has_room(90, "resize", many) && has_room(300, "resize", many));
+        // `resize [00:00:01] ######## 4/9`
+        assert!(has_room(30, "resize", "\x1b[31m4/9\x1b[0m"));
+        assert!(!has_room(29, "resize", "4/9"));
+    }
 
     #[test]
     fn rows_are_those_that_were_padded_to_the_width() {
