@@ -1,10 +1,9 @@
 //! Sends bytes, text or numbers that are alone in their message without a copy per element.
 //!
-//! The message has a length, so the content needs no length of its own. A large value then need not be
-//! copied: it becomes its message, and the message becomes the value where its memory can be reused; that of
-//! numbers has to be aligned. As for vectors of numbers among other values, the compiler resolves the check
-//! of the type, in the same way on both sides: for the only parameter of a function, and for its return
-//! value.
+//! The message has a length, so the content needs no length of its own. A large value then need not be copied: it
+//! becomes its message, and a very large message becomes the value; that of numbers has to be aligned. As for vectors
+//! of numbers among other values, the compiler resolves the check of the type, in the same way on both sides: for the
+//! only parameter of a function, and for its return value.
 
 use std::any::Any;
 use std::mem::{needs_drop, size_of};
@@ -20,6 +19,10 @@ use crate::sys;
 /// Size of the length that precedes such a value elsewhere. It counts against the limit here as well, so that
 /// a limit means the same for a value that is alone.
 const LENGTH: usize = 8;
+
+/// Up to this size, a value that the user gets is a copy of its message, whose memory is used again. A larger one takes
+/// the memory with it, and the next message needs new memory.
+const COPIED: usize = 8 * 1024 * 1024;
 
 /// The conversions of a type that consists of plain bytes.
 pub(super) struct Plain<T> {
@@ -43,6 +46,18 @@ fn fitted(mut vector: Vec<u8>) -> Vec<u8> {
     vector
 }
 
+/// Makes a vector that a user gets of a message.
+fn owned(message: Bytes, pool: Option<&Arc<BufferPool>>) -> Vec<u8> {
+    match pool {
+        Some(pool) if message.len() <= COPIED => {
+            let copy = copied(&message);
+            pool.take_back_message(message);
+            copy
+        }
+        _ => fitted(message.into()),
+    }
+}
+
 /// Returns the vector, without its spare capacity if that is more than half of it.
 fn sent<N>(mut vector: Vec<N>) -> Vec<N> {
     if vector.capacity() / 2 > vector.len() {
@@ -55,14 +70,14 @@ static VECTOR: Plain<Vec<u8>> = Plain {
     bytes: |vector| vector,
     into: |vector| sent(vector).into(),
     from: |bytes| Ok(copied(bytes)),
-    from_large: |bytes, _| Ok(fitted(bytes.into())),
+    from_large: |bytes, pool| Ok(owned(bytes, pool)),
 };
 
 static STRING: Plain<String> = Plain {
     bytes: |string| string.as_bytes(),
     into: |string| sent(string.into_bytes()).into(),
     from: |bytes| text(copied(bytes)),
-    from_large: |bytes, _| text(fitted(bytes.into())),
+    from_large: |bytes, pool| text(owned(bytes, pool)),
 };
 
 static BYTES: Plain<Bytes> = Plain {
@@ -235,6 +250,23 @@ mod tests {
         encode_slice_alone,
     };
     use super::*;
+
+    #[test]
+    fn the_memory_of_a_message_is_used_again_unless_it_is_very_large() {
+        let pool = BufferPool::new(4 * COPIED, || {});
+        for (size, is_copied) in [(LARGE, true), (COPIED, true), (COPIED + 1, false)] {
+            let message = Bytes::from(vec![b'x'; size]);
+            let at = message.as_ptr();
+            let value = decode_alone::<Vec<u8>>(message, Some(&pool)).unwrap();
+            assert_eq!((value.len(), value.as_ptr() != at), (size, is_copied));
+            if is_copied {
+                assert_eq!(pool.room(size).as_ptr(), at);
+            }
+            let message = Bytes::from(vec![b'x'; size]);
+            let text = decode_alone::<String>(message, Some(&pool)).unwrap();
+            assert_eq!(text.len(), size);
+        }
+    }
 
     const SIZES: [usize; 6] = [0, 1, LARGE - 1, LARGE, LARGE + 1, 1_000_000];
 
