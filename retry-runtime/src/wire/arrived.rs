@@ -13,6 +13,9 @@ use crate::sys;
 /// The number of bytes read at once.
 const READ: usize = 64 * 1024;
 
+/// From this size on, the memory of a message is not used for the next one.
+const LARGE: usize = 1024 * 1024;
+
 /// The maximum number of files whose messages have not arrived. The kernel gives a file to the reader together with
 /// the first byte of its message.
 const FILES: usize = 16;
@@ -55,7 +58,14 @@ impl Arrived {
         if self.files.len() > FILES {
             return Err("files without messages".to_owned());
         }
-        message::take(&mut self.bytes, largest_head, limit)
+        let taken = message::take(&mut self.bytes, largest_head, limit)?;
+        if let Some((_, payload)) = &taken
+            && payload.len() >= LARGE
+        {
+            // The memory is that of the message alone from now on, and is freed with it.
+            self.bytes = BytesMut::from(&self.bytes[..]);
+        }
+        Ok(taken)
     }
 
     /// Takes the file that comes with the message that was taken last.
@@ -164,6 +174,31 @@ mod tests {
             assert_eq!(next, 2000);
             assert!(arrived.files.is_empty());
         }
+    }
+
+    #[test]
+    fn the_memory_of_a_large_message_is_freed_with_it() {
+        let (ours, theirs) = sockets();
+        let writer = std::thread::spawn(move || {
+            for number in 0..3 {
+                let payload = Bytes::from(vec![1; 2 * LARGE]);
+                let has_file = false;
+                let head = message::encode(&Head { number, has_file }, payload.len());
+                send_all(&ours, &head, &payload, None).unwrap();
+            }
+        });
+        let mut arrived = Arrived::default();
+        let mut next = 0;
+        while arrived.read(&theirs, 4 * LARGE).unwrap() > 0 {
+            while let Some((head, payload)) = arrived.take::<Head>(100, 4 * LARGE).unwrap() {
+                assert_eq!((head.number, payload.len()), (next, 2 * LARGE));
+                drop(payload);
+                assert!(arrived.bytes.capacity() < LARGE);
+                next += 1;
+            }
+        }
+        writer.join().unwrap();
+        assert_eq!(next, 3);
     }
 
     /// Files without messages, messages without files and other bytes are errors, and nothing else happens.
