@@ -21,7 +21,10 @@ use crate::sys::StagedMemory;
 /// Marks a length whose contents lie elsewhere.
 const STAGED: u64 = 1 << 63;
 
-/// The size of a length and what follows it, in bytes.
+/// The size of a length, in bytes.
+const LENGTH: usize = 8;
+
+/// The size of a length and the place that follows it, in bytes.
 const SIZE: usize = 32;
 
 /// The place of contents: the number of the memory, and the offset in it.
@@ -48,7 +51,7 @@ pub(crate) type Find = fn(u64) -> Result<Arc<StagedMemory>, String>;
 thread_local! {
     static STAGE: Cell<Option<Stage>> = const { Cell::new(None) };
 
-    /// The number of bytes that were staged in this scope.
+    /// The number of bytes by which the message of this scope would be longer if nothing were staged.
     static BYTES: Cell<usize> = const { Cell::new(0) };
 
     static FIND: Cell<Option<Find>> = const { Cell::new(None) };
@@ -126,16 +129,17 @@ fn put_large(
     let Some(stage) = STAGE.get() else {
         return Ok(false);
     };
-    // Contents count as much as in the message.
-    let staged = BYTES.get().saturating_add(contents.len());
-    if out.len().saturating_add(staged).saturating_add(8) > limit {
+    // Contents count as much as in the message, where their length alone precedes them.
+    let others = BYTES.get();
+    let whole = out.len().saturating_add(others).saturating_add(LENGTH);
+    if whole.saturating_add(contents.len()) > limit {
         return Err(CodecError::TooLarge(limit));
     }
     if !(stage.reserve)(contents.len()) {
         return Ok(false);
     }
     let place = (stage.put)(contents);
-    BYTES.set(staged);
+    BYTES.set(others + contents.len() - (SIZE - LENGTH));
     let size = contents.len() as u64;
     for number in [length as u64 | STAGED, place.memory, place.offset, size] {
         out.extend_from_slice(&number.to_le_bytes());

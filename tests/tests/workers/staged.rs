@@ -585,10 +585,14 @@ fn the_limit_on_messages_includes_what_is_staged() {
             refused(on_two.remote(&small, &small).wait().map(drop)),
             "second"
         );
-        assert_eq!(
-            on_two.remote(&small, &small[..MIB / 2]).wait().unwrap(),
-            3 * MIB + MIB / 2
-        );
+        // Each part counts as much as in the message, where its length precedes it.
+        for (second, fits) in [(MIB - 16, true), (MIB - 15, false)] {
+            let result = on_two.remote(&small, &small[..second]).wait();
+            match fits {
+                true => assert_eq!(result.unwrap(), 3 * MIB + second),
+                false => assert_eq!(refused(result.map(drop)), "second"),
+            }
+        }
         let results = on_two.map([(&small, &small), (&small, &empty)]);
         let mut results = results.into_iter();
         assert_eq!(refused(results.next().unwrap().map(drop)), "second");
