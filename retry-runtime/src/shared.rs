@@ -24,8 +24,8 @@ use crate::codec::{self, Wire};
 use crate::sys::{self, Number, SealedMemory, View, ViewStaged};
 pub(crate) use object::{Handed, Holder, Object, ObjectId, Received};
 pub(crate) use registry::{
-    ChunkObjects, InputObjects, Loans, Objects, Source, borrow, collect, find_here, find_staged,
-    forget, receive, set_source,
+    ChunkObjects, InputObjects, Loans, MOST_NAMED, Objects, Source, borrow, collect, find_here,
+    find_staged, forget, receive, set_source,
 };
 pub(crate) use staging::StagingPool;
 
@@ -359,6 +359,9 @@ impl<T: Number + Wire + Send + Sync> Shared<[T]> {
     }
 }
 
+/// Up to this size, a file is read to its end, wherever that is.
+const SMALL_FILE: u64 = 64 * 1024;
+
 impl Shared<[u8]> {
     /// Reads a file.
     ///
@@ -367,7 +370,7 @@ impl Shared<[u8]> {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or has become shorter meanwhile
+    /// If the file cannot be read, or has more than 64 KiB and becomes shorter meanwhile
     /// ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof)); if there is no memory or, from 32 KiB on, no file descriptor
     /// for it.
     pub fn from_file(path: impl AsRef<Path>) -> io::Result<Self> {
@@ -376,8 +379,8 @@ impl Shared<[u8]> {
         if found.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        if !found.is_file() || found.len() == 0 {
-            // Such as a pipe, or a file of the kernel, whose size is not known.
+        if !found.is_file() || found.len() <= SMALL_FILE {
+            // Such as a pipe, or a file of the kernel, whose size is zero or that of a page.
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
             return Self::new(&bytes);
@@ -456,7 +459,7 @@ impl<T: Shareable + ?Sized> Serialize for Shared<T> {
         impl Serialize for Content<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 let object = self.0;
-                let refuse = |reason| Err(serde::ser::Error::custom(reason));
+                let refuse = |reason: &str| Err(serde::ser::Error::custom(reason));
                 if !handle::is_within() {
                     return refuse("a `Shared` can only be an argument or a result");
                 }
@@ -466,7 +469,7 @@ impl<T: Shareable + ?Sized> Serialize for Shared<T> {
                 if !registry::is_known(object) {
                     return refuse("a `Shared` from before `init` in a worker");
                 }
-                registry::name(object);
+                registry::name(object).map_err(serde::ser::Error::custom)?;
                 Name(object.id(), object.length() as u64).serialize(serializer)
             }
         }

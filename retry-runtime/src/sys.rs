@@ -4,6 +4,7 @@
 //! has substitutes for what inline workers need as well.
 #![allow(unsafe_code)]
 
+mod aligned;
 mod bytes;
 #[cfg(not(all(target_os = "linux", not(retry_no_processes))))]
 mod elsewhere;

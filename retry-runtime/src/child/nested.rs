@@ -16,7 +16,7 @@ use crate::api::run::RunId;
 use crate::codec::payload::Payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
-use crate::function::current::{count_request, current};
+use crate::function::current::{count_request, current, set_made};
 use crate::job::Job;
 use crate::job::caller::Caller;
 use crate::job::delivery;
@@ -93,6 +93,11 @@ impl Upstream {
             fetch: |id| match Self::get() {
                 Some(upstream) => upstream.fetch(id),
                 None => Err("there is no parent to ask for a shared value".to_owned()),
+            },
+            set_made: |bytes| {
+                if Self::get().is_some_and(|upstream| !upstream.is_foreign()) {
+                    set_made(bytes);
+                }
             },
             give_back: |id, count| {
                 if let Some(upstream) = Self::get().filter(|upstream| !upstream.is_foreign()) {

@@ -260,7 +260,8 @@ mod tests {
             let value = decode_alone::<Vec<u8>>(message, Some(&pool)).unwrap();
             assert_eq!((value.len(), value.as_ptr() != at), (size, is_copied));
             if is_copied {
-                assert_eq!(pool.room(size).as_ptr(), at);
+                let again = pool.room(size);
+                assert_eq!(again.as_ptr(), at);
             }
             let message = Bytes::from(vec![b'x'; size]);
             let text = decode_alone::<String>(message, Some(&pool)).unwrap();

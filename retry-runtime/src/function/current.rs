@@ -45,6 +45,13 @@ pub(crate) fn count_request() {
     }
 }
 
+/// Sets, on the control block, the bytes of the shared values that this worker has made and still has.
+pub(crate) fn set_made(bytes: u64) {
+    if let Some(control) = CONTROL_BLOCK.get() {
+        control.set_made(bytes);
+    }
+}
+
 /// Sets the call that is running on this thread.
 pub(crate) fn enter(call: Current) {
     // Shorter code than `CURRENT.set`, which would first initialise the value if needed.

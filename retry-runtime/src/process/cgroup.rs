@@ -6,49 +6,34 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::sys::PerProcess;
+use crate::sys::control_group::{self, Files, PREFIX};
 use crate::sys::lineage::Found;
-
-/// The prefix of the runtime's group names. The parent's pid and the worker's number follow.
-const PREFIX: &str = "retry-";
+use crate::sys::{Charge, PerProcess};
 
 /// Groups that could not be removed because a process in them was still ending.
 static LEFT: PerProcess<Mutex<Vec<PathBuf>>> = PerProcess::new();
-
-/// The file names of a group, which differ between the versions.
-struct Files {
-    limit: &'static str,
-    peak: &'static str,
-    events: &'static str,
-}
-
-const VERSION_1: Files = Files {
-    limit: "memory.limit_in_bytes",
-    peak: "memory.max_usage_in_bytes",
-    events: "memory.oom_control",
-};
-
-const VERSION_2: Files = Files {
-    limit: "memory.max",
-    peak: "memory.peak",
-    events: "memory.events",
-};
 
 /// A control group with a memory limit for one worker.
 pub(crate) struct Cgroup {
     directory: PathBuf,
     files: &'static Files,
     limit: u64,
+    /// The bytes that the program has taken over from processes of the group.
+    taken_over: Mutex<u64>,
+}
+
+/// Memory that the program has taken over from processes of a group.
+struct TakenOver {
+    group: Weak<Cgroup>,
+    bytes: u64,
 }
 
 impl Cgroup {
     /// Creates a group for a worker. Returns `None` if that is not possible.
     pub(super) fn create(worker: u64, limit: u64) -> Option<Self> {
-        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let mounts = fs::read_to_string("/proc/mounts").ok()?;
-        let (parent, files) = own(&groups, &mounts)?;
+        let (parent, files) = control_group::own()?;
         remove_stale(&parent);
         let directory = parent.join(format!("{PREFIX}{}-{worker}", std::process::id()));
         fs::create_dir(&directory).ok()?;
@@ -56,6 +41,7 @@ impl Cgroup {
             directory,
             files,
             limit,
+            taken_over: Mutex::default(),
         };
         // On failure `group` is dropped, which removes the directory.
         fs::write(group.directory.join(files.limit), limit.to_string()).ok()?;
@@ -68,6 +54,30 @@ impl Cgroup {
     /// Moves a process into the group; everything that it starts will be in it as well.
     pub(super) fn admit(&self, pid: u32) -> bool {
         fs::write(self.directory.join("cgroup.procs"), pid.to_string()).is_ok()
+    }
+
+    /// Raises the limit by memory that the program has taken over, until the returned value is dropped: the kernel counts
+    /// it for the group that has made it, as long as it exists.
+    pub(super) fn take_over(self: &Arc<Self>, bytes: u64) -> Charge {
+        self.change_limit(|taken_over| taken_over.saturating_add(bytes));
+        Box::new(TakenOver {
+            group: Arc::downgrade(self),
+            bytes,
+        })
+    }
+
+    fn change_limit(&self, change: impl FnOnce(u64) -> u64) {
+        let mut taken_over = self
+            .taken_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *taken_over = change(*taken_over);
+        let limit = self.limit.saturating_add(*taken_over);
+        // Other workers may still map what the program has dropped. With a limit below what is in use, the kernel would
+        // kill the group.
+        let used = control_group::number(&self.directory, self.files.usage).unwrap_or(0);
+        let limit = limit.max(used).to_string();
+        let _ = fs::write(self.directory.join(self.files.limit), limit);
     }
 
     /// Kills all processes of the group, if the kernel can do so at once. Returns the processes that are
@@ -95,10 +105,17 @@ impl Cgroup {
     pub(crate) fn out_of_memory(&self) -> Option<(u64, u64)> {
         let events = fs::read_to_string(self.directory.join(self.files.events)).ok()?;
         (kills(&events) > 0).then(|| {
-            let peak = fs::read_to_string(self.directory.join(self.files.peak)).ok();
-            let peak = peak.and_then(|peak| peak.trim().parse().ok());
+            let peak = control_group::number(&self.directory, self.files.peak);
             (self.limit, peak.unwrap_or(self.limit))
         })
+    }
+}
+
+impl Drop for TakenOver {
+    fn drop(&mut self) {
+        if let Some(group) = self.group.upgrade() {
+            group.change_limit(|taken_over| taken_over.saturating_sub(self.bytes));
+        }
     }
 }
 
@@ -135,52 +152,9 @@ fn kills(events: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// Returns the directory of this process's memory group, and the file names of its version.
-fn own(groups: &str, mounts: &str) -> Option<(PathBuf, &'static Files)> {
-    let has = |list: &str, wanted: &str| list.split(',').any(|one| one == wanted);
-    let mount = |kind: &str, option: Option<&str>| {
-        mounts.lines().find_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            let (at, is, options) = (fields.next()?, fields.next()?, fields.next()?);
-            (is == kind && option.is_none_or(|option| has(options, option))).then_some(at)
-        })
-    };
-    let group = |controller: &str| {
-        groups.lines().find_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (fields.next()?, fields.next()?);
-            has(controllers, controller).then_some(path)
-        })
-    };
-    let (mount, group, files) = match (group("memory"), mount("cgroup", Some("memory"))) {
-        (Some(group), Some(mount)) => (mount, group, &VERSION_1),
-        _ => (mount("cgroup2", None)?, group("")?, &VERSION_2),
-    };
-    Some((Path::new(mount).join(group.trim_start_matches('/')), files))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_versions_are_found() {
-        let groups = "4:memory:/box/7\n1:cpu:/\n0::/\n";
-        let mounts = "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
-                      cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
-                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n";
-        let (directory, files) = own(groups, mounts).unwrap();
-        assert_eq!(directory, Path::new("/sys/fs/cgroup/memory/box/7"));
-        assert_eq!(files.limit, VERSION_1.limit);
-        let (directory, files) = own(
-            "0::/user.slice/app\n",
-            "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n",
-        )
-        .unwrap();
-        assert_eq!(directory, Path::new("/sys/fs/cgroup/user.slice/app"));
-        assert_eq!(files.limit, VERSION_2.limit);
-        assert!(own("0::/\n", "proc /proc proc rw 0 0\n").is_none());
-    }
 
     #[test]
     fn kills_are_read_from_either_file() {

@@ -139,7 +139,7 @@ impl Link for ProcessLink {
     }
 
     fn memory(&self) -> u64 {
-        let taken = self.meter.measure(self.pid);
+        let taken = self.meter.measure(self.pid, self.control.made());
         // The kernel may have killed a process that the worker had started, instead of the worker.
         let killed = self
             .cgroup

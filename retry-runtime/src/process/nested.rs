@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 
 use super::Pool;
+use super::cgroup::Cgroup;
 use super::sources::{NESTED, Writable};
 use crate::api::call_id::CallNumber;
 use crate::api::failure::{Cancelled, Rejected};
@@ -40,7 +41,7 @@ const BACKLOG: usize = 16 * 1024 * 1024;
 
 /// The maximum number of shared values that a worker has handed over for one answer or for calls, and of answers that
 /// it has announced so.
-const MOST_OFFERED: usize = 16 * 1024;
+const MOST_OFFERED: usize = shared::MOST_NAMED;
 
 /// The path of outcomes to one worker.
 pub(crate) struct Downstream {
@@ -241,9 +242,11 @@ pub(crate) struct Requests {
     )]
     origin: Origin,
     pub(crate) replies: Arc<Downstream>,
+    /// The control group that limits the worker's memory, if the kernel does so.
+    cgroup: Option<Arc<Cgroup>>,
     arrived: Arrived,
-    /// The shared values that the next submission names.
-    for_calls: Vec<Arc<Object>>,
+    /// The shared values that the next submission names, or why there is none.
+    for_calls: Result<Vec<Arc<Object>>, String>,
     /// The shared values that answers name which are about to arrive, by ticket, or why there is none.
     for_answers: BTreeMap<u64, Result<Offers, String>>,
     /// The worker's limit on the size of a message.
@@ -265,6 +268,7 @@ impl Requests {
         pid: u32,
         replies: Downstream,
         limit: usize,
+        cgroup: Option<Arc<Cgroup>>,
     ) -> Self {
         Self {
             worker,
@@ -274,8 +278,9 @@ impl Requests {
                 function,
             },
             replies: Arc::new(replies),
+            cgroup,
             arrived: Arrived::default(),
-            for_calls: Vec::new(),
+            for_calls: Ok(Vec::new()),
             for_answers: BTreeMap::new(),
             limit,
             taken: 0,
@@ -356,7 +361,10 @@ impl Requests {
             }
             Offered::Payload => SealedMemory::copy_of(payload).map_err(|error| error.to_string()),
             Offered::File(length) => self.arrived.take_file()?.and_then(|file| {
-                SealedMemory::receive(file, length).map_err(|error| error.to_string())
+                let memory = SealedMemory::receive(file, length);
+                let memory = memory.map_err(|error| error.to_string())?;
+                let cgroup = self.cgroup.as_ref().filter(|_| known.is_none());
+                Ok(memory.charged(cgroup.map(|cgroup| cgroup.take_over(length))))
             }),
         };
         let (object, weight) = match (known, memory) {
@@ -388,13 +396,14 @@ impl Requests {
                     (Err(_), Ok(_)) => {}
                 }
             }
-            Purpose::Calls => {
-                if self.for_calls.len() > MOST_OFFERED {
+            Purpose::Calls => match (&mut self.for_calls, object) {
+                (Ok(objects), Ok(_)) if objects.len() > MOST_OFFERED => {
                     return Err("shared values for calls that do not come".to_owned());
                 }
-                // A worker that is given a name without a value says so.
-                self.for_calls.extend(object);
-            }
+                (Ok(objects), Ok(object)) => objects.push(object),
+                (objects, Err(reason)) => *objects = Err(reason),
+                (Err(_), Ok(_)) => {}
+            },
         }
         Ok(())
     }
@@ -413,7 +422,7 @@ impl Requests {
     /// Releases all maps that are held back, and what was kept for the worker, because it has ended.
     pub(crate) fn let_go(&mut self, core: &mut Core) {
         self.for_answers.clear();
-        self.for_calls.clear();
+        self.for_calls = Ok(Vec::new());
         self.replies.take_all_back();
         for caller in self.held.drain(..) {
             core.scheduler.hold(caller, None);
@@ -476,7 +485,8 @@ impl Requests {
     ) -> Result<(), String> {
         let spans = self.place(engine, &submission);
         let budget = submission.budget.map(|budget| self.budget(budget));
-        let objects = Objects::new(take(&mut self.for_calls), Vec::new(), 0);
+        let objects = std::mem::replace(&mut self.for_calls, Ok(Vec::new()));
+        let objects = objects.map(|objects| Objects::new(objects, Vec::new(), 0));
         let (callee, items) = Callee::received(submission.calls, budget)?;
         let registration = callee.registration;
         let mut jobs = Vec::with_capacity(items.len());
@@ -489,7 +499,7 @@ impl Requests {
                 number: item.number,
                 index: item.index,
                 input: item.take(&mut payload)?,
-                objects: objects.clone(),
+                objects: objects.clone().unwrap_or_default(),
                 caller: Caller::of_worker(self.worker.id, submission.caller),
                 method: registration.place(),
                 spans: spans.clone(),
@@ -498,6 +508,9 @@ impl Requests {
         }
         let called = registration.pool().name;
         let refused = engine.step(|core, now| {
+            if let Err(reason) = objects {
+                return Some((Rejected::NoResources(reason.into()), jobs));
+            }
             let ticket = submission.ticket;
             let outer = core.scheduler.call_of(self.worker, ticket);
             let outer = outer.map(|(_, _, job)| job.caller);

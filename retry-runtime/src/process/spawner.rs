@@ -331,7 +331,14 @@ fn connect(
         pidfd,
         reader,
         control: Arc::clone(&control),
-        requests: Requests::new(request.worker, request.function, pid, replies, limit),
+        requests: Requests::new(
+            request.worker,
+            request.function,
+            pid,
+            replies,
+            limit,
+            cgroup.clone(),
+        ),
         family: Arc::clone(&family),
     };
     let received = Arc::clone(&pool.shared.received);

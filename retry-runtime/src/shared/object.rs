@@ -88,7 +88,11 @@ fn next_id() -> ObjectId {
 impl Object {
     /// Makes a new object. Calls of this process may name it.
     pub(crate) fn new(memory: SealedMemory) -> Arc<Self> {
-        Self::adopted(next_id(), memory)
+        let object = Self::adopted(next_id(), memory);
+        if object.is_made_by_this_worker() {
+            registry::count_made(object.mapped_length(), true);
+        }
+        object
     }
 
     /// Makes an object of a file in which this process stages arguments.
@@ -177,6 +181,10 @@ impl Object {
         }
     }
 
+    fn is_made_by_this_worker(&self) -> bool {
+        self.id.maker != 0 && self.id.maker == registry::this_worker() && !self.came_from_parent
+    }
+
     /// Returns whether the parent of this worker has sent the object, which may still have been made here.
     pub(crate) fn came_from_parent(&self) -> bool {
         self.came_from_parent
@@ -238,6 +246,9 @@ impl Drop for Object {
             return std::mem::forget(holders);
         }
         registry::remove(self.id);
+        if self.is_made_by_this_worker() {
+            registry::count_made(self.mapped_length(), false);
+        }
         let lent = *self.lent.get_mut();
         if lent > 0 {
             registry::give_back(self.id, lent);

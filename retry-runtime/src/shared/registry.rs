@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::mem::take;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::object::{Object, ObjectId, Received};
@@ -16,6 +17,9 @@ use crate::sys::{PerProcess, StagedMemory};
 /// kept in any case.
 const DECODED: usize = 1024 * 1024 * 1024;
 
+/// The maximum number of shared values that the arguments or the result of a call name.
+pub(crate) const MOST_NAMED: usize = 1024 * 1024;
+
 /// The ways in which a worker asks its parent for shared values, and gives them back.
 pub(crate) struct Source {
     /// The number of the worker, which is not zero.
@@ -23,6 +27,8 @@ pub(crate) struct Source {
     pub(crate) fetch: fn(ObjectId) -> Result<Arc<Object>, String>,
     /// Tells the parent that the worker does not need a value any more, which it was lent this many times.
     pub(crate) give_back: fn(ObjectId, u32),
+    /// Tells the parent how many bytes of values the worker has made and still has.
+    pub(crate) set_made: fn(u64),
 }
 
 static SOURCE: OnceLock<Source> = OnceLock::new();
@@ -176,6 +182,21 @@ pub(crate) fn borrow(ids: Vec<ObjectId>) -> Objects {
     Objects::new(objects, Vec::new(), 0)
 }
 
+/// Counts the memory of a value that this worker has made or, with `false`, has dropped. The kernel does not count it for
+/// a process before that has looked at it.
+pub(super) fn count_made(bytes: usize, is_new: bool) {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let Some(source) = SOURCE.get() else {
+        return;
+    };
+    let bytes = bytes as u64;
+    let made = match is_new {
+        true => MADE.fetch_add(bytes, Ordering::Relaxed) + bytes,
+        false => MADE.fetch_sub(bytes, Ordering::Relaxed) - bytes,
+    };
+    (source.set_made)(made);
+}
+
 pub(super) fn give_back(id: ObjectId, lent: u32) {
     if let Some(source) = SOURCE.get() {
         (source.give_back)(id, lent);
@@ -260,13 +281,24 @@ fn note_found() {
 }
 
 /// Records that something is encoded which names an object.
-pub(super) fn name(object: &Arc<Object>) {
+///
+/// # Errors
+///
+/// If there are too many of them.
+pub(super) fn name(object: &Arc<Object>) -> Result<(), String> {
     note_found();
     COLLECTED.with_borrow_mut(|collected| {
-        if !is_recent(&collected.named, object) {
-            collected.named.push(Arc::clone(object));
+        if is_recent(&collected.named, object) {
+            return Ok(());
         }
-    });
+        if collected.named.len() == MOST_NAMED {
+            return Err(format!(
+                "more than {MOST_NAMED} shared values in one message"
+            ));
+        }
+        collected.named.push(Arc::clone(object));
+        Ok(())
+    })
 }
 
 /// The way in which the codec stages arguments on this thread.

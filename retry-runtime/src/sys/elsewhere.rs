@@ -7,6 +7,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::aligned::AlignedBytes;
+
 /// A descriptor of a connection, which does not exist here.
 pub(crate) enum OwnedFd {}
 
@@ -155,10 +157,7 @@ pub(crate) fn at_exit(f: extern "C" fn()) {
 }
 
 /// Memory that never changes, on the heap: there is no other process to share it with.
-pub(crate) struct SealedMemory {
-    lines: Vec<Line>,
-    length: usize,
-}
+pub(crate) struct SealedMemory(AlignedBytes);
 
 /// Memory that another process has staged data in.
 pub(crate) enum StagedMemory {}
@@ -173,31 +172,15 @@ impl StagedMemory {
     }
 }
 
-/// Bytes with the alignment that shared memory promises.
-#[repr(align(64))]
-#[derive(Clone, Copy)]
-struct Line([u8; Line::SIZE]);
-
-impl Line {
-    const SIZE: usize = 64;
-}
-
 impl SealedMemory {
     pub(crate) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
         Self::filled(bytes.len(), |room| room.copy_from_slice(bytes))
     }
 
     pub(crate) fn filled(length: usize, fill: impl FnOnce(&mut [u8])) -> io::Result<Self> {
-        let count = length.div_ceil(Line::SIZE);
-        let mut lines = Vec::new();
-        lines
-            .try_reserve_exact(count)
-            .map_err(|_| io::ErrorKind::OutOfMemory)?;
-        lines.resize(count, Line([0; Line::SIZE]));
-        // SAFETY: a line consists of bytes, and has the size of them.
-        let (_, bytes, _) = unsafe { lines.align_to_mut() };
-        fill(&mut bytes[..length]);
-        Ok(Self { lines, length })
+        let mut bytes = AlignedBytes::zeroed(length)?;
+        fill(bytes.bytes_mut());
+        Ok(Self(bytes))
     }
 
     pub(crate) fn read_from(file: &mut File, length: usize) -> io::Result<Self> {
@@ -215,8 +198,6 @@ impl SealedMemory {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: as above.
-        let (_, bytes, _) = unsafe { self.lines.align_to() };
-        &bytes[..self.length]
+        self.0.bytes()
     }
 }

@@ -32,6 +32,8 @@ const PIPES: [usize; 2] = [88, 96];
 const UNSEEN: usize = 104;
 /// The ticket whose future is being polled; zero between polls.
 const POLLED: usize = 112;
+/// The bytes of the shared values that the worker has made and still has.
+const MADE: usize = 120;
 const LAST_WORDS: usize = 128;
 /// Takes the place of the ticket of the last words: the process went on after it had left them.
 pub(crate) const PROCESS_WENT_ON: u64 = u64::MAX;
@@ -175,6 +177,11 @@ impl ControlBlock {
     /// Counts a request on the connection for nested calls. Call it before sending the request.
     pub(crate) fn count_request(&self) {
         self.memory.word(REQUESTS).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Sets the bytes of the shared values that this worker has made and still has.
+    pub(crate) fn set_made(&self, bytes: u64) {
+        self.memory.word(MADE).store(bytes, Ordering::Release);
     }
 
     /// Clears a slot whose ticket has been answered.
@@ -353,6 +360,11 @@ impl ControlBlock {
     /// Returns how many requests have gone over the connection for nested calls.
     pub(crate) fn requests(&self) -> u64 {
         sys::load(self.memory.word(REQUESTS))
+    }
+
+    /// Returns the bytes of the shared values that the worker says it has made and still has.
+    pub(crate) fn made(&self) -> u64 {
+        sys::load(self.memory.word(MADE))
     }
 
     /// Returns the tickets that the worker says it is executing in its first slots, and their start times on

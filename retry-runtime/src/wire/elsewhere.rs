@@ -23,6 +23,10 @@ impl ControlBlock {
         match *self {}
     }
 
+    pub(crate) fn set_made(&self, _: u64) {
+        match *self {}
+    }
+
     pub(crate) fn now(&self) -> u64 {
         match *self {}
     }

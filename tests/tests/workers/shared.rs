@@ -630,9 +630,19 @@ fn a_file_is_shared_as_it_was() {
             let result = length_of_bytes.remote(&shared).wait().unwrap();
             assert_eq!(result, (length, 2 * length as u64));
         }
-        // The kernel says of such a file that it is empty.
+        // The kernel says of such files that they are empty, or as long as a page.
         let status = Shared::from_file("/proc/self/status").unwrap();
         assert!(status.starts_with(b"Name:"));
+        let cores = "/sys/devices/system/cpu/possible";
+        let shared = Shared::from_file(cores).unwrap();
+        assert_eq!(shared[..], std::fs::read(cores).unwrap());
+        // There is not as much memory.
+        std::fs::File::create(&path)
+            .unwrap()
+            .set_len(1 << 42)
+            .unwrap();
+        let error = Shared::from_file(&path).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
         let missing = Shared::from_file(folder.path().join("missing")).unwrap_err();
         assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
         let folder = Shared::from_file(folder.path()).unwrap_err();
@@ -669,6 +679,105 @@ fn a_shared_value_does_not_count_for_the_memory_of_workers() {
         assert!(matches!(result, Err(CallError::Crashed(..))), "{result:?}");
         let result = reads_with_little_memory.remote(shared, 160 * MIB).wait();
         assert!(matches!(result, Err(CallError::Crashed(..))), "{result:?}");
+    });
+}
+
+#[function(max_workers = 1, memory = "96MiB", at_most_once)]
+fn returns_with_little_memory(size: usize) -> Shared<[u8]> {
+    Shared::<[u8]>::filled(size, |bytes| bytes.fill(1)).unwrap()
+}
+
+#[function(max_workers = 1, memory = "96MiB", at_most_once)]
+fn only_makes_with_little_memory(sizes: Vec<usize>) -> usize {
+    let made: Vec<_> = sizes
+        .into_iter()
+        .map(|size| Shared::<[u8]>::filled(size, |_| {}).unwrap())
+        .collect();
+    std::thread::sleep(Duration::from_secs(20));
+    made.iter().map(|one| one.len()).sum()
+}
+
+#[retry_runtime::test]
+fn values_count_for_the_memory_of_their_maker_until_it_has_handed_them_over() {
+    fixture(LIMIT, serves, || {
+        let mut kept = Vec::new();
+        for _ in 0..8 {
+            let result = returns_with_little_memory.remote(30 * MIB).wait();
+            kept.push(result.unwrap());
+        }
+        assert!(kept.iter().all(|one| one.len() == 30 * MIB));
+        drop(kept);
+        // Also those that the worker has not looked at.
+        let sizes = vec![30 * MIB; 8];
+        let result = only_makes_with_little_memory.remote(sizes).wait();
+        assert!(matches!(result, Err(CallError::Crashed(..))), "{result:?}");
+        eventually("all is freed", SOON, is_freed_everywhere);
+    });
+}
+
+#[function(max_workers = 1)]
+fn makes_many(count: usize) -> Vec<Shared<[u32]>> {
+    let number = |number| Shared::copy_from(&[number]).unwrap();
+    (0..u32::try_from(count).unwrap()).map(number).collect()
+}
+
+/// Returns the number of mappings of this process.
+fn mappings() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().count()
+}
+
+#[retry_runtime::test]
+fn small_values_are_many() {
+    fixture(LIMIT, serves, || {
+        let before = mappings();
+        let mut made = makes_many.remote(20_000).wait().unwrap();
+        assert!((0..).zip(&made).all(|(number, one)| one[..] == [number]));
+        made.retain(|one| one[0] % 2 == 1);
+        assert!(mappings() < before + 1000, "{} of {before}", mappings());
+        let jobs = Job {
+            tables: made,
+            names: None,
+        };
+        let odd = (1..20_000).step_by(2).sum::<u32>();
+        assert_eq!(adds_up.remote(jobs).wait().unwrap(), odd);
+    });
+}
+
+#[function(max_workers = 1)]
+fn passes_on_much(count: usize) -> Result<f64, String> {
+    let own = Shared::new(&vec![1.0; count][..]).map_err(|error| error.to_string())?;
+    let result = sums.remote(0, own).wait();
+    result
+        .map(|(total, _)| total)
+        .map_err(|error| error.to_string())
+}
+
+#[retry_runtime::test]
+fn a_program_without_descriptors_says_so_to_nested_calls() {
+    fixture(LIMIT, serves, || {
+        assert_eq!(
+            passes_on_much.remote(WITH_FILE).wait().unwrap(),
+            WITH_FILE as f64
+        );
+        let limit = getrlimit(Resource::Nofile);
+        let mut lower = limit;
+        lower.current = Some(limit.current.unwrap_or(4096).min(256));
+        setrlimit(Resource::Nofile, lower).unwrap();
+        let mut files = Vec::new();
+        files.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
+        let result = passes_on_much.remote(WITH_FILE).wait();
+        drop(files);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let error = result.unwrap_err().to_string();
+        assert!(
+            error.contains("no file descriptor is left (ulimit -n)"),
+            "{error}"
+        );
+        assert_eq!(
+            passes_on_much.remote(WITH_FILE).wait().unwrap(),
+            WITH_FILE as f64
+        );
     });
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::control_group;
 use super::lineage::tree;
 
 /// The pause after an exact measurement, in multiples of its duration, at most 1 s.
@@ -39,16 +40,23 @@ impl Meter {
     /// Returns the bytes that a process and all its descendants occupy: exactly if that is more than the limit, and
     /// otherwise an upper bound that is at most the limit.
     ///
+    /// `made` counts shared memory that the worker has made: it counts for the process only where that has looked at it.
+    ///
     /// Memory that the worker was given counts as if all of its pages were resident. If some are not, the result is too
     /// small by as much of other memory that the worker shares with its descendants, at most.
     ///
     /// Adding up the processes counts memory twice that a forked child still shares with its parent. To tell
     /// that apart, the kernel has to walk through all pages, which takes 10 ms per GiB. Therefore it is only
     /// asked to when the sum exceeds the limit, and not all the time.
-    pub(crate) fn measure(&self, root: u32) -> u64 {
+    pub(crate) fn measure(&self, root: u32, made: u64) -> u64 {
         let given = self.given.load(Ordering::Relaxed);
         let processes = tree(root);
-        let sum = processes.iter().map(|pid| of(*pid, given)).sum();
+        let total = |of: fn(u32, u64) -> Taken| {
+            let all = processes.iter().map(|pid| of(*pid, given));
+            let (own, shared) = all.fold((0, 0), |sum, one| (sum.0 + one.own, sum.1 + one.shared));
+            own + made.max(shared)
+        };
+        let sum = total(of);
         if sum <= self.limit {
             return sum;
         }
@@ -58,11 +66,20 @@ impl Meter {
         {
             return bytes;
         }
-        let bytes = processes.iter().map(|pid| proportional(*pid, given)).sum();
+        let bytes = total(proportional);
         let spared = (begun.elapsed() * SPARED).min(Duration::from_secs(1));
         self.exact.set(Some((bytes, Instant::now() + spared)));
         bytes
     }
+}
+
+/// Returns how many more bytes this process can take before the kernel ends processes to make room; `None` if that is
+/// not known.
+pub(super) fn available() -> Option<u64> {
+    let fields = fs::read_to_string("/proc/meminfo").ok()?;
+    let machine = sum_of(&fields, &["MemAvailable:", "SwapFree:"]);
+    let group = control_group::room().unwrap_or(u64::MAX);
+    (machine > 0).then_some(machine.min(group))
 }
 
 /// Returns the bytes that this process occupies alone. Shared memory is not counted. That includes the memory
@@ -72,10 +89,21 @@ pub(crate) fn own() -> u64 {
     sum_of(&status, &["RssAnon:", "VmSwap:"])
 }
 
-/// Returns the bytes of one process including everything that it shares but was not given, or 0 if the process is gone.
-fn of(pid: u32, given: u64) -> u64 {
+/// The bytes that a process occupies.
+#[derive(Default)]
+struct Taken {
+    own: u64,
+    /// Shared memory that it was not given.
+    shared: u64,
+}
+
+/// Returns what one process occupies including everything that it shares, or nothing if the process is gone.
+fn of(pid: u32, given: u64) -> Taken {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    sum_of(&status, &["RssAnon:", "VmSwap:"]) + shared(&status, given)
+    Taken {
+        own: sum_of(&status, &["RssAnon:", "VmSwap:"]),
+        shared: shared(&status, given),
+    }
 }
 
 /// Returns the shared memory in the status of a process, without what it was given.
@@ -83,16 +111,18 @@ fn shared(status: &str, given: u64) -> u64 {
     sum_of(status, &["RssShmem:"]).saturating_sub(given)
 }
 
-/// Returns the bytes of one process, counting only its proportional share of memory that it has in common
+/// Returns what one process occupies, counting only its proportional share of memory that it has in common
 /// with others.
-fn proportional(pid: u32, given: u64) -> u64 {
+fn proportional(pid: u32, given: u64) -> Taken {
     let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
         // The process is gone, or belongs to another user by now.
         return of(pid, given);
     };
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let shared = sum_of(&rollup, &["Pss_Shmem:"]).min(shared(&status, given));
-    sum_of(&rollup, &["Pss_Anon:", "SwapPss:"]) + shared
+    Taken {
+        own: sum_of(&rollup, &["Pss_Anon:", "SwapPss:"]),
+        shared: sum_of(&rollup, &["Pss_Shmem:"]).min(shared(&status, given)),
+    }
 }
 
 /// Adds up some fields of a kernel file, which are in KiB. Returns bytes.
@@ -126,9 +156,9 @@ mod tests {
     #[test]
     fn the_sum_is_an_upper_bound_of_the_exact_value() {
         let this = std::process::id();
-        let sum = Meter::new(u64::MAX, Arc::default()).measure(this);
+        let sum = Meter::new(u64::MAX, Arc::default()).measure(this, 0);
         let meter = Meter::new(0, Arc::default());
-        let exact = meter.measure(this);
+        let exact = meter.measure(this, 0);
         assert!(exact > 0 && exact <= sum + (1 << 20), "{exact} of {sum}");
         // A recent measurement is reused.
         assert_eq!(meter.exact.get().unwrap().0, exact);

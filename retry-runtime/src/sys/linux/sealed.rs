@@ -1,5 +1,6 @@
 //! Memory that never changes, which several processes can map.
 
+use std::any::Any;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -8,11 +9,14 @@ use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 use rustix::process::Resource;
 
-/// From this size on, memory has a file, with which other processes map it. Less is copied to them instead, since
-/// each file takes a descriptor and each mapping a page.
+use super::memory;
+use crate::sys::aligned::AlignedBytes;
+
+/// From this size on, memory has a file, with which other processes map it. Less is on the heap, and is copied to them,
+/// since each file takes a descriptor and each mapping a page.
 pub(crate) const WITH_FILE: usize = 32 * 1024;
 
 /// Memory that is read only, for ever and for everyone.
@@ -20,19 +24,38 @@ pub(crate) const WITH_FILE: usize = 32 * 1024;
 /// Its file is sealed: nothing can write to it any more, map it for writing, or change its size. So a process that
 /// maps it can rely on its contents, whoever made it.
 pub(crate) struct SealedMemory {
-    start: NonNull<u8>,
-    length: usize,
+    memory: Memory,
     file: Option<Arc<OwnedFd>>,
+    /// Dropped after the memory.
+    charge: Option<Charge>,
 }
 
-// SAFETY: the mapping belongs to this value alone, and is never written to while the value exists.
-unsafe impl Send for SealedMemory {}
+enum Memory {
+    Mapped(Mapping),
+    Heap(AlignedBytes),
+}
+
+/// Ends what is counted for memory from another process, when that is dropped.
+pub(crate) type Charge = Box<dyn Any + Send + Sync>;
+
+/// A mapping of a whole file, which is not empty.
+struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, and is never written to once it can be shared.
+unsafe impl Send for Mapping {}
 
 // SAFETY: as above.
-unsafe impl Sync for SealedMemory {}
+unsafe impl Sync for Mapping {}
 
 /// The unit in which the kernel counts the memory of a file, in bytes.
-pub(super) const BLOCK: u64 = 512;
+const BLOCK: u64 = 512;
+
+/// From this size on, memory is compared with what is available before it is taken. Asking takes as long as taking
+/// 100 KiB.
+const CHECKED: usize = 4 * 1024 * 1024;
 
 /// The name of files, which mappings show as well.
 const NAME: &str = "retry-shared";
@@ -47,7 +70,7 @@ impl SealedMemory {
     /// Returns memory with a copy of these bytes.
     pub(crate) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
         if bytes.len() < WITH_FILE {
-            return Self::private(bytes);
+            return Self::filled(bytes.len(), |room| room.copy_from_slice(bytes));
         }
         let file = create(NAME, bytes.len())?;
         let mut at = 0;
@@ -60,37 +83,33 @@ impl SealedMemory {
                 Err(error) => return Err(error.into()),
             }
         }
-        Self::seal(Arc::new(file), bytes.len())
+        Self::seal(file, bytes.len())
     }
 
     /// Returns memory of this size, which `fill` fills. It is zero before.
     pub(crate) fn filled(length: usize, fill: impl FnOnce(&mut [u8])) -> io::Result<Self> {
-        let (file, flags) = if length < WITH_FILE {
-            (None, MapFlags::PRIVATE)
-        } else {
-            let file = create(NAME, length)?;
-            // Otherwise a lack of memory would end the program at its first access to a page.
-            loop {
-                match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length as u64) {
-                    Ok(()) => break,
-                    Err(Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            (Some(Arc::new(file)), MapFlags::SHARED)
-        };
-        let memory = Self::map(length, ProtFlags::READ | ProtFlags::WRITE, flags, file)?;
-        if memory.file.is_some() {
-            // A child that the program forks meanwhile would keep a mapping for writing, with which a file cannot be
-            // sealed.
-            // SAFETY: the advice changes nothing in this process.
-            let _ = unsafe {
-                rustix::mm::madvise(memory.start.as_ptr().cast(), length, Advice::LinuxDontFork)
-            };
+        if length < WITH_FILE {
+            let mut bytes = AlignedBytes::zeroed(length)?;
+            fill(bytes.bytes_mut());
+            return Ok(Self::of(Memory::Heap(bytes), None));
         }
+        let file = create(NAME, length)?;
+        allocate(&file, length)?;
+        let writable = Mapping::of(&file, length, ProtFlags::READ | ProtFlags::WRITE)?;
+        // A child that the program forks meanwhile would keep a mapping for writing, with which a file cannot be sealed.
+        // SAFETY: the advice changes nothing in this process.
+        let _ = unsafe {
+            rustix::mm::madvise(
+                writable.start.as_ptr().cast(),
+                length,
+                Advice::LinuxDontFork,
+            )
+        };
         // SAFETY: the mapping is as long, writable, and known to this function alone.
-        fill(unsafe { std::slice::from_raw_parts_mut(memory.start.as_ptr(), length) });
-        memory.close()
+        fill(unsafe { std::slice::from_raw_parts_mut(writable.start.as_ptr(), length) });
+        // A file cannot be sealed while it is mapped for writing.
+        drop(writable);
+        Self::seal(file, length)
     }
 
     /// Returns memory with the contents of a file, as far as `length`.
@@ -104,17 +123,20 @@ impl SealedMemory {
     /// is not all there: reading it would take memory of this process.
     pub(crate) fn receive(file: OwnedFd, length: u64) -> io::Result<Self> {
         let seals = rustix::fs::fcntl_get_seals(&file)?;
-        let found = rustix::fs::fstat(&file)?;
-        let is_whole = u64::try_from(found.st_size) == Ok(length)
-            && u64::try_from(found.st_blocks).is_ok_and(|blocks| blocks * BLOCK >= length);
-        let length = usize::try_from(length);
-        match length {
-            Ok(length) if seals.contains(SEALS) && is_whole => {
-                let file = Some(Arc::new(file));
-                Self::map(length, ProtFlags::READ, MapFlags::SHARED, file)
+        let size = usize::try_from(length);
+        match size {
+            Ok(size) if size > 0 && seals.contains(SEALS) && is_whole(&file, length)? => {
+                let mapping = Mapping::of(&file, size, ProtFlags::READ)?;
+                Ok(Self::of(Memory::Mapped(mapping), Some(Arc::new(file))))
             }
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
+    }
+
+    /// Keeps a charge until the memory is gone from this process.
+    pub(crate) fn charged(mut self, charge: Option<Charge>) -> Self {
+        self.charge = charge;
+        self
     }
 
     /// Returns whether the memory has no file, so that other processes get a copy.
@@ -130,9 +152,13 @@ impl SealedMemory {
 
     /// Returns the bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping is as long, and lives as long as `self`. Nothing changes it: it is either private to
-        // this process and not writable any more, or the mapping of a sealed file.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+        match &self.memory {
+            // SAFETY: the mapping is as long, and lives as long as `self`. Its file is sealed, so that nothing changes it.
+            Memory::Mapped(mapping) => unsafe {
+                std::slice::from_raw_parts(mapping.start.as_ptr(), mapping.length)
+            },
+            Memory::Heap(bytes) => bytes.bytes(),
+        }
     }
 
     /// Returns the file with which another process can map the memory, if it has one.
@@ -140,71 +166,67 @@ impl SealedMemory {
         self.file.as_ref()
     }
 
-    fn private(bytes: &[u8]) -> io::Result<Self> {
-        Self::filled(bytes.len(), |room| room.copy_from_slice(bytes))
-    }
-
-    /// Ends writing.
-    fn close(mut self) -> io::Result<Self> {
-        if let Some(file) = self.file.take() {
-            let length = self.length;
-            // A file cannot be sealed while it is mapped for writing.
-            drop(self);
-            return Self::seal(file, length);
-        }
-        if self.length > 0 {
-            // SAFETY: the range is that of the mapping, which nothing refers to at this moment.
-            unsafe {
-                rustix::mm::mprotect(self.start.as_ptr().cast(), self.length, MprotectFlags::READ)?;
-            }
-        }
-        Ok(self)
-    }
-
-    fn seal(file: Arc<OwnedFd>, length: usize) -> io::Result<Self> {
+    fn seal(file: OwnedFd, length: usize) -> io::Result<Self> {
         rustix::fs::fcntl_add_seals(&file, SEALS)?;
-        Self::map(length, ProtFlags::READ, MapFlags::SHARED, Some(file))
+        let mapping = Mapping::of(&file, length, ProtFlags::READ)?;
+        Ok(Self::of(Memory::Mapped(mapping), Some(Arc::new(file))))
     }
 
-    fn map(
-        length: usize,
-        protection: ProtFlags,
-        flags: MapFlags,
-        file: Option<Arc<OwnedFd>>,
-    ) -> io::Result<Self> {
-        let start = match &file {
-            // The kernel maps nothing of that size.
-            _ if length == 0 => NonNull::<Line>::dangling().as_ptr().cast(),
-            // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory.
-            Some(file) => unsafe {
-                rustix::mm::mmap(ptr::null_mut(), length, protection, flags, file, 0)?
-            },
-            // SAFETY: as above.
-            None => unsafe {
-                rustix::mm::mmap_anonymous(ptr::null_mut(), length, protection, flags)?
-            },
+    fn of(memory: Memory, file: Option<Arc<OwnedFd>>) -> Self {
+        Self {
+            memory,
+            file,
+            charge: None,
+        }
+    }
+}
+
+impl Mapping {
+    fn of(file: &OwnedFd, length: usize, protection: ProtFlags) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory.
+        let start = unsafe {
+            rustix::mm::mmap(
+                ptr::null_mut(),
+                length,
+                protection,
+                MapFlags::SHARED,
+                file,
+                0,
+            )?
         };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self {
-            start,
-            length,
-            file,
-        })
+        Ok(Self { start, length })
     }
 }
 
-impl Drop for SealedMemory {
+impl Drop for Mapping {
     fn drop(&mut self) {
-        if self.length > 0 {
-            // SAFETY: the mapping is this value's own, and whatever borrows it has ended.
-            let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
+        // SAFETY: the mapping is this value's own, and whatever borrows it has ended.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// Allocates the memory of a file. Otherwise a lack of memory would end the program at its first access to a page.
+pub(super) fn allocate(file: &OwnedFd, length: usize) -> io::Result<()> {
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length as u64) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// The alignment of memory, of which mappings have more.
-#[repr(align(64))]
-struct Line(#[expect(dead_code, reason = "only the alignment matters")] u8);
+/// Returns whether a file has this length, and memory for all of it.
+pub(super) fn is_whole(file: &OwnedFd, length: u64) -> io::Result<bool> {
+    if u64::try_from(rustix::fs::fstat(file)?.st_size) != Ok(length) {
+        return Ok(false);
+    }
+    // A file may have memory beyond its end, which would count in place of what is missing. Setting the length frees it.
+    rustix::fs::ftruncate(file, length)?;
+    let blocks = u64::try_from(rustix::fs::fstat(file)?.st_blocks);
+    Ok(blocks.is_ok_and(|blocks| blocks * BLOCK >= length))
+}
 
 /// Creates a file of this size in memory, which can be sealed.
 pub(super) fn create(name: &str, length: usize) -> io::Result<OwnedFd> {
@@ -212,6 +234,10 @@ pub(super) fn create(name: &str, length: usize) -> io::Result<OwnedFd> {
     let limit = rustix::process::getrlimit(Resource::Fsize).current;
     if limit.is_some_and(|limit| limit < length as u64) {
         return Err(Errno::FBIG.into());
+    }
+    // The kernel would end processes, this one or others, to make room.
+    if length >= CHECKED && memory::available().is_some_and(|bytes| bytes < length as u64) {
+        return Err(Errno::NOMEM.into());
     }
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = rustix::fs::memfd_create(name, flags)?;
@@ -265,14 +291,8 @@ mod tests {
         assert_eq!(rustix::fs::ftruncate(file, 0), Err(Errno::PERM));
         assert_eq!(rustix::fs::ftruncate(file, 1 << 20), Err(Errno::PERM));
         assert!(rustix::fs::fcntl_add_seals(file, SealFlags::WRITE).is_err());
-        let file = file.try_clone().unwrap();
-        let writable = SealedMemory::map(
-            WITH_FILE,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::SHARED,
-            Some(Arc::new(file)),
-        );
-        assert!(writable.is_err());
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        assert!(Mapping::of(file, WITH_FILE, protection).is_err());
     }
 
     #[test]
@@ -306,5 +326,20 @@ mod tests {
         rustix::io::pwrite(&file, &[1; PAGE], 0).unwrap();
         rustix::fs::fcntl_add_seals(&file, SEALS).unwrap();
         assert!(SealedMemory::receive(file, 1 << 30).is_err());
+
+        // As much memory beyond the end of the file does not count.
+        let file = create(NAME, 8 * PAGE).unwrap();
+        let beyond = FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&file, beyond, 8 * PAGE as u64, 8 * PAGE as u64).unwrap();
+        rustix::fs::fcntl_add_seals(&file, SEALS).unwrap();
+        assert!(SealedMemory::receive(file, 8 * PAGE as u64).is_err());
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_an_error() {
+        for length in [1 << 44, usize::MAX / 2] {
+            let filled = SealedMemory::filled(length, |_| panic!("there is so much"));
+            assert!(filled.is_err(), "{length}");
+        }
     }
 }

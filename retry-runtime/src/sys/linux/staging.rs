@@ -12,11 +12,10 @@ use std::os::fd::OwnedFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, SealFlags};
-use rustix::io::Errno;
+use rustix::fs::SealFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-use super::sealed::{self, BLOCK};
+use super::sealed;
 use super::{advise_large_pages, shared_memory};
 use crate::sys::Mark;
 
@@ -84,14 +83,7 @@ impl StagingBuffer {
         if length >= SPACIOUS {
             advise_large_pages(start.cast(), length);
         }
-        // Otherwise a lack of memory would end the program at its first access to a page.
-        loop {
-            match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length as u64) {
-                Ok(()) => break,
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        sealed::allocate(&file, length)?;
         // One call instead of a fault for each page. Older kernels do not know it.
         // SAFETY: as above; the contents stay as they are.
         let _ = unsafe { rustix::mm::madvise(start, length, Advice::LinuxPopulateWrite) };
@@ -163,13 +155,10 @@ impl StagedMemory {
     /// Maps the memory behind a file that a [`StagingBuffer`] is a part of. Refuses any other file.
     pub(crate) fn map(file: &OwnedFd, length: u64) -> io::Result<Self> {
         let seals = rustix::fs::fcntl_get_seals(file)?;
-        let found = rustix::fs::fstat(file)?;
-        let is_whole = u64::try_from(found.st_size) == Ok(length)
-            && u64::try_from(found.st_blocks).is_ok_and(|blocks| blocks * BLOCK >= length);
-        let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        if !seals.contains(SEALS) || !is_whole || length == 0 {
+        if !seals.contains(SEALS) || length == 0 || !sealed::is_whole(file, length)? {
             return Err(io::ErrorKind::InvalidData.into());
         }
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
         // SAFETY: a new mapping at an address of the kernel's choice overlaps no other memory.
         let start = unsafe {
             rustix::mm::mmap(
@@ -208,6 +197,8 @@ impl Drop for StagedMemory {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     const SIZE: usize = 64 * 1024;
