@@ -34,7 +34,7 @@ use crate::sys;
 use crate::wait::block::{self, Wait};
 use crate::wire::message::Calls;
 use crate::wire::task::{self, Answer, Facts};
-use execution::{LocalCall, Opened};
+use execution::{LocalCall, Opened, TaskPhase};
 
 /// The longest delay of a retry that is waited for on the machine that has the call.
 const LONGEST_WAIT_HERE: Duration = Duration::from_secs(1);
@@ -499,7 +499,7 @@ impl Running {
             return;
         };
         let mut state = lock(&self.state);
-        if state.execution.state() != execution::State::Running {
+        if state.execution.phase() != TaskPhase::Running {
             return;
         }
         let calls = mem::take(&mut state.waiting);
@@ -531,17 +531,17 @@ impl Running {
             self.conclude();
         }
         // It may have been asked to end before the local engine had the calls.
-        let asked = lock(&self.state).execution.state();
+        let asked = lock(&self.state).execution.phase();
         self.stop(&agent, asked);
     }
 
     /// Ends what the local engine has of a task that was asked to end.
-    fn stop(self: &Arc<Self>, agent: &Inner, asked: execution::State) {
+    fn stop(self: &Arc<Self>, agent: &Inner, asked: TaskPhase) {
         let target = Arc::clone(self) as Arc<dyn Deliver>;
         match asked {
-            execution::State::Cancelled => agent.engine.cancel_all(&target),
-            execution::State::Draining => agent.engine.hand_back_all(&target),
-            execution::State::Lost => agent.engine.kill_all(&target),
+            TaskPhase::Cancelled => agent.engine.cancel_all(&target),
+            TaskPhase::Draining => agent.engine.hand_back_all(&target),
+            TaskPhase::Lost => agent.engine.kill_all(&target),
             _ => {}
         }
     }
@@ -551,10 +551,8 @@ impl Running {
         let mut state = lock(&self.state);
         for call in mem::take(&mut state.waiting) {
             let resumption = call.resumption.clone().unwrap_or_default();
-            let outcome = failed(match state.execution.state() {
-                execution::State::Cancelled | execution::State::Lost => {
-                    Failure::Cancelled(Cancelled::ByCaller)
-                }
+            let outcome = failed(match state.execution.phase() {
+                TaskPhase::Cancelled | TaskPhase::Lost => Failure::Cancelled(Cancelled::ByCaller),
                 _ => Failure::HandedBack(resumption),
             });
             state.execution.end(now(), call, outcome);
@@ -631,7 +629,7 @@ impl Running {
     /// Ends a task that was asked to end, if it runs.
     fn end_at_once(self: &Arc<Self>, runs: bool) {
         if runs && let Some(agent) = self.agent.upgrade() {
-            let asked = lock(&self.state).execution.state();
+            let asked = lock(&self.state).execution.phase();
             self.stop(&agent, asked);
             self.end_waiting();
         }

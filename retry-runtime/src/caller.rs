@@ -3,7 +3,7 @@
 pub(crate) mod call;
 pub(crate) mod host;
 pub(crate) mod map;
+pub(crate) mod refused;
 pub(crate) mod runtime;
 pub(crate) mod stub;
 pub(crate) mod underway;
-pub(crate) mod unsent;

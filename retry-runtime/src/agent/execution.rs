@@ -64,13 +64,13 @@ pub(crate) struct Execution {
     /// The time for which calls have been executing, until the last one of them ended.
     took: Duration,
     executed: u32,
-    state: State,
+    phase: TaskPhase,
     /// Set once calls that are handed back leave the machine even if they are due here.
     leaves: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum TaskPhase {
     /// The calls run as soon as the ledger is acknowledged.
     Announced,
     Running,
@@ -136,7 +136,7 @@ pub(crate) fn open(now: Instant, host: &str, delivery: Delivery) -> Result<Opene
         max_body: usize::try_from(max_body).unwrap_or(usize::MAX),
         took: Duration::ZERO,
         executed: 0,
-        state: State::Announced,
+        phase: TaskPhase::Announced,
         leaves: false,
     });
     Ok(match is_lost {
@@ -261,14 +261,14 @@ impl Execution {
 
     /// Returns how many inputs still need workers of this machine.
     pub(crate) fn unfinished(&self) -> u32 {
-        match self.state {
-            State::Announced => self.count,
+        match self.phase {
+            TaskPhase::Announced => self.count,
             _ => self.open,
         }
     }
 
-    pub(crate) fn state(&self) -> State {
-        self.state
+    pub(crate) fn phase(&self) -> TaskPhase {
+        self.phase
     }
 
     /// Returns whether the task has to run alone: it was lost with all but one of the machines that may lose it. If
@@ -283,7 +283,7 @@ impl Execution {
         let lease = self.host_timeout - self.host_timeout / MARGIN;
         let lease = sent.checked_add(lease);
         let is_over = lease.is_some_and(|lease| lease <= now);
-        if self.state != State::Announced {
+        if self.phase != TaskPhase::Announced {
             self.lease = lease.max(self.lease);
             return Vec::new();
         }
@@ -292,7 +292,7 @@ impl Execution {
             return Vec::new();
         }
         self.lease = lease;
-        self.state = State::Running;
+        self.phase = TaskPhase::Running;
         self.begun = Some(now);
         self.open = self.count;
         std::mem::take(&mut self.calls)
@@ -301,7 +301,7 @@ impl Execution {
     /// Takes in the outcome of a call, or the values of several, that the local engine had.
     pub(crate) fn end(&mut self, now: Instant, call: LocalCall, mut outcome: Outcome) {
         self.open = self.open.saturating_sub(call.input.count());
-        if let (State::Draining, Err(Failure::Cancelled(_))) = (self.state, &outcome.result) {
+        if let (TaskPhase::Draining, Err(Failure::Cancelled(_))) = (self.phase, &outcome.result) {
             // It has begun, and may not begin again.
             let hosts = [self.host.as_str().into()].into();
             outcome.result = Err(Failure::Lost(Lost::HostsLost { hosts }));
@@ -326,7 +326,7 @@ impl Execution {
 
     /// Asks for the end of the task. Returns whether the local engine has to end its calls.
     pub(crate) fn cancel(&mut self) -> bool {
-        self.stop(State::Cancelled)
+        self.stop(TaskPhase::Cancelled)
     }
 
     /// Lets calls that are handed back go on elsewhere. Returns whether the task has begun here; the others can be
@@ -338,13 +338,13 @@ impl Execution {
 
     /// Asks for the rest of the task to be made elsewhere. Returns whether the local engine has to end its calls.
     pub(crate) fn drain(&mut self) -> bool {
-        self.stop(State::Draining)
+        self.stop(TaskPhase::Draining)
     }
 
-    fn stop(&mut self, state: State) -> bool {
-        let runs = self.state == State::Running;
-        if runs || self.state == State::Announced {
-            self.state = state;
+    fn stop(&mut self, phase: TaskPhase) -> bool {
+        let runs = self.phase == TaskPhase::Running;
+        if runs || self.phase == TaskPhase::Announced {
+            self.phase = phase;
         }
         runs
     }
@@ -352,14 +352,14 @@ impl Execution {
     /// Does what is due: returns the calls to run, because they had a delay, and whether the local engine has to end
     /// all calls.
     pub(crate) fn tick(&mut self, now: Instant) -> (Vec<LocalCall>, bool) {
-        let is_over = matches!(self.state, State::Lost | State::Ended);
+        let is_over = matches!(self.phase, TaskPhase::Lost | TaskPhase::Ended);
         if self.lease.is_some_and(|lease| lease <= now) && !is_over {
-            self.state = State::Lost;
+            self.phase = TaskPhase::Lost;
             // Calls that were asked to end may have a grace that is longer than the engine waits.
             return (Vec::new(), self.open > 0);
         }
         let mut due = Vec::new();
-        if self.state == State::Running && self.open > 0 && !self.leaves {
+        if self.phase == TaskPhase::Running && self.open > 0 && !self.leaves {
             for mut back in self
                 .back
                 .extract_if(.., |back| back.due().is_some_and(|due| due <= now))
@@ -380,15 +380,15 @@ impl Execution {
     pub(crate) fn workers_end_at(&self) -> Option<Instant> {
         let lease = self
             .lease
-            .filter(|_| self.open > 0 && self.state != State::Lost);
+            .filter(|_| self.open > 0 && self.phase != TaskPhase::Lost);
         lease?.checked_add(self.host_timeout / LAST)
     }
 
     /// Returns when to call [`tick`](Self::tick).
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        let runs = self.state == State::Running && self.open > 0 && !self.leaves;
+        let runs = self.phase == TaskPhase::Running && self.open > 0 && !self.leaves;
         let due = self.back.iter().filter_map(HandedBack::due);
-        let has_lease = !matches!(self.state, State::Lost | State::Ended);
+        let has_lease = !matches!(self.phase, TaskPhase::Lost | TaskPhase::Ended);
         let lease = self.lease.filter(|_| has_lease);
         due.filter(|_| runs).chain(lease).min()
     }
@@ -400,14 +400,14 @@ impl Execution {
         slots: u32,
         counts: (u64, u64),
     ) -> Option<Verdict> {
-        if self.state == State::Announced || self.state == State::Ended || self.open > 0 {
+        if self.phase == TaskPhase::Announced || self.phase == TaskPhase::Ended || self.open > 0 {
             return None;
         }
-        let state = std::mem::replace(&mut self.state, State::Ended);
-        Some(match state {
-            State::Cancelled => Verdict::Cancelled,
-            State::Lost => Verdict::Lost,
-            _ => self.conclude(now, state, slots, counts),
+        let phase = std::mem::replace(&mut self.phase, TaskPhase::Ended);
+        Some(match phase {
+            TaskPhase::Cancelled => Verdict::Cancelled,
+            TaskPhase::Lost => Verdict::Lost,
+            _ => self.conclude(now, phase, slots, counts),
         })
     }
 
@@ -432,12 +432,18 @@ impl Execution {
             outcome.history = History::new(attempts, None);
             self.done.push((call.number, outcome));
         }
-        self.state = State::Ended;
-        self.conclude(now, State::Ended, 1, (0, 0))
+        self.phase = TaskPhase::Ended;
+        self.conclude(now, TaskPhase::Ended, 1, (0, 0))
     }
 
-    fn conclude(&mut self, now: Instant, state: State, slots: u32, counts: (u64, u64)) -> Verdict {
-        if state == State::Draining && self.begun.is_none() {
+    fn conclude(
+        &mut self,
+        now: Instant,
+        phase: TaskPhase,
+        slots: u32,
+        counts: (u64, u64),
+    ) -> Verdict {
+        if phase == TaskPhase::Draining && self.begun.is_none() {
             let delay = Duration::ZERO;
             let ledger = self.ledger.encode();
             return Verdict::Again { delay, ledger };

@@ -18,7 +18,7 @@ use crate::api::options::Options;
 use crate::api::retries::Retries;
 use crate::api::run::RunId;
 use crate::caller::host::Host;
-use crate::caller::unsent::Unsent;
+use crate::caller::refused::RefusedCalls;
 use crate::checkpoint::Describe;
 use crate::checkpoint::cache::CachePlace;
 use crate::codec::payload::Payload;
@@ -387,13 +387,13 @@ impl<T, E> Call<T, E> {
         let source = match submitted {
             Ok(submitted) => submitted.and_then(|submitted| submitted.source),
             Err(reason) => {
-                let unsent = Unsent {
+                let refused = RefusedCalls {
                     registration: self.registration,
                     called: self.called,
                     index: None,
                     count: 1,
                 };
-                slot.fill(unsent.end(&self.host, Failure::Rejected(reason)));
+                slot.fill(refused.end(&self.host, Failure::Rejected(reason)));
                 None
             }
         };

@@ -13,7 +13,7 @@ use crate::api::events::{Events, Publisher};
 use crate::api::failure::Rejected;
 use crate::api::options::Options;
 use crate::api::run::RunId;
-use crate::caller::unsent;
+use crate::caller::refused;
 use crate::child::nested::Upstream;
 use crate::config::Config;
 use crate::fleet::Fleet;
@@ -298,7 +298,7 @@ impl Host {
             Self::Parent(_) | Self::Nowhere(_) => Counts::default(),
         };
         if self.is_global() {
-            unsent::add_to(function, &mut counts);
+            refused::add_to(function, &mut counts);
         }
         counts
     }
@@ -363,7 +363,7 @@ impl Host {
             Self::Parent(_) | Self::Nowhere(_) => (Vec::new(), None),
         };
         if self.is_global() {
-            unsent::add_to_all(&mut readings);
+            refused::add_to_all(&mut readings);
         }
         (readings, retry)
     }

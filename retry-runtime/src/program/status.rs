@@ -11,7 +11,7 @@ use crate::api::events::Interest;
 use crate::api::excerpt::grouped;
 use crate::api::run::{self, RunId};
 use crate::caller::host::Host;
-use crate::caller::{underway, unsent};
+use crate::caller::{refused, underway};
 use crate::config::{FailOn, StatusMode};
 use crate::local::Observe;
 use crate::observe::feed::Feed;
@@ -99,7 +99,7 @@ pub(super) fn end() {
     let mode = MODE.get().copied().unwrap_or(StatusMode::None);
     let host = Host::global_if_started();
     if mode > StatusMode::None
-        && let Some((count, function, reason)) = unsent::unpublished()
+        && let Some((count, function, reason)) = refused::unpublished()
     {
         let (calls, function) = (summary::plural(count, "call"), short_name(function));
         say(&format!(
@@ -138,7 +138,7 @@ pub(super) fn fail_on_failures(fail_on: FailOn) {
         let failures = observed.lock();
         (failures.failed, failures.after_retry)
     });
-    let failed = published + unsent::unpublished().map_or(0, |(count, ..)| count);
+    let failed = published + refused::unpublished().map_or(0, |(count, ..)| count);
     let counted = match fail_on {
         FailOn::Never => 0,
         FailOn::Failed => failed,

@@ -17,8 +17,8 @@ use crate::api::failure::{Lost, Rejected, Startup};
 use crate::api::options::Options;
 use crate::caller::call::{Decoders, not_decodable};
 use crate::caller::host::Host;
+use crate::caller::refused::RefusedCalls;
 use crate::caller::underway::{self, Activity, Underway};
-use crate::caller::unsent::Unsent;
 use crate::checkpoint::{Found, Run, Stored};
 use crate::codec::buffers::BufferPool;
 use crate::codec::payload::{self, Packed, Payload};
@@ -584,7 +584,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             let index = self.take(1);
             let outcome = match known {
                 Ok(value) => outcome::known(value),
-                Err(reason) => self.unsent(index, 1, Failure::Rejected(reason)),
+                Err(reason) => self.end_refused(index, 1, Failure::Rejected(reason)),
             };
             if !self.host.is_foreign() {
                 // The scheduler does not count this input.
@@ -601,14 +601,14 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
     }
 
     /// Returns the outcome of inputs that are not submitted.
-    fn unsent(&self, index: Option<u64>, count: u32, failure: Failure) -> Outcome {
-        let unsent = Unsent {
+    fn end_refused(&self, index: Option<u64>, count: u32, failure: Failure) -> Outcome {
+        let refused = RefusedCalls {
             registration: self.registration,
             called: self.called,
             index,
             count,
         };
-        unsent.end(&self.host, failure)
+        refused.end(&self.host, failure)
     }
 
     /// Records whether a start failed, according to the outcome of an input.
@@ -691,7 +691,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             return;
         }
         if let Some(startup) = self.recent_start_failure() {
-            let outcome = self.unsent(index, inputs.count(), Failure::Startup(startup));
+            let outcome = self.end_refused(index, inputs.count(), Failure::Startup(startup));
             return self
                 .shared
                 .delivery()
@@ -742,7 +742,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             }
             Ok(None) => {}
             Err(reason) => {
-                let outcome = self.unsent(index, inputs.count(), Failure::Rejected(reason));
+                let outcome = self.end_refused(index, inputs.count(), Failure::Rejected(reason));
                 let mut delivery = self.shared.delivery();
                 delivery.put(index, &inputs, &given, outcome);
             }

@@ -15,7 +15,7 @@ use crate::scheduler::{Counts, FunctionReading};
 use crate::sys::PerProcess;
 
 /// The calls of each function through the default runtime.
-static UNSENT: PerProcess<Mutex<BTreeMap<&'static str, Known>>> = PerProcess::new();
+static REFUSED: PerProcess<Mutex<BTreeMap<&'static str, Known>>> = PerProcess::new();
 
 /// The calls of one function.
 struct Known {
@@ -27,7 +27,7 @@ struct Known {
 }
 
 /// Consecutive calls of one function.
-pub(crate) struct Unsent {
+pub(crate) struct RefusedCalls {
     pub(crate) registration: &'static Registration,
     pub(crate) called: &'static Location<'static>,
     /// The place of the first input in its map.
@@ -35,7 +35,7 @@ pub(crate) struct Unsent {
     pub(crate) count: u32,
 }
 
-impl Unsent {
+impl RefusedCalls {
     /// Counts and publishes the calls, and returns their outcome. In a worker they are not counted: the program
     /// does not know of them.
     #[cold]
@@ -48,10 +48,10 @@ impl Unsent {
 
     fn note(&self, host: &Host, failure: &Failure) {
         if host.is_global() || matches!(host, Host::Nowhere(_)) {
-            let unsent = UNSENT.get_or_init(Mutex::default);
-            let mut unsent = unsent.lock().unwrap_or_else(PoisonError::into_inner);
+            let refused = REFUSED.get_or_init(Mutex::default);
+            let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
             let name = self.registration.pool().name;
-            let known = unsent.entry(name).or_insert_with(|| Known {
+            let known = refused.entry(name).or_insert_with(|| Known {
                 count: 0,
                 unpublished: 0,
                 reason: failure.describe(None).1,
@@ -83,26 +83,31 @@ impl Unsent {
 
 /// Locks the calls; returns `None` before the first one.
 fn lock() -> Option<MutexGuard<'static, BTreeMap<&'static str, Known>>> {
-    Some(UNSENT.get()?.lock().unwrap_or_else(PoisonError::into_inner))
+    Some(
+        REFUSED
+            .get()?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner),
+    )
 }
 
 /// Adds the calls of a function to those that the scheduler of the default runtime knows.
 pub(super) fn add_to(function: &str, counts: &mut Counts) {
-    if let Some(known) = lock().as_ref().and_then(|unsent| unsent.get(function)) {
+    if let Some(known) = lock().as_ref().and_then(|refused| refused.get(function)) {
         add(counts, known.count);
     }
 }
 
-fn add(counts: &mut Counts, unsent: u64) {
-    counts.submitted += unsent;
-    counts.finished += unsent;
-    counts.failed += unsent;
+fn add(counts: &mut Counts, refused: u64) {
+    counts.submitted += refused;
+    counts.finished += refused;
+    counts.failed += refused;
 }
 
 /// Adds the calls of all functions to those that the scheduler of the default runtime knows.
 pub(super) fn add_to_all(readings: &mut Vec<FunctionReading>) {
-    let Some(unsent) = lock() else { return };
-    for (name, Known { count, .. }) in &*unsent {
+    let Some(refused) = lock() else { return };
+    for (name, Known { count, .. }) in &*refused {
         let known = readings.iter().position(|one| one.name == *name);
         let place = known.unwrap_or_else(|| {
             readings.push(FunctionReading {
@@ -118,9 +123,9 @@ pub(super) fn add_to_all(readings: &mut Vec<FunctionReading>) {
 /// Returns how many calls have ended without an event, the function of some of them, and why these have ended;
 /// `None` if there were none.
 pub(crate) fn unpublished() -> Option<(u64, &'static str, String)> {
-    let unsent = lock()?;
-    let mut unpublished = unsent.iter().filter(|(_, known)| known.unpublished > 0);
+    let refused = lock()?;
+    let mut unpublished = refused.iter().filter(|(_, known)| known.unpublished > 0);
     let (name, Known { reason, .. }) = unpublished.next()?;
-    let total = unsent.values().map(|known| known.unpublished).sum();
+    let total = refused.values().map(|known| known.unpublished).sum();
     Some((total, name, reason.clone()))
 }
