@@ -170,7 +170,7 @@ impl Program {
             return work();
         }
         let fail_on = self.begin();
-        broken_pipe::silence();
+        broken_pipe::silence(status::settle);
         let result = catch_unwind(AssertUnwindSafe(work));
         if let Err(payload) = &result
             && broken_pipe::is_broken_pipe(&**payload)

@@ -13,11 +13,12 @@ pub(super) const EXIT: i32 = 128 + 13;
 const PRINTING: &str = "failed printing to stdout: ";
 const BROKEN: &str = "(os error 32)";
 
-/// Keeps the panic hook from reporting this panic.
-pub(super) fn silence() {
+/// Keeps the panic hook from reporting this panic. `before` runs ahead of the report of any other.
+pub(super) fn silence(before: fn()) {
     let report = take_hook();
     set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
         if !is_broken_pipe(info.payload()) {
+            before();
             report(info);
         }
     }));

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::sampling::{self, Sample};
@@ -30,6 +31,12 @@ const SHORT: Duration = Duration::from_secs(1);
 /// Time that the end of the program waits for status lines, which a stopped terminal may hold up.
 const LAST: Duration = Duration::from_secs(2);
 
+/// Time that a panic waits for them. The thread that panics may hold them up itself.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// The name of the thread that prints status lines.
+const THREAD: &str = "retry-status";
+
 static MODE: OnceLock<StatusMode> = OnceLock::new();
 
 /// The failures of the default runtime of this process.
@@ -57,7 +64,7 @@ pub(super) fn observe(observe: Observe<'_>) {
         _ => Interest::Failures,
     };
     let status = Box::new(Status::new(*mode, Arc::clone(&observed.failures)));
-    if let Ok(feed) = Feed::start("retry-status", interest, status)
+    if let Ok(feed) = Feed::start(THREAD, interest, status)
         && observed.feed.set(Arc::clone(&feed)).is_ok()
     {
         observe(feed);
@@ -86,6 +93,17 @@ pub(super) fn announce(now: Instant, samples: &[Sample]) {
 pub(super) fn note(text: &str) {
     if !is_silent() {
         say(text);
+    }
+}
+
+/// Prints the lines about calls that have ended, ahead of the report of a panic: that mostly comes from the error of such a
+/// call, and has several lines, between which they must not get.
+pub(super) fn settle() {
+    let feed = OBSERVED.get().and_then(|observed| observed.feed.get());
+    if let Some(feed) = feed
+        && thread::current().name() != Some(THREAD)
+    {
+        feed.flush(MOMENT);
     }
 }
 

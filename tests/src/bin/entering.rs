@@ -46,6 +46,12 @@ fn work(action: &str) -> Result<(), String> {
     match action {
         "fails" => println!("{:?}", refuses.remote(1).wait().is_err()),
         "succeed" => println!("{:?}", double.map([1, 2, 3]).try_collect::<Vec<_>>().wait()),
+        "unwrap" => {
+            // The message of the panic has several lines.
+            let all = refuses.map(0..50).into_iter();
+            all.for_each(|result| assert!(result.is_err()));
+            println!("{:?}", refuses.remote(1).wait().unwrap());
+        }
         "fail" => return Err("no luck".to_owned()),
         "panic" => {
             // The task's first line is proof that it runs.

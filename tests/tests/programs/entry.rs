@@ -116,6 +116,21 @@ fn a_signal_ends_a_run_in_order() {
 }
 
 #[test]
+fn lines_about_calls_come_before_the_panic_that_follows_from_them() {
+    fixture_outside(LIMIT, || {
+        for _ in 0..20 {
+            let ended = run(entering("unwrap"));
+            assert_eq!(ended.code, Some(101), "{}", ended.err);
+            let (lines, report) = ended.err.split_once("\nthread 'main'").unwrap();
+            assert!(lines.contains("FAILED ["), "{lines}");
+            let (report, _) = report.split_once("Summary [").unwrap();
+            assert!(report.contains("called `Result::unwrap()`"), "{report}");
+            assert!(!report.contains("FAILED ["), "{report}");
+        }
+    });
+}
+
+#[test]
 fn an_inner_run_only_runs_its_closure() {
     fixture_outside(LIMIT, || {
         let ended = run(entering("nested"));
