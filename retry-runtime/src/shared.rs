@@ -24,8 +24,8 @@ use crate::codec::{self, Wire};
 use crate::sys::{self, Number, SealedMemory, View, ViewStaged};
 pub(crate) use object::{Handed, Holder, Object, ObjectId, Received};
 pub(crate) use registry::{
-    ChunkObjects, InputObjects, Loans, MOST_NAMED, Objects, Source, borrow, collect, find_here,
-    find_staged, forget, receive, set_source,
+    ChunkObjects, InputObjects, Loans, MOST_NAMED, Made, Objects, Source, borrow, collect,
+    find_here, find_staged, forget, receive, set_source,
 };
 pub(crate) use staging::StagingPool;
 

@@ -16,7 +16,7 @@ use crate::api::run::RunId;
 use crate::codec::payload::Payload;
 use crate::config::Config;
 use crate::function::callee::Callee;
-use crate::function::current::{count_request, current, set_made};
+use crate::function::current::{count_made, count_request, current};
 use crate::job::Job;
 use crate::job::caller::Caller;
 use crate::job::delivery;
@@ -94,9 +94,9 @@ impl Upstream {
                 Some(upstream) => upstream.fetch(id),
                 None => Err("there is no parent to ask for a shared value".to_owned()),
             },
-            set_made: |bytes| {
+            count_made: |made| {
                 if Self::get().is_some_and(|upstream| !upstream.is_foreign()) {
-                    set_made(bytes);
+                    count_made(made);
                 }
             },
             give_back: |id, count| {

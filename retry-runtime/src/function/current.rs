@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::api::call_id::{CallId, CallNumber};
 use crate::api::run::RunId;
+use crate::shared::Made;
 use crate::wire::ControlBlock;
 use crate::wire::frame::CallHeader;
 
@@ -45,10 +46,13 @@ pub(crate) fn count_request() {
     }
 }
 
-/// Sets, on the control block, the bytes of the shared values that this worker has made and still has.
-pub(crate) fn set_made(bytes: u64) {
+/// Counts, on the control block, a shared value that this worker has made, or has dropped.
+pub(crate) fn count_made(made: Made) {
     if let Some(control) = CONTROL_BLOCK.get() {
-        control.set_made(bytes);
+        match made {
+            Made::New(bytes) => control.add_made(bytes),
+            Made::Dropped(bytes) => control.remove_made(bytes),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 
-use super::registry;
+use super::registry::{self, Made};
 use crate::sys::{Mark, OwnedFd, SealedMemory, StagedMemory};
 
 /// Identifies a shared value within the processes of a program.
@@ -90,7 +90,7 @@ impl Object {
     pub(crate) fn new(memory: SealedMemory) -> Arc<Self> {
         let object = Self::adopted(next_id(), memory);
         if object.is_made_by_this_worker() {
-            registry::count_made(object.mapped_length(), true);
+            registry::count_made(Made::New(object.mapped_length() as u64));
         }
         object
     }
@@ -247,7 +247,7 @@ impl Drop for Object {
         }
         registry::remove(self.id);
         if self.is_made_by_this_worker() {
-            registry::count_made(self.mapped_length(), false);
+            registry::count_made(Made::Dropped(self.mapped_length() as u64));
         }
         let lent = *self.lent.get_mut();
         if lent > 0 {

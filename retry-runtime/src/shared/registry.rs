@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::mem::take;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::object::{Object, ObjectId, Received};
@@ -27,8 +26,15 @@ pub(crate) struct Source {
     pub(crate) fetch: fn(ObjectId) -> Result<Arc<Object>, String>,
     /// Tells the parent that the worker does not need a value any more, which it was lent this many times.
     pub(crate) give_back: fn(ObjectId, u32),
-    /// Tells the parent how many bytes of values the worker has made and still has.
-    pub(crate) set_made: fn(u64),
+    /// Tells the parent of the memory of values that the worker has made.
+    pub(crate) count_made: fn(Made),
+}
+
+/// The number of bytes of a value that this worker has made.
+#[derive(Clone, Copy)]
+pub(crate) enum Made {
+    New(u64),
+    Dropped(u64),
 }
 
 static SOURCE: OnceLock<Source> = OnceLock::new();
@@ -182,19 +188,11 @@ pub(crate) fn borrow(ids: Vec<ObjectId>) -> Objects {
     Objects::new(objects, Vec::new(), 0)
 }
 
-/// Counts the memory of a value that this worker has made or, with `false`, has dropped. The kernel does not count it for
-/// a process before that has looked at it.
-pub(super) fn count_made(bytes: usize, is_new: bool) {
-    static MADE: AtomicU64 = AtomicU64::new(0);
-    let Some(source) = SOURCE.get() else {
-        return;
-    };
-    let bytes = bytes as u64;
-    let made = match is_new {
-        true => MADE.fetch_add(bytes, Ordering::Relaxed) + bytes,
-        false => MADE.fetch_sub(bytes, Ordering::Relaxed) - bytes,
-    };
-    (source.set_made)(made);
+/// Counts the memory of a value of this worker. The kernel counts it for no process before that has looked at it.
+pub(super) fn count_made(made: Made) {
+    if let Some(source) = SOURCE.get() {
+        (source.count_made)(made);
+    }
 }
 
 pub(super) fn give_back(id: ObjectId, lent: u32) {

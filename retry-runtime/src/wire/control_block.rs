@@ -179,9 +179,14 @@ impl ControlBlock {
         self.memory.word(REQUESTS).fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Sets the bytes of the shared values that this worker has made and still has.
-    pub(crate) fn set_made(&self, bytes: u64) {
-        self.memory.word(MADE).store(bytes, Ordering::Release);
+    /// Counts a shared value that this worker has made.
+    pub(crate) fn add_made(&self, bytes: u64) {
+        self.memory.word(MADE).fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Counts a shared value that this worker has made and has dropped.
+    pub(crate) fn remove_made(&self, bytes: u64) {
+        self.memory.word(MADE).fetch_sub(bytes, Ordering::AcqRel);
     }
 
     /// Clears a slot whose ticket has been answered.

@@ -23,7 +23,11 @@ impl ControlBlock {
         match *self {}
     }
 
-    pub(crate) fn set_made(&self, _: u64) {
+    pub(crate) fn add_made(&self, _: u64) {
+        match *self {}
+    }
+
+    pub(crate) fn remove_made(&self, _: u64) {
         match *self {}
     }
 
