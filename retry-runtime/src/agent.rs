@@ -96,6 +96,8 @@ struct RunningState {
     wakers: Vec<Waker>,
     /// For how long the machine had been suspended when the ledger was asked for.
     suspended: Duration,
+    /// Set if that ledger does not allow the task to begin.
+    is_earlier: bool,
 }
 
 /// The future of a task's [verdict](Execution::verdict).
@@ -210,7 +212,7 @@ impl Agent {
             .iter()
             .filter(|one| one.pool == queue.function());
         let taken = of_queue.map(|one| lock(&one.state).execution.unfinished().min(*slots));
-        let room = (*slots + 1).saturating_sub(taken.sum());
+        let room = slots.saturating_add(1).saturating_sub(taken.sum());
         room as usize
     }
 
@@ -262,6 +264,7 @@ impl Agent {
                 verdict: None,
                 wakers: Vec::new(),
                 suspended: sys::suspended(),
+                is_earlier: false,
             }),
         });
         let mut state = lock(&agent.state);
@@ -331,11 +334,30 @@ impl Execution {
     /// Returns the ledger that the engine has to keep for the next machine that gets the task, should this one be lost.
     /// It has to be acknowledged before anything runs, and may be sent again to show that this machine is alive. Ask for
     /// it each time, before the time is taken at which it is sent.
+    ///
+    /// While the task waits for others, it is the ledger that came with it: a machine that is lost meanwhile has not lost
+    /// this task.
     #[must_use]
     pub fn ledger(&self) -> Vec<u8> {
+        let agent = self.0.agent.upgrade();
+        let may_begin = agent.is_none_or(|agent| agent.may_begin(&self.0));
+        self.ledger_if(may_begin)
+    }
+
+    /// Returns the ledger that came with the task, to show that this machine is alive before the task is to begin.
+    #[must_use]
+    pub fn earlier_ledger(&self) -> Vec<u8> {
+        self.ledger_if(false)
+    }
+
+    fn ledger_if(&self, may_begin: bool) -> Vec<u8> {
         let mut state = lock(&self.0.state);
         state.suspended = sys::suspended();
-        state.execution.ledger()
+        state.is_earlier = !may_begin && state.execution.phase() == TaskPhase::Announced;
+        match state.is_earlier {
+            true => state.execution.earlier_ledger(),
+            false => state.execution.ledger(),
+        }
     }
 
     /// Takes in that the engine has acknowledged the ledger that was sent to it at a time. The first time, the calls
@@ -347,6 +369,9 @@ impl Execution {
     pub fn acknowledged(&self, sent: Instant) {
         let now = now();
         let mut state = lock(&self.0.state);
+        if state.is_earlier {
+            return;
+        }
         // The machine may have been suspended since.
         let sent = sent.checked_add(state.suspended).unwrap_or(now);
         let calls = state.execution.acknowledge(now, sent);
@@ -530,9 +555,15 @@ impl Running {
             }
             self.conclude();
         }
-        // It may have been asked to end before the local engine had the calls.
-        let asked = lock(&self.state).execution.phase();
+        // It may have been asked to end, or to leave, before the local engine had the calls.
+        let state = lock(&self.state);
+        let (asked, leaves) = (state.execution.phase(), state.execution.leaves());
+        drop(state);
         self.stop(&agent, asked);
+        if leaves {
+            let target = Arc::clone(self) as Arc<dyn Deliver>;
+            agent.engine.hand_back_waiting(&target);
+        }
     }
 
     /// Ends what the local engine has of a task that was asked to end.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use retry_syntax::{Problem, Units};
 
+use crate::api::engine::Address;
 use crate::api::options::Options;
 use crate::api::retries::Retries;
 use crate::codec::payload;
@@ -114,16 +115,6 @@ pub(crate) enum Serve {
     These(Vec<String>),
 }
 
-/// Returns an address without a user's name and password.
-pub(crate) fn shown_address(address: &str) -> String {
-    let hide = |(scheme, rest): (&str, &str)| {
-        let (_, place) = rest.rsplit_once('@')?;
-        Some(format!("{scheme}://{place}"))
-    };
-    let hidden = address.split_once("://").and_then(hide);
-    hidden.unwrap_or_else(|| address.to_owned())
-}
-
 /// The time after which a machine that is not heard of any more is given up, unless it is set.
 const HOST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -152,7 +143,7 @@ pub(crate) struct Config {
     pub(crate) shutdown_grace: Duration,
     pub(crate) inline: bool,
     /// The address of the engine that calls go through, unless they run on this machine.
-    pub(crate) address: Option<String>,
+    pub(crate) address: Option<Address>,
     /// The functions that this process serves for an engine.
     pub(crate) serve: Option<Serve>,
     /// The time after which a machine that is not heard of any more is given up.
@@ -282,7 +273,9 @@ const VARIABLES: &[(&str, Set)] = &[
         match text {
             "inline" => config.inline = true,
             "processes" => config.inline = false,
-            address if address.contains("://") => config.address = Some(address.to_owned()),
+            address if address.contains("://") => {
+                config.address = Some(Address(address.to_owned()))
+            }
             _ => {
                 return Err(
                     "must be processes, inline or the address of an engine, such as temporal://host:7233"

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::hash::Hasher;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
@@ -396,7 +397,12 @@ pub(crate) fn version(config: &Config) -> io::Result<u64> {
         (Some(version), _) => hash.add(version),
         (None, Some(of_file)) => hash.write(&of_file.to_le_bytes()),
         (None, None) => {
-            let of_file = hash_file(File::open(std::env::current_exe()?)?)?;
+            // A new build may have taken the place of the file since.
+            let path = match cfg!(target_os = "linux") {
+                true => PathBuf::from("/proc/self/exe"),
+                false => std::env::current_exe()?,
+            };
+            let of_file = hash_file(File::open(path)?)?;
             hash.write(&OF_FILE.get_or_init(|| of_file).to_le_bytes());
         }
     }

@@ -115,6 +115,9 @@ pub(crate) fn open(now: Instant, host: &str, delivery: Delivery) -> Result<Opene
         host_timeout,
         max_body,
     } = body;
+    if host_timeout.is_zero() {
+        return Err("no time for a sign of life".to_owned());
+    }
     let (count, local) = read_calls(std::mem::take(&mut calls.items), payload)?;
     let is_lost =
         !ledger.begun.is_empty() && calls.policy.at_most_once || ledger.begun.len() >= MOST_HOSTS;
@@ -251,6 +254,11 @@ impl Execution {
         ledger.encode()
     }
 
+    /// Returns the ledger of a task that does not begin on this machine yet, and is not to count it if it is lost.
+    pub(crate) fn earlier_ledger(&self) -> Vec<u8> {
+        self.ledger.encode()
+    }
+
     /// Makes the rest of a deadline count from the submission of the task.
     fn anchored(&self, now: Instant, mut resumption: Box<Resumption>) -> Box<Resumption> {
         let here = now.saturating_duration_since(self.delivered);
@@ -334,6 +342,11 @@ impl Execution {
     pub(crate) fn leave(&mut self) -> bool {
         self.leaves = true;
         self.begun.is_some()
+    }
+
+    /// Returns whether calls that are handed back go on elsewhere.
+    pub(crate) fn leaves(&self) -> bool {
+        self.leaves
     }
 
     /// Asks for the rest of the task to be made elsewhere. Returns whether the local engine has to end its calls.
@@ -461,7 +474,7 @@ impl Execution {
             ledger.resumption = Some(resumption.clone());
             let mut bytes = ledger.encode();
             if bytes.len() > self.max_body {
-                ledger.resumption = Some(numbers_of(&resumption));
+                ledger.resumption = Some(Box::new(resumption.numbers()));
                 bytes = ledger.encode();
             }
             return Verdict::Again {
@@ -550,7 +563,7 @@ fn halves(mut outcome: Outcome, are_too_large: bool) -> (Outcome, Option<Outcome
 /// Returns what the answer of a task with `calls` calls says about one whose outcome does not fit into it.
 fn too_large(calls: u32, outcome: &Outcome, size: usize, limit: usize) -> Outcome {
     failed(match &outcome.result {
-        Err(Failure::HandedBack(resumption)) => Failure::HandedBack(numbers_of(resumption)),
+        Err(Failure::HandedBack(resumption)) => Failure::HandedBack(Box::new(resumption.numbers())),
         // It is made again in a smaller task.
         _ if calls > 1 => Failure::HandedBack(Box::default()),
         Ok(_) => Failure::Lost(Lost::TooLarge { limit }),
@@ -558,15 +571,6 @@ fn too_large(calls: u32, outcome: &Outcome, size: usize, limit: usize) -> Outcom
             size: size as u64,
             limit,
         }),
-    })
-}
-
-/// Returns a state without the texts of the attempts behind it, which may be large.
-fn numbers_of(resumption: &Resumption) -> Box<Resumption> {
-    Box::new(Resumption {
-        attempts: Vec::new(),
-        last: None,
-        ..resumption.clone()
     })
 }
 

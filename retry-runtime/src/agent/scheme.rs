@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Agent;
-use crate::api::engine::Engine;
+use crate::api::engine::{Engine, shown_address};
 
 /// An engine as programs find it: by the part of `RETRY_ENGINE` before `://`.
 ///
@@ -81,7 +81,8 @@ macro_rules! register_engine {
 /// If it is no address, or no engine of its name is linked.
 pub(crate) fn find(address: &str) -> Result<&'static Scheme, String> {
     let (name, _) = address.split_once("://").ok_or_else(|| {
-        format!("`{address}` is no address of an engine, such as temporal://queue.example:7233")
+        let shown = shown_address(address);
+        format!("`{shown}` is no address of an engine, such as temporal://queue.example:7233")
     })?;
     let mut schemes = inventory::iter::<Scheme>.into_iter();
     schemes.find(|scheme| scheme.name == name).ok_or_else(|| {

@@ -1,6 +1,7 @@
 //! The interface of an engine, which carries calls to other machines.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,35 @@ pub trait Engine: Send + Sync {
     /// 1.9 MB.
     fn max_body(&self) -> usize {
         1_900_000
+    }
+}
+
+/// Returns the address of an engine without a user's name and password, for messages.
+pub(crate) fn shown_address(address: &str) -> String {
+    let Some((before, place)) = address.rsplit_once('@') else {
+        return address.to_owned();
+    };
+    match before.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://{place}"),
+        None => place.to_owned(),
+    }
+}
+
+/// The address of an engine. Its `Debug` shows no password.
+#[derive(Clone)]
+pub(crate) struct Address(pub(crate) String);
+
+impl Deref for Address {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        shown_address(&self.0).fmt(f)
     }
 }
 
@@ -329,6 +359,25 @@ mod tests {
             *ends.lock().unwrap(),
             [TaskEnd::Cancelled, TaskEnd::Expired]
         );
+    }
+
+    #[test]
+    fn addresses_are_shown_without_passwords() {
+        for (address, shown) in [
+            (
+                "temporal://host:7233/default",
+                "temporal://host:7233/default",
+            ),
+            ("temporal://me:pass@word@host:7233", "temporal://host:7233"),
+            ("me:password@host", "host"),
+            ("host", "host"),
+        ] {
+            assert_eq!(shown_address(address), shown);
+            assert_eq!(
+                format!("{:?}", Address(address.to_owned())),
+                format!("{shown:?}")
+            );
+        }
     }
 
     #[test]

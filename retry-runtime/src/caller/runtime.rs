@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::call_id::{CallId, CallNumber};
 use crate::api::context::short_name;
+use crate::api::engine::Address;
 use crate::api::events::Events;
 use crate::api::retries::Retries;
 use crate::caller::host::{self, Host};
@@ -628,7 +629,7 @@ impl Builder {
     ///
     /// Settings about workers, such as [`max_workers`](Self::max_workers), are those of each agent then.
     pub fn engine(mut self, address: impl Into<String>) -> Self {
-        self.config.address = Some(address.into());
+        self.config.address = Some(Address(address.into()));
         self.config.note_built("engine");
         self
     }

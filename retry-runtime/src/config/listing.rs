@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::choices::Choice;
-use super::{Config, Serve, VARIABLES, shown_address};
+use super::{Config, Serve, VARIABLES};
+use crate::api::engine::shown_address;
 use crate::api::retries::Retries;
 use crate::api::spec::{Annotation, FunctionSpec};
 use crate::sys::attributes::parallelism;

@@ -43,6 +43,9 @@ const INPUT_BYTES: usize = 256;
 /// The time after a deadline within which the machine that has a call may still say how it ended.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
+/// How often it is asked within the `startup_timeout` whether there are machines.
+const ASKED: u32 = 10;
+
 /// The number of deadlines from which on those of calls that have ended are removed.
 const MANY: usize = 1024;
 
@@ -134,6 +137,8 @@ struct Pool {
     silent_since: Instant,
     /// The time of the next question whether there are machines. A function may have all the time there is.
     ask_at: Option<Instant>,
+    /// The time at which there was one, at the last question that found one.
+    found_at: Option<Instant>,
     startup_timeout: Duration,
     /// Set once a machine has answered.
     has_answered: bool,
@@ -290,6 +295,7 @@ impl Tasks {
             delayed: 0,
             silent_since: now,
             ask_at: None,
+            found_at: None,
             startup_timeout: self
                 .settings
                 .startup_timeout
@@ -381,14 +387,20 @@ impl Tasks {
         }
     }
 
-    /// Takes in which machines serve a function that none has answered for.
+    /// Takes in which machines serve a function that none has answered for. Once there has been none for the
+    /// `startup_timeout`, its calls fail.
     pub(crate) fn found(&mut self, now: Instant, pool: &PoolKey, hosts: &Hosts) {
         let Some(known) = self.pools.get_mut(pool) else {
             return;
         };
+        if hosts.serve {
+            known.found_at = Some(now);
+        }
         let patience = known.startup_timeout;
         let is_over = |since: Instant| now.saturating_duration_since(since) >= patience;
-        if hosts.serve || known.tasks == 0 || !is_over(known.silent_since) {
+        // A machine may be replaced, or the engine may have forgotten for a moment which ones there are.
+        let found_at = known.found_at.unwrap_or(known.silent_since);
+        if known.tasks == 0 || !is_over(found_at.max(known.silent_since)) {
             return;
         }
         let queue = Queue::new(pool.0, self.settings.version);
@@ -514,7 +526,7 @@ impl Tasks {
                 due.push(key.clone());
             }
             if pool.tasks > 0 && pool.ask_at.is_some_and(|at| at <= now) {
-                pool.ask_at = now.checked_add(pool.startup_timeout);
+                pool.ask_after(now);
                 let queue = Queue::new(key.0, self.settings.version);
                 let pool = key.clone();
                 self.actions.push_back(Action::FindHosts { pool, queue });
@@ -615,6 +627,11 @@ impl Tasks {
 }
 
 impl Pool {
+    /// Postpones the question whether there are machines.
+    fn ask_after(&mut self, now: Instant) {
+        self.ask_at = now.checked_add(self.startup_timeout / ASKED);
+    }
+
     /// Returns the queue of a caller.
     fn line(&mut self, caller: Caller) -> &mut VecDeque<CallNumber> {
         let known = self.lines.iter().position(|line| line.caller == caller);

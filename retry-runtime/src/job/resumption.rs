@@ -52,6 +52,15 @@ impl Resumption {
         }
     }
 
+    /// Returns the state without the texts of the attempts, which may be large.
+    pub(crate) fn numbers(&self) -> Self {
+        Self {
+            attempts: Vec::new(),
+            last: None,
+            ..*self
+        }
+    }
+
     /// Records an attempt on a machine that was lost. It is charged to no policy.
     pub(crate) fn record_lost_host(&mut self, host: &str, now: std::time::Instant) {
         let attempt = Attempt {

@@ -380,8 +380,10 @@ fn without_a_host_the_calls_end_with_what_hosts_serve() {
     calls.tasks.found(begun + 59 * SECOND, &pool(&PLAIN), &no);
     calls.act();
     assert!(calls.ended.is_empty(), "one may still come");
-    calls.tick_at(begun + 60 * SECOND);
-    assert_eq!(calls.asked, 1);
+    for tenth in 1..=10 {
+        calls.tick_at(begun + tenth * 6 * SECOND);
+        assert_eq!(calls.asked, tenth as usize);
+    }
     let yes = Hosts {
         serve: true,
         others: Vec::new(),
@@ -389,7 +391,13 @@ fn without_a_host_the_calls_end_with_what_hosts_serve() {
     calls.tasks.found(calls.now, &pool(&PLAIN), &yes);
     calls.act();
     assert!(calls.ended.is_empty(), "it is only slow");
-    calls.tasks.found(calls.now, &pool(&PLAIN), &no);
+    for seconds in [60, 119] {
+        let now = begun + seconds * SECOND;
+        calls.tasks.found(now, &pool(&PLAIN), &no);
+        calls.act();
+        assert!(calls.ended.is_empty(), "it may be replaced");
+    }
+    calls.tasks.found(begun + 120 * SECOND, &pool(&PLAIN), &no);
     calls.act();
     let Err(Failure::Startup(Startup::NoHost(text))) = &calls.ended[0].1 else {
         panic!("{:?}", calls.ended[0]);
@@ -512,6 +520,81 @@ fn a_spawned_call_is_attached_to_once_the_engine_has_it() {
     calls.end(asked, TaskEnd::Answered(answer));
     let (_, result) = calls.ended.pop().expect("it has ended");
     assert!(matches!(result, Err(Failure::Lost(Lost::Protocol { .. }))));
+}
+
+#[test]
+fn an_attached_call_that_is_cancelled_before_it_is_sent_is_cancelled_then() {
+    let mut calls = Calls::new(100_000);
+    let slot = Arc::default();
+    let (number, task) = detached(&mut calls, &slot);
+    let call: CallId = task.id.as_str().parse().expect("the id of the call");
+    let attached = attach(&mut calls, call.number(), &slot);
+    calls.tasks.cancel(calls.now, attached);
+    calls.act();
+    // The engine knows nothing of it yet.
+    calls.cancelled.clear();
+    calls.tasks.accept(number);
+    calls.act();
+    assert_eq!(calls.attached.len(), 1);
+    assert_eq!(calls.cancelled, [task.id]);
+}
+
+#[test]
+fn a_machine_on_which_a_task_has_not_begun_is_not_in_its_ledger() {
+    let mut calls = Calls::new(100_000);
+    calls.submit(&PLAIN, 1..2, false, None, None);
+    let (_, task) = calls.sent.pop().unwrap();
+    let now = calls.now;
+    let hosts = |ledger: Vec<u8>| Ledger::decode(&ledger).unwrap().begun;
+    let first = opened(now, "one", delivery(&task, None, Duration::ZERO));
+    assert!(hosts(first.earlier_ledger()).is_empty());
+    assert_eq!(hosts(first.ledger()), ["one"]);
+    let next = opened(
+        now,
+        "two",
+        delivery(&task, Some(first.ledger()), Duration::ZERO),
+    );
+    assert_eq!(hosts(next.earlier_ledger()), ["one"]);
+    assert_eq!(hosts(next.ledger()), ["one", "two"]);
+}
+
+#[test]
+fn the_texts_of_attempts_do_not_make_a_task_too_large() {
+    let mut calls = Calls::new(10_000);
+    calls.warm_up(&PLAIN);
+    let callee = callee(
+        &PLAIN,
+        policy(&PLAIN, Retries::fixed(3, SECOND), None),
+        None,
+    );
+    let inputs = job(0..2, 600, Some(0), Caller(7));
+    calls.tasks.submit(calls.now, &callee, inputs);
+    calls.tasks.dispatch(calls.now, &pool(&PLAIN));
+    calls.act();
+    let (number, task) = calls.sent.pop().unwrap();
+    let now = calls.now;
+    let mut execution = opened(now, "one", delivery(&task, None, Duration::ZERO));
+    let mut chunk = execution.acknowledge(now, now).pop().unwrap();
+    let first = LocalCall {
+        number: 0,
+        index: Some(0),
+        input: chunk.input.split_front(1),
+        resumption: None,
+    };
+    chunk.number = 1;
+    chunk.index = Some(1);
+    succeed(&mut execution, now, first, 8);
+    let resumption = Resumption {
+        attempt: 2,
+        last: Some(Failure::Function(vec![7; 9_500].into())),
+        ..Resumption::default()
+    };
+    let failed = outcome(Err(Failure::HandedBack(Box::new(resumption))));
+    execution.end(now, chunk, failed);
+    let answer = answered(execution.verdict(now, 1, (0, 0)));
+    calls.end(number, TaskEnd::Answered(answer));
+    let (_, again) = calls.sent.pop().expect("it is sent again");
+    assert!(again.body.len() <= 10_000, "{}", again.body.len());
 }
 
 #[test]

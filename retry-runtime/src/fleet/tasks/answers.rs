@@ -97,7 +97,7 @@ impl Tasks {
             }
             pool.has_answered = true;
             pool.silent_since = now;
-            pool.ask_at = now.checked_add(pool.startup_timeout);
+            pool.ask_after(now);
         }
         let mut calls = VecDeque::from(std::mem::take(&mut task.calls));
         let cancelled = task.is_cancelled;

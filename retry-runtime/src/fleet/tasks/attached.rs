@@ -71,7 +71,10 @@ impl Tasks {
         for (number, attached) in &mut self.attached {
             if attached.id == *id && !std::mem::replace(&mut attached.is_asked, true) {
                 let (number, id) = (*number, id.clone());
+                // The engine did not know the task when the call was cancelled.
+                let cancel = attached.is_cancelled.then(|| Action::Cancel(id.clone()));
                 self.actions.push_back(Action::Attach { number, id });
+                self.actions.extend(cancel);
             }
         }
     }

@@ -153,7 +153,7 @@ impl Tasks {
         // Tasks with a delay wait for no machine.
         if pool.tasks == pool.delayed {
             pool.silent_since = now;
-            pool.ask_at = now.checked_add(pool.startup_timeout);
+            pool.ask_after(now);
         }
         pool.tasks += 1;
         pool.delayed += usize::from(!filled.delay.is_zero());
@@ -229,7 +229,7 @@ impl Tasks {
         filled: &mut Filled,
     ) -> Task {
         let terms = &filled.terms;
-        let body = Body {
+        let mut body = Body {
             calls: Calls {
                 function: filled.registration.spec.name.to_owned(),
                 config: key.1.as_deref().map(<[u8]>::to_vec),
@@ -249,8 +249,16 @@ impl Tasks {
             None => TaskId::new(&format!("{}/t{number}", self.settings.run)),
         };
         let queue = Queue::new(key.0, self.settings.version);
-        let body = task::encode(&body, &filled.payload);
-        let mut task = Task::new(id, queue, body, self.settings.host_timeout);
+        let mut bytes = task::encode(&body, &filled.payload);
+        if bytes.len() > self.settings.max_body {
+            // The texts of earlier attempts may be large.
+            let resumptions = body.calls.items.iter_mut();
+            for resumption in resumptions.filter_map(|item| item.resumption.as_mut()) {
+                **resumption = resumption.numbers();
+            }
+            bytes = task::encode(&body, &filled.payload);
+        }
+        let mut task = Task::new(id, queue, bytes, self.settings.host_timeout);
         task.label = self.calls[&filled.calls[0].0].label(filled.count);
         task.delay = filled.delay;
         task.detached = terms.is_detached;
