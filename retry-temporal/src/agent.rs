@@ -91,7 +91,7 @@ impl Host {
         };
         match found {
             Ok(()) | Err(Problem::Busy | Problem::Exists) => {}
-            Err(Problem::NotFound(reason) | Problem::Refused(reason)) => {
+            Err(Problem::NotFound(reason) | Problem::Denied(reason) | Problem::Refused(reason)) => {
                 let place = self.service.place();
                 return Err(format!("the Temporal server at {place}: {reason}"));
             }
@@ -122,23 +122,35 @@ impl Host {
     async fn show(&self, queue: &Queue) {
         let identity = format!("{}{SERVES}{queue}", self.agent.name());
         let show = async {
+            let mut backoff = Backoff::new();
             loop {
                 let polled = self
                     .service
                     .poll(queue.function(), &identity, &self.key, LONG_LIMIT);
-                match polled.await {
+                let polled = polled.await;
+                if polled.is_ok() {
+                    backoff = Backoff::new();
+                }
+                match polled {
                     Ok(None) => {}
                     Ok(Some(task)) => {
                         let why = Report::Failed("this queue has no tasks");
                         let _ = self.service.report(&task.token, &why).await;
                     }
-                    Err(_) => self.answers().await,
+                    Err(_) => self.answers(&mut backoff).await,
                 }
+            }
+        };
+        // Calls that it still has are served until they have ended.
+        let ended = async {
+            self.drained().await;
+            while !self.agent.is_drained() {
+                tokio::time::sleep(LOOK).await;
             }
         };
         tokio::select! {
             () = show => {}
-            () = self.drained() => {}
+            () = ended => {}
         }
         // The server forgets that this machine serves it.
         let ended = self
@@ -151,6 +163,7 @@ impl Host {
     async fn take(self: &Arc<Self>, queue: &Queue) {
         let name = queue.to_string();
         let mut held = JoinSet::new();
+        let mut backoff = Backoff::new();
         while !*self.drains.borrow() {
             if self.agent.free(queue) == 0 {
                 tokio::select! {
@@ -164,7 +177,12 @@ impl Host {
             let polled = self
                 .service
                 .poll(&name, self.agent.name(), &self.key, POLL_LIMIT);
-            match polled.await {
+            let polled = polled.await;
+            if polled.is_ok() {
+                backoff = Backoff::new();
+                self.is_back();
+            }
+            match polled {
                 Ok(Some(mut task)) => {
                     let delivery = Delivery {
                         body: std::mem::take(&mut task.body),
@@ -180,7 +198,7 @@ impl Host {
                 Err(problem) => {
                     self.is_away(&problem);
                     tokio::select! {
-                        () = self.answers() => {}
+                        () = self.answers(&mut backoff) => {}
                         () = self.drained() => {}
                     }
                 }
@@ -190,14 +208,23 @@ impl Host {
         while held.join_next().await.is_some() {}
     }
 
-    /// Waits until the server answers. A poll would not show that for a minute.
-    async fn answers(&self) {
-        let mut backoff = Backoff::new();
+    /// Waits before the next poll, until the server answers: a poll would not show that at once.
+    async fn answers(&self, backoff: &mut Backoff) {
         backoff.wait().await;
+        let mut was_away = false;
         while let Err(problem) = self.service.ping().await {
+            was_away = true;
             self.is_away(&problem);
             backoff.wait().await;
         }
+        // Otherwise it is polls alone that the server does not answer.
+        if was_away {
+            *backoff = Backoff::new();
+            self.is_back();
+        }
+    }
+
+    fn is_back(&self) {
         if self.is_waiting.swap(false, Ordering::Relaxed) {
             say(format_args!(
                 "the Temporal server at {} answers",
@@ -209,7 +236,10 @@ impl Host {
     fn is_away(&self, problem: &Problem) {
         let reason = match problem {
             Problem::Busy | Problem::Exists => return,
-            Problem::Away(reason) | Problem::NotFound(reason) | Problem::Refused(reason) => reason,
+            Problem::Away(reason)
+            | Problem::NotFound(reason)
+            | Problem::Denied(reason)
+            | Problem::Refused(reason) => reason,
         };
         if !self.is_waiting.swap(true, Ordering::Relaxed) {
             let place = self.service.place();
@@ -293,15 +323,16 @@ impl Host {
         let mut delay = regular.min(FIRST_BEAT);
         let mut backoff = Backoff::new();
         loop {
-            let ledger = execution.ledger();
+            let begins = *may_begin.borrow_and_update();
+            let ledger = match begins {
+                true => execution.ledger(),
+                false => execution.earlier_ledger(),
+            };
             let sent = Instant::now();
             match self.service.heartbeat(&task.token, &ledger, limit).await {
                 Ok(is_cancelled) => {
                     lease.extend(sent);
-                    let begins = *may_begin.borrow_and_update();
-                    if begins {
-                        execution.acknowledged(sent);
-                    }
+                    execution.acknowledged(sent);
                     if is_cancelled {
                         execution.cancel();
                     }
@@ -312,7 +343,18 @@ impl Host {
                     }
                     delay = regular;
                 }
-                Err(Problem::NotFound(_) | Problem::Refused(_)) => return,
+                Err(Problem::NotFound(_)) => return,
+                Err(Problem::Refused(reason)) => {
+                    say(format_args!(
+                        "the Temporal server refuses to hear of a task: {reason}"
+                    ));
+                    return;
+                }
+                // The task goes on until its lease is over, since a server may deny this for a moment.
+                Err(problem @ Problem::Denied(_)) => {
+                    self.is_away(&problem);
+                    tokio::time::sleep(backoff.next().min(regular)).await;
+                }
                 Err(_) => tokio::time::sleep(backoff.next().min(regular)).await,
             }
         }
@@ -325,7 +367,7 @@ impl Host {
         while !lease.is_over() {
             match self.service.report(&task.token, &report).await {
                 Ok(()) | Err(Problem::NotFound(_) | Problem::Exists) => return,
-                Err(Problem::Away(_) | Problem::Busy) => backoff.wait().await,
+                Err(Problem::Away(_) | Problem::Busy | Problem::Denied(_)) => backoff.wait().await,
                 Err(Problem::Refused(reason)) => {
                     say(format_args!(
                         "the Temporal server refuses the end of a task: {reason}"

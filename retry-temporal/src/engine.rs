@@ -18,6 +18,9 @@ const FIRST_CONTACT: Duration = Duration::from_secs(8);
 /// The time for which a machine counts after it has polled. A poll takes a minute.
 const HOST_IS_KNOWN: Duration = Duration::from_secs(70);
 
+/// The time for which a server may deny an answer that it has given before.
+const DENIED: Duration = Duration::from_secs(60);
+
 /// The time that the server has for saying that the deadline of a task has passed.
 const DEADLINE_GRACE: Duration = Duration::from_secs(2);
 
@@ -149,6 +152,11 @@ async fn carry(
             return end;
         }
         accepted();
+        if !task.delay.is_zero() {
+            // There is no result before, and a server answers a limited number of those that wait.
+            let asked = cancelled.wait_for(|is_cancelled| *is_cancelled);
+            let _ = tokio::time::timeout(task.delay, asked).await;
+        }
         wait(service, task.id.as_str(), &mut cancelled).await
     };
     let Some(ends) = ends else {
@@ -202,7 +210,7 @@ async fn start(
         match started {
             // One that exists is this one: an earlier answer was lost.
             Ok(()) | Err(Problem::Exists) => return Ok(()),
-            Err(Problem::NotFound(reason) | Problem::Refused(reason)) => {
+            Err(Problem::NotFound(reason) | Problem::Denied(reason) | Problem::Refused(reason)) => {
                 return Err(refused(service, &reason));
             }
             Err(Problem::Away(reason)) => {
@@ -237,7 +245,7 @@ async fn reach(service: &Service) -> Result<(), TaskEnd> {
             return Err(refused(service, &last));
         };
         match answer {
-            Err(Problem::NotFound(reason) | Problem::Refused(reason)) => {
+            Err(Problem::NotFound(reason) | Problem::Denied(reason) | Problem::Refused(reason)) => {
                 return Err(refused(service, &reason));
             }
             Err(Problem::Away(reason)) => last = reason,
@@ -253,10 +261,11 @@ async fn reach(service: &Service) -> Result<(), TaskEnd> {
 async fn wait(service: &Arc<Service>, id: &str, cancelled: &mut watch::Receiver<bool>) -> TaskEnd {
     let mut backoff = Backoff::new();
     let mut is_asked = false;
+    let mut denied_since: Option<Instant> = None;
     loop {
         let result = async {
             let result = service.result(id).await;
-            if let Err(Problem::Away(_) | Problem::Busy) = &result {
+            if let Err(Problem::Away(_) | Problem::Busy | Problem::Denied(_)) = &result {
                 backoff.wait().await;
             } else {
                 backoff = Backoff::new();
@@ -271,8 +280,15 @@ async fn wait(service: &Arc<Service>, id: &str, cancelled: &mut watch::Receiver<
                 continue;
             }
         };
+        if let Err(Problem::Denied(reason)) = &result {
+            if denied_since.get_or_insert_with(Instant::now).elapsed() >= DENIED {
+                return refused(service, reason);
+            }
+            continue;
+        }
+        denied_since = None;
         match result {
-            Ok(None) | Err(Problem::Away(_) | Problem::Busy) => {}
+            Ok(None) | Err(Problem::Away(_) | Problem::Busy | Problem::Denied(_)) => {}
             Ok(Some(Outcome::Completed(answer))) => return TaskEnd::Answered(answer),
             Ok(Some(Outcome::Canceled)) => return TaskEnd::Cancelled,
             // The server does not start a cancelled activity again when its machine is lost or hands it back.

@@ -65,7 +65,7 @@
 //!
 //! # What is not there yet
 //!
-//! Bodies are not encrypted by this crate, and values of more than 1.9 MB do not travel.
+//! Bodies are not encrypted by this crate, and inputs and results of more than 1.7 MB do not travel.
 
 mod agent;
 mod backoff;

@@ -259,7 +259,9 @@ impl Caller {
                     watch.observe(now, &self.times, polled, by_server);
                 }
                 // This program may not know: then calls run to their ends.
-                Err(Problem::NotFound(_) | Problem::Refused(_)) => return Sight::Seen,
+                Err(Problem::NotFound(_) | Problem::Denied(_) | Problem::Refused(_)) => {
+                    return Sight::Seen;
+                }
                 // Nothing is known while the server is away.
                 Err(Problem::Away(_) | Problem::Busy | Problem::Exists) => {}
             }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use temporalio_client::envconfig::LoadClientConfigProfileOptions;
+use temporalio_client::envconfig::{ConfigError, LoadClientConfigProfileOptions};
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::{Code, Request, Response, Status};
 use temporalio_client::{
@@ -69,6 +69,9 @@ const CALLER: &str = "caller";
 /// The type of the failure of an activity whose caller is gone.
 const CALLER_GONE: &str = "CallerGone";
 
+/// The type of the failure with which a machine hands a task back.
+const HANDED_BACK: &str = "HandedBack";
+
 /// The most bytes of a summary that the server takes are 400.
 const SUMMARY: usize = 200;
 
@@ -83,6 +86,8 @@ pub(crate) enum Problem {
     NotFound(String),
     /// The id was used before.
     Exists,
+    /// The server does not let this process make the call, which may change.
+    Denied(String),
     /// The server does not accept the call, and will not later.
     Refused(String),
 }
@@ -168,17 +173,20 @@ pub(crate) enum Report<'a> {
 pub(crate) fn open(address: &str, identity: &str) -> Result<Service, String> {
     let rest = address
         .strip_prefix("temporal://")
-        .ok_or_else(|| format!("`{address}` does not begin with temporal://"))?;
+        .ok_or("the address does not begin with temporal://")?;
     let (host, namespace) = rest.split_once('/').unwrap_or((rest, ""));
     let is_plain = |text: &str| !text.contains(['/', '?', '#', '@']);
     if !is_plain(host) || !is_plain(namespace) {
+        // It may have a password.
+        let shown = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
         return Err(format!(
-            "`{address}` is no address such as temporal://queue.example:7233/default"
+            "`temporal://{shown}` is no address such as temporal://queue.example:7233/default"
         ));
     }
-    let (mut options, client) =
-        ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
-            .map_err(|error| format!("the configuration of Temporal's clients: {error}"))?;
+    let (mut options, client) = ClientOptions::load_from_config(
+        LoadClientConfigProfileOptions::default(),
+    )
+    .map_err(|error| format!("the configuration of Temporal's clients: {}", shown(&error)))?;
     if !host.is_empty() {
         let scheme = match options.tls_options.is_some() {
             true => "https",
@@ -189,7 +197,7 @@ pub(crate) fn open(address: &str, identity: &str) -> Result<Service, String> {
             .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let port = if has_port { "" } else { ":7233" };
         options.target = Url::parse(&format!("{scheme}://{host}{port}"))
-            .map_err(|error| format!("`{address}` is no address: {error}"))?;
+            .map_err(|error| format!("`{host}` is no server: {error}"))?;
     }
     options.identity = identity.to_owned();
     options.connect_timeout = Some(CONNECT_LIMIT);
@@ -303,6 +311,10 @@ impl Service {
                 Some(FailureInfo::TimeoutFailureInfo(_)) => Outcome::TimedOut,
                 Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == CALLER_GONE => {
                     Outcome::Abandoned
+                }
+                // The server would have started it again, unless somebody had cancelled it.
+                Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == HANDED_BACK => {
+                    Outcome::Canceled
                 }
                 _ => Outcome::Failed(failure.message),
             },
@@ -447,7 +459,7 @@ impl Service {
             Report::Cancelled => self.cancelled(token).await,
             Report::Again { delay, ledger } => {
                 let info = ApplicationFailureInfo {
-                    r#type: "HandedBack".to_owned(),
+                    r#type: HANDED_BACK.to_owned(),
                     next_retry_delay: (*delay).max(NO_BACKOFF).try_into().ok(),
                     ..ApplicationFailureInfo::default()
                 };
@@ -634,6 +646,12 @@ impl Service {
     }
 }
 
+/// Returns what is wrong with the configuration, without the line of a file that may have a key in it.
+fn shown(error: &ConfigError) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
 fn problem(status: &Status) -> Problem {
     let message = || match status.message() {
         "" => status.code().description().to_owned(),
@@ -648,11 +666,10 @@ fn problem(status: &Status) -> Problem {
         Code::ResourceExhausted => Problem::Busy,
         // Something between this process and the server has answered.
         _ if status.message().starts_with("grpc-status header missing") => Problem::Away(message()),
-        Code::InvalidArgument
-        | Code::PermissionDenied
-        | Code::Unauthenticated
-        | Code::FailedPrecondition
-        | Code::Unimplemented => Problem::Refused(message()),
+        Code::PermissionDenied | Code::Unauthenticated | Code::FailedPrecondition => {
+            Problem::Denied(message())
+        }
+        Code::InvalidArgument | Code::Unimplemented => Problem::Refused(message()),
         _ => Problem::Away(match status.source() {
             Some(source) => innermost(source),
             None => message(),
