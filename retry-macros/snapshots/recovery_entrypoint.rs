@@ -11,7 +11,7 @@ fn main() {
     }
 }
 ::core::compile_error! {
-    "#[local_entrypoint] takes no arguments; those of `main` are its options"
+    "#[local_entrypoint] takes no option but `crate`; the parameters of `main` are its options"
 }
 ::core::compile_error! {
     "`main` cannot be a #[function]: it calls them; remove this line"

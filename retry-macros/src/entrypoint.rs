@@ -9,7 +9,7 @@ use syn::{Attribute, FnArg, Meta, Pat, Type, Visibility};
 use crate::args::Errors;
 use crate::fallback;
 use crate::item::{self, Function};
-use crate::signature;
+use crate::{policy, signature};
 
 /// The words in `#[arg(..)]` that keep a parameter from being a `--long` option.
 const OWN_FORM: &[&str] = &[
@@ -28,10 +28,9 @@ const SAYS_HOW: &[&str] = &["value_parser", "action", "skip"];
 
 pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    if !attribute.is_empty() {
-        let message = "#[local_entrypoint] takes no arguments; those of `main` are its options";
-        errors.report(&attribute, message);
-    }
+    let message =
+        "#[local_entrypoint] takes no option but `crate`; the parameters of `main` are its options";
+    let private = policy::only_module(attribute, message, &mut errors);
     let mut main: Function = match syn::parse2(item.clone()) {
         Ok(main) => main,
         Err(error) if item::looks_like("fn", &item) => return fallback::item(&error, &item),
@@ -43,7 +42,7 @@ pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> Tok
     };
     let options = check(&mut main, &mut errors);
     let Some(errors) = errors.to_compile_error() else {
-        return expand(main, &options);
+        return expand(main, &options, &private);
     };
     if main.sig.ident == "main" {
         // The compiler refuses a `main` with parameters, so it gets another one.
@@ -233,8 +232,7 @@ fn made_by_tokio(main: &Function) -> Option<Span> {
     is_made.then(|| first.span())
 }
 
-fn expand(mut main: Function, options: &[Opt]) -> TokenStream {
-    let private = crate::tokens::private_module(&quote!(::retry_runtime));
+fn expand(mut main: Function, options: &[Opt], private: &TokenStream) -> TokenStream {
     let names: Vec<_> = options.iter().map(|option| &option.name).collect();
     let mut checks = TokenStream::new();
     let fields: Vec<_> = options
@@ -246,7 +244,7 @@ fn expand(mut main: Function, options: &[Opt]) -> TokenStream {
                 attributes,
                 ..
             } = option;
-            let ty = option.checked(ty, &private, &mut checks);
+            let ty = option.checked(ty, private, &mut checks);
             quote!(#(#attributes)* #name: #ty)
         })
         .collect();

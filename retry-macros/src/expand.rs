@@ -27,9 +27,7 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
     let mut errors = Errors::default();
     item::check(&mut function, &mut errors);
     let args = args::parse(attribute, &mut errors);
-    let runtime = policy::runtime(&args)
-        .map_or_else(|| quote!(::retry_runtime), |path| path.to_token_stream());
-    let private = crate::tokens::private_module(&runtime);
+    let private = policy::module(&args);
     let policy = policy::check(&args, &function.sig, &private, &mut errors);
     let role = Role::Function {
         has_setup: policy::mentions(&args, "setup"),

@@ -9,13 +9,15 @@ use syn::spanned::Spanned;
 use crate::args::Errors;
 use crate::fallback;
 use crate::item::{self, Attributes, Function};
-use crate::place;
+use crate::{place, policy};
 
 pub(crate) fn on_start(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    if !attribute.is_empty() {
-        errors.report(&attribute, "#[on_start] takes no arguments");
-    }
+    let private = policy::only_module(
+        attribute,
+        "#[on_start] takes no option but `crate`",
+        &mut errors,
+    );
     let mut function: Function = match syn::parse2(item.clone()) {
         Ok(function) => function,
         Err(error) if item::looks_like("fn", &item) => return fallback::item(&error, &item),
@@ -27,7 +29,7 @@ pub(crate) fn on_start(attribute: TokenStream, item: TokenStream) -> TokenStream
     };
     check(&mut function, &mut errors);
     match errors.to_compile_error() {
-        None => expand(&function),
+        None => expand(&function, &private),
         Some(errors) => quote! {
             #[allow(dead_code)]
             #function
@@ -84,8 +86,7 @@ fn check(function: &mut Function, errors: &mut Errors) {
     }
 }
 
-fn expand(function: &Function) -> TokenStream {
-    let private = crate::tokens::private_module(&quote!(::retry_runtime));
+fn expand(function: &Function, private: &TokenStream) -> TokenStream {
     let Attributes { cfgs, .. } = Attributes::sort(&function.attrs);
     let name = &function.sig.ident;
     let title = name.unraw().to_string();
@@ -95,7 +96,7 @@ fn expand(function: &Function) -> TokenStream {
         ReturnType::Type(_, ty) => Span::call_site().located_at(ty.span()),
     };
     let call = {
-        let private = crate::tokens::respanned(&private, span);
+        let private = crate::tokens::respanned(private, span);
         quote_spanned!(span=> #private::StartResult(#name()).result())
     };
     quote! {

@@ -8,10 +8,10 @@ mod units;
 mod value;
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{quote, quote_spanned};
-use syn::{Expr, LitStr, Path, Signature};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Expr, LitStr, Signature};
 
-use crate::args::{Args, Errors, Value};
+use crate::args::{self, Args, Errors, Value};
 pub(crate) use keys::unknown;
 use value::{Checked, Given, Known};
 
@@ -32,15 +32,40 @@ pub(crate) struct Policy {
     pub(crate) redact: Vec<String>,
 }
 
-/// Returns the path of the runtime, which everything else depends on.
-pub(crate) fn runtime(args: &Args) -> Option<&Path> {
-    args.iter().find_map(|arg| match &arg.value {
+/// Returns the path of the runtime's hidden module, which everything else depends on.
+pub(crate) fn module(args: &Args) -> TokenStream {
+    let runtime = args.iter().find_map(|arg| match &arg.value {
         Value::Given(value) if arg.key == "crate" => match &**value {
-            Expr::Path(path) => Some(&path.path),
+            Expr::Path(path) => Some(path.path.to_token_stream()),
             _ => None,
         },
         _ => None,
-    })
+    });
+    crate::tokens::private_module(&runtime.unwrap_or_else(|| quote!(::retry_runtime)))
+}
+
+/// Returns the runtime's hidden module for an attribute that has no option but `crate`. The message reports
+/// any other.
+pub(crate) fn only_module(
+    attribute: TokenStream,
+    message: &str,
+    errors: &mut Errors,
+) -> TokenStream {
+    let mut found = Errors::default();
+    let args = args::parse(attribute.clone(), &mut found);
+    let (own, others): (Args, Args) = args.into_iter().partition(|arg| arg.key == "crate");
+    if own.is_empty() && !attribute.is_empty() {
+        errors.report(&attribute, message);
+    } else {
+        errors.append(found);
+        for arg in others {
+            errors.report(&arg.key, message);
+        }
+    }
+    let private = module(&own);
+    // The path does not depend on the function.
+    check(&own, &syn::parse_quote!(fn f()), &private, errors);
+    private
 }
 
 /// Returns whether an option is given, even with a wrong value.

@@ -8,7 +8,7 @@ mod options;
 mod parts;
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
@@ -37,9 +37,7 @@ pub(crate) fn service(attribute: TokenStream, item: TokenStream) -> TokenStream 
     };
     let mut errors = Errors::default();
     let args = args::parse(attribute, &mut errors);
-    let runtime = policy::runtime(&args)
-        .map_or_else(|| quote!(::retry_runtime), |path| path.to_token_stream());
-    let private = crate::tokens::private_module(&runtime);
+    let private = policy::module(&args);
     let parts = Parts::take(&mut block, &mut errors);
     let code = match Service::check(&args, &block, parts, &private, &mut errors) {
         Some(service) => Some(service.expand(&mut errors)),

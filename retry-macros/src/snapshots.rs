@@ -199,6 +199,18 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
          ) { run().await }",
     ),
     (
+        "on_start_of_another_runtime",
+        "on_start",
+        "crate = ::my::runtime",
+        "fn logging() { log() }",
+    ),
+    (
+        "test_of_another_runtime",
+        "retry_runtime::test",
+        "crate = ::my::runtime",
+        "fn it_works() { work() }",
+    ),
+    (
         "on_start",
         "on_start",
         "",

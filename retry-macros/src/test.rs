@@ -4,22 +4,22 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::Attribute;
 
-use crate::fallback;
+use crate::args::Errors;
 use crate::item::Function;
+use crate::{fallback, policy};
 
 pub(crate) fn test(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    match expand(&attribute, item.clone()) {
+    match expand(attribute, item.clone()) {
         Ok(tokens) => tokens,
         Err(error) => fallback::item(&error, &item),
     }
 }
 
-fn expand(attribute: &TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
-    let private = crate::tokens::private_module(&quote!(::retry_runtime));
-    if !attribute.is_empty() {
-        let message = "#[retry_runtime::test] takes no arguments";
-        return Err(syn::Error::new_spanned(attribute, message));
-    }
+fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    let mut errors = Errors::default();
+    let message = "#[retry_runtime::test] takes no option but `crate`";
+    let private = policy::only_module(attribute, message, &mut errors);
+    errors.finish(())?;
     let Function {
         mut attrs,
         vis,

@@ -15,7 +15,15 @@ async fn g(text: &str) -> Result<usize, String> {
 
 const N: u32 = 3;
 
-fn main() {
+#[facade::jobs::on_start(crate = crate::facade::jobs)]
+fn starts() {}
+
+#[facade::jobs::test(crate = facade::jobs)]
+fn is_a_test() {}
+
+#[facade::jobs::local_entrypoint(crate = facade::jobs)]
+fn main(limit: Option<u64>) {
     assert_eq!(f(1), 1);
     assert_eq!(g.spec().retries.max_retries(), 3);
+    assert_eq!(limit, None);
 }

@@ -140,6 +140,7 @@ const ONE_MISTAKE: &[&str] = &[
     "channel_as_parameter",
     "entrypoint_below_tokio_main",
     "entrypoint_command_without_subcommand",
+    "entrypoint_crate_as_text",
     "entrypoint_flattens_another_struct",
     "entrypoint_options_without_flatten",
     "entrypoint_subcommand_of_another_enum",
