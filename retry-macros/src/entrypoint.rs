@@ -1,27 +1,19 @@
 //! `#[local_entrypoint]`: the worker check, then the command line, then the user's `main` in `run`.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+mod settings;
+
+use std::collections::BTreeMap;
+
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, FnArg, Meta, Pat, Type, Visibility};
+use syn::{Attribute, FnArg, Ident, Pat, Type, Visibility};
 
 use crate::args::Errors;
 use crate::fallback;
 use crate::item::{self, Function};
 use crate::{policy, signature};
-
-/// The words in `#[arg(..)]` that keep a parameter from being a `--long` option.
-const OWN_FORM: &[&str] = &[
-    "long",
-    "index",
-    "last",
-    "trailing_var_arg",
-    "positional",
-    "skip",
-    "flatten",
-    "subcommand",
-];
+use settings::Settings;
 
 /// The words in `#[arg(..)]` that say how the value of a parameter is made, so that its type is not checked.
 const SAYS_HOW: &[&str] = &["value_parser", "action", "skip"];
@@ -41,10 +33,26 @@ pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> Tok
         }
     };
     let options = check(&mut main, &mut errors);
+    let commands: Vec<Attribute> = main
+        .attrs
+        .extract_if(.., |attribute| is_of_command(attribute))
+        .collect();
+    if let Some(first) = commands.first().filter(|_| main.sig.inputs.is_empty()) {
+        let message = "a `main` without parameters reads no command line; remove this line";
+        errors.report(first, message);
+    }
+    check_shorts(&options, &commands, &mut errors);
     let Some(errors) = errors.to_compile_error() else {
-        return expand(main, &options, &private);
+        return expand(main, &options, &commands, &private);
     };
-    if main.sig.ident == "main" {
+    main.sig.constness = None;
+    if main.sig.receiver().is_some() {
+        // The compiler refuses a `self` outside of an `impl`.
+        quote! {
+            fn main() {}
+            #errors
+        }
+    } else if main.sig.ident == "main" {
         // The compiler refuses a `main` with parameters, so it gets another one.
         quote! {
             #[allow(dead_code)]
@@ -58,10 +66,11 @@ pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> Tok
 
 /// A parameter of `main`, which is an option of the program, or several.
 struct Opt {
-    name: syn::Ident,
     ty: Type,
-    attributes: Vec<TokenStream>,
+    /// The conditions under which the parameter exists.
+    cfgs: Vec<Attribute>,
     form: Form,
+    settings: Settings,
 }
 
 /// The way in which the command line makes a parameter.
@@ -80,28 +89,41 @@ enum Form {
 }
 
 impl Form {
-    fn of(words: &[String]) -> Self {
-        let says = |word: &str| words.iter().any(|found| found == word);
-        if says("flatten") {
+    fn of(settings: &Settings) -> Self {
+        if settings.has("flatten") {
             Self::Options
-        } else if says("subcommand") {
+        } else if settings.has("subcommand") {
             Self::Subcommand
-        } else if SAYS_HOW.iter().any(|word| says(word)) {
+        } else if SAYS_HOW.iter().any(|word| settings.has(word)) {
             Self::Own
-        } else if says("value_enum") {
+        } else if settings.has("value_enum") {
             Self::Value
         } else {
             Self::Text
         }
     }
 
-    /// Returns the generic types that clap knows by name in this form.
-    fn outer(self) -> &'static [&'static str] {
-        match self {
-            Self::Text | Self::Value => &["Option", "Vec"],
-            Self::Options | Self::Subcommand => &["Option"],
-            Self::Own => &[],
+    /// Returns the names of the types around that of one value, from the outside, and the type of one value.
+    /// clap knows these types by their names alone, so that a parser of one's own may return a whole
+    /// `std::vec::Vec`; without one that would be the bytes of the text.
+    fn split(self, mut ty: &Type) -> (Vec<&'static str>, &Type) {
+        let known: &[&[&str]] = match self {
+            Self::Text | Self::Value | Self::Own => &[&["Option", "Vec"], &["Option", "Vec"]],
+            Self::Options | Self::Subcommand => &[&["Option"]],
+        };
+        let mut outer = Vec::new();
+        for names in known {
+            let found = names
+                .iter()
+                .find_map(|name| Some((*name, inner(ty, name, self != Self::Own)?)));
+            let Some((name, inner)) = found else { break };
+            outer.push(name);
+            ty = inner;
+            if name == "Vec" {
+                break;
+            }
         }
+        (outer, ty)
     }
 
     /// Returns the question whether a type has what this form takes, and the message if not.
@@ -126,7 +148,13 @@ impl Form {
                     "an option cannot be made of `{text}`: implement `Clone` and `FromStr` for it, derive \
                      `Clone` and `clap::ValueEnum`, or take a `String`"
                 );
-                let message = quote!(#private::misplaced!(#ty, #subcommand, #options, #other));
+                let unshared = format!(
+                    "the value of an option is `Send` and `Sync`, and `{text}` is not: take a `String`, and make \
+                     it of that"
+                );
+                let message = quote! {
+                    #private::misplaced!(#ty, #subcommand, #options, #unshared, #other)
+                };
                 (quote!(#private::can_be_parsed!(#ty)), message)
             }
             Self::Value => {
@@ -151,32 +179,69 @@ impl Form {
 }
 
 impl Opt {
-    /// Returns the type for clap. If it lacks what its form takes, a constant that cannot be evaluated
-    /// reports that. A type that depends on the constant is an error already, so that the compiler does not
-    /// report the traits that clap looks for.
-    fn checked(&self, ty: &Type, private: &TokenStream, checks: &mut TokenStream) -> Type {
-        let is_flag = matches!(ty, Type::Path(path) if path.path.is_ident("bool"));
-        if self.form == Form::Own || is_flag || signature::is_unit(ty) {
-            return ty.clone();
+    /// Returns the definition of the type alias `value` for clap, and the type of the field, in which clap
+    /// finds `Option` and `Vec` by their names. If the type lacks what its form takes, the constant `check`
+    /// cannot be evaluated and reports that. A type that depends on the constant is an error already, so that
+    /// the compiler does not report the traits that clap looks for.
+    fn value(&self, value: &Ident, check: &Ident, private: &TokenStream) -> (TokenStream, Type) {
+        let whole = signature::ungrouped(&self.ty);
+        let is_flag = matches!(whole, Type::Path(path) if path.path.is_ident("bool"));
+        if is_flag || signature::is_unit(whole) {
+            return (TokenStream::new(), whole.clone());
         }
-        for outer in self.form.outer() {
-            if let Some([inner]) = signature::generic_arguments(ty, outer).as_deref() {
-                let inner = self.checked(inner, private, checks);
-                let mut ty = ty.clone();
-                signature::replace_argument(&mut ty, inner);
-                return ty;
-            }
-        }
+        let (ty, field) = self.parts(value);
         let span = ty.span();
+        let cfgs = &self.cfgs;
+        if self.form == Form::Own {
+            return (quote_spanned!(span=> #(#cfgs)* type #value = #ty;), field);
+        }
         let private = crate::tokens::respanned(private, span);
         let (holds, message) = self.form.check(ty, &private);
-        let check = self.name.unraw().to_string().to_uppercase();
-        let check = format_ident!("OPTION_{}", check);
-        checks.extend(quote_spanned! {span=>
-            #[allow(non_upper_case_globals)]
+        let definition = quote_spanned! {span=>
+            #(#cfgs)*
             const #check: bool = #private::check_option(#holds, #message);
+            #(#cfgs)*
+            type #value = <#ty as #private::CommandLine<{ #check }>>::Value;
+        };
+        (definition, field)
+    }
+
+    /// Returns the condition under which the parameter exists.
+    fn condition(&self) -> Option<TokenStream> {
+        let conditions = self
+            .cfgs
+            .iter()
+            .filter_map(|cfg| cfg.meta.require_list().ok());
+        let conditions: Vec<_> = conditions.map(|list| &list.tokens).collect();
+        (!conditions.is_empty()).then(|| quote!(all(#(#conditions),*)))
+    }
+
+    /// Returns the type of one value, and the whole type with `value` in its place.
+    fn parts<'a>(&'a self, value: &Ident) -> (&'a Type, Type) {
+        let (outer, ty) = self.form.split(&self.ty);
+        let span = ty.span();
+        let field = syn::parse_quote_spanned!(span=> #value);
+        let field = outer.iter().rev().fold(field, |inner: Type, outer| {
+            let outer = Ident::new(outer, span);
+            syn::parse_quote_spanned!(span=> #outer<#inner>)
         });
-        syn::parse_quote_spanned!(span=> <#ty as #private::CommandLine<{ #check }>>::Value)
+        (ty, field)
+    }
+}
+
+/// Returns the type between the angle brackets of one with that name, which may be written with its path in
+/// the standard library if `with_path` is true.
+fn inner<'a>(ty: &'a Type, name: &str, with_path: bool) -> Option<&'a Type> {
+    let Type::Path(path) = signature::ungrouped(ty) else {
+        return None;
+    };
+    let first = &path.path.segments.first()?.ident;
+    let is_alone = path.path.segments.len() == 1 && path.path.leading_colon.is_none();
+    let is_known =
+        is_alone || (with_path && ["std", "core", "alloc"].iter().any(|name| first == name));
+    match signature::generic_arguments(ty, name)?[..] {
+        [inner] if is_known && path.qself.is_none() => Some(inner),
+        _ => None,
     }
 }
 
@@ -200,6 +265,16 @@ fn check(main: &mut Function, errors: &mut Errors) -> Vec<Opt> {
     }
     if !main.sig.generics.params.is_empty() {
         errors.report(&main.sig.generics, "`main` cannot be generic");
+    }
+    if let Some(keyword) = &main.sig.unsafety {
+        let message = "`main` cannot be `unsafe`: use an `unsafe` block in it";
+        errors.report(keyword, message);
+    }
+    if let Some(keyword) = &main.sig.constness {
+        errors.report(keyword, "`main` cannot be `const`; remove the word");
+    }
+    if let Some(abi) = &main.sig.abi {
+        errors.report(abi, "`main` cannot be `extern`; remove this");
     }
     if let Some(start) = made_by_tokio(main) {
         errors.push(syn::Error::new(start, ASYNC_MAIN));
@@ -232,54 +307,30 @@ fn made_by_tokio(main: &Function) -> Option<Span> {
     is_made.then(|| first.span())
 }
 
-fn expand(mut main: Function, options: &[Opt], private: &TokenStream) -> TokenStream {
-    let names: Vec<_> = options.iter().map(|option| &option.name).collect();
-    let mut checks = TokenStream::new();
-    let fields: Vec<_> = options
-        .iter()
-        .map(|option| {
-            let Opt {
-                name,
-                ty,
-                attributes,
-                ..
-            } = option;
-            let ty = option.checked(ty, private, &mut checks);
-            quote!(#(#attributes)* #name: #ty)
-        })
-        .collect();
+fn expand(
+    mut main: Function,
+    options: &[Opt],
+    commands: &[Attribute],
+    private: &TokenStream,
+) -> TokenStream {
     let (docs, attributes): (Vec<Attribute>, Vec<Attribute>) = main
         .attrs
         .drain(..)
         .partition(|attribute| attribute.path().is_ident("doc"));
     let vis = std::mem::replace(&mut main.vis, Visibility::Inherited);
     let output = &main.sig.output;
-    let run = if main.sig.asyncness.is_some() {
-        quote!(#private::run_async(main(#(#names),*)))
-    } else if names.is_empty() {
-        quote!(#private::run(main))
-    } else {
-        quote!(#private::run(move || main(#(#names),*)))
-    };
-    let arguments = (!fields.is_empty()).then(|| {
-        // The derive names `clap` itself, which the user's crate need not depend on.
-        quote! {
-            #private::require_cli! {}
-            let __Arguments { #(#names),* } = {
-                use #private::clap;
-                <__Arguments as clap::Parser>::parse()
-            };
-        }
-    });
-    let definition = (!fields.is_empty()).then(|| {
-        quote! {
-            use #private::clap;
-            #checks
-            #(#docs)*
-            #[derive(clap::Parser)]
-            #[command(version, after_help = #private::ABOUT_VARIABLES)]
-            #[allow(non_camel_case_types, clippy::all, clippy::pedantic)]
-            struct __Arguments { #(#fields),* }
+    let arguments = (!options.is_empty()).then(|| arguments(&docs, options, commands, private));
+    let run = calls(options).into_iter().map(|(condition, arguments)| {
+        let run = if main.sig.asyncness.is_some() {
+            quote!(#private::run_async(main(#(#arguments),*)))
+        } else if options.is_empty() {
+            quote!(#private::run(main))
+        } else {
+            quote!(#private::run(move || main(#(#arguments),*)))
+        };
+        match condition {
+            Some(condition) => quote!(#[cfg(#condition)] { #run }),
+            None => run,
         }
     });
     quote! {
@@ -287,20 +338,164 @@ fn expand(mut main: Function, options: &[Opt], private: &TokenStream) -> TokenSt
         #(#attributes)*
         #vis fn main() #output {
             #private::init();
-            #definition
             #arguments
             #[allow(clippy::items_after_statements)]
             #main
-            #run
+            #(#run)*
         }
     }
 }
 
-/// Returns one parameter as an option, and takes its attributes away.
+/// The options that clap adds, with their letters and the settings that remove them.
+const BUILT_IN: &[(&str, char, &str)] = &[
+    ("help", 'h', "disable_help_flag"),
+    ("version", 'V', "disable_version_flag"),
+];
+
+/// Returns whether an attribute of `main` is about its command line.
+fn is_of_command(attribute: &Attribute) -> bool {
+    ["command", "clap", "group"]
+        .iter()
+        .any(|name| attribute.path().is_ident(name))
+}
+
+/// Reports each option with a letter that one of clap's own options has.
+fn check_shorts(options: &[Opt], commands: &[Attribute], errors: &mut Errors) {
+    for (name, letter, disable) in BUILT_IN {
+        let is_removed = options.iter().any(|option| option.settings.is_called(name))
+            || commands
+                .iter()
+                .any(|command| command.to_token_stream().to_string().contains(disable));
+        let same = options
+            .iter()
+            .filter_map(|option| option.settings.short(*letter));
+        for place in same.filter(|_| !is_removed) {
+            let message = format!(
+                "`-{letter}` is the letter of `--{name}`: write another one, as in `short = 'x'`"
+            );
+            errors.report(place, message);
+        }
+    }
+}
+
+/// Returns the name of the field for a parameter. It differs from the name of the parameter, which as a
+/// pattern in the code of clap would mean a constant of that name.
+fn field(index: usize) -> Ident {
+    format_ident!("__argument{index}")
+}
+
+/// Returns the statement that parses the command line. Its blocks contain all that is generated, so that the
+/// user's `main` does not see it: the outer one has the parameters' types, and the inner one the name `clap`,
+/// which the derive refers to and which the types may use for something else.
+fn arguments(
+    docs: &[Attribute],
+    options: &[Opt],
+    commands: &[Attribute],
+    private: &TokenStream,
+) -> TokenStream {
+    let replaced = BUILT_IN.iter().flat_map(|(name, _, disable)| {
+        let disable = Ident::new(disable, Span::call_site());
+        let same = options
+            .iter()
+            .filter(|option| option.settings.is_called(name));
+        same.map(move |option| {
+            let condition = option.condition().unwrap_or_else(|| quote!(all()));
+            quote!(#[cfg_attr(#condition, command(#disable = true))])
+        })
+    });
+    let mut definitions = TokenStream::new();
+    let mut fields = Vec::new();
+    for (index, option) in options.iter().enumerate() {
+        let name = field(index);
+        let value = format_ident!("__Value{index}");
+        // The compiler's message contains this name.
+        let check = format_ident!("OPTION_{index}__");
+        let (definition, ty) = option.value(&value, &check, private);
+        definitions.extend(definition);
+        let (cfgs, attributes) = (&option.cfgs, option.settings.for_field());
+        fields.push(quote!(#(#cfgs)* #(#attributes)* #name: #ty));
+    }
+    quote! {
+        #private::require_cli! {}
+        let __arguments = {
+            #definitions
+            {
+                use #private::clap;
+                // The derive refers to these by their names, for which the user may have something else.
+                #[allow(unused_imports, redundant_imports)]
+                use ::std::{
+                    format,
+                    prelude::v1::{
+                        Clone, Default, From, Into, Iterator, None, Option, Some, String, ToString, Vec,
+                    },
+                };
+                #(#docs)*
+                #[derive(clap::Parser)]
+                #[command(version, after_help = #private::ABOUT_VARIABLES)]
+                #(#replaced)*
+                #(#commands)*
+                #[allow(clippy::all, clippy::pedantic)]
+                struct __Arguments { #(#fields),* }
+                <__Arguments as clap::Parser>::parse()
+            }
+        };
+    }
+}
+
+/// Returns the arguments that are passed to `main`, for each set of parameters that `#[cfg]` may leave, together
+/// with the condition of that set. An argument of a call cannot have a `#[cfg]` itself.
+fn calls(options: &[Opt]) -> Vec<(Option<TokenStream>, Vec<TokenStream>)> {
+    let mut conditions = BTreeMap::new();
+    for condition in options.iter().filter_map(Opt::condition) {
+        conditions.insert(condition.to_string(), condition);
+    }
+    let sets = 0..1_usize << conditions.len();
+    let call = |set: usize| {
+        let holds = |place: usize| set & 1 << place != 0;
+        let all = conditions.values().enumerate().map(|(place, condition)| {
+            if holds(place) {
+                condition.clone()
+            } else {
+                quote!(not(#condition))
+            }
+        });
+        let all: Vec<_> = all.collect();
+        let is_there = |option: &Opt| {
+            let Some(condition) = option.condition() else {
+                return true;
+            };
+            let text = condition.to_string();
+            conditions
+                .keys()
+                .position(|one| *one == text)
+                .is_some_and(holds)
+        };
+        let arguments = options
+            .iter()
+            .enumerate()
+            .filter(|(_, option)| is_there(option));
+        let arguments = arguments.map(|(index, option)| {
+            // The compiler reports here that a type is not the one that clap took it for.
+            let place = Span::call_site().located_at(option.ty.span());
+            let field = Ident::new(&field(index).to_string(), place);
+            quote_spanned!(place=> __arguments.#field)
+        });
+        let condition = (!all.is_empty()).then(|| quote!(all(#(#all),*)));
+        (condition, arguments.collect())
+    };
+    sets.map(call).collect()
+}
+
+/// Returns one parameter as an option, and takes the attributes for clap away.
 fn option(input: &mut FnArg) -> syn::Result<Opt> {
     let FnArg::Typed(typed) = input else {
-        return Err(syn::Error::new_spanned(input, "`main` has no `self`"));
+        return Err(syn::Error::new_spanned(
+            input,
+            "`main` has no `self`: it belongs to no type; remove it",
+        ));
     };
+    let (own, claps) = typed.attrs.drain(..).partition(stays);
+    typed.attrs = own;
     let Pat::Ident(name) = &*typed.pat else {
         let message = "a parameter of `main` needs a name, which is that of its option";
         return Err(syn::Error::new_spanned(&typed.pat, message));
@@ -309,48 +504,32 @@ fn option(input: &mut FnArg) -> syn::Result<Opt> {
         let message = "an option owns its value; take `String` or `PathBuf` instead";
         return Err(syn::Error::new_spanned(&typed.ty, message));
     }
-    let name = name.ident.clone();
-    let name = format_ident!("{}", name, span = name.span());
-    let attributes: Vec<Attribute> = typed.attrs.drain(..).collect();
-    let words = words(&attributes);
-    let has_own_form = words.iter().any(|word| OWN_FORM.contains(&word.as_str()));
-    let mut passed: Vec<TokenStream> = attributes
-        .iter()
-        .filter(|attribute| !is_positional(attribute))
-        .map(|attribute| quote!(#attribute))
-        .collect();
-    if !has_own_form {
-        passed.push(quote!(#[arg(long)]));
+    let settings = Settings::new(&name.ident, claps);
+    let form = Form::of(&settings);
+    let (_, one) = form.split(&typed.ty);
+    let is_list = |name: &&str| signature::generic_arguments(one, name).is_some();
+    if matches!(form, Form::Text | Form::Value) && ["Option", "Vec"].iter().any(is_list) {
+        return Err(syn::Error::new_spanned(one, UNKNOWN_OUTER));
     }
     Ok(Opt {
-        name,
         ty: (*typed.ty).clone(),
-        attributes: passed,
-        form: Form::of(&words),
+        cfgs: typed
+            .attrs
+            .iter()
+            .filter(|attribute| attribute.path().is_ident("cfg"))
+            .cloned()
+            .collect(),
+        form,
+        settings,
     })
 }
 
-/// Returns the words in the attributes of clap.
-fn words(attributes: &[Attribute]) -> Vec<String> {
-    const CLAPS: &[&str] = &["arg", "command", "clap"];
-    let mut words = Vec::new();
-    for attribute in attributes {
-        if let Meta::List(list) = &attribute.meta
-            && CLAPS.iter().any(|name| list.path.is_ident(name))
-        {
-            let tokens = list.tokens.clone().into_iter();
-            words.extend(tokens.filter_map(|token| match token {
-                TokenTree::Ident(ident) => Some(ident.to_string()),
-                _ => None,
-            }));
-        }
-    }
-    words
-}
+/// The message about an `Option` or `Vec` where clap does not look for one.
+const UNKNOWN_OUTER: &str = "an option is a `T`, `Option<T>`, `Vec<T>`, `Option<Vec<T>>` or `Option<Option<T>>` of the \
+                             standard library, and `T` is none of these";
 
-/// Returns whether an attribute is `#[arg(positional)]`, which is ours: an option without `long` is
-/// positional for clap.
-fn is_positional(attribute: &Attribute) -> bool {
-    matches!(&attribute.meta, Meta::List(list)
-        if list.path.is_ident("arg") && list.tokens.to_string() == "positional")
+/// Returns whether an attribute belongs to the parameter of the function, and not to the option.
+fn stays(attribute: &Attribute) -> bool {
+    const KEPT: &[&str] = &["cfg", "allow", "expect", "warn", "deny", "forbid"];
+    KEPT.iter().any(|name| attribute.path().is_ident(name))
 }

@@ -214,21 +214,6 @@ fn arguments(arguments: &PathArguments) -> Vec<&Type> {
     types.collect()
 }
 
-/// Puts another type between the angle brackets of a type that has one there.
-pub(crate) fn replace_argument(ty: &mut Type, argument: Type) {
-    let ty = match ty {
-        Type::Group(group) => &mut *group.elem,
-        ty => ty,
-    };
-    if let Type::Path(path) = ty
-        && let Some(last) = path.path.segments.last_mut()
-        && let PathArguments::AngleBracketed(arguments) = &mut last.arguments
-        && let Some(GenericArgument::Type(inner)) = arguments.args.first_mut()
-    {
-        *inner = argument;
-    }
-}
-
 /// Returns a type without the invisible parentheses that a macro puts around it.
 pub(crate) fn ungrouped(ty: &Type) -> &Type {
     match ty {

@@ -199,6 +199,13 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
          ) { run().await }",
     ),
     (
+        "entrypoint_with_conditions",
+        "local_entrypoint",
+        "crate = ::my::runtime",
+        "#[command(about = \"Adds\")]\n\
+         fn main(#[cfg(unix)] #[allow(unused)] r#type: u64, version: std::vec::Vec<u8>) { run() }",
+    ),
+    (
         "on_start_of_another_runtime",
         "on_start",
         "crate = ::my::runtime",
@@ -244,6 +251,12 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
         "local_entrypoint",
         "",
         "fn start() { run() }",
+    ),
+    (
+        "recovery_entrypoint_with_self",
+        "local_entrypoint",
+        "",
+        "const fn main(&self) { run() }",
     ),
     (
         "recovery_half_an_entrypoint",

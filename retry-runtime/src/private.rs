@@ -41,7 +41,7 @@ pub use crate::function::show::{Argument as Shown, Debugs, Opaque, redacted, sho
 #[cfg(feature = "cli")]
 pub use crate::program::command_line::{
     ABOUT_VARIABLES, CommandLine, IsArgs, IsEnum, IsFromOsStr, IsFromOsString, IsFromString,
-    IsFromText, IsKnown, IsParsed, IsSubcommand, check_option,
+    IsFromText, IsKnown, IsParsed, IsShareable, IsSubcommand, check_option,
 };
 pub use crate::program::serving::init;
 pub use crate::program::{run, run_async};

@@ -36,16 +36,22 @@ pub const fn check_option(can: bool, message: &str) -> bool {
     can
 }
 
+/// What clap asks of all values.
+pub trait Value: Clone + Send + Sync + 'static {}
+
+impl<T: Clone + Send + Sync + 'static> Value for T {}
+
 probes! {
+    [T: Send + Sync] IsShareable<T>;
     [T: Args] IsArgs<T>;
     [T: Subcommand] IsSubcommand<T>;
-    [T: Clone + ValueParserFactory] IsKnown<T>;
-    [T: ValueEnum] IsEnum<T>;
-    [T: Clone + From<OsString>] IsFromOsString<T>;
-    [T: Clone + for<'a> From<&'a OsStr>] IsFromOsStr<T>;
-    [T: Clone + From<String>] IsFromString<T>;
-    [T: Clone + for<'a> From<&'a str>] IsFromText<T>;
-    [T: Clone + FromStr<Err: Into<Box<dyn Error + Send + Sync>>>] IsParsed<T>;
+    [T: Value + ValueParserFactory] IsKnown<T>;
+    [T: Value + ValueEnum] IsEnum<T>;
+    [T: Value + From<OsString>] IsFromOsString<T>;
+    [T: Value + for<'a> From<&'a OsStr>] IsFromOsStr<T>;
+    [T: Value + From<String>] IsFromString<T>;
+    [T: Value + for<'a> From<&'a str>] IsFromText<T>;
+    [T: Value + FromStr<Err: Into<Box<dyn Error + Send + Sync>>>] IsParsed<T>;
 }
 
 #[macro_export]
@@ -63,17 +69,19 @@ macro_rules! __can_be_parsed {
     }};
 }
 
-/// Evaluates to one of three texts about a type that is no option: the first if the type is a set of
-/// subcommands, the second if it is a set of options, else the third.
+/// Evaluates to one of four texts about a type that is no option: the first if the type is a set of
+/// subcommands, the second if it is a set of options, the third if threads cannot share it, else the fourth.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! __misplaced {
-    ($type:ty, $subcommand:literal, $options:literal, $other:literal) => {{
+    ($type:ty, $subcommand:literal, $options:literal, $unshared:literal, $other:literal) => {{
         use $crate::__private0::Otherwise as _;
         if $crate::__private0::IsSubcommand::<$type>::IS {
             $subcommand
         } else if $crate::__private0::IsArgs::<$type>::IS {
             $options
+        } else if !$crate::__private0::IsShareable::<$type>::IS {
+            $unshared
         } else {
             $other
         }

@@ -218,6 +218,29 @@ fn options_and_subcommands_of_a_type_are_those_of_main() {
     });
 }
 
+/// Returns what the program with options of unusual names prints.
+fn options(arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_options"));
+    command.args(arguments).stdin(Stdio::null());
+    run(command)
+}
+
+#[test]
+fn options_have_the_names_and_values_of_their_parameters() {
+    fixture_outside(LIMIT, || {
+        let names = "mine, mine as well\n";
+        let none = format!("{names}None None None false [] None false\n");
+        assert_eq!(options(&[]).out, none);
+        let given = "--trace a --type b --version 3 -m --bytes 12 --bytes 13 --limit 4 --help";
+        let given: Vec<&str> = given.split(' ').collect();
+        let all = r#"Some("a") Some("b") Some(3) true [12, 13] Some(4) true"#;
+        assert_eq!(options(&given).out, format!("{names}{all}\n"));
+        let wrong = options(&["--more-output"]);
+        assert_eq!(wrong.code, Some(2));
+        assert!(wrong.err.contains("--type <TYPE>"), "{}", wrong.err);
+    });
+}
+
 /// Returns the program with `#[on_start]` functions, and the lines that its processes have noted.
 fn starting(environment: &[(&str, &str)]) -> (Ended, Vec<(String, String)>) {
     let directory = tempfile::tempdir().unwrap();

@@ -1,0 +1,3 @@
+#[retry_runtime::local_entrypoint]
+#[command(version = "2")]
+fn main() {}

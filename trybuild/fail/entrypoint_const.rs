@@ -1,0 +1,4 @@
+#[retry_runtime::local_entrypoint]
+const fn main() {
+    println!("hello");
+}

@@ -1,0 +1,6 @@
+use std::rc::Rc;
+
+#[retry_runtime::local_entrypoint]
+fn main(name: Option<Rc<str>>) {
+    let _ = name;
+}

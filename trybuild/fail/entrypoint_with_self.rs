@@ -1,0 +1,2 @@
+#[retry_runtime::local_entrypoint]
+fn main(&self) {}
