@@ -2,9 +2,9 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::ReturnType;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
+use syn::{ReturnType, Type};
 
 use crate::args::Errors;
 use crate::fallback;
@@ -78,6 +78,13 @@ fn check(function: &mut Function, errors: &mut Errors) {
     if let Some(keyword) = &sig.unsafety {
         let message = "a function with #[on_start] cannot be `unsafe`: use an `unsafe` block in it";
         errors.report(keyword, message);
+    }
+    if let ReturnType::Type(_, ty) = &sig.output
+        && let Type::Never(never) = &**ty
+    {
+        let message = "a function with #[on_start] comes to its end, since `main` begins after it: leave the \
+                       `-> !` out";
+        errors.report(never, message);
     }
     if !sig.inputs.is_empty() {
         let message =

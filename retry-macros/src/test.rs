@@ -1,8 +1,8 @@
 //! `#[retry_runtime::test]`: a worker of a test re-enters the same test by its name.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Delimiter, Group, TokenStream};
 use quote::quote;
-use syn::Attribute;
+use syn::{Attribute, ReturnType, Type};
 
 use crate::args::Errors;
 use crate::item::Function;
@@ -27,6 +27,14 @@ fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<TokenStream>
         block,
         ..
     } = syn::parse2(item)?;
+    if let Some(keyword) = &sig.constness {
+        let message = "a test is no constant: remove the `const`";
+        return Err(syn::Error::new_spanned(keyword, message));
+    }
+    if let Some(keyword) = &sig.unsafety {
+        let message = "a test cannot be `unsafe`: use an `unsafe` block in it";
+        return Err(syn::Error::new_spanned(keyword, message));
+    }
     if !sig.generics.params.is_empty() {
         let message = "a test cannot be generic";
         return Err(syn::Error::new_spanned(&sig.generics, message));
@@ -48,7 +56,19 @@ fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<TokenStream>
     let errors: TokenStream = others.collect();
     let name = sig.ident.to_string();
     let body = if sig.asyncness.take().is_some() {
-        quote!(#private::block_on_test(async move #block))
+        // The compiler reports a value of another type in the body if it knows the type before it gets there,
+        // and else at the attribute.
+        let expected = named(&sig.output).map(|ty| {
+            quote! {
+                if false {
+                    return #private::unreached::<#ty>();
+                };
+            }
+        });
+        let stream = block.stream();
+        let mut body = Group::new(Delimiter::Brace, quote!(#expected #stream));
+        body.set_span(block.span());
+        quote!(#private::block_on_test(async move #body))
     } else {
         quote!(#block)
     };
@@ -62,4 +82,13 @@ fn expand(attribute: TokenStream, item: TokenStream) -> syn::Result<TokenStream>
 
         #errors
     })
+}
+
+/// Returns the type that a function returns; `None` if a generic argument cannot have it.
+fn named(output: &ReturnType) -> Option<Type> {
+    match output {
+        ReturnType::Default => Some(syn::parse_quote!(())),
+        ReturnType::Type(_, ty) if matches!(**ty, Type::ImplTrait(_) | Type::Never(_)) => None,
+        ReturnType::Type(_, ty) => Some((**ty).clone()),
+    }
 }

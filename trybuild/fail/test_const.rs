@@ -1,0 +1,4 @@
+#[retry_runtime::test]
+const fn it_works() {}
+
+fn main() {}

@@ -1,0 +1,4 @@
+#[retry_runtime::test]
+unsafe fn it_works() {}
+
+fn main() {}
