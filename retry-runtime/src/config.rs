@@ -239,8 +239,13 @@ const VARIABLES: &[(&str, Set)] = &[
         Ok(())
     }),
     ("RETRY_MAX_MESSAGE", |config, text| {
-        config.max_message = payload::possible_limit(size(text)?);
-        Ok(())
+        let bytes = size(text)?;
+        config.max_message = payload::possible_limit(bytes);
+        if bytes == config.max_message {
+            return Ok(());
+        }
+        let [lowest, highest] = [0, usize::MAX].map(payload::possible_limit);
+        Err(format!("must be from {lowest}B to {highest}B"))
     }),
     ("RETRY_MAX_BUFFERED", |config, text| {
         config.max_buffered = size(text)?;
@@ -618,6 +623,16 @@ mod tests {
                 "has the unknown unit `g`: write 1GiB",
             ),
             ("RETRY_MAX_BUFFERED", "64", "needs a unit: write 64MiB"),
+            (
+                "RETRY_MAX_BUFFERED",
+                "1000000",
+                "needs a unit: write 1000000B",
+            ),
+            (
+                "RETRY_MAX_MESSAGE",
+                "5GiB",
+                "must be from 64B to 4278190079B",
+            ),
         ] {
             let wrong = config(&[(name, text)]);
             let expected = format!("{name}={text:?} {problem}");

@@ -12,6 +12,8 @@ pub struct Units {
     spellings: &'static [(&'static str, &'static str)],
     /// The unit that is suggested for a number without one.
     likely: &'static str,
+    /// The same for a number of a million or more.
+    likely_of_many: &'static str,
 }
 
 /// Durations, in nanoseconds.
@@ -49,6 +51,7 @@ pub const DURATION: Units = Units {
         ("hours", "h"),
     ],
     likely: "s",
+    likely_of_many: "s",
 };
 
 /// Sizes, in bytes.
@@ -77,6 +80,7 @@ pub const SIZE: Units = Units {
         ("Ti", "TiB"),
     ],
     likely: "MiB",
+    likely_of_many: "B",
 };
 
 /// The reason why a text is not a number with a unit.
@@ -125,7 +129,10 @@ impl Units {
             return Err(Problem::Form);
         }
         if unit.is_empty() {
-            let likely = self.likely;
+            let likely = match times(number, 1) {
+                Some(1_000_000..) => self.likely_of_many,
+                _ => self.likely,
+            };
             return Err(Problem::NoUnit {
                 write: format!("{number}{likely}"),
             });
@@ -296,6 +303,7 @@ mod tests {
         assert_eq!(DURATION.read("30"), write("30s"));
         assert_eq!(DURATION.read("3.5"), write("3.5s"));
         assert_eq!(SIZE.read("512"), write("512MiB"));
+        assert_eq!(SIZE.read("512_000_000"), write("512000000B"));
     }
 
     #[test]

@@ -198,6 +198,10 @@ mod tests {
     fn a_wrong_size_is_corrected() {
         for (text, message) in [
             ("512", "`limit` needs a unit: write `limit = \"512MiB\"`"),
+            (
+                "512_000_000",
+                "`limit` needs a unit: write `limit = \"512000000B\"`",
+            ),
             ("\"1g\"", "unknown unit `g`: write `limit = \"1GiB\"`"),
             ("\"17000000TiB\"", "`limit` is larger than 16 EiB"),
             (

@@ -401,8 +401,8 @@ impl Builder {
     /// Limits the size in bytes of the arguments of one call, and of one result.
     ///
     /// 256 MiB by default. `RETRY_MAX_MESSAGE` sets it for the default runtime. Values below 64 bytes are raised to
-    /// that, and values from 4 GiB - 16 MiB on are lowered to one byte less. An [`engine`](Self::engine) may have a
-    /// lower limit.
+    /// that, and values from 4 GiB - 16 MiB on are lowered to one byte less; the variable must not have such a value.
+    /// An [`engine`](Self::engine) may have a lower limit.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.config.max_message = payload::possible_limit(bytes);
         self.config.note_built("max_message");
