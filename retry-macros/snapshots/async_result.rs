@@ -16,7 +16,7 @@ impl fetch {
     ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<String, FetchError>> {
         #[allow(unused_imports)]
         use ::retry_runtime::__private0::Stays as _;
-        ::retry_runtime::__private0::Started(Self::__body(url)).boxed()
+        ::retry_runtime::__private0::Started(Self::__body(url)).__boxed()
     }
     /// Calls the function in this process: an ordinary call, to which no policy applies.
     #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
@@ -44,9 +44,9 @@ const _: () = {
     const _: () = <str as ::retry_runtime::__private0::Referred>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<Result<String, FetchError>>::NEW
-            .value::<String>();
+            .sent_value::<String>();
         ::retry_runtime::__private0::Output::<Result<String, FetchError>>::NEW
-            .error::<FetchError>();
+            .sent_error::<FetchError>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
@@ -67,21 +67,24 @@ const _: () = {
                 let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
                     (::retry_runtime::__private0::Ref<str>,),
                 >::NEW
-                    .arguments(__invocation, &__SPEC) else {
+                    .__arguments(__invocation, &__SPEC) else {
                     return __owned;
                 };
                 fetch::__body(&__argument0).await
             };
-            __invocation
-                .retry({
+            ::retry_runtime::__private0::Invocation::retry(
+                __invocation,
+                {
                     use ::retry_runtime::__private0::{Says as _, Silent as _};
-                    (&::retry_runtime::__private0::Probe(&__result)).ask()
-                });
+                    (&::retry_runtime::__private0::Probe(&__result)).__ask()
+                },
+            );
             {
                 use ::retry_runtime::__private0::{
                     Debugged as _, Displayed as _, Mute as _,
                 };
-                (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+                (&&::retry_runtime::__private0::Probe(&__result))
+                    .__describe(__invocation);
             }
             __STUB.__reply(__invocation, __result);
             __owned
@@ -96,9 +99,9 @@ const _: () = {
         let (__argument0,) = ::retry_runtime::__private0::Input::<
             (::retry_runtime::__private0::Ref<str>,),
         >::NEW
-            .decoded(__message)?;
+            .__decoded(__message)?;
         ::retry_runtime::__private0::shown(
-            &[("url", (&::retry_runtime::__private0::Shown(&*__argument0)).text())],
+            &[("url", (&::retry_runtime::__private0::Shown(&*__argument0)).__text())],
         )
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -177,7 +180,7 @@ const _: () = {
                 FetchError,
             > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -200,7 +203,7 @@ const _: () = {
                 FetchError,
             > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

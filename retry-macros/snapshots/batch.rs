@@ -49,7 +49,7 @@ const _: () = {
                 },
             >>::Type,
         >::NEW
-            .value::<Vec<f32>>();
+            .sent_value::<Vec<f32>>();
         ::retry_runtime::__private0::Output::<
             <f32 as ::retry_runtime::__private0::Suspect<
                 {
@@ -64,9 +64,9 @@ const _: () = {
                 },
             >>::Type,
         >::NEW
-            .value::<f32>();
+            .sent_value::<f32>();
         ::retry_runtime::__private0::Output::<Result<Vec<f32>, String>>::NEW
-            .error::<String>();
+            .sent_error::<String>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
@@ -80,22 +80,24 @@ const _: () = {
         ::retry_runtime::__private0::Input::<
             (::retry_runtime::__private0::Val<String>,),
         >::NEW
-            .batch(
+            .__batch(
                 __batch,
                 &__SPEC,
                 |__inputs| embed::__body(__inputs),
                 |__invocation, __result| {
-                    __invocation
-                        .retry({
+                    ::retry_runtime::__private0::Invocation::retry(
+                        __invocation,
+                        {
                             use ::retry_runtime::__private0::{Says as _, Silent as _};
-                            (&::retry_runtime::__private0::Probe(&__result)).ask()
-                        });
+                            (&::retry_runtime::__private0::Probe(&__result)).__ask()
+                        },
+                    );
                     {
                         use ::retry_runtime::__private0::{
                             Debugged as _, Displayed as _, Mute as _,
                         };
                         (&&::retry_runtime::__private0::Probe(&__result))
-                            .describe(__invocation);
+                            .__describe(__invocation);
                     }
                     __STUB.__reply(__invocation, __result);
                 },
@@ -110,9 +112,9 @@ const _: () = {
         let (__argument0,) = ::retry_runtime::__private0::Input::<
             (::retry_runtime::__private0::Val<String>,),
         >::NEW
-            .decoded(__message)?;
+            .__decoded(__message)?;
         ::retry_runtime::__private0::shown(
-            &[("texts", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+            &[("texts", (&::retry_runtime::__private0::Shown(&__argument0)).__text())],
         )
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -186,7 +188,7 @@ const _: () = {
                 String,
             > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -209,7 +211,7 @@ const _: () = {
                 String,
             > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

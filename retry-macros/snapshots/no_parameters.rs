@@ -36,19 +36,21 @@ const _: () = {
             let ::core::option::Option::Some(()) = ::retry_runtime::__private0::Input::<
                 (),
             >::NEW
-                .arguments(__invocation, &__SPEC) else {
+                .__arguments(__invocation, &__SPEC) else {
                 return;
             };
             refresh::__body()
         };
-        __invocation
-            .retry({
+        ::retry_runtime::__private0::Invocation::retry(
+            __invocation,
+            {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
-                (&::retry_runtime::__private0::Probe(&__result)).ask()
-            });
+                (&::retry_runtime::__private0::Probe(&__result)).__ask()
+            },
+        );
         {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
-            (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+            (&&::retry_runtime::__private0::Probe(&__result)).__describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
     }
@@ -58,7 +60,7 @@ const _: () = {
         #[allow(unused_imports)]
         use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
         #[allow(unused_variables)]
-        let () = ::retry_runtime::__private0::Input::<()>::NEW.decoded(__message)?;
+        let () = ::retry_runtime::__private0::Input::<()>::NEW.__decoded(__message)?;
         ::retry_runtime::__private0::shown(&[])
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -103,7 +105,7 @@ const _: () = {
             <() as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <() as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -120,7 +122,7 @@ const _: () = {
             <() as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <() as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

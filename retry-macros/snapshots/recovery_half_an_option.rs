@@ -30,8 +30,8 @@ const _: () = {
     > = ::retry_runtime::__private0::Typed::new(f::__body, &__REGISTRATION);
     const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
-        ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
-        ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
+        ::retry_runtime::__private0::Output::<u64>::NEW.sent_value::<u64>();
+        ::retry_runtime::__private0::Output::<u64>::NEW.sent_error::<u64>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
@@ -44,19 +44,21 @@ const _: () = {
             let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
                 (::retry_runtime::__private0::Val<u64>,),
             >::NEW
-                .arguments(__invocation, &__SPEC) else {
+                .__arguments(__invocation, &__SPEC) else {
                 return;
             };
             f::__body(__argument0)
         };
-        __invocation
-            .retry({
+        ::retry_runtime::__private0::Invocation::retry(
+            __invocation,
+            {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
-                (&::retry_runtime::__private0::Probe(&__result)).ask()
-            });
+                (&::retry_runtime::__private0::Probe(&__result)).__ask()
+            },
+        );
         {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
-            (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+            (&&::retry_runtime::__private0::Probe(&__result)).__describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
     }
@@ -69,9 +71,9 @@ const _: () = {
         let (__argument0,) = ::retry_runtime::__private0::Input::<
             (::retry_runtime::__private0::Val<u64>,),
         >::NEW
-            .decoded(__message)?;
+            .__decoded(__message)?;
         ::retry_runtime::__private0::shown(
-            &[("a", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+            &[("a", (&::retry_runtime::__private0::Shown(&__argument0)).__text())],
         )
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -126,7 +128,7 @@ const _: () = {
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -143,7 +145,7 @@ const _: () = {
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

@@ -49,9 +49,9 @@ impl CounterHandle {
     /// Returns the same methods in the workers of a runtime of its own.
     fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
         Self {
-            right: self.right.on(__runtime),
-            wrong: self.wrong.on(__runtime),
-            hopeless: self.hopeless.on(__runtime),
+            right: (&self.right).on(__runtime),
+            wrong: (&self.wrong).on(__runtime),
+            hopeless: (&self.hopeless).on(__runtime),
         }
     }
 }
@@ -109,8 +109,8 @@ const _: () = {
     > = ::retry_runtime::__private0::Typed::new(Counter_right::__body, &__REGISTRATION);
     const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
-        ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
-        ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
+        ::retry_runtime::__private0::Output::<u64>::NEW.sent_value::<u64>();
+        ::retry_runtime::__private0::Output::<u64>::NEW.sent_error::<u64>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
@@ -120,24 +120,29 @@ const _: () = {
         .shown_by(__show)
         .method_of(&Counter_service, 0u16);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
-        let __state = __invocation.state();
+        let __state = ::retry_runtime::__private0::Invocation::state(__invocation);
         let __result = {
             let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
                 (::retry_runtime::__private0::Val<u64>,),
             >::NEW
-                .arguments(__invocation, &__SPEC) else {
+                .__arguments(__invocation, &__SPEC) else {
                 return;
             };
-            Counter_right::__body(&*__state.read::<Counter>(), __argument0)
+            Counter_right::__body(
+                &*::retry_runtime::__private0::State::read::<Counter>(&__state),
+                __argument0,
+            )
         };
-        __invocation
-            .retry({
+        ::retry_runtime::__private0::Invocation::retry(
+            __invocation,
+            {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
-                (&::retry_runtime::__private0::Probe(&__result)).ask()
-            });
+                (&::retry_runtime::__private0::Probe(&__result)).__ask()
+            },
+        );
         {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
-            (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+            (&&::retry_runtime::__private0::Probe(&__result)).__describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
     }
@@ -150,9 +155,9 @@ const _: () = {
         let (__argument0,) = ::retry_runtime::__private0::Input::<
             (::retry_runtime::__private0::Val<u64>,),
         >::NEW
-            .decoded(__message)?;
+            .__decoded(__message)?;
         ::retry_runtime::__private0::shown(
-            &[("number", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+            &[("number", (&::retry_runtime::__private0::Shown(&__argument0)).__text())],
         )
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -182,7 +187,7 @@ const _: () = {
         }
         #[doc(hidden)]
         fn __of_service(__config: &::retry_runtime::__private0::ServiceConfig) -> Self {
-            Self(__STUB.of_service(__config))
+            Self(::retry_runtime::__private0::Typed::of_service(&__STUB, __config))
         }
     }
     impl Counter_right {
@@ -216,7 +221,7 @@ const _: () = {
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -233,7 +238,7 @@ const _: () = {
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

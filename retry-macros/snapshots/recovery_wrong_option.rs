@@ -31,8 +31,8 @@ const _: () = {
     > = ::retry_runtime::__private0::Typed::new(f::__body, &__REGISTRATION);
     const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
-        ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
-        ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
+        ::retry_runtime::__private0::Output::<u64>::NEW.sent_value::<u64>();
+        ::retry_runtime::__private0::Output::<u64>::NEW.sent_error::<u64>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
@@ -46,27 +46,32 @@ const _: () = {
         use ::retry_runtime::__private0::AtOnce as _;
         ::retry_runtime::__private0::IntoState::<
             State,
-        >::into_state(::retry_runtime::__private0::Made((load)()).value())
+        >::into_state(::retry_runtime::__private0::Made((load)()).__value())
     }
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
-        let __state = __invocation.state();
+        let __state = ::retry_runtime::__private0::Invocation::state(__invocation);
         let __result = {
             let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
                 (::retry_runtime::__private0::Val<u64>,),
             >::NEW
-                .arguments(__invocation, &__SPEC) else {
+                .__arguments(__invocation, &__SPEC) else {
                 return;
             };
-            f::__body(&*__state.read::<State>(), __argument0)
+            f::__body(
+                &*::retry_runtime::__private0::State::read::<State>(&__state),
+                __argument0,
+            )
         };
-        __invocation
-            .retry({
+        ::retry_runtime::__private0::Invocation::retry(
+            __invocation,
+            {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
-                (&::retry_runtime::__private0::Probe(&__result)).ask()
-            });
+                (&::retry_runtime::__private0::Probe(&__result)).__ask()
+            },
+        );
         {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
-            (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+            (&&::retry_runtime::__private0::Probe(&__result)).__describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
     }
@@ -79,9 +84,9 @@ const _: () = {
         let (__argument0,) = ::retry_runtime::__private0::Input::<
             (::retry_runtime::__private0::Val<u64>,),
         >::NEW
-            .decoded(__message)?;
+            .__decoded(__message)?;
         ::retry_runtime::__private0::shown(
-            &[("a", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+            &[("a", (&::retry_runtime::__private0::Shown(&__argument0)).__text())],
         )
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -136,7 +141,7 @@ const _: () = {
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -153,7 +158,7 @@ const _: () = {
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

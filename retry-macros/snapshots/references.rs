@@ -58,8 +58,8 @@ const _: () = {
     const _: () = <Settings as ::retry_runtime::__private0::Referred>::HOLDS;
     const _: () = <usize as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
-        ::retry_runtime::__private0::Output::<usize>::NEW.value::<usize>();
-        ::retry_runtime::__private0::Output::<usize>::NEW.error::<usize>();
+        ::retry_runtime::__private0::Output::<usize>::NEW.sent_value::<usize>();
+        ::retry_runtime::__private0::Output::<usize>::NEW.sent_error::<usize>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
@@ -89,19 +89,21 @@ const _: () = {
                     ::retry_runtime::__private0::Val<usize>,
                 ),
             >::NEW
-                .arguments(__invocation, &__SPEC) else {
+                .__arguments(__invocation, &__SPEC) else {
                 return;
             };
             search::__body(&__argument0, &__argument1, &__argument2, __argument3)
         };
-        __invocation
-            .retry({
+        ::retry_runtime::__private0::Invocation::retry(
+            __invocation,
+            {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
-                (&::retry_runtime::__private0::Probe(&__result)).ask()
-            });
+                (&::retry_runtime::__private0::Probe(&__result)).__ask()
+            },
+        );
         {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
-            (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+            (&&::retry_runtime::__private0::Probe(&__result)).__describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
     }
@@ -119,16 +121,16 @@ const _: () = {
                 ::retry_runtime::__private0::Val<usize>,
             ),
         >::NEW
-            .decoded(__message)?;
+            .__decoded(__message)?;
         ::retry_runtime::__private0::shown(
             &[
-                ("text", (&::retry_runtime::__private0::Shown(&*__argument0)).text()),
-                ("bytes", (&::retry_runtime::__private0::Shown(&*__argument1)).text()),
+                ("text", (&::retry_runtime::__private0::Shown(&*__argument0)).__text()),
+                ("bytes", (&::retry_runtime::__private0::Shown(&*__argument1)).__text()),
                 (
                     "settings",
-                    (&::retry_runtime::__private0::Shown(&*__argument2)).text(),
+                    (&::retry_runtime::__private0::Shown(&*__argument2)).__text(),
                 ),
-                ("limit", (&::retry_runtime::__private0::Shown(&__argument3)).text()),
+                ("limit", (&::retry_runtime::__private0::Shown(&__argument3)).__text()),
             ],
         )
     }
@@ -198,7 +200,7 @@ const _: () = {
             <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -218,7 +220,7 @@ const _: () = {
             <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

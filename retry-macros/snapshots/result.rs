@@ -57,7 +57,7 @@ const _: () = {
                 },
             >>::Type,
         >::NEW
-            .value::<Vec<u8>>();
+            .sent_value::<Vec<u8>>();
         ::retry_runtime::__private0::Output::<
             <u8 as ::retry_runtime::__private0::Suspect<
                 {
@@ -72,9 +72,9 @@ const _: () = {
                 },
             >>::Type,
         >::NEW
-            .value::<u8>();
+            .sent_value::<u8>();
         ::retry_runtime::__private0::Output::<Result<Vec<u8>, FetchError>>::NEW
-            .error::<FetchError>();
+            .sent_error::<FetchError>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
@@ -92,21 +92,23 @@ const _: () = {
             let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
                 (::retry_runtime::__private0::Val<String>,),
             >::NEW
-                .arguments(__invocation, &__SPEC) else {
+                .__arguments(__invocation, &__SPEC) else {
                 return;
             };
             fetch::__body(__argument0)
         };
         ::retry_runtime::__private0::ask(&__result, &is_transient)
-            .retry_if(__invocation, &__result, is_transient);
-        __invocation
-            .retry({
+            .retry_if_function(__invocation, &__result, is_transient);
+        ::retry_runtime::__private0::Invocation::retry(
+            __invocation,
+            {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
-                (&::retry_runtime::__private0::Probe(&__result)).ask()
-            });
+                (&::retry_runtime::__private0::Probe(&__result)).__ask()
+            },
+        );
         {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
-            (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+            (&&::retry_runtime::__private0::Probe(&__result)).__describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
     }
@@ -119,9 +121,9 @@ const _: () = {
         let (__argument0,) = ::retry_runtime::__private0::Input::<
             (::retry_runtime::__private0::Val<String>,),
         >::NEW
-            .decoded(__message)?;
+            .__decoded(__message)?;
         ::retry_runtime::__private0::shown(
-            &[("url", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+            &[("url", (&::retry_runtime::__private0::Shown(&__argument0)).__text())],
         )
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -195,7 +197,7 @@ const _: () = {
                 FetchError,
             > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -218,7 +220,7 @@ const _: () = {
                 FetchError,
             > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

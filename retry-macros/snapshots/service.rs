@@ -51,7 +51,7 @@ impl Scaler {
         const _: () = <Config as ::retry_runtime::__private0::Sent>::HOLDS;
         const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
         let __config = ::retry_runtime::__private0::Configuration::<(Config, u64)>::NEW
-            .configure(&(config, by));
+            .__configure(&(config, by));
         ScalerHandle {
             scale: Scaler_scale::__of_service(&__config),
             #[cfg(feature = "parse")]
@@ -64,9 +64,9 @@ impl ScalerHandle {
     /// Returns the same methods in the workers of a runtime of its own.
     pub fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
         Self {
-            scale: self.scale.on(__runtime),
+            scale: (&self.scale).on(__runtime),
             #[cfg(feature = "parse")]
-            parse: self.parse.on(__runtime),
+            parse: (&self.parse).on(__runtime),
         }
     }
 }
@@ -94,21 +94,21 @@ static Scaler_service: ::retry_runtime::__private0::Service = {
             let (config, by) = ::retry_runtime::__private0::Configuration::<
                 (Config, u64),
             >::NEW
-                .read(__config)?;
+                .__read(__config)?;
             ::retry_runtime::__private0::IntoService::<
                 Scaler,
             >::into_service(
-                ::retry_runtime::__private0::Made(<Scaler>::new(config, by)).value(),
+                ::retry_runtime::__private0::Made(<Scaler>::new(config, by)).__value(),
             )
         },
         types: ::core::any::type_name::<(Config, u64)>,
         tear_down: ::core::option::Option::Some(|__state| {
             #[allow(unused_imports)]
             use ::retry_runtime::__private0::AtOnce as _;
-            if let ::core::option::Option::Some(__ended) = ::retry_runtime::__private0::STATE
+            if let ::core::option::Option::Some(__ended) = (&::retry_runtime::__private0::STATE)
                 .tear_down::<Scaler, _>(__state, <Scaler>::close)
             {
-                ::retry_runtime::__private0::Nothing::torn_down(__ended.value());
+                ::retry_runtime::__private0::Nothing::torn_down(__ended.__value());
             }
         }),
     }
@@ -157,8 +157,8 @@ const _: () = {
     > = ::retry_runtime::__private0::Typed::new(Scaler_scale::__body, &__REGISTRATION);
     const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
-        ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
-        ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
+        ::retry_runtime::__private0::Output::<u64>::NEW.sent_value::<u64>();
+        ::retry_runtime::__private0::Output::<u64>::NEW.sent_error::<u64>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
@@ -168,24 +168,29 @@ const _: () = {
         .shown_by(__show)
         .method_of(&Scaler_service, 0u16);
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
-        let __state = __invocation.state();
+        let __state = ::retry_runtime::__private0::Invocation::state(__invocation);
         let __result = {
             let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
                 (::retry_runtime::__private0::Val<u64>,),
             >::NEW
-                .arguments(__invocation, &__SPEC) else {
+                .__arguments(__invocation, &__SPEC) else {
                 return;
             };
-            Scaler_scale::__body(&*__state.read::<Scaler>(), __argument0)
+            Scaler_scale::__body(
+                &*::retry_runtime::__private0::State::read::<Scaler>(&__state),
+                __argument0,
+            )
         };
-        __invocation
-            .retry({
+        ::retry_runtime::__private0::Invocation::retry(
+            __invocation,
+            {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
-                (&::retry_runtime::__private0::Probe(&__result)).ask()
-            });
+                (&::retry_runtime::__private0::Probe(&__result)).__ask()
+            },
+        );
         {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
-            (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+            (&&::retry_runtime::__private0::Probe(&__result)).__describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
     }
@@ -198,9 +203,9 @@ const _: () = {
         let (__argument0,) = ::retry_runtime::__private0::Input::<
             (::retry_runtime::__private0::Val<u64>,),
         >::NEW
-            .decoded(__message)?;
+            .__decoded(__message)?;
         ::retry_runtime::__private0::shown(
-            &[("number", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+            &[("number", (&::retry_runtime::__private0::Shown(&__argument0)).__text())],
         )
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -232,7 +237,7 @@ const _: () = {
         pub fn __of_service(
             __config: &::retry_runtime::__private0::ServiceConfig,
         ) -> Self {
-            Self(__STUB.of_service(__config))
+            Self(::retry_runtime::__private0::Typed::of_service(&__STUB, __config))
         }
     }
     impl Scaler_scale {
@@ -266,7 +271,7 @@ const _: () = {
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -283,7 +288,7 @@ const _: () = {
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -375,7 +380,7 @@ impl Scaler_parse {
         #[allow(unused_imports)]
         use ::retry_runtime::__private0::Stays as _;
         ::retry_runtime::__private0::Started(Self::__body(__service, argument1, of))
-            .boxed()
+            .__boxed()
     }
     /// Calls the function in this process: an ordinary call, to which no policy applies.
     #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
@@ -430,9 +435,9 @@ const _: () = {
     >>::Type as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<Result<Scaler, String>>::NEW
-            .value::<Scaler>();
+            .sent_value::<Scaler>();
         ::retry_runtime::__private0::Output::<Result<Scaler, String>>::NEW
-            .error::<String>();
+            .sent_error::<String>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
@@ -459,7 +464,7 @@ const _: () = {
     > {
         ::std::boxed::Box::pin(async move {
             let __invocation = &mut __owned;
-            let __state = __invocation.state();
+            let __state = ::retry_runtime::__private0::Invocation::state(__invocation);
             let __result = {
                 let ::core::option::Option::Some((__argument0, __argument1)) = ::retry_runtime::__private0::Input::<
                     (
@@ -467,26 +472,31 @@ const _: () = {
                         ::retry_runtime::__private0::Val<Option<Scaler>>,
                     ),
                 >::NEW
-                    .arguments(__invocation, &__SPEC) else {
+                    .__arguments(__invocation, &__SPEC) else {
                     return __owned;
                 };
                 Scaler_parse::__body(
-                        &mut *__state.write::<Scaler>(),
+                        &mut *::retry_runtime::__private0::State::write::<
+                            Scaler,
+                        >(&__state),
                         &__argument0,
                         __argument1,
                     )
                     .await
             };
-            __invocation
-                .retry({
+            ::retry_runtime::__private0::Invocation::retry(
+                __invocation,
+                {
                     use ::retry_runtime::__private0::{Says as _, Silent as _};
-                    (&::retry_runtime::__private0::Probe(&__result)).ask()
-                });
+                    (&::retry_runtime::__private0::Probe(&__result)).__ask()
+                },
+            );
             {
                 use ::retry_runtime::__private0::{
                     Debugged as _, Displayed as _, Mute as _,
                 };
-                (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+                (&&::retry_runtime::__private0::Probe(&__result))
+                    .__describe(__invocation);
             }
             __STUB.__reply(__invocation, __result);
             __owned
@@ -504,14 +514,14 @@ const _: () = {
                 ::retry_runtime::__private0::Val<Option<Scaler>>,
             ),
         >::NEW
-            .decoded(__message)?;
+            .__decoded(__message)?;
         ::retry_runtime::__private0::shown(
             &[
                 (
                     "argument1",
-                    (&::retry_runtime::__private0::Shown(&*__argument0)).text(),
+                    (&::retry_runtime::__private0::Shown(&*__argument0)).__text(),
                 ),
-                ("of", (&::retry_runtime::__private0::Shown(&__argument1)).text()),
+                ("of", (&::retry_runtime::__private0::Shown(&__argument1)).__text()),
             ],
         )
     }
@@ -550,7 +560,7 @@ const _: () = {
         }
         #[doc(hidden)]
         fn __of_service(__config: &::retry_runtime::__private0::ServiceConfig) -> Self {
-            Self(__STUB.of_service(__config))
+            Self(::retry_runtime::__private0::Typed::of_service(&__STUB, __config))
         }
     }
     impl Scaler_parse {
@@ -604,7 +614,7 @@ const _: () = {
                 String,
             > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -630,7 +640,7 @@ const _: () = {
                 String,
             > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

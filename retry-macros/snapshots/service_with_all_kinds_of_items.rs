@@ -38,7 +38,7 @@ impl Counter {
     #[track_caller]
     fn with() -> CounterHandle {
         let __config = ::retry_runtime::__private0::Configuration::<()>::NEW
-            .configure(&());
+            .__configure(&());
         CounterHandle {
             next: Counter_next::__of_service(&__config),
         }
@@ -49,7 +49,7 @@ impl CounterHandle {
     /// Returns the same methods in the workers of a runtime of its own.
     fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
         Self {
-            next: self.next.on(__runtime),
+            next: (&self.next).on(__runtime),
         }
     }
 }
@@ -68,10 +68,12 @@ static Counter_service: ::retry_runtime::__private0::Service = {
             #[allow(unused_imports)]
             use ::retry_runtime::__private0::AtOnce as _;
             let () = ::retry_runtime::__private0::Configuration::<()>::NEW
-                .read(__config)?;
+                .__read(__config)?;
             ::retry_runtime::__private0::IntoService::<
                 Counter,
-            >::into_service(::retry_runtime::__private0::Made(<Counter>::new()).value())
+            >::into_service(
+                ::retry_runtime::__private0::Made(<Counter>::new()).__value(),
+            )
         },
         types: ::core::any::type_name::<()>,
         tear_down: ::core::option::Option::None,
@@ -110,8 +112,8 @@ const _: () = {
         u64,
     > = ::retry_runtime::__private0::Typed::new(Counter_next::__body, &__REGISTRATION);
     const _: fn() = || {
-        ::retry_runtime::__private0::Output::<u64>::NEW.value::<u64>();
-        ::retry_runtime::__private0::Output::<u64>::NEW.error::<u64>();
+        ::retry_runtime::__private0::Output::<u64>::NEW.sent_value::<u64>();
+        ::retry_runtime::__private0::Output::<u64>::NEW.sent_error::<u64>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
@@ -124,24 +126,28 @@ const _: () = {
         &__REGISTRATION,
     );
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
-        let __state = __invocation.state();
+        let __state = ::retry_runtime::__private0::Invocation::state(__invocation);
         let __result = {
             let ::core::option::Option::Some(()) = ::retry_runtime::__private0::Input::<
                 (),
             >::NEW
-                .arguments(__invocation, &__SPEC) else {
+                .__arguments(__invocation, &__SPEC) else {
                 return;
             };
-            Counter_next::__body(&mut *__state.write::<Counter>())
+            Counter_next::__body(
+                &mut *::retry_runtime::__private0::State::write::<Counter>(&__state),
+            )
         };
-        __invocation
-            .retry({
+        ::retry_runtime::__private0::Invocation::retry(
+            __invocation,
+            {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
-                (&::retry_runtime::__private0::Probe(&__result)).ask()
-            });
+                (&::retry_runtime::__private0::Probe(&__result)).__ask()
+            },
+        );
         {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
-            (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+            (&&::retry_runtime::__private0::Probe(&__result)).__describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
     }
@@ -151,7 +157,7 @@ const _: () = {
         #[allow(unused_imports)]
         use ::retry_runtime::__private0::{Debugs as _, Opaque as _};
         #[allow(unused_variables)]
-        let () = ::retry_runtime::__private0::Input::<()>::NEW.decoded(__message)?;
+        let () = ::retry_runtime::__private0::Input::<()>::NEW.__decoded(__message)?;
         ::retry_runtime::__private0::shown(&[])
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -173,7 +179,7 @@ const _: () = {
         }
         #[doc(hidden)]
         fn __of_service(__config: &::retry_runtime::__private0::ServiceConfig) -> Self {
-            Self(__STUB.of_service(__config))
+            Self(::retry_runtime::__private0::Typed::of_service(&__STUB, __config))
         }
     }
     impl Counter_next {
@@ -205,7 +211,7 @@ const _: () = {
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -222,7 +228,7 @@ const _: () = {
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

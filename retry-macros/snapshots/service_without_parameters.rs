@@ -30,7 +30,7 @@ impl my::Counter {
     #[track_caller]
     fn with() -> CounterHandle {
         let __config = ::my::runtime::__private0::Configuration::<()>::NEW
-            .configure(&());
+            .__configure(&());
         CounterHandle {
             next: Counter_next::__of_service(&__config),
         }
@@ -41,7 +41,7 @@ impl CounterHandle {
     /// Returns the same methods in the workers of a runtime of its own.
     fn on(&self, __runtime: &::my::runtime::__private0::Runtime) -> Self {
         Self {
-            next: self.next.on(__runtime),
+            next: (&self.next).on(__runtime),
         }
     }
 }
@@ -59,11 +59,12 @@ static Counter_service: ::my::runtime::__private0::Service = {
         set_up: |__config| {
             #[allow(unused_imports)]
             use ::my::runtime::__private0::AtOnce as _;
-            let () = ::my::runtime::__private0::Configuration::<()>::NEW.read(__config)?;
+            let () = ::my::runtime::__private0::Configuration::<()>::NEW
+                .__read(__config)?;
             ::my::runtime::__private0::IntoService::<
                 my::Counter,
             >::into_service(
-                ::my::runtime::__private0::Made(<my::Counter>::new()).value(),
+                ::my::runtime::__private0::Made(<my::Counter>::new()).__value(),
             )
         },
         types: ::core::any::type_name::<()>,
@@ -103,8 +104,8 @@ const _: () = {
         u64,
     > = ::my::runtime::__private0::Typed::new(Counter_next::__body, &__REGISTRATION);
     const _: fn() = || {
-        ::my::runtime::__private0::Output::<u64>::NEW.value::<u64>();
-        ::my::runtime::__private0::Output::<u64>::NEW.error::<u64>();
+        ::my::runtime::__private0::Output::<u64>::NEW.sent_value::<u64>();
+        ::my::runtime::__private0::Output::<u64>::NEW.sent_error::<u64>();
     };
     static __REGISTRATION: ::my::runtime::__private0::Registration = ::my::runtime::__private0::Registration::new(
             &__SPEC,
@@ -117,24 +118,28 @@ const _: () = {
         &__REGISTRATION,
     );
     fn __run(__invocation: &mut ::my::runtime::__private0::Invocation) {
-        let __state = __invocation.state();
+        let __state = ::my::runtime::__private0::Invocation::state(__invocation);
         let __result = {
             let ::core::option::Option::Some(()) = ::my::runtime::__private0::Input::<
                 (),
             >::NEW
-                .arguments(__invocation, &__SPEC) else {
+                .__arguments(__invocation, &__SPEC) else {
                 return;
             };
-            Counter_next::__body(&mut *__state.write::<my::Counter>())
+            Counter_next::__body(
+                &mut *::my::runtime::__private0::State::write::<my::Counter>(&__state),
+            )
         };
-        __invocation
-            .retry({
+        ::my::runtime::__private0::Invocation::retry(
+            __invocation,
+            {
                 use ::my::runtime::__private0::{Says as _, Silent as _};
-                (&::my::runtime::__private0::Probe(&__result)).ask()
-            });
+                (&::my::runtime::__private0::Probe(&__result)).__ask()
+            },
+        );
         {
             use ::my::runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
-            (&&::my::runtime::__private0::Probe(&__result)).describe(__invocation);
+            (&&::my::runtime::__private0::Probe(&__result)).__describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
     }
@@ -144,7 +149,7 @@ const _: () = {
         #[allow(unused_imports)]
         use ::my::runtime::__private0::{Debugs as _, Opaque as _};
         #[allow(unused_variables)]
-        let () = ::my::runtime::__private0::Input::<()>::NEW.decoded(__message)?;
+        let () = ::my::runtime::__private0::Input::<()>::NEW.__decoded(__message)?;
         ::my::runtime::__private0::shown(&[])
     }
     ::my::runtime::__private0::inventory::submit! {
@@ -166,7 +171,7 @@ const _: () = {
         }
         #[doc(hidden)]
         fn __of_service(__config: &::my::runtime::__private0::ServiceConfig) -> Self {
-            Self(__STUB.of_service(__config))
+            Self(::my::runtime::__private0::Typed::of_service(&__STUB, __config))
         }
     }
     impl Counter_next {
@@ -198,7 +203,7 @@ const _: () = {
             <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -215,7 +220,7 @@ const _: () = {
             <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
             <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

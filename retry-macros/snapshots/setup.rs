@@ -46,7 +46,7 @@ const _: () = {
                 },
             >>::Type,
         >::NEW
-            .value::<Vec<f32>>();
+            .sent_value::<Vec<f32>>();
         ::retry_runtime::__private0::Output::<
             <f32 as ::retry_runtime::__private0::Suspect<
                 {
@@ -58,8 +58,8 @@ const _: () = {
                 },
             >>::Type,
         >::NEW
-            .value::<f32>();
-        ::retry_runtime::__private0::Output::<Vec<f32>>::NEW.error::<Vec<f32>>();
+            .sent_value::<f32>();
+        ::retry_runtime::__private0::Output::<Vec<f32>>::NEW.sent_error::<Vec<f32>>();
     };
     static __REGISTRATION: ::retry_runtime::__private0::Registration = ::retry_runtime::__private0::Registration::new(
             &__SPEC,
@@ -79,7 +79,7 @@ const _: () = {
         use ::retry_runtime::__private0::AtOnce as _;
         ::retry_runtime::__private0::IntoState::<
             Model,
-        >::into_state(::retry_runtime::__private0::Made((load)()).value())
+        >::into_state(::retry_runtime::__private0::Made((load)()).__value())
     }
     fn __tear_down(__state: ::std::boxed::Box<dyn ::core::any::Any>) {
         #[allow(unused_imports)]
@@ -88,31 +88,36 @@ const _: () = {
             Model,
             _,
         >::tear_down(
-            ::retry_runtime::__private0::ending::<Model, _>(&close).fitted(close),
+            ::retry_runtime::__private0::ending::<Model, _>(&close).__fitted(close),
             __state,
         ) {
-            ::retry_runtime::__private0::Nothing::torn_down(__ended.value());
+            ::retry_runtime::__private0::Nothing::torn_down(__ended.__value());
         }
     }
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
-        let __state = __invocation.state();
+        let __state = ::retry_runtime::__private0::Invocation::state(__invocation);
         let __result = {
             let ::core::option::Option::Some((__argument0,)) = ::retry_runtime::__private0::Input::<
                 (::retry_runtime::__private0::Val<String>,),
             >::NEW
-                .arguments(__invocation, &__SPEC) else {
+                .__arguments(__invocation, &__SPEC) else {
                 return;
             };
-            embed::__body(&mut *__state.write::<Model>(), __argument0)
+            embed::__body(
+                &mut *::retry_runtime::__private0::State::write::<Model>(&__state),
+                __argument0,
+            )
         };
-        __invocation
-            .retry({
+        ::retry_runtime::__private0::Invocation::retry(
+            __invocation,
+            {
                 use ::retry_runtime::__private0::{Says as _, Silent as _};
-                (&::retry_runtime::__private0::Probe(&__result)).ask()
-            });
+                (&::retry_runtime::__private0::Probe(&__result)).__ask()
+            },
+        );
         {
             use ::retry_runtime::__private0::{Debugged as _, Displayed as _, Mute as _};
-            (&&::retry_runtime::__private0::Probe(&__result)).describe(__invocation);
+            (&&::retry_runtime::__private0::Probe(&__result)).__describe(__invocation);
         }
         __STUB.__reply(__invocation, __result);
     }
@@ -125,9 +130,9 @@ const _: () = {
         let (__argument0,) = ::retry_runtime::__private0::Input::<
             (::retry_runtime::__private0::Val<String>,),
         >::NEW
-            .decoded(__message)?;
+            .__decoded(__message)?;
         ::retry_runtime::__private0::shown(
-            &[("text", (&::retry_runtime::__private0::Shown(&__argument0)).text())],
+            &[("text", (&::retry_runtime::__private0::Shown(&__argument0)).__text())],
         )
     }
     ::retry_runtime::__private0::inventory::submit! {
@@ -182,7 +187,7 @@ const _: () = {
             <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().attach(__call)
+            self.__stub().__attach(__call)
         }
         #[doc(hidden)]
         #[track_caller]
@@ -199,7 +204,7 @@ const _: () = {
             <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
             <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
         > {
-            self.__stub().map(__inputs)
+            self.__stub().__map(__inputs)
         }
         #[doc(hidden)]
         #[track_caller]

@@ -168,10 +168,10 @@ impl<'a> Expansion<'a> {
                 },
             };
             let values = suspects.to_ask(private).into_iter().map(|(ty, at)| {
-                let value = quote_spanned!(at.span()=> .value::<#at>());
+                let value = quote_spanned!(at.span()=> .sent_value::<#at>());
                 quote!(#private::Output::<#ty>::NEW #value;)
             });
-            let error = quote_spanned!(error.span()=> .error::<#error>());
+            let error = quote_spanned!(error.span()=> .sent_error::<#error>());
             quote! {
                 const _: fn() = || {
                     #(#values)*

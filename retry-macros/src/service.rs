@@ -157,7 +157,7 @@ impl Service<'_> {
                 .push(quote!(#cfgs #field: #stub::__of_service(&__config)));
             methods
                 .moved
-                .push(quote!(#cfgs #field: self.#field.on(__runtime)));
+                .push(quote!(#cfgs #field: (&self.#field).on(__runtime)));
         }
         methods
     }
@@ -187,7 +187,7 @@ impl Service<'_> {
             quote! {
                 #(#sent)*
                 let __config =
-                    #private::Configuration::<(#(#types,)*)>::NEW.configure(&(#(#names,)*));
+                    #private::Configuration::<(#(#types,)*)>::NEW.__configure(&(#(#names,)*));
                 #handle { #(#made,)* }
             }
         };
@@ -266,7 +266,7 @@ impl Service<'_> {
             let private = crate::tokens::respanned(private, span);
             quote_spanned! {span=>
                 #private::IntoService::<#ty>::into_service(
-                    #private::Made(<#ty>::#constructor(#(#names),*)).value()
+                    #private::Made(<#ty>::#constructor(#(#names),*)).__value()
                 )
             }
         };
@@ -274,7 +274,7 @@ impl Service<'_> {
             |__config| {
                 #[allow(unused_imports)]
                 use #private::AtOnce as _;
-                let (#(#names,)*) = #private::Configuration::<(#(#types,)*)>::NEW.read(__config)?;
+                let (#(#names,)*) = #private::Configuration::<(#(#types,)*)>::NEW.__read(__config)?;
                 #made
             }
         }
@@ -290,9 +290,9 @@ impl Service<'_> {
                 #[allow(unused_imports)]
                 use #private::AtOnce as _;
                 if let ::core::option::Option::Some(__ended) =
-                    #private::STATE.tear_down::<#ty, _>(__state, <#ty>::#teardown)
+                    (&#private::STATE).tear_down::<#ty, _>(__state, <#ty>::#teardown)
                 {
-                    #private::Nothing::torn_down(__ended.value());
+                    #private::Nothing::torn_down(__ended.__value());
                 }
             })
         }

@@ -159,7 +159,7 @@ impl Expansion<'_> {
 
                 #[doc(hidden)]
                 #vis fn __of_service(__config: &#private::ServiceConfig) -> Self {
-                    Self(__STUB.of_service(__config))
+                    Self(#private::Typed::of_service(&__STUB, __config))
                 }
             }
         }
@@ -241,13 +241,13 @@ impl Expansion<'_> {
 
             #[doc(hidden)]
             #vis fn attach(&self, __call: #private::CallId) -> #private::FunctionCall<#results> {
-                self.__stub().attach(__call)
+                self.__stub().__attach(__call)
             }
 
             #[doc(hidden)]
             #[track_caller]
             #vis fn map<#inputs>(&self, __inputs: __I) -> #private::Map<__I::IntoIter, #results> {
-                self.__stub().map(__inputs)
+                self.__stub().__map(__inputs)
             }
 
             #[doc(hidden)]
@@ -362,7 +362,7 @@ impl Expansion<'_> {
         let start = quote! {
             #[allow(unused_imports)]
             use #private::Stays as _;
-            #private::Started(Self::__body(#(#names),*)).boxed()
+            #private::Started(Self::__body(#(#names),*)).__boxed()
         };
         Entry {
             pointer: quote!(#binder fn(#(#types),*) -> #future),

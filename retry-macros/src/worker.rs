@@ -31,7 +31,7 @@ impl Expansion<'_> {
         let set_up = {
             let private = crate::tokens::respanned(private, setup.span());
             quote_spanned! {setup.span()=>
-                #private::IntoState::<#state>::into_state(#private::Made((#setup)()).value())
+                #private::IntoState::<#state>::into_state(#private::Made((#setup)()).__value())
             }
         };
         let mut functions = quote! {
@@ -48,18 +48,18 @@ impl Expansion<'_> {
             let ended = match teardown {
                 Expr::Path(_) => quote_spanned! {span=>
                     #private::TearDown::<#state, _>::tear_down(
-                        #private::ending::<#state, _>(&#teardown).fitted(#teardown),
+                        #private::ending::<#state, _>(&#teardown).__fitted(#teardown),
                         __state,
                     )
                 },
                 // A closure needs the type of its parameter.
                 _ => {
-                    quote_spanned!(span=> #private::STATE.tear_down::<#state, _>(__state, #teardown))
+                    quote_spanned!(span=> (&#private::STATE).tear_down::<#state, _>(__state, #teardown))
                 }
             };
             let tear_down = quote_spanned! {span=>
                 if let ::core::option::Option::Some(__ended) = #ended {
-                    #private::Nothing::torn_down(__ended.value());
+                    #private::Nothing::torn_down(__ended.__value());
                 }
             };
             functions.extend(quote! {
@@ -109,7 +109,7 @@ impl Expansion<'_> {
         quote! {
             fn __run(__batch: &mut [#private::Invocation]) {
                 #bind
-                #input.batch(
+                #input.__batch(
                     __batch,
                     &__SPEC,
                     |__inputs| #stub::__body(#state __inputs),
@@ -152,12 +152,13 @@ impl Expansion<'_> {
     /// Returns the statements that decode the arguments and call the function. The arguments are dropped
     /// before the answer is given.
     fn result_of_call(&self, returned: &TokenStream, await_it: &TokenStream) -> TokenStream {
+        let private = self.private;
         let stub = &self.function.sig.ident;
         let input = self.input();
         let state = self.passed_state();
         let bind = state
             .is_some()
-            .then(|| quote!(let __state = __invocation.state();));
+            .then(|| quote!(let __state = #private::Invocation::state(__invocation);));
         let parameters = &self.signature.parameters;
         let bindings: Vec<_> = (0..parameters.len())
             .map(|position| format_ident!("__argument{}", position))
@@ -173,7 +174,7 @@ impl Expansion<'_> {
             #bind
             let __result = {
                 let ::core::option::Option::Some((#(#bindings,)*)) =
-                    #input.arguments(__invocation, &__SPEC)
+                    #input.__arguments(__invocation, &__SPEC)
                 else {
                     return #returned;
                 };
@@ -202,7 +203,7 @@ impl Expansion<'_> {
                 let text = if self.policy.redact.contains(&name) {
                     quote!(#private::redacted())
                 } else {
-                    quote!((&#private::Shown(#held)).text())
+                    quote!((&#private::Shown(#held)).__text())
                 };
                 quote!((#name, #text))
             });
@@ -213,7 +214,7 @@ impl Expansion<'_> {
                 #[allow(unused_imports)]
                 use #private::{Debugs as _, Opaque as _};
                 #[allow(unused_variables)]
-                let (#(#bindings,)*) = #input.decoded(__message)?;
+                let (#(#bindings,)*) = #input.__decoded(__message)?;
                 #private::shown(&[#(#texts),*])
             }
         }
@@ -227,13 +228,13 @@ impl Expansion<'_> {
 
     /// Returns the state as the function's first argument.
     fn passed_state(&self) -> Option<TokenStream> {
-        let signature = self.signature;
+        let (private, signature) = (self.private, self.signature);
         signature.state.as_ref().map(|_| {
             let state = state_type(signature);
             if signature.changes_state() {
-                quote!(&mut *__state.write::<#state>(),)
+                quote!(&mut *#private::State::write::<#state>(&__state),)
             } else {
-                quote!(&*__state.read::<#state>(),)
+                quote!(&*#private::State::read::<#state>(&__state),)
             }
         })
     }
@@ -246,7 +247,7 @@ impl Expansion<'_> {
             match predicate {
                 Expr::Path(_) => quote_spanned! {span=>
                     #private::ask(&__result, &#predicate)
-                        .retry_if(__invocation, &__result, #predicate);
+                        .retry_if_function(__invocation, &__result, #predicate);
                 },
                 // A closure needs the type of its parameter.
                 _ => quote_spanned! {span=>
@@ -257,13 +258,13 @@ impl Expansion<'_> {
         });
         quote! {
             #retry_if
-            __invocation.retry({
+            #private::Invocation::retry(__invocation, {
                 use #private::{Says as _, Silent as _};
-                (&#private::Probe(&__result)).ask()
+                (&#private::Probe(&__result)).__ask()
             });
             {
                 use #private::{Debugged as _, Displayed as _, Mute as _};
-                (&&#private::Probe(&__result)).describe(__invocation);
+                (&&#private::Probe(&__result)).__describe(__invocation);
             }
             __STUB.__reply(__invocation, __result);
         }

@@ -62,7 +62,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct Started<F>(pub F);
 
 impl<F: Future + Send> Started<F> {
-    pub fn boxed<'a>(self) -> BoxFuture<'a, F::Output>
+    pub fn __boxed<'a>(self) -> BoxFuture<'a, F::Output>
     where
         F: 'a,
     {
@@ -72,11 +72,11 @@ impl<F: Future + Send> Started<F> {
 
 /// Boxes a future that is not `Send`: method lookup tries inherent methods before those of traits.
 pub trait Stays<'a, T> {
-    fn boxed(self) -> BoxFuture<'a, T>;
+    fn __boxed(self) -> BoxFuture<'a, T>;
 }
 
 impl<'a, F: Future + 'a> Stays<'a, F::Output> for Started<F> {
-    fn boxed(self) -> BoxFuture<'a, F::Output> {
+    fn __boxed(self) -> BoxFuture<'a, F::Output> {
         let future: Pin<Box<dyn Future<Output = F::Output> + 'a>> = Box::pin(self.0);
         Box::pin(TiedFuture(Tied::new(future)))
     }
@@ -125,14 +125,14 @@ impl RetriesOr {
 
 impl RetriesFrom<Retries> {
     #[must_use]
-    pub const fn get(self) -> RetriesOr {
+    pub const fn __get(self) -> RetriesOr {
         RetriesOr(self.0, self.0.fault())
     }
 }
 
 impl RetriesFrom<u32> {
     #[must_use]
-    pub const fn get(self) -> RetriesOr {
+    pub const fn __get(self) -> RetriesOr {
         RetriesOr(Retries::fixed(self.0, Duration::from_secs(1)), None)
     }
 }
@@ -146,7 +146,7 @@ macro_rules! retries_from {
             impl RetriesFrom<$integer> {
                 #[must_use]
                 #[allow(unused_comparisons, clippy::cast_possible_truncation)]
-                pub const fn get(&self) -> RetriesOr {
+                pub const fn __get(&self) -> RetriesOr {
                     let fault = if self.0 < 0 {
                         Some("`retries` must not be negative")
                     } else if self.0 as u128 > u32::MAX as u128 {
@@ -168,7 +168,7 @@ macro_rules! no_retries_from {
         $(
             impl RetriesFrom<$other> {
                 #[must_use]
-                pub const fn get(&self) -> RetriesOr {
+                pub const fn __get(&self) -> RetriesOr {
                     let fault = "`retries` takes an integer or a const Retries";
                     RetriesOr(Retries::none(), Some(fault))
                 }

@@ -63,7 +63,7 @@ fn single(value: &Expr, given: Given<'_>) -> syn::Result<Checked> {
                 known: Known::Constant,
                 code: quote!(__RETRIES.0),
                 items: quote_spanned! {value.span()=>
-                    const __RETRIES: #private::RetriesOr = #private::RetriesFrom(#value).get();
+                    const __RETRIES: #private::RetriesOr = #private::RetriesFrom(#value).__get();
                     const _: () = #private::RetriesOr::check(__RETRIES);
                 },
             })

@@ -4,6 +4,9 @@
 //! The methods that callers use, such as `remote`, are inherent methods of each layer under the layer's own
 //! bounds. The compiler takes the first layer whose bounds hold. So the type selects the error type, aliases
 //! included, without a trait to import.
+//!
+//! Generated code calls methods whose names begin with `__`: a trait of the user's that every type implements may
+//! have a method `map`, which method lookup would find before that of a further layer.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -307,6 +310,12 @@ macro_rules! layer {
             /// function has several parameters.
             #[track_caller]
             pub fn $map<$a, I: $Inputs>(&self, inputs: I) -> Map<I::IntoIter, $T, $E> {
+                self.__map(inputs)
+            }
+
+            #[track_caller]
+            #[doc(hidden)]
+            pub fn __map<$a, I: $Inputs>(&self, inputs: I) -> Map<I::IntoIter, $T, $E> {
                 let target = self.target();
                 Map::new(
                     target.host(),
@@ -323,12 +332,17 @@ macro_rules! layer {
             /// Runs the function over many inputs for its effects; the first error cancels the rest.
             #[track_caller]
             pub fn $for_each<$a, I: $Inputs>(&self, inputs: I) -> ForEach<I::IntoIter, $T, $E> {
-                ForEach::new(self.map(inputs))
+                ForEach::new(self.__map(inputs))
             }
 
             /// Returns a call that was spawned before, in this program or an earlier one of the same build, to wait for
             /// its result.
             pub fn attach(&self, call: CallId) -> FunctionCall<$T, $E> {
+                self.__attach(call)
+            }
+
+            #[doc(hidden)]
+            pub fn __attach(&self, call: CallId) -> FunctionCall<$T, $E> {
                 let target = self.target();
                 attach(target.host(), target.registration, $decoders, call)
             }
@@ -432,6 +446,14 @@ macro_rules! unsent {
             }
 
             pub fn attach(&self, _: CallId) -> FunctionCall<$T, $E> {
+                never_compiled()
+            }
+
+            pub fn __map<I: IntoIterator>(&self, _: I) -> Map<I::IntoIter, $T, $E> {
+                never_compiled()
+            }
+
+            pub fn __attach(&self, _: CallId) -> FunctionCall<$T, $E> {
                 never_compiled()
             }
 

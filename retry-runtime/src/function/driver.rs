@@ -184,7 +184,7 @@ pub struct Made<O>(pub O);
 
 impl<F: Future> Made<F> {
     /// Runs the future and returns its output.
-    pub fn value(self) -> F::Output {
+    pub fn __value(self) -> F::Output {
         Driver::get().block_on(self.0)
     }
 }
@@ -195,13 +195,13 @@ pub trait AtOnce {
     type Value;
 
     /// Returns the value.
-    fn value(self) -> Self::Value;
+    fn __value(self) -> Self::Value;
 }
 
 impl<O> AtOnce for Made<O> {
     type Value = O;
 
-    fn value(self) -> O {
+    fn __value(self) -> O {
         self.0
     }
 }

@@ -3,6 +3,9 @@
 //! Like the stub, a probe is a chain of layers. An early layer has a method under the condition that the type
 //! qualifies; the last layer has the same method without conditions. So a type that cannot be sent is
 //! reported once, where generated code asserts that it can, and nowhere else.
+//!
+//! Method lookup decides, so a trait of the user's that every type implements could be in the way. The methods
+//! therefore have names that no such trait has: those that the compiler never shows begin with `__`.
 #![allow(missing_docs)]
 
 use std::convert::Infallible;
@@ -292,7 +295,7 @@ impl<T> Configuration<T> {
 impl<T: Wire> Configuration<T> {
     /// Calls [`configure`].
     #[track_caller]
-    pub fn configure(&self, parameters: &T) -> ServiceConfig {
+    pub fn __configure(&self, parameters: &T) -> ServiceConfig {
         configure(parameters)
     }
 
@@ -301,17 +304,17 @@ impl<T: Wire> Configuration<T> {
     /// # Errors
     ///
     /// Fails if the parameters cannot be decoded.
-    pub fn read(&self, bytes: &[u8]) -> Result<T, String> {
+    pub fn __read(&self, bytes: &[u8]) -> Result<T, String> {
         configuration(bytes)
     }
 }
 
 impl<T> Unmade<T> {
-    pub fn configure(&self, _: &T) -> ServiceConfig {
+    pub fn __configure(&self, _: &T) -> ServiceConfig {
         Vec::new().into()
     }
 
-    pub fn read(&self, _: &[u8]) -> Result<T, String> {
+    pub fn __read(&self, _: &[u8]) -> Result<T, String> {
         Err(String::new())
     }
 }
@@ -324,24 +327,24 @@ impl<R: ?Sized> Output<R> {
 }
 
 impl<T: Wire, E> Output<Result<T, E>> {
-    pub fn value<X: ?Sized>(&self) {}
+    pub fn sent_value<X: ?Sized>(&self) {}
 }
 
 impl<T, E: Wire> Output<Result<T, E>> {
-    pub fn error<X: ?Sized>(&self) {}
+    pub fn sent_error<X: ?Sized>(&self) {}
 }
 
 impl<T, E: Deref<Target: Error> + Debug> Pointing<Result<T, E>> {
-    pub fn error<X: ?Sized>(&self) {}
+    pub fn sent_error<X: ?Sized>(&self) {}
 }
 
 impl<T, E: Display + Debug> Shown<Result<T, E>> {
-    pub fn error<X: ?Sized>(&self) {}
+    pub fn sent_error<X: ?Sized>(&self) {}
 }
 
 impl<T, E> Unknown<Result<T, E>> {
-    pub fn value<X: Returned<T> + ?Sized>(&self) {}
-    pub fn error<X: Failed<E> + ?Sized>(&self) {}
+    pub fn sent_value<X: Returned<T> + ?Sized>(&self) {}
+    pub fn sent_error<X: Failed<E> + ?Sized>(&self) {}
 
     /// Asks a closure about the error. The signature lets the compiler infer the closure's parameter type.
     pub fn retry_if_closure(
@@ -355,8 +358,8 @@ impl<T, E> Unknown<Result<T, E>> {
 }
 
 impl<R: ?Sized> Whole<R> {
-    pub fn value<X: Returned<R> + ?Sized>(&self) {}
-    pub fn error<X: ?Sized>(&self) {}
+    pub fn sent_value<X: Returned<R> + ?Sized>(&self) {}
+    pub fn sent_error<X: ?Sized>(&self) {}
 
     pub fn retry_if_closure<E>(&self, _: &mut Invocation, _: &R, _: fn(&E) -> bool)
     where
@@ -374,13 +377,13 @@ pub const fn ask<R, F>(_: &R, _: &F) -> Ask<(R, F)> {
 }
 
 impl<T, E, F: Fn(&E) -> bool> Ask<(Result<T, E>, F)> {
-    pub fn retry_if(&self, invocation: &mut Invocation, result: &Result<T, E>, judge: F) {
+    pub fn retry_if_function(&self, invocation: &mut Invocation, result: &Result<T, E>, judge: F) {
         invocation.retry_if(result, judge);
     }
 }
 
 impl<T, E, F> Misjudged<(Result<T, E>, F)> {
-    pub fn retry_if(&self, _: &mut Invocation, _: &Result<T, E>, _: F)
+    pub fn retry_if_function(&self, _: &mut Invocation, _: &Result<T, E>, _: F)
     where
         F: Judge<E>,
     {
@@ -388,7 +391,7 @@ impl<T, E, F> Misjudged<(Result<T, E>, F)> {
 }
 
 impl<R, F> Unjudged<(R, F)> {
-    pub fn retry_if(&self, _: &mut Invocation, _: &R, _: F)
+    pub fn retry_if_function(&self, _: &mut Invocation, _: &R, _: F)
     where
         R: HasErrors,
     {
@@ -407,13 +410,13 @@ pub const fn ending<S, F>(_: &F) -> Ending<(PhantomData<S>, F)> {
 }
 
 impl<S, O, F: FnOnce(S) -> O> Ending<(PhantomData<S>, F)> {
-    pub fn fitted(&self, function: F) -> Fitting<F> {
+    pub fn __fitted(&self, function: F) -> Fitting<F> {
         Fitting(function)
     }
 }
 
 impl<S, F> Misfit<(PhantomData<S>, F)> {
-    pub fn fitted(&self, function: F) -> F {
+    pub fn __fitted(&self, function: F) -> F {
         function
     }
 }
@@ -425,12 +428,16 @@ impl<A> Input<A> {
 
 impl<A: Arguments> Input<A> {
     /// Calls [`Invocation::arguments`].
-    pub fn arguments(&self, invocation: &mut Invocation, spec: &FunctionSpec) -> Option<A::Owned> {
+    pub fn __arguments(
+        &self,
+        invocation: &mut Invocation,
+        spec: &FunctionSpec,
+    ) -> Option<A::Owned> {
         invocation.arguments::<A>(spec)
     }
 
     /// Decodes the arguments of a call.
-    pub fn decoded(&self, message: &[u8]) -> Option<A::Owned> {
+    pub fn __decoded(&self, message: &[u8]) -> Option<A::Owned> {
         let decoded = match staging::is_reading() {
             true => A::decode_staged(message),
             false => A::decode_in_place(message),
@@ -441,7 +448,7 @@ impl<A: Arguments> Input<A> {
 
 impl<T: Wire> Input<(Val<T>,)> {
     /// Calls [`run_batch`].
-    pub fn batch<R>(
+    pub fn __batch<R>(
         &self,
         batch: &mut [Invocation],
         spec: &FunctionSpec,
@@ -453,17 +460,17 @@ impl<T: Wire> Input<(Val<T>,)> {
 }
 
 impl<A: Parameters> Unsent<A> {
-    pub fn arguments(&self, _: &mut Invocation, _: &FunctionSpec) -> Option<A::Held> {
+    pub fn __arguments(&self, _: &mut Invocation, _: &FunctionSpec) -> Option<A::Held> {
         None
     }
 
-    pub fn decoded(&self, _: &[u8]) -> Option<A::Held> {
+    pub fn __decoded(&self, _: &[u8]) -> Option<A::Held> {
         None
     }
 }
 
 impl<T> Unsent<(Val<T>,)> {
-    pub fn batch<R>(
+    pub fn __batch<R>(
         &self,
         _: &mut [Invocation],
         _: &FunctionSpec,

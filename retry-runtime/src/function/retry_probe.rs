@@ -7,7 +7,7 @@ use super::invocation::Invocation;
 use crate::api::excerpt::one_line;
 use crate::api::retryable::{Retry, Retryable};
 
-/// A result whose error can be asked. Generated code calls `ask` on a reference to this with both traits in
+/// A result whose error can be asked. Generated code calls `__ask` on a reference to this with both traits in
 /// scope, and method lookup prefers [`Says`].
 pub struct Probe<'a, R>(pub &'a R);
 
@@ -20,16 +20,16 @@ fn keep_text(of: &mut Invocation, format: impl FnOnce() -> String) {
     }
 }
 
-/// An error with a text for people. Generated code calls `describe` on a reference to a reference to a
+/// An error with a text for people. Generated code calls `__describe` on a reference to a reference to a
 /// [`Probe`] with all three traits in scope, and method lookup prefers this one.
 pub trait Displayed {
     /// Keeps the text, if the result is an error.
-    fn describe(&self, of: &mut Invocation);
+    fn __describe(&self, of: &mut Invocation);
 }
 
 impl<T, E: fmt::Display> Displayed for &Probe<'_, Result<T, E>> {
     #[inline]
-    fn describe(&self, of: &mut Invocation) {
+    fn __describe(&self, of: &mut Invocation) {
         if let Err(error) = self.0 {
             keep_text(of, || format!("{error:#}"));
         }
@@ -39,12 +39,12 @@ impl<T, E: fmt::Display> Displayed for &Probe<'_, Result<T, E>> {
 /// An error that only has a text for programmers.
 pub trait Debugged {
     /// Keeps the text, if the result is an error.
-    fn describe(&self, of: &mut Invocation);
+    fn __describe(&self, of: &mut Invocation);
 }
 
 impl<T, E: fmt::Debug> Debugged for &&Probe<'_, Result<T, E>> {
     #[inline]
-    fn describe(&self, of: &mut Invocation) {
+    fn __describe(&self, of: &mut Invocation) {
         if let Err(error) = self.0 {
             keep_text(of, || format!("{error:?}"));
         }
@@ -54,22 +54,22 @@ impl<T, E: fmt::Debug> Debugged for &&Probe<'_, Result<T, E>> {
 /// Any other result.
 pub trait Mute {
     /// Keeps nothing.
-    fn describe(&self, of: &mut Invocation);
+    fn __describe(&self, of: &mut Invocation);
 }
 
 impl<R> Mute for Probe<'_, R> {
     #[inline]
-    fn describe(&self, _: &mut Invocation) {}
+    fn __describe(&self, _: &mut Invocation) {}
 }
 
 /// An error that decides about its own retry.
 pub trait Says {
     /// Returns the error's decision.
-    fn ask(&self) -> Retry;
+    fn __ask(&self) -> Retry;
 }
 
 impl<T, E: Retryable> Says for Probe<'_, Result<T, E>> {
-    fn ask(&self) -> Retry {
+    fn __ask(&self) -> Retry {
         self.0.as_ref().map_or_else(E::retry, |_| Retry::Default)
     }
 }
@@ -77,11 +77,11 @@ impl<T, E: Retryable> Says for Probe<'_, Result<T, E>> {
 /// A result without such an error.
 pub trait Silent {
     /// Returns the default.
-    fn ask(&self) -> Retry;
+    fn __ask(&self) -> Retry;
 }
 
 impl<R> Silent for &Probe<'_, R> {
-    fn ask(&self) -> Retry {
+    fn __ask(&self) -> Retry {
         Retry::Default
     }
 }

@@ -6,18 +6,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// The maximum length of the text, in characters.
 const LONGEST: usize = 200;
 
-/// An argument. Generated code calls `text` on a reference to this with both traits in scope, and method lookup
+/// An argument. Generated code calls `__text` on a reference to this with both traits in scope, and method lookup
 /// prefers [`Debugs`].
 pub struct Argument<'a, T: ?Sized>(pub &'a T);
 
 /// An argument with a text.
 pub trait Debugs {
     /// Returns the text.
-    fn text(&self) -> Option<String>;
+    fn __text(&self) -> Option<String>;
 }
 
 impl<T: Debug + ?Sized> Debugs for Argument<'_, T> {
-    fn text(&self) -> Option<String> {
+    fn __text(&self) -> Option<String> {
         // Formatting runs user code.
         catch_unwind(AssertUnwindSafe(|| Limited::format(&self.0))).ok()
     }
@@ -26,11 +26,11 @@ impl<T: Debug + ?Sized> Debugs for Argument<'_, T> {
 /// Any other argument.
 pub trait Opaque {
     /// Returns none.
-    fn text(&self) -> Option<String>;
+    fn __text(&self) -> Option<String>;
 }
 
 impl<T: ?Sized> Opaque for &Argument<'_, T> {
-    fn text(&self) -> Option<String> {
+    fn __text(&self) -> Option<String> {
         None
     }
 }
@@ -110,12 +110,12 @@ mod tests {
 
     #[test]
     fn arguments_are_shown_where_they_can_be() {
-        let job = Argument(&Job { path: "a" }).text();
+        let job = Argument(&Job { path: "a" }).__text();
         assert_eq!(job.as_deref(), Some(r#"Job { path: "a" }"#));
-        assert_eq!((&Argument(&Secret)).text(), None);
+        assert_eq!((&Argument(&Secret)).__text(), None);
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
-        assert_eq!(Argument(&Panics).text(), None);
+        assert_eq!(Argument(&Panics).__text(), None);
         std::panic::set_hook(hook);
         assert_eq!(shown(&[("job", job.clone())]), job);
         let all = [("job", job), ("secret", None), ("token", redacted())];
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut() {
-        let long = Argument(&vec![7_u8; 1 << 20]).text().unwrap();
+        let long = Argument(&vec![7_u8; 1 << 20]).__text().unwrap();
         assert_eq!(long.chars().count(), LONGEST + 3);
         assert!(long.ends_with("..."), "{long}");
     }
