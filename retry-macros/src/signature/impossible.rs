@@ -4,7 +4,7 @@ use quote::ToTokens;
 use syn::visit::{self, Visit};
 use syn::{Expr, ExprLit, GenericArgument, Lit, Path, PathArguments, ReturnType, Type};
 
-use super::{Parameter, Role, ungrouped};
+use super::{Parameter, Role, parts, ungrouped};
 use crate::args::Errors;
 
 /// Types of the standard library whose parameters have to have a size.
@@ -38,6 +38,10 @@ pub(super) fn check(
         is_method: !matches!(role, Role::Function { .. }),
         is_sent: true,
         place: Place::Parameter,
+        error: match output {
+            ReturnType::Type(_, ty) => parts(ty).map(|(_, error)| error),
+            ReturnType::Default => None,
+        },
         found: false,
     };
     for parameter in parameters {
@@ -113,6 +117,8 @@ struct Impossible<'a> {
     /// The value goes to another process, by way of serde.
     is_sent: bool,
     place: Place,
+    /// The error of the result, which arrives as its text if it cannot be sent.
+    error: Option<&'a Type>,
     found: bool,
 }
 
@@ -146,8 +152,13 @@ impl<'ast> Visit<'ast> for Impossible<'_> {
             Type::Infer(_) => {
                 self.report(ty, "the types of a signature have to be written out");
             }
-            Type::Never(_) => {
+            Type::Never(_) if self.error.is_some_and(|error| std::ptr::eq(error, ty)) => {
                 let message = "`!` is not a type of stable Rust; write `std::convert::Infallible`";
+                self.report(ty, message);
+            }
+            Type::Never(_) => {
+                let message =
+                    "`!` is not a type of stable Rust, and has no value to send; write `()`";
                 self.report(ty, message);
             }
             Type::Group(_) | Type::Paren(_) => visit::visit_type(self, ty),
