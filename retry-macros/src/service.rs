@@ -12,7 +12,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
-use syn::{FnArg, ImplItemFn, ItemImpl, Receiver, ReturnType, Type, parse_quote_spanned};
+use syn::{FnArg, ImplItemFn, ItemImpl, ReturnType, Type, parse_quote_spanned};
 
 use crate::args::{self, Args, Errors};
 use crate::expand::{self, Expansion};
@@ -312,15 +312,15 @@ impl Service<'_> {
         errors: &mut Errors,
     ) -> Option<TokenStream> {
         let (private, ty) = (self.private, &self.ty);
-        let options = options::of_method(options, errors);
+        let mut options = options::of_method(options, errors);
+        SelfIs(ty).visit_args_mut(&mut options);
         let mut sig = method.sig.clone();
         SelfIs(ty).visit_signature_mut(&mut sig);
-        let Some(FnArg::Receiver(Receiver {
-            reference: Some(_),
-            mutability,
-            ..
-        })) = sig.inputs.first()
-        else {
+        let borrowed = match method.sig.inputs.first() {
+            Some(FnArg::Receiver(receiver)) => check::borrowed(receiver),
+            _ => None,
+        };
+        let Some(mutability) = borrowed else {
             let message = "#[method] needs `&self` or `&mut self` first";
             match method.sig.inputs.first() {
                 Some(first) => errors.report(first, message),

@@ -2,6 +2,7 @@
 #![deny(warnings)]
 use retry_runtime::service;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 #[derive(Serialize, Deserialize)]
 pub struct Counter(u64);
@@ -40,6 +41,39 @@ impl Counter {
 
     #[teardown]
     fn close(self) -> () {}
+}
+
+struct Limited<T>(T);
+
+impl Limited<u64> {
+    const TIMES: usize = 3;
+    const LIMIT: Duration = Duration::from_secs(3);
+
+    fn is_transient(error: &String) -> bool {
+        error.is_empty()
+    }
+}
+
+#[service(max_workers = Self::TIMES)]
+impl Limited<u64> {
+    #[setup]
+    fn new() -> Self {
+        Self(1)
+    }
+
+    #[method(retries = Self::TIMES, timeout = Self::LIMIT, retry_if = Self::is_transient)]
+    fn get(self: &Self) -> Result<u64, String> {
+        Ok(self.0)
+    }
+
+    #[method(
+        retries(max_retries = 1, max_delay = Self::LIMIT),
+        retry_if = |error| Self::is_transient(error)
+    )]
+    fn set(self: &mut Self, number: u64) -> Result<(), String> {
+        self.0 = number;
+        Ok(())
+    }
 }
 
 macro_rules! of_a_type {
@@ -88,5 +122,7 @@ fn main() {
         .texts
         .map([(String::from("a"), vec![String::new()])]);
     let _ = Unit::with().get.remote();
+    let limited = Limited::with();
+    let _ = (limited.get.remote(), limited.set.remote(3));
     let _ = inner::Other::with().get.remote();
 }

@@ -1,12 +1,15 @@
 //! The parts that a service needs.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use syn::visit_mut::VisitMut;
-use syn::{FnArg, ImplItem, ImplItemFn, ItemImpl, Path, ReturnType, Type};
+use syn::visit_mut::{self, VisitMut};
+use syn::{
+    ExprPath, FnArg, ImplItem, ImplItemFn, ItemImpl, Path, Receiver, ReturnType, Token, Type,
+    parse_quote_spanned,
+};
 
 use super::options;
 use super::parts::Parts;
-use crate::args::{Args, Errors};
+use crate::args::{Args, Errors, Value};
 use crate::policy::{self, Policy};
 use crate::signature::{self, Parameter, Role};
 
@@ -36,7 +39,7 @@ impl<'a> Service<'a> {
         private: &'a TokenStream,
         errors: &mut Errors,
     ) -> Option<Self> {
-        let args = options::of_service(args, errors);
+        let mut args = options::of_service(args, errors);
         if let Some((_, path, _)) = &block.trait_ {
             let message = "#[service] belongs on the type's own methods: `impl Type`";
             errors.report(path, message);
@@ -76,6 +79,7 @@ impl<'a> Service<'a> {
         let mut workers = setup.sig.clone();
         let asyncness = |(_, _, method): &(Span, Args, ImplItemFn)| method.sig.asyncness;
         workers.asyncness = parts.methods.iter().find_map(asyncness);
+        SelfIs(&ty.path).visit_args_mut(&mut args);
         let policy = policy::check(&args, &workers, private, errors);
         Some(Self {
             private,
@@ -139,8 +143,33 @@ fn teardown(sig: &syn::Signature, errors: &mut Errors) -> bool {
     is_sound
 }
 
+/// Returns the `mut` of a receiver that borrows, as `&mut self` or `self: &mut Self` does; `None` if it does not
+/// borrow.
+pub(super) fn borrowed(receiver: &Receiver) -> Option<Option<Token![mut]>> {
+    match signature::ungrouped(&receiver.ty) {
+        Type::Reference(reference) => match signature::ungrouped(&reference.elem) {
+            Type::Path(path) if path.path.is_ident("Self") => Some(reference.mutability),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Replaces `Self` by the type.
 pub(super) struct SelfIs<'a>(pub(super) &'a Path);
+
+impl SelfIs<'_> {
+    /// Replaces it in the values of options.
+    pub(super) fn visit_args_mut(&mut self, args: &mut Args) {
+        for arg in args {
+            match &mut arg.value {
+                Value::Given(value) => self.visit_expr_mut(value),
+                Value::List(list) => self.visit_args_mut(list),
+                Value::Flag | Value::Broken => {}
+            }
+        }
+    }
+}
 
 impl VisitMut for SelfIs<'_> {
     // `self` has this type without saying so.
@@ -150,6 +179,20 @@ impl VisitMut for SelfIs<'_> {
         if path.is_ident("Self") {
             *path = self.0.clone();
         }
-        syn::visit_mut::visit_path_mut(self, path);
+        visit_mut::visit_path_mut(self, path);
+    }
+
+    fn visit_expr_path_mut(&mut self, path: &mut ExprPath) {
+        let first = path.path.segments.first();
+        if let Some(span) = first
+            .filter(|first| first.ident == "Self")
+            .map(|first| first.ident.span())
+            && path.path.segments.len() > 1
+        {
+            let ty = self.0;
+            let rest = path.path.segments.iter().skip(1);
+            *path = parse_quote_spanned!(span=> <#ty>::#(#rest)::*);
+        }
+        visit_mut::visit_expr_path_mut(self, path);
     }
 }
