@@ -4,26 +4,35 @@
 #[allow(non_camel_case_types)]
 #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 pub(crate) struct fetch;
-impl fetch {
-    #[doc(hidden)]
-    async fn __body(url: &str) -> Result<String, FetchError> {
-        get(url).await
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn url() {}
+    #[allow(deprecated)]
+    type __Stub = fetch;
+    impl __Stub {
+        #[doc(hidden)]
+        async fn fetch(url: &str) -> Result<String, FetchError> {
+            get(url).await
+        }
+        #[doc(hidden)]
+        #[allow(clippy::all, clippy::pedantic)]
+        fn __start<'__call>(
+            url: &'__call str,
+        ) -> ::retry_runtime::__private0::BoxFuture<
+            '__call,
+            Result<String, FetchError>,
+        > {
+            #[allow(unused_imports)]
+            use ::retry_runtime::__private0::Stays as _;
+            ::retry_runtime::__private0::Started(Self::fetch(url)).__boxed()
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        pub(crate) async fn local(&self, url: &str) -> Result<String, FetchError> {
+            Self::fetch(url).await
+        }
     }
-    #[doc(hidden)]
-    #[allow(clippy::all, clippy::pedantic)]
-    fn __start<'__call>(
-        url: &'__call str,
-    ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<String, FetchError>> {
-        #[allow(unused_imports)]
-        use ::retry_runtime::__private0::Stays as _;
-        ::retry_runtime::__private0::Started(Self::__body(url)).__boxed()
-    }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    pub(crate) async fn local(&self, url: &str) -> Result<String, FetchError> {
-        Self::__body(url).await
-    }
-}
+};
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
@@ -70,7 +79,7 @@ const _: () = {
                     .__arguments(__invocation, &__SPEC) else {
                     return __owned;
                 };
-                fetch::__body(&__argument0).await
+                fetch::fetch(&__argument0).await
             };
             ::retry_runtime::__private0::Invocation::retry(
                 __invocation,
@@ -131,144 +140,150 @@ const _: () = {
             &__STUB
         }
     }
-    impl fetch {
-        #[doc(hidden)]
-        #[track_caller]
-        pub(crate) fn remote(
-            &self,
-            url: &str,
-        ) -> ::retry_runtime::__private0::Call<
-            <Result<
-                String,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                String,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call((url,))
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        pub(crate) fn spawn(
-            &self,
-            url: &str,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <Result<
-                String,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                String,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::spawn(self.remote(url))
-        }
-        #[doc(hidden)]
-        pub(crate) fn attach(
-            &self,
-            __call: ::retry_runtime::__private0::CallId,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <Result<
-                String,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                String,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        pub(crate) fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, &'__input str>,
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn url() {}
+        impl fetch {
+            #[doc(hidden)]
+            #[track_caller]
+            pub(crate) fn remote(
+                &self,
+                url: &str,
+            ) -> ::retry_runtime::__private0::Call<
+                <Result<
+                    String,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    String,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call((url,))
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            pub(crate) fn spawn(
+                &self,
+                url: &str,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <Result<
+                    String,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    String,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::spawn(self.remote(url))
+            }
+            #[doc(hidden)]
+            pub(crate) fn attach(
+                &self,
+                __call: ::retry_runtime::__private0::CallId,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <Result<
+                    String,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    String,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            pub(crate) fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, &'__input str>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::Map<
+                __I::IntoIter,
+                <Result<
+                    String,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    String,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            pub(crate) fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, &'__input str>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::ForEach<
+                __I::IntoIter,
+                <Result<
+                    String,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    String,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            pub(crate) fn with_options(
+                &self,
+                __options: ::retry_runtime::__private0::Options,
+            ) -> ::retry_runtime::__private0::Typed<
+                for<'__call> fn(
+                    &'__call str,
+                ) -> ::retry_runtime::__private0::BoxFuture<
+                    '__call,
+                    Result<String, FetchError>,
                 >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::Map<
-            __I::IntoIter,
-            <Result<
-                String,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                String,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        pub(crate) fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, &'__input str>,
+                (::retry_runtime::__private0::Ref<str>,),
+                Result<String, FetchError>,
+            > {
+                self.__stub().with_options(__options)
+            }
+            #[doc(hidden)]
+            pub(crate) fn on(
+                &self,
+                __runtime: &::retry_runtime::__private0::Runtime,
+            ) -> ::retry_runtime::__private0::Typed<
+                for<'__call> fn(
+                    &'__call str,
+                ) -> ::retry_runtime::__private0::BoxFuture<
+                    '__call,
+                    Result<String, FetchError>,
                 >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::ForEach<
-            __I::IntoIter,
-            <Result<
-                String,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                String,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        pub(crate) fn with_options(
-            &self,
-            __options: ::retry_runtime::__private0::Options,
-        ) -> ::retry_runtime::__private0::Typed<
-            for<'__call> fn(
-                &'__call str,
-            ) -> ::retry_runtime::__private0::BoxFuture<
-                '__call,
+                (::retry_runtime::__private0::Ref<str>,),
                 Result<String, FetchError>,
-            >,
-            (::retry_runtime::__private0::Ref<str>,),
-            Result<String, FetchError>,
-        > {
-            self.__stub().with_options(__options)
+            > {
+                self.__stub().on(__runtime)
+            }
+            #[doc(hidden)]
+            pub(crate) fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            pub(crate) fn spec(
+                &self,
+            ) -> &'static ::retry_runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        pub(crate) fn on(
-            &self,
-            __runtime: &::retry_runtime::__private0::Runtime,
-        ) -> ::retry_runtime::__private0::Typed<
-            for<'__call> fn(
-                &'__call str,
-            ) -> ::retry_runtime::__private0::BoxFuture<
-                '__call,
-                Result<String, FetchError>,
-            >,
-            (::retry_runtime::__private0::Ref<str>,),
-            Result<String, FetchError>,
-        > {
-            self.__stub().on(__runtime)
-        }
-        #[doc(hidden)]
-        pub(crate) fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        pub(crate) fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::retry_runtime::__private0::Signature for fetch {
         type Arguments = <(
             ::retry_runtime::__private0::Ref<str>,

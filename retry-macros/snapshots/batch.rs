@@ -4,17 +4,23 @@
 #[allow(non_camel_case_types)]
 #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct embed;
-impl embed {
-    #[doc(hidden)]
-    fn __body(texts: Vec<String>) -> Vec<Result<Vec<f32>, String>> {
-        run(texts)
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn texts() {}
+    #[allow(deprecated)]
+    type __Stub = embed;
+    impl __Stub {
+        #[doc(hidden)]
+        fn embed(texts: Vec<String>) -> Vec<Result<Vec<f32>, String>> {
+            run(texts)
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        fn local(&self, texts: Vec<String>) -> Vec<Result<Vec<f32>, String>> {
+            Self::embed(texts)
+        }
     }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    fn local(&self, texts: Vec<String>) -> Vec<Result<Vec<f32>, String>> {
-        Self::__body(texts)
-    }
-}
+};
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
@@ -28,7 +34,7 @@ const _: () = {
         fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>,
         (::retry_runtime::__private0::Val<String>,),
         Result<Vec<f32>, String>,
-    > = ::retry_runtime::__private0::Typed::new(embed::__body, &__REGISTRATION);
+    > = ::retry_runtime::__private0::Typed::new(embed::embed, &__REGISTRATION);
     const _: () = <String as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<
@@ -83,7 +89,7 @@ const _: () = {
             .__batch(
                 __batch,
                 &__SPEC,
-                |__inputs| embed::__body(__inputs),
+                |__inputs| embed::embed(__inputs),
                 |__invocation, __result| {
                     ::retry_runtime::__private0::Invocation::retry(
                         __invocation,
@@ -139,134 +145,138 @@ const _: () = {
             &__STUB
         }
     }
-    impl embed {
-        #[doc(hidden)]
-        #[track_caller]
-        fn remote(
-            &self,
-            texts: String,
-        ) -> ::retry_runtime::__private0::Call<
-            <Result<
-                Vec<f32>,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Vec<f32>,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call((texts,))
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn texts() {}
+        impl embed {
+            #[doc(hidden)]
+            #[track_caller]
+            fn remote(
+                &self,
+                texts: String,
+            ) -> ::retry_runtime::__private0::Call<
+                <Result<
+                    Vec<f32>,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Vec<f32>,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call((texts,))
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn spawn(
+                &self,
+                texts: String,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <Result<
+                    Vec<f32>,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Vec<f32>,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::spawn(self.remote(texts))
+            }
+            #[doc(hidden)]
+            fn attach(
+                &self,
+                __call: ::retry_runtime::__private0::CallId,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <Result<
+                    Vec<f32>,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Vec<f32>,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::Map<
+                __I::IntoIter,
+                <Result<
+                    Vec<f32>,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Vec<f32>,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::ForEach<
+                __I::IntoIter,
+                <Result<
+                    Vec<f32>,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Vec<f32>,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            fn with_options(
+                &self,
+                __options: ::retry_runtime::__private0::Options,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>,
+                (::retry_runtime::__private0::Val<String>,),
+                Result<Vec<f32>, String>,
+            > {
+                self.__stub().with_options(__options)
+            }
+            #[doc(hidden)]
+            fn on(
+                &self,
+                __runtime: &::retry_runtime::__private0::Runtime,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>,
+                (::retry_runtime::__private0::Val<String>,),
+                Result<Vec<f32>, String>,
+            > {
+                self.__stub().on(__runtime)
+            }
+            #[doc(hidden)]
+            fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        #[track_caller]
-        fn spawn(
-            &self,
-            texts: String,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <Result<
-                Vec<f32>,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Vec<f32>,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::spawn(self.remote(texts))
-        }
-        #[doc(hidden)]
-        fn attach(
-            &self,
-            __call: ::retry_runtime::__private0::CallId,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <Result<
-                Vec<f32>,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Vec<f32>,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::Map<
-            __I::IntoIter,
-            <Result<
-                Vec<f32>,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Vec<f32>,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::ForEach<
-            __I::IntoIter,
-            <Result<
-                Vec<f32>,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Vec<f32>,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        fn with_options(
-            &self,
-            __options: ::retry_runtime::__private0::Options,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>,
-            (::retry_runtime::__private0::Val<String>,),
-            Result<Vec<f32>, String>,
-        > {
-            self.__stub().with_options(__options)
-        }
-        #[doc(hidden)]
-        fn on(
-            &self,
-            __runtime: &::retry_runtime::__private0::Runtime,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>,
-            (::retry_runtime::__private0::Val<String>,),
-            Result<Vec<f32>, String>,
-        > {
-            self.__stub().on(__runtime)
-        }
-        #[doc(hidden)]
-        fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::retry_runtime::__private0::Signature for embed {
         type Arguments = <(
             ::retry_runtime::__private0::Val<String>,
@@ -275,7 +285,7 @@ const _: () = {
     impl ::core::ops::Deref for embed {
         type Target = fn(Vec<String>) -> Vec<Result<Vec<f32>, String>>;
         fn deref(&self) -> &Self::Target {
-            static __FUNCTION: fn(Vec<String>) -> Vec<Result<Vec<f32>, String>> = embed::__body;
+            static __FUNCTION: fn(Vec<String>) -> Vec<Result<Vec<f32>, String>> = embed::embed;
             &__FUNCTION
         }
     }

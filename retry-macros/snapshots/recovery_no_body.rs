@@ -4,17 +4,23 @@
 #[allow(non_camel_case_types)]
 #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct f;
-impl f {
-    #[doc(hidden)]
-    fn __body(a: u64) -> u64 {
-        ::core::unreachable!()
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn a() {}
+    #[allow(deprecated)]
+    type __Stub = f;
+    impl __Stub {
+        #[doc(hidden)]
+        fn f(a: u64) -> u64 {
+            ::core::unreachable!()
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        fn local(&self, a: u64) -> u64 {
+            Self::f(a)
+        }
     }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    fn local(&self, a: u64) -> u64 {
-        Self::__body(a)
-    }
-}
+};
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
@@ -27,7 +33,7 @@ const _: () = {
         fn(u64) -> u64,
         (::retry_runtime::__private0::Val<u64>,),
         u64,
-    > = ::retry_runtime::__private0::Typed::new(f::__body, &__REGISTRATION);
+    > = ::retry_runtime::__private0::Typed::new(f::f, &__REGISTRATION);
     const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<u64>::NEW.sent_value::<u64>();
@@ -47,7 +53,7 @@ const _: () = {
                 .__arguments(__invocation, &__SPEC) else {
                 return;
             };
-            f::__body(__argument0)
+            f::f(__argument0)
         };
         ::retry_runtime::__private0::Invocation::retry(
             __invocation,
@@ -97,104 +103,108 @@ const _: () = {
             &__STUB
         }
     }
-    impl f {
-        #[doc(hidden)]
-        #[track_caller]
-        fn remote(
-            &self,
-            a: u64,
-        ) -> ::retry_runtime::__private0::Call<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call((a,))
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn a() {}
+        impl f {
+            #[doc(hidden)]
+            #[track_caller]
+            fn remote(
+                &self,
+                a: u64,
+            ) -> ::retry_runtime::__private0::Call<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call((a,))
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn spawn(
+                &self,
+                a: u64,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::spawn(self.remote(a))
+            }
+            #[doc(hidden)]
+            fn attach(
+                &self,
+                __call: ::retry_runtime::__private0::CallId,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::Map<
+                __I::IntoIter,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::ForEach<
+                __I::IntoIter,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            fn with_options(
+                &self,
+                __options: ::retry_runtime::__private0::Options,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(u64) -> u64,
+                (::retry_runtime::__private0::Val<u64>,),
+                u64,
+            > {
+                self.__stub().with_options(__options)
+            }
+            #[doc(hidden)]
+            fn on(
+                &self,
+                __runtime: &::retry_runtime::__private0::Runtime,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(u64) -> u64,
+                (::retry_runtime::__private0::Val<u64>,),
+                u64,
+            > {
+                self.__stub().on(__runtime)
+            }
+            #[doc(hidden)]
+            fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        #[track_caller]
-        fn spawn(
-            &self,
-            a: u64,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::spawn(self.remote(a))
-        }
-        #[doc(hidden)]
-        fn attach(
-            &self,
-            __call: ::retry_runtime::__private0::CallId,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::Map<
-            __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::ForEach<
-            __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        fn with_options(
-            &self,
-            __options: ::retry_runtime::__private0::Options,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(u64) -> u64,
-            (::retry_runtime::__private0::Val<u64>,),
-            u64,
-        > {
-            self.__stub().with_options(__options)
-        }
-        #[doc(hidden)]
-        fn on(
-            &self,
-            __runtime: &::retry_runtime::__private0::Runtime,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(u64) -> u64,
-            (::retry_runtime::__private0::Val<u64>,),
-            u64,
-        > {
-            self.__stub().on(__runtime)
-        }
-        #[doc(hidden)]
-        fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::retry_runtime::__private0::Signature for f {
         type Arguments = <(
             ::retry_runtime::__private0::Val<u64>,
@@ -203,7 +213,7 @@ const _: () = {
     impl ::core::ops::Deref for f {
         type Target = fn(u64) -> u64;
         fn deref(&self) -> &Self::Target {
-            static __FUNCTION: fn(u64) -> u64 = f::__body;
+            static __FUNCTION: fn(u64) -> u64 = f::f;
             &__FUNCTION
         }
     }

@@ -37,14 +37,25 @@ struct CounterHandle {
         "`timeout` is for single methods: #[method(timeout = ..)]"
     }],
 }
-#[allow(private_interfaces, dead_code, unused_variables, clippy::all, clippy::pedantic)]
-impl Counter {
-    #[allow(non_upper_case_globals)]
-    const with: [(); ::core::compile_error! {
-        "`timeout` is for single methods: #[method(timeout = ..)]"
-    }] = loop {};
-}
-#[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn names() {}
+    #[allow(
+        clippy::all,
+        clippy::pedantic,
+        dead_code,
+        deprecated,
+        private_interfaces,
+        unused_variables
+    )]
+    impl Counter {
+        #[allow(non_upper_case_globals)]
+        const with: [(); ::core::compile_error! {
+            "`timeout` is for single methods: #[method(timeout = ..)]"
+        }] = loop {};
+    }
+};
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 impl CounterHandle {
     /// Returns the same methods in the workers of a runtime of its own.
     fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
@@ -56,7 +67,7 @@ impl CounterHandle {
     }
 }
 #[doc(hidden)]
-#[allow(non_upper_case_globals)]
+#[allow(deprecated, non_upper_case_globals)]
 static Counter_service: ::retry_runtime::__private0::Service = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
         ::core::concat!(::core::module_path!(), "::", "Counter"),
@@ -83,17 +94,25 @@ struct Counter_right(
     >,
 );
 #[allow(dead_code, deprecated, unused_variables)]
-impl Counter_right {
-    #[doc(hidden)]
-    fn __body(__service: &Counter, number: u64) -> u64 {
-        <Counter>::right(__service, number)
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn __service() {}
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn number() {}
+    #[allow(deprecated)]
+    type __Stub = Counter_right;
+    impl __Stub {
+        #[doc(hidden)]
+        fn __body(__service: &Counter, number: u64) -> u64 {
+            <Counter>::right(__service, number)
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        fn local(&self, __service: &Counter, number: u64) -> u64 {
+            Self::__body(__service, number)
+        }
     }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    fn local(&self, __service: &Counter, number: u64) -> u64 {
-        Self::__body(__service, number)
-    }
-}
+};
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
@@ -190,90 +209,99 @@ const _: () = {
             Self(::retry_runtime::__private0::Typed::of_service(&__STUB, __config))
         }
     }
-    impl Counter_right {
-        #[doc(hidden)]
-        #[track_caller]
-        fn remote(
-            &self,
-            number: u64,
-        ) -> ::retry_runtime::__private0::Call<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call((number,))
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn __service() {}
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn number() {}
+        impl Counter_right {
+            #[doc(hidden)]
+            #[track_caller]
+            fn remote(
+                &self,
+                number: u64,
+            ) -> ::retry_runtime::__private0::Call<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call((number,))
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn spawn(
+                &self,
+                number: u64,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::spawn(self.remote(number))
+            }
+            #[doc(hidden)]
+            fn attach(
+                &self,
+                __call: ::retry_runtime::__private0::CallId,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::Map<
+                __I::IntoIter,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::ForEach<
+                __I::IntoIter,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            fn with_options(
+                &self,
+                __options: ::retry_runtime::__private0::Options,
+            ) -> Self {
+                Self(self.__stub().with_options(__options))
+            }
+            #[doc(hidden)]
+            fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
+                Self(self.__stub().on(__runtime))
+            }
+            #[doc(hidden)]
+            fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        #[track_caller]
-        fn spawn(
-            &self,
-            number: u64,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::spawn(self.remote(number))
-        }
-        #[doc(hidden)]
-        fn attach(
-            &self,
-            __call: ::retry_runtime::__private0::CallId,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::Map<
-            __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::ForEach<
-            __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        fn with_options(&self, __options: ::retry_runtime::__private0::Options) -> Self {
-            Self(self.__stub().with_options(__options))
-        }
-        #[doc(hidden)]
-        fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
-            Self(self.__stub().on(__runtime))
-        }
-        #[doc(hidden)]
-        fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::retry_runtime::__private0::Signature for Counter_right {
         type Arguments = <(
             ::retry_runtime::__private0::Val<u64>,

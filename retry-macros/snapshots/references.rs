@@ -4,23 +4,35 @@
 #[allow(non_camel_case_types)]
 #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct search;
-impl search {
-    #[doc(hidden)]
-    fn __body(text: &str, bytes: &[u8], settings: &Settings, limit: usize) -> usize {
-        0
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn text() {}
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn bytes() {}
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn settings() {}
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn limit() {}
+    #[allow(deprecated)]
+    type __Stub = search;
+    impl __Stub {
+        #[doc(hidden)]
+        fn search(text: &str, bytes: &[u8], settings: &Settings, limit: usize) -> usize {
+            0
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        fn local(
+            &self,
+            text: &str,
+            bytes: &[u8],
+            settings: &Settings,
+            limit: usize,
+        ) -> usize {
+            Self::search(text, bytes, settings, limit)
+        }
     }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    fn local(
-        &self,
-        text: &str,
-        bytes: &[u8],
-        settings: &Settings,
-        limit: usize,
-    ) -> usize {
-        Self::__body(text, bytes, settings, limit)
-    }
-}
+};
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
@@ -38,7 +50,7 @@ const _: () = {
             ::retry_runtime::__private0::Val<usize>,
         ),
         usize,
-    > = ::retry_runtime::__private0::Typed::new(search::__body, &__REGISTRATION);
+    > = ::retry_runtime::__private0::Typed::new(search::search, &__REGISTRATION);
     const _: () = <str as ::retry_runtime::__private0::Referred>::HOLDS;
     const _: () = <<[u8] as ::retry_runtime::__private0::Suspect<
         {
@@ -92,7 +104,7 @@ const _: () = {
                 .__arguments(__invocation, &__SPEC) else {
                 return;
             };
-            search::__body(&__argument0, &__argument1, &__argument2, __argument3)
+            search::search(&__argument0, &__argument1, &__argument2, __argument3)
         };
         ::retry_runtime::__private0::Invocation::retry(
             __invocation,
@@ -163,126 +175,138 @@ const _: () = {
             &__STUB
         }
     }
-    impl search {
-        #[doc(hidden)]
-        #[track_caller]
-        fn remote(
-            &self,
-            text: &str,
-            bytes: &[u8],
-            settings: &Settings,
-            limit: usize,
-        ) -> ::retry_runtime::__private0::Call<
-            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call((text, bytes, settings, limit))
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn text() {}
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn bytes() {}
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn settings() {}
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn limit() {}
+        impl search {
+            #[doc(hidden)]
+            #[track_caller]
+            fn remote(
+                &self,
+                text: &str,
+                bytes: &[u8],
+                settings: &Settings,
+                limit: usize,
+            ) -> ::retry_runtime::__private0::Call<
+                <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call((text, bytes, settings, limit))
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn spawn(
+                &self,
+                text: &str,
+                bytes: &[u8],
+                settings: &Settings,
+                limit: usize,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::spawn(
+                    self.remote(text, bytes, settings, limit),
+                )
+            }
+            #[doc(hidden)]
+            fn attach(
+                &self,
+                __call: ::retry_runtime::__private0::CallId,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<
+                                Self,
+                                (&'__input str, &'__input [u8], &'__input Settings, usize),
+                            >,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::Map<
+                __I::IntoIter,
+                <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<
+                                Self,
+                                (&'__input str, &'__input [u8], &'__input Settings, usize),
+                            >,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::ForEach<
+                __I::IntoIter,
+                <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            fn with_options(
+                &self,
+                __options: ::retry_runtime::__private0::Options,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(&str, &[u8], &Settings, usize) -> usize,
+                (
+                    ::retry_runtime::__private0::Ref<str>,
+                    ::retry_runtime::__private0::Ref<[u8]>,
+                    ::retry_runtime::__private0::Ref<Settings>,
+                    ::retry_runtime::__private0::Val<usize>,
+                ),
+                usize,
+            > {
+                self.__stub().with_options(__options)
+            }
+            #[doc(hidden)]
+            fn on(
+                &self,
+                __runtime: &::retry_runtime::__private0::Runtime,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(&str, &[u8], &Settings, usize) -> usize,
+                (
+                    ::retry_runtime::__private0::Ref<str>,
+                    ::retry_runtime::__private0::Ref<[u8]>,
+                    ::retry_runtime::__private0::Ref<Settings>,
+                    ::retry_runtime::__private0::Val<usize>,
+                ),
+                usize,
+            > {
+                self.__stub().on(__runtime)
+            }
+            #[doc(hidden)]
+            fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        #[track_caller]
-        fn spawn(
-            &self,
-            text: &str,
-            bytes: &[u8],
-            settings: &Settings,
-            limit: usize,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::spawn(self.remote(text, bytes, settings, limit))
-        }
-        #[doc(hidden)]
-        fn attach(
-            &self,
-            __call: ::retry_runtime::__private0::CallId,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<
-                            Self,
-                            (&'__input str, &'__input [u8], &'__input Settings, usize),
-                        >,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::Map<
-            __I::IntoIter,
-            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<
-                            Self,
-                            (&'__input str, &'__input [u8], &'__input Settings, usize),
-                        >,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::ForEach<
-            __I::IntoIter,
-            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <usize as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        fn with_options(
-            &self,
-            __options: ::retry_runtime::__private0::Options,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(&str, &[u8], &Settings, usize) -> usize,
-            (
-                ::retry_runtime::__private0::Ref<str>,
-                ::retry_runtime::__private0::Ref<[u8]>,
-                ::retry_runtime::__private0::Ref<Settings>,
-                ::retry_runtime::__private0::Val<usize>,
-            ),
-            usize,
-        > {
-            self.__stub().with_options(__options)
-        }
-        #[doc(hidden)]
-        fn on(
-            &self,
-            __runtime: &::retry_runtime::__private0::Runtime,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(&str, &[u8], &Settings, usize) -> usize,
-            (
-                ::retry_runtime::__private0::Ref<str>,
-                ::retry_runtime::__private0::Ref<[u8]>,
-                ::retry_runtime::__private0::Ref<Settings>,
-                ::retry_runtime::__private0::Val<usize>,
-            ),
-            usize,
-        > {
-            self.__stub().on(__runtime)
-        }
-        #[doc(hidden)]
-        fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::retry_runtime::__private0::Signature for search {
         type Arguments = <(
             ::retry_runtime::__private0::Ref<str>,
@@ -294,7 +318,7 @@ const _: () = {
     impl ::core::ops::Deref for search {
         type Target = fn(&str, &[u8], &Settings, usize) -> usize;
         fn deref(&self) -> &Self::Target {
-            static __FUNCTION: fn(&str, &[u8], &Settings, usize) -> usize = search::__body;
+            static __FUNCTION: fn(&str, &[u8], &Settings, usize) -> usize = search::search;
             &__FUNCTION
         }
     }

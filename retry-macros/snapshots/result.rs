@@ -4,17 +4,23 @@
 #[allow(non_camel_case_types)]
 #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct fetch;
-impl fetch {
-    #[doc(hidden)]
-    fn __body(url: String) -> Result<Vec<u8>, FetchError> {
-        get(url)
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn url() {}
+    #[allow(deprecated)]
+    type __Stub = fetch;
+    impl __Stub {
+        #[doc(hidden)]
+        fn fetch(url: String) -> Result<Vec<u8>, FetchError> {
+            get(url)
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        fn local(&self, url: String) -> Result<Vec<u8>, FetchError> {
+            Self::fetch(url)
+        }
     }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    fn local(&self, url: String) -> Result<Vec<u8>, FetchError> {
-        Self::__body(url)
-    }
-}
+};
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
@@ -36,7 +42,7 @@ const _: () = {
         fn(String) -> Result<Vec<u8>, FetchError>,
         (::retry_runtime::__private0::Val<String>,),
         Result<Vec<u8>, FetchError>,
-    > = ::retry_runtime::__private0::Typed::new(fetch::__body, &__REGISTRATION);
+    > = ::retry_runtime::__private0::Typed::new(fetch::fetch, &__REGISTRATION);
     const _: () = <String as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<
@@ -95,7 +101,7 @@ const _: () = {
                 .__arguments(__invocation, &__SPEC) else {
                 return;
             };
-            fetch::__body(__argument0)
+            fetch::fetch(__argument0)
         };
         ::retry_runtime::__private0::ask(&__result, &is_transient)
             .retry_if_function(__invocation, &__result, is_transient);
@@ -148,134 +154,138 @@ const _: () = {
             &__STUB
         }
     }
-    impl fetch {
-        #[doc(hidden)]
-        #[track_caller]
-        fn remote(
-            &self,
-            url: String,
-        ) -> ::retry_runtime::__private0::Call<
-            <Result<
-                Vec<u8>,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Vec<u8>,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call((url,))
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn url() {}
+        impl fetch {
+            #[doc(hidden)]
+            #[track_caller]
+            fn remote(
+                &self,
+                url: String,
+            ) -> ::retry_runtime::__private0::Call<
+                <Result<
+                    Vec<u8>,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Vec<u8>,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call((url,))
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn spawn(
+                &self,
+                url: String,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <Result<
+                    Vec<u8>,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Vec<u8>,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::spawn(self.remote(url))
+            }
+            #[doc(hidden)]
+            fn attach(
+                &self,
+                __call: ::retry_runtime::__private0::CallId,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <Result<
+                    Vec<u8>,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Vec<u8>,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::Map<
+                __I::IntoIter,
+                <Result<
+                    Vec<u8>,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Vec<u8>,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::ForEach<
+                __I::IntoIter,
+                <Result<
+                    Vec<u8>,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Vec<u8>,
+                    FetchError,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            fn with_options(
+                &self,
+                __options: ::retry_runtime::__private0::Options,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(String) -> Result<Vec<u8>, FetchError>,
+                (::retry_runtime::__private0::Val<String>,),
+                Result<Vec<u8>, FetchError>,
+            > {
+                self.__stub().with_options(__options)
+            }
+            #[doc(hidden)]
+            fn on(
+                &self,
+                __runtime: &::retry_runtime::__private0::Runtime,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(String) -> Result<Vec<u8>, FetchError>,
+                (::retry_runtime::__private0::Val<String>,),
+                Result<Vec<u8>, FetchError>,
+            > {
+                self.__stub().on(__runtime)
+            }
+            #[doc(hidden)]
+            fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        #[track_caller]
-        fn spawn(
-            &self,
-            url: String,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <Result<
-                Vec<u8>,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Vec<u8>,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::spawn(self.remote(url))
-        }
-        #[doc(hidden)]
-        fn attach(
-            &self,
-            __call: ::retry_runtime::__private0::CallId,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <Result<
-                Vec<u8>,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Vec<u8>,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::Map<
-            __I::IntoIter,
-            <Result<
-                Vec<u8>,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Vec<u8>,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::ForEach<
-            __I::IntoIter,
-            <Result<
-                Vec<u8>,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Vec<u8>,
-                FetchError,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        fn with_options(
-            &self,
-            __options: ::retry_runtime::__private0::Options,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(String) -> Result<Vec<u8>, FetchError>,
-            (::retry_runtime::__private0::Val<String>,),
-            Result<Vec<u8>, FetchError>,
-        > {
-            self.__stub().with_options(__options)
-        }
-        #[doc(hidden)]
-        fn on(
-            &self,
-            __runtime: &::retry_runtime::__private0::Runtime,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(String) -> Result<Vec<u8>, FetchError>,
-            (::retry_runtime::__private0::Val<String>,),
-            Result<Vec<u8>, FetchError>,
-        > {
-            self.__stub().on(__runtime)
-        }
-        #[doc(hidden)]
-        fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::retry_runtime::__private0::Signature for fetch {
         type Arguments = <(
             ::retry_runtime::__private0::Val<String>,
@@ -284,7 +294,7 @@ const _: () = {
     impl ::core::ops::Deref for fetch {
         type Target = fn(String) -> Result<Vec<u8>, FetchError>;
         fn deref(&self) -> &Self::Target {
-            static __FUNCTION: fn(String) -> Result<Vec<u8>, FetchError> = fetch::__body;
+            static __FUNCTION: fn(String) -> Result<Vec<u8>, FetchError> = fetch::fetch;
             &__FUNCTION
         }
     }

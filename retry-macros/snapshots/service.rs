@@ -39,27 +39,42 @@ pub struct ScalerHandle {
     #[cfg(feature = "parse")]
     parse: Scaler_parse,
 }
-#[allow(private_interfaces, dead_code, unused_variables, clippy::all, clippy::pedantic)]
-impl Scaler {
-    ///`Scaler` in worker processes, one value of it in each: workers and values are shared by all handles that were made with the same parameters, which are those of `new`.
-    ///
-    /// # Panics
-    ///
-    /// If the parameters cannot be encoded.
-    #[track_caller]
-    pub fn with(config: Config, by: u64) -> ScalerHandle {
-        const _: () = <Config as ::retry_runtime::__private0::Sent>::HOLDS;
-        const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
-        let __config = ::retry_runtime::__private0::Configuration::<(Config, u64)>::NEW
-            .__configure(&(config, by));
-        ScalerHandle {
-            scale: Scaler_scale::__of_service(&__config),
-            #[cfg(feature = "parse")]
-            parse: Scaler_parse::__of_service(&__config),
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn config() {}
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn by() {}
+    #[allow(
+        clippy::all,
+        clippy::pedantic,
+        dead_code,
+        deprecated,
+        private_interfaces,
+        unused_variables
+    )]
+    impl Scaler {
+        ///`Scaler` in worker processes, one value of it in each: workers and values are shared by all handles that were made with the same parameters, which are those of `new`.
+        ///
+        /// # Panics
+        ///
+        /// If the parameters cannot be encoded.
+        #[track_caller]
+        pub fn with(config: Config, by: u64) -> ScalerHandle {
+            const _: () = <Config as ::retry_runtime::__private0::Sent>::HOLDS;
+            const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
+            let __config = ::retry_runtime::__private0::Configuration::<
+                (Config, u64),
+            >::NEW
+                .__configure(&(config, by));
+            ScalerHandle {
+                scale: Scaler_scale::__of_service(&__config),
+                #[cfg(feature = "parse")]
+                parse: Scaler_parse::__of_service(&__config),
+            }
         }
     }
-}
-#[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
+};
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 impl ScalerHandle {
     /// Returns the same methods in the workers of a runtime of its own.
     pub fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
@@ -71,7 +86,7 @@ impl ScalerHandle {
     }
 }
 #[doc(hidden)]
-#[allow(non_upper_case_globals)]
+#[allow(deprecated, non_upper_case_globals)]
 static Scaler_service: ::retry_runtime::__private0::Service = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
             ::core::concat!(::core::module_path!(), "::", "Scaler"),
@@ -91,14 +106,17 @@ static Scaler_service: ::retry_runtime::__private0::Service = {
         set_up: |__config| {
             #[allow(unused_imports)]
             use ::retry_runtime::__private0::AtOnce as _;
-            let (config, by) = ::retry_runtime::__private0::Configuration::<
+            let (__argument0, __argument1) = ::retry_runtime::__private0::Configuration::<
                 (Config, u64),
             >::NEW
                 .__read(__config)?;
             ::retry_runtime::__private0::IntoService::<
                 Scaler,
             >::into_service(
-                ::retry_runtime::__private0::Made(<Scaler>::new(config, by)).__value(),
+                ::retry_runtime::__private0::Made(
+                        <Scaler>::new(__argument0, __argument1),
+                    )
+                    .__value(),
             )
         },
         types: ::core::any::type_name::<(Config, u64)>,
@@ -125,17 +143,25 @@ pub struct Scaler_scale(
     >,
 );
 #[allow(dead_code, deprecated, unused_variables)]
-impl Scaler_scale {
-    #[doc(hidden)]
-    fn __body(__service: &Scaler, number: u64) -> u64 {
-        <Scaler>::scale(__service, number)
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn __service() {}
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn number() {}
+    #[allow(deprecated)]
+    type __Stub = Scaler_scale;
+    impl __Stub {
+        #[doc(hidden)]
+        fn __body(__service: &Scaler, number: u64) -> u64 {
+            <Scaler>::scale(__service, number)
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        pub fn local(&self, __service: &Scaler, number: u64) -> u64 {
+            Self::__body(__service, number)
+        }
     }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    pub fn local(&self, __service: &Scaler, number: u64) -> u64 {
-        Self::__body(__service, number)
-    }
-}
+};
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
@@ -240,93 +266,99 @@ const _: () = {
             Self(::retry_runtime::__private0::Typed::of_service(&__STUB, __config))
         }
     }
-    impl Scaler_scale {
-        #[doc(hidden)]
-        #[track_caller]
-        pub fn remote(
-            &self,
-            number: u64,
-        ) -> ::retry_runtime::__private0::Call<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call((number,))
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn __service() {}
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn number() {}
+        impl Scaler_scale {
+            #[doc(hidden)]
+            #[track_caller]
+            pub fn remote(
+                &self,
+                number: u64,
+            ) -> ::retry_runtime::__private0::Call<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call((number,))
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            pub fn spawn(
+                &self,
+                number: u64,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::spawn(self.remote(number))
+            }
+            #[doc(hidden)]
+            pub fn attach(
+                &self,
+                __call: ::retry_runtime::__private0::CallId,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            pub fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::Map<
+                __I::IntoIter,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            pub fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, u64>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::ForEach<
+                __I::IntoIter,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            pub fn with_options(
+                &self,
+                __options: ::retry_runtime::__private0::Options,
+            ) -> Self {
+                Self(self.__stub().with_options(__options))
+            }
+            #[doc(hidden)]
+            pub fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
+                Self(self.__stub().on(__runtime))
+            }
+            #[doc(hidden)]
+            pub fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            pub fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        #[track_caller]
-        pub fn spawn(
-            &self,
-            number: u64,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::spawn(self.remote(number))
-        }
-        #[doc(hidden)]
-        pub fn attach(
-            &self,
-            __call: ::retry_runtime::__private0::CallId,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        pub fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::Map<
-            __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        pub fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, u64>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::ForEach<
-            __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        pub fn with_options(
-            &self,
-            __options: ::retry_runtime::__private0::Options,
-        ) -> Self {
-            Self(self.__stub().with_options(__options))
-        }
-        #[doc(hidden)]
-        pub fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
-            Self(self.__stub().on(__runtime))
-        }
-        #[doc(hidden)]
-        pub fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        pub fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::retry_runtime::__private0::Signature for Scaler_scale {
         type Arguments = <(
             ::retry_runtime::__private0::Val<u64>,
@@ -361,38 +393,48 @@ struct Scaler_parse(
 );
 #[cfg(feature = "parse")]
 #[allow(dead_code, deprecated, unused_variables)]
-impl Scaler_parse {
-    #[doc(hidden)]
-    async fn __body(
-        __service: &mut Scaler,
-        argument1: &str,
-        of: Option<Scaler>,
-    ) -> Result<Scaler, String> {
-        <Scaler>::parse(__service, argument1, of).await
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn __service() {}
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn argument1() {}
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn of() {}
+    #[allow(deprecated)]
+    type __Stub = Scaler_parse;
+    impl __Stub {
+        #[doc(hidden)]
+        async fn __body(
+            __service: &mut Scaler,
+            argument1: &str,
+            of: Option<Scaler>,
+        ) -> Result<Scaler, String> {
+            <Scaler>::parse(__service, argument1, of).await
+        }
+        #[doc(hidden)]
+        #[allow(clippy::all, clippy::pedantic)]
+        fn __start<'__call>(
+            __service: &'__call mut Scaler,
+            argument1: &'__call str,
+            of: Option<Scaler>,
+        ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<Scaler, String>> {
+            #[allow(unused_imports)]
+            use ::retry_runtime::__private0::Stays as _;
+            ::retry_runtime::__private0::Started(Self::__body(__service, argument1, of))
+                .__boxed()
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        async fn local(
+            &self,
+            __service: &mut Scaler,
+            argument1: &str,
+            of: Option<Scaler>,
+        ) -> Result<Scaler, String> {
+            Self::__body(__service, argument1, of).await
+        }
     }
-    #[doc(hidden)]
-    #[allow(clippy::all, clippy::pedantic)]
-    fn __start<'__call>(
-        __service: &'__call mut Scaler,
-        argument1: &'__call str,
-        of: Option<Scaler>,
-    ) -> ::retry_runtime::__private0::BoxFuture<'__call, Result<Scaler, String>> {
-        #[allow(unused_imports)]
-        use ::retry_runtime::__private0::Stays as _;
-        ::retry_runtime::__private0::Started(Self::__body(__service, argument1, of))
-            .__boxed()
-    }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    async fn local(
-        &self,
-        __service: &mut Scaler,
-        argument1: &str,
-        of: Option<Scaler>,
-    ) -> Result<Scaler, String> {
-        Self::__body(__service, argument1, of).await
-    }
-}
+};
 #[cfg(feature = "parse")]
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
@@ -563,128 +605,139 @@ const _: () = {
             Self(::retry_runtime::__private0::Typed::of_service(&__STUB, __config))
         }
     }
-    impl Scaler_parse {
-        #[doc(hidden)]
-        #[track_caller]
-        fn remote(
-            &self,
-            argument1: &str,
-            of: Option<Scaler>,
-        ) -> ::retry_runtime::__private0::Call<
-            <Result<
-                Scaler,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Scaler,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call((argument1, of))
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn __service() {}
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn argument1() {}
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn of() {}
+        impl Scaler_parse {
+            #[doc(hidden)]
+            #[track_caller]
+            fn remote(
+                &self,
+                argument1: &str,
+                of: Option<Scaler>,
+            ) -> ::retry_runtime::__private0::Call<
+                <Result<
+                    Scaler,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Scaler,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call((argument1, of))
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn spawn(
+                &self,
+                argument1: &str,
+                of: Option<Scaler>,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <Result<
+                    Scaler,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Scaler,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::spawn(self.remote(argument1, of))
+            }
+            #[doc(hidden)]
+            fn attach(
+                &self,
+                __call: ::retry_runtime::__private0::CallId,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <Result<
+                    Scaler,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Scaler,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<
+                                Self,
+                                (&'__input str, Option<Scaler>),
+                            >,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::Map<
+                __I::IntoIter,
+                <Result<
+                    Scaler,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Scaler,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<
+                                Self,
+                                (&'__input str, Option<Scaler>),
+                            >,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::ForEach<
+                __I::IntoIter,
+                <Result<
+                    Scaler,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Result<
+                    Scaler,
+                    String,
+                > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            fn with_options(
+                &self,
+                __options: ::retry_runtime::__private0::Options,
+            ) -> Self {
+                Self(self.__stub().with_options(__options))
+            }
+            #[doc(hidden)]
+            fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
+                Self(self.__stub().on(__runtime))
+            }
+            #[doc(hidden)]
+            fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        #[track_caller]
-        fn spawn(
-            &self,
-            argument1: &str,
-            of: Option<Scaler>,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <Result<
-                Scaler,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Scaler,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::spawn(self.remote(argument1, of))
-        }
-        #[doc(hidden)]
-        fn attach(
-            &self,
-            __call: ::retry_runtime::__private0::CallId,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <Result<
-                Scaler,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Scaler,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<
-                            Self,
-                            (&'__input str, Option<Scaler>),
-                        >,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::Map<
-            __I::IntoIter,
-            <Result<
-                Scaler,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Scaler,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<
-                            Self,
-                            (&'__input str, Option<Scaler>),
-                        >,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::ForEach<
-            __I::IntoIter,
-            <Result<
-                Scaler,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Result<
-                Scaler,
-                String,
-            > as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        fn with_options(&self, __options: ::retry_runtime::__private0::Options) -> Self {
-            Self(self.__stub().with_options(__options))
-        }
-        #[doc(hidden)]
-        fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
-            Self(self.__stub().on(__runtime))
-        }
-        #[doc(hidden)]
-        fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::retry_runtime::__private0::Signature for Scaler_parse {
         type Arguments = <(
             ::retry_runtime::__private0::Ref<str>,

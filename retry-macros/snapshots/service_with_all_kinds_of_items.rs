@@ -28,23 +28,32 @@ impl Counter {
 struct CounterHandle {
     next: Counter_next,
 }
-#[allow(private_interfaces, dead_code, unused_variables, clippy::all, clippy::pedantic)]
-impl Counter {
-    ///`Counter` in worker processes, one value of it in each: workers and values are shared by all handles that were made with the same parameters, which are those of `new`.
-    ///
-    /// # Panics
-    ///
-    /// If the parameters cannot be encoded.
-    #[track_caller]
-    fn with() -> CounterHandle {
-        let __config = ::retry_runtime::__private0::Configuration::<()>::NEW
-            .__configure(&());
-        CounterHandle {
-            next: Counter_next::__of_service(&__config),
+const _: () = {
+    #[allow(
+        clippy::all,
+        clippy::pedantic,
+        dead_code,
+        deprecated,
+        private_interfaces,
+        unused_variables
+    )]
+    impl Counter {
+        ///`Counter` in worker processes, one value of it in each: workers and values are shared by all handles that were made with the same parameters, which are those of `new`.
+        ///
+        /// # Panics
+        ///
+        /// If the parameters cannot be encoded.
+        #[track_caller]
+        fn with() -> CounterHandle {
+            let __config = ::retry_runtime::__private0::Configuration::<()>::NEW
+                .__configure(&());
+            CounterHandle {
+                next: Counter_next::__of_service(&__config),
+            }
         }
     }
-}
-#[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
+};
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 impl CounterHandle {
     /// Returns the same methods in the workers of a runtime of its own.
     fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
@@ -54,7 +63,7 @@ impl CounterHandle {
     }
 }
 #[doc(hidden)]
-#[allow(non_upper_case_globals)]
+#[allow(deprecated, non_upper_case_globals)]
 static Counter_service: ::retry_runtime::__private0::Service = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
         ::core::concat!(::core::module_path!(), "::", "Counter"),
@@ -87,17 +96,23 @@ struct Counter_next(
     ::retry_runtime::__private0::Typed<fn(&mut Counter) -> u64, (), u64>,
 );
 #[allow(dead_code, deprecated, unused_variables)]
-impl Counter_next {
-    #[doc(hidden)]
-    fn __body(__service: &mut Counter) -> u64 {
-        <Counter>::next(__service)
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn __service() {}
+    #[allow(deprecated)]
+    type __Stub = Counter_next;
+    impl __Stub {
+        #[doc(hidden)]
+        fn __body(__service: &mut Counter) -> u64 {
+            <Counter>::next(__service)
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        fn local(&self, __service: &mut Counter) -> u64 {
+            Self::__body(__service)
+        }
     }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    fn local(&self, __service: &mut Counter) -> u64 {
-        Self::__body(__service)
-    }
-}
+};
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
@@ -182,88 +197,95 @@ const _: () = {
             Self(::retry_runtime::__private0::Typed::of_service(&__STUB, __config))
         }
     }
-    impl Counter_next {
-        #[doc(hidden)]
-        #[track_caller]
-        fn remote(
-            &self,
-        ) -> ::retry_runtime::__private0::Call<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call(())
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn __service() {}
+        impl Counter_next {
+            #[doc(hidden)]
+            #[track_caller]
+            fn remote(
+                &self,
+            ) -> ::retry_runtime::__private0::Call<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call(())
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn spawn(
+                &self,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::spawn(self.remote())
+            }
+            #[doc(hidden)]
+            fn attach(
+                &self,
+                __call: ::retry_runtime::__private0::CallId,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, ()>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::Map<
+                __I::IntoIter,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, ()>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::ForEach<
+                __I::IntoIter,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            fn with_options(
+                &self,
+                __options: ::retry_runtime::__private0::Options,
+            ) -> Self {
+                Self(self.__stub().with_options(__options))
+            }
+            #[doc(hidden)]
+            fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
+                Self(self.__stub().on(__runtime))
+            }
+            #[doc(hidden)]
+            fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        #[track_caller]
-        fn spawn(
-            &self,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::spawn(self.remote())
-        }
-        #[doc(hidden)]
-        fn attach(
-            &self,
-            __call: ::retry_runtime::__private0::CallId,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, ()>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::Map<
-            __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, ()>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::ForEach<
-            __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        fn with_options(&self, __options: ::retry_runtime::__private0::Options) -> Self {
-            Self(self.__stub().with_options(__options))
-        }
-        #[doc(hidden)]
-        fn on(&self, __runtime: &::retry_runtime::__private0::Runtime) -> Self {
-            Self(self.__stub().on(__runtime))
-        }
-        #[doc(hidden)]
-        fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::retry_runtime::__private0::Signature for Counter_next {
         type Arguments = <() as ::retry_runtime::__private0::Select<__Kind>>::Arguments;
     }

@@ -20,23 +20,32 @@ impl my::Counter {
 struct CounterHandle {
     next: Counter_next,
 }
-#[allow(private_interfaces, dead_code, unused_variables, clippy::all, clippy::pedantic)]
-impl my::Counter {
-    ///`Counter` in worker processes, one value of it in each: workers and values are shared by all handles that were made with the same parameters, which are those of `new`.
-    ///
-    /// # Panics
-    ///
-    /// If the parameters cannot be encoded.
-    #[track_caller]
-    fn with() -> CounterHandle {
-        let __config = ::my::runtime::__private0::Configuration::<()>::NEW
-            .__configure(&());
-        CounterHandle {
-            next: Counter_next::__of_service(&__config),
+const _: () = {
+    #[allow(
+        clippy::all,
+        clippy::pedantic,
+        dead_code,
+        deprecated,
+        private_interfaces,
+        unused_variables
+    )]
+    impl my::Counter {
+        ///`Counter` in worker processes, one value of it in each: workers and values are shared by all handles that were made with the same parameters, which are those of `new`.
+        ///
+        /// # Panics
+        ///
+        /// If the parameters cannot be encoded.
+        #[track_caller]
+        fn with() -> CounterHandle {
+            let __config = ::my::runtime::__private0::Configuration::<()>::NEW
+                .__configure(&());
+            CounterHandle {
+                next: Counter_next::__of_service(&__config),
+            }
         }
     }
-}
-#[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
+};
+#[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 impl CounterHandle {
     /// Returns the same methods in the workers of a runtime of its own.
     fn on(&self, __runtime: &::my::runtime::__private0::Runtime) -> Self {
@@ -46,7 +55,7 @@ impl CounterHandle {
     }
 }
 #[doc(hidden)]
-#[allow(non_upper_case_globals)]
+#[allow(deprecated, non_upper_case_globals)]
 static Counter_service: ::my::runtime::__private0::Service = {
     static __SPEC: ::my::runtime::__private0::FunctionSpec = ::my::runtime::__private0::FunctionSpec::new(
         "counter",
@@ -79,17 +88,23 @@ struct Counter_next(
     ::my::runtime::__private0::Typed<fn(&mut my::Counter) -> u64, (), u64>,
 );
 #[allow(dead_code, deprecated, unused_variables)]
-impl Counter_next {
-    #[doc(hidden)]
-    fn __body(__service: &mut my::Counter) -> u64 {
-        <my::Counter>::next(__service)
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn __service() {}
+    #[allow(deprecated)]
+    type __Stub = Counter_next;
+    impl __Stub {
+        #[doc(hidden)]
+        fn __body(__service: &mut my::Counter) -> u64 {
+            <my::Counter>::next(__service)
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        fn local(&self, __service: &mut my::Counter) -> u64 {
+            Self::__body(__service)
+        }
     }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    fn local(&self, __service: &mut my::Counter) -> u64 {
-        Self::__body(__service)
-    }
-}
+};
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::my::runtime::__private0::FunctionSpec = ::my::runtime::__private0::FunctionSpec::new(
@@ -174,88 +189,95 @@ const _: () = {
             Self(::my::runtime::__private0::Typed::of_service(&__STUB, __config))
         }
     }
-    impl Counter_next {
-        #[doc(hidden)]
-        #[track_caller]
-        fn remote(
-            &self,
-        ) -> ::my::runtime::__private0::Call<
-            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call(())
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn __service() {}
+        impl Counter_next {
+            #[doc(hidden)]
+            #[track_caller]
+            fn remote(
+                &self,
+            ) -> ::my::runtime::__private0::Call<
+                <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call(())
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn spawn(
+                &self,
+            ) -> ::my::runtime::__private0::FunctionCall<
+                <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::my::runtime::__private0::spawn(self.remote())
+            }
+            #[doc(hidden)]
+            fn attach(
+                &self,
+                __call: ::my::runtime::__private0::CallId,
+            ) -> ::my::runtime::__private0::FunctionCall<
+                <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::my::runtime::__private0::Accepted<Self, ()>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::my::runtime::__private0::Map<
+                __I::IntoIter,
+                <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::my::runtime::__private0::Accepted<Self, ()>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::my::runtime::__private0::ForEach<
+                __I::IntoIter,
+                <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::my::runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            fn with_options(
+                &self,
+                __options: ::my::runtime::__private0::Options,
+            ) -> Self {
+                Self(self.__stub().with_options(__options))
+            }
+            #[doc(hidden)]
+            fn on(&self, __runtime: &::my::runtime::__private0::Runtime) -> Self {
+                Self(self.__stub().on(__runtime))
+            }
+            #[doc(hidden)]
+            fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            fn spec(&self) -> &'static ::my::runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        #[track_caller]
-        fn spawn(
-            &self,
-        ) -> ::my::runtime::__private0::FunctionCall<
-            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::my::runtime::__private0::spawn(self.remote())
-        }
-        #[doc(hidden)]
-        fn attach(
-            &self,
-            __call: ::my::runtime::__private0::CallId,
-        ) -> ::my::runtime::__private0::FunctionCall<
-            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::my::runtime::__private0::Accepted<Self, ()>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::my::runtime::__private0::Map<
-            __I::IntoIter,
-            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::my::runtime::__private0::Accepted<Self, ()>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::my::runtime::__private0::ForEach<
-            __I::IntoIter,
-            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::my::runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::my::runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        fn with_options(&self, __options: ::my::runtime::__private0::Options) -> Self {
-            Self(self.__stub().with_options(__options))
-        }
-        #[doc(hidden)]
-        fn on(&self, __runtime: &::my::runtime::__private0::Runtime) -> Self {
-            Self(self.__stub().on(__runtime))
-        }
-        #[doc(hidden)]
-        fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        fn spec(&self) -> &'static ::my::runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::my::runtime::__private0::Signature for Counter_next {
         type Arguments = <() as ::my::runtime::__private0::Select<__Kind>>::Arguments;
     }

@@ -4,18 +4,26 @@
 #[allow(non_camel_case_types)]
 #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 struct embed;
-impl embed {
-    #[doc(hidden)]
-    #[allow(clippy::ptr_arg)]
-    fn __body(model: &mut Model, text: String) -> Vec<f32> {
-        model.run(text)
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn model() {}
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn text() {}
+    #[allow(deprecated)]
+    type __Stub = embed;
+    impl __Stub {
+        #[doc(hidden)]
+        #[allow(clippy::ptr_arg)]
+        fn embed(model: &mut Model, text: String) -> Vec<f32> {
+            model.run(text)
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        fn local(&self, model: &mut Model, text: String) -> Vec<f32> {
+            Self::embed(model, text)
+        }
     }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    fn local(&self, model: &mut Model, text: String) -> Vec<f32> {
-        Self::__body(model, text)
-    }
-}
+};
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
@@ -29,7 +37,7 @@ const _: () = {
         fn(&mut Model, String) -> Vec<f32>,
         (::retry_runtime::__private0::Val<String>,),
         Vec<f32>,
-    > = ::retry_runtime::__private0::Typed::new(embed::__body, &__REGISTRATION);
+    > = ::retry_runtime::__private0::Typed::new(embed::embed, &__REGISTRATION);
     const _: () = <String as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
         ::retry_runtime::__private0::Output::<
@@ -103,7 +111,7 @@ const _: () = {
                 .__arguments(__invocation, &__SPEC) else {
                 return;
             };
-            embed::__body(
+            embed::embed(
                 &mut *::retry_runtime::__private0::State::write::<Model>(&__state),
                 __argument0,
             )
@@ -156,104 +164,110 @@ const _: () = {
             &__STUB
         }
     }
-    impl embed {
-        #[doc(hidden)]
-        #[track_caller]
-        fn remote(
-            &self,
-            text: String,
-        ) -> ::retry_runtime::__private0::Call<
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call((text,))
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn model() {}
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn text() {}
+        impl embed {
+            #[doc(hidden)]
+            #[track_caller]
+            fn remote(
+                &self,
+                text: String,
+            ) -> ::retry_runtime::__private0::Call<
+                <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call((text,))
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn spawn(
+                &self,
+                text: String,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::spawn(self.remote(text))
+            }
+            #[doc(hidden)]
+            fn attach(
+                &self,
+                __call: ::retry_runtime::__private0::CallId,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::Map<
+                __I::IntoIter,
+                <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, String>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::ForEach<
+                __I::IntoIter,
+                <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            fn with_options(
+                &self,
+                __options: ::retry_runtime::__private0::Options,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(&mut Model, String) -> Vec<f32>,
+                (::retry_runtime::__private0::Val<String>,),
+                Vec<f32>,
+            > {
+                self.__stub().with_options(__options)
+            }
+            #[doc(hidden)]
+            fn on(
+                &self,
+                __runtime: &::retry_runtime::__private0::Runtime,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(&mut Model, String) -> Vec<f32>,
+                (::retry_runtime::__private0::Val<String>,),
+                Vec<f32>,
+            > {
+                self.__stub().on(__runtime)
+            }
+            #[doc(hidden)]
+            fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        #[track_caller]
-        fn spawn(
-            &self,
-            text: String,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::spawn(self.remote(text))
-        }
-        #[doc(hidden)]
-        fn attach(
-            &self,
-            __call: ::retry_runtime::__private0::CallId,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::Map<
-            __I::IntoIter,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, String>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::ForEach<
-            __I::IntoIter,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <Vec<f32> as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        fn with_options(
-            &self,
-            __options: ::retry_runtime::__private0::Options,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(&mut Model, String) -> Vec<f32>,
-            (::retry_runtime::__private0::Val<String>,),
-            Vec<f32>,
-        > {
-            self.__stub().with_options(__options)
-        }
-        #[doc(hidden)]
-        fn on(
-            &self,
-            __runtime: &::retry_runtime::__private0::Runtime,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(&mut Model, String) -> Vec<f32>,
-            (::retry_runtime::__private0::Val<String>,),
-            Vec<f32>,
-        > {
-            self.__stub().on(__runtime)
-        }
-        #[doc(hidden)]
-        fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::retry_runtime::__private0::Signature for embed {
         type Arguments = <(
             ::retry_runtime::__private0::Val<String>,
@@ -262,7 +276,7 @@ const _: () = {
     impl ::core::ops::Deref for embed {
         type Target = fn(&mut Model, String) -> Vec<f32>;
         fn deref(&self) -> &Self::Target {
-            static __FUNCTION: fn(&mut Model, String) -> Vec<f32> = embed::__body;
+            static __FUNCTION: fn(&mut Model, String) -> Vec<f32> = embed::embed;
             &__FUNCTION
         }
     }

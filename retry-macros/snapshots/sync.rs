@@ -6,17 +6,25 @@
 #[allow(non_camel_case_types)]
 #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
 pub struct add;
-impl add {
-    #[doc(hidden)]
-    fn __body(a: u64, b: u64) -> u64 {
-        a + b
+const _: () = {
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn a() {}
+    #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+    fn b() {}
+    #[allow(deprecated)]
+    type __Stub = add;
+    impl __Stub {
+        #[doc(hidden)]
+        fn add(a: u64, b: u64) -> u64 {
+            a + b
+        }
+        /// Calls the function in this process: an ordinary call, to which no policy applies.
+        #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
+        pub fn local(&self, a: u64, b: u64) -> u64 {
+            Self::add(a, b)
+        }
     }
-    /// Calls the function in this process: an ordinary call, to which no policy applies.
-    #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
-    pub fn local(&self, a: u64, b: u64) -> u64 {
-        Self::__body(a, b)
-    }
-}
+};
 #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
 const _: () = {
     static __SPEC: ::retry_runtime::__private0::FunctionSpec = ::retry_runtime::__private0::FunctionSpec::new(
@@ -36,7 +44,7 @@ const _: () = {
         fn(u64, u64) -> u64,
         (::retry_runtime::__private0::Val<u64>, ::retry_runtime::__private0::Val<u64>),
         u64,
-    > = ::retry_runtime::__private0::Typed::new(add::__body, &__REGISTRATION);
+    > = ::retry_runtime::__private0::Typed::new(add::add, &__REGISTRATION);
     const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: () = <u64 as ::retry_runtime::__private0::Sent>::HOLDS;
     const _: fn() = || {
@@ -68,7 +76,7 @@ const _: () = {
                 .__arguments(__invocation, &__SPEC) else {
                 return;
             };
-            add::__body(__argument0, __argument1)
+            add::add(__argument0, __argument1)
         };
         ::retry_runtime::__private0::Invocation::retry(
             __invocation,
@@ -128,112 +136,118 @@ const _: () = {
             &__STUB
         }
     }
-    impl add {
-        #[doc(hidden)]
-        #[track_caller]
-        pub fn remote(
-            &self,
-            a: u64,
-            b: u64,
-        ) -> ::retry_runtime::__private0::Call<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__call((a, b))
+    const _: () = {
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn a() {}
+        #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+        fn b() {}
+        impl add {
+            #[doc(hidden)]
+            #[track_caller]
+            pub fn remote(
+                &self,
+                a: u64,
+                b: u64,
+            ) -> ::retry_runtime::__private0::Call<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__call((a, b))
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            pub fn spawn(
+                &self,
+                a: u64,
+                b: u64,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::spawn(self.remote(a, b))
+            }
+            #[doc(hidden)]
+            pub fn attach(
+                &self,
+                __call: ::retry_runtime::__private0::CallId,
+            ) -> ::retry_runtime::__private0::FunctionCall<
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__attach(__call)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            pub fn map<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, (u64, u64)>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::Map<
+                __I::IntoIter,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                self.__stub().__map(__inputs)
+            }
+            #[doc(hidden)]
+            #[track_caller]
+            pub fn for_each<
+                '__input,
+                __I: ::core::iter::IntoIterator<
+                        Item: ::retry_runtime::__private0::Accepted<Self, (u64, u64)>,
+                    >,
+            >(
+                &self,
+                __inputs: __I,
+            ) -> ::retry_runtime::__private0::ForEach<
+                __I::IntoIter,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
+                <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
+            > {
+                ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
+            }
+            #[doc(hidden)]
+            pub fn with_options(
+                &self,
+                __options: ::retry_runtime::__private0::Options,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(u64, u64) -> u64,
+                (
+                    ::retry_runtime::__private0::Val<u64>,
+                    ::retry_runtime::__private0::Val<u64>,
+                ),
+                u64,
+            > {
+                self.__stub().with_options(__options)
+            }
+            #[doc(hidden)]
+            pub fn on(
+                &self,
+                __runtime: &::retry_runtime::__private0::Runtime,
+            ) -> ::retry_runtime::__private0::Typed<
+                fn(u64, u64) -> u64,
+                (
+                    ::retry_runtime::__private0::Val<u64>,
+                    ::retry_runtime::__private0::Val<u64>,
+                ),
+                u64,
+            > {
+                self.__stub().on(__runtime)
+            }
+            #[doc(hidden)]
+            pub fn name(&self) -> &'static ::core::primitive::str {
+                self.__stub().name()
+            }
+            #[doc(hidden)]
+            pub fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
+                self.__stub().spec()
+            }
         }
-        #[doc(hidden)]
-        #[track_caller]
-        pub fn spawn(
-            &self,
-            a: u64,
-            b: u64,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::spawn(self.remote(a, b))
-        }
-        #[doc(hidden)]
-        pub fn attach(
-            &self,
-            __call: ::retry_runtime::__private0::CallId,
-        ) -> ::retry_runtime::__private0::FunctionCall<
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__attach(__call)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        pub fn map<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, (u64, u64)>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::Map<
-            __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            self.__stub().__map(__inputs)
-        }
-        #[doc(hidden)]
-        #[track_caller]
-        pub fn for_each<
-            '__input,
-            __I: ::core::iter::IntoIterator<
-                    Item: ::retry_runtime::__private0::Accepted<Self, (u64, u64)>,
-                >,
-        >(
-            &self,
-            __inputs: __I,
-        ) -> ::retry_runtime::__private0::ForEach<
-            __I::IntoIter,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Value,
-            <u64 as ::retry_runtime::__private0::Outcome<__Kind>>::Error,
-        > {
-            ::retry_runtime::__private0::ForEach::new(self.map(__inputs))
-        }
-        #[doc(hidden)]
-        pub fn with_options(
-            &self,
-            __options: ::retry_runtime::__private0::Options,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(u64, u64) -> u64,
-            (
-                ::retry_runtime::__private0::Val<u64>,
-                ::retry_runtime::__private0::Val<u64>,
-            ),
-            u64,
-        > {
-            self.__stub().with_options(__options)
-        }
-        #[doc(hidden)]
-        pub fn on(
-            &self,
-            __runtime: &::retry_runtime::__private0::Runtime,
-        ) -> ::retry_runtime::__private0::Typed<
-            fn(u64, u64) -> u64,
-            (
-                ::retry_runtime::__private0::Val<u64>,
-                ::retry_runtime::__private0::Val<u64>,
-            ),
-            u64,
-        > {
-            self.__stub().on(__runtime)
-        }
-        #[doc(hidden)]
-        pub fn name(&self) -> &'static ::core::primitive::str {
-            self.__stub().name()
-        }
-        #[doc(hidden)]
-        pub fn spec(&self) -> &'static ::retry_runtime::__private0::FunctionSpec {
-            self.__stub().spec()
-        }
-    }
+    };
     impl ::retry_runtime::__private0::Signature for add {
         type Arguments = <(
             ::retry_runtime::__private0::Val<u64>,
@@ -243,7 +257,7 @@ const _: () = {
     impl ::core::ops::Deref for add {
         type Target = fn(u64, u64) -> u64;
         fn deref(&self) -> &Self::Target {
-            static __FUNCTION: fn(u64, u64) -> u64 = add::__body;
+            static __FUNCTION: fn(u64, u64) -> u64 = add::add;
             &__FUNCTION
         }
     }

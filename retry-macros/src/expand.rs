@@ -334,7 +334,6 @@ mod tests {
     #[test]
     fn a_refused_function_becomes_a_constant() {
         for item in [
-            "fn f (f : u64) { }",
             "fn f (a : u64 , ...) { }",
             "fn f (a : impl Copy) { }",
             "fn f () -> impl Copy { }",

@@ -17,9 +17,10 @@ use syn::{FnArg, ImplItemFn, ItemImpl, ReturnType, Type, parse_quote_spanned};
 use crate::args::{self, Args, Errors};
 use crate::expand::{self, Expansion};
 use crate::fallback;
-use crate::item::{self, Function};
+use crate::item::{self, Attributes, Function};
 use crate::policy;
 use crate::signature::{self, Role, Verdict};
+use crate::stub;
 use check::{SelfIs, Service};
 use parts::Parts;
 
@@ -98,6 +99,7 @@ impl Service<'_> {
             ..
         } = &methods;
         let vis = &self.setup.vis;
+        let shadows = stub::shadows(&self.parameters);
         let about = format!("The methods of [`{name}`] in worker processes.");
         quote! {
             #[doc = #about]
@@ -107,12 +109,23 @@ impl Service<'_> {
                 #(#declared,)*
             }
 
-            #[allow(private_interfaces, dead_code, unused_variables, clippy::all, clippy::pedantic)]
-            impl #ty {
-                #with
-            }
+            const _: () = {
+                #shadows
 
-            #[allow(private_interfaces, dead_code, clippy::all, clippy::pedantic)]
+                #[allow(
+                    clippy::all,
+                    clippy::pedantic,
+                    dead_code,
+                    deprecated,
+                    private_interfaces,
+                    unused_variables
+                )]
+                impl #ty {
+                    #with
+                }
+            };
+
+            #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
             impl #handle {
                 /// Returns the same methods in the workers of a runtime of its own.
                 #vis fn on(&self, __runtime: &#private::Runtime) -> Self {
@@ -144,8 +157,7 @@ impl Service<'_> {
                     fallback::poison(&errors.first().unwrap_or_default())
                 }
             };
-            let docs = method.attrs.iter().filter(|one| one.path().is_ident("doc"));
-            let cfgs = method.attrs.iter().filter(|one| one.path().is_ident("cfg"));
+            let Attributes { docs, cfgs, .. } = Attributes::sort(&method.attrs);
             let cfgs = quote!(#(#cfgs)*);
             methods.declared.push(quote! {
                 #(#docs)*
@@ -179,6 +191,8 @@ impl Service<'_> {
             "`{name}` in worker processes, one value of it in each: workers and values are shared \
              by all handles that were made with the same parameters, which are those of `{constructor}`."
         );
+        let attributes = self.setup.attrs.iter();
+        let deprecated = attributes.filter(|one| one.path().is_ident("deprecated"));
         let made = &methods.made;
         let make = if methods.is_incomplete {
             quote!(::core::unreachable!())
@@ -197,6 +211,7 @@ impl Service<'_> {
             /// # Panics
             ///
             /// If the parameters cannot be encoded.
+            #(#deprecated)*
             #[track_caller]
             #vis fn with(#(#names: #types),*) -> #handle {
                 #make
@@ -214,7 +229,7 @@ impl Service<'_> {
         let types = types.map(|one| &one.ty);
         quote! {
             #[doc(hidden)]
-            #[allow(non_upper_case_globals)]
+            #[allow(deprecated, non_upper_case_globals)]
             static #pool: #private::Service = {
                 static __SPEC: #private::FunctionSpec = #description;
                 #checks
@@ -255,7 +270,9 @@ impl Service<'_> {
         let ty = &self.ty;
         let private = self.private;
         let constructor = &self.setup.sig.ident;
-        let names: Vec<_> = self.parameters.iter().map(|one| &one.name).collect();
+        let names: Vec<_> = (0..self.parameters.len())
+            .map(|position| format_ident!("__argument{}", position))
+            .collect();
         let types = self.parameters.iter().map(|one| &one.ty);
         // An error about the type that it returns belongs there.
         let span = match &self.setup.sig.output {

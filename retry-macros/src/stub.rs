@@ -1,6 +1,6 @@
 //! The caller's side of an expansion: the stub.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::Type;
 use syn::ext::IdentExt;
@@ -14,6 +14,20 @@ const LIFETIME: &str = "'__call";
 
 /// The lifetime of all references in the error about items of a map.
 const INPUT: &str = "'__input";
+
+/// The functions that every stub has.
+const METHODS: &[&str] = &[
+    "attach",
+    "for_each",
+    "local",
+    "map",
+    "name",
+    "on",
+    "remote",
+    "spawn",
+    "spec",
+    "with_options",
+];
 
 /// The stub's way to the function.
 struct Entry {
@@ -29,7 +43,6 @@ impl Expansion<'_> {
     /// Returns the stub, with further items next to its description.
     pub(crate) fn stub(&self, rest: &TokenStream) -> TokenStream {
         let private = self.private;
-        let stub = &self.function.sig.ident;
         let attributes = Attributes::sort(&self.function.attrs);
         let Attributes {
             cfgs, docs, lints, ..
@@ -55,7 +68,9 @@ impl Expansion<'_> {
 
             #(#cfgs)*
             #(#lints)*
-            #body
+            const _: () = {
+                #body
+            };
 
             #(#cfgs)*
             #[allow(clippy::all, clippy::pedantic, dead_code, deprecated, private_interfaces)]
@@ -70,9 +85,7 @@ impl Expansion<'_> {
 
                 #access
 
-                impl #stub {
-                    #methods
-                }
+                #methods
 
                 #traits
             };
@@ -97,7 +110,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// Returns the functions that run in this process.
+    /// Returns the functions that run in this process. The alias stands for a struct that may be deprecated.
     fn body(&self, attributes: &Attributes<'_>, entry: &Entry) -> TokenStream {
         let Function { sig, block, .. } = self.function;
         let syn::Signature {
@@ -108,6 +121,7 @@ impl Expansion<'_> {
             output: returns,
             ..
         } = sig;
+        let (shadows, name) = (shadows(self.signature.all()), self.body_name());
         let body_attributes = &attributes.body;
         let start = &entry.start;
         let local = self.local();
@@ -118,16 +132,32 @@ impl Expansion<'_> {
             .as_ref()
             .map(|_| quote!(#[allow(clippy::ptr_arg)]));
         quote! {
-            impl #stub {
+            #shadows
+
+            #[allow(deprecated)]
+            type __Stub = #stub;
+
+            impl __Stub {
                 #(#body_attributes)*
                 #[doc(hidden)]
                 #state_lints
-                #asyncness fn __body #generics (#inputs) #returns #block
+                #asyncness fn #name #generics (#inputs) #returns #block
 
                 #start
 
                 #local
             }
+        }
+    }
+
+    /// Returns the name of the function with the user's body. It is the user's, which other macros read, unless
+    /// the stub has a method of that name.
+    pub(crate) fn body_name(&self) -> Ident {
+        let name = &self.function.sig.ident;
+        if self.service.is_some() || METHODS.iter().any(|method| name == method) {
+            format_ident!("__body")
+        } else {
+            name.clone()
         }
     }
 
@@ -196,11 +226,12 @@ impl Expansion<'_> {
         }
     }
 
-    /// Returns the methods that callers use. They have the user's names and types of the parameters, which the
+    /// Returns the block with the methods that callers use. They have the user's names and types of the parameters, which the
     /// compiler then shows for a call that does not fit.
     fn methods(&self, typed: &TokenStream) -> TokenStream {
         let private = self.private;
         let vis = &self.function.vis;
+        let stub = &self.function.sig.ident;
         let names: Vec<_> = self
             .signature
             .parameters
@@ -226,7 +257,7 @@ impl Expansion<'_> {
         } else {
             (typed.clone(), with_options, on)
         };
-        quote! {
+        let methods = quote! {
             #[doc(hidden)]
             #[track_caller]
             #vis fn remote(&self, #passed) -> #private::Call<#results> {
@@ -275,6 +306,16 @@ impl Expansion<'_> {
             #vis fn spec(&self) -> &'static #private::FunctionSpec {
                 self.__stub().spec()
             }
+        };
+        let shadows = shadows(self.signature.all());
+        quote! {
+            const _: () = {
+                #shadows
+
+                impl #stub {
+                    #methods
+                }
+            };
         }
     }
 
@@ -315,11 +356,12 @@ impl Expansion<'_> {
             .collect();
         let types = self.signature.all().map(|parameter| &parameter.ty);
         let await_it = asyncness.is_some().then(|| quote!(.await));
+        let body = self.body_name();
         quote! {
             /// Calls the function in this process: an ordinary call, to which no policy applies.
             #[allow(dead_code, unused_variables, clippy::all, clippy::pedantic)]
             #vis #asyncness fn local(&self, #(#names: #types),*) #returns {
-                Self::__body(#(#names),*) #await_it
+                Self::#body(#(#names),*) #await_it
             }
         }
     }
@@ -332,7 +374,7 @@ impl Expansion<'_> {
             let types = self.signature.all().map(|parameter| &parameter.ty);
             return Entry {
                 pointer: quote!(fn(#(#types),*) -> #output),
-                target: self.target("__body"),
+                target: self.target(&self.body_name()),
                 start: None,
             };
         }
@@ -359,14 +401,15 @@ impl Expansion<'_> {
         } else {
             (None, None)
         };
+        let body = self.body_name();
         let start = quote! {
             #[allow(unused_imports)]
             use #private::Stays as _;
-            #private::Started(Self::__body(#(#names),*)).__boxed()
+            #private::Started(Self::#body(#(#names),*)).__boxed()
         };
         Entry {
             pointer: quote!(#binder fn(#(#types),*) -> #future),
-            target: self.target("__start"),
+            target: self.target(&format_ident!("__start")),
             start: Some(quote! {
                 #[doc(hidden)]
                 #[allow(clippy::all, clippy::pedantic)]
@@ -378,9 +421,8 @@ impl Expansion<'_> {
     }
 
     /// Returns the path of a function of the stub.
-    fn target(&self, name: &str) -> TokenStream {
+    fn target(&self, name: &Ident) -> TokenStream {
         let stub = &self.function.sig.ident;
-        let name = format_ident!("{}", name);
         quote!(#stub::#name)
     }
 
@@ -411,5 +453,23 @@ impl Expansion<'_> {
                 &[#(#parameters),*],
             ) #(#setters)* #asynchronous
         }
+    }
+}
+
+/// Returns a function with the name of each parameter, for a block around code that has the parameters. A
+/// name in a pattern that means a unit struct, which another stub may be, is no new variable; one that means a
+/// function is.
+pub(crate) fn shadows<'a>(parameters: impl IntoIterator<Item = &'a Parameter>) -> TokenStream {
+    let mut names: Vec<&Ident> = Vec::new();
+    for parameter in parameters {
+        if !names.contains(&&parameter.name) {
+            names.push(&parameter.name);
+        }
+    }
+    quote! {
+        #(
+            #[allow(dead_code, non_snake_case, clippy::all, clippy::pedantic)]
+            fn #names() {}
+        )*
     }
 }

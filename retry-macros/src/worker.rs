@@ -99,7 +99,7 @@ impl Expansion<'_> {
 
     fn run_batch(&self) -> TokenStream {
         let private = self.private;
-        let stub = &self.function.sig.ident;
+        let (stub, body) = (&self.function.sig.ident, self.body_name());
         let input = self.input();
         let state = self.passed_state();
         let bind = state
@@ -112,7 +112,7 @@ impl Expansion<'_> {
                 #input.__batch(
                     __batch,
                     &__SPEC,
-                    |__inputs| #stub::__body(#state __inputs),
+                    |__inputs| #stub::#body(#state __inputs),
                     |__invocation, __result| { #reply },
                 );
             }
@@ -153,7 +153,7 @@ impl Expansion<'_> {
     /// before the answer is given.
     fn result_of_call(&self, returned: &TokenStream, await_it: &TokenStream) -> TokenStream {
         let private = self.private;
-        let stub = &self.function.sig.ident;
+        let (stub, body) = (&self.function.sig.ident, self.body_name());
         let input = self.input();
         let state = self.passed_state();
         let bind = state
@@ -178,7 +178,7 @@ impl Expansion<'_> {
                 else {
                     return #returned;
                 };
-                #stub::__body(#state #(#passed),*) #await_it
+                #stub::#body(#state #(#passed),*) #await_it
             };
         }
     }

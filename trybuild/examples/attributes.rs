@@ -1,6 +1,6 @@
 //! Attributes are copied to the item that they apply to.
 #![deny(warnings)]
-use retry_runtime::function;
+use retry_runtime::{function, service};
 
 /// The stub shows this documentation.
 #[function]
@@ -31,10 +31,44 @@ fn there_too() -> u64 {
 #[expect(unused_variables)]
 fn expected(number: u64) {}
 
+/// Only calls are warned about.
+#[function]
+#[deprecated]
+fn old(number: u64) -> u64 {
+    number
+}
+
+struct Old;
+
+#[service]
+impl Old {
+    #[setup]
+    #[deprecated]
+    fn new() -> Self {
+        Self
+    }
+
+    #[method]
+    #[deprecated]
+    fn get(&self) -> u64 {
+        1
+    }
+
+    #[teardown]
+    #[deprecated]
+    fn close(self) {}
+}
+
 fn main() {
     assert_eq!(
         f(String::from("ab")) + there() as usize + there_too() as usize,
         4
     );
     expected(1);
+    #[expect(deprecated)]
+    let _ = old.remote(1);
+    #[expect(deprecated)]
+    let handle = Old::with();
+    #[expect(deprecated)]
+    let _ = handle.get.remote();
 }

@@ -1,6 +1,5 @@
 //! The rules of a signature.
 
-use proc_macro2::Ident;
 use quote::{ToTokens, format_ident};
 use syn::visit::{self, Visit};
 use syn::{
@@ -35,9 +34,7 @@ pub(crate) fn check(
         .inputs
         .iter()
         .enumerate()
-        .filter_map(|(position, input)| {
-            parameter(&signature.ident, role, position, input, &mut wrong)
-        })
+        .filter_map(|(position, input)| parameter(role, position, input, &mut wrong))
         .collect();
     let has_setup = matches!(role, Role::Function { has_setup: true } | Role::Method);
     let state = (has_setup && !parameters.is_empty()).then(|| parameters.remove(0));
@@ -256,13 +253,7 @@ fn cannot_be_a_vector(ty: &Type) -> bool {
     }
 }
 
-fn parameter(
-    function: &Ident,
-    role: Role,
-    position: usize,
-    input: &FnArg,
-    errors: &mut Errors,
-) -> Option<Parameter> {
+fn parameter(role: Role, position: usize, input: &FnArg, errors: &mut Errors) -> Option<Parameter> {
     let typed = match input {
         FnArg::Typed(typed) => typed,
         FnArg::Receiver(receiver) => {
@@ -277,14 +268,7 @@ fn parameter(
         }
     };
     let name = match &*typed.pat {
-        Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
-            if name.ident == *function && matches!(role, Role::Function { .. }) {
-                let message = "a parameter cannot have the name of its #[function], which stands \
-                               for a unit struct; rename it";
-                errors.report(&name.ident, message);
-            }
-            name.ident.clone()
-        }
+        Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => name.ident.clone(),
         Pat::Wild(_) => format_ident!("argument{}", position),
         pattern => {
             errors.report(

@@ -1,6 +1,7 @@
 //! Backtraces as far as they are about the program: from the frame that panicked to the function that was
 //! called, without what the standard library and this runtime have around them.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// The beginnings of the names of frames that do not belong to the program.
@@ -97,13 +98,27 @@ pub(crate) fn of_the_program(text: &str) -> String {
     let last = last.unwrap_or(first);
     let mut kept = String::new();
     for (number, frame) in frames[first..=last].iter().enumerate() {
-        // The body of `f` is `f::__body`.
-        let _ = writeln!(kept, "{number:>4}: {}", frame.name.replace("::__body", ""));
+        let _ = writeln!(kept, "{number:>4}: {}", without_expansion(frame.name));
         for line in &frame.place {
             let _ = writeln!(kept, "{line}");
         }
     }
     kept
+}
+
+/// Returns the name of a frame as if there were no attribute: the body of `app::f` is a function of the same name,
+/// or `__body`, in an `impl` in an unnamed block, `app::_::<impl app::f>::f`.
+fn without_expansion(name: &str) -> Cow<'_, str> {
+    let parts = name.split_once("_::<impl ");
+    let Some((path, rest)) = parts.and_then(|(_, rest)| rest.split_once('>')) else {
+        return name.into();
+    };
+    let function = path.rsplit("::").next().unwrap_or(path);
+    let inner = [function, "__body"].into_iter().find_map(|body| {
+        let inner = rest.strip_prefix("::")?.strip_prefix(body)?;
+        (inner.is_empty() || inner.starts_with("::")).then_some(inner)
+    });
+    format!("{path}{}", inner.unwrap_or(rest)).into()
 }
 
 /// Does the same with the backtrace at the end of the text of an error, if it has one.
@@ -128,7 +143,7 @@ mod tests {
    1: core::option::unwrap_failed
    2: core::option::Option<T>::unwrap
              at /rustc/5980/library/core/src/option.rs:1:5
-   3: app::inner::__body
+   3: app::_::<impl app::inner>::inner
              at ./src/main.rs:5:5
    4: <alloc::vec::Vec<T> as core::iter::FromIterator<T>>::from_iter
    5: <app::Thing as app::Doing>::does
@@ -158,11 +173,28 @@ mod tests {
     #[test]
     fn inlined_frames_of_the_standard_library_are_known_by_their_place() {
         let whole = "   0: index<u32, usize>\n             at /rustc/5980/library/core/src/slice/index.rs:19:15\n   \
-                     1: inner\n             at ./src/main.rs:2:55\n   2: app::look::__body\n             \
+                     1: inner\n             at ./src/main.rs:2:55\n   2: app::_::<impl app::look>::__body\n             \
                      at ./src/main.rs:4:26\n   3: app::_::__run\n";
         let kept = "   0: inner\n             at ./src/main.rs:2:55\n   1: app::look\n             at \
                     ./src/main.rs:4:26\n";
         assert_eq!(of_the_program(whole), kept);
+    }
+
+    #[test]
+    fn bodies_have_the_names_of_their_functions() {
+        for (name, shown) in [
+            ("app::_::<impl app::f>::f", "app::f"),
+            (
+                "app::m::_::<impl app::m::f>::f::{{closure}}",
+                "app::m::f::{{closure}}",
+            ),
+            ("app::_::<impl app::map>::__body", "app::map"),
+            ("app::_::<impl app::f>::f2", "app::f::f2"),
+            ("app::_::_::<impl app::f>::local", "app::f::local"),
+            ("app::f", "app::f"),
+        ] {
+            assert_eq!(without_expansion(name), shown);
+        }
     }
 
     #[test]

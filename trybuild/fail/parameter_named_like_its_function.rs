@@ -1,6 +1,0 @@
-#[retry_runtime::function]
-fn total(total: u64) -> u64 {
-    total
-}
-
-fn main() {}
