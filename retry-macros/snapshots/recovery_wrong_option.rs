@@ -54,7 +54,13 @@ const _: () = {
         use ::retry_runtime::__private0::AtOnce as _;
         ::retry_runtime::__private0::IntoState::<
             State,
-        >::into_state(::retry_runtime::__private0::Made((load)()).__value())
+        >::into_state(
+            ::retry_runtime::__private0::Made(
+                    ::retry_runtime::__private0::beginning::<State, _>(&load)
+                        .__making(load)(),
+                )
+                .__value(),
+        )
     }
     fn __run(__invocation: &mut ::retry_runtime::__private0::Invocation) {
         let __state = ::retry_runtime::__private0::Invocation::state(__invocation);

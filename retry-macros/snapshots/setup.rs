@@ -87,7 +87,13 @@ const _: () = {
         use ::retry_runtime::__private0::AtOnce as _;
         ::retry_runtime::__private0::IntoState::<
             Model,
-        >::into_state(::retry_runtime::__private0::Made((load)()).__value())
+        >::into_state(
+            ::retry_runtime::__private0::Made(
+                    ::retry_runtime::__private0::beginning::<Model, _>(&load)
+                        .__making(load)(),
+                )
+                .__value(),
+        )
     }
     fn __tear_down(__state: ::std::boxed::Box<dyn ::core::any::Any>) {
         #[allow(unused_imports)]

@@ -30,8 +30,15 @@ impl Expansion<'_> {
         let state = state_type(signature);
         let set_up = {
             let private = crate::tokens::respanned(private, setup.span());
+            let function = match setup {
+                Expr::Path(_) => quote_spanned! {setup.span()=>
+                    #private::beginning::<#state, _>(&#setup).__making(#setup)
+                },
+                // Two closures have two types.
+                _ => quote_spanned!(setup.span()=> (#setup)),
+            };
             quote_spanned! {setup.span()=>
-                #private::IntoState::<#state>::into_state(#private::Made((#setup)()).__value())
+                #private::IntoState::<#state>::into_state(#private::Made(#function()).__value())
             }
         };
         let mut functions = quote! {

@@ -29,8 +29,9 @@ pub use crate::function::driver::{AtOnce, Made};
 pub use crate::function::invocation::{Invocation, LocalFuture, State, block_on};
 pub use crate::function::on_start::{DebuggedStart, OnStart, OtherStart, StartResult};
 pub use crate::function::probe::{
-    Configuration, Input, IsChained, IsPlain, IsReferred, IsResult, IsSent, IsShown, IsSuccess,
-    IsTyped, Kind, Otherwise, Outcome, Output, Select, Sent, Suspect, ask, ending, kind_of,
+    Configuration, Input, IsChained, IsError, IsPlain, IsReferred, IsResult, IsSent, IsShown,
+    IsSuccess, IsTyped, Kind, Otherwise, Outcome, Output, Select, Sent, Suspect, ask, beginning,
+    ending, kind_of,
 };
 pub use crate::function::registry::{
     IntoService, IntoState, Nothing, Registration, Run, STATE, Service, SetUp, Submission, TearDown,

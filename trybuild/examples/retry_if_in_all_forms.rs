@@ -1,4 +1,5 @@
-//! `retry_if` as a function, a generic function, a method, and a closure with an inferred parameter type.
+//! `retry_if` as a function, a generic function, a method, and a closure with an inferred parameter type. A
+//! function may take what the error dereferences to.
 use retry_runtime::function;
 
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -37,11 +38,31 @@ async fn alias() -> anyhow::Result<()> {
     Ok(())
 }
 
+fn is_short(text: &str) -> bool {
+    text.len() < 3
+}
+
+#[function(retry_if = is_short)]
+fn texts() -> Result<(), String> {
+    Err("abc".to_owned())
+}
+
+fn is_io(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<std::io::Error>()
+}
+
+#[function(retry_if = is_io)]
+fn boxed() -> Result<(), Box<dyn std::error::Error>> {
+    Ok(())
+}
+
 fn main() {
     let _ = (
         method.remote(),
         generic.remote(),
         closure.remote(),
         alias.remote(),
+        texts.remote(),
+        boxed.remote(),
     );
 }

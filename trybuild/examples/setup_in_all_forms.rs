@@ -1,4 +1,4 @@
-//! A state with a constructor, with a fallible constructor, and with a teardown.
+//! A state with a constructor, with a fallible or a generic constructor, and with a teardown.
 use retry_runtime::function;
 
 struct Model {
@@ -32,9 +32,24 @@ async fn closure(state: &Vec<u8>) -> usize {
     state.len()
 }
 
+fn make<T: From<u8>>() -> T {
+    T::from(3)
+}
+
+#[function(setup = make)]
+fn generic(state: &u64) -> u64 {
+    *state
+}
+
+#[function(setup = Default::default)]
+fn default(state: &mut Vec<u8>) {
+    state.push(1);
+}
+
 fn main() {
     assert_eq!(shared(&load(), 2.0), 2.0);
     let _ = shared.remote(2.0);
     let _ = changed.for_each([1.0, 2.0]);
     let _ = closure.remote();
+    let _ = (generic.remote(), default.remote());
 }

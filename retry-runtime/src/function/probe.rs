@@ -125,6 +125,7 @@ probes! {
     [A: Arguments] IsSent<A>;
     [T: Wire, E: Wire] IsTyped<Result<T, E>>;
     [T: Wire, E: Deref<Target: Error> + Debug] IsChained<Result<T, E>>;
+    [T: Wire, E: Error] IsError<Result<T, E>>;
     [T: Wire, E: Display + Debug] IsShown<Result<T, E>>;
     [T, E] IsResult<Result<T, E>>;
     [T: Wire] IsPlain<T>;
@@ -153,13 +154,14 @@ const UNSENT_PLAIN: u8 = 4;
 macro_rules! __kind {
     ($result:ty, $arguments:ty) => {{
         use $crate::__private0::{
-            IsChained, IsResult, IsSent, IsShown, IsTyped, Otherwise as _, kind_of,
+            IsChained, IsError, IsResult, IsSent, IsShown, IsTyped, Otherwise as _, kind_of,
         };
         kind_of(
             IsSent::<$arguments>::IS,
             IsResult::<$result>::IS,
             IsTyped::<$result>::IS,
-            IsShown::<$result>::IS || IsChained::<$result>::IS,
+            // An error that lacks a supertrait is reported where it implements `Error`, and nowhere else.
+            IsShown::<$result>::IS || IsChained::<$result>::IS || IsError::<$result>::IS,
         )
     }};
 }
@@ -263,7 +265,9 @@ layers! {
     /// An error that is a pointer to another error.
     Pointing => Shown;
     /// An error that implements `Display` and `Debug`.
-    Shown => Unknown;
+    Shown => Incomplete;
+    /// An error that implements `Error` without one of those, which the compiler reports there.
+    Incomplete => Unknown;
     /// Any other `Result`.
     Unknown => Whole;
     /// The parameters that a worker receives.
@@ -271,9 +275,13 @@ layers! {
     /// The parameters of a service's constructor.
     Configuration => Unmade;
     /// A result, and a function that decides about its error.
-    Ask => Misjudged;
+    Ask => AskTarget;
+    /// A result, and a function that decides about what its error dereferences to.
+    AskTarget => Misjudged;
     /// A result, and something other than such a function.
     Misjudged => Unjudged;
+    /// A state and a function that may make it.
+    Beginning => Maker;
     /// A state and a function that may take it.
     Ending => Misfit;
 }
@@ -323,7 +331,7 @@ impl<T> Unmade<T> {
 
 impl<R: ?Sized> Output<R> {
     /// The probe.
-    pub const NEW: Self = Self(Pointing(Shown(Unknown(Whole(PhantomData)))));
+    pub const NEW: Self = Self(Pointing(Shown(Incomplete(Unknown(Whole(PhantomData))))));
 }
 
 impl<T: Wire, E> Output<Result<T, E>> {
@@ -339,6 +347,10 @@ impl<T, E: Deref<Target: Error> + Debug> Pointing<Result<T, E>> {
 }
 
 impl<T, E: Display + Debug> Shown<Result<T, E>> {
+    pub fn sent_error<X: ?Sized>(&self) {}
+}
+
+impl<T, E: Error> Incomplete<Result<T, E>> {
     pub fn sent_error<X: ?Sized>(&self) {}
 }
 
@@ -373,12 +385,18 @@ pub struct Unjudged<T: ?Sized>(PhantomData<fn(T)>);
 
 /// Returns the probe for a result and a judge of its error.
 pub const fn ask<R, F>(_: &R, _: &F) -> Ask<(R, F)> {
-    Ask(Misjudged(Unjudged(PhantomData)))
+    Ask(AskTarget(Misjudged(Unjudged(PhantomData))))
 }
 
 impl<T, E, F: Fn(&E) -> bool> Ask<(Result<T, E>, F)> {
     pub fn retry_if_function(&self, invocation: &mut Invocation, result: &Result<T, E>, judge: F) {
         invocation.retry_if(result, judge);
+    }
+}
+
+impl<T, E: Deref, F: Fn(&E::Target) -> bool> AskTarget<(Result<T, E>, F)> {
+    pub fn retry_if_function(&self, invocation: &mut Invocation, result: &Result<T, E>, judge: F) {
+        invocation.retry_if(result, |error| judge(error));
     }
 }
 
@@ -395,6 +413,27 @@ impl<R, F> Unjudged<(R, F)> {
     where
         R: HasErrors,
     {
+    }
+}
+
+/// A state and a function of which only the call shows what it makes: a result, a future or another type.
+pub struct Maker<T: ?Sized>(PhantomData<fn(T)>);
+
+/// Returns the probe for a function that is to make the state `S`.
+pub const fn beginning<S, F>(_: &F) -> Beginning<(PhantomData<S>, F)> {
+    Beginning(Maker(PhantomData))
+}
+
+impl<S, F: FnOnce() -> S> Beginning<(PhantomData<S>, F)> {
+    /// Returns the function. A generic one makes the state from then on.
+    pub fn __making(&self, function: F) -> F {
+        function
+    }
+}
+
+impl<S, F> Maker<(PhantomData<S>, F)> {
+    pub fn __making(&self, function: F) -> F {
+        function
     }
 }
 

@@ -1,0 +1,17 @@
+use retry_runtime::function;
+
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    TooLarge,
+}
+
+#[function]
+fn double(number: u8) -> Result<u8, Failed> {
+    number.checked_mul(2).ok_or(Failed::TooLarge)
+}
+
+fn main() {
+    retry_runtime::init();
+    let _ = double.remote(1).wait();
+    let _ = double.map([1, 2]).into_iter().count();
+}
