@@ -10,6 +10,7 @@ const _: () = {
     #[allow(deprecated)]
     type __Stub = embed;
     impl __Stub {
+        #[allow(clippy::needless_pass_by_value)]
         #[doc(hidden)]
         fn embed(texts: Vec<String>) -> Vec<Result<Vec<f32>, String>> {
             run(texts)

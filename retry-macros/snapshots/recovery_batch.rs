@@ -10,6 +10,7 @@ const _: () = {
     #[allow(deprecated)]
     type __Stub = f;
     impl __Stub {
+        #[allow(clippy::needless_pass_by_value)]
         #[doc(hidden)]
         fn f(numbers: Vec<u64>) -> Vec<u64> {
             numbers

@@ -13,6 +13,7 @@
 // }
 
 impl Counter {
+    #[allow(clippy::needless_pass_by_value)]
     fn new<'a>(names: Vec<&'a str>) -> Self {
         Self
     }

@@ -14,6 +14,7 @@
 // }
 
 impl Scaler {
+    #[allow(clippy::needless_pass_by_value)]
     pub fn new(config: Config, by: u64) -> Result<Self, NoFactor> {
         make(config, by)
     }

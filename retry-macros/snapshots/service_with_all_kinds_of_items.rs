@@ -12,6 +12,7 @@
 impl Counter {
     #![allow(dead_code)]
     const FIRST: u64 = { 1 };
+    #[allow(clippy::needless_pass_by_value)]
     fn new() -> Self {
         Self
     }

@@ -7,6 +7,7 @@
 // }
 
 impl my::Counter {
+    #[allow(clippy::needless_pass_by_value)]
     fn new() -> Self {
         Self
     }

@@ -125,6 +125,11 @@ impl Expansion<'_> {
         let body_attributes = &attributes.body;
         let start = &entry.start;
         let local = self.local();
+        // A batch is a `Vec`. An `expect` of the user's comes later and takes precedence.
+        let batch_lints = self
+            .policy
+            .batch
+            .then(|| quote!(#[allow(clippy::needless_pass_by_value)]));
         // The state has the type that the set-up gives it, which may be `Vec` or `String`.
         let state_lints = self
             .policy
@@ -138,6 +143,7 @@ impl Expansion<'_> {
             type __Stub = #stub;
 
             impl __Stub {
+                #batch_lints
                 #(#body_attributes)*
                 #[doc(hidden)]
                 #state_lints

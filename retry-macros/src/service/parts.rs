@@ -88,6 +88,11 @@ impl Parts {
                 errors.report(other, message);
             }
             parts.add(attribute, method, errors);
+            if name(attribute) == Some(SETUP) {
+                // Its parameters have to be owned. An `expect` of the user's comes later and takes precedence.
+                let allow = syn::parse_quote!(#[allow(clippy::needless_pass_by_value)]);
+                method.attrs.insert(0, allow);
+            }
         }
         parts
     }
