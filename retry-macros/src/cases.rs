@@ -149,6 +149,17 @@ impl<'ast> Visit<'ast> for Expanded {
         IN_TEST.set(outer);
     }
 
+    fn visit_item_foreign_mod(&mut self, item: &'ast syn::ItemForeignMod) {
+        let outer = IN_TEST.replace(Some(Block::Foreign));
+        syn::visit::visit_item_foreign_mod(self, item);
+        IN_TEST.set(outer);
+    }
+
+    fn visit_foreign_item(&mut self, item: &'ast syn::ForeignItem) {
+        self.item(item);
+        syn::visit::visit_foreign_item(self, item);
+    }
+
     fn visit_block(&mut self, block: &'ast syn::Block) {
         let outer = IN_TEST.replace(None);
         syn::visit::visit_block(self, block);

@@ -34,9 +34,15 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
     };
     let mut wrong = Errors::default();
     let (signature, verdict) = signature::check(&function.sig, role, &policy, &mut wrong);
+    let has_self = function.sig.receiver().is_some();
+    let block = place::block();
+    if block == Some(Block::Foreign) {
+        let message = "a #[function] needs a body";
+        let error = syn::Error::new_spanned(&function.sig.ident, message);
+        return fallback::item(&error, &item);
+    }
     // A function with a `self` has been refused already.
-    let block = place::block().filter(|_| function.sig.receiver().is_none());
-    if block.is_some() {
+    if block.is_some() && !has_self {
         errors.report(&function.sig.ident, signature::METHOD);
     } else {
         errors.append(wrong);
@@ -45,6 +51,9 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
         return Expansion::new(&function, &signature, &policy, &private).whole();
     };
     let item = match verdict {
+        // The compiler would refuse its `self` as well.
+        _ if has_self && block.is_none() => fallback::name(&function, &first),
+        _ if has_self => function.to_token_stream(),
         _ if block == Some(Block::Inherent) => fallback::associated(&function, &first),
         _ if block.is_some() => function.to_token_stream(),
         Verdict::Sound => {
@@ -324,11 +333,24 @@ mod tests {
 
     #[test]
     fn a_method_and_main_stay_as_they_are() {
-        for item in ["fn f (& self) { }", "fn main () { }"] {
+        for (block, item) in [
+            (Some(Block::Inherent), "fn f (& self) { }"),
+            (None, "fn main () { }"),
+        ] {
+            place::IN_TEST.set(block);
             let code = expanded("", item).to_string();
+            place::IN_TEST.set(None);
             let (left, _) = code.split_once(":: core").expect("there is an error");
             assert_eq!(left.trim(), item);
         }
+    }
+
+    /// The compiler would report the `self` as well.
+    #[test]
+    fn a_method_outside_of_an_impl_becomes_a_constant() {
+        let code = expanded("", "fn f (& self) { }").to_string();
+        assert!(code.contains("const f"), "{code}");
+        assert!(!code.contains("& self"), "{code}");
     }
 
     #[test]

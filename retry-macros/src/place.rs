@@ -14,6 +14,8 @@ pub(crate) enum Block {
     Inherent,
     /// `impl Trait for Type` or `trait Trait`.
     OfTrait,
+    /// `extern "C"`, whose functions have no body.
+    Foreign,
 }
 
 #[cfg(test)]
@@ -171,6 +173,7 @@ fn block_of(head: &str) -> Option<Block> {
     const BEFORE: &[&str] = &["pub", "unsafe", "default", "auto", "const"];
     match words.find(|word| !BEFORE.contains(word))? {
         "trait" => Some(Block::OfTrait),
+        "extern" if words.next() != Some("fn") => Some(Block::Foreign),
         "impl" => {
             // `for<'a>` belongs to a bound.
             let mut parts = head.split("for").skip(1);
@@ -226,8 +229,17 @@ mod tests {
     }
 
     #[test]
+    fn an_extern_block_is_recognised() {
+        for text in ["extern \"C\" { @ }", "unsafe extern { fn g(); @ }"] {
+            assert_eq!(around(text), Some(Block::Foreign), "{text}");
+        }
+    }
+
+    #[test]
     fn other_places_are_not_taken_for_one() {
         for text in [
+            "extern \"C\" fn g() { @ }",
+            "extern crate a; mod m { @ }",
             "  @",
             "mod m { @ }",
             "impl S { fn g() { @ } }",

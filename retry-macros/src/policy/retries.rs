@@ -217,7 +217,11 @@ fn coefficient(given: Given<'_>) -> syn::Result<Checked> {
     let number = match literal(value) {
         Some(Lit::Float(number)) => number.base10_parse::<f64>().ok(),
         Some(Lit::Int(number)) => number.base10_parse::<f64>().ok(),
-        Some(_) => None,
+        Some(_) => {
+            let message = "`backoff_coefficient` takes a number without quotes: \
+                           `backoff_coefficient = 2.0`";
+            return Err(given.error(message));
+        }
         None if is_negative(value) => None,
         None => {
             let ty = quote_spanned!(value.span()=> ::core::primitive::f64);

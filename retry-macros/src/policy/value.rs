@@ -148,11 +148,13 @@ impl<'a> Given<'a> {
     pub(super) fn text(self, example: &str) -> syn::Result<LitStr> {
         match literal(self.expression("a string", &format!("\"{example}\""))?) {
             Some(Lit::Str(text)) if !text.value().is_empty() => Ok(text.clone()),
-            _ => {
+            other => {
                 let key = self.key();
-                Err(self.error(format!(
-                    "`{key}` takes a string that is not empty: `{key} = \"{example}\"`"
-                )))
+                let what = match other {
+                    Some(_) => "a string that is not empty",
+                    None => "a literal string, not a constant or a macro",
+                };
+                Err(self.error(format!("`{key}` takes {what}: `{key} = \"{example}\"`")))
             }
         }
     }

@@ -39,6 +39,7 @@ impl<'a> Service<'a> {
         private: &'a TokenStream,
         errors: &mut Errors,
     ) -> Option<Self> {
+        let has_setup_option = policy::mentions(args, "setup");
         let mut args = options::of_service(args, errors);
         if let Some((_, path, _)) = &block.trait_ {
             let message = "#[service] belongs on the type's own methods: `impl Type`";
@@ -57,8 +58,11 @@ impl<'a> Service<'a> {
             return None;
         };
         let Some(mut setup) = parts.setup else {
-            let message = "a service needs a constructor: put #[setup] on `fn new(..) -> Self`";
-            errors.report(&block.self_ty, message);
+            // The error about an option `setup` says the same.
+            if !has_setup_option {
+                let message = "a service needs a constructor: put #[setup] on `fn new(..) -> Self`";
+                errors.report(&block.self_ty, message);
+            }
             return None;
         };
         if let Some(with) = with(block) {

@@ -4,7 +4,7 @@ use quote::{ToTokens, format_ident};
 use syn::visit::{self, Visit};
 use syn::{
     FnArg, GenericArgument, GenericParam, Generics, Lifetime, Pat, PathArguments, PathSegment,
-    ReturnType, Type, TypeReference,
+    ReturnType, Type, TypeParamBound, TypeReference,
 };
 
 use super::{
@@ -399,5 +399,12 @@ impl<'ast> Visit<'ast> for Borrows<'_> {
 
     // The types in a function pointer or a trait object are not part of the value.
     fn visit_type_bare_fn(&mut self, _: &'ast syn::TypeBareFn) {}
-    fn visit_type_trait_object(&mut self, _: &'ast syn::TypeTraitObject) {}
+
+    fn visit_type_trait_object(&mut self, object: &'ast syn::TypeTraitObject) {
+        for bound in &object.bounds {
+            if let TypeParamBound::Lifetime(lifetime) = bound {
+                self.visit_lifetime(lifetime);
+            }
+        }
+    }
 }

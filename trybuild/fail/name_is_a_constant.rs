@@ -1,0 +1,6 @@
+const NAME: &str = "resize";
+
+#[retry_runtime::function(name = NAME)]
+fn f() {}
+
+fn main() {}
