@@ -7,6 +7,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::args::{self, Errors};
+use crate::conditional;
 use crate::fallback;
 use crate::item::{self, Function};
 use crate::place::{self, Block};
@@ -25,8 +26,12 @@ pub(crate) fn function(attribute: TokenStream, item: TokenStream) -> TokenStream
         }
     };
     let mut errors = Errors::default();
+    let args = args::parse(attribute.clone(), &mut errors);
+    if let Some(either) = conditional::function(&function) {
+        let runtime = policy::runtime(&args);
+        return either.below(&quote!(#runtime::function), &attribute);
+    }
     item::check(&mut function, &mut errors);
-    let args = args::parse(attribute, &mut errors);
     let private = policy::module(&args);
     let policy = policy::check(&args, &function.sig, &private, &mut errors);
     let role = Role::Function {

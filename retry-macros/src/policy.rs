@@ -32,8 +32,8 @@ pub(crate) struct Policy {
     pub(crate) redact: Vec<String>,
 }
 
-/// Returns the path of the runtime's hidden module, which everything else depends on.
-pub(crate) fn module(args: &Args) -> TokenStream {
+/// Returns the path of the runtime.
+pub(crate) fn runtime(args: &Args) -> TokenStream {
     let runtime = args.iter().find_map(|arg| match &arg.value {
         Value::Given(value) if arg.key == "crate" => match &**value {
             Expr::Path(path) => Some(path.path.to_token_stream()),
@@ -41,7 +41,12 @@ pub(crate) fn module(args: &Args) -> TokenStream {
         },
         _ => None,
     });
-    crate::tokens::private_module(&runtime.unwrap_or_else(|| quote!(::retry_runtime)))
+    runtime.unwrap_or_else(|| quote!(::retry_runtime))
+}
+
+/// Returns the path of the runtime's hidden module, which everything else depends on.
+pub(crate) fn module(args: &Args) -> TokenStream {
+    crate::tokens::private_module(&runtime(args))
 }
 
 /// Returns the runtime's hidden module for an attribute that has no option but `crate`. The message reports

@@ -37,7 +37,11 @@ pub(crate) fn service(attribute: TokenStream, item: TokenStream) -> TokenStream 
         }
     };
     let mut errors = Errors::default();
-    let args = args::parse(attribute, &mut errors);
+    let args = args::parse(attribute.clone(), &mut errors);
+    if let Some(either) = parts::conditional(&block) {
+        let runtime = policy::runtime(&args);
+        return either.below(&quote!(#runtime::service), &attribute);
+    }
     let private = policy::module(&args);
     let parts = Parts::take(&mut block, &mut errors);
     let code = match Service::check(&args, &block, parts, &private, &mut errors) {

@@ -7,6 +7,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ImplItem, ImplItemFn, ItemImpl, Meta, Stmt};
 
 use crate::args::{self, Args, Errors};
+use crate::conditional::{self, Either};
 use crate::item::Function;
 
 const SETUP: &str = "setup";
@@ -57,6 +58,39 @@ fn part(input: ParseStream<'_>) -> syn::Result<ImplItem> {
     let body = Expr::Verbatim(block.stream());
     method.block.stmts.push(Stmt::Expr(body, None));
     Ok(ImplItem::Fn(method))
+}
+
+/// Returns an `impl` with and without the first part that depends on a condition: the constructor, the method that
+/// takes the value, or a parameter. A `None` means that there is none. A `#[method]` with a condition needs no such
+/// treatment, since all that is generated for it can have the condition.
+pub(super) fn conditional(block: &ItemImpl) -> Option<Either<ItemImpl>> {
+    let items = conditional::element(&block.items, |item| match item {
+        ImplItem::Fn(method) => {
+            let is_one = method
+                .attrs
+                .iter()
+                .filter_map(name)
+                .any(|name| name != METHOD);
+            is_one.then_some(&mut method.attrs)
+        }
+        _ => None,
+    });
+    if let Some(items) = items {
+        return Some(Either::within(items, block, |block| &mut block.items));
+    }
+    let mut items = block.items.iter().enumerate();
+    let (position, method) = items.find_map(|(position, item)| match item {
+        ImplItem::Fn(method) if method.attrs.iter().any(|one| name(one).is_some()) => {
+            let signature = conditional::signature(&method.sig)?;
+            let method = Either::within(signature, method, |method| &mut method.sig);
+            Some((position, method))
+        }
+        _ => None,
+    })?;
+    let method = method.map(ImplItem::Fn);
+    Some(Either::within(method, block, |block| {
+        &mut block.items[position]
+    }))
 }
 
 /// The methods with an attribute of ours, without the attribute.
