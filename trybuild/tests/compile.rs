@@ -204,6 +204,7 @@ const ONE_MISTAKE: &[&str] = &[
     "retries_list_short_key",
     "retries_list_unnamed",
     "service_map_over_another_type",
+    "service_method_twice",
     "service_parameters_named_like_a_function",
     "service_remote_with_another_type",
     "service_setup_of_another_type",

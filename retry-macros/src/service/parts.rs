@@ -1,7 +1,8 @@
 //! The methods of a service as they were written.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
-use quote::quote;
+use quote::{format_ident, quote};
+use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ImplItem, ImplItemFn, ItemImpl, Meta, Stmt};
@@ -121,6 +122,18 @@ impl Parts {
                     "a method has one of #[setup], #[method] and #[teardown]; remove this";
                 errors.report(other, message);
             }
+            if parts.has_method(method) {
+                let message = "a service has a method of this name already; rename this";
+                errors.report(&method.sig.ident, message);
+                // Under its own name the compiler would report it as well, at each use.
+                method.sig.ident = format_ident!(
+                    "__{}",
+                    method.sig.ident.unraw(),
+                    span = method.sig.ident.span()
+                );
+                method.attrs.push(syn::parse_quote!(#[allow(dead_code)]));
+                continue;
+            }
             parts.add(attribute, method, errors);
             if name(attribute) == Some(SETUP) {
                 // Its parameters have to be owned. An `expect` of the user's comes later and takes precedence.
@@ -129,6 +142,15 @@ impl Parts {
             }
         }
         parts
+    }
+
+    /// Returns whether there is a `#[method]` of the same name. One of two with a condition may not exist.
+    fn has_method(&self, method: &ImplItemFn) -> bool {
+        let is_conditional =
+            |method: &ImplItemFn| method.attrs.iter().any(|one| one.path().is_ident("cfg"));
+        self.methods.iter().any(|(_, _, other)| {
+            other.sig.ident == method.sig.ident && !is_conditional(other) && !is_conditional(method)
+        })
     }
 
     fn add(&mut self, attribute: &Attribute, method: &ImplItemFn, errors: &mut Errors) {
