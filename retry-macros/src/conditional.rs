@@ -18,6 +18,7 @@ pub(crate) struct Either<T> {
 }
 
 impl<T> Either<T> {
+    /// Returns both items after a change.
     pub(crate) fn map<U>(self, change: impl Fn(T) -> U) -> Either<U> {
         Either {
             condition: self.condition,

@@ -1,9 +1,9 @@
 //! The attribute macros of `retry-runtime`, which re-exports and documents them.
 //!
 //! One file per stage: `args` is the attribute as written, `item` the function as written, `conditional` its
-//! parts that depend on a `#[cfg]`, `policy` the options once checked, `signature` the signature once checked, `expand` the generated code, with `stub` for
-//! the caller's side of it and `worker` for the other, and `fallback` the generated code for an item with
-//! errors.
+//! parts that depend on a `#[cfg]`, `policy` the options once checked, `signature` the signature once checked,
+//! `expand` the generated code, with `stub` for the caller's side of it and `worker` for the other, and
+//! `fallback` the generated code for an item with errors.
 
 mod args;
 #[cfg(test)]

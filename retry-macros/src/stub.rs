@@ -232,8 +232,8 @@ impl Expansion<'_> {
         }
     }
 
-    /// Returns the block with the methods that callers use. They have the user's names and types of the parameters, which the
-    /// compiler then shows for a call that does not fit.
+    /// Returns the block with the methods that callers use. They have the user's names and types of the parameters,
+    /// which the compiler then shows for a call that does not fit.
     fn methods(&self, typed: &TokenStream) -> TokenStream {
         let private = self.private;
         let vis = &self.function.vis;
@@ -462,9 +462,9 @@ impl Expansion<'_> {
     }
 }
 
-/// Returns a function with the name of each parameter, for a block around code that has the parameters. A
-/// name in a pattern that means a unit struct, which another stub may be, is no new variable; one that means a
-/// function is.
+/// Returns a function with the name of each parameter, for a block around code that has the parameters. If a name
+/// in a pattern means a unit struct, such as another stub, the pattern is that struct; if it means a function, the
+/// pattern is a new variable.
 pub(crate) fn shadows<'a>(parameters: impl IntoIterator<Item = &'a Parameter>) -> TokenStream {
     let mut names: Vec<&Ident> = Vec::new();
     for parameter in parameters {

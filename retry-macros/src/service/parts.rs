@@ -62,8 +62,8 @@ fn part(input: ParseStream<'_>) -> syn::Result<ImplItem> {
 }
 
 /// Returns an `impl` with and without the first part that depends on a condition: the constructor, the method that
-/// takes the value, or a parameter. A `None` means that there is none. A `#[method]` with a condition needs no such
-/// treatment, since all that is generated for it can have the condition.
+/// takes the value, or a parameter; `None` if there is none. A `#[method]` with a condition is no such part, since
+/// all that is generated for it can have the condition.
 pub(super) fn conditional(block: &ItemImpl) -> Option<Either<ItemImpl>> {
     let items = conditional::element(&block.items, |item| match item {
         ImplItem::Fn(method) => {
