@@ -157,10 +157,11 @@ impl Expansion<'_> {
     }
 
     /// Returns the name of the function with the user's body. It is the user's, which other macros read, unless
-    /// the stub has a method of that name.
+    /// the stub has or may have a function of that name.
     pub(crate) fn body_name(&self) -> Ident {
         let name = &self.function.sig.ident;
-        if self.service.is_some() || METHODS.iter().any(|method| name == method) {
+        let is_taken = METHODS.iter().any(|method| name == method);
+        if self.service.is_some() || is_taken || name.to_string().starts_with("__") {
             format_ident!("__body")
         } else {
             name.clone()

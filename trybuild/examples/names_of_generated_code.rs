@@ -16,6 +16,7 @@ macro_rules! functions {
 }
 
 functions!(result invocation state batch inputs argument0 argument1 run body local probe value error);
+functions!(__stub __start __body);
 
 const VALUE: Duration = Duration::from_secs(3);
 const SPEC: u32 = 3;
