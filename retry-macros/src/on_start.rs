@@ -104,7 +104,7 @@ fn expand(function: &Function, private: &TokenStream) -> TokenStream {
     };
     let call = {
         let private = crate::tokens::respanned(private, span);
-        quote_spanned!(span=> #private::StartResult(#name()).result())
+        quote_spanned!(span=> #private::StartResult(#name()).result_of_start())
     };
     quote! {
         #function

@@ -1,7 +1,7 @@
 //! Traits of the user's that every type implements, with methods named like those that generated code calls.
 #![deny(warnings)]
 #![allow(dead_code)]
-use retry_runtime::{Retries, function, service};
+use retry_runtime::{Retries, function, on_start, service};
 use serde::{Deserialize, Serialize};
 
 macro_rules! blanket {
@@ -37,7 +37,7 @@ macro_rules! blanket {
 
 blanket! {
     arguments ask asynchronous attach batch boxed check configure decoded describe error fitted get
-    method_of name new on read retries retry retry_if setup shown_by spec state tear_down teardown text
+    method_of name new on read result retries retry retry_if setup shown_by spec state tear_down teardown text
     timeout value with_options write
 }
 
@@ -52,6 +52,14 @@ use of_iterators::Map as _;
 
 const POLICY: Retries = Retries::none();
 const TIMES: u64 = 3;
+
+#[derive(Debug)]
+struct OnlyDebug;
+
+#[on_start]
+fn starts() -> Result<(), OnlyDebug> {
+    Ok(())
+}
 
 #[function(retries = POLICY, retry_if = judge, setup = load, teardown = close)]
 fn blocking(state: &mut u64, number: u64) -> Result<u64, String> {

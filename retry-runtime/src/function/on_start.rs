@@ -91,7 +91,7 @@ pub(crate) fn run_or_panic() {
     }
 }
 
-/// The value that a function with `#[on_start]` returned. Generated code calls `result` on it with both
+/// The value that a function with `#[on_start]` returned. Generated code calls `result_of_start` on it with both
 /// traits in scope, and method lookup prefers the inherent methods, then [`DebuggedStart`].
 pub struct StartResult<R>(pub R);
 
@@ -101,7 +101,7 @@ impl StartResult<()> {
     /// # Errors
     ///
     /// Never fails.
-    pub fn result(self) -> Result<(), String> {
+    pub fn result_of_start(self) -> Result<(), String> {
         Ok(())
     }
 }
@@ -112,7 +112,7 @@ impl<T, E: Display> StartResult<Result<T, E>> {
     /// # Errors
     ///
     /// Fails if the function failed.
-    pub fn result(self) -> Result<(), String> {
+    pub fn result_of_start(self) -> Result<(), String> {
         self.0.map(drop).map_err(|error| format!("{error:#}"))
     }
 }
@@ -124,11 +124,11 @@ pub trait DebuggedStart {
     /// # Errors
     ///
     /// Fails if the function failed.
-    fn result(self) -> Result<(), String>;
+    fn result_of_start(self) -> Result<(), String>;
 }
 
 impl<T, E: Debug> DebuggedStart for StartResult<Result<T, E>> {
-    fn result(self) -> Result<(), String> {
+    fn result_of_start(self) -> Result<(), String> {
         self.0.map(drop).map_err(|error| format!("{error:?}"))
     }
 }
@@ -143,7 +143,7 @@ pub trait OtherStart {
     /// # Errors
     ///
     /// Never runs.
-    fn result(&self) -> Result<(), String>
+    fn result_of_start(&self) -> Result<(), String>
     where
         Self::Returned: EndsStart;
 }
@@ -151,7 +151,7 @@ pub trait OtherStart {
 impl<R> OtherStart for StartResult<R> {
     type Returned = R;
 
-    fn result(&self) -> Result<(), String>
+    fn result_of_start(&self) -> Result<(), String>
     where
         R: EndsStart,
     {
