@@ -46,6 +46,9 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// How often it is asked within the `startup_timeout` whether there are machines.
 const ASKED: u32 = 10;
 
+/// The shortest time between two of these questions, unless the `startup_timeout` is shorter.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+
 /// The number of deadlines from which on those of calls that have ended are removed.
 const MANY: usize = 1024;
 
@@ -629,7 +632,8 @@ impl Tasks {
 impl Pool {
     /// Postpones the question whether there are machines.
     fn ask_after(&mut self, now: Instant) {
-        self.ask_at = now.checked_add(self.startup_timeout / ASKED);
+        let time = (self.startup_timeout / ASKED).max(SHORTEST_PAUSE);
+        self.ask_at = now.checked_add(time.min(self.startup_timeout));
     }
 
     /// Returns the queue of a caller.
