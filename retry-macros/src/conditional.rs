@@ -72,26 +72,17 @@ pub(crate) fn function(function: &Function) -> Option<Either<Function>> {
     }))
 }
 
-/// Does the same with a signature.
+/// Returns a signature with and without its first parameter that depends on a condition; `None` if there is none.
 pub(crate) fn signature(signature: &Signature) -> Option<Either<Signature>> {
-    let mut with = signature.clone();
-    let mut inputs = with.inputs.iter_mut().enumerate();
-    let (position, condition) = inputs.find_map(|(position, input)| {
-        let attributes = match input {
-            FnArg::Typed(typed) => &mut typed.attrs,
-            FnArg::Receiver(receiver) => &mut receiver.attrs,
-        };
-        Some((position, take(attributes)?))
+    let inputs: Vec<FnArg> = signature.inputs.iter().cloned().collect();
+    let inputs = element(&inputs, |input| match input {
+        FnArg::Typed(typed) => Some(&mut typed.attrs),
+        FnArg::Receiver(receiver) => Some(&mut receiver.attrs),
     })?;
-    let mut without = with.clone();
-    let others = with.inputs.iter().enumerate();
-    let others = others.filter(|(other, _)| *other != position);
-    without.inputs = others.map(|(_, input)| input.clone()).collect();
-    Some(Either {
-        condition,
-        with,
-        without,
-    })
+    let inputs = inputs.map(|inputs| inputs.into_iter().collect());
+    Some(Either::within(inputs, signature, |signature| {
+        &mut signature.inputs
+    }))
 }
 
 /// Returns a list with and without its first element that depends on a condition. `attributes` returns the
