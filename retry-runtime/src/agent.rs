@@ -561,8 +561,7 @@ impl Running {
         drop(state);
         self.stop(&agent, asked);
         if leaves {
-            let target = Arc::clone(self) as Arc<dyn Deliver>;
-            agent.engine.hand_back_waiting(&target);
+            self.hand_back_waiting();
         }
     }
 
