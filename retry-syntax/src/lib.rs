@@ -12,7 +12,7 @@ pub struct Units {
     spellings: &'static [(&'static str, &'static str)],
     /// The unit that is suggested for a number without one.
     likely: &'static str,
-    /// The same for a number of a million or more.
+    /// The unit that is suggested for a number of a million or more without one.
     likely_of_many: &'static str,
 }
 

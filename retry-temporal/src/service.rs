@@ -312,7 +312,7 @@ impl Service {
                 Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == CALLER_GONE => {
                     Outcome::Abandoned
                 }
-                // The server would have started it again, unless somebody had cancelled it.
+                // The server would have started it again, unless a program had cancelled it.
                 Some(FailureInfo::ApplicationFailureInfo(info)) if info.r#type == HANDED_BACK => {
                     Outcome::Canceled
                 }

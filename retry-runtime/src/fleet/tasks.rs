@@ -43,7 +43,7 @@ const INPUT_BYTES: usize = 256;
 /// The time after a deadline within which the machine that has a call may still say how it ended.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// How often it is asked within the `startup_timeout` whether there are machines.
+/// The number of times within the `startup_timeout` that the engine is asked whether there are machines.
 const ASKED: u32 = 10;
 
 /// The shortest time between two of these questions, unless the `startup_timeout` is shorter.

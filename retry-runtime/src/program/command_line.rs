@@ -36,7 +36,7 @@ pub const fn check_option(can: bool, message: &str) -> bool {
     can
 }
 
-/// What clap asks of all values.
+/// Has the traits that clap requires of all values.
 pub trait Value: Clone + Send + Sync + 'static {}
 
 impl<T: Clone + Send + Sync + 'static> Value for T {}
