@@ -4,7 +4,6 @@
 
 fn main() {
     ::my::runtime::__private0::init();
-    ::my::runtime::__private0::require_cli! {}
     let __arguments = {
         #[cfg(unix)]
         const OPTION_0__: bool = ::my::runtime::__private0::check_option(

@@ -13,7 +13,6 @@
 /// Adds.
 pub(crate) fn main() {
     ::retry_runtime::__private0::init();
-    ::retry_runtime::__private0::require_cli! {}
     let __arguments = {
         const OPTION_0__: bool = ::retry_runtime::__private0::check_option(
             ::retry_runtime::__private0::can_be_parsed!(u64),

@@ -19,6 +19,10 @@ use settings::Settings;
 const SAYS_HOW: &[&str] = &["value_parser", "action", "skip"];
 
 pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    entrypoint(attribute, item, cfg!(feature = "cli"))
+}
+
+fn entrypoint(attribute: TokenStream, item: TokenStream, has_cli: bool) -> TokenStream {
     let mut errors = Errors::default();
     let message =
         "#[local_entrypoint] takes no option but `crate`; the parameters of `main` are its options";
@@ -42,6 +46,11 @@ pub(crate) fn local_entrypoint(attribute: TokenStream, item: TokenStream) -> Tok
         errors.report(first, message);
     }
     check_shorts(&options, &commands, &mut errors);
+    if let Some(first) = main.sig.inputs.first().filter(|_| !has_cli) {
+        let message = "the parameters of `main` are the program's options, which needs the feature `cli` of \
+                       retry-runtime";
+        errors.report(first, message);
+    }
     let Some(errors) = errors.to_compile_error() else {
         return expand(main, &options, &commands, &private);
     };
@@ -416,7 +425,6 @@ fn arguments(
         fields.push(quote!(#(#cfgs)* #(#attributes)* #name: #ty));
     }
     quote! {
-        #private::require_cli! {}
         let __arguments = {
             #definitions
             {
@@ -532,4 +540,26 @@ const UNKNOWN_OUTER: &str = "an option is a `T`, `Option<T>`, `Vec<T>`, `Option<
 fn stays(attribute: &Attribute) -> bool {
     const KEPT: &[&str] = &["cfg", "allow", "expect", "warn", "deny", "forbid"];
     KEPT.iter().any(|name| attribute.path().is_ident(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_of_main_need_the_feature() {
+        let expanded = |item: &str, has_cli| {
+            let item = item.parse().expect("the case consists of tokens");
+            entrypoint(TokenStream::new(), item, has_cli).to_string()
+        };
+        let main = "fn main(#[arg(long)] count: u64, paths: Vec<String>) {}";
+        let refused = expanded(main, false);
+        assert_eq!(refused.matches("needs the feature `cli`").count(), 1);
+        assert!(
+            !refused.contains("clap") && !refused.contains("arg"),
+            "{refused}"
+        );
+        assert!(!expanded(main, true).contains("needs the feature"));
+        assert!(!expanded("fn main() {}", false).contains("needs the feature"));
+    }
 }

@@ -252,27 +252,6 @@ pub fn block_on_test<F: Future>(future: F) -> F::Output {
     block_on(future)
 }
 
-#[cfg(feature = "cli")]
-#[macro_export]
-#[doc(hidden)]
-macro_rules! __require_cli {
-    () => {};
-}
-
-#[cfg(not(feature = "cli"))]
-#[macro_export]
-#[doc(hidden)]
-macro_rules! __require_cli {
-    () => {
-        ::core::compile_error!(
-            "parameters of `main` become command line options, which needs the feature `cli` of \
-             retry-runtime"
-        );
-    };
-}
-
-pub use crate::__require_cli as require_cli;
-
 #[cfg(feature = "checkpoint")]
 #[macro_export]
 #[doc(hidden)]
