@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -34,7 +35,7 @@ use crate::sys;
 use crate::wait::block::{self, Wait};
 use crate::wire::message::Calls;
 use crate::wire::task::{self, Answer, Facts};
-use execution::{LocalCall, Opened, TaskPhase};
+use execution::{HostFacts, LocalCall, Opened, TaskPhase};
 
 /// The longest delay of a retry that is waited for on the machine that has the call.
 const LONGEST_WAIT_HERE: Duration = Duration::from_secs(1);
@@ -52,13 +53,22 @@ struct Inner {
     /// The name by which other machines know this one.
     name: String,
     version: u64,
-    /// The functions and services that are served, with the number of inputs that each executes at once.
-    served: BTreeMap<&'static str, u32>,
+    /// The functions and services that are served.
+    served: BTreeMap<&'static str, Served>,
     /// Prints a message for the user.
     say: fn(&str),
     state: Mutex<State>,
     /// Tells the thread that waits for timers that there are others.
     changed: Condvar,
+}
+
+/// A function or service that is served.
+#[derive(Clone)]
+struct Served {
+    /// The number of inputs that it executes at once.
+    slots: u32,
+    /// The number of inputs that it has executed, of all tasks.
+    executed: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -80,7 +90,7 @@ struct Running {
     agent: Weak<Inner>,
     /// The name of the function or service.
     pool: &'static str,
-    slots: u32,
+    served: Served,
     callee: Callee,
     caller: Caller,
     state: Mutex<RunningState>,
@@ -98,6 +108,8 @@ struct RunningState {
     suspended: Duration,
     /// Set if that ledger does not allow the task to begin.
     is_earlier: bool,
+    /// The value of [`Served::executed`] when the task began.
+    executed_before: u64,
 }
 
 /// The future of a task's [verdict](Execution::verdict).
@@ -127,12 +139,16 @@ impl Agent {
         functions: impl IntoIterator<Item = &'static Registration>,
         say: fn(&str),
     ) -> io::Result<Self> {
-        let slots = |one: &'static Registration| {
+        let served = |one: &'static Registration| {
             let workers = engine.max_workers(one.pool());
             let slots = workers.saturating_mul(one.pool().at_once());
-            (one.pool().name, u32::try_from(slots).unwrap_or(u32::MAX))
+            let served = Served {
+                slots: u32::try_from(slots).unwrap_or(u32::MAX),
+                executed: Arc::default(),
+            };
+            (one.pool().name, served)
         };
-        let served = functions.into_iter().map(slots).collect();
+        let served = functions.into_iter().map(served).collect();
         let inner = Arc::new(Inner {
             name: format!("{}@{}", std::process::id(), run::host()),
             version: fleet::version(engine.config())?,
@@ -176,15 +192,15 @@ impl Agent {
             slots => format!("{slots} slots"),
         };
         let served = &self.0.served;
-        let all: Vec<u32> = served.values().copied().collect();
+        let all: Vec<u32> = served.values().map(|one| one.slots).collect();
         match &all[..] {
             [first, others @ ..] if others.iter().all(|one| one == first) => {
                 let names: Vec<_> = served.keys().map(|name| short_name(name)).collect();
                 format!("{} ({} each)", names.join(", "), slots(*first))
             }
             _ => {
-                let name = |(name, count): (&&str, &u32)| {
-                    format!("{} ({})", short_name(name), slots(*count))
+                let name = |(name, one): (&&str, &Served)| {
+                    format!("{} ({})", short_name(name), slots(one.slots))
                 };
                 served.iter().map(name).collect::<Vec<_>>().join(", ")
             }
@@ -200,7 +216,7 @@ impl Agent {
     /// A task that was lost with two machines runs alone, since it may be the cause: there is no room beside it.
     #[must_use]
     pub fn free(&self, queue: &Queue) -> usize {
-        let Some(slots) = self.0.served.get(queue.function()) else {
+        let Some(Served { slots, .. }) = self.0.served.get(queue.function()) else {
             return 0;
         };
         let state = lock(&self.0.state);
@@ -248,13 +264,13 @@ impl Agent {
         let (mut callee, _) = Callee::received(calls, budget).map_err(refuse)?;
         callee.longest_delay = Some(LONGEST_WAIT_HERE);
         let pool = callee.registration.pool().name;
-        let Some(slots) = agent.served.get(pool) else {
+        let Some(served) = agent.served.get(pool) else {
             return Err(refuse(format!("`{pool}` is not served here")));
         };
         let running = Arc::new(Running {
             agent: Arc::downgrade(agent),
             pool,
-            slots: *slots,
+            served: served.clone(),
             callee,
             caller: Caller::new(),
             state: Mutex::new(RunningState {
@@ -265,6 +281,7 @@ impl Agent {
                 wakers: Vec::new(),
                 suspended: sys::suspended(),
                 is_earlier: false,
+                executed_before: 0,
             }),
         });
         let mut state = lock(&agent.state);
@@ -375,6 +392,9 @@ impl Execution {
         // The machine may have been suspended since.
         let sent = sent.checked_add(state.suspended).unwrap_or(now);
         let calls = state.execution.acknowledge(now, sent);
+        if !calls.is_empty() {
+            state.executed_before = self.0.served.executed.load(Ordering::Relaxed);
+        }
         state.waiting.extend(calls);
         drop(state);
         if let Some(agent) = self.0.agent.upgrade() {
@@ -609,16 +629,22 @@ impl Running {
             input: job.input,
             resumption: None,
         };
+        let before = state.execution.executed();
         state.execution.end(now(), call, outcome);
+        let executed = u64::from(state.execution.executed() - before);
+        self.served.executed.fetch_add(executed, Ordering::Relaxed);
     }
 
     /// Tells the engine about the task, if nothing of it is running any more.
     fn conclude(&self) {
         let counts = self.callee.budget.as_ref().map(|budget| budget.counts());
         let mut state = lock(&self.state);
-        let verdict = state
-            .execution
-            .verdict(now(), self.slots, counts.unwrap_or_default());
+        let host = HostFacts {
+            slots: self.served.slots,
+            executed: self.served.executed.load(Ordering::Relaxed) - state.executed_before,
+            counts: counts.unwrap_or_default(),
+        };
+        let verdict = state.execution.verdict(now(), host);
         let Some(verdict) = verdict else {
             drop(state);
             return self.changed();

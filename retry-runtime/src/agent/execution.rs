@@ -38,6 +38,17 @@ pub(crate) struct LocalCall {
     pub(crate) resumption: Option<Box<Resumption>>,
 }
 
+/// Facts about the machine, for the answer to a task that ends there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HostFacts {
+    /// The number of inputs of the function that the machine executes at once.
+    pub(crate) slots: u32,
+    /// The number of inputs of the function that were executed since the task began, those of other tasks included.
+    pub(crate) executed: u64,
+    /// The attempts and the retries that count for the map's budget.
+    pub(crate) counts: (u64, u64),
+}
+
 /// A task that this machine has.
 #[derive(Debug)]
 pub(crate) struct Execution {
@@ -406,13 +417,13 @@ impl Execution {
         due.filter(|_| runs).chain(lease).min()
     }
 
+    /// Returns the number of calls of the task that were executed.
+    pub(crate) fn executed(&self) -> u32 {
+        self.executed
+    }
+
     /// Returns what is to be said about the task, once nothing of it is running.
-    pub(crate) fn verdict(
-        &mut self,
-        now: Instant,
-        slots: u32,
-        counts: (u64, u64),
-    ) -> Option<Verdict> {
+    pub(crate) fn verdict(&mut self, now: Instant, host: HostFacts) -> Option<Verdict> {
         if self.phase == TaskPhase::Announced || self.phase == TaskPhase::Ended || self.open > 0 {
             return None;
         }
@@ -420,7 +431,7 @@ impl Execution {
         Some(match phase {
             TaskPhase::Cancelled => Verdict::Cancelled,
             TaskPhase::Lost => Verdict::Lost,
-            _ => self.conclude(now, phase, slots, counts),
+            _ => self.conclude(now, phase, host),
         })
     }
 
@@ -446,16 +457,10 @@ impl Execution {
             self.done.push((call.number, outcome));
         }
         self.phase = TaskPhase::Ended;
-        self.conclude(now, TaskPhase::Ended, 1, (0, 0))
+        self.conclude(now, TaskPhase::Ended, HostFacts::default())
     }
 
-    fn conclude(
-        &mut self,
-        now: Instant,
-        phase: TaskPhase,
-        slots: u32,
-        counts: (u64, u64),
-    ) -> Verdict {
+    fn conclude(&mut self, now: Instant, phase: TaskPhase, host: HostFacts) -> Verdict {
         if phase == TaskPhase::Draining && self.begun.is_none() {
             let delay = Duration::ZERO;
             let ledger = self.ledger.encode();
@@ -463,7 +468,7 @@ impl Execution {
         }
         let mut back = std::mem::take(&mut self.back);
         // Only an answer tells the caller how much of a budget was used.
-        if let (1, [_], (0, 0)) = (self.count, &back[..], counts)
+        if let (1, [_], (0, 0)) = (self.count, &back[..], host.counts)
             && let Some(HandedBack { call, since }) = back.pop()
         {
             let mut resumption = call.resumption.unwrap_or_default();
@@ -491,10 +496,10 @@ impl Execution {
                 (call.number, failed(Failure::HandedBack(resumption)))
             }));
         }
-        Verdict::Answer(self.answer(ends, slots, counts))
+        Verdict::Answer(self.answer(ends, host))
     }
 
-    fn answer(&self, mut ends: Vec<(u32, Outcome)>, slots: u32, counts: (u64, u64)) -> Vec<u8> {
+    fn answer(&self, mut ends: Vec<(u32, Outcome)>, host: HostFacts) -> Vec<u8> {
         // The next one is the last.
         ends.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
         let limit = self.max_body.saturating_sub(ANSWER_HEAD);
@@ -526,13 +531,16 @@ impl Execution {
             replies.push(reply);
             payload.extend_from_slice(&bytes);
         }
+        // Tasks that run at the same time share the workers, and the time.
+        let executed = host.executed.max(self.executed.into()).max(1);
+        let share = f64::from(self.executed) / executed as f64;
         let facts = Facts {
-            slots,
+            slots: host.slots,
             inputs: self.executed,
-            took: self.took,
+            took: self.took.mul_f64(share),
             queued: self.waited,
-            attempts: counts.0,
-            retries: counts.1,
+            attempts: host.counts.0,
+            retries: host.counts.1,
             overflows,
         };
         let answer = Answer {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{MILLI, ONCE, PLAIN, SECOND, callee, job, numbers, policy, pool, settings, values};
-use crate::agent::execution::{Execution, LocalCall, Opened, open};
+use crate::agent::execution::{Execution, HostFacts, LocalCall, Opened, open};
 use crate::api::call_id::{CallId, CallNumber};
 use crate::api::context::AttemptOutcome;
 use crate::api::engine::{Delivery, Hosts, Queue, Task, TaskEnd, TaskId, Verdict};
@@ -22,7 +22,7 @@ use crate::job::outcome::{Failure, Outcome};
 use crate::job::resumption::Resumption;
 use crate::job::slot::Slot;
 use crate::scheduler::Numbers;
-use crate::wire::task::Ledger;
+use crate::wire::task::{self, Answer, Ledger};
 
 /// A caller, and what it has decided.
 pub(super) struct Calls {
@@ -147,7 +147,7 @@ pub(super) fn answer(now: Instant, task: &Task, size: usize) -> Vec<u8> {
     for call in execution.acknowledge(now, now) {
         succeed(&mut execution, now, call, size);
     }
-    answered(execution.verdict(now, 1, (0, 0)))
+    answered(execution.verdict(now, HostFacts::default()))
 }
 
 /// Returns the ledger after so many machines have begun a task and were lost.
@@ -209,7 +209,8 @@ fn a_call_that_is_handed_back_keeps_its_numbers_and_deadline() {
         ..Resumption::default()
     };
     execution.end(now, call, outcome(Err(Failure::HandedBack(Box::new(back)))));
-    let Some(Verdict::Again { delay, ledger }) = execution.verdict(now, 1, (0, 0)) else {
+    let Some(Verdict::Again { delay, ledger }) = execution.verdict(now, HostFacts::default())
+    else {
         panic!("it is made elsewhere");
     };
     assert_eq!(delay, 5 * SECOND);
@@ -424,7 +425,7 @@ fn a_slow_acknowledgement_does_not_extend_the_lease() {
     assert!(!execution.tick(now + 17 * SECOND).1);
     assert!(execution.tick(now + 19 * SECOND).1, "the calls have to end");
     assert_eq!(
-        execution.verdict(now + 19 * SECOND, 1, (0, 0)),
+        execution.verdict(now + 19 * SECOND, HostFacts::default()),
         None,
         "they have not"
     );
@@ -433,7 +434,7 @@ fn a_slow_acknowledgement_does_not_extend_the_lease() {
         execution.end(now + 19 * SECOND, call, lost);
     }
     assert_eq!(execution.next_timer(), None);
-    let verdict = execution.verdict(now + 19 * SECOND, 1, (0, 0));
+    let verdict = execution.verdict(now + 19 * SECOND, HostFacts::default());
     assert_eq!(verdict, Some(Verdict::Lost));
 }
 
@@ -591,7 +592,7 @@ fn the_texts_of_attempts_do_not_make_a_task_too_large() {
     };
     let failed = outcome(Err(Failure::HandedBack(Box::new(resumption))));
     execution.end(now, chunk, failed);
-    let answer = answered(execution.verdict(now, 1, (0, 0)));
+    let answer = answered(execution.verdict(now, HostFacts::default()));
     calls.end(number, TaskEnd::Answered(answer));
     let (_, again) = calls.sent.pop().expect("it is sent again");
     assert!(again.body.len() <= 10_000, "{}", again.body.len());
@@ -672,7 +673,7 @@ fn a_drained_task_answers_with_what_is_done() {
         chunk,
         outcome(Err(Failure::HandedBack(Box::default()))),
     );
-    let answer = answered(execution.verdict(now, 1, (0, 0)));
+    let answer = answered(execution.verdict(now, HostFacts::default()));
     calls.end(number, TaskEnd::Answered(answer));
     assert_eq!(calls.ended.len(), 1);
     let sent = calls
@@ -697,6 +698,29 @@ fn a_function_is_unanswered_until_a_machine_answers() {
     let reading = calls.tasks.read()[0];
     assert!(!reading.is_unanswered);
     assert!(reading.counts.finished > 0);
+}
+
+#[test]
+fn tasks_that_run_at_the_same_time_share_it() {
+    let mut calls = Calls::new(100_000);
+    calls.warm_up(&PLAIN);
+    calls.submit(&PLAIN, 0..8, true, None, None);
+    let (_, task) = calls.sent.pop().unwrap();
+    let took = |all| {
+        let mut execution = opened(calls.now, "one", delivery(&task, None, Duration::ZERO));
+        for call in execution.acknowledge(calls.now, calls.now) {
+            succeed(&mut execution, calls.now + SECOND, call, 8);
+        }
+        let host = HostFacts {
+            executed: all,
+            ..HostFacts::default()
+        };
+        let answer = answered(execution.verdict(calls.now + SECOND, host));
+        let (answer, _) = task::decode::<Answer>(answer).unwrap();
+        (answer.facts.inputs, answer.facts.took)
+    };
+    assert_eq!(took(8), (8, SECOND));
+    assert_eq!(took(32), (8, SECOND / 4));
 }
 
 #[test]
@@ -726,7 +750,7 @@ fn a_cancelled_call_that_is_handed_back_is_not_sent_again() {
         let back = Failure::HandedBack(Box::default());
         execution.end(calls.now, call, outcome(Err(back)));
     }
-    let answer = answered(execution.verdict(calls.now, 1, (0, 0)));
+    let answer = answered(execution.verdict(calls.now, HostFacts::default()));
     calls.tasks.cancel_where(calls.now, |_| true);
     calls.act();
     assert_eq!(calls.cancelled.len(), 1);
@@ -746,7 +770,7 @@ fn a_task_that_has_not_begun_is_handed_back_as_it_is() {
     let ledger = lost_by(calls.now, &task, 1);
     let mut execution = opened(calls.now, "two", delivery(&task, ledger.clone(), SECOND));
     assert!(!execution.drain(), "nothing runs yet");
-    match execution.verdict(calls.now, 1, (0, 0)) {
+    match execution.verdict(calls.now, HostFacts::default()) {
         Some(Verdict::Again {
             delay,
             ledger: left,
@@ -792,7 +816,7 @@ fn failures_count_even_if_their_texts_do_not_fit() {
             };
             execution.end(now, call, outcome(Err(Failure::HandedBack(Box::new(back)))));
         }
-        match execution.verdict(now, 1, (0, 0)).unwrap() {
+        match execution.verdict(now, HostFacts::default()).unwrap() {
             Verdict::Again { ledger, .. } => {
                 assert!(ledger.len() <= 5_000);
                 let resumption = Ledger::decode(&ledger).unwrap().resumption.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::directed::{Calls, answer, outcome};
 use super::{PLAIN, SECOND, values};
-use crate::agent::execution::{Opened, open};
+use crate::agent::execution::{HostFacts, Opened, open};
 use crate::api::engine::{Delivery, TaskEnd};
 use crate::api::failure::Lost;
 use crate::codec::payload::Payload;
@@ -234,7 +234,7 @@ fn damaged_tasks_and_ledgers_are_refused_or_run() {
             execution.end(now, call, outcome(end));
         }
         execution.drain();
-        execution.verdict(now, 1, (0, 0));
+        execution.verdict(now, HostFacts::default());
     }
     assert!(refused > 500, "only {refused} were refused");
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::world::{Event, From, Message, Note, World, check_numbers};
 use super::{HOST_TIMEOUT, MILLI, SECOND, numbers, values};
-use crate::agent::execution::{Execution, LocalCall, Opened, open};
+use crate::agent::execution::{Execution, HostFacts, LocalCall, Opened, open};
 use crate::api::call_id::CallNumber;
 use crate::api::context::{Attempt, AttemptOutcome};
 use crate::api::engine::Verdict;
@@ -298,7 +298,12 @@ impl World {
         };
         let counts = work.counts();
         if work.verdict.is_none() {
-            let Some(verdict) = work.execution.verdict(now, slots, counts) else {
+            let host = HostFacts {
+                slots,
+                executed: 0,
+                counts,
+            };
+            let Some(verdict) = work.execution.verdict(now, host) else {
                 return;
             };
             let group = work.group;
