@@ -29,6 +29,7 @@ const SERVED: Duration = Duration::from_secs(2);
 enum Request {
     Submit {
         id: String,
+        label: String,
         queue: String,
         body: Vec<u8>,
         delay: Duration,
@@ -114,6 +115,8 @@ struct State {
     /// The agents whose messages are lost.
     cut_off: BTreeSet<String>,
     deliveries: u64,
+    /// What people are told that the tasks are, in the order in which they came.
+    labels: Vec<String>,
     is_closed: bool,
 }
 
@@ -190,6 +193,12 @@ impl Relay {
         self.shared.lock().deliveries
     }
 
+    /// Returns the labels of all tasks, in the order in which they came.
+    #[must_use]
+    pub fn labels(&self) -> Vec<String> {
+        self.shared.lock().labels.clone()
+    }
+
     /// Returns how many tasks have not ended, and how many of these an agent has.
     #[must_use]
     pub fn tasks(&self) -> (usize, usize) {
@@ -263,6 +272,7 @@ impl Shared {
         match request {
             Request::Submit {
                 id,
+                label,
                 queue,
                 body,
                 delay,
@@ -283,6 +293,7 @@ impl Shared {
                     is_detached: detached,
                     ends: vec![sender],
                 };
+                state.labels.push(label);
                 let is_new = state.tasks.insert(id.clone(), task).is_none();
                 assert!(is_new && !state.ended.contains_key(&id), "{id} is new");
             }
@@ -561,6 +572,7 @@ impl Engine for Client {
     fn submit(&self, task: Task, reply: Reply) {
         let request = Request::Submit {
             id: task.id.to_string(),
+            label: task.label,
             queue: task.queue.to_string(),
             body: task.body,
             delay: task.delay,

@@ -83,6 +83,7 @@ fn callee(
         called: None,
         longest_delay: Some(SECOND),
         is_detached: false,
+        to_come: None,
     }
 }
 

@@ -379,6 +379,7 @@ impl<T, E> Call<T, E> {
                 called: Some(self.called),
                 longest_delay: None,
                 is_detached: self.is_detached,
+                to_come: None,
             };
             self.host.submit(&callee, [job], intent, |submitted| {
                 key = Some(submitted);

@@ -10,6 +10,10 @@ use crate::wire::task::Facts;
 /// The time that a task should take.
 const TASK_TIME: Duration = Duration::from_secs(1);
 
+/// Near the end of a map tasks become smaller, so that no machine works alone for long, but do not take less than this
+/// time: a task costs as much whatever it contains.
+const LEAST_TIME: Duration = Duration::from_millis(100);
+
 /// The largest factor by which a task is larger than the last one, whose inputs may have been quick ones.
 const GROWTH: u32 = 8;
 
@@ -36,6 +40,10 @@ pub(super) struct Sizing {
     inputs: u32,
     /// The number of tasks that may be under way.
     tasks: usize,
+    /// The number of tasks that were under way when there were last made to be fewer, and are not answered yet.
+    sent_before: usize,
+    /// The number of inputs that take `LEAST_TIME`.
+    least: u32,
     /// The number of inputs that a worker takes together.
     batch: u32,
     /// The number of inputs whose results fit into one answer, as far as that is known.
@@ -47,13 +55,37 @@ impl Sizing {
         Self {
             inputs: 1,
             tasks: FIRST_TASKS,
+            sent_before: 0,
+            least: 1,
             batch: batch.max(1),
             fitting: MOST_INPUTS,
         }
     }
 
+    /// Returns the number of inputs of the next task.
     pub(super) fn inputs(&self) -> u32 {
-        match self.inputs {
+        self.in_batches(self.inputs)
+    }
+
+    /// Returns the number of inputs of the next task of a caller that has so many `left`, beside so many other tasks:
+    /// no more than half of an even share for each.
+    pub(super) fn inputs_of(&self, left: u64, others: usize) -> u32 {
+        let share = left / Self::shares(others);
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        self.in_batches(self.inputs.min(share.max(self.least)))
+    }
+
+    /// Returns the number of inputs from which on [`inputs_of`](Self::inputs_of) does not depend on how many are left.
+    pub(super) fn plenty(&self, others: usize) -> u64 {
+        u64::from(self.inputs) * Self::shares(others)
+    }
+
+    fn shares(others: usize) -> u64 {
+        2 * (others as u64 + 1)
+    }
+
+    fn in_batches(&self, inputs: u32) -> u32 {
+        match inputs {
             1 => 1,
             inputs => (inputs - inputs % self.batch).max(self.batch),
         }
@@ -72,24 +104,34 @@ impl Sizing {
 
     /// Takes in the answer to a task of `sent` inputs that was sent with a delay, while others wait for being sent if
     /// `is_limited` is set.
+    ///
+    /// Tasks first become larger and then more, since a larger one costs the engine nothing. Their number changes as the
+    /// window of TCP does (RFC 5681): by one with each answer that comes soon, which doubles it in the time that all of
+    /// them take, and once in that time downwards, since all that are under way were sent by the same rule.
     pub(super) fn learn(&mut self, sent: u32, delay: Duration, facts: &Facts, is_limited: bool) {
+        let mut is_growing = false;
         if facts.inputs > 0 {
             let each = facts.took / facts.inputs;
-            let wanted = match each.is_zero() {
-                true => MOST_INPUTS,
-                false => {
-                    let inputs = TASK_TIME.as_nanos() / each.as_nanos();
-                    u32::try_from(inputs).unwrap_or(MOST_INPUTS)
-                }
+            let within = |time: Duration| {
+                let inputs = time.as_nanos().checked_div(each.as_nanos());
+                let inputs = inputs.and_then(|inputs| u32::try_from(inputs).ok());
+                inputs.unwrap_or(MOST_INPUTS)
             };
-            // A task of fewer inputs would leave workers of its machine without any.
-            let most = sent.saturating_mul(GROWTH).max(facts.slots);
-            self.inputs = wanted.clamp(1, most.min(MOST_INPUTS).min(self.fitting));
+            self.least = within(LEAST_TIME).max(facts.slots).max(1);
+            // The answers of smaller tasks, which were sent before, say nothing against the present size. A task of fewer
+            // inputs than there are workers would leave some of its machine without any.
+            let known = sent.saturating_mul(GROWTH).max(self.inputs);
+            let most = known.max(facts.slots).min(MOST_INPUTS).min(self.fitting);
+            let wanted = within(TASK_TIME).max(1);
+            is_growing = wanted > most && most < MOST_INPUTS.min(self.fitting);
+            self.inputs = wanted.min(most);
         }
+        self.sent_before = self.sent_before.saturating_sub(1);
         let queued = facts.queued.saturating_sub(delay);
-        if queued < SHORT_WAIT && is_limited {
-            self.tasks = (2 * self.tasks).min(MOST_TASKS);
-        } else if queued > LONG_WAIT {
+        if queued < SHORT_WAIT && is_limited && !is_growing {
+            self.tasks = (self.tasks + 1).min(MOST_TASKS);
+        } else if queued > LONG_WAIT && self.sent_before == 0 {
+            self.sent_before = self.tasks;
             self.tasks = (self.tasks - self.tasks.div_ceil(3)).max(FEWEST_TASKS);
         }
     }
@@ -132,6 +174,39 @@ mod tests {
         let mut sizing = Sizing::new(1);
         let sizes: Vec<u32> = (0..5).map(|_| learn(&mut sizing, Duration::ZERO)).collect();
         assert_eq!(sizes, [8, 64, 512, 4096, 4096]);
+    }
+
+    #[test]
+    fn tasks_become_smaller_near_the_end() {
+        let mut sizing = Sizing::new(1);
+        for _ in 0..4 {
+            learn(&mut sizing, Duration::from_millis(1));
+        }
+        let sizes = [9000, 8000, 4000, 1600, 800, 100].map(|left| sizing.inputs_of(left, 3));
+        assert_eq!(sizes, [1000, 1000, 500, 200, 100, 100]);
+        // The whole of a task takes no longer than the least time.
+        for _ in 0..4 {
+            learn(&mut sizing, Duration::from_micros(10));
+        }
+        assert_eq!(sizing.inputs_of(4096, 3), 4096);
+        // Each worker of a machine has an input.
+        for _ in 0..4 {
+            learn(&mut sizing, SECOND / 4);
+        }
+        assert_eq!([sizing.inputs_of(30, 3), sizing.inputs_of(1, 3)], [3, 2]);
+    }
+
+    #[test]
+    fn tasks_become_larger_before_they_become_more() {
+        let mut sizing = Sizing::new(1);
+        let each = Duration::from_millis(1);
+        for tasks in [4, 4, 4, 5] {
+            learn(&mut sizing, each);
+            assert_eq!(sizing.tasks(Duration::ZERO), tasks);
+        }
+        // A small task that was sent before is answered late.
+        sizing.learn(8, Duration::ZERO, &facts(8, 8 * each), true);
+        assert_eq!((sizing.inputs(), sizing.tasks), (1000, 6));
     }
 
     #[test]
@@ -184,14 +259,13 @@ mod tests {
             4,
             "nothing else is to be sent"
         );
-        assert_eq!(after(Duration::ZERO, true), 8);
-        assert_eq!(after(SHORT_WAIT, true), 8);
-        assert_eq!(after(2 * LONG_WAIT, true), 5);
-        for _ in 0..9 {
-            after(2 * LONG_WAIT, true);
-        }
+        assert_eq!(after(Duration::ZERO, true), 5);
+        assert_eq!(after(SHORT_WAIT, true), 5);
+        // All five were sent by the same rule.
+        let fewer: Vec<_> = (0..6).map(|_| after(2 * LONG_WAIT, true)).collect();
+        assert_eq!(fewer, [3, 3, 3, 3, 3, 2]);
         assert_eq!(after(2 * LONG_WAIT, true), FEWEST_TASKS);
-        for _ in 0..9 {
+        for _ in FEWEST_TASKS..MOST_TASKS {
             after(Duration::ZERO, true);
         }
         assert_eq!(after(Duration::ZERO, true), MOST_TASKS);

@@ -153,6 +153,8 @@ struct Pool {
 struct Line {
     caller: Caller,
     calls: VecDeque<CallNumber>,
+    /// The number of inputs that its map is going to submit after these, if it is known.
+    to_come: Option<u64>,
 }
 
 /// A call, or a chunk of calls to which the same has happened so far.
@@ -306,7 +308,9 @@ impl Tasks {
             has_answered: false,
             look_at: None,
         });
-        known.line(job.caller).push_back(id);
+        let line = known.line(job.caller);
+        line.calls.push_back(id);
+        line.to_come = callee.to_come;
         let after = callee.policy.after;
         let terms = Arc::new(Terms {
             policy: Policy {
@@ -637,14 +641,17 @@ impl Pool {
     }
 
     /// Returns the queue of a caller.
-    fn line(&mut self, caller: Caller) -> &mut VecDeque<CallNumber> {
+    fn line(&mut self, caller: Caller) -> &mut Line {
         let known = self.lines.iter().position(|line| line.caller == caller);
         let place = known.unwrap_or_else(|| {
-            let calls = VecDeque::new();
-            self.lines.push_back(Line { caller, calls });
+            self.lines.push_back(Line {
+                caller,
+                calls: VecDeque::new(),
+                to_come: None,
+            });
             self.lines.len() - 1
         });
-        &mut self.lines[place].calls
+        &mut self.lines[place]
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Callee {
     pub(crate) longest_delay: Option<Duration>,
     /// Set if the call goes on although the program that makes it ends.
     pub(crate) is_detached: bool,
+    /// The number of inputs that the map submits after these, if it is known.
+    pub(crate) to_come: Option<u64>,
 }
 
 impl Callee {
@@ -47,6 +49,7 @@ impl Callee {
             called: None,
             longest_delay: None,
             is_detached: false,
+            to_come: None,
         };
         Ok((callee, calls.items))
     }

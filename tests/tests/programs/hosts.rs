@@ -335,6 +335,38 @@ fn results_that_do_not_fit_together_come_in_smaller_tasks() {
 }
 
 #[test]
+fn tasks_become_smaller_near_the_end_of_a_map() {
+    fixture_outside(LIMIT, || {
+        let mut world = machines();
+        world.set("WORK", "2");
+        let _agent = world.agent();
+        assert_eq!(world.run(&["slow", "0", "5000"]), numbered(0..5000));
+        let tasks: Vec<(u64, u64)> = world
+            .engine
+            .labels()
+            .iter()
+            .map(|label| range(label))
+            .collect();
+        for (start, end) in &tasks {
+            // Four workers make no more than this within a tenth of a second.
+            let most = ((5000 - start) / 2).max(200);
+            assert!(end - start <= most, "{tasks:?}");
+        }
+        // Without answers of small tasks that make later ones small again.
+        assert!(tasks.len() < 60, "{tasks:?}");
+    });
+}
+
+/// Returns the inputs of a task by its label: `name[3]` or `name[3..5]`.
+fn range(label: &str) -> (u64, u64) {
+    let (_, inputs) = label.split_once('[').unwrap();
+    let inputs = inputs.trim_end_matches(']');
+    let (start, end) = inputs.split_once("..").unwrap_or((inputs, ""));
+    let start = start.parse().unwrap();
+    (start, end.parse().unwrap_or(start + 1))
+}
+
+#[test]
 fn an_engine_without_its_data_ends_the_calls_that_it_had() {
     fixture_outside(LIMIT, || {
         let mut world = machines();

@@ -94,6 +94,8 @@ pub(super) struct MapDriver<I: Iterator, T, E, Y> {
     pub(super) options: Options,
     pub(super) decoders: Decoders<T, E>,
     pub(super) inputs: Option<I>,
+    /// The number of inputs in all, if the iterator knew it at the start.
+    pub(super) total: Option<u64>,
     pub(super) encode: Encode<I::Item>,
     pub(super) window: usize,
     /// `true` if the window adapts to throughput.
@@ -169,6 +171,10 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
                 underway::begin(function, map.inputs.size_hint(), counts)
             })
             .flatten();
+        let total = match map.inputs.size_hint() {
+            (least, Some(most)) if least == most => Some(least as u64),
+            _ => None,
+        };
         let checkpoint = open_checkpoint(&map);
         let shared = Arc::new(shared);
         if let Some(Ok(run)) = &checkpoint {
@@ -200,6 +206,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             outstanding: 0,
             outstanding_bytes: 0,
             window_bytes: *WINDOW_BYTES.start(),
+            total,
             chunk_bytes: 0,
             panic: None,
             startup: None,
@@ -673,6 +680,14 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
         }
     }
 
+    /// Returns how many inputs are still to be taken, if that is known.
+    fn to_come(&self) -> Option<u64> {
+        match self.inputs {
+            None => Some(0),
+            Some(_) => Some(self.total?.saturating_sub(self.next_index)),
+        }
+    }
+
     pub(super) fn end_inputs(&mut self) {
         self.inputs = None;
         if let Some(underway) = &self.underway {
@@ -706,6 +721,7 @@ impl<I: Iterator, T, E, Y: Yields> MapDriver<I, T, E, Y> {
             called: Some(self.called),
             longest_delay: None,
             is_detached: false,
+            to_come: self.to_come(),
         };
         let given = objects.clone();
         // The call may start workers of its service.

@@ -172,7 +172,7 @@ impl Tasks {
         call.task = None;
         call.queued = now;
         if let Some(pool) = self.pools.get_mut(&call.pool) {
-            let line = pool.line(call.job.caller);
+            let line = &mut pool.line(call.job.caller).calls;
             match resumption.is_new() {
                 true => line.push_front(id),
                 false => line.push_back(id),

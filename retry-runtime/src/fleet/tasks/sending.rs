@@ -115,9 +115,14 @@ impl Tasks {
             pool.look_at = pool.silent_since.checked_add(Sizing::more_after(silent));
             return None;
         }
-        let inputs = pool.sizing.inputs().min(most_inputs);
         for turn in 0..pool.lines.len() {
             let line = &mut pool.lines[turn];
+            let plenty = pool.sizing.plenty(busy);
+            let inputs = match line.left(calls, plenty) {
+                Some(left) => pool.sizing.inputs_of(left, busy),
+                None => pool.sizing.inputs(),
+            };
+            let inputs = inputs.min(most_inputs);
             let held = holds.iter().find(|(caller, _)| *caller == line.caller);
             let most = match held {
                 None => line.most(calls, inputs),
@@ -270,6 +275,19 @@ impl Tasks {
 }
 
 impl Line {
+    /// Returns how many inputs of its map are not sent yet, if it is known. Counts no further than to `plenty`.
+    fn left(&self, calls: &BTreeMap<CallNumber, Call>, plenty: u64) -> Option<u64> {
+        let mut left = self.to_come?;
+        let queued = self.calls.iter().filter_map(|id| calls.get(id));
+        for call in queued.filter(|call| call.task.is_none()) {
+            if left >= plenty {
+                break;
+            }
+            left += u64::from(call.job.count());
+        }
+        Some(left)
+    }
+
     /// Returns how many inputs a task has that is full; `None` if it could have more of them.
     fn most(&self, calls: &BTreeMap<CallNumber, Call>, inputs: u32) -> Option<u32> {
         let first = &calls[&self.calls[0]];
