@@ -105,9 +105,9 @@ impl Sizing {
     /// Takes in the answer to a task of `sent` inputs that was sent with a delay, while others wait for being sent if
     /// `is_limited` is set.
     ///
-    /// Tasks first become larger and then more, since a larger one costs the engine nothing. Their number changes as the
-    /// window of TCP does (RFC 5681): by one with each answer that comes soon, which doubles it in the time that all of
-    /// them take, and once in that time downwards, since all that are under way were sent by the same rule.
+    /// Short tasks first become larger and then more, since a larger one costs the engine nothing. Their number changes as
+    /// the window of TCP does (RFC 5681): by one with each answer that comes soon, which doubles it in the time that all
+    /// of them take, and once in that time downwards, since all that are under way were sent by the same rule.
     pub(super) fn learn(&mut self, sent: u32, delay: Duration, facts: &Facts, is_limited: bool) {
         let mut is_growing = false;
         if facts.inputs > 0 {
@@ -121,9 +121,9 @@ impl Sizing {
             // The answers of smaller tasks, which were sent before, say nothing against the present size. A task of fewer
             // inputs than there are workers would leave some of its machine without any.
             let known = sent.saturating_mul(GROWTH).max(self.inputs);
-            let most = known.max(facts.slots).min(MOST_INPUTS).min(self.fitting);
-            let wanted = within(TASK_TIME).max(1);
-            is_growing = wanted > most && most < MOST_INPUTS.min(self.fitting);
+            let wanted = within(TASK_TIME).clamp(1, MOST_INPUTS.min(self.fitting));
+            let most = known.max(facts.slots);
+            is_growing = wanted > most && facts.took < LEAST_TIME;
             self.inputs = wanted.min(most);
         }
         self.sent_before = self.sent_before.saturating_sub(1);
