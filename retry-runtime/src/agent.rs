@@ -512,7 +512,9 @@ impl Inner {
         let next = |one: &Arc<Running>| lock(&one.state).execution.next_timer();
         let timers = state.executions.iter().filter_map(next);
         let until = timers.chain(state.hand_back_at).min();
-        let time = until.map_or(LOOK, |at| at.saturating_duration_since(now).min(LOOK));
+        let time = until.map_or(AGENT_CHECK_INTERVAL, |at| {
+            at.saturating_duration_since(now).min(AGENT_CHECK_INTERVAL)
+        });
         let waited = self.changed.wait_timeout(state, time);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
@@ -731,7 +733,7 @@ impl Deliver for Running {
 }
 
 /// The time after which the thread for timers looks whether the agent is still there.
-const LOOK: Duration = Duration::from_secs(1);
+const AGENT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 fn run_timers(agent: &Weak<Inner>) {
     while let Some(agent) = agent.upgrade() {

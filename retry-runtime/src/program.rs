@@ -41,7 +41,7 @@ use crate::wire::launch::{self, Entry};
 const BY_SIGNAL: i32 = 128;
 
 /// Interval of the checks, after a signal, whether the calls have ended.
-const LOOK: Duration = Duration::from_millis(5);
+const END_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The first signal that asked this program to end.
 static ASKED: PerProcess<AtomicI32> = PerProcess::new();
@@ -565,7 +565,7 @@ fn handle(signals: &Signals) {
     host.shut_down(grace, false);
     let mut silent = (running + queued == 0).then(|| Instant::now() + SILENT);
     while !host.is_drained() {
-        if let Some(second) = signals.next(Some(LOOK)).and_then(answer) {
+        if let Some(second) = signals.next(Some(END_CHECK_INTERVAL)).and_then(answer) {
             // The remaining workers end with this process.
             exit(second);
         }

@@ -78,7 +78,7 @@ const CRASHES_PER_INPUT: u32 = 3;
 const GROWTH: usize = 8;
 
 /// The capacity above which an empty table or queue releases its memory.
-const MANY: usize = 4096;
+const MAX_IDLE_CAPACITY: usize = 4096;
 
 /// The time that a retiring worker has for its teardown before it is killed.
 const TEAR_DOWN: Duration = Duration::from_secs(30);
@@ -201,10 +201,10 @@ impl<P: Parts> Scheduler<P> {
 
     /// Releases the memory that a burst of calls has left allocated.
     fn tidy(&mut self) {
-        if self.calls.is_empty() && self.calls.capacity() > MANY {
+        if self.calls.is_empty() && self.calls.capacity() > MAX_IDLE_CAPACITY {
             self.calls = Slab::new();
         }
-        if self.actions.is_empty() && self.actions.capacity() > MANY {
+        if self.actions.is_empty() && self.actions.capacity() > MAX_IDLE_CAPACITY {
             self.actions = VecDeque::new();
         }
     }

@@ -21,7 +21,7 @@ const CLEAR: &str = "\x1b[J";
 
 /// The least time between two drawings of a frame that was erased in between: a program may take a result every
 /// few microseconds.
-const PAUSE: Duration = Duration::from_millis(5);
+const MIN_REDRAW_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Set while there may be a frame on the terminal.
 static ON: PerProcess<AtomicBool> = PerProcess::new();
@@ -67,7 +67,7 @@ impl Frame {
 
     /// Draws the frame again, unless it was drawn a moment ago: then the next frame follows soon.
     fn draw_again(&mut self) {
-        let is_due = (self.drawn_at).is_none_or(|drawn| drawn.elapsed() >= PAUSE);
+        let is_due = (self.drawn_at).is_none_or(|drawn| drawn.elapsed() >= MIN_REDRAW_INTERVAL);
         if !self.is_drawn && is_due {
             self.draw();
         }

@@ -23,7 +23,7 @@ const MARGIN: u32 = 10;
 
 /// The part of that time after which workers end by themselves if this machine has not ended them by then, counted from
 /// the time at which it should have.
-const LAST: u32 = 20;
+const SELF_END_MARGIN: u32 = 20;
 
 /// Some bytes of an answer that are not the replies.
 const ANSWER_HEAD: usize = 256;
@@ -405,7 +405,7 @@ impl Execution {
         let lease = self
             .lease
             .filter(|_| self.open > 0 && self.phase != TaskPhase::Lost);
-        lease?.checked_add(self.host_timeout / LAST)
+        lease?.checked_add(self.host_timeout / SELF_END_MARGIN)
     }
 
     /// Returns when to call [`tick`](Self::tick).

@@ -9,7 +9,7 @@ use crate::function::registry::Fnv;
 pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 /// Bytes of results that are written without waiting for others.
-const MANY: usize = 8 * 1024 * 1024;
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// A map whose results are stored.
 pub(crate) trait Stored: Send + Sync {
@@ -104,7 +104,7 @@ impl Waiting {
 
     /// Returns whether there are enough bytes to write them without waiting for others.
     pub(super) fn are_many(&self) -> bool {
-        self.bytes >= MANY
+        self.bytes >= MAX_BATCH_BYTES
     }
 
     /// Returns when the batches have to be written, unless there are none.
@@ -176,7 +176,10 @@ mod tests {
         let later = begun + LONGEST_WAIT;
         waiting.push(batch(&[(b"a", b"1")]), later);
         assert_eq!(waiting.due(), Some(later + LONGEST_WAIT));
-        waiting.push(batch(&[(b"b", &vec![0; MANY])]), later + LONGEST_WAIT);
+        waiting.push(
+            batch(&[(b"b", &vec![0; MAX_BATCH_BYTES])]),
+            later + LONGEST_WAIT,
+        );
         assert_eq!(waiting.due(), Some(later));
     }
 }

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hasher};
 use sha2::{Digest, Sha256};
 
 /// Longest encoded input that is a part of its key. The key of a longer one has a digest instead.
-const SHORT: usize = 64;
+const MAX_PLAIN_KEY: usize = 64;
 
 /// The part of a key behind the function's number.
 const INPUT: u8 = 0;
@@ -37,7 +37,7 @@ impl Keys {
     /// Different inputs have different keys: a short input is in its key, and SHA-256 has no known collisions.
     pub(super) fn put(&self, input: &[u8], occurrence: u32, key: &mut Vec<u8>) {
         key.extend(self.function.to_be_bytes());
-        if self.service.is_none() && input.len() <= SHORT {
+        if self.service.is_none() && input.len() <= MAX_PLAIN_KEY {
             key.push(INPUT);
             key.extend(input);
         } else {

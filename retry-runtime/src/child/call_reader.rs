@@ -20,7 +20,7 @@ use crate::wire::stream::Reader;
 
 /// Time for which an idle worker keeps memory for large results: across the pauses between its calls, but not after the
 /// last one.
-const PAUSE: Duration = Duration::from_millis(100);
+const IDLE_MEMORY_TIME: Duration = Duration::from_millis(100);
 
 /// The remaining inputs of a message that carries several calls.
 #[derive(Debug, Default)]
@@ -178,7 +178,8 @@ impl CallReader {
         }
         let mut keeping = invocation.filter(|invocation| invocation.keeps_memory());
         while self.arm(Sleep::Here) {
-            self.reader.sleep(keeping.is_some().then_some(PAUSE));
+            self.reader
+                .sleep(keeping.is_some().then_some(IDLE_MEMORY_TIME));
             if self.reader.is_empty()
                 && let Some(invocation) = keeping.take()
             {

@@ -32,11 +32,11 @@ const FASTER: u64 = 2;
 const FASTEST: u64 = 500;
 
 /// Consecutive counts that find nothing new before the worker stops counting at the end of every call. From
-/// then on it counts [less often](PAUSE) between the calls of a chunk, until a count finds something.
+/// then on it counts [less often](PAUSE_FACTOR) between the calls of a chunk, until a count finds something.
 const EACH: u32 = 4096;
 
 /// Time for which the next count is then put off, as a multiple of the time that a count takes.
-const PAUSE: u64 = 8;
+const PAUSE_FACTOR: u64 = 8;
 
 /// The state of the worker's own output.
 pub(super) struct Output {
@@ -122,7 +122,7 @@ impl Output {
     #[cold]
     fn look_or_put_off(&mut self, results: &ResultWriter, ticket: u64, followed: bool) -> bool {
         // Each of the two system calls takes about as long as a print.
-        let pause = PAUSE * 2 * FASTER * self.shortest[0];
+        let pause = PAUSE_FACTOR * 2 * FASTER * self.shortest[0];
         let is_soon = sys::ticks().wrapping_sub(self.looked) < pause;
         if followed && self.each == 0 && is_soon {
             self.put_off = true;

@@ -110,7 +110,7 @@ impl ResultWriter {
         forwarder::flush();
         let mut writing = self.writing.borrow_mut();
         let untold = writing.untold + duration;
-        let fits = payload.len() <= frame::SHORT
+        let fits = payload.len() <= frame::MAX_SHORT_VALUE
             && ticket == writing.answered + 1
             && writing.short < SHORT_IN_A_ROW
             && untold < LONGEST_UNTOLD;

@@ -19,7 +19,7 @@ const LONGEST_KEPT: Timespec = Timespec {
 };
 
 /// Idle checks before the watchdog goes to sleep: waking it costs more than a check.
-const PATIENCE: u32 = 20;
+const IDLE_CHECKS: u32 = 20;
 
 /// A handle that wakes the watchdog.
 pub(super) struct Watchdog {
@@ -126,10 +126,10 @@ fn watch(socket: &OwnedFd, bell: &OwnedFd, kept: &OnceLock<Arc<Kept>>, parent: u
             idle = if kept.flush_watched() { 0 } else { idle + 1 };
             // From `stop_watch` on, the serving thread rings again when it defers a wake-up. The next
             // check, which is the last one, finds answers that were deferred just before.
-            if idle == PATIENCE {
+            if idle == IDLE_CHECKS {
                 kept.stop_watch();
             }
-            armed = idle <= PATIENCE;
+            armed = idle <= IDLE_CHECKS;
         }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) const RETENTION: Duration = Duration::from_secs(2);
 
 /// Up to this size, a message is encoded in memory that its thread uses again, and then copied: that is faster than
 /// memory that grows with it.
-const SHORT: usize = 1024;
+const MAX_COPIED_BYTES: usize = 1024;
 
 thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -34,7 +34,7 @@ pub(crate) fn take_scratch() -> Vec<u8> {
     // A thread that ends may have none any more.
     let scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
     if scratch.capacity() == 0 {
-        return Vec::with_capacity(SHORT);
+        return Vec::with_capacity(MAX_COPIED_BYTES);
     }
     scratch
 }
@@ -42,7 +42,7 @@ pub(crate) fn take_scratch() -> Vec<u8> {
 /// Returns the message that was encoded in such memory.
 #[inline]
 pub(crate) fn finish(mut message: Vec<u8>) -> Bytes {
-    if message.capacity() > SHORT {
+    if message.capacity() > MAX_COPIED_BYTES {
         return message.into();
     }
     let short = Bytes::copy_from_slice(&message);

@@ -27,7 +27,7 @@ use super::staging::{self, Find, Staged};
 use super::{CONFIG, Config, MAX_NESTING, copied};
 
 /// Maximum number of elements of a sequence; only one with zero-sized elements can reach it.
-const LONGEST: usize = 1 << 32;
+const MAX_ELEMENTS: usize = 1 << 32;
 
 /// The remaining bytes, and the shape of those that were taken.
 pub(super) struct Input<'de> {
@@ -99,7 +99,7 @@ pub(super) fn check_shape<'de>(source: &mut Source<'de>) -> Result<&'de [u8], Va
 
 #[cold]
 fn too_long() -> ValueError {
-    ValueError::differs(format!("a sequence of more than {LONGEST} elements"))
+    ValueError::differs(format!("a sequence of more than {MAX_ELEMENTS} elements"))
 }
 
 #[cold]
@@ -215,7 +215,7 @@ impl<'a, 'de> Decoder<'a, 'de> {
 
     #[inline]
     fn counted<const ALIKE: bool>(self, left: usize) -> Result<Parts<'a, 'de, ALIKE>, ValueError> {
-        if left > LONGEST {
+        if left > MAX_ELEMENTS {
             return Err(too_long());
         }
         let credible = left <= rest(self.source).len();

@@ -26,10 +26,10 @@ const DEEP: u16 = 24;
 const MAX_PROBE_DEPTH: u16 = 64;
 
 /// Number of parts of a type after which options are empty and sequences have no elements.
-const MANY: u32 = 10_000;
+const MAX_FULL_PARTS: u32 = 10_000;
 
 /// Number of parts of a type after which a made-up value is given up.
-const MOST: u32 = 100_000;
+const MAX_PROBED_PARTS: u32 = 100_000;
 
 /// The names and the structures of types.
 pub struct Outline {
@@ -63,7 +63,7 @@ impl Outline {
             if !pass.unwrap_or(false) && !tracer.is_cut {
                 tracer.hasher.update(name);
             }
-            if tracer.total > MOST {
+            if tracer.total > MAX_PROBED_PARTS {
                 break;
             }
         }
@@ -140,7 +140,7 @@ impl Part<'_> {
         self.tracer.hasher.update(format!("{kind:?};"));
         self.tracer.parts += 1;
         self.tracer.total += 1;
-        if self.depth >= MAX_PROBE_DEPTH || self.tracer.parts >= MOST {
+        if self.depth >= MAX_PROBE_DEPTH || self.tracer.parts >= MAX_PROBED_PARTS {
             self.tracer.is_cut = true;
             return Err(ValueError::too_deep());
         }
@@ -149,7 +149,7 @@ impl Part<'_> {
 
     /// Returns whether optional parts are left out.
     fn is_short(&self) -> bool {
-        self.depth >= DEEP || self.tracer.parts >= MANY
+        self.depth >= DEEP || self.tracer.parts >= MAX_FULL_PARTS
     }
 
     fn inner(&mut self) -> Part<'_> {

@@ -16,14 +16,14 @@ pub(crate) const PREFIX: usize = 4;
 pub(crate) const MARK: u32 = 0xff << 24;
 
 /// Length of the longest value.
-pub(crate) const LONGEST: usize = MARK as usize - 1;
+pub(crate) const MAX_VALUE_BYTES: usize = MARK as usize - 1;
 
 /// The lowest limit on the length of values.
 const LOWEST_LIMIT: usize = 64;
 
 /// Returns the nearest limit on the length of values that there can be.
 pub(crate) fn possible_limit(bytes: usize) -> usize {
-    bytes.clamp(LOWEST_LIMIT, LONGEST)
+    bytes.clamp(LOWEST_LIMIT, MAX_VALUE_BYTES)
 }
 
 /// One encoded value, or several that follow each other in one buffer.

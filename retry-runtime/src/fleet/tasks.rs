@@ -50,7 +50,7 @@ const ASKED: u32 = 10;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The number of deadlines from which on those of calls that have ended are removed.
-const MANY: usize = 1024;
+const MIN_CLEANED_DEADLINES: usize = 1024;
 
 /// The settings that all calls of a fleet share.
 #[derive(Clone, Debug)]
@@ -328,7 +328,7 @@ impl Tasks {
         let deadline = limit.and_then(|limit| start.checked_add(limit));
         let resumption = (!after.is_zero()).then(|| Resumption::starting_after(after));
         self.deadlines.extend(deadline.map(|at| Reverse((at, id))));
-        if self.deadlines.len() > MANY + 2 * self.calls.len() {
+        if self.deadlines.len() > MIN_CLEANED_DEADLINES + 2 * self.calls.len() {
             // Most of them are of calls that have ended.
             let calls = &self.calls;
             self.deadlines

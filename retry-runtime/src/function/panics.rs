@@ -31,7 +31,7 @@ use crate::sys::{Mark, PerProcess};
 use crate::wire::LAST_WORDS_CAPACITY;
 
 /// Number of panics that are remembered.
-const REMEMBERED: usize = 64;
+const MAX_PANICS: usize = 64;
 
 /// The panics that have not been reported, oldest first.
 static SEEN: PerProcess<Mutex<Vec<Seen>>> = PerProcess::new();
@@ -218,7 +218,7 @@ fn lock() -> MutexGuard<'static, Vec<Seen>> {
 
 fn remember(panic: Seen) {
     let mut seen = lock();
-    if seen.len() == REMEMBERED {
+    if seen.len() == MAX_PANICS {
         seen.remove(0);
     }
     seen.push(panic);

@@ -456,10 +456,11 @@ impl Nothing for () {
 #[track_caller]
 #[must_use]
 pub(crate) fn configure<T: Wire>(parameters: &T) -> ServiceConfig {
-    const LONGEST: usize = 1024 * 1024;
+    const MAX_CONFIG_BYTES: usize = 1024 * 1024;
     let mut bytes = Vec::new();
-    let (encoded, objects) =
-        shared::collect(None, || codec::encode(parameters, &mut bytes, LONGEST));
+    let (encoded, objects) = shared::collect(None, || {
+        codec::encode(parameters, &mut bytes, MAX_CONFIG_BYTES)
+    });
     if let Err(error) = encoded {
         let advice = match error {
             CodecError::TooLarge(_) => "; pass a path instead of its contents",

@@ -4,7 +4,7 @@ use std::fmt::{self, Debug, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The maximum length of the text, in characters.
-const LONGEST: usize = 200;
+const MAX_TEXT_CHARS: usize = 200;
 
 /// An argument. Generated code calls `__text` on a reference to this with both traits in scope, and method lookup
 /// prefers [`Debugs`].
@@ -64,7 +64,7 @@ struct Limited {
 impl Limited {
     fn format(value: &dyn Debug) -> String {
         let mut limited = Self::default();
-        if write!(limited, "{value:?}").is_err() && limited.characters >= LONGEST {
+        if write!(limited, "{value:?}").is_err() && limited.characters >= MAX_TEXT_CHARS {
             limited.text.push_str("...");
         }
         limited.text
@@ -74,7 +74,7 @@ impl Limited {
 impl Write for Limited {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
-            if self.characters >= LONGEST {
+            if self.characters >= MAX_TEXT_CHARS {
                 return Err(fmt::Error);
             }
             self.characters += 1;
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_long_text_is_cut() {
         let long = Argument(&vec![7_u8; 1 << 20]).__text().unwrap();
-        assert_eq!(long.chars().count(), LONGEST + 3);
+        assert_eq!(long.chars().count(), MAX_TEXT_CHARS + 3);
         assert!(long.ends_with("..."), "{long}");
     }
 }

@@ -16,7 +16,7 @@ use crate::api::events::Stream;
 use crate::sys::PerProcess;
 
 /// Longest wait until a line is written. The harness only stores it in memory.
-const PATIENCE: Duration = Duration::from_secs(1);
+const MAX_LINE_WAIT: Duration = Duration::from_secs(1);
 
 /// Set once the harness captures output.
 static IS_ON: AtomicBool = AtomicBool::new(false);
@@ -76,7 +76,7 @@ impl Capture {
             written,
         };
         if self.0.send(line).is_ok() {
-            let _ = waits.recv_timeout(PATIENCE);
+            let _ = waits.recv_timeout(MAX_LINE_WAIT);
         }
     }
 }

@@ -18,10 +18,10 @@ const GROUPS: usize = 200;
 const ATTEMPTS: usize = 10;
 
 /// The longest text of an example, in bytes.
-const LONGEST: usize = 2000;
+const MAX_EXAMPLE_BYTES: usize = 2000;
 
 /// The lines of standard error that an example has at most, in bytes.
-const STDERR: usize = 4000;
+const MAX_STDERR_BYTES: usize = 4000;
 
 /// Failures by function, kind of end and cause.
 type Key = (&'static str, &'static str, String);
@@ -181,16 +181,17 @@ impl Groups {
     ) -> Option<u64> {
         let cause = end.cause(attempts);
         self.add(event, count, end.outcome.as_str(), cause, || {
-            let text = |text: Option<&str>| text.map(|text| excerpt(text, LONGEST).into_owned());
+            let text =
+                |text: Option<&str>| text.map(|text| excerpt(text, MAX_EXAMPLE_BYTES).into_owned());
             let details = end.details;
             let stderr = details.and_then(|details| details.stderr_tail.as_deref());
             Example {
                 subject: subject(event),
-                reason: excerpt(end.reason, LONGEST).into_owned(),
+                reason: excerpt(end.reason, MAX_EXAMPLE_BYTES).into_owned(),
                 input: text(details.and_then(|details| details.input.as_deref())),
                 called: text(details.and_then(|details| details.called.as_deref())),
                 panicked_at: text(details.and_then(|details| details.panicked_at.as_deref())),
-                stderr: stderr.map(|stderr| last_part(stderr, STDERR).to_owned()),
+                stderr: stderr.map(|stderr| last_part(stderr, MAX_STDERR_BYTES).to_owned()),
                 attempts: attempts.to_vec(),
             }
         })

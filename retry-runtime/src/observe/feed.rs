@@ -9,7 +9,7 @@ use crate::api::events::{Interest, Record, Subscriber};
 use crate::sys::{Mark, attributes};
 
 /// The number of records that may wait. Beyond it, the threads that publish wait for the consumer.
-const BACKLOG: usize = 1 << 18;
+const MAX_WAITING_RECORDS: usize = 1 << 18;
 
 /// The number of records at which the consumer begins at once.
 const BATCH: usize = 4096;
@@ -141,7 +141,7 @@ impl Feed {
 impl Subscriber for Feed {
     fn take_in(&self, record: &Record) -> bool {
         let mut queue = self.lock();
-        while queue.records.len() >= BACKLOG && queue.failed.is_none() {
+        while queue.records.len() >= MAX_WAITING_RECORDS && queue.failed.is_none() {
             queue = self
                 .emptied
                 .wait(queue)

@@ -12,7 +12,7 @@ use super::feed::Feed;
 use crate::sys::{self, Mark, PerProcess};
 
 /// Time that the end of the program waits for the files to be written.
-const LAST: Duration = Duration::from_secs(10);
+const FILES_END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The feeds of this process, by their files.
 static FEEDS: PerProcess<Mutex<BTreeMap<File, Arc<Feed>>>> = PerProcess::new();
@@ -111,6 +111,6 @@ pub(crate) fn flush_all() -> Vec<(File, Option<Arc<io::Error>>)> {
         return Vec::new();
     };
     let feeds = feeds.lock().unwrap_or_else(PoisonError::into_inner);
-    let flushed = |(file, feed): (&File, &Arc<Feed>)| (file.clone(), feed.flush(LAST));
+    let flushed = |(file, feed): (&File, &Arc<Feed>)| (file.clone(), feed.flush(FILES_END_TIMEOUT));
     feeds.iter().map(flushed).collect()
 }

@@ -24,7 +24,7 @@ use crate::api::events::{CallOutcome, Event, EventKind, Interest, Record};
 use crate::api::failure::ExitCause;
 
 /// The number of bytes that are written at once.
-const BLOCK: usize = 64 * 1024;
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// The end of the array.
 const END: &[u8] = b"\n]\n";
@@ -78,7 +78,7 @@ impl TraceFile {
 
     fn add(&mut self, record: &Record) -> io::Result<()> {
         self.trace.add(record);
-        if self.trace.text.len() >= BLOCK {
+        if self.trace.text.len() >= WRITE_BYTES {
             self.write()?;
         }
         Ok(())

@@ -14,7 +14,7 @@ use super::line::Line;
 use crate::api::events::{Interest, Record};
 
 /// The number of bytes that are written at once.
-const BLOCK: usize = 64 * 1024;
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// The time after which a line that another program is writing is complete.
 const WRITING: Duration = Duration::from_millis(20);
@@ -40,7 +40,7 @@ impl LogWriter {
         if ends_in_a_line(path) {
             file.write_all(b"\n")?;
         }
-        let text = Vec::with_capacity(2 * BLOCK);
+        let text = Vec::with_capacity(2 * WRITE_BYTES);
         let writer = Box::new(Self { file, text });
         Feed::start("retry-events", Interest::Everything, writer)
     }
@@ -77,7 +77,7 @@ impl Consume for LogWriter {
         for record in records {
             serde_json::to_writer(&mut self.text, &Line::new(&record.event, record.count))?;
             self.text.push(b'\n');
-            if self.text.len() >= BLOCK {
+            if self.text.len() >= WRITE_BYTES {
                 self.file.write_all(&self.text)?;
                 self.text.clear();
             }

@@ -37,7 +37,7 @@ use crate::wire::write_queue::WriteQueue;
 
 /// The backlog limit: while more bytes than this wait for a worker to accept them, no further inputs of its
 /// calls are handed out. A worker takes in everything that arrives, so this state ends by itself.
-const BACKLOG: usize = 16 * 1024 * 1024;
+const MAX_UNSENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// The maximum number of shared values that a worker has handed over for one answer or for calls, and of answers that
 /// it has announced so.
@@ -189,7 +189,11 @@ impl Downstream {
     fn with_write_queue(&self, change: impl FnOnce(&mut WriteQueue)) {
         let guard = self.write(change);
         let was_behind = !self.has_room();
-        let most = if was_behind { BACKLOG / 2 } else { BACKLOG };
+        let most = if was_behind {
+            MAX_UNSENT_BYTES / 2
+        } else {
+            MAX_UNSENT_BYTES
+        };
         let is_behind = guard.0.bytes() > most;
         self.is_behind.store(is_behind, Ordering::Relaxed);
         drop(guard);

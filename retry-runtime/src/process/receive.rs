@@ -31,7 +31,7 @@ use crate::wire::stream::Reader;
 use crate::wire::{ControlBlock, bell, launch};
 
 /// The number of bytes allocated at once for a message on the strength of its announced length.
-const ROOM: usize = 4 * 1024 * 1024;
+const MAX_FIRST_ALLOCATION: usize = 4 * 1024 * 1024;
 
 /// The time for which a worker may live after it has closed its connection.
 pub(super) const DYING: Duration = Duration::from_secs(1);
@@ -337,7 +337,10 @@ impl ReceiveSide {
 
     pub(super) fn read(&mut self, pool: Pool<'_>, socket: &OwnedFd) -> usize {
         let (reader, longest) = (&mut self.reader, self.limit);
-        match self.input.read(reader, ANSWER_HEADER, longest, ROOM) {
+        match self
+            .input
+            .read(reader, ANSWER_HEADER, longest, MAX_FIRST_ALLOCATION)
+        {
             Ok(read) => {
                 if self.reader.wake_writer() {
                     bell::ring(socket);

@@ -171,7 +171,7 @@ fn take_standby(pool: Pool<'_>) -> Option<Process> {
 }
 
 /// The maximum length of a service configuration that is sent without waiting, in bytes.
-const SHORT: usize = 4096;
+const MAX_SHORT_CONFIG: usize = 4096;
 
 /// Makes a worker of the standby at once, if there is a suitable one and nothing about it requires waiting.
 /// Otherwise returns the request, which must then go to the spawner.
@@ -184,7 +184,7 @@ pub(super) fn assign(
     let config = engine.config();
     // These take time: they access files, of the kernel and others.
     let waits = request.memory.is_some() || config.directory.is_some() || config.program.is_some();
-    let short = request.config.as_ref().map_or(0, |config| config.len()) <= SHORT;
+    let short = request.config.as_ref().map_or(0, |config| config.len()) <= MAX_SHORT_CONFIG;
     if waits || !short || !pool.state().standby.is_waiting() {
         return Some(request);
     }

@@ -25,7 +25,7 @@ const ENOUGH: usize = 1024 * 1024;
 
 /// The absolute limit on queued bytes. Beyond [`ENOUGH`], only the remaining output of workers that have
 /// ended is queued; beyond this limit it is dropped.
-const MOST: usize = 16 * ENOUGH;
+const MAX_QUEUED_BYTES: usize = 16 * ENOUGH;
 
 /// The number of bytes that a pipe accepts as a whole or not at all (`PIPE_BUF`), so that no output of
 /// another process comes in between.
@@ -33,10 +33,10 @@ const WHOLE: usize = 4096;
 
 /// The time for which a stream may accept nothing before it counts as unread. Then results no longer wait
 /// for it.
-const PATIENCE: Duration = Duration::from_secs(1);
+const UNREAD_AFTER: Duration = Duration::from_secs(1);
 
 /// The time for which a program that ends waits for a stream to accept what is queued.
-const ENDING: Duration = Duration::from_secs(2);
+const END_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The queues of both streams.
 static QUEUES: PerProcess<Mutex<Queues>> = PerProcess::new();
@@ -117,7 +117,8 @@ impl StreamQueue {
 
     /// Returns whether the stream accepts output, as far as is known.
     fn is_read(&self) -> bool {
-        self.taken.is_none_or(|taken| taken.elapsed() < PATIENCE)
+        self.taken
+            .is_none_or(|taken| taken.elapsed() < UNREAD_AFTER)
     }
 
     fn wake(&mut self) {
@@ -196,7 +197,7 @@ pub(super) fn poll_unwritten(queued: Queued, bell: &Arc<OwnedFd>) -> bool {
 pub(super) fn patience_ends() -> Option<Instant> {
     let queues = Queues::lock();
     let writing = queues.0.iter().filter(|queue| queue.writing);
-    let ends = writing.filter_map(|queue| Some(queue.taken? + PATIENCE));
+    let ends = writing.filter_map(|queue| Some(queue.taken? + UNREAD_AFTER));
     let now = Instant::now();
     ends.filter(|end| *end > now).min()
 }
@@ -217,7 +218,7 @@ fn write_or_queue(stream: Stream, line: &[u8]) -> Option<Queued> {
     } else {
         write_now(descriptor(place), line)
     };
-    if rest.is_empty() || queue.length + rest.len() > MOST {
+    if rest.is_empty() || queue.length + rest.len() > MAX_QUEUED_BYTES {
         return None;
     }
     queue.push(rest);
@@ -308,7 +309,7 @@ extern "C" fn finish() {
     if PROCESS.load(Ordering::Relaxed) != std::process::id() {
         return;
     }
-    let until = Instant::now() + ENDING;
+    let until = Instant::now() + END_FLUSH_TIMEOUT;
     let mut queues = Queues::lock();
     while queues.0.iter().any(|queue| queue.writing) {
         let left = until.saturating_duration_since(Instant::now());

@@ -18,7 +18,7 @@ use crate::sys::lineage::{self, Found, Token};
 use crate::sys::{self, PerProcess};
 
 /// The delay between the end of a worker and the first scan: about as long as it takes to replace the worker.
-const PAUSE: Duration = Duration::from_millis(5);
+const SCAN_DELAY: Duration = Duration::from_millis(5);
 
 /// The pause after a scan, in multiples of the scan's duration, at most [`LONGEST_PAUSE`].
 const PAUSES: u32 = 10;
@@ -29,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const DYING: Duration = Duration::from_secs(1);
 
 /// The time for which a program that ends waits for a scan.
-const ENDING: Duration = Duration::from_secs(2);
+const END_SCAN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A worker's process and all its descendants.
 pub(crate) struct Family {
@@ -159,14 +159,14 @@ fn request(sweep: Sweep) {
 }
 
 fn run() {
-    let mut pause = PAUSE;
+    let mut pause = SCAN_DELAY;
     loop {
         std::thread::sleep(pause);
         let batch = std::mem::take(&mut sweeps().queue);
         let begun = Instant::now();
         // Catch a panic: the engines wait for this batch, so its end must be reported.
         let _ = catch_unwind(AssertUnwindSafe(|| sweep(&batch)));
-        pause = (begun.elapsed() * PAUSES).clamp(PAUSE, LONGEST_PAUSE);
+        pause = (begun.elapsed() * PAUSES).clamp(SCAN_DELAY, LONGEST_PAUSE);
         for one in batch {
             one.waits.iter().for_each(release);
         }
@@ -221,7 +221,7 @@ extern "C" fn finish() {
     if SWEEPS.get().is_none() {
         return;
     }
-    let until = Instant::now() + ENDING;
+    let until = Instant::now() + END_SCAN_TIMEOUT;
     let mut sweeps = sweeps();
     while sweeps.runs || sweeps.ending > 0 {
         let left = until.saturating_duration_since(Instant::now());

@@ -16,7 +16,7 @@ use crate::scheduler::Overview;
 const LISTED: usize = 40;
 
 /// The longest last line of a call, in characters.
-const LONGEST: usize = 60;
+const MAX_LINE_CHARS: usize = 60;
 
 pub(super) fn print() {
     let Some(engine) = host::global_if_started() else {
@@ -46,7 +46,7 @@ fn render(running: &[Running], overview: &Overview, next_retry: Option<Duration>
             let _ = write!(text, "  {}", Bytes(one.memory));
         }
         if let Some(last) = &one.last_line {
-            let _ = write!(text, "  {}", line(last, LONGEST));
+            let _ = write!(text, "  {}", line(last, MAX_LINE_CHARS));
         }
         text.push('\n');
     }
@@ -124,7 +124,7 @@ mod tests {
         let text = render(&[running(Some("page 3 ".repeat(20)))], &overview, None);
         let (_, last) = text.lines().next().unwrap().split_once("GiB  ").unwrap();
         assert!(
-            last.starts_with("page 3 page 3") && last.len() <= LONGEST,
+            last.starts_with("page 3 page 3") && last.len() <= MAX_LINE_CHARS,
             "{text}"
         );
     }

@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_millis(200);
 
 /// Work that takes less time than this is not shown.
-const SHORT: Duration = Duration::from_secs(1);
+const MIN_SHOWN_TIME: Duration = Duration::from_secs(1);
 
 /// Time for which a stall lasts before it is shown.
 const LASTING: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ const NOTE_AFTER: Duration = Duration::from_secs(10);
 const NOTE_SHARE: f64 = 0.5;
 
 /// Time that the end of a program waits for the end of the display.
-const LAST: Duration = Duration::from_millis(500);
+const DISPLAY_END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The thread that takes samples. It ends once it is no longer here.
 static THREAD: PerProcess<Mutex<Option<JoinHandle<()>>>> = PerProcess::new();
@@ -94,7 +94,8 @@ impl Sample {
 
     /// Returns whether calls have been pending for long enough to tell the user.
     pub(super) fn is_long(&self, now: Instant) -> bool {
-        self.pending_since.is_some_and(|since| now - since >= SHORT)
+        self.pending_since
+            .is_some_and(|since| now - since >= MIN_SHOWN_TIME)
     }
 }
 
@@ -302,7 +303,7 @@ pub(super) fn end() {
         return;
     };
     thread.thread().unpark();
-    let until = Instant::now() + LAST;
+    let until = Instant::now() + DISPLAY_END_TIMEOUT;
     while !thread.is_finished() && Instant::now() < until {
         thread::sleep(Duration::from_millis(1));
     }

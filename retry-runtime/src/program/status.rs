@@ -26,10 +26,10 @@ use crate::sys::{self, PerProcess};
 const CALLS_FAILED: i32 = 100;
 
 /// A run that takes less time than this has no summary if nothing has failed in it.
-const SHORT: Duration = Duration::from_secs(1);
+const MIN_SUMMARY_TIME: Duration = Duration::from_secs(1);
 
 /// Time that the end of the program waits for status lines, which a stopped terminal may hold up.
-const LAST: Duration = Duration::from_secs(2);
+const STATUS_END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time that a panic waits for them. The thread that panics may hold them up itself.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -126,11 +126,11 @@ pub(super) fn end() {
     }
     if let (Some(observed), Some(host)) = (OBSERVED.get(), host) {
         if let Some(feed) = observed.feed.get() {
-            feed.flush(LAST);
+            feed.flush(STATUS_END_TIMEOUT);
         }
         let failures = observed.lock();
         let elapsed = run::now().elapsed;
-        let is_worth_it = elapsed >= SHORT || failures.failed + failures.retried > 0;
+        let is_worth_it = elapsed >= MIN_SUMMARY_TIME || failures.failed + failures.retried > 0;
         if mode > StatusMode::None && is_worth_it {
             let complete = files.iter().filter(|(_, error)| error.is_none());
             let text = summary::render(

@@ -17,7 +17,7 @@ use crate::job::caller::Caller;
 const SPARE: usize = 64;
 
 /// The number of callers at which a level begins to forget those without queued calls.
-const REMEMBERED: usize = 8;
+const MAX_IDLE_CALLERS: usize = 8;
 
 /// A caller whose inputs are not sent for now, except the one with this index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +195,7 @@ impl Queue {
     pub(super) fn clear(&mut self) {
         for level in &mut self.levels {
             level.served = 0;
-            level.callers.truncate(REMEMBERED);
+            level.callers.truncate(MAX_IDLE_CALLERS);
             for line in &mut level.callers {
                 line.got = 0;
                 line.calls.clear();
@@ -210,7 +210,7 @@ impl Level {
         let served = self.served;
         let known = self.callers.iter().position(|line| line.caller == caller);
         let place = known.unwrap_or_else(|| {
-            if self.callers.len() >= REMEMBERED {
+            if self.callers.len() >= MAX_IDLE_CALLERS {
                 // Callers with a higher charge stay: a new one starts with at least the charge of
                 // those removed, so forgetting them gives no advantage.
                 self.callers

@@ -17,10 +17,10 @@ use super::messages::{self, FIELDS, Value, Values, level};
 
 /// The maximum number of callsites of all workers. A program has a few thousand at most; records of further
 /// ones, which only a corrupt worker sends, are dropped.
-const MOST: usize = 16 * 1024;
+const MAX_CALLSITES: usize = 16 * 1024;
 
 /// The maximum length in bytes of all names of a callsite together.
-const LONGEST: usize = 16 * 1024;
+const MAX_NAMES_BYTES: usize = 16 * 1024;
 
 const NEVER: u8 = 0;
 const SOMETIMES: u8 = 1;
@@ -48,7 +48,7 @@ pub(super) fn find(callsite: messages::Callsite) -> Option<&'static Remote> {
     let texts = [&callsite.name, &callsite.target].into_iter();
     let texts = texts.chain(optional.into_iter().flatten());
     let length: usize = texts.chain(&callsite.fields).map(String::len).sum();
-    if known.len() >= MOST || length > LONGEST || callsite.fields.len() > FIELDS {
+    if known.len() >= MAX_CALLSITES || length > MAX_NAMES_BYTES || callsite.fields.len() > FIELDS {
         return None;
     }
     let level = level(callsite.level)?;
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn impossible_callsites_are_refused() {
         assert!(find(callsite("many", FIELDS + 1)).is_none());
-        assert!(find(callsite(&"long".repeat(LONGEST), 0)).is_none());
+        assert!(find(callsite(&"long".repeat(MAX_NAMES_BYTES), 0)).is_none());
         let level = messages::Callsite {
             level: 6,
             ..callsite("level", 0)

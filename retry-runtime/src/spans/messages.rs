@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata};
 
 /// The maximum length of a text in bytes; longer ones are cut.
-const LONGEST: usize = 64 * 1024;
+const MAX_TEXT_BYTES: usize = 64 * 1024;
 
 /// The maximum length of all texts of a record together, which keeps a batch below the limit on requests.
 const LONGEST_RECORD: usize = 1024 * 1024;
@@ -224,7 +224,7 @@ impl Collector {
     }
 
     fn cut(&mut self, text: String) -> String {
-        let text = cut(text, LONGEST.min(self.left));
+        let text = cut(text, MAX_TEXT_BYTES.min(self.left));
         self.left = self.left.saturating_sub(text.len());
         text
     }
@@ -355,14 +355,14 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        let text = cut("é".repeat(LONGEST), LONGEST - 1);
-        assert_eq!(text.len(), LONGEST - 2 + "...".len());
-        assert_eq!(cut("short".to_owned(), LONGEST), "short");
+        let text = cut("é".repeat(MAX_TEXT_BYTES), MAX_TEXT_BYTES - 1);
+        assert_eq!(text.len(), MAX_TEXT_BYTES - 2 + "...".len());
+        assert_eq!(cut("short".to_owned(), MAX_TEXT_BYTES), "short");
         let mut collector = Collector {
             values: Values::new(),
-            left: LONGEST + 1,
+            left: MAX_TEXT_BYTES + 1,
         };
-        let lengths = [(); 3].map(|()| collector.cut("a".repeat(2 * LONGEST)).len());
-        assert_eq!(lengths, [LONGEST + 3, 3, 3]);
+        let lengths = [(); 3].map(|()| collector.cut("a".repeat(2 * MAX_TEXT_BYTES)).len());
+        assert_eq!(lengths, [MAX_TEXT_BYTES + 3, 3, 3]);
     }
 }

@@ -23,16 +23,16 @@ use crate::sys::{self, Mark, PerProcess, attributes};
 
 /// The longest time that a thread waits for a subscriber that makes no progress. It may wait for that very
 /// thread: for its lock of standard output, for example.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SUBSCRIBER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The least such time. It becomes shorter the more often it was in vain.
 const LEAST_PATIENCE: Duration = Duration::from_millis(1);
 
 /// The bytes of records that may wait for the subscriber. Further ones are dropped if it makes no progress.
-const BACKLOG: usize = 16 * 1024 * 1024;
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// The longest time that the end of a process waits for the subscriber.
-const LAST: Duration = Duration::from_secs(10);
+const SUBSCRIBER_END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The tracers of this process.
 static TRACERS: PerProcess<Mutex<Vec<Weak<Shared>>>> = PerProcess::new();
@@ -109,7 +109,7 @@ impl Default for Queue {
             bytes: 0,
             waiting: 0,
             is_stalled: false,
-            patience: PATIENCE,
+            patience: SUBSCRIBER_PATIENCE,
             dropped: 0,
             is_busy: false,
             is_closed: false,
@@ -203,7 +203,7 @@ impl Tracer {
     ) {
         let shared = &self.0;
         let size = batch.size();
-        let is_full = |queue: &Queue| queue.bytes > 0 && queue.bytes + size > BACKLOG;
+        let is_full = |queue: &Queue| queue.bytes > 0 && queue.bytes + size > MAX_WAITING_BYTES;
         let (mut queue, has_room) = shared.wait_while(is_full);
         if !has_room {
             queue.dropped += batch.cut();
@@ -281,11 +281,11 @@ fn register(shared: &Arc<Shared>) {
 extern "C" fn finish_all() {
     let Some(tracers) = TRACERS.get() else { return };
     let tracers = tracers.lock().unwrap_or_else(PoisonError::into_inner);
-    let until = Instant::now() + LAST;
+    let until = Instant::now() + SUBSCRIBER_END_TIMEOUT;
     for shared in tracers.iter().filter_map(Weak::upgrade) {
         let mut queue = shared.lock();
         queue.is_stalled = false;
-        queue.patience = PATIENCE;
+        queue.patience = SUBSCRIBER_PATIENCE;
         drop(queue);
         let is_behind = |_: &Queue| {
             shared.done.load(Ordering::Acquire) < shared.added.load(Ordering::Relaxed)
@@ -354,7 +354,7 @@ impl Shared {
             done = now;
         }
         if is_met {
-            queue.patience = (queue.patience * 2).min(PATIENCE);
+            queue.patience = (queue.patience * 2).min(SUBSCRIBER_PATIENCE);
         }
         queue.waiting -= 1;
         (queue, is_met)

@@ -10,7 +10,7 @@ use std::thread;
 use crate::sys;
 
 /// The longest time to spin, in nanoseconds: about the time to wake a thread.
-const LONGEST: u64 = 50_000;
+const MAX_SPIN_NANOS: u64 = 50_000;
 
 /// The longest time to spin for the next part of a large message. The other side has begun to copy it, and
 /// the kernel may first have to give it memory.
@@ -78,7 +78,7 @@ pub(crate) struct Patience {
 impl Patience {
     pub(crate) const fn new() -> Self {
         Self {
-            longest: LONGEST,
+            longest: MAX_SPIN_NANOS,
             shares: false,
         }
     }
@@ -109,7 +109,7 @@ impl Patience {
             .begun
             .map_or(0, |begun| sys::monotonic_nanos().saturating_sub(begun));
         self.longest = match self.longest / 2 {
-            _ if took < SOON => LONGEST,
+            _ if took < SOON => MAX_SPIN_NANOS,
             half if half < SHORTEST => 0,
             half => half,
         };
@@ -213,6 +213,6 @@ mod tests {
         assert!(!patience.spin().goes_on());
         let soon = patience.spin();
         patience.learn(&soon);
-        assert_eq!(patience.longest, LONGEST);
+        assert_eq!(patience.longest, MAX_SPIN_NANOS);
     }
 }

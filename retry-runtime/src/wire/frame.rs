@@ -127,7 +127,7 @@ pub(crate) fn calls(
 /// is read as a full answer.
 pub(super) fn short_length(header: u32) -> Option<usize> {
     let length = (header & !MARK) as usize;
-    (header >= MARK && length <= SHORT).then_some(length)
+    (header >= MARK && length <= MAX_SHORT_VALUE).then_some(length)
 }
 
 /// Returns the header of a short answer.
@@ -136,7 +136,7 @@ pub(crate) fn short_header(payload: &[u8]) -> [u8; PREFIX] {
 }
 
 /// The maximum length of a value that is answered in short form, in bytes.
-pub(crate) const SHORT: usize = 4096;
+pub(crate) const MAX_SHORT_VALUE: usize = 4096;
 
 /// The kind of a message from a worker. It is as wide as the loads that compilers generate for it: a load of
 /// more bytes than have just been stored has to wait for the store.

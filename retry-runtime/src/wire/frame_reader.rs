@@ -242,7 +242,7 @@ impl Large {
 mod tests {
     use super::*;
     use crate::codec::payload;
-    use crate::wire::frame::{Kind, Order, SHORT, short_header};
+    use crate::wire::frame::{Kind, MAX_SHORT_VALUE, Order, short_header};
 
     #[test]
     fn headers_round_trip_and_wait_for_their_payload() {
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_short_value_may_arrive_in_pieces() {
-        let value = vec![200; SHORT];
+        let value = vec![200; MAX_SHORT_VALUE];
         let mut whole = short_header(&value).to_vec();
         whole.extend_from_slice(&value);
         for piece in [1, PREFIX, ANSWER_HEADER, ANSWER_HEADER + 1, whole.len() - 1] {
@@ -319,14 +319,14 @@ mod tests {
 
     #[test]
     fn an_overlong_short_answer_is_rejected_by_its_header() {
-        let length = MARK | (SHORT as u32 + 1);
+        let length = MARK | (MAX_SHORT_VALUE as u32 + 1);
         let mut bytes = length.to_le_bytes().to_vec();
         bytes.extend_from_slice(&[Kind::Ok as u8; ANSWER_HEADER]);
         let mut buffer = FrameReader::of(&bytes);
         assert!(buffer.take_short().is_none());
-        assert!(buffer.take_answer(payload::LONGEST).is_err());
+        assert!(buffer.take_answer(payload::MAX_VALUE_BYTES).is_err());
         // It is not accepted after it has arrived either.
-        bytes.extend_from_slice(&[0; 2 * SHORT]);
+        bytes.extend_from_slice(&[0; 2 * MAX_SHORT_VALUE]);
         assert!(FrameReader::of(&bytes).take_short().is_none());
     }
 

@@ -27,7 +27,7 @@ use crate::wire::task::{self, Body};
 
 /// The limits of a history. A retry may wait for 24 seconds, and a killer takes a few minutes to be found.
 const MOST_EVENTS: usize = 100_000;
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+const MAX_HISTORY_TIME: Duration = Duration::from_secs(60 * 60);
 
 /// The events that a history may have.
 #[derive(Clone, Debug)]
@@ -353,7 +353,7 @@ impl World {
             };
             self.now = self.now.max(next);
             assert!(
-                self.now < self.begun + LONGEST,
+                self.now < self.begun + MAX_HISTORY_TIME,
                 "seed {}: it takes too long: {:?}",
                 self.seed,
                 self.unresolved()

@@ -14,7 +14,7 @@ use crate::runtime_thread;
 use crate::sys::Mark;
 
 /// Number of records that wait for a subscriber before further ones are dropped.
-const BACKLOG: usize = 65_536;
+const MAX_SUBSCRIBER_RECORDS: usize = 65_536;
 
 /// An event of one call, or the same event of several consecutive calls.
 #[derive(Clone, Debug)]
@@ -259,7 +259,7 @@ impl Queue {
             return false;
         }
         // Once something is missing, everything is, until the subscriber has read what came before.
-        if waiting.missed > 0 || waiting.records.len() >= BACKLOG {
+        if waiting.missed > 0 || waiting.records.len() >= MAX_SUBSCRIBER_RECORDS {
             waiting.missed += u64::from(record.count);
         } else {
             waiting.records.push_back(record.clone());
@@ -403,14 +403,17 @@ mod tests {
     fn a_slow_subscriber_learns_how_much_it_has_missed() {
         let publisher = Publisher::default();
         let mut events = publisher.subscribe();
-        for first in 0..BACKLOG as u64 {
+        for first in 0..MAX_SUBSCRIBER_RECORDS as u64 {
             publisher.publish(record(first + 1, 1));
         }
         publisher.publish(record(1, 5));
         publisher.publish(record(1, 2));
         let read: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
-        assert_eq!(read.len(), BACKLOG + 1);
-        assert_eq!(read[BACKLOG].kind, EventKind::Lagged { missed: 7 });
+        assert_eq!(read.len(), MAX_SUBSCRIBER_RECORDS + 1);
+        assert_eq!(
+            read[MAX_SUBSCRIBER_RECORDS].kind,
+            EventKind::Lagged { missed: 7 }
+        );
         publisher.publish(record(9, 1));
         assert_eq!(events.try_next().unwrap().call.unwrap().number(), 9);
     }

@@ -15,7 +15,7 @@ const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
 /// Number of groups of failures that are shown.
-const SHOWN: usize = 50;
+const MAX_GROUPS: usize = 50;
 
 /// The state of the run when the page is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ fn failures(groups: &Groups) -> Markup {
             @if sorted.is_empty() {
                 p { "No call has failed." }
             }
-            @for group in sorted.iter().take(SHOWN) {
+            @for group in sorted.iter().take(MAX_GROUPS) {
                 (details(group))
             }
             (not_shown(groups, &sorted))
@@ -150,7 +150,7 @@ fn retries(groups: &Groups) -> Markup {
         @if !sorted.is_empty() {
             section #retries {
                 h2 { "Repeated attempts" }
-                @for group in sorted.iter().take(SHOWN) {
+                @for group in sorted.iter().take(MAX_GROUPS) {
                     (details(group))
                 }
                 (not_shown(groups, &sorted))
@@ -161,7 +161,7 @@ fn retries(groups: &Groups) -> Markup {
 
 /// Returns a line about the failures that are not shown.
 fn not_shown(groups: &Groups, sorted: &[&Group]) -> Markup {
-    let more = groups.beyond(sorted, SHOWN);
+    let more = groups.beyond(sorted, MAX_GROUPS);
     html! {
         @if more > 0 {
             p { (grouped(more)) " further failures, of other kinds." }

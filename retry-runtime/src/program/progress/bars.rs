@@ -17,7 +17,7 @@ use crate::program::sampling::Sample;
 use crate::terminal;
 
 /// Interval at which the inputs that are executing are looked at. With many workers that takes a while.
-const LOOK: Duration = Duration::from_millis(200);
+const RUNNING_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Number of columns that everything beside the bar takes, roughly: the bar gets the rest.
 const BESIDE: usize = 82;
@@ -103,7 +103,10 @@ impl Bars {
             self.running.clear();
             return;
         }
-        if self.looked_at.is_some_and(|last| now - last < LOOK) {
+        if self
+            .looked_at
+            .is_some_and(|last| now - last < RUNNING_CHECK_INTERVAL)
+        {
             return;
         }
         self.looked_at = Some(now);

@@ -14,7 +14,7 @@ use crate::observe::summary::seconds;
 use crate::program::sampling::Sample;
 
 /// Number of executing inputs that are shown.
-const SHOWN: usize = 8;
+const MAX_SHOWN_INPUTS: usize = 8;
 
 /// Returns the counts of a function, its rate and the time that is left: `4,120/10,000  3 failed  812/s  eta 7s  8
 /// running`. The end is cut off on a narrow terminal.
@@ -56,7 +56,7 @@ pub(super) fn details(sample: &Sample, running: &[Running]) -> String {
         let elapsed = one.elapsed.filter(|elapsed| *elapsed >= LONG)?;
         (one.call.function == sample.name).then(|| long_input(one, elapsed))
     });
-    let long: Vec<_> = long.take(SHOWN).collect();
+    let long: Vec<_> = long.take(MAX_SHOWN_INPUTS).collect();
     if !long.is_empty() {
         parts.push(format!("running {}", long.join(", ")));
     }

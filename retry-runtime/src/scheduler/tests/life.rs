@@ -385,7 +385,7 @@ fn resolved_calls_take_no_memory() {
     let (last, _) = world.begin(worker).expect("the last one");
     world.answer(worker, ok(last));
     assert_eq!(world.scheduler.calls.capacity(), 0);
-    assert!(world.scheduler.actions.capacity() <= MANY);
+    assert!(world.scheduler.actions.capacity() <= MAX_IDLE_CAPACITY);
 }
 
 #[test]

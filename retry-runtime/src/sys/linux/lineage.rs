@@ -29,7 +29,7 @@ pub(crate) const VARIABLE: &str = "RETRY_LINEAGE";
 const SEPARATOR: char = ':';
 
 /// The time to wait for killed processes to end before looking again.
-const PAUSE: Duration = Duration::from_millis(20);
+const KILL_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The time to wait for processes that are loading a program.
 const LOADING: Duration = Duration::from_millis(50);
@@ -233,7 +233,7 @@ pub(crate) fn kill_all(
                 refused.insert((one.pid, one.of));
             }
         }
-        let pause = Instant::now() + PAUSE;
+        let pause = Instant::now() + KILL_CHECK_INTERVAL;
         while Instant::now() < pause && !found.iter().all(Found::has_ended) {
             std::thread::sleep(Duration::from_millis(1));
         }

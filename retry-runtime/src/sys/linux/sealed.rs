@@ -51,7 +51,7 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 /// The unit in which the kernel counts the memory of a file, in bytes.
-const BLOCK: u64 = 512;
+const BLOCK_BYTES: u64 = 512;
 
 /// From this size on, memory is compared with what is available before it is taken. Asking takes as long as taking
 /// 100 KiB.
@@ -225,7 +225,7 @@ pub(super) fn is_whole(file: &OwnedFd, length: u64) -> io::Result<bool> {
     // A file may have memory beyond its end, which would count in place of what is missing. Setting the length frees it.
     rustix::fs::ftruncate(file, length)?;
     let blocks = u64::try_from(rustix::fs::fstat(file)?.st_blocks);
-    Ok(blocks.is_ok_and(|blocks| blocks * BLOCK >= length))
+    Ok(blocks.is_ok_and(|blocks| blocks * BLOCK_BYTES >= length))
 }
 
 /// Creates a file of this size in memory, which can be sealed.

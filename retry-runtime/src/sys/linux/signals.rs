@@ -36,7 +36,7 @@ fn has_action(signal: Signal, wanted: libc::sighandler_t) -> bool {
 static PIPE: PerProcess<OwnedFd> = PerProcess::new();
 
 /// The signals that ask a program to end.
-const ENDING: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
+const ENDING_SIGNALS: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
 /// The number of the signal that asks a program what it is doing.
 pub(crate) const QUESTION: i32 = Signal::USR1.as_raw();
@@ -88,7 +88,9 @@ impl Signals {
 /// Signals that were ignored when the program started stay ignored: `nohup` ignores them, and so does a shell
 /// that starts a background job.
 pub(crate) fn catch() {
-    let all = ENDING.into_iter().chain([Signal::USR1, Signal::TSTP]);
+    let all = ENDING_SIGNALS
+        .into_iter()
+        .chain([Signal::USR1, Signal::TSTP]);
     for signal in all.filter(|one| !is_ignored(*one)) {
         set_action(signal.as_raw(), true);
     }
