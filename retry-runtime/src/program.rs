@@ -419,15 +419,20 @@ fn say(text: &str) {
     terminal::suspend(|| sys::complain(format_args!("{text}\n")));
 }
 
-/// Ends the program in order: waits for spawned calls, up to the shutdown grace.
-fn finish() {
-    // The thread that handles signals ends the program, with the exit code for the signal.
+/// Leaves the end of the program to the thread that handles signals, if one has asked for it: that thread ends it
+/// with the exit code for the signal.
+fn leave_to_signal() {
     while ASKED
         .get()
         .is_some_and(|asked| asked.load(Ordering::Acquire) != 0)
     {
         thread::park();
     }
+}
+
+/// Ends the program in order: waits for spawned calls, up to the shutdown grace.
+fn finish() {
+    leave_to_signal();
     terminal::begin_wait();
     if let Some(host) = Host::global_if_started() {
         let grace = shutdown_grace();
@@ -435,10 +440,10 @@ fn finish() {
         match running + queued {
             0 => {}
             1 => say(&format!(
-                "waiting for 1 spawned call, at most {grace:?}; Ctrl-C to abandon it"
+                "waiting for 1 spawned call, at most {grace:?}; Ctrl-C twice to abandon it"
             )),
             calls => say(&format!(
-                "waiting for {calls} spawned calls, at most {grace:?}; Ctrl-C to abandon them"
+                "waiting for {calls} spawned calls, at most {grace:?}; Ctrl-C twice to abandon them"
             )),
         }
         let begun = host.running_time();
@@ -461,6 +466,8 @@ fn finish() {
                 "{name} ({id}) goes on; `{name}.attach(id)` returns its result"
             ));
         }
+        // A signal may have come while this thread waited.
+        leave_to_signal();
         say_what_was_killed(&host);
     }
     end_display();

@@ -76,7 +76,7 @@ fn run_waits_for_spawned_calls_and_warns_about_variables() {
         assert_eq!(ended.code, Some(0));
         assert!(ended.out.ends_with("napped\n"), "{}", ended.out);
         let expected = "warning: RETRY_TIMEOUTS is unknown; did you mean RETRY_TIMEOUT?\n\
-                        waiting for 1 spawned call, at most 10s; Ctrl-C to abandon it\n";
+                        waiting for 1 spawned call, at most 10s; Ctrl-C twice to abandon it\n";
         assert_eq!(ended.err, expected);
     });
 }
@@ -96,22 +96,36 @@ fn a_panic_inside_of_run_ends_the_program_in_order() {
     });
 }
 
+/// Interrupts a program once a call of it is running. Returns what it has printed on standard error.
+fn interrupted(mut command: Command) -> String {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().ends_with("napping"));
+    kill_process(Pid::from_child(&process), Signal::INT).unwrap();
+    let output = process.wait_with_output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{err}");
+    err
+}
+
 #[test]
 fn a_signal_ends_a_run_in_order() {
     fixture_outside(LIMIT, || {
         let mut command = entering("interrupted");
-        command
-            .env("RETRY_SHUTDOWN_GRACE", "0s")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        assert!(lines.next().unwrap().unwrap().ends_with("napping"));
-        kill_process(Pid::from_child(&process), Signal::INT).unwrap();
-        let output = process.wait_with_output().unwrap();
-        let err = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(130), "{err}");
+        command.env("RETRY_SHUTDOWN_GRACE", "0s");
+        let err = interrupted(command);
         assert!(err.starts_with("cancelling: 1 running"), "{err}");
+    });
+}
+
+#[test]
+fn a_signal_during_the_wait_for_spawned_calls_decides_the_exit_code() {
+    fixture_outside(LIMIT, || {
+        let err = interrupted(entering("spawn"));
+        let (waiting, cancelling) = err.split_once('\n').unwrap();
+        assert!(waiting.starts_with("waiting for 1 spawned call"), "{err}");
+        assert!(cancelling.starts_with("cancelling: 1 running"), "{err}");
     });
 }
 
